@@ -1,0 +1,212 @@
+//! What the program uses: every value decided, every default in place.
+//!
+//! What the user wrote is another type, in `file`; `resolve` turns one into the other before anything is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything [`crate::run`] needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// How to reach the servers.
+    pub nats: Nats,
+    /// Where the plugins are.
+    pub plugins: Plugins,
+    /// The name of the stream that keeps dead letters (`TIDEGATE_DEAD`).
+    pub dead_letters: String,
+    /// How long workers may take to finish what they have when the host stops (30 s).
+    pub grace: Duration,
+    /// At least one, with distinct names and distinct consumers.
+    pub workloads: Vec<Workload>,
+}
+
+/// A NATS connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nats {
+    /// Server URLs, at least one.
+    pub servers: Vec<String>,
+    /// Who the host says it is.
+    pub auth: Auth,
+    /// A PEM file with the certificate authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// How a client proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// It does not.
+    #[default]
+    None,
+    /// User and password.
+    User {
+        /// The user's name.
+        name: String,
+        /// The password.
+        password: String,
+    },
+    /// A bearer token.
+    Token(String),
+    /// A file with an nkey seed.
+    Nkey(PathBuf),
+    /// A `.creds` file with a JWT and a seed.
+    Creds(PathBuf),
+}
+
+/// The plugin directory and the cache of compiled code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugins {
+    /// The directory with `*.wasm` files.
+    pub dir: PathBuf,
+    /// How often the directory is read even if no event came (5 s).
+    pub rescan: Duration,
+    /// Where compiled code is kept; `None` compiles at every start.
+    pub cache: Option<PathBuf>,
+}
+
+/// One consumer's work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// The name, which is also the first token of its dead letters' subject.
+    pub name: String,
+    /// The stream and the consumer.
+    pub queue: Queue,
+    /// The handler's plugin name.
+    pub handler: String,
+    /// The policy's plugin name.
+    pub policy: String,
+    /// How long a handler instance lives.
+    pub isolation: Isolation,
+    /// What the handler reads through `wasi:config/store`.
+    pub settings: Vec<(String, String)>,
+    /// What the policy gets in `init`.
+    pub policy_settings: Vec<(String, String)>,
+    /// How many workers, and how that is decided.
+    pub scale: Scale,
+    /// How workers fetch.
+    pub pull: Pull,
+    /// What a guest may spend.
+    pub limits: Limits,
+    /// What happens after a failure.
+    pub retry: Retry,
+}
+
+/// A stream and the durable consumer that a workload works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// The stream's name.
+    pub stream: String,
+    /// The durable consumer's name.
+    pub consumer: String,
+    /// Whether the host makes what is missing.
+    pub manage: Manage,
+    /// The stream's subjects, where the host makes the stream.
+    pub subjects: Vec<String>,
+    /// The stream's retention, where the host makes the stream.
+    pub retention: Retention,
+    /// The subjects the consumer is limited to; empty means all.
+    pub filter: Vec<String>,
+    /// How long the server waits for a settlement before it delivers again (30 s).
+    pub ack_wait: Duration,
+    /// Deliveries that may be unsettled at once; derived from workers and batch unless given.
+    pub max_ack_pending: i64,
+    /// Pulls that may wait at once, of all hosts; derived from workers unless given.
+    pub max_waiting: i64,
+    /// The durable consumer of the `headers` source.
+    pub watch_consumer: String,
+}
+
+/// Whether the host may make streams and consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manage {
+    /// They must be there, with settings that can work.
+    Bind,
+    /// What is missing is created; what is there must have settings that can work.
+    Create,
+}
+
+/// When a stream lets go of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// When its limits say so.
+    Limits,
+    /// When every consumer has acknowledged it.
+    Interest,
+    /// When the one consumer has acknowledged it.
+    Workqueue,
+}
+
+/// How long a handler instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// As long as its worker.
+    Worker,
+    /// For one message.
+    Message,
+}
+
+/// How many workers, and how that is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    /// The fewest workers. 0 parks the workload when its policy says so.
+    pub min: u32,
+    /// The most workers.
+    pub max: u32,
+    /// Time between decisions (1 s).
+    pub interval: Duration,
+    /// What rates are measured over (5 s).
+    pub window: Duration,
+    /// Where the signals come from.
+    pub source: Source,
+}
+
+/// Where the signals of an observation come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Consumer and stream state.
+    Info,
+    /// A headers-only consumer that sees every message.
+    Headers,
+}
+
+/// How workers fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// The most deliveries a worker holds at once (100).
+    pub batch: usize,
+    /// How long a pull waits at the server (5 s).
+    pub expires: Duration,
+}
+
+/// What a guest may spend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall-clock time of one handler call (10 s).
+    pub time: Duration,
+    /// Bytes of memory of one instance, all its memories together (64 MiB).
+    pub memory: usize,
+    /// Elements of one instance's tables, all together (100,000).
+    pub table_elements: usize,
+    /// Core instances, memories and tables, each, that one component may have (100).
+    pub instances: usize,
+    /// Instructions of one policy call, as wasmtime counts fuel (1,000,000,000).
+    pub fuel: u64,
+}
+
+/// What happens after a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// How often a message is delivered before it becomes a dead letter (5); at least 1.
+    pub max_attempts: u32,
+    /// The delay after the first, second, ... attempt; the last one repeats.
+    pub backoff: Vec<Duration>,
+}
+
+impl Retry {
+    /// The delay after a failed attempt, which counts from 1.
+    pub fn delay(&self, attempt: u32) -> Duration {
+        let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
+    }
+}
