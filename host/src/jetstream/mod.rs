@@ -1,0 +1,25 @@
+//! JetStream. The only folder that names async_nats types.
+
+mod connect;
+mod consumer;
+mod dead;
+mod message;
+mod pull;
+mod signals;
+
+use std::sync::Arc;
+
+pub use connect::{Client, ConnectError};
+pub use consumer::{Bound, SetupError};
+pub use message::Message;
+pub use pull::Puller;
+pub use signals::{HeaderWatch, Signals};
+
+/// What every delivery of one workload needs to be settled.
+#[derive(Debug)]
+struct Lane {
+    client: Client,
+    workload: Arc<str>,
+    stream: String,
+    host: String,
+}
