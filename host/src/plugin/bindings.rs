@@ -36,7 +36,11 @@ pub(super) type Settings = Arc<[(String, String)]>;
 
 impl store::Host for Guest {
     fn get(&mut self, key: String) -> Result<Option<String>, store::Error> {
-        Ok(self.settings.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone()))
+        Ok(self
+            .settings
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value.clone()))
     }
 
     fn get_all(&mut self) -> Result<Vec<(String, String)>, store::Error> {

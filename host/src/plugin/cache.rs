@@ -62,12 +62,18 @@ pub(super) fn open(dir: &Path) -> Result<Cache, CacheError> {
     let dir = prepare(dir)?;
     let mut config = CacheConfig::new();
     config.with_directory(&dir);
-    Cache::new(config).map_err(|error| CacheError::Broken { dir, reason: format!("{error:#}") })
+    Cache::new(config).map_err(|error| CacheError::Broken {
+        dir,
+        reason: format!("{error:#}"),
+    })
 }
 
 /// Makes and checks the directory; returns its absolute path.
 fn prepare(dir: &Path) -> Result<PathBuf, CacheError> {
-    let failed = |source| CacheError::Io { dir: dir.to_owned(), source };
+    let failed = |source| CacheError::Io {
+        dir: dir.to_owned(),
+        source,
+    };
     let metadata = match std::fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create(dir).map_err(failed)?;
@@ -76,7 +82,9 @@ fn prepare(dir: &Path) -> Result<PathBuf, CacheError> {
         other => other.map_err(failed)?,
     };
     if !metadata.is_dir() {
-        return Err(CacheError::NotADirectory { dir: dir.to_owned() });
+        return Err(CacheError::NotADirectory {
+            dir: dir.to_owned(),
+        });
     }
     check(dir, &metadata)?;
     dir.canonicalize().map_err(failed)
@@ -95,14 +103,23 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
     use std::os::unix::fs::MetadataExt as _;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o022 != 0 {
-        return Err(CacheError::Shared { dir: dir.to_owned(), mode });
+        return Err(CacheError::Shared {
+            dir: dir.to_owned(),
+            mode,
+        });
     }
     // Who runs this is who owns the files this makes.
     let probe = tempfile::tempfile_in(dir).and_then(|file| file.metadata());
     match probe {
         Ok(own) if own.uid() == metadata.uid() => Ok(()),
-        Ok(_) => Err(CacheError::Foreign { dir: dir.to_owned(), owner: metadata.uid() }),
-        Err(source) => Err(CacheError::Io { dir: dir.to_owned(), source }),
+        Ok(_) => Err(CacheError::Foreign {
+            dir: dir.to_owned(),
+            owner: metadata.uid(),
+        }),
+        Err(source) => Err(CacheError::Io {
+            dir: dir.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -124,7 +141,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("a/b");
         open(&dir).unwrap();
-        assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -132,13 +152,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o777)).unwrap();
         let error = open(root.path()).unwrap_err();
-        assert!(matches!(error, CacheError::Shared { mode: 0o777, .. }), "{error}");
+        assert!(
+            matches!(error, CacheError::Shared { mode: 0o777, .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains("chmod 700"), "{error}");
     }
 
     #[test]
     fn a_file_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(open(file.path()), Err(CacheError::NotADirectory { .. })));
+        assert!(matches!(
+            open(file.path()),
+            Err(CacheError::NotADirectory { .. })
+        ));
     }
 }

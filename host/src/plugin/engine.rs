@@ -61,14 +61,24 @@ impl Engines {
     fn new(cache: Option<Cache>) -> Result<Self, HostError> {
         let engine = |config: &Config| Engine::new(config).map_err(failed);
         let handlers = engine(&common(cache.clone()))?;
-        let policies = engine(common(cache).consume_fuel(true).cranelift_nan_canonicalization(true))?;
+        let policies = engine(
+            common(cache)
+                .consume_fuel(true)
+                .cranelift_nan_canonicalization(true),
+        )?;
         let mut handler_linker = Linker::new(&handlers);
         bindings::link_worker(&mut handler_linker).map_err(failed)?;
         let mut policy_linker = Linker::new(&policies);
         bindings::link_policy(&mut policy_linker).map_err(failed)?;
         let ticker = Ticker::start(vec![handlers.weak(), policies.weak()])
             .map_err(|error| HostError::Engine(format!("its clock needs a thread: {error}")))?;
-        Ok(Self { handlers, policies, handler_linker, policy_linker, ticker })
+        Ok(Self {
+            handlers,
+            policies,
+            handler_linker,
+            policy_linker,
+            ticker,
+        })
     }
 }
 

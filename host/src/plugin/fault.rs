@@ -15,7 +15,12 @@ const FRAMES: usize = 8;
 const LAST_WORDS: usize = 512;
 
 /// What an error out of a guest call means. `last_words` is what the guest wrote to standard error in this call.
-pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+pub(super) fn classify(
+    error: &wasmtime::Error,
+    quota: &Quota,
+    limits: &Limits,
+    last_words: &str,
+) -> Fault {
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
         return Fault::Fuel(limits.fuel);
@@ -30,7 +35,10 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     }
     let mut text = reason(error, trap);
     if let Some(limit) = quota.refused_elements() {
-        let _ = write!(text, ", after more than {limit} table elements were refused");
+        let _ = write!(
+            text,
+            ", after more than {limit} table elements were refused"
+        );
     }
     if let Some(backtrace) = backtrace {
         frames(&mut text, backtrace);
@@ -43,7 +51,12 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
 }
 
 /// The same for a store in which no instance came to be.
-pub(super) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+pub(super) fn classify_start(
+    error: &wasmtime::Error,
+    quota: &Quota,
+    limits: &Limits,
+    last_words: &str,
+) -> Fault {
     match classify(error, quota, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
         Fault::Answer(text) => Fault::Start(text),
@@ -56,7 +69,10 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
         return format!("it called exit with status {}", exit.0);
     }
     match trap {
-        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+        Some(trap) => trap
+            .to_string()
+            .trim_start_matches("wasm trap: ")
+            .to_owned(),
         // The error of a host function; the context around it is the backtrace, which is told below.
         None => error.root_cause().to_string(),
     }
@@ -65,11 +81,17 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
 fn frames(text: &mut String, backtrace: &WasmBacktrace) {
     let mut separator = " in ";
     for frame in backtrace.frames().iter().take(FRAMES) {
-        let Some(name) = frame.func_name() else { continue };
+        let Some(name) = frame.func_name() else {
+            continue;
+        };
         // The alternate form leaves out the hash.
         let name = format!("{:#}", rustc_demangle::demangle(name));
         // How Rust panics is in each of its backtraces and explains none.
-        if name.starts_with("std::") || name.starts_with("core::") || name.starts_with("__rust") || name == "abort" {
+        if name.starts_with("std::")
+            || name.starts_with("core::")
+            || name.starts_with("__rust")
+            || name == "abort"
+        {
             continue;
         }
         let _ = write!(text, "{separator}{name}");

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView,
+};
 
 use super::bindings::Settings;
 use super::limits::Quota;
@@ -30,7 +32,10 @@ pub(super) struct Guest {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.resources,
+        }
     }
 }
 
@@ -56,22 +61,39 @@ pub(super) fn store(
     world: World<'_>,
 ) -> Store<Guest> {
     let mut wasi = WasiCtx::builder();
-    wasi.stdout(GuestOutput { log: Arc::clone(&log), stderr: false })
-        .stderr(GuestOutput { log: Arc::clone(&log), stderr: true })
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .max_random_size(RANDOM);
+    wasi.stdout(GuestOutput {
+        log: Arc::clone(&log),
+        stderr: false,
+    })
+    .stderr(GuestOutput {
+        log: Arc::clone(&log),
+        stderr: true,
+    })
+    .allow_tcp(false)
+    .allow_udp(false)
+    .allow_ip_name_lookup(false)
+    .max_random_size(RANDOM);
     if let World::Replayed { now_ms, random } = world {
         wasi.wall_clock(Frozen(now_ms))
             .monotonic_clock(Frozen(now_ms))
             .secure_random(Deterministic::new(random.to_vec()))
             .insecure_random(Deterministic::new(random.to_vec()))
-            .insecure_random_seed(random.iter().take(16).fold(0, |seed, byte| seed << 8 | u128::from(*byte)));
+            .insecure_random_seed(
+                random
+                    .iter()
+                    .take(16)
+                    .fold(0, |seed, byte| seed << 8 | u128::from(*byte)),
+            );
     }
     let mut resources = ResourceTable::new();
     resources.set_max_capacity(RESOURCES);
-    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits), log, settings };
+    let guest = Guest {
+        wasi: wasi.build(),
+        resources,
+        quota: Quota::new(limits),
+        log,
+        settings,
+    };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
     store.set_hostcall_fuel(HOST_CALL.min(limits.memory));

@@ -50,8 +50,16 @@ struct Live {
 }
 
 impl HandlerPlugin {
-    pub(super) fn new(engines: Arc<Engines>, generation: Generation, pre: WorkerPre<Guest>) -> Self {
-        Self { engines, generation, pre }
+    pub(super) fn new(
+        engines: Arc<Engines>,
+        generation: Generation,
+        pre: WorkerPre<Guest>,
+    ) -> Self {
+        Self {
+            engines,
+            generation,
+            pre,
+        }
     }
 
     /// Which plugin this is and which version of it.
@@ -84,7 +92,12 @@ impl HandlerPlugin {
                 limits: limits.clone(),
                 live: Some(Live { store, bindings }),
             }),
-            Ok(Err(error)) => Err(classify_start(&error, &store.data().quota, limits, &last_words)),
+            Ok(Err(error)) => Err(classify_start(
+                &error,
+                &store.data().quota,
+                limits,
+                &last_words,
+            )),
             Err(_) => Err(Fault::Time(limits.time)),
         }
     }
@@ -102,7 +115,9 @@ impl HandlerInstance {
     /// the call, and the instance with it.
     pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let Some(mut live) = self.live.take() else {
-            return Err(Fault::Start("this instance ended with an earlier call".into()));
+            return Err(Fault::Start(
+                "this instance ended with an earlier call".into(),
+            ));
         };
         let called = {
             let _running = self.engines.ticker.run();
@@ -112,7 +127,11 @@ impl HandlerInstance {
             live.store.set_epoch_deadline(1);
             let headers = borrow(&delivery.headers);
             let handler = live.bindings.tidegate_plugin_handler();
-            timeout(self.limits.time, handler.call_handle(&mut live.store, lower(delivery, &headers))).await
+            timeout(
+                self.limits.time,
+                handler.call_handle(&mut live.store, lower(delivery, &headers)),
+            )
+            .await
         };
         let last_words = live.store.data().log.end_call();
         match called {
@@ -120,14 +139,22 @@ impl HandlerInstance {
                 self.live = Some(live);
                 Ok(answer.map(Response::from).map_err(Failure::from))
             }
-            Ok(Err(error)) => Err(classify(&error, &live.store.data().quota, &self.limits, &last_words)),
+            Ok(Err(error)) => Err(classify(
+                &error,
+                &live.store.data().quota,
+                &self.limits,
+                &last_words,
+            )),
             Err(_) => Err(Fault::Time(self.limits.time)),
         }
     }
 }
 
 pub(super) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
-    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 fn lower<'a>(delivery: &'a Delivery, headers: &'a [(&'a str, &'a str)]) -> wit::Delivery<'a> {
@@ -146,14 +173,22 @@ impl From<wit::Response> for Response {
     fn from(response: wit::Response) -> Self {
         Self {
             reply: response.reply,
-            publications: response.publications.into_iter().map(Publication::from).collect(),
+            publications: response
+                .publications
+                .into_iter()
+                .map(Publication::from)
+                .collect(),
         }
     }
 }
 
 impl From<wit::Publication> for Publication {
     fn from(publication: wit::Publication) -> Self {
-        Self { subject: publication.subject, headers: publication.headers, payload: publication.payload }
+        Self {
+            subject: publication.subject,
+            headers: publication.headers,
+            payload: publication.payload,
+        }
     }
 }
 
@@ -168,12 +203,16 @@ impl From<wit::Failure> for Failure {
 
 impl std::fmt::Debug for HandlerPlugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandlerPlugin").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("HandlerPlugin")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for HandlerInstance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandlerInstance").field("usable", &self.is_usable()).finish_non_exhaustive()
+        f.debug_struct("HandlerInstance")
+            .field("usable", &self.is_usable())
+            .finish_non_exhaustive()
     }
 }

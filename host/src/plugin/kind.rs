@@ -83,7 +83,11 @@ pub enum KindError {
 }
 
 fn exports_text(exports: &[String]) -> String {
-    if exports.is_empty() { " (it exports nothing)".into() } else { format!(" but {}", exports.join(", ")) }
+    if exports.is_empty() {
+        " (it exports nothing)".into()
+    } else {
+        format!(" but {}", exports.join(", "))
+    }
 }
 
 impl KindError {
@@ -104,7 +108,10 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
     let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| unparsable(&error, bytes.len()))? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(KindError::CoreModule),
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } if depth == 0 => return Err(KindError::CoreModule),
             // Each nested module or component ends with a payload of its own.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
@@ -133,7 +140,11 @@ fn preamble(bytes: &[u8]) -> Result<(), KindError> {
         Ok(())
     } else if MAGIC.starts_with(bytes) {
         Err(KindError::Incomplete(bytes.len()))
-    } else if bytes.iter().take(512).all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace()) {
+    } else if bytes
+        .iter()
+        .take(512)
+        .all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace())
+    {
         Err(KindError::Text)
     } else {
         Err(KindError::NotWasm)
@@ -142,7 +153,11 @@ fn preamble(bytes: &[u8]) -> Result<(), KindError> {
 
 fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError {
     // A section that claims more bytes than are left looks to the parser like any other end of the file.
-    if error.message().contains("unexpected end") { KindError::Incomplete(length) } else { KindError::Malformed(error.to_string()) }
+    if error.message().contains("unexpected end") {
+        KindError::Incomplete(length)
+    } else {
+        KindError::Malformed(error.to_string())
+    }
 }
 
 #[derive(Default)]
@@ -155,9 +170,15 @@ impl Found {
     fn judge(self) -> Result<Inspection, KindError> {
         let (mut handler, mut policy, mut other) = (false, false, None);
         for name in &self.exports {
-            let Some((interface, version)) = of_contract(name) else { continue };
+            let Some((interface, version)) = of_contract(name) else {
+                continue;
+            };
             if !version.starts_with(VERSION.0) {
-                other = Some(if version.is_empty() { PACKAGE.to_owned() } else { format!("{PACKAGE}@{version}") });
+                other = Some(if version.is_empty() {
+                    PACKAGE.to_owned()
+                } else {
+                    format!("{PACKAGE}@{version}")
+                });
                 continue;
             }
             handler |= interface == "handler";
@@ -168,9 +189,16 @@ impl Found {
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
             (false, false, Some(found)) => return Err(KindError::OtherVersion { found }),
-            (false, false, None) => return Err(KindError::OtherWorld { exports: self.exports }),
+            (false, false, None) => {
+                return Err(KindError::OtherWorld {
+                    exports: self.exports,
+                });
+            }
         };
-        Ok(Inspection { kind, imports: self.imports })
+        Ok(Inspection {
+            kind,
+            imports: self.imports,
+        })
     }
 }
 
@@ -193,7 +221,10 @@ mod tests {
     }
 
     fn exporting(names: &[&str]) -> Vec<u8> {
-        let exports: String = names.iter().map(|name| format!("(export \"{name}\" (instance 0))")).collect();
+        let exports: String = names
+            .iter()
+            .map(|name| format!("(export \"{name}\" (instance 0))"))
+            .collect();
         component(&format!(
             "(component (import \"wasi:cli/stdout@0.2.3\" (instance)) (component (export \"inner\" (component 0)) (component)) \
              (core module (func (export \"f\"))) {exports})"
@@ -205,22 +236,43 @@ mod tests {
         let handler = inspect(&exporting(&["tidegate:plugin/handler@0.1.0"])).unwrap();
         assert_eq!(handler.kind, Kind::Handler);
         assert_eq!(handler.imports, ["wasi:cli/stdout@0.2.3"]);
-        assert_eq!(inspect(&exporting(&["tidegate:plugin/scaling@0.1.0"])).unwrap().kind, Kind::Policy);
-        let both = exporting(&["tidegate:plugin/scaling@0.1.0", "tidegate:plugin/handler@0.1.3"]);
+        assert_eq!(
+            inspect(&exporting(&["tidegate:plugin/scaling@0.1.0"]))
+                .unwrap()
+                .kind,
+            Kind::Policy
+        );
+        let both = exporting(&[
+            "tidegate:plugin/scaling@0.1.0",
+            "tidegate:plugin/handler@0.1.3",
+        ]);
         assert_eq!(inspect(&both).unwrap().kind, Kind::Both);
     }
 
     #[test]
     fn another_version_is_refused_by_name() {
         let error = inspect(&exporting(&["tidegate:plugin/handler@0.2.0"])).unwrap_err();
-        assert_eq!(error, KindError::OtherVersion { found: "tidegate:plugin@0.2.0".into() });
-        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.0"), "{error}");
+        assert_eq!(
+            error,
+            KindError::OtherVersion {
+                found: "tidegate:plugin@0.2.0".into()
+            }
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("this host speaks tidegate:plugin@0.1.0"),
+            "{error}"
+        );
     }
 
     #[test]
     fn another_world_is_refused_with_what_it_exports() {
         let error = inspect(&exporting(&["wasi:cli/run@0.2.0"])).unwrap_err();
-        assert!(error.to_string().contains("but wasi:cli/run@0.2.0"), "{error}");
+        assert!(
+            error.to_string().contains("but wasi:cli/run@0.2.0"),
+            "{error}"
+        );
         assert!(!error.may_be_half_written());
     }
 
@@ -228,11 +280,17 @@ mod tests {
     fn what_is_no_component_is_named() {
         assert_eq!(inspect(b""), Err(KindError::Empty));
         assert_eq!(inspect(b"<html>not found</html>"), Err(KindError::Text));
-        assert_eq!(inspect("(component) ; ünïcode".as_bytes()), Err(KindError::Text));
+        assert_eq!(
+            inspect("(component) ; ünïcode".as_bytes()),
+            Err(KindError::Text)
+        );
         assert_eq!(inspect(b"\x7fELF\x02\x01\x01\0"), Err(KindError::NotWasm));
         assert_eq!(inspect(b"\0as"), Err(KindError::Incomplete(3)));
         assert_eq!(inspect(&component("(module)")), Err(KindError::CoreModule));
-        assert_eq!(inspect(&component("(component)")), Err(KindError::OtherWorld { exports: vec![] }));
+        assert_eq!(
+            inspect(&component("(component)")),
+            Err(KindError::OtherWorld { exports: vec![] })
+        );
     }
 
     #[test]

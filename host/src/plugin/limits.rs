@@ -24,7 +24,11 @@ struct Budget {
 
 impl Budget {
     fn new(limit: usize) -> Self {
-        Self { used: 0, limit, refused: false }
+        Self {
+            used: 0,
+            limit,
+            refused: false,
+        }
     }
 
     /// `current` to `desired` is the growth of one memory or table; `maximum` is the one it declared itself.
@@ -45,7 +49,11 @@ impl Budget {
 
 impl Quota {
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { memory: Budget::new(limits.memory), elements: Budget::new(limits.table_elements), count: limits.instances }
+        Self {
+            memory: Budget::new(limits.memory),
+            elements: Budget::new(limits.table_elements),
+            count: limits.instances,
+        }
     }
 
     /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].
@@ -66,11 +74,21 @@ impl Quota {
 }
 
 impl ResourceLimiter for Quota {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(self.memory.grow(current, desired, maximum))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(self.elements.grow(current, desired, maximum))
     }
 

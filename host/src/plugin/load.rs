@@ -47,6 +47,9 @@ pub enum Refusal {
     /// There is none.
     #[error("there is no such file; copy the component there")]
     Missing,
+    /// There is a link to none.
+    #[error("it is a link that leads nowhere; copy the component there or mend the link")]
+    DanglingLink,
     /// It cannot be read.
     #[error("cannot be read: {0}; let the user that runs this host read it")]
     Unreadable(io::Error),
@@ -71,10 +74,14 @@ pub enum Refusal {
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
     /// It asks for what this host does not offer, or offers something else under a name of the contract.
-    #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
+    #[error(
+        "it does not fit this host: {0}; build it with this host's wit/ and without other imports"
+    )]
     Link(String),
     /// It does not start, with the limits of the workloads that use it.
-    #[error("a trial instance {0}; correct what it does at its start, or raise the workload's limits")]
+    #[error(
+        "a trial instance {0}; correct what it does at its start, or raise the workload's limits"
+    )]
     Trial(Fault),
     /// The host is stopping.
     #[error("it was not compiled, because the host is stopping")]
@@ -99,8 +106,17 @@ pub(super) struct Source {
 impl Source {
     fn new(plugin: &str, bytes: Vec<u8>) -> Self {
         let hash = Sha256::digest(&bytes);
-        let digest: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(DIGITS).map(hex).collect();
-        Self { plugin: plugin.into(), digest: digest.into(), bytes: bytes.into() }
+        let digest: String = hash
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .take(DIGITS)
+            .map(hex)
+            .collect();
+        Self {
+            plugin: plugin.into(),
+            digest: digest.into(),
+            bytes: bytes.into(),
+        }
     }
 }
 
@@ -111,6 +127,7 @@ fn hex(digit: u8) -> char {
 /// Reads a file whole. What was read is what is hashed and compiled, whatever happens to the file meanwhile.
 pub(super) fn read(file: &Path) -> Result<Source, Refusal> {
     let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound if file.is_symlink() => Refusal::DanglingLink,
         io::ErrorKind::NotFound => Refusal::Missing,
         _ => Refusal::Unreadable(error),
     };
@@ -119,7 +136,9 @@ pub(super) fn read(file: &Path) -> Result<Source, Refusal> {
         return Err(Refusal::NotAFile);
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(file).and_then(|opened| opened.take(FILE + 1).read_to_end(&mut bytes)).map_err(refused)?;
+    std::fs::File::open(file)
+        .and_then(|opened| opened.take(FILE + 1).read_to_end(&mut bytes))
+        .map_err(refused)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE) {
         return Err(Refusal::TooLarge);
     }
@@ -134,60 +153,118 @@ impl Host {
     /// What is wrong with the file.
     pub fn inspect(&self, file: &Path) -> Result<Inspection, LoadError> {
         let inspected = read(file).and_then(|source| inspect(&source.bytes).map_err(Refusal::from));
-        inspected.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+        inspected.map_err(|refusal| LoadError {
+            file: file.to_owned(),
+            refusal,
+        })
     }
 
     /// Makes a handler of a file. `limits` are those of the workload that uses it.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub async fn load_handler(&self, file: &Path, limits: &Limits) -> Result<HandlerPlugin, LoadError> {
+    pub async fn load_handler(
+        &self,
+        file: &Path,
+        limits: &Limits,
+    ) -> Result<HandlerPlugin, LoadError> {
         let loaded = async { self.handler(read_blocking(file).await?, limits).await };
-        loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+        loaded.await.map_err(|refusal| LoadError {
+            file: file.to_owned(),
+            refusal,
+        })
     }
 
     /// Makes a policy of a file. `limits` are those of the workload that uses it.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub async fn load_policy(&self, file: &Path, limits: &Limits) -> Result<PolicyPlugin, LoadError> {
+    pub async fn load_policy(
+        &self,
+        file: &Path,
+        limits: &Limits,
+    ) -> Result<PolicyPlugin, LoadError> {
         let loaded = async { self.policy(read_blocking(file).await?, limits).await };
-        loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+        loaded.await.map_err(|refusal| LoadError {
+            file: file.to_owned(),
+            refusal,
+        })
     }
 
-    pub(super) async fn handler(&self, source: Source, limits: &Limits) -> Result<HandlerPlugin, Refusal> {
+    pub(super) async fn handler(
+        &self,
+        source: Source,
+        limits: &Limits,
+    ) -> Result<HandlerPlugin, Refusal> {
         check_kind(&source, Kind::Handler)?;
         let component = compile(self.0.handlers.clone(), &source).await?;
-        let linked = self.0.handler_linker.instantiate_pre(&component).and_then(WorkerPre::new);
-        let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), linked.map_err(unlinked)?);
-        let trial = WorkerContext { workload: "".into(), worker: 0, settings: Arc::new([]), limits: limits.clone() };
+        let linked = self
+            .0
+            .handler_linker
+            .instantiate_pre(&component)
+            .and_then(WorkerPre::new);
+        let plugin = HandlerPlugin::new(
+            Arc::clone(&self.0),
+            generation(source),
+            linked.map_err(unlinked)?,
+        );
+        let trial = WorkerContext {
+            workload: "".into(),
+            worker: 0,
+            settings: Arc::new([]),
+            limits: limits.clone(),
+        };
         plugin.instantiate(&trial).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
 
-    pub(super) async fn policy(&self, source: Source, limits: &Limits) -> Result<PolicyPlugin, Refusal> {
+    pub(super) async fn policy(
+        &self,
+        source: Source,
+        limits: &Limits,
+    ) -> Result<PolicyPlugin, Refusal> {
         check_kind(&source, Kind::Policy)?;
         let component = compile(self.0.policies.clone(), &source).await?;
-        let linked = self.0.policy_linker.instantiate_pre(&component).and_then(PolicyPre::new);
-        let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), linked.map_err(unlinked)?);
-        plugin.probe(&PolicyContext::new("".into(), limits.clone())).await.map_err(Refusal::Trial)?;
+        let linked = self
+            .0
+            .policy_linker
+            .instantiate_pre(&component)
+            .and_then(PolicyPre::new);
+        let plugin = PolicyPlugin::new(
+            Arc::clone(&self.0),
+            generation(source),
+            linked.map_err(unlinked)?,
+        );
+        plugin
+            .probe(&PolicyContext::new("".into(), limits.clone()))
+            .await
+            .map_err(Refusal::Trial)?;
         Ok(plugin)
     }
 }
 
 fn generation(source: Source) -> Generation {
-    Generation { plugin: source.plugin, digest: source.digest }
+    Generation {
+        plugin: source.plugin,
+        digest: source.digest,
+    }
 }
 
 fn check_kind(source: &Source, wanted: Kind) -> Result<(), Refusal> {
     let found = inspect(&source.bytes)?.kind;
-    if found.serves(wanted) { Ok(()) } else { Err(Refusal::WrongKind { wanted, found }) }
+    if found.serves(wanted) {
+        Ok(())
+    } else {
+        Err(Refusal::WrongKind { wanted, found })
+    }
 }
 
 /// Reads off the async threads.
 pub(super) async fn read_blocking(file: &Path) -> Result<Source, Refusal> {
     let file = file.to_owned();
-    tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or(Err(Refusal::Stopping))
+    tokio::task::spawn_blocking(move || read(&file))
+        .await
+        .unwrap_or(Err(Refusal::Stopping))
 }
 
 /// Compiles off the async threads.

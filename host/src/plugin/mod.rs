@@ -11,7 +11,7 @@
 
 mod bindings;
 mod cache;
-//mod directory;
+mod directory;
 mod engine;
 mod fault;
 mod guest;
@@ -19,13 +19,14 @@ mod handler;
 mod kind;
 mod limits;
 mod load;
-//mod look;
+mod look;
 mod policy;
 mod stdio;
 mod ticker;
+mod watch;
 
 pub use cache::CacheError;
-//pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch};
+pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch};
 pub use engine::{Host, HostError};
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
 pub use kind::{Inspection, Kind, KindError, inspect};

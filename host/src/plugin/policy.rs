@@ -45,20 +45,37 @@ impl PolicyContext {
     /// For the workload of this name. A policy's random numbers depend on nothing but the name.
     pub fn new(workload: Arc<str>, limits: Limits) -> Self {
         let random = random(&workload);
-        Self { workload, limits, random }
+        Self {
+            workload,
+            limits,
+            random,
+        }
     }
 }
 
 /// SHA-256 of the name and a counter, over and over.
 fn random(workload: &str) -> Arc<[u8]> {
     let blocks = RANDOM / 32;
-    let block = |count: u16| Sha256::new().chain_update(workload).chain_update(count.to_le_bytes()).finalize();
+    let block = |count: u16| {
+        Sha256::new()
+            .chain_update(workload)
+            .chain_update(count.to_le_bytes())
+            .finalize()
+    };
     (0..blocks).flat_map(block).collect()
 }
 
 impl PolicyPlugin {
-    pub(super) fn new(engines: Arc<Engines>, generation: Generation, pre: PolicyPre<Guest>) -> Self {
-        Self { engines, generation, pre }
+    pub(super) fn new(
+        engines: Arc<Engines>,
+        generation: Generation,
+        pre: PolicyPre<Guest>,
+    ) -> Self {
+        Self {
+            engines,
+            generation,
+            pre,
+        }
     }
 
     /// Which plugin this is and which version of it.
@@ -80,7 +97,10 @@ impl PolicyPlugin {
         let settings = borrow(settings);
         let answer = self
             .fresh(context, &mut store, async |policy, store| {
-                policy.tidegate_plugin_scaling().call_init(store, &settings, previous).await
+                policy
+                    .tidegate_plugin_scaling()
+                    .call_init(store, &settings, previous)
+                    .await
             })
             .await?;
         match answer {
@@ -103,7 +123,10 @@ impl PolicyPlugin {
         let observation = lower(observation);
         let answer = self
             .fresh(context, &mut store, async |policy, store| {
-                policy.tidegate_plugin_scaling().call_decide(store, observation, state).await
+                policy
+                    .tidegate_plugin_scaling()
+                    .call_decide(store, observation, state)
+                    .await
             })
             .await?;
         Ok(Decision {
@@ -126,8 +149,17 @@ impl PolicyPlugin {
             plugin: Arc::clone(&self.generation.plugin),
             generation: Arc::clone(&self.generation.digest),
         });
-        let world = World::Replayed { now_ms, random: &context.random };
-        guest::store(&self.engines.policies, &context.limits, log, Arc::new([]), world)
+        let world = World::Replayed {
+            now_ms,
+            random: &context.random,
+        };
+        guest::store(
+            &self.engines.policies,
+            &context.limits,
+            log,
+            Arc::new([]),
+            world,
+        )
     }
 
     /// One call in an instance of its own. Fuel ends it in the same place each time; the wall clock ends what waits
@@ -139,7 +171,9 @@ impl PolicyPlugin {
         call: impl AsyncFnOnce(&Policy, &mut Store<Guest>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let limits = &context.limits;
-        store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
+        store
+            .set_fuel(limits.fuel)
+            .map_err(|error| Fault::Start(format!("{error:#}")))?;
         let _running = self.engines.ticker.run();
         let started = within(limits, self.pre.instantiate_async(&mut *store)).await?;
         let policy = started.map_err(|error| {
@@ -154,12 +188,17 @@ impl PolicyPlugin {
 }
 
 async fn within<T>(limits: &Limits, call: impl Future<Output = T>) -> Result<T, Fault> {
-    timeout(limits.time, call).await.map_err(|_| Fault::Time(limits.time))
+    timeout(limits.time, call)
+        .await
+        .map_err(|_| Fault::Time(limits.time))
 }
 
 fn checked(state: Vec<u8>) -> Result<Vec<u8>, Fault> {
     if state.len() > STATE {
-        return Err(Fault::Answer(format!("a state of {} bytes, where {STATE} are allowed", state.len())));
+        return Err(Fault::Answer(format!(
+            "a state of {} bytes, where {STATE} are allowed",
+            state.len()
+        )));
     }
     Ok(state)
 }
@@ -203,6 +242,8 @@ fn lower(observation: &Observation) -> wit::Observation {
 
 impl std::fmt::Debug for PolicyPlugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PolicyPlugin").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("PolicyPlugin")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }

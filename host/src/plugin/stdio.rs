@@ -77,7 +77,8 @@ impl GuestLog {
 
     /// Lines from now on belong to this message.
     pub(super) fn begin_call(&self, stream_sequence: u64) {
-        self.stream_sequence.store(stream_sequence, Ordering::Relaxed);
+        self.stream_sequence
+            .store(stream_sequence, Ordering::Relaxed);
     }
 
     /// Logs what has no line end yet. Returns what was written to standard error, or its end.
@@ -86,7 +87,12 @@ impl GuestLog {
             return String::new();
         }
         let mut inner = self.lock();
-        let Inner { stdout, stderr, last_words, rate } = &mut *inner;
+        let Inner {
+            stdout,
+            stderr,
+            last_words,
+            rate,
+        } = &mut *inner;
         stdout.flush(|line| self.emit(rate, Level::Info, "", line));
         stderr.flush(|line| self.emit(rate, Level::Warn, "", line));
         if let Some(dropped) = rate.take_dropped() {
@@ -99,13 +105,23 @@ impl GuestLog {
     pub(super) fn line(&self, level: Level, context: &str, message: &str) {
         self.printed.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
-        self.emit(&mut inner.rate, level, cut(context, 256), cut(message.trim_end(), LINE));
+        self.emit(
+            &mut inner.rate,
+            level,
+            cut(context, 256),
+            cut(message.trim_end(), LINE),
+        );
     }
 
     fn print(&self, stderr: bool, bytes: &[u8]) {
         self.printed.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
-        let Inner { stdout, stderr: errors, last_words, rate } = &mut *inner;
+        let Inner {
+            stdout,
+            stderr: errors,
+            last_words,
+            rate,
+        } = &mut *inner;
         if stderr {
             remember(last_words, bytes);
             errors.push(bytes, |line| self.emit(rate, Level::Warn, "", line));
@@ -127,7 +143,12 @@ impl GuestLog {
             Admission::LogAfter(dropped) => self.told_dropped(dropped),
             Admission::Drop => return,
         }
-        let Speaker { workload, worker, plugin, generation } = &self.speaker;
+        let Speaker {
+            workload,
+            worker,
+            plugin,
+            generation,
+        } = &self.speaker;
         let stream_sequence = self.stream_sequence.load(Ordering::Relaxed);
         macro_rules! line {
             ($level:ident) => {
@@ -149,7 +170,12 @@ impl GuestLog {
     }
 
     fn told_dropped(&self, dropped: Dropped) {
-        let Speaker { workload, worker, plugin, generation } = &self.speaker;
+        let Speaker {
+            workload,
+            worker,
+            plugin,
+            generation,
+        } = &self.speaker;
         tracing::warn!(
             target: "tidegate::guest",
             %workload, worker, %plugin, %generation, lines = dropped.lines, bytes = dropped.bytes,
@@ -160,7 +186,9 @@ impl GuestLog {
 
 /// Keeps the end of what was written.
 fn remember(last_words: &mut Vec<u8>, bytes: &[u8]) {
-    let tail = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or(bytes);
+    let tail = bytes
+        .get(bytes.len().saturating_sub(LAST_WORDS)..)
+        .unwrap_or(bytes);
     let surplus = (last_words.len() + tail.len()).saturating_sub(LAST_WORDS);
     last_words.drain(..surplus.min(last_words.len()));
     last_words.extend_from_slice(tail);
@@ -177,7 +205,8 @@ impl LineBuffer {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let mut rest = piece;
             while self.partial.len() + rest.len() > LINE {
-                let (head, tail) = rest.split_at(LINE.saturating_sub(self.partial.len()).min(rest.len()));
+                let (head, tail) =
+                    rest.split_at(LINE.saturating_sub(self.partial.len()).min(rest.len()));
                 self.partial.extend_from_slice(head);
                 rest = tail;
                 self.flush(&mut line);
@@ -222,7 +251,12 @@ enum Admission {
 
 impl RateCap {
     fn new(rate: usize, now: Instant) -> Self {
-        Self { rate, left: rate, since: now, dropped: Dropped::default() }
+        Self {
+            rate,
+            left: rate,
+            since: now,
+            dropped: Dropped::default(),
+        }
     }
 
     fn admit(&mut self, bytes: usize, now: Instant) -> Admission {
@@ -235,7 +269,10 @@ impl RateCap {
             // Nothing more in this second, or short lines would slip through between the dropped ones.
             self.left = 0;
             self.dropped.lines += 1;
-            self.dropped.bytes = self.dropped.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+            self.dropped.bytes = self
+                .dropped
+                .bytes
+                .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
             return Admission::Drop;
         }
         self.left -= bytes;
@@ -314,13 +351,19 @@ mod tests {
 
     #[test]
     fn a_line_may_come_in_pieces() {
-        assert_eq!(lines(&[b"one", b" line\r\ntwo", b"\nthree"]), ["one line", "two", "three"]);
+        assert_eq!(
+            lines(&[b"one", b" line\r\ntwo", b"\nthree"]),
+            ["one line", "two", "three"]
+        );
     }
 
     #[test]
     fn a_long_line_is_broken() {
         let long = vec![b'x'; LINE * 2 + 5];
-        assert_eq!(lines(&[&long]).iter().map(String::len).collect::<Vec<_>>(), [LINE, LINE, 5]);
+        assert_eq!(
+            lines(&[&long]).iter().map(String::len).collect::<Vec<_>>(),
+            [LINE, LINE, 5]
+        );
     }
 
     #[test]
@@ -331,7 +374,10 @@ mod tests {
         assert_eq!(rate.admit(3, start), Admission::Drop);
         assert_eq!(rate.admit(1, start), Admission::Drop);
         let later = start + Duration::from_secs(1);
-        assert_eq!(rate.admit(10, later), Admission::LogAfter(Dropped { lines: 2, bytes: 4 }));
+        assert_eq!(
+            rate.admit(10, later),
+            Admission::LogAfter(Dropped { lines: 2, bytes: 4 })
+        );
         assert_eq!(rate.admit(1, later), Admission::Drop);
     }
 

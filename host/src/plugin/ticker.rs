@@ -43,8 +43,13 @@ impl Ticker {
     pub(super) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
-        let thread = std::thread::Builder::new().name("tidegate-ticker".into()).spawn(move || tick(&shared, &engines))?;
-        Ok(Self { state, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("tidegate-ticker".into())
+            .spawn(move || tick(&shared, &engines))?;
+        Ok(Self {
+            state,
+            thread: Some(thread),
+        })
     }
 
     /// Begins a guest call.
@@ -77,10 +82,16 @@ fn tick(state: &State, engines: &[EngineWeak]) {
         // Both park: an unpark only shortens a tick.
         std::thread::park_timeout(TICK);
         for engine in engines {
-            let Some(engine) = engine.upgrade() else { return };
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
             engine.increment_epoch();
         }
-        idle = if state.calls.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+        idle = if state.calls.load(Ordering::SeqCst) == 0 {
+            idle + 1
+        } else {
+            0
+        };
         if idle >= LINGER {
             idle = 0;
             sleep(state);
