@@ -7,7 +7,10 @@ use tidegate_guest_settings::{Settings, decode, encode, millis};
 const FORM: &str = "step/1";
 
 /// Checks the settings. There is nothing in the state of a version before that could be of use.
-pub(crate) fn init(settings: Vec<(String, String)>, _previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+pub(crate) fn init(
+    settings: Vec<(String, String)>,
+    _previous: Option<&[u8]>,
+) -> Result<Vec<u8>, String> {
     Ok(Rule::read(Settings::new(settings)?)?.state())
 }
 
@@ -16,9 +19,16 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
     let rule = decode(FORM, &state).and_then(|settings| Rule::read(settings).ok());
     let (desired, reason) = match rule {
         Some(rule) => rule.decide(observation),
-        None => (observation.running, "the state is not one of this policy".to_owned()),
+        None => (
+            observation.running,
+            "the state is not one of this policy".to_owned(),
+        ),
     };
-    Decision { desired, reason, state }
+    Decision {
+        desired,
+        reason,
+        state,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +50,11 @@ impl Rule {
         let rule = Self {
             inactive_after: settings.take_duration("inactive-after", Duration::from_secs(2))?,
             rate_per_worker: settings.take_f64("rate-per-worker", 500.0, 0.001..=1e9)?,
-            rate: settings.take_choice("rate", Rate::Window, &[("window", Rate::Window), ("mean", Rate::Mean)])?,
+            rate: settings.take_choice(
+                "rate",
+                Rate::Window,
+                &[("window", Rate::Window), ("mean", Rate::Mean)],
+            )?,
         };
         settings.finish()?;
         Ok(rule)
@@ -54,7 +68,10 @@ impl Rule {
         encode(
             FORM,
             &[
-                ("inactive-after", format!("{}ms", millis(self.inactive_after))),
+                (
+                    "inactive-after",
+                    format!("{}ms", millis(self.inactive_after)),
+                ),
                 ("rate-per-worker", self.rate_per_worker.to_string()),
                 ("rate", rate.to_owned()),
             ],
@@ -87,9 +104,15 @@ impl Rule {
         // The conversion saturates, and takes a rate that is not a number for none.
         let needed = (rate / self.rate_per_worker).ceil() as u32;
         if needed > running {
-            (running.saturating_add(1), format!("rate {rate:.0}/s needs {needed}"))
+            (
+                running.saturating_add(1),
+                format!("rate {rate:.0}/s needs {needed}"),
+            )
         } else {
-            (running, format!("rate {rate:.0}/s needs no more than {running}"))
+            (
+                running,
+                format!("rate {rate:.0}/s needs no more than {running}"),
+            )
         }
     }
 }
@@ -100,7 +123,12 @@ fn seconds(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -125,7 +153,10 @@ mod tests {
     }
 
     fn decide_with(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
-        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let settings = settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         let decision = decide(observation, init(settings, None).unwrap());
         (decision.desired, decision.reason)
     }
@@ -136,14 +167,26 @@ mod tests {
 
     #[test]
     fn the_first_message_starts_one_worker() {
-        assert_eq!(wants(&observation(0, Some(0), 9_000.0)), (1, "a message arrived".into()));
+        assert_eq!(
+            wants(&observation(0, Some(0), 9_000.0)),
+            (1, "a message arrived".into())
+        );
     }
 
     #[test]
     fn one_worker_a_tick_is_added_while_the_rate_needs_more() {
-        assert_eq!(wants(&observation(1, Some(0), 812.0)), (2, "rate 812/s needs 2".into()));
-        assert_eq!(wants(&observation(2, Some(0), 812.0)), (2, "rate 812/s needs no more than 2".into()));
-        assert_eq!(wants(&observation(2, Some(0), 9_000.0)), (3, "rate 9000/s needs 18".into()));
+        assert_eq!(
+            wants(&observation(1, Some(0), 812.0)),
+            (2, "rate 812/s needs 2".into())
+        );
+        assert_eq!(
+            wants(&observation(2, Some(0), 812.0)),
+            (2, "rate 812/s needs no more than 2".into())
+        );
+        assert_eq!(
+            wants(&observation(2, Some(0), 9_000.0)),
+            (3, "rate 9000/s needs 18".into())
+        );
     }
 
     #[test]
@@ -153,11 +196,20 @@ mod tests {
 
     #[test]
     fn after_a_quiet_time_one_worker_a_tick_is_stopped() {
-        assert_eq!(wants(&observation(3, Some(2_001), 9_000.0)), (2, "idle 2.0 s".into()));
-        assert_eq!(wants(&observation(1, Some(3_050), 0.0)), (0, "idle 3.0 s".into()));
+        assert_eq!(
+            wants(&observation(3, Some(2_001), 9_000.0)),
+            (2, "idle 2.0 s".into())
+        );
+        assert_eq!(
+            wants(&observation(1, Some(3_050), 0.0)),
+            (0, "idle 3.0 s".into())
+        );
         assert_eq!(wants(&observation(0, Some(9_000), 0.0)), (0, "idle".into()));
         assert_eq!(wants(&observation(0, None, 0.0)), (0, "idle".into()));
-        assert_eq!(wants(&observation(2, None, 0.0)), (1, "nothing has arrived yet".into()));
+        assert_eq!(
+            wants(&observation(2, None, 0.0)),
+            (1, "nothing has arrived yet".into())
+        );
     }
 
     #[test]
@@ -176,20 +228,36 @@ mod tests {
     #[test]
     fn settings_choose_the_threshold_the_rate_and_which_rate_is_read() {
         let busy = observation(1, Some(1_500), 5_000.0);
-        assert_eq!(decide_with(&[("rate", "mean")], &busy), (1, "rate 500/s needs no more than 1".into()));
-        assert_eq!(decide_with(&[("rate", "mean"), ("rate-per-worker", "99.5")], &busy).1, "rate 500/s needs 6");
-        assert_eq!(decide_with(&[("inactive-after", "1s")], &busy).1, "idle 1.5 s");
+        assert_eq!(
+            decide_with(&[("rate", "mean")], &busy),
+            (1, "rate 500/s needs no more than 1".into())
+        );
+        assert_eq!(
+            decide_with(&[("rate", "mean"), ("rate-per-worker", "99.5")], &busy).1,
+            "rate 500/s needs 6"
+        );
+        assert_eq!(
+            decide_with(&[("inactive-after", "1s")], &busy).1,
+            "idle 1.5 s"
+        );
     }
 
     #[test]
     fn settings_that_are_wrong_or_unknown_are_refused() {
-        let refusal = |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
-        assert_eq!(refusal("rate", "max"), "rate = \"max\": must be one of window, mean");
+        let refusal =
+            |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
+        assert_eq!(
+            refusal("rate", "max"),
+            "rate = \"max\": must be one of window, mean"
+        );
         assert_eq!(
             refusal("rate-per-worker", "0"),
             "rate-per-worker = \"0\": must be a number from 0.001 to 1000000000"
         );
-        assert!(refusal("inactive-after", "2").starts_with("inactive-after = \"2\": must be a duration"));
+        assert!(
+            refusal("inactive-after", "2")
+                .starts_with("inactive-after = \"2\": must be a duration")
+        );
         assert_eq!(
             refusal("idle", "2s"),
             "idle = \"2s\": there is no such setting; there are inactive-after, rate-per-worker, rate"
