@@ -8,9 +8,14 @@ const FORM: &str = "backlog/1";
 
 /// Checks the settings. Of a version before only the time of the last activity is taken over, so that a new version
 /// or new settings do not begin a cooldown anew.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+pub(crate) fn init(
+    settings: Vec<(String, String)>,
+    previous: Option<&[u8]>,
+) -> Result<Vec<u8>, String> {
     let rule = Rule::read(Settings::new(settings)?)?;
-    let last_active_ms = previous.and_then(read_state).and_then(|(_, last_active_ms)| last_active_ms);
+    let last_active_ms = previous
+        .and_then(read_state)
+        .and_then(|(_, last_active_ms)| last_active_ms);
     Ok(write_state(&rule, last_active_ms))
 }
 
@@ -18,7 +23,11 @@ pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> 
 pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
     let Some((rule, last_active_ms)) = read_state(&state) else {
         let reason = "the state is not one of this policy".to_owned();
-        return Decision { desired: observation.running, reason, state };
+        return Decision {
+            desired: observation.running,
+            reason,
+            state,
+        };
     };
     // A cooldown begins with the first look at the latest: nobody knows how busy it was before.
     let last_active_ms = match last_active_ms {
@@ -27,7 +36,11 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
     };
     let (wanted, reason) = rule.wanted(observation, last_active_ms);
     let (desired, reason) = rule.limit_step(observation.running, wanted, reason);
-    Decision { desired, reason, state: write_state(&rule, Some(last_active_ms)) }
+    Decision {
+        desired,
+        reason,
+        state: write_state(&rule, Some(last_active_ms)),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +112,14 @@ impl Rule {
         if quiet_ms >= cooldown_ms {
             (0, format!("quiet for {} s", quiet_ms / 1_000))
         } else {
-            (needed, format!("quiet for {} of {} s", quiet_ms / 1_000, cooldown_ms / 1_000))
+            (
+                needed,
+                format!(
+                    "quiet for {} of {} s",
+                    quiet_ms / 1_000,
+                    cooldown_ms / 1_000
+                ),
+            )
         }
     }
 
@@ -115,7 +135,10 @@ impl Rule {
         if wanted > most {
             (most, format!("{reason}, {} up at once", self.max_step_up))
         } else if wanted < least {
-            (least, format!("{reason}, {} down at once", self.max_step_down))
+            (
+                least,
+                format!("{reason}, {} down at once", self.max_step_down),
+            )
         } else {
             (wanted, reason)
         }

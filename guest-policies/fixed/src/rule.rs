@@ -6,7 +6,10 @@ use tidegate_guest_settings::{Settings, decode, encode};
 const FORM: &str = "fixed/1";
 
 /// Checks the settings. There is nothing in the state of a version before that could be of use.
-pub(crate) fn init(settings: Vec<(String, String)>, _previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+pub(crate) fn init(
+    settings: Vec<(String, String)>,
+    _previous: Option<&[u8]>,
+) -> Result<Vec<u8>, String> {
     let workers = read(Settings::new(settings)?)?;
     Ok(encode(FORM, &[("workers", workers.to_string())]))
 }
@@ -16,9 +19,16 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
     let workers = decode(FORM, &state).and_then(|settings| read(settings).ok());
     let (desired, reason) = match workers {
         Some(workers) => (workers, format!("fixed at {workers}")),
-        None => (observation.running, "the state is not one of this policy".to_owned()),
+        None => (
+            observation.running,
+            "the state is not one of this policy".to_owned(),
+        ),
     };
-    Decision { desired, reason, state }
+    Decision {
+        desired,
+        reason,
+        state,
+    }
 }
 
 fn read(mut settings: Settings) -> Result<u32, String> {
@@ -29,7 +39,12 @@ fn read(mut settings: Settings) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
 
     fn observation(running: u32) -> Observation {
@@ -67,9 +82,15 @@ mod tests {
     #[test]
     fn settings_that_are_wrong_or_unknown_are_refused() {
         let error = init(vec![("workers".into(), "-1".into())], None).unwrap_err();
-        assert_eq!(error, "workers = \"-1\": must be a whole number from 0 to 4294967295");
+        assert_eq!(
+            error,
+            "workers = \"-1\": must be a whole number from 0 to 4294967295"
+        );
         let error = init(vec![("worker".into(), "1".into())], None).unwrap_err();
-        assert_eq!(error, "worker = \"1\": there is no such setting; there are workers");
+        assert_eq!(
+            error,
+            "worker = \"1\": there is no such setting; there are workers"
+        );
     }
 
     #[test]

@@ -28,11 +28,16 @@ impl Settings {
         let mut left: Vec<(String, String)> = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
             if left.iter().any(|(seen, _)| *seen == key) {
-                return Err(format!("the setting `{key}` is there twice: leave one of them out"));
+                return Err(format!(
+                    "the setting `{key}` is there twice: leave one of them out"
+                ));
             }
             left.push((key, value));
         }
-        Ok(Self { left, known: Vec::new() })
+        Ok(Self {
+            left,
+            known: Vec::new(),
+        })
     }
 
     /// Takes the value of a key as it was written; `None` where it is not set.
@@ -46,7 +51,12 @@ impl Settings {
     ///
     /// # Errors
     /// The value is not a whole number or lies outside `range`.
-    pub fn take_u32(&mut self, key: &'static str, default: u32, range: RangeInclusive<u32>) -> Result<u32, String> {
+    pub fn take_u32(
+        &mut self,
+        key: &'static str,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, String> {
         self.take_number(key, default, &range, "a whole number")
     }
 
@@ -54,7 +64,12 @@ impl Settings {
     ///
     /// # Errors
     /// The value is not a whole number or lies outside `range`.
-    pub fn take_u64(&mut self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> Result<u64, String> {
+    pub fn take_u64(
+        &mut self,
+        key: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> Result<u64, String> {
         self.take_number(key, default, &range, "a whole number")
     }
 
@@ -62,7 +77,12 @@ impl Settings {
     ///
     /// # Errors
     /// The value is not a number or lies outside `range`.
-    pub fn take_f64(&mut self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> Result<f64, String> {
+    pub fn take_f64(
+        &mut self,
+        key: &'static str,
+        default: f64,
+        range: RangeInclusive<f64>,
+    ) -> Result<f64, String> {
         self.take_number(key, default, &range, "a number")
     }
 
@@ -73,10 +93,16 @@ impl Settings {
         range: &RangeInclusive<T>,
         what: &str,
     ) -> Result<T, String> {
-        let Some(text) = self.take(key) else { return Ok(default) };
+        let Some(text) = self.take(key) else {
+            return Ok(default);
+        };
         match text.trim().parse() {
             Ok(number) if range.contains(&number) => Ok(number),
-            _ => Err(format!("{key} = \"{text}\": must be {what} from {} to {}", range.start(), range.end())),
+            _ => Err(format!(
+                "{key} = \"{text}\": must be {what} from {} to {}",
+                range.start(),
+                range.end()
+            )),
         }
     }
 
@@ -85,11 +111,19 @@ impl Settings {
     ///
     /// # Errors
     /// The value is not a duration or is longer than [`LONGEST`].
-    pub fn take_duration(&mut self, key: &'static str, default: Duration) -> Result<Duration, String> {
-        let Some(text) = self.take(key) else { return Ok(default) };
+    pub fn take_duration(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+    ) -> Result<Duration, String> {
+        let Some(text) = self.take(key) else {
+            return Ok(default);
+        };
         match humantime::parse_duration(text.trim()) {
             Ok(duration) if duration <= LONGEST => Ok(Duration::from_millis(millis(duration))),
-            _ => Err(format!("{key} = \"{text}\": must be a duration like 2s, 500ms or 5m, at most 365days")),
+            _ => Err(format!(
+                "{key} = \"{text}\": must be a duration like 2s, 500ms or 5m, at most 365days"
+            )),
         }
     }
 
@@ -103,12 +137,17 @@ impl Settings {
         default: T,
         choices: &[(&str, T)],
     ) -> Result<T, String> {
-        let Some(text) = self.take(key) else { return Ok(default) };
+        let Some(text) = self.take(key) else {
+            return Ok(default);
+        };
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.trim()) {
             return Ok(*choice);
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        Err(format!("{key} = \"{text}\": must be one of {}", words.join(", ")))
+        Err(format!(
+            "{key} = \"{text}\": must be one of {}",
+            words.join(", ")
+        ))
     }
 
     /// Ends the reading.
@@ -118,9 +157,10 @@ impl Settings {
     pub fn finish(self) -> Result<(), String> {
         match self.left.first() {
             None => Ok(()),
-            Some((key, value)) => {
-                Err(format!("{key} = \"{value}\": there is no such setting; there are {}", self.known.join(", ")))
-            }
+            Some((key, value)) => Err(format!(
+                "{key} = \"{value}\": there is no such setting; there are {}",
+                self.known.join(", ")
+            )),
         }
     }
 }
@@ -166,12 +206,23 @@ pub fn decode(form: &str, state: &[u8]) -> Option<Settings> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
     use proptest::prelude::*;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
-        Settings::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()).unwrap()
+        Settings::new(
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -179,28 +230,63 @@ mod tests {
         let mut none = settings(&[]);
         assert_eq!(none.take_u32("a", 7, 0..=9), Ok(7));
         assert_eq!(none.take_f64("b", 0.5, 0.0..=1.0), Ok(0.5));
-        assert_eq!(none.take_duration("c", Duration::from_secs(2)), Ok(Duration::from_secs(2)));
-        assert_eq!(none.take_choice("d", 'x', &[("ex", 'x'), ("why", 'y')]), Ok('x'));
+        assert_eq!(
+            none.take_duration("c", Duration::from_secs(2)),
+            Ok(Duration::from_secs(2))
+        );
+        assert_eq!(
+            none.take_choice("d", 'x', &[("ex", 'x'), ("why", 'y')]),
+            Ok('x')
+        );
         assert_eq!(none.finish(), Ok(()));
     }
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("2s", 2_000), ("500ms", 500), ("5m", 300_000), (" 1m 30s ", 90_000), ("0s", 0)] {
-            let duration = settings(&[("d", text)]).take_duration("d", Duration::ZERO).unwrap();
+        for (text, ms) in [
+            ("2s", 2_000),
+            ("500ms", 500),
+            ("5m", 300_000),
+            (" 1m 30s ", 90_000),
+            ("0s", 0),
+        ] {
+            let duration = settings(&[("d", text)])
+                .take_duration("d", Duration::ZERO)
+                .unwrap();
             assert_eq!(millis(duration), ms, "{text}");
         }
     }
 
     #[test]
     fn an_error_names_the_key_the_value_and_what_would_be_right() {
-        let mut bad = settings(&[("n", "10"), ("f", "NaN"), ("d", "2"), ("l", "366days"), ("c", "z")]);
-        assert_eq!(bad.take_u32("n", 0, 0..=9).unwrap_err(), "n = \"10\": must be a whole number from 0 to 9");
-        assert_eq!(bad.take_f64("f", 0.0, 0.0..=1.0).unwrap_err(), "f = \"NaN\": must be a number from 0 to 1");
+        let mut bad = settings(&[
+            ("n", "10"),
+            ("f", "NaN"),
+            ("d", "2"),
+            ("l", "366days"),
+            ("c", "z"),
+        ]);
+        assert_eq!(
+            bad.take_u32("n", 0, 0..=9).unwrap_err(),
+            "n = \"10\": must be a whole number from 0 to 9"
+        );
+        assert_eq!(
+            bad.take_f64("f", 0.0, 0.0..=1.0).unwrap_err(),
+            "f = \"NaN\": must be a number from 0 to 1"
+        );
         let wrong = "must be a duration like 2s, 500ms or 5m, at most 365days";
-        assert_eq!(bad.take_duration("d", Duration::ZERO).unwrap_err(), format!("d = \"2\": {wrong}"));
-        assert_eq!(bad.take_duration("l", Duration::ZERO).unwrap_err(), format!("l = \"366days\": {wrong}"));
-        assert_eq!(bad.take_choice("c", 0, &[("x", 0), ("y", 1)]).unwrap_err(), "c = \"z\": must be one of x, y");
+        assert_eq!(
+            bad.take_duration("d", Duration::ZERO).unwrap_err(),
+            format!("d = \"2\": {wrong}")
+        );
+        assert_eq!(
+            bad.take_duration("l", Duration::ZERO).unwrap_err(),
+            format!("l = \"366days\": {wrong}")
+        );
+        assert_eq!(
+            bad.take_choice("c", 0, &[("x", 0), ("y", 1)]).unwrap_err(),
+            "c = \"z\": must be one of x, y"
+        );
     }
 
     #[test]
@@ -209,16 +295,32 @@ mod tests {
         assert_eq!(settings.take_u32("workers", 1, 0..=9), Ok(1));
         assert_eq!(settings.take_u32("rate", 1, 0..=9), Ok(1));
         let error = settings.finish().unwrap_err();
-        assert_eq!(error, "works = \"1\": there is no such setting; there are workers, rate");
+        assert_eq!(
+            error,
+            "works = \"1\": there is no such setting; there are workers, rate"
+        );
 
-        let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+        let twice = vec![
+            ("a".to_owned(), "1".to_owned()),
+            ("a".to_owned(), "2".to_owned()),
+        ];
         let error = Settings::new(twice).unwrap_err();
-        assert_eq!(error, "the setting `a` is there twice: leave one of them out");
+        assert_eq!(
+            error,
+            "the setting `a` is there twice: leave one of them out"
+        );
     }
 
     #[test]
     fn a_state_of_another_form_is_not_read() {
-        for state in ["", "other/1 a=1", "form/2 a=1", "form/1 a", "form/1 a=1 a=2", "form/1  a=1"] {
+        for state in [
+            "",
+            "other/1 a=1",
+            "form/2 a=1",
+            "form/1 a",
+            "form/1 a=1 a=2",
+            "form/1  a=1",
+        ] {
             assert!(decode("form/1", state.as_bytes()).is_none(), "{state:?}");
         }
         assert!(decode("form/1", &[0xff, 0xfe]).is_none());

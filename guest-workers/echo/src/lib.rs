@@ -13,13 +13,21 @@ struct Handler;
 
 impl Guest for Handler {
     fn handle(delivery: Delivery) -> Result<Response, Failure> {
-        Ok(Response { reply: Some(delivery.payload), publications: Vec::new() })
+        Ok(Response {
+            reply: Some(delivery.payload),
+            publications: Vec::new(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
 
     #[test]

@@ -14,7 +14,9 @@ mod bindings {
     use super::Handler;
 }
 
-use bindings::exports::tidegate::plugin::handler::{Delivery, Failure, Guest, Publication, Response};
+use bindings::exports::tidegate::plugin::handler::{
+    Delivery, Failure, Guest, Publication, Response,
+};
 use bindings::wasi::config::store;
 use bindings::wasi::logging::logging::{Level, log};
 use order::Order;
@@ -43,24 +45,38 @@ impl Guest for Handler {
 }
 
 fn read_settings() -> Result<Settings, String> {
-    let pairs = store::get_all().map_err(|error| format!("the settings cannot be read: {error}"))?;
+    let pairs =
+        store::get_all().map_err(|error| format!("the settings cannot be read: {error}"))?;
     Settings::read(pairs)
 }
 
 fn answer(settings: &Settings, delivery: &Delivery) -> Result<Response, Failure> {
     let order = Order::read(&delivery.payload).map_err(Failure::Reject)?;
-    let receipt = Receipt::new(&order, settings, delivery.stream_sequence, delivery.published_at_ms);
+    let receipt = Receipt::new(
+        &order,
+        settings,
+        delivery.stream_sequence,
+        delivery.published_at_ms,
+    );
     let publication = Publication {
         subject: format!("{}.{}", settings.subject_prefix, order.customer),
         headers: vec![("Content-Type".to_owned(), "application/json".to_owned())],
         payload: receipt.to_json(),
     };
-    Ok(Response { reply: Some(receipt.id.into_bytes()), publications: vec![publication] })
+    Ok(Response {
+        reply: Some(receipt.id.into_bytes()),
+        publications: vec![publication],
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
 
     fn delivery(payload: &str) -> Delivery {
@@ -75,15 +91,16 @@ mod tests {
         }
     }
 
-    const ORDER: &str =
-        r#"{"order":"A-17","customer":"acme","lines":[{"sku":"rope","quantity":3,"unit_price_cents":1999}]}"#;
+    const ORDER: &str = r#"{"order":"A-17","customer":"acme","lines":[{"sku":"rope","quantity":3,"unit_price_cents":1999}]}"#;
 
     #[test]
     fn an_order_becomes_a_receipt_for_its_customer_and_the_reply_is_the_receipts_id() {
         let settings = Settings::read(vec![("tax-percent".into(), "19".into())]).unwrap();
         let response = answer(&settings, &delivery(ORDER)).unwrap();
         assert_eq!(response.reply.unwrap(), b"R0000000042");
-        let [publication] = response.publications.as_slice() else { panic!("one publication") };
+        let [publication] = response.publications.as_slice() else {
+            panic!("one publication")
+        };
         assert_eq!(publication.subject, "receipts.acme");
         assert_eq!(
             String::from_utf8(publication.payload.clone()).unwrap(),
@@ -98,9 +115,15 @@ mod tests {
     #[test]
     fn a_redelivery_makes_the_same_receipt() {
         let settings = Settings::read(vec![]).unwrap();
-        let again = Delivery { attempt: 2, ..delivery(ORDER) };
+        let again = Delivery {
+            attempt: 2,
+            ..delivery(ORDER)
+        };
         let publications = |delivery| answer(&settings, &delivery).unwrap().publications;
-        assert_eq!(publications(delivery(ORDER))[0].payload, publications(again)[0].payload);
+        assert_eq!(
+            publications(delivery(ORDER))[0].payload,
+            publications(again)[0].payload
+        );
     }
 
     #[test]

@@ -31,13 +31,23 @@ impl Order {
     /// Reads an order. An error names the field and what is wrong with it; fields that an order does not have are
     /// passed over, so that a newer sender need not wait for a newer handler.
     pub(crate) fn read(payload: &[u8]) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_slice(payload).map_err(|error| format!("the payload is not JSON: {error}"))?;
+        let value: Value = serde_json::from_slice(payload)
+            .map_err(|error| format!("the payload is not JSON: {error}"))?;
         let Value::Object(fields) = value else {
-            return Err(format!("the payload: must be an object, is {}", kind(&value)));
+            return Err(format!(
+                "the payload: must be an object, is {}",
+                kind(&value)
+            ));
         };
-        let order = Fields { path: "", fields: &fields };
-        Ok(Self { order: order.name("order")?, customer: order.token("customer")?, lines: order.lines()? })
+        let order = Fields {
+            path: "",
+            fields: &fields,
+        };
+        Ok(Self {
+            order: order.name("order")?,
+            customer: order.token("customer")?,
+            lines: order.lines()?,
+        })
     }
 }
 
@@ -49,7 +59,9 @@ struct Fields<'a> {
 
 impl Fields<'_> {
     fn get(&self, field: &str) -> Result<&Value, String> {
-        self.fields.get(field).ok_or_else(|| self.wrong(field, "is missing"))
+        self.fields
+            .get(field)
+            .ok_or_else(|| self.wrong(field, "is missing"))
     }
 
     fn wrong(&self, field: &str, what: &str) -> String {
@@ -64,16 +76,25 @@ impl Fields<'_> {
         };
         match text.chars().count() {
             1..=LONGEST_NAME => Ok(text.clone()),
-            length => Err(self.wrong(field, &format!("must have 1 to {LONGEST_NAME} characters, has {length}"))),
+            length => Err(self.wrong(
+                field,
+                &format!("must have 1 to {LONGEST_NAME} characters, has {length}"),
+            )),
         }
     }
 
     /// A name that can stand in a subject.
     fn token(&self, field: &str) -> Result<String, String> {
         let name = self.name(field)?;
-        match name.chars().find(|c| !c.is_ascii_alphanumeric() && *c != '-' && *c != '_') {
+        match name
+            .chars()
+            .find(|c| !c.is_ascii_alphanumeric() && *c != '-' && *c != '_')
+        {
             None => Ok(name),
-            Some(c) => Err(self.wrong(field, &format!("must have only letters a to z, digits, - and _, has {c:?}"))),
+            Some(c) => Err(self.wrong(
+                field,
+                &format!("must have only letters a to z, digits, - and _, has {c:?}"),
+            )),
         }
     }
 
@@ -86,7 +107,10 @@ impl Fields<'_> {
                     Value::Number(number) => number.to_string(),
                     _ => kind(value).to_owned(),
                 };
-                Err(self.wrong(field, &format!("must be a whole number from {least} to {most}, is {is}")))
+                Err(self.wrong(
+                    field,
+                    &format!("must be a whole number from {least} to {most}, is {is}"),
+                ))
             }
         }
     }
@@ -97,18 +121,31 @@ impl Fields<'_> {
             return Err(self.wrong("lines", &format!("must be an array, is {}", kind(value))));
         };
         if lines.is_empty() || lines.len() > MOST_LINES {
-            return Err(self.wrong("lines", &format!("must be 1 to {MOST_LINES}, are {}", lines.len())));
+            return Err(self.wrong(
+                "lines",
+                &format!("must be 1 to {MOST_LINES}, are {}", lines.len()),
+            ));
         }
-        lines.iter().enumerate().map(|(index, line)| read_line(index, line)).collect()
+        lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| read_line(index, line))
+            .collect()
     }
 }
 
 fn read_line(index: usize, value: &Value) -> Result<Line, String> {
     let Value::Object(fields) = value else {
-        return Err(format!("lines[{index}]: must be an object, is {}", kind(value)));
+        return Err(format!(
+            "lines[{index}]: must be an object, is {}",
+            kind(value)
+        ));
     };
     let path = format!("lines[{index}].");
-    let line = Fields { path: &path, fields };
+    let line = Fields {
+        path: &path,
+        fields,
+    };
     Ok(Line {
         sku: line.name("sku")?,
         quantity: line.number("quantity", 1, MOST_PIECES)?,
@@ -129,7 +166,12 @@ fn kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -160,22 +202,56 @@ mod tests {
     #[test]
     fn a_good_order_is_read() {
         let order = read(&order()).unwrap();
-        assert_eq!((order.order.as_str(), order.customer.as_str(), order.lines.len()), ("A-17", "acme_2", 2));
-        assert_eq!(order.lines[0], Line { sku: "rope".into(), quantity: 3, unit_price_cents: 1999 });
+        assert_eq!(
+            (
+                order.order.as_str(),
+                order.customer.as_str(),
+                order.lines.len()
+            ),
+            ("A-17", "acme_2", 2)
+        );
+        assert_eq!(
+            order.lines[0],
+            Line {
+                sku: "rope".into(),
+                quantity: 3,
+                unit_price_cents: 1999
+            }
+        );
     }
 
     #[test]
     fn a_reason_names_the_field_and_what_is_wrong_with_it() {
         for (pointer, value, reason) in [
             ("/order", json!(7), "order: must be a text, is a number"),
-            ("/order", json!(""), "order: must have 1 to 64 characters, has 0"),
-            ("/customer", json!("a".repeat(65)), "customer: must have 1 to 64 characters, has 65"),
-            ("/customer", json!("a.b"), "customer: must have only letters a to z, digits, - and _, has '.'"),
+            (
+                "/order",
+                json!(""),
+                "order: must have 1 to 64 characters, has 0",
+            ),
+            (
+                "/customer",
+                json!("a".repeat(65)),
+                "customer: must have 1 to 64 characters, has 65",
+            ),
+            (
+                "/customer",
+                json!("a.b"),
+                "customer: must have only letters a to z, digits, - and _, has '.'",
+            ),
             ("/lines", json!([]), "lines: must be 1 to 1000, are 0"),
             ("/lines", json!({}), "lines: must be an array, is an object"),
-            ("/lines/1", json!(null), "lines[1]: must be an object, is null"),
+            (
+                "/lines/1",
+                json!(null),
+                "lines[1]: must be an object, is null",
+            ),
             ("/lines/1", json!({}), "lines[1].sku: is missing"),
-            ("/lines/1/quantity", json!(0), "lines[1].quantity: must be a whole number from 1 to 1000000, is 0"),
+            (
+                "/lines/1/quantity",
+                json!(0),
+                "lines[1].quantity: must be a whole number from 1 to 1000000, is 0",
+            ),
             (
                 "/lines/0/unit_price_cents",
                 json!(19.99),
@@ -193,9 +269,20 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_no_object_is_refused() {
-        assert_eq!(read(&json!([1])).unwrap_err(), "the payload: must be an object, is an array");
-        assert!(Order::read(b"").unwrap_err().starts_with("the payload is not JSON: EOF"));
-        assert!(Order::read(br#"{"order":"#).unwrap_err().starts_with("the payload is not JSON: EOF"));
+        assert_eq!(
+            read(&json!([1])).unwrap_err(),
+            "the payload: must be an object, is an array"
+        );
+        assert!(
+            Order::read(b"")
+                .unwrap_err()
+                .starts_with("the payload is not JSON: EOF")
+        );
+        assert!(
+            Order::read(br#"{"order":"#)
+                .unwrap_err()
+                .starts_with("the payload is not JSON: EOF")
+        );
     }
 
     proptest! {

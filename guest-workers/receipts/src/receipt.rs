@@ -29,7 +29,12 @@ struct Line<'a> {
 
 impl<'a> Receipt<'a> {
     /// Makes the receipt of an order. It depends on nothing but its arguments, so a redelivery makes the same one.
-    pub(crate) fn new(order: &'a Order, settings: &'a Settings, stream_sequence: u64, ordered_at_ms: u64) -> Self {
+    pub(crate) fn new(
+        order: &'a Order,
+        settings: &'a Settings,
+        stream_sequence: u64,
+        ordered_at_ms: u64,
+    ) -> Self {
         let lines: Vec<Line<'_>> = order
             .lines
             .iter()
@@ -72,7 +77,12 @@ fn tax(net_cents: u64, tax_millionths: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
     use crate::order;
     use proptest::prelude::*;
@@ -90,8 +100,16 @@ mod tests {
 
     #[test]
     fn the_largest_order_does_not_overflow() {
-        let line = || order::Line { sku: "x".into(), quantity: 1_000_000, unit_price_cents: 1_000_000_000 };
-        let order = Order { order: "1".into(), customer: "c".into(), lines: (0..1_000).map(|_| line()).collect() };
+        let line = || order::Line {
+            sku: "x".into(),
+            quantity: 1_000_000,
+            unit_price_cents: 1_000_000_000,
+        };
+        let order = Order {
+            order: "1".into(),
+            customer: "c".into(),
+            lines: (0..1_000).map(|_| line()).collect(),
+        };
         let settings = settings("100");
         let receipt = Receipt::new(&order, &settings, u64::MAX, 0);
         assert_eq!(receipt.total_cents, 2_000_000_000_000_000_000);

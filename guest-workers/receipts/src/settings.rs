@@ -17,8 +17,11 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads keys and values. An error names the key, the value and what would be right.
     pub(crate) fn read(pairs: Vec<(String, String)>) -> Result<Self, String> {
-        let mut settings =
-            Self { tax_millionths: 0, tax_percent: "0".to_owned(), subject_prefix: "receipts".to_owned() };
+        let mut settings = Self {
+            tax_millionths: 0,
+            tax_percent: "0".to_owned(),
+            subject_prefix: "receipts".to_owned(),
+        };
         for (key, value) in pairs {
             match key.as_str() {
                 "tax-percent" => {
@@ -29,7 +32,9 @@ impl Settings {
                 }
                 "subject-prefix" if is_subject(&value) => settings.subject_prefix = value,
                 "subject-prefix" => {
-                    return Err(format!("{key} = \"{value}\": must be a literal subject, like receipts or shop.eu"));
+                    return Err(format!(
+                        "{key} = \"{value}\": must be a literal subject, like receipts or shop.eu"
+                    ));
                 }
                 _ => {
                     return Err(format!(
@@ -50,20 +55,31 @@ fn parse_percent(text: &str) -> Option<u64> {
         return None;
     }
     let fraction: u64 = format!("{decimals:0<4}").parse().ok()?;
-    let millionths = whole.parse::<u64>().ok()?.checked_mul(10_000)?.checked_add(fraction)?;
+    let millionths = whole
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(10_000)?
+        .checked_add(fraction)?;
     (millionths <= WHOLE).then_some(millionths)
 }
 
 /// Whether a text can be the beginning of a subject to publish on: tokens of visible characters, no wildcards.
 fn is_subject(text: &str) -> bool {
     text.split('.').all(|token| {
-        !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || c.is_control() || c == '*' || c == '>')
+        !token.is_empty()
+            && !token
+                .contains(|c: char| c.is_whitespace() || c.is_control() || c == '*' || c == '>')
     })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -74,27 +90,56 @@ mod tests {
     #[test]
     fn without_settings_there_is_no_tax() {
         let settings = Settings::read(vec![]).unwrap();
-        assert_eq!((settings.tax_millionths, settings.subject_prefix.as_str()), (0, "receipts"));
+        assert_eq!(
+            (settings.tax_millionths, settings.subject_prefix.as_str()),
+            (0, "receipts")
+        );
     }
 
     #[test]
     fn a_tax_is_exact_to_four_decimals() {
-        for (text, millionths) in
-            [("0", 0), ("19", 190_000), ("7.7", 77_000), ("0.0001", 1), ("12.3456", 123_456), ("100.0", WHOLE)]
-        {
-            assert_eq!(read("tax-percent", text).unwrap().tax_millionths, millionths, "{text}");
+        for (text, millionths) in [
+            ("0", 0),
+            ("19", 190_000),
+            ("7.7", 77_000),
+            ("0.0001", 1),
+            ("12.3456", 123_456),
+            ("100.0", WHOLE),
+        ] {
+            assert_eq!(
+                read("tax-percent", text).unwrap().tax_millionths,
+                millionths,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn settings_that_are_wrong_or_unknown_are_refused() {
-        for text in ["", "-1", "+1", "7,7", "7.", ".7", "1.23456", "100.0001", "101", "7.7%", "99999999999999999999"] {
+        for text in [
+            "",
+            "-1",
+            "+1",
+            "7,7",
+            "7.",
+            ".7",
+            "1.23456",
+            "100.0001",
+            "101",
+            "7.7%",
+            "99999999999999999999",
+        ] {
             let error = read("tax-percent", text).unwrap_err();
             let wanted = "must be from 0 to 100 with at most 4 decimals, like 7.7";
             assert_eq!(error, format!("tax-percent = \"{text}\": {wanted}"));
         }
         for text in ["", "a.", ".a", "a..b", "a b", "a.*", ">"] {
-            assert!(read("subject-prefix", text).unwrap_err().contains("must be a literal subject"), "{text}");
+            assert!(
+                read("subject-prefix", text)
+                    .unwrap_err()
+                    .contains("must be a literal subject"),
+                "{text}"
+            );
         }
         assert_eq!(
             read("tax", "7.7").unwrap_err(),

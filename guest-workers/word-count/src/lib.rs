@@ -30,13 +30,21 @@ impl Guest for Handler {
             totals.add(text);
             delivery.expects_reply.then(|| totals.to_json())
         });
-        Ok(Response { reply, publications: Vec::new() })
+        Ok(Response {
+            reply,
+            publications: Vec::new(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
 
     fn delivery(payload: &[u8], expects_reply: bool) -> Delivery {
@@ -53,15 +61,25 @@ mod tests {
 
     #[test]
     fn the_totals_grow_from_message_to_message() {
-        assert!(Handler::handle(delivery(b"the sea", false)).unwrap().reply.is_none());
+        assert!(
+            Handler::handle(delivery(b"the sea", false))
+                .unwrap()
+                .reply
+                .is_none()
+        );
         let response = Handler::handle(delivery(b"the gate", true)).unwrap();
         let reply = String::from_utf8(response.reply.unwrap()).unwrap();
-        assert!(reply.starts_with(r#"{"messages":2,"words":4,"distinct":3,"#), "{reply}");
+        assert!(
+            reply.starts_with(r#"{"messages":2,"words":4,"distinct":3,"#),
+            "{reply}"
+        );
     }
 
     #[test]
     fn a_payload_that_is_not_text_is_rejected() {
         let failure = Handler::handle(delivery(&[b'a', 0xff], true)).unwrap_err();
-        assert!(matches!(failure, Failure::Reject(reason) if reason.starts_with("the payload is not text")));
+        assert!(
+            matches!(failure, Failure::Reject(reason) if reason.starts_with("the payload is not text"))
+        );
     }
 }

@@ -40,7 +40,14 @@ impl Totals {
 
     /// The most frequent words, and of equally frequent ones those that come first in the alphabet.
     fn top(&self) -> Vec<Word<'_>> {
-        let mut top: Vec<Word<'_>> = self.counts.iter().map(|(word, count)| Word { word, count: *count }).collect();
+        let mut top: Vec<Word<'_>> = self
+            .counts
+            .iter()
+            .map(|(word, count)| Word {
+                word,
+                count: *count,
+            })
+            .collect();
         top.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.word.cmp(b.word)));
         top.truncate(TOP);
         top
@@ -48,8 +55,12 @@ impl Totals {
 
     /// The totals as the reply has them.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        let reply =
-            Reply { messages: self.messages, words: self.words, distinct: self.counts.len(), top: self.top() };
+        let reply = Reply {
+            messages: self.messages,
+            words: self.words,
+            distinct: self.counts.len(),
+            top: self.top(),
+        };
         // Strings and numbers can always be written.
         serde_json::to_vec(&reply).unwrap_or_default()
     }
@@ -65,7 +76,12 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
     use proptest::prelude::*;
 

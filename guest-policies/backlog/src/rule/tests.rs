@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 use super::*;
 use proptest::prelude::*;
 
@@ -25,11 +30,21 @@ fn observation(running: u32, pending: u64, ack_pending: u64) -> Observation {
 }
 
 fn at(seconds: u64, observation: Observation) -> Observation {
-    Observation { now_ms: START + seconds * 1_000, ..observation }
+    Observation {
+        now_ms: START + seconds * 1_000,
+        ..observation
+    }
 }
 
 fn state(settings: &[(&str, &str)], previous: Option<&[u8]>) -> Vec<u8> {
-    init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous).unwrap()
+    init(
+        settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect(),
+        previous,
+    )
+    .unwrap()
 }
 
 fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
@@ -39,17 +54,29 @@ fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) 
 
 #[test]
 fn every_worker_gets_its_share_of_what_is_pending_and_unacknowledged() {
-    assert_eq!(wants(&[], &observation(0, 1, 0)), (1, "backlog 1 needs 1".into()));
+    assert_eq!(
+        wants(&[], &observation(0, 1, 0)),
+        (1, "backlog 1 needs 1".into())
+    );
     assert_eq!(wants(&[], &observation(1, 10, 0)).0, 1);
-    assert_eq!(wants(&[], &observation(1, 10, 1)), (2, "backlog 11 needs 2".into()));
-    assert_eq!(wants(&[("pending-per-worker", "100")], &observation(9, 350, 50)).0, 4);
+    assert_eq!(
+        wants(&[], &observation(1, 10, 1)),
+        (2, "backlog 11 needs 2".into())
+    );
+    assert_eq!(
+        wants(&[("pending-per-worker", "100")], &observation(9, 350, 50)).0,
+        4
+    );
     assert_eq!(wants(&[], &observation(1, u64::MAX, u64::MAX)).0, u32::MAX);
 }
 
 #[test]
 fn a_backlog_up_to_the_activation_wakes_nobody() {
     let settings = [("activation", "15")];
-    assert_eq!(wants(&settings, &observation(0, 15, 0)), (0, "backlog 15 wakes nobody".into()));
+    assert_eq!(
+        wants(&settings, &observation(0, 15, 0)),
+        (0, "backlog 15 wakes nobody".into())
+    );
     assert_eq!(wants(&settings, &observation(0, 15, 1)).0, 2);
 }
 
@@ -60,13 +87,22 @@ fn the_last_worker_goes_when_the_cooldown_is_over() {
     assert_eq!(busy.desired, 4);
 
     let quiet = decide(&at(10, observation(4, 0, 0)), busy.state);
-    assert_eq!((quiet.desired, quiet.reason.as_str()), (1, "quiet for 10 of 30 s"));
+    assert_eq!(
+        (quiet.desired, quiet.reason.as_str()),
+        (1, "quiet for 10 of 30 s")
+    );
 
     let busy_again = decide(&at(20, observation(1, 3, 0)), quiet.state);
     let quiet = decide(&at(49, observation(1, 0, 0)), busy_again.state);
-    assert_eq!((quiet.desired, quiet.reason.as_str()), (1, "quiet for 29 of 30 s"));
+    assert_eq!(
+        (quiet.desired, quiet.reason.as_str()),
+        (1, "quiet for 29 of 30 s")
+    );
     let quiet = decide(&at(50, observation(1, 0, 0)), quiet.state);
-    assert_eq!((quiet.desired, quiet.reason.as_str()), (0, "quiet for 30 s"));
+    assert_eq!(
+        (quiet.desired, quiet.reason.as_str()),
+        (0, "quiet for 30 s")
+    );
 }
 
 #[test]
@@ -89,10 +125,20 @@ fn a_clock_that_goes_back_keeps_the_workers() {
 
 #[test]
 fn steps_are_limited_each_way_by_itself() {
-    let settings = [("max-step-up", "4"), ("max-step-down", "2"), ("cooldown", "0s")];
-    assert_eq!(wants(&settings, &observation(0, 1_000, 0)), (4, "backlog 1000 needs 100, 4 up at once".into()));
+    let settings = [
+        ("max-step-up", "4"),
+        ("max-step-down", "2"),
+        ("cooldown", "0s"),
+    ];
+    assert_eq!(
+        wants(&settings, &observation(0, 1_000, 0)),
+        (4, "backlog 1000 needs 100, 4 up at once".into())
+    );
     assert_eq!(wants(&settings, &observation(9, 1_000, 0)).0, 13);
-    assert_eq!(wants(&settings, &observation(9, 0, 0)), (7, "quiet for 0 s, 2 down at once".into()));
+    assert_eq!(
+        wants(&settings, &observation(9, 0, 0)),
+        (7, "quiet for 0 s, 2 down at once".into())
+    );
     assert_eq!(wants(&settings, &observation(9, 75, 0)).0, 8);
     assert_eq!(wants(&settings, &observation(1, 0, 0)).0, 0);
 }
@@ -106,15 +152,25 @@ fn a_new_version_goes_on_with_the_cooldown_and_takes_new_settings() {
 
 #[test]
 fn a_state_of_another_version_or_policy_is_ignored() {
-    for previous in ["backlog/2 last-active-ms=1", "step/1 rate=window", "", "backlog/1 last-active-ms=x"] {
-        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+    for previous in [
+        "backlog/2 last-active-ms=1",
+        "step/1 rate=window",
+        "",
+        "backlog/1 last-active-ms=x",
+    ] {
+        assert_eq!(
+            state(&[], Some(previous.as_bytes())),
+            state(&[], None),
+            "{previous:?}"
+        );
     }
     assert_eq!(decide(&observation(5, 0, 0), b"step/1".to_vec()).desired, 5);
 }
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    let refusal = |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
+    let refusal =
+        |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
     assert_eq!(
         refusal("pending-per-worker", "0"),
         "pending-per-worker = \"0\": must be a whole number from 1 to 4294967295"
@@ -124,15 +180,20 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
-    (1_u32.., any::<u64>(), 0_u64..1_000_000, any::<u32>(), any::<u32>()).prop_map(|(share, activation, s, up, down)| {
-        Rule {
+    (
+        1_u32..,
+        any::<u64>(),
+        0_u64..1_000_000,
+        any::<u32>(),
+        any::<u32>(),
+    )
+        .prop_map(|(share, activation, s, up, down)| Rule {
             pending_per_worker: share,
             activation,
             cooldown: Duration::from_secs(s).min(tidegate_guest_settings::LONGEST),
             max_step_up: up,
             max_step_down: down,
-        }
-    })
+        })
 }
 
 proptest! {

@@ -79,7 +79,10 @@ impl Probe {
     }
 
     fn state(&self) -> Vec<u8> {
-        let mode = MODES.iter().find(|(_, mode)| *mode == self.mode).map_or("fixed", |(word, _)| word);
+        let mode = MODES
+            .iter()
+            .find(|(_, mode)| *mode == self.mode)
+            .map_or("fixed", |(word, _)| word);
         encode(
             FORM,
             &[
@@ -92,16 +95,30 @@ impl Probe {
     }
 
     fn decide(&self) -> (u32, String) {
-        let mode = if self.calls > self.after { self.mode } else { Mode::Fixed };
+        let mode = if self.calls > self.after {
+            self.mode
+        } else {
+            Mode::Fixed
+        };
         match mode {
-            Mode::Fixed | Mode::TrapInInit | Mode::Refuse | Mode::HugeState => (self.desired, "fixed".to_owned()),
+            Mode::Fixed | Mode::TrapInInit | Mode::Refuse | Mode::HugeState => {
+                (self.desired, "fixed".to_owned())
+            }
             Mode::Trap => std::process::abort(),
             Mode::Spin => spin(),
             Mode::Grow => grow(),
-            Mode::Count => (u32::try_from(self.calls).unwrap_or(u32::MAX), format!("call {}", self.calls)),
+            Mode::Count => (
+                u32::try_from(self.calls).unwrap_or(u32::MAX),
+                format!("call {}", self.calls),
+            ),
             Mode::Clock => {
-                let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                ((since.as_millis() % 100) as u32, format!("clock {}", since.as_millis()))
+                let since = SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap_or_default();
+                (
+                    (since.as_millis() % 100) as u32,
+                    format!("clock {}", since.as_millis()),
+                )
             }
             Mode::Random => {
                 let number = RandomState::new().hash_one(0);
@@ -138,7 +155,11 @@ impl Guest for Policy {
 
     fn decide(observation: Observation, state: Vec<u8>) -> Decision {
         let Some(Ok(mut probe)) = decode(FORM, &state).map(Probe::read) else {
-            return Decision { desired: observation.running, reason: format!("{VERSION} not my state"), state };
+            return Decision {
+                desired: observation.running,
+                reason: format!("{VERSION} not my state"),
+                state,
+            };
         };
         probe.calls += 1;
         let (desired, reason) = probe.decide();
@@ -146,7 +167,11 @@ impl Guest for Policy {
         if probe.mode == Mode::HugeState && probe.calls > probe.after {
             state.resize(TOO_MUCH, b' ');
         }
-        Decision { desired, reason: format!("{VERSION} {reason}"), state }
+        Decision {
+            desired,
+            reason: format!("{VERSION} {reason}"),
+            state,
+        }
     }
 }
 
@@ -173,11 +198,22 @@ fn reach() -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
 
     fn init(settings: &[(&str, &str)], previous: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
-        Policy::init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous)
+        Policy::init(
+            settings
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            previous,
+        )
     }
 
     fn decide(state: Vec<u8>) -> Decision {
@@ -204,8 +240,16 @@ mod tests {
     #[test]
     fn every_mode_comes_back_from_the_state() {
         for (_, mode) in MODES {
-            let probe = Probe { mode: *mode, desired: 3, after: 2, calls: 1 };
-            assert_eq!(Probe::read(decode(FORM, &probe.state()).unwrap()), Ok(probe));
+            let probe = Probe {
+                mode: *mode,
+                desired: 3,
+                after: 2,
+                calls: 1,
+            };
+            assert_eq!(
+                Probe::read(decode(FORM, &probe.state()).unwrap()),
+                Ok(probe)
+            );
         }
     }
 
@@ -219,14 +263,27 @@ mod tests {
 
     #[test]
     fn a_fault_may_begin_after_some_calls() {
-        let good = decide(init(&[("mode", "huge-state"), ("after", "1"), ("desired", "4")], None).unwrap());
+        let good = decide(
+            init(
+                &[("mode", "huge-state"), ("after", "1"), ("desired", "4")],
+                None,
+            )
+            .unwrap(),
+        );
         assert_eq!((good.desired, good.state.len() < 100), (4, true));
         assert_eq!(decide(good.state).state.len(), TOO_MUCH);
     }
 
     #[test]
     fn a_refusal_and_a_wrong_mode_are_errors() {
-        assert_eq!(init(&[("mode", "refuse")], None).unwrap_err(), "mode = \"refuse\": v1 refuses to start");
-        assert!(init(&[("mode", "dance")], None).unwrap_err().contains("must be one of fixed, trap-in-init"));
+        assert_eq!(
+            init(&[("mode", "refuse")], None).unwrap_err(),
+            "mode = \"refuse\": v1 refuses to start"
+        );
+        assert!(
+            init(&[("mode", "dance")], None)
+                .unwrap_err()
+                .contains("must be one of fixed, trap-in-init")
+        );
     }
 }

@@ -13,7 +13,9 @@ mod bindings {
     use super::Handler;
 }
 
-use bindings::exports::tidegate::plugin::handler::{Delivery, Failure, Guest, Publication, Response};
+use bindings::exports::tidegate::plugin::handler::{
+    Delivery, Failure, Guest, Publication, Response,
+};
 use bindings::wasi::config::store;
 use bindings::wasi::logging::logging::{Level, log};
 use script::{Question, Step};
@@ -34,7 +36,10 @@ impl Guest for Handler {
     fn handle(delivery: Delivery) -> Result<Response, Failure> {
         HANDLED.set(HANDLED.get() + 1);
         let steps = script::parse(&delivery.payload, delivery.attempt).map_err(Failure::Reject)?;
-        let mut response = Response { reply: Some(Vec::new()), publications: Vec::new() };
+        let mut response = Response {
+            reply: Some(Vec::new()),
+            publications: Vec::new(),
+        };
         for step in steps {
             take(step, &delivery, &mut response)?;
         }
@@ -42,7 +47,11 @@ impl Guest for Handler {
     }
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "the host makes log lines of it")]
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the host makes log lines of it"
+)]
 fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), Failure> {
     match step {
         Step::Ok => {}
@@ -51,11 +60,23 @@ fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), 
         Step::Reply(text) => response.reply = Some(text.into_bytes()),
         Step::BigReply(bytes) => response.reply = Some(vec![b'x'; bytes]),
         Step::Answer(question) => response.reply = Some(answer(&question, delivery).into_bytes()),
-        Step::Publish { subject, headers, payload } => {
-            response.publications.push(Publication { subject, headers, payload: payload.into_bytes() });
+        Step::Publish {
+            subject,
+            headers,
+            payload,
+        } => {
+            response.publications.push(Publication {
+                subject,
+                headers,
+                payload: payload.into_bytes(),
+            });
         }
         Step::BigPublication { subject, bytes } => {
-            response.publications.push(Publication { subject, headers: Vec::new(), payload: vec![b'x'; bytes] });
+            response.publications.push(Publication {
+                subject,
+                headers: Vec::new(),
+                payload: vec![b'x'; bytes],
+            });
         }
         Step::Ledger { subject, id } => response.publications.push(entry(&subject, &id, delivery)),
         Step::Retry(delay) => return Err(Failure::Retry(delay)),

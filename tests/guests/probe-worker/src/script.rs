@@ -9,9 +9,19 @@ pub(crate) enum Step {
     Reply(String),
     BigReply(usize),
     Answer(Question),
-    Publish { subject: String, headers: Vec<(String, String)>, payload: String },
-    BigPublication { subject: String, bytes: usize },
-    Ledger { subject: String, id: String },
+    Publish {
+        subject: String,
+        headers: Vec<(String, String)>,
+        payload: String,
+    },
+    BigPublication {
+        subject: String,
+        bytes: usize,
+    },
+    Ledger {
+        subject: String,
+        id: String,
+    },
     Retry(Option<u64>),
     Reject(String),
     Trap,
@@ -21,7 +31,10 @@ pub(crate) enum Step {
     Sleep(u64),
     Print(String),
     Eprint(String),
-    Log { level: String, text: String },
+    Log {
+        level: String,
+        text: String,
+    },
 }
 
 /// What a reply can tell.
@@ -53,7 +66,11 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
     if word == "before" {
         let (limit, command) = cut(rest);
         let limit: u32 = number(line, limit)?;
-        return if attempt < limit { parse_line(command, attempt) } else { Ok(None) };
+        return if attempt < limit {
+            parse_line(command, attempt)
+        } else {
+            Ok(None)
+        };
     }
     let (first, second) = cut(rest);
     let step = match word {
@@ -79,8 +96,14 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "bad-header" => publish(first, Some(("Not A: Name", "two\r\nlines")), ""),
         "nats-header" => publish(first, Some(("Nats-Msg-Id", "mine")), ""),
         "bad-subject" => publish("no.*.literal", None, rest),
-        "big-publication" => Step::BigPublication { subject: first.to_owned(), bytes: number(line, second)? },
-        "ledger" => Step::Ledger { subject: first.to_owned(), id: second.to_owned() },
+        "big-publication" => Step::BigPublication {
+            subject: first.to_owned(),
+            bytes: number(line, second)?,
+        },
+        "ledger" => Step::Ledger {
+            subject: first.to_owned(),
+            id: second.to_owned(),
+        },
         "retry" if rest.is_empty() => Step::Retry(None),
         "retry" => Step::Retry(Some(number(line, rest)?)),
         "reject" => Step::Reject(rest.to_owned()),
@@ -91,7 +114,10 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "sleep" => Step::Sleep(number(line, rest)?),
         "print" => Step::Print(rest.to_owned()),
         "eprint" => Step::Eprint(rest.to_owned()),
-        "log" => Step::Log { level: first.to_owned(), text: second.to_owned() },
+        "log" => Step::Log {
+            level: first.to_owned(),
+            text: second.to_owned(),
+        },
         _ => return Err(format!("not a line that the probe knows: {line}")),
     };
     Ok(Some(step))
@@ -100,7 +126,10 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
 fn publish(subject: &str, header: Option<(&str, &str)>, payload: &str) -> Step {
     Step::Publish {
         subject: subject.to_owned(),
-        headers: header.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        headers: header
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         payload: payload.to_owned(),
     }
 }
@@ -111,33 +140,60 @@ fn cut(text: &str) -> (&str, &str) {
 }
 
 fn number<T: std::str::FromStr>(line: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("a number is missing: {line}"))
+    text.parse()
+        .map_err(|_| format!("a number is missing: {line}"))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
     use super::*;
 
     #[test]
     fn every_line_is_a_step() {
-        let steps = parse(b"sleep 100\n\npublish out.1 two words\n  retry 250\nretry\n", 1).unwrap();
+        let steps = parse(
+            b"sleep 100\n\npublish out.1 two words\n  retry 250\nretry\n",
+            1,
+        )
+        .unwrap();
         let publication = publish("out.1", None, "two words");
-        assert_eq!(steps, [Step::Sleep(100), publication, Step::Retry(Some(250)), Step::Retry(None)]);
+        assert_eq!(
+            steps,
+            [
+                Step::Sleep(100),
+                publication,
+                Step::Retry(Some(250)),
+                Step::Retry(None)
+            ]
+        );
         assert_eq!(parse(b"", 1), Ok(vec![]));
     }
 
     #[test]
     fn a_line_may_hold_only_for_the_first_attempts() {
         let script = b"before 3 trap\nreply done";
-        assert_eq!(parse(script, 2).unwrap(), [Step::Trap, Step::Reply("done".into())]);
+        assert_eq!(
+            parse(script, 2).unwrap(),
+            [Step::Trap, Step::Reply("done".into())]
+        );
         assert_eq!(parse(script, 3).unwrap(), [Step::Reply("done".into())]);
     }
 
     #[test]
     fn a_line_that_is_not_known_is_an_error() {
-        assert_eq!(parse(b"jump", 1).unwrap_err(), "not a line that the probe knows: jump");
-        assert_eq!(parse(b"sleep long", 1).unwrap_err(), "a number is missing: sleep long");
+        assert_eq!(
+            parse(b"jump", 1).unwrap_err(),
+            "not a line that the probe knows: jump"
+        );
+        assert_eq!(
+            parse(b"sleep long", 1).unwrap_err(),
+            "a number is missing: sleep long"
+        );
         assert!(parse(&[0xff], 1).unwrap_err().starts_with("not text"));
     }
 }

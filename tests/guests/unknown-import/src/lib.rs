@@ -29,6 +29,9 @@ struct Handler;
 impl Guest for Handler {
     fn handle(delivery: Delivery) -> Result<Response, Failure> {
         let secret = secrets::reveal(&delivery.subject);
-        Ok(Response { reply: Some(secret.into_bytes()), publications: Vec::new() })
+        Ok(Response {
+            reply: Some(secret.into_bytes()),
+            publications: Vec::new(),
+        })
     }
 }
