@@ -4,3 +4,4 @@ pub mod config;
 pub mod delivery;
 pub mod events;
 pub mod scaling;
+pub mod server;
