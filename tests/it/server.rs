@@ -269,7 +269,13 @@ const HOLDER: &str = "TIDEGATE_TEST_HOLDER";
 async fn a_server_ends_with_its_process_even_when_that_is_killed() {
     if std::env::var_os(HOLDER).is_some() {
         let server = nats().await;
-        writeln!(std::io::stderr(), "holds {}", server.port()).unwrap();
+        writeln!(
+            std::io::stderr(),
+            "holds {} {}",
+            server.port(),
+            server.store_dir().display()
+        )
+        .unwrap();
         return std::future::pending().await;
     }
     let mut holder = Command::new(std::env::current_exe().unwrap());
@@ -277,8 +283,11 @@ async fn a_server_ends_with_its_process_even_when_that_is_killed() {
     holder.arg("server::a_server_ends_with_its_process_even_when_that_is_killed");
     let mut holder = Running::start(holder);
     let line = holder.line_with("holds ").await;
-    let port = line.rsplit(' ').next().unwrap().parse().unwrap();
+    let mut words = line.split(' ').skip(1);
+    let port = words.next().unwrap().parse().unwrap();
+    let store = Path::new(words.next().unwrap());
     assert!(listens(port).await);
+    assert!(store.exists());
 
     holder.signal(Signal::KILL);
     assert_eq!(holder.end().await.code, None);

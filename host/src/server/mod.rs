@@ -217,7 +217,7 @@ impl Plan {
             command.flag("--jetstream");
             command.pair("--store_dir", &self.store_dir);
         }
-        let mut process = Process::spawn(self.binary.path(), command, log)
+        let mut process = Process::spawn(self.binary.path(), command, log, self.files.path())
             .map_err(ServerError::io("start", self.binary.path()))?;
         let ready = ready::wait(&mut process, &ports_dir, self.options.ready_within)
             .await

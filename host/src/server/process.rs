@@ -16,13 +16,16 @@ use rustix::process::{
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Becomes the program, after leaving behind a guard that reads a pipe of which this process holds the other end. A line
-/// sends the guard home; the end of the pipe, which even `kill -9` of this process brings, makes it kill the program.
+/// sends the guard home; the end of the pipe, which even `kill -9` of this process brings, makes it kill the program and
+/// remove the directory that nobody else will remove.
 ///
 /// Linux could do the same by `PR_SET_PDEATHSIG`, but that needs unsafe code, fires when the thread that spawned ends
 /// (tokio ends idle ones) and is unknown elsewhere. The guard is there before the program is, so there is no gap.
 const GUARDED: &str = r#"
 exec 3<&0 </dev/null
-{ read -r _ || kill -s KILL $$; } <&3 3<&- &
+directory=$1
+shift
+{ read -r _ || { kill -s KILL $$; rm -rf -- "$directory"; }; } <&3 3<&- &
 exec "$0" "$@" 3<&-
 "#;
 
@@ -52,13 +55,20 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program` in a process group of its own, so that Ctrl-C reaches only this process and it can drain first.
-    pub(super) fn spawn(program: &Path, arguments: Arguments, log: File) -> io::Result<Self> {
+    /// Starts `program`, in a process group of its own so that Ctrl-C reaches only this process and it can drain first.
+    /// `directory` is removed if this process ends without a chance to do so.
+    pub(super) fn spawn(
+        program: &Path,
+        arguments: Arguments,
+        log: File,
+        directory: &Path,
+    ) -> io::Result<Self> {
         let (lifeline, guard) = io::pipe()?;
         let child = Command::new("/bin/sh")
             .arg("-c")
             .arg(GUARDED)
             .arg(program)
+            .arg(directory)
             .args(arguments.0)
             .process_group(0)
             .stdin(lifeline)

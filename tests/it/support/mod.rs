@@ -1,6 +1,6 @@
 //! What the tests share: servers, conditions that are awaited, the program as a user runs it.
 // Each test uses what it needs.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub(crate) mod cli;
 pub(crate) mod nats;
