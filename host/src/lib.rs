@@ -45,3 +45,4 @@ pub mod workload;
 
 pub use plugged::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use run::{RunError, run};
+pub mod server;
