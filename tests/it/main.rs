@@ -7,5 +7,6 @@
     clippy::disallowed_methods
 )]
 
+mod dispositions;
 mod server;
 mod support;
