@@ -18,8 +18,9 @@ NATS_PINNED := 2.15.1
 NATS_BROUGHT := $(TOOLS)/nats-server-$(or $(NATS_VERSION),$(NATS_PINNED))/bin/nats-server
 # Whether the nats-server in PATH will do.
 NATS_IN_PATH := nats-server --version 2>/dev/null | grep -Eq 'v(2\.[1-9][0-9]+|[3-9]|[1-9][0-9]+)\.'
+NATS_NAMED := $(TIDEGATE_NATS_SERVER)
 # The nats-server that a target runs, looked up only when one runs. Empty leaves the choice to the program: PATH.
-NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(TIDEGATE_NATS_SERVER),$(shell $(NATS_IN_PATH) || echo '$(NATS_BROUGHT)')))
+NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(NATS_NAMED),$(shell $(NATS_IN_PATH) || echo '$(NATS_BROUGHT)')))
 
 # The directory of each guest that ships; its name is the plugin's.
 GUESTS := $(patsubst %/Cargo.toml,%,$(wildcard guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
