@@ -53,10 +53,10 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 demo test bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
-	@$(CARGO) run --quiet --release -p tidegate -- demo $(ARGS)
+	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
 
 bench: setup guests ## measure throughput and latency against the same loop in native code
-	@$(CARGO) run --quiet --release -p tidegate -- bench $(ARGS)
+	@$(CARGO) run --release -p tidegate -- bench $(ARGS)
 
 test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release --workspace $(ARGS)
