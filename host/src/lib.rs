@@ -3,4 +3,5 @@
 pub mod config;
 pub mod delivery;
 pub mod events;
+pub mod jetstream;
 pub mod scaling;
