@@ -1,0 +1,171 @@
+//! From counters to observations.
+
+use std::time::Duration;
+
+use super::Observation;
+use super::window::{Window, per_second, share};
+use crate::config::Scale;
+
+/// What the stream and the consumer said at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// Messages that arrived since the host started to watch. Only grows.
+    pub arrivals: u64,
+    /// Messages not delivered yet.
+    pub pending: u64,
+    /// Deliveries not settled yet.
+    pub ack_pending: u64,
+    /// Messages delivered more than once and not settled yet.
+    pub redelivered: u64,
+    /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
+    pub oldest_ms: Option<u64>,
+}
+
+/// What the workers have done since the host started. Only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Deliveries settled for good: acknowledged or dead.
+    pub settled: u64,
+    /// Handler calls that ended.
+    pub handled: u64,
+    /// Handler calls that ended in a failure.
+    pub failed: u64,
+    /// Microseconds that all workers spent in handlers.
+    pub busy_us: u64,
+    /// Microseconds that all workers have lived.
+    pub alive_us: u64,
+}
+
+/// When something is observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the host started to watch. Never goes back.
+    pub elapsed: Duration,
+    /// Milliseconds since the Unix epoch. Never goes back.
+    pub now_ms: u64,
+}
+
+/// Keeps what rates need.
+#[derive(Debug, Clone)]
+pub struct Observer {
+    window: Window<6>,
+    last_arrival: Option<(u64, Duration)>,
+}
+
+impl Observer {
+    /// Starts with nothing seen.
+    pub fn new(window: Duration) -> Self {
+        Self { window: Window::new(window), last_arrival: None }
+    }
+
+    /// Says when the last message arrived, where the source knows better than by looking once an interval.
+    pub fn arrived(&mut self, arrivals: u64, at: Duration) {
+        self.last_arrival = Some((arrivals, at));
+    }
+
+    /// Makes the observation of a moment.
+    pub fn observe(&mut self, at: Moment, sample: Sample, work: Work, running: u32, scale: &Scale) -> Observation {
+        if sample.arrivals > self.last_arrival.map_or(0, |(arrivals, _)| arrivals) {
+            self.last_arrival = Some((sample.arrivals, at.elapsed));
+        }
+        let counters = [sample.arrivals, work.settled, work.handled, work.failed, work.busy_us, work.alive_us];
+        let growth = self.window.push(at.elapsed, counters);
+        let [arrivals, settled, handled, failed, busy_us, alive_us] = growth.by;
+        Observation {
+            now_ms: at.now_ms,
+            running,
+            min: scale.min,
+            max: scale.max,
+            idle_ms: self.last_arrival.map(|(_, then)| millis(at.elapsed.saturating_sub(then))),
+            arrival_rate: per_second(arrivals, growth.seconds),
+            mean_arrival_rate: per_second(sample.arrivals, at.elapsed.as_secs_f64()),
+            completion_rate: per_second(settled, growth.seconds),
+            pending: sample.pending,
+            ack_pending: sample.ack_pending,
+            redelivered: sample.redelivered,
+            oldest_pending_ms: sample.oldest_ms.map(|then| at.now_ms.saturating_sub(then)),
+            failure_ratio: share(failed as f64, handled as f64),
+            busy_ratio: share(busy_us as f64, alive_us as f64),
+            service_time_ms: if handled == 0 { 0.0 } else { busy_us as f64 / handled as f64 / 1000.0 },
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Source;
+
+    const SCALE: Scale = Scale {
+        min: 0,
+        max: 8,
+        interval: Duration::from_secs(1),
+        window: Duration::from_secs(5),
+        source: Source::Info,
+    };
+
+    fn at(ms: u64) -> Moment {
+        Moment { elapsed: Duration::from_millis(ms), now_ms: 1_700_000_000_000 + ms }
+    }
+
+    fn arrivals(arrivals: u64) -> Sample {
+        Sample { arrivals, ..Sample::default() }
+    }
+
+    #[test]
+    fn nothing_ever_arrived_is_not_the_same_as_idle() {
+        let mut observer = Observer::new(SCALE.window);
+        assert_eq!(observer.observe(at(9000), arrivals(0), Work::default(), 0, &SCALE).idle_ms, None);
+        assert_eq!(observer.observe(at(10_000), arrivals(1), Work::default(), 0, &SCALE).idle_ms, Some(0));
+        assert_eq!(observer.observe(at(12_500), arrivals(1), Work::default(), 0, &SCALE).idle_ms, Some(2500));
+    }
+
+    #[test]
+    fn the_window_sees_a_burst_that_the_mean_hides() {
+        let mut observer = Observer::new(SCALE.window);
+        for second in 0..=3600 {
+            observer.observe(at(second * 1000), arrivals(0), Work::default(), 0, &SCALE);
+        }
+        let seen = observer.observe(at(3_601_000), arrivals(5000), Work::default(), 0, &SCALE);
+        assert_eq!(seen.arrival_rate, 1000.0);
+        assert!(seen.mean_arrival_rate < 2.0);
+    }
+
+    #[test]
+    fn shares_and_times_are_those_of_the_window() {
+        let mut observer = Observer::new(SCALE.window);
+        observer.observe(at(0), arrivals(0), Work::default(), 2, &SCALE);
+        let work = Work { settled: 90, handled: 100, failed: 10, busy_us: 1_000_000, alive_us: 4_000_000 };
+        let seen = observer.observe(at(2000), arrivals(100), work, 2, &SCALE);
+        assert_eq!((seen.completion_rate, seen.failure_ratio), (45.0, 0.1));
+        assert_eq!((seen.busy_ratio, seen.service_time_ms), (0.25, 10.0));
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_is_finite_and_in_range(steps in proptest::collection::vec((0u64..100_000, 0u64..1000, 0u64..1000, 0u64..10_000_000), 1..40)) {
+            let (mut observer, mut now, mut sample, mut work) = (Observer::new(SCALE.window), 0, Sample::default(), Work::default());
+            for (step, arrived, failed, busy) in steps {
+                now += step;
+                sample.arrivals += arrived;
+                work.handled += arrived;
+                work.failed += failed;
+                work.busy_us += busy;
+                work.alive_us += busy / 2;
+                let seen = observer.observe(at(now), sample, work, 3, &SCALE);
+                for ratio in [seen.failure_ratio, seen.busy_ratio] {
+                    prop_assert!((0.0..=1.0).contains(&ratio));
+                }
+                for rate in [seen.arrival_rate, seen.mean_arrival_rate, seen.completion_rate, seen.service_time_ms] {
+                    prop_assert!(rate.is_finite() && rate >= 0.0);
+                }
+            }
+        }
+    }
+}
