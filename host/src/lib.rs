@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod delivery;
+pub mod demo;
 pub mod events;
 pub mod jetstream;
 pub mod scaling;

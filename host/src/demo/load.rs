@@ -92,7 +92,15 @@ pub async fn batch(load: &Load, number: u32, requester: &impl Requester, done: i
     let start = Instant::now();
     // One request after the other is the example's way: three significant digits of at most a minute.
     let latency = Histogram::new_with_bounds(1, 60_000_000, 3).context("a histogram of one minute")?;
-    let empty = Batch { elapsed: Duration::ZERO, latency, first: None, sent: 0, replied: 0, retried: 0, unanswered: Vec::new() };
+    let empty = Batch {
+        elapsed: Duration::ZERO,
+        latency,
+        first: None,
+        sent: 0,
+        replied: 0,
+        retried: 0,
+        unanswered: Vec::new(),
+    };
     let streak = AtomicU32::new(0);
     let (streak, done) = (&streak, &done);
     let requests = stream::iter(0..load.requests).map(|index| async move {

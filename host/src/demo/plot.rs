@@ -24,11 +24,16 @@ const GRID: RGBColor = RGBColor(225, 225, 225);
 pub fn svg(timeline: &Timeline, title: &str) -> anyhow::Result<String> {
     let mut document = String::new();
     // The library's errors borrow the backend.
-    draw(timeline, title, SVGBackend::with_string(&mut document, SIZE)).map_err(|error| anyhow!("cannot draw: {error}"))?;
+    draw(timeline, title, SVGBackend::with_string(&mut document, SIZE))
+        .map_err(|error| anyhow!("cannot draw: {error}"))?;
     Ok(document)
 }
 
-fn draw<'a>(timeline: &Timeline, title: &str, backend: SVGBackend<'a>) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
+fn draw<'a>(
+    timeline: &Timeline,
+    title: &str,
+    backend: SVGBackend<'a>,
+) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
     let length = timeline.length().as_secs_f64().max(1e-3);
     let rates = timeline.rates(POINTS);
     let top_rate = nice(rates.iter().copied().fold(1.0, f64::max) * 1.05);

@@ -119,7 +119,11 @@ impl Display for Summary {
             n(self.dead)
         )?;
         writeln!(f)?;
-        writeln!(f, "{:>8}{:>10}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}", "batch", "replied", "time", "rate", "first", "p50", "p99", "max")?;
+        writeln!(
+            f,
+            "{:>8}{:>10}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}",
+            "batch", "replied", "time", "rate", "first", "p50", "p99", "max"
+        )?;
         for (index, batch) in self.batches.iter().enumerate() {
             let cells = [batch.first_us, batch.p50_us, batch.p99_us, batch.max_us].map(latency);
             write!(f, "{:>8}{:>10}{:>10}", index.saturating_add(1), n(batch.replied), seconds(batch.seconds))?;
@@ -216,10 +220,7 @@ mod tests {
         let summary = Summary::new("2.15.1".to_owned(), &[batch(vec![])], &record, 0);
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         let json = serde_json::to_value(&summary).unwrap();
-        assert_eq!(
-            keys(&json),
-            "batches dead handled lost peak_workers replied retried scalings sent server workers"
-        );
+        assert_eq!(keys(&json), "batches dead handled lost peak_workers replied retried scalings sent server workers");
         assert_eq!(keys(&json["batches"][0]), "first_us max_us p50_us p99_us seconds");
         assert_eq!(keys(&json["scalings"][0]), "at_ms from reason to");
         assert_eq!(keys(&json["workers"][0]), "handled id");

@@ -175,10 +175,11 @@ impl Client {
         }
         let failed = |error: PublishError| publish_error(subject, options.timeout, &error);
         let deadline = Instant::now() + options.timeout;
-        let inbox = self.requests.inbox(&self.nats).await.map_err(|error| RequestError::Publish {
-            subject: subject.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let inbox = self
+            .requests
+            .inbox(&self.nats)
+            .await
+            .map_err(|error| RequestError::Publish { subject: subject.to_owned(), reason: error.to_string() })?;
         let id = match &options.message_id {
             Some(id) => id.clone(),
             None => last_token(&self.nats.new_inbox()).to_owned(),
@@ -427,14 +428,17 @@ mod tests {
 
     #[test]
     fn a_message_id_with_a_line_break_is_refused() {
-        assert!(matches!(header_map(&[], "1\r\n2", "r"), Err(RequestError::Header { name, .. }) if name == "Nats-Msg-Id"));
+        assert!(
+            matches!(header_map(&[], "1\r\n2", "r"), Err(RequestError::Header { name, .. }) if name == "Nats-Msg-Id")
+        );
     }
 
     #[test]
     fn an_error_says_which_was_missing() {
         let stored = |duplicate| Stored { stream: "TEST".to_owned(), sequence: 7, duplicate };
         let timeout = Duration::from_secs(1);
-        let text = |duplicate, deleted| RequestError::NoReply { stored: stored(duplicate), deleted, timeout }.to_string();
+        let text =
+            |duplicate, deleted| RequestError::NoReply { stored: stored(duplicate), deleted, timeout }.to_string();
         assert_eq!(text(false, true), "no reply within 1s: stored in TEST at 7, deleted from there");
         assert!(text(false, false).contains("no longer there"));
         assert!(text(true, false).contains("earlier request"));
