@@ -16,7 +16,7 @@ const STREAK: u32 = 10;
 
 /// What one batch sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
+pub(super) struct Load {
     /// Requests.
     pub requests: u32,
     /// Requests that wait for a reply at the same time; 1 sends one after the other.
@@ -29,7 +29,7 @@ pub struct Load {
 
 /// How sending a request once ended.
 #[derive(Debug)]
-pub enum Attempt {
+pub(super) enum Attempt {
     /// With a reply.
     Replied,
     /// Not known to be stored. The same message id is safe to use again.
@@ -42,14 +42,14 @@ pub enum Attempt {
 }
 
 /// Sends one request once. Errors are those that another attempt would meet again.
-pub trait Requester: Sync {
+pub(super) trait Requester: Sync {
     /// Sends it and waits for the reply.
     fn request(&self, id: &str, payload: Bytes) -> impl Future<Output = anyhow::Result<Attempt>> + Send;
 }
 
 /// A request that never got a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unanswered {
+pub(super) struct Unanswered {
     /// Its first message id.
     pub id: String,
     /// Where in the stream its messages were.
@@ -58,7 +58,7 @@ pub struct Unanswered {
 
 /// What came of a batch.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub(super) struct Batch {
     /// From the first request to the last reply.
     pub elapsed: Duration,
     /// Microseconds from sending a request for the first time to its reply.
@@ -88,7 +88,12 @@ struct Sent {
 ///
 /// # Errors
 /// When requests cannot be sent at all, or when the last ten were all unanswered.
-pub async fn batch(load: &Load, number: u32, requester: &impl Requester, done: impl Fn()) -> anyhow::Result<Batch> {
+pub(super) async fn batch(
+    load: &Load,
+    number: u32,
+    requester: &impl Requester,
+    done: impl Fn(),
+) -> anyhow::Result<Batch> {
     let start = Instant::now();
     // One request after the other is the example's way: three significant digits of at most a minute.
     let latency = Histogram::new_with_bounds(1, 60_000_000, 3).context("a histogram of one minute")?;

@@ -24,7 +24,7 @@ pub struct Scaling {
 
 /// Everything that was written down.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// Arrivals and workers.
     pub timeline: Timeline,
     /// In order.
@@ -37,7 +37,7 @@ pub struct Record {
 
 /// What the demo waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct State {
+pub(super) struct State {
     /// Whether the workload fetches, or could.
     pub ready: bool,
     /// Workers that run.
@@ -48,7 +48,7 @@ pub struct State {
 
 /// Shared by the host's observer and the load.
 #[derive(Debug, Clone)]
-pub struct Recorder {
+pub(super) struct Recorder {
     start: Arc<OnceLock<Instant>>,
     record: Arc<Mutex<Record>>,
     state: watch::Sender<State>,
@@ -62,29 +62,29 @@ impl Default for Recorder {
 
 impl Recorder {
     /// Time counts from the first call; what happens before is at zero.
-    pub fn start(&self) {
+    pub(super) fn start(&self) {
         self.start.get_or_init(Instant::now);
     }
 
     /// A request was sent.
-    pub fn arrived(&self) {
+    pub(super) fn arrived(&self) {
         let at = self.elapsed();
         self.with(|record| record.timeline.arrived(at));
     }
 
     /// Takes down what a host tells, and logs it.
-    pub fn observer(&self) -> Observer {
+    pub(super) fn observer(&self) -> Observer {
         let recorder = self.clone();
         Observer::new(move |event| recorder.observe(event))
     }
 
     /// What the demo waits for, and its changes.
-    pub fn state(&self) -> watch::Receiver<State> {
+    pub(super) fn state(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
     /// All that was written down until now.
-    pub fn finish(&self) -> Record {
+    pub(super) fn finish(&self) -> Record {
         let at = self.elapsed();
         self.with(|record| {
             record.timeline.end(at);

@@ -65,7 +65,7 @@ pub struct BatchSummary {
 
 impl Summary {
     /// Adds up a run. `unsettled` is what the consumer still had to settle at the end.
-    pub fn new(server: String, batches: &[Batch], record: &Record, unsettled: u64) -> Self {
+    pub(super) fn new(server: String, batches: &[Batch], record: &Record, unsettled: u64) -> Self {
         let sum = |of: fn(&Batch) -> u64| batches.iter().map(of).fold(0, u64::saturating_add);
         let unanswered = batches.iter().flat_map(|batch| &batch.unanswered);
         let dead = |sequences: &[u64]| sequences.iter().any(|sequence| record.dead.contains(sequence));
@@ -142,7 +142,7 @@ impl Display for Summary {
 }
 
 /// `1234567` as `1,234,567`.
-pub fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len().saturating_mul(2));
     for (index, digit) in digits.chars().enumerate() {
@@ -173,7 +173,7 @@ fn seconds(seconds: f64) -> String {
 fn bar(share: f64, width: u32) -> String {
     let eighths = (share.clamp(0.0, 1.0) * f64::from(width) * 8.0).ceil() as usize;
     let mut bar = "█".repeat(eighths / 8);
-    bar.extend(" ▏▎▍▌▋▊▉".chars().nth(eighths % 8).filter(|_| eighths % 8 > 0));
+    bar.extend(" ▏▎▍▌▋▊▉".chars().nth(eighths % 8).filter(|_| !eighths.is_multiple_of(8)));
     bar
 }
 

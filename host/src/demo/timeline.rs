@@ -1,5 +1,6 @@
 //! What happened when: arrivals and workers along one axis of time.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Arrivals are counted in steps of this length.
@@ -57,8 +58,8 @@ impl Timeline {
         let step = STEP.as_secs_f64();
         for (index, count) in self.arrivals.iter().enumerate() {
             let from = index as f64 * step;
-            // The last step may reach past the end of the time line; all of its arrivals are before that.
-            let to = (from + step).min(self.length.as_secs_f64()).max(from + step * 1e-6);
+            // The last step reaches past the end of the time line; all of its arrivals are before that.
+            let to = (from + step).min(self.length.as_secs_f64());
             spread(&mut sums, part, from, to, f64::from(*count));
         }
         sums.iter().map(|sum| sum / part).collect()
@@ -70,9 +71,12 @@ impl Timeline {
         let mut counts = vec![0; parts];
         let ends = self.workers.iter().skip(1).map(|(at, _)| *at).chain([self.length]);
         for ((from, count), to) in self.workers.iter().zip(ends) {
-            let (first, last) = (index(from.as_secs_f64(), part), index(to.as_secs_f64(), part));
-            let covered = counts.iter_mut().take(last.saturating_add(1)).skip(first.min(parts.saturating_sub(1)));
-            covered.for_each(|most: &mut u32| *most = (*most).max(*count));
+            let covered = cover(from.as_secs_f64(), to.as_secs_f64(), part, parts);
+            counts
+                .iter_mut()
+                .take(covered.end)
+                .skip(covered.start)
+                .for_each(|most: &mut u32| *most = (*most).max(*count));
         }
         counts
     }
@@ -90,17 +94,22 @@ impl Timeline {
     }
 }
 
-fn index(at: f64, part: f64) -> usize {
-    if part <= 0.0 { 0 } else { (at / part) as usize }
+/// The parts that `from..to` touches: at least one, if there are any.
+fn cover(from: f64, to: f64, part: f64, parts: usize) -> Range<usize> {
+    // A hair of slack keeps an end on a border from counting as the part behind it.
+    let (first, end) = if part > 0.0 { ((from / part) as usize, (to / part - 1e-9).ceil() as usize) } else { (0, 0) };
+    let first = first.min(parts.saturating_sub(1));
+    first..end.clamp(first.saturating_add(1), parts.max(first.saturating_add(1)))
 }
 
 /// Shares an amount between the parts that `from..to` covers.
 fn spread(sums: &mut [f64], part: f64, from: f64, to: f64, amount: f64) {
-    let (first, last) = (index(from, part), index(to, part));
-    for (index, sum) in sums.iter_mut().enumerate().take(last.saturating_add(1)).skip(first) {
+    let covered = cover(from, to, part, sums.len());
+    let alone = covered.len() == 1;
+    for (index, sum) in sums.iter_mut().enumerate().take(covered.end).skip(covered.start) {
         let start = index as f64 * part;
-        let covered = (to.min(start + part) - from.max(start)).max(0.0);
-        *sum += amount * covered / (to - from);
+        let share = (to.min(start + part) - from.max(start)).max(0.0) / (to - from);
+        *sum += if alone { amount } else { amount * share };
     }
 }
 
