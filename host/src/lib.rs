@@ -6,3 +6,4 @@ pub mod demo;
 pub mod events;
 pub mod jetstream;
 pub mod scaling;
+pub mod server;

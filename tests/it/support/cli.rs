@@ -1,0 +1,138 @@
+//! The program as a user runs it.
+
+use std::ffi::OsStr;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::PATIENCE;
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A run of `tidegate` that has not begun, without the NATS settings of whoever runs the tests.
+pub(crate) fn tidegate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("NATS_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs `tidegate` to its end.
+pub(crate) async fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Ended {
+    Running::start(tidegate(arguments)).end().await
+}
+
+/// A program that runs. Killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: JoinHandle<String>,
+    stderr: UnboundedReceiver<String>,
+    /// The lines of standard error that were looked at.
+    seen: Vec<String>,
+}
+
+impl Running {
+    /// Starts `command` with empty input.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let stdout = tokio::spawn(async move {
+            let mut text = Vec::new();
+            output.read_to_end(&mut text).await.unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let stderr = lines(child.stderr.take().unwrap());
+        Self {
+            child,
+            stdout,
+            stderr,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Awaits a line of standard error that has `part` in it, after those looked at before, and gives it.
+    pub(crate) async fn line_with(&mut self, part: &str) -> String {
+        let search = async {
+            while let Some(line) = self.stderr.recv().await {
+                self.seen.push(line.clone());
+                if line.contains(part) {
+                    return Some(line);
+                }
+            }
+            None
+        };
+        match tokio::time::timeout(PATIENCE, search).await {
+            Ok(Some(line)) => line,
+            Ok(None) => panic!("ended without `{part}`; it said\n{}", self.seen.join("\n")),
+            Err(_) => panic!(
+                "not within {PATIENCE:?}: `{part}`; it said\n{}",
+                self.seen.join("\n")
+            ),
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.try_into().unwrap()));
+        kill_process(pid.expect("it has ended"), signal).unwrap();
+    }
+
+    /// Awaits its end.
+    pub(crate) async fn end(mut self) -> Ended {
+        let end = async {
+            while let Some(line) = self.stderr.recv().await {
+                self.seen.push(line);
+            }
+            self.child.wait().await.unwrap()
+        };
+        let Ok(status) = tokio::time::timeout(PATIENCE, end).await else {
+            panic!(
+                "did not end within {PATIENCE:?}; it said\n{}",
+                self.seen.join("\n")
+            );
+        };
+        let stdout = self.stdout.await.unwrap();
+        Ended {
+            code: status.code(),
+            stdout,
+            stderr: self.seen.join("\n"),
+        }
+    }
+}
+
+fn lines(output: ChildStderr) -> UnboundedReceiver<String> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,9 @@
+//! What the tests share: servers, conditions that are awaited, the program as a user runs it.
+// Each test uses what it needs.
+#![allow(dead_code, unused_imports)]
+
+pub(crate) mod cli;
+pub(crate) mod nats;
+pub(crate) mod patience;
+
+pub(crate) use patience::{PATIENCE, eventually, until};
