@@ -1,5 +1,6 @@
 //! Runs WebAssembly workers on NATS JetStream and lets a WebAssembly policy decide how many.
 
+pub mod cli;
 pub mod config;
 pub mod delivery;
 pub mod demo;

@@ -207,10 +207,6 @@ impl Retry {
     /// The delay after a failed attempt, which counts from 1.
     pub fn delay(&self, attempt: u32) -> Duration {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
-        self.backoff
-            .get(index)
-            .or(self.backoff.last())
-            .copied()
-            .unwrap_or_default()
+        self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
     }
 }

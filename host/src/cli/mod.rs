@@ -1,0 +1,14 @@
+//! The commands: what their flags are, and what they print. Standard output is for the answer.
+
+pub mod demo;
+pub mod request;
+
+/// How the answer is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Output {
+    /// For a person.
+    #[default]
+    Text,
+    /// One JSON object, for a program.
+    Json,
+}
