@@ -27,8 +27,10 @@
 //!
 //! [`run`] is all that the `tidegate` program calls.
 
+pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod demo;
 pub mod events;
 pub mod inbox;
 pub mod jetstream;
@@ -38,6 +40,7 @@ pub mod plugin;
 pub mod ports;
 mod run;
 pub mod scaling;
+pub mod server;
 pub mod settle;
 pub mod supervisor;
 pub mod worker;
@@ -45,4 +48,3 @@ pub mod workload;
 
 pub use plugged::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use run::{RunError, run};
-pub mod server;

@@ -5,6 +5,7 @@ mod consumer;
 mod dead;
 mod message;
 mod pull;
+mod request;
 mod signals;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub use connect::{Client, ConnectError};
 pub use consumer::{Bound, SetupError};
 pub use message::Message;
 pub use pull::Puller;
+pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use signals::{HeaderWatch, Signals};
 
 /// What every delivery of one workload needs to be settled.

@@ -16,11 +16,7 @@ use super::error::ServerError;
 pub const VARIABLE: &str = "TIDEGATE_NATS_SERVER";
 
 /// The oldest version whose JetStream has what is used here.
-const OLDEST: Version = Version {
-    major: 2,
-    minor: 10,
-    patch: 0,
-};
+const OLDEST: Version = Version { major: 2, minor: 10, patch: 0 };
 
 /// How long a program may take to say its version.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -42,11 +38,7 @@ impl Version {
         let text = answer.trim().strip_prefix("nats-server: v")?;
         let numbers = text.split('-').next()?;
         let mut parts = numbers.split('.').map(str::parse);
-        let version = Self {
-            major: parts.next()?.ok()?,
-            minor: parts.next()?.ok()?,
-            patch: parts.next()?.ok()?,
-        };
+        let version = Self { major: parts.next()?.ok()?, minor: parts.next()?.ok()?, patch: parts.next()?.ok()? };
         parts.next().is_none().then_some(version)
     }
 }
@@ -92,11 +84,7 @@ impl Binary {
     /// # Errors
     /// When there is none, when it is not a nats-server, or when it is older than 2.10.
     pub async fn find(named: Option<&Path>) -> Result<Self, ServerError> {
-        let (path, origin) = locate(
-            named,
-            std::env::var_os(VARIABLE).as_deref(),
-            std::env::var_os("PATH").as_deref(),
-        )?;
+        let (path, origin) = locate(named, std::env::var_os(VARIABLE).as_deref(), std::env::var_os("PATH").as_deref())?;
         let path = std::path::absolute(&path).map_err(ServerError::io("use", &path))?;
         let version = judge(&path, origin, ask(&path).await)?;
         Ok(Self { path, version })
@@ -137,19 +125,14 @@ fn locate(
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// What came of running `--version`.
 type Answer = io::Result<Output>;
 
 async fn ask(path: &Path) -> Answer {
-    let output = Command::new(path)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let output = Command::new(path).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(ANSWER_WITHIN, output).await {
         Ok(answer) => answer,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -168,35 +151,17 @@ fn judge(path: &Path, origin: Origin, answer: Answer) -> Result<Version, ServerE
         }
         Err(error) => {
             let answer = format!("gave no answer ({error})");
-            return Err(ServerError::NotNatsServer {
-                path,
-                origin,
-                answer,
-            });
+            return Err(ServerError::NotNatsServer { path, origin, answer });
         }
     };
     let said = String::from_utf8_lossy(&answer.stdout);
     match Version::from_answer(&said) {
-        Some(version) if version < OLDEST => Err(ServerError::TooOld {
-            path,
-            origin,
-            version,
-        }),
+        Some(version) if version < OLDEST => Err(ServerError::TooOld { path, origin, version }),
         Some(version) => Ok(version),
         None => {
-            let first: String = said
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(80)
-                .collect();
+            let first: String = said.lines().next().unwrap_or_default().chars().take(80).collect();
             let answer = format!("answered `{first}` ({})", answer.status);
-            Err(ServerError::NotNatsServer {
-                path,
-                origin,
-                answer,
-            })
+            Err(ServerError::NotNatsServer { path, origin, answer })
         }
     }
 }
@@ -209,29 +174,16 @@ mod tests {
     #[test]
     fn the_flag_wins_over_the_environment_and_that_over_the_path() {
         let found = |named: Option<&str>, variable: Option<&str>| {
-            locate(
-                named.map(Path::new),
-                variable.map(OsStr::new),
-                Some(OsStr::new("")),
-            )
+            locate(named.map(Path::new), variable.map(OsStr::new), Some(OsStr::new("")))
         };
-        assert_eq!(
-            found(Some("a"), Some("b")).unwrap(),
-            ("a".into(), Origin::Flag)
-        );
-        assert_eq!(
-            found(None, Some("b")).unwrap(),
-            ("b".into(), Origin::Environment)
-        );
+        assert_eq!(found(Some("a"), Some("b")).unwrap(), ("a".into(), Origin::Flag));
+        assert_eq!(found(None, Some("b")).unwrap(), ("b".into(), Origin::Environment));
         assert!(matches!(found(None, None), Err(ServerError::NotFound)));
     }
 
     #[test]
     fn an_empty_variable_counts_as_none() {
-        assert!(matches!(
-            locate(None, Some(OsStr::new("")), None),
-            Err(ServerError::NotFound)
-        ));
+        assert!(matches!(locate(None, Some(OsStr::new("")), None), Err(ServerError::NotFound)));
     }
 
     #[test]
@@ -242,36 +194,15 @@ mod tests {
         std::fs::write(&program, "").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let search_path = std::env::join_paths([plain.path(), dir.path()]).unwrap();
-        assert_eq!(
-            locate(None, None, Some(&search_path)).unwrap(),
-            (program, Origin::Path)
-        );
+        assert_eq!(locate(None, None, Some(&search_path)).unwrap(), (program, Origin::Path));
     }
 
     #[test]
     fn a_version_is_read_from_the_answer_and_from_nothing_else() {
-        let version = |major, minor, patch| {
-            Some(Version {
-                major,
-                minor,
-                patch,
-            })
-        };
-        assert_eq!(
-            Version::from_answer("nats-server: v2.10.26\n"),
-            version(2, 10, 26)
-        );
-        assert_eq!(
-            Version::from_answer("nats-server: v2.12.0-RC.1"),
-            version(2, 12, 0)
-        );
-        for other in [
-            "",
-            "nats-server",
-            "nats-server: v2",
-            "nats-server: v2.x.1",
-            "ls (GNU coreutils) 9.1",
-        ] {
+        let version = |major, minor, patch| Some(Version { major, minor, patch });
+        assert_eq!(Version::from_answer("nats-server: v2.10.26\n"), version(2, 10, 26));
+        assert_eq!(Version::from_answer("nats-server: v2.12.0-RC.1"), version(2, 12, 0));
+        for other in ["", "nats-server", "nats-server: v2", "nats-server: v2.x.1", "ls (GNU coreutils) 9.1"] {
             assert_eq!(Version::from_answer(other), None, "{other}");
         }
     }

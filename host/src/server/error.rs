@@ -15,9 +15,7 @@ const REMEDY: &str = "get nats-server 2.10 or newer from https://nats.io/downloa
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Nobody named a nats-server, and `PATH` has none.
-    #[error(
-        "there is no nats-server in PATH, and neither --nats-server nor {VARIABLE} names one; {REMEDY}"
-    )]
+    #[error("there is no nats-server in PATH, and neither --nats-server nor {VARIABLE} names one; {REMEDY}")]
     NotFound,
     /// The named nats-server does not exist.
     #[error("{origin} names the nats-server `{}`, which does not exist; {REMEDY}", path.display())]
@@ -85,10 +83,6 @@ pub enum ServerError {
 
 impl ServerError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self::Io { action, path: path.to_owned(), source }
     }
 }

@@ -69,11 +69,7 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, ServerError> {
         let plan = Plan::new(options).await?;
         let (process, ready) = plan.launch(plan.options.port).await?;
-        Ok(Self {
-            process,
-            plan,
-            ready,
-        })
+        Ok(Self { process, plan, ready })
     }
 
     /// Where clients connect: `nats://127.0.0.1:PORT`, or `tls://` where the configuration asks for it.
@@ -132,10 +128,7 @@ impl Server {
     /// # Errors
     /// When the server has ended.
     pub async fn pause(&mut self) -> Result<(), ServerError> {
-        self.process
-            .pause()
-            .await
-            .map_err(ServerError::io("pause", self.plan.binary.path()))
+        self.process.pause().await.map_err(ServerError::io("pause", self.plan.binary.path()))
     }
 
     /// Lets a frozen server go on.
@@ -143,9 +136,7 @@ impl Server {
     /// # Errors
     /// When the server has ended.
     pub fn resume(&mut self) -> Result<(), ServerError> {
-        self.process
-            .resume()
-            .map_err(ServerError::io("resume", self.plan.binary.path()))
+        self.process.resume().map_err(ServerError::io("resume", self.plan.binary.path()))
     }
 
     /// Stops the server if it runs and starts it again, on the same port and the same store.
@@ -175,20 +166,12 @@ impl Plan {
         let files = tempfile::Builder::new()
             .prefix("tidegate-nats-")
             .tempdir()
-            .map_err(ServerError::io(
-                "create a directory in",
-                &std::env::temp_dir(),
-            ))?;
+            .map_err(ServerError::io("create a directory in", &std::env::temp_dir()))?;
         let store_dir = match &options.store_dir {
             Some(named) => std::path::absolute(named).map_err(ServerError::io("use", named))?,
             None => files.path().join("store"),
         };
-        Ok(Self {
-            binary,
-            options,
-            store_dir,
-            files,
-        })
+        Ok(Self { binary, options, store_dir, files })
     }
 
     async fn launch(&self, port: Option<u16>) -> Result<(Process, Ready), ServerError> {
@@ -202,16 +185,12 @@ impl Plan {
         }
         let config = self.files.path().join("server.conf");
         fs::write(&config, &self.options.config).map_err(ServerError::io("write", &config))?;
-        let log =
-            File::create(self.log_file()).map_err(ServerError::io("write", &self.log_file()))?;
+        let log = File::create(self.log_file()).map_err(ServerError::io("write", &self.log_file()))?;
 
         let mut command = process::Arguments::new();
         command.pair("--config", &config);
         command.pair("--addr", "127.0.0.1");
-        command.pair(
-            "--port",
-            port.map_or("-1".to_owned(), |port| port.to_string()),
-        );
+        command.pair("--port", port.map_or("-1".to_owned(), |port| port.to_string()));
         command.pair("--ports_file_dir", &ports_dir);
         if self.options.jetstream {
             command.flag("--jetstream");

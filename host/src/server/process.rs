@@ -8,9 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 /// How often a child's state is looked at while it is awaited.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -57,12 +55,7 @@ pub(super) struct Process {
 impl Process {
     /// Starts `program`, in a process group of its own so that Ctrl-C reaches only this process and it can drain first.
     /// `directory` is removed if this process ends without a chance to do so.
-    pub(super) fn spawn(
-        program: &Path,
-        arguments: Arguments,
-        log: File,
-        directory: &Path,
-    ) -> io::Result<Self> {
+    pub(super) fn spawn(program: &Path, arguments: Arguments, log: File, directory: &Path) -> io::Result<Self> {
         let (lifeline, guard) = io::pipe()?;
         let child = Command::new("/bin/sh")
             .arg("-c")
@@ -94,14 +87,9 @@ impl Process {
     /// Asks the child to end, waits as long as told, then kills it. Nothing happens if it has ended.
     pub(super) async fn terminate(&mut self, within: Duration) {
         // A paused child acts on no signal but this and SIGKILL.
-        let asked = self
-            .signal(Signal::TERM)
-            .and_then(|()| self.signal(Signal::CONT));
+        let asked = self.signal(Signal::TERM).and_then(|()| self.signal(Signal::CONT));
         if asked.is_ok() && tokio::time::timeout(within, self.end()).await.is_err() {
-            tracing::warn!(
-                ?within,
-                "nats-server did not end when asked to and is killed"
-            );
+            tracing::warn!(?within, "nats-server did not end when asked to and is killed");
         }
         self.kill();
     }

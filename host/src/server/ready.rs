@@ -42,11 +42,7 @@ impl NotReady {
 }
 
 /// Waits until the server has written where it listens and greets a client there.
-pub(super) async fn wait(
-    process: &mut Process,
-    ports_dir: &Path,
-    within: Duration,
-) -> Result<Ready, NotReady> {
+pub(super) async fn wait(process: &mut Process, ports_dir: &Path, within: Duration) -> Result<Ready, NotReady> {
     let up = async {
         loop {
             if let Ok(Some(status)) = process.ended() {
@@ -60,9 +56,7 @@ pub(super) async fn wait(
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    tokio::time::timeout(within, up)
-        .await
-        .unwrap_or(Err(NotReady::Late(within)))
+    tokio::time::timeout(within, up).await.unwrap_or(Err(NotReady::Late(within)))
 }
 
 /// The one ports file of the directory, once it is there and whole.
@@ -71,10 +65,7 @@ fn read_ports(dir: &Path) -> Option<Ready> {
         .ok()?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "ports")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ports"))
         .find_map(|path| parse_ports(&std::fs::read(path).ok()?))
 }
 
@@ -84,11 +75,7 @@ struct Ports {
 }
 
 fn parse_ports(text: &[u8]) -> Option<Ready> {
-    let url = serde_json::from_slice::<Ports>(text)
-        .ok()?
-        .nats
-        .into_iter()
-        .next()?;
+    let url = serde_json::from_slice::<Ports>(text).ok()?.nats.into_iter().next()?;
     let port = url.rsplit(':').next()?.parse().ok()?;
     Some(Ready { url, port })
 }
@@ -103,14 +90,8 @@ async fn greets(port: u16) -> io::Result<bool> {
 
 fn tail(log: &str, lines: usize) -> String {
     let all: Vec<&str> = log.lines().collect();
-    let kept = all
-        .get(all.len().saturating_sub(lines)..)
-        .unwrap_or_default();
-    if kept.is_empty() {
-        "(nothing)".to_owned()
-    } else {
-        kept.join("\n")
-    }
+    let kept = all.get(all.len().saturating_sub(lines)..).unwrap_or_default();
+    if kept.is_empty() { "(nothing)".to_owned() } else { kept.join("\n") }
 }
 
 #[cfg(test)]
@@ -120,17 +101,10 @@ mod tests {
     #[test]
     fn a_ports_file_is_read_once_it_is_whole() {
         let whole = br#"{"nats":["nats://127.0.0.1:38821"],"monitoring":["http://127.0.0.1:1"]}"#;
-        let expected = Ready {
-            url: "nats://127.0.0.1:38821".to_owned(),
-            port: 38821,
-        };
+        let expected = Ready { url: "nats://127.0.0.1:38821".to_owned(), port: 38821 };
         assert_eq!(parse_ports(whole), Some(expected));
         for length in 0..whole.len() {
-            assert_eq!(
-                whole.get(..length).and_then(parse_ports),
-                None,
-                "{length} bytes"
-            );
+            assert_eq!(whole.get(..length).and_then(parse_ports), None, "{length} bytes");
         }
     }
 

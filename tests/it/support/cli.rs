@@ -63,12 +63,7 @@ impl Running {
             String::from_utf8_lossy(&text).into_owned()
         });
         let stderr = lines(child.stderr.take().unwrap());
-        Self {
-            child,
-            stdout,
-            stderr,
-            seen: Vec::new(),
-        }
+        Self { child, stdout, stderr, seen: Vec::new() }
     }
 
     /// Awaits a line of standard error that has `part` in it, after those looked at before, and gives it.
@@ -85,19 +80,13 @@ impl Running {
         match tokio::time::timeout(PATIENCE, search).await {
             Ok(Some(line)) => line,
             Ok(None) => panic!("ended without `{part}`; it said\n{}", self.seen.join("\n")),
-            Err(_) => panic!(
-                "not within {PATIENCE:?}: `{part}`; it said\n{}",
-                self.seen.join("\n")
-            ),
+            Err(_) => panic!("not within {PATIENCE:?}: `{part}`; it said\n{}", self.seen.join("\n")),
         }
     }
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.try_into().unwrap()));
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.try_into().unwrap()));
         kill_process(pid.expect("it has ended"), signal).unwrap();
     }
 
@@ -110,17 +99,10 @@ impl Running {
             self.child.wait().await.unwrap()
         };
         let Ok(status) = tokio::time::timeout(PATIENCE, end).await else {
-            panic!(
-                "did not end within {PATIENCE:?}; it said\n{}",
-                self.seen.join("\n")
-            );
+            panic!("did not end within {PATIENCE:?}; it said\n{}", self.seen.join("\n"));
         };
         let stdout = self.stdout.await.unwrap();
-        Ended {
-            code: status.code(),
-            stdout,
-            stderr: self.seen.join("\n"),
-        }
+        Ended { code: status.code(), stdout, stderr: self.seen.join("\n") }
     }
 }
 

@@ -12,9 +12,7 @@ pub(crate) async fn nats() -> Server {
 /// A server as told; it ends with the test.
 pub(crate) async fn nats_with(options: Options) -> Server {
     // Shown, not debugged: the message says what to do where there is no nats-server.
-    Server::start(options)
-        .await
-        .unwrap_or_else(|error| panic!("{error}"))
+    Server::start(options).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A client of `server`.

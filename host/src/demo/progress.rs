@@ -1,0 +1,63 @@
+//! The progress bar, and log lines that do not tear it.
+
+use std::io::{self, Write};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Standard error, shared by log lines and progress bars. Clones share it. Where standard error is not a terminal
+/// there are only log lines.
+#[derive(Debug, Clone, Default)]
+pub struct Terminal(MultiProgress);
+
+impl Terminal {
+    /// Standard error without a bar yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A bar that counts to `length` and shows a message beside it.
+    pub fn bar(&self, length: u64) -> ProgressBar {
+        let template = "{bar:30.cyan/dim} {human_pos}/{human_len}  {per_sec}  {msg}";
+        // The template is a constant, so the default style only ever stands in for a mistake in it.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.0.add(ProgressBar::new(length).with_style(style))
+    }
+}
+
+impl<'a> MakeWriter<'a> for Terminal {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { terminal: self.0.clone(), bytes: Vec::new() }
+    }
+}
+
+/// One log line. It is written when it is complete, with the bars out of the way.
+#[derive(Debug)]
+pub struct Line {
+    terminal: MultiProgress,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.terminal.suspend(|| io::stderr().lock().write_all(&bytes))
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // A log line that cannot be written has nowhere to be reported.
+        self.flush().ok();
+    }
+}
