@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_artifacts::{policies, probes, workers};
 use tokio::time::timeout;
@@ -13,16 +13,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `rescan` is long where a test is about events.
 fn start(dir: &Path, rescan: Duration) -> Directory {
-    Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None })
+    Directory::start(
+        host(),
+        &Plugins {
+            dir: dir.to_owned(),
+            rescan,
+            cache: None,
+        },
+    )
 }
 
 const EVENTS: Duration = Duration::from_secs(3600);
 const RESCAN: Duration = Duration::from_millis(20);
 
-/// As a careful copy does it: the name never leads to half a file.
+/// As a careful copy does it: the name never leads to half a file. The file is old, so that nothing but an event or
+/// the rescan has it looked at again.
 fn put(dir: &Path, name: &str, bytes: &[u8]) {
     let fresh = dir.join(format!(".{name}.new"));
     std::fs::write(&fresh, bytes).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::options()
+        .write(true)
+        .open(&fresh)
+        .unwrap()
+        .set_modified(old)
+        .unwrap();
     std::fs::rename(&fresh, dir.join(name)).unwrap();
 }
 
@@ -38,7 +53,9 @@ async fn logged(log: &Logged, part: &str) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never logged: {part}"));
+    timeout(PATIENCE, seen)
+        .await
+        .unwrap_or_else(|_| panic!("never logged: {part}"));
 }
 
 #[tokio::test]
