@@ -36,7 +36,9 @@ pub fn init(args: &LogArgs, terminal: &Terminal) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("--log {}: {error}; write it as `info` or `warn,tidegate=debug`", args.log))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone()).with_timer(SystemTime);
     match args.log_format {
-        LogFormat::Text => logs.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Text => {
+            logs.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+        }
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())

@@ -141,8 +141,8 @@ fn preamble(bytes: &[u8]) -> Result<(), KindError> {
 }
 
 fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError {
-    // A section that claims more bytes than are left looks to the parser like any other end of the file.
-    if error.message().contains("unexpected end") {
+    // What the parser misses at the very end would have come after it.
+    if error.offset() >= length || error.message().contains("unexpected end") {
         KindError::Incomplete(length)
     } else {
         KindError::Malformed(error.to_string())

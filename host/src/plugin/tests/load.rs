@@ -52,15 +52,13 @@ async fn another_version_and_an_unknown_import_are_refused_by_name() {
     let (_, text) = refusal(probes::OTHER_VERSION).await;
     assert!(text.contains("built for tidegate:plugin@0.2.0"), "{text}");
     let (refused, text) = refusal(probes::UNKNOWN_IMPORT).await;
-    assert!(matches!(refused, Refusal::Link(_)));
-    assert!(text.contains("probe:unknown/secrets@1.0.0"), "{text}");
+    assert!(matches!(refused, Refusal::Import(_)));
+    assert!(text.contains("it imports probe:unknown/secrets@1.0.0, which this host does not have"), "{text}");
 }
 
 #[tokio::test]
 async fn an_export_of_another_type_is_refused() {
-    let bytes = wat::parse_str(
-        r#"(component (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#,
-    );
+    let bytes = wat::parse_str(r#"(component (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#);
     let (refused, text) = refusal(&bytes.unwrap()).await;
     assert!(matches!(refused, Refusal::Link(_)), "{text}");
 }
