@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tidegate_artifacts::{policies, probes, workers};
 
-use super::{core, file, host, limits};
+use super::{core, core_at, file, host, limits};
 use crate::config::Limits;
 use crate::delivery::Fault;
 use crate::plugin::{HandlerPlugin, Kind, KindError, LoadError, Refusal};
@@ -54,6 +54,12 @@ async fn another_version_and_an_unknown_import_are_refused_by_name() {
     let (refused, text) = refusal(probes::UNKNOWN_IMPORT).await;
     assert!(matches!(refused, Refusal::Import(_)));
     assert!(text.contains("it imports probe:unknown/secrets@1.0.0, which this host does not have"), "{text}");
+}
+
+#[tokio::test]
+async fn a_later_patch_of_the_contract_loads() {
+    let bytes = core_at("0.1.1", "1", "unreachable", "");
+    load_with(&bytes, &limits()).await.unwrap();
 }
 
 #[tokio::test]
