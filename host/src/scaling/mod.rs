@@ -1,5 +1,6 @@
 //! From what was seen to how many workers there should be. Pure: no clock, no IO.
 
+
 /// What a policy is told. The fields are those of `observation` in `wit/scaling.wit`, with their units.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[allow(missing_docs)]
