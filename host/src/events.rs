@@ -51,9 +51,9 @@ pub enum Event {
         /// The workload's name.
         workload: Arc<str>,
         /// The plugin's name.
-        plugin: String,
+        plugin: Arc<str>,
         /// The new generation's digest.
-        generation: String,
+        generation: Arc<str>,
     },
 }
 

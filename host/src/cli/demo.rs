@@ -9,12 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
 use super::Output;
-use crate::config::{Config, Source};
+use crate::config::Source;
 use crate::demo::{self, Options, Report, Terminal};
-use crate::events::Observer;
 use crate::server::{self, Server};
 
 /// Columns where standard output is not a terminal.
@@ -81,23 +79,18 @@ pub enum SourceArg {
 
 /// Runs the demo and prints its summary to `out`.
 ///
-/// `embedded` are the plugins that ship with tidegate, by name; `host` is [`crate::run`], which ends when its last
-/// argument is sent to or dropped; `interrupted` resolves when the user wants the demo to end.
+/// `embedded` are the plugins that ship with tidegate, by name; `interrupted` resolves when the user wants
+/// the demo to end.
 ///
 /// # Errors
 /// When the demo could not run to its end, or its answer could not be written.
-pub async fn run<H, F>(
+pub async fn run(
     args: &DemoArgs,
     embedded: &[(&str, &[u8])],
     terminal: &Terminal,
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
-    host: H,
-) -> anyhow::Result<ExitCode>
-where
-    H: FnOnce(Config, Observer, oneshot::Receiver<()>) -> F,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
+) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.plot {
         check_writable(file)?;
     }
@@ -109,7 +102,7 @@ where
     let server = Server::start(server::Options { binary, ..server::Options::default() }).await?;
     let options = options(args);
     let report = tokio::select! {
-        report = demo::run(&options, server.url(), plugins.path(), terminal, host) => report,
+        report = demo::run(&options, server.url(), plugins.path(), terminal) => report,
         () = interrupted => bail!("interrupted"),
     };
     server.stop().await;

@@ -19,6 +19,9 @@ pub struct Sample {
     pub redelivered: u64,
     /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
     pub oldest_ms: Option<u64>,
+    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise it
+    /// is the first sample that counts it.
+    pub last_arrival: Option<Duration>,
 }
 
 /// What the workers have done since the host started. Only grows.
@@ -58,15 +61,10 @@ impl Observer {
         Self { window: Window::new(window), last_arrival: None }
     }
 
-    /// Says when the last message arrived, where the source knows better than by looking once an interval.
-    pub fn arrived(&mut self, arrivals: u64, at: Duration) {
-        self.last_arrival = Some((arrivals, at));
-    }
-
     /// Makes the observation of a moment.
     pub fn observe(&mut self, at: Moment, sample: Sample, work: Work, running: u32, scale: &Scale) -> Observation {
         if sample.arrivals > self.last_arrival.map_or(0, |(arrivals, _)| arrivals) {
-            self.last_arrival = Some((sample.arrivals, at.elapsed));
+            self.last_arrival = Some((sample.arrivals, sample.last_arrival.unwrap_or(at.elapsed)));
         }
         let counters = [sample.arrivals, work.settled, work.handled, work.failed, work.busy_us, work.alive_us];
         let growth = self.window.push(at.elapsed, counters);

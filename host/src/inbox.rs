@@ -1,0 +1,256 @@
+//! The deliveries of one workload that were fetched and wait for a worker.
+//!
+//! One task fetches for all workers of a workload, instead of each for itself. So a worker that drains has nothing
+//! to give back but the message it runs, a new worker finds messages at once, no worker hoards messages that others
+//! could run, and the pull that stays parked at zero workers is the same pull as any other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::ports::{Held, Notice, Pull, Pulled};
+
+/// How much work is fetched ahead.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// How long to wait after a pull failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A delivery, and since when the server waits for its settlement.
+#[derive(Debug)]
+pub struct Waiting<D> {
+    /// The delivery.
+    pub held: D,
+    /// When it came, or when the server was last told that it is in progress.
+    pub since: Instant,
+}
+
+/// Where the fetching task puts deliveries and workers take them, oldest first.
+#[derive(Debug)]
+pub struct Inbox<D> {
+    waiting: Mutex<VecDeque<Waiting<D>>>,
+    arrived: Notify,
+    room: Notify,
+    unattended: Notify,
+    /// Deliveries asked for that may still come.
+    asked: AtomicUsize,
+    workers: AtomicUsize,
+    capacity: AtomicUsize,
+    batch: usize,
+}
+
+/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker.
+///
+/// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker, for a handler that takes
+/// seconds should not find a hundred messages waiting behind its first.
+pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) -> usize {
+    let each = match service_time {
+        None => 1,
+        Some(time) => {
+            usize::try_from(AHEAD.as_nanos() / time.as_nanos().max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
+        }
+    };
+    workers.saturating_mul(each).max(1)
+}
+
+impl<D: Held> Inbox<D> {
+    /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
+    pub fn new(batch: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            room: Notify::new(),
+            unattended: Notify::new(),
+            asked: AtomicUsize::new(0),
+            workers: AtomicUsize::new(0),
+            capacity: AtomicUsize::new(0),
+            batch,
+        }
+    }
+
+    /// Sets how many workers take from the inbox and how long they need for a message, and lets fetching begin.
+    pub fn attend(&self, workers: usize, service_time: Option<Duration>) {
+        self.workers.store(workers, Relaxed);
+        let capacity = capacity(workers, self.batch, service_time);
+        if self.capacity.swap(capacity, Relaxed) != capacity {
+            self.room.notify_one();
+        }
+        if workers == 0 && self.len() > 0 {
+            self.unattended.notify_one();
+        }
+    }
+
+    /// Waits for a delivery. Nothing is lost if the future is dropped.
+    pub async fn take(&self) -> Waiting<D> {
+        loop {
+            // The notification is armed before the look, so that what arrives in between is not missed.
+            let arrived = self.arrived.notified();
+            if let Some(waiting) = self.try_take() {
+                return waiting;
+            }
+            arrived.await;
+        }
+    }
+
+    fn try_take(&self) -> Option<Waiting<D>> {
+        let (waiting, left) = {
+            let mut all = self.lock();
+            (all.pop_front()?, all.len())
+        };
+        if self.wants(left, self.asked.load(Relaxed)) > 0 {
+            self.room.notify_one();
+        }
+        Some(waiting)
+    }
+
+    /// Waits until there is a delivery and no worker.
+    pub async fn unattended(&self) {
+        self.unattended.notified().await;
+    }
+
+    /// How many deliveries wait.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether no delivery waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many to ask for: what is missing, once half of the capacity is.
+    fn wants(&self, waiting: usize, asked: usize) -> usize {
+        let capacity = self.capacity.load(Relaxed);
+        let missing = capacity.saturating_sub(waiting + asked);
+        if missing * 2 >= capacity { missing } else { 0 }
+    }
+
+    fn put(&self, delivery: D) {
+        self.lock().push_back(Waiting { held: delivery, since: Instant::now() });
+        self.arrived.notify_one();
+        if self.workers.load(Relaxed) == 0 {
+            self.unattended.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting<D>>> {
+        // Nothing panics while it holds the lock, and a queue is whole at every step.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the server of every delivery that has waited a quarter of its ack wait. Called every quarter, so no
+    /// delivery waits for more than half of it unannounced.
+    async fn keep(&self, quarter: Duration) {
+        let announcements: Vec<_> = {
+            let mut all = self.lock();
+            let stale = all.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
+            stale
+                .map(|waiting| {
+                    waiting.since = Instant::now();
+                    waiting.held.in_progress()
+                })
+                .collect()
+        };
+        for announcement in announcements {
+            announcement.await;
+        }
+    }
+}
+
+/// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
+///
+/// It ends when no pull can bring anything any more, which takes up to the pull's `expires`.
+pub async fn fetch<P: Pull>(
+    inbox: &Inbox<P::Held>,
+    mut pull: P,
+    ack_wait: Duration,
+    mut notice: impl FnMut(Notice) + Send,
+    stop: impl Future<Output = ()> + Send,
+) {
+    tokio::pin!(stop);
+    let quarter = (ack_wait / 4).max(Duration::from_millis(1));
+    let mut keep = interval(quarter);
+    keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut paused_until: Option<Instant> = None;
+    loop {
+        if paused_until.is_none() {
+            let count = inbox.wants(inbox.len(), pull.asked());
+            if count > 0 && pull.ask(count).await.is_err() {
+                paused_until = Some(Instant::now() + PAUSE);
+            }
+        }
+        inbox.asked.store(pull.asked(), Relaxed);
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            pulled = pull.next() => {
+                let mut pulled = Some(pulled);
+                while let Some(one) = pulled {
+                    match one {
+                        Pulled::Delivery(delivery) => inbox.put(delivery),
+                        Pulled::Ended => {}
+                        Pulled::Failed(why) => {
+                            notice(why);
+                            paused_until = Some(Instant::now() + PAUSE);
+                        }
+                    }
+                    pulled = pull.ready();
+                }
+            }
+            () = inbox.room.notified() => {}
+            _ = keep.tick() => inbox.keep(quarter).await,
+            () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => paused_until = None,
+        }
+    }
+    give_back(inbox, pull).await;
+}
+
+async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P) {
+    inbox.capacity.store(0, Relaxed);
+    loop {
+        let waiting: Vec<_> = inbox.lock().drain(..).collect();
+        for waiting in waiting {
+            waiting.held.nak(Duration::ZERO).await;
+        }
+        let pulled = if pull.asked() > 0 { Some(pull.next().await) } else { pull.ready() };
+        match pulled {
+            Some(Pulled::Delivery(delivery)) => delivery.nak(Duration::ZERO).await,
+            Some(_) => {}
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_quick_handler_gets_a_batch_and_a_slow_one_a_message() {
+        assert_eq!(capacity(4, 100, Some(Duration::from_micros(3))), 400);
+        assert_eq!(capacity(4, 100, Some(Duration::from_millis(10))), 40);
+        assert_eq!(capacity(4, 100, Some(Duration::from_secs(2))), 4);
+        assert_eq!(capacity(4, 100, Some(Duration::ZERO)), 400);
+        assert_eq!(capacity(4, 100, None), 4);
+    }
+
+    #[test]
+    fn without_workers_one_pull_stays_parked() {
+        assert_eq!(capacity(0, 100, Some(Duration::from_micros(3))), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn no_worker_holds_more_than_a_batch(workers in 1usize..10_000, batch in 0usize..10_000, ns in 0u64..u64::MAX) {
+            let capacity = capacity(workers, batch, Some(Duration::from_nanos(ns)));
+            prop_assert!(capacity >= workers);
+            prop_assert!(capacity <= workers * batch.max(1));
+        }
+    }
+}

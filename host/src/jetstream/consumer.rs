@@ -1,0 +1,361 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+
+use super::signals::{HeaderWatch, Signals};
+use super::{Client, Lane, Puller};
+use crate::config::{Manage, Queue, Retention, Source, Workload};
+
+/// JetStream's "stream not found" and "consumer not found".
+const STREAM_NOT_FOUND: u64 = 10059;
+const CONSUMER_NOT_FOUND: u64 = 10014;
+
+/// Why a workload's stream or consumer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The stream is not there.
+    #[error("workload {workload}: there is no stream {stream}\n  {remedy}")]
+    NoStream {
+        /// The workload.
+        workload: String,
+        /// The stream.
+        stream: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The consumer is not there.
+    #[error(
+        "workload {workload}: stream {stream} has no consumer {consumer}\n  Create it (a durable pull consumer with explicit acks), or set \
+         manage = \"create\"."
+    )]
+    NoConsumer {
+        /// The workload.
+        workload: String,
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
+    /// The consumer's settings cannot work.
+    #[error("workload {workload}: consumer {consumer} on stream {stream} cannot be used: {problem}\n  {remedy}")]
+    Unsuitable {
+        /// The workload.
+        workload: String,
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The server refused.
+    #[error("workload {workload}: cannot set up {what}: {reason}")]
+    Server {
+        /// The workload.
+        workload: String,
+        /// The stream or consumer.
+        what: String,
+        /// What the server said.
+        reason: String,
+    },
+}
+
+/// A workload's consumer, checked and ready to be pulled from.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    lane: Arc<Lane>,
+    consumer: String,
+    expires: Duration,
+    ack_wait: Duration,
+    filter: Vec<String>,
+    watch_consumer: Option<String>,
+}
+
+impl Bound {
+    /// Finds or makes the stream and the consumer of a workload and the stream of dead letters.
+    ///
+    /// # Errors
+    /// [`SetupError`], each case with what to do.
+    pub async fn new(client: &Client, workload: &Workload, dead_letters: &str, host: &str) -> Result<Self, SetupError> {
+        let setup = Setup { client, workload, queue: &workload.queue };
+        setup.stream().await?;
+        let config = setup.consumer().await?;
+        let watch_consumer = match workload.scale.source {
+            Source::Info => None,
+            Source::Headers => Some(setup.watch_consumer().await?),
+        };
+        setup.dead_letters(dead_letters).await?;
+        let lane = Lane {
+            client: client.clone(),
+            workload: workload.name.as_str().into(),
+            stream: workload.queue.stream.clone(),
+            host: host.to_owned(),
+        };
+        Ok(Self {
+            lane: Arc::new(lane),
+            consumer: workload.queue.consumer.clone(),
+            expires: workload.pull.expires,
+            ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
+            filter: filters(&config),
+            watch_consumer,
+        })
+    }
+
+    /// How long the server waits for a settlement.
+    pub fn ack_wait(&self) -> Duration {
+        self.ack_wait
+    }
+
+    /// The largest payload with headers that the server takes, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.lane.client.max_payload()
+    }
+
+    /// Starts to pull.
+    ///
+    /// # Errors
+    /// If the connection is closed for good.
+    pub async fn puller(&self) -> anyhow::Result<Puller> {
+        Puller::new(self.lane.clone(), &self.consumer, self.expires).await
+    }
+
+    /// What the monitor reads, and for the `headers` source what has to run beside it.
+    ///
+    /// # Errors
+    /// If the connection is closed for good.
+    pub async fn signals(&self) -> anyhow::Result<(Signals, Option<HeaderWatch>)> {
+        let watch = match &self.watch_consumer {
+            None => None,
+            Some(consumer) => {
+                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1)).await?;
+                Some(HeaderWatch::new(puller))
+            }
+        };
+        let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
+        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), self.filter.clone(), arrivals), watch))
+    }
+}
+
+fn filters(config: &consumer::Config) -> Vec<String> {
+    let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
+    config.filter_subjects.iter().cloned().chain(single).collect()
+}
+
+struct Setup<'a> {
+    client: &'a Client,
+    workload: &'a Workload,
+    queue: &'a Queue,
+}
+
+impl Setup<'_> {
+    async fn stream(&self) -> Result<(), SetupError> {
+        let queue = self.queue;
+        let what = || format!("stream {}", queue.stream);
+        match self.client.context.get_stream(&queue.stream).await {
+            Ok(_) => return Ok(()),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
+                _ => return Err(self.server(what(), error)),
+            },
+        }
+        if queue.manage == Manage::Bind || queue.subjects.is_empty() {
+            let remedy = match queue.manage {
+                Manage::Bind => "Create it, or set manage = \"create\" and subjects.",
+                Manage::Create => "Create it, or say which subjects it is to have: subjects = [\"...\"].",
+            };
+            let (workload, stream) = (self.workload.name.clone(), queue.stream.clone());
+            return Err(SetupError::NoStream { workload, stream, remedy });
+        }
+        let config = stream::Config {
+            name: queue.stream.clone(),
+            subjects: queue.subjects.clone(),
+            retention: match queue.retention {
+                Retention::Limits => RetentionPolicy::Limits,
+                Retention::Interest => RetentionPolicy::Interest,
+                Retention::Workqueue => RetentionPolicy::WorkQueue,
+            },
+            storage: StorageType::File,
+            num_replicas: 1,
+            ..stream::Config::default()
+        };
+        self.client.context.create_stream(config).await.map_err(|error| self.server(what(), error))?;
+        tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
+        Ok(())
+    }
+
+    async fn consumer(&self) -> Result<consumer::Config, SetupError> {
+        let queue = self.queue;
+        let wanted = pull::Config {
+            durable_name: Some(queue.consumer.clone()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: queue.ack_wait,
+            max_deliver: -1,
+            filter_subjects: queue.filter.clone(),
+            max_waiting: queue.max_waiting,
+            max_ack_pending: queue.max_ack_pending,
+            ..pull::Config::default()
+        };
+        let config = self.found_or_made(&queue.consumer, wanted).await?;
+        self.check(&config)?;
+        Ok(config)
+    }
+
+    async fn watch_consumer(&self) -> Result<String, SetupError> {
+        let queue = self.queue;
+        let wanted = pull::Config {
+            durable_name: Some(queue.watch_consumer.clone()),
+            ack_policy: AckPolicy::All,
+            headers_only: true,
+            max_deliver: -1,
+            filter_subjects: queue.filter.clone(),
+            max_ack_pending: -1,
+            // What is in the stream already is not an arrival. An interest stream keeps a message until this
+            // consumer has acknowledged it, so it has to see all of them there.
+            deliver_policy: match queue.retention {
+                Retention::Interest => DeliverPolicy::All,
+                _ => DeliverPolicy::New,
+            },
+            ..pull::Config::default()
+        };
+        let config = self.found_or_made(&queue.watch_consumer, wanted).await?;
+        if config.ack_policy != AckPolicy::All || !config.headers_only || config.deliver_subject.is_some() {
+            let problem = "the headers source needs a headers-only pull consumer with ack policy `all`";
+            let remedy = "Delete it, or name another with scale.watch-consumer.";
+            return Err(self.unsuitable(&queue.watch_consumer, problem.to_owned(), remedy));
+        }
+        Ok(queue.watch_consumer.clone())
+    }
+
+    async fn found_or_made(&self, name: &str, wanted: pull::Config) -> Result<consumer::Config, SetupError> {
+        let what = || format!("consumer {name}");
+        let stream = self.client.context.get_stream_no_info(&self.queue.stream).await;
+        let stream = stream.map_err(|error| self.server(what(), error))?;
+        match stream.consumer_info(name).await {
+            Ok(info) => return Ok(info.config),
+            Err(error) => match error.kind() {
+                ConsumerInfoErrorKind::NotFound => {}
+                ConsumerInfoErrorKind::JetStream(code) if code.error_code().0 == CONSUMER_NOT_FOUND => {}
+                _ => return Err(self.server(what(), error)),
+            },
+        }
+        if self.queue.manage == Manage::Bind {
+            let (workload, stream) = (self.workload.name.clone(), self.queue.stream.clone());
+            return Err(SetupError::NoConsumer { workload, stream, consumer: name.to_owned() });
+        }
+        let made = stream.create_consumer(wanted).await.map_err(|error| self.server(what(), error))?;
+        tracing::info!(workload = self.workload.name, stream = self.queue.stream, consumer = name, "consumer created");
+        Ok(made.cached_info().config.clone())
+    }
+
+    fn check(&self, config: &consumer::Config) -> Result<(), SetupError> {
+        let unsuitable = |problem: String, remedy: &str| Err(self.unsuitable(&self.queue.consumer, problem, remedy));
+        let attempts = i64::from(self.workload.retry.max_attempts);
+        if config.deliver_subject.is_some() {
+            return unsuitable("it is a push consumer".into(), "Use a pull consumer.");
+        }
+        if config.durable_name.is_none() {
+            return unsuitable(
+                "it is not durable, so the server deletes it when nobody pulls".into(),
+                "Use a durable consumer.",
+            );
+        }
+        if config.ack_policy != AckPolicy::Explicit {
+            return unsuitable(
+                format!("its ack policy is {:?}, not explicit", config.ack_policy),
+                "Use ack policy `explicit`.",
+            );
+        }
+        if config.headers_only {
+            return unsuitable("it delivers headers only".into(), "Use a consumer that delivers payloads.");
+        }
+        if (1..=attempts).contains(&config.max_deliver) {
+            let problem = format!(
+                "its max_deliver is {}, and retry.max-attempts is {attempts}: the server would drop a message without a dead letter",
+                config.max_deliver
+            );
+            return unsuitable(problem, "Set its max_deliver to -1; tidegate counts the attempts.");
+        }
+        let (mut actual, mut wanted) = (filters(config), self.queue.filter.clone());
+        actual.sort();
+        wanted.sort();
+        if !wanted.is_empty() && actual != wanted {
+            let problem = format!("its filter is {actual:?}, and the configuration says {wanted:?}");
+            return unsuitable(problem, "Make them the same, or name another consumer.");
+        }
+        self.warn(config);
+        Ok(())
+    }
+
+    fn warn(&self, config: &consumer::Config) {
+        let workload = &self.workload.name;
+        let workers = i64::from(self.workload.scale.max);
+        let batch = i64::try_from(self.workload.pull.batch).unwrap_or(i64::MAX);
+        if config.max_ack_pending > 0 && config.max_ack_pending < workers.saturating_mul(batch) {
+            tracing::warn!(
+                workload,
+                max_ack_pending = config.max_ack_pending,
+                workers,
+                batch,
+                "the consumer's max_ack_pending is less than scale.max x pull.batch: workers will wait though messages are pending"
+            );
+        }
+        if config.max_waiting > 0 && config.max_waiting < 4 {
+            tracing::warn!(
+                workload,
+                max_waiting = config.max_waiting,
+                "the consumer's max_waiting is less than 4: pulls of several hosts will be refused"
+            );
+        }
+        if !config.backoff.is_empty() {
+            tracing::warn!(workload, backoff = ?config.backoff, "the consumer has a backoff, which replaces its ack wait; tidegate delays retries by itself");
+        }
+    }
+
+    async fn dead_letters(&self, name: &str) -> Result<(), SetupError> {
+        let what = || format!("stream {name} for dead letters");
+        let subject = format!("{}.dead", self.workload.name);
+        let found = match self.client.context.get_stream(name).await {
+            Ok(found) => Some(found.cached_info().config.clone()),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => None,
+                _ => return Err(self.server(what(), error)),
+            },
+        };
+        let Some(mut config) = found else {
+            let config = stream::Config {
+                name: name.to_owned(),
+                subjects: vec![subject],
+                storage: StorageType::File,
+                num_replicas: 1,
+                allow_direct: true,
+                ..stream::Config::default()
+            };
+            self.client.context.create_stream(config).await.map_err(|error| self.server(what(), error))?;
+            return Ok(());
+        };
+        if !config.subjects.contains(&subject) {
+            config.subjects.push(subject);
+            self.client.context.update_stream(config).await.map_err(|error| self.server(what(), error))?;
+        }
+        Ok(())
+    }
+
+    fn server(&self, what: String, error: impl std::fmt::Display) -> SetupError {
+        SetupError::Server { workload: self.workload.name.clone(), what, reason: error.to_string() }
+    }
+
+    fn unsuitable(&self, consumer: &str, problem: String, remedy: &str) -> SetupError {
+        SetupError::Unsuitable {
+            workload: self.workload.name.clone(),
+            stream: self.queue.stream.clone(),
+            consumer: consumer.to_owned(),
+            problem,
+            remedy: remedy.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::BatchConfig;
+use async_nats::{StatusCode, Subscriber};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Lane, Message};
+use crate::ports::{Notice, Pull, Pulled};
+
+/// How much longer than `expires` a pull may stay unanswered before it counts as lost.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Pull requests on one consumer, all answered on one subscription that lives as long as the puller.
+///
+/// async-nats' own `batch` and `messages` subscribe for each batch or prefetch on their own, and what they have
+/// buffered when they are dropped stays unsettled until the ack wait ends. Here a pull is just a request: the
+/// puller counts what is still to come, so that whoever stops can wait for it.
+#[derive(Debug)]
+pub struct Puller {
+    lane: Arc<Lane>,
+    next: String,
+    inbox: String,
+    answers: Subscriber,
+    connects: watch::Receiver<u64>,
+    expires: Duration,
+    asked: usize,
+    last_ends: Instant,
+}
+
+impl Puller {
+    pub(super) async fn new(lane: Arc<Lane>, consumer: &str, expires: Duration) -> anyhow::Result<Self> {
+        let inbox = lane.client.nats.new_inbox();
+        Ok(Self {
+            next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", lane.stream),
+            answers: lane.client.nats.subscribe(inbox.clone()).await?,
+            connects: lane.client.connects(),
+            inbox,
+            lane,
+            expires,
+            asked: 0,
+            last_ends: Instant::now(),
+        })
+    }
+
+    fn read(&mut self, answer: async_nats::Message) -> Option<Pulled<Message>> {
+        let Some(status) = answer.status else {
+            self.asked = self.asked.saturating_sub(1);
+            return Message::new(answer, self.lane.clone()).map(Pulled::Delivery);
+        };
+        if status == StatusCode::IDLE_HEARTBEAT {
+            return None;
+        }
+        let unanswered = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let unanswered = unanswered.and_then(|count| count.as_str().parse::<usize>().ok());
+        // Without a count the pull was refused as a whole, and nothing says which; the rest ends with it.
+        self.asked = unanswered.map_or(0, |count| self.asked.saturating_sub(count));
+        let words = answer.description.unwrap_or_default();
+        let lower = words.to_ascii_lowercase();
+        Some(match status {
+            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => Pulled::Ended,
+            StatusCode::NO_RESPONDERS => Pulled::Failed(Notice::NoResponders),
+            _ if lower.contains("consumer deleted") => Pulled::Failed(Notice::ConsumerDeleted),
+            _ if lower.contains("maxwaiting") => Pulled::Failed(Notice::MaxWaiting),
+            _ if lower.contains("maxackpending") => Pulled::Failed(Notice::MaxAckPending),
+            _ if lower.contains("batch completed") => Pulled::Ended,
+            _ => Pulled::Failed(Notice::Other(if words.is_empty() { format!("status {status}") } else { words })),
+        })
+    }
+}
+
+impl Pull for Puller {
+    type Held = Message;
+
+    fn asked(&self) -> usize {
+        self.asked
+    }
+
+    async fn ask(&mut self, count: usize) -> anyhow::Result<()> {
+        let request = BatchConfig { batch: count, expires: Some(self.expires), ..BatchConfig::default() };
+        let request = serde_json::to_vec(&request)?;
+        self.lane.client.nats.publish_with_reply(self.next.clone(), self.inbox.clone(), request.into()).await?;
+        self.asked += count;
+        self.last_ends = Instant::now() + self.expires + SLACK;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Pulled<Message> {
+        loop {
+            let deadline = if self.asked > 0 { self.last_ends } else { Instant::now() + Duration::from_secs(3600) };
+            tokio::select! {
+                biased;
+                answer = timeout_at(deadline, self.answers.next()) => match answer {
+                    Ok(Some(answer)) => if let Some(pulled) = self.read(answer) { return pulled },
+                    Ok(None) => return Pulled::Failed(Notice::Other("the connection is closed".to_owned())),
+                    Err(_elapsed) => {
+                        self.asked = 0;
+                        return Pulled::Ended;
+                    }
+                },
+                // The server forgets its waiting pulls when the connection is lost.
+                Ok(()) = self.connects.changed() => {
+                    self.asked = 0;
+                    return Pulled::Ended;
+                }
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Pulled<Message>> {
+        while let Some(Some(answer)) = self.answers.next().now_or_never() {
+            if let Some(pulled) = self.read(answer) {
+                return Some(pulled);
+            }
+        }
+        None
+    }
+}

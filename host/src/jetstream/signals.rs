@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::consumer::Info;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use tokio::time::Instant;
+
+use super::{Lane, Puller};
+use crate::ports::{Held, Pull, Pulled, Source};
+use crate::scaling::observe::Sample;
+
+/// The most that is asked for at once by the `headers` source, as in the Auto-Scaler.
+const FETCH: usize = 10;
+
+/// Reads the state of a stream and a consumer: two requests a sample, and a third when the oldest message changed. With
+/// the `headers` source arrivals are counted instead, and the stream is not asked.
+#[derive(Debug)]
+pub struct Signals {
+    lane: Arc<Lane>,
+    consumer: String,
+    filter: Vec<String>,
+    last: Option<u64>,
+    arrivals: u64,
+    oldest: Option<(u64, u64)>,
+    watch: Option<Arc<Arrivals>>,
+}
+
+impl Signals {
+    pub(super) fn new(lane: Arc<Lane>, consumer: String, filter: Vec<String>, watch: Option<Arc<Arrivals>>) -> Self {
+        Self { lane, consumer, filter, last: None, arrivals: 0, oldest: None, watch }
+    }
+}
+
+impl Source for Signals {
+    async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
+        let stream = self.lane.client.context.get_stream_no_info(&self.lane.stream).await?;
+        let info = stream.consumer_info(&self.consumer).await;
+        let info = info.with_context(|| format!("the state of consumer {}", self.consumer))?;
+        if let Some(watch) = &self.watch {
+            let (arrivals, last) = watch.read();
+            self.arrivals = arrivals;
+            return self.finish(&stream, &info, Some(last)).await;
+        }
+        let position = if self.filter.is_empty() {
+            let state = stream.get_info().await.with_context(|| format!("the state of stream {}", self.lane.stream))?;
+            state.state.last_sequence
+        } else {
+            // The stream's sequence counts messages of other subjects too. A message that arrived for this consumer
+            // is pending or was delivered for the first time.
+            (info.num_pending + info.delivered.consumer_sequence).saturating_sub(redelivered)
+        };
+        self.arrivals += self.last.map_or(0, |last| position.saturating_sub(last));
+        self.last = Some(position);
+        self.finish(&stream, &info, None).await
+    }
+}
+
+impl Signals {
+    async fn finish(
+        &mut self,
+        stream: &Stream<()>,
+        info: &Info,
+        last_arrival: Option<Duration>,
+    ) -> anyhow::Result<Sample> {
+        Ok(Sample {
+            arrivals: self.arrivals,
+            pending: info.num_pending,
+            ack_pending: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+            redelivered: u64::try_from(info.num_redelivered).unwrap_or(u64::MAX),
+            oldest_ms: self.oldest(stream, info).await?,
+            last_arrival,
+        })
+    }
+
+    /// When the first message after the ack floor was published. Read once for each ack floor.
+    async fn oldest(&mut self, stream: &Stream<()>, info: &Info) -> anyhow::Result<Option<u64>> {
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            self.oldest = None;
+            return Ok(None);
+        }
+        let floor = info.ack_floor.stream_sequence;
+        if let Some((known, published)) = self.oldest {
+            if known == floor {
+                return Ok(Some(published));
+            }
+        }
+        let mut first: Option<(u64, u64)> = None;
+        let all = [">".to_owned()];
+        for subject in if self.filter.is_empty() { &all } else { self.filter.as_slice() } {
+            match stream.get_first_raw_message_by_subject(subject, floor + 1).await {
+                Ok(message) => {
+                    let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+                    if first.is_none_or(|(sequence, _)| message.sequence < sequence) {
+                        first = Some((message.sequence, ms));
+                    }
+                }
+                // Settled between the two requests.
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(error).context("the oldest message"),
+            }
+        }
+        self.oldest = first.map(|(_, published)| (floor, published));
+        Ok(first.map(|(_, published)| published))
+    }
+}
+
+/// What the `headers` source has counted so far.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    count: AtomicU64,
+    last_us: AtomicU64,
+}
+
+impl Arrivals {
+    /// How many messages were seen, and when the last one was, since `start`.
+    pub fn read(&self) -> (u64, Duration) {
+        (self.count.load(Ordering::Acquire), Duration::from_micros(self.last_us.load(Ordering::Acquire)))
+    }
+}
+
+/// The Auto-Scaler's PROVISIONER: sees the headers of every message and acknowledges the last of each batch.
+#[derive(Debug)]
+pub struct HeaderWatch {
+    puller: Puller,
+    arrivals: Arc<Arrivals>,
+}
+
+impl HeaderWatch {
+    pub(super) fn new(puller: Puller) -> Self {
+        Self { puller, arrivals: Arc::default() }
+    }
+
+    /// Where it counts.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        self.arrivals.clone()
+    }
+
+    /// Counts until `stop` ends. `start` is what [`Arrivals::read`] measures from.
+    pub async fn run(mut self, start: Instant, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut seen = 0u64;
+        loop {
+            if self.puller.asked() == 0 && self.puller.ask(FETCH).await.is_err() {
+                return;
+            }
+            let first = tokio::select! {
+                biased;
+                pulled = self.puller.next() => pulled,
+                () = &mut stop => break,
+            };
+            let mut newest = None;
+            let mut pulled = Some(first);
+            while let Some(one) = pulled {
+                match one {
+                    Pulled::Delivery(message) => {
+                        // A redelivery is not an arrival.
+                        if message.delivery().stream_sequence > seen {
+                            seen = message.delivery().stream_sequence;
+                            self.arrivals.count.fetch_add(1, Ordering::Release);
+                            let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                            self.arrivals.last_us.store(now, Ordering::Release);
+                        }
+                        newest = Some(message);
+                    }
+                    Pulled::Ended => {}
+                    Pulled::Failed(notice) => {
+                        tracing::debug!(?notice, "the headers source waits");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+                pulled = self.puller.ready();
+            }
+            if let Some(message) = newest {
+                message.ack().await;
+            }
+        }
+        // Acknowledging the last one acknowledges all before it. What still comes is not acknowledged: the next host to
+        // watch counts it.
+    }
+}

@@ -1,0 +1,159 @@
+//! Once an interval: signals, an observation, the policy's decision, the desired count.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::Scale;
+use crate::events::{Event, Observer as Events};
+use crate::ports::{Policies, Policy, Source};
+use crate::scaling::clamp;
+use crate::scaling::observe::{Moment, Observer};
+use crate::supervisor::{Crew, Desired};
+
+/// After how many failures in a row one is logged again.
+const REMIND: u32 = 60;
+
+/// What a monitor works with.
+pub struct Monitor<P: Policies, S> {
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// The limits and the interval.
+    pub scale: Scale,
+    /// What the policy gets in `init`.
+    pub settings: Vec<(String, String)>,
+    /// Where policies come from.
+    pub policies: P,
+    /// Where signals come from.
+    pub source: S,
+    /// What the workers do.
+    pub crew: Arc<Crew>,
+    /// What is set.
+    pub desired: Arc<Desired>,
+    /// Who is told.
+    pub events: Events,
+    /// When the host started to watch.
+    pub start: Instant,
+}
+
+/// A policy that has accepted its settings, and its state.
+struct Adopted<P> {
+    policy: P,
+    state: Vec<u8>,
+}
+
+impl<P: Policies, S: Source> Monitor<P, S> {
+    /// Runs until `stop` ends; then the desired count is 0.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        tokio::select! {
+            biased;
+            () = &mut stop => {}
+            () = self.watch() => {}
+        }
+        self.set(0, "the host stops");
+    }
+
+    async fn watch(&mut self) {
+        let mut ticks = interval(self.scale.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let clock = Clock::starting(self.start);
+        let mut observer = Observer::new(self.scale.window);
+        let mut adopted = None;
+        let mut failures = 0u32;
+        let desired = self.desired.clone();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = desired.woken.notified() => ticks.reset(),
+                () = self.policies.newer() => {
+                    adopted = self.adopt(adopted).await;
+                    continue;
+                }
+            }
+            match self.decide(&clock, &mut observer, adopted.as_mut()).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    if failures % REMIND == 0 {
+                        tracing::warn!(workload = %self.workload, error = format!("{error:#}"), failures,
+                            "no decision; the number of workers stays as it is");
+                    }
+                    failures += 1;
+                }
+            }
+        }
+    }
+
+    /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.
+    async fn adopt(&mut self, before: Option<Adopted<P::Policy>>) -> Option<Adopted<P::Policy>> {
+        let Some(policy) = self.policies.latest() else { return before };
+        let author = policy.author().clone();
+        let previous = before.as_ref().map(|adopted| adopted.state.as_slice());
+        let problem = match policy.init(&self.settings, previous).await {
+            Ok(Ok(state)) => {
+                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
+                let (workload, plugin, generation) = (self.workload.clone(), author.plugin, author.generation);
+                self.events.tell(Event::Swapped { workload, plugin, generation });
+                return Some(Adopted { policy, state });
+            }
+            Ok(Err(refusal)) => format!("it refuses its settings: {refusal}"),
+            Err(fault) => fault.to_string(),
+        };
+        let remedy = if before.is_some() {
+            "the version before goes on"
+        } else {
+            "mend it or the policy-settings; until then the workers stay at scale.min"
+        };
+        tracing::error!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem, "policy not used: {remedy}");
+        before
+    }
+
+    async fn decide(
+        &mut self,
+        clock: &Clock,
+        observer: &mut Observer,
+        adopted: Option<&mut Adopted<P::Policy>>,
+    ) -> anyhow::Result<()> {
+        let sample = self.source.sample(self.crew.redelivered()).await?;
+        let seen = observer.observe(clock.now(), sample, self.crew.work(), self.crew.running(), &self.scale);
+        let Some(adopted) = adopted else { return Ok(()) };
+        let decision = adopted.policy.decide(&seen, &adopted.state).await?;
+        adopted.state = decision.state;
+        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
+        self.set(clamp(decision.desired, self.scale.min, self.scale.max), &decision.reason);
+        Ok(())
+    }
+
+    fn set(&self, to: u32, reason: &str) {
+        let from = self.desired.set(to);
+        if from != to {
+            tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
+            let workload = self.workload.clone();
+            self.events.tell(Event::Scaled { workload, from, to, reason: reason.to_owned() });
+        }
+    }
+}
+
+/// The wall clock as it was at the start, and since then a clock that nobody can set.
+struct Clock {
+    start: Instant,
+    start_ms: u64,
+}
+
+impl Clock {
+    fn starting(start: Instant) -> Self {
+        let since_epoch =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(start.elapsed());
+        Self { start, start_ms: millis(since_epoch) }
+    }
+
+    fn now(&self) -> Moment {
+        let elapsed = self.start.elapsed();
+        Moment { elapsed, now_ms: self.start_ms + millis(elapsed) }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,149 @@
+//! Plugins as the scaling loop and the workers see them.
+
+use std::sync::Arc;
+
+use crate::config::{Limits, Workload};
+use crate::delivery::{Delivery, Fault, Outcome};
+use crate::plugin::{
+    Directory, Generation, HandlerInstance, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch, WorkerContext,
+};
+use crate::ports::{Author, Handler, Handlers, Policies, Policy};
+use crate::scaling::{Decision, Observation};
+
+fn author(generation: &Generation) -> Author {
+    Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
+}
+
+/// The handler of a workload, as its file is now.
+#[derive(Clone)]
+pub struct PluginHandlers {
+    watch: HandlerWatch,
+    workload: Arc<str>,
+    settings: Arc<[(String, String)]>,
+    limits: Limits,
+}
+
+impl PluginHandlers {
+    /// Asks the directory for it.
+    pub fn new(directory: &Directory, workload: &Workload) -> Self {
+        Self {
+            watch: directory.handler(&workload.handler, &workload.limits),
+            workload: workload.name.as_str().into(),
+            settings: workload.settings.clone().into(),
+            limits: workload.limits.clone(),
+        }
+    }
+
+    /// Waits until there is one.
+    pub async fn loaded(&mut self) {
+        while self.watch.current().is_none() {
+            self.watch.changed().await;
+        }
+    }
+}
+
+/// A handler instance and which code it runs.
+pub struct PluginHandler {
+    instance: HandlerInstance,
+    author: Author,
+}
+
+impl Handlers for PluginHandlers {
+    type Instance = PluginHandler;
+
+    async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
+        let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
+        let context = WorkerContext {
+            workload: self.workload.clone(),
+            worker,
+            settings: self.settings.clone(),
+            limits: self.limits.clone(),
+        };
+        let instance = plugin.instantiate(&context).await?;
+        Ok(PluginHandler { instance, author: author(plugin.generation()) })
+    }
+
+    fn is_newer(&self) -> bool {
+        self.watch.has_changed()
+    }
+
+    async fn newer(&mut self) {
+        // Waiting for the change marks it as seen; a clone leaves it for `instantiate`.
+        self.watch.clone().changed().await;
+    }
+}
+
+impl Handler for PluginHandler {
+    async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+        self.instance.handle(delivery).await
+    }
+
+    fn author(&self) -> &Author {
+        &self.author
+    }
+}
+
+/// The policy of a workload, as its file is now.
+pub struct PluginPolicies {
+    watch: PolicyWatch,
+    context: PolicyContext,
+    given: Option<Arc<str>>,
+}
+
+impl PluginPolicies {
+    /// Asks the directory for it.
+    pub fn new(directory: &Directory, workload: &Workload) -> Self {
+        Self {
+            watch: directory.policy(&workload.policy, &workload.limits),
+            context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone()),
+            given: None,
+        }
+    }
+}
+
+/// One generation of a policy.
+pub struct PluginPolicy {
+    plugin: Arc<PolicyPlugin>,
+    context: PolicyContext,
+    author: Author,
+}
+
+impl Policies for PluginPolicies {
+    type Policy = PluginPolicy;
+
+    fn latest(&mut self) -> Option<PluginPolicy> {
+        let plugin = self.watch.current()?;
+        let author = author(plugin.generation());
+        self.given = Some(author.generation.clone());
+        Some(PluginPolicy { plugin, context: self.context.clone(), author })
+    }
+
+    async fn newer(&mut self) {
+        loop {
+            // It may have been loaded, for another workload, before this one asked for it.
+            let current = self.watch.current().map(|plugin| plugin.generation().digest.clone());
+            if current.is_some() && current != self.given {
+                return;
+            }
+            self.watch.changed().await;
+        }
+    }
+}
+
+impl Policy for PluginPolicy {
+    async fn init(
+        &self,
+        settings: &[(String, String)],
+        previous: Option<&[u8]>,
+    ) -> Result<Result<Vec<u8>, String>, Fault> {
+        self.plugin.init(&self.context, settings, previous).await
+    }
+
+    async fn decide(&self, seen: &Observation, state: &[u8]) -> Result<Decision, Fault> {
+        self.plugin.decide(&self.context, seen, state).await
+    }
+
+    fn author(&self) -> &Author {
+        &self.author
+    }
+}

@@ -1,0 +1,93 @@
+//! The two engines, their linkers and their clock.
+//!
+//! Two, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions would
+//! slow them; policies run under fuel, so that the same call ends in the same place on every machine.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime::{Cache, Config, Engine};
+
+use super::bindings;
+use super::cache::{self, CacheError};
+use super::guest::Guest;
+use super::ticker::Ticker;
+
+/// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
+const RESERVATION: u64 = 4 << 30;
+/// The stack of guest code in bytes. The rest of the async stack is for the host's functions.
+const WASM_STACK: usize = 512 << 10;
+const ASYNC_STACK: usize = 2 << 20;
+
+/// Compiles and runs plugins. Clones are the same host.
+#[derive(Clone)]
+pub struct Host(pub(super) Arc<Engines>);
+
+/// Why there is no host for plugins.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Compiled code cannot be kept where it should.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The engine cannot run here.
+    #[error("the WebAssembly engine does not run on this machine: {0}")]
+    Engine(String),
+}
+
+pub(super) struct Engines {
+    pub(super) handlers: Engine,
+    pub(super) policies: Engine,
+    pub(super) handler_linker: Linker<Guest>,
+    pub(super) policy_linker: Linker<Guest>,
+    pub(super) ticker: Ticker,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Starts both engines. `cache` is the directory that keeps compiled code; `None` keeps none.
+    pub fn new(cache: Option<&Path>) -> Result<Self, HostError> {
+        let cache = cache.map(cache::open).transpose()?;
+        Engines::new(cache).map(|engines| Self(Arc::new(engines)))
+    }
+}
+
+impl Engines {
+    fn new(cache: Option<Cache>) -> Result<Self, HostError> {
+        let engine = |config: &Config| Engine::new(config).map_err(failed);
+        let handlers = engine(&common(cache.clone()))?;
+        let policies = engine(common(cache).consume_fuel(true).cranelift_nan_canonicalization(true))?;
+        let mut handler_linker = Linker::new(&handlers);
+        bindings::link_worker(&mut handler_linker).map_err(failed)?;
+        let mut policy_linker = Linker::new(&policies);
+        bindings::link_policy(&mut policy_linker).map_err(failed)?;
+        let ticker = Ticker::start(vec![handlers.weak(), policies.weak()])
+            .map_err(|error| HostError::Engine(format!("its clock needs a thread: {error}")))?;
+        Ok(Self { handlers, policies, handler_linker, policy_linker, ticker })
+    }
+}
+
+fn failed(error: wasmtime::Error) -> HostError {
+    HostError::Engine(format!("{error:#}"))
+}
+
+fn common(cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .cache(cache)
+        .epoch_interruption(true)
+        .memory_reservation(RESERVATION)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(ASYNC_STACK)
+        // Each of these is surface that no guest of this contract needs.
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .shared_memory(false)
+        .relaxed_simd_deterministic(true);
+    config
+}

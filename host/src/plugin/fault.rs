@@ -1,0 +1,100 @@
+//! From wasmtime's error to the [`Fault`] that settles a delivery.
+
+use std::fmt::Write as _;
+
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::limits::Quota;
+use crate::config::Limits;
+use crate::delivery::Fault;
+
+/// Frames of the guest's stack that a fault tells: the panic's own machinery and the culprit.
+const FRAMES: usize = 8;
+/// Characters of what the guest last wrote to standard error that a fault tells.
+const LAST_WORDS: usize = 512;
+
+/// What an error out of a guest call means. `last_words` is what the guest wrote to standard error in this call.
+pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::OutOfFuel) {
+        return Fault::Fuel(limits.fuel);
+    }
+    if let Some(limit) = quota.refused_memory() {
+        return Fault::Memory(u64::try_from(limit).unwrap_or(u64::MAX));
+    }
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    if trap.is_none() && backtrace.is_none() {
+        // No guest code was on the stack: the host failed to read what the guest returned.
+        return Fault::Answer(format!("{:#}", error));
+    }
+    let mut text = reason(error, trap);
+    if let Some(limit) = quota.refused_elements() {
+        let _ = write!(text, ", after more than {limit} table elements were refused");
+    }
+    if let Some(backtrace) = backtrace {
+        frames(&mut text, backtrace);
+    }
+    let last_words = last_words.trim();
+    if !last_words.is_empty() {
+        let _ = write!(text, "; it wrote: {}", cut(last_words, LAST_WORDS));
+    }
+    Fault::Trap(text)
+}
+
+/// The same for a store in which no instance came to be.
+pub(super) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+    match classify(error, quota, limits, last_words) {
+        Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
+        Fault::Answer(text) => Fault::Start(text),
+        other => other,
+    }
+}
+
+fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return format!("it called exit with status {}", exit.0);
+    }
+    match trap {
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+        // The error of a host function; the context around it is the backtrace, which is told below.
+        None => error.root_cause().to_string(),
+    }
+}
+
+fn frames(text: &mut String, backtrace: &WasmBacktrace) {
+    let mut separator = " in ";
+    for frame in backtrace.frames().iter().take(FRAMES) {
+        let Some(name) = frame.func_name() else {
+            continue;
+        };
+        // The alternate form leaves out the hash.
+        let name = format!("{:#}", rustc_demangle::demangle(name));
+        // How Rust panics is in each of its backtraces and explains none.
+        if name.starts_with("std::") || name.starts_with("core::") || name.starts_with("__rust") || name == "abort" {
+            continue;
+        }
+        let _ = write!(text, "{separator}{name}");
+        separator = " < ";
+    }
+}
+
+/// At most `most` bytes, ending between two characters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cut_is_a_prefix_within_the_bound(text: String, most in 0usize..64) {
+            let short = cut(&text, most);
+            prop_assert!(short.len() <= most && text.starts_with(short));
+        }
+    }
+}

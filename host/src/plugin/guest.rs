@@ -1,0 +1,106 @@
+//! What a store holds: an empty WASI, the quota, the log, the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::Settings;
+use super::limits::Quota;
+use super::stdio::{GuestLog, GuestOutput};
+use crate::config::Limits;
+
+/// Bytes that a guest may hand the host in one call, unless its memory is smaller.
+const HOST_CALL: usize = 64 << 20;
+/// Resources (streams, pollables) that an instance may hold at once.
+const RESOURCES: usize = 1_000;
+/// Random bytes that one call may ask for.
+const RANDOM: u64 = 1 << 20;
+
+/// The data of a store.
+pub(super) struct Guest {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    pub(super) quota: Quota,
+    pub(super) log: Arc<GuestLog>,
+    pub(super) settings: Settings,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+/// What a guest's clocks and random numbers are.
+pub(super) enum World<'a> {
+    /// The host's.
+    Real,
+    /// Functions of the inputs of a call.
+    Replayed {
+        /// What every clock reads.
+        now_ms: u64,
+        /// What random bytes repeat; not empty.
+        random: &'a [u8],
+    },
+}
+
+/// A store for one instance. Nothing is granted: no directory, address, variable or argument.
+pub(super) fn store(
+    engine: &Engine,
+    limits: &Limits,
+    log: Arc<GuestLog>,
+    settings: Settings,
+    world: World<'_>,
+) -> Store<Guest> {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(GuestOutput { log: Arc::clone(&log), stderr: false })
+        .stderr(GuestOutput { log: Arc::clone(&log), stderr: true })
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(RANDOM);
+    if let World::Replayed { now_ms, random } = world {
+        wasi.wall_clock(Frozen(now_ms))
+            .monotonic_clock(Frozen(now_ms))
+            .secure_random(Deterministic::new(random.to_vec()))
+            .insecure_random(Deterministic::new(random.to_vec()))
+            .insecure_random_seed(random.iter().take(16).fold(0, |seed, byte| seed << 8 | u128::from(*byte)));
+    }
+    let mut resources = ResourceTable::new();
+    resources.set_max_capacity(RESOURCES);
+    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits), log, settings };
+    let mut store = Store::new(engine, guest);
+    store.limiter(|guest| &mut guest.quota);
+    store.set_hostcall_fuel(HOST_CALL.min(limits.memory));
+    store.set_max_component_handles(RESOURCES);
+    // Other tasks get their turn at each tick; the wall clock ends the call.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_async_yield_and_update(1);
+    store
+}
+
+/// A clock that stands still at a number of milliseconds since the Unix epoch.
+struct Frozen(u64);
+
+impl HostWallClock for Frozen {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl HostMonotonicClock for Frozen {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        self.0.saturating_mul(1_000_000)
+    }
+}

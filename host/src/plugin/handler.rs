@@ -1,0 +1,176 @@
+//! Runs handlers: one instance, one delivery at a time.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use wasmtime::Store;
+
+use super::bindings::worker::exports::tidegate::plugin::handler as wit;
+use super::bindings::worker::{Worker, WorkerPre};
+use super::engine::Engines;
+use super::fault::{classify, classify_start};
+use super::guest::{self, Guest, World};
+use super::load::Generation;
+use super::stdio::{GuestLog, Speaker};
+use crate::config::Limits;
+use crate::delivery::{Delivery, Failure, Fault, Outcome, Publication, Response};
+
+/// A compiled handler: one generation of a plugin.
+pub struct HandlerPlugin {
+    engines: Arc<Engines>,
+    generation: Generation,
+    pre: WorkerPre<Guest>,
+}
+
+/// Who an instance works for and what it may spend.
+#[derive(Debug, Clone)]
+pub struct WorkerContext {
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// The worker's number.
+    pub worker: u64,
+    /// What `wasi:config/store` has.
+    pub settings: Arc<[(String, String)]>,
+    /// What one instance and one call may spend.
+    pub limits: Limits,
+}
+
+/// One handler instance. It lives until it is dropped or until a call ends in a [`Fault`].
+pub struct HandlerInstance {
+    engines: Arc<Engines>,
+    limits: Limits,
+    /// Taken for a call and put back when it ended well: a call that faulted, or whose future was dropped, leaves
+    /// nothing behind that could be called again.
+    live: Option<Live>,
+}
+
+struct Live {
+    store: Store<Guest>,
+    bindings: Worker,
+}
+
+impl HandlerPlugin {
+    pub(super) fn new(engines: Arc<Engines>, generation: Generation, pre: WorkerPre<Guest>) -> Self {
+        Self { engines, generation, pre }
+    }
+
+    /// Which plugin this is and which version of it.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Makes an instance.
+    ///
+    /// # Errors
+    /// [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins with more memory than it may have,
+    /// [`Fault::Time`] if starting takes longer than one call may.
+    pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
+        let limits = &context.limits;
+        let log = GuestLog::new(Speaker {
+            workload: Arc::clone(&context.workload),
+            worker: context.worker,
+            plugin: Arc::clone(&self.generation.plugin),
+            generation: Arc::clone(&self.generation.digest),
+        });
+        let settings = Arc::clone(&context.settings);
+        let mut store = guest::store(&self.engines.handlers, limits, log, settings, World::Real);
+        let running = self.engines.ticker.run();
+        let started = timeout(limits.time, self.pre.instantiate_async(&mut store)).await;
+        drop(running);
+        let last_words = store.data().log.end_call();
+        match started {
+            Ok(Ok(bindings)) => Ok(HandlerInstance {
+                engines: Arc::clone(&self.engines),
+                limits: limits.clone(),
+                live: Some(Live { store, bindings }),
+            }),
+            Ok(Err(error)) => Err(classify_start(&error, &store.data().quota, limits, &last_words)),
+            Err(_) => Err(Fault::Time(limits.time)),
+        }
+    }
+}
+
+impl HandlerInstance {
+    /// Whether it can still be called: not after a [`Fault`], nor after the future of a call was dropped.
+    pub fn is_usable(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Handles one delivery.
+    ///
+    /// After a [`Fault`] the instance is gone with its state; drop this and make another. Dropping the future ends
+    /// the call, and the instance with it.
+    pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+        let Some(mut live) = self.live.take() else {
+            return Err(Fault::Start("this instance ended with an earlier call".into()));
+        };
+        let called = {
+            let _running = self.engines.ticker.run();
+            let guest = live.store.data_mut();
+            guest.quota.forget();
+            guest.log.begin_call(delivery.stream_sequence);
+            live.store.set_epoch_deadline(1);
+            let headers = borrow(&delivery.headers);
+            let handler = live.bindings.tidegate_plugin_handler();
+            timeout(self.limits.time, handler.call_handle(&mut live.store, lower(delivery, &headers))).await
+        };
+        let last_words = live.store.data().log.end_call();
+        match called {
+            Ok(Ok(answer)) => {
+                self.live = Some(live);
+                Ok(answer.map(Response::from).map_err(Failure::from))
+            }
+            Ok(Err(error)) => Err(classify(&error, &live.store.data().quota, &self.limits, &last_words)),
+            Err(_) => Err(Fault::Time(self.limits.time)),
+        }
+    }
+}
+
+pub(super) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn lower<'a>(delivery: &'a Delivery, headers: &'a [(&'a str, &'a str)]) -> wit::Delivery<'a> {
+    wit::Delivery {
+        subject: &delivery.subject,
+        headers,
+        payload: &delivery.payload,
+        stream_sequence: delivery.stream_sequence,
+        attempt: delivery.attempt,
+        published_at_ms: delivery.published_at_ms,
+        expects_reply: delivery.reply_to.is_some(),
+    }
+}
+
+impl From<wit::Response> for Response {
+    fn from(response: wit::Response) -> Self {
+        Self { reply: response.reply, publications: response.publications.into_iter().map(Publication::from).collect() }
+    }
+}
+
+impl From<wit::Publication> for Publication {
+    fn from(publication: wit::Publication) -> Self {
+        Self { subject: publication.subject, headers: publication.headers, payload: publication.payload }
+    }
+}
+
+impl From<wit::Failure> for Failure {
+    fn from(failure: wit::Failure) -> Self {
+        match failure {
+            wit::Failure::Retry(delay) => Self::Retry(delay.map(std::time::Duration::from_millis)),
+            wit::Failure::Reject(reason) => Self::Reject(reason),
+        }
+    }
+}
+
+impl std::fmt::Debug for HandlerPlugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandlerPlugin").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for HandlerInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandlerInstance").field("usable", &self.is_usable()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,211 @@
+//! From a file to a generation: read, inspect, compile, link, try.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::bindings::policy::PolicyPre;
+use super::bindings::worker::WorkerPre;
+use super::engine::Host;
+use super::handler::{HandlerPlugin, WorkerContext};
+use super::kind::{Inspection, Kind, KindError, inspect};
+use super::policy::{PolicyContext, PolicyPlugin};
+use crate::config::Limits;
+use crate::delivery::Fault;
+
+/// The largest file in bytes.
+const FILE: u64 = 128 << 20;
+/// Hexadecimal digits of a digest that name a generation.
+const DIGITS: usize = 12;
+
+/// One compiled version of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// The plugin's name: its file's stem.
+    pub plugin: Arc<str>,
+    /// The first 12 hexadecimal digits of the SHA-256 of what was compiled.
+    pub digest: Arc<str>,
+}
+
+/// Why a file did not become a generation.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {refusal}", file.display())]
+pub struct LoadError {
+    /// The plugin's file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub refusal: Refusal,
+}
+
+/// What is wrong with a plugin's file, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is none.
+    #[error("there is no such file; copy the component there")]
+    Missing,
+    /// There is a link to none.
+    #[error("it is a link that leads nowhere; copy the component there or mend the link")]
+    DanglingLink,
+    /// It cannot be read.
+    #[error("cannot be read: {0}; let the user that runs this host read it")]
+    Unreadable(io::Error),
+    /// It is a directory, or a pipe.
+    #[error("it is not a file; put the component itself there")]
+    NotAFile,
+    /// It is not even tried.
+    #[error("it has more than {} MiB; strip its debug information", FILE >> 20)]
+    TooLarge,
+    /// It is no component of this contract.
+    #[error(transparent)]
+    Kind(#[from] KindError),
+    /// It is used as what it is not.
+    #[error("it is {found}, and is used as {wanted}; name another plugin in the configuration")]
+    WrongKind {
+        /// What the workload uses it as.
+        wanted: Kind,
+        /// What it is.
+        found: Kind,
+    },
+    /// It is not valid code.
+    #[error("it does not compile: {0}; build it again")]
+    Compile(String),
+    /// It asks for what this host does not offer, or offers something else under a name of the contract.
+    #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
+    Link(String),
+    /// It does not start, with the limits of the workloads that use it.
+    #[error("a trial instance {0}; correct what it does at its start, or raise the workload's limits")]
+    Trial(Fault),
+    /// The host is stopping.
+    #[error("it was not compiled, because the host is stopping")]
+    Stopping,
+}
+
+impl Refusal {
+    /// Whether the file may only be half written.
+    pub fn may_be_half_written(&self) -> bool {
+        matches!(self, Self::Kind(error) if error.may_be_half_written())
+    }
+}
+
+/// The bytes of a plugin's file and what names them.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) plugin: Arc<str>,
+    pub(super) digest: Arc<str>,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+impl Source {
+    fn new(plugin: &str, bytes: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&bytes);
+        let digest: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(DIGITS).map(hex).collect();
+        Self { plugin: plugin.into(), digest: digest.into(), bytes: bytes.into() }
+    }
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(u32::from(digit), 16).unwrap_or('?')
+}
+
+/// Reads a file whole. What was read is what is hashed and compiled, whatever happens to the file meanwhile.
+pub(super) fn read(file: &Path) -> Result<Source, Refusal> {
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound if file.is_symlink() => Refusal::DanglingLink,
+        io::ErrorKind::NotFound => Refusal::Missing,
+        _ => Refusal::Unreadable(error),
+    };
+    // Looked at before it is opened: opening a pipe would wait for its writer.
+    if !std::fs::metadata(file).map_err(refused)?.is_file() {
+        return Err(Refusal::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(file).and_then(|opened| opened.take(FILE + 1).read_to_end(&mut bytes)).map_err(refused)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE) {
+        return Err(Refusal::TooLarge);
+    }
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Source::new(&name, bytes))
+}
+
+impl Host {
+    /// Reads what a plugin's file is, without compiling it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn inspect(&self, file: &Path) -> Result<Inspection, LoadError> {
+        let inspected = read(file).and_then(|source| inspect(&source.bytes).map_err(Refusal::from));
+        inspected.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+    }
+
+    /// Makes a handler of a file. `limits` are those of the workload that uses it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub async fn load_handler(&self, file: &Path, limits: &Limits) -> Result<HandlerPlugin, LoadError> {
+        let loaded = async { self.handler(read_blocking(file).await?, limits).await };
+        loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+    }
+
+    /// Makes a policy of a file. `limits` are those of the workload that uses it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub async fn load_policy(&self, file: &Path, limits: &Limits) -> Result<PolicyPlugin, LoadError> {
+        let loaded = async { self.policy(read_blocking(file).await?, limits).await };
+        loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+    }
+
+    pub(super) async fn handler(&self, source: Source, limits: &Limits) -> Result<HandlerPlugin, Refusal> {
+        check_kind(&source, Kind::Handler)?;
+        let component = compile(self.0.handlers.clone(), &source).await?;
+        let linked = self.0.handler_linker.instantiate_pre(&component).and_then(WorkerPre::new);
+        let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), linked.map_err(unlinked)?);
+        let trial = WorkerContext { workload: "".into(), worker: 0, settings: Arc::new([]), limits: limits.clone() };
+        plugin.instantiate(&trial).await.map_err(Refusal::Trial)?;
+        Ok(plugin)
+    }
+
+    pub(super) async fn policy(&self, source: Source, limits: &Limits) -> Result<PolicyPlugin, Refusal> {
+        check_kind(&source, Kind::Policy)?;
+        let component = compile(self.0.policies.clone(), &source).await?;
+        let linked = self.0.policy_linker.instantiate_pre(&component).and_then(PolicyPre::new);
+        let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), linked.map_err(unlinked)?);
+        plugin.probe(&PolicyContext::new("".into(), limits.clone())).await.map_err(Refusal::Trial)?;
+        Ok(plugin)
+    }
+}
+
+fn generation(source: Source) -> Generation {
+    Generation { plugin: source.plugin, digest: source.digest }
+}
+
+fn check_kind(source: &Source, wanted: Kind) -> Result<(), Refusal> {
+    let found = inspect(&source.bytes)?.kind;
+    if found.serves(wanted) { Ok(()) } else { Err(Refusal::WrongKind { wanted, found }) }
+}
+
+/// Reads off the async threads.
+pub(super) async fn read_blocking(file: &Path) -> Result<Source, Refusal> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or(Err(Refusal::Stopping))
+}
+
+/// Compiles off the async threads.
+async fn compile(engine: Engine, source: &Source) -> Result<Component, Refusal> {
+    let bytes = Arc::clone(&source.bytes);
+    let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes));
+    match compiled.await {
+        Ok(compiled) => compiled.map_err(|error| Refusal::Compile(format!("{error:#}"))),
+        // Cancelled with the runtime, or the compiler panicked on it: neither is worth the host.
+        Err(error) if error.is_panic() => Err(Refusal::Compile("the compiler failed on it".into())),
+        Err(_) => Err(Refusal::Stopping),
+    }
+}
+
+fn unlinked(error: wasmtime::Error) -> Refusal {
+    Refusal::Link(format!("{error:#}"))
+}

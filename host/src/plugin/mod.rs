@@ -1,0 +1,34 @@
+//! Plugins: WebAssembly components that are compiled, linked, limited, run and replaced.
+//!
+//! The only folder that names wasmtime. What it offers to the rest:
+//!
+//! - [`Host`] compiles files; [`Directory`] keeps what workloads ask for up to date.
+//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
+//! - [`PolicyPlugin`] decides, each time in a fresh instance.
+//!
+//! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
+//! [`Fault`](crate::delivery::Fault).
+
+mod bindings;
+mod cache;
+mod directory;
+mod engine;
+mod fault;
+mod guest;
+mod handler;
+mod kind;
+mod limits;
+mod load;
+mod look;
+mod policy;
+mod stdio;
+mod ticker;
+mod watch;
+
+pub use cache::CacheError;
+pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch};
+pub use engine::{Host, HostError};
+pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
+pub use kind::{Inspection, Kind, KindError, inspect};
+pub use load::{Generation, LoadError, Refusal};
+pub use policy::{PolicyContext, PolicyPlugin};

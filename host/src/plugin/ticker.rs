@@ -1,0 +1,102 @@
+//! Makes time pass for guests: at each tick a running guest yields to other tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::EngineWeak;
+
+/// How long a guest computes before other tasks get their turn.
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks without a call after which the thread sleeps until the next call.
+const LINGER: u32 = 50;
+
+/// An OS thread that increments epochs while guest calls run. It sleeps when none does, so an idle host does not wake.
+///
+/// It is a thread and not a task because a guest that spins may hold every thread of the async runtime.
+#[derive(Debug)]
+pub(super) struct Ticker {
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: AtomicUsize,
+    asleep: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// Time passes while this lives.
+#[derive(Debug)]
+pub(super) struct Running<'a>(&'a State);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Ticker {
+    /// Starts the thread. It holds the engines weakly and ends with this value.
+    pub(super) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        let thread =
+            std::thread::Builder::new().name("tidegate-ticker".into()).spawn(move || tick(&shared, &engines))?;
+        Ok(Self { state, thread: Some(thread) })
+    }
+
+    /// Begins a guest call.
+    pub(super) fn run(&self) -> Running<'_> {
+        self.state.calls.fetch_add(1, Ordering::SeqCst);
+        if self.state.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+        Running(&self.state)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::SeqCst);
+        self.wake();
+        // Not joined: this may be dropped on an async thread, and the thread ends within a tick.
+    }
+}
+
+fn tick(state: &State, engines: &[EngineWeak]) {
+    let mut idle = 0;
+    while !state.ended.load(Ordering::SeqCst) {
+        // Both park: an unpark only shortens a tick.
+        std::thread::park_timeout(TICK);
+        for engine in engines {
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            engine.increment_epoch();
+        }
+        idle = if state.calls.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+        if idle >= LINGER {
+            idle = 0;
+            sleep(state);
+        }
+    }
+}
+
+/// Until a call begins or the ticker ends.
+fn sleep(state: &State) {
+    // Announce first, look second: a call that began between the two sees the announcement or is seen.
+    state.asleep.store(true, Ordering::SeqCst);
+    while state.calls.load(Ordering::SeqCst) == 0 && !state.ended.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+    state.asleep.store(false, Ordering::SeqCst);
+}

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::events::Observer;
+use crate::jetstream::{Bound, Client, ConnectError, SetupError};
+use crate::plugged::{PluginHandlers, PluginPolicies};
+use crate::plugin::{Directory, Host, HostError};
+use crate::workload::{self, Surroundings, stopped};
+
+/// Why a host did not start. Once it runs, nothing but `shutdown` ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The servers cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The component host cannot be set up.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A stream or a consumer cannot be used.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+/// Runs all workloads of a configuration until `shutdown` ends; then drains, and returns when every delivery is
+/// settled or given back.
+///
+/// A plugin that is not there yet is waited for.
+///
+/// # Errors
+/// [`RunError`] if it cannot start.
+pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let client = Client::connect(&config.nats).await?;
+    let directory = Directory::start(Host::new(config.plugins.cache.as_deref())?, &config.plugins);
+    let around = Arc::new(Surroundings {
+        client,
+        dead_letters: config.dead_letters,
+        host: host_name(),
+        grace: config.grace,
+        observer,
+    });
+    let mut bound = Vec::new();
+    for workload in config.workloads {
+        let consumer = Bound::new(&around.client, &workload, &around.dead_letters, &around.host).await?;
+        bound.push((workload, consumer));
+    }
+    let (stop, stops) = watch::channel(false);
+    let mut workloads = JoinSet::new();
+    for (workload, consumer) in bound {
+        let (around, stops) = (around.clone(), stops.clone());
+        let mut handlers = PluginHandlers::new(&directory, &workload);
+        let policies = PluginPolicies::new(&directory, &workload);
+        workloads.spawn(async move {
+            tokio::select! {
+                () = handlers.loaded() => {}
+                () = stopped(stops.clone()) => return,
+            }
+            let name = workload.name.clone();
+            if let Err(error) = workload::run(workload, consumer, around, handlers, policies, stops).await {
+                tracing::error!(workload = name, error = format!("{error:#}"), "the workload ended");
+            }
+        });
+    }
+    shutdown.await;
+    tracing::info!("draining");
+    stop.send_replace(true);
+    while workloads.join_next().await.is_some() {}
+    around.client.flush().await;
+    Ok(())
+}
+
+/// How this host calls itself in dead letters.
+fn host_name() -> String {
+    let name = std::env::var("HOSTNAME").ok().or_else(|| {
+        let name = std::fs::read_to_string("/etc/hostname").ok()?;
+        Some(name.trim().to_owned())
+    });
+    format!("{}:{}", name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+}

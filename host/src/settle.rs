@@ -1,0 +1,153 @@
+//! Carries out a disposition: effects first, the settlement last.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::config::Retry;
+use crate::delivery::{Death, Disposition, Fault, Outcome, Response, check, dispose};
+use crate::ports::{Author, EffectError, Held};
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Acknowledged.
+    Acked,
+    /// To be delivered again.
+    Retried,
+    /// Kept as a dead letter.
+    Dead,
+}
+
+/// What settling needs to know of a workload.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How often and when to try again.
+    pub retry: Retry,
+    /// The consumer's ack wait.
+    pub ack_wait: Duration,
+    /// The largest payload with headers that the server takes, in bytes.
+    pub max_payload: usize,
+}
+
+/// What remains to be awaited after the effects of a delivery were sent.
+pub enum Step<F> {
+    /// Nothing: it is settled.
+    Done(Settled),
+    /// Publications that are not confirmed yet.
+    Unconfirmed(F),
+}
+
+/// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first.
+pub async fn settle<D: Held>(
+    held: D,
+    outcome: Outcome,
+    author: Author,
+    rules: &Rules,
+) -> Step<impl Future<Output = Settled> + Send + use<D>> {
+    let attempt = held.delivery().attempt;
+    let checked = match outcome {
+        Ok(Ok(response)) => check(&response, rules.max_payload).map(|()| Ok(response)),
+        other => other,
+    };
+    let response = match dispose(checked, attempt, &rules.retry) {
+        Disposition::Complete(response) => response,
+        other => return Step::Done(carry_out(held, other, &author, rules.retry.delay(attempt)).await),
+    };
+    let Response { reply, publications } = response;
+    if publications.is_empty() {
+        let replied = send_reply(&held, reply).await;
+        return Step::Done(finish(held, replied, &author, &rules.retry).await);
+    }
+    let sent = held.publish(publications).await;
+    let rules = rules.clone();
+    Step::Unconfirmed(async move {
+        let confirmed = match sent {
+            Ok(confirmations) => keep(&held, Instant::now(), rules.ack_wait, confirmations).await,
+            Err(error) => Err(error),
+        };
+        let replied = match confirmed {
+            Ok(()) => send_reply(&held, reply).await,
+            Err(error) => Err(error),
+        };
+        finish(held, replied, &author, &rules.retry).await
+    })
+}
+
+/// Keeps a message that is not to be tried as a dead letter.
+pub async fn bury<D: Held>(held: D, death: Death, author: &Author, rules: &Rules) -> Settled {
+    let delay = rules.retry.delay(held.delivery().attempt);
+    carry_out(held, Disposition::Dead(death), author, delay).await
+}
+
+/// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
+///
+/// `since` is when the server last heard of it.
+pub async fn keep<D: Held, T>(held: &D, since: Instant, ack_wait: Duration, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    let quarter = ack_wait / 4;
+    let mut due = quarter.saturating_sub(since.elapsed());
+    loop {
+        // Most work is done at its first poll; then the timer is never registered.
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(due) => held.in_progress().await,
+        }
+        due = quarter;
+    }
+}
+
+async fn send_reply<D: Held>(held: &D, reply: Option<Vec<u8>>) -> Result<(), EffectError> {
+    match reply {
+        Some(payload) if held.delivery().reply_to.is_some() => held.reply(payload).await,
+        _ => Ok(()),
+    }
+}
+
+/// Acks where all effects are confirmed; otherwise it is a failure like any other.
+async fn finish<D: Held>(held: D, effects: Result<(), EffectError>, author: &Author, retry: &Retry) -> Settled {
+    match effects {
+        Ok(()) => {
+            held.ack().await;
+            Settled::Acked
+        }
+        Err(error) => {
+            let attempt = held.delivery().attempt;
+            let disposition = dispose(Err(Fault::Answer(error.to_string())), attempt, retry);
+            carry_out(held, disposition, author, retry.delay(attempt)).await
+        }
+    }
+}
+
+async fn carry_out<D: Held>(held: D, disposition: Disposition, author: &Author, backoff: Duration) -> Settled {
+    let Author { plugin, generation } = author;
+    let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
+    match disposition {
+        Disposition::Complete(_) => {
+            held.ack().await;
+            Settled::Acked
+        }
+        Disposition::Retry { delay, reason } => {
+            tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
+            held.nak(delay).await;
+            Settled::Retried
+        }
+        Disposition::Dead(death) => match held.bury(&death, author).await {
+            Ok(()) => {
+                let cause = death.cause.as_str();
+                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
+                held.term(&death.reason).await;
+                Settled::Dead
+            }
+            Err(error) => {
+                let cause = death.cause.as_str();
+                tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
+                    "the dead letter could not be kept, so the message stays in its stream");
+                held.nak(backoff).await;
+                Settled::Retried
+            }
+        },
+    }
+}

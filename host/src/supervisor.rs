@@ -1,0 +1,282 @@
+//! From the desired count to workers that run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
+
+use crate::delivery::Fault;
+use crate::events::Event;
+use crate::ports::{Handlers, Held};
+use crate::scaling::observe::Work;
+use crate::scaling::plan::{Candidate, plan};
+use crate::worker::{self, Shop, Stats, Wish};
+
+/// The shortest and the longest wait before a worker that ended by itself is replaced.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How often the time a message takes is looked at, to fetch no more ahead than is useful.
+const MEASURE: Duration = Duration::from_millis(100);
+
+/// The count that is wanted. Anything may set it: the monitor does, and a message that finds no worker.
+#[derive(Debug)]
+pub struct Desired {
+    count: watch::Sender<u32>,
+    /// Tells the monitor that a message found no worker.
+    pub woken: Notify,
+}
+
+impl Desired {
+    /// Starts with this count.
+    pub fn new(count: u32) -> Self {
+        Self { count: watch::Sender::new(count), woken: Notify::new() }
+    }
+
+    /// The count now.
+    pub fn get(&self) -> u32 {
+        *self.count.borrow()
+    }
+
+    /// Sets the count and returns the one before.
+    pub fn set(&self, count: u32) -> u32 {
+        let before = self.get();
+        self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
+        before
+    }
+}
+
+/// What all workers that a workload ever had have done.
+#[derive(Debug, Default)]
+pub struct Crew {
+    ended: Mutex<Work>,
+    ended_redelivered: AtomicU64,
+    running: AtomicU32,
+    stats: Mutex<BTreeMap<u64, Arc<Stats>>>,
+}
+
+impl Crew {
+    /// Workers that run and do not drain.
+    pub fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+
+    /// What has been done in all.
+    pub fn work(&self) -> Work {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.values().map(|stats| stats.work()).fold(ended, add)
+    }
+
+    /// Deliveries of a second or later attempt that workers took, in all.
+    pub fn redelivered(&self) -> u64 {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        stats.values().map(|stats| stats.redelivered()).sum::<u64>() + self.ended_redelivered.load(Relaxed)
+    }
+
+    fn add(&self, id: u64, stats: Arc<Stats>) {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stats);
+    }
+
+    fn remove(&self, id: u64) {
+        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stats) = all.remove(&id) {
+            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            *ended = add(*ended, stats.work());
+            self.ended_redelivered.fetch_add(stats.redelivered(), Relaxed);
+        }
+    }
+}
+
+fn add(a: Work, b: Work) -> Work {
+    Work {
+        settled: a.settled + b.settled,
+        handled: a.handled + b.handled,
+        failed: a.failed + b.failed,
+        busy_us: a.busy_us + b.busy_us,
+        alive_us: a.alive_us + b.alive_us,
+    }
+}
+
+struct Running {
+    task: Id,
+    stats: Arc<Stats>,
+    wish: watch::Sender<Wish>,
+}
+
+/// Starts and drains workers until they are as many as desired, again and again.
+pub struct Supervisor<D, H> {
+    shop: Arc<Shop<D>>,
+    handlers: H,
+    desired: Arc<Desired>,
+    crew: Arc<Crew>,
+    grace: Duration,
+    workers: BTreeMap<u64, Running>,
+    tasks: JoinSet<Result<(), Fault>>,
+    next: u64,
+    backoff: Duration,
+    not_before: Option<Instant>,
+    measured: Work,
+    service_time: Option<Duration>,
+}
+
+impl<D: Held, H: Handlers> Supervisor<D, H> {
+    /// Prepares; nothing runs before [`Supervisor::run`].
+    pub fn new(shop: Arc<Shop<D>>, handlers: H, desired: Arc<Desired>, crew: Arc<Crew>, grace: Duration) -> Self {
+        Self {
+            shop,
+            handlers,
+            desired,
+            crew,
+            grace,
+            workers: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            next: 1,
+            backoff: BACKOFF.0,
+            not_before: None,
+            measured: Work::default(),
+            service_time: None,
+        }
+    }
+
+    /// Runs until `stop` ends, then drains all workers: they have the grace time to finish what they run.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let desired = self.desired.clone();
+        let mut changes = desired.count.subscribe();
+        let shop = self.shop.clone();
+        let mut measure = tokio::time::interval(MEASURE);
+        loop {
+            let wanted = *changes.borrow_and_update();
+            self.reconcile(wanted);
+            self.shop.inbox.attend(self.running(), self.service_time);
+            tokio::select! {
+                () = &mut stop => break,
+                _ = changes.changed() => {}
+                () = shop.inbox.unattended() => self.wake(),
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
+                () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
+                _ = measure.tick(), if !self.workers.is_empty() => self.measure(),
+            }
+        }
+        self.drain_all().await;
+    }
+
+    /// A message found no worker: there shall be one now, and the policy is asked at once.
+    fn wake(&self) {
+        if self.desired.get() == 0 && !self.shop.inbox.is_empty() {
+            self.desired.set(1);
+            let workload = self.shop.workload.clone();
+            let reason = "a message arrived".to_owned();
+            tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
+            self.shop.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
+            self.desired.woken.notify_one();
+        }
+    }
+
+    fn running(&self) -> usize {
+        self.workers.values().filter(|worker| *worker.wish.borrow() == Wish::Work).count()
+    }
+
+    fn reconcile(&mut self, desired: u32) {
+        let candidates: Vec<Candidate> = self
+            .workers
+            .iter()
+            .map(|(id, worker)| Candidate {
+                worker: *id,
+                handling: worker.stats.is_handling(),
+                settled: worker.stats.acked(),
+                draining: *worker.wish.borrow() > Wish::Work,
+            })
+            .collect();
+        let plan = plan(&candidates, desired);
+        if self.not_before.is_none() {
+            for _ in 0..plan.start {
+                self.start();
+            }
+        }
+        for id in plan.drain {
+            self.drain(id);
+        }
+        self.crew.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    fn start(&mut self) {
+        let id = self.next;
+        self.next += 1;
+        let stats = Arc::new(Stats::default());
+        let (wish, wishes) = watch::channel(Wish::Work);
+        let span = tracing::info_span!("tidegate.worker.run", workload = %self.shop.workload, worker = id);
+        let run = worker::run(id, self.shop.clone(), self.handlers.clone(), stats.clone(), wishes).instrument(span);
+        let task = self.tasks.spawn(run).id();
+        self.crew.add(id, stats.clone());
+        self.workers.insert(id, Running { task, stats, wish });
+        tracing::info!(workload = %self.shop.workload, worker = id, "worker started");
+        self.shop.observer.tell(Event::WorkerStarted { workload: self.shop.workload.clone(), worker: id });
+    }
+
+    fn drain(&mut self, id: u64) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        worker.wish.send_replace(Wish::Drain);
+        let (wish, grace) = (worker.wish.clone(), self.grace);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(grace) => { wish.send_replace(Wish::GiveBack); }
+                () = wish.closed() => {}
+            }
+        });
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Result<(), Fault>), JoinError>) {
+        let (task, problem) = match ended {
+            Ok((task, Ok(()))) => (task, None),
+            Ok((task, Err(fault))) => (task, Some(fault.to_string())),
+            Err(error) => (error.id(), Some(error.to_string())),
+        };
+        let Some(id) = self.workers.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
+        let Some(worker) = self.workers.remove(&id) else { return };
+        let (workload, handled) = (self.shop.workload.clone(), worker.stats.acked());
+        match problem {
+            None => {
+                self.backoff = BACKOFF.0;
+                tracing::info!(%workload, worker = id, handled, "worker stopped");
+            }
+            Some(problem) => {
+                if handled > 0 {
+                    self.backoff = BACKOFF.0;
+                }
+                let retry_in = self.backoff;
+                tracing::error!(%workload, worker = id, handled, problem, ?retry_in, "worker ended by itself");
+                self.not_before = Some(Instant::now() + retry_in);
+                self.backoff = (self.backoff * 2).min(BACKOFF.1);
+            }
+        }
+        self.crew.remove(id);
+        self.shop.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
+    }
+
+    fn measure(&mut self) {
+        let work = self.crew.work();
+        let handled = work.handled.saturating_sub(self.measured.handled);
+        if let Some(mean) = work.busy_us.saturating_sub(self.measured.busy_us).checked_div(handled) {
+            self.service_time = Some(Duration::from_micros(mean));
+            self.measured = work;
+        }
+    }
+
+    async fn drain_all(&mut self) {
+        let ids: Vec<u64> = self.workers.keys().copied().collect();
+        for id in ids {
+            self.drain(id);
+        }
+        self.crew.running.store(0, Relaxed);
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+}

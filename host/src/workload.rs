@@ -1,0 +1,121 @@
+//! Puts one workload together: its consumer, its plugins, its inbox, its workers and its monitor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::config::{Manage, Workload};
+use crate::events::{Event, Observer};
+use crate::inbox::{Inbox, fetch};
+use crate::jetstream::{Bound, Client, HeaderWatch};
+use crate::monitor::Monitor;
+use crate::ports::{Handlers, Notice, Policies};
+use crate::settle::Rules;
+use crate::supervisor::{Crew, Desired, Supervisor};
+use crate::worker::Shop;
+
+/// What a workload needs of its host.
+pub struct Surroundings {
+    /// The connection.
+    pub client: Client,
+    /// The stream of dead letters.
+    pub dead_letters: String,
+    /// The host's name.
+    pub host: String,
+    /// How long workers may take to finish.
+    pub grace: Duration,
+    /// Who is told.
+    pub observer: Observer,
+}
+
+/// Runs a workload until `stop` is true: pulls end first, workers finish within the grace time, what is left is given
+/// back.
+///
+/// # Errors
+/// If the connection is closed for good.
+pub async fn run<H: Handlers, P: Policies>(
+    workload: Workload,
+    bound: Bound,
+    around: Arc<Surroundings>,
+    handlers: H,
+    policies: P,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let name: Arc<str> = workload.name.as_str().into();
+    let start = Instant::now();
+    let pull = bound.puller().await?;
+    let (source, header_watch) = bound.signals().await?;
+    let inbox = Arc::new(Inbox::new(workload.pull.batch));
+    let desired = Arc::new(Desired::new(workload.scale.min));
+    let crew = Arc::new(Crew::default());
+    let shop = Arc::new(Shop {
+        workload: name.clone(),
+        inbox: inbox.clone(),
+        rules: Rules { retry: workload.retry.clone(), ack_wait: bound.ack_wait(), max_payload: bound.max_payload() },
+        isolation: workload.isolation,
+        observer: around.observer.clone(),
+    });
+    let monitor = Monitor {
+        workload: name.clone(),
+        scale: workload.scale.clone(),
+        settings: workload.policy_settings.clone(),
+        policies,
+        source,
+        crew: crew.clone(),
+        desired: desired.clone(),
+        events: around.observer.clone(),
+        start,
+    };
+    let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
+    let (notices, noticed) = mpsc::unbounded_channel();
+    let notice = move |notice| {
+        // The receiver ends with the workload.
+        let _ = notices.send(notice);
+    };
+    let ack_wait = bound.ack_wait();
+    tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
+    around.observer.tell(Event::Ready { workload: name });
+    tokio::join!(
+        fetch(&inbox, pull, ack_wait, notice, stopped(stop.clone())),
+        supervisor.run(stopped(stop.clone())),
+        monitor.run(stopped(stop.clone())),
+        watch_headers(header_watch, start, stopped(stop.clone())),
+        mend(&workload, &around, noticed),
+    );
+    Ok(())
+}
+
+/// Ends when the host stops.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the host is gone, and that is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn watch_headers(watch: Option<HeaderWatch>, start: Instant, stop: impl Future<Output = ()>) {
+    match watch {
+        Some(watch) => watch.run(start, stop).await,
+        None => stop.await,
+    }
+}
+
+/// Says what is wrong with the pulls, once for each reason, and makes a consumer anew that somebody deleted, where the
+/// configuration allows that. Ends when the fetching does.
+async fn mend(workload: &Workload, around: &Surroundings, mut notices: mpsc::UnboundedReceiver<Notice>) {
+    let mut last = None;
+    while let Some(notice) = notices.recv().await {
+        let gone = matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted);
+        if last.as_ref() != Some(&notice) {
+            tracing::error!(workload = workload.name, stream = workload.queue.stream, consumer = workload.queue.consumer,
+                problem = %notice, "cannot fetch; trying again every second");
+        }
+        last = Some(notice);
+        if gone && workload.queue.manage == Manage::Create {
+            match Bound::new(&around.client, workload, &around.dead_letters, &around.host).await {
+                Ok(_) => last = None,
+                Err(error) => tracing::debug!(workload = workload.name, %error, "not mended"),
+            }
+        }
+    }
+}
