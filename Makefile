@@ -22,8 +22,8 @@ NATS_NAMED := $(TIDEGATE_NATS_SERVER)
 # The nats-server that a target runs, looked up only when one runs. Empty leaves the choice to the program: PATH.
 NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(NATS_NAMED),$(shell $(NATS_IN_PATH) || echo '$(NATS_BROUGHT)')))
 
-# The directory of each guest that ships; its name is the plugin's.
-GUESTS := $(patsubst %/Cargo.toml,%,$(wildcard guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
+# The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
+GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
 .PHONY: help setup demo test bench guests lint fmt clean
 
@@ -53,27 +53,26 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 demo test bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
-	@$(CARGO) run --quiet --release -p tidegate -- demo $(ARGS)
+	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
 
 bench: setup guests ## measure throughput and latency against the same loop in native code
-	@$(CARGO) run --quiet --release -p tidegate -- bench $(ARGS)
+	@$(CARGO) run --release -p tidegate -- bench $(ARGS)
 
 test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release --workspace $(ARGS)
 
 guests: setup ## build the handlers and policies that ship into plugins/
-	@mkdir -p plugins
-ifneq ($(GUESTS),)
 	@set -e; packages=; \
-	package() { sed -n 's/^name *= *"\(.*\)"/\1/p' "$$1/Cargo.toml" | head -n 1; }; \
-	for guest in $(GUESTS); do packages="$$packages -p $$(package $$guest)"; done; \
-	$(CARGO) build --release --target wasm32-wasip2 $$packages; \
-	built="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/wasm32-wasip2/release"; \
 	for guest in $(GUESTS); do \
-	  file="$$built/$$(package $$guest | tr - _).wasm"; plugin="plugins/$$(basename $$guest).wasm"; \
-	  cmp -s "$$file" "$$plugin" || { cp "$$file" "$$plugin.part" && mv "$$plugin.part" "$$plugin"; }; \
+	  packages="$$packages -p $$(sed -n 's/^name *= *"\(.*\)"/\1/p' $$guest/Cargo.toml | head -n 1)"; \
+	done; \
+	$(CARGO) build --release --target wasm32-wasip2 $$packages; \
+	target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"; \
+	mkdir -p plugins; \
+	for guest in $(GUESTS); do \
+	  name="$$(basename $$guest)"; built="$$target/wasm32-wasip2/release/$$(echo $$name | tr - _).wasm"; \
+	  cmp -s "$$built" "plugins/$$name.wasm" || { cp "$$built" "plugins/.$$name.part" && mv "plugins/.$$name.part" "plugins/$$name.wasm"; }; \
 	done
-endif
 
 lint: setup ## check format, lints, documentation and the licences of all dependencies
 	$(CARGO) fmt --all --check

@@ -34,7 +34,6 @@ pub mod demo;
 pub mod events;
 pub mod inbox;
 pub mod jetstream;
-pub mod jetstream;
 pub mod monitor;
 mod plugged;
 pub mod plugin;

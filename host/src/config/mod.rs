@@ -2,8 +2,28 @@
 //!
 //! What the user wrote is another type, in `file`; `resolve` turns one into the other before anything is opened.
 
+mod connection;
+mod context;
+mod document;
+mod error;
+mod file;
+mod flags;
+mod flags_file;
+mod load;
+mod names;
+mod resolve;
+pub mod units;
+mod value;
+mod words;
+
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use connection::ConnectionFlags;
+pub use error::{ConfigError, ConfigErrors, Wrong};
+pub use flags::{Flags, HostFlags, WorkloadFlags};
+pub use load::{Environment, process_environment};
 
 /// Everything [`crate::run`] needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +53,8 @@ pub struct Nats {
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// How a client proves who it is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// How a client proves who it is. Its `Debug` keeps the secrets.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub enum Auth {
     /// It does not.
     #[default]
@@ -52,6 +72,18 @@ pub enum Auth {
     Nkey(PathBuf),
     /// A `.creds` file with a JWT and a seed.
     Creds(PathBuf),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::User { name, .. } => f.debug_struct("User").field("name", name).finish_non_exhaustive(),
+            Self::Token(_) => f.write_str("Token(..)"),
+            Self::Nkey(file) => f.debug_tuple("Nkey").field(file).finish(),
+            Self::Creds(file) => f.debug_tuple("Creds").field(file).finish(),
+        }
+    }
 }
 
 /// The plugin directory and the cache of compiled code.

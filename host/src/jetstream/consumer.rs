@@ -6,7 +6,7 @@ use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 
 use super::signals::{HeaderWatch, Signals};
-use super::{Client, Lane, Puller};
+use super::{Client, Lane, Puller, dead};
 use crate::config::{Manage, Queue, Retention, Source, Workload};
 
 /// JetStream's "stream not found" and "consumer not found".
@@ -318,30 +318,19 @@ impl Setup<'_> {
 
     async fn dead_letters(&self, name: &str) -> Result<(), SetupError> {
         let what = || format!("stream {name} for dead letters");
-        let subject = format!("{}.dead", self.workload.name);
-        let found = match self.client.context.get_stream(name).await {
-            Ok(found) => Some(found.cached_info().config.clone()),
+        match self.client.context.get_stream(name).await {
+            Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) => return Ok(()),
+            Ok(_) => {
+                let problem = format!("it is there, and not bound to {}; name another stream in [dead-letters]", dead::SUBJECTS);
+                return Err(self.server(what(), problem));
+            }
             Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => None,
+                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
                 _ => return Err(self.server(what(), error)),
             },
-        };
-        let Some(mut config) = found else {
-            let config = stream::Config {
-                name: name.to_owned(),
-                subjects: vec![subject],
-                storage: StorageType::File,
-                num_replicas: 1,
-                allow_direct: true,
-                ..stream::Config::default()
-            };
-            self.client.context.create_stream(config).await.map_err(|error| self.server(what(), error))?;
-            return Ok(());
-        };
-        if !config.subjects.contains(&subject) {
-            config.subjects.push(subject);
-            self.client.context.update_stream(config).await.map_err(|error| self.server(what(), error))?;
         }
+        self.client.context.create_stream(dead::stream(name)).await.map_err(|error| self.server(what(), error))?;
+        tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
     }
 

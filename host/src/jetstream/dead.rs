@@ -1,13 +1,36 @@
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
 
+use async_nats::jetstream::stream;
+
 use super::Lane;
 use crate::delivery::{Death, Delivery};
 use crate::ports::Author;
 
+/// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the
+/// workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores it as that.
+pub(super) const SUBJECTS: &str = "tidegate.dead.*";
+
+/// The stream of dead letters: each is stored with the subject `<workload>.dead`.
+pub(super) fn stream(name: &str) -> stream::Config {
+    stream::Config {
+        name: name.to_owned(),
+        description: Some("Messages that tidegate will not try again".to_owned()),
+        subjects: vec![SUBJECTS.to_owned()],
+        subject_transform: Some(stream::SubjectTransform {
+            source: SUBJECTS.to_owned(),
+            destination: "{{wildcard(1)}}.dead".to_owned(),
+        }),
+        storage: stream::StorageType::File,
+        num_replicas: 1,
+        allow_direct: true,
+        ..stream::Config::default()
+    }
+}
+
 /// Headers that the server or the host would act upon are kept under this prefix.
 const KEPT: &str = "Tidegate-Original-";
 
-/// The subject and the headers of a dead letter.
+/// Where a dead letter is published, and its headers.
 ///
 /// The original's headers stay as they are, but those that begin with `Nats-`: a second `Nats-Expected-Stream` or
 /// `Nats-Rollup` would make the server refuse the dead letter, or delete others.
@@ -37,7 +60,7 @@ pub(super) fn letter(lane: &Lane, delivery: &Delivery, death: &Death, author: &A
     }
     // One dead letter for a message, however often its term is lost.
     headers.insert(NATS_MESSAGE_ID, format!("dead:{}:{sequence}", lane.stream));
-    (format!("{}.dead", lane.workload), headers)
+    (SUBJECTS.replace('*', &lane.workload), headers)
 }
 
 fn append(headers: &mut HeaderMap, name: &str, value: &str) {

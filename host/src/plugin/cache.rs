@@ -115,7 +115,7 @@ fn check(_: &Path, _: &Metadata) -> Result<(), CacheError> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

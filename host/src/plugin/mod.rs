@@ -32,3 +32,6 @@ pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
 pub use kind::{Inspection, Kind, KindError, inspect};
 pub use load::{Generation, LoadError, Refusal};
 pub use policy::{PolicyContext, PolicyPlugin};
+
+#[cfg(test)]
+mod tests;

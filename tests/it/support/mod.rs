@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod cli;
+pub(crate) mod host;
 pub(crate) mod nats;
 pub(crate) mod patience;
 

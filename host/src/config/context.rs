@@ -1,0 +1,163 @@
+//! Contexts as the `nats` command keeps them: `~/.config/nats/context/NAME.json`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::error::{At, ConfigError, Place};
+use super::file::NatsTable;
+use super::value::Strings;
+
+/// What a context may ask for that this program cannot do. Connecting without it would connect to the wrong place or as
+/// the wrong user, so it is refused.
+const UNSUPPORTED: [&str; 8] = [
+    "nsc",
+    "socks_proxy",
+    "user_jwt",
+    "user_seed",
+    "jetstream_domain",
+    "jetstream_api_prefix",
+    "inbox_prefix",
+    "tls_first",
+];
+
+/// Where the context `name` is kept.
+///
+/// # Errors
+/// The name cannot be that of a context, or neither `XDG_CONFIG_HOME` nor `HOME` is set.
+pub(super) fn path(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
+    let plain = !name.value.is_empty() && !name.value.contains("..") && !name.value.contains(['/', '\\']);
+    if !plain {
+        return Err(name.error(
+            format!("{:?} cannot be the name of a context", name.value),
+            "`nats context ls` shows the names there are",
+        ));
+    }
+    let set = |key: &str| environment.get(key).filter(|value| !value.is_empty());
+    let parent = match (set("XDG_CONFIG_HOME"), set("HOME")) {
+        (Some(config), _) => PathBuf::from(config),
+        (None, Some(home)) => Path::new(home).join(".config"),
+        (None, None) => {
+            return Err(name.error("no directory holds contexts", "set HOME or XDG_CONFIG_HOME"));
+        }
+    };
+    Ok(parent.join("nats").join("context").join(format!("{}.json", name.value)))
+}
+
+/// Reads the context `name`. The only IO here.
+pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<NatsTable, Vec<ConfigError>> {
+    let path = path(name, environment).map_err(|error| vec![error])?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        vec![name.error(
+            format!("the context {:?} cannot be read from {}: {error}", name.value, path.display()),
+            "`nats context ls` shows the names there are, `nats context add` makes one",
+        )]
+    })?;
+    parse(&text, &path)
+}
+
+/// Reads the text of a context file.
+fn parse(text: &str, path: &Path) -> Result<NatsTable, Vec<ConfigError>> {
+    let place = |key: &str| Place { file: Some(path.to_owned()), key: key.to_owned(), ..Place::default() };
+    let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(|error| {
+        let place = Place { line: Some(error.line().max(1)), ..place("") };
+        vec![place.error("this is not the JSON object of a context", "`nats context edit` mends it")]
+    })?;
+    let mut problems = Vec::new();
+    for key in UNSUPPORTED {
+        let set = fields.get(key).is_some_and(|value| !matches!(value.as_str(), Some("")) && !is_nothing(value));
+        if set {
+            let remedy = "use a context without it; credentials can be given as `creds`, a .creds file";
+            problems.push(place(key).error("tidegate cannot connect in this way", remedy));
+        }
+    }
+    let mut text = |key: &str| match fields.get(key) {
+        None | Some(serde_json::Value::Null) => None,
+        Some(serde_json::Value::String(value)) if value.is_empty() => None,
+        Some(serde_json::Value::String(value)) => Some(At { value: value.clone(), place: place(key) }),
+        Some(_) => {
+            problems.push(place(key).error("expected a string", "`nats context edit` mends it"));
+            None
+        }
+    };
+    let table = NatsTable {
+        url: text("url")
+            .map(|At { value, place }| At { value: Strings(value.split(',').map(str::to_owned).collect()), place }),
+        context: None,
+        user: text("user"),
+        password: text("password"),
+        token: text("token"),
+        nkey: text("nkey"),
+        creds: text("creds"),
+        ca: text("ca"),
+        cert: text("cert"),
+        key: text("key"),
+    };
+    if problems.is_empty() { Ok(table) } else { Err(problems) }
+}
+
+fn is_nothing(value: &serde_json::Value) -> bool {
+    value.is_null() || value.as_bool() == Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn named(name: &str) -> At<String> {
+        At::named("--context", name.to_owned())
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn contexts_are_where_the_nats_command_keeps_them() {
+        let home = variables(&[("HOME", "/home/ada")]);
+        let path_in = |environment| path(&named("prod"), environment).unwrap();
+        assert_eq!(path_in(&home), Path::new("/home/ada/.config/nats/context/prod.json"));
+        let xdg = variables(&[("HOME", "/home/ada"), ("XDG_CONFIG_HOME", "/etc/xdg")]);
+        assert_eq!(path_in(&xdg), Path::new("/etc/xdg/nats/context/prod.json"));
+    }
+
+    #[test]
+    fn a_context_name_does_not_lead_out_of_the_directory() {
+        for name in ["", "../prod", "a/b", "a\\b"] {
+            assert!(path(&named(name), &variables(&[("HOME", "/home/ada")])).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_context_gives_its_servers_and_credentials() {
+        let text =
+            r#"{"description":"prod","url":"nats://a:4222,nats://b:4222","creds":"/x.creds","user":"","nsc":""}"#;
+        let table = parse(text, Path::new("prod.json")).unwrap();
+        assert_eq!(table.url.unwrap().value.0, ["nats://a:4222", "nats://b:4222"]);
+        assert_eq!(table.creds.unwrap().value, "/x.creds");
+        assert_eq!(table.user, None);
+    }
+
+    #[test]
+    fn what_a_context_asks_for_in_vain_is_refused_by_key() {
+        let text = r#"{"url":"nats://a","nsc":"nsc://o/a/u","tls_first":true,"token":7}"#;
+        let keys: Vec<String> =
+            parse(text, Path::new("prod.json")).unwrap_err().into_iter().map(|error| error.key).collect();
+        assert_eq!(keys, ["nsc", "tls_first", "token"]);
+        assert!(parse(r#"{"url":"nats://a","tls_first":false}"#, Path::new("prod.json")).is_ok());
+    }
+
+    #[test]
+    fn a_context_that_is_not_json_names_its_line() {
+        let errors = parse("{\n nonsense", Path::new("prod.json")).unwrap_err();
+        assert!(errors[0].to_string().starts_with("prod.json:2: "), "{}", errors[0]);
+    }
+
+    #[test]
+    fn a_missing_context_names_the_file_it_would_be_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let environment = variables(&[("XDG_CONFIG_HOME", directory.path().to_str().unwrap())]);
+        let errors = read(&named("prod"), &environment).unwrap_err();
+        assert!(errors[0].to_string().contains("nats/context/prod.json"), "{}", errors[0]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Flags as if they had been written in a file, to lay over the one that was.
+
+use super::error::{At, ConfigError, Place};
+use super::file::{
+    DeadLettersTable, File, LimitsTable, PluginsTable, PullTable, RetryTable, ScaleTable, WorkloadTable, WorkloadTables,
+};
+use super::flags::{Flags, HostFlags, WorkloadFlags};
+use super::value::{Durations, Settings, Size, Strings};
+
+impl Flags {
+    /// What the flags say, for a file that has the workloads `names`.
+    pub(super) fn file(&self, names: &[At<String>], problems: &mut Vec<ConfigError>) -> File {
+        let workloads = if self.workload == WorkloadFlags::default() {
+            WorkloadTables::default()
+        } else {
+            match self.workload.target(names) {
+                Ok(name) => WorkloadTables(vec![(name, self.workload.table())]),
+                Err(problem) => {
+                    problems.push(problem);
+                    WorkloadTables::default()
+                }
+            }
+        };
+        let host = &self.host;
+        File {
+            grace: flag("grace", &host.grace),
+            nats: self.connection.table(),
+            plugins: PluginsTable {
+                dir: flag("plugins", &host.plugins),
+                rescan: flag("rescan", &host.rescan),
+                cache: host.cache(),
+            },
+            dead_letters: DeadLettersTable { stream: flag("dead-letters", &host.dead_letters) },
+            workloads,
+        }
+    }
+}
+
+impl HostFlags {
+    fn cache(&self) -> Option<At<String>> {
+        if self.no_cache {
+            return Some(At::named("--no-cache", "off".to_owned()));
+        }
+        flag("cache-dir", &self.cache_dir)
+    }
+}
+
+impl WorkloadFlags {
+    /// The workload that these flags are about.
+    fn target(&self, names: &[At<String>]) -> Result<At<String>, ConfigError> {
+        if let Some(name) = &self.workload {
+            let at = At::named("--workload", name.clone());
+            let known = names.iter().any(|known| known.value == *name);
+            if known || names.is_empty() {
+                return Ok(at);
+            }
+            let all: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
+            return Err(at.error(format!("the file has no workload {name:?}"), format!("it has {}", all.join(", "))));
+        }
+        match (names, &self.handler) {
+            ([only], _) => Ok(At::named("--workload", only.value.clone())),
+            ([], Some(handler)) => Ok(At::named("--workload", handler.clone())),
+            ([], None) => {
+                let place = Place::named("--handler");
+                Err(place.error("is missing", "give --handler NAME, the name of a plugin that handles a message"))
+            }
+            _ => {
+                let place = Place::named("--workload");
+                let problem = "is missing, and the file has several workloads";
+                Err(place.error(problem, "give --workload NAME to say which one the flags are about"))
+            }
+        }
+    }
+
+    fn table(&self) -> WorkloadTable {
+        let strings = |name, values: &Option<Vec<String>>| flag(name, &values.clone().map(Strings));
+        WorkloadTable {
+            stream: flag("stream", &self.stream),
+            consumer: flag("consumer", &self.consumer),
+            manage: flag("manage", &self.manage),
+            subjects: strings("subjects", &self.subjects),
+            retention: flag("retention", &self.retention),
+            filter: strings("filter", &self.filter),
+            ack_wait: flag("ack-wait", &self.ack_wait),
+            max_ack_pending: flag("max-ack-pending", &self.max_ack_pending),
+            max_waiting: flag("max-waiting", &self.max_waiting),
+            handler: flag("handler", &self.handler),
+            policy: flag("policy", &self.policy),
+            isolation: flag("isolation", &self.isolation),
+            settings: Settings(self.settings.iter().cloned().collect()),
+            policy_settings: Settings(self.policy_settings.iter().cloned().collect()),
+            scale: ScaleTable {
+                min: flag("min", &self.min),
+                max: flag("max", &self.max),
+                interval: flag("interval", &self.interval),
+                window: flag("window", &self.window),
+                source: flag("source", &self.source),
+                watch_consumer: flag("watch-consumer", &self.watch_consumer),
+            },
+            pull: PullTable { batch: flag("batch", &self.batch), expires: flag("expires", &self.expires) },
+            limits: LimitsTable {
+                time: flag("limit-time", &self.limit_time),
+                memory: flag("limit-memory", &self.limit_memory.map(Size)),
+                table_elements: flag("limit-table-elements", &self.limit_table_elements),
+                instances: flag("limit-instances", &self.limit_instances),
+                fuel: flag("limit-fuel", &self.limit_fuel),
+            },
+            retry: RetryTable {
+                max_attempts: flag("max-attempts", &self.max_attempts),
+                backoff: flag("backoff", &self.backoff.clone().map(Durations)),
+            },
+        }
+    }
+}
+
+fn flag<T: Clone>(name: &str, value: &Option<T>) -> Option<At<T>> {
+    value.clone().map(|value| At::named(&format!("--{name}"), value))
+}

@@ -1,0 +1,126 @@
+//! From what the user wrote to what the program uses. No IO: the same text, flags and variables give the same answer.
+
+mod nats;
+mod workload;
+mod workloads;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::{At, ConfigError};
+use super::file::{File, NatsTable, PluginsTable};
+use super::{Config, Plugins, names, units};
+
+pub(super) use nats::Layers;
+
+/// All there is to decide from.
+pub(super) struct Inputs<'a> {
+    /// The file with the flags laid over it, except for `[nats]`.
+    pub(super) file: File,
+    /// Where the connection's settings come from.
+    pub(super) nats: Layers,
+    /// The environment.
+    pub(super) environment: &'a BTreeMap<String, String>,
+    /// What is wrong if there is no workload.
+    pub(super) no_workload: ConfigError,
+}
+
+/// Decides every value. Notes everything that is wrong; the answer is of use only if nothing is.
+pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Config {
+    let Inputs { file, nats, environment, no_workload } = inputs;
+    let nats = nats.resolve(environment, problems);
+    let dead_letters = file.dead_letters.stream.map_or_else(
+        || "TIDEGATE_DEAD".to_owned(),
+        |stream| {
+            problems.extend(names::jetstream(&stream.value).err().map(|wrong| wrong.at(&stream.place)));
+            stream.value
+        },
+    );
+    let grace = duration(file.grace, Duration::from_secs(30), Duration::ZERO..=HOUR, problems);
+    let plugins = plugins(file.plugins, environment, problems);
+    let workloads = workloads::resolve(file.workloads, no_workload, problems);
+    Config { nats, plugins, dead_letters, grace, workloads }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn plugins(table: PluginsTable, environment: &BTreeMap<String, String>, problems: &mut Vec<ConfigError>) -> Plugins {
+    let second = Duration::from_secs(1);
+    Plugins {
+        dir: match table.dir {
+            Some(dir) => path(&dir, environment, problems),
+            None => PathBuf::from("plugins"),
+        },
+        rescan: duration(table.rescan, second * 5, second / 10..=HOUR, problems),
+        cache: match table.cache {
+            Some(cache) if cache.value == "off" => None,
+            Some(cache) => Some(path(&cache, environment, problems)),
+            None => default_cache(environment),
+        },
+    }
+}
+
+/// The place that the XDG base directory specification gives to caches; none if there is no home either.
+fn default_cache(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
+    let absolute = |key: &str| environment.get(key).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(cache.join("tidegate").join("compiled"))
+}
+
+/// A path as written. One in the configuration file is relative to that file's directory; `~/` is the home directory.
+fn path(at: &At<String>, environment: &BTreeMap<String, String>, problems: &mut Vec<ConfigError>) -> PathBuf {
+    if at.value.is_empty() {
+        problems.push(at.error("the path is empty", "write a path, or leave the key out"));
+    }
+    if let (Some(rest), Some(home)) = (at.value.strip_prefix("~/"), environment.get("HOME")) {
+        return Path::new(home).join(rest);
+    }
+    match at.place.file.as_deref().and_then(Path::parent) {
+        Some(directory) => directory.join(&at.value),
+        None => PathBuf::from(&at.value),
+    }
+}
+
+/// A value in its range, or its default.
+fn within<T: PartialOrd>(
+    at: Option<At<T>>,
+    default: T,
+    range: RangeInclusive<T>,
+    show: impl Fn(&T) -> String,
+    problems: &mut Vec<ConfigError>,
+) -> T {
+    let Some(at) = at else { return default };
+    if range.contains(&at.value) {
+        return at.value;
+    }
+    let side = if at.value < *range.start() { "small" } else { "large" };
+    let (least, most) = (show(range.start()), show(range.end()));
+    problems.push(at.error(format!("{} is too {side}", show(&at.value)), format!("it can be {least} to {most}")));
+    default
+}
+
+fn duration(
+    at: Option<At<Duration>>,
+    default: Duration,
+    range: RangeInclusive<Duration>,
+    problems: &mut Vec<ConfigError>,
+) -> Duration {
+    within(at, default, range, units::show_duration, problems)
+}
+
+/// An integer in its range, or its default, as the type the program uses. The range must lie within that type.
+fn integer<T: TryFrom<i64> + Default>(
+    at: Option<At<i64>>,
+    default: i64,
+    range: RangeInclusive<i64>,
+    problems: &mut Vec<ConfigError>,
+) -> T {
+    T::try_from(within(at, default, range, i64::to_string, problems)).unwrap_or_default()
+}
+
+/// The layer that counts for `[nats]` when several are given, for callers that read contexts.
+pub(super) fn wanted_context<'a>(layers: [&'a NatsTable; 3]) -> Option<&'a At<String>> {
+    layers.into_iter().find_map(|layer| layer.context.as_ref())
+}

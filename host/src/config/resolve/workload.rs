@@ -1,0 +1,218 @@
+//! One workload: its defaults, and what must hold within it.
+
+use std::time::Duration;
+
+use super::{HOUR, duration, integer, within};
+use crate::config::error::{At, ConfigError, Place, Wrong};
+use crate::config::file::{LimitsTable, PullTable, RetryTable, ScaleTable, WorkloadTable};
+use crate::config::names;
+use crate::config::units::{show_duration, show_size};
+use crate::config::value::{Settings, Size, Strings};
+use crate::config::{Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Source, Workload};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Where the parts of a workload were written, for checks across workloads.
+pub(super) struct Places {
+    pub(super) consumer: Place,
+    pub(super) watch_consumer: Place,
+    pub(super) subjects: Place,
+    pub(super) handler: Place,
+    pub(super) policy: Place,
+}
+
+/// Decides every value of the workload `name`.
+pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Vec<ConfigError>) -> (Workload, Places) {
+    check(&name.value, &name.place, names::workload, problems);
+    let place = |key: &str, at: Option<&Place>| at.cloned().unwrap_or_else(|| name.place.child(key));
+    let places = Places {
+        consumer: place("consumer", table.consumer.as_ref().map(|at| &at.place)),
+        watch_consumer: place("scale.watch-consumer", table.scale.watch_consumer.as_ref().map(|at| &at.place)),
+        subjects: place("subjects", table.subjects.as_ref().map(|at| &at.place)),
+        handler: place("handler", table.handler.as_ref().map(|at| &at.place)),
+        policy: place("policy", table.policy.as_ref().map(|at| &at.place)),
+    };
+    let handler = required(name, "handler", table.handler, "the name of a plugin that handles a message", problems);
+    check(&handler, &places.handler, names::plugin, problems);
+    let policy_is = "the name of a plugin that decides the number of workers, such as \"backlog\"";
+    let policy = required(name, "policy", table.policy, policy_is, problems);
+    check(&policy, &places.policy, names::plugin, problems);
+    let stream_place = place("stream", table.stream.as_ref().map(|at| &at.place));
+    let stream = required(name, "stream", table.stream, "the name of the stream to work on", problems);
+    check(&stream, &stream_place, names::jetstream, problems);
+
+    let (scale, watch_consumer) = scale(table.scale, problems);
+    let pull = pull(table.pull, problems);
+    let consumer = table.consumer.map_or_else(|| format!("{}-workers", name.value), |at| at.value);
+    let watch_consumer = watch_consumer.unwrap_or_else(|| format!("{consumer}-watch"));
+    check(&consumer, &places.consumer, names::jetstream, problems);
+    check(&watch_consumer, &places.watch_consumer, names::jetstream, problems);
+
+    // Without a file nobody has said that something else looks after the consumer.
+    let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
+    let queue = Queue {
+        stream,
+        consumer,
+        manage: table.manage.map_or(manage, |at| at.value),
+        subjects: subjects(table.subjects, problems),
+        retention: table.retention.map_or(Retention::Limits, |at| at.value),
+        filter: subjects(table.filter, problems),
+        ack_wait: duration(table.ack_wait, SECOND * 30, SECOND..=DAY, problems),
+        max_ack_pending: max_ack_pending(table.max_ack_pending, &scale, &pull, problems),
+        max_waiting: max_waiting(table.max_waiting, &scale, problems),
+        watch_consumer,
+    };
+    let workload = Workload {
+        name: name.value.clone(),
+        queue,
+        handler,
+        policy,
+        isolation: table.isolation.map_or(Isolation::Worker, |at| at.value),
+        settings: settings(table.settings),
+        policy_settings: settings(table.policy_settings),
+        scale,
+        pull,
+        limits: limits(table.limits, problems),
+        retry: retry(table.retry, problems),
+    };
+    (workload, places)
+}
+
+fn check(text: &str, place: &Place, rule: fn(&str) -> Result<(), Wrong>, problems: &mut Vec<ConfigError>) {
+    // An absent value that is required has been noted already.
+    let noted = problems.iter().any(|problem| problem.key == place.key && problem.file == place.file);
+    if !noted {
+        problems.extend(rule(text).err().map(|wrong| wrong.at(place)));
+    }
+}
+
+fn required(
+    name: &At<String>,
+    key: &str,
+    at: Option<At<String>>,
+    what: &str,
+    problems: &mut Vec<ConfigError>,
+) -> String {
+    match at {
+        Some(at) => at.value,
+        None => {
+            let place = name.place.child(key);
+            let noted = problems.iter().any(|problem| problem.key == place.key && problem.file == place.file);
+            if !noted {
+                problems.push(place.error("is missing", format!("give {what}")));
+            }
+            String::new()
+        }
+    }
+}
+
+fn subjects(at: Option<At<Strings>>, problems: &mut Vec<ConfigError>) -> Vec<String> {
+    let Some(At { value: Strings(subjects), place }) = at else { return Vec::new() };
+    for (index, subject) in subjects.iter().enumerate() {
+        problems.extend(names::subject(subject).err().map(|wrong| wrong.at(&place)));
+        let others = subjects.iter().take(index);
+        if let Some(other) = others.into_iter().find(|other| names::overlap(other, subject)) {
+            let problem = format!("{other:?} and {subject:?} match some of the same messages");
+            problems.push(place.error(problem, "the server takes only subjects that do not overlap; drop one"));
+        }
+    }
+    subjects
+}
+
+fn scale(table: ScaleTable, problems: &mut Vec<ConfigError>) -> (Scale, Option<String>) {
+    const MOST: i64 = 10_000;
+    let min_place = table.min.as_ref().map(|at| at.place.clone());
+    let max_given = table.max.is_some();
+    let max: u32 = integer(table.max, 16, 1..=MOST, problems);
+    let min: u32 = integer(table.min, 0, 0..=MOST, problems);
+    if let Some(place) = min_place.filter(|_| min > max) {
+        let by_default = if max_given { "" } else { " by default" };
+        let problem = format!("{min} is more than max, which is {max}{by_default}");
+        problems.push(place.error(problem, "lower min or raise max"));
+    }
+    let interval = duration(table.interval, SECOND, SECOND / 100..=HOUR, problems);
+    let window = match table.window {
+        Some(at) if at.value < interval => {
+            let problem =
+                format!("{} is less than interval, which is {}", show_duration(&at.value), show_duration(&interval));
+            problems.push(at.error(problem, "raise window or lower interval"));
+            interval
+        }
+        window => duration(window, interval.max(SECOND * 5), interval..=HOUR, problems),
+    };
+    let source = table.source.map_or(Source::Info, |at| at.value);
+    (Scale { min, max, interval, window, source }, table.watch_consumer.map(|at| at.value))
+}
+
+fn pull(table: PullTable, problems: &mut Vec<ConfigError>) -> Pull {
+    Pull {
+        batch: integer(table.batch, 100, 1..=10_000, problems),
+        expires: duration(table.expires, SECOND * 5, SECOND..=SECOND * 300, problems),
+    }
+}
+
+/// Every worker may hold a batch; as many again may wait for a retry before the server stops delivering.
+fn max_ack_pending(at: Option<At<i64>>, scale: &Scale, pull: &Pull, problems: &mut Vec<ConfigError>) -> i64 {
+    let held = i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX));
+    let derived = held.saturating_mul(2).max(1_000);
+    match at {
+        Some(at) if at.value == -1 || at.value > held => at.value,
+        Some(at) => {
+            let problem = format!("{} is not more than max x batch, which is {} x {}", at.value, scale.max, pull.batch);
+            problems.push(at.error(problem, format!("write at least {}, or leave it out for {derived}", held + 1)));
+            derived
+        }
+        None => derived,
+    }
+}
+
+/// One pull for each worker and the parked one, with room for more hosts than this.
+fn max_waiting(at: Option<At<i64>>, scale: &Scale, problems: &mut Vec<ConfigError>) -> i64 {
+    let workers = i64::from(scale.max);
+    let derived = (workers * 4).max(512);
+    match at {
+        Some(at) if at.value > workers => at.value,
+        Some(at) => {
+            let problem = format!("{} is not more than max, which is {workers}", at.value);
+            let least = workers + 1;
+            problems.push(at.error(problem, format!("write at least {least} a host, or leave it out for {derived}")));
+            derived
+        }
+        None => derived,
+    }
+}
+
+fn limits(table: LimitsTable, problems: &mut Vec<ConfigError>) -> Limits {
+    let memory =
+        within(table.memory, Size(64 << 20), Size(64 << 10)..=Size(4 << 30), |size| show_size(&size.0), problems);
+    Limits {
+        time: duration(table.time, SECOND * 10, SECOND / 1_000..=HOUR, problems),
+        memory: usize::try_from(memory.0).unwrap_or(usize::MAX),
+        table_elements: integer(table.table_elements, 100_000, 1..=10_000_000, problems),
+        instances: integer(table.instances, 100, 1..=10_000, problems),
+        fuel: integer(table.fuel, 1_000_000_000, 10_000..=i64::MAX, problems),
+    }
+}
+
+fn retry(table: RetryTable, problems: &mut Vec<ConfigError>) -> Retry {
+    let week = DAY * 7;
+    let backoff = match table.backoff {
+        None => [1, 5, 30, 120].into_iter().map(Duration::from_secs).collect(),
+        Some(at) => {
+            if at.value.0.is_empty() {
+                problems.push(at.error("the list is empty", "write at least one delay, such as [\"1s\"]"));
+            }
+            for delay in at.value.0.iter().filter(|delay| **delay > week) {
+                let problem = format!("{} is too large", show_duration(delay));
+                problems.push(at.error(problem, format!("a delay can be 0s to {}", show_duration(&week))));
+            }
+            at.value.0
+        }
+    };
+    Retry { max_attempts: integer(table.max_attempts, 5, 1..=10_000, problems), backoff }
+}
+
+fn settings(table: Settings) -> Vec<(String, String)> {
+    table.0.into_iter().collect()
+}

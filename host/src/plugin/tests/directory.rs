@@ -1,0 +1,179 @@
+use std::path::Path;
+use std::time::Duration;
+
+use tidegate_artifacts::{policies, probes, workers};
+use tokio::time::timeout;
+
+use super::{Logged, host, limits};
+use crate::config::Plugins;
+use crate::plugin::{Directory, HandlerWatch};
+
+/// Longer than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `rescan` is long where a test is about events.
+fn start(dir: &Path, rescan: Duration) -> Directory {
+    Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None })
+}
+
+const EVENTS: Duration = Duration::from_secs(3600);
+const RESCAN: Duration = Duration::from_millis(20);
+
+/// As a careful copy does it: the name never leads to half a file.
+fn put(dir: &Path, name: &str, bytes: &[u8]) {
+    let fresh = dir.join(format!(".{name}.new"));
+    std::fs::write(&fresh, bytes).unwrap();
+    std::fs::rename(&fresh, dir.join(name)).unwrap();
+}
+
+async fn next(watch: &mut HandlerWatch) -> String {
+    timeout(PATIENCE, watch.changed()).await.unwrap();
+    watch.current().unwrap().generation().digest.to_string()
+}
+
+/// Waits until a line was logged.
+async fn logged(log: &Logged, part: &str) {
+    let seen = async {
+        while log.with(part).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never logged: {part}"));
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_there_is_loaded_when_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "echo.wasm", workers::ECHO);
+    put(dir.path(), "step.wasm", policies::STEP);
+    let directory = start(dir.path(), EVENTS);
+    let mut handler = directory.handler("echo", &limits());
+    next(&mut handler).await;
+    assert!(!handler.has_changed());
+    let mut policy = directory.policy("step", &limits());
+    timeout(PATIENCE, policy.changed()).await.unwrap();
+    assert_eq!(&*policy.current().unwrap().generation().plugin, "step");
+    // Who asks later has it at once.
+    assert!(directory.handler("echo", &limits()).current().is_some());
+}
+
+#[tokio::test]
+async fn a_replaced_file_is_the_next_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    let directory = start(dir.path(), EVENTS);
+    let mut watch = directory.handler("probe", &limits());
+    let first = next(&mut watch).await;
+    put(dir.path(), "probe.wasm", probes::WORKER_V2);
+    let second = next(&mut watch).await;
+    assert_ne!(first, second);
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    assert_eq!(next(&mut watch).await, first);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_workload_waits_for_a_plugin_that_is_not_there_and_says_so() {
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    let directory = start(dir.path(), EVENTS);
+    let mut watch = directory.handler("echo", &limits());
+    logged(&log, "waiting for").await;
+    assert!(watch.current().is_none());
+    assert!(log.with("waiting for")[0].contains("echo.wasm: there is no such file"));
+    put(dir.path(), "echo.wasm", workers::ECHO);
+    next(&mut watch).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_refused_file_is_told_once_and_the_last_good_generation_stays() {
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "echo.wasm", workers::ECHO);
+    let directory = start(dir.path(), RESCAN);
+    let mut watch = directory.handler("echo", &limits());
+    let first = next(&mut watch).await;
+    put(dir.path(), "echo.wasm", policies::STEP);
+    logged(&log, "it is a policy, and is used as a handler").await;
+    put(dir.path(), "echo.wasm", b"<html>");
+    logged(&log, "it is text").await;
+    assert!(!watch.has_changed());
+    assert_eq!(watch.current().unwrap().generation().digest.as_ref(), first);
+    put(dir.path(), "echo.wasm", workers::REPLY);
+    next(&mut watch).await;
+    assert_eq!(log.with("refused").len(), 2);
+    assert!(log.with("refused")[0].contains(&format!("generation {first} stays in use")));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_file_that_is_written_slowly_is_loaded_when_it_is_whole() {
+    use std::io::Write as _;
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    let directory = start(dir.path(), RESCAN);
+    let mut file = std::fs::File::create(dir.path().join("echo.wasm")).unwrap();
+    let (head, tail) = workers::ECHO.split_at(workers::ECHO.len() / 2);
+    file.write_all(head).unwrap();
+    let mut watch = directory.handler("echo", &limits());
+    logged(&log, "may be half written").await;
+    assert!(watch.current().is_none());
+    file.write_all(tail).unwrap();
+    drop(file);
+    next(&mut watch).await;
+    assert!(log.with("refused").is_empty());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_removed_file_leaves_its_generation_in_use() {
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    put(dir.path(), "echo.wasm", workers::ECHO);
+    let directory = start(dir.path(), EVENTS);
+    let mut watch = directory.handler("echo", &limits());
+    let first = next(&mut watch).await;
+    std::fs::remove_file(dir.path().join("echo.wasm")).unwrap();
+    logged(&log, "the generation in use stays").await;
+    assert_eq!(watch.current().unwrap().generation().digest.as_ref(), first);
+    put(dir.path(), "echo.wasm", workers::REPLY);
+    assert_ne!(next(&mut watch).await, first);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_directory_may_come_late_and_vanish() {
+    let log = Logged::start();
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("plugins");
+    let directory = start(&dir, RESCAN);
+    let mut watch = directory.handler("probe", &limits());
+    logged(&log, "the plugin directory cannot be read").await;
+    std::fs::create_dir(&dir).unwrap();
+    put(&dir, "probe.wasm", probes::WORKER_V1);
+    let first = next(&mut watch).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    while log.with("the plugin directory cannot be read").len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(watch.current().unwrap().generation().digest.as_ref(), first);
+    std::fs::create_dir(&dir).unwrap();
+    put(&dir, "probe.wasm", probes::WORKER_V2);
+    assert_ne!(next(&mut watch).await, first);
+}
+
+#[tokio::test]
+async fn a_flipped_link_is_seen() {
+    // As Kubernetes mounts a ConfigMap: files are links through `..data`, which is replaced.
+    let dir = tempfile::tempdir().unwrap();
+    let version = |name: &str, bytes: &[u8]| {
+        let version = dir.path().join(name);
+        std::fs::create_dir(&version).unwrap();
+        std::fs::write(version.join("probe.wasm"), bytes).unwrap();
+        std::os::unix::fs::symlink(name, dir.path().join("..data_tmp")).unwrap();
+        std::fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+    };
+    version("..1", probes::WORKER_V1);
+    std::os::unix::fs::symlink("..data/probe.wasm", dir.path().join("probe.wasm")).unwrap();
+    let directory = start(dir.path(), EVENTS);
+    let mut watch = directory.handler("probe", &limits());
+    let first = next(&mut watch).await;
+    version("..2", probes::WORKER_V2);
+    assert_ne!(next(&mut watch).await, first);
+}

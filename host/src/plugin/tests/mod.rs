@@ -1,0 +1,156 @@
+//! Real guests in a real engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod directory;
+mod handler;
+mod load;
+mod policy;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use super::Host;
+use crate::config::Limits;
+use crate::delivery::Delivery;
+
+/// One host for all tests, for each compiles its guests only once.
+static HOST: LazyLock<(tempfile::TempDir, Host)> = LazyLock::new(|| {
+    let cache = tempfile::tempdir().unwrap();
+    let host = Host::new(Some(cache.path())).unwrap();
+    (cache, host)
+});
+
+fn host() -> Host {
+    HOST.1.clone()
+}
+
+fn limits() -> Limits {
+    Limits {
+        time: Duration::from_secs(60),
+        memory: 16 << 20,
+        table_elements: 10_000,
+        instances: 20,
+        fuel: 1_000_000_000,
+    }
+}
+
+/// A plugin file in a directory that removes itself.
+fn file(bytes: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("probe.wasm");
+    std::fs::write(&file, bytes).unwrap();
+    (dir, file)
+}
+
+fn delivery(script: &str) -> Delivery {
+    Delivery {
+        subject: "orders.new".into(),
+        payload: script.as_bytes().to_vec().into(),
+        stream_sequence: 7,
+        attempt: 1,
+        published_at_ms: 1_700_000_000_000,
+        ..Delivery::default()
+    }
+}
+
+/// A component in the text format that has the shape of a handler: `core` is the text of its core module, which has
+/// to export `memory`, `realloc` and `handle`.
+fn handler_text(core: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(component
+          (core module $m {core})
+          (core instance $i (instantiate $m))
+          (type $header (tuple string string))
+          (type $delivery' (record (field "subject" string) (field "headers" (list $header))
+            (field "payload" (list u8)) (field "stream-sequence" u64) (field "attempt" u32)
+            (field "published-at-ms" u64) (field "expects-reply" bool)))
+          (type $publication' (record (field "subject" string) (field "headers" (list $header))
+            (field "payload" (list u8))))
+          (component $shim
+            (type $header (tuple string string))
+            (type $delivery' (record (field "subject" string) (field "headers" (list $header))
+              (field "payload" (list u8)) (field "stream-sequence" u64) (field "attempt" u32)
+              (field "published-at-ms" u64) (field "expects-reply" bool)))
+            (import "import-type-delivery" (type $delivery (eq $delivery')))
+            (type $publication' (record (field "subject" string) (field "headers" (list $header))
+              (field "payload" (list u8))))
+            (import "import-type-publication" (type $publication (eq $publication')))
+            (type $response' (record (field "reply" (option (list u8))) (field "publications" (list $publication))))
+            (import "import-type-response" (type $response (eq $response')))
+            (type $failure' (variant (case "retry" (option u64)) (case "reject" string)))
+            (import "import-type-failure" (type $failure (eq $failure')))
+            (import "import-func-handle" (func $handle (param "delivery" $delivery) (result (result $response (error $failure)))))
+            (export $e-delivery "delivery" (type $delivery'))
+            (export $e-publication "publication" (type $publication'))
+            (type $e-response' (record (field "reply" (option (list u8))) (field "publications" (list $e-publication))))
+            (export $e-response "response" (type $e-response'))
+            (export $e-failure "failure" (type $failure'))
+            (export "handle" (func $handle) (func (param "delivery" $e-delivery) (result (result $e-response (error $e-failure)))))
+          )
+          (type $response' (record (field "reply" (option (list u8))) (field "publications" (list $publication'))))
+          (type $failure' (variant (case "retry" (option u64)) (case "reject" string)))
+          (func $handle (param "delivery" $delivery') (result (result $response' (error $failure')))
+            (canon lift (core func $i "handle") (memory $i "memory") (realloc (func $i "realloc"))))
+          (instance $handler (instantiate $shim
+            (with "import-type-delivery" (type $delivery'))
+            (with "import-type-publication" (type $publication'))
+            (with "import-type-response" (type $response'))
+            (with "import-type-failure" (type $failure'))
+            (with "import-func-handle" (func $handle))))
+          (export "tidegate:plugin/handler@0.1.0" (instance $handler))
+        )"#
+    ))
+    .unwrap()
+}
+
+/// The three exports of a core module; `handle` returns a pointer to a result.
+fn core(memory: &str, handle: &str, rest: &str) -> Vec<u8> {
+    handler_text(&format!(
+        r#"(memory (export "memory") {memory})
+           (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+           (func (export "handle") (param i32 i32 i32 i32 i32 i32 i64 i32 i64 i32) (result i32) {handle})
+           {rest}"#
+    ))
+}
+
+/// What was logged while this lives, by this thread.
+struct Logged {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Logged {
+    fn start() -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&text);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || Writer(Arc::clone(&writer)))
+            .finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// The lines that contain a text.
+    fn with(&self, part: &str) -> Vec<String> {
+        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+    }
+}
+
+struct Writer(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
