@@ -319,9 +319,12 @@ impl Setup<'_> {
     async fn dead_letters(&self, name: &str) -> Result<(), SetupError> {
         let what = || format!("stream {name} for dead letters");
         match self.client.context.get_stream(name).await {
-            Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) => return Ok(()),
+            Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) => {
+                return Ok(());
+            }
             Ok(_) => {
-                let problem = format!("it is there, and not bound to {}; name another stream in [dead-letters]", dead::SUBJECTS);
+                let problem =
+                    format!("it is there, and not bound to {}; name another stream in [dead-letters]", dead::SUBJECTS);
                 return Err(self.server(what(), problem));
             }
             Err(error) => match error.kind() {

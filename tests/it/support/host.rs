@@ -21,9 +21,12 @@ use super::nats::{jetstream, nats};
 /// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`.
 pub(crate) fn plugins() -> TempDir {
     let dir = TempDir::new().unwrap();
-    for (name, bytes) in
-        [("probe", probes::WORKER_V1), ("probe-policy", probes::POLICY_V1), ("fixed", policies::FIXED), ("step", policies::STEP)]
-    {
+    for (name, bytes) in [
+        ("probe", probes::WORKER_V1),
+        ("probe-policy", probes::POLICY_V1),
+        ("fixed", policies::FIXED),
+        ("step", policies::STEP),
+    ] {
         install(dir.path(), name, bytes);
     }
     dir

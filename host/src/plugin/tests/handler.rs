@@ -131,7 +131,8 @@ async fn a_result_that_cannot_be_read_is_a_fault() {
 #[tokio::test]
 async fn a_million_publications_are_a_fault() {
     // ok(response) with no reply and a list of 10^6 empty publications at 0, in a memory of 64 MiB.
-    let handle = "(i32.store (i32.const 16) (i32.const 4096)) (i32.store (i32.const 20) (i32.const 1000000)) (i32.const 0)";
+    let handle =
+        "(i32.store (i32.const 16) (i32.const 4096)) (i32.store (i32.const 20) (i32.const 1000000)) (i32.const 0)";
     let limits = Limits { memory: 65 << 20, ..limits() };
     let (_dir, file) = file(core("1024", handle, ""));
     let plugin = host().load_handler(&file, &limits).await.unwrap();
@@ -172,7 +173,10 @@ async fn a_guest_that_spins_lets_other_tasks_run() {
 #[tokio::test(flavor = "current_thread")]
 async fn what_a_guest_prints_is_logged_with_its_worker_and_message() {
     let logged = Logged::start();
-    run("print to standard output\neprint to standard error\nlog critical it burns\nlog trace fine").await.unwrap().unwrap();
+    run("print to standard output\neprint to standard error\nlog critical it burns\nlog trace fine")
+        .await
+        .unwrap()
+        .unwrap();
     let line = logged.with("to standard output").pop().unwrap();
     assert!(line.trim_start().starts_with("INFO tidegate::guest"), "{line}");
     for field in ["workload=orders", "worker=3", "plugin=probe", "generation=", "stream_sequence=7"] {

@@ -58,9 +58,7 @@ async fn another_version_and_an_unknown_import_are_refused_by_name() {
 
 #[tokio::test]
 async fn an_export_of_another_type_is_refused() {
-    let bytes = wat::parse_str(
-        r#"(component (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#,
-    );
+    let bytes = wat::parse_str(r#"(component (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#);
     let (refused, text) = refusal(&bytes.unwrap()).await;
     assert!(matches!(refused, Refusal::Link(_)), "{text}");
 }
