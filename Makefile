@@ -77,7 +77,7 @@ guests: setup ## build the handlers and policies that ship into plugins/
 lint: setup ## check format, lints, documentation and the licences of all dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	@.ci/deny
 
 fmt: ## format everything

@@ -40,6 +40,7 @@ pub mod plugin;
 pub mod ports;
 mod run;
 pub mod scaling;
+pub mod server;
 pub mod settle;
 pub mod supervisor;
 pub mod worker;
@@ -47,4 +48,3 @@ pub mod workload;
 
 pub use plugged::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use run::{RunError, run};
-pub mod server;

@@ -1,7 +1,10 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
+pub mod check;
 pub mod demo;
+pub mod log;
 pub mod request;
+pub mod run;
 
 use std::time::Duration;
 

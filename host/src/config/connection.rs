@@ -15,7 +15,7 @@ pub struct ConnectionFlags {
     /// Servers to connect to, separated by commas [env: NATS_URL] [default: nats://127.0.0.1:4222]
     #[arg(long, short, value_name = "URL", value_delimiter = ',', conflicts_with = "context")]
     pub server: Option<Vec<String>>,
-    /// A context as the nats command keeps them; replaces all environment variables and [nats] of the file [env: NATS_CONTEXT]
+    /// A context as the nats command keeps them; the other variables and the nats table of the file are then ignored [env: NATS_CONTEXT]
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     /// The user's name; without a password it is taken as a token [env: NATS_USER]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::{At, ConfigError, Place};
+use super::error::{At, ConfigErrors, Place};
 use super::file::NatsTable;
 use super::value::Strings;
 
@@ -24,43 +24,45 @@ const UNSUPPORTED: [&str; 8] = [
 ///
 /// # Errors
 /// The name cannot be that of a context, or neither `XDG_CONFIG_HOME` nor `HOME` is set.
-pub(super) fn path(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
+pub(super) fn path(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<PathBuf, ConfigErrors> {
     let plain = !name.value.is_empty() && !name.value.contains("..") && !name.value.contains(['/', '\\']);
     if !plain {
-        return Err(name.error(
-            format!("{:?} cannot be the name of a context", name.value),
-            "`nats context ls` shows the names there are",
-        ));
+        return Err(name
+            .error(
+                format!("{:?} cannot be the name of a context", name.value),
+                "`nats context ls` shows the names there are",
+            )
+            .into());
     }
     let set = |key: &str| environment.get(key).filter(|value| !value.is_empty());
     let parent = match (set("XDG_CONFIG_HOME"), set("HOME")) {
         (Some(config), _) => PathBuf::from(config),
         (None, Some(home)) => Path::new(home).join(".config"),
         (None, None) => {
-            return Err(name.error("no directory holds contexts", "set HOME or XDG_CONFIG_HOME"));
+            return Err(name.error("no directory holds contexts", "set HOME or XDG_CONFIG_HOME").into());
         }
     };
     Ok(parent.join("nats").join("context").join(format!("{}.json", name.value)))
 }
 
 /// Reads the context `name`. The only IO here.
-pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<NatsTable, Vec<ConfigError>> {
-    let path = path(name, environment).map_err(|error| vec![error])?;
+pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<NatsTable, ConfigErrors> {
+    let path = path(name, environment)?;
     let text = std::fs::read_to_string(&path).map_err(|error| {
-        vec![name.error(
+        name.error(
             format!("the context {:?} cannot be read from {}: {error}", name.value, path.display()),
             "`nats context ls` shows the names there are, `nats context add` makes one",
-        )]
+        )
     })?;
     parse(&text, &path)
 }
 
 /// Reads the text of a context file.
-fn parse(text: &str, path: &Path) -> Result<NatsTable, Vec<ConfigError>> {
+fn parse(text: &str, path: &Path) -> Result<NatsTable, ConfigErrors> {
     let place = |key: &str| Place { file: Some(path.to_owned()), key: key.to_owned(), ..Place::default() };
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(|error| {
         let place = Place { line: Some(error.line().max(1)), ..place("") };
-        vec![place.error("this is not the JSON object of a context", "`nats context edit` mends it")]
+        place.error("this is not the JSON object of a context", "`nats context edit` mends it")
     })?;
     let mut problems = Vec::new();
     for key in UNSUPPORTED {
@@ -92,7 +94,7 @@ fn parse(text: &str, path: &Path) -> Result<NatsTable, Vec<ConfigError>> {
         cert: text("cert"),
         key: text("key"),
     };
-    if problems.is_empty() { Ok(table) } else { Err(problems) }
+    if problems.is_empty() { Ok(table) } else { Err(ConfigErrors(problems)) }
 }
 
 fn is_nothing(value: &serde_json::Value) -> bool {
@@ -142,14 +144,14 @@ mod tests {
     fn what_a_context_asks_for_in_vain_is_refused_by_key() {
         let text = r#"{"url":"nats://a","nsc":"nsc://o/a/u","tls_first":true,"token":7}"#;
         let keys: Vec<String> =
-            parse(text, Path::new("prod.json")).unwrap_err().into_iter().map(|error| error.key).collect();
+            parse(text, Path::new("prod.json")).unwrap_err().0.into_iter().map(|error| error.key).collect();
         assert_eq!(keys, ["nsc", "tls_first", "token"]);
         assert!(parse(r#"{"url":"nats://a","tls_first":false}"#, Path::new("prod.json")).is_ok());
     }
 
     #[test]
     fn a_context_that_is_not_json_names_its_line() {
-        let errors = parse("{\n nonsense", Path::new("prod.json")).unwrap_err();
+        let errors = parse("{\n nonsense", Path::new("prod.json")).unwrap_err().0;
         assert!(errors[0].to_string().starts_with("prod.json:2: "), "{}", errors[0]);
     }
 
@@ -157,7 +159,7 @@ mod tests {
     fn a_missing_context_names_the_file_it_would_be_in() {
         let directory = tempfile::tempdir().unwrap();
         let environment = variables(&[("XDG_CONFIG_HOME", directory.path().to_str().unwrap())]);
-        let errors = read(&named("prod"), &environment).unwrap_err();
+        let errors = read(&named("prod"), &environment).unwrap_err().0;
         assert!(errors[0].to_string().contains("nats/context/prod.json"), "{}", errors[0]);
     }
 }

@@ -61,7 +61,7 @@ pub struct WorkloadFlags {
     /// The stream to work on
     #[arg(long, value_name = "STREAM")]
     pub stream: Option<String>,
-    /// The durable consumer [default: <workload>-workers]
+    /// The durable consumer [default: WORKLOAD-workers]
     #[arg(long, value_name = "CONSUMER")]
     pub consumer: Option<String>,
     /// Whether the host makes a stream and consumer that are missing [default: create without a file, bind with one]
@@ -115,7 +115,7 @@ pub struct WorkloadFlags {
     /// Where the policy's signals come from: consumer state, or a headers-only consumer [default: info]
     #[arg(long, value_name = "SOURCE", value_parser = word::<Source>())]
     pub source: Option<Source>,
-    /// The durable consumer of --source headers [default: <consumer>-watch]
+    /// The durable consumer of --source headers [default: CONSUMER-watch]
     #[arg(long, value_name = "CONSUMER")]
     pub watch_consumer: Option<String>,
     /// The most deliveries a worker holds at once, 1 to 10000 [default: 100]

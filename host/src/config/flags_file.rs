@@ -1,6 +1,6 @@
 //! Flags as if they had been written in a file, to lay over the one that was.
 
-use super::error::{At, ConfigError, Place};
+use super::error::{At, ConfigError, ConfigErrors, Place};
 use super::file::{
     DeadLettersTable, File, LimitsTable, PluginsTable, PullTable, RetryTable, ScaleTable, WorkloadTable, WorkloadTables,
 };
@@ -15,8 +15,8 @@ impl Flags {
         } else {
             match self.workload.target(names) {
                 Ok(name) => WorkloadTables(vec![(name, self.workload.table())]),
-                Err(problem) => {
-                    problems.push(problem);
+                Err(errors) => {
+                    problems.extend(errors.0);
                     WorkloadTables::default()
                 }
             }
@@ -47,7 +47,7 @@ impl HostFlags {
 
 impl WorkloadFlags {
     /// The workload that these flags are about.
-    fn target(&self, names: &[At<String>]) -> Result<At<String>, ConfigError> {
+    fn target(&self, names: &[At<String>]) -> Result<At<String>, ConfigErrors> {
         if let Some(name) = &self.workload {
             let at = At::named("--workload", name.clone());
             let known = names.iter().any(|known| known.value == *name);
@@ -55,19 +55,23 @@ impl WorkloadFlags {
                 return Ok(at);
             }
             let all: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
-            return Err(at.error(format!("the file has no workload {name:?}"), format!("it has {}", all.join(", "))));
+            return Err(at
+                .error(format!("the file has no workload {name:?}"), format!("it has {}", all.join(", ")))
+                .into());
         }
         match (names, &self.handler) {
             ([only], _) => Ok(At::named("--workload", only.value.clone())),
             ([], Some(handler)) => Ok(At::named("--workload", handler.clone())),
             ([], None) => {
                 let place = Place::named("--handler");
-                Err(place.error("is missing", "give --handler NAME, the name of a plugin that handles a message"))
+                Err(place
+                    .error("is missing", "give --handler NAME, the name of a plugin that handles a message")
+                    .into())
             }
             _ => {
                 let place = Place::named("--workload");
                 let problem = "is missing, and the file has several workloads";
-                Err(place.error(problem, "give --workload NAME to say which one the flags are about"))
+                Err(place.error(problem, "give --workload NAME to say which one the flags are about").into())
             }
         }
     }

@@ -117,10 +117,10 @@ impl Nats {
     }
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
+fn read(path: &Path) -> Result<String, ConfigErrors> {
     std::fs::read_to_string(path).map_err(|error| {
         let place = Place { file: Some(path.to_owned()), ..Place::default() };
-        match error.kind() {
+        let error = match error.kind() {
             std::io::ErrorKind::NotFound => place.error(
                 "there is no such file",
                 "give the right path to --config, start from examples/tidegate.example.toml, or leave the file out and give \
@@ -128,7 +128,8 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             ),
             std::io::ErrorKind::InvalidData => place.error("this is not text", "a configuration file is TOML in UTF-8"),
             _ => place.error(format!("it cannot be read: {error}"), "check the path and its permissions"),
-        }
+        };
+        ConfigErrors::from(error)
     })
 }
 
@@ -137,7 +138,7 @@ fn layers(flags: NatsTable, file: &NatsTable, variables: &Environment, problems:
     let context = wanted_context([&flags, &environment, file]).and_then(|name| match context::read(name, variables) {
         Ok(table) => Some(table),
         Err(errors) => {
-            problems.extend(errors);
+            problems.extend(errors.0);
             None
         }
     });

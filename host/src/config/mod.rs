@@ -12,6 +12,8 @@ mod flags_file;
 mod load;
 mod names;
 mod resolve;
+#[cfg(test)]
+mod tests;
 pub mod units;
 mod value;
 mod words;

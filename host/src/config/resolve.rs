@@ -120,7 +120,7 @@ fn integer<T: TryFrom<i64> + Default>(
     T::try_from(within(at, default, range, i64::to_string, problems)).unwrap_or_default()
 }
 
-/// The layer that counts for `[nats]` when several are given, for callers that read contexts.
-pub(super) fn wanted_context<'a>(layers: [&'a NatsTable; 3]) -> Option<&'a At<String>> {
+/// The context that counts: the one that the highest layer names.
+pub(super) fn wanted_context(layers: [&NatsTable; 3]) -> Option<&At<String>> {
     layers.into_iter().find_map(|layer| layer.context.as_ref())
 }

@@ -75,7 +75,7 @@ pub fn show_duration(duration: &Duration) -> String {
 /// A size as [`size`] reads it, in the largest binary unit that shows it whole.
 pub fn show_size(bytes: &u64) -> String {
     let binary = UNITS.iter().rev().filter(|(name, _)| name.contains('i'));
-    let unit = binary.into_iter().find(|(_, unit)| *bytes > 0 && bytes % unit == 0);
+    let unit = binary.into_iter().find(|(_, unit)| *bytes > 0 && bytes.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 

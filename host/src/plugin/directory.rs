@@ -22,6 +22,8 @@ use crate::config::{Limits, Plugins};
 const DEBOUNCE: Duration = Duration::from_millis(75);
 /// How soon a file that may be half written is looked at again.
 const SOON: Duration = Duration::from_millis(500);
+/// How many plugins are named where one is missing.
+const NAMED: usize = 20;
 
 /// The plugin directory. Watching ends when this is dropped; what was loaded stays.
 #[derive(Debug)]
@@ -300,10 +302,30 @@ async fn missing(file: &Path, plugin: &str, progress: &mut Progress) {
 fn unreadable(file: &Path, plugin: &str, progress: &mut Progress, refusal: &Refusal) {
     match progress.unreadable(&refusal.to_string()) {
         Notice::Nothing => {}
-        Notice::Waiting => tracing::warn!(plugin, "waiting for {}: {refusal}", file.display()),
+        Notice::Waiting => {
+            tracing::warn!(plugin, "waiting for {}: {refusal}; {}", file.display(), others(file));
+        }
         Notice::Kept(generation) => {
             tracing::warn!(plugin, generation, "{}: {refusal}; the generation in use stays", file.display());
         }
+    }
+}
+
+/// What is there instead: a name may be misspelt.
+fn others(file: &Path) -> String {
+    let entries = file.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| PathBuf::from(entry.file_name()))
+        .filter(|name| name.extension().is_some_and(|extension| extension == "wasm"))
+        .filter_map(|name| Some(name.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names.truncate(NAMED);
+    if names.is_empty() {
+        "the directory has no plugins".into()
+    } else {
+        format!("the directory has {}", names.join(", "))
     }
 }
 

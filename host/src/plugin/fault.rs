@@ -9,8 +9,8 @@ use super::limits::Quota;
 use crate::config::Limits;
 use crate::delivery::Fault;
 
-/// Frames of the guest's stack that a fault tells: the panic's own machinery and the culprit.
-const FRAMES: usize = 8;
+/// Functions of the guest's stack that a fault tells.
+const FRAMES: usize = 4;
 /// Characters of what the guest last wrote to standard error that a fault tells.
 const LAST_WORDS: usize = 512;
 
@@ -26,7 +26,7 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     if trap.is_none() && backtrace.is_none() {
         // No guest code was on the stack: the host failed to read what the guest returned.
-        return Fault::Answer(format!("{:#}", error));
+        return Fault::Answer(one_line(&format!("{error:#}")));
     }
     let mut text = reason(error, trap);
     if let Some(limit) = quota.refused_elements() {
@@ -35,9 +35,9 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     if let Some(backtrace) = backtrace {
         frames(&mut text, backtrace);
     }
-    let last_words = last_words.trim();
+    let last_words = one_line(last_words);
     if !last_words.is_empty() {
-        let _ = write!(text, "; it wrote: {}", cut(last_words, LAST_WORDS));
+        let _ = write!(text, "; it wrote: {}", cut(&last_words, LAST_WORDS));
     }
     Fault::Trap(text)
 }
@@ -58,25 +58,40 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
     match trap {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         // The error of a host function; the context around it is the backtrace, which is told below.
-        None => error.root_cause().to_string(),
+        None => one_line(&error.root_cause().to_string()),
     }
 }
 
 fn frames(text: &mut String, backtrace: &WasmBacktrace) {
-    let mut separator = " in ";
-    for frame in backtrace.frames().iter().take(FRAMES) {
-        let Some(name) = frame.func_name() else {
-            continue;
-        };
+    let mut names: Vec<String> = backtrace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
         // The alternate form leaves out the hash.
-        let name = format!("{:#}", rustc_demangle::demangle(name));
-        // How Rust panics is in each of its backtraces and explains none.
-        if name.starts_with("std::") || name.starts_with("core::") || name.starts_with("__rust") || name == "abort" {
-            continue;
-        }
-        let _ = write!(text, "{separator}{name}");
-        separator = " < ";
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .filter(|name| !is_machinery(name))
+        .collect();
+    // A recursion is told once.
+    names.dedup();
+    names.truncate(FRAMES);
+    if !names.is_empty() {
+        let _ = write!(text, " in {}", names.join(" < "));
     }
+}
+
+/// Whether a function is on every stack: how Rust panics, and what the bindings generate.
+fn is_machinery(name: &str) -> bool {
+    ["std::", "core::", "__rust", "tidegate:plugin/"].iter().any(|start| name.starts_with(start))
+        || name.contains("::_export_")
+        || name == "abort"
+}
+
+/// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let told: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+    told.join(" / ")
 }
 
 /// At most `most` bytes, ending between two characters.
@@ -89,6 +104,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_panic_is_told_in_one_line() {
+        let written = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno stock\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        assert_eq!(one_line(written), "thread '<unnamed>' panicked at src/lib.rs:3:5: / no stock");
+    }
+
+    #[test]
+    fn generated_functions_are_machinery_and_the_guests_own_are_not() {
+        assert!(is_machinery("core::panicking::panic_fmt"));
+        assert!(is_machinery("tidegate:plugin/handler@0.1.0#handle"));
+        assert!(!is_machinery("receipts::price::of"));
+    }
 
     proptest! {
         #[test]

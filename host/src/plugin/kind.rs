@@ -6,6 +6,11 @@ use wasmparser::{Encoding, Parser, Payload};
 const PACKAGE: &str = "tidegate:plugin";
 const VERSION: (&str, &str) = ("0.1.", "0.1.0");
 const MAGIC: &[u8] = b"\0asm";
+/// What is compiled at most: a compiler takes some 7 KiB of memory a function, and more than linear time for a long
+/// one. A Python interpreter has a tenth of this.
+const FUNCTIONS: u32 = 100_000;
+const CODE_BYTES: u32 = 64 << 20;
+const FUNCTION_BYTES: usize = 1 << 20;
 
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +70,9 @@ pub enum KindError {
     /// It begins as a component and goes on as something else.
     #[error("it is damaged: {0}; build it again")]
     Malformed(String),
+    /// Compiling it would take more than a host should spend on it.
+    #[error("it has {0}; build it optimized for size, with less in it")]
+    TooMuchCode(String),
     /// It speaks another version of the contract.
     #[error("it was built for {found}, and this host speaks {PACKAGE}@{}; build it again with this host's wit/", VERSION.1)]
     OtherVersion {
@@ -108,6 +116,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
             // Each nested module or component ends with a payload of its own.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CodeSectionStart { count, size, .. } => found.code.add(count, size)?,
+            Payload::CodeSectionEntry(body) => check_function(body.as_bytes().len())?,
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import.map_err(|error| unparsable(&error, bytes.len()))?;
@@ -141,16 +151,52 @@ fn preamble(bytes: &[u8]) -> Result<(), KindError> {
 }
 
 fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError {
-    // A section that claims more bytes than are left looks to the parser like any other end of the file.
-    if error.message().contains("unexpected end") {
+    // What the parser misses at the very end would have come after it.
+    if error.offset() >= length || error.message().contains("unexpected end") {
         KindError::Incomplete(length)
     } else {
         KindError::Malformed(error.to_string())
     }
 }
 
+/// The code of all core modules together.
+#[derive(Default)]
+struct Code {
+    functions: u32,
+    bytes: u32,
+}
+
+impl Code {
+    fn add(&mut self, functions: u32, bytes: u32) -> Result<(), KindError> {
+        self.functions = self.functions.saturating_add(functions);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.functions > FUNCTIONS {
+            return Err(KindError::TooMuchCode(format!(
+                "more than {FUNCTIONS} functions"
+            )));
+        }
+        if self.bytes > CODE_BYTES {
+            return Err(KindError::TooMuchCode(format!(
+                "more than {} MiB of code",
+                CODE_BYTES >> 20
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn check_function(bytes: usize) -> Result<(), KindError> {
+    if bytes > FUNCTION_BYTES {
+        return Err(KindError::TooMuchCode(format!(
+            "a function of {bytes} bytes"
+        )));
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct Found {
+    code: Code,
     imports: Vec<String>,
     exports: Vec<String>,
 }
@@ -241,6 +287,19 @@ mod tests {
         assert_eq!(inspect(b"\0as"), Err(KindError::Incomplete(3)));
         assert_eq!(inspect(&component("(module)")), Err(KindError::CoreModule));
         assert_eq!(inspect(&component("(component)")), Err(KindError::OtherWorld { exports: vec![] }));
+    }
+
+    #[test]
+    fn a_compile_bomb_is_refused_before_it_is_compiled() {
+        let refused = |functions: &str| {
+            let error = inspect(&component(&format!(
+                "(component (core module {functions}))"
+            )))
+            .unwrap_err();
+            assert!(matches!(error, KindError::TooMuchCode(_)), "{error}");
+        };
+        refused(&"(func)".repeat(100_001));
+        refused(&format!("(func {})", "nop ".repeat(1 << 20)));
     }
 
     #[test]

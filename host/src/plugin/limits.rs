@@ -119,7 +119,7 @@ mod tests {
             let mut budget = Budget::new(100);
             let mut sizes = [0usize; 4];
             for (which, by) in steps {
-                let size = sizes.get_mut(which).expect("in range");
+                let Some(size) = sizes.get_mut(which) else { continue };
                 if budget.grow(*size, *size + by, None) {
                     *size += by;
                 }

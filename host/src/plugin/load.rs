@@ -21,6 +21,11 @@ use crate::delivery::Fault;
 const FILE: u64 = 128 << 20;
 /// Hexadecimal digits of a digest that name a generation.
 const DIGITS: usize = 12;
+/// The packages that every plugin may import from.
+const PACKAGES: &[&str] =
+    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:logging/", "wasi:random/", "wasi:sockets/"];
+/// The package that only a handler may import from: a policy gets its settings in `init`.
+const HANDLER_PACKAGE: &str = "wasi:config/";
 
 /// One compiled version of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +78,13 @@ pub enum Refusal {
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
-    /// It asks for what this host does not offer, or offers something else under a name of the contract.
+    /// It asks for what this host does not offer.
+    #[error(
+        "it imports {}, which this host does not have; build it for the world `worker` or `policy` of this host's \
+         wit/, without other imports", .0.join(", ")
+    )]
+    Import(Vec<String>),
+    /// It offers something else under a name of the contract, or asks for something else under a known name.
     #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
     Link(String),
     /// It does not start, with the limits of the workloads that use it.
@@ -160,20 +171,22 @@ impl Host {
     }
 
     pub(super) async fn handler(&self, source: Source, limits: &Limits) -> Result<HandlerPlugin, Refusal> {
-        check_kind(&source, Kind::Handler)?;
+        let imports = check_kind(&source, Kind::Handler)?;
         let component = compile(self.0.handlers.clone(), &source).await?;
         let linked = self.0.handler_linker.instantiate_pre(&component).and_then(WorkerPre::new);
-        let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), linked.map_err(unlinked)?);
+        let pre = linked.map_err(|error| unlinked(&error, Kind::Handler, imports))?;
+        let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), pre);
         let trial = WorkerContext { workload: "".into(), worker: 0, settings: Arc::new([]), limits: limits.clone() };
         plugin.instantiate(&trial).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
 
     pub(super) async fn policy(&self, source: Source, limits: &Limits) -> Result<PolicyPlugin, Refusal> {
-        check_kind(&source, Kind::Policy)?;
+        let imports = check_kind(&source, Kind::Policy)?;
         let component = compile(self.0.policies.clone(), &source).await?;
         let linked = self.0.policy_linker.instantiate_pre(&component).and_then(PolicyPre::new);
-        let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), linked.map_err(unlinked)?);
+        let pre = linked.map_err(|error| unlinked(&error, Kind::Policy, imports))?;
+        let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), pre);
         plugin.probe(&PolicyContext::new("".into(), limits.clone())).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
@@ -183,9 +196,10 @@ fn generation(source: Source) -> Generation {
     Generation { plugin: source.plugin, digest: source.digest }
 }
 
-fn check_kind(source: &Source, wanted: Kind) -> Result<(), Refusal> {
-    let found = inspect(&source.bytes)?.kind;
-    if found.serves(wanted) { Ok(()) } else { Err(Refusal::WrongKind { wanted, found }) }
+/// The imports of a plugin of this kind.
+fn check_kind(source: &Source, wanted: Kind) -> Result<Vec<String>, Refusal> {
+    let Inspection { kind: found, imports } = inspect(&source.bytes)?;
+    if found.serves(wanted) { Ok(imports) } else { Err(Refusal::WrongKind { wanted, found }) }
 }
 
 /// Reads off the async threads.
@@ -206,6 +220,12 @@ async fn compile(engine: Engine, source: &Source) -> Result<Component, Refusal> 
     }
 }
 
-fn unlinked(error: wasmtime::Error) -> Refusal {
-    Refusal::Link(format!("{error:#}"))
+/// Names the imports that are to blame, if it is them.
+fn unlinked(error: &wasmtime::Error, wanted: Kind, imports: Vec<String>) -> Refusal {
+    let is_known = |import: &String| {
+        PACKAGES.iter().any(|package| import.starts_with(package))
+            || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
+    };
+    let unknown: Vec<String> = imports.into_iter().filter(|import| !is_known(import)).collect();
+    if unknown.is_empty() { Refusal::Link(format!("{error:#}")) } else { Refusal::Import(unknown) }
 }

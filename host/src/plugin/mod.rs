@@ -18,6 +18,7 @@ mod guest;
 mod handler;
 mod kind;
 mod limits;
+mod lines;
 mod load;
 mod look;
 mod policy;

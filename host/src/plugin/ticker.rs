@@ -100,3 +100,36 @@ fn sleep(state: &State) {
     }
     state.asleep.store(false, Ordering::SeqCst);
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn wait_until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_sleeps_while_no_call_runs_and_wakes_with_the_next() {
+        let ticker = Ticker::start(Vec::new()).unwrap();
+        let asleep = || ticker.state.asleep.load(Ordering::SeqCst);
+        wait_until(asleep);
+        let running = ticker.run();
+        wait_until(|| !asleep());
+        drop(running);
+        wait_until(asleep);
+    }
+
+    #[test]
+    fn its_thread_ends_with_it_even_asleep() {
+        let ticker = Ticker::start(Vec::new()).unwrap();
+        let state = Arc::downgrade(&ticker.state);
+        wait_until(|| ticker.state.asleep.load(Ordering::SeqCst));
+        drop(ticker);
+        wait_until(|| state.upgrade().is_none());
+    }
+}

@@ -24,7 +24,7 @@ pub(super) struct Places {
 
 /// Decides every value of the workload `name`.
 pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Vec<ConfigError>) -> (Workload, Places) {
-    check(&name.value, &name.place, names::workload, problems);
+    let named = check(&name.value, &name.place, names::workload, problems);
     let place = |key: &str, at: Option<&Place>| at.cloned().unwrap_or_else(|| name.place.child(key));
     let places = Places {
         consumer: place("consumer", table.consumer.as_ref().map(|at| &at.place)),
@@ -44,10 +44,15 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
 
     let (scale, watch_consumer) = scale(table.scale, problems);
     let pull = pull(table.pull, problems);
+    // A name that is made of one that is wrong is not wrong once more.
+    let given = table.consumer.is_some();
     let consumer = table.consumer.map_or_else(|| format!("{}-workers", name.value), |at| at.value);
+    let named = (given || named) && check(&consumer, &places.consumer, names::jetstream, problems);
+    let given = watch_consumer.is_some();
     let watch_consumer = watch_consumer.unwrap_or_else(|| format!("{consumer}-watch"));
-    check(&consumer, &places.consumer, names::jetstream, problems);
-    check(&watch_consumer, &places.watch_consumer, names::jetstream, problems);
+    if given || named {
+        check(&watch_consumer, &places.watch_consumer, names::jetstream, problems);
+    }
 
     // Without a file nobody has said that something else looks after the consumer.
     let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
@@ -79,11 +84,21 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
     (workload, places)
 }
 
-fn check(text: &str, place: &Place, rule: fn(&str) -> Result<(), Wrong>, problems: &mut Vec<ConfigError>) {
-    // An absent value that is required has been noted already.
-    let noted = problems.iter().any(|problem| problem.key == place.key && problem.file == place.file);
-    if !noted {
-        problems.extend(rule(text).err().map(|wrong| wrong.at(place)));
+/// Whether the text keeps the rule.
+fn check(text: &str, place: &Place, rule: fn(&str) -> Result<(), Wrong>, problems: &mut Vec<ConfigError>) -> bool {
+    match rule(text) {
+        Ok(()) => true,
+        Err(wrong) => {
+            note(wrong.at(place), problems);
+            false
+        }
+    }
+}
+
+/// Notes a problem, unless its key has one already: a value of the wrong type is not missing too.
+fn note(problem: ConfigError, problems: &mut Vec<ConfigError>) {
+    if !problems.iter().any(|noted| noted.key == problem.key && noted.file == problem.file) {
+        problems.push(problem);
     }
 }
 
@@ -97,11 +112,7 @@ fn required(
     match at {
         Some(at) => at.value,
         None => {
-            let place = name.place.child(key);
-            let noted = problems.iter().any(|problem| problem.key == place.key && problem.file == place.file);
-            if !noted {
-                problems.push(place.error("is missing", format!("give {what}")));
-            }
+            note(name.place.child(key).error("is missing", format!("give {what}")), problems);
             String::new()
         }
     }

@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_artifacts::{policies, probes, workers};
 use tokio::time::timeout;
@@ -19,10 +19,13 @@ fn start(dir: &Path, rescan: Duration) -> Directory {
 const EVENTS: Duration = Duration::from_secs(3600);
 const RESCAN: Duration = Duration::from_millis(20);
 
-/// As a careful copy does it: the name never leads to half a file.
+/// As a careful copy does it: the name never leads to half a file. The file is old, so that nothing but an event or
+/// the rescan has it looked at again.
 fn put(dir: &Path, name: &str, bytes: &[u8]) {
     let fresh = dir.join(format!(".{name}.new"));
     std::fs::write(&fresh, bytes).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::options().write(true).open(&fresh).unwrap().set_modified(old).unwrap();
     std::fs::rename(&fresh, dir.join(name)).unwrap();
 }
 

@@ -99,7 +99,8 @@ async fn a_trap_tells_what_happened_and_what_was_last_written() {
     assert!(text.contains("unreachable"), "{text}");
     assert!(text.ends_with("it wrote: the reason"), "{text}");
     let Err(Fault::Trap(text)) = run("overflow").await else { panic!() };
-    assert!(text.starts_with("call stack exhausted"), "{text}");
+    // The stack of a guest made from Rust is a part of its memory.
+    assert!(text.starts_with("out of bounds memory access"), "{text}");
 }
 
 #[tokio::test]
@@ -132,7 +133,7 @@ async fn a_result_that_cannot_be_read_is_a_fault() {
 async fn a_million_publications_are_a_fault() {
     // ok(response) with no reply and a list of 10^6 empty publications at 0, in a memory of 64 MiB.
     let handle =
-        "(i32.store (i32.const 16) (i32.const 4096)) (i32.store (i32.const 20) (i32.const 1000000)) (i32.const 0)";
+        "(i32.store (i32.const 20) (i32.const 4096)) (i32.store (i32.const 24) (i32.const 1000000)) (i32.const 0)";
     let limits = Limits { memory: 65 << 20, ..limits() };
     let (_dir, file) = file(core("1024", handle, ""));
     let plugin = host().load_handler(&file, &limits).await.unwrap();
@@ -178,11 +179,11 @@ async fn what_a_guest_prints_is_logged_with_its_worker_and_message() {
         .unwrap()
         .unwrap();
     let line = logged.with("to standard output").pop().unwrap();
-    assert!(line.trim_start().starts_with("INFO tidegate::guest"), "{line}");
+    assert!(line.contains("INFO") && line.contains("tidegate::guest"), "{line}");
     for field in ["workload=orders", "worker=3", "plugin=probe", "generation=", "stream_sequence=7"] {
         assert!(line.contains(field), "{line}");
     }
-    assert!(logged.with("to standard error")[0].trim_start().starts_with("WARN"));
+    assert!(logged.with("to standard error")[0].contains("WARN"));
     let line = logged.with("it burns").pop().unwrap();
     assert!(line.contains("ERROR") && line.contains("context=\"probe\""), "{line}");
     assert!(logged.with("fine")[0].contains("TRACE"));

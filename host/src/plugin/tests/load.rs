@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tidegate_artifacts::{policies, probes, workers};
 
-use super::{core, file, host, limits};
+use super::{core, core_at, file, host, limits};
 use crate::config::Limits;
 use crate::delivery::Fault;
 use crate::plugin::{HandlerPlugin, Kind, KindError, LoadError, Refusal};
@@ -52,8 +52,14 @@ async fn another_version_and_an_unknown_import_are_refused_by_name() {
     let (_, text) = refusal(probes::OTHER_VERSION).await;
     assert!(text.contains("built for tidegate:plugin@0.2.0"), "{text}");
     let (refused, text) = refusal(probes::UNKNOWN_IMPORT).await;
-    assert!(matches!(refused, Refusal::Link(_)));
-    assert!(text.contains("probe:unknown/secrets@1.0.0"), "{text}");
+    assert!(matches!(refused, Refusal::Import(_)));
+    assert!(text.contains("it imports probe:unknown/secrets@1.0.0, which this host does not have"), "{text}");
+}
+
+#[tokio::test]
+async fn a_later_patch_of_the_contract_loads() {
+    let bytes = core_at("0.1.1", "1", "unreachable", "");
+    load_with(&bytes, &limits()).await.unwrap();
 }
 
 #[tokio::test]

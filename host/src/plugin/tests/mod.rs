@@ -58,7 +58,7 @@ fn delivery(script: &str) -> Delivery {
 
 /// A component in the text format that has the shape of a handler: `core` is the text of its core module, which has
 /// to export `memory`, `realloc` and `handle`.
-fn handler_text(core: &str) -> Vec<u8> {
+fn handler_text(version: &str, core: &str) -> Vec<u8> {
     wat::parse_str(format!(
         r#"(component
           (core module $m {core})
@@ -100,20 +100,27 @@ fn handler_text(core: &str) -> Vec<u8> {
             (with "import-type-response" (type $response'))
             (with "import-type-failure" (type $failure'))
             (with "import-func-handle" (func $handle))))
-          (export "tidegate:plugin/handler@0.1.0" (instance $handler))
+          (export "tidegate:plugin/handler@{version}" (instance $handler))
         )"#
     ))
     .unwrap()
 }
 
-/// The three exports of a core module; `handle` returns a pointer to a result.
+/// A handler of the contract's own version. The three exports of a core module; `handle` returns a pointer to a result.
 fn core(memory: &str, handle: &str, rest: &str) -> Vec<u8> {
-    handler_text(&format!(
-        r#"(memory (export "memory") {memory})
+    core_at("0.1.0", memory, handle, rest)
+}
+
+fn core_at(version: &str, memory: &str, handle: &str, rest: &str) -> Vec<u8> {
+    handler_text(
+        version,
+        &format!(
+            r#"(memory (export "memory") {memory})
            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
            (func (export "handle") (param i32 i32 i32 i32 i32 i32 i64 i32 i64 i32) (result i32) {handle})
            {rest}"#
-    ))
+        ),
+    )
 }
 
 /// What was logged while this lives, by this thread.

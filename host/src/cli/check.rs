@@ -1,0 +1,111 @@
+//! `tidegate check`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Output;
+use crate::config::{Config, Flags, Workload, process_environment};
+use crate::delivery::Fault;
+use crate::plugin::{Host, PolicyContext};
+
+/// Checks the configuration and the plugins, without a server and without handling a message.
+///
+/// Plugins are compiled and started once, and policies get their settings. Exit code 0: all can run. 1: something
+/// cannot; each problem is one line.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckArgs {
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: Flags,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// What was checked.
+#[derive(Debug, Serialize)]
+struct Answer {
+    ok: bool,
+    workloads: Vec<Checked>,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    workload: String,
+    handler: Option<String>,
+    policy: Option<String>,
+}
+
+/// Checks, and prints the answer to `out`.
+///
+/// # Errors
+/// If the answer cannot be written or compiled code cannot be cached.
+pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let answer = match Config::load(&args.flags, &process_environment()) {
+        Ok(config) => plugins(config).await?,
+        Err(errors) => {
+            Answer { ok: false, workloads: Vec::new(), problems: errors.0.iter().map(ToString::to_string).collect() }
+        }
+    };
+    match args.output {
+        Output::Json => serde_json::to_writer(&mut *out, &answer)?,
+        Output::Text => text(&answer, out)?,
+    }
+    writeln!(out)?;
+    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
+    for Checked { workload, handler, policy } in &answer.workloads {
+        let shown = |generation: &Option<String>| generation.clone().unwrap_or_else(|| "cannot run".to_owned());
+        writeln!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
+    }
+    for problem in &answer.problems {
+        writeln!(out, "{problem}")?;
+    }
+    match answer.problems.len() {
+        0 => write!(out, "all can run"),
+        1 => write!(out, "1 problem"),
+        count => write!(out, "{count} problems"),
+    }
+}
+
+async fn plugins(config: Config) -> anyhow::Result<Answer> {
+    let host = Host::new(config.plugins.cache.as_deref())?;
+    let mut answer = Answer { ok: false, workloads: Vec::new(), problems: Vec::new() };
+    for workload in &config.workloads {
+        let handler = handler(&host, &config.plugins.dir, workload).await;
+        let policy = policy(&host, &config.plugins.dir, workload).await;
+        let mut keep = |result: Result<String, String>| {
+            result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
+        };
+        let checked = Checked { workload: workload.name.clone(), handler: keep(handler), policy: keep(policy) };
+        answer.workloads.push(checked);
+    }
+    answer.problems.dedup();
+    answer.ok = answer.problems.is_empty();
+    Ok(answer)
+}
+
+async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
+    let file = dir.join(format!("{}.wasm", workload.handler));
+    let plugin = host.load_handler(&file, &workload.limits).await.map_err(|error| error.to_string())?;
+    Ok(format!("{} {}", workload.handler, plugin.generation().digest))
+}
+
+async fn policy(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
+    let file = dir.join(format!("{}.wasm", workload.policy));
+    let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| error.to_string())?;
+    let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
+    match plugin.init(&context, &workload.policy_settings, None).await {
+        Ok(Ok(_)) => Ok(format!("{} {}", workload.policy, plugin.generation().digest)),
+        Ok(Err(refusal)) => Err(format!("policy {} refuses its settings: {refusal}", workload.policy)),
+        Err(fault @ Fault::Start(_)) => Err(format!("policy {} {fault}", workload.policy)),
+        Err(fault) => Err(format!("policy {} {fault} in init", workload.policy)),
+    }
+}

@@ -1,0 +1,46 @@
+//! `tidegate run`.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use crate::config::{Config, Flags, process_environment};
+use crate::events::Observer;
+use crate::server::{self, Server};
+
+/// Runs workers on streams until SIGINT or SIGTERM, then drains.
+///
+/// With a configuration file it runs the workloads there, without one a single workload made of flags. Exit code 0:
+/// drained. 1: it could not start. 2: wrong usage. 130: a second signal ended it at once.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Start a nats-server of its own on loopback; its streams are gone when it ends
+    #[arg(long, conflicts_with_all = ["server", "context"])]
+    pub local: bool,
+    /// The nats-server that --local starts [default: TIDEGATE_NATS_SERVER, then PATH]
+    #[arg(long, value_name = "PATH", requires = "local")]
+    pub nats_server: Option<PathBuf>,
+}
+
+/// Runs until `shutdown` ends.
+///
+/// # Errors
+/// If the configuration is wrong or the host cannot start.
+pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let mut config = Config::load(&args.flags, &process_environment())?;
+    if !args.local {
+        return Ok(crate::run(config, Observer::none(), shutdown).await?);
+    }
+    let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
+    config.nats.servers = vec![server.url().to_owned()];
+    tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
+    let ended = crate::run(config, Observer::none(), shutdown).await;
+    server.stop().await;
+    if let Err(error) = ended {
+        bail!(error);
+    }
+    Ok(())
+}

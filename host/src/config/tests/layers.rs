@@ -1,0 +1,142 @@
+//! Flags over environment over file; contexts; connections.
+
+use super::*;
+
+fn load(line: &str, pairs: &[(&str, &str)]) -> Config {
+    Config::load(&flags(line), &variables(pairs)).unwrap()
+}
+
+fn refused(line: &str, pairs: &[(&str, &str)]) -> String {
+    Config::load(&flags(line), &variables(pairs)).unwrap_err().to_string()
+}
+
+const BY_FLAGS: &str = "--stream ORDERS --handler receipts --policy backlog";
+
+#[test]
+fn flags_alone_make_a_workload_named_after_its_handler() {
+    let config =
+        load(&format!("{BY_FLAGS} --plugins p --subjects shop.a,shop.b --setting k=a=b --min 1 --no-cache"), &[]);
+    let workload = &config.workloads[0];
+    assert_eq!(workload.name, "receipts");
+    assert_eq!(workload.queue.consumer, "receipts-workers");
+    assert_eq!(workload.queue.manage, Manage::Create);
+    assert_eq!(workload.queue.subjects, ["shop.a", "shop.b"]);
+    assert_eq!(workload.settings, [("k".to_owned(), "a=b".to_owned())]);
+    assert_eq!(workload.scale.min, 1);
+    assert_eq!(config.plugins.dir, PathBuf::from("p"));
+    assert_eq!(config.plugins.cache, None);
+}
+
+#[test]
+fn flags_that_do_not_make_a_workload_say_which_are_missing() {
+    assert_eq!(
+        refused("--stream S --handler h", &[]),
+        "--policy: is missing; give the name of a plugin that decides the number of workers, such as \"backlog\""
+    );
+    assert!(refused("--stream S", &[]).starts_with("--handler: is missing; "));
+    assert!(refused(&format!("{BY_FLAGS} --max 0"), &[]).starts_with("--max: 0 is too small; "));
+    assert!(
+        refused(&format!("{BY_FLAGS} --min 5 --max 4"), &[]).starts_with("--min: 5 is more than max, which is 4; ")
+    );
+}
+
+#[test]
+fn flags_change_the_one_workload_of_a_file() {
+    let (_directory, config) = written(&format!("{LEAST}scale.max = 4\nsettings.a = 1\nsettings.b = 1\n"));
+    let config = load(&format!("{config} --max 8 --setting b=2"), &[]);
+    assert_eq!(config.workloads[0].scale.max, 8);
+    assert_eq!(config.workloads[0].queue.manage, Manage::Bind);
+    let settings = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())];
+    assert_eq!(config.workloads[0].settings, settings);
+}
+
+#[test]
+fn flags_name_which_of_several_workloads_they_change() {
+    let (_directory, config) = written(&format!("{LEAST}{}", LEAST.replace("orders]", "invoices]")));
+    assert!(refused(&format!("{config} --max 8"), &[]).contains("--workload: is missing"));
+    assert!(refused(&format!("{config} --max 8 --workload x"), &[]).contains("it has orders, invoices"));
+    let config = load(&format!("{config} --max 8 --workload invoices"), &[]);
+    assert_eq!(config.workloads.iter().map(|workload| workload.scale.max).collect::<Vec<_>>(), [16, 8]);
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let (_directory, file) = written(&format!("[nats]\nurl = \"nats://file\"\nca = \"/file.pem\"\n{LEAST}"));
+    let variable = [("NATS_URL", "nats://env1,nats://env2"), ("NATS_CERT", "")];
+    assert_eq!(load(&file, &[]).nats.servers, ["nats://file"]);
+    assert_eq!(load(&file, &variable).nats.servers, ["nats://env1", "nats://env2"]);
+    let nats = load(&format!("{file} --server nats://flag"), &variable).nats;
+    assert_eq!(nats.servers, ["nats://flag"]);
+    assert_eq!(nats.ca, Some("/file.pem".into()));
+}
+
+#[test]
+fn the_highest_layer_that_says_who_this_is_decides_how() {
+    let (_directory, file) = written(&format!("[nats]\nuser = \"ada\"\npassword = \"p\"\n{LEAST}"));
+    let user = |password: &str| Auth::User { name: "ada".to_owned(), password: password.to_owned() };
+    assert_eq!(load(&file, &[]).nats.auth, user("p"));
+    assert_eq!(load(&file, &[("NATS_PASSWORD", "q")]).nats.auth, user("q"));
+    assert_eq!(load(&file, &[("NATS_CREDS", "/x.creds")]).nats.auth, Auth::Creds("/x.creds".into()));
+    assert_eq!(load(BY_FLAGS, &[("NATS_USER", "t")]).nats.auth, Auth::Token("t".to_owned()));
+    assert_eq!(load(BY_FLAGS, &[("NATS_NKEY", "/x.nk")]).nats.auth, Auth::Nkey("/x.nk".into()));
+    assert_eq!(load(BY_FLAGS, &[("NATS_TOKEN", "t")]).nats.auth, Auth::Token("t".to_owned()));
+}
+
+#[test]
+fn connections_that_contradict_themselves_are_refused() {
+    for (table, expected) in [
+        ("user = \"a\"\npassword = \"b\"\ntoken = \"c\"", "nats.user and nats.token are two ways to say who this is"),
+        ("creds = \"a\"\nnkey = \"b\"", "nats.nkey and nats.creds are two ways"),
+        ("cert = \"a\"", "nats.cert: a certificate without its key; give key too"),
+        ("key = \"a\"", "nats.key: a key without its certificate; give cert too"),
+        ("user = \"a\"", "nats.user: a user without a password"),
+        ("password = \"a\"", "nats.password: a password without a user"),
+        ("url = []", "nats.url: the list of servers is empty"),
+        ("url = \"http://a\"", "nats.url: the scheme \"http\" is not known"),
+        ("url = \"a b\"", "holds white space"),
+        ("url = \"nats://\"", "has no host"),
+    ] {
+        let all = errors(&format!("[nats]\n{table}\n{LEAST}"));
+        assert_eq!(all.len(), 1, "{all:#?}");
+        assert!(all[0].contains(expected), "{}", all[0]);
+    }
+    assert!(
+        refused(BY_FLAGS, &[("NATS_CERT", "x")]).starts_with("NATS_CERT: a certificate without its key; give NATS_KEY")
+    );
+}
+
+#[test]
+fn a_context_replaces_what_is_below_it_and_yields_to_what_is_above() {
+    let home = tempfile::tempdir().unwrap();
+    let contexts = home.path().join("nats/context");
+    std::fs::create_dir_all(&contexts).unwrap();
+    std::fs::write(contexts.join("prod.json"), r#"{"url":"nats://prod","creds":"/prod.creds"}"#).unwrap();
+    std::fs::write(contexts.join("plain.json"), r#"{"url":"nats://plain"}"#).unwrap();
+    let config_home = ("XDG_CONFIG_HOME", home.path().to_str().unwrap());
+
+    let (_directory, file) = written(&format!("[nats]\ncontext = \"prod\"\n{LEAST}"));
+    let nats = load(&file, &[config_home]).nats;
+    assert_eq!((nats.servers, nats.auth), (vec!["nats://prod".to_owned()], Auth::Creds("/prod.creds".into())));
+    let nats = load(&file, &[config_home, ("NATS_URL", "nats://env")]).nats;
+    assert_eq!((nats.servers, nats.auth), (vec!["nats://env".to_owned()], Auth::Creds("/prod.creds".into())));
+    let nats = load(&format!("{file} --context plain"), &[config_home, ("NATS_TOKEN", "secret")]).nats;
+    assert_eq!((nats.servers, nats.auth), (vec!["nats://plain".to_owned()], Auth::None));
+    let nats = load(BY_FLAGS, &[config_home, ("NATS_CONTEXT", "prod")]).nats;
+    assert_eq!(nats.servers, ["nats://prod"]);
+    assert!(refused(&format!("{BY_FLAGS} --context nope"), &[config_home]).contains("nats/context/nope.json"));
+    let (_directory, both) = written(&format!("[nats]\nurl = \"a\"\ncontext = \"prod\"\n{LEAST}"));
+    assert!(refused(&both, &[config_home]).contains("url and context are both given"));
+}
+
+#[test]
+fn flags_that_cannot_be_meant_are_refused_at_once() {
+    for line in ["--server a --context b", "--cache-dir a --no-cache", "--interval 5", "--manage crate"] {
+        assert!(Cli::try_parse_from(std::iter::once("tidegate").chain(line.split(' '))).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_command_that_only_connects_needs_no_workload() {
+    let nats = Nats::load(&ConnectionFlags::default(), None, &variables(&[("NATS_URL", "nats://env")])).unwrap();
+    assert_eq!(nats.servers, ["nats://env"]);
+}

@@ -1,0 +1,172 @@
+//! What is wrong is named with line, key and remedy.
+
+use super::*;
+
+/// The only error of the least configuration with `lines` after it.
+fn one(lines: &str) -> String {
+    let errors = errors(&format!("{LEAST}{lines}\n"));
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    errors.into_iter().next().unwrap()
+}
+
+#[test]
+fn an_unknown_key_is_told_the_one_that_was_meant() {
+    assert_eq!(one("consumr = \"x\""), "line 5: workload.orders.consumr: unknown key; did you mean consumer?");
+    assert_eq!(
+        one("retry.max_attempts = 3"),
+        "line 5: workload.orders.retry.max_attempts: unknown key; did you mean max-attempts?"
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_table_is_told_the_right_one() {
+    assert_eq!(one("max = 4"), "line 5: workload.orders.max: unknown key; it belongs in [workload.orders.scale]");
+}
+
+#[test]
+fn an_unknown_key_like_no_other_is_told_all_there_are() {
+    assert!(one("pull.banana = 4").ends_with("[workload.orders.pull] may hold batch, expires"));
+}
+
+#[test]
+fn a_wrong_type_is_told_the_right_one() {
+    for (line, expected) in [
+        ("scale.max = \"4\"", "expected an integer, found a string"),
+        ("consumer = 7", "expected a string, found an integer"),
+        ("scale = 4", "expected a table, found an integer"),
+        ("ack-wait = 30", "write it with a unit and in quotes, such as \"30s\""),
+        ("limits.memory = 64", "write it with a unit and in quotes, such as \"64B\""),
+        ("filter = [1]", "expected a list of strings, found an integer"),
+        ("retry.backoff = \"1s\"", "expected a list of durations, found a string"),
+        ("settings.at = 2020-01-01", "expected a string, a number or a boolean"),
+        ("manage = \"crate\"", "did you mean \"create\"?"),
+        ("isolation = 1", "it can be \"worker\", \"message\""),
+    ] {
+        let error = one(line);
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
+fn what_is_out_of_range_is_told_the_range() {
+    for (line, expected) in [
+        ("scale.max = 0", "0 is too small; it can be 1 to 10000"),
+        ("scale.min = -1", "-1 is too small; it can be 0 to 10000"),
+        ("scale.interval = \"1ms\"", "1ms is too small; it can be 10ms to 1h"),
+        ("scale.interval = \"2h\"", "2h is too large"),
+        ("scale.window = \"500ms\"", "500ms is less than interval, which is 1s"),
+        ("pull.batch = 0", "0 is too small; it can be 1 to 10000"),
+        ("pull.expires = \"10ms\"", "it can be 1s to 5m"),
+        ("ack-wait = \"0s\"", "it can be 1s to 1day"),
+        ("retry.max-attempts = 0", "it can be 1 to 10000"),
+        ("retry.backoff = []", "the list is empty"),
+        ("retry.backoff = [\"-1s\"]", "is negative"),
+        ("retry.backoff = [\"8days\"]", "8days is too large; a delay can be 0s to 7days"),
+        ("limits.memory = \"1KiB\"", "1KiB is too small; it can be 64KiB to 4GiB"),
+        ("limits.memory = \"64parsec\"", "unknown unit \"parsec\""),
+        ("max-ack-pending = 1600", "1600 is not more than max x batch, which is 16 x 100; write at least 1601"),
+        ("max-waiting = 16", "16 is not more than max, which is 16"),
+    ] {
+        let error = one(line);
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    assert!(errors(&format!("grace = \"2h\"\n{LEAST}"))[0].contains("grace: 2h is too large; it can be 0s to 1h"));
+}
+
+#[test]
+fn min_above_max_names_both() {
+    assert_eq!(
+        one("scale.min = 5\nscale.max = 4"),
+        "line 5: workload.orders.scale.min: 5 is more than max, which is 4; lower min or raise max"
+    );
+    assert!(one("scale.min = 20").contains("20 is more than max, which is 16 by default"));
+}
+
+#[test]
+fn names_that_jetstream_or_the_directory_cannot_have_are_refused() {
+    for (line, expected) in [
+        ("consumer = \"a.b\"", "holds '.'"),
+        ("scale.watch-consumer = \"a b\"", "holds ' '"),
+        ("filter = \"a..b\"", "has an empty token"),
+        ("filter = [\"a.>\", \"a.b\"]", "match some of the same messages"),
+    ] {
+        let error = one(line);
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+    assert!(errors(&LEAST.replace("ORDERS", "MY ORDERS"))[0].starts_with("line 2: workload.orders.stream: "));
+    assert!(errors(&LEAST.replace("receipts", "plugins/receipts.wasm"))[0].contains("without .wasm: \"receipts\""));
+    assert!(errors(&LEAST.replace("workload.orders", "workload.\"a b\""))[0].starts_with("line 1: workload.a b: "));
+}
+
+#[test]
+fn what_is_required_is_asked_for_where_the_workload_begins() {
+    let all = errors("\n[workload.orders]\n");
+    assert_eq!(all.len(), 3, "{all:#?}");
+    assert!(all.iter().all(|error| error.starts_with("line 2: workload.orders.")), "{all:#?}");
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once_in_the_order_of_the_file() {
+    let all = errors(&format!("{LEAST}ack-wait = 3\nconsumr = \"x\"\nscale.max = 0\npull.batch = \"x\"\n"));
+    let lines: Vec<&str> = all.iter().map(|error| error.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["line 5", "line 6", "line 7", "line 8"], "{all:#?}");
+}
+
+#[test]
+fn no_toml_names_the_line() {
+    let error = &errors("[workload.orders]\nstream = \n")[0];
+    assert!(error.starts_with("line 2: this is not TOML"), "{error}");
+}
+
+#[test]
+fn two_workloads_do_not_share_a_consumer() {
+    let both = format!("{LEAST}consumer = \"c\"\n{}consumer = \"c\"\n", LEAST.replace("orders]", "invoices]"));
+    let all = errors(&both);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert!(all[0].starts_with("line 10: workload.invoices.consumer: "), "{}", all[0]);
+    assert!(all[0].contains("workload.orders.consumer (line 5)"), "{}", all[0]);
+    let watched = format!("{LEAST}scale.source = \"headers\"\nscale.watch-consumer = \"orders-workers\"\n");
+    assert_eq!(errors(&watched).len(), 1);
+}
+
+#[test]
+fn a_plugin_is_not_both_handler_and_policy() {
+    let second =
+        LEAST.replace("orders]", "invoices]").replace("receipts", "backlog").replace("\"backlog\"\n", "\"x\"\n");
+    let both = format!("{LEAST}{}", second.replace("handler = \"x\"", "handler = \"backlog\""));
+    let all = errors(&both);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert!(all[0].starts_with("line 4: workload.orders.policy: \"backlog\" is used as a policy here"), "{}", all[0]);
+}
+
+#[test]
+fn a_stream_does_not_take_the_dead_letters_of_a_workload() {
+    assert!(one("subjects = \"orders.>\"").contains("takes the dead letters of \"orders\", which go to orders.dead"));
+}
+
+#[test]
+fn a_filter_matches_something_in_its_stream() {
+    assert!(one("subjects = \"shop.>\"\nfilter = \"other.x\"").contains("the filter \"other.x\" matches none"));
+}
+
+#[test]
+fn an_empty_file_and_one_without_workloads_say_so() {
+    assert!(errors("")[0].starts_with("the file is empty; add [workload.NAME]"));
+    assert!(errors("[nats]\n")[0].starts_with("there is no workload; "));
+}
+
+#[test]
+fn a_missing_file_and_one_that_is_not_text_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let load = || Config::from_file(directory.path().join("t.toml")).unwrap_err().to_string();
+    assert!(load().contains("t.toml: there is no such file; "), "{}", load());
+    std::fs::write(directory.path().join("t.toml"), [0xff, 0xfe]).unwrap();
+    assert!(load().contains("t.toml: this is not text; "), "{}", load());
+}
+
+#[test]
+fn a_file_is_named_in_its_errors() {
+    let (_directory, config) = written(&format!("{LEAST}scale.max = 0\n"));
+    let error = Config::load(&flags(&config), &variables(&[])).unwrap_err().to_string();
+    assert!(error.contains("tidegate.toml:5: workload.orders.scale.max: 0 is too small"), "{error}");
+}
