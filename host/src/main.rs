@@ -26,9 +26,9 @@ enum Command {
     Demo(demo::DemoArgs),
     Request {
         #[command(flatten)]
-        connection: Box<ConnectionFlags>,
-        #[command(flatten)]
         request: request::RequestArgs,
+        #[command(flatten)]
+        connection: Box<ConnectionFlags>,
     },
     Check(Box<check::CheckArgs>),
 }
