@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tidegate::cli::{check, demo, log, request, run};
 use tidegate::config::{ConnectionFlags, Nats, process_environment};
-use tidegate::demo::Terminal;
+use tidegate::demo::{LOG_FILTER, Terminal};
 use tidegate::jetstream::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,9 +26,9 @@ enum Command {
     Demo(demo::DemoArgs),
     Request {
         #[command(flatten)]
-        connection: Box<ConnectionFlags>,
-        #[command(flatten)]
         request: request::RequestArgs,
+        #[command(flatten)]
+        connection: Box<ConnectionFlags>,
     },
     Check(Box<check::CheckArgs>),
 }
@@ -37,7 +37,11 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new();
-    let done = match log::init(&cli.log, &terminal) {
+    let filter = match &cli.command {
+        Command::Demo(_) => LOG_FILTER,
+        _ => "info",
+    };
+    let done = match log::init(&cli.log, filter, &terminal) {
         Ok(()) => command(cli.command, &terminal).await,
         Err(error) => Err(error),
     };

@@ -10,8 +10,9 @@ use crate::demo::Terminal;
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
     /// What is logged: off, error, warn, info, debug or trace, for all or for some, as in `info,tidegate::worker=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "TIDEGATE_LOG", default_value = "info")]
-    pub log: String,
+    /// [default: info; for the demo its own story]
+    #[arg(long, global = true, value_name = "FILTER", env = "TIDEGATE_LOG")]
+    pub log: Option<String>,
     /// How log lines look
     #[arg(long, global = true, value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -27,13 +28,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs to standard error, without tearing a progress bar there.
+/// Sends logs to standard error, without tearing a progress bar there. `default` is the filter where none is given.
 ///
 /// # Errors
 /// If the filter cannot be read.
-pub fn init(args: &LogArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| anyhow::anyhow!("--log {}: {error}; write it as `info` or `warn,tidegate=debug`", args.log))?;
+pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Result<()> {
+    let filter = args.log.as_deref().unwrap_or(default);
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| anyhow::anyhow!("--log {filter}: {error}; write it as `info` or `warn,tidegate=debug`"))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone()).with_timer(SystemTime);
     match args.log_format {
         LogFormat::Text => {

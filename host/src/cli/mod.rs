@@ -6,6 +6,8 @@ pub mod log;
 pub mod request;
 pub mod run;
 
+use std::time::Duration;
+
 /// How the answer is written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Output {
@@ -14,4 +16,13 @@ pub enum Output {
     Text,
     /// One JSON object, for a program.
     Json,
+}
+
+/// A duration that can be waited for, such as `5s` or `250ms`.
+fn positive(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write it like 5s or 250ms")),
+    }
 }

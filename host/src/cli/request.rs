@@ -8,7 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::Output;
+use super::{Output, positive};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
@@ -32,7 +32,7 @@ pub struct RequestArgs {
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// How long to wait for the PubAck and the reply together
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub timeout: Duration,
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
     #[arg(long, value_enum, default_value_t)]
