@@ -7,10 +7,10 @@ use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
-use tidegate::jetstream::{Client, Reply, RequestError, RequestOptions};
+use tidegate::jetstream::{Client, ConnectError, Reply, RequestError, RequestOptions};
 use tidegate::server::{Options, Server};
 
-use crate::support::nats::{jetstream, nats, nats_with};
+use crate::support::nats::{jetstream, nats, nats_with, reach};
 use crate::support::until;
 
 /// Short, for the tests that wait for it to pass.
@@ -34,7 +34,7 @@ async fn bench() -> Bench {
     let durable_name = Some("PROCESSOR".into());
     let config = pull::Config { durable_name, ack_policy: AckPolicy::Explicit, ..Default::default() };
     let consumer = stream.create_consumer(config).await.unwrap();
-    let client = Client::connect(server.url()).await.unwrap();
+    let client = Client::connect(&reach(&server)).await.unwrap();
     Bench { server, context, consumer, client }
 }
 
@@ -161,12 +161,11 @@ async fn a_subject_that_no_stream_takes_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_without_jetstream_has_no_stream_for_the_subject() {
+async fn a_server_without_jetstream_is_told_at_once() {
     let server = nats_with(Options { jetstream: false, ..Options::default() }).await;
-    let client = Client::connect(server.url()).await.unwrap();
-    let error = client.request("test.foo", Bytes::new(), &[], &patient()).await.unwrap_err();
-    assert!(matches!(error, RequestError::NoStream { .. }), "{error}");
-    assert!(error.to_string().contains("turn JetStream on"), "{error}");
+    let error = Client::connect(&reach(&server)).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NoJetStream { .. }), "{error}");
+    assert!(error.to_string().contains("Start the server with `-js`"), "{error}");
 }
 
 #[tokio::test]
