@@ -1,7 +1,9 @@
 //! Integration tests, against a real nats-server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod dead_letters;
 mod dispositions;
 mod request;
+mod rules;
 mod server;
 mod support;

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Message};
 use async_nats::jetstream::consumer::{self, AckPolicy, pull};
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::{self, AckKind, stream};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -109,7 +108,12 @@ impl Site {
 
     /// Everything that is said on this account from now on.
     pub(crate) async fn wire(&self) -> Wire {
-        Wire::new(&self.client).await
+        Wire::new(&self.client, ">").await
+    }
+
+    /// What is said about deliveries of a workload from now on. Unlike [`Site::wire`] it is no interest in what has none.
+    pub(crate) async fn settlements(&self, workload: &str) -> Wire {
+        Wire::new(&self.client, &format!("$JS.ACK.{workload}.>")).await
     }
 
     /// The state of a workload's consumer.
@@ -136,19 +140,24 @@ impl Site {
     }
 
     /// All messages that a stream has, in their order.
-    pub(crate) async fn stored(&self, stream: &str) -> Vec<StreamMessage> {
+    pub(crate) async fn stored(&self, stream: &str) -> Vec<Message> {
         let stream = self.js.get_stream(stream).await.unwrap();
-        let state = stream.cached_info().state.clone();
-        let mut all = Vec::new();
-        for sequence in state.first_sequence..=state.last_sequence {
-            // A stream may have gaps.
-            all.extend(stream.get_raw_message(sequence).await.ok());
+        // Read as a consumer does: what the client makes of a single stored message has one value a header.
+        let config = pull::Config { ack_policy: AckPolicy::None, ..Default::default() };
+        let consumer = stream.create_consumer(config).await.unwrap();
+        let count = consumer.cached_info().num_pending as usize;
+        let mut all = Vec::with_capacity(count);
+        while all.len() < count {
+            let mut batch = consumer.fetch().max_messages(count - all.len()).messages().await.unwrap();
+            while let Some(message) = batch.next().await {
+                all.push(message.unwrap().message);
+            }
         }
         all
     }
 
     /// Awaits that a stream has so many messages, and gives them.
-    pub(crate) async fn stored_count(&self, stream: &str, count: usize) -> Vec<StreamMessage> {
+    pub(crate) async fn stored_count(&self, stream: &str, count: usize) -> Vec<Message> {
         until(&format!("{count} messages in {stream}"), async || {
             let state = self.js.get_stream(stream).await.ok()?.cached_info().state.clone();
             (state.messages as usize >= count).then_some(())
@@ -194,11 +203,11 @@ impl Site {
 }
 
 /// A message's payload as text.
-pub(crate) fn text(message: &StreamMessage) -> &str {
+pub(crate) fn text(message: &Message) -> &str {
     std::str::from_utf8(&message.payload).unwrap()
 }
 
 /// A header's first value.
-pub(crate) fn header<'a>(message: &'a StreamMessage, name: &str) -> Option<&'a str> {
-    Some(message.headers.get(name)?.as_str())
+pub(crate) fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    Some(message.headers.as_ref()?.get(name)?.as_str())
 }

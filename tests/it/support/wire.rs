@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 
-/// One subscription to everything: what one connection says is heard in the order it was said.
+/// One subscription: what one connection says is heard in the order it was said.
 pub(crate) struct Wire(Subscriber);
 
 impl Wire {
-    pub(crate) async fn new(client: &async_nats::Client) -> Self {
-        let all = client.subscribe(">").await.unwrap();
+    pub(crate) async fn new(client: &async_nats::Client, subject: &str) -> Self {
+        let all = client.subscribe(subject.to_owned()).await.unwrap();
         client.flush().await.unwrap();
         Self(all)
     }
