@@ -5,7 +5,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use super::request::Requests;
+use super::replies::Requests;
 use crate::config::{Auth, Nats};
 
 /// The oldest server that has all that is needed here.
