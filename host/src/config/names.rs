@@ -106,11 +106,6 @@ pub(super) fn overlap(a: &str, b: &str) -> bool {
     }
 }
 
-/// Where a workload's dead letters go.
-pub(super) fn dead_letters(workload: &str) -> String {
-    format!("{workload}.dead")
-}
-
 /// The known word nearest to what was written, if one is near enough to be meant.
 pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase().replace('_', "-");
