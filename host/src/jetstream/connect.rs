@@ -5,7 +5,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event};
 use tokio::sync::watch;
 
-use super::request::Requests;
+use super::replies::Requests;
 use crate::config::{Auth, Nats};
 
 /// The oldest server that has all that is needed here.
@@ -124,15 +124,6 @@ impl Client {
     /// The largest payload with headers that the server takes, in bytes.
     pub fn max_payload(&self) -> usize {
         self.nats.max_payload()
-    }
-
-    /// Messages that a durable consumer has still to settle: not yet delivered, or delivered and not acknowledged.
-    ///
-    /// # Errors
-    /// When the stream or the consumer is not there, or the server does not answer.
-    pub async fn unsettled(&self, stream: &str, consumer: &str) -> anyhow::Result<u64> {
-        let info = self.context.get_stream_no_info(stream).await?.consumer_info(consumer).await?;
-        Ok(info.num_pending.saturating_add(u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX)))
     }
 
     /// Waits until all that was sent has been written to the socket.

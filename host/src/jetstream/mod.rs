@@ -5,8 +5,10 @@ mod consumer;
 mod dead;
 mod message;
 mod pull;
+mod replies;
 mod request;
 mod signals;
+mod unsettled;
 
 use std::sync::Arc;
 

@@ -3,13 +3,9 @@
 //! The request is a message of the stream, so it waits there until a worker has handled it; its `Nats-Reply` header
 //! says where the requester listens. (The message's own reply subject is taken: the stream sends its PubAck there.)
 //!
-//! A client subscribes once, to `<inbox>.*`, and a task hands each reply to who waits for it: a subscription for
-//! each request would cost the server two more protocol lines and the first replies a race against them.
 //! The last token of an inbox is made from the message id, so a request that is sent again with the same id, which
 //! the stream then drops as a duplicate, still hears the reply to the message that it stored.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::header::{HeaderName, HeaderValue};
@@ -18,13 +14,11 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::DeleteStatus;
 use async_nats::{HeaderMap, jetstream::publish::PublishAck};
 use bytes::Bytes;
-use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
-use tokio::sync::{OnceCell, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::message::REPLY_HEADER;
+use super::replies::{Waiter, last_token, token};
 
 /// What the stream tells duplicates by.
 const ID_HEADER: &str = "Nats-Msg-Id";
@@ -184,7 +178,7 @@ impl Client {
             None => last_token(&self.nats.new_inbox()).to_owned(),
         };
         let token = token(&id);
-        let headers = header_map(headers, &id, &format!("{}.{token}", inbox.prefix))?;
+        let headers = header_map(headers, &id, &inbox.subject(&token))?;
         let mut waiter = inbox.wait(token);
 
         let publish = self.context.publish_with_headers(subject.to_owned(), headers, payload);
@@ -246,83 +240,6 @@ impl Client {
     }
 }
 
-/// The inbox that all clones of a client share, made with the first request.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<OnceCell<Inbox>>);
-
-impl Requests {
-    async fn inbox(&self, nats: &async_nats::Client) -> Result<&Inbox, async_nats::SubscribeError> {
-        self.0.get_or_try_init(|| Inbox::open(nats)).await
-    }
-}
-
-type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<async_nats::Message>>>>>;
-
-#[derive(Debug)]
-struct Inbox {
-    prefix: String,
-    waiting: Waiting,
-    task: tokio::task::AbortHandle,
-}
-
-impl Inbox {
-    async fn open(nats: &async_nats::Client) -> Result<Self, async_nats::SubscribeError> {
-        let prefix = nats.new_inbox();
-        let mut replies = nats.subscribe(format!("{prefix}.*")).await?;
-        let waiting = Waiting::default();
-        let task = tokio::spawn({
-            let waiting = Arc::clone(&waiting);
-            async move {
-                while let Some(message) = replies.next().await {
-                    let found = lock(&waiting).remove(last_token(&message.subject));
-                    for waiter in found.into_iter().flatten() {
-                        // Whoever gave up in this moment does not want it any more.
-                        waiter.send(message.clone()).ok();
-                    }
-                }
-            }
-        });
-        Ok(Self { prefix, waiting, task: task.abort_handle() })
-    }
-
-    fn wait(&self, token: String) -> Waiter {
-        let (sender, reply) = oneshot::channel();
-        lock(&self.waiting).entry(token.clone()).or_default().push(sender);
-        Waiter { token, reply, waiting: Arc::clone(&self.waiting) }
-    }
-}
-
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// One request's place in the inbox, given up when it is dropped.
-struct Waiter {
-    token: String,
-    reply: oneshot::Receiver<async_nats::Message>,
-    waiting: Waiting,
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        self.reply.close();
-        let mut waiting = lock(&self.waiting);
-        if let Some(waiters) = waiting.get_mut(&self.token) {
-            waiters.retain(|waiter| !waiter.is_closed());
-            if waiters.is_empty() {
-                waiting.remove(&self.token);
-            }
-        }
-    }
-}
-
-/// Nothing that holds the lock can panic half-way, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl From<PublishAck> for Stored {
     fn from(ack: PublishAck) -> Self {
         Self { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate }
@@ -347,20 +264,6 @@ fn publish_error(subject: &str, timeout: Duration, error: &PublishError) -> Requ
 fn is_literal(subject: &str) -> bool {
     let legal = |c: char| !c.is_whitespace() && !c.is_control() && c != '*' && c != '>';
     subject.split('.').all(|token| !token.is_empty() && token.chars().all(legal))
-}
-
-/// A message id may hold any character and be of any length, a token may not.
-fn token(id: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(id.as_bytes()).iter().take(16).fold(String::with_capacity(32), |mut token, byte| {
-        // Writing to a string cannot fail.
-        write!(token, "{byte:02x}").ok();
-        token
-    })
-}
-
-fn last_token(subject: &str) -> &str {
-    subject.rsplit('.').next().unwrap_or_default()
 }
 
 fn header_map(headers: &[(String, String)], id: &str, reply_to: &str) -> Result<HeaderMap, RequestError> {
@@ -395,7 +298,6 @@ fn pairs(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn only_literal_subjects_are_published_on() {
@@ -443,14 +345,5 @@ mod tests {
         assert!(text(true, false).contains("earlier request"));
         let missing = RequestError::NoPubAck { subject: "a.b".to_owned(), timeout }.to_string();
         assert!(missing.starts_with("no PubAck for `a.b` within 1s"), "{missing}");
-    }
-
-    proptest! {
-        #[test]
-        fn every_message_id_makes_a_literal_token(id in any::<String>()) {
-            let token = token(&id);
-            prop_assert!(is_literal(&token) && !token.contains('.'));
-            prop_assert_eq!(token.len(), 32);
-        }
     }
 }
