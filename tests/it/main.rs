@@ -3,7 +3,10 @@
 
 mod dead_letters;
 mod dispositions;
+mod hosts;
 mod request;
 mod rules;
 mod server;
+mod sources;
 mod support;
+mod swap;
