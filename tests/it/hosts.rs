@@ -1,0 +1,143 @@
+//! Many workloads in a host, many hosts on a consumer, and what happens beside a host while it runs.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tidegate::config::{Isolation, Manage, Queue, Retention, Scale, Workload};
+use tidegate::events::Event;
+
+use crate::support::host::{Host, handled, policy, workers, workload};
+use crate::support::site::{DEAD, Site};
+use crate::support::{eventually, log};
+
+/// A policy that is asked when the host starts, and then only when a message finds no worker.
+fn parked(name: &str) -> Workload {
+    let workload = policy(workload(name), "probe-policy", &[("mode", "max"), ("after", "1"), ("desired", "0")]);
+    let hour = Duration::from_secs(3600);
+    let scale = Scale { min: 0, max: 1, interval: hour, window: hour, ..workload.scale.clone() };
+    Workload { scale, ..workload }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_zero_a_message_is_handled_by_the_worker_it_started_without_a_tick() {
+    let host = Host::start(vec![parked("park")]).await;
+    log::logged(&["policy in use", "\"park\"", "probe-policy"]).await;
+    assert_eq!(host.workers("park"), (0, 0));
+    assert_eq!(host.request("in.park.a", "count").await, "1");
+    assert_eq!(host.request("in.park.a", "count").await, "2");
+    assert_eq!(host.scalings("park"), [(0, 1, "a message arrived".to_owned())]);
+    assert_eq!(host.workers("park"), (1, 0));
+    host.settled("park").await;
+    assert_eq!(host.consumer("park").await.delivered.consumer_sequence, 2);
+    let (_, events) = host.stop().await;
+    assert_eq!(handled(&events), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_always_wants_none_strands_no_message() {
+    let host = Host::start(vec![workers("none", 0)]).await;
+    host.publish_all("in.none.a", (0..100).map(|_| "ok".to_owned())).await;
+    host.settled("none").await;
+    eventually("all workers have ended", async || {
+        let (started, ended) = host.workers("none");
+        started > 0 && started == ended
+    })
+    .await;
+    assert_eq!(host.consumer("none").await.delivered.consumer_sequence, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_of_one_host_have_their_own_settings_and_workers() {
+    let named = |name: &str| Workload { settings: vec![("who".to_owned(), name.to_owned())], ..workload(name) };
+    let host = Host::start(vec![named("one"), named("two"), named("three")]).await;
+    for name in ["one", "two", "three"] {
+        assert_eq!(host.request(&format!("in.{name}.a"), "config who").await, name);
+        assert_eq!(host.request(&format!("in.{name}.a"), "count").await, "2");
+        assert_eq!(host.workers(name), (1, 0));
+    }
+    assert!(host.stored(DEAD).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn isolation_by_message_gives_every_message_a_fresh_instance() {
+    let isolated = Workload { isolation: Isolation::Message, ..workload("fresh") };
+    let host = Host::start(vec![isolated, workload("kept")]).await;
+    for nth in 1..=3 {
+        assert_eq!(host.request("in.fresh.a", "count").await, "1");
+        assert_eq!(host.request("in.kept.a", "count").await, nth.to_string());
+    }
+    assert_eq!(host.workers("fresh"), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_share_a_consumer_share_its_work_and_lose_none_when_one_stops() {
+    const COUNT: usize = 2000;
+    let site = Site::new().await;
+    site.stream("OUT", &["out.>"]).await;
+    let one = Host::start_at(site.clone(), vec![workers("work", 2)]).await;
+    let two = Host::start_at(site.clone(), vec![workers("work", 2)]).await;
+    let half = async |from: usize| {
+        site.publish_all("in.work.a", (from..from + COUNT / 2).map(|id| format!("sleep 1\nledger out {id}"))).await;
+    };
+    half(0).await;
+    eventually("half is handled", async || site.consumer("work").await.ack_floor.stream_sequence > 900).await;
+    let (_, first) = one.stop().await;
+    half(COUNT / 2).await;
+    site.settled("work").await;
+    let (_, second) = two.stop().await;
+    let ids: HashSet<String> = site.stored_count("OUT", COUNT).await.iter().map(|m| m.subject.to_string()).collect();
+    assert_eq!(ids.len(), COUNT);
+    assert!(handled(&first) > 0);
+    assert_eq!((handled(&first) + handled(&second)) as usize, COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() {
+    let workload = workload("work");
+    let queue = Queue { retention: Retention::Workqueue, ..workload.queue.clone() };
+    let host = Host::start(vec![Workload { queue, ..workload }]).await;
+    assert_eq!(host.request("in.work.a", "count").await, "1");
+    host.settled("work").await;
+    host.js.get_stream("work").await.unwrap().delete_consumer("work-workers").await.unwrap();
+    assert_eq!(host.request("in.work.a", "count").await, "2");
+    assert_eq!(host.workers("work"), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_somebody_deletes_is_asked_for_where_it_is_only_bound() {
+    let site = Site::new().await;
+    site.stream("bound", &["in.bound.>"]).await;
+    site.delivered_in_vain("bound", 0).await;
+    let workload = workload("bound");
+    let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
+    let host = Host::start_at(site.clone(), vec![Workload { queue, ..workload }]).await;
+    assert_eq!(host.request("in.bound.a", "count").await, "1");
+    host.settled("bound").await;
+    site.js.get_stream("bound").await.unwrap().delete_consumer("bound-workers").await.unwrap();
+    log::logged(&["\"ERROR\"", "cannot fetch", "\"bound-workers\"", "deleted"]).await;
+    let sequence = host.publish("in.bound.a", "publish out.a x\nok").await;
+    assert_eq!(sequence, 2);
+    // A person mends it, and the host goes on by itself.
+    host.stream("OUT", &["out.>"]).await;
+    site.delivered_in_vain("bound", 0).await;
+    host.stored_count("OUT", 1).await;
+    assert_eq!(host.workers("bound"), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_and_comes_back_loses_no_message() {
+    // What the crash swallows (acks that were on their way) is delivered again after the ack wait.
+    let workload = workers("work", 2);
+    let queue = Queue { ack_wait: Duration::from_secs(2), ..workload.queue.clone() };
+    let host = Host::start(vec![Workload { queue, ..workload }]).await;
+    host.stream("OUT", &["out.>"]).await;
+    host.publish_all("in.work.a", (0..1000).map(|id| format!("sleep 1\nledger out {id}"))).await;
+    eventually("messages flow", async || host.consumer("work").await.ack_floor.stream_sequence > 50).await;
+    host.server.lock().await.kill();
+    host.server.lock().await.restart().await.unwrap();
+    host.publish_all("in.work.a", (1000..1200).map(|id| format!("ledger out {id}"))).await;
+    host.settled("work").await;
+    assert_eq!(host.stored_count("OUT", 1200).await.len(), 1200);
+    assert_eq!(host.workers("work"), (2, 0));
+    assert_eq!(host.count(|event| matches!(event, Event::Failed { dead: true, .. })), 0);
+}

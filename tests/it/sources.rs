@@ -1,0 +1,160 @@
+//! Both sources of signals, under one load.
+
+use std::time::Duration;
+
+use tidegate::config::{Retention, Scale, Source, Workload};
+use tidegate::jetstream::{Bound, Client, HeaderWatch, Signals};
+use tidegate::ports::Source as _;
+use tidegate::scaling::observe::{Moment, Observer, Sample, Work};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::support::eventually;
+use crate::support::host::{Host, policy, workload};
+use crate::support::site::{DEAD, Site};
+
+/// A workload on the stream `work`, read by one source or the other.
+fn read_by(source: Source) -> Workload {
+    let workload = workload("work");
+    let scale = Scale { source, ..workload.scale.clone() };
+    Workload { scale, ..workload }
+}
+
+struct Readers {
+    info: Signals,
+    headers: Signals,
+    stop: oneshot::Sender<()>,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+/// Both sources on the one consumer of a workload.
+async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
+    let client = Client::connect(&site.nats).await.unwrap();
+    let bound = async |source| {
+        let mut workload = read_by(source);
+        change(&mut workload);
+        Bound::new(&client, &workload, DEAD, "test").await.unwrap().signals().await.unwrap()
+    };
+    let (info, none) = bound(Source::Info).await;
+    assert!(none.is_none());
+    let (headers, watch) = bound(Source::Headers).await;
+    let watch: HeaderWatch = watch.unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let watch = tokio::spawn(watch.run(Instant::now(), async {
+        let _ = stopped.await;
+    }));
+    Readers { info, headers, stop, watch }
+}
+
+impl Readers {
+    /// A sample of each, as soon as the headers have counted what the info has.
+    async fn sample(&mut self) -> (Sample, Sample) {
+        let info = self.info.sample(0).await.unwrap();
+        let mut headers = self.headers.sample(0).await.unwrap();
+        eventually("the headers are counted", async || {
+            headers = self.headers.sample(0).await.unwrap();
+            headers.arrivals >= info.arrivals
+        })
+        .await;
+        (info, headers)
+    }
+
+    async fn end(self) {
+        self.stop.send(()).unwrap();
+        self.watch.await.unwrap();
+    }
+}
+
+fn without_last_arrival(sample: Sample) -> Sample {
+    Sample { last_arrival: None, ..sample }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sources_make_the_same_observation_of_one_load() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.publish("in.work.a", "was there before, so it is no arrival").await;
+    let mut readers = readers(&site, |_| {}).await;
+    let scale = read_by(Source::Info).scale;
+    let (mut by_info, mut by_headers) = (Observer::new(scale.window), Observer::new(scale.window));
+    for step in 0..30 {
+        // A message that was just stored may not be pending yet.
+        eventually("all are pending", async || site.consumer("work").await.num_pending == step * 100 + 1).await;
+        let (info, headers) = readers.sample().await;
+        assert_eq!(info.arrivals, step * 100);
+        assert_eq!(info, without_last_arrival(headers));
+        let elapsed = Duration::from_millis(100 * step);
+        let at = Moment { elapsed, now_ms: 1_700_000_000_000 };
+        let seen = |observer: &mut Observer, sample| {
+            let mut seen = observer.observe(at, sample, Work::default(), 1, &scale);
+            // The headers say when the last message came, the info only that it came since it last looked.
+            seen.idle_ms = seen.idle_ms.map(|_| 0);
+            seen
+        };
+        let seen = (seen(&mut by_info, info), seen(&mut by_headers, headers));
+        assert_eq!(seen.0, seen.1);
+        if step >= 10 {
+            assert_eq!(seen.0.arrival_rate, 1000.0);
+        }
+        site.publish_all("in.work.a", (0..100).map(|_| "ok".to_owned())).await;
+    }
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sources_count_only_what_the_filter_lets_through() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    let mut readers = readers(&site, |workload| workload.queue.filter = vec!["in.work.mine.*".to_owned()]).await;
+    readers.sample().await;
+    for _ in 0..50 {
+        site.publish("in.work.mine.1", "ok").await;
+        site.publish("in.work.other.1", "ok").await;
+    }
+    eventually("all are pending", async || site.consumer("work").await.num_pending == 50).await;
+    let (info, headers) = readers.sample().await;
+    assert_eq!((info.arrivals, info.pending), (50, 50));
+    assert_eq!(info, without_last_arrival(headers));
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sources_count_under_one_load_what_runs_through_a_host() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    let mut readers = readers(&site, |_| {}).await;
+    readers.sample().await;
+    let host = Host::start_at(site.clone(), vec![read_by(Source::Info)]).await;
+    let load = async {
+        for _ in 0..40 {
+            site.publish_all("in.work.a", (0..100).map(|_| "ok".to_owned())).await;
+        }
+    };
+    let look = async {
+        while readers.sample().await.0.arrivals < 4000 {}
+    };
+    tokio::join!(load, look);
+    host.settled("work").await;
+    let (info, headers) = readers.sample().await;
+    assert_eq!((info.arrivals, headers.arrivals), (4000, 4000));
+    assert_eq!((info.pending, info.ack_pending, info.oldest_ms), (0, 0, None));
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_scales_by_either_source_and_an_interest_stream_lets_go_of_what_is_handled() {
+    for source in [Source::Info, Source::Headers] {
+        let mut workload = policy(read_by(source), "backlog", &[]);
+        workload.queue.retention = Retention::Interest;
+        let host = Host::start(vec![workload]).await;
+        host.publish_all("in.work.a", (0..500).map(|_| "ok".to_owned())).await;
+        host.settled("work").await;
+        eventually("the stream is empty", async || {
+            host.js.get_stream("work").await.unwrap().cached_info().state.messages == 0
+        })
+        .await;
+        assert!(host.workers("work").0 >= 1);
+        let watch = host.js.get_stream("work").await.unwrap().consumer_info("work-workers-watch").await;
+        assert_eq!(watch.is_ok(), source == Source::Headers);
+    }
+}
