@@ -27,6 +27,7 @@
 //!
 //! [`run`] is all that the `tidegate` program calls.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod delivery;
@@ -43,6 +44,7 @@ pub mod scaling;
 pub mod server;
 pub mod settle;
 pub mod supervisor;
+pub mod terminal;
 pub mod worker;
 pub mod workload;
 

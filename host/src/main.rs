@@ -4,10 +4,11 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{check, demo, log, request, run};
+use tidegate::cli::{bench, check, demo, log, request, run};
 use tidegate::config::{ConnectionFlags, Nats, process_environment};
-use tidegate::demo::{LOG_FILTER, Terminal};
+use tidegate::demo::LOG_FILTER;
 use tidegate::jetstream::Client;
+use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
@@ -31,6 +32,7 @@ enum Command {
         connection: Box<ConnectionFlags>,
     },
     Check(Box<check::CheckArgs>),
+    Bench(bench::BenchArgs),
 }
 
 #[tokio::main]
@@ -64,6 +66,10 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             let nats = Nats::load(&connection, None, &process_environment())?;
             let client = Client::connect(&nats).await?;
             request::run(&request, &client, &mut stdout().lock()).await
+        }
+        Command::Bench(args) => {
+            bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
     }

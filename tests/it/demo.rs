@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde_json::Value;
 use tidegate::cli::demo::{DemoArgs, run};
-use tidegate::demo::Terminal;
+use tidegate::terminal::Terminal;
 
 #[derive(Parser)]
 struct Cli {

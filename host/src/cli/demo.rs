@@ -13,8 +13,9 @@ use tidegate_artifacts::{policies, workers};
 
 use super::{Output, positive};
 use crate::config::Source;
-use crate::demo::{self, Options, Report, Terminal};
+use crate::demo::{self, Options, Report};
 use crate::server::{self, Server};
+use crate::terminal::Terminal;
 
 /// Columns where standard output is not a terminal.
 const WIDTH: usize = 80;

@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
-use crate::demo::Terminal;
+use crate::terminal::Terminal;
 
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, clap::Args)]

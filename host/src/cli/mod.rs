@@ -1,5 +1,6 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod log;

@@ -3,6 +3,7 @@
 mod connect;
 mod consumer;
 mod dead;
+mod lab;
 mod message;
 mod pull;
 mod replies;

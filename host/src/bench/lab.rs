@@ -1,0 +1,208 @@
+//! A server, a filled stream, and workloads on it that are timed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+use tidegate_artifacts::workers;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::native::{Always, Native};
+use crate::config::{Config, Workload};
+use crate::events::{Event, Observer};
+use crate::jetstream::{Bound, Client};
+use crate::plugged::PluginHandlers;
+use crate::plugin::{Directory, Host};
+use crate::ports::Handlers;
+use crate::workload::{self, Surroundings};
+
+/// The stream that throughput is measured on.
+const FILLED: &str = "FILLED";
+/// The stream that requests go through.
+const REQUESTS: &str = "REQUESTS";
+/// A subject of it.
+pub(super) const SUBJECT: &str = "bench.request";
+/// How often it is looked whether all is settled.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Which loop works a stream off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Tidegate's, with a native no-op as its handler.
+    Native,
+    /// Tidegate's, with a component.
+    Wasm,
+    /// The Auto-Scaler's.
+    Example,
+}
+
+/// How one round went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) per_second: f64,
+    pub(super) cpu_us: f64,
+}
+
+pub(super) struct Lab {
+    pub(super) client: Client,
+    directory: Directory,
+    plugins: TempDir,
+    messages: usize,
+    next: u32,
+}
+
+/// A workload that runs until it is told to stop.
+pub(super) struct Running {
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Lab {
+    /// Connects, and fills a stream with `messages` of `payload` bytes.
+    pub(super) async fn new(url: &str, messages: usize, payload: usize) -> anyhow::Result<Self> {
+        let plugins = TempDir::new()?;
+        std::fs::write(plugins.path().join("reply.wasm"), workers::REPLY)?;
+        let config = workload("any", FILLED, 1, plugins.path())?;
+        let mut nats = config.nats;
+        nats.servers = vec![url.to_owned()];
+        let client = Client::connect(&nats).await?;
+        client.fill(FILLED, "filled", messages, payload).await?;
+        client.fill(REQUESTS, "bench.*", 0, 0).await?;
+        let directory = Directory::start(Host::new(None)?, &config.plugins);
+        Ok(Self { client, directory, plugins, messages, next: 1 })
+    }
+
+    /// Works the filled stream off.
+    pub(super) async fn throughput(&mut self, way: Way, workers: u32) -> anyhow::Result<Round> {
+        let name = self.name();
+        let consumer = format!("{name}-workers");
+        let (began, cpu) = (Instant::now(), cpu_time());
+        let taken = match way {
+            Way::Example => {
+                let workers = usize::try_from(workers)?;
+                let work = self.client.work_off_as_the_example(FILLED, &consumer, workers);
+                // Its loops end by a time-out; the clock stops when all is settled.
+                let (worked, settled) = tokio::join!(work, self.settled(&consumer, began, cpu));
+                worked?;
+                settled?
+            }
+            Way::Native | Way::Wasm => {
+                let running = self.start(&name, FILLED, way, workers, workers).await?;
+                let settled = self.settled(&consumer, began, cpu).await?;
+                running.stop().await?;
+                settled
+            }
+        };
+        self.client.forget(FILLED, &consumer).await?;
+        let (seconds, cpu_seconds) = taken;
+        let messages = self.messages as f64;
+        Ok(Round { per_second: messages / seconds, cpu_us: cpu_seconds * 1e6 / messages })
+    }
+
+    async fn settled(&self, consumer: &str, began: Instant, cpu: Duration) -> anyhow::Result<(f64, f64)> {
+        loop {
+            // The consumer may not be there yet.
+            if let Ok(0) = self.client.unsettled(FILLED, consumer).await {
+                return Ok((began.elapsed().as_secs_f64(), cpu_time().saturating_sub(cpu).as_secs_f64()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Starts a workload on the stream of requests.
+    pub(super) async fn serve(&mut self, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
+        let name = self.name();
+        self.start(&name, REQUESTS, way, min, always).await
+    }
+
+    /// Starts a workload on the stream of requests that sees none of them.
+    pub(super) async fn serve_idle(&mut self) -> anyhow::Result<Running> {
+        let name = self.name();
+        let mut config = workload(&name, REQUESTS, 0, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.queue.filter = vec!["bench.silence".to_owned()];
+        workload.scale.interval = Duration::from_secs(1);
+        workload.pull.expires = Duration::from_secs(5);
+        let mut handlers = PluginHandlers::new(&self.directory, &workload);
+        handlers.loaded().await;
+        self.run(workload, handlers, 0).await
+    }
+
+    async fn start(&self, name: &str, stream: &str, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
+        let mut config = workload(name, stream, min, self.plugins.path())?;
+        let workload = config.workloads.pop().context("a workload")?;
+        match way {
+            Way::Wasm => {
+                let mut handlers = PluginHandlers::new(&self.directory, &workload);
+                handlers.loaded().await;
+                self.run(workload, handlers, always).await
+            }
+            _ => self.run(workload, Native, always).await,
+        }
+    }
+
+    async fn run<H: Handlers>(&self, workload: Workload, handlers: H, always: u32) -> anyhow::Result<Running> {
+        let (events, seen) = mpsc::unbounded_channel();
+        let observer = Observer::new(move |event| {
+            // Nobody may be looking.
+            let _ = events.send(event);
+        });
+        let around = Surroundings {
+            client: self.client.clone(),
+            dead_letters: "TIDEGATE_DEAD".to_owned(),
+            host: "bench".to_owned(),
+            grace: Duration::from_secs(5),
+            observer,
+        };
+        let bound = Bound::new(&self.client, &workload, &around.dead_letters, &around.host).await?;
+        let (stop, stops) = watch::channel(false);
+        let run = workload::run(workload, bound, Arc::new(around), handlers, Always::new(always), stops);
+        Ok(Running { events: seen, stop, task: tokio::spawn(run) })
+    }
+
+    fn name(&mut self) -> String {
+        self.next += 1;
+        format!("bench{}", self.next)
+    }
+}
+
+impl Running {
+    /// Waits for an event.
+    pub(super) async fn wait(&mut self, is: impl Fn(&Event) -> bool) -> anyhow::Result<()> {
+        while !is(&self.events.recv().await.context("the workload ended")?) {}
+        Ok(())
+    }
+
+    /// Stops, and waits for the end.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        self.task.await?
+    }
+}
+
+fn workload(name: &str, stream: &str, min: u32, plugins: &Path) -> anyhow::Result<Config> {
+    let max = min.max(1);
+    let mut config = Config::from_toml(&format!(
+        r#"
+        [workload.{name}]
+        stream = "{stream}"
+        manage = "create"
+        handler = "reply"
+        policy = "always"
+        scale = {{ min = {min}, max = {max}, interval = "10s", window = "10s" }}
+        pull = {{ expires = "1s" }}
+        "#
+    ))?;
+    config.plugins.dir = plugins.to_owned();
+    Ok(config)
+}
+
+/// The time that this process has spent on all cores.
+pub(super) fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}

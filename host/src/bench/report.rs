@@ -1,0 +1,180 @@
+//! What was measured: medians, and ratios of medians.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Latency, Options, Round};
+
+/// The benchmark's answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// The nats-server's version.
+    pub server: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Messages of a throughput round.
+    pub messages: usize,
+    /// Rounds.
+    pub rounds: usize,
+    /// What may be compared between machines.
+    pub ratios: Ratios,
+    /// Messages settled a second.
+    pub throughput: Throughput,
+    /// Microseconds of CPU time that the client process spent on a message, with 4 workers.
+    pub cpu_us_per_message: CpuPerMessage,
+    /// Sequential requests, in microseconds.
+    pub requests: Requests,
+    /// What an instance costs.
+    pub instance: Instance,
+    /// The share of a core that an idle host with ten workloads takes, in percent.
+    pub idle_percent: f64,
+}
+
+/// Ratios of medians of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ratios {
+    /// Throughput with 4 workers: components to native code in the same loop. Higher is better.
+    pub wasm_native: f64,
+    /// The same with 1 worker.
+    pub wasm_native_1: f64,
+    /// Throughput with 4 workers: components to the example's loop in native code. Higher is better.
+    pub wasm_example: f64,
+    /// Median latency of sequential requests: components to native code. Lower is better.
+    pub request_p50: f64,
+    /// The first reply of a host without workers to the p99 of a warm one. Lower is better.
+    pub from_zero: f64,
+}
+
+/// Messages settled a second.
+#[derive(Debug, Clone, Serialize)]
+pub struct Throughput {
+    /// Native code, 4 workers.
+    pub native: f64,
+    /// Components, 4 workers.
+    pub wasm: f64,
+    /// The example's loop, 4 workers.
+    pub example: f64,
+    /// Native code, 1 worker.
+    pub native_1: f64,
+    /// Components, 1 worker.
+    pub wasm_1: f64,
+}
+
+/// CPU time of the client process.
+#[derive(Debug, Clone, Serialize)]
+pub struct CpuPerMessage {
+    /// With native code.
+    pub native: f64,
+    /// With components.
+    pub wasm: f64,
+}
+
+/// Latencies in microseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Requests {
+    /// Native code, median.
+    pub native_p50: f64,
+    /// Components, median.
+    pub wasm_p50: f64,
+    /// Components, p99.
+    pub wasm_p99: f64,
+    /// Components, the first request to a host without workers, median.
+    pub from_zero: f64,
+}
+
+/// What an instance costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Instance {
+    /// Microseconds until a new instance has handled its first message, median of 1,000.
+    pub start_and_call_us_p50: f64,
+    /// Resident memory of an instance, of 1,000, in KiB.
+    pub rss_kib: f64,
+}
+
+impl Report {
+    pub(super) fn new(
+        server: &str,
+        options: &Options,
+        rounds: &[Vec<Round>; 5],
+        latencies: &[Vec<Latency>; 2],
+        from_zero: f64,
+        instance: Instance,
+        idle_percent: f64,
+    ) -> Self {
+        let [native, wasm, example, native_1, wasm_1] =
+            rounds.each_ref().map(|all| median(all, |round| round.per_second));
+        let [native_cpu, wasm_cpu, ..] = rounds.each_ref().map(|all| median(all, |round| round.cpu_us));
+        let [native_p50, wasm_p50] = latencies.each_ref().map(|all| median(all, |latency| latency.p50));
+        let [_, wasm_p99] = latencies.each_ref().map(|all| median(all, |latency| latency.p99));
+        Self {
+            server: server.to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            messages: options.messages,
+            rounds: options.rounds,
+            ratios: Ratios {
+                wasm_native: wasm / native,
+                wasm_native_1: wasm_1 / native_1,
+                wasm_example: wasm / example,
+                request_p50: wasm_p50 / native_p50,
+                from_zero: from_zero / wasm_p99,
+            },
+            throughput: Throughput { native, wasm, example, native_1, wasm_1 },
+            cpu_us_per_message: CpuPerMessage { native: native_cpu, wasm: wasm_cpu },
+            requests: Requests { native_p50, wasm_p50, wasm_p99, from_zero },
+            instance,
+            idle_percent,
+        }
+    }
+}
+
+fn median<T>(all: &[T], of: impl Fn(&T) -> f64) -> f64 {
+    let mut values: Vec<f64> = all.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { throughput, ratios, cpu_us_per_message, requests, instance, .. } = self;
+        writeln!(
+            f,
+            "nats-server {}, {} cores, medians of {} rounds of {} messages",
+            self.server, self.cores, self.rounds, self.messages
+        )?;
+        writeln!(f)?;
+        writeln!(f, "throughput, messages/s        native       wasm    example   wasm/native   wasm/example")?;
+        let Throughput { native, wasm, example, native_1, wasm_1 } = throughput;
+        writeln!(
+            f,
+            "  4 workers               {native:>10.0} {wasm:>10.0} {example:>10.0}  {:>11.2}x  {:>12.2}x",
+            ratios.wasm_native, ratios.wasm_example
+        )?;
+        writeln!(
+            f,
+            "  1 worker                {native_1:>10.0} {wasm_1:>10.0}             {:>11.2}x",
+            ratios.wasm_native_1
+        )?;
+        writeln!(f, "  CPU time a message, us  {:>10.1} {:>10.1}", cpu_us_per_message.native, cpu_us_per_message.wasm)?;
+        writeln!(f)?;
+        writeln!(f, "latency, us                   native       wasm")?;
+        writeln!(
+            f,
+            "  request, p50            {:>10.0} {:>10.0}             {:>11.2}x",
+            requests.native_p50, requests.wasm_p50, ratios.request_p50
+        )?;
+        writeln!(f, "  request, p99                       {:>10.0}", requests.wasm_p99)?;
+        writeln!(
+            f,
+            "  first from zero, p50               {:>10.0}   {:.2}x the p99 above",
+            requests.from_zero, ratios.from_zero
+        )?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            "an instance: {:.0} us to start and handle a message, {:.0} KiB resident",
+            instance.start_and_call_us_p50, instance.rss_kib
+        )?;
+        write!(f, "an idle host with ten workloads: {:.2} % of a core", self.idle_percent)
+    }
+}
