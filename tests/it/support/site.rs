@@ -180,7 +180,9 @@ impl Site {
             let mut batch = consumer.batch().max_messages(missing).expires(super::PATIENCE).messages().await.unwrap();
             while let Some(message) = batch.next().await {
                 let message = message.unwrap();
-                assert!(sequences.insert(message.info().unwrap().stream_sequence));
+                let info = message.info().unwrap();
+                assert!(info.delivered <= 2, "delivered {} times: given back more than once", info.delivered);
+                assert!(sequences.insert(info.stream_sequence));
                 message.ack().await.unwrap();
                 if sequences.len() == count {
                     break;
