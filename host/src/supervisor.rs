@@ -280,3 +280,6 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

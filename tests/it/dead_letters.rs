@@ -29,7 +29,8 @@ async fn a_dead_letter_keeps_the_payload_and_the_headers_as_they_were() {
     let sequence = host.publish_with("in.work.a", &headers, payload.clone()).await;
     let dead = &host.stored_count(DEAD, 1).await[0];
     assert_eq!(dead.payload, payload);
-    let values = |name: &str| dead.headers.as_ref().unwrap().get_all(name).map(|value| value.as_str()).collect::<Vec<_>>();
+    let values =
+        |name: &str| dead.headers.as_ref().unwrap().get_all(name).map(|value| value.as_str()).collect::<Vec<_>>();
     assert_eq!(values("Tint"), ["blue", "green"]);
     assert_eq!(values("x-lower"), ["kept: with a colon"]);
     assert_eq!(values("X-Empty"), [""]);

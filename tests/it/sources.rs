@@ -130,9 +130,7 @@ async fn both_sources_count_under_one_load_what_runs_through_a_host() {
             site.publish_all("in.work.a", (0..100).map(|_| "ok".to_owned())).await;
         }
     };
-    let look = async {
-        while readers.sample().await.0.arrivals < 4000 {}
-    };
+    let look = async { while readers.sample().await.0.arrivals < 4000 {} };
     tokio::join!(load, look);
     host.settled("work").await;
     let (info, headers) = readers.sample().await;

@@ -32,7 +32,8 @@ async fn rule_1_every_delivery_is_settled_or_can_be_delivered_again_at_once_when
     eventually("messages flow", async || host.consumer("flow").await.ack_floor.stream_sequence > 500).await;
     let (site, events) = host.stop().await;
 
-    let done: HashSet<u64> = site.stored("OUT").await.iter().map(|entry| field(text(entry), "stream_sequence")).collect();
+    let done: HashSet<u64> =
+        site.stored("OUT").await.iter().map(|entry| field(text(entry), "stream_sequence")).collect();
     assert_eq!(handled(&events), done.len() as u64);
     assert!(done.len() < COUNT, "the host stopped after the last message: the test shows nothing");
     // The ack wait is far longer than this waits.
@@ -52,7 +53,8 @@ async fn rule_2_an_ack_waits_until_the_publications_are_stored() {
     let publication = stored.next().await.unwrap();
     // The worker goes on meanwhile, so the second message is settled first.
     host.publish("in.work.a", "ok").await;
-    let early = |message: &async_nats::Message| message.subject.as_str() == "answers.1" || is_settlement(message, "work");
+    let early =
+        |message: &async_nats::Message| message.subject.as_str() == "answers.1" || is_settlement(message, "work");
     let second = wire.next(early).await;
     assert!(second.subject.starts_with("$JS.ACK.work.work-workers.1.2."), "{}", second.subject);
     let confirmation = r#"{"stream":"OUT","seq":1}"#;

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
 use async_nats::jetstream::consumer::{self, AckPolicy, pull};
 use async_nats::jetstream::{self, AckKind, stream};
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
