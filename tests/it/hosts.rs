@@ -101,7 +101,7 @@ async fn a_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() 
     let host = Host::start(vec![Workload { queue, ..workload }]).await;
     assert_eq!(host.request("in.work.a", "count").await, "1");
     host.settled("work").await;
-    host.js.get_stream("work").await.unwrap().delete_consumer("work-workers").await.unwrap();
+    host.delete_consumer("work").await;
     assert_eq!(host.request("in.work.a", "count").await, "2");
     assert_eq!(host.workers("work"), (1, 0));
 }
@@ -116,7 +116,7 @@ async fn a_consumer_that_somebody_deletes_is_asked_for_where_it_is_only_bound() 
     let host = Host::start_at(site.clone(), vec![Workload { queue, ..workload }]).await;
     assert_eq!(host.request("in.bound.a", "count").await, "1");
     host.settled("bound").await;
-    site.js.get_stream("bound").await.unwrap().delete_consumer("bound-workers").await.unwrap();
+    site.delete_consumer("bound").await;
     log::logged(&["\"ERROR\"", "cannot fetch", "\"bound-workers\"", "deleted"]).await;
     let sequence = host.publish("in.bound.a", "publish out.a x\nok").await;
     assert_eq!(sequence, 2);

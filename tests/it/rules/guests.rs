@@ -54,7 +54,7 @@ async fn rule_7_signals_that_cannot_be_read_change_nothing() {
     let queue = Queue { manage: Manage::Bind, ..flapping.queue.clone() };
     let host = Host::start_at(site, vec![Workload { queue, ..flapping }]).await;
     eventually("the count changes", async || host.scalings("work").len() > 3).await;
-    host.js.get_stream("work").await.unwrap().delete_consumer("work-workers").await.unwrap();
+    host.delete_consumer("work").await;
     let mut wire = host.wire().await;
     // One decision may have been on its way.
     wire.samples("work", 2).await;

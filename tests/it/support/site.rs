@@ -122,6 +122,13 @@ impl Site {
         stream.consumer_info(format!("{workload}-workers")).await.unwrap()
     }
 
+    /// Deletes a workload's consumer.
+    pub(crate) async fn delete_consumer(&self, workload: &str) {
+        let stream = self.js.get_stream(workload).await.unwrap();
+        // A server of 2.10 may say that its directory is not empty yet; the consumer is gone all the same.
+        let _ = stream.delete_consumer(&format!("{workload}-workers")).await;
+    }
+
     /// Awaits that all messages of a workload's stream are settled.
     pub(crate) async fn settled(&self, workload: &str) {
         let last = self.js.get_stream(workload).await.unwrap().cached_info().state.last_sequence;
