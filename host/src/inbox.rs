@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::ports::{Held, Notice, Pull, Pulled};
 
@@ -220,22 +220,33 @@ pub async fn fetch<P: Pull>(
             () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => paused_until = None,
         }
     }
-    give_back(inbox, pull).await;
+    give_back(inbox, pull, &mut keep, quarter).await;
 }
 
-async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P) {
+/// Gives back all at the end: what is given back while a pull is open comes right back by that pull, and each time
+/// costs the message one of its attempts.
+async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Interval, quarter: Duration) {
     inbox.fetching.store(false, Relaxed);
-    loop {
-        let waiting: Vec<_> = inbox.lock().drain(..).collect();
-        for waiting in waiting {
-            waiting.held.nak(Duration::ZERO).await;
+    while pull.asked() > 0 {
+        let pulled = tokio::select! {
+            pulled = pull.next() => pulled,
+            _ = keep.tick() => {
+                inbox.keep(quarter).await;
+                continue;
+            }
+        };
+        if let Pulled::Delivery(delivery) = pulled {
+            inbox.lock().push_back(Waiting { held: delivery, since: Instant::now() });
         }
-        let pulled = if pull.asked() > 0 { Some(pull.next().await) } else { pull.ready() };
-        match pulled {
-            Some(Pulled::Delivery(delivery)) => delivery.nak(Duration::ZERO).await,
-            Some(_) => {}
-            None => return,
+    }
+    while let Some(pulled) = pull.ready() {
+        if let Pulled::Delivery(delivery) = pulled {
+            inbox.lock().push_back(Waiting { held: delivery, since: Instant::now() });
         }
+    }
+    let waiting: Vec<_> = inbox.lock().drain(..).collect();
+    for waiting in waiting {
+        waiting.held.nak(Duration::ZERO).await;
     }
 }
 

@@ -262,3 +262,6 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

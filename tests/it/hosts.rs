@@ -10,9 +10,10 @@ use crate::support::host::{Host, handled, policy, workers, workload};
 use crate::support::site::{DEAD, Site};
 use crate::support::{eventually, log};
 
-/// A policy that is asked when the host starts, and then only when a message finds no worker.
+/// A workload without workers, whose policy is asked when the host starts and when a message finds no worker, but in
+/// between only once an hour.
 fn parked(name: &str) -> Workload {
-    let workload = policy(workload(name), "probe-policy", &[("mode", "max"), ("after", "1"), ("desired", "0")]);
+    let workload = policy(workload(name), "backlog", &[]);
     let hour = Duration::from_secs(3600);
     let scale = Scale { min: 0, max: 1, interval: hour, window: hour, ..workload.scale.clone() };
     Workload { scale, ..workload }
@@ -21,7 +22,7 @@ fn parked(name: &str) -> Workload {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_zero_a_message_is_handled_by_the_worker_it_started_without_a_tick() {
     let host = Host::start(vec![parked("park")]).await;
-    log::logged(&["policy in use", "\"park\"", "probe-policy"]).await;
+    log::logged(&["policy in use", "\"park\"", "backlog"]).await;
     assert_eq!(host.workers("park"), (0, 0));
     assert_eq!(host.request("in.park.a", "count").await, "1");
     assert_eq!(host.request("in.park.a", "count").await, "2");
@@ -87,6 +88,8 @@ async fn hosts_that_share_a_consumer_share_its_work_and_lose_none_when_one_stops
     let (_, second) = two.stop().await;
     let ids: HashSet<String> = site.stored_count("OUT", COUNT).await.iter().map(|m| m.subject.to_string()).collect();
     assert_eq!(ids.len(), COUNT);
+    // Nothing that was given back has lost its attempts by that.
+    assert!(site.stored(DEAD).await.is_empty());
     assert!(handled(&first) > 0);
     assert_eq!((handled(&first) + handled(&second)) as usize, COUNT);
 }
@@ -98,7 +101,7 @@ async fn a_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() 
     let host = Host::start(vec![Workload { queue, ..workload }]).await;
     assert_eq!(host.request("in.work.a", "count").await, "1");
     host.settled("work").await;
-    host.js.get_stream("work").await.unwrap().delete_consumer("work-workers").await.unwrap();
+    host.delete_consumer("work").await;
     assert_eq!(host.request("in.work.a", "count").await, "2");
     assert_eq!(host.workers("work"), (1, 0));
 }
@@ -113,7 +116,7 @@ async fn a_consumer_that_somebody_deletes_is_asked_for_where_it_is_only_bound() 
     let host = Host::start_at(site.clone(), vec![Workload { queue, ..workload }]).await;
     assert_eq!(host.request("in.bound.a", "count").await, "1");
     host.settled("bound").await;
-    site.js.get_stream("bound").await.unwrap().delete_consumer("bound-workers").await.unwrap();
+    site.delete_consumer("bound").await;
     log::logged(&["\"ERROR\"", "cannot fetch", "\"bound-workers\"", "deleted"]).await;
     let sequence = host.publish("in.bound.a", "publish out.a x\nok").await;
     assert_eq!(sequence, 2);

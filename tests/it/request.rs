@@ -173,7 +173,7 @@ async fn somebody_who_swallows_the_message_and_sends_no_pub_ack_is_told_apart() 
     let bench = bench().await;
     // A plain subscriber takes the message, so there is a responder and no stream.
     let _listener = bench.context.client().subscribe("other.foo").await.unwrap();
-    // An answer on the same connection says that the server knows of the subscription.
+    // An answer on this connection means that the server has heard of the subscription; a flush does not.
     bench.context.query_account().await.unwrap();
     let error = bench.client.request("other.foo", Bytes::new(), &[], &within(SOON)).await.unwrap_err();
     assert!(matches!(error, RequestError::NoPubAck { .. }), "{error}");

@@ -76,15 +76,19 @@ async fn a_policy_is_swapped_under_load_and_goes_on_with_the_state_of_the_one_be
             host.settled("work").await;
         }
     };
+    let decided = async |version: &str| {
+        eventually(version, async || host.scalings("work").last().is_some_and(|last| last.2.starts_with(version)))
+            .await;
+    };
     let swaps = async {
+        decided("v1").await;
         for swap in 0..SWAPS {
             let (version, bytes) = match swap % 2 {
                 0 => ("v2", probes::POLICY_V2),
                 _ => ("v1", probes::POLICY_V1),
             };
             host.install("probe-policy", bytes);
-            eventually(version, async || host.scalings("work").last().is_some_and(|last| last.2.starts_with(version)))
-                .await;
+            decided(version).await;
         }
         swapped.store(true, Relaxed);
     };

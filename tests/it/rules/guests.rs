@@ -1,5 +1,6 @@
 //! Rules 7 and 8: guests that misbehave.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use tidegate::config::{Limits, Manage, Queue, Retry, Scale, Workload};
@@ -54,7 +55,7 @@ async fn rule_7_signals_that_cannot_be_read_change_nothing() {
     let queue = Queue { manage: Manage::Bind, ..flapping.queue.clone() };
     let host = Host::start_at(site, vec![Workload { queue, ..flapping }]).await;
     eventually("the count changes", async || host.scalings("work").len() > 3).await;
-    host.js.get_stream("work").await.unwrap().delete_consumer("work-workers").await.unwrap();
+    host.delete_consumer("work").await;
     let mut wire = host.wire().await;
     // One decision may have been on its way.
     wire.samples("work", 2).await;
@@ -74,7 +75,7 @@ async fn rule_7_a_server_that_is_away_does_not_scale_to_zero() {
     assert_eq!((host.scalings("work").len(), host.workers("work")), (1, (2, 0)));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn rule_8_guests_that_spin_or_grow_do_not_stop_their_neighbours() {
     // More of them than threads, and they never come to an end: each is tried again at once.
     let greedy = |name: &str| {
@@ -83,7 +84,15 @@ async fn rule_8_guests_that_spin_or_grow_do_not_stop_their_neighbours() {
         let retry = Retry { max_attempts: u32::MAX, backoff: vec![Duration::ZERO] };
         Workload { limits, retry, ..workload }
     };
-    let host = Host::start(vec![greedy("spin"), greedy("grow"), workload("good")]).await;
+    // The host has threads of its own: where its guests hold them for ever, this test can still say so.
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let threads = ManuallyDrop::new(threads);
+    let (site, workloads) = (Site::new().await, vec![greedy("spin"), greedy("grow"), workload("good")]);
+    let host = {
+        let _on_them = threads.enter();
+        Host::launch(site, Duration::from_secs(20), workloads)
+    };
+    host.ready(3).await;
     for _ in 0..2 {
         host.publish("in.spin.a", "spin").await;
         host.publish("in.grow.a", "grow").await;
@@ -95,4 +104,6 @@ async fn rule_8_guests_that_spin_or_grow_do_not_stop_their_neighbours() {
     assert_eq!(host.consumer("good").await.delivered.consumer_sequence, 500);
     assert_eq!((host.consumer("spin").await.num_ack_pending, host.consumer("grow").await.num_ack_pending), (2, 2));
     assert_eq!((host.workers("spin"), host.workers("grow")), ((2, 0), (2, 0)));
+    host.stop().await;
+    ManuallyDrop::into_inner(threads).shutdown_background();
 }

@@ -100,14 +100,17 @@ impl Host {
     pub(crate) async fn start_with(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
         let count = workloads.len();
         let host = Self::launch(site, grace, workloads);
-        eventually("every workload is ready", async || {
-            host.count(|event| matches!(event, Event::Ready { .. })) == count
-        })
-        .await;
+        host.ready(count).await;
         host
     }
 
-    /// Starts without awaiting anything.
+    /// Awaits that so many workloads are ready.
+    pub(crate) async fn ready(&self, count: usize) {
+        let ready = |event: &Event| matches!(event, Event::Ready { .. });
+        eventually("every workload is ready", async || self.count(ready) == count).await;
+    }
+
+    /// Starts on the runtime that is entered, without awaiting anything.
     pub(crate) fn launch(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();

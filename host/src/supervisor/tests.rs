@@ -1,0 +1,159 @@
+//! Workers that end by themselves, with models of JetStream and of the component host.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::atomic::AtomicUsize;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::config::{Isolation, Retry};
+use crate::delivery::{Death, Delivery, Outcome, Publication, Response};
+use crate::events::Observer;
+use crate::inbox::Inbox;
+use crate::ports::{Author, EffectError, Handler};
+use crate::settle::Rules;
+
+#[derive(Debug)]
+struct NoDelivery(Delivery);
+
+impl Held for NoDelivery {
+    fn delivery(&self) -> &Delivery {
+        &self.0
+    }
+
+    async fn publish(
+        &self,
+        _: Vec<Publication>,
+    ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+        Ok(std::future::ready(Ok(())))
+    }
+
+    async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    async fn bury(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
+        std::future::ready(())
+    }
+
+    async fn ack(self) {}
+
+    async fn nak(self, _: Duration) {}
+
+    async fn term(self, _: &str) {}
+}
+
+struct Idle(Author);
+
+impl Handler for Idle {
+    async fn handle(&mut self, _: &Delivery) -> Outcome {
+        Ok(Ok(Response::default()))
+    }
+
+    fn author(&self) -> &Author {
+        &self.0
+    }
+}
+
+/// What happens when an instance is made, for the first ones; those after start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Start {
+    Fails,
+    Panics,
+}
+
+#[derive(Clone)]
+struct Model {
+    starts: Arc<[Start]>,
+    tried: Arc<AtomicUsize>,
+}
+
+impl Handlers for Model {
+    type Instance = Idle;
+
+    async fn instantiate(&mut self, _: u64) -> Result<Idle, Fault> {
+        match self.starts.get(self.tried.fetch_add(1, Relaxed)) {
+            Some(Start::Fails) => Err(Fault::Start("no memory".into())),
+            Some(Start::Panics) => panic!("a fault of the host"),
+            None => Ok(Idle(Author { plugin: "model".into(), generation: "1".into() })),
+        }
+    }
+
+    fn is_newer(&self) -> bool {
+        false
+    }
+
+    async fn newer(&mut self) {
+        std::future::pending().await
+    }
+}
+
+/// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute.
+async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
+    let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let begin = Instant::now();
+    let observer = {
+        let (started, ended) = (started.clone(), ended.clone());
+        Observer::new(move |event| match event {
+            Event::WorkerStarted { worker, .. } => started.lock().unwrap().push((worker, begin.elapsed())),
+            Event::WorkerEnded { worker, .. } => ended.lock().unwrap().push((worker, begin.elapsed())),
+            _ => {}
+        })
+    };
+    let shop = Shop {
+        workload: "work".into(),
+        inbox: Arc::new(Inbox::<NoDelivery>::new(10)),
+        rules: Rules {
+            retry: Retry { max_attempts: 3, backoff: vec![] },
+            ack_wait: Duration::from_secs(30),
+            max_payload: 1024,
+        },
+        isolation: Isolation::Worker,
+        observer,
+    };
+    let handlers = Model { starts: starts.into(), tried: Arc::default() };
+    let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
+    let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(crew.running(), desired);
+    let before_stop = ended.lock().unwrap().clone();
+    stop.send(()).unwrap();
+    run.await.unwrap();
+    assert_eq!(ended.lock().unwrap().len(), started.lock().unwrap().len());
+    let started = started.lock().unwrap().clone();
+    (started, before_stop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause() {
+    let (started, ended) = a_minute(&[Start::Fails; 4], 1).await;
+    let started_ms: Vec<u128> = started.iter().map(|(_, at)| at.as_millis()).collect();
+    let pauses: Vec<u128> = started_ms.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // The timer's own step is a millisecond.
+    for (pause, wanted) in pauses.iter().zip([100, 200, 400, 800]) {
+        assert!((wanted..=wanted + 2).contains(pause), "{pauses:?}");
+    }
+    assert_eq!((started.len(), ended.len()), (5, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_panics_is_replaced_and_the_others_stay() {
+    let (started, ended) = a_minute(&[Start::Panics], 3).await;
+    assert_eq!((started.len(), ended.len()), (4, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_before_a_replacement_has_an_end() {
+    // Ten pauses that went on doubling would take 102 s; with an end at 10 s they take 43 s.
+    let (started, _) = a_minute(&[Start::Fails; 10], 1).await;
+    assert_eq!(started.len(), 11);
+    assert!(started.last().unwrap().1 < Duration::from_secs(60));
+}
