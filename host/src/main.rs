@@ -1,18 +1,21 @@
 //! The `tidegate` program: arguments, logs, signals.
 
-use std::io::{Write, stdout};
+use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{check, demo, log, request, run};
+use tidegate::cli::{check, demo, last_word, log, request, run};
 use tidegate::config::{ConnectionFlags, Nats, process_environment};
 use tidegate::demo::Terminal;
 use tidegate::jetstream::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
+///
+/// A handler is a component that handles one message, a policy one that decides how many workers there are. Both are
+/// files in a plugin directory, and are swapped while they run.
 #[derive(Parser)]
-#[command(name = "tidegate", version, max_term_width = 110)]
+#[command(name = "tidegate", version, max_term_width = 110, after_help = BEGIN)]
 struct Cli {
     #[command(flatten)]
     log: log::LogArgs,
@@ -20,15 +23,23 @@ struct Cli {
     command: Command,
 }
 
+/// What to try first.
+const BEGIN: &str = "\
+Begin with:
+  tidegate demo                  the whole path, on a nats-server of its own
+  tidegate run --help            flags, and examples of running one workload without a file
+  tidegate check -c FILE         what is wrong with a configuration and its plugins";
+
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
     Demo(demo::DemoArgs),
     Request {
-        #[command(flatten)]
-        connection: Box<ConnectionFlags>,
+        // First, or its arguments would be listed under the heading of the connection's.
         #[command(flatten)]
         request: request::RequestArgs,
+        #[command(flatten)]
+        connection: Box<ConnectionFlags>,
     },
     Check(Box<check::CheckArgs>),
 }
@@ -42,8 +53,7 @@ async fn main() -> ExitCode {
         Err(error) => Err(error),
     };
     done.unwrap_or_else(|error| {
-        // The last word goes to standard error even if nothing can be written there any more.
-        let _ = writeln!(std::io::stderr(), "tidegate: {error:#}");
+        last_word::say(&error);
         ExitCode::FAILURE
     })
 }
@@ -66,10 +76,15 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             };
             demo::run(&args, &embedded, terminal, &mut stdout().lock(), shutdown()?, host).await
         }
-        Command::Request { connection, request } => {
-            let nats = Nats::load(&connection, None, &process_environment())?;
-            let client = Client::connect(&nats).await?;
-            request::run(&request, &client, &mut stdout().lock()).await
+        Command::Request { request, connection } => {
+            let connected = async {
+                let nats = Nats::load(&connection, None, &process_environment())?;
+                Ok(Client::connect(&nats).await?)
+            };
+            match connected.await {
+                Ok(client) => request::run(&request, &client, &mut stdout().lock()).await,
+                Err(error) => request::not_sent(&request, error, &mut stdout().lock()),
+            }
         }
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
     }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod last_word;
 pub mod log;
 pub mod request;
 pub mod run;

@@ -8,17 +8,24 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::Output;
+use super::{Output, last_word};
+use crate::config::units;
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
 const NO_REPLY: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate request orders.new '{\"item\": \"tea\"}'
+  tidegate request orders.new - --timeout 30s --output json < order.json";
 
 /// Publishes a request into a stream and prints the reply of the worker that handles it.
 ///
 /// Exit code 0: a reply came. 1: the request could not be sent. 2: wrong usage. 3: no PubAck or no reply within the
 /// time-out; the message is then deleted from the stream if it is still there.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RequestArgs {
     /// The subject to publish on; a stream must take it
     pub subject: String,
@@ -32,10 +39,10 @@ pub struct RequestArgs {
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// How long to wait for the PubAck and the reply together
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub timeout: Duration,
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
 }
 
@@ -43,7 +50,7 @@ pub struct RequestArgs {
 ///
 /// # Errors
 /// When the payload cannot be read, the request cannot be sent or the reply cannot be written. With JSON output an
-/// error is part of the answer, so only the first and the last of these.
+/// error is the answer, so only the first and the last of these.
 pub async fn run(args: &RequestArgs, client: &Client, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let payload = payload(&args.payload)?;
     let options = RequestOptions { timeout: args.timeout, message_id: args.id.clone() };
@@ -63,12 +70,25 @@ pub async fn run(args: &RequestArgs, client: &Client, out: &mut impl Write) -> a
                     writeln!(out)?;
                 }
             }
-            Err(error) if code == NO_REPLY => tracing::error!("{error}"),
+            Err(error) if code == NO_REPLY => last_word::write(&error.to_string()),
             Err(error) => return Err(error.into()),
         },
     }
     out.flush()?;
     Ok(ExitCode::from(code))
+}
+
+/// Says why there is no connection. With JSON output that is the answer, like any other error.
+///
+/// # Errors
+/// With text output `error` itself; else when the answer cannot be written.
+pub fn not_sent(args: &RequestArgs, error: anyhow::Error, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    if args.output == Output::Text {
+        return Err(error);
+    }
+    serde_json::to_writer(&mut *out, &json!({ "error": error.to_string(), "missing": null, "deleted": false }))?;
+    writeln!(out)?;
+    Ok(ExitCode::FAILURE)
 }
 
 fn payload(argument: &str) -> anyhow::Result<Bytes> {
