@@ -65,17 +65,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             run::run(*args, shutdown).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Demo(args) => {
-            let embedded = [tidegate_artifacts::workers::ALL, tidegate_artifacts::policies::ALL].concat();
-            let host = async |config, observer, stopped: tokio::sync::oneshot::Receiver<()>| {
-                let stop = async {
-                    // Dropped means stop, too.
-                    let _ = stopped.await;
-                };
-                Ok(tidegate::run(config, observer, stop).await?)
-            };
-            demo::run(&args, &embedded, terminal, &mut stdout().lock(), shutdown()?, host).await
-        }
+        Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request { request, connection } => {
             let connected = async {
                 let nats = Nats::load(&connection, None, &process_environment())?;

@@ -7,10 +7,11 @@ use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
-use tidegate::jetstream::{Client, Reply, RequestError, RequestOptions};
-use tidegate::server::{Options, Server};
+use tidegate::config::Nats;
+use tidegate::jetstream::{Client, ConnectError, Reply, RequestError, RequestOptions};
+use tidegate::server::Server;
 
-use crate::support::nats::{jetstream, nats, nats_with};
+use crate::support::nats::{jetstream, nats};
 use crate::support::until;
 
 /// Short, for the tests that wait for it to pass.
@@ -21,6 +22,11 @@ struct Bench {
     context: jetstream::Context,
     consumer: PullConsumer,
     client: Client,
+}
+
+async fn connect(server: &Server) -> Result<Client, ConnectError> {
+    let servers = vec![server.url().to_owned()];
+    Client::connect(&Nats { servers, ..Nats::default() }).await
 }
 
 /// A stream TEST on `test.*` that keeps what its consumer has not acknowledged.
@@ -34,7 +40,7 @@ async fn bench() -> Bench {
     let durable_name = Some("PROCESSOR".into());
     let config = pull::Config { durable_name, ack_policy: AckPolicy::Explicit, ..Default::default() };
     let consumer = stream.create_consumer(config).await.unwrap();
-    let client = Client::connect(server.url()).await.unwrap();
+    let client = connect(&server).await.unwrap();
     Bench { server, context, consumer, client }
 }
 
@@ -158,15 +164,6 @@ async fn a_subject_that_no_stream_takes_is_named() {
     let bench = bench().await;
     let error = bench.client.request("other.foo", Bytes::new(), &[], &patient()).await.unwrap_err();
     assert!(matches!(&error, RequestError::NoStream { subject } if subject == "other.foo"), "{error}");
-}
-
-#[tokio::test]
-async fn a_server_without_jetstream_has_no_stream_for_the_subject() {
-    let server = nats_with(Options { jetstream: false, ..Options::default() }).await;
-    let client = Client::connect(server.url()).await.unwrap();
-    let error = client.request("test.foo", Bytes::new(), &[], &patient()).await.unwrap_err();
-    assert!(matches!(error, RequestError::NoStream { .. }), "{error}");
-    assert!(error.to_string().contains("turn JetStream on"), "{error}");
 }
 
 #[tokio::test]

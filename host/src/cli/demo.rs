@@ -9,12 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tidegate_artifacts::{policies, workers};
 
 use super::Output;
-use crate::config::{Config, Source, units};
+use crate::config::{Source, units};
 use crate::demo::{self, Options, Report, Terminal};
-use crate::events::Observer;
 use crate::server::{self, Server};
 
 /// Columns where standard output is not a terminal.
@@ -81,35 +80,28 @@ pub enum SourceArg {
 
 /// Runs the demo and prints its summary to `out`.
 ///
-/// `embedded` are the plugins that ship with tidegate, by name; `host` is [`crate::run`], which ends when its last
-/// argument is sent to or dropped; `interrupted` resolves when the user wants the demo to end.
+/// `interrupted` resolves when the user wants the demo to end.
 ///
 /// # Errors
 /// When the demo could not run to its end, or its answer could not be written.
-pub async fn run<H, F>(
+pub async fn run(
     args: &DemoArgs,
-    embedded: &[(&str, &[u8])],
     terminal: &Terminal,
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
-    host: H,
-) -> anyhow::Result<ExitCode>
-where
-    H: FnOnce(Config, Observer, oneshot::Receiver<()>) -> F,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
+) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.plot {
         check_writable(file)?;
     }
     let plugins = match &args.plugins {
         Some(dir) => PluginDir::Own(dir.clone()),
-        None => PluginDir::embedded(embedded)?,
+        None => PluginDir::embedded()?,
     };
     let binary = args.nats_server.clone();
     let server = Server::start(server::Options { binary, ..server::Options::default() }).await?;
     let options = options(args);
     let report = tokio::select! {
-        report = demo::run(&options, server.url(), plugins.path(), terminal, host) => report,
+        report = demo::run(&options, server.url(), plugins.path(), terminal) => report,
         () = interrupted => bail!("interrupted"),
     };
     server.stop().await;
@@ -158,10 +150,11 @@ enum PluginDir {
 }
 
 impl PluginDir {
-    fn embedded(plugins: &[(&str, &[u8])]) -> anyhow::Result<Self> {
+    /// The plugins that ship with tidegate.
+    fn embedded() -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("tidegate-plugins-").tempdir();
         let dir = dir.with_context(|| format!("cannot create a directory in {}", std::env::temp_dir().display()))?;
-        for (name, bytes) in plugins {
+        for (name, bytes) in workers::ALL.iter().chain(policies::ALL) {
             let file = dir.path().join(format!("{name}.wasm"));
             std::fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
         }
@@ -238,9 +231,10 @@ mod tests {
 
     #[test]
     fn the_plugins_that_ship_are_written_into_a_directory() {
-        let dir = PluginDir::embedded(&[("reply", b"1"), ("step", b"2")]).unwrap();
-        assert_eq!(std::fs::read(dir.path().join("reply.wasm")).unwrap(), b"1");
-        assert_eq!(std::fs::read(dir.path().join("step.wasm")).unwrap(), b"2");
+        let dir = PluginDir::embedded().unwrap();
+        for name in ["reply", "echo", "step", "backlog"] {
+            assert!(dir.path().join(format!("{name}.wasm")).is_file(), "{name}");
+        }
     }
 
     #[test]

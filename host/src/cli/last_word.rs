@@ -41,6 +41,9 @@ mod tests {
     #[test]
     fn each_cause_is_told_once() {
         assert_eq!(text(&anyhow!("no disk").context("cannot write x")), "cannot write x: no disk");
-        assert_eq!(text(&anyhow!("no disk").context("cannot write x: no disk\n  Buy one.")), "cannot write x: no disk\n  Buy one.");
+        assert_eq!(
+            text(&anyhow!("no disk").context("cannot write x: no disk\n  Buy one.")),
+            "cannot write x: no disk\n  Buy one."
+        );
     }
 }

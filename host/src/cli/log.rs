@@ -49,8 +49,9 @@ pub enum LogFormat {
 /// # Errors
 /// If the filter cannot be read.
 pub fn init(args: &LogArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let filter = filter(&args.log)
-        .map_err(|problem| anyhow::anyhow!("--log {}: {problem}; write `debug` or `info,tidegate::worker=debug`", args.log))?;
+    let filter = filter(&args.log).map_err(|problem| {
+        anyhow::anyhow!("--log {}: {problem}; write `debug` or `info,tidegate::worker=debug`", args.log)
+    })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone());
     match args.log_format {
         LogFormat::Text => logs
@@ -201,7 +202,14 @@ mod tests {
 
     #[test]
     fn a_misspelt_level_is_not_taken_as_a_target() {
-        for good in ["info", "", "INFO,tidegate::worker=debug", "warn, tidegate=trace", "tidegate::guest", "info,async_nats=debug"] {
+        for good in [
+            "info",
+            "",
+            "INFO,tidegate::worker=debug",
+            "warn, tidegate=trace",
+            "tidegate::guest",
+            "info,async_nats=debug",
+        ] {
             assert!(filter(good).is_ok(), "{good}");
         }
         assert!(filter("inof").unwrap_err().contains("`inof`"));

@@ -12,7 +12,6 @@ mod record;
 mod summary;
 mod timeline;
 
-use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -21,11 +20,11 @@ use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Config, Source};
-use crate::events::Observer;
+use crate::RunError;
+use crate::config::Source;
 use crate::jetstream::{Client, RequestError, RequestOptions};
 
 pub use chart::chart;
@@ -88,27 +87,18 @@ pub struct Report {
 
 /// Runs the demo on the nats-server at `url`, which should have nothing else to do, with the plugins in `plugins`.
 ///
-/// `host` runs tidegate until its last argument is sent to or dropped; in the program it is [`crate::run`].
-///
 /// # Errors
-/// When a plugin is not there, when the host ends early, or when requests cannot be sent.
-pub async fn run<H, F>(
-    options: &Options,
-    url: &str,
-    plugins: &Path,
-    terminal: &Terminal,
-    host: H,
-) -> anyhow::Result<Report>
-where
-    H: FnOnce(Config, Observer, oneshot::Receiver<()>) -> F,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
-{
+/// When a plugin is not there, when the host does not start, or when requests cannot be sent.
+pub async fn run(options: &Options, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<Report> {
     check_plugins(plugins, [&options.handler, &options.policy])?;
     let config = config::config(options, url, plugins);
     let client = Client::connect(&config.nats).await?;
     let recorder = Recorder::default();
-    let (stop, stopped) = oneshot::channel();
-    let mut host = tokio::spawn(host(config, recorder.observer(), stopped));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut host = tokio::spawn(crate::run(config, recorder.observer(), async {
+        // A sender that is gone says the same.
+        stopped.await.ok();
+    }));
     let bar = terminal.bar(u64::from(options.requests).saturating_mul(u64::from(options.batches)));
     // The load runs beside this, on the runtime's own threads: a reply wakes it sooner there.
     let load = {
@@ -140,12 +130,12 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn early(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Error {
+fn early(ended: Result<Result<(), RunError>, JoinError>) -> anyhow::Error {
     joined(ended).err().unwrap_or_else(|| anyhow!("the host ended before the demo did"))
 }
 
-fn joined(ended: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Result<()> {
-    ended.context("the host")?.context("the host")
+fn joined(ended: Result<Result<(), RunError>, JoinError>) -> anyhow::Result<()> {
+    ended.context("the host")?.map_err(anyhow::Error::from)
 }
 
 async fn all_batches(

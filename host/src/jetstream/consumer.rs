@@ -31,7 +31,9 @@ pub enum SetupError {
         remedy: &'static str,
     },
     /// The consumer is not there.
-    #[error("workload {workload}: stream {stream} has no consumer {consumer}\n  Create it ({kind}), or set manage = \"create\".")]
+    #[error(
+        "workload {workload}: stream {stream} has no consumer {consumer}\n  Create it ({kind}), or set manage = \"create\"."
+    )]
     NoConsumer {
         /// The workload.
         workload: String,
@@ -293,7 +295,11 @@ impl Setup<'_> {
         actual.sort();
         wanted.sort();
         if !wanted.is_empty() && actual != wanted {
-            let has = if actual.is_empty() { "it has no filter".to_owned() } else { format!("its filter is {}", actual.join(", ")) };
+            let has = if actual.is_empty() {
+                "it has no filter".to_owned()
+            } else {
+                format!("its filter is {}", actual.join(", "))
+            };
             let problem = format!("{has}, and the configuration's is {}", wanted.join(", "));
             return unsuitable(problem, "Make them the same, leave out filter, or name another consumer.");
         }

@@ -7,6 +7,7 @@ mod message;
 mod pull;
 mod request;
 mod signals;
+mod unsettled;
 
 use std::sync::Arc;
 

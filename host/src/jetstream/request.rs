@@ -24,9 +24,8 @@ use tokio::sync::{OnceCell, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
+use super::message::REPLY_HEADER;
 
-/// Where the reply goes; the same name as in the "Auto-Scaler" example, so either side can be replaced by the other.
-const REPLY_HEADER: &str = "Nats-Reply";
 /// What the stream tells duplicates by.
 const ID_HEADER: &str = "Nats-Msg-Id";
 /// How long a deletion may take once a request has timed out.
@@ -249,7 +248,7 @@ impl Client {
 
 /// The inbox that all clones of a client share, made with the first request.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Requests(Arc<OnceCell<Inbox>>);
+pub(super) struct Requests(Arc<OnceCell<Inbox>>);
 
 impl Requests {
     async fn inbox(&self, nats: &async_nats::Client) -> Result<&Inbox, async_nats::SubscribeError> {

@@ -171,15 +171,10 @@ impl Code {
         self.functions = self.functions.saturating_add(functions);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.functions > FUNCTIONS {
-            return Err(KindError::TooMuchCode(format!(
-                "more than {FUNCTIONS} functions"
-            )));
+            return Err(KindError::TooMuchCode(format!("more than {FUNCTIONS} functions")));
         }
         if self.bytes > CODE_BYTES {
-            return Err(KindError::TooMuchCode(format!(
-                "more than {} MiB of code",
-                CODE_BYTES >> 20
-            )));
+            return Err(KindError::TooMuchCode(format!("more than {} MiB of code", CODE_BYTES >> 20)));
         }
         Ok(())
     }
@@ -187,9 +182,7 @@ impl Code {
 
 fn check_function(bytes: usize) -> Result<(), KindError> {
     if bytes > FUNCTION_BYTES {
-        return Err(KindError::TooMuchCode(format!(
-            "a function of {bytes} bytes"
-        )));
+        return Err(KindError::TooMuchCode(format!("a function of {bytes} bytes")));
     }
     Ok(())
 }
@@ -292,10 +285,7 @@ mod tests {
     #[test]
     fn a_compile_bomb_is_refused_before_it_is_compiled() {
         let refused = |functions: &str| {
-            let error = inspect(&component(&format!(
-                "(component (core module {functions}))"
-            )))
-            .unwrap_err();
+            let error = inspect(&component(&format!("(component (core module {functions}))"))).unwrap_err();
             assert!(matches!(error, KindError::TooMuchCode(_)), "{error}");
         };
         refused(&"(func)".repeat(100_001));
