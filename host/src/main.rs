@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tidegate::cli::{check, demo, last_word, log, request, run};
-use tidegate::config::{ConnectionFlags, Nats, process_environment};
 use tidegate::demo::Terminal;
-use tidegate::jetstream::Client;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
@@ -34,13 +32,7 @@ Begin with:
 enum Command {
     Run(Box<run::RunArgs>),
     Demo(demo::DemoArgs),
-    Request {
-        // First, or its arguments would be listed under the heading of the connection's.
-        #[command(flatten)]
-        request: request::RequestArgs,
-        #[command(flatten)]
-        connection: Box<ConnectionFlags>,
-    },
+    Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
 }
 
@@ -66,16 +58,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
-        Command::Request { request, connection } => {
-            let connected = async {
-                let nats = Nats::load(&connection, None, &process_environment())?;
-                Ok(Client::connect(&nats).await?)
-            };
-            match connected.await {
-                Ok(client) => request::run(&request, &client, &mut stdout().lock()).await,
-                Err(error) => request::not_sent(&request, error, &mut stdout().lock()),
-            }
-        }
+        Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{Output, last_word};
-use crate::config::units;
+use crate::config::{ConnectionFlags, Nats, process_environment, units};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
@@ -44,15 +44,33 @@ pub struct RequestArgs {
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
+    // Last, or what follows would be listed under its heading.
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
 }
 
-/// Sends the request and prints the reply to `out`.
+/// Connects, sends the request and prints the reply to `out`.
 ///
 /// # Errors
-/// When the payload cannot be read, the request cannot be sent or the reply cannot be written. With JSON output an
-/// error is the answer, so only the first and the last of these.
-pub async fn run(args: &RequestArgs, client: &Client, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+/// When the payload cannot be read, there is no connection, the request cannot be sent or the reply cannot be written.
+/// With JSON output an error is the answer, so only the first and the last of these.
+pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let payload = payload(&args.payload)?;
+    let connected = async {
+        let nats = Nats::load(&args.connection, None, &process_environment())?;
+        anyhow::Ok(Client::connect(&nats).await?)
+    };
+    let client = match connected.await {
+        Ok(client) => client,
+        Err(error) if args.output == Output::Text => return Err(error),
+        Err(error) => {
+            let answer = json!({ "error": error.to_string(), "missing": null, "deleted": false });
+            serde_json::to_writer(&mut *out, &answer)?;
+            writeln!(out)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let options = RequestOptions { timeout: args.timeout, message_id: args.id.clone() };
     let start = Instant::now();
     let answer = client.request(&args.subject, payload, &args.headers, &options).await;
@@ -76,19 +94,6 @@ pub async fn run(args: &RequestArgs, client: &Client, out: &mut impl Write) -> a
     }
     out.flush()?;
     Ok(ExitCode::from(code))
-}
-
-/// Says why there is no connection. With JSON output that is the answer, like any other error.
-///
-/// # Errors
-/// With text output `error` itself; else when the answer cannot be written.
-pub fn not_sent(args: &RequestArgs, error: anyhow::Error, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    if args.output == Output::Text {
-        return Err(error);
-    }
-    serde_json::to_writer(&mut *out, &json!({ "error": error.to_string(), "missing": null, "deleted": false }))?;
-    writeln!(out)?;
-    Ok(ExitCode::FAILURE)
 }
 
 fn payload(argument: &str) -> anyhow::Result<Bytes> {

@@ -1,3 +1,4 @@
+use std::error::Error as _;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -266,15 +267,22 @@ fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> 
             _ => ConnectError::Refused { servers, offered },
         },
         ConnectErrorKind::AuthorizationViolation => ConnectError::Refused { servers, offered },
+        _ if is_garbled(error) => ConnectError::Tls { servers, reason },
         ConnectErrorKind::Tls => ConnectError::Tls { servers, reason },
         ConnectErrorKind::ServerParse => ConnectError::Url { servers, reason },
         _ => ConnectError::Unreachable { servers, reason },
     }
 }
 
+/// Whether a handshake failed: it comes as an input-output error of this kind.
+fn is_garbled(error: &async_nats::ConnectError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
+}
+
 /// The first cause: what is around it says nothing more.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
+    std::iter::successors(Some(error), |error| (*error).source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn no_account(error: &AccountError) -> String {

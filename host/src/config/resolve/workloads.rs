@@ -65,12 +65,9 @@ fn plugin_kinds(all: &[(At<String>, Workload, Places)], problems: &mut Vec<Confi
 fn subjects(all: &[(At<String>, Workload, Places)], problems: &mut Vec<ConfigError>) {
     for (_, workload, places) in all {
         let subjects = &workload.queue.subjects;
-        for (_, other, _) in all {
-            let dead = names::dead_letters(&other.name);
-            if let Some(subject) = subjects.iter().find(|subject| names::overlap(subject, &dead)) {
-                let problem = format!("{subject:?} takes the dead letters of {:?}, which go to {dead}", other.name);
-                problems.push(places.subjects.error(problem, "narrow the subjects or name the workload otherwise"));
-            }
+        if let Some(subject) = subjects.iter().find(|subject| names::overlap(subject, names::DEAD_LETTERS)) {
+            let problem = format!("{subject:?} takes dead letters, which go to {}", names::DEAD_LETTERS);
+            problems.push(places.subjects.error(problem, "narrow the subjects"));
         }
         for filter in &workload.queue.filter {
             if !subjects.is_empty() && !subjects.iter().any(|subject| names::overlap(subject, filter)) {

@@ -140,8 +140,10 @@ fn a_plugin_is_not_both_handler_and_policy() {
 }
 
 #[test]
-fn a_stream_does_not_take_the_dead_letters_of_a_workload() {
-    assert!(one("subjects = \"orders.>\"").contains("takes the dead letters of \"orders\", which go to orders.dead"));
+fn a_stream_of_a_workload_does_not_take_dead_letters() {
+    assert!(
+        one("subjects = \"tidegate.>\"").contains("\"tidegate.>\" takes dead letters, which go to tidegate.dead.*")
+    );
 }
 
 #[test]
