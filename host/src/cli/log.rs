@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
@@ -19,7 +20,7 @@ use crate::demo::Terminal;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// What is logged: off, error, warn, info, debug or trace, for all or for some, as in `info,tidegate::worker=debug`
+    /// What is logged: off, error, warn, info, debug or trace, and more or less of parts, as in `info,tidegate::worker=debug`
     #[arg(
         long,
         global = true,
@@ -64,16 +65,22 @@ pub fn init(args: &LogArgs, terminal: &Terminal) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The client's own lines say again what this program says of the connection, so they are left out unless asked for.
+/// A level alone is meant for this program and its guests; what it is built of logs warnings, and more where asked for
+/// by name. The NATS client's own lines say again what is told of the connection here.
 fn filter(text: &str) -> Result<EnvFilter, String> {
+    let mut directives = vec!["async_nats=off".to_owned()];
     for directive in text.split(',').map(str::trim).filter(|directive| !directive.is_empty()) {
-        // A word alone could be a target, all of whose lines are then logged, and nothing else: a misspelt level.
-        let is_word = !directive.contains(['=', '[', ':']);
-        if is_word && directive.parse::<tracing::level_filters::LevelFilter>().is_err() {
-            return Err(format!("`{directive}` is none of off, error, warn, info, debug, trace"));
+        if directive.contains(['=', '[', ':']) {
+            directives.push(directive.to_owned());
+        } else {
+            // A word could be a target, too, whose lines are then all that is logged; a misspelt level is more likely.
+            let level: LevelFilter = directive
+                .parse()
+                .map_err(|_| format!("`{directive}` is none of off, error, warn, info, debug, trace"))?;
+            directives.extend([level.min(LevelFilter::WARN).to_string(), format!("tidegate={level}")]);
         }
     }
-    EnvFilter::try_new(format!("async_nats=off,{text}")).map_err(|error| error.to_string())
+    EnvFilter::try_new(directives.join(",")).map_err(|error| error.to_string())
 }
 
 /// One object a line, in which the fields of the spans around an event stand beside its own.
@@ -198,6 +205,19 @@ mod tests {
         assert_eq!(line["plugin"], "receipts");
         assert_eq!(line["message"], "told \"so\"\n1");
         assert_eq!(line["level"], "WARN");
+    }
+
+    #[test]
+    fn a_level_alone_is_for_this_program_and_only_warnings_come_from_elsewhere() {
+        let shown = |text| {
+            let filter = filter(text).unwrap().to_string();
+            let mut directives: Vec<String> = filter.split(',').map(str::to_owned).collect();
+            directives.sort();
+            directives.join(",")
+        };
+        assert_eq!(shown("debug"), "async_nats=off,tidegate=debug,warn");
+        assert_eq!(shown("off"), "async_nats=off,off,tidegate=off");
+        assert_eq!(shown("info,async_nats=debug,wasmtime=info"), "async_nats=debug,tidegate=info,warn,wasmtime=info");
     }
 
     #[test]
