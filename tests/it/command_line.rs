@@ -68,7 +68,7 @@ async fn a_request_with_an_illegal_subject_or_header_is_not_sent() {
 async fn every_line_of_a_json_log_is_an_object_that_says_whose_it_is() {
     let (server, plugins) = (nats().await, plugins());
     let mut host = host(&server, &plugins, &["--log-format", "json", "--log", "debug", "--max-attempts", "1"]);
-    host.line_with("\"ready\"").await;
+    host.line_with("policy in use").await;
     publish(&server, "print said\nreject because \"so\"").await;
     host.line_with("dead letter").await;
     host.signal(Signal::TERM);
