@@ -5,7 +5,7 @@
 //! could run, and the pull that stays parked at zero workers is the same pull as any other.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,7 +39,9 @@ pub struct Inbox<D> {
     /// Deliveries asked for that may still come.
     asked: AtomicUsize,
     workers: AtomicUsize,
-    capacity: AtomicUsize,
+    fetching: AtomicBool,
+    /// A moving mean of the time that a message takes; 0 before the first.
+    service_ns: AtomicU64,
     batch: usize,
 }
 
@@ -67,21 +69,29 @@ impl<D: Held> Inbox<D> {
             unattended: Notify::new(),
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
-            capacity: AtomicUsize::new(0),
+            fetching: AtomicBool::new(false),
+            service_ns: AtomicU64::new(0),
             batch,
         }
     }
 
-    /// Sets how many workers take from the inbox and how long they need for a message, and lets fetching begin.
-    pub fn attend(&self, workers: usize, service_time: Option<Duration>) {
+    /// Sets how many workers take from the inbox, and lets fetching begin.
+    pub fn attend(&self, workers: usize) {
         self.workers.store(workers, Relaxed);
-        let capacity = capacity(workers, self.batch, service_time);
-        if self.capacity.swap(capacity, Relaxed) != capacity {
-            self.room.notify_one();
-        }
-        if workers == 0 && self.len() > 0 {
+        self.fetching.store(true, Relaxed);
+        self.room.notify_one();
+        if workers == 0 && !self.is_empty() {
             self.unattended.notify_one();
         }
+    }
+
+    /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
+    pub fn took(&self, time: Duration) {
+        let new = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let old = self.service_ns.load(Relaxed);
+        // Two workers may overwrite each other's; the mean is a guess anyway.
+        let mean = if old == 0 { new } else { old - old / 8 + new / 8 };
+        self.service_ns.store(mean, Relaxed);
     }
 
     /// Waits for a delivery. Nothing is lost if the future is dropped.
@@ -124,7 +134,11 @@ impl<D: Held> Inbox<D> {
 
     /// How many to ask for: what is missing, once half of the capacity is.
     fn wants(&self, waiting: usize, asked: usize) -> usize {
-        let capacity = self.capacity.load(Relaxed);
+        if !self.fetching.load(Relaxed) {
+            return 0;
+        }
+        let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
+        let capacity = capacity(self.workers.load(Relaxed), self.batch, service_time);
         let missing = capacity.saturating_sub(waiting + asked);
         if missing * 2 >= capacity { missing } else { 0 }
     }
@@ -210,7 +224,7 @@ pub async fn fetch<P: Pull>(
 }
 
 async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P) {
-    inbox.capacity.store(0, Relaxed);
+    inbox.fetching.store(false, Relaxed);
     loop {
         let waiting: Vec<_> = inbox.lock().drain(..).collect();
         for waiting in waiting {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tidegate::cli::{check, demo, last_word, log, request, run};
-use tidegate::demo::Terminal;
+use tidegate::demo::{LOG_FILTER, Terminal};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
@@ -40,7 +40,11 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new();
-    let done = match log::init(&cli.log, &terminal) {
+    let filter = match &cli.command {
+        Command::Demo(_) => LOG_FILTER,
+        _ => "info",
+    };
+    let done = match log::init(&cli.log, filter, &terminal) {
         Ok(()) => command(cli.command, &terminal).await,
         Err(error) => Err(error),
     };

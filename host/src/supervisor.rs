@@ -21,9 +21,6 @@ use crate::worker::{self, Shop, Stats, Wish};
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// How often the time a message takes is looked at, to fetch no more ahead than is useful.
-const MEASURE: Duration = Duration::from_millis(100);
-
 /// The count that is wanted. Anything may set it: the monitor does, and a message that finds no worker.
 #[derive(Debug)]
 pub struct Desired {
@@ -121,8 +118,6 @@ pub struct Supervisor<D, H> {
     next: u64,
     backoff: Duration,
     not_before: Option<Instant>,
-    measured: Work,
-    service_time: Option<Duration>,
 }
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
@@ -139,8 +134,6 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             next: 1,
             backoff: BACKOFF.0,
             not_before: None,
-            measured: Work::default(),
-            service_time: None,
         }
     }
 
@@ -150,18 +143,16 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let desired = self.desired.clone();
         let mut changes = desired.count.subscribe();
         let shop = self.shop.clone();
-        let mut measure = tokio::time::interval(MEASURE);
         loop {
             let wanted = *changes.borrow_and_update();
             self.reconcile(wanted);
-            self.shop.inbox.attend(self.running(), self.service_time);
+            self.shop.inbox.attend(self.running());
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shop.inbox.unattended() => self.wake(),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
-                _ = measure.tick(), if !self.workers.is_empty() => self.measure(),
             }
         }
         self.drain_all().await;
@@ -258,15 +249,6 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
         self.crew.remove(id);
         self.shop.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
-    }
-
-    fn measure(&mut self) {
-        let work = self.crew.work();
-        let handled = work.handled.saturating_sub(self.measured.handled);
-        if let Some(mean) = work.busy_us.saturating_sub(self.measured.busy_us).checked_div(handled) {
-            self.service_time = Some(Duration::from_micros(mean));
-            self.measured = work;
-        }
     }
 
     async fn drain_all(&mut self) {

@@ -209,7 +209,9 @@ async fn handle<D: Held, I: Handler>(
         _ = wish.wait_for(|wish| *wish == Wish::GiveBack) => None,
     };
     stats.handling.store(false, Relaxed);
-    stats.busy_ns.fetch_add(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    let time = start.elapsed();
+    shop.inbox.took(time);
+    stats.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     let Some(outcome) = outcome else {
         let stream_sequence = held.delivery().stream_sequence;
         tracing::info!(stream_sequence, "given back: not finished within the grace time");

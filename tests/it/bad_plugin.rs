@@ -104,7 +104,10 @@ async fn check_names_what_is_there_where_a_plugin_is_missing() {
     let ended = check(plugins.path(), "prob", "fixed", &[]).await;
     ended.failed_with(
         1,
-        &["/prob.wasm: there is no such file; copy the component there", "has fixed, probe, probe-policy, step"],
+        &[
+            "/prob.wasm: there is no such file; copy the component there",
+            "has backlog, fixed, probe, probe-policy, step",
+        ],
     );
     std::fs::create_dir(plugins.path().join("nest.wasm")).unwrap();
     check(plugins.path(), "nest", "fixed", &[]).await.failed_with(1, &["/nest.wasm: it is not a file"]);

@@ -7,10 +7,12 @@ use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
+use serde_json::Value;
 use tidegate::config::Nats;
 use tidegate::jetstream::{Client, ConnectError, Reply, RequestError, RequestOptions};
 use tidegate::server::Server;
 
+use crate::support::cli::{Ended, run};
 use crate::support::nats::{jetstream, nats};
 use crate::support::until;
 
@@ -171,7 +173,8 @@ async fn somebody_who_swallows_the_message_and_sends_no_pub_ack_is_told_apart() 
     let bench = bench().await;
     // A plain subscriber takes the message, so there is a responder and no stream.
     let _listener = bench.context.client().subscribe("other.foo").await.unwrap();
-    bench.context.client().flush().await.unwrap();
+    // An answer on the same connection says that the server knows of the subscription.
+    bench.context.query_account().await.unwrap();
     let error = bench.client.request("other.foo", Bytes::new(), &[], &within(SOON)).await.unwrap_err();
     assert!(matches!(error, RequestError::NoPubAck { .. }), "{error}");
 }
@@ -254,4 +257,36 @@ async fn a_delivery_that_is_tried_again_still_replies() {
     let (answer, ()) = tokio::join!(bench.request("x", &options), handler);
     assert_eq!(answer.unwrap().payload, "x");
     drop(bench.server);
+}
+
+/// `tidegate request` with a server and more arguments.
+async fn command(bench: &Bench, arguments: &[&str]) -> Ended {
+    run(["request", "--server", bench.server.url()].iter().chain(arguments)).await
+}
+
+#[tokio::test]
+async fn the_command_prints_the_reply_and_nothing_else() {
+    let bench = bench().await;
+    let responder = bench.respond();
+    let ended = command(&bench, &["test.foo", "hello"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "hello"), "{}", ended.stderr);
+    let ended = command(&bench, &["test.foo", "hello", "--output", "json", "--header", "Tint: blue"]).await;
+    let object: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((object["payload"].as_str(), object["sequence"].as_u64()), (Some("hello"), Some(2)), "{object}");
+    responder.abort();
+}
+
+#[tokio::test]
+async fn the_command_ends_with_3_where_no_reply_came_and_with_1_where_no_stream_is() {
+    let bench = bench().await;
+    let ended = command(&bench, &["test.foo", "--timeout", "200ms"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no reply within 200ms"), "{}", ended.stderr);
+    let ended = command(&bench, &["test.foo", "--timeout", "200ms", "--output", "json"]).await;
+    let object: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(ended.code, Some(3));
+    assert_eq!((object["missing"].as_str(), object["deleted"].as_bool()), (Some("reply"), Some(true)), "{object}");
+    let ended = command(&bench, &["other.foo"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(ended.stderr.contains("no stream takes `other.foo`"), "{}", ended.stderr);
 }

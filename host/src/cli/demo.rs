@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
-use super::Output;
+use super::{Output, positive};
 use crate::config::{Source, units};
 use crate::demo::{self, Options, Report, Terminal};
 use crate::server::{self, Server};
@@ -38,7 +38,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub concurrency: u32,
     /// How long a request waits for its reply before it is sent again
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive)]
     pub timeout: Duration,
     /// Bytes of each request's payload
     #[arg(long, value_name = "BYTES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]

@@ -20,16 +20,10 @@ use crate::demo::Terminal;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
-    /// What is logged: off, error, warn, info, debug or trace, and more or less of parts, as in `info,tidegate::worker=debug`
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        env = "TIDEGATE_LOG",
-        hide_env_values = true,
-        default_value = "info"
-    )]
-    pub log: String,
+    /// What is logged: off, error, warn, info, debug or trace, and more or less of parts, as in
+    /// `info,tidegate::worker=debug` [default: info; for the demo its own story]
+    #[arg(long, global = true, value_name = "FILTER", env = "TIDEGATE_LOG", hide_env_values = true)]
+    pub log: Option<String>,
     /// How log lines look
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -45,13 +39,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs to standard error, without tearing a progress bar there.
+/// Sends logs to standard error, without tearing a progress bar there. `default` is the filter where none is given.
 ///
 /// # Errors
 /// If the filter cannot be read.
-pub fn init(args: &LogArgs, terminal: &Terminal) -> anyhow::Result<()> {
-    let filter = filter(&args.log).map_err(|problem| {
-        anyhow::anyhow!("--log {}: {problem}; write `debug` or `info,tidegate::worker=debug`", args.log)
+pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Result<()> {
+    let text = args.log.as_deref().unwrap_or(default);
+    let filter = filter(text).map_err(|problem| {
+        anyhow::anyhow!("--log {text}: {problem}; write `debug` or `info,tidegate::worker=debug`")
     })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone());
     match args.log_format {

@@ -7,6 +7,10 @@ pub mod log;
 pub mod request;
 pub mod run;
 
+use std::time::Duration;
+
+use crate::config::units;
+
 /// How the answer is written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Output {
@@ -15,4 +19,12 @@ pub enum Output {
     Text,
     /// One JSON object, for a program.
     Json,
+}
+
+/// A duration that can be waited for, such as `5s` or `250ms`.
+fn positive(text: &str) -> Result<Duration, String> {
+    match units::duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        other => other.map_err(|wrong| wrong.to_string()),
+    }
 }

@@ -8,8 +8,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Output, last_word};
-use crate::config::{ConnectionFlags, Nats, process_environment, units};
+use super::{Output, last_word, positive};
+use crate::config::{ConnectionFlags, Nats, process_environment};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
@@ -39,7 +39,7 @@ pub struct RequestArgs {
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
     /// How long to wait for the PubAck and the reply together
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub timeout: Duration,
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]

@@ -82,7 +82,7 @@ pub struct WorkloadFlags {
     /// Deliveries that may be unsettled at once, more than max x batch; -1 is no limit [default: max x batch x 2, at least 1000]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub max_ack_pending: Option<i64>,
-    /// Pulls that may wait at once, of all hosts, more than max [default: max x 4, at least 512]
+    /// Pulls that may wait at once, of all hosts, at least 16; a host has a few [default: 512]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub max_waiting: Option<i64>,
     /// The plugin that handles a message, by name: receipts for receipts.wasm

@@ -145,7 +145,7 @@ pub struct Queue {
     pub ack_wait: Duration,
     /// Deliveries that may be unsettled at once; derived from workers and batch unless given.
     pub max_ack_pending: i64,
-    /// Pulls that may wait at once, of all hosts; derived from workers unless given.
+    /// Pulls that may wait at once, of all hosts (512). A host has a few, however many workers it runs.
     pub max_waiting: i64,
     /// The durable consumer of the `headers` source.
     pub watch_consumer: String,

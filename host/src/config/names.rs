@@ -106,9 +106,6 @@ pub(super) fn overlap(a: &str, b: &str) -> bool {
     }
 }
 
-/// What the stream of dead letters takes.
-pub(super) const DEAD_LETTERS: &str = "tidegate.dead.*";
-
 /// The known word nearest to what was written, if one is near enough to be meant.
 pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase().replace('_', "-");

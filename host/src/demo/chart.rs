@@ -20,7 +20,7 @@ pub fn chart(timeline: &Timeline, width: usize) -> String {
     let peak = timeline.peak_workers().max(1);
     let worker_rows = usize::try_from(peak).unwrap_or(WORKER_ROWS).min(WORKER_ROWS);
     let mut lines = vec![format!("{:>LABEL$} arrivals per second", "")];
-    lines.extend(area(&rates, nice(rates.iter().copied().fold(1.0, f64::max)), RATE_ROWS));
+    lines.extend(area(&rates, ceiling(rates.iter().copied().fold(1.0, f64::max)), RATE_ROWS));
     lines.push(format!("{:>LABEL$} workers", ""));
     lines.extend(area(&workers, f64::from(peak), worker_rows));
     lines.push(time_axis(timeline.length().as_secs_f64(), columns));
@@ -39,7 +39,12 @@ fn area(values: &[f64], top: f64, rows: usize) -> Vec<String> {
         .collect();
     let row = |row: usize| -> String {
         let base = row.saturating_mul(8);
-        let label = if row.saturating_add(1) == rows { thousands(top.round() as u64) } else { String::new() };
+        // Half of a scale of many rows has a number too, for it is a whole one.
+        let label = match row.saturating_add(1) {
+            upper if upper == rows => thousands(top.round() as u64),
+            middle if middle * 2 == rows && rows > WORKER_ROWS => thousands((top / 2.0).round() as u64),
+            _ => String::new(),
+        };
         let cells = eighths.iter().map(|height| block(height.saturating_sub(base)));
         format!("{label:>LABEL$} │{}", cells.collect::<String>()).trim_end().to_owned()
     };
@@ -69,15 +74,24 @@ fn time_axis(length: f64, columns: usize) -> String {
     line
 }
 
-/// The next number up of the form 1, 2 or 5 times a power of ten.
-pub(super) fn nice(value: f64) -> f64 {
+/// The next number up of the form 1, 2 or 5 times a power of ten: a distance between ticks.
+fn nice(value: f64) -> f64 {
+    round_up(value, &[1.0, 2.0, 5.0])
+}
+
+/// The next number up that looks well at the end of a scale and leaves little room above the value.
+pub(super) fn ceiling(value: f64) -> f64 {
+    round_up(value, &[1.0, 1.2, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0])
+}
+
+/// The smallest of `steps` times a power of ten that is not below `value`. Steps ascend from 1 to below 10.
+fn round_up(value: f64, steps: &[f64]) -> f64 {
     if !value.is_finite() || value <= 0.0 {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    let steps = [1.0, 2.0, 5.0].map(|step| step * power);
     // A little slack, for the logarithm of 1000 may come out below 3.
-    steps.into_iter().find(|step| value <= step * (1.0 + 1e-9)).unwrap_or(10.0 * power)
+    steps.iter().map(|step| step * power).find(|step| value <= step * (1.0 + 1e-9)).unwrap_or(10.0 * power)
 }
 
 #[cfg(test)]
@@ -114,7 +128,7 @@ mod tests {
                 "          │████████            ████████",
                 "          │████████            ████████",
                 "          │████████            ████████",
-                "          │████████            ████████",
+                "    2,500 │████████            ████████",
                 "          │████████            ████████",
                 "          │████████            ████████",
                 "          │████████            ████████",
@@ -137,7 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn scales_end_at_round_numbers() {
+    fn scales_and_ticks_are_round_numbers() {
+        let tops = [0.0, 1.0, 1.1, 2.2, 999.0, 1000.0, 4321.0, 8001.0, f64::NAN].map(ceiling);
+        assert_eq!(tops, [1.0, 1.0, 1.2, 2.4, 1000.0, 1000.0, 5000.0, 10_000.0, 1.0]);
         let tops = [0.0, 0.03, 1.0, 1.1, 3.0, 7.0, 999.0, 1000.0, 4321.0, f64::NAN].map(nice);
         assert_eq!(tops, [1.0, 0.05, 1.0, 2.0, 5.0, 10.0, 1000.0, 1000.0, 5000.0, 1.0]);
     }

@@ -17,7 +17,7 @@ const WORKLOAD: &str = "demo";
 const MAX_WORKERS: u32 = 64;
 const BATCH: usize = 100;
 
-/// What [`crate::run`] is given.
+/// What [`crate::run()`] is given.
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
         nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },

@@ -39,6 +39,11 @@ pub(super) enum Attempt {
         /// The position in the stream.
         sequence: u64,
     },
+    /// Stored there and kept as a dead letter: it will not be handled, so there is nothing to wait for.
+    Dead {
+        /// The position in the stream.
+        sequence: u64,
+    },
 }
 
 /// Sends one request once. Errors are those that another attempt would meet again.
@@ -114,7 +119,9 @@ pub(super) async fn batch(
         if sent.latency.is_some() {
             streak.store(0, Ordering::Relaxed);
         } else if streak.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= STREAK {
-            bail!("the last {STREAK} requests got no reply: does the handler reply, and are there workers?");
+            bail!(
+                "the last {STREAK} requests got no reply: does the handler reply to such payloads, and do workers run?"
+            );
         }
         Ok(sent)
     });
@@ -133,6 +140,10 @@ async fn one(load: &Load, number: u32, index: u32, requester: &impl Requester) -
         match requester.request(&id, payload.clone()).await? {
             Attempt::Replied => {
                 sent.latency = Some(start.elapsed());
+                return Ok(sent);
+            }
+            Attempt::Dead { sequence } => {
+                sent.sequences.push(sequence);
                 return Ok(sent);
             }
             Attempt::Unacked => {}
@@ -210,6 +221,7 @@ mod tests {
             Ok(match self.told.get(id) {
                 Some(Attempt::Unacked) => Attempt::Unacked,
                 Some(Attempt::Unanswered { sequence }) => Attempt::Unanswered { sequence: *sequence },
+                Some(Attempt::Dead { sequence }) => Attempt::Dead { sequence: *sequence },
                 Some(Attempt::Replied) | None => Attempt::Replied,
             })
         }
@@ -247,6 +259,16 @@ mod tests {
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 20, 1));
         assert_eq!(script.ids.into_inner().unwrap()[..2], [id.clone(), format!("{id}.1")]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_became_a_dead_letter_is_not_sent_again() {
+        let id = message_id(1, 1, 2);
+        let script =
+            Script { told: BTreeMap::from([(id.clone(), Attempt::Dead { sequence: 9 })]), ..Script::default() };
+        let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
+        assert_eq!((batch.sent, batch.replied, batch.retried), (20, 19, 0));
+        assert_eq!(batch.unanswered, [Unanswered { id, sequences: vec![9] }]);
     }
 
     #[tokio::test]

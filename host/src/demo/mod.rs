@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use indicatif::ProgressBar;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
@@ -29,7 +28,7 @@ use crate::jetstream::{Client, RequestError, RequestOptions};
 
 pub use chart::chart;
 pub use plot::svg;
-pub use progress::{Line, Terminal};
+pub use progress::{Bar, Line, Terminal};
 pub use record::Scaling;
 pub use summary::{BatchSummary, Summary, Worker};
 pub use timeline::Timeline;
@@ -48,6 +47,10 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const SETTLED_AFTER: Duration = Duration::from_secs(4);
 /// A policy that never rests is not waited for longer than this.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
+
+/// How often, and how many times, the consumer is looked at when the host has stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LAST_LOOKS: u32 = 20;
 
 /// What to send and what to run it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,30 +104,41 @@ pub async fn run(options: &Options, url: &str, plugins: &Path, terminal: &Termin
     }));
     let bar = terminal.bar(u64::from(options.requests).saturating_mul(u64::from(options.batches)));
     // The load runs beside this, on the runtime's own threads: a reply wakes it sooner there.
-    let load = {
+    let mut load = AbortOnDrop(tokio::spawn({
         let (options, client, recorder, bar) = (options.clone(), client.clone(), recorder.clone(), bar.clone());
-        tokio::spawn(async move { all_batches(&options, client, &recorder, &bar).await })
-    };
-    let abort = AbortOnDrop(load.abort_handle());
+        async move { all_batches(&options, client, &recorder, &bar).await }
+    }));
     let batches = tokio::select! {
-        batches = load => batches.context("the load")?,
+        batches = &mut load.0 => batches.context("the load")?,
         ended = &mut host => Err(early(ended)),
-    };
-    drop(abort);
-    bar.finish_and_clear();
-    let batches = batches?;
-    let unsettled = client.unsettled(config::STREAM, config::CONSUMER).await?;
+    }?;
+    drop(bar);
     // A host that has ended already does not hear it, and says why it ended in the next line.
     stop.send(()).ok();
     joined(host.await)?;
+    let unsettled = unsettled(&client).await?;
     let record = recorder.finish();
     let summary = Summary::new(client.server_version(), &batches, &record, unsettled);
     Ok(Report { summary, timeline: record.timeline, title: title(options) })
 }
 
-struct AbortOnDrop(tokio::task::AbortHandle);
+/// What the consumer still has to settle. The host's last acks are on another connection, so they get a moment.
+async fn unsettled(client: &Client) -> anyhow::Result<u64> {
+    let mut looks = 0_u32;
+    loop {
+        let unsettled = client.unsettled(config::STREAM, config::CONSUMER).await?;
+        looks = looks.saturating_add(1);
+        if unsettled == 0 || looks == LAST_LOOKS {
+            return Ok(unsettled);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
 
-impl Drop for AbortOnDrop {
+/// A task that ends with who started it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -138,16 +152,11 @@ fn joined(ended: Result<Result<(), RunError>, JoinError>) -> anyhow::Result<()> 
     ended.context("the host")?.map_err(anyhow::Error::from)
 }
 
-async fn all_batches(
-    options: &Options,
-    client: Client,
-    recorder: &Recorder,
-    bar: &ProgressBar,
-) -> anyhow::Result<Vec<Batch>> {
+async fn all_batches(options: &Options, client: Client, recorder: &Recorder, bar: &Bar) -> anyhow::Result<Vec<Batch>> {
     let mut state = recorder.state();
     let ready = timeout(READY_WITHIN, state.wait_for(|state| state.ready)).await;
     ready.map_err(|_| anyhow!("the host was not ready within {}", humantime::format_duration(READY_WITHIN)))??;
-    let _ticker = Ticker(tokio::spawn(show(bar.clone(), recorder.clone())));
+    let _shown = AbortOnDrop(tokio::spawn(show(bar.clone(), recorder.clone())));
     let requester = ThroughStream { client, recorder: recorder.clone(), timeout: options.timeout };
     let Options { requests, concurrency, payload_size, seed, .. } = *options;
     let load = Load { requests, concurrency, payload_size, seed };
@@ -155,7 +164,7 @@ async fn all_batches(
     let mut batches = Vec::new();
     for number in 1..=options.batches {
         tracing::info!("batch {number}: {requests} requests");
-        let batch = load::batch(&load, number, &requester, || bar.inc(1)).await?;
+        let batch = load::batch(&load, number, &requester, || bar.advance()).await?;
         tracing::info!("batch {number}: done in {:.3} s", batch.elapsed.as_secs_f64());
         batches.push(batch);
         if number < options.batches {
@@ -178,7 +187,7 @@ async fn until_settled(recorder: &Recorder) {
             }
             let changed = pin!(state.wait_for(|now| *now != seen));
             if timeout(SETTLED_AFTER, changed).await.is_err() {
-                tracing::info!("{} workers stay", seen.running);
+                tracing::info!("workers stay: {}", seen.running);
                 return;
             }
         }
@@ -188,20 +197,12 @@ async fn until_settled(recorder: &Recorder) {
     }
 }
 
-/// The task that keeps the message beside the progress bar.
-struct Ticker(JoinHandle<()>);
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn show(bar: ProgressBar, recorder: Recorder) {
+/// Keeps the message beside the progress bar.
+async fn show(bar: Bar, recorder: Recorder) {
     let mut state = recorder.state();
     loop {
         let running = state.borrow_and_update().running;
-        bar.set_message(if running == 1 { "1 worker".to_owned() } else { format!("{running} workers") });
+        bar.say(if running == 1 { "1 worker".to_owned() } else { format!("{running} workers") });
         if state.changed().await.is_err() {
             return;
         }
@@ -222,7 +223,11 @@ impl Requester for ThroughStream {
         match self.client.request(config::SUBJECT, payload, &[], &options).await {
             Ok(_) => Ok(Attempt::Replied),
             Err(RequestError::NoPubAck { .. }) => Ok(Attempt::Unacked),
-            Err(RequestError::NoReply { stored, .. }) => Ok(Attempt::Unanswered { sequence: stored.sequence }),
+            Err(RequestError::NoReply { stored, .. }) => {
+                let sequence = stored.sequence;
+                let dead = self.recorder.is_dead(sequence);
+                Ok(if dead { Attempt::Dead { sequence } } else { Attempt::Unanswered { sequence } })
+            }
             Err(error) => Err(error.into()),
         }
     }

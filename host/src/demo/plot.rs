@@ -3,14 +3,14 @@
 use anyhow::anyhow;
 use plotters::prelude::*;
 
-use super::chart::nice;
+use super::chart::ceiling;
 use super::summary::thousands;
 use super::timeline::Timeline;
 
 /// Pixels.
 const SIZE: (u32, u32) = (960, 480);
 /// Points of the area, each the mean of its part of the time line.
-const POINTS: usize = 240;
+const POINTS: usize = 160;
 /// Okabe and Ito's sky blue and vermilion: told apart by everyone, and in grey.
 const ARRIVALS: RGBColor = RGBColor(86, 180, 233);
 const WORKERS: RGBColor = RGBColor(213, 94, 0);
@@ -36,7 +36,7 @@ fn draw<'a>(
 ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
     let length = timeline.length().as_secs_f64().max(1e-3);
     let rates = timeline.rates(POINTS);
-    let top_rate = nice(rates.iter().copied().fold(1.0, f64::max) * 1.05);
+    let top_rate = ceiling(rates.iter().copied().fold(1.0, f64::max) * 1.05);
     let top_workers = f64::from(timeline.peak_workers().max(1)) * 1.15;
     let part = length / POINTS as f64;
     let at = |index: usize| index as f64 * part;
@@ -71,16 +71,16 @@ fn draw<'a>(
         .configure_secondary_axes()
         .y_desc("workers")
         .y_label_formatter(&|count| whole(*count))
-        .y_labels(usize::try_from(timeline.peak_workers()).unwrap_or(8).clamp(2, 8))
+        .y_labels(usize::try_from(timeline.peak_workers()).unwrap_or(8).saturating_add(2).min(10))
         .axis_style(INK)
         .label_style(text())
         .axis_desc_style(text())
         .draw()?;
     let points = rates.iter().enumerate().flat_map(|(index, rate)| [(at(index), *rate), (at(index) + part, *rate)]);
     chart
-        .draw_series(AreaSeries::new(points, 0.0, ARRIVALS.mix(0.55)).border_style(ARRIVALS))?
+        .draw_series(AreaSeries::new(points, 0.0, ARRIVALS.mix(0.6)))?
         .label("arrivals")
-        .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 20, y + 5)], ARRIVALS.mix(0.55).filled()));
+        .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 20, y + 5)], ARRIVALS.mix(0.6).filled()));
     let steps = timeline.worker_steps().into_iter().map(|(at, count)| (at, f64::from(count)));
     chart
         .draw_secondary_series(LineSeries::new(steps, WORKERS.stroke_width(2)))?

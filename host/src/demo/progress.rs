@@ -1,6 +1,7 @@
 //! The progress bar, and log lines that do not tear it.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
@@ -17,11 +18,37 @@ impl Terminal {
     }
 
     /// A bar that counts to `length` and shows a message beside it.
-    pub fn bar(&self, length: u64) -> ProgressBar {
+    pub fn bar(&self, length: u64) -> Bar {
         let template = "{bar:30.cyan/dim} {human_pos}/{human_len}  {per_sec}  {msg}";
         // The template is a constant, so the default style only ever stands in for a mistake in it.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.0.add(ProgressBar::new(length).with_style(style))
+        let bar = self.0.add(ProgressBar::new(length).with_style(style));
+        Bar(Arc::new(Shown(bar)))
+    }
+}
+
+/// A progress bar. It disappears with its last clone, however the work ends.
+#[derive(Debug, Clone)]
+pub struct Bar(Arc<Shown>);
+
+impl Bar {
+    /// One more is done.
+    pub fn advance(&self) {
+        self.0.0.inc(1);
+    }
+
+    /// Shows this beside the bar.
+    pub fn say(&self, message: String) {
+        self.0.0.set_message(message);
+    }
+}
+
+#[derive(Debug)]
+struct Shown(ProgressBar);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

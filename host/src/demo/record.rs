@@ -72,6 +72,11 @@ impl Recorder {
         self.with(|record| record.timeline.arrived(at));
     }
 
+    /// Whether the message at this position became a dead letter.
+    pub(super) fn is_dead(&self, stream_sequence: u64) -> bool {
+        self.with(|record| record.dead.contains(&stream_sequence))
+    }
+
     /// Takes down what a host tells, and logs it.
     pub(super) fn observer(&self) -> Observer {
         let recorder = self.clone();
@@ -83,13 +88,12 @@ impl Recorder {
         self.state.subscribe()
     }
 
-    /// All that was written down until now.
+    /// All that was written down until now. The time line ends a little after the last event, so that it is seen.
     pub(super) fn finish(&self) -> Record {
-        let at = self.elapsed();
-        self.with(|record| {
-            record.timeline.end(at);
-            record.clone()
-        })
+        let mut record = self.with(|record| record.clone());
+        let length = record.timeline.length();
+        record.timeline.end(length.saturating_add(length / 32));
+        record
     }
 
     fn observe(&self, event: Event) {
@@ -112,17 +116,12 @@ impl Recorder {
                 tracing::info!("worker {worker} stopped: processed {handled} messages");
                 self.worker(at, worker, Some(handled));
             }
-            Event::Failed { stream_sequence, dead, .. } => {
-                if dead {
-                    tracing::warn!("message {stream_sequence} became a dead letter");
-                    self.with(|record| record.dead.insert(stream_sequence));
-                } else {
-                    tracing::warn!("message {stream_sequence} failed, will be tried again");
-                }
+            // The host tells the reason.
+            Event::Failed { stream_sequence, dead: true, .. } => {
+                self.with(|record| record.dead.insert(stream_sequence));
             }
-            Event::Swapped { plugin, generation, .. } => {
-                tracing::info!("plugin {plugin} swapped to generation {generation}");
-            }
+            Event::Failed { dead: false, .. } => {}
+            Event::Swapped { plugin, generation, .. } => tracing::info!("plugin {plugin}: generation {generation}"),
         }
     }
 
@@ -164,6 +163,7 @@ mod tests {
         observer.tell(Event::Failed { workload: Arc::clone(&workload), stream_sequence: 3, dead: false });
         observer.tell(Event::Failed { workload, stream_sequence: 4, dead: true });
         assert_eq!(*recorder.state().borrow(), State { ready: true, running: 1, scalings: 1 });
+        assert_eq!([3, 4].map(|sequence| recorder.is_dead(sequence)), [false, true]);
         let record = recorder.finish();
         assert_eq!(record.workers, BTreeMap::from([(1, Some(7)), (2, None)]));
         assert_eq!(record.timeline.peak_workers(), 2);

@@ -167,6 +167,15 @@ impl Client {
         self.nats.max_payload()
     }
 
+    /// Messages that a durable consumer has still to settle: not yet delivered, or delivered and not acknowledged.
+    ///
+    /// # Errors
+    /// When the stream or the consumer is not there, or the server does not answer.
+    pub async fn unsettled(&self, stream: &str, consumer: &str) -> anyhow::Result<u64> {
+        let info = self.context.get_stream_no_info(stream).await?.consumer_info(consumer).await?;
+        Ok(info.num_pending.saturating_add(u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX)))
+    }
+
     /// Waits until all that was sent has been written to the socket.
     pub async fn flush(&self) {
         if let Err(error) = self.nats.flush().await {

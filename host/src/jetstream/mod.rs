@@ -7,7 +7,6 @@ mod message;
 mod pull;
 mod request;
 mod signals;
-mod unsettled;
 
 use std::sync::Arc;
 

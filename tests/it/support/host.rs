@@ -1,24 +1,21 @@
-//! A host in this process, with probes as its plugins.
+//! Hosts in this process, with probes as their plugins.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream;
 use tempfile::TempDir;
-use tidegate::config::{
-    Auth, Config, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source, Workload,
-};
+use tidegate::config::{Config, Workload};
 use tidegate::events::{Event, Observer};
-use tidegate::server::Server;
 use tidegate_artifacts::{policies, probes};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::eventually;
-use super::nats::{jetstream, nats};
+use super::site::Site;
 
-/// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`.
+/// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`, `backlog`.
 pub(crate) fn plugins() -> TempDir {
     let dir = TempDir::new().unwrap();
     for (name, bytes) in [
@@ -26,6 +23,7 @@ pub(crate) fn plugins() -> TempDir {
         ("probe-policy", probes::POLICY_V1),
         ("fixed", policies::FIXED),
         ("step", policies::STEP),
+        ("backlog", policies::BACKLOG),
     ] {
         install(dir.path(), name, bytes);
     }
@@ -39,66 +37,69 @@ pub(crate) fn install(dir: &Path, name: &str, bytes: &[u8]) {
     std::fs::rename(beside, dir.join(format!("{name}.wasm"))).unwrap();
 }
 
-/// A workload on stream `NAME` with subjects `NAME.>`, handled by `probe`, with one worker by the policy `fixed`.
+/// A workload on stream `NAME` with subjects `in.NAME.>`, handled by `probe`, with one worker by the policy `fixed`.
+///
+/// Its ack wait is longer than any test, so what is delivered again was given back.
 pub(crate) fn workload(name: &str) -> Workload {
-    Workload {
-        name: name.to_owned(),
-        queue: Queue {
-            stream: name.to_owned(),
-            consumer: format!("{name}-workers"),
-            manage: Manage::Create,
-            subjects: vec![format!("{name}.>")],
-            retention: Retention::Limits,
-            filter: Vec::new(),
-            ack_wait: Duration::from_secs(30),
-            max_ack_pending: 10_000,
-            max_waiting: 512,
-            watch_consumer: format!("{name}-watch"),
-        },
-        handler: "probe".to_owned(),
-        policy: "fixed".to_owned(),
-        isolation: Isolation::Worker,
-        settings: Vec::new(),
-        policy_settings: Vec::new(),
-        scale: Scale {
-            min: 0,
-            max: 8,
-            interval: Duration::from_millis(100),
-            window: Duration::from_secs(1),
-            source: Source::Info,
-        },
-        pull: Pull { batch: 100, expires: Duration::from_secs(1) },
-        limits: Limits {
-            time: Duration::from_secs(10),
-            memory: 64 << 20,
-            table_elements: 100_000,
-            instances: 100,
-            fuel: 1_000_000_000,
-        },
-        retry: Retry { max_attempts: 3, backoff: vec![Duration::from_millis(10)] },
-    }
+    let text = format!(
+        r#"
+        [workload.{name}]
+        stream = "{name}"
+        subjects = ["in.{name}.>"]
+        manage = "create"
+        ack-wait = "10m"
+        handler = "probe"
+        policy = "fixed"
+        scale = {{ min = 0, max = 8, interval = "100ms", window = "1s" }}
+        pull = {{ expires = "1s" }}
+        retry = {{ max-attempts = 3, backoff = ["10ms"] }}
+        "#
+    );
+    Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors}")).workloads.remove(0)
 }
 
-/// A host that runs in this process, on a server of its own.
+/// The same, with so many workers.
+pub(crate) fn workers(name: &str, count: u32) -> Workload {
+    policy(workload(name), "fixed", &[("workers", &count.to_string())])
+}
+
+/// The same, with another policy.
+pub(crate) fn policy(workload: Workload, name: &str, settings: &[(&str, &str)]) -> Workload {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    Workload { policy: name.to_owned(), policy_settings: settings.iter().map(own).collect(), ..workload }
+}
+
+/// A host that runs in this process, at a [`Site`].
 pub(crate) struct Host {
-    pub(crate) server: Server,
-    pub(crate) plugins: TempDir,
-    pub(crate) js: jetstream::Context,
+    pub(crate) site: Arc<Site>,
     events: Arc<Mutex<Vec<Event>>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
+impl Deref for Host {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
 impl Host {
     /// Starts a server and a host with these workloads, and awaits that all are ready.
     pub(crate) async fn start(workloads: Vec<Workload>) -> Self {
-        Self::start_on(nats().await, plugins(), workloads).await
+        Self::start_at(Site::new().await, workloads).await
     }
 
     /// The same with a server and a plugin directory that are there.
-    pub(crate) async fn start_on(server: Server, plugins: TempDir, workloads: Vec<Workload>) -> Self {
+    pub(crate) async fn start_at(site: Arc<Site>, workloads: Vec<Workload>) -> Self {
+        Self::start_with(site, Duration::from_secs(20), workloads).await
+    }
+
+    /// The same with a grace time.
+    pub(crate) async fn start_with(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
         let count = workloads.len();
-        let host = Self::launch(server, plugins, workloads).await;
+        let host = Self::launch(site, grace, workloads);
         eventually("every workload is ready", async || {
             host.count(|event| matches!(event, Event::Ready { .. })) == count
         })
@@ -107,16 +108,10 @@ impl Host {
     }
 
     /// Starts without awaiting anything.
-    pub(crate) async fn launch(server: Server, plugins: TempDir, workloads: Vec<Workload>) -> Self {
+    pub(crate) fn launch(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = Config {
-            nats: Nats { servers: vec![server.url().to_owned()], auth: Auth::None, ca: None, certificate: None },
-            plugins: Plugins { dir: plugins.path().to_owned(), rescan: Duration::from_millis(200), cache: None },
-            dead_letters: "TIDEGATE_DEAD".to_owned(),
-            grace: Duration::from_secs(10),
-            workloads,
-        };
+        let config = Config { grace, workloads, ..site.config() };
         let seen = events.clone();
         let observer = Observer::new(move |event| seen.lock().unwrap().push(event));
         let task = tokio::spawn(async {
@@ -125,8 +120,7 @@ impl Host {
             });
             ended.await.unwrap_or_else(|error| panic!("{error}"));
         });
-        let js = jetstream(&server).await;
-        Self { server, plugins, js, events, stop: Some(stop), task }
+        Self { site, events, stop: Some(stop), task }
     }
 
     /// All that the host has told so far.
@@ -138,32 +132,46 @@ impl Host {
         self.events().iter().filter(|event| of(event)).count()
     }
 
-    /// Publishes and awaits that it is stored.
-    pub(crate) async fn publish(&self, subject: &str, payload: impl Into<String>) -> u64 {
-        let payload = payload.into();
-        self.js.publish(subject.to_owned(), payload.into()).await.unwrap().await.unwrap().sequence
+    /// The changes of a workload's desired count so far, with their reasons.
+    pub(crate) fn scalings(&self, workload: &str) -> Vec<(u32, u32, String)> {
+        let scaled = |event| match event {
+            Event::Scaled { workload: of, from, to, reason } if &*of == workload => Some((from, to, reason)),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(scaled).collect()
     }
 
-    /// The state of a workload's consumer.
-    pub(crate) async fn consumer(&self, workload: &str) -> jetstream::consumer::Info {
-        let stream = self.js.get_stream(workload).await.unwrap();
-        stream.consumer_info(format!("{workload}-workers")).await.unwrap()
+    /// How many workers of a workload have started and how many have ended so far.
+    pub(crate) fn workers(&self, workload: &str) -> (usize, usize) {
+        let started = |event: &Event| matches!(event, Event::WorkerStarted { workload: of, .. } if &**of == workload);
+        let ended = |event: &Event| matches!(event, Event::WorkerEnded { workload: of, .. } if &**of == workload);
+        (self.count(started), self.count(ended))
     }
 
-    /// Awaits that nothing of a workload is pending or unsettled.
-    pub(crate) async fn settled(&self, workload: &str) {
-        eventually("everything is settled", async || {
-            let info = self.consumer(workload).await;
-            info.num_pending == 0 && info.num_ack_pending == 0
-        })
-        .await;
-    }
-
-    /// Stops the host, awaits its end, and gives back the server to look at.
-    pub(crate) async fn stop(mut self) -> (Server, jetstream::Context, Vec<Event>) {
+    /// Tells the host to stop, without awaiting anything.
+    pub(crate) fn tell_to_stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Awaits the end of a host that was told to stop.
+    pub(crate) async fn ended(self) -> (Arc<Site>, Vec<Event>) {
         tokio::time::timeout(super::PATIENCE, self.task).await.expect("the host stops").unwrap();
         let events = self.events.lock().unwrap().clone();
-        (self.server, self.js, events)
+        (self.site, events)
     }
+
+    /// Stops the host and awaits its end.
+    pub(crate) async fn stop(mut self) -> (Arc<Site>, Vec<Event>) {
+        self.tell_to_stop();
+        self.ended().await
+    }
+}
+
+/// How many deliveries workers have acknowledged, of those that ended.
+pub(crate) fn handled(events: &[Event]) -> u64 {
+    let handled = |event: &Event| match event {
+        Event::WorkerEnded { handled, .. } => Some(*handled),
+        _ => None,
+    };
+    events.iter().filter_map(handled).sum()
 }

@@ -4,7 +4,10 @@
 
 pub(crate) mod cli;
 pub(crate) mod host;
+pub(crate) mod log;
 pub(crate) mod nats;
 pub(crate) mod patience;
+pub(crate) mod site;
+pub(crate) mod wire;
 
 pub(crate) use patience::{PATIENCE, eventually, until};

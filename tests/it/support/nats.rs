@@ -1,5 +1,6 @@
 //! A nats-server for one test.
 
+use tidegate::config::Nats;
 use tidegate::server::{Options, Server};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -18,6 +19,11 @@ pub(crate) async fn nats_with(options: Options) -> Server {
 /// A client of `server`.
 pub(crate) async fn client(server: &Server) -> async_nats::Client {
     async_nats::connect(server.url()).await.unwrap()
+}
+
+/// How a host reaches `server`.
+pub(crate) fn reach(server: &Server) -> Nats {
+    Nats { servers: vec![server.url().to_owned()], ..Nats::default() }
 }
 
 /// JetStream as a client of `server` sees it.

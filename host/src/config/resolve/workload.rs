@@ -65,7 +65,8 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         filter: subjects(table.filter, problems),
         ack_wait: duration(table.ack_wait, SECOND * 30, SECOND..=DAY, problems),
         max_ack_pending: max_ack_pending(table.max_ack_pending, &scale, &pull, problems),
-        max_waiting: max_waiting(table.max_waiting, &scale, problems),
+        // A host fetches for all its workers, with a few pulls at a time.
+        max_waiting: integer(table.max_waiting, 512, 16..=i64::MAX, problems),
         watch_consumer,
     };
     let workload = Workload {
@@ -172,22 +173,6 @@ fn max_ack_pending(at: Option<At<i64>>, scale: &Scale, pull: &Pull, problems: &m
         Some(at) => {
             let problem = format!("{} is not more than max x batch, which is {} x {}", at.value, scale.max, pull.batch);
             problems.push(at.error(problem, format!("write at least {}, or leave it out for {derived}", held + 1)));
-            derived
-        }
-        None => derived,
-    }
-}
-
-/// One pull for each worker and the parked one, with room for more hosts than this.
-fn max_waiting(at: Option<At<i64>>, scale: &Scale, problems: &mut Vec<ConfigError>) -> i64 {
-    let workers = i64::from(scale.max);
-    let derived = (workers * 4).max(512);
-    match at {
-        Some(at) if at.value > workers => at.value,
-        Some(at) => {
-            let problem = format!("{} is not more than max, which is {workers}", at.value);
-            let least = workers + 1;
-            problems.push(at.error(problem, format!("write at least {least} a host, or leave it out for {derived}")));
             derived
         }
         None => derived,

@@ -60,15 +60,10 @@ fn plugin_kinds(all: &[(At<String>, Workload, Places)], problems: &mut Vec<Confi
     }
 }
 
-/// Dead letters have a stream of their own, so no other stream may take their subjects; and a filter must match
-/// something that its stream takes.
+/// A filter must match something that its stream takes.
 fn subjects(all: &[(At<String>, Workload, Places)], problems: &mut Vec<ConfigError>) {
     for (_, workload, places) in all {
         let subjects = &workload.queue.subjects;
-        if let Some(subject) = subjects.iter().find(|subject| names::overlap(subject, names::DEAD_LETTERS)) {
-            let problem = format!("{subject:?} takes dead letters, which go to {}", names::DEAD_LETTERS);
-            problems.push(places.subjects.error(problem, "narrow the subjects"));
-        }
         for filter in &workload.queue.filter {
             if !subjects.is_empty() && !subjects.iter().any(|subject| names::overlap(subject, filter)) {
                 let problem = format!("the filter {filter:?} matches none of them");

@@ -85,7 +85,6 @@ proptest! {
         let config = Config::from_toml(&format!("{LEAST}scale.max = {max}\npull.batch = {batch}\n")).unwrap();
         let workload = &config.workloads[0];
         prop_assert!(workload.queue.max_ack_pending > i64::from(max) * i64::try_from(batch).unwrap());
-        prop_assert!(workload.queue.max_waiting > i64::from(max));
         prop_assert!(workload.scale.min <= workload.scale.max && workload.scale.window >= workload.scale.interval);
     }
 

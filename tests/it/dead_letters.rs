@@ -1,0 +1,119 @@
+//! What a dead letter keeps, and answers that make one because they cannot be carried out.
+
+use tidegate::config::{Retry, Workload};
+
+use crate::support::host::{Host, workload};
+use crate::support::site::{DEAD, header, text};
+
+/// Every failure is the last.
+fn once(name: &str) -> Workload {
+    let workload = workload(name);
+    Workload { retry: Retry { max_attempts: 1, ..workload.retry.clone() }, ..workload }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_the_payload_and_the_headers_as_they_were() {
+    let host = Host::start(vec![once("work")]).await;
+    // No script: the probe rejects what is not text.
+    let payload: Vec<u8> = (0..=255).cycle().take(5000).collect();
+    let headers = [
+        ("Tint", "blue"),
+        ("Tint", "green"),
+        ("x-lower", "kept: with a colon"),
+        ("X-Empty", ""),
+        ("Nats-Msg-Id", "order-7"),
+        ("Nats-Reply", "answers.7"),
+        ("nats-odd", "also the server's"),
+        ("Tidegate-Reason", "mine"),
+    ];
+    let sequence = host.publish_with("in.work.a", &headers, payload.clone()).await;
+    let dead = &host.stored_count(DEAD, 1).await[0];
+    assert_eq!(dead.payload, payload);
+    let values =
+        |name: &str| dead.headers.as_ref().unwrap().get_all(name).map(|value| value.as_str()).collect::<Vec<_>>();
+    assert_eq!(values("Tint"), ["blue", "green"]);
+    assert_eq!(values("x-lower"), ["kept: with a colon"]);
+    assert_eq!(values("X-Empty"), [""]);
+    assert_eq!(values("Tidegate-Original-Nats-Msg-Id"), ["order-7"]);
+    assert_eq!(values("Tidegate-Original-Nats-Reply"), ["answers.7"]);
+    assert_eq!(values("Tidegate-Original-nats-odd"), ["also the server's"]);
+    assert_eq!(values("Nats-Reply"), [""; 0]);
+    // The message's own header comes first, what the host says last.
+    assert_eq!(values("Tidegate-Reason")[0], "mine");
+    assert!(values("Tidegate-Reason")[1].starts_with("not text"));
+    assert_eq!(header(dead, "Tidegate-Sequence"), Some(sequence.to_string().as_str()));
+    assert_eq!(header(dead, "Tidegate-Stream"), Some("work"));
+    assert_eq!(header(dead, "Tidegate-Plugin"), Some("probe"));
+    host.settled("work").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_carried_out_has_no_effect_at_all() {
+    let host = Host::start(vec![once("work")]).await;
+    host.stream("OUT", &["out.>"]).await;
+    let answers = [
+        ("bad-subject text", "publication 1: `no.*.literal` is not a literal subject"),
+        ("bad-header out.b", "publication 1: `Not A: Name` is not a legal header name"),
+        ("nats-header out.b", "publication 1: the header `Nats-Msg-Id` belongs to the host"),
+        ("big-publication out.b 1048577", "publication 1: 1048577 bytes, and the server takes 1048576"),
+        ("big-reply 1048577", "a reply of 1048577 bytes, and the server takes 1048576"),
+    ];
+    let mut wire = host.wire().await;
+    for (line, _) in answers {
+        host.publish_with("in.work.a", &[("Nats-Reply", "answers.1")], format!("publish out.a good\n{line}")).await;
+    }
+    let dead = host.stored_count(DEAD, answers.len()).await;
+    for (letter, (_, problem)) in dead.iter().zip(answers) {
+        assert_eq!(header(letter, "Tidegate-Cause"), Some("effects"));
+        let reason = header(letter, "Tidegate-Reason").unwrap();
+        assert!(reason.contains(problem), "{reason}");
+    }
+    host.settled("work").await;
+    assert!(host.stored("OUT").await.is_empty());
+    // The next reply is the first: none was sent before it.
+    host.publish_with("in.work.a", &[("Nats-Reply", "answers.1")], "reply fine").await;
+    assert_eq!(wire.next(|message| message.subject.as_str() == "answers.1").await.payload, "fine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_as_large_as_the_server_takes_is_stored_or_refused_but_never_closes_the_connection() {
+    let host = Host::start(vec![once("work")]).await;
+    host.stream("OUT", &["out.>"]).await;
+    // Just under the limit the host's own header makes it too large.
+    for size in [1_000_000, 1_048_500, 1_048_560, 1_048_576] {
+        host.publish("in.work.a", format!("big-publication out.a {size}")).await;
+    }
+    host.settled("work").await;
+    let (stored, dead) = (host.stored("OUT").await.len(), host.stored(DEAD).await.len());
+    assert_eq!(stored + dead, 4);
+    assert!(stored >= 1 && dead >= 1, "{stored} stored and {dead} dead");
+    assert_eq!(host.request("in.work.a", "reply there").await, "there");
+    assert_eq!(host.workers("work"), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_no_stream_takes_is_a_failure() {
+    let host = Host::start(vec![once("work")]).await;
+    host.publish("in.work.a", "publish nowhere.a lost").await;
+    let dead = &host.stored_count(DEAD, 1).await[0];
+    assert_eq!(header(dead, "Tidegate-Cause"), Some("effects"));
+    let reason = header(dead, "Tidegate-Reason").unwrap();
+    assert!(reason.contains("no stream is bound to `nowhere.a`"), "{reason}");
+    assert_eq!(text(dead), "publish nowhere.a lost");
+    host.settled("work").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_keep_their_dead_letters_apart_in_one_stream() {
+    let host = Host::start(vec![once("one"), once("two")]).await;
+    host.publish("in.one.a", "reject one").await;
+    host.publish("in.two.a", "reject two").await;
+    let mut dead: Vec<(String, String)> = host
+        .stored_count(DEAD, 2)
+        .await
+        .iter()
+        .map(|letter| (letter.subject.to_string(), header(letter, "Tidegate-Reason").unwrap().to_owned()))
+        .collect();
+    dead.sort();
+    assert_eq!(dead, [("one.dead", "one"), ("two.dead", "two")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+}

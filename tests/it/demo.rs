@@ -1,0 +1,76 @@
+//! The demo, whole.
+
+use std::future::pending;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::Value;
+use tidegate::cli::demo::{DemoArgs, run};
+use tidegate::demo::Terminal;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    demo: DemoArgs,
+}
+
+async fn demo(flags: &[&str]) -> anyhow::Result<(ExitCode, Vec<u8>)> {
+    let args = Cli::parse_from(["demo", "--timeout", "30s"].iter().chain(flags)).demo;
+    let mut out = Vec::new();
+    let code = run(&args, &Terminal::new(), &mut out, pending()).await?;
+    Ok((code, out))
+}
+
+/// What holds after every demo in which all went well.
+fn assert_all_replied(object: &Value, requests: u64) {
+    let handled: u64 =
+        object["workers"].as_array().unwrap().iter().map(|worker| worker["handled"].as_u64().unwrap()).sum();
+    assert_eq!(object["sent"], requests);
+    assert_eq!(object["replied"], requests);
+    assert_eq!(object["handled"], handled);
+    assert!(handled >= requests, "{object}");
+    assert_eq!(object["lost"], 0);
+    assert_eq!(object["dead"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_scales_up_and_down_again_and_loses_nothing() {
+    for source in ["headers", "info"] {
+        let flags = ["--requests", "200", "--pause", "0s", "--output", "json", "--source", source];
+        let (code, out) = demo(&flags).await.unwrap();
+        let object: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert_all_replied(&object, 400);
+        assert_eq!(object["batches"].as_array().unwrap().len(), 2);
+        let scalings = object["scalings"].as_array().unwrap();
+        assert_eq!(scalings.first().unwrap()["from"], 0, "{source}: {object}");
+        assert_eq!(scalings.last().unwrap()["to"], 0, "{source}: {object}");
+        assert!(object["peak_workers"].as_u64().unwrap() >= 1, "{source}: {object}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_writes_a_picture_and_a_summary_for_a_person() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("demo.svg");
+    let flags = ["--requests", "100", "--batches", "1", "--pause", "0s", "--concurrency", "8", "--plot"];
+    let flags: Vec<&str> = flags.into_iter().chain([file.to_str().unwrap()]).collect();
+    let (code, out) = demo(&flags).await.unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert!(text.contains("sent 100   replied 100") && text.contains("nothing was lost"), "{text}");
+    assert!(std::fs::read_to_string(file).unwrap().starts_with("<svg"));
+}
+
+#[tokio::test]
+async fn a_demo_of_a_handler_that_is_not_there_says_which_there_are() {
+    let error = demo(&["--handler", "nothing"]).await.unwrap_err().to_string();
+    assert!(error.contains("no plugin `nothing`") && error.contains("echo, fixed, receipts"), "{error}");
+}
+
+#[tokio::test]
+async fn a_demo_that_is_interrupted_ends() {
+    let args = Cli::parse_from(["demo"]).demo;
+    let error = run(&args, &Terminal::new(), &mut Vec::new(), std::future::ready(())).await.unwrap_err();
+    assert_eq!(error.to_string(), "interrupted");
+}

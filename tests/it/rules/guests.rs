@@ -1,0 +1,96 @@
+//! Rules 7 and 8: guests that misbehave.
+
+use std::time::Duration;
+
+use tidegate::config::{Limits, Manage, Queue, Retry, Scale, Workload};
+
+use crate::support::eventually;
+use crate::support::host::{Host, policy, workers, workload};
+use crate::support::site::Site;
+
+/// A workload whose policy decides often.
+fn quick(name: &str) -> Workload {
+    let workload = workload(name);
+    let scale = Scale { interval: Duration::from_millis(20), ..workload.scale.clone() };
+    Workload { scale, ..workload }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_a_policy_that_fails_leaves_the_count_where_it_is() {
+    for mode in ["trap", "spin", "grow", "huge-state"] {
+        let failing = policy(quick("work"), "probe-policy", &[("mode", mode), ("after", "2"), ("desired", "3")]);
+        let limits = Limits { fuel: 10_000_000, ..failing.limits.clone() };
+        let host = Host::start(vec![Workload { limits, ..failing }]).await;
+        host.wire().await.samples("work", 10).await;
+        assert_eq!(host.scalings("work"), [(0, 3, "v1 fixed".to_owned())], "{mode}");
+        assert_eq!(host.workers("work"), (3, 0), "{mode}");
+        assert_eq!(host.request("in.work.a", "reply well").await, "well");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_the_count_stays_within_its_limits_whatever_a_policy_answers() {
+    let absurd = policy(quick("much"), "probe-policy", &[("mode", "max"), ("after", "2"), ("desired", "0")]);
+    let little = workers("little", 0);
+    let scale = Scale { min: 2, ..quick("little").scale };
+    let host = Host::start(vec![absurd, Workload { scale, ..little }]).await;
+    let mut wire = host.wire().await;
+    wire.samples("much", 10).await;
+    wire.samples("little", 2).await;
+    assert_eq!(host.scalings("much"), [(0, 8, "v1 max".to_owned())]);
+    assert_eq!(host.scalings("little"), []);
+    assert_eq!(host.workers("little"), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_signals_that_cannot_be_read_change_nothing() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.delivered_in_vain("work", 0).await;
+    // Every decision changes the count.
+    let flapping = policy(quick("work"), "probe-policy", &[("mode", "flap"), ("desired", "3")]);
+    let queue = Queue { manage: Manage::Bind, ..flapping.queue.clone() };
+    let host = Host::start_at(site, vec![Workload { queue, ..flapping }]).await;
+    eventually("the count changes", async || host.scalings("work").len() > 3).await;
+    host.js.get_stream("work").await.unwrap().delete_consumer("work-workers").await.unwrap();
+    let mut wire = host.wire().await;
+    // One decision may have been on its way.
+    wire.samples("work", 2).await;
+    let before = host.scalings("work");
+    wire.samples("work", 10).await;
+    assert_eq!(host.scalings("work"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_a_server_that_is_away_does_not_scale_to_zero() {
+    let host = Host::start(vec![policy(quick("work"), "fixed", &[("workers", "2")])]).await;
+    eventually("two workers", async || host.workers("work") == (2, 0)).await;
+    host.server.lock().await.kill();
+    host.server.lock().await.restart().await.unwrap();
+    assert_eq!(host.request("in.work.a", "reply back").await, "back");
+    host.wire().await.samples("work", 3).await;
+    assert_eq!((host.scalings("work").len(), host.workers("work")), (1, (2, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_8_guests_that_spin_or_grow_do_not_stop_their_neighbours() {
+    // More of them than threads, and they never come to an end: each is tried again at once.
+    let greedy = |name: &str| {
+        let workload = workers(name, 6);
+        let limits = Limits { time: Duration::from_millis(300), memory: 32 << 20, ..workload.limits.clone() };
+        let retry = Retry { max_attempts: u32::MAX, backoff: vec![Duration::ZERO] };
+        Workload { limits, retry, ..workload }
+    };
+    let host = Host::start(vec![greedy("spin"), greedy("grow"), workload("good")]).await;
+    for _ in 0..6 {
+        host.publish("in.spin.a", "spin").await;
+        host.publish("in.grow.a", "grow").await;
+    }
+    host.unsettled("spin", 6).await;
+    host.unsettled("grow", 6).await;
+    host.publish_all("in.good.a", (0..2000).map(|_| "ok".to_owned())).await;
+    host.settled("good").await;
+    assert_eq!(host.consumer("good").await.delivered.consumer_sequence, 2000);
+    assert_eq!((host.consumer("spin").await.num_ack_pending, host.consumer("grow").await.num_ack_pending), (6, 6));
+    assert_eq!((host.workers("spin"), host.workers("grow")), ((6, 0), (6, 0)));
+}

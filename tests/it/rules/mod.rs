@@ -1,0 +1,5 @@
+//! The rules that hold always, one after the other.
+
+mod fetched;
+mod guests;
+mod plugins;
