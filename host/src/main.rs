@@ -1,19 +1,20 @@
 //! The `tidegate` program: arguments, logs, signals.
 
-use std::io::{Write, stdout};
+use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, demo, log, request, run};
-use tidegate::config::{ConnectionFlags, Nats, process_environment};
+use tidegate::cli::{bench, check, demo, last_word, log, request, run};
 use tidegate::demo::LOG_FILTER;
-use tidegate::jetstream::Client;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
+///
+/// A handler is a component that handles one message, a policy one that decides how many workers there are. Both are
+/// files in a plugin directory, and are swapped while they run.
 #[derive(Parser)]
-#[command(name = "tidegate", version, max_term_width = 110)]
+#[command(name = "tidegate", version, max_term_width = 110, after_help = BEGIN)]
 struct Cli {
     #[command(flatten)]
     log: log::LogArgs,
@@ -21,16 +22,18 @@ struct Cli {
     command: Command,
 }
 
+/// What to try first.
+const BEGIN: &str = "\
+Begin with:
+  tidegate demo                  the whole path, on a nats-server of its own
+  tidegate run --help            flags, and examples of running one workload without a file
+  tidegate check -c FILE         what is wrong with a configuration and its plugins";
+
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
     Demo(demo::DemoArgs),
-    Request {
-        #[command(flatten)]
-        request: request::RequestArgs,
-        #[command(flatten)]
-        connection: Box<ConnectionFlags>,
-    },
+    Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
     Bench(bench::BenchArgs),
 }
@@ -48,8 +51,7 @@ async fn main() -> ExitCode {
         Err(error) => Err(error),
     };
     done.unwrap_or_else(|error| {
-        // The last word goes to standard error even if nothing can be written there any more.
-        let _ = writeln!(std::io::stderr(), "tidegate: {error:#}");
+        last_word::say(&error);
         ExitCode::FAILURE
     })
 }
@@ -62,11 +64,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
-        Command::Request { connection, request } => {
-            let nats = Nats::load(&connection, None, &process_environment())?;
-            let client = Client::connect(&nats).await?;
-            request::run(&request, &client, &mut stdout().lock()).await
-        }
+        Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)

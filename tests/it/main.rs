@@ -1,6 +1,12 @@
 //! Integration tests, against a real nats-server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 
+mod bad_answers;
+mod bad_config;
+mod bad_connection;
+mod bad_consumer;
+mod bad_plugin;
+mod command_line;
 mod dead_letters;
 mod demo;
 mod dispositions;

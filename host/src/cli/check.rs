@@ -1,7 +1,7 @@
 //! `tidegate check`.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,20 +10,27 @@ use serde::Serialize;
 use super::Output;
 use crate::config::{Config, Flags, Workload, process_environment};
 use crate::delivery::Fault;
-use crate::plugin::{Host, PolicyContext};
+use crate::plugin::{Host, LoadError, PolicyContext, Refusal, others};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check                                 what ./tidegate.toml says
+  tidegate check -c prod.toml --output json
+  tidegate check --stream ORDERS --handler receipts --policy backlog --policy-setting pending-per-worker=100";
 
 /// Checks the configuration and the plugins, without a server and without handling a message.
 ///
 /// Plugins are compiled and started once, and policies get their settings. Exit code 0: all can run. 1: something
 /// cannot; each problem is one line.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub flags: Flags,
-    /// How the answer is printed
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Output,
 }
 
 /// What was checked.
@@ -77,35 +84,60 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
 
 async fn plugins(config: Config) -> anyhow::Result<Answer> {
     let host = Host::new(config.plugins.cache.as_deref())?;
+    let dir = &config.plugins.dir;
     let mut answer = Answer { ok: false, workloads: Vec::new(), problems: Vec::new() };
+    if let Err(problem) = list(dir) {
+        answer.problems.push(problem);
+        return Ok(answer);
+    }
     for workload in &config.workloads {
-        let handler = handler(&host, &config.plugins.dir, workload).await;
-        let policy = policy(&host, &config.plugins.dir, workload).await;
+        let handler = handler(&host, dir, workload).await;
+        let policy = policy(&host, dir, workload).await;
         let mut keep = |result: Result<String, String>| {
             result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
         };
         let checked = Checked { workload: workload.name.clone(), handler: keep(handler), policy: keep(policy) };
         answer.workloads.push(checked);
     }
-    answer.problems.dedup();
     answer.ok = answer.problems.is_empty();
     Ok(answer)
 }
 
+/// Whether the plugin directory can be read. A host waits for it; one that is checked should be there.
+fn list(dir: &Path) -> Result<(), String> {
+    std::fs::read_dir(dir).map(drop).map_err(|error| {
+        let remedy = "create it, or name another with --plugins or plugins.dir";
+        format!("the plugin directory {} cannot be read: {error}; {remedy}", dir.display())
+    })
+}
+
+fn file(dir: &Path, plugin: &str) -> PathBuf {
+    dir.join(format!("{plugin}.wasm"))
+}
+
+/// A missing file may be a misspelt name, so what is there is told too.
+fn refused(error: &LoadError) -> String {
+    match error.refusal {
+        Refusal::Missing => format!("{error}; {}", others(&error.file)),
+        _ => error.to_string(),
+    }
+}
+
 async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
-    let file = dir.join(format!("{}.wasm", workload.handler));
-    let plugin = host.load_handler(&file, &workload.limits).await.map_err(|error| error.to_string())?;
+    let file = file(dir, &workload.handler);
+    let plugin = host.load_handler(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     Ok(format!("{} {}", workload.handler, plugin.generation().digest))
 }
 
 async fn policy(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
-    let file = dir.join(format!("{}.wasm", workload.policy));
-    let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| error.to_string())?;
+    let file = file(dir, &workload.policy);
+    let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
-    match plugin.init(&context, &workload.policy_settings, None).await {
-        Ok(Ok(_)) => Ok(format!("{} {}", workload.policy, plugin.generation().digest)),
-        Ok(Err(refusal)) => Err(format!("policy {} refuses its settings: {refusal}", workload.policy)),
-        Err(fault @ Fault::Start(_)) => Err(format!("policy {} {fault}", workload.policy)),
-        Err(fault) => Err(format!("policy {} {fault} in init", workload.policy)),
-    }
+    let problem = match plugin.init(&context, &workload.policy_settings, None).await {
+        Ok(Ok(_)) => return Ok(format!("{} {}", workload.policy, plugin.generation().digest)),
+        Ok(Err(refusal)) => format!("it refuses its settings: {refusal}; correct the workload's policy-settings"),
+        Err(fault @ Fault::Start(_)) => format!("it {fault}; correct the policy"),
+        Err(fault) => format!("its init {fault}; correct the policy or the workload's policy-settings"),
+    };
+    Err(format!("{}: {problem}", file.display()))
 }

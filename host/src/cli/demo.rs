@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
 use super::{Output, positive};
-use crate::config::Source;
+use crate::config::{Source, units};
 use crate::demo::{self, Options, Report};
 use crate::server::{self, Server};
 use crate::terminal::Terminal;
@@ -33,7 +33,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub batches: u32,
     /// Time between two batches, and after the last
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::duration)]
     pub pause: Duration,
     /// Requests that wait for a reply at the same time; 1 sends one after the other
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -63,7 +63,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
     /// How the summary is printed
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
     /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH]
     #[arg(long, value_name = "PATH")]

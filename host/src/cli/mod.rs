@@ -3,11 +3,14 @@
 pub mod bench;
 pub mod check;
 pub mod demo;
+pub mod last_word;
 pub mod log;
 pub mod request;
 pub mod run;
 
 use std::time::Duration;
+
+use crate::config::units;
 
 /// How the answer is written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -21,9 +24,8 @@ pub enum Output {
 
 /// A duration that can be waited for, such as `5s` or `250ms`.
 fn positive(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
+    match units::duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write it like 5s or 250ms")),
+        other => other.map_err(|wrong| wrong.to_string()),
     }
 }

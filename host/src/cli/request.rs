@@ -8,17 +8,24 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Output, positive};
+use super::{Output, last_word, positive};
+use crate::config::{ConnectionFlags, Nats, process_environment};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
 const NO_REPLY: u8 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate request orders.new '{\"item\": \"tea\"}'
+  tidegate request orders.new - --timeout 30s --output json < order.json";
 
 /// Publishes a request into a stream and prints the reply of the worker that handles it.
 ///
 /// Exit code 0: a reply came. 1: the request could not be sent. 2: wrong usage. 3: no PubAck or no reply within the
 /// time-out; the message is then deleted from the stream if it is still there.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RequestArgs {
     /// The subject to publish on; a stream must take it
     pub subject: String,
@@ -35,17 +42,35 @@ pub struct RequestArgs {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub timeout: Duration,
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
+    // Last, or what follows would be listed under its heading.
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
 }
 
-/// Sends the request and prints the reply to `out`.
+/// Connects, sends the request and prints the reply to `out`.
 ///
 /// # Errors
-/// When the payload cannot be read, the request cannot be sent or the reply cannot be written. With JSON output an
-/// error is part of the answer, so only the first and the last of these.
-pub async fn run(args: &RequestArgs, client: &Client, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+/// When the payload cannot be read, there is no connection, the request cannot be sent or the reply cannot be written.
+/// With JSON output an error is the answer, so only the first and the last of these.
+pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let payload = payload(&args.payload)?;
+    let connected = async {
+        let nats = Nats::load(&args.connection, None, &process_environment())?;
+        anyhow::Ok(Client::connect(&nats).await?)
+    };
+    let client = match connected.await {
+        Ok(client) => client,
+        Err(error) if args.output == Output::Text => return Err(error),
+        Err(error) => {
+            let answer = json!({ "error": error.to_string(), "missing": null, "deleted": false });
+            serde_json::to_writer(&mut *out, &answer)?;
+            writeln!(out)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let options = RequestOptions { timeout: args.timeout, message_id: args.id.clone() };
     let start = Instant::now();
     let answer = client.request(&args.subject, payload, &args.headers, &options).await;
@@ -63,7 +88,7 @@ pub async fn run(args: &RequestArgs, client: &Client, out: &mut impl Write) -> a
                     writeln!(out)?;
                 }
             }
-            Err(error) if code == NO_REPLY => tracing::error!("{error}"),
+            Err(error) if code == NO_REPLY => last_word::write(&error.to_string()),
             Err(error) => return Err(error.into()),
         },
     }

@@ -8,21 +8,29 @@ use crate::config::{Config, Flags, process_environment};
 use crate::events::Observer;
 use crate::server::{self, Server};
 
+const EXAMPLES: &str = "\
+Examples:
+  tidegate run                                   the workloads of ./tidegate.toml
+  tidegate run -c prod.toml --server nats://nats.internal:4222
+  tidegate run --local --stream ORDERS --subjects 'orders.>' --handler receipts --policy backlog";
+
 /// Runs workers on streams until SIGINT or SIGTERM, then drains.
 ///
-/// With a configuration file it runs the workloads there, without one a single workload made of flags. Exit code 0:
-/// drained. 1: it could not start. 2: wrong usage. 130: a second signal ended it at once.
+/// With a configuration file it runs the workloads there, without one a single workload made of flags. A plugin that
+/// is not there yet is waited for. Exit code 0: drained. 1: it could not start. 2: wrong usage. 130: a second signal
+/// ended it at once.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub flags: Flags,
     /// Start a nats-server of its own on loopback; its streams are gone when it ends
     #[arg(long, conflicts_with_all = ["server", "context"])]
     pub local: bool,
     /// The nats-server that --local starts [default: TIDEGATE_NATS_SERVER, then PATH]
     #[arg(long, value_name = "PATH", requires = "local")]
     pub nats_server: Option<PathBuf>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// Runs until `shutdown` ends.

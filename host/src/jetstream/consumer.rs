@@ -13,6 +13,10 @@ use crate::config::{Manage, Queue, Retention, Source, Workload};
 const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 
+/// What a workload's consumers have to be.
+const WORKS: &str = "a durable pull consumer with ack policy `explicit` that delivers payloads";
+const WATCHES: &str = "a durable pull consumer with ack policy `all` that delivers headers only";
+
 /// Why a workload's stream or consumer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -28,8 +32,7 @@ pub enum SetupError {
     },
     /// The consumer is not there.
     #[error(
-        "workload {workload}: stream {stream} has no consumer {consumer}\n  Create it (a durable pull consumer with explicit acks), or set \
-         manage = \"create\"."
+        "workload {workload}: stream {stream} has no consumer {consumer}\n  Create it ({kind}), or set manage = \"create\"."
     )]
     NoConsumer {
         /// The workload.
@@ -38,6 +41,8 @@ pub enum SetupError {
         stream: String,
         /// The consumer.
         consumer: String,
+        /// What it has to be.
+        kind: &'static str,
     },
     /// The consumer's settings cannot work.
     #[error("workload {workload}: consumer {consumer} on stream {stream} cannot be used: {problem}\n  {remedy}")]
@@ -200,7 +205,7 @@ impl Setup<'_> {
             max_ack_pending: queue.max_ack_pending,
             ..pull::Config::default()
         };
-        let config = self.found_or_made(&queue.consumer, wanted).await?;
+        let config = self.found_or_made(&queue.consumer, wanted, WORKS).await?;
         self.check(&config)?;
         Ok(config)
     }
@@ -222,16 +227,21 @@ impl Setup<'_> {
             },
             ..pull::Config::default()
         };
-        let config = self.found_or_made(&queue.watch_consumer, wanted).await?;
+        let config = self.found_or_made(&queue.watch_consumer, wanted, WATCHES).await?;
         if config.ack_policy != AckPolicy::All || !config.headers_only || config.deliver_subject.is_some() {
-            let problem = "the headers source needs a headers-only pull consumer with ack policy `all`";
+            let problem = format!("the headers source needs {WATCHES}");
             let remedy = "Delete it, or name another with scale.watch-consumer.";
-            return Err(self.unsuitable(&queue.watch_consumer, problem.to_owned(), remedy));
+            return Err(self.unsuitable(&queue.watch_consumer, problem, remedy));
         }
         Ok(queue.watch_consumer.clone())
     }
 
-    async fn found_or_made(&self, name: &str, wanted: pull::Config) -> Result<consumer::Config, SetupError> {
+    async fn found_or_made(
+        &self,
+        name: &str,
+        wanted: pull::Config,
+        kind: &'static str,
+    ) -> Result<consumer::Config, SetupError> {
         let what = || format!("consumer {name}");
         let stream = self.client.context.get_stream_no_info(&self.queue.stream).await;
         let stream = stream.map_err(|error| self.server(what(), error))?;
@@ -245,7 +255,7 @@ impl Setup<'_> {
         }
         if self.queue.manage == Manage::Bind {
             let (workload, stream) = (self.workload.name.clone(), self.queue.stream.clone());
-            return Err(SetupError::NoConsumer { workload, stream, consumer: name.to_owned() });
+            return Err(SetupError::NoConsumer { workload, stream, consumer: name.to_owned(), kind });
         }
         let made = stream.create_consumer(wanted).await.map_err(|error| self.server(what(), error))?;
         tracing::info!(workload = self.workload.name, stream = self.queue.stream, consumer = name, "consumer created");
@@ -265,10 +275,11 @@ impl Setup<'_> {
             );
         }
         if config.ack_policy != AckPolicy::Explicit {
-            return unsuitable(
-                format!("its ack policy is {:?}, not explicit", config.ack_policy),
-                "Use ack policy `explicit`.",
-            );
+            let problem = match config.ack_policy {
+                AckPolicy::None => "it has ack policy `none`: what a worker fails at would be lost",
+                _ => "its ack policy is not `explicit`: the ack of one message would settle those before it",
+            };
+            return unsuitable(problem.into(), "Use a consumer with ack policy `explicit`.");
         }
         if config.headers_only {
             return unsuitable("it delivers headers only".into(), "Use a consumer that delivers payloads.");
@@ -284,8 +295,13 @@ impl Setup<'_> {
         actual.sort();
         wanted.sort();
         if !wanted.is_empty() && actual != wanted {
-            let problem = format!("its filter is {actual:?}, and the configuration says {wanted:?}");
-            return unsuitable(problem, "Make them the same, or name another consumer.");
+            let has = if actual.is_empty() {
+                "it has no filter".to_owned()
+            } else {
+                format!("its filter is {}", actual.join(", "))
+            };
+            let problem = format!("{has}, and the configuration's is {}", wanted.join(", "));
+            return unsuitable(problem, "Make them the same, leave out filter, or name another consumer.");
         }
         self.warn(config);
         Ok(())
@@ -301,14 +317,15 @@ impl Setup<'_> {
                 max_ack_pending = config.max_ack_pending,
                 workers,
                 batch,
-                "the consumer's max_ack_pending is less than scale.max x pull.batch: workers will wait though messages are pending"
+                "the consumer's max_ack_pending is less than scale.max x pull.batch: workers may wait though messages are pending; \
+                 raise it, or lower scale.max or pull.batch"
             );
         }
         if config.max_waiting > 0 && config.max_waiting < 4 {
             tracing::warn!(
                 workload,
                 max_waiting = config.max_waiting,
-                "the consumer's max_waiting is less than 4: pulls of several hosts will be refused"
+                "the consumer's max_waiting is less than 4: pulls of several hosts will be refused; make the consumer anew with a larger one"
             );
         }
         if !config.backoff.is_empty() {

@@ -246,7 +246,8 @@ impl Keeper {
         if self.dir_told.as_deref() != Some(&error) {
             tracing::warn!(
                 directory = %self.dir.display(), error,
-                "the plugin directory cannot be read; what is loaded stays, the rest waits until it can be"
+                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until then what is loaded \
+                 stays and the rest waits"
             );
             self.dir_told = Some(error);
         }
@@ -311,8 +312,8 @@ fn unreadable(file: &Path, plugin: &str, progress: &mut Progress, refusal: &Refu
     }
 }
 
-/// What is there instead: a name may be misspelt.
-fn others(file: &Path) -> String {
+/// The plugins that are where `file` is missing: a name may be misspelt.
+pub fn others(file: &Path) -> String {
     let entries = file.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
     let mut names: Vec<String> = entries
         .flatten()

@@ -27,7 +27,7 @@ mod ticker;
 mod watch;
 
 pub use cache::CacheError;
-pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch};
+pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch, others};
 pub use engine::{Host, HostError};
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
 pub use kind::{Inspection, Kind, KindError, inspect};

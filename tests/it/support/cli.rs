@@ -37,6 +37,34 @@ pub(crate) async fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>)
     Running::start(tidegate(arguments)).end().await
 }
 
+impl Ended {
+    /// Both outputs, for messages that may be in either.
+    pub(crate) fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Checks that it failed with this code and said all of `parts`, in the words of this program: without traces of
+    /// Rust, and no error telling a thing twice.
+    #[track_caller]
+    pub(crate) fn failed_with(&self, code: i32, parts: &[&str]) {
+        let said = self.said();
+        assert_eq!(self.code, Some(code), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "no `{part}` in\n{said}");
+        }
+        for trace in ["panicked", "RUST_BACKTRACE", "Some(", "Err(", "Error {", "Kind"] {
+            assert!(!said.contains(trace), "`{trace}` in\n{said}");
+        }
+        // What is indented belongs to the line before it.
+        for error in said.replace("\n ", " ").lines() {
+            let parts = error.split([':', ';']).map(str::trim).filter(|part| part.len() > 20);
+            for part in parts {
+                assert_eq!(error.matches(part).count(), 1, "`{part}` twice in\n{error}");
+            }
+        }
+    }
+}
+
 /// A program that runs. Killed when dropped.
 pub(crate) struct Running {
     child: Child,
@@ -82,6 +110,11 @@ impl Running {
             Ok(None) => panic!("ended without `{part}`; it said\n{}", self.seen.join("\n")),
             Err(_) => panic!("not within {PATIENCE:?}: `{part}`; it said\n{}", self.seen.join("\n")),
         }
+    }
+
+    /// The lines of standard error that were looked at.
+    pub(crate) fn seen(&self) -> &[String] {
+        &self.seen
     }
 
     /// Sends a signal.

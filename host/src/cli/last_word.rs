@@ -1,0 +1,49 @@
+//! The error that ends the program, on standard error.
+
+use std::io::{ErrorKind, Write};
+
+/// What every line begins with.
+const NAME: &str = "tidegate: ";
+
+/// Says why the program ends. Nothing if it ends because nobody reads its answer any more, as in `tidegate check | head`.
+pub fn say(error: &anyhow::Error) {
+    let unread = error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+        || error.downcast_ref::<serde_json::Error>().is_some_and(|e| e.io_error_kind() == Some(ErrorKind::BrokenPipe));
+    if !unread {
+        write(&text(error));
+    }
+}
+
+/// Writes a text to standard error, where every line that is not indented begins with the program's name.
+pub(super) fn write(text: &str) {
+    for line in text.lines() {
+        let name = if line.starts_with(' ') { "" } else { NAME };
+        // Nothing is left to be done if this cannot be written.
+        let _ = writeln!(std::io::stderr(), "{name}{line}");
+    }
+}
+
+/// An error and its causes, without those whose words are in it already.
+fn text(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        assert_eq!(text(&anyhow!("no disk").context("cannot write x")), "cannot write x: no disk");
+        assert_eq!(
+            text(&anyhow!("no disk").context("cannot write x: no disk\n  Buy one.")),
+            "cannot write x: no disk\n  Buy one."
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! Streams and consumers that are missing, or that cannot work.
+
+use async_nats::jetstream::consumer::{AckPolicy, pull, push};
+use async_nats::jetstream::{self, stream};
+use tidegate::server::Server;
+
+use crate::support::cli::{Ended, Running, run, tidegate};
+use crate::support::nats::{jetstream, nats};
+
+/// A server with the stream `work` on `work.>`.
+async fn bench() -> (Server, jetstream::Context, stream::Stream) {
+    let server = nats().await;
+    let context = jetstream(&server).await;
+    let config = stream::Config { name: "work".into(), subjects: vec!["work.>".into()], ..Default::default() };
+    let stream = context.create_stream(config).await.unwrap();
+    (server, context, stream)
+}
+
+fn arguments<'a>(server: &'a Server, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["run", "--server", server.url(), "--no-cache", "--handler", "probe", "--policy", "fixed"];
+    all.extend(more);
+    all
+}
+
+async fn bind(server: &Server, consumer: &str, more: &[&str]) -> Ended {
+    let mut flags = vec!["--manage", "bind", "--stream", "work", "--consumer", consumer];
+    flags.extend(more);
+    run(arguments(server, &flags)).await
+}
+
+#[tokio::test]
+async fn a_stream_or_consumer_that_is_to_be_there_and_is_not_is_named() {
+    let (server, _, stream) = bench().await;
+    let ended = run(arguments(&server, &["--stream", "WROK", "--manage", "bind"])).await;
+    ended.failed_with(1, &["workload probe", "there is no stream WROK", "manage = \"create\""]);
+    let ended = bind(&server, "workers", &[]).await;
+    ended.failed_with(
+        1,
+        &["workload probe", "stream work has no consumer workers", "ack policy `explicit`", "manage = \"create\""],
+    );
+
+    let works = pull::Config { durable_name: Some("workers".into()), ..Default::default() };
+    stream.create_consumer(works).await.unwrap();
+    let ended = bind(&server, "workers", &["--source", "headers"]).await;
+    ended.failed_with(1, &["stream work has no consumer workers-watch", "ack policy `all`", "headers only"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_made_is_told_with_the_reason() {
+    let (server, _, _stream) = bench().await;
+    let ended = run(arguments(&server, &["--stream", "other"])).await;
+    ended.failed_with(1, &["there is no stream other", "subjects = [\"...\"]"]);
+    let ended = run(arguments(&server, &["--stream", "other", "--subjects", "work.a"])).await;
+    ended.failed_with(1, &["cannot set up stream other", "subjects overlap with an existing stream"]);
+}
+
+#[tokio::test]
+async fn a_stream_for_dead_letters_that_is_another_one_is_refused() {
+    let (server, context, _stream) = bench().await;
+    let config = stream::Config { name: "mail".into(), subjects: vec!["mail".into()], ..Default::default() };
+    context.create_stream(config).await.unwrap();
+    let ended = run(arguments(&server, &["--stream", "work", "--dead-letters", "mail"])).await;
+    ended.failed_with(1, &["stream mail for dead letters", "tidegate.dead.*", "[dead-letters]"]);
+}
+
+#[tokio::test]
+async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting() {
+    let (server, _, stream) = bench().await;
+    let named = |name: &str| pull::Config { durable_name: Some(name.to_owned()), ..Default::default() };
+    let configs = [
+        pull::Config { ack_policy: AckPolicy::None, ..named("none") },
+        pull::Config { ack_policy: AckPolicy::All, ..named("all") },
+        pull::Config { headers_only: true, ..named("headers") },
+        pull::Config { max_deliver: 5, ..named("few") },
+        pull::Config { filter_subject: "work.a".into(), ..named("filtered") },
+        named("everything"),
+        pull::Config { durable_name: None, name: Some("fleeting".into()), ..Default::default() },
+    ];
+    for config in configs {
+        stream.create_consumer(config).await.unwrap();
+    }
+    let push =
+        push::Config { durable_name: Some("push".into()), deliver_subject: "to.me".into(), ..Default::default() };
+    stream.create_consumer(push).await.unwrap();
+
+    let filter = ["--filter", "work.b"];
+    for (consumer, flags, said) in [
+        ("push", &[][..], &["it is a push consumer", "Use a pull consumer"][..]),
+        ("fleeting", &[], &["it is not durable", "Use a durable consumer"]),
+        ("none", &[], &["it has ack policy `none`", "ack policy `explicit`"]),
+        ("all", &[], &["its ack policy is not `explicit`", "Use a consumer with ack policy"]),
+        ("headers", &[], &["it delivers headers only", "delivers payloads"]),
+        ("few", &[], &["its max_deliver is 5, and retry.max-attempts is 5", "Set its max_deliver to -1"]),
+        ("filtered", &filter, &["its filter is work.a, and the configuration's is work.b", "Make them the same"]),
+        ("everything", &filter, &["it has no filter, and the configuration's is work.b"]),
+        (
+            "everything",
+            &["--source", "headers", "--watch-consumer", "headers"],
+            &["the headers source needs", "scale.watch-consumer"],
+        ),
+    ] {
+        let ended = bind(&server, consumer, flags).await;
+        ended.failed_with(1, &["workload probe: consumer ", " on stream work cannot be used: "]);
+        ended.failed_with(1, said);
+    }
+    // What the server would count as one try more than the host does is enough.
+    bind(&server, "few", &["--max-attempts", "4", "--dead-letters", "work"])
+        .await
+        .failed_with(1, &["for dead letters"]);
+}
+
+#[tokio::test]
+async fn what_only_slows_a_host_down_is_a_warning() {
+    let (server, _, stream) = bench().await;
+    let tight =
+        pull::Config { durable_name: Some("tight".into()), max_ack_pending: 1, max_waiting: 2, ..Default::default() };
+    stream.create_consumer(tight).await.unwrap();
+    let flags = ["--manage", "bind", "--stream", "work", "--consumer", "tight", "--plugins", "/nowhere"];
+    let mut host = Running::start(tidegate(arguments(&server, &flags)));
+    let line = host.line_with("max_ack_pending is less than").await;
+    assert!(line.contains("workload=\"probe\"") && line.contains("raise it"), "{line}");
+    host.line_with("max_waiting is less than 4").await;
+}

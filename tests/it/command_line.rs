@@ -1,0 +1,134 @@
+//! The program as a user meets it: help, misspelt flags, logs, signals.
+
+use rustix::process::Signal;
+use tidegate::server::Server;
+
+use crate::support::cli::{Running, run, tidegate};
+use crate::support::host::plugins;
+use crate::support::nats::{jetstream, nats};
+use crate::support::until;
+
+/// Starts a host on the stream `work`.
+fn host(server: &Server, plugins: &tempfile::TempDir, more: &[&str]) -> Running {
+    let dir = plugins.path().to_str().unwrap();
+    let flags = ["run", "--no-cache", "--server", server.url(), "--plugins", dir, "--expires", "1s", "--min", "1"];
+    let workload = ["--stream", "work", "--subjects", "work.>", "--handler", "probe", "--policy", "fixed"];
+    Running::start(tidegate(flags.iter().chain(&workload).chain(more)))
+}
+
+async fn publish(server: &Server, script: &str) {
+    let context = jetstream(server).await;
+    context.publish("work.a", script.to_owned().into()).await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_command_has_a_help_with_its_exit_codes_and_an_example() {
+    for (command, codes) in [
+        ("run", &["0: drained", "1: it could not start", "130: a second signal"][..]),
+        ("check", &["0: all can run", "1:"]),
+        ("request", &["0: a reply came", "3: no PubAck or no"]),
+        ("demo", &["code 0: every request was replied to", "1: something was lost"]),
+    ] {
+        let help = run([command, "--help"]).await;
+        assert_eq!(help.code, Some(0));
+        let text = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in codes.iter().chain(&["Usage: tidegate", "--log <FILTER>"]) {
+            assert!(text.contains(part), "no `{part}` in\n{}", help.stdout);
+        }
+        if command != "demo" {
+            assert!(text.contains(&format!("Examples: tidegate {command}")), "{}", help.stdout);
+        }
+        assert!(!text.contains("as typed"), "a note to programmers in\n{}", help.stdout);
+    }
+    assert!(run(["--help"]).await.stdout.contains("tidegate demo"));
+}
+
+#[tokio::test]
+async fn a_misspelt_command_flag_or_value_is_told_with_what_may_be_meant() {
+    run(["chekc"]).await.failed_with(2, &["unrecognized subcommand 'chekc'", "'check'"]);
+    run(["run", "--steam", "X"]).await.failed_with(2, &["unexpected argument '--steam'", "'--stream'"]);
+    run(["run", "--manage", "make"]).await.failed_with(2, &["invalid value 'make'", "bind, create"]);
+    run(["run", "--local", "--server", "x"]).await.failed_with(2, &["'--local' cannot be used with '--server <URL>'"]);
+    run(["request", "a", "--timeout", "3"]).await.failed_with(2, &["\"3\" has no unit", "5s"]);
+    run(["request", "a", "-H", "abc"]).await.failed_with(2, &["'abc'", "a header is NAME:VALUE"]);
+    run(["check", "--log", "inof"]).await.failed_with(1, &["--log inof", "info, debug, trace"]);
+    assert_eq!(run::<&str>([]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_request_with_an_illegal_subject_or_header_is_not_sent() {
+    let server = nats().await;
+    let request = async |more: &[&str]| run(["request", "--server", server.url()].iter().chain(more)).await;
+    request(&["a b"]).await.failed_with(1, &["`a b` is not a subject to publish on"]);
+    request(&["a", "-H", "a b:c"]).await.failed_with(1, &["header `a b`", "visible ASCII characters"]);
+    request(&["a"]).await.failed_with(1, &["no stream takes `a`"]);
+}
+
+#[tokio::test]
+async fn every_line_of_a_json_log_is_an_object_that_says_whose_it_is() {
+    let (server, plugins) = (nats().await, plugins());
+    let mut host = host(&server, &plugins, &["--log-format", "json", "--log", "debug", "--max-attempts", "1"]);
+    host.line_with("policy in use").await;
+    publish(&server, "print said\nreject because \"so\"").await;
+    host.line_with("dead letter").await;
+    host.signal(Signal::TERM);
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let lines: Vec<serde_json::Map<String, serde_json::Value>> = ended.stderr.lines().map(read).collect();
+    let line = |message: &str| {
+        let found = lines.iter().find(|line| line["message"].as_str().is_some_and(|text| text.starts_with(message)));
+        found.unwrap_or_else(|| panic!("no `{message}` in\n{}", ended.stderr))
+    };
+    for (message, fields) in [
+        ("loaded ", &["plugin", "generation"][..]),
+        ("ready", &["workload"]),
+        ("policy in use", &["workload", "plugin", "generation"]),
+        ("worker started", &["workload", "worker"]),
+        ("said", &["workload", "worker", "plugin", "generation", "stream_sequence"]),
+        ("dead letter", &["workload", "worker", "plugin", "generation", "stream_sequence"]),
+        ("worker stopped", &["workload", "worker"]),
+    ] {
+        for field in fields.iter().chain(&["timestamp", "level", "target"]) {
+            assert!(line(message).contains_key(*field), "no {field} in {:?}", line(message));
+        }
+    }
+    assert_eq!(line("dead letter")["workload"], "probe");
+    assert_eq!(line("dead letter")["stream_sequence"], 1);
+    assert_eq!(line("dead letter")["reason"], "because \"so\"");
+}
+
+#[tokio::test]
+async fn sigterm_drains_what_is_being_handled_and_exits_0() {
+    let (server, plugins) = (nats().await, plugins());
+    let mut host = host(&server, &plugins, &[]);
+    host.line_with("worker started").await;
+    publish(&server, "print begun\nsleep 500\nprint done").await;
+    host.line_with("begun").await;
+    host.signal(Signal::TERM);
+    host.line_with("draining").await;
+    host.line_with("done").await;
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let stream = jetstream(&server).await.get_stream("work").await.unwrap();
+    until("it is acknowledged", async || {
+        let info = stream.consumer_info("probe-workers").await.unwrap();
+        (info.ack_floor.stream_sequence == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_with_130() {
+    let (server, plugins) = (nats().await, plugins());
+    let mut host = host(&server, &plugins, &["--limit-time", "1h"]);
+    host.line_with("worker started").await;
+    publish(&server, "print begun\nspin").await;
+    host.line_with("begun").await;
+    host.signal(Signal::INT);
+    host.line_with("draining").await;
+    host.signal(Signal::INT);
+    host.line_with("second signal").await;
+    assert_eq!(host.end().await.code, Some(130));
+}
