@@ -80,9 +80,6 @@ impl<D: Held> Inbox<D> {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
-        if workers == 0 && !self.is_empty() {
-            self.unattended.notify_one();
-        }
     }
 
     /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
@@ -117,7 +114,7 @@ impl<D: Held> Inbox<D> {
         Some(waiting)
     }
 
-    /// Waits until there is a delivery and no worker.
+    /// Waits until a delivery arrives that finds no worker. Whether it waits still is for the caller to look.
     pub async fn unattended(&self) {
         self.unattended.notified().await;
     }
@@ -143,7 +140,7 @@ impl<D: Held> Inbox<D> {
         if missing * 2 >= capacity { missing } else { 0 }
     }
 
-    fn put(&self, delivery: D) {
+    pub(crate) fn put(&self, delivery: D) {
         self.lock().push_back(Waiting { held: delivery, since: Instant::now() });
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {

@@ -108,7 +108,7 @@ pub trait Pull: Send + 'static {
     /// Asks for up to `count` more.
     ///
     /// # Errors
-    /// If the connection is closed for good.
+    /// If there is no connection now. It can be tried again.
     fn ask(&mut self, count: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Waits for what comes next. Nothing is lost if the future is dropped.

@@ -1,7 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::events::Observer;
@@ -9,6 +11,9 @@ use crate::jetstream::{Bound, Client, ConnectError, SetupError};
 use crate::plugged::{PluginHandlers, PluginPolicies};
 use crate::plugin::{Directory, Host, HostError};
 use crate::workload::{self, Surroundings, stopped};
+
+/// How long settlements may take after the workers have ended: a server that is away must not keep the process.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a host did not start. Once it runs, nothing but `shutdown` ends it.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,8 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
         grace: config.grace,
         observer,
     });
+    let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
+    let stop_within = config.grace.max(longest_pull) + SETTLE_WITHIN;
     let mut bound = Vec::new();
     for workload in config.workloads {
         let consumer = Bound::new(&around.client, &workload, &around.dead_letters, &around.host).await?;
@@ -66,8 +73,15 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     shutdown.await;
     tracing::info!("draining");
     stop.send_replace(true);
-    while workloads.join_next().await.is_some() {}
-    around.client.flush().await;
+    let drained = async {
+        while workloads.join_next().await.is_some() {}
+        around.client.flush().await;
+    };
+    if timeout(stop_within, drained).await.is_err() {
+        tracing::warn!(
+            "the server does not take what is to be settled or given back; it will deliver that again after its ack wait"
+        );
+    }
     Ok(())
 }
 

@@ -147,10 +147,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let wanted = *changes.borrow_and_update();
             self.reconcile(wanted);
             self.shop.inbox.attend(self.running());
+            self.wake();
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
-                () = shop.inbox.unattended() => self.wake(),
+                () = shop.inbox.unattended() => {}
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
             }
@@ -158,9 +159,10 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.drain_all().await;
     }
 
-    /// A message found no worker: there shall be one now, and the policy is asked at once.
+    /// Where a message waits and no worker is wanted, there shall be one now, and the policy is asked at once. A worker
+    /// that cannot start is no reason to ask again before it is tried again.
     fn wake(&self) {
-        if self.desired.get() == 0 && !self.shop.inbox.is_empty() {
+        if self.desired.get() == 0 && self.not_before.is_none() && !self.shop.inbox.is_empty() {
             self.desired.set(1);
             let workload = self.shop.workload.clone();
             let reason = "a message arrived".to_owned();

@@ -161,7 +161,21 @@ pub async fn run<D: Held, H: Handlers>(
             }
         }
         let sequence = waiting.held.delivery().stream_sequence;
-        if let Some((step, usable)) = handle(&shop, &stats, &mut ready, waiting, &mut wish).await {
+        let handled = {
+            let handling = handle(&shop, &stats, &mut ready, waiting, &mut wish);
+            tokio::pin!(handling);
+            loop {
+                tokio::select! {
+                    biased;
+                    handled = &mut handling => break handled,
+                    // Those handled before are settled, and announced, however long this one takes.
+                    Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
+                        tell(&shop, &stats, sequence, how);
+                    }
+                }
+            }
+        };
+        if let Some((step, usable)) = handled {
             match step {
                 Step::Done(how) => tell(&shop, &stats, sequence, how),
                 Step::Unconfirmed(rest) => unconfirmed.push(async move { (sequence, rest.await) }),

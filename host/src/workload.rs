@@ -70,10 +70,15 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
     let (notices, noticed) = mpsc::unbounded_channel();
-    let notice = move |notice| {
-        // The receiver ends with the workload.
-        let _ = notices.send(notice);
+    let notices_of = |consumer: &str| {
+        let (notices, consumer) = (notices.clone(), Arc::<str>::from(consumer));
+        move |notice| {
+            // The receiver ends with the workload.
+            let _ = notices.send((consumer.clone(), notice));
+        }
     };
+    let (notice, watch_notice) = (notices_of(&workload.queue.consumer), notices_of(&workload.queue.watch_consumer));
+    drop(notices);
     let ack_wait = bound.ack_wait();
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
@@ -81,7 +86,7 @@ pub async fn run<H: Handlers, P: Policies>(
         fetch(&inbox, pull, ack_wait, notice, stopped(stop.clone())),
         supervisor.run(stopped(stop.clone())),
         monitor.run(stopped(stop.clone())),
-        watch_headers(header_watch, start, stopped(stop.clone())),
+        watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
         mend(&workload, &around, noticed),
     );
     Ok(())
@@ -93,24 +98,30 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn watch_headers(watch: Option<HeaderWatch>, start: Instant, stop: impl Future<Output = ()>) {
+async fn watch_headers(
+    watch: Option<HeaderWatch>,
+    start: Instant,
+    notice: impl FnMut(Notice),
+    stop: impl Future<Output = ()>,
+) {
     match watch {
-        Some(watch) => watch.run(start, stop).await,
+        Some(watch) => watch.run(start, notice, stop).await,
         None => stop.await,
     }
 }
 
-/// Says what is wrong with the pulls, once for each reason, and makes a consumer anew that somebody deleted, where the
+/// Says what is wrong with the pulls, once for each reason in a row, and makes a consumer anew that somebody deleted, where the
 /// configuration allows that. Ends when the fetching does.
-async fn mend(workload: &Workload, around: &Surroundings, mut notices: mpsc::UnboundedReceiver<Notice>) {
+async fn mend(workload: &Workload, around: &Surroundings, mut notices: mpsc::UnboundedReceiver<(Arc<str>, Notice)>) {
     let mut last = None;
-    while let Some(notice) = notices.recv().await {
+    while let Some((consumer, notice)) = notices.recv().await {
         let gone = matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted);
-        if last.as_ref() != Some(&notice) {
-            tracing::error!(workload = workload.name, stream = workload.queue.stream, consumer = workload.queue.consumer,
-                problem = %notice, "cannot fetch; trying again every second");
+        let told = Some((consumer, notice));
+        if let Some((consumer, notice)) = told.as_ref().filter(|_| last != told) {
+            tracing::error!(workload = workload.name, stream = workload.queue.stream, %consumer, problem = %notice,
+                "cannot fetch; trying again every second");
         }
-        last = Some(notice);
+        last = told;
         if gone && workload.queue.manage == Manage::Create {
             match Bound::new(&around.client, workload, &around.dead_letters, &around.host).await {
                 Ok(_) => last = None,

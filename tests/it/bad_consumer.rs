@@ -110,6 +110,21 @@ async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting()
 }
 
 #[tokio::test]
+async fn the_headers_of_a_workqueue_that_is_there_cannot_be_watched() {
+    let (server, context, _) = bench().await;
+    let config = stream::Config {
+        name: "queue".into(),
+        subjects: vec!["queue".into()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..Default::default()
+    };
+    context.create_stream(config).await.unwrap();
+    let ended = run(arguments(&server, &["--stream", "queue", "--source", "headers"])).await;
+    ended.failed_with(1, &["consumer probe-workers-watch on stream queue cannot be used", "workqueue retention"]);
+    ended.failed_with(1, &["Set scale.source = \"info\""]);
+}
+
+#[tokio::test]
 async fn what_only_slows_a_host_down_is_a_warning() {
     let (server, _, stream) = bench().await;
     let tight =

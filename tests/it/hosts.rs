@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tidegate::config::{Isolation, Manage, Queue, Retention, Scale, Workload};
+use tidegate::config::{Isolation, Manage, Queue, Retention, Scale, Source, Workload};
 use tidegate::events::Event;
 
 use crate::support::host::{Host, handled, policy, workers, workload};
@@ -104,6 +104,31 @@ async fn a_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() 
     host.delete_consumer("work").await;
     assert_eq!(host.request("in.work.a", "count").await, "2");
     assert_eq!(host.workers("work"), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_headers_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() {
+    let workload = workload("work");
+    let scale = Scale { source: Source::Headers, ..workload.scale.clone() };
+    let host = Host::start(vec![Workload { scale, ..workload }]).await;
+    let stream = host.js.get_stream("work").await.unwrap();
+    let first = stream.consumer_info("work-workers-watch").await.unwrap().created;
+    // A server of 2.10 may say that its directory is not empty yet; the consumer is gone all the same.
+    let _ = stream.delete_consumer("work-workers-watch").await;
+    eventually("it is there again", async || {
+        stream.consumer_info("work-workers-watch").await.is_ok_and(|info| info.created > first)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_stops_though_its_server_is_away() {
+    let host = Host::start(vec![workers("work", 2), workload("other")]).await;
+    host.stream("OUT", &["out.>"]).await;
+    host.publish_all("in.work.a", (0..200).map(|id| format!("sleep 5\nledger out {id}"))).await;
+    eventually("messages flow", async || host.consumer("work").await.ack_floor.stream_sequence > 10).await;
+    host.server.lock().await.kill();
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

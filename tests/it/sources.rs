@@ -40,7 +40,7 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
     let (headers, watch) = bound(Source::Headers).await;
     let watch: HeaderWatch = watch.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let watch = tokio::spawn(watch.run(Instant::now(), async {
+    let watch = tokio::spawn(watch.run(Instant::now(), |_| {}, async {
         let _ = stopped.await;
     }));
     Readers { info, headers, stop, watch }

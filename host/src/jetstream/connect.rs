@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::context::{AccountError, AccountErrorKind};
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
@@ -167,10 +168,17 @@ impl Client {
         self.nats.max_payload()
     }
 
-    /// Waits until all that was sent has been written to the socket.
+    /// Whether the server can be reached now, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.nats.connection_state() == State::Connected
+    }
+
+    /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.
     pub async fn flush(&self) {
-        if let Err(error) = self.nats.flush().await {
-            tracing::debug!(%error, "not flushed");
+        if self.is_connected() {
+            if let Err(error) = self.nats.flush().await {
+                tracing::debug!(%error, "not flushed");
+            }
         }
     }
 

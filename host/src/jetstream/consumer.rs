@@ -88,11 +88,11 @@ impl Bound {
     /// [`SetupError`], each case with what to do.
     pub async fn new(client: &Client, workload: &Workload, dead_letters: &str, host: &str) -> Result<Self, SetupError> {
         let setup = Setup { client, workload, queue: &workload.queue };
-        setup.stream().await?;
+        let retention = setup.stream().await?;
         let config = setup.consumer().await?;
         let watch_consumer = match workload.scale.source {
             Source::Info => None,
-            Source::Headers => Some(setup.watch_consumer().await?),
+            Source::Headers => Some(setup.watch_consumer(retention).await?),
         };
         setup.dead_letters(dead_letters).await?;
         let lane = Lane {
@@ -158,11 +158,12 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    async fn stream(&self) -> Result<(), SetupError> {
+    /// The stream's retention, which is the configuration's only where the host made the stream.
+    async fn stream(&self) -> Result<RetentionPolicy, SetupError> {
         let queue = self.queue;
         let what = || format!("stream {}", queue.stream);
         match self.client.context.get_stream(&queue.stream).await {
-            Ok(_) => return Ok(()),
+            Ok(found) => return Ok(found.cached_info().config.retention),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
                 _ => return Err(self.server(what(), error)),
@@ -176,21 +177,22 @@ impl Setup<'_> {
             let (workload, stream) = (self.workload.name.clone(), queue.stream.clone());
             return Err(SetupError::NoStream { workload, stream, remedy });
         }
+        let retention = match queue.retention {
+            Retention::Limits => RetentionPolicy::Limits,
+            Retention::Interest => RetentionPolicy::Interest,
+            Retention::Workqueue => RetentionPolicy::WorkQueue,
+        };
         let config = stream::Config {
             name: queue.stream.clone(),
             subjects: queue.subjects.clone(),
-            retention: match queue.retention {
-                Retention::Limits => RetentionPolicy::Limits,
-                Retention::Interest => RetentionPolicy::Interest,
-                Retention::Workqueue => RetentionPolicy::WorkQueue,
-            },
+            retention,
             storage: StorageType::File,
             num_replicas: 1,
             ..stream::Config::default()
         };
         self.client.context.create_stream(config).await.map_err(|error| self.server(what(), error))?;
         tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
-        Ok(())
+        Ok(retention)
     }
 
     async fn consumer(&self) -> Result<consumer::Config, SetupError> {
@@ -210,8 +212,12 @@ impl Setup<'_> {
         Ok(config)
     }
 
-    async fn watch_consumer(&self) -> Result<String, SetupError> {
+    async fn watch_consumer(&self, retention: RetentionPolicy) -> Result<String, SetupError> {
         let queue = self.queue;
+        if retention == RetentionPolicy::WorkQueue {
+            let problem = "the stream has workqueue retention, so only one consumer sees a message".to_owned();
+            return Err(self.unsuitable(&queue.watch_consumer, problem, "Set scale.source = \"info\"."));
+        }
         let wanted = pull::Config {
             durable_name: Some(queue.watch_consumer.clone()),
             ack_policy: AckPolicy::All,
@@ -221,8 +227,8 @@ impl Setup<'_> {
             max_ack_pending: -1,
             // What is in the stream already is not an arrival. An interest stream keeps a message until this
             // consumer has acknowledged it, so it has to see all of them there.
-            deliver_policy: match queue.retention {
-                Retention::Interest => DeliverPolicy::All,
+            deliver_policy: match retention {
+                RetentionPolicy::Interest => DeliverPolicy::All,
                 _ => DeliverPolicy::New,
             },
             ..pull::Config::default()

@@ -79,6 +79,8 @@ impl Pull for Puller {
     }
 
     async fn ask(&mut self, count: usize) -> anyhow::Result<()> {
+        // It would be kept and sent with all the others when the server is back, and each of them be answered.
+        anyhow::ensure!(self.lane.client.is_connected(), "the server is away");
         let request = BatchConfig { batch: count, expires: Some(self.expires), ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
         self.lane.client.nats.publish_with_reply(self.next.clone(), self.inbox.clone(), request.into()).await?;

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,11 +8,14 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use tokio::time::Instant;
 
 use super::{Lane, Puller};
-use crate::ports::{Held, Pull, Pulled, Source};
+use crate::ports::{Held, Notice, Pull, Pulled, Source};
 use crate::scaling::observe::Sample;
 
 /// The most that is asked for at once by the `headers` source, as in the Auto-Scaler.
 const FETCH: usize = 10;
+
+/// How long to wait after a pull failed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the state of a stream and a consumer: two requests a sample, and a third when the oldest message changed. With
 /// the `headers` source arrivals are counted instead, and the stream is not asked.
@@ -39,6 +42,8 @@ impl Source for Signals {
         let info = stream.consumer_info(&self.consumer).await;
         let info = info.with_context(|| format!("the state of consumer {}", self.consumer))?;
         if let Some(watch) = &self.watch {
+            // Without this a consumer that is gone would look like a quiet one.
+            anyhow::ensure!(!watch.lost.load(Ordering::Acquire), "nothing can be fetched from the headers consumer");
             let (arrivals, last) = watch.read();
             self.arrivals = arrivals;
             return self.finish(&stream, &info, Some(last)).await;
@@ -111,6 +116,8 @@ impl Signals {
 pub struct Arrivals {
     count: AtomicU64,
     last_us: AtomicU64,
+    /// Whether the last pull failed: what arrives now is not counted.
+    lost: AtomicBool,
 }
 
 impl Arrivals {
@@ -137,46 +144,61 @@ impl HeaderWatch {
         self.arrivals.clone()
     }
 
-    /// Counts until `stop` ends. `start` is what [`Arrivals::read`] measures from.
-    pub async fn run(mut self, start: Instant, stop: impl Future<Output = ()>) {
+    /// Counts until `stop` ends, and tells of pulls that fail. `start` is what [`Arrivals::read`] measures from.
+    pub async fn run(mut self, start: Instant, mut notice: impl FnMut(Notice), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut seen = 0u64;
         loop {
-            if self.puller.asked() == 0 && self.puller.ask(FETCH).await.is_err() {
-                return;
-            }
-            let first = tokio::select! {
+            let fetched = tokio::select! {
                 biased;
-                pulled = self.puller.next() => pulled,
+                fetched = self.fetch(&mut seen, start) => fetched,
                 () = &mut stop => break,
             };
-            let mut newest = None;
-            let mut pulled = Some(first);
-            while let Some(one) = pulled {
-                match one {
-                    Pulled::Delivery(message) => {
-                        // A redelivery is not an arrival.
-                        if message.delivery().stream_sequence > seen {
-                            seen = message.delivery().stream_sequence;
-                            self.arrivals.count.fetch_add(1, Ordering::Release);
-                            let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                            self.arrivals.last_us.store(now, Ordering::Release);
-                        }
-                        newest = Some(message);
-                    }
-                    Pulled::Ended => {}
-                    Pulled::Failed(notice) => {
-                        tracing::debug!(?notice, "the headers source waits");
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
+            self.arrivals.lost.store(fetched.is_err(), Ordering::Release);
+            if let Err(problem) = fetched {
+                if let Some(problem) = problem {
+                    notice(problem);
                 }
-                pulled = self.puller.ready();
-            }
-            if let Some(message) = newest {
-                message.ack().await;
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    () = &mut stop => break,
+                }
             }
         }
         // Acknowledging the last one acknowledges all before it. What still comes is not acknowledged: the next host to
         // watch counts it.
+    }
+
+    /// Waits for what comes, counts all of it that is there and acknowledges the last.
+    ///
+    /// # Errors
+    /// If a pull failed, with the server's reason if it gave one.
+    async fn fetch(&mut self, seen: &mut u64, start: Instant) -> Result<(), Option<Notice>> {
+        if self.puller.asked() == 0 {
+            self.puller.ask(FETCH).await.map_err(|_| None)?;
+        }
+        let mut pulled = Some(self.puller.next().await);
+        let (mut newest, mut result) = (None, Ok(()));
+        while let Some(one) = pulled {
+            match one {
+                Pulled::Delivery(message) => {
+                    // A redelivery is not an arrival.
+                    if message.delivery().stream_sequence > *seen {
+                        *seen = message.delivery().stream_sequence;
+                        self.arrivals.count.fetch_add(1, Ordering::Release);
+                        let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+                        self.arrivals.last_us.store(now, Ordering::Release);
+                    }
+                    newest = Some(message);
+                }
+                Pulled::Ended => {}
+                Pulled::Failed(notice) => result = Err(Some(notice)),
+            }
+            pulled = self.puller.ready();
+        }
+        if let Some(message) = newest {
+            message.ack().await;
+        }
+        result
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -142,6 +143,16 @@ async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause
         assert!((wanted..=wanted + 2).contains(pause), "{pauses:?}");
     }
     assert_eq!((started.len(), ended.len()), (5, 4));
+}
+
+#[test]
+fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
+    let inbox = Inbox::<NoDelivery>::new(10);
+    inbox.attend(0);
+    inbox.put(NoDelivery(Delivery::default()));
+    assert!(inbox.unattended().now_or_never().is_some());
+    inbox.attend(0);
+    assert!(inbox.unattended().now_or_never().is_none());
 }
 
 #[tokio::test(start_paused = true)]

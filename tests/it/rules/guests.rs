@@ -3,11 +3,12 @@
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use tidegate::config::{Limits, Manage, Queue, Retry, Scale, Workload};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use tidegate::config::{Limits, Manage, Queue, Retry, Scale, Source, Workload};
 
-use crate::support::eventually;
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::Site;
+use crate::support::{eventually, log};
 
 /// A workload whose policy decides often.
 fn quick(name: &str) -> Workload {
@@ -56,6 +57,31 @@ async fn rule_7_signals_that_cannot_be_read_change_nothing() {
     let host = Host::start_at(site, vec![Workload { queue, ..flapping }]).await;
     eventually("the count changes", async || host.scalings("work").len() > 3).await;
     host.delete_consumer("work").await;
+    let mut wire = host.wire().await;
+    // One decision may have been on its way.
+    wire.samples("work", 2).await;
+    let before = host.scalings("work");
+    wire.samples("work", 10).await;
+    assert_eq!(host.scalings("work"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_7_headers_that_cannot_be_read_change_nothing() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.delivered_in_vain("work", 0).await;
+    let durable_name = Some("work-workers-watch".to_owned());
+    let watch = pull::Config { durable_name, ack_policy: AckPolicy::All, headers_only: true, ..Default::default() };
+    let stream = site.js.get_stream("work").await.unwrap();
+    stream.create_consumer(watch).await.unwrap();
+    let flapping = policy(quick("work"), "probe-policy", &[("mode", "flap"), ("desired", "3")]);
+    let queue = Queue { manage: Manage::Bind, ..flapping.queue.clone() };
+    let scale = Scale { source: Source::Headers, ..flapping.scale.clone() };
+    let host = Host::start_at(site, vec![Workload { queue, scale, ..flapping }]).await;
+    eventually("the count changes", async || host.scalings("work").len() > 3).await;
+    // A server of 2.10 may say that its directory is not empty yet; the consumer is gone all the same.
+    let _ = stream.delete_consumer("work-workers-watch").await;
+    log::logged(&["\"ERROR\"", "cannot fetch", "\"work-workers-watch\"", "deleted"]).await;
     let mut wire = host.wire().await;
     // One decision may have been on its way.
     wire.samples("work", 2).await;

@@ -42,6 +42,14 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
     let stream = required(name, "stream", table.stream, "the name of the stream to work on", problems);
     check(&stream, &stream_place, names::jetstream, problems);
 
+    let retention = table.retention.map_or(Retention::Limits, |at| at.value);
+    if let Some(source) = table.scale.source.as_ref().filter(|at| at.value == Source::Headers) {
+        if retention == Retention::Workqueue {
+            let problem =
+                "a stream with workqueue retention gives each message to one consumer, so none can watch its headers";
+            problems.push(source.error(problem, "use source \"info\", or another retention"));
+        }
+    }
     let (scale, watch_consumer) = scale(table.scale, problems);
     let pull = pull(table.pull, problems);
     // A name that is made of one that is wrong is not wrong once more.
@@ -61,7 +69,7 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         consumer,
         manage: table.manage.map_or(manage, |at| at.value),
         subjects: subjects(table.subjects, problems),
-        retention: table.retention.map_or(Retention::Limits, |at| at.value),
+        retention,
         filter: subjects(table.filter, problems),
         ack_wait: duration(table.ack_wait, SECOND * 30, SECOND..=DAY, problems),
         max_ack_pending: max_ack_pending(table.max_ack_pending, &scale, &pull, problems),

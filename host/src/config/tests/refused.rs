@@ -145,6 +145,13 @@ fn a_filter_matches_something_in_its_stream() {
 }
 
 #[test]
+fn the_headers_of_a_workqueue_cannot_be_watched() {
+    let error = one("retention = \"workqueue\"\nscale.source = \"headers\"");
+    assert!(error.starts_with("line 6: workload.orders.scale.source: "), "{error}");
+    assert!(error.ends_with("use source \"info\", or another retention"), "{error}");
+}
+
+#[test]
 fn an_empty_file_and_one_without_workloads_say_so() {
     assert!(errors("")[0].starts_with("the file is empty; add [workload.NAME]"));
     assert!(errors("[nats]\n")[0].starts_with("there is no workload; "));
