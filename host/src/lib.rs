@@ -25,10 +25,11 @@
 //!
 //! # Using it as a library
 //!
-//! [`run`] is all that the `tidegate` program calls.
+//! [`run()`] is all that the `tidegate` program calls.
 
 pub mod bench;
 pub mod cli;
+mod clock;
 pub mod config;
 pub mod delivery;
 pub mod demo;

@@ -1,10 +1,11 @@
 //! Once an interval: signals, an observation, the policy's decision, the desired count.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::clock::time_of_day;
 use crate::config::Scale;
 use crate::events::{Event, Observer as Events};
 use crate::ports::{Policies, Policy, Source};
@@ -75,7 +76,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             match self.decide(&clock, &mut observer, adopted.as_mut()).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
-                    if failures % REMIND == 0 {
+                    if failures.is_multiple_of(REMIND) {
                         tracing::warn!(workload = %self.workload, error = format!("{error:#}"), failures,
                             "no decision; the number of workers stays as it is");
                     }
@@ -143,8 +144,7 @@ struct Clock {
 
 impl Clock {
     fn starting(start: Instant) -> Self {
-        let since_epoch =
-            SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(start.elapsed());
+        let since_epoch = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(start.elapsed());
         Self { start, start_ms: millis(since_epoch) }
     }
 

@@ -65,7 +65,8 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
                 () = stopped(stops.clone()) => return,
             }
             let name = workload.name.clone();
-            if let Err(error) = workload::run(workload, consumer, around, handlers, policies, stops).await {
+            let run = Box::pin(workload::run(workload, consumer, around, handlers, policies, stops));
+            if let Err(error) = run.await {
                 tracing::error!(workload = name, error = format!("{error:#}"), "the workload ended");
             }
         });

@@ -19,7 +19,7 @@ impl Terminal {
 
     /// A bar that counts to `length` and shows a message beside it.
     pub fn bar(&self, length: u64) -> Bar {
-        let template = "{bar:30.cyan/dim} {human_pos}/{human_len}  {per_sec}  {msg}";
+        let template = "{bar:30.cyan/dim} {human_pos}/{human_len}  {elapsed}  {msg}";
         // The template is a constant, so the default style only ever stands in for a mistake in it.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.0.add(ProgressBar::new(length).with_style(style));

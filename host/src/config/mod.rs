@@ -27,7 +27,7 @@ pub use error::{ConfigError, ConfigErrors, Wrong};
 pub use flags::{Flags, HostFlags, WorkloadFlags};
 pub use load::{Environment, process_environment};
 
-/// Everything [`crate::run`] needs to know.
+/// Everything [`crate::run()`] needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// How to reach the servers.

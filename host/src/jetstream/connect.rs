@@ -175,10 +175,10 @@ impl Client {
 
     /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.
     pub async fn flush(&self) {
-        if self.is_connected() {
-            if let Err(error) = self.nats.flush().await {
-                tracing::debug!(%error, "not flushed");
-            }
+        if self.is_connected()
+            && let Err(error) = self.nats.flush().await
+        {
+            tracing::debug!(%error, "not flushed");
         }
     }
 

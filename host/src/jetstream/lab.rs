@@ -45,6 +45,7 @@ impl Client {
     ///
     /// # Errors
     /// If the server refuses.
+    #[expect(clippy::disallowed_methods, reason = "it is the example's loop and not a worker")]
     pub async fn work_off_as_the_example(&self, stream: &str, consumer: &str, workers: usize) -> anyhow::Result<()> {
         let config = pull::Config {
             durable_name: Some(consumer.to_owned()),

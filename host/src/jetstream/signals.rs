@@ -86,10 +86,10 @@ impl Signals {
             return Ok(None);
         }
         let floor = info.ack_floor.stream_sequence;
-        if let Some((known, published)) = self.oldest {
-            if known == floor {
-                return Ok(Some(published));
-            }
+        if let Some((known, published)) = self.oldest
+            && known == floor
+        {
+            return Ok(Some(published));
         }
         let mut first: Option<(u64, u64)> = None;
         let all = [">".to_owned()];

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ use super::load::{Refusal, Source, read_blocking};
 use super::look::{Fingerprint, Notice, Progress, Verdict};
 use super::policy::PolicyPlugin;
 use super::watch::DirectoryEvents;
+use crate::clock::time_of_day;
 use crate::config::{Limits, Plugins};
 
 /// How long events are collected before files are looked at: a copy makes many.
@@ -264,7 +265,7 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     if !progress.needs_reading(fingerprint) {
         return;
     }
-    let now = SystemTime::now();
+    let now = time_of_day();
     let source = match read_blocking(&file).await {
         Ok(source) => source,
         Err(refusal) => return unreadable(&file, &slot.name, progress, &refusal),

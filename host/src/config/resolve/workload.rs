@@ -43,12 +43,11 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
     check(&stream, &stream_place, names::jetstream, problems);
 
     let retention = table.retention.map_or(Retention::Limits, |at| at.value);
-    if let Some(source) = table.scale.source.as_ref().filter(|at| at.value == Source::Headers) {
-        if retention == Retention::Workqueue {
-            let problem =
-                "a stream with workqueue retention gives each message to one consumer, so none can watch its headers";
-            problems.push(source.error(problem, "use source \"info\", or another retention"));
-        }
+    let watched = table.scale.source.as_ref().filter(|at| at.value == Source::Headers);
+    if let Some(source) = watched.filter(|_| retention == Retention::Workqueue) {
+        let problem =
+            "a stream with workqueue retention gives each message to one consumer, so none can watch its headers";
+        problems.push(source.error(problem, "use source \"info\", or another retention"));
     }
     let (scale, watch_consumer) = scale(table.scale, problems);
     let pull = pull(table.pull, problems);

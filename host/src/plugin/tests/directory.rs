@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tidegate_artifacts::{policies, probes, workers};
 use tokio::time::timeout;
@@ -24,7 +24,7 @@ const RESCAN: Duration = Duration::from_millis(20);
 fn put(dir: &Path, name: &str, bytes: &[u8]) {
     let fresh = dir.join(format!(".{name}.new"));
     std::fs::write(&fresh, bytes).unwrap();
-    let old = SystemTime::now() - Duration::from_secs(60);
+    let old = crate::clock::time_of_day() - Duration::from_secs(60);
     std::fs::File::options().write(true).open(&fresh).unwrap().set_modified(old).unwrap();
     std::fs::rename(&fresh, dir.join(name)).unwrap();
 }
