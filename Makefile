@@ -58,19 +58,22 @@ demo: setup guests ## run the whole path on a nats-server of its own: two batche
 bench: setup guests ## measure throughput and latency against the same loop in native code
 	@$(CARGO) run --release -p tidegate -- bench $(ARGS)
 
+# Two runs: in one, the guests' dependencies would give wasmtime's other features, and it would be built once for the
+# tests and once for the program.
 test: setup guests ## run all tests, against a real nats-server
-	$(CARGO) test --release --workspace $(ARGS)
+	$(CARGO) test --release -p tidegate -p tidegate-artifacts $(ARGS)
+	$(CARGO) test --release --workspace --exclude tidegate --exclude tidegate-artifacts $(ARGS)
 
 guests: setup ## build the handlers and policies that ship into plugins/
 	@set -e; packages=; \
 	for guest in $(GUESTS); do \
 	  packages="$$packages -p $$(sed -n 's/^name *= *"\(.*\)"/\1/p' $$guest/Cargo.toml | head -n 1)"; \
 	done; \
-	$(CARGO) build --release --target wasm32-wasip2 $$packages; \
-	target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"; \
+	target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/guests"; \
+	$(CARGO) build --locked --profile guest --target wasm32-wasip2 --target-dir "$$target" $$packages; \
 	mkdir -p plugins; \
 	for guest in $(GUESTS); do \
-	  name="$$(basename $$guest)"; built="$$target/wasm32-wasip2/release/$$(echo $$name | tr - _).wasm"; \
+	  name="$$(basename $$guest)"; built="$$target/wasm32-wasip2/guest/$$(echo $$name | tr - _).wasm"; \
 	  cmp -s "$$built" "plugins/$$name.wasm" || { cp "$$built" "plugins/.$$name.part" && mv "plugins/.$$name.part" "plugins/$$name.wasm"; }; \
 	done
 
