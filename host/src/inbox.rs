@@ -103,7 +103,8 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    fn try_take(&self) -> Option<Waiting<D>> {
+    /// Takes a delivery that is there already.
+    pub fn try_take(&self) -> Option<Waiting<D>> {
         let (waiting, left) = {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
@@ -140,8 +141,9 @@ impl<D: Held> Inbox<D> {
         if missing * 2 >= capacity { missing } else { 0 }
     }
 
-    pub(crate) fn put(&self, delivery: D) {
-        self.lock().push_back(Waiting { held: delivery, since: Instant::now() });
+    /// Puts a delivery that came at `since`.
+    pub(crate) fn put(&self, held: D, since: Instant) {
+        self.lock().push_back(Waiting { held, since });
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
             self.unattended.notify_one();
@@ -199,10 +201,10 @@ pub async fn fetch<P: Pull>(
             biased;
             () = &mut stop => break,
             pulled = pull.next() => {
-                let mut pulled = Some(pulled);
+                let (mut pulled, now) = (Some(pulled), Instant::now());
                 while let Some(one) = pulled {
                     match one {
-                        Pulled::Delivery(delivery) => inbox.put(delivery),
+                        Pulled::Delivery(delivery) => inbox.put(delivery, now),
                         Pulled::Ended => {}
                         Pulled::Failed(why) => {
                             notice(why);

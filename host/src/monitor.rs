@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::clock::time_of_day;
 use crate::config::Scale;
@@ -15,6 +15,10 @@ use crate::supervisor::{Crew, Desired};
 
 /// After how many failures in a row one is logged again.
 const REMIND: u32 = 60;
+
+/// How long after a message that found no worker the policy is asked: what comes right behind it then counts too, and
+/// reading the signals does not delay the first reply.
+const BURST: Duration = Duration::from_millis(5);
 
 /// What a monitor works with.
 pub struct Monitor<P: Policies, S> {
@@ -67,7 +71,10 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = desired.woken.notified() => ticks.reset(),
+                () = desired.woken.notified() => {
+                    sleep(BURST).await;
+                    ticks.reset();
+                }
                 () = self.policies.newer() => {
                     adopted = self.adopt(adopted).await;
                     continue;

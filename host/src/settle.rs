@@ -1,8 +1,11 @@
 //! Carries out a disposition: effects first, the settlement last.
 
 use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Retry;
@@ -32,37 +35,38 @@ pub struct Rules {
 }
 
 /// What remains to be awaited after the effects of a delivery were sent.
-pub enum Step<F> {
+pub enum Step {
     /// Nothing: it is settled.
     Done(Settled),
     /// Publications that are not confirmed yet.
-    Unconfirmed(F),
+    Unconfirmed(BoxFuture<'static, Settled>),
 }
 
 /// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first.
-pub async fn settle<D: Held>(
-    held: D,
-    outcome: Outcome,
-    author: Author,
-    rules: &Rules,
-) -> Step<impl Future<Output = Settled> + Send + use<D>> {
+///
+/// What most messages do not need is boxed: a future that is moved for each message is better small.
+pub async fn settle<D: Held>(held: D, outcome: Outcome, author: &Author, rules: &Rules) -> Step {
     let attempt = held.delivery().attempt;
     let checked = match outcome {
         Ok(Ok(response)) => check(&response, rules.max_payload).map(|()| Ok(response)),
         other => other,
     };
-    let response = match dispose(checked, attempt, &rules.retry) {
-        Disposition::Complete(response) => response,
-        other => return Step::Done(carry_out(held, other, &author, rules.retry.delay(attempt)).await),
-    };
-    let Response { reply, publications } = response;
-    if publications.is_empty() {
-        let replied = send_reply(&held, reply).await;
-        return Step::Done(finish(held, replied, &author, &rules.retry).await);
+    match dispose(checked, attempt, &rules.retry) {
+        Disposition::Complete(Response { reply, publications }) if publications.is_empty() => {
+            let replied = send_reply(&held, reply).await;
+            Step::Done(finish(held, replied, author, &rules.retry).await)
+        }
+        Disposition::Complete(response) => Step::Unconfirmed(Box::pin(publish(held, response, author, rules)).await),
+        other => Step::Done(Box::pin(carry_out(held, other, author, rules.retry.delay(attempt))).await),
     }
+}
+
+/// Sends the publications of a response, and returns what waits until they are stored and does the rest.
+async fn publish<D: Held>(held: D, response: Response, author: &Author, rules: &Rules) -> BoxFuture<'static, Settled> {
+    let Response { reply, publications } = response;
     let sent = held.publish(publications).await;
-    let rules = rules.clone();
-    Step::Unconfirmed(async move {
+    let (author, rules) = (author.clone(), rules.clone());
+    Box::pin(async move {
         let confirmed = match sent {
             Ok(confirmations) => keep(&held, Instant::now(), rules.ack_wait, confirmations).await,
             Err(error) => Err(error),
@@ -85,11 +89,14 @@ pub async fn bury<D: Held>(held: D, death: Death, author: &Author, rules: &Rules
 ///
 /// `since` is when the server last heard of it.
 pub async fn keep<D: Held, T>(held: &D, since: Instant, ack_wait: Duration, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
+    let mut work = pin!(work);
+    // Most work is done at its first poll, and needs no timer.
+    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+        return done;
+    }
     let quarter = ack_wait / 4;
     let mut due = quarter.saturating_sub(since.elapsed());
     loop {
-        // Most work is done at its first poll; then the timer is never registered.
         tokio::select! {
             biased;
             done = &mut work => return done,
@@ -116,7 +123,7 @@ async fn finish<D: Held>(held: D, effects: Result<(), EffectError>, author: &Aut
         Err(error) => {
             let attempt = held.delivery().attempt;
             let disposition = dispose(Err(Fault::Answer(error.to_string())), attempt, retry);
-            carry_out(held, disposition, author, retry.delay(attempt)).await
+            Box::pin(carry_out(held, disposition, author, retry.delay(attempt))).await
         }
     }
 }

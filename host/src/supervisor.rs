@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
@@ -144,10 +144,16 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let mut changes = desired.count.subscribe();
         let shop = self.shop.clone();
         loop {
+            let woken = self.wake();
             let wanted = *changes.borrow_and_update();
-            self.reconcile(wanted);
+            let started = self.reconcile(wanted);
             self.shop.inbox.attend(self.running());
-            self.wake();
+            if woken {
+                // The message goes first, and what is told of it second.
+                yield_now().await;
+                self.tell_woken();
+            }
+            self.tell_started(&started);
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
@@ -159,24 +165,30 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.drain_all().await;
     }
 
-    /// Where a message waits and no worker is wanted, there shall be one now, and the policy is asked at once. A worker
-    /// that cannot start is no reason to ask again before it is tried again.
-    fn wake(&self) {
-        if self.desired.get() == 0 && self.not_before.is_none() && !self.shop.inbox.is_empty() {
+    /// Where a message waits and no worker is wanted, there shall be one now. A worker that cannot start is no reason to
+    /// want it again before it is tried again.
+    fn wake(&self) -> bool {
+        let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shop.inbox.is_empty();
+        if wake {
             self.desired.set(1);
-            let workload = self.shop.workload.clone();
-            let reason = "a message arrived".to_owned();
-            tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
-            self.shop.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
-            self.desired.woken.notify_one();
         }
+        wake
+    }
+
+    fn tell_woken(&self) {
+        let workload = self.shop.workload.clone();
+        let reason = "a message arrived".to_owned();
+        tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
+        self.shop.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
+        self.desired.woken.notify_one();
     }
 
     fn running(&self) -> usize {
         self.workers.values().filter(|worker| *worker.wish.borrow() == Wish::Work).count()
     }
 
-    fn reconcile(&mut self, desired: u32) {
+    /// Starts and drains; returns which were started.
+    fn reconcile(&mut self, desired: u32) -> Vec<u64> {
         let candidates: Vec<Candidate> = self
             .workers
             .iter()
@@ -188,18 +200,16 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             })
             .collect();
         let plan = plan(&candidates, desired);
-        if self.not_before.is_none() {
-            for _ in 0..plan.start {
-                self.start();
-            }
-        }
+        let start = if self.not_before.is_none() { plan.start } else { 0 };
+        let started = (0..start).map(|_| self.start()).collect();
         for id in plan.drain {
             self.drain(id);
         }
         self.crew.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
+        started
     }
 
-    fn start(&mut self) {
+    fn start(&mut self) -> u64 {
         let id = self.next;
         self.next += 1;
         let stats = Arc::new(Stats::default());
@@ -209,8 +219,14 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let task = self.tasks.spawn(run).id();
         self.crew.add(id, stats.clone());
         self.workers.insert(id, Running { task, stats, wish });
-        tracing::info!(workload = %self.shop.workload, worker = id, "worker started");
-        self.shop.observer.tell(Event::WorkerStarted { workload: self.shop.workload.clone(), worker: id });
+        id
+    }
+
+    fn tell_started(&self, started: &[u64]) {
+        for id in started {
+            tracing::info!(workload = %self.shop.workload, worker = id, "worker started");
+            self.shop.observer.tell(Event::WorkerStarted { workload: self.shop.workload.clone(), worker: *id });
+        }
     }
 
     fn drain(&mut self, id: u64) {

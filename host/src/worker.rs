@@ -1,6 +1,6 @@
 //! Takes deliveries, calls its handler instance, settles.
 
-use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::Isolation;
 use crate::delivery::{Fault, triage};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
-use crate::ports::{Handler, Handlers, Held};
+use crate::ports::{Author, Handler, Handlers, Held};
 use crate::scaling::observe::Work;
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
 
@@ -124,7 +124,8 @@ pub async fn run<D: Held, H: Handlers>(
     stats: Arc<Stats>,
     mut wish: tokio::sync::watch::Receiver<Wish>,
 ) -> Result<(), Fault> {
-    let mut instance = None;
+    let mut instance = handlers.instantiate(id).await?;
+    let mut usable = true;
     let mut unconfirmed = FuturesUnordered::new();
     let result = loop {
         while unconfirmed.len() >= UNCONFIRMED {
@@ -135,35 +136,37 @@ pub async fn run<D: Held, H: Handlers>(
         if *wish.borrow() > Wish::Work {
             break Ok(());
         }
-        let mut ready = match instance.take() {
-            Some(ready) if !handlers.is_newer() => ready,
-            _ => match handlers.instantiate(id).await {
-                Ok(made) => made,
+        if !usable || handlers.is_newer() {
+            match handlers.instantiate(id).await {
+                Ok(made) => (instance, usable) = (made, true),
+                Err(fault) if usable => keep_old(&instance, &fault),
                 Err(fault) => break Err(fault),
+            }
+        }
+        let at_once = if unconfirmed.is_empty() { shop.inbox.try_take() } else { None };
+        let waiting = match at_once {
+            Some(waiting) => waiting,
+            None => tokio::select! {
+                biased;
+                _ = wish.changed() => continue,
+                Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
+                    tell(&shop, &stats, sequence, how);
+                    continue;
+                }
+                waiting = shop.inbox.take() => waiting,
+                () = handlers.newer() => continue,
             },
         };
-        let waiting = tokio::select! {
-            biased;
-            _ = wish.changed() => { instance = Some(ready); continue }
-            Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                tell(&shop, &stats, sequence, how);
-                instance = Some(ready);
-                continue;
-            }
-            waiting = shop.inbox.take() => waiting,
-            () = handlers.newer() => { instance = Some(ready); continue }
-        };
         if handlers.is_newer() {
-            // It came between the look above and this message. The message gets the newest code, or, where that does
-            // not start, the code that is there: it was fetched, so it is handled.
-            if let Ok(made) = handlers.instantiate(id).await {
-                ready = made;
+            // It came between the look above and this message.
+            match handlers.instantiate(id).await {
+                Ok(made) => instance = made,
+                Err(fault) => keep_old(&instance, &fault),
             }
         }
         let sequence = waiting.held.delivery().stream_sequence;
         let handled = {
-            let handling = handle(&shop, &stats, &mut ready, waiting, &mut wish);
-            tokio::pin!(handling);
+            let mut handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
             loop {
                 tokio::select! {
                     biased;
@@ -175,18 +178,27 @@ pub async fn run<D: Held, H: Handlers>(
                 }
             }
         };
-        if let Some((step, usable)) = handled {
-            match step {
-                Step::Done(how) => tell(&shop, &stats, sequence, how),
-                Step::Unconfirmed(rest) => unconfirmed.push(async move { (sequence, rest.await) }),
+        usable = match handled {
+            Some((step, usable)) => {
+                match step {
+                    Step::Done(how) => tell(&shop, &stats, sequence, how),
+                    Step::Unconfirmed(rest) => unconfirmed.push(async move { (sequence, rest.await) }),
+                }
+                usable && shop.isolation == Isolation::Worker
             }
-            instance = Some(ready).filter(|_| usable && shop.isolation == Isolation::Worker);
-        }
+            None => false,
+        };
     };
     while let Some((sequence, how)) = unconfirmed.next().await {
         tell(&shop, &stats, sequence, how);
     }
     result
+}
+
+/// A newer generation passed its trial and does not start here, as under narrower limits: what runs stays.
+fn keep_old(instance: &impl Handler, fault: &Fault) {
+    let Author { plugin, generation } = instance.author();
+    tracing::warn!(%plugin, %generation, problem = %fault, "the newest generation does not start here; the one before goes on");
 }
 
 fn tell<D>(shop: &Shop<D>, stats: &Stats, stream_sequence: u64, how: Settled) {
@@ -205,14 +217,14 @@ async fn handle<D: Held, I: Handler>(
     instance: &mut I,
     waiting: Waiting<D>,
     wish: &mut tokio::sync::watch::Receiver<Wish>,
-) -> Option<(Step<impl Future<Output = Settled> + Send + use<D, I>>, bool)> {
+) -> Option<(Step, bool)> {
     let Waiting { held, since } = waiting;
     let rules = &shop.rules;
     if held.delivery().attempt > 1 {
         stats.redelivered.fetch_add(1, Relaxed);
     }
     if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
-        let how = bury(held, death, instance.author(), rules).await;
+        let how = Box::pin(bury(held, death, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
     let start = Instant::now();
@@ -237,6 +249,5 @@ async fn handle<D: Held, I: Handler>(
     if !matches!(outcome, Ok(Ok(_))) {
         stats.failed.fetch_add(1, Relaxed);
     }
-    let author = instance.author().clone();
-    Some((settle(held, outcome, author, rules).await, usable))
+    Some((settle(held, outcome, instance.author(), rules).await, usable))
 }

@@ -12,8 +12,8 @@ use crate::terminal::Terminal;
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///
-/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes about a
-/// minute. Exit code 0: measured. 1: something failed.
+/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes one to
+/// two minutes. Exit code 0: measured. 1: something failed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
     /// Messages of each throughput round
@@ -23,7 +23,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub payload_size: u32,
     /// Rounds of each kind; medians are reported
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Requests of each latency round
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..))]

@@ -14,9 +14,12 @@ use crate::ports::{Author, EffectError, Held};
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
 
-/// A delivery of a pull consumer.
+/// A delivery of a pull consumer. It is small, for it is moved often.
 #[derive(Debug)]
-pub struct Message {
+pub struct Message(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     delivery: Delivery,
     settle: Subject,
     lane: Arc<Lane>,
@@ -30,7 +33,7 @@ impl Message {
         let headers = message.headers.as_ref().map(list).unwrap_or_default();
         let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_HEADER));
         let delivery = Delivery {
-            subject: message.subject.to_string(),
+            subject: message.subject.into_string(),
             reply_to: reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty()),
             headers,
             payload: message.payload,
@@ -38,23 +41,26 @@ impl Message {
             attempt: position.attempt,
             published_at_ms: position.published_at_ms,
         };
-        Some(Self { delivery, settle, lane })
+        Some(Self(Box::new(Inner { delivery, settle, lane })))
     }
 
-    fn say(&self, verb: Bytes) -> impl Future<Output = ()> + Send + use<> {
-        let (lane, settle, stream_sequence) = (self.lane.clone(), self.settle.clone(), self.delivery.stream_sequence);
-        async move {
-            // It fails only when the connection is closed for good; then the server delivers again after the ack wait.
-            if let Err(error) = lane.client.nats.publish(settle, verb).await {
-                tracing::debug!(%error, workload = %lane.workload, stream_sequence, "not settled");
-            }
-        }
+    async fn settle(self, verb: Bytes) {
+        let Inner { delivery, settle, lane } = &*self.0;
+        say(lane, settle.clone(), verb, delivery.stream_sequence).await;
+    }
+}
+
+/// Says something about a delivery.
+async fn say(lane: &Lane, settle: Subject, verb: Bytes, stream_sequence: u64) {
+    // It fails only when the connection is closed for good; then the server delivers again after the ack wait.
+    if let Err(error) = lane.client.nats.publish(settle, verb).await {
+        tracing::debug!(%error, workload = %lane.workload, stream_sequence, "not settled");
     }
 }
 
 impl Held for Message {
     fn delivery(&self) -> &Delivery {
-        &self.delivery
+        &self.0.delivery
     }
 
     async fn publish(
@@ -63,33 +69,36 @@ impl Held for Message {
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let mut acks = Vec::with_capacity(publications.len());
         for (index, publication) in publications.into_iter().enumerate() {
-            let id = format!("{}:{}:{index}", self.lane.stream, self.delivery.stream_sequence);
+            let id = format!("{}:{}:{index}", self.0.lane.stream, self.0.delivery.stream_sequence);
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
             acks.push(
-                stored(&self.lane.client.context, publication.subject, headers, publication.payload.into()).await?,
+                stored(&self.0.lane.client.context, publication.subject, headers, publication.payload.into()).await?,
             );
         }
         Ok(async move { try_join_all(acks).await.map(|_| ()) })
     }
 
     async fn reply(&self, payload: Vec<u8>) -> Result<(), EffectError> {
-        let Some(inbox) = &self.delivery.reply_to else { return Ok(()) };
-        let sent = self.lane.client.nats.publish(inbox.clone(), payload.into()).await;
+        let Some(inbox) = &self.0.delivery.reply_to else { return Ok(()) };
+        let sent = self.0.lane.client.nats.publish(inbox.clone(), payload.into()).await;
         sent.map_err(|error| EffectError(format!("the reply to `{}`: {error}", inbox.escape_debug())))
     }
 
     async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
-        let (subject, headers) = super::dead::letter(&self.lane, &self.delivery, death, author);
-        stored(&self.lane.client.context, subject, headers, self.delivery.payload.clone()).await?.await
+        let Inner { delivery, lane, .. } = &*self.0;
+        let (subject, headers) = super::dead::letter(lane, delivery, death, author);
+        stored(&lane.client.context, subject, headers, delivery.payload.clone()).await?.await
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.say(Bytes::from_static(b"+WPI"))
+        let Inner { delivery, settle, lane } = &*self.0;
+        let (lane, settle, stream_sequence) = (lane.clone(), settle.clone(), delivery.stream_sequence);
+        async move { say(&lane, settle, Bytes::from_static(b"+WPI"), stream_sequence).await }
     }
 
     async fn ack(self) {
-        self.say(Bytes::from_static(b"+ACK")).await;
+        self.settle(Bytes::from_static(b"+ACK")).await;
     }
 
     async fn nak(self, delay: Duration) {
@@ -97,12 +106,12 @@ impl Held for Message {
             0 => Bytes::from_static(b"-NAK"),
             nanos => format!("-NAK {{\"delay\":{nanos}}}").into(),
         };
-        self.say(verb).await;
+        self.settle(verb).await;
     }
 
     async fn term(self, reason: &str) {
         let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
-        self.say(format!("+TERM {reason}").into()).await;
+        self.settle(format!("+TERM {reason}").into()).await;
     }
 }
 

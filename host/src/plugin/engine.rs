@@ -4,8 +4,12 @@
 //! slow them; policies run under fuel, so that the same call ends in the same place on every machine.
 
 use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use wasmtime::component::Linker;
 use wasmtime::{Cache, Config, Engine};
 
@@ -13,6 +17,7 @@ use super::bindings;
 use super::cache::{self, CacheError};
 use super::guest::Guest;
 use super::ticker::Ticker;
+use crate::delivery::Fault;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
 const RESERVATION: u64 = 4 << 30;
@@ -69,6 +74,21 @@ impl Engines {
         let ticker = Ticker::start(vec![handlers.weak(), policies.weak()])
             .map_err(|error| HostError::Engine(format!("its clock needs a thread: {error}")))?;
         Ok(Self { handlers, policies, handler_linker, policy_linker, ticker })
+    }
+}
+
+impl Engines {
+    /// Runs a guest's call, which yields at each tick.
+    ///
+    /// # Errors
+    /// [`Fault::Time`] if it does not end within `limit` of the wall clock. Then its store is of no use any more.
+    pub(super) async fn call<T>(&self, limit: Duration, call: Pin<&mut impl Future<Output = T>>) -> Result<T, Fault> {
+        let mut call = pin!(self.ticker.during(call));
+        // Most calls end at their first poll, which a tick ends at the latest, and need no timer.
+        match futures_util::poll!(call.as_mut()) {
+            Poll::Ready(answer) => Ok(answer),
+            Poll::Pending => timeout(limit, call).await.map_err(|_| Fault::Time(limit)),
+        }
     }
 }
 

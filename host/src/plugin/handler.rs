@@ -1,8 +1,9 @@
 //! Runs handlers: one instance, one delivery at a time.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::timeout;
 use wasmtime::Store;
 
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
@@ -39,9 +40,10 @@ pub struct WorkerContext {
 pub struct HandlerInstance {
     engines: Arc<Engines>,
     limits: Limits,
-    /// Taken for a call and put back when it ended well: a call that faulted, or whose future was dropped, leaves
-    /// nothing behind that could be called again.
+    /// Gone after a call that faulted.
     live: Option<Live>,
+    /// Set for as long as a call runs, so also if its future was dropped: then nothing can be called again.
+    calling: bool,
 }
 
 struct Live {
@@ -74,18 +76,17 @@ impl HandlerPlugin {
         });
         let settings = Arc::clone(&context.settings);
         let mut store = guest::store(&self.engines.handlers, limits, log, settings, World::Real);
-        let running = self.engines.ticker.run();
-        let started = timeout(limits.time, self.pre.instantiate_async(&mut store)).await;
-        drop(running);
+        let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut store))).await;
         let last_words = store.data().log.end_call();
         match started {
             Ok(Ok(bindings)) => Ok(HandlerInstance {
                 engines: Arc::clone(&self.engines),
                 limits: limits.clone(),
                 live: Some(Live { store, bindings }),
+                calling: false,
             }),
             Ok(Err(error)) => Err(classify_start(&error, &store.data().quota, limits, &last_words)),
-            Err(_) => Err(Fault::Time(limits.time)),
+            Err(fault) => Err(fault),
         }
     }
 }
@@ -93,7 +94,7 @@ impl HandlerPlugin {
 impl HandlerInstance {
     /// Whether it can still be called: not after a [`Fault`], nor after the future of a call was dropped.
     pub fn is_usable(&self) -> bool {
-        self.live.is_some()
+        self.live.is_some() && !self.calling
     }
 
     /// Handles one delivery.
@@ -101,28 +102,29 @@ impl HandlerInstance {
     /// After a [`Fault`] the instance is gone with its state; drop this and make another. Dropping the future ends
     /// the call, and the instance with it.
     pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        let Some(mut live) = self.live.take() else {
+        let Some(live) = self.live.as_mut().filter(|_| !self.calling) else {
             return Err(Fault::Start("this instance ended with an earlier call".into()));
         };
+        self.calling = true;
         let called = {
-            let _running = self.engines.ticker.run();
             let guest = live.store.data_mut();
             guest.quota.forget();
             guest.log.begin_call(delivery.stream_sequence);
             live.store.set_epoch_deadline(1);
             let headers = borrow(&delivery.headers);
             let handler = live.bindings.tidegate_plugin_handler();
-            timeout(self.limits.time, handler.call_handle(&mut live.store, lower(delivery, &headers))).await
+            let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
+            self.engines.call(self.limits.time, pin!(call)).await
         };
         let last_words = live.store.data().log.end_call();
-        match called {
-            Ok(Ok(answer)) => {
-                self.live = Some(live);
-                Ok(answer.map(Response::from).map_err(Failure::from))
-            }
-            Ok(Err(error)) => Err(classify(&error, &live.store.data().quota, &self.limits, &last_words)),
-            Err(_) => Err(Fault::Time(self.limits.time)),
-        }
+        self.calling = false;
+        let fault = match called {
+            Ok(Ok(answer)) => return Ok(answer.map(Response::from).map_err(Failure::from)),
+            Ok(Err(error)) => classify(&error, &live.store.data().quota, &self.limits, &last_words),
+            Err(fault) => fault,
+        };
+        self.live = None;
+        Err(fault)
     }
 }
 
@@ -157,7 +159,7 @@ impl From<wit::Publication> for Publication {
 impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {
         match failure {
-            wit::Failure::Retry(delay) => Self::Retry(delay.map(std::time::Duration::from_millis)),
+            wit::Failure::Retry(delay) => Self::Retry(delay.map(Duration::from_millis)),
             wit::Failure::Reject(reason) => Self::Reject(reason),
         }
     }

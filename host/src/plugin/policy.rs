@@ -1,10 +1,9 @@
 //! Runs policies: every call in a fresh instance, as a function of its inputs alone.
 
-use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
 use wasmtime::Store;
 
 use super::bindings::policy::exports::tidegate::plugin::scaling as wit;
@@ -140,21 +139,16 @@ impl PolicyPlugin {
     ) -> Result<T, Fault> {
         let limits = &context.limits;
         store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
-        let _running = self.engines.ticker.run();
-        let started = within(limits, self.pre.instantiate_async(&mut *store)).await?;
+        let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut *store))).await?;
         let policy = started.map_err(|error| {
             let last_words = store.data().log.end_call();
             classify_start(&error, &store.data().quota, limits, &last_words)
         })?;
         store.data_mut().quota.forget();
-        let called = within(limits, call(&policy, store)).await;
+        let called = self.engines.call(limits.time, pin!(call(&policy, store))).await;
         let last_words = store.data().log.end_call();
         called?.map_err(|error| classify(&error, &store.data().quota, limits, &last_words))
     }
-}
-
-async fn within<T>(limits: &Limits, call: impl Future<Output = T>) -> Result<T, Fault> {
-    timeout(limits.time, call).await.map_err(|_| Fault::Time(limits.time))
 }
 
 fn checked(state: Vec<u8>) -> Result<Vec<u8>, Fault> {

@@ -1,7 +1,9 @@
 //! Makes time pass for guests: at each tick a running guest yields to other tasks.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use wasmtime::EngineWeak;
 
 /// How long a guest computes before other tasks get their turn.
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks without a call after which the thread sleeps until the next call.
+/// Ticks in which no guest ran after which the thread sleeps until one does.
 const LINGER: u32 = 50;
 
 /// An OS thread that increments epochs while guest calls run. It sleeps when none does, so an idle host does not wake.
@@ -23,19 +25,10 @@ pub(super) struct Ticker {
 
 #[derive(Debug, Default)]
 struct State {
-    calls: AtomicUsize,
+    /// Whether a guest ran since the last tick. Not a count: every call of every worker would write to it.
+    ran: AtomicBool,
     asleep: AtomicBool,
     ended: AtomicBool,
-}
-
-/// Time passes while this lives.
-#[derive(Debug)]
-pub(super) struct Running<'a>(&'a State);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.calls.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl Ticker {
@@ -48,13 +41,22 @@ impl Ticker {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// Begins a guest call.
-    pub(super) fn run(&self) -> Running<'_> {
-        self.state.calls.fetch_add(1, Ordering::SeqCst);
+    /// Runs a guest call. Time passes for it: one that computes for longer than a tick yields, and by being polled
+    /// again keeps the thread awake.
+    pub(super) fn during<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+        poll_fn(move |context| {
+            self.keep_awake();
+            call.as_mut().poll(context)
+        })
+    }
+
+    fn keep_awake(&self) {
+        if !self.state.ran.load(Ordering::SeqCst) {
+            self.state.ran.store(true, Ordering::SeqCst);
+        }
         if self.state.asleep.load(Ordering::SeqCst) {
             self.wake();
         }
-        Running(&self.state)
     }
 
     fn wake(&self) {
@@ -83,7 +85,7 @@ fn tick(state: &State, engines: &[EngineWeak]) {
             };
             engine.increment_epoch();
         }
-        idle = if state.calls.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+        idle = if state.ran.swap(false, Ordering::SeqCst) { 0 } else { idle + 1 };
         if idle >= LINGER {
             idle = 0;
             sleep(state);
@@ -91,11 +93,11 @@ fn tick(state: &State, engines: &[EngineWeak]) {
     }
 }
 
-/// Until a call begins or the ticker ends.
+/// Until a guest runs or the ticker ends.
 fn sleep(state: &State) {
     // Announce first, look second: a call that began between the two sees the announcement or is seen.
     state.asleep.store(true, Ordering::SeqCst);
-    while state.calls.load(Ordering::SeqCst) == 0 && !state.ended.load(Ordering::SeqCst) {
+    while !state.ran.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {
         std::thread::park();
     }
     state.asleep.store(false, Ordering::SeqCst);
@@ -104,6 +106,10 @@ fn sleep(state: &State) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -114,13 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn it_sleeps_while_no_call_runs_and_wakes_with_the_next() {
+    fn it_sleeps_while_no_guest_runs_and_wakes_with_the_next_call() {
         let ticker = Ticker::start(Vec::new()).unwrap();
         let asleep = || ticker.state.asleep.load(Ordering::SeqCst);
         wait_until(asleep);
-        let running = ticker.run();
+        assert_eq!(ticker.during(pin!(std::future::ready(1))).now_or_never(), Some(1));
         wait_until(|| !asleep());
-        drop(running);
         wait_until(asleep);
     }
 

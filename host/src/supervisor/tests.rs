@@ -149,7 +149,7 @@ async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause
 fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
     let inbox = Inbox::<NoDelivery>::new(10);
     inbox.attend(0);
-    inbox.put(NoDelivery(Delivery::default()));
+    inbox.put(NoDelivery(Delivery::default()), Instant::now());
     assert!(inbox.unattended().now_or_never().is_some());
     inbox.attend(0);
     assert!(inbox.unattended().now_or_never().is_none());
