@@ -60,9 +60,10 @@ impl Handler for Idle {
     }
 }
 
-/// What happens when an instance is made, for the first ones; those after start.
+/// What happens when an instance is made, for the first ones; those after work.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Start {
+    Works,
     Fails,
     Panics,
 }
@@ -71,29 +72,32 @@ enum Start {
 struct Model {
     starts: Arc<[Start]>,
     tried: Arc<AtomicUsize>,
+    generation: watch::Receiver<u32>,
 }
 
 impl Handlers for Model {
     type Instance = Idle;
 
     async fn instantiate(&mut self, _: u64) -> Result<Idle, Fault> {
+        self.generation.borrow_and_update();
         match self.starts.get(self.tried.fetch_add(1, Relaxed)) {
             Some(Start::Fails) => Err(Fault::Start("no memory".into())),
             Some(Start::Panics) => panic!("a fault of the host"),
-            None => Ok(Idle(Author { plugin: "model".into(), generation: "1".into() })),
+            Some(Start::Works) | None => Ok(Idle(Author { plugin: "model".into(), generation: "1".into() })),
         }
     }
 
     fn is_newer(&self) -> bool {
-        false
+        self.generation.has_changed().unwrap()
     }
 
     async fn newer(&mut self) {
-        std::future::pending().await
+        self.generation.clone().changed().await.unwrap();
     }
 }
 
-/// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute.
+/// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute. In
+/// the middle of it comes a new generation.
 async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
     let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let begin = Instant::now();
@@ -116,14 +120,17 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
         isolation: Isolation::Worker,
         observer,
     };
-    let handlers = Model { starts: starts.into(), tried: Arc::default() };
+    let (swap, generation) = watch::channel(1);
+    let handlers = Model { starts: starts.into(), tried: Arc::default(), generation };
     let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
     let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    swap.send_replace(2);
+    tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(crew.running(), desired);
     let before_stop = ended.lock().unwrap().clone();
     stop.send(()).unwrap();
@@ -159,6 +166,14 @@ fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
 async fn a_worker_that_panics_is_replaced_and_the_others_stay() {
     let (started, ended) = a_minute(&[Start::Panics], 3).await;
     assert_eq!((started.len(), ended.len()), (4, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_goes_on_with_what_it_has_where_a_newer_generation_does_not_start() {
+    let (started, ended) = a_minute(&[Start::Works, Start::Fails], 1).await;
+    assert_eq!((started.len(), ended.len()), (1, 0));
+    let (started, ended) = a_minute(&[Start::Works, Start::Works], 1).await;
+    assert_eq!((started.len(), ended.len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
