@@ -28,6 +28,7 @@ async fn every_command_has_a_help_with_its_exit_codes_and_an_example() {
         ("check", &["0: all can run", "1:"]),
         ("request", &["0: a reply came", "3: no PubAck or no"]),
         ("demo", &["code 0: every request was replied to", "1: something was lost"]),
+        ("bench", &["code 0: measured", "1: something failed"]),
     ] {
         let help = run([command, "--help"]).await;
         assert_eq!(help.code, Some(0));
@@ -35,7 +36,7 @@ async fn every_command_has_a_help_with_its_exit_codes_and_an_example() {
         for part in codes.iter().chain(&["Usage: tidegate", "--log <FILTER>"]) {
             assert!(text.contains(part), "no `{part}` in\n{}", help.stdout);
         }
-        if command != "demo" {
+        if !["demo", "bench"].contains(&command) {
             assert!(text.contains(&format!("Examples: tidegate {command}")), "{}", help.stdout);
         }
         assert!(!text.contains("as typed"), "a note to programmers in\n{}", help.stdout);

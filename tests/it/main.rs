@@ -6,6 +6,7 @@ mod bad_config;
 mod bad_connection;
 mod bad_consumer;
 mod bad_plugin;
+mod bench;
 mod command_line;
 mod dead_letters;
 mod demo;

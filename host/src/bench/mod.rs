@@ -25,8 +25,6 @@ const WORKERS: u32 = 4;
 const WAKES: u32 = 30;
 /// Workloads of the idle host.
 const IDLE_WORKLOADS: u32 = 10;
-/// How long an idle host is looked at.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -35,8 +33,8 @@ pub struct Options {
     pub messages: usize,
     /// Bytes of each message.
     pub payload: usize,
-    /// Rounds of each kind; the medians are reported.
-    pub rounds: usize,
+    /// Rounds of each kind; the medians are reported. An idle host is looked at for as many seconds.
+    pub rounds: u32,
     /// Requests of a latency round.
     pub requests: u32,
 }
@@ -44,7 +42,7 @@ pub struct Options {
 impl Options {
     /// How often [`run`] advances its bar.
     pub fn steps(&self) -> u64 {
-        4 + 7 * u64::try_from(self.rounds).unwrap_or(u64::MAX / 8)
+        4 + 7 * u64::from(self.rounds)
     }
 }
 
@@ -62,7 +60,7 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Repo
     step("filling a stream");
     let mut lab = Lab::new(url, options.messages, options.payload).await?;
     step("an idle host");
-    let idle_percent = idle(&mut lab).await?;
+    let idle_percent = idle(&mut lab, Duration::from_secs(options.rounds.into())).await?;
 
     let mut rounds: [Vec<Round>; 5] = Default::default();
     let mut latencies: [Vec<Latency>; 2] = Default::default();
@@ -130,17 +128,17 @@ async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
 }
 
 /// The share of a core that ten workloads take that have nothing to do, in percent.
-async fn idle(lab: &mut Lab) -> anyhow::Result<f64> {
+async fn idle(lab: &mut Lab, time: Duration) -> anyhow::Result<f64> {
     let mut all = Vec::new();
     for _ in 0..IDLE_WORKLOADS {
         all.push(lab.serve_idle().await?);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = cpu_time();
-    tokio::time::sleep(IDLE).await;
+    tokio::time::sleep(time).await;
     let spent = cpu_time().saturating_sub(before);
     for running in all {
         running.stop().await?;
     }
-    Ok(100.0 * spent.as_secs_f64() / IDLE.as_secs_f64())
+    Ok(100.0 * spent.as_secs_f64() / time.as_secs_f64())
 }

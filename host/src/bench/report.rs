@@ -16,7 +16,7 @@ pub struct Report {
     /// Messages of a throughput round.
     pub messages: usize,
     /// Rounds.
-    pub rounds: usize,
+    pub rounds: u32,
     /// What may be compared between machines.
     pub ratios: Ratios,
     /// Messages settled a second.

@@ -50,7 +50,7 @@ pub async fn run(
     let options = Options {
         messages: usize::try_from(args.messages)?,
         payload: usize::try_from(args.payload_size)?,
-        rounds: usize::try_from(args.rounds)?,
+        rounds: args.rounds,
         requests: args.requests,
     };
     let bar = terminal.bar(options.steps());

@@ -273,6 +273,13 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     if progress.needs_loading(&source.digest) {
         let digest = Arc::clone(&source.digest);
         let began = Instant::now();
+        let mebibytes = source.bytes.len() >> 20;
+        if mebibytes > 0 {
+            tracing::info!(
+                plugin = slot.name, generation = %digest, mebibytes,
+                "loading {}: compiling it may take some seconds, unless it is in the cache", file.display()
+            );
+        }
         match load(host, slot, source, limits).await {
             Ok(()) => {
                 progress.loaded(&digest);
