@@ -53,8 +53,7 @@ pub async fn settle<D: Held>(held: D, outcome: Outcome, author: &Author, rules: 
     };
     match dispose(checked, attempt, &rules.retry) {
         Disposition::Complete(Response { reply, publications }) if publications.is_empty() => {
-            let replied = send_reply(&held, reply).await;
-            Step::Done(finish(held, replied, author, &rules.retry).await)
+            Step::Done(complete(held, reply, author, rules).await)
         }
         Disposition::Complete(response) => Step::Unconfirmed(Box::pin(publish(held, response, author, rules)).await),
         other => Step::Done(Box::pin(carry_out(held, other, author, rules.retry.delay(attempt))).await),
@@ -71,11 +70,10 @@ async fn publish<D: Held>(held: D, response: Response, author: &Author, rules: &
             Ok(confirmations) => keep(&held, Instant::now(), rules.ack_wait, confirmations).await,
             Err(error) => Err(error),
         };
-        let replied = match confirmed {
-            Ok(()) => send_reply(&held, reply).await,
-            Err(error) => Err(error),
-        };
-        finish(held, replied, &author, &rules.retry).await
+        match confirmed {
+            Ok(()) => complete(held, reply, &author, &rules).await,
+            Err(error) => fail(held, error, &author, &rules).await,
+        }
     })
 }
 
@@ -106,26 +104,22 @@ pub async fn keep<D: Held, T>(held: &D, since: Instant, ack_wait: Duration, work
     }
 }
 
-async fn send_reply<D: Held>(held: &D, reply: Option<Vec<u8>>) -> Result<(), EffectError> {
-    match reply {
-        Some(payload) if held.delivery().reply_to.is_some() => held.reply(payload).await,
-        _ => Ok(()),
+/// Replies and acks: all other effects are confirmed.
+async fn complete<D: Held>(held: D, reply: Option<Vec<u8>>, author: &Author, rules: &Rules) -> Settled {
+    if let Some(payload) = reply
+        && let Err(error) = held.reply(payload).await
+    {
+        return Box::pin(fail(held, error, author, rules)).await;
     }
+    held.ack().await;
+    Settled::Acked
 }
 
-/// Acks where all effects are confirmed; otherwise it is a failure like any other.
-async fn finish<D: Held>(held: D, effects: Result<(), EffectError>, author: &Author, retry: &Retry) -> Settled {
-    match effects {
-        Ok(()) => {
-            held.ack().await;
-            Settled::Acked
-        }
-        Err(error) => {
-            let attempt = held.delivery().attempt;
-            let disposition = dispose(Err(Fault::Answer(error.to_string())), attempt, retry);
-            Box::pin(carry_out(held, disposition, author, retry.delay(attempt))).await
-        }
-    }
+/// An effect that is not confirmed is a failure like any other.
+async fn fail<D: Held>(held: D, error: EffectError, author: &Author, rules: &Rules) -> Settled {
+    let attempt = held.delivery().attempt;
+    let disposition = dispose(Err(Fault::Answer(error.to_string())), attempt, &rules.retry);
+    carry_out(held, disposition, author, rules.retry.delay(attempt)).await
 }
 
 async fn carry_out<D: Held>(held: D, disposition: Disposition, author: &Author, backoff: Duration) -> Settled {

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::{Id, JoinError, JoinSet, yield_now};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::delivery::Fault;
@@ -20,6 +20,10 @@ use crate::worker::{self, Shop, Stats, Wish};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How much later than the worker is started it is told that a message started it: the message goes first, and on a
+/// small machine a log line is in its way.
+const FIRST_REPLY: Duration = Duration::from_millis(1);
 
 /// The count that is wanted. Anything may set it: the monitor does, and a message that finds no worker.
 #[derive(Debug)]
@@ -149,8 +153,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let started = self.reconcile(wanted);
             self.shop.inbox.attend(self.running());
             if woken {
-                // The message goes first, and what is told of it second.
-                yield_now().await;
+                sleep(FIRST_REPLY).await;
                 self.tell_woken();
             }
             self.tell_started(&started);

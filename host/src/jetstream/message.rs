@@ -44,17 +44,19 @@ impl Message {
         Some(Self(Box::new(Inner { delivery, settle, lane })))
     }
 
+    /// Says the last thing about a delivery.
     async fn settle(self, verb: Bytes) {
         let Inner { delivery, settle, lane } = &*self.0;
-        say(lane, settle.clone(), verb, delivery.stream_sequence).await;
+        lane.told(lane.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
     }
 }
 
-/// Says something about a delivery.
-async fn say(lane: &Lane, settle: Subject, verb: Bytes, stream_sequence: u64) {
-    // It fails only when the connection is closed for good; then the server delivers again after the ack wait.
-    if let Err(error) = lane.client.nats.publish(settle, verb).await {
-        tracing::debug!(%error, workload = %lane.workload, stream_sequence, "not settled");
+impl Lane {
+    /// What is said fails only when the connection is closed for good; then the server delivers again after the ack wait.
+    fn told(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
+        if let Err(error) = said {
+            tracing::debug!(%error, workload = %self.workload, stream_sequence, "not settled");
+        }
     }
 }
 
@@ -94,11 +96,13 @@ impl Held for Message {
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
         let Inner { delivery, settle, lane } = &*self.0;
         let (lane, settle, stream_sequence) = (lane.clone(), settle.clone(), delivery.stream_sequence);
-        async move { say(&lane, settle, Bytes::from_static(b"+WPI"), stream_sequence).await }
+        async move {
+            lane.told(lane.client.nats.publish(settle, Bytes::from_static(b"+WPI")).await, stream_sequence);
+        }
     }
 
-    async fn ack(self) {
-        self.settle(Bytes::from_static(b"+ACK")).await;
+    fn ack(self) -> impl Future<Output = ()> + Send {
+        self.settle(Bytes::from_static(b"+ACK"))
     }
 
     async fn nak(self, delay: Duration) {
