@@ -1,11 +1,12 @@
 //! Plugins as the scaling loop and the workers see them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Limits, Workload};
 use crate::delivery::{Delivery, Fault, Outcome};
 use crate::plugin::{
-    Directory, Generation, HandlerInstance, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch, WorkerContext,
+    Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
+    WorkerContext,
 };
 use crate::ports::{Author, Handler, Handlers, Policies, Policy};
 use crate::scaling::{Decision, Observation};
@@ -21,6 +22,8 @@ pub struct PluginHandlers {
     workload: Arc<str>,
     settings: Arc<[(String, String)]>,
     limits: Limits,
+    /// An instance that no worker owns yet.
+    prepared: Arc<Mutex<Option<PluginHandler>>>,
 }
 
 impl PluginHandlers {
@@ -31,6 +34,16 @@ impl PluginHandlers {
             workload: workload.name.as_str().into(),
             settings: workload.settings.clone().into(),
             limits: workload.limits.clone(),
+            prepared: Arc::default(),
+        }
+    }
+
+    fn context(&self, worker: u64) -> WorkerContext {
+        WorkerContext {
+            workload: self.workload.clone(),
+            worker,
+            settings: self.settings.clone(),
+            limits: self.limits.clone(),
         }
     }
 
@@ -40,6 +53,16 @@ impl PluginHandlers {
             self.watch.changed().await;
         }
     }
+}
+
+async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginHandler, Fault> {
+    let instance = plugin.instantiate(context).await?;
+    Ok(PluginHandler { instance, author: author(plugin.generation()) })
+}
+
+fn lock(prepared: &Mutex<Option<PluginHandler>>) -> MutexGuard<'_, Option<PluginHandler>> {
+    // Nothing panics while it holds the lock.
+    prepared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A handler instance and which code it runs.
@@ -53,14 +76,22 @@ impl Handlers for PluginHandlers {
 
     async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
         let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
-        let context = WorkerContext {
-            workload: self.workload.clone(),
-            worker,
-            settings: self.settings.clone(),
-            limits: self.limits.clone(),
-        };
-        let instance = plugin.instantiate(&context).await?;
-        Ok(PluginHandler { instance, author: author(plugin.generation()) })
+        let prepared = lock(&self.prepared).take();
+        if let Some(prepared) = prepared.filter(|prepared| prepared.author == author(plugin.generation())) {
+            prepared.instance.assign(worker);
+            return Ok(prepared);
+        }
+        make(&plugin, &self.context(worker)).await
+    }
+
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let (plugin, context, prepared) = (self.watch.current(), self.context(0), self.prepared.clone());
+        async move {
+            let Some(plugin) = plugin else { return };
+            if let Ok(made) = make(&plugin, &context).await {
+                *lock(&prepared) = Some(made);
+            }
+        }
     }
 
     fn is_newer(&self) -> bool {

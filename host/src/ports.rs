@@ -138,7 +138,11 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     /// [`Fault::Start`] if the guest does not start.
     fn instantiate(&mut self, worker: u64) -> impl Future<Output = Result<Self::Instance, Fault>> + Send;
 
-    /// Whether there is a generation newer than that of the last instance made. Cheap.
+    /// Makes an instance ahead, of the newest generation, so that the next [`Handlers::instantiate`] has it at once. If
+    /// that fails, it is for `instantiate` to say so.
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// Whether there is a generation newer than that of the last instance made or prepared. Cheap.
     fn is_newer(&self) -> bool;
 
     /// Waits until [`Handlers::is_newer`].

@@ -122,6 +122,8 @@ pub struct Supervisor<D, H> {
     next: u64,
     backoff: Duration,
     not_before: Option<Instant>,
+    /// Whether an instance was made ahead since there are no workers.
+    prepared: bool,
 }
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
@@ -138,6 +140,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             next: 1,
             backoff: BACKOFF.0,
             not_before: None,
+            prepared: false,
         }
     }
 
@@ -157,10 +160,17 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 self.tell_woken();
             }
             self.tell_started(&started);
+            let at_zero = wanted == 0 && self.workers.is_empty();
+            if at_zero && !self.prepared {
+                // The next message should wait neither for an instance nor for what is slow to make one.
+                tokio::spawn(self.handlers.prepare());
+            }
+            self.prepared = at_zero;
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shop.inbox.unattended() => {}
+                () = self.handlers.newer(), if at_zero => self.prepared = false,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
             }

@@ -26,9 +26,10 @@ async fn at_zero_a_message_is_handled_by_the_worker_it_started_without_a_tick() 
     assert_eq!(host.workers("park"), (0, 0));
     assert_eq!(host.request("in.park.a", "count").await, "1");
     assert_eq!(host.request("in.park.a", "count").await, "2");
-    assert_eq!(host.scalings("park"), [(0, 1, "a message arrived".to_owned())]);
-    assert_eq!(host.workers("park"), (1, 0));
     host.settled("park").await;
+    // What is told of the first worker comes after its reply.
+    eventually("the worker is told", async || host.workers("park") == (1, 0)).await;
+    assert_eq!(host.scalings("park"), [(0, 1, "a message arrived".to_owned())]);
     assert_eq!(host.consumer("park").await.delivered.consumer_sequence, 2);
     let (_, events) = host.stop().await;
     assert_eq!(handled(&events), 2);
@@ -54,7 +55,7 @@ async fn workloads_of_one_host_have_their_own_settings_and_workers() {
     for name in ["one", "two", "three"] {
         assert_eq!(host.request(&format!("in.{name}.a"), "config who").await, name);
         assert_eq!(host.request(&format!("in.{name}.a"), "count").await, "2");
-        assert_eq!(host.workers(name), (1, 0));
+        eventually("the worker is told", async || host.workers(name) == (1, 0)).await;
     }
     assert!(host.stored(DEAD).await.is_empty());
 }
@@ -67,7 +68,7 @@ async fn isolation_by_message_gives_every_message_a_fresh_instance() {
         assert_eq!(host.request("in.fresh.a", "count").await, "1");
         assert_eq!(host.request("in.kept.a", "count").await, nth.to_string());
     }
-    assert_eq!(host.workers("fresh"), (1, 0));
+    eventually("the worker is told", async || host.workers("fresh") == (1, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ pub use report::{CpuPerMessage, Instance, Ratios, Report, Throughput};
 /// Workers of the throughput rounds that have several.
 const WORKERS: u32 = 4;
 /// How often an idle host is woken.
-const WAKES: u32 = 30;
+const WAKES: u32 = 60;
 /// Workloads of the idle host.
 const IDLE_WORKLOADS: u32 = 10;
 

@@ -1,6 +1,6 @@
 //! The handler of the comparison: native code that does nothing, in the same worker.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 
 use crate::delivery::{Delivery, Fault, Outcome, Response};
 use crate::ports::{Author, Handler, Handlers, Policies, Policy};
@@ -18,6 +18,10 @@ impl Handlers for Native {
 
     async fn instantiate(&mut self, _worker: u64) -> Result<EmptyReply, Fault> {
         Ok(EmptyReply(author()))
+    }
+
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        ready(())
     }
 
     fn is_newer(&self) -> bool {

@@ -28,7 +28,7 @@ pub struct HandlerPlugin {
 pub struct WorkerContext {
     /// The workload's name.
     pub workload: Arc<str>,
-    /// The worker's number.
+    /// The worker's number; 0 for an instance that is made ahead.
     pub worker: u64,
     /// What `wasi:config/store` has.
     pub settings: Arc<[(String, String)]>,
@@ -68,12 +68,12 @@ impl HandlerPlugin {
     /// [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
         let limits = &context.limits;
-        let log = GuestLog::new(Speaker {
+        let speaker = Speaker {
             workload: Arc::clone(&context.workload),
-            worker: context.worker,
             plugin: Arc::clone(&self.generation.plugin),
             generation: Arc::clone(&self.generation.digest),
-        });
+        };
+        let log = GuestLog::new(speaker, context.worker);
         let settings = Arc::clone(&context.settings);
         let mut store = guest::store(&self.engines.handlers, limits, log, settings, World::Real);
         let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut store))).await;
@@ -92,6 +92,13 @@ impl HandlerPlugin {
 }
 
 impl HandlerInstance {
+    /// Gives an instance that was made ahead to a worker: its log lines carry this number.
+    pub fn assign(&self, worker: u64) {
+        if let Some(live) = &self.live {
+            live.store.data().log.assign(worker);
+        }
+    }
+
     /// Whether it can still be called: not after a [`Fault`], nor after the future of a call was dropped.
     pub fn is_usable(&self) -> bool {
         self.live.is_some() && !self.calling

@@ -119,12 +119,12 @@ impl PolicyPlugin {
     }
 
     fn store(&self, context: &PolicyContext, now_ms: u64) -> Store<Guest> {
-        let log = GuestLog::new(Speaker {
+        let speaker = Speaker {
             workload: Arc::clone(&context.workload),
-            worker: 0,
             plugin: Arc::clone(&self.generation.plugin),
             generation: Arc::clone(&self.generation.digest),
-        });
+        };
+        let log = GuestLog::new(speaker, 0);
         let world = World::Replayed { now_ms, random: &context.random };
         guest::store(&self.engines.policies, &context.limits, log, Arc::new([]), world)
     }

@@ -33,8 +33,6 @@ pub(super) enum Level {
 #[derive(Debug, Clone)]
 pub(super) struct Speaker {
     pub(super) workload: Arc<str>,
-    /// 0 for a policy, which no worker owns.
-    pub(super) worker: u64,
     pub(super) plugin: Arc<str>,
     pub(super) generation: Arc<str>,
 }
@@ -43,6 +41,8 @@ pub(super) struct Speaker {
 #[derive(Debug)]
 pub(super) struct GuestLog {
     speaker: Speaker,
+    /// 0 for a policy, and for an instance that no worker owns yet.
+    worker: AtomicU64,
     stream_sequence: AtomicU64,
     /// Whether anything was printed since the last [`GuestLog::end_call`]: most calls print nothing and take no lock.
     printed: AtomicBool,
@@ -58,9 +58,10 @@ struct Inner {
 }
 
 impl GuestLog {
-    pub(super) fn new(speaker: Speaker) -> Arc<Self> {
+    pub(super) fn new(speaker: Speaker, worker: u64) -> Arc<Self> {
         Arc::new(Self {
             speaker,
+            worker: AtomicU64::new(worker),
             stream_sequence: AtomicU64::new(0),
             printed: AtomicBool::new(false),
             inner: Mutex::new(Inner {
@@ -70,6 +71,11 @@ impl GuestLog {
                 rate: RateCap::new(RATE, Instant::now()),
             }),
         })
+    }
+
+    /// Lines from now on belong to this worker.
+    pub(super) fn assign(&self, worker: u64) {
+        self.worker.store(worker, Ordering::Relaxed);
     }
 
     /// Lines from now on belong to this message.
@@ -124,7 +130,8 @@ impl GuestLog {
             Admission::LogAfter(dropped) => self.told_dropped(dropped),
             Admission::Drop => return,
         }
-        let Speaker { workload, worker, plugin, generation } = &self.speaker;
+        let Speaker { workload, plugin, generation } = &self.speaker;
+        let worker = self.worker.load(Ordering::Relaxed);
         let stream_sequence = self.stream_sequence.load(Ordering::Relaxed);
         macro_rules! line {
             ($level:ident) => {
@@ -146,7 +153,8 @@ impl GuestLog {
     }
 
     fn told_dropped(&self, dropped: Dropped) {
-        let Speaker { workload, worker, plugin, generation } = &self.speaker;
+        let Speaker { workload, plugin, generation } = &self.speaker;
+        let worker = self.worker.load(Ordering::Relaxed);
         tracing::warn!(
             target: "tidegate::guest",
             %workload, worker, %plugin, %generation, lines = dropped.lines, bytes = dropped.bytes,

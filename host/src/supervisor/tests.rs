@@ -72,6 +72,7 @@ enum Start {
 struct Model {
     starts: Arc<[Start]>,
     tried: Arc<AtomicUsize>,
+    prepared: Arc<AtomicUsize>,
     generation: watch::Receiver<u32>,
 }
 
@@ -85,6 +86,12 @@ impl Handlers for Model {
             Some(Start::Panics) => panic!("a fault of the host"),
             Some(Start::Works) | None => Ok(Idle(Author { plugin: "model".into(), generation: "1".into() })),
         }
+    }
+
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        self.generation.borrow_and_update();
+        self.prepared.fetch_add(1, Relaxed);
+        std::future::ready(())
     }
 
     fn is_newer(&self) -> bool {
@@ -121,7 +128,8 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
         observer,
     };
     let (swap, generation) = watch::channel(1);
-    let handlers = Model { starts: starts.into(), tried: Arc::default(), generation };
+    let prepared = Arc::new(AtomicUsize::new(0));
+    let handlers = Model { starts: starts.into(), tried: Arc::default(), prepared: prepared.clone(), generation };
     let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
     let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -132,6 +140,8 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     swap.send_replace(2);
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(crew.running(), desired);
+    // At zero for each generation, once; elsewhere never.
+    assert_eq!(prepared.load(Relaxed), if desired == 0 { 2 } else { 0 });
     let before_stop = ended.lock().unwrap().clone();
     stop.send(()).unwrap();
     run.await.unwrap();
@@ -174,6 +184,12 @@ async fn a_worker_goes_on_with_what_it_has_where_a_newer_generation_does_not_sta
     assert_eq!((started.len(), ended.len()), (1, 0));
     let (started, ended) = a_minute(&[Start::Works, Start::Works], 1).await;
     assert_eq!((started.len(), ended.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_zero_one_instance_of_each_generation_is_made_ahead_and_no_worker_runs() {
+    let (started, _) = a_minute(&[], 0).await;
+    assert_eq!(started.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
