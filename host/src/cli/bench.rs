@@ -12,8 +12,8 @@ use crate::terminal::Terminal;
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///
-/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes one to
-/// two minutes. Exit code 0: measured. 1: something failed.
+/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes two to
+/// three minutes. Exit code 0: measured. 1: something failed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
     /// Messages of each throughput round
