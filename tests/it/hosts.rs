@@ -25,7 +25,9 @@ async fn at_zero_a_message_is_handled_by_the_worker_it_started_without_a_tick() 
     log::logged(&["policy in use", "\"park\"", "backlog"]).await;
     assert_eq!(host.workers("park"), (0, 0));
     assert_eq!(host.request("in.park.a", "count").await, "1");
-    assert_eq!(host.request("in.park.a", "count").await, "2");
+    assert_eq!(host.request("in.park.a", "count\nprint printed-park").await, "2");
+    // The instance was made ahead of its worker, and speaks for it.
+    log::logged(&["printed-park", "\"worker\":1,\"plugin\""]).await;
     host.settled("park").await;
     // What is told of the first worker comes after its reply.
     eventually("the worker is told", async || host.workers("park") == (1, 0)).await;
