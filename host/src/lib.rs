@@ -38,6 +38,7 @@ pub mod events;
 pub mod inbox;
 pub mod jetstream;
 pub mod monitor;
+pub mod permissions;
 mod plugged;
 pub mod plugin;
 pub mod ports;
