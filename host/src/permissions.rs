@@ -72,30 +72,14 @@ pub struct Permissions {
     pub subscribe: BTreeMap<String, String>,
 }
 
-/// Where the effects of a workload's handler go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effects {
-    /// What it publishes on.
-    pub publish: Vec<String>,
-    /// Where requesters wait for replies.
-    pub reply: Vec<String>,
-}
-
-impl Default for Effects {
-    /// No publications; replies to whoever waits at the usual place.
-    fn default() -> Self {
-        Self { publish: Vec::new(), reply: vec!["_INBOX.>".to_owned()] }
-    }
-}
-
 impl Permissions {
-    /// What a host with this configuration needs. `effects` says where each workload's effects go.
-    pub fn of(config: &Config, effects: impl Fn(&Workload) -> Effects) -> Self {
+    /// What a host with this configuration needs.
+    pub fn of(config: &Config) -> Self {
         let mut all = Self::default();
         all.subscribe.insert(format!("{}.>", config.nats.inbox()), "hear deliveries and answers".to_owned());
         for workload in &config.workloads {
             all.workload(workload);
-            all.effects(workload, &effects(workload));
+            all.effects(workload);
         }
         let dead = &config.dead_letters;
         all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
@@ -138,11 +122,11 @@ impl Permissions {
         }
     }
 
-    fn effects(&mut self, workload: &Workload, effects: &Effects) {
-        for subject in &effects.publish {
+    fn effects(&mut self, workload: &Workload) {
+        for subject in &workload.grants.publish {
             self.may_publish(subject.clone(), &format!("{}: publications of its handler", workload.name));
         }
-        for subject in &effects.reply {
+        for subject in &workload.grants.reply {
             self.may_publish(subject.clone(), &format!("{}: replies of its handler", workload.name));
         }
     }
@@ -197,7 +181,7 @@ mod tests {
     }
 
     fn of(text: &str) -> Permissions {
-        Permissions::of(&Config::from_toml(text).unwrap(), |_| Effects::default())
+        Permissions::of(&Config::from_toml(text).unwrap())
     }
 
     #[test]

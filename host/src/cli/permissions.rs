@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use super::Output;
 use crate::config::{Config, Flags, process_environment};
-use crate::permissions::{Effects, Permissions};
+use crate::permissions::Permissions;
 
 const EXAMPLES: &str = "\
 Examples:
   tidegate permissions                           for ./tidegate.toml
   tidegate permissions -c prod.toml --output json
-  tidegate permissions --stream ORDERS --handler receipts --policy backlog --handler-publishes 'receipts.>'";
+  tidegate permissions --stream ORDERS --handler receipts --policy backlog --grant-publish 'receipts.>'";
 
 /// Prints the least that the host's NATS user must be allowed, as a block for the configuration of a nats-server.
 ///
@@ -22,9 +22,6 @@ pub struct PermissionsArgs {
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    /// Subjects that handlers publish on; separated by commas
-    #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
-    pub handler_publishes: Vec<String>,
     #[allow(missing_docs)]
     #[command(flatten)]
     pub flags: Flags,
@@ -36,8 +33,7 @@ pub struct PermissionsArgs {
 /// If the configuration is wrong or the answer cannot be written.
 pub fn run(args: &PermissionsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags, &process_environment())?;
-    let needed =
-        Permissions::of(&config, |_| Effects { publish: args.handler_publishes.clone(), ..Effects::default() });
+    let needed = Permissions::of(&config);
     match args.output {
         Output::Text => write!(out, "{needed}")?,
         Output::Json => serde_json::to_writer(&mut *out, &needed.json())?,

@@ -12,6 +12,7 @@ use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
 use crate::config::{Manage, Queue, Retention, Source, Workload};
 use crate::permissions::{Denial, Verb};
+use crate::tally::Traffic;
 
 /// JetStream's "stream not found" and "consumer not found".
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -153,6 +154,8 @@ impl Bound {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             host: host.to_owned(),
+            grants: workload.grants.clone(),
+            traffic: Arc::default(),
         };
         Ok(Self {
             lane: Arc::new(lane),
@@ -167,6 +170,11 @@ impl Bound {
     /// How long the server waits for a settlement.
     pub fn ack_wait(&self) -> Duration {
         self.ack_wait
+    }
+
+    /// What this workload says to the server.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.lane.traffic.clone()
     }
 
     /// The largest payload with headers that the server takes, in bytes.

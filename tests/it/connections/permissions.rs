@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use tempfile::TempDir;
 use tidegate::config::{Auth, Config, Nats, Workload};
 use tidegate::events::Event;
-use tidegate::permissions::{Effects, Permissions};
+use tidegate::permissions::Permissions;
 use tidegate_artifacts::probes;
 use tokio::sync::Mutex;
 
@@ -54,6 +54,7 @@ pub(super) fn text(name: &str, manage: &str) -> String {
             scale = {{ min = 0, max = 4, interval = "100ms", window = "1s", source = "{source}" }}
             policy-settings = {{ pending-per-worker = 5 }}
             pull = {{ expires = "1s" }}
+            grants = {{ publish = ["out.>"] }}
             retry = {{ max-attempts = 3, backoff = ["10ms"] }}
             "#
         )
@@ -74,8 +75,7 @@ async fn printed(text: &str, more: &[&str]) -> String {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("tidegate.toml");
     std::fs::write(&file, text).unwrap();
-    let ended =
-        run(["permissions", "-c", file.to_str().unwrap(), "--handler-publishes", "out.>"].iter().chain(more)).await;
+    let ended = run(["permissions", "-c", file.to_str().unwrap()].iter().chain(more)).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended.stdout
 }
@@ -169,6 +169,5 @@ pub(super) fn without(all: &Permissions, subject: &str) -> String {
 }
 
 pub(super) fn needed(text: &str) -> Permissions {
-    let effects = Effects { publish: vec!["out.>".into()], ..Effects::default() };
-    Permissions::of(&Config::from_toml(text).unwrap(), |_| effects.clone())
+    Permissions::of(&Config::from_toml(text).unwrap())
 }
