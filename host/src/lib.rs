@@ -41,6 +41,7 @@ pub mod inbox;
 pub mod jetstream;
 pub mod monitor;
 mod pace;
+pub mod permissions;
 mod plugged;
 pub mod plugin;
 pub mod ports;

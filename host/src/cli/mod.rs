@@ -5,6 +5,7 @@ pub mod check;
 pub mod demo;
 pub mod last_word;
 pub mod log;
+pub mod permissions;
 pub mod request;
 pub mod run;
 

@@ -70,6 +70,7 @@ table! {
         "ca" ca: Maybe<String>,
         "cert" cert: Maybe<String>,
         "key" key: Maybe<String>,
+        "inbox-prefix" inbox_prefix: Maybe<String>,
     }
 }
 

@@ -56,6 +56,15 @@ pub struct Nats {
     pub ca: Option<PathBuf>,
     /// PEM files of the client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The first tokens of the subjects on which this client listens for answers; `None` is `_INBOX`, as everybody has it.
+    pub inbox_prefix: Option<String>,
+}
+
+impl Nats {
+    /// The first tokens of the subjects on which this client listens for answers.
+    pub fn inbox(&self) -> &str {
+        self.inbox_prefix.as_deref().unwrap_or("_INBOX")
+    }
 }
 
 /// How a client proves who it is. Its `Debug` keeps the secrets.

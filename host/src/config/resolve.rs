@@ -1,6 +1,7 @@
 //! From what the user wrote to what the program uses. No IO: the same text, flags and variables give the same answer.
 
 mod nats;
+mod userinfo;
 mod workload;
 mod workloads;
 

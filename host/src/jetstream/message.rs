@@ -7,7 +7,7 @@ use async_nats::{Subject, jetstream};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::Lane;
+use super::{Client, Lane};
 use crate::delivery::{Death, Delivery, Publication, is_literal_subject};
 use crate::ports::{Author, EffectError, Held};
 
@@ -89,9 +89,7 @@ impl Held for Message {
             let id = format!("{}:{}:{index}", self.0.lane.stream, self.0.delivery.stream_sequence);
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
-            acks.push(
-                stored(&self.0.lane.client.context, publication.subject, headers, publication.payload.into()).await?,
-            );
+            acks.push(stored(&self.0.lane.client, publication.subject, headers, publication.payload.into()).await?);
         }
         Ok(async move { try_join_all(acks).await.map(|_| ()) })
     }
@@ -105,7 +103,7 @@ impl Held for Message {
     async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let Inner { delivery, lane, .. } = &*self.0;
         let (subject, headers) = super::dead::letter(lane, delivery, death, author);
-        stored(&lane.client.context, subject, headers, delivery.payload.clone()).await?.await
+        stored(&lane.client, subject, headers, delivery.payload.clone()).await?.await
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -137,12 +135,17 @@ impl Held for Message {
 
 /// Publishes, and returns what waits until a stream has stored it.
 async fn stored(
-    context: &jetstream::Context,
+    client: &Client,
     subject: String,
     headers: HeaderMap,
     payload: Bytes,
 ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+    let denied = client.denied.clone();
     let explain = move |subject: &str, error: jetstream::context::PublishError| match error.kind() {
+        // The server does not answer what it denies.
+        PublishErrorKind::TimedOut if denied.publication(subject) => EffectError(format!(
+            "the NATS server does not let this host publish on `{subject}`; `tidegate permissions` prints what it needs"
+        )),
         PublishErrorKind::StreamNotFound => {
             EffectError(format!("no stream is bound to `{subject}`, so the publication was not stored"))
         }
@@ -152,7 +155,7 @@ async fn stored(
         _ => EffectError(format!("the publication on `{subject}` was not stored: {error}")),
     };
     let publish = jetstream::message::PublishMessage::build().payload(payload).headers(headers);
-    let ack = context.send_publish(subject.clone(), publish).await.map_err(|error| explain(&subject, error))?;
+    let ack = client.context.send_publish(subject.clone(), publish).await.map_err(|error| explain(&subject, error))?;
     Ok(async move { ack.await.map(|_| ()).map_err(|error| explain(&subject, error)) })
 }
 

@@ -3,12 +3,15 @@
 mod connect;
 mod consumer;
 mod dead;
+mod denied;
+mod identity;
 mod lab;
 mod message;
 mod pull;
 mod replies;
 mod request;
 mod signals;
+mod told;
 mod unsettled;
 
 use std::sync::Arc;
