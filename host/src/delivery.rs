@@ -124,9 +124,24 @@ pub enum Cause {
     Start,
     /// Delivered more often than the workload allows before this host tried it: it may have killed a host.
     Exhausted,
+    /// The client library cannot read the message's headers, so no handler was given it.
+    Unreadable,
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Rejected,
+        Self::Retries,
+        Self::Trapped,
+        Self::Time,
+        Self::Memory,
+        Self::Effects,
+        Self::Start,
+        Self::Exhausted,
+        Self::Unreadable,
+    ];
+
     /// The word that stands in a dead letter's header.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -138,6 +153,7 @@ impl Cause {
             Cause::Effects => "effects",
             Cause::Start => "start",
             Cause::Exhausted => "exhausted",
+            Cause::Unreadable => "unreadable",
         }
     }
 }

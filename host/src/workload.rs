@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::config::{Manage, Workload};
+use crate::config::{DeadLetters, Manage, Workload};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, fetch};
 use crate::jetstream::{Bound, Client, HeaderWatch};
@@ -20,8 +20,8 @@ use crate::worker::Shop;
 pub struct Surroundings {
     /// The connection.
     pub client: Client,
-    /// The stream of dead letters.
-    pub dead_letters: String,
+    /// Where dead letters are kept.
+    pub dead_letters: DeadLetters,
     /// The host's name.
     pub host: String,
     /// How long workers may take to finish.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::native::{Always, Native};
-use crate::config::{Config, Workload};
+use crate::config::{Config, DeadLetters, Workload};
 use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client};
 use crate::plugged::PluginHandlers;
@@ -153,7 +153,7 @@ impl Lab {
         });
         let around = Surroundings {
             client: self.client.clone(),
-            dead_letters: "TIDEGATE_DEAD".to_owned(),
+            dead_letters: DeadLetters::default(),
             host: "bench".to_owned(),
             grace: Duration::from_secs(5),
             observer,

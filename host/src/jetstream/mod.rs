@@ -4,17 +4,21 @@ mod connect;
 mod consumer;
 mod dead;
 mod lab;
+mod letters;
 mod message;
 mod pull;
+mod raw;
 mod replies;
 mod request;
 mod signals;
+mod unreadable;
 mod unsettled;
 
 use std::sync::Arc;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::{Bound, SetupError};
+pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
@@ -26,5 +30,7 @@ struct Lane {
     client: Client,
     workload: Arc<str>,
     stream: String,
+    consumer: String,
+    dead_letters: String,
     host: String,
 }
