@@ -39,6 +39,7 @@ pub mod events;
 mod http;
 pub mod inbox;
 pub mod jetstream;
+pub mod letter;
 pub mod monitor;
 mod pace;
 pub mod permissions;

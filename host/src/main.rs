@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, demo, last_word, log, permissions, request, run};
+use tidegate::cli::{bench, check, dead, demo, last_word, log, permissions, request, run};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +36,7 @@ enum Command {
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
+    Dead(Box<dead::DeadArgs>),
     Bench(bench::BenchArgs),
 }
 
@@ -66,6 +67,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
+        Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)

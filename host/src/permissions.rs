@@ -81,7 +81,7 @@ impl Permissions {
             all.workload(workload);
             all.effects(workload);
         }
-        let dead = &config.dead_letters;
+        let dead = &config.dead_letters.stream;
         all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
         if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
             all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");

@@ -87,6 +87,9 @@ table! {
     /// `[dead-letters]`
     DeadLettersTable {
         "stream" stream: Maybe<String>,
+        "replicas" replicas: Maybe<i64>,
+        "max-age" max_age: Maybe<Duration>,
+        "max-bytes" max_bytes: Maybe<Size>,
     }
 }
 

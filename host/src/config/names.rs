@@ -112,7 +112,7 @@ pub(super) fn inbox_prefix(prefix: &str) -> Result<(), Wrong> {
 }
 
 /// Whether a message can have a subject that both match.
-pub(super) fn overlap(a: &str, b: &str) -> bool {
+pub fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
         match (a.next(), b.next()) {
@@ -125,7 +125,7 @@ pub(super) fn overlap(a: &str, b: &str) -> bool {
 }
 
 /// The known word nearest to what was written, if one is near enough to be meant.
-pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase().replace('_', "-");
     known
         .into_iter()

@@ -167,6 +167,14 @@ impl Client {
         self.connects.borrow().saturating_sub(1)
     }
 
+    /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends it:
+    /// a header value with a carriage return in it makes its task panic.
+    pub async fn ended(&self) {
+        let mut connects = self.connects();
+        // The other end belongs to the library's task.
+        while connects.changed().await.is_ok() {}
+    }
+
     /// Counts how often the connection was made.
     pub(crate) fn connects(&self) -> watch::Receiver<u64> {
         self.connects.clone()

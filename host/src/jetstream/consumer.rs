@@ -10,12 +10,12 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
-use crate::config::{Manage, Queue, Retention, Source, Workload};
+use crate::config::{DeadLetters, Manage, Queue, Retention, Source, Workload};
 use crate::permissions::{Denial, Verb};
 use crate::tally::Traffic;
 
 /// JetStream's "stream not found" and "consumer not found".
-const STREAM_NOT_FOUND: u64 = 10059;
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 /// Its "JetStream not enabled", in the server and for the account.
 const NOT_ENABLED: [u64; 2] = [10076, 10039];
@@ -124,9 +124,14 @@ impl Bound {
     ///
     /// # Errors
     /// [`SetupError`], each case with what to do.
-    pub async fn new(client: &Client, workload: &Workload, dead_letters: &str, host: &str) -> Result<Self, SetupError> {
+    pub async fn new(
+        client: &Client,
+        workload: &Workload,
+        dead_letters: &DeadLetters,
+        host: &str,
+    ) -> Result<Self, SetupError> {
         let setup = Setup { client, workload, queue: &workload.queue };
-        let concerns = |denial: &Denial| setup.concerns(denial, dead_letters);
+        let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
         // Boxed: it is large, and needed once.
         let bound = Box::pin(Self::bind(&setup, dead_letters, host));
         client.denied.unless(concerns, bound).await.unwrap_or_else(|denial| {
@@ -136,7 +141,7 @@ impl Bound {
         })
     }
 
-    async fn bind(setup: &Setup<'_>, dead_letters: &str, host: &str) -> Result<Self, SetupError> {
+    async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let Setup { client, workload, .. } = *setup;
         let retention = setup.stream().await?;
         let config = setup.consumer().await?;
@@ -153,6 +158,8 @@ impl Bound {
             client: client.clone(),
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
+            consumer: workload.queue.consumer.clone(),
+            dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
@@ -188,7 +195,8 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        Puller::new(self.lane.clone(), &self.consumer, self.expires).await
+        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires).await?;
+        Ok(puller.that_searches())
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -208,7 +216,7 @@ impl Bound {
     }
 }
 
-fn filters(config: &consumer::Config) -> Vec<String> {
+pub(super) fn filters(config: &consumer::Config) -> Vec<String> {
     let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
     config.filter_subjects.iter().cloned().chain(single).collect()
 }
@@ -424,7 +432,8 @@ impl Setup<'_> {
         }
     }
 
-    async fn dead_letters(&self, name: &str) -> Result<(), SetupError> {
+    async fn dead_letters(&self, config: &DeadLetters) -> Result<(), SetupError> {
+        let name = config.stream.as_str();
         let what = || format!("stream {name} for dead letters");
         match self.client.context.get_stream(name).await {
             Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) => {
@@ -440,7 +449,7 @@ impl Setup<'_> {
                 _ => return Err(self.server(what(), error)),
             },
         }
-        self.client.context.create_stream(dead::stream(name)).await.map_err(|error| self.server(what(), error))?;
+        self.client.context.create_stream(dead::stream(config)).await.map_err(|error| self.server(what(), error))?;
         tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
     }

@@ -86,7 +86,9 @@ impl Held for Message {
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let mut acks = Vec::with_capacity(publications.len());
         for (index, publication) in publications.into_iter().enumerate() {
-            let id = format!("{}:{}:{index}", self.0.lane.stream, self.0.delivery.stream_sequence);
+            // Another consumer's publications, and those of a stream that was deleted and made anew, are others.
+            let Inner { lane, delivery: Delivery { stream_sequence, published_at_ms, .. }, .. } = &*self.0;
+            let id = format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer);
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
             acks.push(stored(&self.0.lane.client, publication.subject, headers, publication.payload.into()).await?);
@@ -102,8 +104,7 @@ impl Held for Message {
 
     async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let Inner { delivery, lane, .. } = &*self.0;
-        let (subject, headers) = super::dead::letter(lane, delivery, death, author);
-        stored(&lane.client, subject, headers, delivery.payload.clone()).await?.await
+        lane.bury(delivery, death, author).await
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -133,13 +134,13 @@ impl Held for Message {
     }
 }
 
-/// Publishes, and returns what waits until a stream has stored it.
-async fn stored(
+/// Publishes, and returns what waits until a stream has stored it, and gives the position there.
+pub(super) async fn stored(
     client: &Client,
     subject: String,
     headers: HeaderMap,
     payload: Bytes,
-) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+) -> Result<impl Future<Output = Result<u64, EffectError>> + Send + use<>, EffectError> {
     let denied = client.denied.clone();
     let explain = move |subject: &str, error: jetstream::context::PublishError| match error.kind() {
         // The server does not answer what it denies.
@@ -156,7 +157,7 @@ async fn stored(
     };
     let publish = jetstream::message::PublishMessage::build().payload(payload).headers(headers);
     let ack = client.context.send_publish(subject.clone(), publish).await.map_err(|error| explain(&subject, error))?;
-    Ok(async move { ack.await.map(|_| ()).map_err(|error| explain(&subject, error)) })
+    Ok(async move { ack.await.map(|ack| ack.sequence).map_err(|error| explain(&subject, error)) })
 }
 
 pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectError> {
@@ -171,7 +172,7 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
 }
 
 /// In the order of their names, so that a handler sees the same list on every attempt.
-fn list(headers: &HeaderMap) -> Vec<(String, String)> {
+pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = headers
         .iter()
         .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))
