@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::config::{Config, Workload};
+use tidegate::config::{Config, DeadLetters, Workload};
 use tidegate::events::{Event, Observer};
 use tidegate_artifacts::{policies, probes};
 use tokio::sync::oneshot;
@@ -110,11 +110,24 @@ impl Host {
         eventually("every workload is ready", async || self.count(ready) == count).await;
     }
 
+    /// The same with a stream of dead letters as told.
+    pub(crate) async fn start_letters(site: Arc<Site>, dead_letters: DeadLetters, workloads: Vec<Workload>) -> Self {
+        let count = workloads.len();
+        let config = Config { dead_letters, workloads, ..site.config() };
+        let host = Self::launch_with(site, config);
+        host.ready(count).await;
+        host
+    }
+
     /// Starts on the runtime that is entered, without awaiting anything.
     pub(crate) fn launch(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
+        let config = Config { grace, workloads, ..site.config() };
+        Self::launch_with(site, config)
+    }
+
+    fn launch_with(site: Arc<Site>, config: Config) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = Config { grace, workloads, ..site.config() };
         let seen = events.clone();
         let observer = Observer::new(move |event| seen.lock().unwrap().push(event));
         let task = tokio::spawn(async {

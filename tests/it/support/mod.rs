@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod log;
 pub(crate) mod nats;
 pub(crate) mod patience;
+pub(crate) mod raw;
 pub(crate) mod site;
 pub(crate) mod wire;
 
