@@ -1,9 +1,12 @@
 //! What a dead letter keeps, and answers that make one because they cannot be carried out.
 
-use tidegate::config::{Retry, Workload};
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use tidegate::config::{DeadLetters, Queue, Retry, Workload};
 
 use crate::support::host::{Host, workload};
-use crate::support::site::{DEAD, header, text};
+use crate::support::site::{DEAD, Site, header, text};
 
 /// Every failure is the last.
 fn once(name: &str) -> Workload {
@@ -38,9 +41,9 @@ async fn a_dead_letter_keeps_the_payload_and_the_headers_as_they_were() {
     assert_eq!(values("Tidegate-Original-Nats-Reply"), ["answers.7"]);
     assert_eq!(values("Tidegate-Original-nats-odd"), ["also the server's"]);
     assert_eq!(values("Nats-Reply"), [""; 0]);
-    // The message's own header comes first, what the host says last.
-    assert_eq!(values("Tidegate-Reason")[0], "mine");
-    assert!(values("Tidegate-Reason")[1].starts_with("not text"));
+    assert_eq!(values("Tidegate-Original-Tidegate-Reason"), ["mine"]);
+    assert!(values("Tidegate-Reason")[0].starts_with("not text"));
+    assert_eq!(values("Tidegate-Reason").len(), 1);
     assert_eq!(header(dead, "Tidegate-Sequence"), Some(sequence.to_string().as_str()));
     assert_eq!(header(dead, "Tidegate-Stream"), Some("work"));
     assert_eq!(header(dead, "Tidegate-Plugin"), Some("probe"));
@@ -116,4 +119,84 @@ async fn workloads_keep_their_dead_letters_apart_in_one_stream() {
         .collect();
     dead.sort();
     assert_eq!(dead, [("one.dead", "one"), ("two.dead", "two")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+/// Another workload on the same stream, with a consumer of its own.
+fn beside(workload: &Workload, name: &str) -> Workload {
+    let queue = Queue { consumer: format!("{name}-workers"), ..workload.queue.clone() };
+    Workload { name: name.to_owned(), queue, ..workload.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_on_one_stream_each_keep_their_own_letter_of_a_message() {
+    let one = once("one");
+    let host = Host::start(vec![beside(&one, "two"), one]).await;
+    host.publish("in.one.a", "reject twice").await;
+    let mut dead: Vec<String> =
+        host.stored_count(DEAD, 2).await.iter().map(|letter| letter.subject.to_string()).collect();
+    dead.sort();
+    assert_eq!(dead, ["one.dead", "two.dead"]);
+    host.settled("one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_on_one_stream_each_publish_their_own_publications() {
+    let one = once("one");
+    let host = Host::start(vec![beside(&one, "two"), one]).await;
+    host.stream("OUT", &["out.>"]).await;
+    host.publish("in.one.a", "publish out.a x").await;
+    host.stored_count("OUT", 2).await;
+    host.settled("one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_a_stream_that_was_made_anew_is_another_one() {
+    let host = Host::start(vec![once("work")]).await;
+    host.publish("in.work.a", "reject first").await;
+    host.stored_count(DEAD, 1).await;
+    let config = host.js.get_stream("work").await.unwrap().cached_info().config.clone();
+    host.js.delete_stream("work").await.unwrap();
+    host.js.create_stream(config).await.unwrap();
+    // The host makes its consumer anew.
+    host.publish("in.work.a", "reject second").await;
+    let dead = host.stored_count(DEAD, 2).await;
+    let all: Vec<_> = dead.iter().map(|letter| (text(letter), header(letter, "Tidegate-Sequence").unwrap())).collect();
+    assert_eq!(all, [("reject first", "1"), ("reject second", "1")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_of_dead_letters_forgets_none_and_terms_no_message() {
+    let host = Host::start(vec![once("work")]).await;
+    let made = host.js.get_stream(DEAD).await.unwrap().cached_info().config.clone();
+    assert_eq!(made.discard, DiscardPolicy::New);
+    host.js.update_stream(Config { max_messages: 1, ..made.clone() }).await.unwrap();
+    host.publish("in.work.a", "reject first").await;
+    host.stored_count(DEAD, 1).await;
+    let mut wire = host.settlements("work").await;
+    host.publish("in.work.a", "reject second").await;
+    for _ in 0..3 {
+        assert!(wire.settlement("work").await.starts_with("-NAK"));
+    }
+    assert_eq!(text(&host.stored_count(DEAD, 1).await[0]), "reject first");
+    host.js.update_stream(made).await.unwrap();
+    host.stored_count(DEAD, 2).await;
+    host.settled("work").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_of_dead_letters_is_made_as_configured_and_left_as_it_is() {
+    let site = Site::new().await;
+    let max_age = Some(Duration::from_secs(3600));
+    let dead_letters = DeadLetters { stream: "MORGUE".into(), max_age, max_bytes: Some(1 << 20), replicas: 1 };
+    let host = Host::start_letters(site.clone(), dead_letters.clone(), vec![once("work")]).await;
+    let config = async || site.js.get_stream("MORGUE").await.unwrap().cached_info().config.clone();
+    assert_eq!(
+        (Some(config().await.max_age), config().await.max_bytes, config().await.num_replicas),
+        (max_age, 1 << 20, 1)
+    );
+    host.stop().await;
+    let host =
+        Host::start_letters(site.clone(), DeadLetters { max_age: None, ..dead_letters }, vec![once("work")]).await;
+    assert_eq!(Some(config().await.max_age), max_age);
+    host.stop().await;
 }

@@ -8,8 +8,6 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream::consumer;
-use async_nats::jetstream::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
@@ -56,9 +54,7 @@ async fn search(lane: Arc<Lane>, consumer: String, mut connects: watch::Receiver
 }
 
 async fn look(lane: &Lane, consumer: &str, seen: &mut u64) -> anyhow::Result<()> {
-    let info: Response<consumer::Info> =
-        lane.client.context.request(format!("CONSUMER.INFO.{}.{consumer}", lane.stream), &()).await?;
-    let Response::Ok(info) = info else { return Ok(()) };
+    let info = lane.client.context.get_stream_no_info(&lane.stream).await?.consumer_info(consumer).await?;
     let first = info.ack_floor.stream_sequence.max(*seen) + 1;
     let last = info.delivered.stream_sequence;
     if info.num_ack_pending == 0 || last < first {

@@ -7,6 +7,8 @@ use super::{Headers, block, headers, name};
 use crate::delivery::{Death, Delivery};
 use crate::ports::Author;
 
+/// The most bytes of headers that JetStream stores.
+const HEADERS: usize = 65_535;
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;
 
@@ -68,20 +70,21 @@ impl Draft {
         Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
     }
 
-    /// How it is published to a server that takes `limit` bytes of headers and payload. A reason gives way before two
+    /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. A reason gives way before two
     /// messages are made.
     pub fn shape(mut self, payload: usize, limit: usize) -> Shape {
         let mut kept = headers::keep(&self.original);
         if let Some(block) = &self.unreadable {
             kept.push((name::UNREADABLE.to_owned(), BASE64_STANDARD.encode(block)));
         }
-        let size = |own: &Headers| block::size(kept.iter().chain(own)) + payload;
-        let over = size(&self.own).saturating_sub(limit);
-        if let Some((_, reason)) = self.own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over > 0) {
-            let end = (0..=reason.len().saturating_sub(over)).rev().find(|end| reason.is_char_boundary(*end));
+        let room = HEADERS.min(limit.saturating_sub(payload));
+        let over = |own: &Headers| block::size(kept.iter().chain(own)).saturating_sub(room);
+        let over_now = over(&self.own);
+        if let Some((_, reason)) = self.own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over_now > 0) {
+            let end = (0..=reason.len().saturating_sub(over_now)).rev().find(|end| reason.is_char_boundary(*end));
             reason.truncate(end.unwrap_or_default());
         }
-        if size(&self.own) <= limit {
+        if over(&self.own) == 0 && payload <= limit {
             return Shape::Whole(kept.into_iter().chain(self.own).collect());
         }
         let block = match self.unreadable {
@@ -152,6 +155,15 @@ mod tests {
         assert_eq!(whole(full - 1), Some(99));
         assert_eq!(whole(full - 200), Some(0));
         assert_eq!(whole(full - 201), None);
+    }
+
+    #[test]
+    fn headers_as_large_as_a_stream_stores_do_not_keep_a_letter_from_being_stored() {
+        let large = vec![("Long".to_owned(), "x".repeat(HEADERS - 100))];
+        match draft(large, "no").shape(10, 1 << 20) {
+            Shape::Apart { headers, .. } => assert!(block::size(&headers) < 1000),
+            Shape::Whole(_) => panic!("the server refuses it"),
+        }
     }
 
     #[test]

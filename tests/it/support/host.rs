@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::config::{Config, Workload};
+use tidegate::config::{Config, DeadLetters, Workload};
 use tidegate::events::{Event, Observer};
 use tidegate_artifacts::{policies, probes};
 use tokio::sync::oneshot;
@@ -109,6 +109,15 @@ impl Host {
     pub(crate) async fn ready(&self, count: usize) {
         let ready = |event: &Event| matches!(event, Event::Ready { .. });
         eventually("every workload is ready", async || self.count(ready) == count).await;
+    }
+
+    /// The same with a stream of dead letters as told.
+    pub(crate) async fn start_letters(site: Arc<Site>, dead_letters: DeadLetters, workloads: Vec<Workload>) -> Self {
+        let count = workloads.len();
+        let config = Config { dead_letters, workloads, ..site.config() };
+        let host = Self::run(site, config);
+        host.ready(count).await;
+        host
     }
 
     /// Starts on the runtime that is entered, without awaiting anything.

@@ -8,6 +8,7 @@ pub(crate) mod jwt;
 pub(crate) mod log;
 pub(crate) mod nats;
 pub(crate) mod patience;
+pub(crate) mod raw;
 pub(crate) mod site;
 pub(crate) mod tls;
 pub(crate) mod web;

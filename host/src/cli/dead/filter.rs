@@ -55,7 +55,7 @@ pub enum Moment {
 impl Moment {
     fn resolve(self, now: SystemTime) -> SystemTime {
         match self {
-            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH),
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH).max(SystemTime::UNIX_EPOCH),
             Self::At(time) => time,
         }
     }

@@ -40,14 +40,11 @@ pub struct DeadArgs {
 
 /// What to do with dead letters.
 #[derive(Debug, Clone, clap::Subcommand)]
+#[allow(missing_docs, reason = "their help is that of their arguments")]
 pub enum DeadCommand {
-    /// See [`ListArgs`].
     List(Box<ListArgs>),
-    /// See [`ShowArgs`].
     Show(Box<ShowArgs>),
-    /// See [`RedriveArgs`].
     Redrive(Box<RedriveArgs>),
-    /// See [`PurgeArgs`].
     Purge(Box<PurgeArgs>),
 }
 

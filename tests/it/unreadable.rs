@@ -1,0 +1,74 @@
+//! Messages whose headers the client library cannot read.
+
+use serde_json::Value;
+use tidegate::config::{Retry, Workload};
+
+use crate::support::cli::{Running, run, tidegate};
+use crate::support::host::{Host, workload};
+use crate::support::raw;
+use crate::support::site::{DEAD, Site, header, text};
+
+fn once(name: &str) -> Workload {
+    let workload = workload(name);
+    Workload { retry: Retry { max_attempts: 1, ..workload.retry.clone() }, ..workload }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_breaks_the_connection_becomes_a_dead_letter_and_the_others_flow() {
+    let host = Host::start(vec![once("work")]).await;
+    let url = host.nats.servers[0].clone();
+    let blocks: [&[u8]; 4] = [
+        b"NATS/1.0\r\nA: \xff\xfe\r\n\r\n",
+        b"NATS/1.0\r\nA name: x\r\n\r\n",
+        b"NATS/1.0\r\nnothing\r\n\r\n",
+        b"NATS/1.0 odd\r\n\r\n",
+    ];
+    for (index, block) in blocks.iter().enumerate() {
+        raw::publish(&url, "in.work.a", block, b"payload \x00\xff").await;
+        let dead = &host.stored_count(DEAD, index + 1).await[index];
+        assert_eq!(&dead.payload[..], b"payload \x00\xff");
+        assert_eq!(header(dead, "Tidegate-Cause"), Some("unreadable"));
+        assert_eq!(header(dead, "Tidegate-Subject"), Some("in.work.a"));
+        assert_eq!(header(dead, "Tidegate-Sequence"), Some((2 * index + 1).to_string().as_str()));
+        assert_eq!(host.request("in.work.a", "reply fine").await, "fine");
+    }
+    host.settled("work").await;
+    assert_eq!(host.stored(DEAD).await.len(), blocks.len());
+
+    let show = run(["dead", "show", "1", "--output", "json", "--server", &url]).await;
+    let shown: Value = serde_json::from_str(&show.stdout).unwrap();
+    assert_eq!(shown[0]["headers"], Value::Null);
+    assert_eq!(shown[0]["unreadable_headers"], "TkFUUy8xLjANCkE6IP/+DQoNCg==");
+    assert!(shown[0]["reason"].as_str().unwrap().contains("they are not UTF-8"));
+    let redrive = run(["dead", "redrive", "1", "--server", &url]).await;
+    redrive.failed_with(1, &["dead letter 1 stays: its headers cannot be published by this client"]);
+    assert_eq!(host.stored(DEAD).await.len(), blocks.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_status_line_is_a_delivery() {
+    let host = Host::start(vec![once("work")]).await;
+    let url = host.nats.servers[0].clone();
+    for status in ["100", "404 No Messages", "408 Request Timeout", "409 Consumer Deleted", "503"] {
+        let block = format!("NATS/1.0 {status}\r\nTint: blue\r\n\r\n");
+        raw::publish(&url, "in.work.a", block.as_bytes(), b"reject me").await;
+    }
+    let dead = host.stored_count(DEAD, 5).await;
+    assert!(dead.iter().all(|letter| text(letter) == "reject me" && header(letter, "Tint") == Some("blue")));
+    host.settled("work").await;
+}
+
+#[tokio::test]
+async fn a_message_that_makes_the_client_library_panic_does_not_end_the_program() {
+    let site = Site::new().await;
+    let (url, plugins) = (site.nats.servers[0].as_str(), site.plugins.path().to_str().unwrap());
+    let flags = ["run", "--no-cache", "--server", url, "--plugins", plugins, "--expires", "1s", "--min", "1"];
+    let work = ["--stream", "work", "--subjects", "work.>", "--handler", "probe", "--policy", "fixed"];
+    let mut host = Running::start(tidegate(flags.iter().chain(&work)));
+    host.line_with("worker started").await;
+    raw::publish(url, "work.a", b"NATS/1.0\r\nA: a\rb\r\n\r\n", b"payload").await;
+    host.line_with("starting again").await;
+    let dead = &site.stored_count(DEAD, 1).await[0];
+    assert_eq!((text(dead), header(dead, "Tidegate-Cause")), ("payload", Some("unreadable")));
+    assert_eq!(site.request("work.a", "reply fine").await, "fine");
+}
