@@ -27,6 +27,7 @@ pub(crate) struct Ledger {
     js: jetstream::Context,
     name: String,
     raw: bool,
+    first: u64,
     next: u64,
 }
 
@@ -62,19 +63,30 @@ impl Ledger {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stream::Config { duplicate_window: FORGETFUL, ..stage.kept("RAW", "raw.>") }).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, next: 0 })
+        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, first: 0, next: 0 })
     }
 
     /// The same without `RAW`, where twice the publications would be too many.
     pub(crate) async fn open_without_raw(stage: &Stage, name: &str) -> Result<Self> {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, next: 0 })
+        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, first: 0, next: 0 })
     }
 
     /// The ids that were published so far are those below.
     pub(crate) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Begins with this id, as where those below it are another ledger's of the same name. Call it before anything is
+    /// published.
+    pub(crate) fn start_at(&mut self, first: u64) {
+        (self.first, self.next) = (first, first);
+    }
+
+    /// The last one is not to be counted: it waits for its ack wait, which is longer than the row.
+    pub(crate) fn forget_last(&mut self) {
+        self.next -= 1;
     }
 
     /// Publishes so many messages more, and awaits that all are stored. `before` says for each id what its handler does
@@ -118,7 +130,7 @@ impl Ledger {
 
     /// Looks for every id. Call it when all is settled.
     pub(crate) async fn audit(&self) -> Result<Audit> {
-        let mut audit = Audit { published: self.next, ..Audit::default() };
+        let mut audit = Audit { published: self.next - self.first, ..Audit::default() };
         let mut found = vec![0u32; usize::try_from(self.next)?];
         let out = format!("out.{}", self.name);
         let mut look = |subject: &str, id: Option<u64>, strangers: &mut Vec<String>| match id
@@ -133,8 +145,7 @@ impl Ledger {
             look(&out, text.split(' ').next().and_then(|id| id.parse().ok()), &mut strangers);
         })
         .await?;
-        let stored: u64 = found.iter().map(|times| u64::from(*times)).sum();
-        audit.stored_again = stored - found.iter().filter(|times| **times > 0).count() as u64;
+        audit.stored_again = found.iter().map(|times| u64::from(times.saturating_sub(1))).sum();
         let dead = format!("{}.dead", self.name);
         let mut buried = Vec::new();
         read(&self.js, DEAD, &dead, |message| {
@@ -153,7 +164,8 @@ impl Ledger {
         for id in buried {
             found[usize::try_from(id)?] += 1;
         }
-        audit.lost = (0..).zip(&found).filter(|(_, times)| **times == 0).map(|(id, _)| id).collect();
+        audit.lost =
+            (0..).zip(&found).filter(|(id, times)| *id >= self.first && **times == 0).map(|(id, _)| id).collect();
         audit.strangers = strangers;
         if self.raw {
             let mut handled = HashMap::<String, u64>::new();

@@ -33,10 +33,14 @@
 // Each row uses what it needs.
 #![allow(dead_code)]
 
+mod consumer;
 mod crash;
+mod handling;
 mod hosts;
 mod ledger;
+mod network;
 mod patience;
+mod proxy;
 mod pulse;
 mod row;
 mod runner;
@@ -49,7 +53,7 @@ use row::Row;
 
 /// All rows, in the order they run in.
 fn all() -> Vec<Row> {
-    let mut rows = [crash::ROWS].concat();
+    let mut rows = [consumer::ROWS, crash::ROWS, handling::ROWS, network::ROWS].concat();
     rows.sort_by_key(|row| row.number);
     rows
 }

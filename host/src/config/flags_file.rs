@@ -101,7 +101,11 @@ impl WorkloadFlags {
                 source: flag("source", &self.source),
                 watch_consumer: flag("watch-consumer", &self.watch_consumer),
             },
-            pull: PullTable { batch: flag("batch", &self.batch), expires: flag("expires", &self.expires) },
+            pull: PullTable {
+                batch: flag("batch", &self.batch),
+                max_bytes: flag("max-bytes", &self.max_bytes.map(Size)),
+                expires: flag("expires", &self.expires),
+            },
             limits: LimitsTable {
                 time: flag("limit-time", &self.limit_time),
                 memory: flag("limit-memory", &self.limit_memory.map(Size)),

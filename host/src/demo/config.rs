@@ -44,7 +44,7 @@ fn workload(options: &Options) -> Workload {
             window: Duration::from_secs(5),
             source: options.source,
         },
-        pull: Pull { batch: BATCH, expires: Duration::from_secs(5) },
+        pull: Pull { batch: BATCH, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
         limits: Limits {
             time: Duration::from_secs(10),
             memory: 64 << 20,

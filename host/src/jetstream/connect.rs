@@ -16,6 +16,10 @@ use crate::config::{Auth, Nats};
 /// The oldest server that has all that is needed here.
 const OLDEST: (i64, i64) = (2, 10);
 
+/// How often a server that says nothing is asked whether it is there. After the third question without an answer the
+/// connection counts as lost, so a server that stands still is noticed within 6 s and not, as by default, within 3 min.
+const PING: Duration = Duration::from_secs(2);
+
 /// A connection, cheap to clone. It reconnects by itself, for ever.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -192,6 +196,7 @@ async fn options(config: &Nats) -> Result<ConnectOptions, ConnectError> {
     let mut options = ConnectOptions::new()
         .name("tidegate")
         .connection_timeout(Duration::from_secs(5))
+        .ping_interval(PING)
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
             let steps = u32::try_from(attempts.min(5)).unwrap_or(5);

@@ -1,5 +1,6 @@
 //! One workload: its defaults, and what must hold within it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{HOUR, duration, integer, within};
@@ -167,6 +168,7 @@ fn scale(table: ScaleTable, problems: &mut Vec<ConfigError>) -> (Scale, Option<S
 fn pull(table: PullTable, problems: &mut Vec<ConfigError>) -> Pull {
     Pull {
         batch: integer(table.batch, 100, 1..=10_000, problems),
+        max_bytes: size(table.max_bytes, 64 << 20, 1 << 20..=64 << 30, problems),
         expires: duration(table.expires, SECOND * 5, SECOND..=SECOND * 300, problems),
     }
 }
@@ -187,15 +189,19 @@ fn max_ack_pending(at: Option<At<i64>>, scale: &Scale, pull: &Pull, problems: &m
 }
 
 fn limits(table: LimitsTable, problems: &mut Vec<ConfigError>) -> Limits {
-    let memory =
-        within(table.memory, Size(64 << 20), Size(64 << 10)..=Size(4 << 30), |size| show_size(&size.0), problems);
     Limits {
         time: duration(table.time, SECOND * 10, SECOND / 1_000..=HOUR, problems),
-        memory: usize::try_from(memory.0).unwrap_or(usize::MAX),
+        memory: size(table.memory, 64 << 20, 64 << 10..=4 << 30, problems),
         table_elements: integer(table.table_elements, 100_000, 1..=10_000_000, problems),
         instances: integer(table.instances, 100, 1..=10_000, problems),
         fuel: integer(table.fuel, 1_000_000_000, 10_000..=i64::MAX, problems),
     }
+}
+
+fn size(at: Option<At<Size>>, default: u64, range: RangeInclusive<u64>, problems: &mut Vec<ConfigError>) -> usize {
+    let range = Size(*range.start())..=Size(*range.end());
+    let size = within(at, Size(default), range, |size| show_size(&size.0), problems);
+    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 fn retry(table: RetryTable, problems: &mut Vec<ConfigError>) -> Retry {

@@ -17,7 +17,7 @@ fn explicit(config: &Config) -> String {
          [workload.{}]\nstream = {:?}\nconsumer = {:?}\nhandler = {:?}\npolicy = {:?}\nack-wait = {:?}\n\
          max-ack-pending = {}\nmax-waiting = {}\n\
          scale = {{ min = {}, max = {}, interval = {:?}, window = {:?}, watch-consumer = {:?} }}\n\
-         pull = {{ batch = {}, expires = {:?} }}\n\
+         pull = {{ batch = {}, max-bytes = {:?}, expires = {:?} }}\n\
          limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {} }}\n\
          retry = {{ max-attempts = {}, backoff = {:?} }}\n",
         show(config.grace),
@@ -38,6 +38,7 @@ fn explicit(config: &Config) -> String {
         show(scale.window),
         queue.watch_consumer,
         workload.pull.batch,
+        units::show_size(&(workload.pull.max_bytes as u64)),
         show(workload.pull.expires),
         show(limits.time),
         units::show_size(&(limits.memory as u64)),
