@@ -47,6 +47,7 @@ pub mod server;
 pub mod settle;
 pub mod supervisor;
 pub mod terminal;
+pub mod unconfirmed;
 pub mod worker;
 pub mod workload;
 

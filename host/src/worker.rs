@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use crate::config::Isolation;
@@ -15,9 +14,7 @@ use crate::inbox::{Inbox, Waiting};
 use crate::ports::{Author, Handler, Handlers, Held};
 use crate::scaling::observe::Work;
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
-
-/// How many deliveries may wait for their publications to be confirmed while the worker goes on.
-const UNCONFIRMED: usize = 256;
+use crate::unconfirmed::Unconfirmed;
 
 /// What a worker has done so far, readable while it runs.
 #[derive(Debug)]
@@ -126,9 +123,9 @@ pub async fn run<D: Held, H: Handlers>(
 ) -> Result<(), Fault> {
     let mut instance = handlers.instantiate(id).await?;
     let mut usable = true;
-    let mut unconfirmed = FuturesUnordered::new();
+    let mut unconfirmed = Unconfirmed::default();
     let result = loop {
-        while unconfirmed.len() >= UNCONFIRMED {
+        while unconfirmed.is_full() {
             if let Some((sequence, how)) = unconfirmed.next().await {
                 tell(&shop, &stats, sequence, how);
             }
@@ -182,7 +179,7 @@ pub async fn run<D: Held, H: Handlers>(
             Some((step, usable)) => {
                 match step {
                     Step::Done(how) => tell(&shop, &stats, sequence, how),
-                    Step::Unconfirmed(rest) => unconfirmed.push(async move { (sequence, rest.await) }),
+                    Step::Unconfirmed(bytes, rest) => unconfirmed.push(sequence, bytes, rest),
                 }
                 usable && shop.isolation == Isolation::Worker
             }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 
 use crate::ledger::Ledger;
+use crate::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, with, work};
 
@@ -45,7 +46,7 @@ async fn deleted(form: Form) -> Result<Report> {
             let _ = stage.js.delete_consumer_from_stream(format!("{name}-workers"), name).await;
             report.injected();
             let said = async || host.logged(&["ERROR", &format!("consumer={name}-workers"), "deleted"]) >= number;
-            noticed = noticed.max(crate::patience::within(NOTICED_WITHIN, "the host says what is gone", said).await?);
+            noticed = noticed.max(within(NOTICED_WITHIN, "the host says what is gone", said).await?);
         }
         // The one is there again by itself, the other is not before a person has made it.
         report.recovered(stage.settled("made", form.patience()).await?);
@@ -59,9 +60,12 @@ async fn deleted(form: Form) -> Result<Report> {
     report.count(&second);
     report.must(first.stored_again + second.stored_again == 0, "within the duplicate window nothing is stored twice");
     for name in ["made", "bound"] {
+        let said = || host.logged(&["ERROR", "cannot fetch", &format!("consumer={name}-workers")]);
+        let before = said();
         stage.js.delete_stream(name).await?;
         report.injected();
-        noticed = noticed.max(host.says(&["ERROR", "cannot fetch", &format!("stream={name}")], NOTICED_WITHIN).await?);
+        let again = within(NOTICED_WITHIN, "the host says what is gone", async || said() > before).await;
+        noticed = noticed.max(again?);
     }
     let mut made = Ledger::open(&stage, "made").await?;
     made.start_at(10_000);

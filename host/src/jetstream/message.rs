@@ -44,6 +44,15 @@ impl Message {
         Some(Self(Box::new(Inner { delivery, settle, lane })))
     }
 
+    /// The same for every delivery of this message to this workload, and for no other message. The sequence alone is not
+    /// enough: a stream that is made anew counts from 1 again, and the server would take what follows from its messages
+    /// for what followed from the old ones.
+    fn message_id(&self, index: usize) -> String {
+        let Inner { delivery, lane, .. } = &*self.0;
+        let (sequence, published) = (delivery.stream_sequence, delivery.published_at_ms);
+        format!("{}:{}:{sequence}:{published}:{index}", lane.workload, lane.stream)
+    }
+
     /// Says the last thing about a delivery.
     async fn settle(self, verb: Bytes) {
         let Inner { delivery, settle, lane } = &*self.0;
@@ -71,9 +80,8 @@ impl Held for Message {
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let mut acks = Vec::with_capacity(publications.len());
         for (index, publication) in publications.into_iter().enumerate() {
-            let id = format!("{}:{}:{index}", self.0.lane.stream, self.0.delivery.stream_sequence);
             let mut headers = headers(publication.headers)?;
-            headers.insert(NATS_MESSAGE_ID, id);
+            headers.insert(NATS_MESSAGE_ID, self.message_id(index));
             acks.push(
                 stored(&self.0.lane.client.context, publication.subject, headers, publication.payload.into()).await?,
             );
