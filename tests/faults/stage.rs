@@ -31,6 +31,7 @@ pub(crate) fn work(name: &str, over: &str) -> Table {
         ack-wait = "2s"
         handler = "probe"
         policy = "fixed"
+        grants.publish = ["out.>", "raw.>", "bulk.>", "nowhere"]
         policy-settings.workers = "2"
         scale = {{ min = 0, max = 8, interval = "200ms", window = "1s" }}
         pull = {{ expires = "1s" }}

@@ -8,6 +8,7 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
 use crate::config::{Manage, Queue, Retention, Scale, Source, Workload};
+use crate::tally::Traffic;
 
 /// JetStream's "stream not found" and "consumer not found".
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -101,6 +102,8 @@ impl Bound {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             host: host.to_owned(),
+            grants: workload.grants.clone(),
+            traffic: Arc::default(),
         };
         Ok(Self {
             lane: Arc::new(lane),
@@ -126,6 +129,11 @@ impl Bound {
             _ => scale.max,
         };
         Scale { min: scale.min.min(most), max: most, ..scale.clone() }
+    }
+
+    /// What this workload says to the server.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.lane.traffic.clone()
     }
 
     /// The largest payload with headers that the server takes, in bytes.
