@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::patience::within;
@@ -79,6 +81,23 @@ impl Host {
     /// Awaits a line of its log that has all of `parts`, and says how long that took.
     pub(crate) async fn says(&self, parts: &[&str], limit: Duration) -> Result<Duration> {
         within(limit, &format!("the host logs {parts:?}"), async || self.logged(parts) > 0).await
+    }
+
+    /// The status code that it answers over HTTP, where its configuration has `http = "127.0.0.1:0"`. `None` if it does
+    /// not answer within two seconds.
+    pub(crate) async fn get(&self, path: &str) -> Option<u16> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"))?;
+        let address = line.split("address=").nth(1)?.trim().to_owned();
+        let asked = async {
+            let mut stream = TcpStream::connect(&address).await.ok()?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.ok()?;
+            answer.split(' ').nth(1)?.parse().ok()
+        };
+        tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
     }
 
     /// Whether the process lives; a paused one does.

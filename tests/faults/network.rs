@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use serde_json::Value;
+use toml::Value;
 
 use crate::ledger::Ledger;
-use crate::patience::percentile;
+use crate::patience::{percentile, within};
 use crate::proxy::{Flow, Proxy};
 use crate::pulse::Pulse;
 use crate::row::{Form, Report, Row, row};
@@ -25,7 +25,7 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(12);
 /// Asks the leader of a stream or of a consumer to step down.
 pub(crate) async fn step_down(stage: &Stage, of: &str) -> Result<()> {
     let answer = stage.client.request(format!("$JS.API.{of}"), "".into()).await?;
-    let answer: Value = serde_json::from_slice(&answer.payload)?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.payload)?;
     ensure!(answer["success"] == true, "no step-down: {answer}");
     Ok(())
 }
@@ -78,25 +78,32 @@ async fn server_paused(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let mut stage = Stage::one().await?;
     let mut ledger = Ledger::open(&stage, "work").await?;
-    let host = stage.host(&work("work", "")).await?;
+    let mut config = work("work", "");
+    config.insert("http".to_owned(), Value::from("127.0.0.1:0"));
+    let host = stage.host(&config).await?;
     let pulse = Pulse::of(&stage, "work").await?;
-    for number in 0..form.pick(1, 3) {
+    let mut noticed = Duration::ZERO;
+    for _ in 0..form.pick(1, 3) {
         ledger.publish(1000, |_| "sleep 2".to_owned()).await?;
         pulse.after(Instant::now(), form.patience()).await?;
+        let ready = async || host.get("/readyz").await == Some(200);
+        within(form.patience(), "the host is ready", ready).await?;
         let start = Instant::now();
         stage.servers.member(0).pause().await?;
         report.injected();
-        let lost = async || host.logged(&["lost the NATS server"]) > number;
-        let noticed =
-            crate::patience::within(NOTICED_WITHIN, "the host notices that its server stands still", lost).await?;
-        report.note(format!("noticed after {:.1} s", noticed.as_secs_f64()));
+        let not_ready = async || host.get("/readyz").await == Some(503);
+        noticed =
+            noticed.max(within(NOTICED_WITHIN, "/readyz says 503 when the server stands still", not_ready).await?);
+        report.must(host.get("/healthz").await == Some(200), "/healthz says 200 all the time");
         tokio::time::sleep(form.pick(Duration::ZERO, Duration::from_secs(30).saturating_sub(start.elapsed()))).await;
         report.must(host.is_running(), "the host lives");
         stage.servers.member(0).resume()?;
         report.recovered(pulse.after(Instant::now(), form.patience()).await?);
+        within(form.patience(), "/readyz says 200 again", ready).await?;
         stage.settled("work", form.patience()).await?;
     }
     report.count(&ledger.audit().await?);
+    report.note(format!("not ready after {:.1} s at most", noticed.as_secs_f64()));
     Ok(report)
 }
 

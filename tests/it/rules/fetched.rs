@@ -147,7 +147,7 @@ async fn rule_2_publications_of_a_message_that_is_tried_again_are_stored_once() 
     assert_eq!((out.len(), later.len()), (1, 1));
     for (message, index) in [(&out[0], ":0"), (&later[0], ":1")] {
         let id = header(message, "Nats-Msg-Id").unwrap();
-        assert!(id.starts_with("work:work:1:") && id.ends_with(index), "{id}");
+        assert!(id.starts_with("work:work-workers:1:") && id.ends_with(index), "{id}");
     }
 }
 
