@@ -5,6 +5,9 @@ SHELL := /bin/sh
 
 # Passed on to the program, or to the tests: `make demo ARGS="--requests 1000"`, `make test ARGS=reply`.
 ARGS ?=
+# How long `make faults` soaks, and the form of its answer: `make faults SOAK=1h OUTPUT=json`.
+SOAK ?= 10m
+OUTPUT ?= table
 # A nats-server of exactly this version, instead of any that will do: `make test NATS_VERSION=2.10.26`.
 NATS_VERSION ?=
 # Where what `make setup` brings is kept. TIDEGATE_TOOLS lets several checkouts share it.
@@ -25,7 +28,7 @@ NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(NATS_NAMED),$(shell $(
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup demo install test bench guests lint fmt clean
+.PHONY: help setup demo install test faults bench guests lint fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +53,7 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 	{ mv "$$part" '$(TOOLS)/nats-server-$*' 2>/dev/null || test -x '$@'; } && trap - EXIT && \
 	{ test '$*' != '$(NATS_PINNED)' || ln -sfn 'nats-server-$*/bin/nats-server' '$(TOOLS)/nats-server'; }
 
-demo test bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
+demo test faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
 	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
@@ -66,6 +69,10 @@ bench: setup guests ## measure throughput and latency against the same loop in n
 test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release -p tidegate -p tidegate-artifacts $(ARGS)
 	$(CARGO) test --release --workspace --exclude tidegate --exclude tidegate-artifacts $(ARGS)
+
+# The table goes to standard output, and nothing else does.
+faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json
+	@$(CARGO) test --release -p tidegate --test faults -- --long --soak $(SOAK) --output $(OUTPUT) $(ARGS)
 
 guests: setup ## build the handlers and policies that ship into plugins/
 	@set -e; packages=; \

@@ -53,6 +53,7 @@ pub mod settle;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;
+pub mod unconfirmed;
 pub mod worker;
 pub mod workload;
 

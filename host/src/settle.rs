@@ -38,8 +38,8 @@ pub struct Rules {
 pub enum Step {
     /// Nothing: it is settled.
     Done(Settled),
-    /// Publications that are not confirmed yet.
-    Unconfirmed(BoxFuture<'static, Settled>),
+    /// Publications that are not confirmed yet, with the bytes of the delivery and of them.
+    Unconfirmed(usize, BoxFuture<'static, Settled>),
 }
 
 /// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first.
@@ -51,7 +51,11 @@ pub async fn settle<D: Held>(held: D, outcome: Outcome, author: &Author, rules: 
         Disposition::Complete(Response { reply, publications }) if publications.is_empty() => {
             Step::Done(complete(held, reply, author, rules).await)
         }
-        Disposition::Complete(response) => Step::Unconfirmed(Box::pin(publish(held, response, author, rules)).await),
+        Disposition::Complete(response) => {
+            let out: usize = response.publications.iter().map(|publication| publication.payload.len()).sum();
+            let bytes = held.delivery().payload.len() + out;
+            Step::Unconfirmed(bytes, Box::pin(publish(held, response, author, rules)).await)
+        }
         other => Step::Done(Box::pin(carry_out(held, other, author, rules.retry.delay(attempt))).await),
     }
 }

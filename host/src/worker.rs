@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Isolation;
@@ -15,9 +14,7 @@ use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
 use crate::tally::Stats;
-
-/// How many deliveries may wait for their publications to be confirmed while the worker goes on.
-const UNCONFIRMED: usize = 256;
+use crate::unconfirmed::Unconfirmed;
 
 /// What all workers of a workload share.
 pub struct Shop<D> {
@@ -60,9 +57,9 @@ pub async fn run<D: Held, H: Handlers>(
     let mut instance = handlers.instantiate(id).await?;
     let mut usable = true;
     let mut respawn_at = None;
-    let mut unconfirmed = FuturesUnordered::new();
+    let mut unconfirmed = Unconfirmed::default();
     let result = loop {
-        while unconfirmed.len() >= UNCONFIRMED {
+        while unconfirmed.is_full() {
             if let Some((sequence, how)) = unconfirmed.next().await {
                 tell(&shop, &stats, sequence, how);
             }
@@ -129,7 +126,7 @@ pub async fn run<D: Held, H: Handlers>(
         };
         match step {
             Step::Done(how) => tell(&shop, &stats, sequence, how),
-            Step::Unconfirmed(rest) => unconfirmed.push(async move { (sequence, rest.await) }),
+            Step::Unconfirmed(bytes, rest) => unconfirmed.push(sequence, bytes, rest),
         }
         usable = well && shop.isolation == Isolation::Worker;
         if !well {

@@ -51,8 +51,9 @@ pub async fn run<H: Handlers, P: Policies>(
     let start = Instant::now();
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
-    let inbox = Arc::new(Inbox::new(workload.pull.batch));
-    let desired = Arc::new(Desired::new(workload.scale.min));
+    let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
+    let scale = bound.employable(&workload.scale);
+    let desired = Arc::new(Desired::new(scale.min));
     let crew = Arc::new(Crew::default());
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
     let shop = Arc::new(Shop {
@@ -73,7 +74,7 @@ pub async fn run<H: Handlers, P: Policies>(
     });
     let monitor = Monitor {
         workload: name.clone(),
-        scale: workload.scale.clone(),
+        scale,
         settings: workload.policy_settings.clone(),
         policies,
         source,

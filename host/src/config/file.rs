@@ -134,6 +134,7 @@ table! {
     /// `[workload.NAME.pull]`
     PullTable {
         "batch" batch: Maybe<i64>,
+        "max-bytes" max_bytes: Maybe<Size>,
         "expires" expires: Maybe<Duration>,
     }
 }

@@ -124,6 +124,9 @@ pub struct WorkloadFlags {
     /// The most deliveries a worker holds at once, 1 to 10000 [default: 100]
     #[arg(long, value_name = "DELIVERIES", allow_negative_numbers = true)]
     pub batch: Option<i64>,
+    /// Bytes of messages that wait for workers, 1MiB to 64GiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_bytes: Option<u64>,
     /// How long a pull waits at the server, 1s to 5m [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub expires: Option<Duration>,

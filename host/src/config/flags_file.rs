@@ -106,7 +106,11 @@ impl WorkloadFlags {
                 source: flag("source", &self.source),
                 watch_consumer: flag("watch-consumer", &self.watch_consumer),
             },
-            pull: PullTable { batch: flag("batch", &self.batch), expires: flag("expires", &self.expires) },
+            pull: PullTable {
+                batch: flag("batch", &self.batch),
+                max_bytes: flag("max-bytes", &self.max_bytes.map(Size)),
+                expires: flag("expires", &self.expires),
+            },
             grants: GrantsTable {
                 publish: strings("grant-publish", &self.grant_publish),
                 reply: strings("grant-reply", &self.grant_reply),

@@ -249,6 +249,8 @@ pub enum Source {
 pub struct Pull {
     /// The most deliveries a worker holds at once (100).
     pub batch: usize,
+    /// Bytes of messages that wait for workers (64 MiB).
+    pub max_bytes: usize,
     /// How long a pull waits at the server (5 s).
     pub expires: Duration,
 }

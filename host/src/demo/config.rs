@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
-    Workload,
+    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale,
+    Source, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -46,7 +46,7 @@ fn workload(options: &Options) -> Workload {
             window: Duration::from_secs(5),
             source: options.source,
         },
-        pull: Pull { batch: BATCH, expires: Duration::from_secs(5) },
+        pull: Pull { batch: BATCH, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
         grants: Grants::default(),
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },

@@ -10,7 +10,7 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
-use crate::config::{DeadLetters, Manage, Queue, Retention, Source, Workload};
+use crate::config::{DeadLetters, Manage, Queue, Retention, Scale, Source, Workload};
 use crate::permissions::{Denial, Verb};
 use crate::tally::Traffic;
 
@@ -116,6 +116,7 @@ pub struct Bound {
     expires: Duration,
     ack_wait: Duration,
     filter: Vec<String>,
+    max_ack_pending: i64,
     watch_consumer: Option<String>,
 }
 
@@ -170,6 +171,7 @@ impl Bound {
             expires: workload.pull.expires,
             ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
             filter: filters(&config),
+            max_ack_pending: config.max_ack_pending,
             watch_consumer,
         })
     }
@@ -177,6 +179,16 @@ impl Bound {
     /// How long the server waits for a settlement.
     pub fn ack_wait(&self) -> Duration {
         self.ack_wait
+    }
+
+    /// The workload's scale, without workers that could never have a message: the server delivers no more than
+    /// max_ack_pending at once.
+    pub fn employable(&self, scale: &Scale) -> Scale {
+        let most = match u32::try_from(self.max_ack_pending) {
+            Ok(limit @ 1..) => scale.max.min(limit),
+            _ => scale.max,
+        };
+        Scale { min: scale.min.min(most), max: most, ..scale.clone() }
     }
 
     /// What this workload says to the server.
@@ -418,6 +430,13 @@ impl Setup<'_> {
                 batch,
                 "the consumer's max_ack_pending is less than scale.max x pull.batch: workers may wait though messages are pending; \
                  raise it, or lower scale.max or pull.batch"
+            );
+        }
+        if config.max_ack_pending > 0 && config.max_ack_pending < workers {
+            tracing::warn!(
+                workload,
+                max_ack_pending = config.max_ack_pending,
+                "the consumer's max_ack_pending is less than scale.max: no more workers than that will run"
             );
         }
         if config.max_waiting > 0 && config.max_waiting < 4 {

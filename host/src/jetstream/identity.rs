@@ -13,6 +13,10 @@ use nkeys::{KeyPair, KeyPairType};
 use super::ConnectError;
 use crate::config::{Auth, Nats};
 
+/// How often a server that says nothing is asked whether it is there. After the third question without an answer the
+/// connection counts as lost, so a server that stands still is noticed within 6 s and not, as by default, within 3 min.
+const PING: Duration = Duration::from_secs(2);
+
 /// The options of a connection. What can be wrong with the files is found here, before anything is opened.
 pub(super) async fn options(config: &Nats) -> Result<ConnectOptions, ConnectError> {
     let begun = AtomicBool::new(false);
@@ -20,6 +24,7 @@ pub(super) async fn options(config: &Nats) -> Result<ConnectOptions, ConnectErro
         .await?
         .name("tidegate")
         .connection_timeout(Duration::from_secs(5))
+        .ping_interval(PING)
         .max_reconnects(None)
         .custom_inbox_prefix(config.inbox())
         .reconnect_delay_callback(move |attempts| {

@@ -119,7 +119,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     };
     let shop = Shop {
         workload: "work".into(),
-        inbox: Arc::new(Inbox::<NoDelivery>::new(10)),
+        inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
         rules: Rules {
             retry: Retry { max_attempts: 3, backoff: vec![] },
             ack_wait: Duration::from_secs(30),
@@ -166,7 +166,7 @@ async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause
 
 #[test]
 fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
-    let inbox = Inbox::<NoDelivery>::new(10);
+    let inbox = Inbox::<NoDelivery>::new(10, usize::MAX);
     inbox.attend(0);
     inbox.put(NoDelivery(Delivery::default()), Instant::now());
     assert!(inbox.unattended().now_or_never().is_some());

@@ -169,6 +169,7 @@ fn scale(table: ScaleTable, problems: &mut Vec<ConfigError>) -> (Scale, Option<S
 fn pull(table: PullTable, problems: &mut Vec<ConfigError>) -> Pull {
     Pull {
         batch: integer(table.batch, 100, 1..=10_000, problems),
+        max_bytes: size(table.max_bytes, 64 << 20, 1 << 20..=64 << 30, problems),
         expires: duration(table.expires, SECOND * 5, SECOND..=SECOND * 300, problems),
     }
 }

@@ -22,6 +22,7 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(workload.queue.max_waiting, 512);
     assert_eq!((workload.scale.min, workload.scale.max), (0, 16));
     assert_eq!(workload.pull.batch, 100);
+    assert_eq!(workload.pull.max_bytes, 64 << 20);
     assert_eq!(workload.limits, Limits::default());
     assert_eq!(workload.grants, Grants { publish: vec![], reply: vec!["_INBOX.>".to_owned()] });
     assert_eq!(config.http, None);

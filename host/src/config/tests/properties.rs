@@ -17,7 +17,7 @@ fn explicit(config: &Config) -> String {
          [workload.{}]\nstream = {:?}\nconsumer = {:?}\nhandler = {:?}\npolicy = {:?}\nack-wait = {:?}\n\
          max-ack-pending = {}\nmax-waiting = {}\n\
          scale = {{ min = {}, max = {}, interval = {:?}, window = {:?}, watch-consumer = {:?} }}\n\
-         pull = {{ batch = {}, expires = {:?} }}\n\
+         pull = {{ batch = {}, max-bytes = {:?}, expires = {:?} }}\n\
          limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {}, response = {:?}, publications = {}, \
          log-rate = {:?}, respawns = {} }}\n\
          grants = {{ publish = {:?}, reply = {:?} }}\n\
@@ -40,6 +40,7 @@ fn explicit(config: &Config) -> String {
         show(scale.window),
         queue.watch_consumer,
         workload.pull.batch,
+        units::show_size(&(workload.pull.max_bytes as u64)),
         show(workload.pull.expires),
         show(limits.time),
         units::show_size(&(limits.memory as u64)),

@@ -25,7 +25,7 @@ fn a_key_in_the_wrong_table_is_told_the_right_one() {
 
 #[test]
 fn an_unknown_key_like_no_other_is_told_all_there_are() {
-    assert!(one("pull.banana = 4").ends_with("[workload.orders.pull] may hold batch, expires"));
+    assert!(one("pull.banana = 4").ends_with("[workload.orders.pull] may hold batch, max-bytes, expires"));
 }
 
 #[test]
