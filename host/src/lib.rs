@@ -35,8 +35,13 @@ pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inbox;
 pub mod jetstream;
+#[cfg(test)]
+mod machine;
 pub mod monitor;
 mod plugged;
 pub mod plugin;

@@ -56,7 +56,7 @@ pub async fn settle<D: Held>(held: D, outcome: Outcome, author: &Author, rules: 
             Step::Done(complete(held, reply, author, rules).await)
         }
         Disposition::Complete(response) => Step::Unconfirmed(Box::pin(publish(held, response, author, rules)).await),
-        other => Step::Done(Box::pin(carry_out(held, other, author, rules.retry.delay(attempt))).await),
+        other => Step::Done(Box::pin(carry_out(held, Instant::now(), other, author, rules)).await),
     }
 }
 
@@ -77,10 +77,9 @@ async fn publish<D: Held>(held: D, response: Response, author: &Author, rules: &
     })
 }
 
-/// Keeps a message that is not to be tried as a dead letter.
-pub async fn bury<D: Held>(held: D, death: Death, author: &Author, rules: &Rules) -> Settled {
-    let delay = rules.retry.delay(held.delivery().attempt);
-    carry_out(held, Disposition::Dead(death), author, delay).await
+/// Keeps a message that is not to be tried as a dead letter. `since` is when the server last heard of it.
+pub async fn bury<D: Held>(held: D, since: Instant, death: Death, author: &Author, rules: &Rules) -> Settled {
+    carry_out(held, since, Disposition::Dead(death), author, rules).await
 }
 
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
@@ -119,10 +118,16 @@ async fn complete<D: Held>(held: D, reply: Option<Vec<u8>>, author: &Author, rul
 async fn fail<D: Held>(held: D, error: EffectError, author: &Author, rules: &Rules) -> Settled {
     let attempt = held.delivery().attempt;
     let disposition = dispose(Err(Fault::Answer(error.to_string())), attempt, &rules.retry);
-    carry_out(held, disposition, author, rules.retry.delay(attempt)).await
+    carry_out(held, Instant::now(), disposition, author, rules).await
 }
 
-async fn carry_out<D: Held>(held: D, disposition: Disposition, author: &Author, backoff: Duration) -> Settled {
+async fn carry_out<D: Held>(
+    held: D,
+    since: Instant,
+    disposition: Disposition,
+    author: &Author,
+    rules: &Rules,
+) -> Settled {
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     match disposition {
@@ -135,7 +140,7 @@ async fn carry_out<D: Held>(held: D, disposition: Disposition, author: &Author, 
             held.nak(delay).await;
             Settled::Retried
         }
-        Disposition::Dead(death) => match held.bury(&death, author).await {
+        Disposition::Dead(death) => match keep(&held, since, rules.ack_wait, held.bury(&death, author)).await {
             Ok(()) => {
                 let cause = death.cause.as_str();
                 tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
@@ -146,7 +151,7 @@ async fn carry_out<D: Held>(held: D, disposition: Disposition, author: &Author, 
                 let cause = death.cause.as_str();
                 tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
                     "the dead letter could not be kept, so the message stays in its stream");
-                held.nak(backoff).await;
+                held.nak(rules.retry.delay(attempt)).await;
                 Settled::Retried
             }
         },

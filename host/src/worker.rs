@@ -1,6 +1,6 @@
 //! Takes deliveries, calls its handler instance, settles.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -137,7 +137,7 @@ pub async fn run<D: Held, H: Handlers>(
             break Ok(());
         }
         if !usable || handlers.is_newer() {
-            match handlers.instantiate(id).await {
+            match meanwhile(pin!(handlers.instantiate(id)), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => (instance, usable) = (made, true),
                 Err(fault) if usable => keep_old(&instance, &fault),
                 Err(fault) => break Err(fault),
@@ -159,24 +159,16 @@ pub async fn run<D: Held, H: Handlers>(
         };
         if handlers.is_newer() {
             // It came between the look above and this message.
-            match handlers.instantiate(id).await {
+            let made = keep(&waiting.held, waiting.since, shop.rules.ack_wait, handlers.instantiate(id));
+            match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => instance = made,
                 Err(fault) => keep_old(&instance, &fault),
             }
         }
         let sequence = waiting.held.delivery().stream_sequence;
         let handled = {
-            let mut handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
-            loop {
-                tokio::select! {
-                    biased;
-                    handled = &mut handling => break handled,
-                    // Those handled before are settled, and announced, however long this one takes.
-                    Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                        tell(&shop, &stats, sequence, how);
-                    }
-                }
-            }
+            let handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
+            meanwhile(handling, &mut unconfirmed, &shop, &stats).await
         };
         usable = match handled {
             Some((step, usable)) => {
@@ -193,6 +185,22 @@ pub async fn run<D: Held, H: Handlers>(
         tell(&shop, &stats, sequence, how);
     }
     result
+}
+
+/// Awaits something. Those handled before are settled, and announced, however long it takes.
+async fn meanwhile<T, D>(
+    mut work: Pin<&mut impl Future<Output = T>>,
+    unconfirmed: &mut FuturesUnordered<impl Future<Output = (u64, Settled)>>,
+    shop: &Shop<D>,
+    stats: &Stats,
+) -> T {
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => tell(shop, stats, sequence, how),
+        }
+    }
 }
 
 /// A newer generation passed its trial and does not start here, as under narrower limits: what runs stays.
@@ -224,7 +232,7 @@ async fn handle<D: Held, I: Handler>(
         stats.redelivered.fetch_add(1, Relaxed);
     }
     if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
-        let how = Box::pin(bury(held, death, instance.author(), rules)).await;
+        let how = Box::pin(bury(held, since, death, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
     let start = Instant::now();
