@@ -29,6 +29,7 @@
 //! [`run()`] is all that the `tidegate` program calls.
 
 pub mod bench;
+pub mod board;
 pub mod cli;
 mod clock;
 pub mod config;
@@ -38,11 +39,13 @@ pub mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod http;
 pub mod inbox;
 pub mod jetstream;
 #[cfg(test)]
 mod machine;
 pub mod monitor;
+mod pace;
 mod plugged;
 pub mod plugin;
 pub mod ports;
@@ -51,9 +54,11 @@ pub mod scaling;
 pub mod server;
 pub mod settle;
 pub mod supervisor;
+pub mod tally;
 pub mod terminal;
 pub mod worker;
 pub mod workload;
 
+pub use http::HttpError;
 pub use plugged::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use run::{RunError, run};

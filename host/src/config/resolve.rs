@@ -5,6 +5,7 @@ mod workload;
 mod workloads;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,7 +42,23 @@ pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Co
     let grace = duration(file.grace, Duration::from_secs(30), Duration::ZERO..=HOUR, problems);
     let plugins = plugins(file.plugins, environment, problems);
     let workloads = workloads::resolve(file.workloads, no_workload, problems);
-    Config { nats, plugins, dead_letters, grace, workloads }
+    let http = file.http.and_then(|at| address(&at, problems));
+    Config { nats, plugins, dead_letters, grace, http, workloads }
+}
+
+/// `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for what is
+/// told there is for whoever looks after this host.
+fn address(at: &At<String>, problems: &mut Vec<ConfigError>) -> Option<SocketAddr> {
+    let port = at.value.strip_prefix("localhost").unwrap_or(&at.value);
+    let port = port.strip_prefix(':').or((port == at.value).then_some(port)).and_then(|port| port.parse::<u16>().ok());
+    let address = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| at.value.parse().ok());
+    if address.is_none() {
+        let problem = format!("{} is not an address to listen on", units::quoted(&at.value));
+        problems.push(
+            at.error(problem, "write a port, such as \"8222\", or an IP address and a port, such as \"0.0.0.0:8222\""),
+        );
+    }
+    address
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

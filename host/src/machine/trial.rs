@@ -12,8 +12,11 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
+use crate::config::Grants;
+use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, fetch};
+use crate::pace::Pace;
 use crate::settle::Rules;
 use crate::supervisor::{Crew, Desired, Supervisor};
 use crate::worker::Shop;
@@ -22,6 +25,8 @@ use crate::worker::Shop;
 const PROMPTLY: Duration = Duration::from_millis(10);
 /// As `run` has it: what is not settled by then is left to the ack wait.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+/// Instances made anew in a second.
+const RESPAWNS: u32 = 10;
 /// By then all is settled, if nothing is wrong any more.
 const AT_LAST: Duration = Duration::from_secs(3600);
 
@@ -129,8 +134,9 @@ impl Trial {
         let shop = Shop {
             workload: "orders".into(),
             inbox: inbox.clone(),
-            rules: Rules { retry: retry(), ack_wait: setup.ack_wait, max_payload: 1024 },
+            rules: Rules { retry: retry(), ack_wait: setup.ack_wait, bounds: bounds() },
             isolation: setup.isolation,
+            respawns: Arc::new(Pace::new(RESPAWNS)),
             observer: observer(&server, number),
         };
         let (desired, crew) = (Arc::new(Desired::new(self.wanted)), Arc::new(Crew::default()));
@@ -251,6 +257,11 @@ impl Trial {
             }
         });
     }
+}
+
+fn bounds() -> Bounds {
+    let grants = Grants { publish: vec!["out".into()], ..Grants::default() };
+    Bounds { max_payload: 1024, publications: 10, grants }
 }
 
 fn is_settled(place: Place) -> bool {
