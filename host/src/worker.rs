@@ -89,7 +89,7 @@ pub async fn run<D: Held, H: Handlers>(
             }
         }
         let at_once = if unconfirmed.is_empty() { shop.inbox.try_take() } else { None };
-        let waiting = match at_once {
+        let mut waiting = match at_once {
             Some(waiting) => waiting,
             None => tokio::select! {
                 biased;
@@ -104,7 +104,8 @@ pub async fn run<D: Held, H: Handlers>(
         };
         if handlers.is_newer() {
             // It came between the look above and this message.
-            let made = keep(&waiting.held, waiting.since, shop.rules.ack_wait, handlers.instantiate(id));
+            let Waiting { held, since } = &mut waiting;
+            let made = keep(held, since, shop.rules.ack_wait, handlers.instantiate(id));
             match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => instance = made,
                 Err(fault) => keep_old(&instance, &fault),
@@ -189,20 +190,20 @@ async fn handle<D: Held, I: Handler>(
     waiting: Waiting<D>,
     wish: &mut tokio::sync::watch::Receiver<Wish>,
 ) -> Option<(Step, bool)> {
-    let Waiting { held, since } = waiting;
+    let Waiting { held, mut since } = waiting;
     let rules = &shop.rules;
     if held.delivery().attempt > 1 {
         stats.redelivered();
     }
     if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
-        let how = Box::pin(bury(held, since, death, instance.author(), rules)).await;
+        let how = Box::pin(bury(Waiting { held, since }, death, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
     let start = Instant::now();
     stats.set_handling(true);
     let outcome = tokio::select! {
         biased;
-        outcome = keep(&held, since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
+        outcome = keep(&held, &mut since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
         _ = wish.wait_for(|wish| *wish == Wish::GiveBack) => None,
     };
     stats.set_handling(false);
@@ -222,7 +223,7 @@ async fn handle<D: Held, I: Handler>(
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
     }
-    Some((settle(held, outcome, instance.author(), rules).await, well))
+    Some((settle(Waiting { held, since }, outcome, instance.author(), rules).await, well))
 }
 
 /// An answer that cannot be carried out is a fault.

@@ -106,6 +106,10 @@ impl Handler for Guest {
         let id = (self.host, sequence, attempt);
         let newest = *self.newest.borrow();
         let script = self.server.with(|state| {
+            let script = state.message(sequence).script;
+            if state.lines[self.host].gone {
+                return script;
+            }
             let ledger = &mut state.ledger;
             ledger.call(id, self.worker, self.generation.number);
             ledger.rule(self.usable, || format!("an instance is called again after a fault, with #{sequence}"));
@@ -117,7 +121,7 @@ impl Handler for Guest {
                 && newest.since > self.ready
                 && newest.since < Instant::now();
             ledger.rule(!passed, || format!("an old generation is called with #{sequence}"));
-            state.message(sequence).script
+            script
         });
         self.calls += 1;
         self.usable = false;
@@ -126,7 +130,7 @@ impl Handler for Guest {
         if end == End::Hang {
             sleep(TIME_LIMIT).await;
         }
-        self.server.with(|state| state.ledger.called(id, end));
+        self.server.of(self.host, |state| state.ledger.called(id, end));
         let outcome = match end {
             End::Ok(publications) => Ok(Ok(response("out", publications))),
             End::Retry(delay) => Ok(Err(Failure::Retry(delay.map(Duration::from_millis)))),

@@ -75,40 +75,40 @@ impl Held for Parcel {
         let words: Vec<_> = (0..publications.len())
             .map(|index| {
                 let (answer, stored) = oneshot::channel();
-                server.with(|state| state.say(id.0, Say::Publication(id.1, index, answer)));
+                server.of(id.0, |state| state.say(id.0, Say::Publication(id.1, index, answer)));
                 word(stored)
             })
             .collect();
         Ok(async move {
             let stored = futures_util::future::try_join_all(words).await;
             if stored.is_err() {
-                server.with(|state| state.ledger.effect_failed(id));
+                server.of(id.0, |state| state.ledger.effect_failed(id));
             }
             stored.map(|_| ())
         })
     }
 
     async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
-        self.server.with(|state| state.ledger.replied(self.id()));
+        self.server.of(self.host, |state| state.ledger.replied(self.id()));
         Ok(())
     }
 
     async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let (answer, stored) = oneshot::channel();
         let cause: Cause = death.cause;
-        self.server.with(|state| {
+        self.server.of(self.host, |state| {
             state.ledger.bury(self.id(), death, generation(author));
             state.say(self.host, Say::DeadLetter(self.delivery.stream_sequence, answer));
         });
         let stored = word(stored).await;
-        self.server.with(|state| state.ledger.buried(self.id(), stored.is_ok(), cause));
+        self.server.of(self.host, |state| state.ledger.buried(self.id(), stored.is_ok(), cause));
         stored
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
         let (server, id) = (self.server.clone(), self.id());
         async move {
-            server.with(|state| {
+            server.of(id.0, |state| {
                 state.ledger.in_progress(id);
                 state.say(id.0, Say::InProgress(id.1));
             });
@@ -116,21 +116,21 @@ impl Held for Parcel {
     }
 
     async fn ack(self) {
-        self.server.with(|state| {
+        self.server.of(self.host, |state| {
             state.ledger.ack(self.id());
             state.say(self.host, Say::Ack(self.delivery.stream_sequence));
         });
     }
 
     async fn nak(self, delay: Duration) {
-        self.server.with(|state| {
+        self.server.of(self.host, |state| {
             state.ledger.nak(self.id(), delay);
             state.say(self.host, Say::Nak(self.delivery.stream_sequence, delay));
         });
     }
 
     async fn term(self, _: &str) {
-        self.server.with(|state| {
+        self.server.of(self.host, |state| {
             state.ledger.term(self.id());
             state.say(self.host, Say::Term(self.delivery.stream_sequence));
         });

@@ -24,6 +24,8 @@ struct Held {
     /// Effects that were not confirmed.
     failed: bool,
     replied: bool,
+    /// A worker has taken it.
+    taken: bool,
     /// A dead letter was tried, and was stored.
     buried: Option<bool>,
 }
@@ -78,14 +80,14 @@ impl Ledger {
     }
 
     pub(super) fn fetched(&mut self, host: usize, sequence: u64, attempt: u32) {
-        let held =
-            Held { told: Instant::now(), called: None, failed: false, replied: false, buried: None };
+        let told = Instant::now();
+        let held = Held { told, called: None, failed: false, replied: false, taken: false, buried: None };
         self.held.insert((host, sequence, attempt), held);
     }
 
     /// Deliveries that a host has and that no worker has taken.
     pub(super) fn waiting(&self, host: usize) -> usize {
-        self.held.iter().filter(|(id, held)| id.0 == host && held.called.is_none()).count()
+        self.held.iter().filter(|(id, held)| id.0 == host && !held.taken).count()
     }
 
     /// The ack wait of a delivery ended. `heard` is whether the server could hear all the time.
@@ -117,7 +119,8 @@ impl Ledger {
         self.note(format!("#{} attempt {}: worker {worker} calls generation {generation}", id.1, id.2));
         self.rule(id.2 <= MAX_ATTEMPTS, || format!("#{} is tried a {}th time", id.1, id.2));
         self.rule(self.get_called(id).is_none(), || format!("#{} is handled twice as one delivery", id.1));
-        self.get(id).called = Some((generation, None));
+        let held = self.get(id);
+        (held.called, held.taken) = (Some((generation, None)), true);
     }
 
     fn get_called(&self, id: Id) -> Option<(u64, Option<End>)> {
@@ -184,6 +187,7 @@ impl Ledger {
     /// A dead letter is about to be stored.
     pub(super) fn bury(&mut self, id: Id, death: &Death, generation: u64) {
         self.note(format!("#{} attempt {}: dead letter, {}: {}", id.1, id.2, death.cause.as_str(), death.reason));
+        self.get(id).taken = true;
         let last = id.2 >= MAX_ATTEMPTS;
         let wanted = match self.end(id) {
             None => (id.2 > MAX_ATTEMPTS).then_some(Cause::Exhausted),

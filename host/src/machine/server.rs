@@ -130,6 +130,15 @@ impl Server {
         done
     }
 
+    /// The same for a host, unless it is lost: of that, what runs on for a moment counts no more.
+    pub(super) fn of(&self, host: usize, f: impl FnOnce(&mut State)) {
+        self.with(|state| {
+            if !state.lines[host].gone {
+                f(state);
+            }
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

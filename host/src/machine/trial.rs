@@ -141,7 +141,7 @@ impl Trial {
         };
         let (desired, crew) = (Arc::new(Desired::new(self.wanted)), Arc::new(Crew::default()));
         let peak = Arc::new(AtomicU32::new(self.wanted.max(1)));
-        let recent = peak.clone();
+        let recent = Arc::new(AtomicU32::new(self.wanted));
         let guests = Guests::new(server.clone(), number, self.plugin.subscribe());
         let supervisor = Supervisor::new(Arc::new(shop), guests, desired.clone(), crew.clone(), setup.grace);
         let most = {

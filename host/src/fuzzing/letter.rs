@@ -1,0 +1,2 @@
+/// Any delivery as a dead letter.
+pub fn letter(_: &[u8]) {}
