@@ -27,6 +27,7 @@ pub use connection::ConnectionFlags;
 pub use error::{ConfigError, ConfigErrors, Wrong};
 pub use flags::{Flags, HostFlags, WorkloadFlags};
 pub use load::{Environment, process_environment};
+pub use names::overlap as subjects_overlap;
 
 /// Everything [`crate::run()`] needs to know.
 #[derive(Debug, Clone, PartialEq)]

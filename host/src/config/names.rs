@@ -94,7 +94,7 @@ pub(super) fn subject(subject: &str) -> Result<(), Wrong> {
 }
 
 /// Whether a message can have a subject that both match.
-pub(super) fn overlap(a: &str, b: &str) -> bool {
+pub fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
         match (a.next(), b.next()) {

@@ -24,7 +24,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 /// Trials in `make test`: a few seconds.
-const CASES: u32 = 2_000;
+const CASES: u32 = 4_000;
 
 #[test]
 fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {

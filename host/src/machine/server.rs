@@ -93,6 +93,8 @@ pub(super) struct State {
     pub(super) dead_letters: Store,
     ids: BTreeMap<String, Instant>,
     pub(super) ledger: Ledger,
+    /// What shall happen as the next delivery comes to a host.
+    pub(super) at_next: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// The server. Clones are the same.
@@ -119,6 +121,7 @@ impl Server {
             dead_letters: Store::Works,
             ids: BTreeMap::new(),
             ledger: Ledger::new(setup),
+            at_next: None,
         };
         Self { state: Arc::new(Mutex::new(state)), changed: Arc::new(Notify::new()) }
     }
@@ -296,11 +299,14 @@ impl State {
                 let _ = waits.send(stored);
             }
             other => {
+                self.lines[host].arrived.notify_one();
                 if let Answer::Delivery { sequence, attempt } = other {
                     self.ledger.fetched(host, sequence, attempt);
+                    if let Some(at_next) = self.at_next.take() {
+                        at_next();
+                    }
                 }
                 self.lines[host].incoming.push_back(other);
-                self.lines[host].arrived.notify_one();
             }
         }
     }

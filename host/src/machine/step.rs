@@ -86,6 +86,8 @@ pub(super) enum Step {
     Desire(u32),
     Pass(u64),
     Swap(Start),
+    /// At the moment at which the next delivery comes.
+    SwapAtNext(Start),
     Publications(Store),
     DeadLetters(Store),
     Cut,
@@ -125,12 +127,17 @@ fn store() -> impl Strategy<Value = Store> {
     prop_oneof![3 => Just(Store::Works), 1 => Just(Store::Refuses), 1 => Just(Store::Silent), 1 => Just(Store::Mute)]
 }
 
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![3 => Just(Start::Works), 1 => Just(Start::Slow), 1 => Just(Start::Fails)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (1usize..5, script()).prop_map(|(count, script)| Step::Publish(count, script)),
         3 => (0u32..4).prop_map(Step::Desire),
         8 => prop_oneof![2 => 1u64..50, 3 => 50u64..3_000, 1 => 3_000u64..40_000].prop_map(Step::Pass),
-        2 => prop_oneof![3 => Just(Start::Works), 1 => Just(Start::Slow), 1 => Just(Start::Fails)].prop_map(Step::Swap),
+        2 => start().prop_map(Step::Swap),
+        1 => start().prop_map(Step::SwapAtNext),
         2 => store().prop_map(Step::Publications),
         2 => store().prop_map(Step::DeadLetters),
         1 => Just(Step::Cut),
@@ -177,9 +184,8 @@ impl fmt::Debug for Step {
             Self::Publish(count, script) => write!(f, "publish {count}: {script:?}"),
             Self::Desire(count) => write!(f, "desire {count}"),
             Self::Pass(ms) => write!(f, "{ms} ms pass"),
-            Self::Swap(Start::Works) => f.write_str("swap the handler"),
-            Self::Swap(Start::Slow) => f.write_str("swap the handler, which starts slowly"),
-            Self::Swap(Start::Fails) => f.write_str("swap the handler, which does not start"),
+            Self::Swap(start) => write!(f, "swap the handler: {start:?}"),
+            Self::SwapAtNext(start) => write!(f, "swap the handler as the next delivery comes: {start:?}"),
             Self::Publications(store) => write!(f, "publications: {store:?}"),
             Self::DeadLetters(store) => write!(f, "dead letters: {store:?}"),
             Self::Cut => f.write_str("cut the connection"),

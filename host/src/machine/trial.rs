@@ -25,6 +25,8 @@ use crate::worker::Shop;
 const PROMPTLY: Duration = Duration::from_millis(10);
 /// As `run` has it: what is not settled by then is left to the ack wait.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+/// Between two tries to start a worker.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(11);
 /// Instances made anew in a second.
 const RESPAWNS: u32 = 10;
 /// By then all is settled, if nothing is wrong any more.
@@ -34,6 +36,7 @@ struct Host {
     number: usize,
     desired: Arc<Desired>,
     crew: Arc<Crew>,
+    inbox: Arc<Inbox<Parcel>>,
     /// The most workers that were desired, and that were since the last step.
     peak: Arc<AtomicU32>,
     recent: Arc<AtomicU32>,
@@ -90,7 +93,11 @@ impl Trial {
             Step::Publish(count, script) => self.server.with(|state| (0..count).for_each(|_| state.publish(script))),
             Step::Desire(count) => self.desire(count),
             Step::Pass(ms) => sleep(Duration::from_millis(ms)).await,
-            Step::Swap(start) => self.swap(start),
+            Step::Swap(start) => swap(&self.plugin, start),
+            Step::SwapAtNext(start) => {
+                let plugin = self.plugin.clone();
+                self.server.with(|state| state.at_next = Some(Box::new(move || swap(&plugin, start))));
+            }
             Step::Publications(store) => self.server.with(|state| state.publications = store),
             Step::DeadLetters(store) => self.server.with(|state| state.dead_letters = store),
             Step::Cut => self.server.with(|state| state.cut()),
@@ -108,11 +115,6 @@ impl Trial {
             host.recent.fetch_max(count, Relaxed);
             host.desired.set(count);
         }
-    }
-
-    fn swap(&self, start: Start) {
-        let number = self.plugin.borrow().number + 1;
-        self.plugin.send_replace(Generation { number, start, since: Instant::now() });
     }
 
     fn mend(&self) {
@@ -152,9 +154,10 @@ impl Trial {
         let pull = Puller::new(server.clone(), number, Arc::new(most));
         let (stop, stops) = oneshot::channel::<()>();
         let (stopped, stops) = watch_of(stops);
+        let fetching = inbox.clone();
         let task = tokio::spawn(async move {
             tokio::join!(
-                fetch(&inbox, pull, setup.ack_wait, |_| {}, ended(stopped)),
+                fetch(&fetching, pull, setup.ack_wait, |_| {}, ended(stopped)),
                 supervisor.run(ended(stops)),
             );
             server.with(|state| {
@@ -171,7 +174,7 @@ impl Trial {
             });
         });
         self.note(format!("host {number} starts"));
-        self.host = Some(Host { number, desired, crew, peak, recent, stop: Some(stop), task });
+        self.host = Some(Host { number, desired, crew, inbox, peak, recent, stop: Some(stop), task });
     }
 
     fn stop(&mut self) {
@@ -200,6 +203,11 @@ impl Trial {
             let running = host.crew.running();
             self.rule(running <= desired, || format!("{running} workers run, and {desired} are desired"));
             self.rule(!host.task.is_finished(), || "the host ended by itself".to_owned());
+            // A worker that cannot start is waited for.
+            let newest = *self.plugin.borrow();
+            let starts = newest.number == 1 || newest.start == Start::Works && newest.since.elapsed() > LONGEST_BACKOFF;
+            let idle = running == 0 && !host.inbox.is_empty() && starts;
+            self.rule(!idle, || "a delivery waits, and no worker is started for it".to_owned());
         }
         self.stopping.retain(|(host, _)| !host.task.is_finished());
         let within = self.setup.grace.max(EXPIRES) + SETTLE_WITHIN;
@@ -210,10 +218,12 @@ impl Trial {
     /// Lifts all faults, waits until all is settled, and stops the host.
     async fn end(&mut self) {
         self.note("> all faults end".to_owned());
-        self.server.with(|state| (state.publications, state.dead_letters) = (Store::Works, Store::Works));
+        self.server.with(|state| {
+            (state.publications, state.dead_letters, state.at_next) = (Store::Works, Store::Works, None);
+        });
         self.mend();
         if self.plugin.borrow().start != Start::Works {
-            self.swap(Start::Works);
+            swap(&self.plugin, Start::Works);
         }
         self.begin();
         self.desire(2);
@@ -257,6 +267,11 @@ impl Trial {
             }
         });
     }
+}
+
+fn swap(plugin: &watch::Sender<Generation>, start: Start) {
+    let number = plugin.borrow().number + 1;
+    plugin.send_replace(Generation { number, start, since: Instant::now() });
 }
 
 fn bounds() -> Bounds {
