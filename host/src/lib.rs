@@ -47,6 +47,7 @@ pub mod letter;
 mod machine;
 pub mod monitor;
 mod pace;
+pub mod permissions;
 mod plugged;
 pub mod plugin;
 pub mod ports;

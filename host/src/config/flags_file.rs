@@ -32,7 +32,10 @@ impl Flags {
                 rescan: flag("rescan", &host.rescan),
                 cache: host.cache(),
             },
-            dead_letters: DeadLettersTable { stream: flag("dead-letters", &host.dead_letters) },
+            dead_letters: DeadLettersTable {
+                stream: flag("dead-letters", &host.dead_letters),
+                ..DeadLettersTable::default()
+            },
             workloads,
         }
     }

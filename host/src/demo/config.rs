@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Auth, Config, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
+    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
     Workload,
 };
 
@@ -21,9 +21,9 @@ const BATCH: usize = 100;
 /// What [`crate::run()`] is given.
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
-        nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },
+        nats: Nats { servers: vec![url.to_owned()], ..Nats::default() },
         plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None },
-        dead_letters: "TIDEGATE_DEAD".to_owned(),
+        dead_letters: DeadLetters::default(),
         http: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],

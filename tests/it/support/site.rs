@@ -11,7 +11,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tidegate::config::{Config, Nats, Plugins};
+use tidegate::config::{Config, DeadLetters, Nats, Plugins};
 use tidegate::server::{Options, Server};
 use tokio::sync::Mutex;
 
@@ -54,7 +54,7 @@ impl Site {
         Config {
             nats: self.nats.clone(),
             plugins: Plugins { dir, rescan: Duration::from_millis(200), cache: Some(cache) },
-            dead_letters: DEAD.to_owned(),
+            dead_letters: DeadLetters::default(),
             grace: Duration::from_secs(20),
             http: None,
             workloads: Vec::new(),
