@@ -82,7 +82,7 @@ fuzz: setup ## run the fuzz targets for ten minutes each: TARGET=config, SECONDS
 	@set -e; cd fuzz; for target in $(FUZZ_TARGETS); do \
 	  mkdir -p corpus/$$target findings; \
 	  echo "fuzzing $$target for $(SECONDS) s; what it finds is kept in fuzz/findings/"; \
-	  '$(FUZZ_BUILD)'/release/$$target -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048 -max_len=65536 \
+	  '$(FUZZ_BUILD)'/release/$$target -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048 -max_len=16384 \
 	    -print_final_stats=1 -verbosity=0 -artifact_prefix=findings/$$target- $(ARGS) corpus/$$target seeds/$$target; \
 	done
 

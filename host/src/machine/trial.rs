@@ -25,8 +25,9 @@ use crate::worker::Shop;
 const PROMPTLY: Duration = Duration::from_millis(10);
 /// As `run` has it: what is not settled by then is left to the ack wait.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
-/// Between two tries to start a worker.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(11);
+/// From a generation that starts to a worker of it: one that could not be made anew may have had effects to wait for
+/// before it ended, and only then began the longest pause.
+const REPLACED: Duration = Duration::from_secs(30);
 /// Instances made anew in a second.
 const RESPAWNS: u32 = 10;
 /// By then all is settled, if nothing is wrong any more.
@@ -205,7 +206,7 @@ impl Trial {
             self.rule(!host.task.is_finished(), || "the host ended by itself".to_owned());
             // A worker that cannot start is waited for.
             let newest = *self.plugin.borrow();
-            let starts = newest.number == 1 || newest.start == Start::Works && newest.since.elapsed() > LONGEST_BACKOFF;
+            let starts = newest.number == 1 || newest.start == Start::Works && newest.since.elapsed() > REPLACED;
             let idle = running == 0 && !host.inbox.is_empty() && starts;
             self.rule(!idle, || "a delivery waits, and no worker is started for it".to_owned());
         }
