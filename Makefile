@@ -78,11 +78,12 @@ test: setup guests ## run all tests, against a real nats-server
 fuzz: setup ## run the fuzz targets for ten minutes each: TARGET=config, SECONDS=60
 	@cp Cargo.lock fuzz/Cargo.lock
 	@cd fuzz && RUSTC_WRAPPER='$(CURDIR)/fuzz/instrument' \
-	  $(CARGO) build --release --target-dir '$(FUZZ_BUILD)' $(addprefix --bin ,$(FUZZ_TARGETS))
+	  $(CARGO) build --release --target-dir '$(FUZZ_BUILD)' --target "$$(rustc -vV | sed -n 's/^host: //p')" \
+	    $(addprefix --bin ,$(FUZZ_TARGETS))
 	@set -e; cd fuzz; for target in $(FUZZ_TARGETS); do \
 	  mkdir -p corpus/$$target findings; \
 	  echo "fuzzing $$target for $(SECONDS) s; what it finds is kept in fuzz/findings/"; \
-	  '$(FUZZ_BUILD)'/release/$$target -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048 -max_len=16384 \
+	  '$(FUZZ_BUILD)'/*/release/$$target -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048 -max_len=16384 \
 	    -print_final_stats=1 -verbosity=0 -artifact_prefix=findings/$$target- $(ARGS) corpus/$$target seeds/$$target; \
 	done
 

@@ -56,7 +56,7 @@ fn attempt(guests: &mut Guests, u: &mut Unstructured<'_>) -> Result<()> {
         }
         _ => {
             // Lengths and pointers that lead anywhere.
-            let payload: Vec<u8> = u.take_rest().iter().copied().take(MIRRORED).collect();
+            let payload = u.bytes(u.len().min(MIRRORED))?.to_vec();
             let delivery = Delivery { payload: payload.into(), ..Delivery::default() };
             checked(&guests.mirror.handle(&guests.lab, &delivery));
         }

@@ -37,8 +37,8 @@ fn written(u: &mut Unstructured<'_>) -> Result<()> {
     let death = Death { cause: *u.choose(&Cause::ALL)?, reason: String::arbitrary(u)? };
     let author = Author { plugin: "receipts".into(), generation: "2ea20000aaaa".into() };
     let place = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
-    // The message came, so the server takes as much; and it takes more than the least of letters.
-    let limit = (block::size(&delivery.headers) + payload).max(1_000) + more;
+    // The message came, so the server takes as much; and it takes the shortest of letters about that subject.
+    let limit = (block::size(&delivery.headers) + payload).max(1_000 + delivery.subject.len()) + more;
     let (original, redriven) = headers::origin(&delivery.headers);
     let letter = match Draft::new(place, &delivery, &death, &author).shape(payload, limit) {
         Shape::Whole(headers) => {

@@ -26,15 +26,19 @@ pub fn plugin(bytes: &[u8]) {
 /// The first byte says what the rest means.
 fn file(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     match u8::arbitrary(u)? {
-        0 => Ok(u.take_rest().to_vec()),
+        0 => rest(u),
         // As a seed can be read: `1` and the text of a core module.
         b'1' => {
-            let text = String::from_utf8_lossy(u.take_rest()).into_owned();
+            let text = String::from_utf8_lossy(&rest(u)?).into_owned();
             wat::parse_str(format!("(module {text})")).map(|module| guests::around(&module)).map_err(|_| arbitrary::Error::IncorrectFormat)
         }
         2..=100 => changed(u),
         other => smith(other, u),
     }
+}
+
+fn rest(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    u.bytes(u.len()).map(<[u8]>::to_vec)
 }
 
 /// A component of this repository, with a few of its bytes changed, or cut off.
@@ -85,8 +89,7 @@ fn load(lab: &Lab, file: &[u8]) {
         match lab.host.handler_of(file, &limits).await {
             Ok(plugin) => {
                 assert!(found.as_ref().unwrap().kind.serves(Kind::Handler));
-                let context =
-                    WorkerContext { workload: "".into(), worker: 1, settings: [].into(), limits: limits.clone() };
+                let context = WorkerContext::new("".into(), 1, [].into(), limits.clone());
                 if let Ok(mut instance) = plugin.instantiate(&context).await {
                     let delivery = Delivery { subject: "a".into(), payload: "ok".into(), ..Delivery::default() };
                     let _ = instance.handle(&delivery).await;
