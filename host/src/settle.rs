@@ -124,12 +124,7 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
     carry_out(waiting, disposition, author, rules).await
 }
 
-async fn carry_out<D: Held>(
-    waiting: Waiting<D>,
-    disposition: Disposition,
-    author: &Author,
-    rules: &Rules,
-) -> Settled {
+async fn carry_out<D: Held>(waiting: Waiting<D>, disposition: Disposition, author: &Author, rules: &Rules) -> Settled {
     let Waiting { held, mut since } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);

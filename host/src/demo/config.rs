@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
-    Workload,
+    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale,
+    Source, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";

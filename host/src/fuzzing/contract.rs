@@ -94,11 +94,15 @@ fn outcome(u: &mut Unstructured<'_>) -> Result<Outcome> {
         1 => Err(Failure::Reject(String::arbitrary(u)?)),
         _ => {
             let reply = Option::arbitrary(u)?;
-            let all: Vec<(String, Vec<(String, String)>, Vec<u8>)> = Vec::arbitrary(u)?;
-            let publication = |(subject, headers, payload)| Publication { subject, headers, payload };
-            Ok(Response { reply, publications: all.into_iter().map(publication).collect() })
+            let publications = (0..u.int_in_range(0..=8)?).map(|_| publication(u)).collect::<Result<_>>()?;
+            Ok(Response { reply, publications })
         }
     }))
+}
+
+fn publication(u: &mut Unstructured<'_>) -> Result<Publication> {
+    let (subject, headers) = (String::arbitrary(u)?, Vec::arbitrary(u)?);
+    Ok(Publication { subject, headers, payload: Vec::arbitrary(u)? })
 }
 
 /// Whatever was answered, checking it gives an answer; and what passes can be published.
@@ -110,7 +114,7 @@ fn checked(outcome: &Outcome) {
         Ok(()) => {
             for publication in &response.publications {
                 let size = publication.payload.len();
-                assert!(size <= bounds.max_payload && publication.subject.is_ascii() | !publication.subject.is_empty());
+                assert!(size <= bounds.max_payload && !publication.subject.is_empty());
                 assert!(!publication.subject.contains([' ', '\r', '\n', '\t']), "{:?}", publication.subject);
                 assert!(jetstream::may_be_headers(publication.headers.clone()), "{:?}", publication.headers);
             }

@@ -75,8 +75,14 @@ fn written(u: &mut Unstructured<'_>) -> Result<()> {
 /// Headers as a client may publish them, with a liking for names that mean something.
 fn published(u: &mut Unstructured<'_>) -> Result<Headers> {
     const KNOWN: [&str; 8] = [
-        "Nats-Msg-Id", "nats-odd", "Nats-Reply", "Tidegate-Reason", "Tidegate-Redrives", "Tidegate-First",
-        "Tidegate-Original-Nats-Msg-Id", "tidegate-original-x",
+        "Nats-Msg-Id",
+        "nats-odd",
+        "Nats-Reply",
+        "Tidegate-Reason",
+        "Tidegate-Redrives",
+        "Tidegate-First",
+        "Tidegate-Original-Nats-Msg-Id",
+        "tidegate-original-x",
     ];
     (0..u.int_in_range(0..=6)?)
         .map(|_| {

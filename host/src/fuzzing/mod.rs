@@ -3,7 +3,13 @@
 //!
 //! Each seed in `fuzz/seeds/` goes through its body in the unit tests too, so what was found once is tried for ever.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a panic is a finding")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is a finding"
+)]
 
 mod config;
 mod contract;

@@ -30,7 +30,9 @@ fn file(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         // As a seed can be read: `1` and the text of a core module.
         b'1' => {
             let text = String::from_utf8_lossy(&rest(u)?).into_owned();
-            wat::parse_str(format!("(module {text})")).map(|module| guests::around(&module)).map_err(|_| arbitrary::Error::IncorrectFormat)
+            wat::parse_str(format!("(module {text})"))
+                .map(|module| guests::around(&module))
+                .map_err(|_| arbitrary::Error::IncorrectFormat)
         }
         2..=100 => changed(u),
         other => smith(other, u),

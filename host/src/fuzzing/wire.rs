@@ -29,7 +29,8 @@ fn position(u: &mut Unstructured<'_>) -> Result<()> {
     let (attempt, sequence, ms) = (u32::arbitrary(u)?, u64::arbitrary(u)?, u64::from(u32::arbitrary(u)?));
     let token = |u: &mut Unstructured<'_>| Ok(format!("T{}", String::arbitrary(u)?.replace('.', "")));
     let (stream, consumer) = (token(u)?, token(u)?);
-    let rest = format!("{stream}.{consumer}.{attempt}.{sequence}.{}.{}000000.{}", u64::arbitrary(u)?, ms, u8::arbitrary(u)?);
+    let rest =
+        format!("{stream}.{consumer}.{attempt}.{sequence}.{}.{}000000.{}", u64::arbitrary(u)?, ms, u8::arbitrary(u)?);
     let place = Some((attempt, sequence, ms));
     assert_eq!(jetstream::position(&format!("$JS.ACK.{rest}")), place, "{rest}");
     let (domain, account) = (token(u)?, token(u)?);

@@ -116,9 +116,8 @@ impl Handler for Guest {
             let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0;
             ledger.rule(fresh, || format!("an instance for one message gets a second, #{sequence}"));
             // It may have come while this one was made.
-            let passed = newest.start == Start::Works
-                && newest.number > self.generation.number
-                && newest.since > self.ready;
+            let passed =
+                newest.start == Start::Works && newest.number > self.generation.number && newest.since > self.ready;
             ledger.rule(!passed, || format!("an old generation is called with #{sequence}"));
             script
         });

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::server::{Answer, Say, Server};
+use super::said::{Answer, Say};
+use super::server::Server;
 use crate::delivery::{Cause, Death, Delivery, Publication};
 use crate::ports::{Author, EffectError, Held, Pull, Pulled};
 

@@ -16,6 +16,7 @@
 mod guest;
 mod host;
 mod ledger;
+mod said;
 mod server;
 mod step;
 mod trial;

@@ -12,31 +12,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::ledger::Ledger;
+use super::said::{Answer, Say};
 use super::step::{Script, Setup, Store};
 
 const LATENCY: Duration = Duration::from_millis(1);
 /// For how long a message id counts.
 const DUPLICATES: Duration = Duration::from_secs(120);
-
-/// What a host says.
-pub(super) enum Say {
-    Pull { count: usize, expires: Duration },
-    Ack(u64),
-    Nak(u64, Duration),
-    Term(u64),
-    InProgress(u64),
-    /// A publication of a message, by its index, and who waits for the server's word.
-    Publication(u64, usize, oneshot::Sender<bool>),
-    DeadLetter(u64, oneshot::Sender<bool>),
-}
-
-/// What the server says.
-pub(super) enum Answer {
-    Delivery { sequence: u64, attempt: u32 },
-    /// A pull ended with so many deliveries that did not come.
-    Ended(usize),
-    Stored(oneshot::Sender<bool>, bool),
-}
 
 enum Wire {
     Up(usize, Say),
@@ -48,7 +29,10 @@ pub(super) enum Place {
     /// Never delivered.
     New,
     /// The server waits for a settlement, or for the delay of a nak to end.
-    Out { until: Instant, delayed: bool },
+    Out {
+        until: Instant,
+        delayed: bool,
+    },
     /// To be delivered again.
     Again,
     Acked,

@@ -99,15 +99,14 @@ pub(super) enum Step {
 
 fn setup() -> impl Strategy<Value = Setup> {
     let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
-    (isolation, 1usize..5, prop_oneof![Just(30), Just(4)], prop_oneof![3 => Just(100), 1 => 1usize..4], 0u64..6).prop_map(
-        |(isolation, batch, ack_wait, max_ack_pending, grace)| Setup {
+    (isolation, 1usize..5, prop_oneof![Just(30), Just(4)], prop_oneof![3 => Just(100), 1 => 1usize..4], 0u64..6)
+        .prop_map(|(isolation, batch, ack_wait, max_ack_pending, grace)| Setup {
             isolation,
             batch,
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
-        },
-    )
+        })
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -160,7 +159,10 @@ impl fmt::Debug for Setup {
             Isolation::Worker => "worker",
             Isolation::Message => "message",
         };
-        write!(f, "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace {grace:?}")
+        write!(
+            f,
+            "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace {grace:?}"
+        )
     }
 }
 

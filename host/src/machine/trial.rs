@@ -157,10 +157,7 @@ impl Trial {
         let (stopped, stops) = watch_of(stops);
         let fetching = inbox.clone();
         let task = tokio::spawn(async move {
-            tokio::join!(
-                fetch(&fetching, pull, setup.ack_wait, |_| {}, ended(stopped)),
-                supervisor.run(ended(stops)),
-            );
+            tokio::join!(fetch(&fetching, pull, setup.ack_wait, |_| {}, ended(stopped)), supervisor.run(ended(stops)),);
             server.with(|state| {
                 state.ledger.note(format!("host {number} stopped"));
                 // What came after the last pull was given up, since the connection was lost, is left to its ack wait.
@@ -260,7 +257,8 @@ impl Trial {
                     Place::Termed => state.ledger.termed_at_last(sequence),
                     _ => {
                         let ends = (1..=message.attempts).map(|attempt| message.script.at(attempt));
-                        let fewest = ends.filter_map(|end| if let End::Ok(count) = end { Some(count) } else { None }).min();
+                        let fewest =
+                            ends.filter_map(|end| if let End::Ok(count) = end { Some(count) } else { None }).min();
                         state.ledger.acked_at_last(sequence, fewest.unwrap_or_default());
                         state.ledger.rule(fewest.is_some(), || format!("#{sequence} is acked and never went well"));
                     }
