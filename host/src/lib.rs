@@ -36,10 +36,15 @@ pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod inbox;
 pub mod jetstream;
 pub mod letter;
+#[cfg(test)]
+mod machine;
 pub mod monitor;
 mod pace;
 pub mod permissions;

@@ -1,6 +1,6 @@
 //! Takes deliveries, calls its handler instance, settles.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,14 +79,14 @@ pub async fn run<D: Held, H: Handlers>(
             }
         }
         if !usable || handlers.is_newer() {
-            match handlers.instantiate(id).await {
+            match meanwhile(pin!(handlers.instantiate(id)), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => (instance, usable) = (made, true),
                 Err(fault) if usable => keep_old(&instance, &fault),
                 Err(fault) => break Err(fault),
             }
         }
         let at_once = if unconfirmed.is_empty() { shop.inbox.try_take() } else { None };
-        let waiting = match at_once {
+        let mut waiting = match at_once {
             Some(waiting) => waiting,
             None => tokio::select! {
                 biased;
@@ -101,24 +101,17 @@ pub async fn run<D: Held, H: Handlers>(
         };
         if handlers.is_newer() {
             // It came between the look above and this message.
-            match handlers.instantiate(id).await {
+            let Waiting { held, since } = &mut waiting;
+            let made = keep(held, since, shop.rules.ack_wait, handlers.instantiate(id));
+            match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => instance = made,
                 Err(fault) => keep_old(&instance, &fault),
             }
         }
         let sequence = waiting.held.delivery().stream_sequence;
         let handled = {
-            let mut handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
-            loop {
-                tokio::select! {
-                    biased;
-                    handled = &mut handling => break handled,
-                    // Those handled before are settled, and announced, however long this one takes.
-                    Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                        tell(&shop, &stats, sequence, how);
-                    }
-                }
-            }
+            let handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
+            meanwhile(handling, &mut unconfirmed, &shop, &stats).await
         };
         let Some((step, well)) = handled else {
             usable = false;
@@ -137,6 +130,22 @@ pub async fn run<D: Held, H: Handlers>(
         tell(&shop, &stats, sequence, how);
     }
     result
+}
+
+/// Awaits something. Those handled before are settled, and announced, however long it takes.
+async fn meanwhile<T, D>(
+    mut work: Pin<&mut impl Future<Output = T>>,
+    unconfirmed: &mut Unconfirmed,
+    shop: &Shop<D>,
+    stats: &Stats,
+) -> T {
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => tell(shop, stats, sequence, how),
+        }
+    }
 }
 
 /// When an instance may be made anew after a call that did not end well, if that is not at once.
@@ -178,20 +187,20 @@ async fn handle<D: Held, I: Handler>(
     waiting: Waiting<D>,
     wish: &mut tokio::sync::watch::Receiver<Wish>,
 ) -> Option<(Step, bool)> {
-    let Waiting { held, since } = waiting;
+    let Waiting { held, mut since } = waiting;
     let rules = &shop.rules;
     if held.delivery().attempt > 1 {
         stats.redelivered();
     }
     if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
-        let how = Box::pin(bury(held, death, instance.author(), rules)).await;
+        let how = Box::pin(bury(Waiting { held, since }, death, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
     let start = Instant::now();
     stats.set_handling(true);
     let outcome = tokio::select! {
         biased;
-        outcome = keep(&held, since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
+        outcome = keep(&held, &mut since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
         _ = wish.wait_for(|wish| *wish == Wish::GiveBack) => None,
     };
     stats.set_handling(false);
@@ -211,7 +220,7 @@ async fn handle<D: Held, I: Handler>(
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
     }
-    Some((settle(held, outcome, instance.author(), rules).await, well))
+    Some((settle(Waiting { held, since }, outcome, instance.author(), rules).await, well))
 }
 
 /// An answer that cannot be carried out is a fault.

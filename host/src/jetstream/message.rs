@@ -171,6 +171,18 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
     Ok(headers)
 }
 
+/// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn position(reply: &str) -> Option<(u32, u64, u64)> {
+    Position::parse(reply).map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
+}
+
+/// Whether a message may be published with these.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn may_be_headers(list: Vec<(String, String)>) -> bool {
+    headers(list).is_ok()
+}
+
 /// In the order of their names, so that a handler sees the same list on every attempt.
 pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = headers

@@ -26,6 +26,8 @@ pub use connect::{Client, ConnectError};
 pub use consumer::{Bound, SetupError};
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use message::{may_be_headers, position};
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use signals::{HeaderWatch, Signals};

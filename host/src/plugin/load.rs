@@ -192,6 +192,19 @@ impl Host {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Host {
+    /// Makes a handler of bytes.
+    pub(crate) async fn handler_of(&self, bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, Refusal> {
+        self.handler(Source::new("fuzzed", bytes.to_vec()), limits).await
+    }
+
+    /// Makes a policy of bytes.
+    pub(crate) async fn policy_of(&self, bytes: &[u8], limits: &Limits) -> Result<PolicyPlugin, Refusal> {
+        self.policy(Source::new("fuzzed", bytes.to_vec()), limits).await
+    }
+}
+
 fn generation(source: Source) -> Generation {
     Generation { plugin: source.plugin, digest: source.digest }
 }

@@ -193,3 +193,12 @@ fn a_file_is_named_in_its_errors() {
     let error = Config::load(&flags(&config), &variables(&[])).unwrap_err().to_string();
     assert!(error.contains("tidegate.toml:5: workload.orders.scale.max: 0 is too small"), "{error}");
 }
+
+#[test]
+fn a_key_with_a_line_break_is_told_on_one_line() {
+    assert!(
+        one("\"max\\nline 9: all is well\" = 4").starts_with("line 5: workload.orders.max\\nline 9: all is well: ")
+    );
+    let all = errors("[workload.\"a\\r\\nb\"]\n");
+    assert!(!all.is_empty() && all.iter().all(|error| !error.contains(['\r', '\n'])), "{all:#?}");
+}
