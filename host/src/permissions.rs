@@ -157,6 +157,11 @@ impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "permissions {{")?;
         for (verb, subjects) in [(Verb::Publish, &self.publish), (Verb::Subscribe, &self.subscribe)] {
+            if subjects.is_empty() {
+                // To the server an empty list of what is allowed means everything.
+                writeln!(f, "  {verb} {{ deny: \">\" }}")?;
+                continue;
+            }
             writeln!(f, "  {verb} {{\n    allow: [")?;
             let width = subjects.keys().map(String::len).max().unwrap_or_default() + 2;
             for (subject, why) in subjects {

@@ -1,10 +1,12 @@
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::denied::Denied;
 use super::identity::{CREDS, NKEY, options, unusable};
@@ -15,6 +17,9 @@ use crate::permissions::Denial;
 
 /// The oldest server that has all that is needed here.
 const OLDEST: (i64, i64) = (2, 10);
+
+/// How long to wait before a client that may not listen tries again.
+const DEAF: Duration = Duration::from_secs(5);
 
 /// A connection, cheap to clone. It reconnects by itself, for ever.
 #[derive(Debug, Clone)]
@@ -162,6 +167,22 @@ impl Client {
         }
     }
 
+    /// Connects anew when the server took away the right to listen on this client's inboxes, until it is given back: the
+    /// server has dropped the subscriptions, and does not take them up by itself. Never ends.
+    pub async fn hear_again(&self) {
+        let mut news = self.denied.news();
+        loop {
+            if news.recv().await.is_ok_and(|denial| self.denied.is_deaf(&denial)) {
+                sleep(DEAF).await;
+                // What was denied meanwhile is the same.
+                news = self.denied.news();
+                if let Err(error) = self.nats.force_reconnect().await {
+                    tracing::debug!(%error, "not connected anew");
+                }
+            }
+        }
+    }
+
     /// How often the connection was made again.
     pub fn reconnects(&self) -> u64 {
         self.connects.borrow().saturating_sub(1)
@@ -221,6 +242,7 @@ fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> 
 fn handshake(reason: String) -> String {
     let meanings = [
         ("UnknownIssuer", "the server's certificate is of an authority that is not trusted here"),
+        ("BadSignature", "the server's certificate is of an authority that is not trusted here"),
         ("not valid for name", "the server's certificate is for another name than the URL has"),
         ("CertificateRequired", "the server wants a client certificate"),
         ("could not add certificate or key", "the client certificate and its key do not belong together"),

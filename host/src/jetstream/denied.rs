@@ -27,6 +27,11 @@ impl Denied {
         Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false) }
     }
 
+    /// What is denied from now on.
+    pub(super) fn news(&self) -> broadcast::Receiver<Denial> {
+        self.news.subscribe()
+    }
+
     /// From now on denials are logged: until then whoever asks for something says that it was denied.
     pub(super) fn tell(&self) {
         self.aloud.store(true, Ordering::Relaxed);
@@ -82,7 +87,7 @@ impl Denied {
         concerns: impl Fn(&Denial) -> bool,
         answer: impl Future<Output = T>,
     ) -> Result<T, Denial> {
-        let mut news = self.news.subscribe();
+        let mut news = self.news();
         let denied = async {
             loop {
                 match news.recv().await {

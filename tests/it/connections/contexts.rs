@@ -56,7 +56,7 @@ async fn a_context_is_named_by_flag_by_variable_or_in_the_file() {
     let file = home.0.path().join("tidegate.toml");
     let text = format!(
         "nats.context = \"prod\"\nplugins.dir = {:?}\n[workload.work]\nstream = \"work\"\nsubjects = [\"work.>\"]\n\
-         manage = \"create\"\nhandler = \"probe\"\npolicy = \"fixed\"\n",
+         manage = \"create\"\nhandler = \"probe\"\npolicy = \"fixed\"\ngrants.reply = \"_INBOX_ada.>\"\n",
         plugins.path()
     );
     std::fs::write(&file, text).unwrap();

@@ -75,6 +75,7 @@ impl Way {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
         let (plugins, cache) = (plugins.to_str().unwrap(), cache.to_str().unwrap());
         let run = ["run", "--plugins", plugins, "--cache-dir", cache, "--expires", "1s"];
+        let run = [&run[..], &["--grant-reply", "_INBOX.>,_INBOX_ada.>"]].concat();
         Running::start(self.command(&[&run[..], &WORKLOAD].concat()))
     }
 
