@@ -37,6 +37,7 @@ pub mod demo;
 pub mod events;
 pub mod inbox;
 pub mod jetstream;
+mod lanes;
 pub mod monitor;
 mod plugged;
 pub mod plugin;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Limits, Workload};
 use crate::delivery::{Delivery, Fault, Outcome};
+use crate::lanes::roam;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     WorkerContext,
@@ -167,11 +168,15 @@ impl Policy for PluginPolicy {
         settings: &[(String, String)],
         previous: Option<&[u8]>,
     ) -> Result<Result<Vec<u8>, String>, Fault> {
-        self.plugin.init(&self.context, settings, previous).await
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (settings, previous) = (settings.to_vec(), previous.map(<[u8]>::to_vec));
+        roam(async move { plugin.init(&context, &settings, previous.as_deref()).await }).await
     }
 
     async fn decide(&self, seen: &Observation, state: &[u8]) -> Result<Decision, Fault> {
-        self.plugin.decide(&self.context, seen, state).await
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (seen, state) = (*seen, state.to_vec());
+        roam(async move { plugin.decide(&context, &seen, &state).await }).await
     }
 
     fn author(&self) -> &Author {

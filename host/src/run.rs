@@ -38,7 +38,7 @@ pub enum RunError {
 /// [`RunError`] if it cannot start.
 pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let client = Client::connect(&config.nats).await?;
-    let directory = Directory::start(Host::new(config.plugins.cache.as_deref())?, &config.plugins);
+    let directory = Directory::start(Host::start(&config.plugins)?, &config.plugins);
     let around = Arc::new(Surroundings {
         client,
         dead_letters: config.dead_letters,

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::error::{At, ConfigError};
 use super::file::{File, NatsTable, PluginsTable};
-use super::{Config, Plugins, names, units};
+use super::value::Size;
+use super::{Compile, Config, Plugins, names, units};
 
 pub(super) use nats::Layers;
 
@@ -59,6 +60,22 @@ fn plugins(table: PluginsTable, environment: &BTreeMap<String, String>, problems
             Some(cache) => Some(path(&cache, environment, problems)),
             None => default_cache(environment),
         },
+        compile: compile(table.max_size, table.compile_time, table.compile_memory, problems),
+    }
+}
+
+fn compile(
+    max_size: Option<At<Size>>,
+    time: Option<At<Duration>>,
+    memory: Option<At<Size>>,
+    problems: &mut Vec<ConfigError>,
+) -> Compile {
+    let default = Compile::default();
+    Compile {
+        max_size: size(max_size, default.max_size, 1 << 10..=1 << 30, problems),
+        time: duration(time, default.time, Duration::from_secs(1)..=HOUR, problems),
+        memory: size(memory, default.memory, 128 << 20..=64 << 30, problems),
+        ..default
     }
 }
 
@@ -108,6 +125,11 @@ fn duration(
     problems: &mut Vec<ConfigError>,
 ) -> Duration {
     within(at, default, range, units::show_duration, problems)
+}
+
+fn size(at: Option<At<Size>>, default: u64, range: RangeInclusive<u64>, problems: &mut Vec<ConfigError>) -> u64 {
+    let range = Size(*range.start())..=Size(*range.end());
+    within(at, Size(default), range, |size| units::show_size(&size.0), problems).0
 }
 
 /// An integer in its range, or its default, as the type the program uses. The range must lie within that type.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Auth, Config, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source, Workload,
+    Auth, Compile, Config, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -21,7 +21,7 @@ const BATCH: usize = 100;
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
         nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },
-        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None },
+        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None, compile: Compile::default() },
         dead_letters: "TIDEGATE_DEAD".to_owned(),
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],

@@ -12,12 +12,13 @@ use tokio::task::JoinHandle;
 
 use super::engine::Host;
 use super::handler::HandlerPlugin;
-use super::load::{Refusal, Source, read_blocking};
+use super::load::{Refusal, Source};
 use super::look::{Fingerprint, Notice, Progress, Verdict};
 use super::policy::PolicyPlugin;
 use super::watch::DirectoryEvents;
 use crate::clock::time_of_day;
 use crate::config::{Limits, Plugins};
+use crate::lanes::roam;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);
@@ -101,7 +102,8 @@ impl Directory {
             progress: Vec::new(),
             dir_told: None,
         };
-        let task = tokio::spawn(keeper.run(plugins.rescan));
+        // A plugin may compute in its trial.
+        let task = tokio::spawn(roam(keeper.run(plugins.rescan)));
         Self { dir: plugins.dir.clone(), asked, task }
     }
 
@@ -260,13 +262,13 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     let file = file(dir, &slot.name);
     let fingerprint = match tokio::fs::metadata(&file).await {
         Ok(metadata) => Fingerprint::of(&metadata),
-        Err(_) => return missing(&file, &slot.name, progress).await,
+        Err(_) => return missing(host, &file, &slot.name, progress).await,
     };
     if !progress.needs_reading(fingerprint) {
         return;
     }
     let now = time_of_day();
-    let source = match read_blocking(&file).await {
+    let source = match host.read(&file).await {
         Ok(source) => source,
         Err(refusal) => return unreadable(&file, &slot.name, progress, &refusal),
     };
@@ -301,9 +303,9 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     progress.settle(fingerprint, now);
 }
 
-async fn missing(file: &Path, plugin: &str, progress: &mut Progress) {
+async fn missing(host: &Host, file: &Path, plugin: &str, progress: &mut Progress) {
     // If it can be read after all, it came in between, and the next look is soon.
-    if let Err(refusal) = read_blocking(file).await {
+    if let Err(refusal) = host.read(file).await {
         unreadable(file, plugin, progress, &refusal);
     }
 }

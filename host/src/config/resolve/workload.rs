@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{HOUR, duration, integer, within};
+use super::{HOUR, duration, integer, size};
 use crate::config::error::{At, ConfigError, Place, Wrong};
 use crate::config::file::{LimitsTable, PullTable, RetryTable, ScaleTable, WorkloadTable};
 use crate::config::names;
-use crate::config::units::{show_duration, show_size};
-use crate::config::value::{Settings, Size, Strings};
+use crate::config::units::show_duration;
+use crate::config::value::{Settings, Strings};
 use crate::config::{Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Source, Workload};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -187,11 +187,9 @@ fn max_ack_pending(at: Option<At<i64>>, scale: &Scale, pull: &Pull, problems: &m
 }
 
 fn limits(table: LimitsTable, problems: &mut Vec<ConfigError>) -> Limits {
-    let memory =
-        within(table.memory, Size(64 << 20), Size(64 << 10)..=Size(4 << 30), |size| show_size(&size.0), problems);
     Limits {
         time: duration(table.time, SECOND * 10, SECOND / 1_000..=HOUR, problems),
-        memory: usize::try_from(memory.0).unwrap_or(usize::MAX),
+        memory: usize::try_from(size(table.memory, 64 << 20, 64 << 10..=4 << 30, problems)).unwrap_or(usize::MAX),
         table_elements: integer(table.table_elements, 100_000, 1..=10_000_000, problems),
         instances: integer(table.instances, 100, 1..=10_000, problems),
         fuel: integer(table.fuel, 1_000_000_000, 10_000..=i64::MAX, problems),
