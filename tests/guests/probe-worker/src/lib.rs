@@ -58,6 +58,10 @@ fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), 
             response.publications.push(Publication { subject, headers: Vec::new(), payload: vec![b'x'; bytes] });
         }
         Step::Ledger { subject, id } => response.publications.push(entry(&subject, &id, delivery)),
+        Step::Record { subject, id } => {
+            let payload = format!("{id} {} {VERSION}", delivery.attempt).into_bytes();
+            response.publications.push(Publication { subject, headers: Vec::new(), payload });
+        }
         Step::Retry(delay) => return Err(Failure::Retry(delay)),
         Step::Reject(reason) => return Err(Failure::Reject(reason)),
         Step::Trap => std::process::abort(),

@@ -12,6 +12,7 @@ pub(crate) enum Step {
     Publish { subject: String, headers: Vec<(String, String)>, payload: String },
     BigPublication { subject: String, bytes: usize },
     Ledger { subject: String, id: String },
+    Record { subject: String, id: String },
     Retry(Option<u64>),
     Reject(String),
     Trap,
@@ -57,7 +58,7 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
     }
     let (first, second) = cut(rest);
     let step = match word {
-        "ok" => Step::Ok,
+        "ok" | "#" => Step::Ok,
         "silent" => Step::Silent,
         "echo" => Step::Echo,
         "reply" => Step::Reply(rest.to_owned()),
@@ -81,6 +82,7 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "bad-subject" => publish("no.*.literal", None, rest),
         "big-publication" => Step::BigPublication { subject: first.to_owned(), bytes: number(line, second)? },
         "ledger" => Step::Ledger { subject: first.to_owned(), id: second.to_owned() },
+        "record" => Step::Record { subject: first.to_owned(), id: second.to_owned() },
         "retry" if rest.is_empty() => Step::Retry(None),
         "retry" => Step::Retry(Some(number(line, rest)?)),
         "reject" => Step::Reject(rest.to_owned()),
