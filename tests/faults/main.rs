@@ -34,9 +34,11 @@
 #![allow(dead_code)]
 
 mod crash;
+mod hostile;
 mod hosts;
 mod ledger;
 mod patience;
+mod plugins;
 mod pulse;
 mod row;
 mod runner;
@@ -49,7 +51,7 @@ use row::Row;
 
 /// All rows, in the order they run in.
 fn all() -> Vec<Row> {
-    let mut rows = [crash::ROWS].concat();
+    let mut rows = [crash::ROWS, plugins::ROWS, &hostile::rows()].concat();
     rows.sort_by_key(|row| row.number);
     rows
 }
