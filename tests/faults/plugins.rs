@@ -105,7 +105,7 @@ async fn half_written(form: Form) -> Result<Report> {
     stage.settled("work", form.patience()).await?;
     let audit = ledger.audit().await?;
     report.count(&audit);
-    report.must(audit.dead == 0, format!("{} dead letters: a bad generation handled them", audit.dead));
+    report.must(audit.dead == 0, format!("a bad generation handled them: {:?}", audit.causes));
     report.must(bad.is_empty(), format!("bad activations of {:?}", head(&bad)));
     report.must(host.is_running(), "the host lives");
     report.note(format!("of {} lengths {} pass for a handler (only names are cut off); of those tried {active} ran, all as they should; bad activations 0",
