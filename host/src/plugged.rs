@@ -1,8 +1,9 @@
 //! Plugins as the scaling loop and the workers see them.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Limits, Workload};
+use crate::config::Workload;
 use crate::delivery::{Delivery, Fault, Outcome};
 use crate::lanes::roam;
 use crate::plugin::{
@@ -20,9 +21,7 @@ fn author(generation: &Generation) -> Author {
 #[derive(Clone)]
 pub struct PluginHandlers {
     watch: HandlerWatch,
-    workload: Arc<str>,
-    settings: Arc<[(String, String)]>,
-    limits: Limits,
+    context: WorkerContext,
     /// An instance that no worker owns yet.
     prepared: Arc<Mutex<Option<PluginHandler>>>,
 }
@@ -32,20 +31,23 @@ impl PluginHandlers {
     pub fn new(directory: &Directory, workload: &Workload) -> Self {
         Self {
             watch: directory.handler(&workload.handler, &workload.limits),
-            workload: workload.name.as_str().into(),
-            settings: workload.settings.clone().into(),
-            limits: workload.limits.clone(),
+            context: WorkerContext::new(
+                workload.name.as_str().into(),
+                0,
+                workload.settings.clone().into(),
+                workload.limits.clone(),
+            ),
             prepared: Arc::default(),
         }
     }
 
     fn context(&self, worker: u64) -> WorkerContext {
-        WorkerContext {
-            workload: self.workload.clone(),
-            worker,
-            settings: self.settings.clone(),
-            limits: self.limits.clone(),
-        }
+        WorkerContext { worker, ..self.context.clone() }
+    }
+
+    /// Counts the log lines of all instances that were dropped.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.context.log.dropped()
     }
 
     /// Waits until there is one.
@@ -130,6 +132,11 @@ impl PluginPolicies {
             context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone()),
             given: None,
         }
+    }
+
+    /// Counts the log lines of all calls that were dropped.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.context.log().dropped()
     }
 }
 

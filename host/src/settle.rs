@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
 use crate::config::Retry;
-use crate::delivery::{Death, Disposition, Fault, Outcome, Response, check, dispose};
+use crate::delivery::{Bounds, Cause, Death, Disposition, Fault, Outcome, Response, dispose};
 use crate::ports::{Author, EffectError, Held};
 
 /// How a delivery ended.
@@ -20,7 +20,7 @@ pub enum Settled {
     /// To be delivered again.
     Retried,
     /// Kept as a dead letter.
-    Dead,
+    Dead(Cause),
 }
 
 /// What settling needs to know of a workload.
@@ -30,8 +30,8 @@ pub struct Rules {
     pub retry: Retry,
     /// The consumer's ack wait.
     pub ack_wait: Duration,
-    /// The largest payload with headers that the server takes, in bytes.
-    pub max_payload: usize,
+    /// What a response has to keep to.
+    pub bounds: Bounds,
 }
 
 /// What remains to be awaited after the effects of a delivery were sent.
@@ -47,11 +47,7 @@ pub enum Step {
 /// What most messages do not need is boxed: a future that is moved for each message is better small.
 pub async fn settle<D: Held>(held: D, outcome: Outcome, author: &Author, rules: &Rules) -> Step {
     let attempt = held.delivery().attempt;
-    let checked = match outcome {
-        Ok(Ok(response)) => check(&response, rules.max_payload).map(|()| Ok(response)),
-        other => other,
-    };
-    match dispose(checked, attempt, &rules.retry) {
+    match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(Response { reply, publications }) if publications.is_empty() => {
             Step::Done(complete(held, reply, author, rules).await)
         }
@@ -140,7 +136,7 @@ async fn carry_out<D: Held>(held: D, disposition: Disposition, author: &Author, 
                 let cause = death.cause.as_str();
                 tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
                 held.term(&death.reason).await;
-                Settled::Dead
+                Settled::Dead(death.cause)
             }
             Err(error) => {
                 let cause = death.cause.as_str();

@@ -53,7 +53,7 @@ async fn judged(host: &Host, generation: &str, limit: Duration) -> Result<bool> 
         let line = log.lines().rev().find(|line| line.contains(&about) && line.contains("probe.wasm"))?;
         (line.contains("loaded ") || line.contains("refused ")).then(|| line.contains("loaded "))
     });
-    judged.await.with_context(|| host.log().lines().rev().take(5).collect::<Vec<_>>().join("\n"))
+    judged.await.with_context(|| last_words(host))
 }
 
 /// Where a component's sections end, and one byte more and less.
@@ -62,13 +62,31 @@ fn boundaries(bytes: &[u8]) -> BTreeSet<usize> {
     ends.flat_map(|end| [end - 1, end, end + 1]).filter(|length| *length < bytes.len()).collect()
 }
 
-/// Keeps publishing until `stop` is set.
-async fn load(ledger: &mut Ledger, stop: &AtomicBool) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        ledger.publish(20, |_| String::new()).await?;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+/// Does something while messages are published.
+async fn under_load<T>(work: impl Future<Output = Result<T>>, ledger: &mut Ledger) -> Result<T> {
+    let done = AtomicBool::new(false);
+    let load = async {
+        while !done.load(Ordering::Relaxed) {
+            ledger.publish(20, |_| String::new()).await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        anyhow::Ok(())
+    };
+    let work = async {
+        let result = work.await;
+        done.store(true, Ordering::Relaxed);
+        result
+    };
+    let (result, load) = tokio::join!(work, load);
+    load?;
+    result
+}
+
+/// The last lines that a host has logged.
+fn last_words(host: &Host) -> String {
+    let log = host.log();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
 /// Prefixes of a component in place of a plugin that runs. Of every length it is asked what it is; those that pass for a
@@ -84,7 +102,6 @@ async fn half_written(form: Form) -> Result<Report> {
     let stage = Stage::one().await?;
     let mut ledger = Ledger::open(&stage, "work").await?;
     let host = stage.host(&work("work", "retry.max-attempts = 1")).await?;
-    let stop = AtomicBool::new(false);
     let storm = async {
         let (mut active, mut bad) = (0u64, Vec::new());
         for length in &lengths {
@@ -97,11 +114,9 @@ async fn half_written(form: Form) -> Result<Report> {
             }
             report.injected();
         }
-        stop.store(true, Ordering::Relaxed);
         anyhow::Ok((active, bad))
     };
-    let (stormed, loaded) = tokio::join!(storm, load(&mut ledger, &stop));
-    let ((active, bad), ()) = (stormed?, loaded?);
+    let (active, bad) = under_load(storm, &mut ledger).await?;
     stage.settled("work", form.patience()).await?;
     let audit = ledger.audit().await?;
     report.count(&audit);
@@ -120,7 +135,6 @@ async fn swap_storm(form: Form) -> Result<Report> {
     let mut ledger = Ledger::open(&stage, "work").await?;
     let host = stage.host(&work("work", "policy-settings.workers = '4'\nack-wait = '30s'")).await?;
     let mut outputs = stage.client.subscribe("out.work").await?;
-    let stop = AtomicBool::new(false);
     let storm = async {
         let mut times = Vec::new();
         for swap in 0..form.pick(100, 1000) {
@@ -135,11 +149,9 @@ async fn swap_storm(form: Form) -> Result<Report> {
             }
             times.push(start.elapsed());
         }
-        stop.store(true, Ordering::Relaxed);
         anyhow::Ok(times)
     };
-    let (stormed, loaded) = tokio::join!(storm, load(&mut ledger, &stop));
-    let (mut times, ()) = (stormed?, loaded?);
+    let mut times = under_load(storm, &mut ledger).await.with_context(|| last_words(&host))?;
     for _ in &times {
         report.injected();
     }
@@ -199,7 +211,7 @@ async fn flip(form: Form) -> Result<Report> {
                 }
             }
         };
-        tokio::time::timeout(form.patience(), seen).await.context("the flip is seen")??;
+        tokio::time::timeout(form.patience(), seen).await.with_context(|| format!("the flip is not seen: {}", last_words(&host)))??;
         times.push(start.elapsed());
     }
     stage.settled("work", form.patience()).await?;
@@ -251,7 +263,6 @@ async fn compile_bomb(form: Form) -> Result<Report> {
         ("functions of 25,000 bytes", long, &["refused", "compiling it took more than"]),
     ];
     let peak = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let stop = AtomicBool::new(false);
     let storm = async {
         for (name, bytes, said) in cases {
             let before = host.logged(said);
@@ -262,22 +273,15 @@ async fn compile_bomb(form: Form) -> Result<Report> {
             report.injected();
             report.recovered(took);
             report.note(format!("{name} {:.2} s", took.as_secs_f64()));
-            let log = host.log();
-            let last = log.lines().rev().take(4).collect::<Vec<_>>().join("\n");
-            report.must(judged.is_ok(), format!("{name}: the host said\n{last}"));
+            report.must(judged.is_ok(), format!("{name}: the host said\n{}", last_words(&host)));
             report.must(took < time * 4, format!("{name} took {took:?}"));
         }
-        stop.store(true, Ordering::Relaxed);
         anyhow::Ok(())
     };
-    let watched = async {
-        tokio::select! {
-            () = watch_children(&host, &peak) => {}
-            loaded = async { tokio::join!(storm, load(&mut ledger, &stop)) } => { loaded.0?; loaded.1?; }
-        }
-        anyhow::Ok(())
-    };
-    watched.await?;
+    tokio::select! {
+        () = watch_children(&host, &peak) => {}
+        done = under_load(storm, &mut ledger) => done?,
+    }
     stage.settled("work", form.patience()).await?;
     report.count(&ledger.audit().await?);
     report.must(host.is_running(), "the host lives");

@@ -28,6 +28,7 @@ pub(crate) fn work(name: &str, over: &str) -> Table {
         subjects = ["in.{name}"]
         manage = "create"
         ack-wait = "2s"
+        grants = {{ publish = ["out.>", "raw.>"] }}
         handler = "probe"
         policy = "fixed"
         policy-settings.workers = "2"

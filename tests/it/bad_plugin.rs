@@ -151,7 +151,10 @@ async fn check_tells_a_policy_that_traps_from_one_that_refuses_its_settings() {
     let ended = check(plugins.path(), "probe", "fixed", &["--limit-memory", "64KiB"]).await;
     ended.failed_with(
         1,
-        &["/probe.wasm: a trial instance needed more than 65536 bytes of memory", "raise the workload's limits"],
+        &[
+            "/probe.wasm: a trial instance needed more than the 65536 bytes of memory that limits.memory allows",
+            "raise the workload's limits",
+        ],
     );
 }
 

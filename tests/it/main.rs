@@ -12,6 +12,8 @@ mod dead_letters;
 mod demo;
 mod dispositions;
 mod hosts;
+mod http;
+mod limits;
 mod request;
 mod rules;
 mod server;

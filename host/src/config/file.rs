@@ -49,6 +49,7 @@ table! {
     /// The whole file.
     File {
         "grace" grace: Maybe<Duration>,
+        "http" http: Maybe<String>,
         "nats" nats: NatsTable,
         "plugins" plugins: PluginsTable,
         "dead-letters" dead_letters: DeadLettersTable,
@@ -110,6 +111,7 @@ table! {
         "policy-settings" policy_settings: Settings,
         "scale" scale: ScaleTable,
         "pull" pull: PullTable,
+        "grants" grants: GrantsTable,
         "limits" limits: LimitsTable,
         "retry" retry: RetryTable,
     }
@@ -136,6 +138,14 @@ table! {
 }
 
 table! {
+    /// `[workload.NAME.grants]`
+    GrantsTable {
+        "publish" publish: Maybe<Strings>,
+        "reply" reply: Maybe<Strings>,
+    }
+}
+
+table! {
     /// `[workload.NAME.limits]`
     LimitsTable {
         "time" time: Maybe<Duration>,
@@ -143,6 +153,10 @@ table! {
         "table-elements" table_elements: Maybe<i64>,
         "instances" instances: Maybe<i64>,
         "fuel" fuel: Maybe<i64>,
+        "response" response: Maybe<Size>,
+        "publications" publications: Maybe<i64>,
+        "log-rate" log_rate: Maybe<Size>,
+        "respawns" respawns: Maybe<i64>,
     }
 }
 

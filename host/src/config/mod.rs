@@ -19,6 +19,7 @@ mod value;
 mod words;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub dead_letters: String,
     /// How long workers may take to finish what they have when the host stops (30 s).
     pub grace: Duration,
+    /// Where health, metrics and status can be read over HTTP; nowhere by default.
+    pub http: Option<SocketAddr>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -155,6 +158,8 @@ pub struct Workload {
     pub scale: Scale,
     /// How workers fetch.
     pub pull: Pull,
+    /// Where the handler's effects may go.
+    pub grants: Grants,
     /// What a guest may spend.
     pub limits: Limits,
     /// What happens after a failure.
@@ -261,6 +266,58 @@ pub struct Limits {
     pub instances: usize,
     /// Instructions of one policy call, as wasmtime counts fuel (1,000,000,000).
     pub fuel: u64,
+    /// Bytes that a guest may hand the host at once, as in a response with all its publications (16 MiB).
+    pub response: usize,
+    /// Publications of one response (1,000).
+    pub publications: usize,
+    /// Bytes that all instances of a workload's handler, or of its policy, may log in a second (256 KiB).
+    pub log_rate: usize,
+    /// Handler instances made anew in a second after a call that did not end well (100).
+    pub respawns: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(10),
+            memory: 64 << 20,
+            table_elements: 100_000,
+            instances: 100,
+            fuel: 1_000_000_000,
+            response: 16 << 20,
+            publications: 1_000,
+            log_rate: 256 << 10,
+            respawns: 100,
+        }
+    }
+}
+
+/// Where the effects of a handler may go: subjects, with wildcards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants {
+    /// What it may publish on; nothing by default.
+    pub publish: Vec<String>,
+    /// Where a requester may have the reply sent (`_INBOX.>`). Whoever may publish to the stream chooses that subject, and
+    /// the host's rights are not theirs.
+    pub reply: Vec<String>,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self { publish: Vec::new(), reply: vec!["_INBOX.>".to_owned()] }
+    }
+}
+
+impl Grants {
+    /// Whether the handler may publish on a literal subject.
+    pub fn may_publish(&self, subject: &str) -> bool {
+        self.publish.iter().any(|granted| names::overlap(granted, subject))
+    }
+
+    /// Whether a reply may go to a literal subject.
+    pub fn may_reply(&self, subject: &str) -> bool {
+        self.reply.iter().any(|granted| names::overlap(granted, subject))
+    }
 }
 
 /// What happens after a failure.

@@ -5,6 +5,7 @@ mod workload;
 mod workloads;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,7 +43,23 @@ pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Co
     let grace = duration(file.grace, Duration::from_secs(30), Duration::ZERO..=HOUR, problems);
     let plugins = plugins(file.plugins, environment, problems);
     let workloads = workloads::resolve(file.workloads, no_workload, problems);
-    Config { nats, plugins, dead_letters, grace, workloads }
+    let http = file.http.and_then(|at| address(&at, problems));
+    Config { nats, plugins, dead_letters, grace, http, workloads }
+}
+
+/// `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for what is
+/// told there is for whoever looks after this host.
+fn address(at: &At<String>, problems: &mut Vec<ConfigError>) -> Option<SocketAddr> {
+    let port = at.value.strip_prefix("localhost").unwrap_or(&at.value);
+    let port = port.strip_prefix(':').or((port == at.value).then_some(port)).and_then(|port| port.parse::<u16>().ok());
+    let address = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| at.value.parse().ok());
+    if address.is_none() {
+        let problem = format!("{} is not an address to listen on", units::quoted(&at.value));
+        problems.push(
+            at.error(problem, "write a port, such as \"8222\", or an IP address and a port, such as \"0.0.0.0:8222\""),
+        );
+    }
+    address
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -127,9 +144,17 @@ fn duration(
     within(at, default, range, units::show_duration, problems)
 }
 
-fn size(at: Option<At<Size>>, default: u64, range: RangeInclusive<u64>, problems: &mut Vec<ConfigError>) -> u64 {
-    let range = Size(*range.start())..=Size(*range.end());
-    within(at, Size(default), range, |size| units::show_size(&size.0), problems).0
+/// Bytes in their range, or their default.
+fn size<T: TryFrom<u64> + Copy>(
+    at: Option<At<Size>>,
+    default: T,
+    range: RangeInclusive<u64>,
+    problems: &mut Vec<ConfigError>,
+) -> T {
+    let Some(at) = at else { return default };
+    let (least, range) = (Size(*range.start()), Size(*range.start())..=Size(*range.end()));
+    let Size(bytes) = within(Some(at), least, range, |size| units::show_size(&size.0), problems);
+    T::try_from(bytes).unwrap_or(default)
 }
 
 /// An integer in its range, or its default, as the type the program uses. The range must lie within that type.

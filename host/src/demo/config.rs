@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Auth, Compile, Config, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source, Workload,
+    Auth, Compile, Config, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
+    Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -23,6 +24,7 @@ pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
         nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },
         plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None, compile: Compile::default() },
         dead_letters: "TIDEGATE_DEAD".to_owned(),
+        http: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }
@@ -45,13 +47,8 @@ fn workload(options: &Options) -> Workload {
             source: options.source,
         },
         pull: Pull { batch: BATCH, expires: Duration::from_secs(5) },
-        limits: Limits {
-            time: Duration::from_secs(10),
-            memory: 64 << 20,
-            table_elements: 100_000,
-            instances: 100,
-            fuel: 1_000_000_000,
-        },
+        grants: Grants::default(),
+        limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
     }
 }

@@ -182,6 +182,11 @@ impl Client {
         }
     }
 
+    /// How often the connection was made again.
+    pub fn reconnects(&self) -> u64 {
+        self.connects.borrow().saturating_sub(1)
+    }
+
     /// Counts how often the connection was made.
     pub(crate) fn connects(&self) -> watch::Receiver<u64> {
         self.connects.clone()

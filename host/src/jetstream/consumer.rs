@@ -8,6 +8,7 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
 use crate::config::{Manage, Queue, Retention, Source, Workload};
+use crate::tally::Traffic;
 
 /// JetStream's "stream not found" and "consumer not found".
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -100,6 +101,8 @@ impl Bound {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             host: host.to_owned(),
+            grants: workload.grants.clone(),
+            traffic: Arc::default(),
         };
         Ok(Self {
             lane: Arc::new(lane),
@@ -114,6 +117,11 @@ impl Bound {
     /// How long the server waits for a settlement.
     pub fn ack_wait(&self) -> Duration {
         self.ack_wait
+    }
+
+    /// What this workload says to the server.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.lane.traffic.clone()
     }
 
     /// The largest payload with headers that the server takes, in bytes.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 
 use super::Lane;
-use crate::delivery::{Death, Delivery, Publication};
+use crate::delivery::{Death, Delivery, Publication, is_literal_subject};
 use crate::ports::{Author, EffectError, Held};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
@@ -32,9 +32,10 @@ impl Message {
         let position = Position::parse(&settle)?;
         let headers = message.headers.as_ref().map(list).unwrap_or_default();
         let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_HEADER));
+        let reply_to = reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty());
         let delivery = Delivery {
             subject: message.subject.into_string(),
-            reply_to: reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty()),
+            reply_to: reply_to.filter(|inbox| lane.may_reply(inbox, position.stream_sequence)),
             headers,
             payload: message.payload,
             stream_sequence: position.stream_sequence,
@@ -52,6 +53,20 @@ impl Message {
 }
 
 impl Lane {
+    /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can write.
+    fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
+        let granted = is_literal_subject(inbox) && self.grants.may_reply(inbox);
+        if !granted {
+            let refused = self.traffic.refused_reply();
+            // Each time would let a stranger fill the log.
+            if refused.is_power_of_two() {
+                tracing::warn!(workload = %self.workload, stream_sequence, refused,
+                    "no reply to `{}`: grants.reply of the workload has no subject that matches", inbox.escape_debug());
+            }
+        }
+        granted
+    }
+
     /// What is said fails only when the connection is closed for good; then the server delivers again after the ack wait.
     fn told(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
         if let Err(error) = said {
@@ -97,6 +112,7 @@ impl Held for Message {
         let Inner { delivery, settle, lane } = &*self.0;
         let (lane, settle, stream_sequence) = (lane.clone(), settle.clone(), delivery.stream_sequence);
         async move {
+            lane.traffic.told_in_progress();
             lane.told(lane.client.nats.publish(settle, Bytes::from_static(b"+WPI")).await, stream_sequence);
         }
     }

@@ -13,6 +13,9 @@ mod unsettled;
 
 use std::sync::Arc;
 
+use crate::config::Grants;
+use crate::tally::Traffic;
+
 pub use connect::{Client, ConnectError};
 pub use consumer::{Bound, SetupError};
 pub use message::Message;
@@ -27,4 +30,6 @@ struct Lane {
     workload: Arc<str>,
     stream: String,
     host: String,
+    grants: Grants,
+    traffic: Arc<Traffic>,
 }

@@ -84,6 +84,7 @@ impl Pull for Puller {
         let request = BatchConfig { batch: count, expires: Some(self.expires), ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
         self.lane.client.nats.publish_with_reply(self.next.clone(), self.inbox.clone(), request.into()).await?;
+        self.lane.traffic.pulled();
         self.asked += count;
         self.last_ends = Instant::now() + self.expires + SLACK;
         Ok(())

@@ -197,7 +197,7 @@ impl Host {
         let linked = self.0.handler_linker.instantiate_pre(&component).and_then(WorkerPre::new);
         let pre = linked.map_err(|error| unlinked(&error, Kind::Handler, imports))?;
         let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), pre);
-        let trial = WorkerContext { workload: "".into(), worker: 0, settings: Arc::new([]), limits: limits.clone() };
+        let trial = WorkerContext::new("".into(), 0, Arc::new([]), limits.clone());
         plugin.instantiate(&trial).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }

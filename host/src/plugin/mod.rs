@@ -29,12 +29,13 @@ mod watch;
 
 pub use cache::CacheError;
 pub use compiler::{CompileError, compile_into};
-pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch, others};
+pub use directory::{Directory, HandlerWatch, PluginState, PolicyWatch, Watch, others};
 pub use engine::{Host, HostError};
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
 pub use kind::{Inspection, Kind, KindError, inspect};
 pub use load::{Generation, LoadError, Refusal};
 pub use policy::{PolicyContext, PolicyPlugin};
+pub use stdio::LogMeter;
 
 #[cfg(test)]
 mod tests;

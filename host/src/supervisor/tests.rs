@@ -7,10 +7,11 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::{Isolation, Retry};
-use crate::delivery::{Death, Delivery, Outcome, Publication, Response};
+use crate::config::{Grants, Isolation, Retry};
+use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::events::Observer;
 use crate::inbox::Inbox;
+use crate::pace::Pace;
 use crate::ports::{Author, EffectError, Handler};
 use crate::settle::Rules;
 
@@ -122,9 +123,10 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
         rules: Rules {
             retry: Retry { max_attempts: 3, backoff: vec![] },
             ack_wait: Duration::from_secs(30),
-            max_payload: 1024,
+            bounds: Bounds { max_payload: 1024, publications: 10, grants: Grants::default() },
         },
         isolation: Isolation::Worker,
+        respawns: Arc::new(Pace::new(100)),
         observer,
     };
     let (swap, generation) = watch::channel(1);

@@ -144,6 +144,15 @@ impl Bench {
     }
 }
 
+/// A workload that a mode of the policy `probe-policy` decides for, with these settings besides.
+pub(crate) fn decided(name: &str, mode: &str, settings: &str, over: &str) -> Table {
+    let policy = format!("policy = 'probe-policy'\npolicy-settings = {{ mode = '{mode}', {settings} }}\n{over}");
+    let mut config = work(name, &policy);
+    // That of the policy `fixed`.
+    config["workload"][name]["policy-settings"].as_table_mut().expect("it is there").remove("workers");
+    config
+}
+
 /// Sends a workload a message for whose reply this waits.
 pub(crate) async fn ask(stage: &Stage, name: &str, payload: &str) -> Result<String> {
     let inbox = stage.client.new_inbox();

@@ -8,7 +8,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull;
 use toml::Table;
 
-use super::cases::{Bench, Case, GOOD, ask, tail};
+use super::cases::{Bench, Case, GOOD, ask, decided, tail};
 use super::text;
 use crate::patience::{percentile, within};
 use crate::row::{Form, Report, Row, row};
@@ -173,10 +173,7 @@ async fn everything(form: Form) -> Result<Report> {
         Case::probe("flood", "flood 1000000000", "", "").over(short),
     ];
     let policies = ["spin", "grow", "flap", "max", "huge-state", "third"].iter().fold(asked(), |all, mode| {
-        let over = format!(
-            "policy = 'probe-policy'\npolicy-settings = {{ mode = '{mode}', desired = '3' }}\nscale.interval = '100ms'"
-        );
-        with(all, work(&format!("policy-{mode}"), &over))
+        with(all, decided(&format!("policy-{mode}"), mode, "desired = '3'", "scale.interval = '100ms'"))
     });
     let mut bench = Bench::start_with(&cases, policies).await?;
     compare(form, &mut report, &cases, &mut bench).await?;

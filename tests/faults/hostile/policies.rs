@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use toml::Table;
 
-use super::cases::{Bench, tail};
+use super::cases::{Bench, decided, tail};
 use crate::row::{Form, Report, Row, row};
-use crate::stage::{with, work};
+use crate::stage::with;
 
 pub(crate) const ROWS: &[Row] =
     &[row!(30, "absurd policy", absurd), row!(31, "slow policy, trapping policy", failing)];
@@ -16,14 +16,9 @@ pub(crate) const ROWS: &[Row] =
 const MAX: usize = 8;
 
 /// A workload with 2 to 8 workers by this mode of the probe. It gets no messages.
-fn decided(mode: &str, more: &str) -> Table {
-    work(
-        mode,
-        &format!(
-            "policy = 'probe-policy'\npolicy-settings = {{ mode = '{mode}', {more} }}\n\
-             scale = {{ min = 2, max = {MAX}, interval = '100ms' }}"
-        ),
-    )
+fn probe(mode: &str, settings: &str) -> Table {
+    let over = format!("scale = {{ min = 2, max = {MAX}, interval = '100ms' }}\nlimits.time = '500ms'");
+    decided(mode, mode, settings, &over)
 }
 
 /// How many workers of a workload have started and how many have ended.
@@ -42,8 +37,11 @@ async fn absurd(form: Form) -> Result<Report> {
         ("wrong-state", "desired = '3'"),
         ("huge-reason", "desired = '3'"),
     ];
-    let config = modes.iter().fold(Table::new(), |all, (mode, more)| with(all, decided(mode, more)));
+    let config = modes.iter().fold(Table::new(), |all, (mode, more)| with(all, probe(mode, more)));
     let mut bench = Bench::start_with(&[], config).await?;
+    for (mode, _) in modes {
+        bench.host.says(&["policy in use", &format!("workload={mode} ")], form.patience()).await?;
+    }
     let start = Instant::now();
     let time = form.pick(Duration::from_secs(10), Duration::from_secs(120));
     let mut most = 0;
@@ -79,8 +77,7 @@ async fn absurd(form: Form) -> Result<Report> {
 async fn failing(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let modes = ["spin", "trap", "grow", "huge-state", "third"];
-    let own = |mode| with(decided(mode, "desired = '5', after = '1'"), work(mode, "limits.time = '500ms'"));
-    let config = modes.iter().fold(Table::new(), |all, mode| with(all, own(mode)));
+    let config = modes.iter().fold(Table::new(), |all, mode| with(all, probe(mode, "desired = '5', after = '1'")));
     let mut bench = Bench::start_with(&[], config).await?;
     for mode in modes {
         let scaled = ["scaling 2 -> 5", &format!("workload={mode} ")];

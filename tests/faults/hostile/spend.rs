@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::cases::{Bench, Case, GOOD, each, tail};
+use super::cases::{Bench, Case, GOOD, decided, each, tail};
 use super::text;
 use crate::row::{Form, Report, Row, row};
-use crate::stage::{with, work};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(21, "infinite loop", infinite_loop),
@@ -27,9 +26,8 @@ const MIB: u64 = 1 << 20;
 async fn infinite_loop(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let spin = Case::probe("spin", "spin", "time", "longer than 500ms").over("limits.time = '500ms'");
-    let policy = "policy = 'probe-policy'\npolicy-settings = { mode = 'spin-in-init' }\nscale.min = 1\nlimits.time = '500ms'";
-    let mut bench = Bench::start_with(&[], with(spin.workload(), work("init", policy))).await?;
-    bench.stage.stream(bench.stage.kept("spin", "in.spin")).await?;
+    let init = decided("init", "spin-in-init", "", "scale.min = 1\nlimits.time = '500ms'");
+    let mut bench = Bench::start_with(std::slice::from_ref(&spin), init).await?;
     bench.good.publish(300, |_| String::new()).await?;
     for _ in 0..form.pick(3, 30) {
         let took = bench.inject(&spin, 1, form.patience()).await?;
@@ -171,8 +169,7 @@ async fn log_flood(form: Form) -> Result<Report> {
 /// Files, connections, variables, arguments: none of them is there, for a handler or a policy.
 async fn reaching_out(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let policy = "policy = 'probe-policy'\npolicy-settings = { mode = 'reach', desired = '3' }";
-    let bench = Bench::start_with(&[], work("policy", policy)).await?;
+    let bench = Bench::start_with(&[], decided("policy", "reach", "desired = '3'", "")).await?;
     let mut escapes = 0;
     for (line, denied) in [
         ("open /etc/passwd", "error: "),

@@ -52,6 +52,7 @@ pub(crate) fn workload(name: &str) -> Workload {
         policy = "fixed"
         scale = {{ min = 0, max = 8, interval = "100ms", window = "1s" }}
         pull = {{ expires = "1s" }}
+        grants = {{ publish = ["out.>", "later.>", "nowhere.>"], reply = ["_INBOX.>", "answers.>"] }}
         retry = {{ max-attempts = 3, backoff = ["10ms"] }}
         "#
     );
@@ -112,9 +113,14 @@ impl Host {
 
     /// Starts on the runtime that is entered, without awaiting anything.
     pub(crate) fn launch(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
+        let config = Config { grace, workloads, ..site.config() };
+        Self::run(site, config)
+    }
+
+    /// The same with all of its configuration.
+    pub(crate) fn run(site: Arc<Site>, config: Config) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = Config { grace, workloads, ..site.config() };
         let seen = events.clone();
         let observer = Observer::new(move |event| seen.lock().unwrap().push(event));
         let task = tokio::spawn(async {

@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod nats;
 pub(crate) mod patience;
 pub(crate) mod site;
+pub(crate) mod web;
 pub(crate) mod wire;
 
 pub(crate) use patience::{PATIENCE, eventually, until};

@@ -56,6 +56,7 @@ impl Site {
             plugins: Plugins { dir, rescan: Duration::from_millis(200), cache: Some(cache), compile: Compile::default() },
             dead_letters: DEAD.to_owned(),
             grace: Duration::from_secs(20),
+            http: None,
             workloads: Vec::new(),
         }
     }

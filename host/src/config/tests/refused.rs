@@ -50,6 +50,12 @@ fn a_wrong_type_is_told_the_right_one() {
 #[test]
 fn what_is_out_of_range_is_told_the_range() {
     for (line, expected) in [
+        ("limits.response = \"1B\"", "1B is too small; it can be 64KiB to 256MiB"),
+        ("limits.publications = -1", "-1 is too small; it can be 0 to 100000"),
+        ("limits.log-rate = \"2GiB\"", "2GiB is too large; it can be 1KiB to 1GiB"),
+        ("limits.respawns = 0", "0 is too small; it can be 1 to 100000"),
+        ("grants.publish = \"a..b\"", "has an empty token"),
+        ("grants.reply = [\"a.>.b\"]", "goes on after >"),
         ("scale.max = 0", "0 is too small; it can be 1 to 10000"),
         ("scale.min = -1", "-1 is too small; it can be 0 to 10000"),
         ("scale.interval = \"1ms\"", "1ms is too small; it can be 10ms to 1h"),

@@ -33,7 +33,7 @@ fn limits() -> Limits {
         memory: 16 << 20,
         table_elements: 10_000,
         instances: 20,
-        fuel: 1_000_000_000,
+        ..Limits::default()
     }
 }
 
