@@ -73,7 +73,7 @@ fn on_fast<T>(work: &mut Work<T>, context: &mut Context<'_>) -> Poll<Option<T>> 
     COMPUTED.set(false);
     match work.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending if COMPUTED.take() && std::env::var("XLANE_OFF").is_err() => Poll::Ready(None), // TEMP
+        Poll::Pending if COMPUTED.take() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
     }
 }
@@ -126,8 +126,7 @@ fn slow() -> Option<&'static Runtime> {
 fn lower_priority() {
     if cfg!(target_os = "linux") {
         // It is always allowed to be more modest; where it is not, all threads stay equal.
-        let nice = std::env::var("XLANE_NICE").ok().and_then(|nice| nice.parse().ok()).unwrap_or(NICE); // TEMP
-        let _ = rustix::process::setpriority_process(None, nice);
+        let _ = rustix::process::setpriority_process(None, NICE);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Auth, Compile, Config, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
+    Auth, Config, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
     Workload,
 };
 
@@ -22,7 +22,7 @@ const BATCH: usize = 100;
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
         nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },
-        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None, compile: Compile::default() },
+        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None, compile: options.compile.clone() },
         dead_letters: "TIDEGATE_DEAD".to_owned(),
         http: None,
         grace: Duration::from_secs(30),

@@ -1,10 +1,13 @@
 //! One hostile guest after the other in one host, beside a workload that must not notice.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use async_nats::HeaderMap;
 use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use toml::Table;
 
 use crate::hosts::Host;
@@ -64,6 +67,25 @@ pub(crate) struct Bench {
     pub(crate) stage: Stage,
     pub(crate) host: Host,
     pub(crate) good: Ledger,
+    /// Where `/healthz` is answered.
+    pub(crate) health: SocketAddr,
+}
+
+fn health_address(log: &str) -> Result<SocketAddr> {
+    let line = log.lines().find(|line| line.contains("/healthz")).context("no line about HTTP")?;
+    let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    Ok(address.context("no address")?.parse()?)
+}
+
+/// How long `/healthz` takes to say that all is well; an error if it says something else.
+pub(crate) async fn healthy(address: SocketAddr) -> Result<Duration> {
+    let start = Instant::now();
+    let mut connection = TcpStream::connect(address).await?;
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    Ok(start.elapsed())
 }
 
 impl Bench {
@@ -81,8 +103,10 @@ impl Bench {
             stage.stream(stage.kept(case.name, &format!("in.{}", case.name))).await?;
             config = with(config, case.workload());
         }
+        config.insert("http".to_owned(), "127.0.0.1:0".into());
         let host = stage.host(&config).await?;
-        Ok(Self { stage, host, good })
+        let health = health_address(&host.log())?;
+        Ok(Self { stage, host, good, health })
     }
 
     /// Sends a case so many messages, and awaits that each is a dead letter as it has to be. Says how long the last took.

@@ -8,7 +8,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull;
 use toml::Table;
 
-use super::cases::{Bench, Case, GOOD, ask, decided, tail};
+use super::cases::{Bench, Case, GOOD, ask, decided, healthy, tail};
 use super::text;
 use crate::patience::{percentile, within};
 use crate::row::{Form, Report, Row, row};
@@ -19,6 +19,8 @@ pub(crate) const ROWS: &[Row] =
 
 /// What a neighbour keeps at least of its throughput.
 const KEEPS: f64 = 0.8;
+/// In what time health answers, at p99.
+const HEALTH_WITHIN: Duration = Duration::from_millis(100);
 /// What is asked between two answers, while throughput is measured.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// The workload that is asked.
@@ -27,14 +29,18 @@ const ASKED: &str = "asked";
 /// How one round went.
 struct Round {
     per_second: f64,
+    /// How long replies of another workload took.
     answers: Vec<Duration>,
+    /// How long `/healthz` took.
+    health: Vec<Duration>,
+    unhealthy: u64,
 }
 
 /// How fast the good workload is with so many messages, and how long answers take meanwhile.
 async fn round(bench: &mut Bench, messages: u64) -> Result<Round> {
-    let Bench { stage, good, .. } = bench;
+    let Bench { stage, good, health: address, .. } = bench;
     let start = Instant::now();
-    let mut answers = Vec::new();
+    let (mut answers, mut health, mut unhealthy) = (Vec::new(), Vec::new(), 0);
     let work = async {
         good.publish(messages, |_| String::new()).await?;
         stage.settled(GOOD, Duration::from_secs(120)).await?;
@@ -49,11 +55,21 @@ async fn round(bench: &mut Bench, messages: u64) -> Result<Round> {
             tokio::time::sleep(ASK_EVERY).await;
         }
     };
+    let look_again = async {
+        loop {
+            match healthy(*address).await {
+                Ok(after) => health.push(after),
+                Err(_) => unhealthy += 1,
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    };
     let took = tokio::select! {
         took = work => took?,
         () = ask_again => unreachable!("it asks for ever"),
+        () = look_again => unreachable!("it looks for ever"),
     };
-    Ok(Round { per_second: messages as f64 / took.as_secs_f64(), answers })
+    Ok(Round { per_second: messages as f64 / took.as_secs_f64(), answers, health, unhealthy })
 }
 
 /// The workload that is asked: one worker that waits.
@@ -86,7 +102,8 @@ async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Be
     let (messages, rounds) = form.pick((4000, 3), (20_000, 9));
     // What is slow once, as the first instance, is nobody's fault.
     round(bench, messages / 4).await?;
-    let (mut alone, mut beside, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut alone, mut beside, mut answers, mut health) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut unhealthy = 0;
     let js = bench.stage.js.clone();
     for _ in 0..rounds {
         alone.push(round(bench, messages).await?.per_second);
@@ -108,6 +125,8 @@ async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Be
         report.injected();
         beside.push(round.per_second);
         answers.extend(round.answers);
+        health.extend(round.health);
+        unhealthy += round.unhealthy;
         for case in cases {
             bench.stage.js.get_stream(case.name).await?.purge().await?;
         }
@@ -116,9 +135,12 @@ async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Be
         }
     }
     let (alone, beside) = (median(&mut alone), median(&mut beside));
-    let p99 = percentile(&mut answers, 0.99);
+    let (p99, health_p99) = (percentile(&mut answers, 0.99), percentile(&mut health, 0.99));
     report.note(format!("neighbour {beside:.0}/s beside, {alone:.0}/s alone: {:.2}", beside / alone));
     report.note(format!("answers of a neighbour: p50 {:.1} ms, p99 {:.1} ms", ms(percentile(&mut answers, 0.5)), ms(p99)));
+    report.note(format!("health: p99 {:.1} ms of {} looks", ms(health_p99), health.len()));
+    report.must(unhealthy == 0, format!("{unhealthy} times not healthy"));
+    report.must(health_p99 <= HEALTH_WITHIN, format!("health answers within {:.0} ms at p99", ms(health_p99)));
     report.must(beside >= KEEPS * alone, format!("the neighbour keeps {:.2} of its throughput", beside / alone));
     report.must(bench.host.is_running(), format!("the host lives; it said\n{}", tail(&bench.host.log())));
     Ok(())
