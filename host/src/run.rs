@@ -80,9 +80,14 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
             }
         });
     }
-    let view = View { host: around.host.clone(), client: around.client.clone(), directory, boards, stops };
     // It answers until the host has drained.
-    let _http = listener.map(|listener| http::serve(listener, view)).transpose()?;
+    let _http = match listener {
+        Some(listener) => {
+            let (client, directory) = (around.client.clone(), directory.clone());
+            Some(http::serve(listener, View { host: around.host.clone(), client, directory, boards, stops })?)
+        }
+        None => None,
+    };
     shutdown.await;
     tracing::info!("draining");
     stop.send_replace(true);

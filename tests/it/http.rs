@@ -120,7 +120,8 @@ async fn status_tells_workers_generations_and_why_they_are_as_many() {
     let status = async || {
         let status: Value = serde_json::from_str(&get(&address, "/status").await.1).unwrap();
         let acked = status["workloads"][0]["deliveries"]["acked"] == 1;
-        (acked && status["workloads"][0]["workers"]["running"] == 1).then_some(status)
+        let decided = status["workloads"][0]["scaling"]["decisions"].as_u64() > Some(0);
+        (acked && decided && status["workloads"][0]["workers"]["running"] == 1).then_some(status)
     };
     let status = until("the message is told", status).await;
     let workload = &status["workloads"][0];
@@ -150,7 +151,7 @@ async fn an_address_that_is_taken_or_none_is_told() {
         .failed_with(1, &[&format!("cannot listen on {address} for HTTP"), "Name another address"]);
     run(with("everywhere"))
         .await
-        .failed_with(2, &["--http: \"everywhere\" is not an address to listen on", "write a port"]);
+        .failed_with(1, &["--http: \"everywhere\" is not an address to listen on", "write a port"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

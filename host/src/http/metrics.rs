@@ -18,9 +18,6 @@ use crate::tally::{TIMES_US, Tally};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The labels of what there is one of.
-const NONE: [(&str, &str); 0] = [];
-
 /// All metrics, in the OpenMetrics text format.
 pub(super) fn text(view: &View) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
@@ -158,6 +155,18 @@ impl Pen<'_> {
             metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: Option<u64>) -> fmt::Result {
+        match value {
+            Some(value) => self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value),
+            None => Ok(()),
+        }
     }
 
     fn times<L: EncodeLabelSet>(
@@ -323,17 +332,17 @@ impl Snapshot {
             None,
             plugins().map(|(plugin, labels)| (labels, f64::from(u8::from(plugin.generation.is_some())))),
         )?;
-        pen.gauges(
+        let connected = Some(u64::from(self.connected));
+        pen.gauge(
             "tidegate_nats_connected",
             "1 if the NATS server can be reached, as far as is known",
             None,
-            [(NONE, f64::from(u8::from(self.connected)))],
+            connected,
         )?;
-        pen.counters("tidegate_nats_reconnects", "How often the connection was made again", [(NONE, self.reconnects)])?;
+        pen.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
         let Process { resident_bytes, open_fds, threads } = self.process;
-        let one = |value: Option<u64>| value.map(|value| (NONE, value as f64));
-        pen.gauges("process_resident_memory", "Resident memory", Some(&Unit::Bytes), one(resident_bytes))?;
-        pen.gauges("process_open_fds", "Open file descriptors", None, one(open_fds))?;
-        pen.gauges("process_threads", "Threads", None, one(threads))
+        pen.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;
+        pen.gauge("process_open_fds", "Open file descriptors", None, open_fds)?;
+        pen.gauge("process_threads", "Threads", None, threads)
     }
 }

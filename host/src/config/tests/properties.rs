@@ -18,7 +18,9 @@ fn explicit(config: &Config) -> String {
          max-ack-pending = {}\nmax-waiting = {}\n\
          scale = {{ min = {}, max = {}, interval = {:?}, window = {:?}, watch-consumer = {:?} }}\n\
          pull = {{ batch = {}, expires = {:?} }}\n\
-         limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {} }}\n\
+         limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {}, response = {:?}, publications = {}, \
+         log-rate = {:?}, respawns = {} }}\n\
+         grants = {{ publish = {:?}, reply = {:?} }}\n\
          retry = {{ max-attempts = {}, backoff = {:?} }}\n",
         show(config.grace),
         config.nats.servers,
@@ -44,6 +46,12 @@ fn explicit(config: &Config) -> String {
         limits.table_elements,
         limits.instances,
         limits.fuel,
+        units::show_size(&(limits.response as u64)),
+        limits.publications,
+        units::show_size(&(limits.log_rate as u64)),
+        limits.respawns,
+        workload.grants.publish,
+        workload.grants.reply,
         workload.retry.max_attempts,
         backoff,
     )
