@@ -143,11 +143,13 @@ pub enum Cause {
     Start,
     /// Delivered more often than the workload allows before this host tried it: it may have killed a host.
     Exhausted,
+    /// The client library cannot read the message's headers, so no handler was given it.
+    Unreadable,
 }
 
 impl Cause {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Rejected,
         Self::Retries,
         Self::Trapped,
@@ -156,6 +158,7 @@ impl Cause {
         Self::Effects,
         Self::Start,
         Self::Exhausted,
+        Self::Unreadable,
     ];
 
     /// The word that stands in a dead letter's header.
@@ -169,6 +172,7 @@ impl Cause {
             Cause::Effects => "effects",
             Cause::Start => "start",
             Cause::Exhausted => "exhausted",
+            Cause::Unreadable => "unreadable",
         }
     }
 }

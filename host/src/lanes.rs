@@ -13,6 +13,7 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ thread_local! {
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Polls a guest's call, and notes where a poll takes long. Not for a first poll: measuring costs more than most calls.
+/// Polls a guest's call, and notes where a poll takes long.
 pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
     poll_fn(move |context| {
         let began = Instant::now();
@@ -47,17 +48,42 @@ pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Futu
     })
 }
 
+/// For a call that was done at its first poll in this time: one that took long makes way for others. No tick interrupts
+/// a guest that hands over much, for it is the host that copies.
+pub(crate) async fn make_way(time: Duration) {
+    if time >= LONG {
+        COMPUTED.set(true);
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Which lane work of one kind was on when it last ended.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    slow: AtomicBool,
+}
+
 /// Runs work that calls guests, on the lane that it deserves. It is part of this task: dropping this ends it.
 pub(crate) async fn roam<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    roam_from(&Lane::default(), work).await
+}
+
+/// The same for work that is done again and again and ends each time: it begins on the lane where it ended.
+pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<Output = T> + Send + 'static) -> T {
     let mut work: Work<T> = Box::pin(work);
+    let mut slowly = lane.slow.load(Relaxed);
     loop {
-        if let Some(done) = poll_fn(|context| on_fast(&mut work, context)).await {
+        if !slowly && let Some(done) = poll_fn(|context| on_fast(&mut work, context)).await {
             return done;
         }
+        slowly = false;
         let Some(slow) = slow() else { return work.await };
         let mut moved = Moved(slow.spawn(on_slow(work, Handle::current())));
         match (&mut moved.0).await {
-            Ok((_, Some(done))) => return done,
+            Ok((_, Some((done, computed)))) => {
+                lane.slow.store(computed, Relaxed);
+                return done;
+            }
             Ok((back, None)) => work = back,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
@@ -78,9 +104,11 @@ fn on_fast<T>(work: &mut Work<T>, context: &mut Context<'_>) -> Poll<Option<T>> 
     }
 }
 
-/// Runs until it is done or calm. Timers and tasks of it remain those of the runtime it came from.
-async fn on_slow<T>(mut work: Work<T>, home: Handle) -> (Work<T>, Option<T>) {
-    let mut computed = Instant::now();
+/// Runs until it is done or calm; if it is done, also whether it has computed for long. Timers and tasks of it remain
+/// those of the runtime it came from.
+async fn on_slow<T>(mut work: Work<T>, home: Handle) -> (Work<T>, Option<(T, bool)>) {
+    let came = Instant::now();
+    let mut computed = came;
     let done = poll_fn(|context| {
         let _home = home.enter();
         let began = Instant::now();
@@ -92,7 +120,7 @@ async fn on_slow<T>(mut work: Work<T>, home: Handle) -> (Work<T>, Option<T>) {
             computed = now;
         }
         match polled {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Ready(done) => Poll::Ready(Some((done, computed > came))),
             Poll::Pending if now.duration_since(computed) >= CALM => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
@@ -177,6 +205,34 @@ mod tests {
             }
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_done_at_once_is_measured_too() {
+        let moved = roam(async {
+            make_way(LONG / 2).await;
+            assert_ne!(lane(), "tidegate-slow");
+            make_way(LONG).await;
+            lane()
+        });
+        assert_eq!(moved.await, "tidegate-slow");
+    }
+
+    #[tokio::test]
+    async fn work_begins_where_it_ended_last() {
+        let of = Lane::default();
+        let first = async |polls| {
+            roam_from(&of, async move {
+                let first = lane();
+                watch(pin!(compute(polls))).await;
+                first
+            })
+            .await
+        };
+        assert_ne!(first(3).await, "tidegate-slow");
+        assert_eq!(first(3).await, "tidegate-slow");
+        assert_eq!(first(0).await, "tidegate-slow");
+        assert_ne!(first(0).await, "tidegate-slow");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, compile, demo, last_word, log, request, run};
+use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, request, run};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +35,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
+    Permissions(Box<permissions::PermissionsArgs>),
+    Dead(Box<dead::DeadArgs>),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
@@ -80,12 +82,14 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
+        Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
         Command::Compile(args) => Ok(compile::run(&args)),
+        Command::Permissions(args) => permissions::run(&args, &mut stdout().lock()),
     }
 }
 

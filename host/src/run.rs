@@ -17,12 +17,15 @@ use crate::workload::{self, Surroundings, stopped};
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why a host did not start. Once it runs, nothing but `shutdown` ends it.
+/// Why a host did not start, or with [`RunError::Client`] why it ended. Once it runs, nothing else but `shutdown` ends it.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The servers cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The client library has failed. What was not settled is delivered again after its ack wait, and a new run can go on.
+    #[error("the NATS client library has failed")]
+    Client,
     /// The component host cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -88,7 +91,10 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
         }
         None => None,
     };
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        () = around.client.ended() => return Err(RunError::Client),
+    }
     tracing::info!("draining");
     stop.send_replace(true);
     let drained = async {

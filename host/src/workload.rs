@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::board::{Board, Works};
-use crate::config::{Manage, Workload};
+use crate::config::{DeadLetters, Manage, Workload};
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, fetch};
@@ -23,8 +23,8 @@ use crate::worker::Shop;
 pub struct Surroundings {
     /// The connection.
     pub client: Client,
-    /// The stream of dead letters.
-    pub dead_letters: String,
+    /// Where dead letters are kept.
+    pub dead_letters: DeadLetters,
     /// The host's name.
     pub host: String,
     /// How long workers may take to finish.

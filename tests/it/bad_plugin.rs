@@ -190,7 +190,8 @@ async fn a_cache_that_cannot_keep_what_is_compiled_is_told() {
     // Where the compiled code would go there is a file.
     std::fs::write(cache.path().join("modules"), "").unwrap();
     let (dir, cache) = (plugins.path().to_str().unwrap(), cache.path().to_str().unwrap());
-    let flags = ["check", "--plugins", dir, "--stream", "S", "--handler", "probe", "--policy", "fixed", "--cache-dir", cache];
+    let flags =
+        ["check", "--plugins", dir, "--stream", "S", "--handler", "probe", "--policy", "fixed", "--cache-dir", cache];
     let ended = run(flags).await;
     ended.failed_with(1, &["/probe.wasm: its compiled code cannot be kept in ", "see that there is room"]);
 }

@@ -3,11 +3,11 @@
 
 mod bad_answers;
 mod bad_config;
-mod bad_connection;
 mod bad_consumer;
 mod bad_plugin;
 mod bench;
 mod command_line;
+mod connections;
 mod dead_letters;
 mod demo;
 mod dispositions;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::config::{Retention, Scale, Source, Workload};
+use tidegate::config::{DeadLetters, Retention, Scale, Source, Workload};
 use tidegate::jetstream::{Bound, Client, HeaderWatch, Signals};
 use tidegate::ports::Source as _;
 use tidegate::scaling::observe::{Moment, Observer, Sample, Work};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::support::eventually;
 use crate::support::host::{Host, policy, workload};
-use crate::support::site::{DEAD, Site};
+use crate::support::site::Site;
 
 /// A workload on the stream `work`, read by one source or the other.
 fn read_by(source: Source) -> Workload {
@@ -33,7 +33,7 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
     let bound = async |source| {
         let mut workload = read_by(source);
         change(&mut workload);
-        Bound::new(&client, &workload, DEAD, "test").await.unwrap().signals().await.unwrap()
+        Bound::new(&client, &workload, &DeadLetters::default(), "test").await.unwrap().signals().await.unwrap()
     };
     let (info, none) = bound(Source::Info).await;
     assert!(none.is_none());

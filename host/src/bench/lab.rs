@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::native::{Always, Native};
 use crate::board::Board;
-use crate::config::{Config, Workload};
+use crate::config::{Config, DeadLetters, Workload};
 use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client};
 use crate::plugged::PluginHandlers;
@@ -154,7 +154,7 @@ impl Lab {
         });
         let around = Surroundings {
             client: self.client.clone(),
-            dead_letters: "TIDEGATE_DEAD".to_owned(),
+            dead_letters: DeadLetters::default(),
             host: "bench".to_owned(),
             grace: Duration::from_secs(5),
             observer,

@@ -1,12 +1,19 @@
 //! `tidegate run`.
 
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::bail;
+use tokio::time::sleep;
 
+use crate::RunError;
 use crate::config::{Config, Flags, process_environment};
 use crate::events::Observer;
 use crate::server::{self, Server};
+
+/// The pause before a host whose client library failed is started again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,15 +48,29 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     let mut config = Config::load(&args.flags, &process_environment())?;
     config.plugins.compile = config.plugins.compile.by_this_program()?;
     if !args.local {
-        return Ok(crate::run(config, Observer::none(), shutdown).await?);
+        return Ok(host(config, shutdown).await?);
     }
     let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
     config.nats.servers = vec![server.url().to_owned()];
     tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
-    let ended = crate::run(config, Observer::none(), shutdown).await;
+    let ended = host(config, shutdown).await;
     server.stop().await;
     if let Err(error) = ended {
         bail!(error);
     }
     Ok(())
+}
+
+/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it.
+async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let mut shutdown = pin!(shutdown);
+    loop {
+        match crate::run(config.clone(), Observer::none(), shutdown.as_mut()).await {
+            Err(error @ RunError::Client) => {
+                tracing::error!(%error, "starting again; what was not settled is delivered again after its ack wait");
+                sleep(AGAIN).await;
+            }
+            ended => return ended,
+        }
+    }
 }

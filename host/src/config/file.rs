@@ -70,6 +70,7 @@ table! {
         "ca" ca: Maybe<String>,
         "cert" cert: Maybe<String>,
         "key" key: Maybe<String>,
+        "inbox-prefix" inbox_prefix: Maybe<String>,
     }
 }
 
@@ -89,6 +90,9 @@ table! {
     /// `[dead-letters]`
     DeadLettersTable {
         "stream" stream: Maybe<String>,
+        "replicas" replicas: Maybe<i64>,
+        "max-age" max_age: Maybe<Duration>,
+        "max-bytes" max_bytes: Maybe<Size>,
     }
 }
 

@@ -35,7 +35,10 @@ impl Flags {
                 compile_time: flag("compile-time", &host.compile_time),
                 compile_memory: flag("compile-memory", &host.compile_memory.map(Size)),
             },
-            dead_letters: DeadLettersTable { stream: flag("dead-letters", &host.dead_letters) },
+            dead_letters: DeadLettersTable {
+                stream: flag("dead-letters", &host.dead_letters),
+                ..DeadLettersTable::default()
+            },
             workloads,
         }
     }

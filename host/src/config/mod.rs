@@ -27,6 +27,7 @@ pub use connection::ConnectionFlags;
 pub use error::{ConfigError, ConfigErrors, Wrong};
 pub use flags::{Flags, HostFlags, WorkloadFlags};
 pub use load::{Environment, process_environment};
+pub use names::{nearest, overlap as subjects_overlap};
 
 /// Everything [`crate::run()`] needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,14 +36,39 @@ pub struct Config {
     pub nats: Nats,
     /// Where the plugins are.
     pub plugins: Plugins,
-    /// The name of the stream that keeps dead letters (`TIDEGATE_DEAD`).
-    pub dead_letters: String,
+    /// Where dead letters are kept.
+    pub dead_letters: DeadLetters,
     /// How long workers may take to finish what they have when the host stops (30 s).
     pub grace: Duration,
     /// Where health, metrics and status can be read over HTTP; nowhere by default.
     pub http: Option<SocketAddr>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
+}
+
+/// The stream that keeps dead letters. All but its name counts only where the host makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// Its name (`TIDEGATE_DEAD`).
+    pub stream: String,
+    /// Servers that keep a copy (1).
+    pub replicas: usize,
+    /// How long a letter is kept; `None` is for ever.
+    pub max_age: Option<Duration>,
+    /// Bytes of all letters together; `None` is no limit. A letter that does not fit is not taken, and its message stays
+    /// in its own stream.
+    pub max_bytes: Option<i64>,
+}
+
+impl DeadLetters {
+    /// The stream that is used if no other is named.
+    pub const STREAM: &str = "TIDEGATE_DEAD";
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { stream: Self::STREAM.to_owned(), replicas: 1, max_age: None, max_bytes: None }
+    }
 }
 
 /// A NATS connection.
@@ -56,6 +82,15 @@ pub struct Nats {
     pub ca: Option<PathBuf>,
     /// PEM files of the client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The first tokens of the subjects on which this client listens for answers; `None` is `_INBOX`, as everybody has it.
+    pub inbox_prefix: Option<String>,
+}
+
+impl Nats {
+    /// The first tokens of the subjects on which this client listens for answers.
+    pub fn inbox(&self) -> &str {
+        self.inbox_prefix.as_deref().unwrap_or("_INBOX")
+    }
 }
 
 /// How a client proves who it is. Its `Debug` keeps the secrets.

@@ -93,8 +93,26 @@ pub(super) fn subject(subject: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Checks the first tokens of an inbox: a subject without wildcards, outside of what NATS keeps for itself.
+pub(super) fn inbox_prefix(prefix: &str) -> Result<(), Wrong> {
+    subject(prefix)?;
+    if prefix.split('.').any(|token| token == "*" || token == ">") {
+        return Err(Wrong::new(
+            format!("{} has a wildcard", quoted(prefix)),
+            "write a prefix such as \"_INBOX_orders\"",
+        ));
+    }
+    if prefix.starts_with('$') {
+        return Err(Wrong::new(
+            format!("{} begins with $, which NATS keeps for itself", quoted(prefix)),
+            "write a prefix such as \"_INBOX_orders\"",
+        ));
+    }
+    Ok(())
+}
+
 /// Whether a message can have a subject that both match.
-pub(super) fn overlap(a: &str, b: &str) -> bool {
+pub fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
         match (a.next(), b.next()) {
@@ -107,7 +125,7 @@ pub(super) fn overlap(a: &str, b: &str) -> bool {
 }
 
 /// The known word nearest to what was written, if one is near enough to be meant.
-pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = written.to_lowercase().replace('_', "-");
     known
         .into_iter()

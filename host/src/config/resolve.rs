@@ -1,6 +1,7 @@
 //! From what the user wrote to what the program uses. No IO: the same text, flags and variables give the same answer.
 
 mod nats;
+mod userinfo;
 mod workload;
 mod workloads;
 
@@ -11,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{At, ConfigError};
-use super::file::{File, NatsTable, PluginsTable};
+use super::file::{DeadLettersTable, File, NatsTable, PluginsTable};
 use super::value::Size;
-use super::{Compile, Config, Plugins, names, units};
+use super::{Compile, Config, DeadLetters, Plugins, names, units};
 
 pub(super) use nats::Layers;
 
@@ -33,13 +34,7 @@ pub(super) struct Inputs<'a> {
 pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Config {
     let Inputs { file, nats, environment, no_workload } = inputs;
     let nats = nats.resolve(environment, problems);
-    let dead_letters = file.dead_letters.stream.map_or_else(
-        || "TIDEGATE_DEAD".to_owned(),
-        |stream| {
-            problems.extend(names::jetstream(&stream.value).err().map(|wrong| wrong.at(&stream.place)));
-            stream.value
-        },
-    );
+    let dead_letters = dead_letters(file.dead_letters, problems);
     let grace = duration(file.grace, Duration::from_secs(30), Duration::ZERO..=HOUR, problems);
     let plugins = plugins(file.plugins, environment, problems);
     let workloads = workloads::resolve(file.workloads, no_workload, problems);
@@ -63,6 +58,29 @@ fn address(at: &At<String>, problems: &mut Vec<ConfigError>) -> Option<SocketAdd
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+fn dead_letters(table: DeadLettersTable, problems: &mut Vec<ConfigError>) -> DeadLetters {
+    // Ten years of 365.25 days.
+    let (most_age, most_bytes) = (HOUR * 87_660, Size(1 << 50));
+    let some_age = |at| duration(Some(at), HOUR, Duration::from_secs(1)..=most_age, problems);
+    let max_age = table.max_age.map(some_age);
+    let some_bytes =
+        |at| within(Some(at), Size(0), Size(1 << 20)..=most_bytes, |size| units::show_size(&size.0), problems);
+    let max_bytes = table.max_bytes.map(some_bytes);
+    let stream = table.stream.map_or_else(
+        || DeadLetters::STREAM.to_owned(),
+        |stream| {
+            problems.extend(names::jetstream(&stream.value).err().map(|wrong| wrong.at(&stream.place)));
+            stream.value
+        },
+    );
+    DeadLetters {
+        stream,
+        replicas: integer(table.replicas, 1, 1..=5, problems),
+        max_age,
+        max_bytes: max_bytes.map(|size| i64::try_from(size.0).unwrap_or(i64::MAX)),
+    }
+}
 
 fn plugins(table: PluginsTable, environment: &BTreeMap<String, String>, problems: &mut Vec<ConfigError>) -> Plugins {
     let second = Duration::from_secs(1);

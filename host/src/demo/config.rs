@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Auth, Config, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
-    Workload,
+    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale,
+    Source, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -21,9 +21,14 @@ const BATCH: usize = 100;
 /// What [`crate::run()`] is given.
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
-        nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },
-        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None, compile: options.compile.clone() },
-        dead_letters: "TIDEGATE_DEAD".to_owned(),
+        nats: Nats { servers: vec![url.to_owned()], ..Nats::default() },
+        plugins: Plugins {
+            dir: plugins.to_owned(),
+            rescan: Duration::from_secs(5),
+            cache: None,
+            compile: options.compile.clone(),
+        },
+        dead_letters: DeadLetters::default(),
         http: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],

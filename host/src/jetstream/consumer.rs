@@ -1,18 +1,27 @@
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    ConsumerInfoErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
-use crate::config::{Manage, Queue, Retention, Source, Workload};
+use crate::config::{DeadLetters, Manage, Queue, Retention, Source, Workload};
+use crate::permissions::{Denial, Verb};
 use crate::tally::Traffic;
 
 /// JetStream's "stream not found" and "consumer not found".
-const STREAM_NOT_FOUND: u64 = 10059;
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
+/// Its "JetStream not enabled", in the server and for the account.
+const NOT_ENABLED: [u64; 2] = [10076, 10039];
+
+/// How long to wait for the answers to a rehearsal. A denial comes sooner.
+const REHEARSAL: Duration = Duration::from_secs(1);
 
 /// What a workload's consumers have to be.
 const WORKS: &str = "a durable pull consumer with ack policy `explicit` that delivers payloads";
@@ -59,6 +68,34 @@ pub enum SetupError {
         /// What to do.
         remedy: String,
     },
+    /// JetStream is off.
+    #[error(
+        "workload {workload}: JetStream does not answer on {servers}: {reason}\n  Start the server with `-js`, or enable JetStream \
+         for this account."
+    )]
+    NoJetStream {
+        /// The workload.
+        workload: String,
+        /// The URLs, without what is secret in them.
+        servers: Arc<str>,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server does not let this user do what a host has to do.
+    #[error(
+        "workload {workload}: the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`; \
+         `tidegate permissions` prints all that a host needs."
+    )]
+    Denied {
+        /// The workload.
+        workload: String,
+        /// What it wanted to do.
+        verb: Verb,
+        /// With which subject.
+        subject: String,
+        /// The subject to allow.
+        allow: String,
+    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {
@@ -87,8 +124,25 @@ impl Bound {
     ///
     /// # Errors
     /// [`SetupError`], each case with what to do.
-    pub async fn new(client: &Client, workload: &Workload, dead_letters: &str, host: &str) -> Result<Self, SetupError> {
+    pub async fn new(
+        client: &Client,
+        workload: &Workload,
+        dead_letters: &DeadLetters,
+        host: &str,
+    ) -> Result<Self, SetupError> {
         let setup = Setup { client, workload, queue: &workload.queue };
+        let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
+        // Boxed: it is large, and needed once.
+        let bound = Box::pin(Self::bind(&setup, dead_letters, host));
+        client.denied.unless(concerns, bound).await.unwrap_or_else(|denial| {
+            let allow = client.denied.grant(&denial);
+            let Denial { verb, subject } = denial;
+            Err(SetupError::Denied { workload: workload.name.clone(), verb, subject, allow })
+        })
+    }
+
+    async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
+        let Setup { client, workload, .. } = *setup;
         let retention = setup.stream().await?;
         let config = setup.consumer().await?;
         let watch_consumer = match workload.scale.source {
@@ -96,10 +150,16 @@ impl Bound {
             Source::Headers => Some(setup.watch_consumer(retention).await?),
         };
         setup.dead_letters(dead_letters).await?;
+        setup.rehearse(&workload.queue.consumer).await;
+        if let Some(consumer) = &watch_consumer {
+            setup.rehearse(consumer).await;
+        }
         let lane = Lane {
             client: client.clone(),
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
+            consumer: workload.queue.consumer.clone(),
+            dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
@@ -134,7 +194,9 @@ impl Bound {
     /// # Errors
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
-        Puller::new(self.lane.clone(), &self.consumer, self.expires).await
+        self.lane.client.denied.tell();
+        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires).await?;
+        Ok(puller.that_searches())
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -154,7 +216,7 @@ impl Bound {
     }
 }
 
-fn filters(config: &consumer::Config) -> Vec<String> {
+pub(super) fn filters(config: &consumer::Config) -> Vec<String> {
     let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
     config.filter_subjects.iter().cloned().chain(single).collect()
 }
@@ -166,6 +228,29 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    /// Whether a denial keeps this workload from being set up. Others may work meanwhile on the same connection.
+    fn concerns(&self, denial: &Denial, dead_letters: &str) -> bool {
+        let ours = [self.queue.stream.as_str(), dead_letters];
+        let jetstream = ["$JS.API.", "$JS.ACK."].iter().any(|prefix| denial.subject.starts_with(prefix));
+        denial.verb == Verb::Publish && jetstream && denial.subject.split('.').any(|token| ours.contains(&token))
+    }
+
+    /// Does what the work does, in ways that change nothing, so that a permission that is missing shows now and not when the
+    /// first message has been handled and cannot be settled.
+    async fn rehearse(&self, consumer: &str) {
+        let stream = &self.queue.stream;
+        let say = |subject: String, payload: &'static str| async move {
+            let answer = self.client.nats.request(subject, payload.into());
+            // What is answered does not matter, nor that it is an error: who is denied gets no answer.
+            let _ = tokio::time::timeout(REHEARSAL, answer).await;
+        };
+        tokio::join!(
+            say(format!("$JS.ACK.{stream}.{consumer}.rehearsal"), ""),
+            say(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),
+            say(format!("$JS.API.STREAM.MSG.GET.{stream}"), "{\"seq\":0}"),
+        );
+    }
+
     /// The stream's retention, which is the configuration's only where the host made the stream.
     async fn stream(&self) -> Result<RetentionPolicy, SetupError> {
         let queue = self.queue;
@@ -174,7 +259,7 @@ impl Setup<'_> {
             Ok(found) => return Ok(found.cached_info().config.retention),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
-                _ => return Err(self.server(what(), error)),
+                _ => return Err(self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), error))),
             },
         }
         if queue.manage == Manage::Bind || queue.subjects.is_empty() {
@@ -347,7 +432,8 @@ impl Setup<'_> {
         }
     }
 
-    async fn dead_letters(&self, name: &str) -> Result<(), SetupError> {
+    async fn dead_letters(&self, config: &DeadLetters) -> Result<(), SetupError> {
+        let name = config.stream.as_str();
         let what = || format!("stream {name} for dead letters");
         match self.client.context.get_stream(name).await {
             Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) => {
@@ -363,9 +449,26 @@ impl Setup<'_> {
                 _ => return Err(self.server(what(), error)),
             },
         }
-        self.client.context.create_stream(dead::stream(name)).await.map_err(|error| self.server(what(), error))?;
+        self.client.context.create_stream(dead::stream(config)).await.map_err(|error| self.server(what(), error))?;
         tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
+    }
+
+    /// What is wrong if the first question to JetStream fails because it is off.
+    fn no_jetstream(&self, error: &GetStreamError) -> Option<SetupError> {
+        let reason = match error.kind() {
+            GetStreamErrorKind::JetStream(error) if NOT_ENABLED.contains(&error.error_code().0) => error.to_string(),
+            GetStreamErrorKind::Request => {
+                let request = error.source()?.downcast_ref::<RequestError>()?;
+                if request.kind() != RequestErrorKind::NoResponders {
+                    return None;
+                }
+                "it is not enabled in the server".to_owned()
+            }
+            _ => return None,
+        };
+        let (workload, servers) = (self.workload.name.clone(), self.client.servers.clone());
+        Some(SetupError::NoJetStream { workload, servers, reason })
     }
 
     fn server(&self, what: String, error: impl std::fmt::Display) -> SetupError {

@@ -1,70 +1,79 @@
-use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use std::time::Duration;
 
+use async_nats::header::HeaderMap;
 use async_nats::jetstream::stream;
+use bytes::Bytes;
 
 use super::Lane;
+use super::message::{headers, stored};
+use crate::config::DeadLetters;
 use crate::delivery::{Death, Delivery};
-use crate::ports::Author;
+use crate::letter::draft::{Draft, Place, Shape};
+use crate::letter::{self, name};
+use crate::ports::{Author, EffectError};
 
 /// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the
 /// workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores it as that.
 pub(super) const SUBJECTS: &str = "tidegate.dead.*";
 
 /// The stream of dead letters: each is stored with the subject `<workload>.dead`.
-pub(super) fn stream(name: &str) -> stream::Config {
+///
+/// One that is full takes no more letters, so that messages stay in their own streams until there is room: it never
+/// makes room by forgetting one.
+pub(super) fn stream(config: &DeadLetters) -> stream::Config {
     stream::Config {
-        name: name.to_owned(),
+        name: config.stream.clone(),
         description: Some("Messages that tidegate will not try again".to_owned()),
         subjects: vec![SUBJECTS.to_owned()],
         subject_transform: Some(stream::SubjectTransform {
             source: SUBJECTS.to_owned(),
-            destination: "{{wildcard(1)}}.dead".to_owned(),
+            destination: letter::stored_subject("{{wildcard(1)}}"),
         }),
         storage: stream::StorageType::File,
-        num_replicas: 1,
+        num_replicas: config.replicas,
+        max_age: config.max_age.unwrap_or(Duration::ZERO),
+        max_bytes: config.max_bytes.unwrap_or(-1),
+        discard: stream::DiscardPolicy::New,
         allow_direct: true,
         ..stream::Config::default()
     }
 }
 
-/// Headers that the server or the host would act upon are kept under this prefix.
-const KEPT: &str = "Tidegate-Original-";
-
-/// Where a dead letter is published, and its headers.
-///
-/// The original's headers stay as they are, but those that begin with `Nats-`: a second `Nats-Expected-Stream` or
-/// `Nats-Rollup` would make the server refuse the dead letter, or delete others.
-pub(super) fn letter(lane: &Lane, delivery: &Delivery, death: &Death, author: &Author) -> (String, HeaderMap) {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &delivery.headers {
-        let reserved = name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"));
-        append(&mut headers, &if reserved { format!("{KEPT}{name}") } else { name.clone() }, value);
+impl Lane {
+    fn place(&self) -> Place<'_> {
+        Place { workload: &self.workload, stream: &self.stream, host: &self.host }
     }
-    // A reason is a guest's text and may have anything in it; one line of it is enough.
-    let reason: String = death.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
-    let sequence = delivery.stream_sequence.to_string();
-    let (attempt, published) = (delivery.attempt.to_string(), delivery.published_at_ms.to_string());
-    for (name, value) in [
-        ("Tidegate-Subject", delivery.subject.as_str()),
-        ("Tidegate-Stream", &lane.stream),
-        ("Tidegate-Sequence", &sequence),
-        ("Tidegate-Published-Ms", &published),
-        ("Tidegate-Attempts", &attempt),
-        ("Tidegate-Cause", death.cause.as_str()),
-        ("Tidegate-Reason", &reason),
-        ("Tidegate-Plugin", &author.plugin),
-        ("Tidegate-Generation", &author.generation),
-        ("Tidegate-Host", &lane.host),
-    ] {
-        append(&mut headers, name, value);
-    }
-    // One dead letter for a message, however often its term is lost.
-    headers.insert(NATS_MESSAGE_ID, format!("dead:{}:{sequence}", lane.stream));
-    (SUBJECTS.replace('*', &lane.workload), headers)
-}
 
-fn append(headers: &mut HeaderMap, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-        headers.append(name, value);
+    /// Keeps a delivery as a dead letter, and waits until it is stored.
+    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<(), EffectError> {
+        self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
+    }
+
+    /// Keeps a message as a dead letter whose header block cannot be read.
+    pub(super) async fn bury_unreadable(
+        &self,
+        delivery: &Delivery,
+        death: &Death,
+        block: &[u8],
+    ) -> Result<(), EffectError> {
+        self.keep(Draft::unreadable(self.place(), delivery, death, block), delivery.payload.clone()).await
+    }
+
+    async fn keep(&self, draft: Draft, payload: Bytes) -> Result<(), EffectError> {
+        let subject = letter::subject(&self.workload);
+        let client = &self.client;
+        match draft.shape(payload.len(), self.client.max_payload()) {
+            Shape::Whole(list) => {
+                stored(client, subject, headers(list)?, payload).await?.await?;
+            }
+            Shape::Apart { mut block, headers: mut list } => {
+                block.extend_from_slice(&payload);
+                // Without headers, not even a message id: every byte of it may be needed.
+                let content = stored(client, subject.clone(), HeaderMap::new(), block.into()).await?.await?;
+                list.push((name::CONTENT.to_owned(), content.to_string()));
+                stored(client, subject, headers(list)?, Bytes::new()).await?.await?;
+            }
+        }
+        Ok(())
     }
 }

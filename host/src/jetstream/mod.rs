@@ -3,12 +3,18 @@
 mod connect;
 mod consumer;
 mod dead;
+mod denied;
+mod identity;
 mod lab;
+mod letters;
 mod message;
 mod pull;
+mod raw;
 mod replies;
 mod request;
 mod signals;
+mod told;
+mod unreadable;
 mod unsettled;
 
 use std::sync::Arc;
@@ -18,6 +24,7 @@ use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::{Bound, SetupError};
+pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
@@ -29,6 +36,8 @@ struct Lane {
     client: Client,
     workload: Arc<str>,
     stream: String,
+    consumer: String,
+    dead_letters: String,
     host: String,
     grants: Grants,
     traffic: Arc<Traffic>,

@@ -7,6 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::unreadable::Search;
 use super::{Lane, Message};
 use crate::ports::{Notice, Pull, Pulled};
 
@@ -28,6 +29,8 @@ pub struct Puller {
     expires: Duration,
     asked: usize,
     last_ends: Instant,
+    consumer: String,
+    search: Option<Search>,
 }
 
 impl Puller {
@@ -42,11 +45,22 @@ impl Puller {
             expires,
             asked: 0,
             last_ends: Instant::now(),
+            consumer: consumer.to_owned(),
+            search: None,
         })
     }
 
+    /// Besides, looks for what no pull can bring, and keeps it as dead letters.
+    pub(super) fn that_searches(mut self) -> Self {
+        self.search = Some(Search::start(self.lane.clone(), self.consumer.clone(), self.lane.client.connects()));
+        self
+    }
+
     fn read(&mut self, answer: async_nats::Message) -> Option<Pulled<Message>> {
-        let Some(status) = answer.status else {
+        // A message may have been published with a status line: it is a delivery all the same.
+        let status =
+            answer.status.filter(|_| !answer.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")));
+        let Some(status) = status else {
             self.asked = self.asked.saturating_sub(1);
             return Message::new(answer, self.lane.clone()).map(Pulled::Delivery);
         };

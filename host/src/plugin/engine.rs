@@ -77,8 +77,12 @@ impl Host {
     /// # Errors
     /// If the cache cannot be used or the engines do not run here.
     pub fn new(cache: Option<&Path>) -> Result<Self, HostError> {
-        let plugins =
-            Plugins { dir: "".into(), rescan: Duration::MAX, cache: cache.map(Path::to_owned), compile: Compile::default() };
+        let plugins = Plugins {
+            dir: "".into(),
+            rescan: Duration::MAX,
+            cache: cache.map(Path::to_owned),
+            compile: Compile::default(),
+        };
         Self::start(&plugins)
     }
 
@@ -90,14 +94,19 @@ impl Host {
         let Compile { program, max_size, time, memory } = plugins.compile.clone();
         // What one process compiles, another can only find in a directory.
         let own = match (&program, &plugins.cache) {
-            (Some(_), None) => Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?),
+            (Some(_), None) => {
+                Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?)
+            }
             _ => None,
         };
         let dir = plugins.cache.as_deref().or(own.as_ref().map(TempDir::path));
         let cache = dir.map(cache::open).transpose()?;
-        let compiler = program
-            .zip(cache.as_ref())
-            .map(|(program, cache)| Compiler { program, cache: cache.directory().clone(), time, memory });
+        let compiler = program.zip(cache.as_ref()).map(|(program, cache)| Compiler {
+            program,
+            cache: cache.directory().clone(),
+            time,
+            memory,
+        });
         Engines::new(cache, max_size, compiler, own).map(|engines| Self(Arc::new(engines)))
     }
 }

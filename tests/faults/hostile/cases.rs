@@ -126,7 +126,9 @@ impl Bench {
             anyhow::ensure!(
                 cause == case.cause && reason.contains(case.reason),
                 "{}: dead letter {cause}: {reason}, where {}: {} was to be expected",
-                case.name, case.cause, case.reason
+                case.name,
+                case.cause,
+                case.reason
             );
         }
         Ok(took)

@@ -93,13 +93,14 @@ async fn torment(js: &Context, cases: &[Case], depth: u64) -> Result<()> {
 /// How many messages no worker has taken.
 async fn waiting(js: &Context, name: &str) -> Result<u64> {
     let stream = js.get_stream_no_info(name).await?;
-    let consumer = stream.get_consumer::<pull::Config>(&format!("{name}-workers")).await.map_err(anyhow::Error::from_boxed)?;
+    let consumer =
+        stream.get_consumer::<pull::Config>(&format!("{name}-workers")).await.map_err(anyhow::Error::from_boxed)?;
     Ok(consumer.cached_info().num_pending)
 }
 
 /// Compares the neighbour alone and beside the cases, by turns.
 async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Bench) -> Result<()> {
-    let (messages, rounds) = form.pick((4000, 3), (20_000, 9));
+    let (messages, rounds) = form.pick((10_000, 3), (30_000, 9));
     // What is slow once, as the first instance, is nobody's fault.
     round(bench, messages / 4).await?;
     let (mut alone, mut beside, mut answers, mut health) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -112,7 +113,8 @@ async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Be
             let measured = async {
                 // All workers have something to do.
                 for case in cases {
-                    let busy = async || bench.stage.consumer(case.name).await.is_ok_and(|info| info.num_ack_pending > 0);
+                    let busy =
+                        async || bench.stage.consumer(case.name).await.is_ok_and(|info| info.num_ack_pending > 0);
                     within(Duration::from_secs(20), &format!("{} is at work", case.name), busy).await?;
                 }
                 round(bench, messages).await
@@ -137,7 +139,11 @@ async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Be
     let (alone, beside) = (median(&mut alone), median(&mut beside));
     let (p99, health_p99) = (percentile(&mut answers, 0.99), percentile(&mut health, 0.99));
     report.note(format!("neighbour {beside:.0}/s beside, {alone:.0}/s alone: {:.2}", beside / alone));
-    report.note(format!("answers of a neighbour: p50 {:.1} ms, p99 {:.1} ms", ms(percentile(&mut answers, 0.5)), ms(p99)));
+    report.note(format!(
+        "answers of a neighbour: p50 {:.1} ms, p99 {:.1} ms",
+        ms(percentile(&mut answers, 0.5)),
+        ms(p99)
+    ));
     report.note(format!("health: p99 {:.1} ms of {} looks", ms(health_p99), health.len()));
     report.must(unhealthy == 0, format!("{unhealthy} times not healthy"));
     report.must(health_p99 <= HEALTH_WITHIN, format!("health answers within {:.0} ms at p99", ms(health_p99)));

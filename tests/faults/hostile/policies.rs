@@ -9,8 +9,7 @@ use super::cases::{Bench, decided, tail};
 use crate::row::{Form, Report, Row, row};
 use crate::stage::with;
 
-pub(crate) const ROWS: &[Row] =
-    &[row!(30, "absurd policy", absurd), row!(31, "slow policy, trapping policy", failing)];
+pub(crate) const ROWS: &[Row] = &[row!(30, "absurd policy", absurd), row!(31, "slow policy, trapping policy", failing)];
 
 /// The most workers that a workload here has.
 const MAX: usize = 8;

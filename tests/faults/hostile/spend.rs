@@ -25,7 +25,7 @@ const MIB: u64 = 1 << 20;
 /// goes on. In `init` of a policy: its fuel ends it, and its workload stays at `scale.min`.
 async fn infinite_loop(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let spin = Case::probe("spin", "spin", "time", "longer than 500ms").over("limits.time = '500ms'");
+    let spin = Case::probe("spin", "spin", "time", "took longer than the 500ms").over("limits.time = '500ms'");
     let init = decided("init", "spin-in-init", "", "scale.min = 1\nlimits.time = '500ms'");
     let mut bench = Bench::start_with(std::slice::from_ref(&spin), init).await?;
     bench.good.publish(300, |_| String::new()).await?;
@@ -103,7 +103,8 @@ async fn results(form: Form) -> Result<Report> {
         Case::probe("reply", "big-reply 100000000", "memory", "bytes of memory"),
         Case::probe("reply-within-memory", "big-reply 100000000", "effects", "cannot be carried out")
             .over("limits.memory = '256MiB'"),
-        Case::probe("million", "many out.x 1000000", "effects", "cannot be carried out").over("limits.memory = '256MiB'"),
+        Case::probe("million", "many out.x 1000000", "effects", "cannot be carried out")
+            .over("limits.memory = '256MiB'"),
         Case::text("same-megabyte", text::same_megabyte_often(), "effects", "cannot be carried out"),
         Case::text("pointer", text::bogus_pointer(), "effects", "cannot be carried out"),
         Case::text("length", text::bogus_length(), "effects", "cannot be carried out"),
@@ -119,13 +120,15 @@ async fn results(form: Form) -> Result<Report> {
 async fn storms(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let limit = "limits.time = '500ms'";
-    let storm = |name, what: &str| Case::probe(name, &format!("storm {what}"), "time", "longer than 500ms").over(limit);
+    let storm = |name, what: &str| {
+        Case::probe(name, &format!("storm {what}"), "time", "took longer than the 500ms").over(limit)
+    };
     let cases = [
         storm("clock", "clock"),
         storm("settings", "settings"),
         storm("stdout", "stdout"),
         storm("logging", "log"),
-        Case::text("random", text::random_storm(), "time", "longer than 500ms").over(limit),
+        Case::text("random", text::random_storm(), "time", "took longer than the 500ms").over(limit),
         Case::text("handles", text::leaks_handles(), "trapped", ""),
     ];
     let bench = each(form, &mut report, &cases, form.pick(2, 40)).await?;
@@ -137,7 +140,8 @@ async fn storms(form: Form) -> Result<Report> {
 /// Sleeps for an hour, where no epoch interrupts it.
 async fn blocked(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let cases = [Case::probe("sleep", "sleep 3600000", "time", "longer than 500ms").over("limits.time = '500ms'")];
+    let cases =
+        [Case::probe("sleep", "sleep 3600000", "time", "took longer than the 500ms").over("limits.time = '500ms'")];
     let bench = each(form, &mut report, &cases, form.pick(6, 100)).await?;
     bench.finish(form, &mut report).await?;
     report.note("recovery: all of them, two at a time; limits.time 500 ms");

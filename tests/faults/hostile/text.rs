@@ -47,7 +47,11 @@ pub(crate) fn grows_a_table() -> Vec<u8> {
 
 /// Calls itself without touching its memory.
 pub(crate) fn recurses() -> Vec<u8> {
-    handler(1, "(call $again (i64.const 0)) unreachable", "(func $again (param i64) (call $again (i64.add (local.get 0) (i64.const 1))))")
+    handler(
+        1,
+        "(call $again (i64.const 0)) unreachable",
+        "(func $again (param i64) (call $again (i64.add (local.get 0) (i64.const 1))))",
+    )
 }
 
 /// Returns a pointer outside of its memory.
@@ -65,7 +69,8 @@ pub(crate) fn bogus_length() -> Vec<u8> {
 pub(crate) fn same_megabyte_often() -> Vec<u8> {
     // publications: pointer at 20, length at 24. Each: subject, headers, payload, of a pointer and a length.
     let each = "(i32.store (i32.add (local.get 0) (i32.const 20)) (i32.const 1000000)) (local.set 0 (i32.add (local.get 0) (i32.const 24)))";
-    let list = "(local.set 0 (i32.const 4096)) (loop (if (i32.lt_u (local.get 0) (i32.const 28096)) (then EACH (br 1))))";
+    let list =
+        "(local.set 0 (i32.const 4096)) (loop (if (i32.lt_u (local.get 0) (i32.const 28096)) (then EACH (br 1))))";
     let ends = "(i32.store (i32.const 20) (i32.const 4096)) (i32.store (i32.const 24) (i32.const 1000))";
     handler(17, &format!("{} {ends} {OK}", list.replace("EACH", each)), "")
 }

@@ -9,7 +9,8 @@ fn the_least_configuration_gets_the_documented_defaults() {
     let config = Config::from_toml(LEAST).unwrap();
     assert_eq!(config.nats.servers, ["nats://127.0.0.1:4222"]);
     assert_eq!(config.nats.auth, Auth::None);
-    assert_eq!(config.dead_letters, "TIDEGATE_DEAD");
+    assert_eq!(config.dead_letters.stream, "TIDEGATE_DEAD");
+    assert_eq!(config.dead_letters, DeadLetters::default());
     assert_eq!(config.grace, Duration::from_secs(30));
     assert_eq!(config.plugins.dir, PathBuf::from("plugins"));
     assert_eq!(config.plugins.cache, None);
@@ -55,6 +56,15 @@ fn the_example_file_is_read() {
     let workload = &config.workloads[0];
     assert_eq!(workload.policy_settings, [("pending-per-worker".to_owned(), "100".to_owned())]);
     assert_eq!(workload.queue.filter, ["shop.orders.new"]);
+}
+
+#[test]
+fn the_stream_of_dead_letters_is_made_as_the_file_says() {
+    let table = "[dead-letters]\nstream = \"MORGUE\"\nreplicas = 3\nmax-age = \"720h\"\nmax-bytes = \"1GiB\"\n";
+    let config = Config::from_toml(&format!("{LEAST}{table}")).unwrap();
+    let max_age = Some(Duration::from_secs(30 * 24 * 3600));
+    let stream = "MORGUE".to_owned();
+    assert_eq!(config.dead_letters, DeadLetters { stream, replicas: 3, max_age, max_bytes: Some(1 << 30) });
 }
 
 #[test]

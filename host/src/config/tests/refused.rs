@@ -48,6 +48,21 @@ fn a_wrong_type_is_told_the_right_one() {
 }
 
 #[test]
+fn a_stream_of_dead_letters_is_made_within_what_a_server_takes() {
+    for (line, expected) in [
+        ("replicas = 0", "dead-letters.replicas: 0 is too small; it can be 1 to 5"),
+        ("replicas = 6", "dead-letters.replicas: 6 is too large; it can be 1 to 5"),
+        ("max-age = \"0s\"", "dead-letters.max-age: 0s is too small; it can be 1s to"),
+        ("max-bytes = \"1B\"", "dead-letters.max-bytes: 1B is too small; it can be 1MiB to"),
+        ("max-bytes = 7", "write it with a unit and in quotes, such as \"7B\""),
+        ("max_age = \"1h\"", "dead-letters.max_age: unknown key; did you mean max-age?"),
+    ] {
+        let error = one(&format!("[dead-letters]\n{line}"));
+        assert!(error.contains(expected), "{line}: {error}");
+    }
+}
+
+#[test]
 fn what_is_out_of_range_is_told_the_range() {
     for (line, expected) in [
         ("limits.response = \"1B\"", "1B is too small; it can be 64KiB to 256MiB"),

@@ -102,12 +102,9 @@ impl Probe {
     fn decide(&self, now_ms: u64) -> (u32, String) {
         let mode = if self.calls > self.after { self.mode } else { Mode::Fixed };
         match mode {
-            Mode::Fixed
-            | Mode::TrapInInit
-            | Mode::SpinInInit
-            | Mode::Refuse
-            | Mode::HugeState
-            | Mode::WrongState => (self.desired, "fixed".to_owned()),
+            Mode::Fixed | Mode::TrapInInit | Mode::SpinInInit | Mode::Refuse | Mode::HugeState | Mode::WrongState => {
+                (self.desired, "fixed".to_owned())
+            }
             Mode::Trap => std::process::abort(),
             Mode::Third if now_ms / 100 % 3 == 0 => std::process::abort(),
             Mode::Third => (self.desired, "third".to_owned()),

@@ -1,0 +1,204 @@
+//! Which letters a command is about: what was typed, and the letters that it finds.
+
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::clock::time_of_day;
+use crate::config::{nearest, units};
+use crate::delivery::Cause;
+use crate::jetstream::{Letters, LettersError};
+use crate::letter::Letter;
+use crate::letter::filter::Filter;
+
+/// Which letters, as typed. All of it has to hold.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Which letters")]
+pub struct FilterArgs {
+    /// Of this workload
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// With this cause, or one of several with commas between them: rejected, retries, trapped, time, memory, effects,
+    /// start, exhausted, unreadable
+    #[arg(long = "cause", value_name = "WORD", value_delimiter = ',', value_parser = cause)]
+    pub causes: Vec<Cause>,
+    /// With this text in the reason, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Whose handler was this plugin
+    #[arg(long, value_name = "NAME")]
+    pub plugin: Option<String>,
+    /// Whose handler's digest begins like this
+    #[arg(long, value_name = "DIGEST")]
+    pub generation: Option<String>,
+    /// Published on this subject, which may have wildcards
+    #[arg(long, value_name = "SUBJECT")]
+    pub subject: Option<String>,
+    /// Kept since then: `2h` ago, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Moment>,
+    /// Kept before then
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Moment>,
+}
+
+/// A time, or how long ago it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(SystemTime),
+}
+
+impl Moment {
+    fn resolve(self, now: SystemTime) -> SystemTime {
+        match self {
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH),
+            Self::At(time) => time,
+        }
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(ago) = units::duration(text) {
+        return Ok(Moment::Ago(ago));
+    }
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from);
+    time.filter(|time| *time >= SystemTime::UNIX_EPOCH).map(Moment::At).ok_or_else(|| {
+        "it is neither a duration nor a time; write how long ago, such as 2h, or a time such as 2026-01-31T12:00:00Z".to_owned()
+    })
+}
+
+fn cause(text: &str) -> Result<Cause, String> {
+    let words = Cause::ALL.map(Cause::as_str);
+    Cause::ALL.into_iter().find(|cause| cause.as_str() == text).ok_or_else(|| {
+        let meant = nearest(text, words).map(|word| format!("did you mean {word}? ")).unwrap_or_default();
+        format!("{meant}It can be {}", words.join(", "))
+    })
+}
+
+impl FilterArgs {
+    /// The filter, with times made of durations.
+    pub(super) fn filter(&self) -> Filter {
+        let now = time_of_day();
+        let at = |moment: Option<Moment>| moment.map(|moment| moment.resolve(now));
+        Filter {
+            workload: self.workload.clone(),
+            causes: self.causes.clone(),
+            reason: self.reason.clone(),
+            plugin: self.plugin.clone(),
+            generation: self.generation.clone(),
+            subject: self.subject.clone(),
+            since: at(self.since),
+            until: at(self.until),
+        }
+    }
+}
+
+/// What a command found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The positions of sequences that were asked for and are no letter.
+    pub(super) missing: Vec<u64>,
+    /// How many messages were seen that are no letters, nor the content of one.
+    pub(super) strays: usize,
+}
+
+/// Gives each letter that is meant to `each`, in their order: of these sequences, or of all if there are none.
+pub(super) async fn find(
+    letters: &Letters,
+    filter: &Filter,
+    sequences: &[u64],
+    mut each: impl FnMut(Letter, usize),
+) -> Result<Found, LettersError> {
+    let mut found = Found::default();
+    if sequences.is_empty() {
+        let mut strays = std::collections::BTreeSet::new();
+        let scan = letters.scan(filter.workload.as_deref(), filter.since, |stored| match Letter::read(&stored) {
+            Some(letter) => {
+                if let crate::letter::Content::Apart { sequence, .. } = letter.content {
+                    strays.remove(&sequence);
+                }
+                if filter.takes(&letter) {
+                    each(letter, stored.size);
+                }
+            }
+            None => {
+                strays.insert(stored.sequence);
+            }
+        });
+        scan.await?;
+        found.strays = strays.len();
+        return Ok(found);
+    }
+    let mut sequences = sequences.to_vec();
+    sequences.sort_unstable();
+    sequences.dedup();
+    for sequence in sequences {
+        let stored = letters.get(sequence).await?;
+        match stored.as_ref().and_then(|stored| Some((Letter::read(stored)?, stored.size))) {
+            Some((letter, size)) if filter.takes(&letter) => each(letter, size),
+            Some(_) => {}
+            None => found.missing.push(sequence),
+        }
+    }
+    Ok(found)
+}
+
+/// Says of sequences that they are no letters.
+pub(super) fn not_there(missing: &[u64], letters: &Letters) -> Option<String> {
+    let list: Vec<String> = missing.iter().map(u64::to_string).collect();
+    let stream = letters.stream();
+    match list.as_slice() {
+        [] => None,
+        [one] => Some(format!("there is no dead letter {one} in {stream}; `tidegate dead list` shows those there are")),
+        _ => Some(format!(
+            "there are no dead letters {} in {stream}; `tidegate dead list` shows those there are",
+            list.join(", ")
+        )),
+    }
+}
+
+/// What may be meant where no letter was found: a workload that has none is perhaps misspelt.
+pub(super) async fn hint(letters: &Letters, filter: &Filter) -> Result<Option<String>, LettersError> {
+    let Some(workload) = &filter.workload else { return Ok(None) };
+    let others = letters.workloads().await?;
+    if others.contains(workload) {
+        return Ok(None);
+    }
+    let names = others.iter().map(String::as_str);
+    let rest = match (nearest(workload, names), others.as_slice()) {
+        (Some(near), _) => format!("; did you mean {near}?"),
+        (None, []) => String::new(),
+        (None, others) => format!("; those that have are {}", others.join(", ")),
+    };
+    Ok(Some(format!("workload {} has no dead letters in {}{rest}", workload.escape_debug(), letters.stream())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_duration_ago_or_one_with_any_offset() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(moment("2h").unwrap().resolve(at(10_000)), at(2_800));
+        assert_eq!(moment("99999h").unwrap().resolve(at(1)), SystemTime::UNIX_EPOCH);
+        assert_eq!(moment("1970-01-01T01:00:00Z").unwrap(), Moment::At(at(3600)));
+        assert_eq!(moment("1970-01-01T03:00:00+02:00").unwrap(), Moment::At(at(3600)));
+        for bad in ["", "yesterday", "2026-01-31", "5", "1960-01-01T00:00:00Z"] {
+            assert!(moment(bad).unwrap_err().contains("such as 2h"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_cause_is_told_all_there_are() {
+        assert_eq!(cause("memory"), Ok(Cause::Memory));
+        let wrong = cause("traped").unwrap_err();
+        assert!(wrong.starts_with("did you mean trapped? It can be rejected, retries, "), "{wrong}");
+        assert!(cause("x").unwrap_err().ends_with("exhausted, unreadable"));
+    }
+}

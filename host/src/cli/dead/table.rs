@@ -1,0 +1,176 @@
+//! Letters as a table, and as JSON.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::letter::{Headers, Letter};
+
+/// A row of a table: all cells, of which the last may be cut.
+type Row = [String; 8];
+
+const HEAD: [&str; 8] = ["TIME", "WORKLOAD", "LETTER", "SUBJECT", "TRIES", "CAUSE", "HANDLER", "REASON"];
+
+/// Lines for a terminal that is so many columns wide; without a width nothing is cut.
+pub(super) fn table(letters: &[(Letter, usize)], width: Option<usize>) -> String {
+    let rows: Vec<Row> =
+        std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(|(letter, _)| row(letter))).collect();
+    let mut widths = [0; 8];
+    for row in &rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(cell.width());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let space = " ".repeat(width - cell.width());
+            // Numbers stand right.
+            let number = !cell.is_empty() && cell.bytes().all(|b| b.is_ascii_digit());
+            // Writing to a string cannot fail.
+            let _ = if number { write!(line, "{space}{cell}  ") } else { write!(line, "{cell}{space}  ") };
+        }
+        let line = line.trim_end();
+        text.push_str(&width.map_or_else(|| line.to_owned(), |width| cut(line, width)));
+        text.push('\n');
+    }
+    text
+}
+
+fn row(letter: &Letter) -> Row {
+    let handler = match letter.plugin.as_str() {
+        "" => "-".to_owned(),
+        plugin => format!("{plugin}@{}", letter.generation.chars().take(12).collect::<String>()),
+    };
+    [
+        seconds(letter.time),
+        letter.workload.clone(),
+        letter.sequence.to_string(),
+        letter.subject.clone(),
+        letter.attempts.map_or_else(|| "-".to_owned(), |attempts| attempts.to_string()),
+        letter.cause.clone(),
+        handler,
+        letter.reason.clone(),
+    ]
+    .map(|cell| plain(&cell))
+}
+
+/// A text from outside, without what a terminal would act upon.
+pub(super) fn plain(text: &str) -> String {
+    let is_plain = |c: &char| {
+        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_plain(&c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// As much as fits, with a sign that there is more.
+fn cut(line: &str, width: usize) -> String {
+    if line.width() <= width {
+        return line.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    let mut short: String = line.chars().take_while(fits).collect();
+    short.push('…');
+    short
+}
+
+/// A time as RFC 3339 has it, to the second.
+pub(super) fn seconds(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// What a program is told of a letter.
+pub(super) fn object(letter: &Letter, payload: usize) -> Value {
+    json!({
+        "sequence": letter.sequence,
+        "time": humantime::format_rfc3339_millis(letter.time).to_string(),
+        "workload": letter.workload,
+        "subject": letter.subject,
+        "stream": letter.stream,
+        "stream_sequence": letter.stream_sequence,
+        "published": letter.published.map(|time| humantime::format_rfc3339_millis(time).to_string()),
+        "attempts": letter.attempts,
+        "cause": letter.cause,
+        "reason": letter.reason,
+        "plugin": letter.plugin,
+        "generation": letter.generation,
+        "host": letter.host,
+        "redrives": letter.redrives,
+        "first": { "stream": letter.first.0, "stream_sequence": letter.first.1 },
+        "payload_bytes": payload,
+    })
+}
+
+/// Headers as a list of pairs.
+pub(super) fn pairs(headers: &Headers) -> Value {
+    headers.iter().map(|(name, value)| json!([name, value])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::letter::Content;
+
+    fn letter(sequence: u64, subject: &str, reason: &str) -> Letter {
+        Letter {
+            sequence,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800),
+            workload: "orders".into(),
+            subject: subject.into(),
+            stream: "ORDERS".into(),
+            stream_sequence: 7,
+            published: None,
+            attempts: Some(5),
+            cause: "rejected".into(),
+            reason: reason.into(),
+            plugin: "receipts".into(),
+            generation: "2ea221eb71d2".into(),
+            host: "here:1".into(),
+            redrives: 0,
+            first: ("ORDERS".into(), 7),
+            content: Content::Here(vec![]),
+        }
+    }
+
+    #[test]
+    fn a_table_is_aligned_and_cut_at_the_width() {
+        let letters = [(letter(9, "orders.größe", "no"), 0), (letter(10, "o", "no such customer"), 0)];
+        let expected = "\
+TIME                  WORKLOAD  LETTER  SUBJECT       TRIES  CAUSE     HANDLER                REASON
+2026-01-31T12:00:00Z  orders         9  orders.größe      5  rejected  receipts@2ea221eb71d2  no
+2026-01-31T12:00:00Z  orders        10  o                 5  rejected  receipts@2ea221eb71d2  no such customer
+";
+        assert_eq!(table(&letters, None), expected);
+        assert_eq!(table(&letters, Some(104)).lines().last().unwrap().width(), 104);
+        assert!(table(&letters, Some(104)).ends_with("no such …\n"));
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_upon_is_not_printed() {
+        let text = table(&[(letter(1, "a\u{1b}[2J", "b\u{202e}c"), 0)], None);
+        assert!(text.contains("a\u{fffd}[2J") && text.contains("b\u{fffd}c"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_the_terminal(reason in ".*", width in 1usize..200) {
+            let text = table(&[(letter(1, "a.b", &reason), 0)], Some(width));
+            prop_assert_eq!(text.lines().count(), 2);
+            prop_assert!(text.lines().all(|line| line.width() <= width));
+        }
+    }
+}
