@@ -42,6 +42,7 @@ pub mod fuzzing;
 mod http;
 pub mod inbox;
 pub mod jetstream;
+mod lanes;
 pub mod letter;
 #[cfg(test)]
 mod machine;

@@ -1,10 +1,12 @@
 //! Plugins as the scaling loop and the workers see them.
 
+use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Workload;
 use crate::delivery::{Delivery, Fault, Outcome};
+use crate::lanes::{Lane, roam_from, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     WorkerContext,
@@ -58,7 +60,7 @@ impl PluginHandlers {
 }
 
 async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginHandler, Fault> {
-    let instance = plugin.instantiate(context).await?;
+    let instance = watch(pin!(plugin.instantiate(context))).await?;
     Ok(PluginHandler { instance, author: author(plugin.generation()) })
 }
 
@@ -142,6 +144,7 @@ impl PluginPolicies {
 /// One generation of a policy.
 pub struct PluginPolicy {
     plugin: Arc<PolicyPlugin>,
+    lane: Lane,
     context: PolicyContext,
     author: Author,
 }
@@ -153,7 +156,7 @@ impl Policies for PluginPolicies {
         let plugin = self.watch.current()?;
         let author = author(plugin.generation());
         self.given = Some(author.generation.clone());
-        Some(PluginPolicy { plugin, context: self.context.clone(), author })
+        Some(PluginPolicy { plugin, lane: Lane::default(), context: self.context.clone(), author })
     }
 
     async fn newer(&mut self) {
@@ -174,11 +177,15 @@ impl Policy for PluginPolicy {
         settings: &[(String, String)],
         previous: Option<&[u8]>,
     ) -> Result<Result<Vec<u8>, String>, Fault> {
-        self.plugin.init(&self.context, settings, previous).await
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (settings, previous) = (settings.to_vec(), previous.map(<[u8]>::to_vec));
+        roam_from(&self.lane, async move { plugin.init(&context, &settings, previous.as_deref()).await }).await
     }
 
     async fn decide(&self, seen: &Observation, state: &[u8]) -> Result<Decision, Fault> {
-        self.plugin.decide(&self.context, seen, state).await
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (seen, state) = (*seen, state.to_vec());
+        roam_from(&self.lane, async move { plugin.decide(&context, &seen, &state).await }).await
     }
 
     fn author(&self) -> &Author {

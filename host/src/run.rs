@@ -46,7 +46,7 @@ pub enum RunError {
 /// [`RunError`] if it cannot start.
 pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let client = Client::connect(&config.nats).await?;
-    let directory = Arc::new(Directory::start(Host::new(config.plugins.cache.as_deref())?, &config.plugins));
+    let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
     let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
     let around = Arc::new(Surroundings {
         client,

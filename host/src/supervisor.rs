@@ -13,6 +13,7 @@ use tracing::Instrument;
 
 use crate::delivery::Fault;
 use crate::events::Event;
+use crate::lanes::roam;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
 use crate::tally::{Stats, Tally};
@@ -158,7 +159,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let at_zero = wanted == 0 && self.workers.is_empty();
             if at_zero && !self.prepared {
                 // The next message should wait neither for an instance nor for what is slow to make one.
-                tokio::spawn(self.handlers.prepare());
+                tokio::spawn(roam(self.handlers.prepare()));
             }
             self.prepared = at_zero;
             tokio::select! {
@@ -224,7 +225,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let (wish, wishes) = watch::channel(Wish::Work);
         let span = tracing::info_span!("tidegate.worker.run", workload = %self.shop.workload, worker = id);
         let run = worker::run(id, self.shop.clone(), self.handlers.clone(), stats.clone(), wishes).instrument(span);
-        let task = self.tasks.spawn(run).id();
+        let task = self.tasks.spawn(roam(run)).id();
         self.crew.add(id, stats.clone());
         self.workers.insert(id, Running { task, stats, wish });
         id

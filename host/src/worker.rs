@@ -10,6 +10,7 @@ use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check, triage};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
+use crate::lanes::make_way;
 use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
@@ -198,13 +199,18 @@ async fn handle<D: Held, I: Handler>(
     }
     let start = Instant::now();
     stats.set_handling(true);
+    let mut waited = false;
     let outcome = tokio::select! {
         biased;
         outcome = keep(&held, &mut since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
-        _ = wish.wait_for(|wish| *wish == Wish::GiveBack) => None,
+        // Not polled where the call is done at once.
+        _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
     };
     stats.set_handling(false);
     let time = start.elapsed();
+    if !waited {
+        make_way(time).await;
+    }
     shop.inbox.took(time);
     stats.was_busy(time);
     let Some(outcome) = outcome else {

@@ -152,6 +152,20 @@ impl Host {
         self.kib("VmHWM")
     }
 
+    /// Resident memory of the processes that it has started, in bytes.
+    pub(crate) fn children_resident(&self) -> u64 {
+        let pid = self.pid.as_raw_nonzero().get();
+        let resident = |entry: std::fs::DirEntry| {
+            let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).ok();
+            // `NUMBER (NAME) STATE PARENT ...`
+            let stat = read("stat")?;
+            let parent: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+            let pages: u64 = read("statm")?.split(' ').nth(1)?.parse().ok()?;
+            (parent == pid).then_some(pages * 4096)
+        };
+        std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(resident).sum()
+    }
+
     pub(crate) fn threads(&self) -> u64 {
         self.status("Threads").and_then(|text| text.parse().ok()).unwrap_or(0)
     }

@@ -39,11 +39,13 @@ mod config;
 mod consumer;
 mod crash;
 mod handling;
+mod hostile;
 mod hosts;
 mod ledger;
 mod million;
 mod network;
 mod patience;
+mod plugins;
 mod proxy;
 mod pulse;
 mod resources;
@@ -67,8 +69,10 @@ fn all() -> Vec<Row> {
         handling::ROWS,
         million::ROWS,
         network::ROWS,
+        plugins::ROWS,
         resources::ROWS,
         soak::ROWS,
+        &hostile::rows(),
     ]
     .concat();
     rows.sort_by_key(|row| row.number);

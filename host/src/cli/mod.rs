@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod compile;
 pub mod dead;
 pub mod demo;
 pub mod last_word;

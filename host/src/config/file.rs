@@ -80,6 +80,9 @@ table! {
         "dir" dir: Maybe<String>,
         "rescan" rescan: Maybe<Duration>,
         "cache" cache: Maybe<String>,
+        "max-size" max_size: Maybe<Size>,
+        "compile-time" compile_time: Maybe<Duration>,
+        "compile-memory" compile_memory: Maybe<Size>,
     }
 }
 

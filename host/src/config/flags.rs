@@ -43,6 +43,15 @@ pub struct HostFlags {
     /// Compile every plugin at every start
     #[arg(long)]
     pub no_cache: bool,
+    /// The largest plugin file, 1KiB to 1GiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_plugin_size: Option<u64>,
+    /// How long compiling one plugin may take, 1s to 1h [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub compile_time: Option<Duration>,
+    /// Memory that compiling one plugin may take, 128MiB to 64GiB [default: 2GiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub compile_memory: Option<u64>,
     /// The stream that keeps dead letters [default: TIDEGATE_DEAD]
     #[arg(long, value_name = "STREAM")]
     pub dead_letters: Option<String>,

@@ -31,6 +31,9 @@ impl Flags {
                 dir: flag("plugins", &host.plugins),
                 rescan: flag("rescan", &host.rescan),
                 cache: host.cache(),
+                max_size: flag("max-plugin-size", &host.max_plugin_size.map(Size)),
+                compile_time: flag("compile-time", &host.compile_time),
+                compile_memory: flag("compile-memory", &host.compile_memory.map(Size)),
             },
             dead_letters: DeadLettersTable {
                 stream: flag("dead-letters", &host.dead_letters),

@@ -135,6 +135,41 @@ pub struct Plugins {
     pub rescan: Duration,
     /// Where compiled code is kept; `None` compiles at every start.
     pub cache: Option<PathBuf>,
+    /// What a plugin's file may cost before it runs.
+    pub compile: Compile,
+}
+
+/// What a plugin's file may cost before it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compile {
+    /// The program that compiles, in a process of its own and within the bounds below: `tidegate` itself, as
+    /// [`Compile::by_this_program`] has it. With `None` this process compiles, without a bound.
+    pub program: Option<PathBuf>,
+    /// Bytes of a plugin's file (64 MiB).
+    pub max_size: u64,
+    /// Wall-clock time of compiling one plugin (60 s).
+    pub time: Duration,
+    /// Bytes of memory of compiling one plugin (2 GiB).
+    pub memory: u64,
+}
+
+impl Default for Compile {
+    fn default() -> Self {
+        Self { program: None, max_size: 64 << 20, time: Duration::from_secs(60), memory: 2 << 30 }
+    }
+}
+
+impl Compile {
+    /// The same in a process of its own, for programs that have the command `compile` of `tidegate`.
+    ///
+    /// # Errors
+    /// If this program's file cannot be found.
+    pub fn by_this_program(self) -> std::io::Result<Self> {
+        // On Linux the program that runs, even if its file was replaced meanwhile: what one compiles the other must load.
+        let program =
+            if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
+        Ok(Self { program: Some(program), ..self })
+    }
 }
 
 /// One consumer's work.

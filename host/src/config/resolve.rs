@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::error::{At, ConfigError};
 use super::file::{DeadLettersTable, File, NatsTable, PluginsTable};
 use super::value::Size;
-use super::{Config, DeadLetters, Plugins, names, units};
+use super::{Compile, Config, DeadLetters, Plugins, names, units};
 
 pub(super) use nats::Layers;
 
@@ -95,6 +95,22 @@ fn plugins(table: PluginsTable, environment: &BTreeMap<String, String>, problems
             Some(cache) => Some(path(&cache, environment, problems)),
             None => default_cache(environment),
         },
+        compile: compile(table.max_size, table.compile_time, table.compile_memory, problems),
+    }
+}
+
+fn compile(
+    max_size: Option<At<Size>>,
+    time: Option<At<Duration>>,
+    memory: Option<At<Size>>,
+    problems: &mut Vec<ConfigError>,
+) -> Compile {
+    let default = Compile::default();
+    Compile {
+        max_size: size(max_size, default.max_size, 1 << 10..=1 << 30, problems),
+        time: duration(time, default.time, Duration::from_secs(1)..=HOUR, problems),
+        memory: size(memory, default.memory, 128 << 20..=64 << 30, problems),
+        ..default
     }
 }
 
@@ -144,6 +160,19 @@ fn duration(
     problems: &mut Vec<ConfigError>,
 ) -> Duration {
     within(at, default, range, units::show_duration, problems)
+}
+
+/// Bytes in their range, or their default.
+fn size<T: TryFrom<u64> + Copy>(
+    at: Option<At<Size>>,
+    default: T,
+    range: RangeInclusive<u64>,
+    problems: &mut Vec<ConfigError>,
+) -> T {
+    let Some(at) = at else { return default };
+    let (least, range) = (Size(*range.start()), Size(*range.start())..=Size(*range.end()));
+    let Size(bytes) = within(Some(at), least, range, |size| units::show_size(&size.0), problems);
+    T::try_from(bytes).unwrap_or(default)
 }
 
 /// An integer in its range, or its default, as the type the program uses. The range must lie within that type.

@@ -22,7 +22,12 @@ const BATCH: usize = 100;
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
         nats: Nats { servers: vec![url.to_owned()], ..Nats::default() },
-        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None },
+        plugins: Plugins {
+            dir: plugins.to_owned(),
+            rescan: Duration::from_secs(5),
+            cache: None,
+            compile: options.compile.clone(),
+        },
         dead_letters: DeadLetters::default(),
         http: None,
         grace: Duration::from_secs(30),

@@ -13,12 +13,13 @@ use tokio::task::JoinHandle;
 use super::engine::Host;
 use super::handler::HandlerPlugin;
 use super::kind::Kind;
-use super::load::{Refusal, Source, read_blocking};
+use super::load::{Refusal, Source};
 use super::look::{Fingerprint, Notice, Progress, Verdict};
 use super::policy::PolicyPlugin;
 use super::watch::DirectoryEvents;
 use crate::clock::time_of_day;
 use crate::config::{Limits, Plugins};
+use crate::lanes::roam;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);
@@ -128,7 +129,8 @@ impl Directory {
             progress: Vec::new(),
             dir_told: None,
         };
-        let task = tokio::spawn(keeper.run(plugins.rescan));
+        // A plugin may compute in its trial.
+        let task = tokio::spawn(roam(keeper.run(plugins.rescan)));
         Self { dir: plugins.dir.clone(), asked, task }
     }
 
@@ -320,13 +322,13 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     let file = file(dir, &slot.name);
     let fingerprint = match tokio::fs::metadata(&file).await {
         Ok(metadata) => Fingerprint::of(&metadata),
-        Err(_) => return missing(&file, slot, progress).await,
+        Err(_) => return missing(host, &file, slot, progress).await,
     };
     if !progress.needs_reading(fingerprint) {
         return;
     }
     let now = time_of_day();
-    let source = match read_blocking(&file).await {
+    let source = match host.read(&file).await {
         Ok(source) => source,
         Err(refusal) => return unreadable(&file, slot, progress, &refusal),
     };
@@ -368,9 +370,9 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     progress.settle(fingerprint, now);
 }
 
-async fn missing(file: &Path, slot: &Slot, progress: &mut Progress) {
+async fn missing(host: &Host, file: &Path, slot: &Slot, progress: &mut Progress) {
     // If it can be read after all, it came in between, and the next look is soon.
-    if let Err(refusal) = read_blocking(file).await {
+    if let Err(refusal) = host.read(file).await {
         unreadable(file, slot, progress, &refusal);
     }
 }

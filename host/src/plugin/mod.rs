@@ -11,6 +11,7 @@
 
 mod bindings;
 mod cache;
+mod compiler;
 mod directory;
 mod engine;
 mod fault;
@@ -27,6 +28,7 @@ mod ticker;
 mod watch;
 
 pub use cache::CacheError;
+pub use compiler::{CompileError, compile_into};
 pub use directory::{Directory, HandlerWatch, PluginState, PolicyWatch, Watch, others};
 pub use engine::{Host, HostError};
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};

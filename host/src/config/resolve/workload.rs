@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{HOUR, duration, integer, within};
+use super::{HOUR, duration, integer, size, within};
 use crate::config::error::{At, ConfigError, Place, Wrong};
 use crate::config::file::{GrantsTable, LimitsTable, PullTable, RetryTable, ScaleTable, WorkloadTable};
 use crate::config::names;
-use crate::config::units::{show_duration, show_size};
-use crate::config::value::{Settings, Size, Strings};
+use crate::config::units::show_duration;
+use crate::config::value::{Settings, Strings};
 use crate::config::{Grants, Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Source, Workload};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -214,14 +214,6 @@ fn count<T: TryFrom<i64>>(
     let Some(at) = at else { return default };
     let least = *range.start();
     T::try_from(within(Some(at), least, range, i64::to_string, problems)).unwrap_or(default)
-}
-
-/// Bytes in their range, or their default.
-fn size(at: Option<At<Size>>, default: usize, range: RangeInclusive<u64>, problems: &mut Vec<ConfigError>) -> usize {
-    let Some(at) = at else { return default };
-    let range = Size(*range.start())..=Size(*range.end());
-    let size = within(Some(at), *range.start(), range, |size| show_size(&size.0), problems);
-    usize::try_from(size.0).unwrap_or(usize::MAX)
 }
 
 fn grants(table: GrantsTable, problems: &mut Vec<ConfigError>) -> Grants {

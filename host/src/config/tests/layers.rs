@@ -25,6 +25,10 @@ fn flags_alone_make_a_workload_named_after_its_handler() {
     assert_eq!(workload.scale.min, 1);
     assert_eq!(config.plugins.dir, PathBuf::from("p"));
     assert_eq!(config.plugins.cache, None);
+    assert_eq!(config.plugins.compile, Compile::default());
+    let bounds = "--max-plugin-size 1MiB --compile-time 5s --compile-memory 1GiB";
+    let Compile { program, max_size, time, memory } = load(&format!("{BY_FLAGS} {bounds}"), &[]).plugins.compile;
+    assert_eq!((program, max_size, time, memory), (None, 1 << 20, Duration::from_secs(5), 1 << 30));
 }
 
 #[test]

@@ -92,6 +92,14 @@ fn what_is_out_of_range_is_told_the_range() {
         assert!(error.contains(expected), "{line}: {error}");
     }
     assert!(errors(&format!("grace = \"2h\"\n{LEAST}"))[0].contains("grace: 2h is too large; it can be 0s to 1h"));
+    for (line, said) in [
+        ("max-size = \"2GiB\"", "plugins.max-size: 2GiB is too large; it can be 1KiB to 1GiB"),
+        ("compile-time = \"1ms\"", "plugins.compile-time: 1ms is too small; it can be 1s to 1h"),
+        ("compile-memory = \"1MiB\"", "plugins.compile-memory: 1MiB is too small; it can be 128MiB to 64GiB"),
+    ] {
+        let errors = errors(&format!("[plugins]\n{line}\n{LEAST}"));
+        assert!(errors[0].contains(said), "{errors:?}");
+    }
 }
 
 #[test]

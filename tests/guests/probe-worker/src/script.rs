@@ -19,10 +19,23 @@ pub(crate) enum Step {
     Spin,
     Grow,
     Overflow,
+    Panic(String),
+    Storm(Storm),
+    Flood(usize),
+    Many { subject: String, count: usize },
     Sleep(u64),
     Print(String),
     Eprint(String),
     Log { level: String, text: String },
+}
+
+/// Which of the host's functions is called without end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Storm {
+    Clock,
+    Log,
+    Settings,
+    Stdout,
 }
 
 /// What a reply can tell.
@@ -90,6 +103,16 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "spin" => Step::Spin,
         "grow" => Step::Grow,
         "overflow" => Step::Overflow,
+        "panic" => Step::Panic(rest.to_owned()),
+        "storm" => Step::Storm(match rest {
+            "clock" => Storm::Clock,
+            "log" => Storm::Log,
+            "settings" => Storm::Settings,
+            "stdout" => Storm::Stdout,
+            _ => return Err(format!("not a storm that the probe knows: {line}")),
+        }),
+        "flood" => Step::Flood(number(line, rest)?),
+        "many" => Step::Many { subject: first.to_owned(), count: number(line, second)? },
         "sleep" => Step::Sleep(number(line, rest)?),
         "print" => Step::Print(rest.to_owned()),
         "eprint" => Step::Eprint(rest.to_owned()),
