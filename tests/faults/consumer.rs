@@ -92,7 +92,7 @@ async fn too_small(form: Form) -> Result<Report> {
     let config = work("work", "policy = 'backlog'\npolicy-settings = { pending-per-worker = '10' }");
     let (one, two) = (stage.host(&config).await?, stage.host(&config).await?);
     report.injected();
-    ledger.publish(form.pick(1000, 20_000), |_| "sleep 3".to_owned()).await?;
+    ledger.publish(form.pick(400, 5_000), |_| "sleep 3".to_owned()).await?;
     stage.settled("work", form.patience()).await?;
     for host in [&one, &two] {
         report.must(host.is_running(), "the hosts live");

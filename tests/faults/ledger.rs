@@ -27,6 +27,7 @@ pub(crate) struct Ledger {
     js: jetstream::Context,
     name: String,
     raw: bool,
+    bytes: usize,
     first: u64,
     next: u64,
 }
@@ -63,14 +64,14 @@ impl Ledger {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stream::Config { duplicate_window: FORGETFUL, ..stage.kept("RAW", "raw.>") }).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, first: 0, next: 0 })
+        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, bytes: 0, first: 0, next: 0 })
     }
 
     /// The same without `RAW`, where twice the publications would be too many.
     pub(crate) async fn open_without_raw(stage: &Stage, name: &str) -> Result<Self> {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, first: 0, next: 0 })
+        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, bytes: 0, first: 0, next: 0 })
     }
 
     /// The ids that were published so far are those below.
@@ -82,6 +83,11 @@ impl Ledger {
     /// published.
     pub(crate) fn start_at(&mut self, first: u64) {
         (self.first, self.next) = (first, first);
+    }
+
+    /// From now on each output has at least so many bytes.
+    pub(crate) fn outputs_of(&mut self, bytes: usize) {
+        self.bytes = bytes;
     }
 
     /// The last one is not to be counted: it waits for its ack wait, which is longer than the row.
@@ -108,7 +114,7 @@ impl Ledger {
         let name = &self.name;
         let raw = if self.raw { format!("record raw.{name} {id}\n") } else { String::new() };
         // First, so that an audit finds it at the start of the payload.
-        format!("record out.{name} {id}\n{raw}{before}\n")
+        format!("record out.{name} {id} {}\n{raw}{before}\n", self.bytes)
     }
 
     /// Publishes until a stream has acknowledged it. The message id keeps it from being stored twice.
@@ -149,9 +155,9 @@ impl Ledger {
         let dead = format!("{}.dead", self.name);
         let mut buried = Vec::new();
         read(&self.js, DEAD, &dead, |message| {
-            // The first line is `record out.NAME ID`.
+            // The first line is `record out.NAME ID BYTES`.
             let text = std::str::from_utf8(&message.payload).unwrap_or_default();
-            let id = text.lines().next().and_then(|line| line.rsplit(' ').next()).and_then(|id| id.parse::<u64>().ok());
+            let id = text.lines().next().and_then(|line| line.split(' ').nth(2)).and_then(|id| id.parse::<u64>().ok());
             let cause = message.headers.as_ref().and_then(|headers| headers.get("Tidegate-Cause"));
             *audit.causes.entry(cause.map_or_else(String::new, ToString::to_string)).or_default() += 1;
             audit.dead += 1;

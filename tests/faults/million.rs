@@ -33,7 +33,7 @@ const FAULTS: &[Fault] = &[
 async fn million(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let mut stage = Stage::three().await?;
-    let count = form.pick(20_000, 1_000_000);
+    let count = form.pick(10_000, 1_000_000);
     let mut ledger = Ledger::open_without_raw(&stage, "work").await?;
     let eye = stage.eye.clone();
     let pulse = Pulse::of(&stage, "work").await?;
@@ -46,24 +46,30 @@ async fn million(form: Form) -> Result<Report> {
         scale.min = 2";
     let config = work("work", over);
     let mut chaos = Chaos::new(&mut stage, config, 2, form.seed, &storm).await?;
-    let (start, done) = (Instant::now(), Cell::new(false));
+    let (start, done, injected) = (Instant::now(), Cell::new(None), Cell::new(0));
     let messages = async {
         let script = |id: u64| match id {
             _ if id % 5000 == 4999 => "reject no".to_owned(),
             _ if storm.load(Ordering::Relaxed) => "before 3 trap".to_owned(),
             _ => String::new(),
         };
-        let published = ledger.publish(count, script).await;
+        let mut published = Ok(());
+        // Each fault happens at least once while messages flow.
+        while published.is_ok() && (ledger.next() < count || injected.get() < FAULTS.len()) {
+            published = ledger.publish(500, script).await;
+            tokio::time::sleep(form.pick(Duration::from_millis(200), Duration::ZERO)).await;
+        }
         let settled = match published {
             Ok(()) => eye.settled("work", form.patience()).await.map(drop),
             Err(error) => Err(error),
         };
-        done.set(true);
+        done.set(Some(start.elapsed()));
         settled
     };
     let faults = async {
-        while !done.get() {
+        while done.get().is_none() {
             chaos.one(FAULTS).await?;
+            injected.set(injected.get() + 1);
             tokio::time::sleep(Duration::from_millis(form.pick(300, 2000))).await;
         }
         anyhow::Ok(())
@@ -71,7 +77,8 @@ async fn million(form: Form) -> Result<Report> {
     let (messages, faults) = tokio::join!(messages, faults);
     messages?;
     faults?;
-    let took = start.elapsed();
+    let took = done.get().unwrap_or_default();
+    let count = ledger.next();
     (0..chaos.counts.values().sum()).for_each(|_| report.injected());
     report.must(chaos.hosts.iter().all(crate::hosts::Host::is_running), "no host ends that was not killed");
     report.note(chaos.told());

@@ -58,8 +58,9 @@ fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), 
             response.publications.push(Publication { subject, headers: Vec::new(), payload: vec![b'x'; bytes] });
         }
         Step::Ledger { subject, id } => response.publications.push(entry(&subject, &id, delivery)),
-        Step::Record { subject, id } => {
-            let payload = format!("{id} {} {VERSION}", delivery.attempt).into_bytes();
+        Step::Record { subject, id, bytes } => {
+            let mut payload = format!("{id} {} {VERSION}", delivery.attempt).into_bytes();
+            payload.resize(payload.len().max(bytes), b' ');
             response.publications.push(Publication { subject, headers: Vec::new(), payload });
         }
         Step::Retry(delay) => return Err(Failure::Retry(delay)),

@@ -12,7 +12,7 @@ pub(crate) enum Step {
     Publish { subject: String, headers: Vec<(String, String)>, payload: String },
     BigPublication { subject: String, bytes: usize },
     Ledger { subject: String, id: String },
-    Record { subject: String, id: String },
+    Record { subject: String, id: String, bytes: usize },
     Retry(Option<u64>),
     Reject(String),
     Trap,
@@ -95,7 +95,11 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "bad-subject" => publish("no.*.literal", None, rest),
         "big-publication" => Step::BigPublication { subject: first.to_owned(), bytes: number(line, second)? },
         "ledger" => Step::Ledger { subject: first.to_owned(), id: second.to_owned() },
-        "record" => Step::Record { subject: first.to_owned(), id: second.to_owned() },
+        "record" => {
+            let (id, bytes) = cut(second);
+            let bytes = if bytes.is_empty() { 0 } else { number(line, bytes)? };
+            Step::Record { subject: first.to_owned(), id: id.to_owned(), bytes }
+        }
         "retry" if rest.is_empty() => Step::Retry(None),
         "retry" => Step::Retry(Some(number(line, rest)?)),
         "reject" => Step::Reject(rest.to_owned()),
