@@ -86,7 +86,8 @@ async fn keep(lane: &Lane, consumer: &str, stream_sequence: u64, raw: Raw, reaso
         published_at_ms: u64::try_from(published.as_millis()).unwrap_or(u64::MAX),
         ..Delivery::default()
     };
-    if !kept_before(lane, &delivery).await? {
+    // A user who may not read letters keeps one twice rather than none.
+    if !kept_before(lane, &delivery).await.unwrap_or(false) {
         let death = Death { cause: Cause::Unreadable, reason };
         lane.bury_unreadable(&delivery, &death, &raw.block).await?;
         tracing::error!(workload = %lane.workload, stream = lane.stream, stream_sequence, reason = death.reason, "dead letter");
