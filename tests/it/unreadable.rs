@@ -17,12 +17,8 @@ fn once(name: &str) -> Workload {
 async fn a_message_that_breaks_the_connection_becomes_a_dead_letter_and_the_others_flow() {
     let host = Host::start(vec![once("work")]).await;
     let url = host.nats.servers[0].clone();
-    let blocks: [&[u8]; 4] = [
-        b"NATS/1.0\r\nA: \xff\xfe\r\n\r\n",
-        b"NATS/1.0\r\nA name: x\r\n\r\n",
-        b"NATS/1.0\r\nnothing\r\n\r\n",
-        b"NATS/1.0 odd\r\n\r\n",
-    ];
+    let blocks: [&[u8]; 3] =
+        [b"NATS/1.0\r\nA: \xff\xfe\r\n\r\n", b"NATS/1.0\r\nA name: x\r\n\r\n", b"NATS/1.0\r\nnothing\r\n\r\n"];
     for (index, block) in blocks.iter().enumerate() {
         raw::publish(&url, "in.work.a", block, b"payload \x00\xff").await;
         let dead = &host.stored_count(DEAD, index + 1).await[index];
