@@ -5,6 +5,9 @@ SHELL := /bin/sh
 
 # Passed on to the program, or to the tests: `make demo ARGS="--requests 1000"`, `make test ARGS=reply`.
 ARGS ?=
+# How long `make faults` soaks, and the form of its answer: `make faults SOAK=1h OUTPUT=json`.
+SOAK ?= 10m
+OUTPUT ?= table
 # A nats-server of exactly this version, instead of any that will do: `make test NATS_VERSION=2.10.26`.
 NATS_VERSION ?=
 # Where what `make setup` brings is kept. TIDEGATE_TOOLS lets several checkouts share it.
@@ -22,10 +25,17 @@ NATS_NAMED := $(TIDEGATE_NATS_SERVER)
 # The nats-server that a target runs, looked up only when one runs. Empty leaves the choice to the program: PATH.
 NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(NATS_NAMED),$(shell $(NATS_IN_PATH) || echo '$(NATS_BROUGHT)')))
 
+# Which fuzz target to run, instead of all of them, and for how many seconds each: `make fuzz TARGET=config SECONDS=60`.
+TARGET ?=
+SECONDS ?= 600
+# A build of its own, which the others would spoil: some crates are instrumented.
+FUZZ_BUILD := $(abspath $(or $(CARGO_TARGET_DIR),target)/fuzz)
+FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/targets/*.rs)))
+
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup demo install test bench guests lint fmt clean
+.PHONY: help setup demo install test faults bench fuzz guests lint fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +60,7 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 	{ mv "$$part" '$(TOOLS)/nats-server-$*' 2>/dev/null || test -x '$@'; } && trap - EXIT && \
 	{ test '$*' != '$(NATS_PINNED)' || ln -sfn 'nats-server-$*/bin/nats-server' '$(TOOLS)/nats-server'; }
 
-demo test bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
+demo test faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
 	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
@@ -66,6 +76,23 @@ bench: setup guests ## measure throughput and latency against the same loop in n
 test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release -p tidegate -p tidegate-artifacts $(ARGS)
 	$(CARGO) test --release --workspace --exclude tidegate --exclude tidegate-artifacts $(ARGS)
+
+# The table goes to standard output, and nothing else does.
+faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json
+	@$(CARGO) test --release -p tidegate --test faults -- --long --soak $(SOAK) --output $(OUTPUT) $(ARGS)
+
+# With the versions that the program is built with. libFuzzer comes as source: this needs a C++ compiler.
+fuzz: setup ## run the fuzz targets for ten minutes each: TARGET=config, SECONDS=60
+	@cp Cargo.lock fuzz/Cargo.lock
+	@cd fuzz && RUSTC_WRAPPER='$(CURDIR)/fuzz/instrument' \
+	  $(CARGO) build --release --target-dir '$(FUZZ_BUILD)' --target "$$(rustc -vV | sed -n 's/^host: //p')" \
+	    $(addprefix --bin ,$(FUZZ_TARGETS))
+	@set -e; cd fuzz; for target in $(FUZZ_TARGETS); do \
+	  mkdir -p corpus/$$target findings; \
+	  echo "fuzzing $$target for $(SECONDS) s; what it finds is kept in fuzz/findings/"; \
+	  '$(FUZZ_BUILD)'/*/release/$$target -max_total_time=$(SECONDS) -timeout=60 -rss_limit_mb=2048 -max_len=16384 \
+	    -print_final_stats=1 -verbosity=0 -artifact_prefix=findings/$$target- $(ARGS) corpus/$$target seeds/$$target; \
+	done
 
 guests: setup ## build the handlers and policies that ship into plugins/
 	@set -e; packages=; \

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::Retry;
+use crate::config::{Grants, Retry};
 
 /// One message as JetStream delivered it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,14 +61,33 @@ pub enum Fault {
     #[error("trapped: {0}")]
     Trap(String),
     /// The call took longer than the workload's `limits.time`.
-    #[error("took longer than {}", humantime::format_duration(*.0))]
+    #[error("took longer than the {} that limits.time allows", humantime::format_duration(*.0))]
     Time(Duration),
     /// The guest wanted more memory than the workload's `limits.memory`, in bytes, and gave up.
-    #[error("needed more than {0} bytes of memory")]
+    #[error("needed more than the {0} bytes of memory that limits.memory allows")]
     Memory(u64),
+    /// The guest wanted more table elements than the workload's `limits.table-elements`, and trapped.
+    #[error("needed more than the {limit} table elements that limits.table-elements allows: {trap}")]
+    Table {
+        /// The limit.
+        limit: u64,
+        /// What the trap was.
+        trap: String,
+    },
     /// A policy ran through its `limits.fuel`.
-    #[error("used up its fuel of {0}")]
+    #[error("used up the fuel of {0} that limits.fuel allows")]
     Fuel(u64),
+    /// The guest wanted to hand over more bytes at once than the workload's `limits.response`.
+    #[error("handed over more than the {0} bytes that limits.response allows")]
+    Response(u64),
+    /// The handler answered with more publications than the workload's `limits.publications`.
+    #[error("answered with {publications} publications, and limits.publications is {limit}")]
+    Publications {
+        /// How many there were.
+        publications: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// The guest answered something that cannot be carried out.
     #[error("answered what cannot be carried out: {0}")]
     Answer(String),
@@ -129,7 +148,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// All of them.
+    /// All of them, in order.
     pub const ALL: [Self; 9] = [
         Self::Rejected,
         Self::Retries,
@@ -158,13 +177,90 @@ impl Cause {
     }
 }
 
+/// The kind of a [`Fault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// [`Fault::Trap`]
+    Trap,
+    /// [`Fault::Time`]
+    Time,
+    /// [`Fault::Memory`]
+    Memory,
+    /// [`Fault::Table`]
+    Table,
+    /// [`Fault::Fuel`]
+    Fuel,
+    /// [`Fault::Response`]
+    Response,
+    /// [`Fault::Publications`]
+    Publications,
+    /// [`Fault::Answer`]
+    Answer,
+    /// [`Fault::Start`]
+    Start,
+}
+
+impl FaultKind {
+    /// All of them, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Trap,
+        Self::Time,
+        Self::Memory,
+        Self::Table,
+        Self::Fuel,
+        Self::Response,
+        Self::Publications,
+        Self::Answer,
+        Self::Start,
+    ];
+
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Time => "time",
+            Self::Memory => "memory",
+            Self::Table => "table",
+            Self::Fuel => "fuel",
+            Self::Response => "response",
+            Self::Publications => "publications",
+            Self::Answer => "answer",
+            Self::Start => "start",
+        }
+    }
+
+    /// The key in `limits` that says how much is allowed, if it is a limit that the guest ran into.
+    pub fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Table => Some("table-elements"),
+            Self::Time | Self::Memory | Self::Fuel | Self::Response | Self::Publications => Some(self.as_str()),
+            Self::Trap | Self::Answer | Self::Start => None,
+        }
+    }
+}
+
 impl Fault {
+    /// Its kind.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Fault::Trap(_) => FaultKind::Trap,
+            Fault::Time(_) => FaultKind::Time,
+            Fault::Memory(_) => FaultKind::Memory,
+            Fault::Table { .. } => FaultKind::Table,
+            Fault::Fuel(_) => FaultKind::Fuel,
+            Fault::Response(_) => FaultKind::Response,
+            Fault::Publications { .. } => FaultKind::Publications,
+            Fault::Answer(_) => FaultKind::Answer,
+            Fault::Start(_) => FaultKind::Start,
+        }
+    }
+
     fn cause(&self) -> Cause {
         match self {
             Fault::Trap(_) => Cause::Trapped,
             Fault::Time(_) | Fault::Fuel(_) => Cause::Time,
-            Fault::Memory(_) => Cause::Memory,
-            Fault::Answer(_) => Cause::Effects,
+            Fault::Memory(_) | Fault::Table { .. } => Cause::Memory,
+            Fault::Answer(_) | Fault::Response(_) | Fault::Publications { .. } => Cause::Effects,
             Fault::Start(_) => Cause::Start,
         }
     }
@@ -192,25 +288,44 @@ pub fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
     Disposition::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
 }
 
-/// Checks that a response can be carried out: legal subjects and headers, sizes within `max_payload` bytes.
+/// What a response has to keep to.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The largest payload with headers that the server takes, in bytes.
+    pub max_payload: usize,
+    /// The most publications.
+    pub publications: usize,
+    /// Where effects may go.
+    pub grants: Grants,
+}
+
+/// Checks that a response can be carried out: as many publications as are allowed, on subjects that are granted, with legal
+/// headers, and what the server takes.
 ///
 /// # Errors
-/// [`Fault::Answer`] with the first thing that is wrong.
-pub fn check(response: &Response, max_payload: usize) -> Result<(), Fault> {
+/// [`Fault::Publications`] or [`Fault::Answer`], with the first thing that is wrong.
+pub fn check(response: &Response, bounds: &Bounds) -> Result<(), Fault> {
+    let (max_payload, publications) = (bounds.max_payload, response.publications.len());
+    if publications > bounds.publications {
+        return Err(Fault::Publications { publications, limit: bounds.publications });
+    }
     if let Some(size) = response.reply.as_ref().map(Vec::len).filter(|size| *size > max_payload) {
         return Err(Fault::Answer(format!("a reply of {size} bytes, and the server takes {max_payload}")));
     }
     for (index, publication) in response.publications.iter().enumerate() {
-        check_publication(publication, max_payload)
+        check_publication(publication, bounds)
             .map_err(|problem| Fault::Answer(format!("publication {index}: {problem}")))?;
     }
     Ok(())
 }
 
-fn check_publication(publication: &Publication, max_payload: usize) -> Result<(), String> {
+fn check_publication(publication: &Publication, Bounds { max_payload, grants, .. }: &Bounds) -> Result<(), String> {
     let subject = &publication.subject;
     if !is_literal_subject(subject) {
         return Err(format!("`{}` is not a literal subject", subject.escape_debug()));
+    }
+    if !grants.may_publish(subject) {
+        return Err(format!("`{subject}` is not granted: grants.publish of its workload has no subject that matches"));
     }
     let mut size = publication.payload.len();
     for (name, value) in &publication.headers {
@@ -226,13 +341,14 @@ fn check_publication(publication: &Publication, max_payload: usize) -> Result<()
         }
         size += name.len() + value.len() + 4;
     }
-    if size > max_payload {
+    if size > *max_payload {
         return Err(format!("{size} bytes, and the server takes {max_payload}"));
     }
     Ok(())
 }
 
-fn is_literal_subject(subject: &str) -> bool {
+/// Whether a subject names one place: no wildcards, no empty tokens, nothing that could end the protocol's line.
+pub(crate) fn is_literal_subject(subject: &str) -> bool {
     !subject.is_empty()
         && subject.split('.').all(|token| !token.is_empty() && token != "*" && token != ">")
         && subject.bytes().all(|b| b > b' ' && b != 0x7f)
@@ -280,6 +396,29 @@ mod tests {
         assert_eq!(triage(4, &retry(3)).unwrap().cause, Cause::Exhausted);
     }
 
+    fn bounds(max_payload: usize) -> Bounds {
+        Bounds { max_payload, publications: 2, grants: Grants { publish: vec![">".into()], reply: vec![] } }
+    }
+
+    #[test]
+    fn a_handler_publishes_only_where_it_is_granted_and_no_more_than_it_may() {
+        let publications = |subject: &str, count| Response {
+            reply: None,
+            publications: vec![Publication { subject: subject.into(), ..Publication::default() }; count],
+        };
+        let grants = Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![] };
+        let bounds = Bounds { grants, ..bounds(100) };
+        for subject in ["out.a", "log.a.b"] {
+            assert_eq!(check(&publications(subject, 2), &bounds), Ok(()), "{subject}");
+        }
+        for subject in ["out", "out.a.b", "log", "orders.new", "$JS.API.STREAM.DELETE.ORDERS"] {
+            let fault = check(&publications(subject, 1), &bounds).unwrap_err();
+            assert!(fault.to_string().contains("grants.publish"), "{fault}");
+        }
+        let fault = check(&publications("out.a", 3), &bounds).unwrap_err();
+        assert_eq!(fault.kind().limit(), Some("publications"));
+    }
+
     #[test]
     fn responses_that_cannot_be_carried_out_are_refused() {
         let publication = |subject: &str, headers: &[(&str, &str)], size| Response {
@@ -290,7 +429,7 @@ mod tests {
                 payload: vec![0; size],
             }],
         };
-        let refused = |response: Response| check(&response, 100).is_err();
+        let refused = |response: Response| check(&response, &bounds(100)).is_err();
         assert!(!refused(publication("a.b", &[("X", "y z")], 50)));
         for subject in ["", ".", "a..b", "a.*", "a.>", "a b", "a\r\nb", "a.\u{7f}"] {
             assert!(refused(publication(subject, &[], 0)), "{subject:?}");
@@ -332,7 +471,7 @@ mod tests {
         #[test]
         fn checking_never_panics(subject in ".*", name in ".*", value in ".*") {
             let publication = Publication { subject, headers: vec![(name, value)], payload: vec![] };
-            let _ = check(&Response { reply: None, publications: vec![publication] }, 10);
+            let _ = check(&Response { reply: None, publications: vec![publication] }, &bounds(10));
         }
     }
 }

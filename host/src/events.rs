@@ -1,5 +1,6 @@
 //! What a running host tells whoever embeds it: the demo, the benchmark, tests.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Something a person would put on a time line.
@@ -9,6 +10,11 @@ pub enum Event {
     Ready {
         /// The workload's name.
         workload: Arc<str>,
+    },
+    /// Health, metrics and status can be read over HTTP.
+    Listening {
+        /// Where.
+        address: SocketAddr,
     },
     /// The desired number of workers changed.
     Scaled {

@@ -33,6 +33,8 @@ pub struct Waiting<D> {
 #[derive(Debug)]
 pub struct Inbox<D> {
     waiting: Mutex<VecDeque<Waiting<D>>>,
+    /// Of the payloads and headers that wait.
+    bytes: AtomicUsize,
     arrived: Notify,
     room: Notify,
     unattended: Notify,
@@ -43,6 +45,7 @@ pub struct Inbox<D> {
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
     batch: usize,
+    max_bytes: usize,
 }
 
 /// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker.
@@ -59,11 +62,25 @@ pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) ->
     workers.saturating_mul(each).max(1)
 }
 
+/// The part of `bytes` that `some` of `all` messages may have.
+fn share(bytes: usize, some: usize, all: usize) -> usize {
+    let share = (bytes as u128).saturating_mul(some as u128) / (all as u128).max(1);
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
+/// The bytes of a delivery that count.
+fn size(held: &impl Held) -> usize {
+    let delivery = held.delivery();
+    let headers: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    delivery.payload.len() + headers
+}
+
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
-    pub fn new(batch: usize) -> Self {
+    pub fn new(batch: usize, max_bytes: usize) -> Self {
         Self {
             waiting: Mutex::default(),
+            bytes: AtomicUsize::new(0),
             arrived: Notify::new(),
             room: Notify::new(),
             unattended: Notify::new(),
@@ -72,6 +89,7 @@ impl<D: Held> Inbox<D> {
             fetching: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
             batch,
+            max_bytes,
         }
     }
 
@@ -109,7 +127,8 @@ impl<D: Held> Inbox<D> {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
         };
-        if self.wants(left, self.asked.load(Relaxed)) > 0 {
+        self.bytes.fetch_sub(size(&waiting.held), Relaxed);
+        if self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
         }
         Some(waiting)
@@ -130,24 +149,31 @@ impl<D: Held> Inbox<D> {
         self.len() == 0
     }
 
-    /// How many to ask for: what is missing, once half of the capacity is.
-    fn wants(&self, waiting: usize, asked: usize) -> usize {
-        if !self.fetching.load(Relaxed) {
-            return 0;
+    /// How many to ask for, and of how many bytes together: what is missing, once half of the capacity is and half of
+    /// the bytes are free.
+    fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
+        if !self.fetching.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
+            return None;
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let capacity = capacity(self.workers.load(Relaxed), self.batch, service_time);
         let missing = capacity.saturating_sub(waiting + asked);
-        if missing * 2 >= capacity { missing } else { 0 }
+        // What is asked for already may bring its share too.
+        (missing * 2 >= capacity).then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
     }
 
     /// Puts a delivery that came at `since`.
     pub(crate) fn put(&self, held: D, since: Instant) {
-        self.lock().push_back(Waiting { held, since });
+        self.add(held, since);
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
             self.unattended.notify_one();
         }
+    }
+
+    fn add(&self, held: D, since: Instant) {
+        self.bytes.fetch_add(size(&held), Relaxed);
+        self.lock().push_back(Waiting { held, since });
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting<D>>> {
@@ -191,8 +217,9 @@ pub async fn fetch<P: Pull>(
     let mut paused_until: Option<Instant> = None;
     loop {
         if paused_until.is_none() {
-            let count = inbox.wants(inbox.len(), pull.asked());
-            if count > 0 && pull.ask(count).await.is_err() {
+            if let Some((count, bytes)) = inbox.wants(inbox.len(), pull.asked())
+                && pull.ask(count, bytes).await.is_err()
+            {
                 paused_until = Some(Instant::now() + PAUSE);
             }
         }
@@ -235,12 +262,12 @@ async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Inte
             }
         };
         if let Pulled::Delivery(delivery) = pulled {
-            inbox.lock().push_back(Waiting { held: delivery, since: Instant::now() });
+            inbox.add(delivery, Instant::now());
         }
     }
     while let Some(pulled) = pull.ready() {
         if let Pulled::Delivery(delivery) = pulled {
-            inbox.lock().push_back(Waiting { held: delivery, since: Instant::now() });
+            inbox.add(delivery, Instant::now());
         }
     }
     let waiting: Vec<_> = inbox.lock().drain(..).collect();

@@ -29,16 +29,26 @@
 //! [`run()`] is all that the `tidegate` program calls.
 
 pub mod bench;
+pub mod board;
 pub mod cli;
 mod clock;
 pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod http;
 pub mod inbox;
 pub mod jetstream;
+mod lanes;
 pub mod letter;
+#[cfg(test)]
+mod machine;
 pub mod monitor;
+mod pace;
+pub mod permissions;
 mod plugged;
 pub mod plugin;
 pub mod ports;
@@ -47,9 +57,12 @@ pub mod scaling;
 pub mod server;
 pub mod settle;
 pub mod supervisor;
+pub mod tally;
 pub mod terminal;
+pub mod unconfirmed;
 pub mod worker;
 pub mod workload;
 
+pub use http::HttpError;
 pub use plugged::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use run::{RunError, run};

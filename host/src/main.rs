@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, dead, demo, last_word, log, request, run};
+use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, request, run};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,13 +35,29 @@ enum Command {
     Demo(demo::DemoArgs),
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
+    Permissions(Box<permissions::PermissionsArgs>),
     Dead(Box<dead::DeadArgs>),
     Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    Compile(compile::CompileArgs),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Compile(args) = &cli.command {
+        // It bounds its memory before it has threads, which have some each.
+        return compile::run(args);
+    }
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(talk(cli)),
+        Err(error) => {
+            last_word::say(&anyhow::Error::from(error).context("threads cannot be started"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn talk(cli: Cli) -> ExitCode {
     let terminal = Terminal::new();
     let filter = match &cli.command {
         Command::Demo(_) => LOG_FILTER,
@@ -72,6 +88,8 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
+        Command::Compile(args) => Ok(compile::run(&args)),
+        Command::Permissions(args) => permissions::run(&args, &mut stdout().lock()),
     }
 }
 

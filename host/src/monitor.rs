@@ -5,10 +5,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::board::Board;
 use crate::clock::time_of_day;
 use crate::config::Scale;
 use crate::events::{Event, Observer as Events};
-use crate::ports::{Policies, Policy, Source};
+use crate::ports::{Author, Policies, Policy, Source};
 use crate::scaling::clamp;
 use crate::scaling::observe::{Moment, Observer};
 use crate::supervisor::{Crew, Desired};
@@ -38,6 +39,8 @@ pub struct Monitor<P: Policies, S> {
     pub desired: Arc<Desired>,
     /// Who is told.
     pub events: Events,
+    /// Where it is kept.
+    pub board: Arc<Board>,
     /// When the host started to watch.
     pub start: Instant,
 }
@@ -83,6 +86,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             match self.decide(&clock, &mut observer, adopted.as_mut()).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
+                    self.board.undecided(&format!("{error:#}"));
                     if failures.is_multiple_of(REMIND) {
                         tracing::warn!(workload = %self.workload, error = format!("{error:#}"), failures,
                             "no decision; the number of workers stays as it is");
@@ -101,8 +105,10 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let problem = match policy.init(&self.settings, previous).await {
             Ok(Ok(state)) => {
                 tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
-                let (workload, plugin, generation) = (self.workload.clone(), author.plugin, author.generation);
+                let Author { plugin, generation } = author.clone();
+                let workload = self.workload.clone();
                 self.events.tell(Event::Swapped { workload, plugin, generation });
+                self.board.adopted(author);
                 return Some(Adopted { policy, state });
             }
             Ok(Err(refusal)) => format!("it refuses its settings: {refusal}"),
@@ -113,6 +119,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         } else {
             "mend it or the policy-settings; until then the workers stay at scale.min"
         };
+        self.board.refused(&problem);
         tracing::error!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem, "policy not used: {remedy}");
         before
     }
@@ -123,13 +130,16 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         observer: &mut Observer,
         adopted: Option<&mut Adopted<P::Policy>>,
     ) -> anyhow::Result<()> {
-        let sample = self.source.sample(self.crew.redelivered()).await?;
-        let seen = observer.observe(clock.now(), sample, self.crew.work(), self.crew.running(), &self.scale);
+        let sample = self.source.sample(self.crew.tally().redelivered).await?;
+        let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &self.scale);
+        self.board.saw(seen);
         let Some(adopted) = adopted else { return Ok(()) };
         let decision = adopted.policy.decide(&seen, &adopted.state).await?;
+        let count = clamp(decision.desired, self.scale.min, self.scale.max);
+        self.board.decided(&decision, count);
         adopted.state = decision.state;
         tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
-        self.set(clamp(decision.desired, self.scale.min, self.scale.max), &decision.reason);
+        self.set(count, &decision.reason);
         Ok(())
     }
 

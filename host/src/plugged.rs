@@ -1,9 +1,12 @@
 //! Plugins as the scaling loop and the workers see them.
 
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Limits, Workload};
+use crate::config::Workload;
 use crate::delivery::{Delivery, Fault, Outcome};
+use crate::lanes::{Lane, roam_from, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     WorkerContext,
@@ -19,9 +22,7 @@ fn author(generation: &Generation) -> Author {
 #[derive(Clone)]
 pub struct PluginHandlers {
     watch: HandlerWatch,
-    workload: Arc<str>,
-    settings: Arc<[(String, String)]>,
-    limits: Limits,
+    context: WorkerContext,
     /// An instance that no worker owns yet.
     prepared: Arc<Mutex<Option<PluginHandler>>>,
 }
@@ -31,20 +32,23 @@ impl PluginHandlers {
     pub fn new(directory: &Directory, workload: &Workload) -> Self {
         Self {
             watch: directory.handler(&workload.handler, &workload.limits),
-            workload: workload.name.as_str().into(),
-            settings: workload.settings.clone().into(),
-            limits: workload.limits.clone(),
+            context: WorkerContext::new(
+                workload.name.as_str().into(),
+                0,
+                workload.settings.clone().into(),
+                workload.limits.clone(),
+            ),
             prepared: Arc::default(),
         }
     }
 
     fn context(&self, worker: u64) -> WorkerContext {
-        WorkerContext {
-            workload: self.workload.clone(),
-            worker,
-            settings: self.settings.clone(),
-            limits: self.limits.clone(),
-        }
+        WorkerContext { worker, ..self.context.clone() }
+    }
+
+    /// Counts the log lines of all instances that were dropped.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.context.log.dropped()
     }
 
     /// Waits until there is one.
@@ -56,7 +60,7 @@ impl PluginHandlers {
 }
 
 async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginHandler, Fault> {
-    let instance = plugin.instantiate(context).await?;
+    let instance = watch(pin!(plugin.instantiate(context))).await?;
     Ok(PluginHandler { instance, author: author(plugin.generation()) })
 }
 
@@ -130,11 +134,17 @@ impl PluginPolicies {
             given: None,
         }
     }
+
+    /// Counts the log lines of all calls that were dropped.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.context.log().dropped()
+    }
 }
 
 /// One generation of a policy.
 pub struct PluginPolicy {
     plugin: Arc<PolicyPlugin>,
+    lane: Lane,
     context: PolicyContext,
     author: Author,
 }
@@ -146,7 +156,7 @@ impl Policies for PluginPolicies {
         let plugin = self.watch.current()?;
         let author = author(plugin.generation());
         self.given = Some(author.generation.clone());
-        Some(PluginPolicy { plugin, context: self.context.clone(), author })
+        Some(PluginPolicy { plugin, lane: Lane::default(), context: self.context.clone(), author })
     }
 
     async fn newer(&mut self) {
@@ -167,11 +177,15 @@ impl Policy for PluginPolicy {
         settings: &[(String, String)],
         previous: Option<&[u8]>,
     ) -> Result<Result<Vec<u8>, String>, Fault> {
-        self.plugin.init(&self.context, settings, previous).await
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (settings, previous) = (settings.to_vec(), previous.map(<[u8]>::to_vec));
+        roam_from(&self.lane, async move { plugin.init(&context, &settings, previous.as_deref()).await }).await
     }
 
     async fn decide(&self, seen: &Observation, state: &[u8]) -> Result<Decision, Fault> {
-        self.plugin.decide(&self.context, seen, state).await
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (seen, state) = (*seen, state.to_vec());
+        roam_from(&self.lane, async move { plugin.decide(&context, &seen, &state).await }).await
     }
 
     fn author(&self) -> &Author {

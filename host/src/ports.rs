@@ -105,11 +105,11 @@ pub trait Pull: Send + 'static {
     /// Deliveries that were asked for and may still come.
     fn asked(&self) -> usize;
 
-    /// Asks for up to `count` more.
+    /// Asks for up to `count` more, of `bytes` together. One message may be larger than that.
     ///
     /// # Errors
     /// If there is no connection now. It can be tried again.
-    fn ask(&mut self, count: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn ask(&mut self, count: usize, bytes: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Waits for what comes next. Nothing is lost if the future is dropped.
     fn next(&mut self) -> impl Future<Output = Pulled<Self::Held>> + Send;

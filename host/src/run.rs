@@ -5,8 +5,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::board::Board;
 use crate::config::Config;
 use crate::events::Observer;
+use crate::http::{self, HttpError, View};
 use crate::jetstream::{Bound, Client, ConnectError, SetupError};
 use crate::plugged::{PluginHandlers, PluginPolicies};
 use crate::plugin::{Directory, Host, HostError};
@@ -30,6 +32,9 @@ pub enum RunError {
     /// A stream or a consumer cannot be used.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The address for HTTP cannot be listened on.
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 /// Runs all workloads of a configuration until `shutdown` ends; then drains, and returns when every delivery is
@@ -41,7 +46,8 @@ pub enum RunError {
 /// [`RunError`] if it cannot start.
 pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let client = Client::connect(&config.nats).await?;
-    let directory = Directory::start(Host::new(config.plugins.cache.as_deref())?, &config.plugins);
+    let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
+    let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
     let around = Arc::new(Surroundings {
         client,
         dead_letters: config.dead_letters,
@@ -58,25 +64,37 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     }
     let (stop, stops) = watch::channel(false);
     let mut workloads = JoinSet::new();
+    let mut boards = Vec::new();
     for (workload, consumer) in bound {
         let (around, stops) = (around.clone(), stops.clone());
         let mut handlers = PluginHandlers::new(&directory, &workload);
         let policies = PluginPolicies::new(&directory, &workload);
+        let board = Board::new(workload, [handlers.dropped_lines(), policies.dropped_lines()]);
+        boards.push(board.clone());
         workloads.spawn(async move {
             tokio::select! {
                 () = handlers.loaded() => {}
                 () = stopped(stops.clone()) => return,
             }
-            let name = workload.name.clone();
-            let run = Box::pin(workload::run(workload, consumer, around, handlers, policies, stops));
+            let name = board.workload.name.clone();
+            let run = Box::pin(workload::run(board, consumer, around, handlers, policies, stops));
             if let Err(error) = run.await {
                 tracing::error!(workload = name, error = format!("{error:#}"), "the workload ended");
             }
         });
     }
+    // It answers until the host has drained.
+    let _http = match listener {
+        Some(listener) => {
+            let (client, directory) = (around.client.clone(), directory.clone());
+            Some(http::serve(listener, View { host: around.host.clone(), client, directory, boards, stops })?)
+        }
+        None => None,
+    };
     tokio::select! {
         () = shutdown => {}
         () = around.client.ended() => return Err(RunError::Client),
+        () = around.client.hear_again() => {}
     }
     tracing::info!("draining");
     stop.send_replace(true);

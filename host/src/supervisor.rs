@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -13,10 +13,11 @@ use tracing::Instrument;
 
 use crate::delivery::Fault;
 use crate::events::Event;
+use crate::lanes::roam;
 use crate::ports::{Handlers, Held};
-use crate::scaling::observe::Work;
 use crate::scaling::plan::{Candidate, plan};
-use crate::worker::{self, Shop, Stats, Wish};
+use crate::tally::{Stats, Tally};
+use crate::worker::{self, Shop, Wish};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -52,13 +53,17 @@ impl Desired {
     }
 }
 
-/// What all workers that a workload ever had have done.
+/// The workers of a workload, and what all that it ever had have done.
 #[derive(Debug, Default)]
 pub struct Crew {
-    ended: Mutex<Work>,
-    ended_redelivered: AtomicU64,
     running: AtomicU32,
-    stats: Mutex<BTreeMap<u64, Arc<Stats>>>,
+    workers: Mutex<Workers>,
+}
+
+#[derive(Debug, Default)]
+struct Workers {
+    ended: Tally,
+    alive: BTreeMap<u64, Arc<Stats>>,
 }
 
 impl Crew {
@@ -68,39 +73,30 @@ impl Crew {
     }
 
     /// What has been done in all.
-    pub fn work(&self) -> Work {
-        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = *self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.values().map(|stats| stats.work()).fold(ended, add)
+    pub fn tally(&self) -> Tally {
+        let workers = self.lock();
+        workers.alive.values().fold(workers.ended, |sum, stats| sum.plus(stats.tally()))
     }
 
-    /// Deliveries of a second or later attempt that workers took, in all.
-    pub fn redelivered(&self) -> u64 {
-        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.values().map(|stats| stats.redelivered()).sum::<u64>() + self.ended_redelivered.load(Relaxed)
+    /// The workers that there are, those that drain among them, each with what it has done.
+    pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
+        self.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
 
     fn add(&self, id: u64, stats: Arc<Stats>) {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stats);
+        self.lock().alive.insert(id, stats);
     }
 
     fn remove(&self, id: u64) {
-        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stats) = all.remove(&id) {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            *ended = add(*ended, stats.work());
-            self.ended_redelivered.fetch_add(stats.redelivered(), Relaxed);
+        let mut workers = self.lock();
+        if let Some(stats) = workers.alive.remove(&id) {
+            workers.ended = workers.ended.plus(stats.tally());
         }
     }
-}
 
-fn add(a: Work, b: Work) -> Work {
-    Work {
-        settled: a.settled + b.settled,
-        handled: a.handled + b.handled,
-        failed: a.failed + b.failed,
-        busy_us: a.busy_us + b.busy_us,
-        alive_us: a.alive_us + b.alive_us,
+    fn lock(&self) -> MutexGuard<'_, Workers> {
+        // Nothing panics while it holds the lock.
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +159,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let at_zero = wanted == 0 && self.workers.is_empty();
             if at_zero && !self.prepared {
                 // The next message should wait neither for an instance nor for what is slow to make one.
-                tokio::spawn(self.handlers.prepare());
+                tokio::spawn(roam(self.handlers.prepare()));
             }
             self.prepared = at_zero;
             tokio::select! {
@@ -229,7 +225,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let (wish, wishes) = watch::channel(Wish::Work);
         let span = tracing::info_span!("tidegate.worker.run", workload = %self.shop.workload, worker = id);
         let run = worker::run(id, self.shop.clone(), self.handlers.clone(), stats.clone(), wishes).instrument(span);
-        let task = self.tasks.spawn(run).id();
+        let task = self.tasks.spawn(roam(run)).id();
         self.crew.add(id, stats.clone());
         self.workers.insert(id, Running { task, stats, wish });
         id
@@ -257,7 +253,12 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     fn ended(&mut self, ended: Result<(Id, Result<(), Fault>), JoinError>) {
         let (task, problem) = match ended {
             Ok((task, Ok(()))) => (task, None),
-            Ok((task, Err(fault))) => (task, Some(fault.to_string())),
+            Ok((task, Err(fault))) => {
+                self.workers.values().filter(|worker| worker.task == task).for_each(|worker| {
+                    worker.stats.faulted(fault.kind());
+                });
+                (task, Some(fault.to_string()))
+            }
             Err(error) => (error.id(), Some(error.to_string())),
         };
         let Some(id) = self.workers.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };

@@ -1,92 +1,21 @@
 //! Takes deliveries, calls its handler instance, settles.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::Isolation;
-use crate::delivery::{Fault, triage};
+use crate::delivery::{Bounds, Fault, Outcome, check, triage};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
+use crate::lanes::make_way;
+use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
-use crate::scaling::observe::Work;
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
-
-/// How many deliveries may wait for their publications to be confirmed while the worker goes on.
-const UNCONFIRMED: usize = 256;
-
-/// What a worker has done so far, readable while it runs.
-#[derive(Debug)]
-pub struct Stats {
-    started: Instant,
-    handling: AtomicBool,
-    acked: AtomicU64,
-    settled: AtomicU64,
-    handled: AtomicU64,
-    failed: AtomicU64,
-    redelivered: AtomicU64,
-    busy_ns: AtomicU64,
-}
-
-impl Default for Stats {
-    fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            handling: AtomicBool::default(),
-            acked: AtomicU64::default(),
-            settled: AtomicU64::default(),
-            handled: AtomicU64::default(),
-            failed: AtomicU64::default(),
-            redelivered: AtomicU64::default(),
-            busy_ns: AtomicU64::default(),
-        }
-    }
-}
-
-impl Stats {
-    /// Whether the worker is in its handler now.
-    pub fn is_handling(&self) -> bool {
-        self.handling.load(Relaxed)
-    }
-
-    /// Deliveries that it acknowledged.
-    pub fn acked(&self) -> u64 {
-        self.acked.load(Relaxed)
-    }
-
-    /// Deliveries of a second or later attempt that it took.
-    pub fn redelivered(&self) -> u64 {
-        self.redelivered.load(Relaxed)
-    }
-
-    /// What it has done, for rates.
-    pub fn work(&self) -> Work {
-        Work {
-            settled: self.settled.load(Relaxed),
-            handled: self.handled.load(Relaxed),
-            failed: self.failed.load(Relaxed),
-            busy_us: self.busy_ns.load(Relaxed) / 1000,
-            alive_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-        }
-    }
-
-    fn settled(&self, how: Settled) {
-        match how {
-            Settled::Acked => {
-                self.acked.fetch_add(1, Relaxed);
-                self.settled.fetch_add(1, Relaxed);
-            }
-            Settled::Dead => {
-                self.settled.fetch_add(1, Relaxed);
-            }
-            Settled::Retried => {}
-        }
-    }
-}
+use crate::tally::Stats;
+use crate::unconfirmed::Unconfirmed;
 
 /// What all workers of a workload share.
 pub struct Shop<D> {
@@ -98,6 +27,8 @@ pub struct Shop<D> {
     pub rules: Rules,
     /// How long an instance lives.
     pub isolation: Isolation,
+    /// How often an instance is made anew after a call that did not end well.
+    pub respawns: Arc<Pace>,
     /// Who is told.
     pub observer: Observer,
 }
@@ -126,9 +57,10 @@ pub async fn run<D: Held, H: Handlers>(
 ) -> Result<(), Fault> {
     let mut instance = handlers.instantiate(id).await?;
     let mut usable = true;
-    let mut unconfirmed = FuturesUnordered::new();
+    let mut respawn_at = None;
+    let mut unconfirmed = Unconfirmed::default();
     let result = loop {
-        while unconfirmed.len() >= UNCONFIRMED {
+        while unconfirmed.is_full() {
             if let Some((sequence, how)) = unconfirmed.next().await {
                 tell(&shop, &stats, sequence, how);
             }
@@ -136,15 +68,26 @@ pub async fn run<D: Held, H: Handlers>(
         if *wish.borrow() > Wish::Work {
             break Ok(());
         }
+        if let Some(at) = respawn_at {
+            tokio::select! {
+                biased;
+                _ = wish.changed() => continue,
+                Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
+                    tell(&shop, &stats, sequence, how);
+                    continue;
+                }
+                () = sleep_until(at) => respawn_at = None,
+            }
+        }
         if !usable || handlers.is_newer() {
-            match handlers.instantiate(id).await {
+            match meanwhile(pin!(handlers.instantiate(id)), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => (instance, usable) = (made, true),
                 Err(fault) if usable => keep_old(&instance, &fault),
                 Err(fault) => break Err(fault),
             }
         }
         let at_once = if unconfirmed.is_empty() { shop.inbox.try_take() } else { None };
-        let waiting = match at_once {
+        let mut waiting = match at_once {
             Some(waiting) => waiting,
             None => tokio::select! {
                 biased;
@@ -159,40 +102,67 @@ pub async fn run<D: Held, H: Handlers>(
         };
         if handlers.is_newer() {
             // It came between the look above and this message.
-            match handlers.instantiate(id).await {
+            let Waiting { held, since } = &mut waiting;
+            let made = keep(held, since, shop.rules.ack_wait, handlers.instantiate(id));
+            match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => instance = made,
                 Err(fault) => keep_old(&instance, &fault),
             }
         }
         let sequence = waiting.held.delivery().stream_sequence;
         let handled = {
-            let mut handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
-            loop {
-                tokio::select! {
-                    biased;
-                    handled = &mut handling => break handled,
-                    // Those handled before are settled, and announced, however long this one takes.
-                    Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                        tell(&shop, &stats, sequence, how);
-                    }
-                }
-            }
+            let handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
+            meanwhile(handling, &mut unconfirmed, &shop, &stats).await
         };
-        usable = match handled {
-            Some((step, usable)) => {
-                match step {
-                    Step::Done(how) => tell(&shop, &stats, sequence, how),
-                    Step::Unconfirmed(rest) => unconfirmed.push(async move { (sequence, rest.await) }),
-                }
-                usable && shop.isolation == Isolation::Worker
-            }
-            None => false,
+        let Some((step, well)) = handled else {
+            usable = false;
+            continue;
         };
+        match step {
+            Step::Done(how) => tell(&shop, &stats, sequence, how),
+            Step::Unconfirmed(bytes, rest) => unconfirmed.push(sequence, bytes, rest),
+        }
+        usable = well && shop.isolation == Isolation::Worker;
+        if !well {
+            respawn_at = hold_back(&shop);
+        }
     };
     while let Some((sequence, how)) = unconfirmed.next().await {
         tell(&shop, &stats, sequence, how);
     }
     result
+}
+
+/// Awaits something. Those handled before are settled, and announced, however long it takes.
+async fn meanwhile<T, D>(
+    mut work: Pin<&mut impl Future<Output = T>>,
+    unconfirmed: &mut Unconfirmed,
+    shop: &Shop<D>,
+    stats: &Stats,
+) -> T {
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => tell(shop, stats, sequence, how),
+        }
+    }
+}
+
+/// When an instance may be made anew after a call that did not end well, if that is not at once.
+fn hold_back<D>(shop: &Shop<D>) -> Option<Instant> {
+    let now = Instant::now();
+    let at = shop.respawns.next(now);
+    if at <= now {
+        return None;
+    }
+    let held = shop.respawns.held();
+    // Each time would be a flood of its own.
+    if held.is_power_of_two() {
+        tracing::warn!(workload = %shop.workload, held,
+            "workers wait to make an instance anew: its calls end badly more often than limits.respawns allows in a second");
+    }
+    Some(at)
 }
 
 /// A newer generation passed its trial and does not start here, as under narrower limits: what runs stays.
@@ -205,12 +175,12 @@ fn tell<D>(shop: &Shop<D>, stats: &Stats, stream_sequence: u64, how: Settled) {
     stats.settled(how);
     if how != Settled::Acked {
         let workload = shop.workload.clone();
-        shop.observer.tell(Event::Failed { workload, stream_sequence, dead: how == Settled::Dead });
+        shop.observer.tell(Event::Failed { workload, stream_sequence, dead: matches!(how, Settled::Dead(_)) });
     }
 }
 
-/// Handles one delivery: what remains to be awaited, and whether the instance can be used again. `None` if the
-/// delivery was given back.
+/// Handles one delivery: what remains to be awaited, and whether the call ended well, so that the instance can be used
+/// again. `None` if the delivery was given back.
 async fn handle<D: Held, I: Handler>(
     shop: &Shop<D>,
     stats: &Stats,
@@ -218,36 +188,52 @@ async fn handle<D: Held, I: Handler>(
     waiting: Waiting<D>,
     wish: &mut tokio::sync::watch::Receiver<Wish>,
 ) -> Option<(Step, bool)> {
-    let Waiting { held, since } = waiting;
+    let Waiting { held, mut since } = waiting;
     let rules = &shop.rules;
     if held.delivery().attempt > 1 {
-        stats.redelivered.fetch_add(1, Relaxed);
+        stats.redelivered();
     }
     if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
-        let how = Box::pin(bury(held, death, instance.author(), rules)).await;
+        let how = Box::pin(bury(Waiting { held, since }, death, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
     let start = Instant::now();
-    stats.handling.store(true, Relaxed);
+    stats.set_handling(true);
+    let mut waited = false;
     let outcome = tokio::select! {
         biased;
-        outcome = keep(&held, since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
-        _ = wish.wait_for(|wish| *wish == Wish::GiveBack) => None,
+        outcome = keep(&held, &mut since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
+        // Not polled where the call is done at once.
+        _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
     };
-    stats.handling.store(false, Relaxed);
+    stats.set_handling(false);
     let time = start.elapsed();
+    if !waited {
+        make_way(time).await;
+    }
     shop.inbox.took(time);
-    stats.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    stats.was_busy(time);
     let Some(outcome) = outcome else {
         let stream_sequence = held.delivery().stream_sequence;
         tracing::info!(stream_sequence, "given back: not finished within the grace time");
         held.nak(Duration::ZERO).await;
+        stats.gave_back();
         return None;
     };
-    stats.handled.fetch_add(1, Relaxed);
-    let usable = outcome.is_ok();
-    if !matches!(outcome, Ok(Ok(_))) {
-        stats.failed.fetch_add(1, Relaxed);
+    let well = outcome.is_ok();
+    let outcome = checked(outcome, &rules.bounds);
+    stats.handled(time, matches!(outcome, Ok(Ok(_))));
+    if let Err(fault) = &outcome {
+        stats.faulted(fault.kind());
     }
-    Some((settle(held, outcome, instance.author(), rules).await, usable))
+    Some((settle(Waiting { held, since }, outcome, instance.author(), rules).await, well))
+}
+
+/// An answer that cannot be carried out is a fault.
+fn checked(outcome: Outcome, bounds: &Bounds) -> Outcome {
+    let answer = outcome?;
+    if let Ok(response) = &answer {
+        check(response, bounds)?;
+    }
+    Ok(answer)
 }

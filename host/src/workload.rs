@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::board::{Board, Works};
 use crate::config::{DeadLetters, Manage, Workload};
+use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, fetch};
 use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::monitor::Monitor;
+use crate::pace::Pace;
 use crate::ports::{Handlers, Notice, Policies};
 use crate::settle::Rules;
 use crate::supervisor::{Crew, Desired, Supervisor};
@@ -36,38 +39,53 @@ pub struct Surroundings {
 /// # Errors
 /// If the connection is closed for good.
 pub async fn run<H: Handlers, P: Policies>(
-    workload: Workload,
+    board: Arc<Board>,
     bound: Bound,
     around: Arc<Surroundings>,
     handlers: H,
     policies: P,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
+    let workload = &board.workload;
     let name: Arc<str> = workload.name.as_str().into();
     let start = Instant::now();
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
-    let inbox = Arc::new(Inbox::new(workload.pull.batch));
-    let desired = Arc::new(Desired::new(workload.scale.min));
+    let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
+    let scale = bound.employable(&workload.scale);
+    let desired = Arc::new(Desired::new(scale.min));
     let crew = Arc::new(Crew::default());
+    let respawns = Arc::new(Pace::new(workload.limits.respawns));
     let shop = Arc::new(Shop {
         workload: name.clone(),
         inbox: inbox.clone(),
-        rules: Rules { retry: workload.retry.clone(), ack_wait: bound.ack_wait(), max_payload: bound.max_payload() },
+        rules: Rules {
+            retry: workload.retry.clone(),
+            ack_wait: bound.ack_wait(),
+            bounds: Bounds {
+                max_payload: bound.max_payload(),
+                publications: workload.limits.publications,
+                grants: workload.grants.clone(),
+            },
+        },
         isolation: workload.isolation,
+        respawns: respawns.clone(),
         observer: around.observer.clone(),
     });
     let monitor = Monitor {
         workload: name.clone(),
-        scale: workload.scale.clone(),
+        scale,
         settings: workload.policy_settings.clone(),
         policies,
         source,
         crew: crew.clone(),
         desired: desired.clone(),
         events: around.observer.clone(),
+        board: board.clone(),
         start,
     };
+    let traffic = bound.traffic();
+    board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
     let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
     let (notices, noticed) = mpsc::unbounded_channel();
     let notices_of = |consumer: &str| {
@@ -87,7 +105,7 @@ pub async fn run<H: Handlers, P: Policies>(
         supervisor.run(stopped(stop.clone())),
         monitor.run(stopped(stop.clone())),
         watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
-        mend(&workload, &around, noticed),
+        mend(workload, &around, noticed),
     );
     Ok(())
 }

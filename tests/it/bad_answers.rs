@@ -13,9 +13,10 @@ async fn the_log_names_the_message_the_plugin_and_what_is_wrong_with_its_answer(
     let dir = plugins.path().to_str().unwrap();
     let flags =
         ["--stream", "work", "--subjects", "work.>", "--handler", "probe", "--policy", "fixed", "--expires", "1s"];
+    let grants = ["--grant-publish", "work.out"];
     let place =
         ["run", "--no-cache", "--server", server.url(), "--plugins", dir, "--max-attempts", "2", "--backoff", "10ms"];
-    let mut host = Running::start(tidegate(place.iter().chain(&flags)));
+    let mut host = Running::start(tidegate(place.iter().chain(&flags).chain(&grants)));
     host.line_with("policy in use").await;
     let request = async |script: &str, timeout: &str| {
         run(["request", "work.a", script, "--timeout", timeout, "--server", server.url()]).await
@@ -25,6 +26,10 @@ async fn the_log_names_the_message_the_plugin_and_what_is_wrong_with_its_answer(
         ("big-publication work.out 3000", "publication 0: 3000 bytes, and the server takes 2048"),
         ("bad-header work.out", "publication 0: `Not A: Name` is not a legal header name"),
         ("nats-header work.out", "publication 0: the header `Nats-Msg-Id` belongs to the host"),
+        (
+            "publish work.a x",
+            "publication 0: `work.a` is not granted: grants.publish of its workload has no subject that matches",
+        ),
         ("bad-subject text", "publication 0: `no.*.literal` is not a literal subject"),
     ]
     .iter()

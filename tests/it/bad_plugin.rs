@@ -151,8 +151,49 @@ async fn check_tells_a_policy_that_traps_from_one_that_refuses_its_settings() {
     let ended = check(plugins.path(), "probe", "fixed", &["--limit-memory", "64KiB"]).await;
     ended.failed_with(
         1,
-        &["/probe.wasm: a trial instance needed more than 65536 bytes of memory", "raise the workload's limits"],
+        &[
+            "/probe.wasm: a trial instance needed more than the 65536 bytes of memory that limits.memory allows",
+            "raise the workload's limits",
+        ],
     );
+}
+
+/// A handler, as far as its exports go, that takes some seconds and hundreds of megabytes to compile.
+fn slow_to_compile() -> Vec<u8> {
+    let step = "(local.set 0 (i64.mul (local.get 0) (i64.const 3)))".repeat(2000);
+    let functions = format!("(func (param i64) (result i64) {step} (local.get 0))").repeat(1000);
+    let text = TRAPS_AT_ITS_START.replace("(func $start unreachable) (start $start)", &functions);
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_file_that_costs_too_much_is_refused_with_the_setting_that_bounds_it() {
+    let plugins = plugins();
+    let bytes = slow_to_compile();
+    install(plugins.path(), "slow", &bytes);
+    let refused = async |more: &[&str], said: &[&str]| {
+        let ended = check(plugins.path(), "slow", "fixed", more).await;
+        ended.failed_with(1, &["/slow.wasm: "]);
+        ended.failed_with(1, said);
+    };
+    let too_large = ["it has ", "more than 1MiB", "raise plugins.max-size"];
+    refused(&["--max-plugin-size", "1MiB"], &too_large).await;
+    let too_long = ["compiling it took more than 1s; raise plugins.compile-time or make it smaller"];
+    refused(&["--compile-time", "1s"], &too_long).await;
+    let too_much = ["compiling it took more than 128MiB of memory; raise plugins.compile-memory or make it smaller"];
+    refused(&["--compile-memory", "128MiB"], &too_much).await;
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_keep_what_is_compiled_is_told() {
+    let (plugins, cache) = (plugins(), TempDir::new().unwrap());
+    // Where the compiled code would go there is a file.
+    std::fs::write(cache.path().join("modules"), "").unwrap();
+    let (dir, cache) = (plugins.path().to_str().unwrap(), cache.path().to_str().unwrap());
+    let flags =
+        ["check", "--plugins", dir, "--stream", "S", "--handler", "probe", "--policy", "fixed", "--cache-dir", cache];
+    let ended = run(flags).await;
+    ended.failed_with(1, &["/probe.wasm: its compiled code cannot be kept in ", "see that there is room"]);
 }
 
 #[tokio::test]

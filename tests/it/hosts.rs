@@ -63,6 +63,16 @@ async fn workloads_of_one_host_have_their_own_settings_and_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_two_workloads_make_of_one_message_is_stored_for_both() {
+    let (one, two) = (workload("one"), workload("two"));
+    let queue = Queue { stream: "one".to_owned(), subjects: one.queue.subjects.clone(), ..two.queue.clone() };
+    let host = Host::start(vec![one, Workload { queue, ..two }]).await;
+    host.stream("OUT", &["out.>"]).await;
+    host.publish("in.one.a", "publish out.a x").await;
+    assert_eq!(host.stored_count("OUT", 2).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn isolation_by_message_gives_every_message_a_fresh_instance() {
     let isolated = Workload { isolation: Isolation::Message, ..workload("fresh") };
     let host = Host::start(vec![isolated, workload("kept")]).await;

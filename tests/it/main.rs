@@ -3,16 +3,18 @@
 
 mod bad_answers;
 mod bad_config;
-mod bad_connection;
 mod bad_consumer;
 mod bad_plugin;
 mod bench;
 mod command_line;
+mod connections;
 mod dead_commands;
 mod dead_letters;
 mod demo;
 mod dispositions;
 mod hosts;
+mod http;
+mod limits;
 mod request;
 mod rules;
 mod server;

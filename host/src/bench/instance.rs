@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use tidegate_artifacts::workers;
 
 use super::report::Instance;
-use crate::config::{Config, Limits};
+use crate::config::Limits;
 use crate::delivery::Delivery;
 use crate::plugin::{Host, WorkerContext};
 
@@ -19,15 +19,14 @@ pub(super) async fn measure() -> anyhow::Result<Instance> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("reply.wasm");
     std::fs::write(&file, workers::REPLY)?;
-    let limits = limits()?;
+    let limits = Limits::default();
     let plugin = Host::new(None)?.load_handler(&file, &limits).await?;
     let delivery = Delivery { subject: "bench".to_owned(), attempt: 1, ..Delivery::default() };
     let mut times = Histogram::<u64>::new(3)?;
     let mut kept = Vec::new();
     let before = resident_kib()?;
     for worker in 1..=INSTANCES {
-        let context =
-            WorkerContext { workload: "bench".into(), worker, settings: Arc::new([]), limits: limits.clone() };
+        let context = WorkerContext::new("bench".into(), worker, Arc::new([]), limits.clone());
         let began = Instant::now();
         let mut instance = plugin.instantiate(&context).await?;
         instance.handle(&delivery).await?.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
@@ -39,11 +38,6 @@ pub(super) async fn measure() -> anyhow::Result<Instance> {
         start_and_call_us_p50: times.value_at_quantile(0.5) as f64 / 1000.0,
         rss_kib: resident / INSTANCES as f64,
     })
-}
-
-fn limits() -> anyhow::Result<Limits> {
-    let config = Config::from_toml("[workload.bench]\nstream = \"S\"\nhandler = \"reply\"\npolicy = \"fixed\"\n")?;
-    Ok(config.workloads.into_iter().next().context("a workload")?.limits)
 }
 
 fn resident_kib() -> anyhow::Result<u64> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::native::{Always, Native};
+use crate::board::Board;
 use crate::config::{Config, DeadLetters, Workload};
 use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client};
@@ -160,7 +161,8 @@ impl Lab {
         };
         let bound = Bound::new(&self.client, &workload, &around.dead_letters, &around.host).await?;
         let (stop, stops) = watch::channel(false);
-        let run = workload::run(workload, bound, Arc::new(around), handlers, Always::new(always), stops);
+        let board = Board::new(workload, Default::default());
+        let run = workload::run(board, bound, Arc::new(around), handlers, Always::new(always), stops);
         Ok(Running { events: seen, stop, task: tokio::spawn(run) })
     }
 

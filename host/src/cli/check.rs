@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Output;
-use crate::config::{Config, Flags, Workload, process_environment};
+use crate::config::{Config, Flags, Plugins, Workload, process_environment};
 use crate::delivery::Fault;
 use crate::plugin::{Host, LoadError, PolicyContext, Refusal, others};
 
@@ -83,7 +83,8 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 async fn plugins(config: Config) -> anyhow::Result<Answer> {
-    let host = Host::new(config.plugins.cache.as_deref())?;
+    let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
+    let host = Host::start(&plugins)?;
     let dir = &config.plugins.dir;
     let mut answer = Answer { ok: false, workloads: Vec::new(), problems: Vec::new() };
     if let Err(problem) = list(dir) {

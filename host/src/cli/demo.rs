@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
 use super::{Output, positive};
-use crate::config::{Source, units};
+use crate::config::{Compile, Source, units};
 use crate::demo::{self, Options, Report};
 use crate::server::{self, Server};
 use crate::terminal::Terminal;
@@ -100,7 +100,8 @@ pub async fn run(
     };
     let binary = args.nats_server.clone();
     let server = Server::start(server::Options { binary, ..server::Options::default() }).await?;
-    let options = options(args);
+    let mut options = options(args);
+    options.compile = options.compile.by_this_program()?;
     let report = tokio::select! {
         report = demo::run(&options, server.url(), plugins.path(), terminal) => report,
         () = interrupted => bail!("interrupted"),
@@ -141,6 +142,7 @@ fn options(args: &DemoArgs) -> Options {
         },
         handler: args.handler.clone(),
         policy: args.policy.clone(),
+        compile: Compile::default(),
     }
 }
 
@@ -218,6 +220,7 @@ mod tests {
             source: Source::Headers,
             handler: "reply".to_owned(),
             policy: "step".to_owned(),
+            compile: Compile::default(),
         };
         assert_eq!(options, example);
     }

@@ -2,10 +2,12 @@
 
 pub mod bench;
 pub mod check;
+pub mod compile;
 pub mod dead;
 pub mod demo;
 pub mod last_word;
 pub mod log;
+pub mod permissions;
 pub mod request;
 pub mod run;
 

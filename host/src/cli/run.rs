@@ -46,6 +46,7 @@ pub struct RunArgs {
 /// If the configuration is wrong or the host cannot start.
 pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut config = Config::load(&args.flags, &process_environment())?;
+    config.plugins.compile = config.plugins.compile.by_this_program()?;
     if !args.local {
         return Ok(host(config, shutdown).await?);
     }

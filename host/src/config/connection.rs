@@ -42,6 +42,9 @@ pub struct ConnectionFlags {
     /// A PEM file with the key of the client's certificate; needs --tlscert [env: NATS_KEY]
     #[arg(long, value_name = "FILE")]
     pub tlskey: Option<String>,
+    /// Where replies to this client go: its first tokens instead of _INBOX, so that others cannot be let in on them
+    #[arg(long, value_name = "PREFIX")]
+    pub inbox_prefix: Option<String>,
 }
 
 /// Shows which flags were given and keeps their values, some of which are secret.
@@ -59,6 +62,7 @@ impl std::fmt::Debug for ConnectionFlags {
             ("tlsca", table.ca.is_some()),
             ("tlscert", table.cert.is_some()),
             ("tlskey", table.key.is_some()),
+            ("inbox-prefix", table.inbox_prefix.is_some()),
         ];
         f.debug_set().entries(given.iter().filter(|(_, given)| *given).map(|(name, _)| name)).finish()
     }
@@ -78,6 +82,7 @@ impl ConnectionFlags {
             ca: text("--tlsca", &self.tlsca),
             cert: text("--tlscert", &self.tlscert),
             key: text("--tlskey", &self.tlskey),
+            inbox_prefix: text("--inbox-prefix", &self.inbox_prefix),
         }
     }
 }
@@ -100,5 +105,6 @@ pub(super) fn environment(variables: &BTreeMap<String, String>) -> NatsTable {
         ca: text("NATS_CA"),
         cert: text("NATS_CERT"),
         key: text("NATS_KEY"),
+        inbox_prefix: None,
     }
 }

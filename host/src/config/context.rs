@@ -9,16 +9,8 @@ use super::value::Strings;
 
 /// What a context may ask for that this program cannot do. Connecting without it would connect to the wrong place or as
 /// the wrong user, so it is refused.
-const UNSUPPORTED: [&str; 8] = [
-    "nsc",
-    "socks_proxy",
-    "user_jwt",
-    "user_seed",
-    "jetstream_domain",
-    "jetstream_api_prefix",
-    "inbox_prefix",
-    "tls_first",
-];
+const UNSUPPORTED: [&str; 7] =
+    ["nsc", "socks_proxy", "user_jwt", "user_seed", "jetstream_domain", "jetstream_api_prefix", "tls_first"];
 
 /// Where the context `name` is kept.
 ///
@@ -93,6 +85,7 @@ fn parse(text: &str, path: &Path) -> Result<NatsTable, ConfigErrors> {
         ca: text("ca"),
         cert: text("cert"),
         key: text("key"),
+        inbox_prefix: text("inbox_prefix"),
     };
     if problems.is_empty() { Ok(table) } else { Err(ConfigErrors(problems)) }
 }

@@ -75,8 +75,10 @@ impl<'a> Section<'a> {
         Self { source, table, path: String::new() }
     }
 
+    /// For a line of its own, whatever the key has in it.
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        let key = key.escape_debug();
+        if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
     }
 
     fn get(&self, key: &str) -> Option<(Place, &'a DeValue<'a>)> {

@@ -49,6 +49,7 @@ table! {
     /// The whole file.
     File {
         "grace" grace: Maybe<Duration>,
+        "http" http: Maybe<String>,
         "nats" nats: NatsTable,
         "plugins" plugins: PluginsTable,
         "dead-letters" dead_letters: DeadLettersTable,
@@ -69,6 +70,7 @@ table! {
         "ca" ca: Maybe<String>,
         "cert" cert: Maybe<String>,
         "key" key: Maybe<String>,
+        "inbox-prefix" inbox_prefix: Maybe<String>,
     }
 }
 
@@ -78,6 +80,9 @@ table! {
         "dir" dir: Maybe<String>,
         "rescan" rescan: Maybe<Duration>,
         "cache" cache: Maybe<String>,
+        "max-size" max_size: Maybe<Size>,
+        "compile-time" compile_time: Maybe<Duration>,
+        "compile-memory" compile_memory: Maybe<Size>,
     }
 }
 
@@ -110,6 +115,7 @@ table! {
         "policy-settings" policy_settings: Settings,
         "scale" scale: ScaleTable,
         "pull" pull: PullTable,
+        "grants" grants: GrantsTable,
         "limits" limits: LimitsTable,
         "retry" retry: RetryTable,
     }
@@ -131,7 +137,16 @@ table! {
     /// `[workload.NAME.pull]`
     PullTable {
         "batch" batch: Maybe<i64>,
+        "max-bytes" max_bytes: Maybe<Size>,
         "expires" expires: Maybe<Duration>,
+    }
+}
+
+table! {
+    /// `[workload.NAME.grants]`
+    GrantsTable {
+        "publish" publish: Maybe<Strings>,
+        "reply" reply: Maybe<Strings>,
     }
 }
 
@@ -143,6 +158,10 @@ table! {
         "table-elements" table_elements: Maybe<i64>,
         "instances" instances: Maybe<i64>,
         "fuel" fuel: Maybe<i64>,
+        "response" response: Maybe<Size>,
+        "publications" publications: Maybe<i64>,
+        "log-rate" log_rate: Maybe<Size>,
+        "respawns" respawns: Maybe<i64>,
     }
 }
 

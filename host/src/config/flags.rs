@@ -43,9 +43,21 @@ pub struct HostFlags {
     /// Compile every plugin at every start
     #[arg(long)]
     pub no_cache: bool,
+    /// The largest plugin file, 1KiB to 1GiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_plugin_size: Option<u64>,
+    /// How long compiling one plugin may take, 1s to 1h [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub compile_time: Option<Duration>,
+    /// Memory that compiling one plugin may take, 128MiB to 64GiB [default: 2GiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub compile_memory: Option<u64>,
     /// The stream that keeps dead letters [default: TIDEGATE_DEAD]
     #[arg(long, value_name = "STREAM")]
     pub dead_letters: Option<String>,
+    /// Where health, metrics and status can be read over HTTP; a port alone is on the loopback address [default: nowhere]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<String>,
     /// How long workers may take to finish what they have when the host stops, at most 1h [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub grace: Option<Duration>,
@@ -121,6 +133,9 @@ pub struct WorkloadFlags {
     /// The most deliveries a worker holds at once, 1 to 10000 [default: 100]
     #[arg(long, value_name = "DELIVERIES", allow_negative_numbers = true)]
     pub batch: Option<i64>,
+    /// Bytes of messages that wait for workers, 1MiB to 64GiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub max_bytes: Option<u64>,
     /// How long a pull waits at the server, 1s to 5m [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub expires: Option<Duration>,
@@ -139,6 +154,24 @@ pub struct WorkloadFlags {
     /// Instructions of one policy call, as fuel, at least 10000 [default: 1000000000]
     #[arg(long, value_name = "FUEL", allow_negative_numbers = true)]
     pub limit_fuel: Option<i64>,
+    /// Bytes that a guest may hand the host at once, as in a response with all its publications, 64KiB to 256MiB [default: 16MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub limit_response: Option<u64>,
+    /// Publications of one response, 0 to 100000 [default: 1000]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    pub limit_publications: Option<i64>,
+    /// Bytes that all instances of a plugin may log in a second, 1KiB to 1GiB [default: 256KiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub limit_log_rate: Option<u64>,
+    /// Instances made anew in a second after a call that did not end well, 1 to 100000 [default: 100]
+    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
+    pub limit_respawns: Option<i64>,
+    /// Subjects that the handler may publish on; separated by commas [default: none]
+    #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
+    pub grant_publish: Option<Vec<String>>,
+    /// Subjects that a requester may have the reply sent to; separated by commas [default: _INBOX.>]
+    #[arg(long, value_name = "SUBJECT", value_delimiter = ',')]
+    pub grant_reply: Option<Vec<String>>,
     /// How often a message is delivered before it becomes a dead letter, 1 to 10000 [default: 5]
     #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
     pub max_attempts: Option<i64>,

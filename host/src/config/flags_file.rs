@@ -2,7 +2,8 @@
 
 use super::error::{At, ConfigError, ConfigErrors, Place};
 use super::file::{
-    DeadLettersTable, File, LimitsTable, PluginsTable, PullTable, RetryTable, ScaleTable, WorkloadTable, WorkloadTables,
+    DeadLettersTable, File, GrantsTable, LimitsTable, PluginsTable, PullTable, RetryTable, ScaleTable, WorkloadTable,
+    WorkloadTables,
 };
 use super::flags::{Flags, HostFlags, WorkloadFlags};
 use super::value::{Durations, Settings, Size, Strings};
@@ -24,11 +25,15 @@ impl Flags {
         let host = &self.host;
         File {
             grace: flag("grace", &host.grace),
+            http: flag("http", &host.http),
             nats: self.connection.table(),
             plugins: PluginsTable {
                 dir: flag("plugins", &host.plugins),
                 rescan: flag("rescan", &host.rescan),
                 cache: host.cache(),
+                max_size: flag("max-plugin-size", &host.max_plugin_size.map(Size)),
+                compile_time: flag("compile-time", &host.compile_time),
+                compile_memory: flag("compile-memory", &host.compile_memory.map(Size)),
             },
             dead_letters: DeadLettersTable {
                 stream: flag("dead-letters", &host.dead_letters),
@@ -104,13 +109,25 @@ impl WorkloadFlags {
                 source: flag("source", &self.source),
                 watch_consumer: flag("watch-consumer", &self.watch_consumer),
             },
-            pull: PullTable { batch: flag("batch", &self.batch), expires: flag("expires", &self.expires) },
+            pull: PullTable {
+                batch: flag("batch", &self.batch),
+                max_bytes: flag("max-bytes", &self.max_bytes.map(Size)),
+                expires: flag("expires", &self.expires),
+            },
+            grants: GrantsTable {
+                publish: strings("grant-publish", &self.grant_publish),
+                reply: strings("grant-reply", &self.grant_reply),
+            },
             limits: LimitsTable {
                 time: flag("limit-time", &self.limit_time),
                 memory: flag("limit-memory", &self.limit_memory.map(Size)),
                 table_elements: flag("limit-table-elements", &self.limit_table_elements),
                 instances: flag("limit-instances", &self.limit_instances),
                 fuel: flag("limit-fuel", &self.limit_fuel),
+                response: flag("limit-response", &self.limit_response.map(Size)),
+                publications: flag("limit-publications", &self.limit_publications),
+                log_rate: flag("limit-log-rate", &self.limit_log_rate.map(Size)),
+                respawns: flag("limit-respawns", &self.limit_respawns),
             },
             retry: RetryTable {
                 max_attempts: flag("max-attempts", &self.max_attempts),

@@ -19,6 +19,7 @@ mod value;
 mod words;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub dead_letters: DeadLetters,
     /// How long workers may take to finish what they have when the host stops (30 s).
     pub grace: Duration,
+    /// Where health, metrics and status can be read over HTTP; nowhere by default.
+    pub http: Option<SocketAddr>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -79,6 +82,15 @@ pub struct Nats {
     pub ca: Option<PathBuf>,
     /// PEM files of the client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The first tokens of the subjects on which this client listens for answers; `None` is `_INBOX`, as everybody has it.
+    pub inbox_prefix: Option<String>,
+}
+
+impl Nats {
+    /// The first tokens of the subjects on which this client listens for answers.
+    pub fn inbox(&self) -> &str {
+        self.inbox_prefix.as_deref().unwrap_or("_INBOX")
+    }
 }
 
 /// How a client proves who it is. Its `Debug` keeps the secrets.
@@ -123,6 +135,41 @@ pub struct Plugins {
     pub rescan: Duration,
     /// Where compiled code is kept; `None` compiles at every start.
     pub cache: Option<PathBuf>,
+    /// What a plugin's file may cost before it runs.
+    pub compile: Compile,
+}
+
+/// What a plugin's file may cost before it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compile {
+    /// The program that compiles, in a process of its own and within the bounds below: `tidegate` itself, as
+    /// [`Compile::by_this_program`] has it. With `None` this process compiles, without a bound.
+    pub program: Option<PathBuf>,
+    /// Bytes of a plugin's file (64 MiB).
+    pub max_size: u64,
+    /// Wall-clock time of compiling one plugin (60 s).
+    pub time: Duration,
+    /// Bytes of memory of compiling one plugin (2 GiB).
+    pub memory: u64,
+}
+
+impl Default for Compile {
+    fn default() -> Self {
+        Self { program: None, max_size: 64 << 20, time: Duration::from_secs(60), memory: 2 << 30 }
+    }
+}
+
+impl Compile {
+    /// The same in a process of its own, for programs that have the command `compile` of `tidegate`.
+    ///
+    /// # Errors
+    /// If this program's file cannot be found.
+    pub fn by_this_program(self) -> std::io::Result<Self> {
+        // On Linux the program that runs, even if its file was replaced meanwhile: what one compiles the other must load.
+        let program =
+            if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
+        Ok(Self { program: Some(program), ..self })
+    }
 }
 
 /// One consumer's work.
@@ -146,6 +193,8 @@ pub struct Workload {
     pub scale: Scale,
     /// How workers fetch.
     pub pull: Pull,
+    /// Where the handler's effects may go.
+    pub grants: Grants,
     /// What a guest may spend.
     pub limits: Limits,
     /// What happens after a failure.
@@ -235,6 +284,8 @@ pub enum Source {
 pub struct Pull {
     /// The most deliveries a worker holds at once (100).
     pub batch: usize,
+    /// Bytes of messages that wait for workers (64 MiB).
+    pub max_bytes: usize,
     /// How long a pull waits at the server (5 s).
     pub expires: Duration,
 }
@@ -252,6 +303,58 @@ pub struct Limits {
     pub instances: usize,
     /// Instructions of one policy call, as wasmtime counts fuel (1,000,000,000).
     pub fuel: u64,
+    /// Bytes that a guest may hand the host at once, as in a response with all its publications (16 MiB).
+    pub response: usize,
+    /// Publications of one response (1,000).
+    pub publications: usize,
+    /// Bytes that all instances of a workload's handler, or of its policy, may log in a second (256 KiB).
+    pub log_rate: usize,
+    /// Handler instances made anew in a second after a call that did not end well (100).
+    pub respawns: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(10),
+            memory: 64 << 20,
+            table_elements: 100_000,
+            instances: 100,
+            fuel: 1_000_000_000,
+            response: 16 << 20,
+            publications: 1_000,
+            log_rate: 256 << 10,
+            respawns: 100,
+        }
+    }
+}
+
+/// Where the effects of a handler may go: subjects, with wildcards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants {
+    /// What it may publish on; nothing by default.
+    pub publish: Vec<String>,
+    /// Where a requester may have the reply sent (`_INBOX.>`). Whoever may publish to the stream chooses that subject, and
+    /// the host's rights are not theirs.
+    pub reply: Vec<String>,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self { publish: Vec::new(), reply: vec!["_INBOX.>".to_owned()] }
+    }
+}
+
+impl Grants {
+    /// Whether the handler may publish on a literal subject.
+    pub fn may_publish(&self, subject: &str) -> bool {
+        self.publish.iter().any(|granted| names::overlap(granted, subject))
+    }
+
+    /// Whether a reply may go to a literal subject.
+    pub fn may_reply(&self, subject: &str) -> bool {
+        self.reply.iter().any(|granted| names::overlap(granted, subject))
+    }
 }
 
 /// What happens after a failure.

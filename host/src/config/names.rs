@@ -93,6 +93,24 @@ pub(super) fn subject(subject: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Checks the first tokens of an inbox: a subject without wildcards, outside of what NATS keeps for itself.
+pub(super) fn inbox_prefix(prefix: &str) -> Result<(), Wrong> {
+    subject(prefix)?;
+    if prefix.split('.').any(|token| token == "*" || token == ">") {
+        return Err(Wrong::new(
+            format!("{} has a wildcard", quoted(prefix)),
+            "write a prefix such as \"_INBOX_orders\"",
+        ));
+    }
+    if prefix.starts_with('$') {
+        return Err(Wrong::new(
+            format!("{} begins with $, which NATS keeps for itself", quoted(prefix)),
+            "write a prefix such as \"_INBOX_orders\"",
+        ));
+    }
+    Ok(())
+}
+
 /// Whether a message can have a subject that both match.
 pub fn overlap(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a.split('.'), b.split('.'));

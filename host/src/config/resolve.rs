@@ -1,10 +1,12 @@
 //! From what the user wrote to what the program uses. No IO: the same text, flags and variables give the same answer.
 
 mod nats;
+mod userinfo;
 mod workload;
 mod workloads;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use super::error::{At, ConfigError};
 use super::file::{DeadLettersTable, File, NatsTable, PluginsTable};
 use super::value::Size;
-use super::{Config, DeadLetters, Plugins, names, units};
+use super::{Compile, Config, DeadLetters, Plugins, names, units};
 
 pub(super) use nats::Layers;
 
@@ -36,7 +38,23 @@ pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Co
     let grace = duration(file.grace, Duration::from_secs(30), Duration::ZERO..=HOUR, problems);
     let plugins = plugins(file.plugins, environment, problems);
     let workloads = workloads::resolve(file.workloads, no_workload, problems);
-    Config { nats, plugins, dead_letters, grace, workloads }
+    let http = file.http.and_then(|at| address(&at, problems));
+    Config { nats, plugins, dead_letters, grace, http, workloads }
+}
+
+/// `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for what is
+/// told there is for whoever looks after this host.
+fn address(at: &At<String>, problems: &mut Vec<ConfigError>) -> Option<SocketAddr> {
+    let port = at.value.strip_prefix("localhost").unwrap_or(&at.value);
+    let port = port.strip_prefix(':').or((port == at.value).then_some(port)).and_then(|port| port.parse::<u16>().ok());
+    let address = port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| at.value.parse().ok());
+    if address.is_none() {
+        let problem = format!("{} is not an address to listen on", units::quoted(&at.value));
+        problems.push(
+            at.error(problem, "write a port, such as \"8222\", or an IP address and a port, such as \"0.0.0.0:8222\""),
+        );
+    }
+    address
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -77,6 +95,22 @@ fn plugins(table: PluginsTable, environment: &BTreeMap<String, String>, problems
             Some(cache) => Some(path(&cache, environment, problems)),
             None => default_cache(environment),
         },
+        compile: compile(table.max_size, table.compile_time, table.compile_memory, problems),
+    }
+}
+
+fn compile(
+    max_size: Option<At<Size>>,
+    time: Option<At<Duration>>,
+    memory: Option<At<Size>>,
+    problems: &mut Vec<ConfigError>,
+) -> Compile {
+    let default = Compile::default();
+    Compile {
+        max_size: size(max_size, default.max_size, 1 << 10..=1 << 30, problems),
+        time: duration(time, default.time, Duration::from_secs(1)..=HOUR, problems),
+        memory: size(memory, default.memory, 128 << 20..=64 << 30, problems),
+        ..default
     }
 }
 
@@ -126,6 +160,19 @@ fn duration(
     problems: &mut Vec<ConfigError>,
 ) -> Duration {
     within(at, default, range, units::show_duration, problems)
+}
+
+/// Bytes in their range, or their default.
+fn size<T: TryFrom<u64> + Copy>(
+    at: Option<At<Size>>,
+    default: T,
+    range: RangeInclusive<u64>,
+    problems: &mut Vec<ConfigError>,
+) -> T {
+    let Some(at) = at else { return default };
+    let (least, range) = (Size(*range.start()), Size(*range.start())..=Size(*range.end()));
+    let Size(bytes) = within(Some(at), least, range, |size| units::show_size(&size.0), problems);
+    T::try_from(bytes).unwrap_or(default)
 }
 
 /// An integer in its range, or its default, as the type the program uses. The range must lie within that type.

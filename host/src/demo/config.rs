@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Auth, Config, DeadLetters, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale, Source,
-    Workload,
+    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale,
+    Source, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -21,9 +21,15 @@ const BATCH: usize = 100;
 /// What [`crate::run()`] is given.
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
-        nats: Nats { servers: vec![url.to_owned()], auth: Auth::None, ca: None, certificate: None },
-        plugins: Plugins { dir: plugins.to_owned(), rescan: Duration::from_secs(5), cache: None },
+        nats: Nats { servers: vec![url.to_owned()], ..Nats::default() },
+        plugins: Plugins {
+            dir: plugins.to_owned(),
+            rescan: Duration::from_secs(5),
+            cache: None,
+            compile: options.compile.clone(),
+        },
         dead_letters: DeadLetters::default(),
+        http: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }
@@ -45,14 +51,9 @@ fn workload(options: &Options) -> Workload {
             window: Duration::from_secs(5),
             source: options.source,
         },
-        pull: Pull { batch: BATCH, expires: Duration::from_secs(5) },
-        limits: Limits {
-            time: Duration::from_secs(10),
-            memory: 64 << 20,
-            table_elements: 100_000,
-            instances: 100,
-            fuel: 1_000_000_000,
-        },
+        pull: Pull { batch: BATCH, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
+        grants: Grants::default(),
+        limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
     }
 }

@@ -22,7 +22,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use crate::RunError;
-use crate::config::Source;
+use crate::config::{Compile, Source};
 use crate::jetstream::{Client, RequestError, RequestOptions};
 use crate::terminal::{Bar, Terminal};
 
@@ -74,6 +74,8 @@ pub struct Options {
     pub handler: String,
     /// The policy's plugin name.
     pub policy: String,
+    /// How plugins are compiled.
+    pub compile: Compile,
 }
 
 /// What a run gave.

@@ -120,7 +120,7 @@ impl Recorder {
             Event::Failed { stream_sequence, dead: true, .. } => {
                 self.with(|record| record.dead.insert(stream_sequence));
             }
-            Event::Failed { dead: false, .. } => {}
+            Event::Failed { dead: false, .. } | Event::Listening { .. } => {}
             Event::Swapped { plugin, generation, .. } => tracing::info!("plugin {plugin}: generation {generation}"),
         }
     }

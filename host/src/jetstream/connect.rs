@@ -1,20 +1,25 @@
 use std::error::Error as _;
-use std::fmt::Display;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::context::{AccountError, AccountErrorKind};
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
+use super::denied::Denied;
+use super::identity::{CREDS, NKEY, options, unusable};
 use super::replies::Requests;
+use super::told::Told;
 use crate::config::{Auth, Nats};
+use crate::permissions::Denial;
 
 /// The oldest server that has all that is needed here.
 const OLDEST: (i64, i64) = (2, 10);
+
+/// How long to wait before a client that may not listen tries again.
+const DEAF: Duration = Duration::from_secs(5);
 
 /// A connection, cheap to clone. It reconnects by itself, for ever.
 #[derive(Debug, Clone)]
@@ -22,6 +27,9 @@ pub struct Client {
     pub(crate) nats: async_nats::Client,
     pub(crate) context: Context,
     pub(super) requests: Requests,
+    pub(super) denied: Arc<Denied>,
+    /// The URLs, without what is secret in them.
+    pub(super) servers: Arc<str>,
     connects: watch::Receiver<u64>,
 }
 
@@ -55,18 +63,7 @@ pub enum ConnectError {
         /// The URLs that were tried, without what is secret in them.
         servers: String,
         /// The kind of credentials that were offered.
-        offered: &'static str,
-    },
-    /// The server knows who we are, and does not let us use JetStream.
-    #[error(
-        "the NATS server at {servers} does not let this user use JetStream: {reason}\n  The user has to publish to `$JS.API.>` and \
-         `$JS.ACK.>` and to subscribe to `_INBOX.>`."
-    )]
-    Denied {
-        /// The URLs, without what is secret in them.
-        servers: String,
-        /// What the server said.
-        reason: String,
+        offered: String,
     },
     /// TLS could not be set up.
     #[error(
@@ -102,20 +99,10 @@ pub enum ConnectError {
         /// What the server says it is.
         version: String,
     },
-    /// JetStream is off.
-    #[error(
-        "JetStream does not answer on {servers}: {reason}\n  Start the server with `-js`, or enable JetStream for this account."
-    )]
-    NoJetStream {
-        /// The URLs, without what is secret in them.
-        servers: String,
-        /// What the server said.
-        reason: String,
-    },
 }
 
 impl Client {
-    /// Connects and checks that the server is new enough and has JetStream.
+    /// Connects and checks that the server is new enough. Whether it has JetStream shows at the first use.
     ///
     /// # Errors
     /// [`ConnectError`], each case with what to do about it. Once connected, a lost connection is no error: the
@@ -123,13 +110,20 @@ impl Client {
     pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
         let servers = shown(&config.servers);
         let (connected, connects) = watch::channel(0u64);
-        let (deny, mut denied) = watch::channel(None);
+        let denied = Arc::new(Denied::new(config.inbox()));
+        let noted = denied.clone();
         let told = Mutex::new(Told::default());
         let options = options(config).await?.event_callback(move |event| {
             match &event {
-                Event::Connected => connected.send_modify(|count| *count += 1),
-                Event::ServerError(ServerError::Other(words)) if words.contains("Permissions Violation") => {
-                    deny.send_replace(Some(words.clone()));
+                Event::Connected => {
+                    noted.forget();
+                    connected.send_modify(|count| *count += 1);
+                }
+                Event::ServerError(ServerError::Other(words)) => {
+                    if let Some(denial) = Denial::parse(words) {
+                        noted.note(&denial);
+                        return std::future::ready(());
+                    }
                 }
                 _ => {}
             }
@@ -145,17 +139,8 @@ impl Client {
             return Err(ConnectError::TooOld { servers, version: info.version });
         }
         let context = jetstream::new(nats.clone());
-        tokio::select! {
-            // Without an answer the query would wait for its time-out.
-            Ok(words) = denied.wait_for(Option::is_some) => {
-                return Err(ConnectError::Denied { servers, reason: words.clone().unwrap_or_default() });
-            }
-            account = context.query_account() => {
-                account.map_err(|error| ConnectError::NoJetStream { servers, reason: no_account(&error) })?;
-            }
-        }
         tracing::debug!(server = info.server_name, version = info.version, "connected");
-        Ok(Self { nats, context, requests: Requests::default(), connects })
+        Ok(Self { nats, context, requests: Requests::default(), denied, servers: servers.into(), connects })
     }
 
     /// The version of the server that the client is connected to.
@@ -182,6 +167,27 @@ impl Client {
         }
     }
 
+    /// Connects anew when the server took away the right to listen on this client's inboxes, until it is given back: the
+    /// server has dropped the subscriptions, and does not take them up by itself. Never ends.
+    pub async fn hear_again(&self) {
+        let mut news = self.denied.news();
+        loop {
+            if news.recv().await.is_ok_and(|denial| self.denied.is_deaf(&denial)) {
+                sleep(DEAF).await;
+                // What was denied meanwhile is the same.
+                news = self.denied.news();
+                if let Err(error) = self.nats.force_reconnect().await {
+                    tracing::debug!(%error, "not connected anew");
+                }
+            }
+        }
+    }
+
+    /// How often the connection was made again.
+    pub fn reconnects(&self) -> u64 {
+        self.connects.borrow().saturating_sub(1)
+    }
+
     /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends it:
     /// a header value with a carriage return in it makes its task panic.
     pub async fn ended(&self) {
@@ -196,64 +202,6 @@ impl Client {
     }
 }
 
-async fn options(config: &Nats) -> Result<ConnectOptions, ConnectError> {
-    let mut options = ConnectOptions::new()
-        .name("tidegate")
-        .connection_timeout(Duration::from_secs(5))
-        .max_reconnects(None)
-        .reconnect_delay_callback(|attempts| {
-            let steps = u32::try_from(attempts.min(5)).unwrap_or(5);
-            Duration::from_millis(50 * 2u64.pow(steps)).min(Duration::from_secs(1))
-        });
-    options = match &config.auth {
-        Auth::None => options,
-        Auth::User { name, password } => options.user_and_password(name.clone(), password.clone()),
-        Auth::Token(token) => options.token(token.clone()),
-        Auth::Nkey(path) => {
-            let seed = read(path, NKEY).await?.trim().to_owned();
-            if !is_user_seed(&seed) {
-                return Err(unusable(path, NKEY, "it holds something else"));
-            }
-            options.nkey(seed)
-        }
-        Auth::Creds(path) => {
-            let text = read(path, CREDS).await?;
-            options.credentials(&text).map_err(|error| unusable(path, CREDS, error))?
-        }
-    };
-    if let Some(ca) = &config.ca {
-        read(ca, CA).await?;
-        options = options.add_root_certificates(ca.clone()).require_tls(true);
-    }
-    if let Some((certificate, key)) = &config.certificate {
-        read(certificate, CERTIFICATE).await?;
-        read(key, KEY).await?;
-        options = options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
-    }
-    Ok(options)
-}
-
-/// What a file is meant to be, and what to do if it is not that.
-type Role = (&'static str, &'static str);
-const NKEY: Role = ("an nkey seed", "Give the path of a file with a user's seed, which begins with SU.");
-const CREDS: Role = ("credentials", "Give the path of a .creds file, as `nsc generate creds` writes it.");
-const CA: Role = ("certificate authorities", "Give the path of a PEM file with certificates.");
-const CERTIFICATE: Role = ("a client certificate", "Give the path of a PEM file with the certificate.");
-const KEY: Role = ("the key of the client certificate", "Give the path of a PEM file with the private key.");
-
-async fn read(path: &Path, role: Role) -> Result<String, ConnectError> {
-    tokio::fs::read_to_string(path).await.map_err(|error| unusable(path, role, error))
-}
-
-fn unusable(path: &Path, (what, remedy): Role, reason: impl Display) -> ConnectError {
-    ConnectError::File { path: path.display().to_string(), what, reason: reason.to_string(), remedy }
-}
-
-/// Whether a text looks like a user's seed: base 32, with a prefix that says what it is.
-fn is_user_seed(text: &str) -> bool {
-    text.len() == 58 && text.starts_with("SU") && text.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'))
-}
-
 /// The servers as they may be shown: a URL may hold a password or a token.
 fn shown(servers: &[String]) -> String {
     let without_secret = |server: &String| {
@@ -265,28 +213,50 @@ fn shown(servers: &[String]) -> String {
 }
 
 fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> ConnectError {
-    let in_url = config.servers.iter().any(|server| server.contains('@'));
     let offered = match &config.auth {
-        Auth::None if in_url => "what its URL holds",
-        Auth::None => "no credentials",
-        Auth::User { .. } => "a user and a password",
-        Auth::Token(_) => "a token",
-        Auth::Nkey(_) => "an nkey",
-        Auth::Creds(_) => "a creds file",
+        Auth::None => "no credentials".to_owned(),
+        Auth::User { .. } => "a user and a password".to_owned(),
+        Auth::Token(_) => "a token".to_owned(),
+        Auth::Nkey(path) => format!("an nkey, from {}", path.display()),
+        Auth::Creds(path) => {
+            format!("a creds file, {}; it may be expired or revoked, or of another account", path.display())
+        }
     };
     let reason = innermost(error);
     match error.kind() {
         // The server's challenge could not be signed: nothing was refused yet.
         ConnectErrorKind::Authentication => match &config.auth {
-            Auth::Nkey(path) => unusable(path, NKEY, reason),
-            Auth::Creds(path) => unusable(path, CREDS, reason),
+            Auth::Nkey(path) => unusable(path, NKEY, ours(&reason)),
+            Auth::Creds(path) => unusable(path, CREDS, ours(&reason)),
             _ => ConnectError::Refused { servers, offered },
         },
         ConnectErrorKind::AuthorizationViolation => ConnectError::Refused { servers, offered },
-        _ if is_garbled(error) => ConnectError::Tls { servers, reason },
-        ConnectErrorKind::Tls => ConnectError::Tls { servers, reason },
+        _ if is_garbled(error) => ConnectError::Tls { servers, reason: handshake(reason) },
+        ConnectErrorKind::Tls => ConnectError::Tls { servers, reason: handshake(reason) },
         ConnectErrorKind::ServerParse => ConnectError::Url { servers, reason },
         _ => ConnectError::Unreachable { servers, reason },
+    }
+}
+
+/// What a failed handshake means, with the words of the TLS library after it.
+fn handshake(reason: String) -> String {
+    let meanings = [
+        ("UnknownIssuer", "the server's certificate is of an authority that is not trusted here"),
+        ("BadSignature", "the server's certificate is of an authority that is not trusted here"),
+        ("not valid for name", "the server's certificate is for another name than the URL has"),
+        ("CertificateRequired", "the server wants a client certificate"),
+        ("could not add certificate or key", "the client certificate and its key do not belong together"),
+        ("InvalidContentType", "the server does not speak TLS"),
+    ];
+    let alert = ["BadCertificate", "UnknownCA", "CertificateUnknown", "DecryptError"];
+    let meaning = meanings.iter().find(|(words, _)| reason.contains(words)).map(|(_, meaning)| *meaning);
+    let refused = alert
+        .iter()
+        .any(|words| reason.contains(words))
+        .then_some("the server does not take this client's certificate");
+    match meaning.or(refused) {
+        Some(meaning) => format!("{meaning} ({reason})"),
+        None => reason,
     }
 }
 
@@ -296,51 +266,14 @@ fn is_garbled(error: &async_nats::ConnectError) -> bool {
     source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
 }
 
+/// What was said when a challenge was to be signed, without what the client puts around it.
+fn ours(reason: &str) -> &str {
+    reason.strip_prefix("AuthError(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(reason)
+}
+
 /// The first cause: what is around it says nothing more.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| (*error).source()).last().map(ToString::to_string).unwrap_or_default()
-}
-
-fn no_account(error: &AccountError) -> String {
-    match error.kind() {
-        AccountErrorKind::JetStreamUnavailable => "it is not enabled in the server".to_owned(),
-        AccountErrorKind::JetStream(error) => error.to_string(),
-        _ => error.to_string(),
-    }
-}
-
-/// Tells what happens to the connection: that it is lost and why it does not come back, each once, and that it is back.
-#[derive(Debug, Default)]
-struct Told {
-    lost: bool,
-    problem: String,
-}
-
-impl Told {
-    fn tell(&mut self, event: &Event) {
-        match event {
-            Event::Connected if self.lost => {
-                *self = Self::default();
-                tracing::info!("the NATS server is back");
-            }
-            Event::Connected | Event::Closed | Event::Draining => tracing::debug!(%event, "connection"),
-            Event::Disconnected => {
-                self.lost = true;
-                tracing::warn!("lost the NATS server; trying to reach it until it is back, and deliveries go on then");
-            }
-            Event::ClientError(error) if self.lost => {
-                let problem = error.to_string();
-                if problem != self.problem {
-                    tracing::warn!(problem, "the NATS server cannot be reached; trying again");
-                    self.problem = problem;
-                }
-            }
-            Event::LameDuckMode => tracing::info!("the NATS server is about to shut down; moving to another one"),
-            Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
-                tracing::warn!(problem = %event, "the NATS connection");
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,27 @@
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    ConsumerInfoErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller, dead};
-use crate::config::{DeadLetters, Manage, Queue, Retention, Source, Workload};
+use crate::config::{DeadLetters, Manage, Queue, Retention, Scale, Source, Workload};
+use crate::permissions::{Denial, Verb};
+use crate::tally::Traffic;
 
 /// JetStream's "stream not found" and "consumer not found".
 pub(super) const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
+/// Its "JetStream not enabled", in the server and for the account.
+const NOT_ENABLED: [u64; 2] = [10076, 10039];
+
+/// How long to wait for the answers to a rehearsal. A denial comes sooner.
+const REHEARSAL: Duration = Duration::from_secs(1);
 
 /// What a workload's consumers have to be.
 const WORKS: &str = "a durable pull consumer with ack policy `explicit` that delivers payloads";
@@ -58,6 +68,34 @@ pub enum SetupError {
         /// What to do.
         remedy: String,
     },
+    /// JetStream is off.
+    #[error(
+        "workload {workload}: JetStream does not answer on {servers}: {reason}\n  Start the server with `-js`, or enable JetStream \
+         for this account."
+    )]
+    NoJetStream {
+        /// The workload.
+        workload: String,
+        /// The URLs, without what is secret in them.
+        servers: Arc<str>,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server does not let this user do what a host has to do.
+    #[error(
+        "workload {workload}: the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`; \
+         `tidegate permissions` prints all that a host needs."
+    )]
+    Denied {
+        /// The workload.
+        workload: String,
+        /// What it wanted to do.
+        verb: Verb,
+        /// With which subject.
+        subject: String,
+        /// The subject to allow.
+        allow: String,
+    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {
@@ -78,6 +116,7 @@ pub struct Bound {
     expires: Duration,
     ack_wait: Duration,
     filter: Vec<String>,
+    max_ack_pending: i64,
     watch_consumer: Option<String>,
 }
 
@@ -93,6 +132,18 @@ impl Bound {
         host: &str,
     ) -> Result<Self, SetupError> {
         let setup = Setup { client, workload, queue: &workload.queue };
+        let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
+        // Boxed: it is large, and needed once.
+        let bound = Box::pin(Self::bind(&setup, dead_letters, host));
+        client.denied.unless(concerns, bound).await.unwrap_or_else(|denial| {
+            let allow = client.denied.grant(&denial);
+            let Denial { verb, subject } = denial;
+            Err(SetupError::Denied { workload: workload.name.clone(), verb, subject, allow })
+        })
+    }
+
+    async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
+        let Setup { client, workload, .. } = *setup;
         let retention = setup.stream().await?;
         let config = setup.consumer().await?;
         let watch_consumer = match workload.scale.source {
@@ -100,6 +151,10 @@ impl Bound {
             Source::Headers => Some(setup.watch_consumer(retention).await?),
         };
         setup.dead_letters(dead_letters).await?;
+        setup.rehearse(&workload.queue.consumer).await;
+        if let Some(consumer) = &watch_consumer {
+            setup.rehearse(consumer).await;
+        }
         let lane = Lane {
             client: client.clone(),
             workload: workload.name.as_str().into(),
@@ -107,6 +162,8 @@ impl Bound {
             consumer: workload.queue.consumer.clone(),
             dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
+            grants: workload.grants.clone(),
+            traffic: Arc::default(),
         };
         Ok(Self {
             lane: Arc::new(lane),
@@ -114,6 +171,7 @@ impl Bound {
             expires: workload.pull.expires,
             ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
             filter: filters(&config),
+            max_ack_pending: config.max_ack_pending,
             watch_consumer,
         })
     }
@@ -121,6 +179,21 @@ impl Bound {
     /// How long the server waits for a settlement.
     pub fn ack_wait(&self) -> Duration {
         self.ack_wait
+    }
+
+    /// The workload's scale, without workers that could never have a message: the server delivers no more than
+    /// max_ack_pending at once.
+    pub fn employable(&self, scale: &Scale) -> Scale {
+        let most = match u32::try_from(self.max_ack_pending) {
+            Ok(limit @ 1..) => scale.max.min(limit),
+            _ => scale.max,
+        };
+        Scale { min: scale.min.min(most), max: most, ..scale.clone() }
+    }
+
+    /// What this workload says to the server.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.lane.traffic.clone()
     }
 
     /// The largest payload with headers that the server takes, in bytes.
@@ -133,6 +206,7 @@ impl Bound {
     /// # Errors
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
+        self.lane.client.denied.tell();
         let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires).await?;
         Ok(puller.that_searches())
     }
@@ -166,6 +240,29 @@ struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    /// Whether a denial keeps this workload from being set up. Others may work meanwhile on the same connection.
+    fn concerns(&self, denial: &Denial, dead_letters: &str) -> bool {
+        let ours = [self.queue.stream.as_str(), dead_letters];
+        let jetstream = ["$JS.API.", "$JS.ACK."].iter().any(|prefix| denial.subject.starts_with(prefix));
+        denial.verb == Verb::Publish && jetstream && denial.subject.split('.').any(|token| ours.contains(&token))
+    }
+
+    /// Does what the work does, in ways that change nothing, so that a permission that is missing shows now and not when the
+    /// first message has been handled and cannot be settled.
+    async fn rehearse(&self, consumer: &str) {
+        let stream = &self.queue.stream;
+        let say = |subject: String, payload: &'static str| async move {
+            let answer = self.client.nats.request(subject, payload.into());
+            // What is answered does not matter, nor that it is an error: who is denied gets no answer.
+            let _ = tokio::time::timeout(REHEARSAL, answer).await;
+        };
+        tokio::join!(
+            say(format!("$JS.ACK.{stream}.{consumer}.rehearsal"), ""),
+            say(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),
+            say(format!("$JS.API.STREAM.MSG.GET.{stream}"), "{\"seq\":0}"),
+        );
+    }
+
     /// The stream's retention, which is the configuration's only where the host made the stream.
     async fn stream(&self) -> Result<RetentionPolicy, SetupError> {
         let queue = self.queue;
@@ -174,7 +271,7 @@ impl Setup<'_> {
             Ok(found) => return Ok(found.cached_info().config.retention),
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
-                _ => return Err(self.server(what(), error)),
+                _ => return Err(self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), error))),
             },
         }
         if queue.manage == Manage::Bind || queue.subjects.is_empty() {
@@ -335,6 +432,13 @@ impl Setup<'_> {
                  raise it, or lower scale.max or pull.batch"
             );
         }
+        if config.max_ack_pending > 0 && config.max_ack_pending < workers {
+            tracing::warn!(
+                workload,
+                max_ack_pending = config.max_ack_pending,
+                "the consumer's max_ack_pending is less than scale.max: no more workers than that will run"
+            );
+        }
         if config.max_waiting > 0 && config.max_waiting < 4 {
             tracing::warn!(
                 workload,
@@ -367,6 +471,23 @@ impl Setup<'_> {
         self.client.context.create_stream(dead::stream(config)).await.map_err(|error| self.server(what(), error))?;
         tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
+    }
+
+    /// What is wrong if the first question to JetStream fails because it is off.
+    fn no_jetstream(&self, error: &GetStreamError) -> Option<SetupError> {
+        let reason = match error.kind() {
+            GetStreamErrorKind::JetStream(error) if NOT_ENABLED.contains(&error.error_code().0) => error.to_string(),
+            GetStreamErrorKind::Request => {
+                let request = error.source()?.downcast_ref::<RequestError>()?;
+                if request.kind() != RequestErrorKind::NoResponders {
+                    return None;
+                }
+                "it is not enabled in the server".to_owned()
+            }
+            _ => return None,
+        };
+        let (workload, servers) = (self.workload.name.clone(), self.client.servers.clone());
+        Some(SetupError::NoJetStream { workload, servers, reason })
     }
 
     fn server(&self, what: String, error: impl std::fmt::Display) -> SetupError {

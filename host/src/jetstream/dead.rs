@@ -61,17 +61,17 @@ impl Lane {
 
     async fn keep(&self, draft: Draft, payload: Bytes) -> Result<(), EffectError> {
         let subject = letter::subject(&self.workload);
-        let context = &self.client.context;
+        let client = &self.client;
         match draft.shape(payload.len(), self.client.max_payload()) {
             Shape::Whole(list) => {
-                stored(context, subject, headers(list)?, payload).await?.await?;
+                stored(client, subject, headers(list)?, payload).await?.await?;
             }
             Shape::Apart { mut block, headers: mut list } => {
                 block.extend_from_slice(&payload);
                 // Without headers, not even a message id: every byte of it may be needed.
-                let content = stored(context, subject.clone(), HeaderMap::new(), block.into()).await?.await?;
+                let content = stored(client, subject.clone(), HeaderMap::new(), block.into()).await?.await?;
                 list.push((name::CONTENT.to_owned(), content.to_string()));
-                stored(context, subject, headers(list)?, Bytes::new()).await?.await?;
+                stored(client, subject, headers(list)?, Bytes::new()).await?.await?;
             }
         }
         Ok(())

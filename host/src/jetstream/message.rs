@@ -7,8 +7,8 @@ use async_nats::{Subject, jetstream};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::Lane;
-use crate::delivery::{Death, Delivery, Publication};
+use super::{Client, Lane};
+use crate::delivery::{Death, Delivery, Publication, is_literal_subject};
 use crate::ports::{Author, EffectError, Held};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
@@ -32,9 +32,10 @@ impl Message {
         let position = Position::parse(&settle)?;
         let headers = message.headers.as_ref().map(list).unwrap_or_default();
         let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_HEADER));
+        let reply_to = reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty());
         let delivery = Delivery {
             subject: message.subject.into_string(),
-            reply_to: reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty()),
+            reply_to: reply_to.filter(|inbox| lane.may_reply(inbox, position.stream_sequence)),
             headers,
             payload: message.payload,
             stream_sequence: position.stream_sequence,
@@ -52,6 +53,20 @@ impl Message {
 }
 
 impl Lane {
+    /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can write.
+    fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
+        let granted = is_literal_subject(inbox) && self.grants.may_reply(inbox);
+        if !granted {
+            let refused = self.traffic.refused_reply();
+            // Each time would let a stranger fill the log.
+            if refused.is_power_of_two() {
+                tracing::warn!(workload = %self.workload, stream_sequence, refused,
+                    "no reply to `{}`: grants.reply of the workload has no subject that matches", inbox.escape_debug());
+            }
+        }
+        granted
+    }
+
     /// What is said fails only when the connection is closed for good; then the server delivers again after the ack wait.
     fn told(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
         if let Err(error) = said {
@@ -76,9 +91,7 @@ impl Held for Message {
             let id = format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer);
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
-            acks.push(
-                stored(&self.0.lane.client.context, publication.subject, headers, publication.payload.into()).await?,
-            );
+            acks.push(stored(&self.0.lane.client, publication.subject, headers, publication.payload.into()).await?);
         }
         Ok(async move { try_join_all(acks).await.map(|_| ()) })
     }
@@ -98,6 +111,7 @@ impl Held for Message {
         let Inner { delivery, settle, lane } = &*self.0;
         let (lane, settle, stream_sequence) = (lane.clone(), settle.clone(), delivery.stream_sequence);
         async move {
+            lane.traffic.told_in_progress();
             lane.told(lane.client.nats.publish(settle, Bytes::from_static(b"+WPI")).await, stream_sequence);
         }
     }
@@ -122,12 +136,17 @@ impl Held for Message {
 
 /// Publishes, and returns what waits until a stream has stored it, and gives the position there.
 pub(super) async fn stored(
-    context: &jetstream::Context,
+    client: &Client,
     subject: String,
     headers: HeaderMap,
     payload: Bytes,
 ) -> Result<impl Future<Output = Result<u64, EffectError>> + Send + use<>, EffectError> {
+    let denied = client.denied.clone();
     let explain = move |subject: &str, error: jetstream::context::PublishError| match error.kind() {
+        // The server does not answer what it denies.
+        PublishErrorKind::TimedOut if denied.publication(subject) => EffectError(format!(
+            "the NATS server does not let this host publish on `{subject}`; `tidegate permissions` prints what it needs"
+        )),
         PublishErrorKind::StreamNotFound => {
             EffectError(format!("no stream is bound to `{subject}`, so the publication was not stored"))
         }
@@ -137,7 +156,7 @@ pub(super) async fn stored(
         _ => EffectError(format!("the publication on `{subject}` was not stored: {error}")),
     };
     let publish = jetstream::message::PublishMessage::build().payload(payload).headers(headers);
-    let ack = context.send_publish(subject.clone(), publish).await.map_err(|error| explain(&subject, error))?;
+    let ack = client.context.send_publish(subject.clone(), publish).await.map_err(|error| explain(&subject, error))?;
     Ok(async move { ack.await.map(|ack| ack.sequence).map_err(|error| explain(&subject, error)) })
 }
 
@@ -150,6 +169,18 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
         headers.append(legal_name, legal_value);
     }
     Ok(headers)
+}
+
+/// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn position(reply: &str) -> Option<(u32, u64, u64)> {
+    Position::parse(reply).map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
+}
+
+/// Whether a message may be published with these.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn may_be_headers(list: Vec<(String, String)>) -> bool {
+    headers(list).is_ok()
 }
 
 /// In the order of their names, so that a handler sees the same list on every attempt.

@@ -3,6 +3,8 @@
 mod connect;
 mod consumer;
 mod dead;
+mod denied;
+mod identity;
 mod lab;
 mod letters;
 mod message;
@@ -11,15 +13,21 @@ mod raw;
 mod replies;
 mod request;
 mod signals;
+mod told;
 mod unreadable;
 mod unsettled;
 
 use std::sync::Arc;
 
+use crate::config::Grants;
+use crate::tally::Traffic;
+
 pub use connect::{Client, ConnectError};
 pub use consumer::{Bound, SetupError};
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use message::{may_be_headers, position};
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use signals::{HeaderWatch, Signals};
@@ -33,4 +41,6 @@ struct Lane {
     consumer: String,
     dead_letters: String,
     host: String,
+    grants: Grants,
+    traffic: Arc<Traffic>,
 }

@@ -76,7 +76,7 @@ impl Puller {
             _ if lower.contains("consumer deleted") => Pulled::Failed(Notice::ConsumerDeleted),
             _ if lower.contains("maxwaiting") => Pulled::Failed(Notice::MaxWaiting),
             _ if lower.contains("maxackpending") => Pulled::Failed(Notice::MaxAckPending),
-            _ if lower.contains("batch completed") => Pulled::Ended,
+            _ if lower.contains("batch completed") || lower.contains("maxbytes") => Pulled::Ended,
             _ => Pulled::Failed(Notice::Other(if words.is_empty() { format!("status {status}") } else { words })),
         })
     }
@@ -89,12 +89,15 @@ impl Pull for Puller {
         self.asked
     }
 
-    async fn ask(&mut self, count: usize) -> anyhow::Result<()> {
+    async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
         // It would be kept and sent with all the others when the server is back, and each of them be answered.
         anyhow::ensure!(self.lane.client.is_connected(), "the server is away");
-        let request = BatchConfig { batch: count, expires: Some(self.expires), ..BatchConfig::default() };
+        // What is larger than all that a pull may bring would never be delivered; subject and headers count too.
+        let max_bytes = bytes.max(2 * self.lane.client.max_payload());
+        let request = BatchConfig { batch: count, expires: Some(self.expires), max_bytes, ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
         self.lane.client.nats.publish_with_reply(self.next.clone(), self.inbox.clone(), request.into()).await?;
+        self.lane.traffic.pulled();
         self.asked += count;
         self.last_ends = Instant::now() + self.expires + SLACK;
         Ok(())

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::message::REPLY_HEADER;
 use super::replies::{Waiter, last_token, token};
+use crate::permissions::{Denial, Verb};
 
 /// What the stream tells duplicates by.
 const ID_HEADER: &str = "Nats-Msg-Id";
@@ -96,6 +97,18 @@ pub enum RequestError {
         /// The subject.
         subject: String,
     },
+    /// The server does not let this user do it.
+    #[error(
+        "the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`, or connect as another user."
+    )]
+    Denied {
+        /// What it wanted to do.
+        verb: Verb,
+        /// With which subject.
+        subject: String,
+        /// The subject to allow.
+        allow: String,
+    },
     /// The stream did not take the message.
     #[error("the stream of `{subject}` refused the request: {reason}")]
     Refused {
@@ -144,7 +157,9 @@ fn fate(stored: &Stored, deleted: bool) -> &'static str {
     match (deleted, stored.duplicate) {
         (true, _) => "deleted from there",
         (false, true) => "which an earlier request with this message id has used up",
-        (false, false) => "and no longer there, so a handler may have taken it without replying",
+        (false, false) => {
+            "and not deleted: it is no longer there, so a handler may have taken it without replying, or this user may not delete it"
+        }
     }
 }
 
@@ -166,6 +181,22 @@ impl Client {
         if !is_literal(subject) {
             return Err(RequestError::Subject { subject: subject.to_owned() });
         }
+        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
+        let asked = Box::pin(self.ask(subject, payload, headers, options));
+        self.denied.unless(concerns, asked).await.unwrap_or_else(|denial| {
+            let allow = self.denied.grant(&denial);
+            let Denial { verb, subject } = denial;
+            Err(RequestError::Denied { verb, subject, allow })
+        })
+    }
+
+    async fn ask(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        headers: &[(String, String)],
+        options: &RequestOptions,
+    ) -> Result<Reply, RequestError> {
         let failed = |error: PublishError| publish_error(subject, options.timeout, &error);
         let deadline = Instant::now() + options.timeout;
         let inbox = self

@@ -14,6 +14,9 @@ use crate::scaling::observe::Sample;
 /// The most that is asked for at once by the `headers` source, as in the Auto-Scaler.
 const FETCH: usize = 10;
 
+/// Headers only: a handful of messages is far less.
+const FETCH_BYTES: usize = 1 << 20;
+
 /// How long to wait after a pull failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -175,7 +178,7 @@ impl HeaderWatch {
     /// If a pull failed, with the server's reason if it gave one.
     async fn fetch(&mut self, seen: &mut u64, start: Instant) -> Result<(), Option<Notice>> {
         if self.puller.asked() == 0 {
-            self.puller.ask(FETCH).await.map_err(|_| None)?;
+            self.puller.ask(FETCH, FETCH_BYTES).await.map_err(|_| None)?;
         }
         let mut pulled = Some(self.puller.next().await);
         let (mut newest, mut result) = (None, Ok(()));

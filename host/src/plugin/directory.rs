@@ -4,7 +4,7 @@
 //! before is loaded; if that fails, the generation before stays in use and the reason is told once.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -12,12 +12,14 @@ use tokio::task::JoinHandle;
 
 use super::engine::Host;
 use super::handler::HandlerPlugin;
-use super::load::{Refusal, Source, read_blocking};
+use super::kind::Kind;
+use super::load::{Refusal, Source};
 use super::look::{Fingerprint, Notice, Progress, Verdict};
 use super::policy::PolicyPlugin;
 use super::watch::DirectoryEvents;
 use crate::clock::time_of_day;
 use crate::config::{Limits, Plugins};
+use crate::lanes::roam;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);
@@ -81,6 +83,32 @@ struct Slot {
     publish: Publish,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
     limits: Mutex<Limits>,
+    history: Mutex<History>,
+}
+
+/// What became of the contents that a plugin's file had.
+#[derive(Debug, Clone, Default)]
+struct History {
+    loaded: u64,
+    refused: u64,
+    problem: Option<String>,
+}
+
+/// A plugin that somebody uses, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginState {
+    /// Its name.
+    pub plugin: String,
+    /// What it is used as.
+    pub kind: Kind,
+    /// The digest of the generation in use; `None` if none was loaded yet.
+    pub generation: Option<Arc<str>>,
+    /// Generations loaded, ever.
+    pub loaded: u64,
+    /// Contents of its file that were refused, ever.
+    pub refused: u64,
+    /// Why the content that its file has now is not in use, if it is not.
+    pub problem: Option<String>,
 }
 
 #[derive(Debug)]
@@ -101,7 +129,8 @@ impl Directory {
             progress: Vec::new(),
             dir_told: None,
         };
-        let task = tokio::spawn(keeper.run(plugins.rescan));
+        // A plugin may compute in its trial.
+        let task = tokio::spawn(roam(keeper.run(plugins.rescan)));
         Self { dir: plugins.dir.clone(), asked, task }
     }
 
@@ -148,10 +177,39 @@ impl Directory {
         Some(found)
     }
 
+    /// The plugins that somebody uses, as they are now.
+    pub fn plugins(&self) -> Vec<PluginState> {
+        let slots = self.asked.lock().clone();
+        slots.iter().map(|slot| slot.state()).collect()
+    }
+
     fn add(&self, name: &str, limits: &Limits, publish: Publish) {
-        let slot = Slot { name: name.to_owned(), publish, limits: Mutex::new(limits.clone()) };
+        let slot =
+            Slot { name: name.to_owned(), publish, limits: Mutex::new(limits.clone()), history: Mutex::default() };
         self.asked.lock().push(Arc::new(slot));
         self.asked.more.notify_one();
+    }
+}
+
+impl Slot {
+    fn state(&self) -> PluginState {
+        let History { loaded, refused, problem } = self.history().clone();
+        let kind = match self.publish {
+            Publish::Handler(_) => Kind::Handler,
+            Publish::Policy(_) => Kind::Policy,
+        };
+        PluginState { plugin: self.name.clone(), kind, generation: self.publish.generation(), loaded, refused, problem }
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        // Nothing panics while it holds the lock.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        let mut history = self.history();
+        history.refused += 1;
+        history.problem = Some(refusal.to_string());
     }
 }
 
@@ -178,6 +236,10 @@ fn wider(a: &Limits, b: &Limits) -> Limits {
         table_elements: a.table_elements.max(b.table_elements),
         instances: a.instances.max(b.instances),
         fuel: a.fuel.max(b.fuel),
+        response: a.response.max(b.response),
+        publications: a.publications.max(b.publications),
+        log_rate: a.log_rate.max(b.log_rate),
+        respawns: a.respawns.max(b.respawns),
     }
 }
 
@@ -260,18 +322,18 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
     let file = file(dir, &slot.name);
     let fingerprint = match tokio::fs::metadata(&file).await {
         Ok(metadata) => Fingerprint::of(&metadata),
-        Err(_) => return missing(&file, &slot.name, progress).await,
+        Err(_) => return missing(host, &file, slot, progress).await,
     };
     if !progress.needs_reading(fingerprint) {
         return;
     }
     let now = time_of_day();
-    let source = match read_blocking(&file).await {
+    let source = match host.read(&file).await {
         Ok(source) => source,
-        Err(refusal) => return unreadable(&file, &slot.name, progress, &refusal),
+        Err(refusal) => return unreadable(&file, slot, progress, &refusal),
     };
-    if progress.needs_loading(&source.digest) {
-        let digest = Arc::clone(&source.digest);
+    let digest = Arc::clone(&source.digest);
+    if progress.needs_loading(&digest) {
         let began = Instant::now();
         let mebibytes = source.bytes.len() >> 20;
         if mebibytes > 0 {
@@ -283,6 +345,7 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
         match load(host, slot, source, limits).await {
             Ok(()) => {
                 progress.loaded(&digest);
+                slot.history().loaded += 1;
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(plugin = slot.name, generation = %digest, milliseconds, "loaded {}", file.display());
             }
@@ -291,24 +354,32 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
                 Verdict::Wait => {
                     tracing::debug!(plugin = slot.name, %refusal, "{} may be half written", file.display())
                 }
-                Verdict::Tell => tracing::warn!(
-                    plugin = slot.name, generation = %digest,
-                    "refused {}: {refusal}; {}", file.display(), slot.publish.what_stays()
-                ),
+                Verdict::Tell => {
+                    slot.refused(&refusal);
+                    tracing::warn!(
+                        plugin = slot.name, generation = %digest,
+                        "refused {}: {refusal}; {}", file.display(), slot.publish.what_stays()
+                    );
+                }
             },
         }
+    }
+    if slot.publish.generation().as_ref() == Some(&digest) {
+        slot.history().problem = None;
     }
     progress.settle(fingerprint, now);
 }
 
-async fn missing(file: &Path, plugin: &str, progress: &mut Progress) {
+async fn missing(host: &Host, file: &Path, slot: &Slot, progress: &mut Progress) {
     // If it can be read after all, it came in between, and the next look is soon.
-    if let Err(refusal) = read_blocking(file).await {
-        unreadable(file, plugin, progress, &refusal);
+    if let Err(refusal) = host.read(file).await {
+        unreadable(file, slot, progress, &refusal);
     }
 }
 
-fn unreadable(file: &Path, plugin: &str, progress: &mut Progress, refusal: &Refusal) {
+fn unreadable(file: &Path, slot: &Slot, progress: &mut Progress, refusal: &Refusal) {
+    let plugin = slot.name.as_str();
+    slot.history().problem = Some(refusal.to_string());
     match progress.unreadable(&refusal.to_string()) {
         Notice::Nothing => {}
         Notice::Waiting => {
@@ -353,12 +424,15 @@ async fn load(host: &Host, slot: &Slot, source: Source, limits: &Limits) -> Resu
 }
 
 impl Publish {
-    fn what_stays(&self) -> String {
-        let generation = match self {
+    fn generation(&self) -> Option<Arc<str>> {
+        match self {
             Self::Handler(sender) => sender.borrow().as_ref().map(|plugin| Arc::clone(&plugin.generation().digest)),
             Self::Policy(sender) => sender.borrow().as_ref().map(|plugin| Arc::clone(&plugin.generation().digest)),
-        };
-        match generation {
+        }
+    }
+
+    fn what_stays(&self) -> String {
+        match self.generation() {
             Some(generation) => format!("generation {generation} stays in use"),
             None => "its workloads wait for another one".into(),
         }

@@ -9,15 +9,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::time::timeout;
 use wasmtime::component::Linker;
 use wasmtime::{Cache, Config, Engine};
 
 use super::bindings;
 use super::cache::{self, CacheError};
+use super::compiler::Compiler;
 use super::guest::Guest;
 use super::ticker::Ticker;
+use crate::config::{Compile, Plugins};
 use crate::delivery::Fault;
+use crate::lanes;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
 const RESERVATION: u64 = 4 << 30;
@@ -35,12 +39,24 @@ pub enum HostError {
     /// Compiled code cannot be kept where it should.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// There is no place for compiled code, not even a temporary one.
+    #[error(
+        "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that only \
+         this user can write to, or TMPDIR"
+    )]
+    NoPlace(std::io::Error),
     /// The engine cannot run here.
     #[error("the WebAssembly engine does not run on this machine: {0}")]
     Engine(String),
 }
 
 pub(super) struct Engines {
+    /// Bytes of the largest plugin file.
+    pub(super) max_size: u64,
+    /// `None` compiles here, without a bound.
+    pub(super) compiler: Option<Compiler>,
+    /// Where compiled code is kept for as long as this lives, if it is kept nowhere else.
+    _own_cache: Option<TempDir>,
     pub(super) handlers: Engine,
     pub(super) policies: Engine,
     pub(super) handler_linker: Linker<Guest>,
@@ -55,25 +71,72 @@ impl std::fmt::Debug for Host {
 }
 
 impl Host {
-    /// Starts both engines. `cache` is the directory that keeps compiled code; `None` keeps none.
+    /// Starts both engines, which compile in this process, without a bound. `cache` is the directory that keeps compiled
+    /// code; `None` keeps none.
+    ///
+    /// # Errors
+    /// If the cache cannot be used or the engines do not run here.
     pub fn new(cache: Option<&Path>) -> Result<Self, HostError> {
-        let cache = cache.map(cache::open).transpose()?;
-        Engines::new(cache).map(|engines| Self(Arc::new(engines)))
+        let plugins = Plugins {
+            dir: "".into(),
+            rescan: Duration::MAX,
+            cache: cache.map(Path::to_owned),
+            compile: Compile::default(),
+        };
+        Self::start(&plugins)
+    }
+
+    /// Starts both engines, which compile as the configuration says.
+    ///
+    /// # Errors
+    /// If the cache cannot be used or the engines do not run here.
+    pub fn start(plugins: &Plugins) -> Result<Self, HostError> {
+        let Compile { program, max_size, time, memory } = plugins.compile.clone();
+        // What one process compiles, another can only find in a directory.
+        let own = match (&program, &plugins.cache) {
+            (Some(_), None) => {
+                Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?)
+            }
+            _ => None,
+        };
+        let dir = plugins.cache.as_deref().or(own.as_ref().map(TempDir::path));
+        let cache = dir.map(cache::open).transpose()?;
+        let compiler = program.zip(cache.as_ref()).map(|(program, cache)| Compiler {
+            program,
+            cache: cache.directory().clone(),
+            time,
+            memory,
+        });
+        Engines::new(cache, max_size, compiler, own).map(|engines| Self(Arc::new(engines)))
     }
 }
 
 impl Engines {
-    fn new(cache: Option<Cache>) -> Result<Self, HostError> {
+    fn new(
+        cache: Option<Cache>,
+        max_size: u64,
+        compiler: Option<Compiler>,
+        own_cache: Option<TempDir>,
+    ) -> Result<Self, HostError> {
         let engine = |config: &Config| Engine::new(config).map_err(failed);
-        let handlers = engine(&common(cache.clone()))?;
-        let policies = engine(common(cache).consume_fuel(true).cranelift_nan_canonicalization(true))?;
+        let handlers = engine(&handlers(cache.clone()))?;
+        let policies = engine(&policies(cache))?;
         let mut handler_linker = Linker::new(&handlers);
         bindings::link_worker(&mut handler_linker).map_err(failed)?;
         let mut policy_linker = Linker::new(&policies);
         bindings::link_policy(&mut policy_linker).map_err(failed)?;
         let ticker = Ticker::start(vec![handlers.weak(), policies.weak()])
             .map_err(|error| HostError::Engine(format!("its clock needs a thread: {error}")))?;
-        Ok(Self { handlers, policies, handler_linker, policy_linker, ticker })
+        Ok(Self {
+            max_size,
+            compiler,
+            _own_cache: own_cache,
+            handlers,
+            policies,
+            handler_linker,
+            policy_linker,
+            ticker,
+        })
     }
 }
 
@@ -87,13 +150,25 @@ impl Engines {
         // Most calls end at their first poll, which a tick ends at the latest, and need no timer.
         match futures_util::poll!(call.as_mut()) {
             Poll::Ready(answer) => Ok(answer),
-            Poll::Pending => timeout(limit, call).await.map_err(|_| Fault::Time(limit)),
+            Poll::Pending => timeout(limit, lanes::watch(call)).await.map_err(|_| Fault::Time(limit)),
         }
     }
 }
 
 fn failed(error: wasmtime::Error) -> HostError {
     HostError::Engine(format!("{error:#}"))
+}
+
+/// How handlers are compiled and run.
+pub(super) fn handlers(cache: Option<Cache>) -> Config {
+    common(cache)
+}
+
+/// How policies are compiled and run.
+pub(super) fn policies(cache: Option<Cache>) -> Config {
+    let mut config = common(cache);
+    config.consume_fuel(true).cranelift_nan_canonicalization(true);
+    config
 }
 
 fn common(cache: Option<Cache>) -> Config {

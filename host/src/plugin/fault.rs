@@ -23,15 +23,15 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     if let Some(limit) = quota.refused_memory() {
         return Fault::Memory(u64::try_from(limit).unwrap_or(u64::MAX));
     }
+    if handed_too_much(error) {
+        return Fault::Response(u64::try_from(limits.response).unwrap_or(u64::MAX));
+    }
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     if trap.is_none() && backtrace.is_none() {
         // No guest code was on the stack: the host failed to read what the guest returned.
         return Fault::Answer(one_line(&format!("{error:#}")));
     }
     let mut text = reason(error, trap);
-    if let Some(limit) = quota.refused_elements() {
-        let _ = write!(text, ", after more than {limit} table elements were refused");
-    }
     if let Some(backtrace) = backtrace {
         frames(&mut text, backtrace);
     }
@@ -39,7 +39,15 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     if !last_words.is_empty() {
         let _ = write!(text, "; it wrote: {}", cut(&last_words, LAST_WORDS));
     }
-    Fault::Trap(text)
+    match quota.refused_elements() {
+        Some(limit) => Fault::Table { limit: u64::try_from(limit).unwrap_or(u64::MAX), trap: text },
+        None => Fault::Trap(text),
+    }
+}
+
+/// Whether the guest wanted to hand over more at once than the store lets it. wasmtime's error has a private type.
+fn handed_too_much(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
 }
 
 /// The same for a store in which no instance came to be.

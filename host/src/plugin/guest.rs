@@ -12,8 +12,6 @@ use super::limits::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
 
-/// Bytes that a guest may hand the host in one call, unless its memory is smaller.
-const HOST_CALL: usize = 64 << 20;
 /// Resources (streams, pollables) that an instance may hold at once.
 const RESOURCES: usize = 1_000;
 /// Random bytes that one call may ask for.
@@ -74,7 +72,7 @@ pub(super) fn store(
     let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits), log, settings };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
-    store.set_hostcall_fuel(HOST_CALL.min(limits.memory));
+    store.set_hostcall_fuel(limits.response);
     store.set_max_component_handles(RESOURCES);
     // Other tasks get their turn at each tick; the wall clock ends the call.
     store.set_epoch_deadline(1);

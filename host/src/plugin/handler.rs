@@ -12,7 +12,7 @@ use super::engine::Engines;
 use super::fault::{classify, classify_start};
 use super::guest::{self, Guest, World};
 use super::load::Generation;
-use super::stdio::{GuestLog, Speaker};
+use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::delivery::{Delivery, Failure, Fault, Outcome, Publication, Response};
 
@@ -34,6 +34,16 @@ pub struct WorkerContext {
     pub settings: Arc<[(String, String)]>,
     /// What one instance and one call may spend.
     pub limits: Limits,
+    /// What all instances may log.
+    pub log: Arc<LogMeter>,
+}
+
+impl WorkerContext {
+    /// For the instance of a worker, with a log of its own.
+    pub fn new(workload: Arc<str>, worker: u64, settings: Arc<[(String, String)]>, limits: Limits) -> Self {
+        let log = LogMeter::new(limits.log_rate);
+        Self { workload, worker, settings, limits, log }
+    }
 }
 
 /// One handler instance. It lives until it is dropped or until a call ends in a [`Fault`].
@@ -73,7 +83,7 @@ impl HandlerPlugin {
             plugin: Arc::clone(&self.generation.plugin),
             generation: Arc::clone(&self.generation.digest),
         };
-        let log = GuestLog::new(speaker, context.worker);
+        let log = GuestLog::new(speaker, context.worker, Arc::clone(&context.log));
         let settings = Arc::clone(&context.settings);
         let mut store = guest::store(&self.engines.handlers, limits, log, settings, World::Real);
         let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut store))).await;

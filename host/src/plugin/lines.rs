@@ -55,6 +55,8 @@ pub(super) struct RateCap {
     left: usize,
     since: Instant,
     dropped: Dropped,
+    /// When it was last told that lines were dropped.
+    told: Option<Instant>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,7 @@ pub(super) enum Admission {
 
 impl RateCap {
     pub(super) fn new(rate: usize, now: Instant) -> Self {
-        Self { rate, left: rate, since: now, dropped: Dropped::default() }
+        Self { rate, left: rate, since: now, dropped: Dropped::default(), told: None }
     }
 
     pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Admission {
@@ -90,15 +92,20 @@ impl RateCap {
             return Admission::Drop;
         }
         self.left -= bytes;
-        match self.take_dropped() {
+        match self.take_dropped(now) {
             Some(dropped) => Admission::LogAfter(dropped),
             None => Admission::Log,
         }
     }
 
-    pub(super) fn take_dropped(&mut self) -> Option<Dropped> {
-        let dropped = std::mem::take(&mut self.dropped);
-        (dropped.lines > 0).then_some(dropped)
+    /// What was dropped and not told yet, at most once a second.
+    pub(super) fn take_dropped(&mut self, now: Instant) -> Option<Dropped> {
+        let lately = self.told.is_some_and(|told| now.saturating_duration_since(told) < Duration::from_secs(1));
+        if lately || self.dropped.lines == 0 {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.dropped))
     }
 }
 
@@ -139,6 +146,8 @@ mod tests {
         let later = start + Duration::from_secs(1);
         assert_eq!(rate.admit(10, later), Admission::LogAfter(Dropped { lines: 2, bytes: 4 }));
         assert_eq!(rate.admit(1, later), Admission::Drop);
+        assert_eq!(rate.take_dropped(later), None);
+        assert_eq!(rate.take_dropped(later + Duration::from_secs(1)), Some(Dropped { lines: 1, bytes: 1 }));
     }
 
     #[test]

@@ -15,10 +15,9 @@ use super::handler::{HandlerPlugin, WorkerContext};
 use super::kind::{Inspection, Kind, KindError, inspect};
 use super::policy::{PolicyContext, PolicyPlugin};
 use crate::config::Limits;
+use crate::config::units::show_size;
 use crate::delivery::Fault;
 
-/// The largest file in bytes.
-const FILE: u64 = 128 << 20;
 /// Hexadecimal digits of a digest that name a generation.
 const DIGITS: usize = 12;
 /// The packages that every plugin may import from.
@@ -62,8 +61,13 @@ pub enum Refusal {
     #[error("it is not a file; put the component itself there")]
     NotAFile,
     /// It is not even tried.
-    #[error("it has more than {} MiB; strip its debug information", FILE >> 20)]
-    TooLarge,
+    #[error("it has {size} bytes, more than {most}; strip its debug information, or raise plugins.max-size")]
+    TooLarge {
+        /// Its size in bytes, as far as that is known.
+        size: u64,
+        /// The most that the configuration allows.
+        most: String,
+    },
     /// It is no component of this contract.
     #[error(transparent)]
     Kind(#[from] KindError),
@@ -78,6 +82,18 @@ pub enum Refusal {
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
+    /// It took too long.
+    #[error("compiling it took more than {0}; raise plugins.compile-time or make it smaller")]
+    CompileTime(String),
+    /// It took too much memory.
+    #[error("compiling it took more than {0} of memory; raise plugins.compile-memory or make it smaller")]
+    CompileMemory(String),
+    /// Nothing compiles it.
+    #[error("the process that compiles does not run: {0}; let this host start processes of its own program")]
+    NoCompiler(io::Error),
+    /// The cache does not keep it, and without it this process would have to compile it.
+    #[error("its compiled code cannot be kept in {}; see that there is room and that this user can write there", .0.display())]
+    NotKept(PathBuf),
     /// It asks for what this host does not offer.
     #[error(
         "it imports {}, which this host does not have; build it for the world `worker` or `policy` of this host's \
@@ -122,22 +138,27 @@ fn hex(digit: u8) -> char {
     char::from_digit(u32::from(digit), 16).unwrap_or('?')
 }
 
-/// Reads a file whole. What was read is what is hashed and compiled, whatever happens to the file meanwhile.
-pub(super) fn read(file: &Path) -> Result<Source, Refusal> {
+/// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the file meanwhile.
+pub(super) fn read(file: &Path, most: u64) -> Result<Source, Refusal> {
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound if file.is_symlink() => Refusal::DanglingLink,
         io::ErrorKind::NotFound => Refusal::Missing,
         _ => Refusal::Unreadable(error),
     };
     // Looked at before it is opened: opening a pipe would wait for its writer.
-    if !std::fs::metadata(file).map_err(refused)?.is_file() {
+    let metadata = std::fs::metadata(file).map_err(refused)?;
+    if !metadata.is_file() {
         return Err(Refusal::NotAFile);
     }
+    let allowed = |size: u64| {
+        if size > most { Err(Refusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
+    };
+    allowed(metadata.len())?;
     let mut bytes = Vec::new();
-    std::fs::File::open(file).and_then(|opened| opened.take(FILE + 1).read_to_end(&mut bytes)).map_err(refused)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE) {
-        return Err(Refusal::TooLarge);
-    }
+    let opened = std::fs::File::open(file).map_err(refused)?;
+    opened.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(refused)?;
+    // It may have grown meanwhile.
+    allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Source::new(&name, bytes))
 }
@@ -148,7 +169,7 @@ impl Host {
     /// # Errors
     /// What is wrong with the file.
     pub fn inspect(&self, file: &Path) -> Result<Inspection, LoadError> {
-        let inspected = read(file).and_then(|source| inspect(&source.bytes).map_err(Refusal::from));
+        let inspected = read(file, self.0.max_size).and_then(|source| inspect(&source.bytes).map_err(Refusal::from));
         inspected.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -157,7 +178,7 @@ impl Host {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load_handler(&self, file: &Path, limits: &Limits) -> Result<HandlerPlugin, LoadError> {
-        let loaded = async { self.handler(read_blocking(file).await?, limits).await };
+        let loaded = async { self.handler(self.read(file).await?, limits).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -166,29 +187,55 @@ impl Host {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load_policy(&self, file: &Path, limits: &Limits) -> Result<PolicyPlugin, LoadError> {
-        let loaded = async { self.policy(read_blocking(file).await?, limits).await };
+        let loaded = async { self.policy(self.read(file).await?, limits).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
     pub(super) async fn handler(&self, source: Source, limits: &Limits) -> Result<HandlerPlugin, Refusal> {
         let imports = check_kind(&source, Kind::Handler)?;
-        let component = compile(self.0.handlers.clone(), &source).await?;
+        let component = self.compile(self.0.handlers.clone(), Kind::Handler, &source).await?;
         let linked = self.0.handler_linker.instantiate_pre(&component).and_then(WorkerPre::new);
         let pre = linked.map_err(|error| unlinked(&error, Kind::Handler, imports))?;
         let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), pre);
-        let trial = WorkerContext { workload: "".into(), worker: 0, settings: Arc::new([]), limits: limits.clone() };
+        let trial = WorkerContext::new("".into(), 0, Arc::new([]), limits.clone());
         plugin.instantiate(&trial).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
 
     pub(super) async fn policy(&self, source: Source, limits: &Limits) -> Result<PolicyPlugin, Refusal> {
         let imports = check_kind(&source, Kind::Policy)?;
-        let component = compile(self.0.policies.clone(), &source).await?;
+        let component = self.compile(self.0.policies.clone(), Kind::Policy, &source).await?;
         let linked = self.0.policy_linker.instantiate_pre(&component).and_then(PolicyPre::new);
         let pre = linked.map_err(|error| unlinked(&error, Kind::Policy, imports))?;
         let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), pre);
         plugin.probe(&PolicyContext::new("".into(), limits.clone())).await.map_err(Refusal::Trial)?;
         Ok(plugin)
+    }
+
+    /// Reads off the async threads.
+    pub(super) async fn read(&self, file: &Path) -> Result<Source, Refusal> {
+        let (file, most) = (file.to_owned(), self.0.max_size);
+        tokio::task::spawn_blocking(move || read(&file, most)).await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    async fn compile(&self, engine: Engine, kind: Kind, source: &Source) -> Result<Component, Refusal> {
+        if let Some(compiler) = &self.0.compiler {
+            compiler.compile(kind, &source.bytes).await?;
+        }
+        load_or_compile(engine, source).await
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Host {
+    /// Makes a handler of bytes.
+    pub(crate) async fn handler_of(&self, bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, Refusal> {
+        self.handler(Source::new("fuzzed", bytes.to_vec()), limits).await
+    }
+
+    /// Makes a policy of bytes.
+    pub(crate) async fn policy_of(&self, bytes: &[u8], limits: &Limits) -> Result<PolicyPlugin, Refusal> {
+        self.policy(Source::new("fuzzed", bytes.to_vec()), limits).await
     }
 }
 
@@ -202,14 +249,8 @@ fn check_kind(source: &Source, wanted: Kind) -> Result<Vec<String>, Refusal> {
     if found.serves(wanted) { Ok(imports) } else { Err(Refusal::WrongKind { wanted, found }) }
 }
 
-/// Reads off the async threads.
-pub(super) async fn read_blocking(file: &Path) -> Result<Source, Refusal> {
-    let file = file.to_owned();
-    tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or(Err(Refusal::Stopping))
-}
-
-/// Compiles off the async threads.
-async fn compile(engine: Engine, source: &Source) -> Result<Component, Refusal> {
+/// Takes it from the cache, or compiles it, off the async threads.
+async fn load_or_compile(engine: Engine, source: &Source) -> Result<Component, Refusal> {
     let bytes = Arc::clone(&source.bytes);
     let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes));
     match compiled.await {

@@ -11,6 +11,7 @@
 
 mod bindings;
 mod cache;
+mod compiler;
 mod directory;
 mod engine;
 mod fault;
@@ -27,12 +28,14 @@ mod ticker;
 mod watch;
 
 pub use cache::CacheError;
-pub use directory::{Directory, HandlerWatch, PolicyWatch, Watch, others};
+pub use compiler::{CompileError, compile_into};
+pub use directory::{Directory, HandlerWatch, PluginState, PolicyWatch, Watch, others};
 pub use engine::{Host, HostError};
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
 pub use kind::{Inspection, Kind, KindError, inspect};
 pub use load::{Generation, LoadError, Refusal};
 pub use policy::{PolicyContext, PolicyPlugin};
+pub use stdio::LogMeter;
 
 #[cfg(test)]
 mod tests;

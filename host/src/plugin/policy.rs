@@ -13,7 +13,7 @@ use super::fault::{classify, classify_start, cut};
 use super::guest::{self, Guest, World};
 use super::handler::borrow;
 use super::load::Generation;
-use super::stdio::{GuestLog, Speaker};
+use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::delivery::Fault;
 use crate::scaling::{Decision, Observation};
@@ -38,13 +38,19 @@ pub struct PolicyContext {
     workload: Arc<str>,
     limits: Limits,
     random: Arc<[u8]>,
+    log: Arc<LogMeter>,
 }
 
 impl PolicyContext {
     /// For the workload of this name. A policy's random numbers depend on nothing but the name.
     pub fn new(workload: Arc<str>, limits: Limits) -> Self {
-        let random = random(&workload);
-        Self { workload, limits, random }
+        let (random, log) = (random(&workload), LogMeter::new(limits.log_rate));
+        Self { workload, limits, random, log }
+    }
+
+    /// What all calls may log.
+    pub fn log(&self) -> &Arc<LogMeter> {
+        &self.log
     }
 }
 
@@ -124,7 +130,7 @@ impl PolicyPlugin {
             plugin: Arc::clone(&self.generation.plugin),
             generation: Arc::clone(&self.generation.digest),
         };
-        let log = GuestLog::new(speaker, 0);
+        let log = GuestLog::new(speaker, 0, Arc::clone(&context.log));
         let world = World::Replayed { now_ms, random: &context.random };
         guest::store(&self.engines.policies, &context.limits, log, Arc::new([]), world)
     }

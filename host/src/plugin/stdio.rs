@@ -14,8 +14,6 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use super::fault::cut;
 use super::lines::{Admission, Dropped, LINE, LineBuffer, RateCap, remember};
 
-/// Bytes one instance may log in a second, and at once after a pause.
-const RATE: usize = 64 * 1024;
 /// Bytes a guest may write in one call of the stream.
 const PERMIT: usize = 64 * 1024;
 
@@ -37,10 +35,47 @@ pub(super) struct Speaker {
     pub(super) generation: Arc<str>,
 }
 
+/// How much all instances of one plugin may log for one workload: so many bytes in a second, and at once after a pause.
+#[derive(Debug)]
+pub struct LogMeter {
+    rate: usize,
+    cap: Mutex<RateCap>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl LogMeter {
+    /// Lets so many bytes through in a second.
+    pub fn new(rate: usize) -> Arc<Self> {
+        Arc::new(Self { rate, cap: Mutex::new(RateCap::new(rate, Instant::now())), dropped: Arc::default() })
+    }
+
+    /// Counts the lines that were dropped.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
+    }
+
+    fn admit(&self, bytes: usize) -> Admission {
+        let admission = self.lock().admit(bytes, Instant::now());
+        if admission == Admission::Drop {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        admission
+    }
+
+    fn take_dropped(&self) -> Option<Dropped> {
+        self.lock().take_dropped(Instant::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RateCap> {
+        self.cap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The log of one instance.
 #[derive(Debug)]
 pub(super) struct GuestLog {
     speaker: Speaker,
+    meter: Arc<LogMeter>,
     /// 0 for a policy, and for an instance that no worker owns yet.
     worker: AtomicU64,
     stream_sequence: AtomicU64,
@@ -54,13 +89,13 @@ struct Inner {
     stdout: LineBuffer,
     stderr: LineBuffer,
     last_words: Vec<u8>,
-    rate: RateCap,
 }
 
 impl GuestLog {
-    pub(super) fn new(speaker: Speaker, worker: u64) -> Arc<Self> {
+    pub(super) fn new(speaker: Speaker, worker: u64, meter: Arc<LogMeter>) -> Arc<Self> {
         Arc::new(Self {
             speaker,
+            meter,
             worker: AtomicU64::new(worker),
             stream_sequence: AtomicU64::new(0),
             printed: AtomicBool::new(false),
@@ -68,7 +103,6 @@ impl GuestLog {
                 stdout: LineBuffer::default(),
                 stderr: LineBuffer::default(),
                 last_words: Vec::new(),
-                rate: RateCap::new(RATE, Instant::now()),
             }),
         })
     }
@@ -89,10 +123,10 @@ impl GuestLog {
             return String::new();
         }
         let mut inner = self.lock();
-        let Inner { stdout, stderr, last_words, rate } = &mut *inner;
-        stdout.flush(|line| self.emit(rate, Level::Info, "", line));
-        stderr.flush(|line| self.emit(rate, Level::Warn, "", line));
-        if let Some(dropped) = rate.take_dropped() {
+        let Inner { stdout, stderr, last_words } = &mut *inner;
+        stdout.flush(|line| self.emit(Level::Info, "", line));
+        stderr.flush(|line| self.emit(Level::Warn, "", line));
+        if let Some(dropped) = self.meter.take_dropped() {
             self.told_dropped(dropped);
         }
         String::from_utf8_lossy(&std::mem::take(last_words)).into_owned()
@@ -101,19 +135,18 @@ impl GuestLog {
     /// One line of `wasi:logging`.
     pub(super) fn line(&self, level: Level, context: &str, message: &str) {
         self.printed.store(true, Ordering::Relaxed);
-        let mut inner = self.lock();
-        self.emit(&mut inner.rate, level, cut(context, 256), cut(message.trim_end(), LINE));
+        self.emit(level, cut(context, 256), cut(message.trim_end(), LINE));
     }
 
     fn print(&self, stderr: bool, bytes: &[u8]) {
         self.printed.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
-        let Inner { stdout, stderr: errors, last_words, rate } = &mut *inner;
+        let Inner { stdout, stderr: errors, last_words } = &mut *inner;
         if stderr {
             remember(last_words, bytes);
-            errors.push(bytes, |line| self.emit(rate, Level::Warn, "", line));
+            errors.push(bytes, |line| self.emit(Level::Warn, "", line));
         } else {
-            stdout.push(bytes, |line| self.emit(rate, Level::Info, "", line));
+            stdout.push(bytes, |line| self.emit(Level::Info, "", line));
         }
     }
 
@@ -121,11 +154,11 @@ impl GuestLog {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn emit(&self, rate: &mut RateCap, level: Level, context: &str, message: &str) {
+    fn emit(&self, level: Level, context: &str, message: &str) {
         if message.is_empty() {
             return;
         }
-        match rate.admit(message.len(), Instant::now()) {
+        match self.meter.admit(message.len()) {
             Admission::Log => {}
             Admission::LogAfter(dropped) => self.told_dropped(dropped),
             Admission::Drop => return,
@@ -154,11 +187,10 @@ impl GuestLog {
 
     fn told_dropped(&self, dropped: Dropped) {
         let Speaker { workload, plugin, generation } = &self.speaker;
-        let worker = self.worker.load(Ordering::Relaxed);
         tracing::warn!(
             target: "tidegate::guest",
-            %workload, worker, %plugin, %generation, lines = dropped.lines, bytes = dropped.bytes,
-            "dropped log lines: this instance logs more than {RATE} bytes a second"
+            %workload, %plugin, %generation, lines = dropped.lines, bytes = dropped.bytes,
+            "dropped log lines: the plugin logs more than the {} bytes a second that limits.log-rate allows", self.meter.rate
         );
     }
 }

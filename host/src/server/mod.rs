@@ -150,6 +150,30 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Gives the server another configuration, in its own format: for its next start, or for [`Server::reload`].
+    pub fn configure(&mut self, config: &str) {
+        self.plan.options.config = config.to_owned();
+    }
+
+    /// Makes the server read its configuration anew without a restart. What it makes of that stands in its log.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written or the server has ended.
+    pub fn reload(&mut self) -> Result<(), ServerError> {
+        self.plan.write_config()?;
+        self.process.reload().map_err(ServerError::io("reload", self.plan.binary.path()))
+    }
+
+    /// Puts the server into lame duck mode: it takes no new clients, sends those it has away one by one, and ends.
+    ///
+    /// # Errors
+    /// When the server has ended.
+    pub fn retire(&mut self) -> Result<(), ServerError> {
+        self.process.retire().map_err(ServerError::io("retire", self.plan.binary.path()))
+    }
+}
+
 /// Everything a start needs, and what a restart needs again.
 #[derive(Debug)]
 struct Plan {
@@ -183,8 +207,7 @@ impl Plan {
         for dir in [&ports_dir, &self.store_dir] {
             fs::create_dir_all(dir).map_err(ServerError::io("create", dir))?;
         }
-        let config = self.files.path().join("server.conf");
-        fs::write(&config, &self.options.config).map_err(ServerError::io("write", &config))?;
+        let config = self.write_config()?;
         let log = File::create(self.log_file()).map_err(ServerError::io("write", &self.log_file()))?;
 
         let mut command = process::Arguments::new();
@@ -202,6 +225,12 @@ impl Plan {
             .await
             .map_err(|failure| failure.into_error(&self.log_file()))?;
         Ok((process, ready))
+    }
+
+    fn write_config(&self) -> Result<PathBuf, ServerError> {
+        let config = self.files.path().join("server.conf");
+        fs::write(&config, &self.options.config).map_err(ServerError::io("write", &config))?;
+        Ok(config)
     }
 
     fn log_file(&self) -> PathBuf {

@@ -125,6 +125,16 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
+    /// Asks a nats-server to read its configuration again.
+    pub(super) fn reload(&mut self) -> io::Result<()> {
+        self.signal(Signal::HUP)
+    }
+
+    /// Asks a nats-server to send its clients away and end.
+    pub(super) fn retire(&mut self) -> io::Result<()> {
+        self.signal(Signal::USR2)
+    }
+
     fn signal(&mut self, signal: Signal) -> io::Result<()> {
         // Once its end was read, its number may be another process's.
         if self.is_running() {

@@ -7,10 +7,11 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::{Isolation, Retry};
-use crate::delivery::{Death, Delivery, Outcome, Publication, Response};
+use crate::config::{Grants, Isolation, Retry};
+use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::events::Observer;
 use crate::inbox::Inbox;
+use crate::pace::Pace;
 use crate::ports::{Author, EffectError, Handler};
 use crate::settle::Rules;
 
@@ -118,13 +119,14 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     };
     let shop = Shop {
         workload: "work".into(),
-        inbox: Arc::new(Inbox::<NoDelivery>::new(10)),
+        inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
         rules: Rules {
             retry: Retry { max_attempts: 3, backoff: vec![] },
             ack_wait: Duration::from_secs(30),
-            max_payload: 1024,
+            bounds: Bounds { max_payload: 1024, publications: 10, grants: Grants::default() },
         },
         isolation: Isolation::Worker,
+        respawns: Arc::new(Pace::new(100)),
         observer,
     };
     let (swap, generation) = watch::channel(1);
@@ -164,7 +166,7 @@ async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause
 
 #[test]
 fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
-    let inbox = Inbox::<NoDelivery>::new(10);
+    let inbox = Inbox::<NoDelivery>::new(10, usize::MAX);
     inbox.attend(0);
     inbox.put(NoDelivery(Delivery::default()), Instant::now());
     assert!(inbox.unattended().now_or_never().is_some());

@@ -52,6 +52,7 @@ pub(crate) fn workload(name: &str) -> Workload {
         policy = "fixed"
         scale = {{ min = 0, max = 8, interval = "100ms", window = "1s" }}
         pull = {{ expires = "1s" }}
+        grants = {{ publish = ["out.>", "later.>", "nowhere.>"], reply = ["_INBOX.>", "answers.>"] }}
         retry = {{ max-attempts = 3, backoff = ["10ms"] }}
         "#
     );
@@ -114,7 +115,7 @@ impl Host {
     pub(crate) async fn start_letters(site: Arc<Site>, dead_letters: DeadLetters, workloads: Vec<Workload>) -> Self {
         let count = workloads.len();
         let config = Config { dead_letters, workloads, ..site.config() };
-        let host = Self::launch_with(site, config);
+        let host = Self::run(site, config);
         host.ready(count).await;
         host
     }
@@ -122,10 +123,11 @@ impl Host {
     /// Starts on the runtime that is entered, without awaiting anything.
     pub(crate) fn launch(site: Arc<Site>, grace: Duration, workloads: Vec<Workload>) -> Self {
         let config = Config { grace, workloads, ..site.config() };
-        Self::launch_with(site, config)
+        Self::run(site, config)
     }
 
-    fn launch_with(site: Arc<Site>, config: Config) -> Self {
+    /// The same with all of its configuration.
+    pub(crate) fn run(site: Arc<Site>, config: Config) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
         let seen = events.clone();

@@ -4,11 +4,14 @@
 
 pub(crate) mod cli;
 pub(crate) mod host;
+pub(crate) mod jwt;
 pub(crate) mod log;
 pub(crate) mod nats;
 pub(crate) mod patience;
 pub(crate) mod raw;
 pub(crate) mod site;
+pub(crate) mod tls;
+pub(crate) mod web;
 pub(crate) mod wire;
 
 pub(crate) use patience::{PATIENCE, eventually, until};

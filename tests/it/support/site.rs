@@ -11,7 +11,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tidegate::config::{Config, DeadLetters, Nats, Plugins};
+use tidegate::config::{Compile, Config, DeadLetters, Nats, Plugins};
 use tidegate::server::{Options, Server};
 use tokio::sync::Mutex;
 
@@ -53,9 +53,15 @@ impl Site {
         let dir = self.plugins.path().to_owned();
         Config {
             nats: self.nats.clone(),
-            plugins: Plugins { dir, rescan: Duration::from_millis(200), cache: Some(cache) },
+            plugins: Plugins {
+                dir,
+                rescan: Duration::from_millis(200),
+                cache: Some(cache),
+                compile: Compile::default(),
+            },
             dead_letters: DeadLetters::default(),
             grace: Duration::from_secs(20),
+            http: None,
             workloads: Vec::new(),
         }
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::path;
+use super::{path, userinfo};
 use crate::config::error::{At, ConfigError};
 use crate::config::file::NatsTable;
 use crate::config::units::quoted;
-use crate::config::{Auth, Nats};
+use crate::config::{Auth, Nats, names};
 
 /// Where a connection's settings come from.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +30,20 @@ impl Layers {
             problems.push(context.error("url and context are both given", "keep one; a context has a url of its own"));
         }
         let layers = self.layers();
-        let servers = servers(layers.iter().find_map(|layer| layer.url.as_ref()), problems);
-        let auth = auth(&layers, environment, problems);
+        let url = layers.iter().enumerate().find_map(|(depth, layer)| Some((depth, layer.url.as_ref()?)));
+        let (servers, in_url) = servers(url.map(|(_, url)| url), problems);
+        let named = layers.iter().position(|layer| !methods(layer).is_empty());
+        let auth = match (url, in_url) {
+            // What stands above the URL, or beside it, was said of this connection; what is below, of another.
+            (Some((depth, url)), Some(in_url)) if named.is_none_or(|named| named >= depth) => {
+                if named == Some(depth) {
+                    let problem = format!("{} says who this is, and so does another setting beside it", url.place.key);
+                    problems.push(url.error(problem, "keep one"));
+                }
+                in_url
+            }
+            _ => auth(&layers, environment, problems),
+        };
         let first = |pick: fn(&NatsTable) -> &Option<At<String>>| layers.iter().find_map(|layer| pick(layer).as_ref());
         let ca = first(|layer| &layer.ca).map(|at| path(at, environment, problems));
         let certificate = match (first(|layer| &layer.cert), first(|layer| &layer.key)) {
@@ -47,7 +59,11 @@ impl Layers {
             }
             (None, None) => None,
         };
-        Nats { servers, auth, ca, certificate }
+        let inbox_prefix = first(|layer| &layer.inbox_prefix).map(|at| {
+            problems.extend(names::inbox_prefix(&at.value).err().map(|wrong| wrong.at(&at.place)));
+            at.value.clone()
+        });
+        Nats { servers, auth, ca, certificate, inbox_prefix }
     }
 
     /// The layers that count, the highest first. A context ends the list: what is below it belongs to another server,
@@ -78,9 +94,19 @@ fn sibling(at: &At<String>, name: &str) -> String {
     }
 }
 
-fn servers(url: Option<&At<crate::config::value::Strings>>, problems: &mut Vec<ConfigError>) -> Vec<String> {
-    let Some(url) = url else { return vec!["nats://127.0.0.1:4222".to_owned()] };
-    let servers: Vec<String> = url.value.0.iter().map(|server| server.trim().to_owned()).collect();
+/// The servers without the credentials that their URLs may hold, and those.
+fn servers(
+    url: Option<&At<crate::config::value::Strings>>,
+    problems: &mut Vec<ConfigError>,
+) -> (Vec<String>, Option<Auth>) {
+    let Some(url) = url else { return (vec!["nats://127.0.0.1:4222".to_owned()], None) };
+    let (servers, who): (Vec<String>, Vec<Option<Auth>>) =
+        url.value.0.iter().map(|server| userinfo::split(server.trim())).unzip();
+    let mut who = who.into_iter().flatten();
+    let auth = who.next();
+    if who.any(|other| Some(other) != auth) {
+        problems.push(url.error("the URLs hold several credentials", "give all servers the same user"));
+    }
     if servers.is_empty() {
         problems.push(url.error("the list of servers is empty", "write a URL such as \"nats://127.0.0.1:4222\""));
     }
@@ -98,7 +124,7 @@ fn servers(url: Option<&At<crate::config::value::Strings>>, problems: &mut Vec<C
             _ => {}
         }
     }
-    servers
+    (servers, auth)
 }
 
 /// The ways to say who one is.

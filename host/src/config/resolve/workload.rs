@@ -1,14 +1,15 @@
 //! One workload: its defaults, and what must hold within it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{HOUR, duration, integer, within};
+use super::{HOUR, duration, integer, size, within};
 use crate::config::error::{At, ConfigError, Place, Wrong};
-use crate::config::file::{LimitsTable, PullTable, RetryTable, ScaleTable, WorkloadTable};
+use crate::config::file::{GrantsTable, LimitsTable, PullTable, RetryTable, ScaleTable, WorkloadTable};
 use crate::config::names;
-use crate::config::units::{show_duration, show_size};
-use crate::config::value::{Settings, Size, Strings};
-use crate::config::{Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Source, Workload};
+use crate::config::units::show_duration;
+use crate::config::value::{Settings, Strings};
+use crate::config::{Grants, Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Source, Workload};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -86,6 +87,7 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         policy_settings: settings(table.policy_settings),
         scale,
         pull,
+        grants: grants(table.grants, problems),
         limits: limits(table.limits, problems),
         retry: retry(table.retry, problems),
     };
@@ -167,6 +169,7 @@ fn scale(table: ScaleTable, problems: &mut Vec<ConfigError>) -> (Scale, Option<S
 fn pull(table: PullTable, problems: &mut Vec<ConfigError>) -> Pull {
     Pull {
         batch: integer(table.batch, 100, 1..=10_000, problems),
+        max_bytes: size(table.max_bytes, 64 << 20, 1 << 20..=64 << 30, problems),
         expires: duration(table.expires, SECOND * 5, SECOND..=SECOND * 300, problems),
     }
 }
@@ -187,15 +190,45 @@ fn max_ack_pending(at: Option<At<i64>>, scale: &Scale, pull: &Pull, problems: &m
 }
 
 fn limits(table: LimitsTable, problems: &mut Vec<ConfigError>) -> Limits {
-    let memory =
-        within(table.memory, Size(64 << 20), Size(64 << 10)..=Size(4 << 30), |size| show_size(&size.0), problems);
+    let usual = Limits::default();
     Limits {
-        time: duration(table.time, SECOND * 10, SECOND / 1_000..=HOUR, problems),
-        memory: usize::try_from(memory.0).unwrap_or(usize::MAX),
-        table_elements: integer(table.table_elements, 100_000, 1..=10_000_000, problems),
-        instances: integer(table.instances, 100, 1..=10_000, problems),
-        fuel: integer(table.fuel, 1_000_000_000, 10_000..=i64::MAX, problems),
+        time: duration(table.time, usual.time, SECOND / 1_000..=HOUR, problems),
+        memory: size(table.memory, usual.memory, 64 << 10..=4 << 30, problems),
+        table_elements: count(table.table_elements, usual.table_elements, 1..=10_000_000, problems),
+        instances: count(table.instances, usual.instances, 1..=10_000, problems),
+        fuel: count(table.fuel, usual.fuel, 10_000..=i64::MAX, problems),
+        response: size(table.response, usual.response, 64 << 10..=256 << 20, problems),
+        publications: count(table.publications, usual.publications, 0..=100_000, problems),
+        log_rate: size(table.log_rate, usual.log_rate, 1 << 10..=1 << 30, problems),
+        respawns: count(table.respawns, usual.respawns, 1..=100_000, problems),
     }
+}
+
+/// A number in its range, or its default.
+fn count<T: TryFrom<i64>>(
+    at: Option<At<i64>>,
+    default: T,
+    range: RangeInclusive<i64>,
+    problems: &mut Vec<ConfigError>,
+) -> T {
+    let Some(at) = at else { return default };
+    let least = *range.start();
+    T::try_from(within(Some(at), least, range, i64::to_string, problems)).unwrap_or(default)
+}
+
+fn grants(table: GrantsTable, problems: &mut Vec<ConfigError>) -> Grants {
+    let usual = Grants::default();
+    let mut granted = |at, usual| at_most(at, usual, problems);
+    Grants { publish: granted(table.publish, usual.publish), reply: granted(table.reply, usual.reply) }
+}
+
+/// Subjects that may overlap, for each only adds to what is granted.
+fn at_most(at: Option<At<Strings>>, usual: Vec<String>, problems: &mut Vec<ConfigError>) -> Vec<String> {
+    let Some(At { value: Strings(subjects), place }) = at else { return usual };
+    for subject in &subjects {
+        problems.extend(names::subject(subject).err().map(|wrong| wrong.at(&place)));
+    }
+    subjects
 }
 
 fn retry(table: RetryTable, problems: &mut Vec<ConfigError>) -> Retry {

@@ -22,9 +22,33 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(workload.queue.max_waiting, 512);
     assert_eq!((workload.scale.min, workload.scale.max), (0, 16));
     assert_eq!(workload.pull.batch, 100);
-    assert_eq!(workload.limits.memory, 64 << 20);
+    assert_eq!(workload.pull.max_bytes, 64 << 20);
+    assert_eq!(workload.limits, Limits::default());
+    assert_eq!(workload.grants, Grants { publish: vec![], reply: vec!["_INBOX.>".to_owned()] });
+    assert_eq!(config.http, None);
     assert_eq!(workload.retry.max_attempts, 5);
     assert_eq!(workload.retry.backoff.len(), 4);
+}
+
+#[test]
+fn a_port_is_one_of_this_machine_alone() {
+    for (written, meant) in [
+        ("8222", "127.0.0.1:8222"),
+        (":8222", "127.0.0.1:8222"),
+        ("localhost:8222", "127.0.0.1:8222"),
+        ("0.0.0.0:8222", "0.0.0.0:8222"),
+        ("[::1]:8222", "[::1]:8222"),
+    ] {
+        let config = Config::from_toml(&format!("http = \"{written}\"\n{LEAST}")).unwrap();
+        assert_eq!(config.http, Some(meant.parse().unwrap()), "{written}");
+    }
+}
+
+#[test]
+fn a_grant_replaces_the_default() {
+    let grants = "grants = { publish = \"out.>\", reply = [] }";
+    let config = Config::from_toml(&format!("{LEAST}{grants}\n")).unwrap();
+    assert_eq!(config.workloads[0].grants, Grants { publish: vec!["out.>".to_owned()], reply: vec![] });
 }
 
 #[test]
@@ -56,6 +80,7 @@ fn the_example_file_shows_every_key() {
         file::WorkloadTable::KEYS,
         file::ScaleTable::KEYS,
         file::PullTable::KEYS,
+        file::GrantsTable::KEYS,
         file::LimitsTable::KEYS,
         file::RetryTable::KEYS,
     ]
@@ -74,7 +99,8 @@ fn the_example_file_shows_every_key() {
 fn the_example_with_its_commented_defaults_is_what_leaving_them_out_gives() {
     let least = "[workload.orders]\nstream = \"ORDERS\"\nmanage = \"create\"\nsubjects = \"shop.orders.>\"\n\
         filter = \"shop.orders.new\"\nhandler = \"receipts\"\npolicy = \"backlog\"\nscale.max = 64\n\
-        settings.currency = \"EUR\"\npolicy-settings.pending-per-worker = 100\n";
+        settings.currency = \"EUR\"\npolicy-settings.pending-per-worker = 100\n\
+        grants.publish = \"shop.receipts.>\"\n";
     assert_eq!(Config::from_toml(EXAMPLE), Config::from_toml(least));
 }
 

@@ -25,6 +25,10 @@ fn flags_alone_make_a_workload_named_after_its_handler() {
     assert_eq!(workload.scale.min, 1);
     assert_eq!(config.plugins.dir, PathBuf::from("p"));
     assert_eq!(config.plugins.cache, None);
+    assert_eq!(config.plugins.compile, Compile::default());
+    let bounds = "--max-plugin-size 1MiB --compile-time 5s --compile-memory 1GiB";
+    let Compile { program, max_size, time, memory } = load(&format!("{BY_FLAGS} {bounds}"), &[]).plugins.compile;
+    assert_eq!((program, max_size, time, memory), (None, 1 << 20, Duration::from_secs(5), 1 << 30));
 }
 
 #[test]
@@ -83,6 +87,25 @@ fn the_highest_layer_that_says_who_this_is_decides_how() {
 }
 
 #[test]
+fn a_url_says_who_this_is_unless_something_above_it_does() {
+    let (_directory, file) = written(&format!("[nats]\nuser = \"ada\"\npassword = \"p\"\n{LEAST}"));
+    let url = [("NATS_URL", "nats://bob:b%40b@a,nats://b")];
+    let nats = load(&file, &url).nats;
+    assert_eq!(nats.servers, ["nats://a", "nats://b"]);
+    assert_eq!(nats.auth, Auth::User { name: "bob".to_owned(), password: "b@b".to_owned() });
+    let above = load(&format!("{file} --token t"), &url).nats;
+    assert_eq!((above.servers, above.auth), (nats.servers, Auth::Token("t".to_owned())));
+}
+
+#[test]
+fn inboxes_have_a_prefix_by_flag_or_file() {
+    let (_directory, file) = written(&format!("[nats]\ninbox-prefix = \"_INBOX_file\"\n{LEAST}"));
+    assert_eq!(load(&file, &[]).nats.inbox(), "_INBOX_file");
+    assert_eq!(load(&format!("{file} --inbox-prefix _INBOX_flag"), &[]).nats.inbox(), "_INBOX_flag");
+    assert_eq!(load(BY_FLAGS, &[]).nats.inbox(), "_INBOX");
+}
+
+#[test]
 fn connections_that_contradict_themselves_are_refused() {
     for (table, expected) in [
         ("user = \"a\"\npassword = \"b\"\ntoken = \"c\"", "nats.user and nats.token are two ways to say who this is"),
@@ -91,6 +114,10 @@ fn connections_that_contradict_themselves_are_refused() {
         ("key = \"a\"", "nats.key: a key without its certificate; give cert too"),
         ("user = \"a\"", "nats.user: a user without a password"),
         ("password = \"a\"", "nats.password: a password without a user"),
+        ("url = \"nats://a:b@c\"\ntoken = \"t\"", "nats.url says who this is, and so does another setting beside it"),
+        ("url = [\"nats://a:b@c\", \"nats://d@e\"]", "the URLs hold several credentials"),
+        ("inbox-prefix = \"a.*\"", "nats.inbox-prefix: \"a.*\" has a wildcard"),
+        ("inbox-prefix = \"$JS\"", "which NATS keeps for itself"),
         ("url = []", "nats.url: the list of servers is empty"),
         ("url = \"http://a\"", "nats.url: the scheme \"http\" is not known"),
         ("url = \"a b\"", "holds white space"),

@@ -17,8 +17,10 @@ fn explicit(config: &Config) -> String {
          [workload.{}]\nstream = {:?}\nconsumer = {:?}\nhandler = {:?}\npolicy = {:?}\nack-wait = {:?}\n\
          max-ack-pending = {}\nmax-waiting = {}\n\
          scale = {{ min = {}, max = {}, interval = {:?}, window = {:?}, watch-consumer = {:?} }}\n\
-         pull = {{ batch = {}, expires = {:?} }}\n\
-         limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {} }}\n\
+         pull = {{ batch = {}, max-bytes = {:?}, expires = {:?} }}\n\
+         limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {}, response = {:?}, publications = {}, \
+         log-rate = {:?}, respawns = {} }}\n\
+         grants = {{ publish = {:?}, reply = {:?} }}\n\
          retry = {{ max-attempts = {}, backoff = {:?} }}\n",
         show(config.grace),
         config.nats.servers,
@@ -38,12 +40,19 @@ fn explicit(config: &Config) -> String {
         show(scale.window),
         queue.watch_consumer,
         workload.pull.batch,
+        units::show_size(&(workload.pull.max_bytes as u64)),
         show(workload.pull.expires),
         show(limits.time),
         units::show_size(&(limits.memory as u64)),
         limits.table_elements,
         limits.instances,
         limits.fuel,
+        units::show_size(&(limits.response as u64)),
+        limits.publications,
+        units::show_size(&(limits.log_rate as u64)),
+        limits.respawns,
+        workload.grants.publish,
+        workload.grants.reply,
         workload.retry.max_attempts,
         backoff,
     )

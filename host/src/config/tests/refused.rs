@@ -25,7 +25,7 @@ fn a_key_in_the_wrong_table_is_told_the_right_one() {
 
 #[test]
 fn an_unknown_key_like_no_other_is_told_all_there_are() {
-    assert!(one("pull.banana = 4").ends_with("[workload.orders.pull] may hold batch, expires"));
+    assert!(one("pull.banana = 4").ends_with("[workload.orders.pull] may hold batch, max-bytes, expires"));
 }
 
 #[test]
@@ -65,6 +65,12 @@ fn a_stream_of_dead_letters_is_made_within_what_a_server_takes() {
 #[test]
 fn what_is_out_of_range_is_told_the_range() {
     for (line, expected) in [
+        ("limits.response = \"1B\"", "1B is too small; it can be 64KiB to 256MiB"),
+        ("limits.publications = -1", "-1 is too small; it can be 0 to 100000"),
+        ("limits.log-rate = \"2GiB\"", "2GiB is too large; it can be 1KiB to 1GiB"),
+        ("limits.respawns = 0", "0 is too small; it can be 1 to 100000"),
+        ("grants.publish = \"a..b\"", "has an empty token"),
+        ("grants.reply = [\"a.>.b\"]", "goes on after >"),
         ("scale.max = 0", "0 is too small; it can be 1 to 10000"),
         ("scale.min = -1", "-1 is too small; it can be 0 to 10000"),
         ("scale.interval = \"1ms\"", "1ms is too small; it can be 10ms to 1h"),
@@ -86,6 +92,14 @@ fn what_is_out_of_range_is_told_the_range() {
         assert!(error.contains(expected), "{line}: {error}");
     }
     assert!(errors(&format!("grace = \"2h\"\n{LEAST}"))[0].contains("grace: 2h is too large; it can be 0s to 1h"));
+    for (line, said) in [
+        ("max-size = \"2GiB\"", "plugins.max-size: 2GiB is too large; it can be 1KiB to 1GiB"),
+        ("compile-time = \"1ms\"", "plugins.compile-time: 1ms is too small; it can be 1s to 1h"),
+        ("compile-memory = \"1MiB\"", "plugins.compile-memory: 1MiB is too small; it can be 128MiB to 64GiB"),
+    ] {
+        let errors = errors(&format!("[plugins]\n{line}\n{LEAST}"));
+        assert!(errors[0].contains(said), "{errors:?}");
+    }
 }
 
 #[test]
@@ -186,4 +200,13 @@ fn a_file_is_named_in_its_errors() {
     let (_directory, config) = written(&format!("{LEAST}scale.max = 0\n"));
     let error = Config::load(&flags(&config), &variables(&[])).unwrap_err().to_string();
     assert!(error.contains("tidegate.toml:5: workload.orders.scale.max: 0 is too small"), "{error}");
+}
+
+#[test]
+fn a_key_with_a_line_break_is_told_on_one_line() {
+    assert!(
+        one("\"max\\nline 9: all is well\" = 4").starts_with("line 5: workload.orders.max\\nline 9: all is well: ")
+    );
+    let all = errors("[workload.\"a\\r\\nb\"]\n");
+    assert!(!all.is_empty() && all.iter().all(|error| !error.contains(['\r', '\n'])), "{all:#?}");
 }

@@ -5,7 +5,7 @@ use tidegate_artifacts::{policies, probes, workers};
 use tokio::time::timeout;
 
 use super::{Logged, host, limits};
-use crate::config::Plugins;
+use crate::config::{Compile, Plugins};
 use crate::plugin::{Directory, HandlerWatch};
 
 /// Longer than anything here takes; a test that waits so long has failed.
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `rescan` is long where a test is about events.
 fn start(dir: &Path, rescan: Duration) -> Directory {
-    Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None })
+    Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None, compile: Compile::default() })
 }
 
 const EVENTS: Duration = Duration::from_secs(3600);

@@ -33,7 +33,7 @@ fn limits() -> Limits {
         memory: 16 << 20,
         table_elements: 10_000,
         instances: 20,
-        fuel: 1_000_000_000,
+        ..Limits::default()
     }
 }
 
@@ -59,51 +59,9 @@ fn delivery(script: &str) -> Delivery {
 /// A component in the text format that has the shape of a handler: `core` is the text of its core module, which has
 /// to export `memory`, `realloc` and `handle`.
 fn handler_text(version: &str, core: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        r#"(component
-          (core module $m {core})
-          (core instance $i (instantiate $m))
-          (type $header (tuple string string))
-          (type $delivery' (record (field "subject" string) (field "headers" (list $header))
-            (field "payload" (list u8)) (field "stream-sequence" u64) (field "attempt" u32)
-            (field "published-at-ms" u64) (field "expects-reply" bool)))
-          (type $publication' (record (field "subject" string) (field "headers" (list $header))
-            (field "payload" (list u8))))
-          (component $shim
-            (type $header (tuple string string))
-            (type $delivery' (record (field "subject" string) (field "headers" (list $header))
-              (field "payload" (list u8)) (field "stream-sequence" u64) (field "attempt" u32)
-              (field "published-at-ms" u64) (field "expects-reply" bool)))
-            (import "import-type-delivery" (type $delivery (eq $delivery')))
-            (type $publication' (record (field "subject" string) (field "headers" (list $header))
-              (field "payload" (list u8))))
-            (import "import-type-publication" (type $publication (eq $publication')))
-            (type $response' (record (field "reply" (option (list u8))) (field "publications" (list $publication))))
-            (import "import-type-response" (type $response (eq $response')))
-            (type $failure' (variant (case "retry" (option u64)) (case "reject" string)))
-            (import "import-type-failure" (type $failure (eq $failure')))
-            (import "import-func-handle" (func $handle (param "delivery" $delivery) (result (result $response (error $failure)))))
-            (export $e-delivery "delivery" (type $delivery'))
-            (export $e-publication "publication" (type $publication'))
-            (type $e-response' (record (field "reply" (option (list u8))) (field "publications" (list $e-publication))))
-            (export $e-response "response" (type $e-response'))
-            (export $e-failure "failure" (type $failure'))
-            (export "handle" (func $handle) (func (param "delivery" $e-delivery) (result (result $e-response (error $e-failure)))))
-          )
-          (type $response' (record (field "reply" (option (list u8))) (field "publications" (list $publication'))))
-          (type $failure' (variant (case "retry" (option u64)) (case "reject" string)))
-          (func $handle (param "delivery" $delivery') (result (result $response' (error $failure')))
-            (canon lift (core func $i "handle") (memory $i "memory") (realloc (func $i "realloc"))))
-          (instance $handler (instantiate $shim
-            (with "import-type-delivery" (type $delivery'))
-            (with "import-type-publication" (type $publication'))
-            (with "import-type-response" (type $response'))
-            (with "import-type-failure" (type $failure'))
-            (with "import-func-handle" (func $handle))))
-          (export "tidegate:plugin/handler@{version}" (instance $handler))
-        )"#
-    ))
-    .unwrap()
+    let text = include_str!("../../../../tests/guests/handler.wat");
+    let text = text.replace("CORE", core).replace("IMPORTS", "").replace("WITH", "").replace("VERSION", version);
+    wat::parse_str(text).unwrap()
 }
 
 /// A handler of the contract's own version. The three exports of a core module; `handle` returns a pointer to a result.

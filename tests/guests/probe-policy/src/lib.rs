@@ -30,6 +30,10 @@ const MODES: &[(&str, Mode)] = &[
     ("spin", Mode::Spin),
     ("grow", Mode::Grow),
     ("huge-state", Mode::HugeState),
+    ("spin-in-init", Mode::SpinInInit),
+    ("third", Mode::Third),
+    ("wrong-state", Mode::WrongState),
+    ("huge-reason", Mode::HugeReason),
     ("count", Mode::Count),
     ("clock", Mode::Clock),
     ("random", Mode::Random),
@@ -48,6 +52,10 @@ enum Mode {
     Spin,
     Grow,
     HugeState,
+    SpinInInit,
+    Third,
+    WrongState,
+    HugeReason,
     Count,
     Clock,
     Random,
@@ -91,11 +99,16 @@ impl Probe {
         )
     }
 
-    fn decide(&self) -> (u32, String) {
+    fn decide(&self, now_ms: u64) -> (u32, String) {
         let mode = if self.calls > self.after { self.mode } else { Mode::Fixed };
         match mode {
-            Mode::Fixed | Mode::TrapInInit | Mode::Refuse | Mode::HugeState => (self.desired, "fixed".to_owned()),
+            Mode::Fixed | Mode::TrapInInit | Mode::SpinInInit | Mode::Refuse | Mode::HugeState | Mode::WrongState => {
+                (self.desired, "fixed".to_owned())
+            }
             Mode::Trap => std::process::abort(),
+            Mode::Third if now_ms / 100 % 3 == 0 => std::process::abort(),
+            Mode::Third => (self.desired, "third".to_owned()),
+            Mode::HugeReason => (self.desired, "x".repeat(1 << 20)),
             Mode::Spin => spin(),
             Mode::Grow => grow(),
             Mode::Count => (u32::try_from(self.calls).unwrap_or(u32::MAX), format!("call {}", self.calls)),
@@ -126,6 +139,7 @@ impl Guest for Policy {
         let mut probe = Probe::read(Settings::new(settings)?)?;
         match probe.mode {
             Mode::TrapInInit => std::process::abort(),
+            Mode::SpinInInit => spin(),
             Mode::Refuse => return Err(format!("mode = \"refuse\": {VERSION} refuses to start")),
             _ => {}
         }
@@ -141,10 +155,13 @@ impl Guest for Policy {
             return Decision { desired: observation.running, reason: format!("{VERSION} not my state"), state };
         };
         probe.calls += 1;
-        let (desired, reason) = probe.decide();
+        let (desired, reason) = probe.decide(observation.now_ms);
         let mut state = probe.state();
         if probe.mode == Mode::HugeState && probe.calls > probe.after {
             state.resize(TOO_MUCH, b' ');
+        }
+        if probe.mode == Mode::WrongState && probe.calls > probe.after {
+            state.fill(0xff);
         }
         Decision { desired, reason: format!("{VERSION} {reason}"), state }
     }

@@ -42,7 +42,7 @@ impl Guest for Handler {
     }
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "the host makes log lines of it")]
+#[allow(clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "the host makes log lines of it")]
 fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), Failure> {
     match step {
         Step::Ok => {}
@@ -58,12 +58,24 @@ fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), 
             response.publications.push(Publication { subject, headers: Vec::new(), payload: vec![b'x'; bytes] });
         }
         Step::Ledger { subject, id } => response.publications.push(entry(&subject, &id, delivery)),
+        Step::Record { subject, id, bytes } => {
+            let mut payload = format!("{id} {} {VERSION}", delivery.attempt).into_bytes();
+            payload.resize(payload.len().max(bytes), b' ');
+            response.publications.push(Publication { subject, headers: Vec::new(), payload });
+        }
         Step::Retry(delay) => return Err(Failure::Retry(delay)),
         Step::Reject(reason) => return Err(Failure::Reject(reason)),
         Step::Trap => std::process::abort(),
         Step::Spin => faults::spin(),
         Step::Grow => faults::grow(),
         Step::Overflow => response.reply = Some(faults::overflow(0).to_le_bytes().to_vec()),
+        Step::Panic(text) => panic!("{text}"),
+        Step::Storm(storm) => faults::storm(storm),
+        Step::Flood(bytes) => faults::flood(bytes),
+        Step::Many { subject, count } => {
+            let empty = Publication { subject, headers: Vec::new(), payload: Vec::new() };
+            response.publications.resize(response.publications.len() + count, empty);
+        }
         Step::Sleep(ms) => std::thread::sleep(Duration::from_millis(ms)),
         Step::Print(text) => println!("{text}"),
         Step::Eprint(text) => eprintln!("{text}"),

@@ -12,16 +12,30 @@ pub(crate) enum Step {
     Publish { subject: String, headers: Vec<(String, String)>, payload: String },
     BigPublication { subject: String, bytes: usize },
     Ledger { subject: String, id: String },
+    Record { subject: String, id: String, bytes: usize },
     Retry(Option<u64>),
     Reject(String),
     Trap,
     Spin,
     Grow,
     Overflow,
+    Panic(String),
+    Storm(Storm),
+    Flood(usize),
+    Many { subject: String, count: usize },
     Sleep(u64),
     Print(String),
     Eprint(String),
     Log { level: String, text: String },
+}
+
+/// Which of the host's functions is called without end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Storm {
+    Clock,
+    Log,
+    Settings,
+    Stdout,
 }
 
 /// What a reply can tell.
@@ -57,7 +71,7 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
     }
     let (first, second) = cut(rest);
     let step = match word {
-        "ok" => Step::Ok,
+        "ok" | "#" => Step::Ok,
         "silent" => Step::Silent,
         "echo" => Step::Echo,
         "reply" => Step::Reply(rest.to_owned()),
@@ -81,6 +95,11 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "bad-subject" => publish("no.*.literal", None, rest),
         "big-publication" => Step::BigPublication { subject: first.to_owned(), bytes: number(line, second)? },
         "ledger" => Step::Ledger { subject: first.to_owned(), id: second.to_owned() },
+        "record" => {
+            let (id, bytes) = cut(second);
+            let bytes = if bytes.is_empty() { 0 } else { number(line, bytes)? };
+            Step::Record { subject: first.to_owned(), id: id.to_owned(), bytes }
+        }
         "retry" if rest.is_empty() => Step::Retry(None),
         "retry" => Step::Retry(Some(number(line, rest)?)),
         "reject" => Step::Reject(rest.to_owned()),
@@ -88,6 +107,16 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "spin" => Step::Spin,
         "grow" => Step::Grow,
         "overflow" => Step::Overflow,
+        "panic" => Step::Panic(rest.to_owned()),
+        "storm" => Step::Storm(match rest {
+            "clock" => Storm::Clock,
+            "log" => Storm::Log,
+            "settings" => Storm::Settings,
+            "stdout" => Storm::Stdout,
+            _ => return Err(format!("not a storm that the probe knows: {line}")),
+        }),
+        "flood" => Step::Flood(number(line, rest)?),
+        "many" => Step::Many { subject: first.to_owned(), count: number(line, second)? },
         "sleep" => Step::Sleep(number(line, rest)?),
         "print" => Step::Print(rest.to_owned()),
         "eprint" => Step::Eprint(rest.to_owned()),

@@ -1,0 +1,151 @@
+//! What a workload is doing, for whoever asks: a person, a scraper.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use crate::clock::time_of_day;
+use crate::config::Workload;
+use crate::pace::Pace;
+use crate::ports::Author;
+use crate::scaling::{Decision, Observation};
+use crate::supervisor::{Crew, Desired};
+use crate::tally::Traffic;
+
+/// How many decisions are remembered.
+const REMEMBERED: usize = 20;
+
+/// One workload, from the moment that it is configured.
+#[derive(Debug)]
+pub struct Board {
+    /// What was configured.
+    pub workload: Workload,
+    dropped_lines: [Arc<AtomicU64>; 2],
+    works: OnceLock<Works>,
+    scaling: Mutex<Scaling>,
+}
+
+/// The parts of a workload that runs, each of which counts what it does.
+#[derive(Debug)]
+pub struct Works {
+    /// Its workers.
+    pub crew: Arc<Crew>,
+    /// How many are wanted.
+    pub desired: Arc<Desired>,
+    /// What was said to the server.
+    pub traffic: Arc<Traffic>,
+    /// When instances were made anew.
+    pub respawns: Arc<Pace>,
+}
+
+/// What has been decided so far.
+#[derive(Debug, Clone, Default)]
+pub struct Scaling {
+    /// The policy in use.
+    pub policy: Option<Author>,
+    /// Why the newest generation of the policy is not in use, if it is not.
+    pub refused: Option<String>,
+    /// Decisions, ever.
+    pub decisions: u64,
+    /// Ticks that ended without one, ever.
+    pub failures: u64,
+    /// Why the last tick ended without one, if it did.
+    pub problem: Option<String>,
+    /// What was seen last.
+    pub seen: Option<Observation>,
+    /// The last decisions that differ from the one before, oldest first.
+    pub last: VecDeque<Decided>,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// When it was made first.
+    pub at: SystemTime,
+    /// Workers that the policy wants.
+    pub desired: u32,
+    /// Workers that it gets, within `scale.min` and `scale.max`.
+    pub count: u32,
+    /// Why, in the policy's words.
+    pub reason: String,
+    /// How often in a row it was made.
+    pub times: u64,
+}
+
+impl Board {
+    /// A workload that does not run yet. The log lines of its handler and of its policy that are dropped count elsewhere.
+    pub fn new(workload: Workload, dropped_lines: [Arc<AtomicU64>; 2]) -> Arc<Self> {
+        Arc::new(Self { workload, dropped_lines, works: OnceLock::new(), scaling: Mutex::default() })
+    }
+
+    /// It runs from now on. A board has one workload in its life.
+    pub fn runs(&self, works: Works) {
+        let _ = self.works.set(works);
+    }
+
+    /// Its parts, if it runs.
+    pub fn works(&self) -> Option<&Works> {
+        self.works.get()
+    }
+
+    /// Log lines of its guests that were dropped.
+    pub fn lines_dropped(&self) -> u64 {
+        self.dropped_lines.iter().map(|lines| lines.load(Relaxed)).sum()
+    }
+
+    /// What has been decided.
+    pub fn scaling(&self) -> Scaling {
+        self.lock().clone()
+    }
+
+    /// A generation of the policy is in use.
+    pub fn adopted(&self, author: Author) {
+        let mut scaling = self.lock();
+        scaling.policy = Some(author);
+        scaling.refused = None;
+    }
+
+    /// A generation of the policy is not used.
+    pub fn refused(&self, problem: &str) {
+        self.lock().refused = Some(problem.to_owned());
+    }
+
+    /// This was seen.
+    pub fn saw(&self, seen: Observation) {
+        self.lock().seen = Some(seen);
+    }
+
+    /// This was decided, and gives so many workers.
+    pub fn decided(&self, decision: &Decision, count: u32) {
+        let mut scaling = self.lock();
+        scaling.decisions += 1;
+        scaling.problem = None;
+        // What changes with each tick is the state; a person wants to see what changed the workers.
+        match scaling.last.back_mut() {
+            Some(last) if (last.desired, last.count) == (decision.desired, count) => {
+                last.times += 1;
+                last.reason.clone_from(&decision.reason);
+            }
+            _ => {
+                let (desired, reason) = (decision.desired, decision.reason.clone());
+                scaling.last.push_back(Decided { at: time_of_day(), desired, count, reason, times: 1 });
+                if scaling.last.len() > REMEMBERED {
+                    scaling.last.pop_front();
+                }
+            }
+        }
+    }
+
+    /// A tick ended without a decision.
+    pub fn undecided(&self, problem: &str) {
+        let mut scaling = self.lock();
+        scaling.failures += 1;
+        scaling.problem = Some(problem.to_owned());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Scaling> {
+        // Nothing panics while it holds the lock.
+        self.scaling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

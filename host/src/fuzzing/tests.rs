@@ -1,0 +1,41 @@
+//! The seeds of the fuzz targets, each through its body.
+
+use std::path::Path;
+
+fn seeds(target: &str, body: impl Fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        // Shown only if the body panics on it.
+        println!("{}", path.display());
+        body(&std::fs::read(&path).unwrap());
+        count += 1;
+    }
+    assert!(count > 0, "{} is empty", directory.display());
+}
+
+#[test]
+fn every_seed_of_config_passes() {
+    seeds("config", super::config);
+}
+
+#[test]
+fn every_seed_of_plugin_passes() {
+    seeds("plugin", super::plugin);
+}
+
+#[test]
+fn every_seed_of_contract_passes() {
+    seeds("contract", super::contract);
+}
+
+#[test]
+fn every_seed_of_letter_passes() {
+    seeds("letter", super::letter);
+}
+
+#[test]
+fn every_seed_of_wire_passes() {
+    seeds("wire", super::wire);
+}

@@ -1,0 +1,214 @@
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::{View, health};
+use crate::board::{Board, Decided};
+use crate::config::Source;
+use crate::delivery::{Cause, FaultKind};
+use crate::plugin::{Kind, PluginState};
+use crate::scaling::Observation;
+
+/// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
+#[derive(Serialize)]
+pub(super) struct Status {
+    host: String,
+    version: &'static str,
+    ready: bool,
+    /// What keeps it from being ready.
+    problems: Vec<String>,
+    nats: Nats,
+    workloads: Vec<Workload>,
+    plugins: Vec<Plugin>,
+}
+
+#[derive(Serialize)]
+struct Nats {
+    connected: bool,
+    server_version: String,
+    reconnects: u64,
+}
+
+#[derive(Serialize)]
+struct Workload {
+    name: String,
+    stream: String,
+    consumer: String,
+    running: bool,
+    handler: String,
+    workers: Workers,
+    deliveries: BTreeMap<&'static str, u64>,
+    dead_letters: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<&'static str, u64>,
+    scaling: Scaling,
+}
+
+#[derive(Serialize)]
+struct Workers {
+    min: u32,
+    max: u32,
+    desired: u32,
+    running: u32,
+    /// Those that drain among them.
+    alive: Vec<Worker>,
+}
+
+#[derive(Serialize)]
+struct Worker {
+    worker: u64,
+    handling: bool,
+    acked: u64,
+    alive_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Scaling {
+    policy: String,
+    generation: Option<String>,
+    /// Why the newest generation of the policy is not in use.
+    refused: Option<String>,
+    source: &'static str,
+    decisions: u64,
+    failures: u64,
+    /// Why the last tick ended without a decision.
+    problem: Option<String>,
+    observation: Option<Seen>,
+    /// Newest first; a row of the same decision is told once.
+    last_decisions: Vec<Decision>,
+}
+
+#[derive(Serialize)]
+struct Seen {
+    arrival_rate: f64,
+    completion_rate: f64,
+    pending: u64,
+    ack_pending: u64,
+    redelivered: u64,
+    oldest_pending_ms: Option<u64>,
+    idle_ms: Option<u64>,
+    failure_ratio: f64,
+    busy_ratio: f64,
+    service_time_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Decision {
+    at_ms: u64,
+    desired: u32,
+    count: u32,
+    reason: String,
+    times: u64,
+}
+
+#[derive(Serialize)]
+struct Plugin {
+    plugin: String,
+    kind: &'static str,
+    generation: Option<String>,
+    loaded: u64,
+    refused: u64,
+    problem: Option<String>,
+}
+
+/// The status of a host now.
+pub(super) fn of(view: &View) -> Status {
+    let problems = health::ready(view);
+    Status {
+        host: view.host.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        ready: problems.is_empty(),
+        problems,
+        nats: Nats {
+            connected: view.client.is_connected(),
+            server_version: view.client.server_version(),
+            reconnects: view.client.reconnects(),
+        },
+        workloads: view.boards.iter().map(|board| workload(board)).collect(),
+        plugins: view.directory.plugins().into_iter().map(plugin).collect(),
+    }
+}
+
+fn workload(board: &Board) -> Workload {
+    let of = &board.workload;
+    let tally = board.works().map(|works| works.crew.tally()).unwrap_or_default();
+    let alive = board.works().map(|works| works.crew.alive()).unwrap_or_default();
+    let scaling = board.scaling();
+    Workload {
+        name: of.name.clone(),
+        stream: of.queue.stream.clone(),
+        consumer: of.queue.consumer.clone(),
+        running: board.works().is_some(),
+        handler: of.handler.clone(),
+        workers: Workers {
+            min: of.scale.min,
+            max: of.scale.max,
+            desired: board.works().map_or(0, |works| works.desired.get()),
+            running: board.works().map_or(0, |works| works.crew.running()),
+            alive: alive
+                .into_iter()
+                .map(|(worker, stats)| Worker {
+                    worker,
+                    handling: stats.is_handling(),
+                    acked: stats.acked(),
+                    alive_ms: stats.tally().work.alive_us / 1000,
+                })
+                .collect(),
+        },
+        deliveries: BTreeMap::from([
+            ("acked", tally.acked),
+            ("retried", tally.retried),
+            ("dead", tally.dead.iter().sum()),
+            ("given_back", tally.given_back),
+            ("redelivered", tally.redelivered),
+        ]),
+        dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
+        faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
+        scaling: Scaling {
+            policy: of.policy.clone(),
+            generation: scaling.policy.map(|author| author.generation.to_string()),
+            refused: scaling.refused,
+            source: match of.scale.source {
+                Source::Info => "info",
+                Source::Headers => "headers",
+            },
+            decisions: scaling.decisions,
+            failures: scaling.failures,
+            problem: scaling.problem,
+            observation: scaling.seen.map(seen),
+            last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
+        },
+    }
+}
+
+fn seen(seen: Observation) -> Seen {
+    Seen {
+        arrival_rate: seen.arrival_rate,
+        completion_rate: seen.completion_rate,
+        pending: seen.pending,
+        ack_pending: seen.ack_pending,
+        redelivered: seen.redelivered,
+        oldest_pending_ms: seen.oldest_pending_ms,
+        idle_ms: seen.idle_ms,
+        failure_ratio: seen.failure_ratio,
+        busy_ratio: seen.busy_ratio,
+        service_time_ms: seen.service_time_ms,
+    }
+}
+
+fn decision(Decided { at, desired, count, reason, times }: Decided) -> Decision {
+    Decision { at_ms: millis(at), desired, count, reason, times }
+}
+
+fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn plugin(state: PluginState) -> Plugin {
+    let PluginState { plugin, kind, generation, loaded, refused, problem } = state;
+    let kind = match kind {
+        Kind::Policy => "policy",
+        Kind::Handler | Kind::Both => "handler",
+    };
+    Plugin { plugin, kind, generation: generation.map(|digest| digest.to_string()), loaded, refused, problem }
+}

@@ -1,0 +1,80 @@
+use std::collections::HashSet;
+
+use async_nats::{ClientError, Event, ServerError};
+
+/// How many reasons for not coming back are told while the server is away.
+const MOST: usize = 10;
+
+/// Tells what happens to the connection: that it is lost and why it does not come back, each once, and that it is back.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    lost: bool,
+    problems: HashSet<String>,
+}
+
+impl Told {
+    pub(super) fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Connected if self.lost => {
+                *self = Self::default();
+                tracing::info!("the NATS server is back");
+            }
+            Event::Connected | Event::Closed | Event::Draining => tracing::debug!(%event, "connection"),
+            Event::Disconnected => {
+                self.lost = true;
+                tracing::warn!("lost the NATS server; trying to reach it until it is back, and deliveries go on then");
+            }
+            Event::ClientError(error) if self.lost => {
+                // Several servers may each have a problem of their own, by turns.
+                let problem = problem(error);
+                if self.problems.len() < MOST && self.problems.insert(problem.clone()) {
+                    tracing::warn!(problem, "the NATS server cannot be reached; trying again");
+                }
+            }
+            Event::LameDuckMode => {
+                tracing::warn!(
+                    "the NATS server is about to shut down; deliveries go on with the next one that is reached"
+                );
+            }
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                tracing::warn!(
+                    "the NATS server does not let this client in any more: its credentials were changed or revoked"
+                );
+            }
+            Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+                tracing::warn!(problem = %event, "the NATS connection");
+            }
+        }
+    }
+}
+
+/// Why an attempt to connect again failed, and what to do where waiting alone does not help.
+fn problem(error: &ClientError) -> String {
+    let words = error.to_string();
+    let words = words.strip_prefix("nats: ").unwrap_or(&words);
+    match words {
+        "authorization violation" => {
+            "it refuses the credentials of this client: give the user its rights back, put new \
+            credentials into the file, or start again with others"
+                .to_owned()
+        }
+        "failed signing nonce" => {
+            "the file with the credentials cannot be used: put a good one in its place".to_owned()
+        }
+        "TLS error" => "TLS failed: check the files with the certificates".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waiting_does_not_mend_is_told_with_what_does() {
+        let said = |words: &str| problem(&ClientError::Other(words.to_owned()));
+        assert!(said("authorization violation").contains("new credentials"));
+        assert!(said("failed signing nonce").contains("the file"));
+        assert_eq!(said("timed out"), "timed out");
+    }
+}

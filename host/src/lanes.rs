@@ -1,0 +1,273 @@
+//! Two sets of OS threads: a task whose guest computes for long goes on where the system gives it what others leave.
+//!
+//! A guest that spins yields at each tick, but so do all others like it, and on the runtime's own threads each turn of
+//! one is a wait for everybody else. So a task that calls guests is run by [`roam`]: it begins on the runtime's own
+//! threads, the fast lane, and as soon as a guest of it was seen to compute it moves to threads of low priority, the
+//! slow lane, and back when it has been calm for a while. What is cheap is never moved and pays nothing for it.
+//!
+//! Rejected: a cap on how many guests compute at once. It wastes idle processors, and the ones below the cap are still
+//! in the way.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+/// How long one poll may compute on the fast lane.
+const LONG: Duration = Duration::from_millis(1);
+/// How long a task on the slow lane has no long poll before it comes back.
+const CALM: Duration = Duration::from_secs(1);
+/// The nice value of the slow lane's threads: where both want a processor, the fast lane has 96 % of it. The lowest
+/// priority there is would let work that is merely slow starve.
+const NICE: i32 = 15;
+
+thread_local! {
+    /// Whether a guest computed for long in the poll that this thread is in.
+    static COMPUTED: Cell<bool> = const { Cell::new(false) };
+}
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Polls a guest's call, and notes where a poll takes long.
+pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+    poll_fn(move |context| {
+        let began = Instant::now();
+        let polled = call.as_mut().poll(context);
+        if began.elapsed() >= LONG {
+            COMPUTED.set(true);
+        }
+        polled
+    })
+}
+
+/// For a call that was done at its first poll in this time: one that took long makes way for others. No tick interrupts
+/// a guest that hands over much, for it is the host that copies.
+pub(crate) async fn make_way(time: Duration) {
+    if time >= LONG {
+        COMPUTED.set(true);
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Which lane work of one kind was on when it last ended.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    slow: AtomicBool,
+}
+
+/// Runs work that calls guests, on the lane that it deserves. It is part of this task: dropping this ends it.
+pub(crate) async fn roam<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    roam_from(&Lane::default(), work).await
+}
+
+/// The same for work that is done again and again and ends each time: it begins on the lane where it ended.
+pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<Output = T> + Send + 'static) -> T {
+    let mut work: Work<T> = Box::pin(work);
+    let mut slowly = lane.slow.load(Relaxed);
+    loop {
+        if !slowly && let Some(done) = poll_fn(|context| on_fast(&mut work, context)).await {
+            return done;
+        }
+        slowly = false;
+        let Some(slow) = slow() else { return work.await };
+        let mut moved = Moved(slow.spawn(on_slow(work, Handle::current())));
+        match (&mut moved.0).await {
+            Ok((_, Some((done, computed)))) => {
+                lane.slow.store(computed, Relaxed);
+                return done;
+            }
+            Ok((back, None)) => work = back,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // Only this cancels it, by being dropped.
+                Err(_) => return std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// The result, or `None` if it has to move.
+fn on_fast<T>(work: &mut Work<T>, context: &mut Context<'_>) -> Poll<Option<T>> {
+    COMPUTED.set(false);
+    match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if COMPUTED.take() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+/// Runs until it is done or calm; if it is done, also whether it has computed for long. Timers and tasks of it remain
+/// those of the runtime it came from.
+async fn on_slow<T>(mut work: Work<T>, home: Handle) -> (Work<T>, Option<(T, bool)>) {
+    let came = Instant::now();
+    let mut computed = came;
+    let done = poll_fn(|context| {
+        let _home = home.enter();
+        let began = Instant::now();
+        let polled = work.as_mut().poll(context);
+        let now = Instant::now();
+        // It is the nearer one that moves, if one of these is within another.
+        COMPUTED.set(false);
+        if now.duration_since(began) >= LONG {
+            computed = now;
+        }
+        match polled {
+            Poll::Ready(done) => Poll::Ready(Some((done, computed > came))),
+            Poll::Pending if now.duration_since(computed) >= CALM => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    (work, done)
+}
+
+/// Ends the task with this.
+struct Moved<T>(JoinHandle<T>);
+
+impl<T> Drop for Moved<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The slow lane, for all hosts of this process. As many threads as processors: what nobody else needs it may have.
+fn slow() -> Option<&'static Runtime> {
+    static SLOW: OnceLock<Option<Runtime>> = OnceLock::new();
+    let start = || {
+        let threads = available_parallelism().map_or(1, Into::into);
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("tidegate-slow").on_thread_start(lower_priority);
+        builder.build().inspect_err(|error| tracing::warn!(%error, "no threads for guests that compute")).ok()
+    };
+    SLOW.get_or_init(start).as_ref()
+}
+
+/// Of this thread alone, which is so on Linux only; elsewhere all threads stay equal.
+fn lower_priority() {
+    if cfg!(target_os = "linux") {
+        // It is always allowed to be more modest; where it is not, all threads stay equal.
+        let _ = rustix::process::setpriority_process(None, NICE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::pin::pin;
+    use std::thread::{current, sleep};
+
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    fn lane() -> String {
+        current().name().unwrap_or_default().to_owned()
+    }
+
+    /// A guest that computes for some polls of a few milliseconds.
+    async fn compute(polls: u32) {
+        for _ in 0..polls {
+            yield_now().await;
+            sleep(LONG * 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_computes_moves_and_the_rest_stays() {
+        let moved = roam(async {
+            watch(pin!(compute(3))).await;
+            lane()
+        });
+        assert_eq!(moved.await, "tidegate-slow");
+        let stays = roam(async {
+            watch(pin!(yield_now())).await;
+            lane()
+        });
+        assert_ne!(stays.await, "tidegate-slow");
+    }
+
+    #[tokio::test]
+    async fn it_comes_back_when_it_is_calm() {
+        roam(async {
+            watch(pin!(compute(3))).await;
+            assert_eq!(lane(), "tidegate-slow");
+            while lane() == "tidegate-slow" {
+                tokio::time::sleep(CALM / 10).await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_done_at_once_is_measured_too() {
+        let moved = roam(async {
+            make_way(LONG / 2).await;
+            assert_ne!(lane(), "tidegate-slow");
+            make_way(LONG).await;
+            lane()
+        });
+        assert_eq!(moved.await, "tidegate-slow");
+    }
+
+    #[tokio::test]
+    async fn work_begins_where_it_ended_last() {
+        let of = Lane::default();
+        let first = async |polls| {
+            roam_from(&of, async move {
+                let first = lane();
+                watch(pin!(compute(polls))).await;
+                first
+            })
+            .await
+        };
+        assert_ne!(first(3).await, "tidegate-slow");
+        assert_eq!(first(3).await, "tidegate-slow");
+        assert_eq!(first(0).await, "tidegate-slow");
+        assert_ne!(first(0).await, "tidegate-slow");
+    }
+
+    #[tokio::test]
+    async fn dropping_it_ends_what_has_moved() {
+        let (alive, gone) = tokio::sync::oneshot::channel::<()>();
+        let (moved, has_moved) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(roam(async move {
+            let _alive = alive;
+            watch(pin!(compute(3))).await;
+            moved.send(()).unwrap();
+            std::future::pending::<()>().await;
+        }));
+        has_moved.await.unwrap();
+        task.abort();
+        assert!(gone.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_of_the_task() {
+        let task = tokio::spawn(roam(async {
+            watch(pin!(compute(3))).await;
+            assert_eq!(lane(), "", "on purpose");
+        }));
+        let panic = task.await.unwrap_err().into_panic();
+        assert!(panic.downcast_ref::<String>().unwrap().contains("on purpose"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_slow_lane_has_a_low_priority() {
+        let nice = async || {
+            watch(pin!(compute(3))).await;
+            rustix::process::getpriority_process(None).unwrap()
+        };
+        assert_eq!(roam(async move { nice().await }).await, NICE);
+        assert!(rustix::process::getpriority_process(None).unwrap() < NICE);
+    }
+}

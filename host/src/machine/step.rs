@@ -1,0 +1,200 @@
+//! What happens in a trial: how the workload is set up, and the steps. Each is shown on one line.
+
+use std::fmt;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::config::{Isolation, Retry};
+
+/// How long a guest's call may take.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often a message is tried.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
+
+pub(super) fn retry() -> Retry {
+    Retry { max_attempts: MAX_ATTEMPTS, backoff: [1, 5, 20].map(Duration::from_secs).to_vec() }
+}
+
+/// What is decided before the first step.
+#[derive(Clone, Copy)]
+pub(super) struct Setup {
+    pub(super) isolation: Isolation,
+    pub(super) batch: usize,
+    pub(super) ack_wait: Duration,
+    pub(super) max_ack_pending: usize,
+    pub(super) grace: Duration,
+}
+
+/// How a handler's call ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With so many publications, and a reply.
+    Ok(usize),
+    /// Asking for another try, after a delay in milliseconds of its own.
+    Retry(Option<u64>),
+    Reject,
+    Trap,
+    /// Not within [`TIME_LIMIT`].
+    Hang,
+    /// With a publication that cannot be carried out.
+    Nonsense,
+}
+
+/// What a message makes of its handler.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Script {
+    pub(super) end: End,
+    /// From this attempt on all is well.
+    pub(super) well_from: u32,
+    pub(super) takes_ms: u64,
+}
+
+impl Script {
+    pub(super) fn at(&self, attempt: u32) -> End {
+        if attempt < self.well_from { self.end } else { End::Ok(1) }
+    }
+}
+
+/// Whether a new generation starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    Works,
+    /// It does, after most of the time that it may take.
+    Slow,
+    Fails,
+}
+
+/// How the streams of publications and dead letters do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Store {
+    Works,
+    /// It says that it does not store.
+    Refuses,
+    /// It neither stores nor answers.
+    Silent,
+    /// It stores and does not say so.
+    Mute,
+}
+
+/// A step. What has no sense at that moment, such as to cut a connection that is cut, does nothing.
+#[derive(Clone, Copy)]
+pub(super) enum Step {
+    Publish(usize, Script),
+    Desire(u32),
+    Pass(u64),
+    Swap(Start),
+    /// At the moment at which the next delivery comes.
+    SwapAtNext(Start),
+    Publications(Store),
+    DeadLetters(Store),
+    Cut,
+    Mend,
+    Stop,
+    Lose,
+    Begin,
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
+    (isolation, 1usize..5, prop_oneof![Just(30), Just(4)], prop_oneof![3 => Just(100), 1 => 1usize..4], 0u64..6)
+        .prop_map(|(isolation, batch, ack_wait, max_ack_pending, grace)| Setup {
+            isolation,
+            batch,
+            ack_wait: Duration::from_secs(ack_wait),
+            max_ack_pending,
+            grace: Duration::from_secs(grace),
+        })
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    let end = prop_oneof![
+        6 => (0usize..3).prop_map(End::Ok),
+        2 => proptest::option::of(0u64..10_000).prop_map(End::Retry),
+        1 => Just(End::Reject),
+        2 => Just(End::Trap),
+        1 => Just(End::Hang),
+        1 => Just(End::Nonsense),
+    ];
+    let takes = prop_oneof![3 => Just(0), 3 => 0u64..200, 1 => 200u64..2900];
+    (end, 2u32..=MAX_ATTEMPTS + 1, takes).prop_map(|(end, well_from, takes_ms)| Script { end, well_from, takes_ms })
+}
+
+fn store() -> impl Strategy<Value = Store> {
+    prop_oneof![3 => Just(Store::Works), 1 => Just(Store::Refuses), 1 => Just(Store::Silent), 1 => Just(Store::Mute)]
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![3 => Just(Start::Works), 1 => Just(Start::Slow), 1 => Just(Start::Fails)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1usize..5, script()).prop_map(|(count, script)| Step::Publish(count, script)),
+        3 => (0u32..4).prop_map(Step::Desire),
+        8 => prop_oneof![2 => 1u64..50, 3 => 50u64..3_000, 1 => 3_000u64..40_000].prop_map(Step::Pass),
+        2 => start().prop_map(Step::Swap),
+        1 => start().prop_map(Step::SwapAtNext),
+        2 => store().prop_map(Step::Publications),
+        2 => store().prop_map(Step::DeadLetters),
+        1 => Just(Step::Cut),
+        2 => Just(Step::Mend),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Lose),
+        2 => Just(Step::Begin),
+    ]
+}
+
+/// Any trial.
+pub(super) fn trials() -> impl Strategy<Value = (Setup, Vec<Step>)> {
+    (setup(), vec(step(), 1..40))
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { isolation, batch, ack_wait, max_ack_pending, grace } = self;
+        let life = match isolation {
+            Isolation::Worker => "worker",
+            Isolation::Message => "message",
+        };
+        write!(
+            f,
+            "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace {grace:?}"
+        )
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { end, well_from, takes_ms } = self;
+        write!(f, "{end:?}")?;
+        if *well_from > 2 {
+            write!(f, " until attempt {well_from}")?;
+        }
+        if *takes_ms > 0 {
+            write!(f, " after {takes_ms} ms")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Publish(count, script) => write!(f, "publish {count}: {script:?}"),
+            Self::Desire(count) => write!(f, "desire {count}"),
+            Self::Pass(ms) => write!(f, "{ms} ms pass"),
+            Self::Swap(start) => write!(f, "swap the handler: {start:?}"),
+            Self::SwapAtNext(start) => write!(f, "swap the handler as the next delivery comes: {start:?}"),
+            Self::Publications(store) => write!(f, "publications: {store:?}"),
+            Self::DeadLetters(store) => write!(f, "dead letters: {store:?}"),
+            Self::Cut => f.write_str("cut the connection"),
+            Self::Mend => f.write_str("mend the connection"),
+            Self::Stop => f.write_str("stop the host"),
+            Self::Lose => f.write_str("lose the host"),
+            Self::Begin => f.write_str("start a host"),
+        }
+    }
+}

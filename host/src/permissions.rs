@@ -1,0 +1,250 @@
+//! The least that a NATS user must be allowed for a host to do its work, made out of the host's configuration. No IO.
+//!
+//! `tidegate permissions` prints it, and the tests run a host against a server that enforces exactly this.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::config::{Config, Manage, Source, Workload};
+
+/// What a user does with a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// It publishes to it.
+    Publish,
+    /// It subscribes to it.
+    Subscribe,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publish",
+            Self::Subscribe => "subscribe",
+        })
+    }
+}
+
+/// Something that the server did not let this user do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Denial {
+    /// What it wanted to do.
+    pub verb: Verb,
+    /// With which subject.
+    pub subject: String,
+}
+
+impl Denial {
+    /// Reads what a server says, such as `Permissions Violation for Publish to "a.b"`; `None` if it is something else.
+    pub fn parse(words: &str) -> Option<Self> {
+        let rest = words.split_once("Permissions Violation for ")?.1;
+        let verb = if rest.starts_with("Subscription") { Verb::Subscribe } else { Verb::Publish };
+        let subject = rest.split('"').nth(1)?;
+        Some(Self { verb, subject: subject.to_owned() })
+    }
+
+    /// The subject that has to be allowed: one that stays the same from message to message. `inbox` is the prefix of this
+    /// client's inboxes.
+    pub fn grant(&self, inbox: &str) -> String {
+        let own = self.subject.strip_prefix(inbox).is_some_and(|rest| rest.starts_with('.'));
+        let prefix = if own {
+            inbox.to_owned()
+        } else if self.subject.starts_with("_INBOX.") {
+            "_INBOX".to_owned()
+        } else if self.subject.starts_with("$JS.ACK.") {
+            // The stream and the consumer; what follows is about one delivery.
+            self.subject.split('.').take(4).collect::<Vec<_>>().join(".")
+        } else {
+            return self.subject.clone();
+        };
+        format!("{prefix}.>")
+    }
+}
+
+/// The subjects that a user must be allowed, each with what for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Permissions {
+    /// To publish to.
+    pub publish: BTreeMap<String, String>,
+    /// To subscribe to.
+    pub subscribe: BTreeMap<String, String>,
+}
+
+impl Permissions {
+    /// What a host with this configuration needs.
+    pub fn of(config: &Config) -> Self {
+        let mut all = Self::default();
+        all.subscribe.insert(format!("{}.>", config.nats.inbox()), "hear deliveries and answers".to_owned());
+        for workload in &config.workloads {
+            all.workload(workload);
+            all.effects(workload);
+        }
+        let dead = &config.dead_letters.stream;
+        all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
+        if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
+            all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");
+        }
+        all
+    }
+
+    fn workload(&mut self, workload: &Workload) {
+        let (queue, name) = (&workload.queue, &workload.name);
+        let stream = &queue.stream;
+        self.may_publish(format!("$JS.API.STREAM.INFO.{stream}"), &format!("{name}: read the state of its stream"));
+        self.may_publish(
+            format!("$JS.API.STREAM.MSG.GET.{stream}"),
+            &format!("{name}: read when its oldest message came"),
+        );
+        if queue.manage == Manage::Create && !queue.subjects.is_empty() {
+            self.may_publish(format!("$JS.API.STREAM.CREATE.{stream}"), &format!("{name}: make its stream"));
+        }
+        self.consumer(workload, &queue.consumer);
+        if workload.scale.source == Source::Headers {
+            self.consumer(workload, &queue.watch_consumer);
+        }
+        self.may_publish(format!("tidegate.dead.{name}"), &format!("{name}: keep dead letters"));
+    }
+
+    fn consumer(&mut self, workload: &Workload, consumer: &str) {
+        let (name, stream) = (&workload.name, &workload.queue.stream);
+        for (subject, what) in [
+            (format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"), "read the state of"),
+            (format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "fetch from"),
+            (format!("$JS.ACK.{stream}.{consumer}.>"), "settle what came from"),
+        ] {
+            self.may_publish(subject, &format!("{name}: {what} {consumer}"));
+        }
+        if workload.queue.manage == Manage::Create {
+            let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}");
+            self.may_publish(subject, &format!("{name}: make {consumer}"));
+        }
+    }
+
+    fn effects(&mut self, workload: &Workload) {
+        for subject in &workload.grants.publish {
+            self.may_publish(subject.clone(), &format!("{}: publications of its handler", workload.name));
+        }
+        for subject in &workload.grants.reply {
+            self.may_publish(subject.clone(), &format!("{}: replies of its handler", workload.name));
+        }
+    }
+
+    /// A subject that several workloads need keeps the reason of the first.
+    fn may_publish(&mut self, subject: String, why: &str) {
+        self.publish.entry(subject).or_insert_with(|| why.to_owned());
+    }
+
+    /// As JSON, in the form that a nats-server reads too.
+    pub fn json(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Allowed {
+            allow: Vec<String>,
+        }
+        #[derive(Serialize)]
+        struct Both {
+            publish: Allowed,
+            subscribe: Allowed,
+        }
+        let allowed = |subjects: &BTreeMap<String, String>| Allowed { allow: subjects.keys().cloned().collect() };
+        Both { publish: allowed(&self.publish), subscribe: allowed(&self.subscribe) }
+    }
+}
+
+/// The block `permissions` of a user in the configuration of a nats-server.
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "permissions {{")?;
+        for (verb, subjects) in [(Verb::Publish, &self.publish), (Verb::Subscribe, &self.subscribe)] {
+            if subjects.is_empty() {
+                // To the server an empty list of what is allowed means everything.
+                writeln!(f, "  {verb} {{ deny: \">\" }}")?;
+                continue;
+            }
+            writeln!(f, "  {verb} {{\n    allow: [")?;
+            let width = subjects.keys().map(String::len).max().unwrap_or_default() + 2;
+            for (subject, why) in subjects {
+                let quoted = format!("\"{subject}\"");
+                writeln!(f, "      {quoted:<width$}  # {why}")?;
+            }
+            writeln!(f, "    ]\n  }}")?;
+        }
+        write!(f, "}}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn denial(words: &str) -> Denial {
+        Denial::parse(words).unwrap()
+    }
+
+    fn of(text: &str) -> Permissions {
+        Permissions::of(&Config::from_toml(text).unwrap())
+    }
+
+    #[test]
+    fn what_a_server_denies_is_read_from_its_words() {
+        let publish = denial("Permissions Violation for Publish to \"$JS.API.INFO\"");
+        assert_eq!((publish.verb, publish.subject.as_str()), (Verb::Publish, "$JS.API.INFO"));
+        let subscribe = denial("Permissions Violation for Subscription to \"_INBOX.a.*\" using queue \"q\"");
+        assert_eq!((subscribe.verb, subscribe.subject.as_str()), (Verb::Subscribe, "_INBOX.a.*"));
+        assert_eq!(Denial::parse("Authorization Violation"), None);
+    }
+
+    #[test]
+    fn what_has_to_be_allowed_is_the_same_for_every_message() {
+        for (verb, subject, expected) in [
+            ("Publish to", "$JS.ACK.S.c.1.2.3.4.5", "$JS.ACK.S.c.>"),
+            ("Publish to", "$JS.API.STREAM.INFO.S", "$JS.API.STREAM.INFO.S"),
+            ("Publish to", "_INBOX.abc.1", "_INBOX.>"),
+            ("Publish to", "out.a", "out.a"),
+            ("Subscription to", "_INBOX_mine.abc.*", "_INBOX_mine.>"),
+            ("Subscription to", "_INBOX_other", "_INBOX_other"),
+        ] {
+            let denial = denial(&format!("nats: Permissions Violation for {verb} \"{subject}\""));
+            assert_eq!(denial.grant("_INBOX_mine"), expected, "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_only_binds_may_make_nothing() {
+        let text = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        let bind = of(text);
+        assert!(bind.publish.keys().all(|subject| !subject.contains("CREATE")), "{bind}");
+        let create = of(&format!("{text}manage = \"create\"\nsubjects = \"orders.>\"\nscale.source = \"headers\"\n"));
+        let made: Vec<_> = create.publish.keys().filter(|subject| subject.contains("CREATE")).cloned().collect();
+        assert_eq!(
+            made,
+            [
+                "$JS.API.CONSUMER.CREATE.ORDERS.orders-workers",
+                "$JS.API.CONSUMER.CREATE.ORDERS.orders-workers-watch",
+                "$JS.API.STREAM.CREATE.ORDERS",
+                "$JS.API.STREAM.CREATE.TIDEGATE_DEAD"
+            ]
+        );
+    }
+
+    #[test]
+    fn inboxes_are_where_the_configuration_puts_them() {
+        let text = "nats.inbox-prefix = \"_INBOX_orders\"\n[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        assert_eq!(of(text).subscribe.keys().collect::<Vec<_>>(), ["_INBOX_orders.>"]);
+        // Requesters wait at theirs.
+        assert!(of(text).publish.contains_key("_INBOX.>"));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_what_a_server_says_never_panics(words in "(Permissions Violation for )?(Publish|Subscription)?.{0,40}") {
+            if let Some(denial) = Denial::parse(&words) {
+                prop_assert!(!denial.grant("_INBOX").is_empty() || denial.subject.is_empty());
+            }
+        }
+    }
+}

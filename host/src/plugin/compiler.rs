@@ -1,0 +1,160 @@
+//! Compiles a plugin in a process of its own, so that a file can cost only a bounded time and memory.
+//!
+//! The process puts the compiled code into the cache; this one then loads the component as ever, and finds it there.
+//! So no native code is taken that wasmtime's cache does not vouch for, and a compiler that fails ends nobody else.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::time::timeout;
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine};
+
+use super::cache;
+use super::engine;
+use super::kind::Kind;
+use super::load::Refusal;
+use crate::config::units::{show_duration, show_size};
+
+/// Threads of one compiling process: each keeps memory of its own, and others want to run too.
+const THREADS: usize = 4;
+/// Exit codes of the command `compile`, besides 0 for success.
+const INVALID: u8 = 3;
+const NOT_KEPT: u8 = 4;
+
+/// What compiling may cost, and who does it.
+#[derive(Debug, Clone)]
+pub(super) struct Compiler {
+    pub(super) program: PathBuf,
+    /// The directory of the cache.
+    pub(super) cache: PathBuf,
+    pub(super) time: Duration,
+    pub(super) memory: u64,
+}
+
+impl Compiler {
+    /// Compiles into the cache.
+    pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), Refusal> {
+        let mut child = self.command(kind).spawn().map_err(Refusal::NoCompiler)?;
+        let input = child.stdin.take();
+        let work = async {
+            if let Some(mut input) = input {
+                // One that ends early says why by its exit.
+                let _ = input.write_all(bytes).await;
+            }
+            child.wait_with_output().await
+        };
+        // It is killed when it is dropped.
+        match timeout(self.time, work).await {
+            Err(_) => Err(Refusal::CompileTime(show_duration(&self.time))),
+            Ok(Err(error)) => Err(Refusal::NoCompiler(error)),
+            Ok(Ok(output)) => self.judge(&output),
+        }
+    }
+
+    fn command(&self, kind: Kind) -> Command {
+        let threads = available_parallelism().map_or(1, |all| all.get().min(THREADS));
+        let mut command = Command::new(&self.program);
+        command
+            .arg("compile")
+            .arg(match kind {
+                Kind::Policy => "--policy",
+                Kind::Handler | Kind::Both => "--handler",
+            })
+            .arg("--cache-dir")
+            .arg(&self.cache)
+            .arg("--memory")
+            .arg(self.memory.to_string())
+            .arg("--cpu-seconds")
+            // If nobody is left to kill it.
+            .arg((self.time.as_secs() + 1).saturating_mul(u64::try_from(threads).unwrap_or(1)).to_string())
+            // What is compiled is not trusted, and the environment may have secrets.
+            .env_clear()
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            // Each arena reserves address space, which is what is bounded.
+            .env("MALLOC_ARENA_MAX", "2")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    fn judge(&self, output: &Output) -> Result<(), Refusal> {
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let complained = String::from_utf8_lossy(&output.stderr);
+        let without_memory =
+            |text: &str| ["memory allocation of", "annot allocate memory"].iter().any(|part| text.contains(part));
+        match output.status.code() {
+            Some(0) => Ok(()),
+            _ if without_memory(&said) || without_memory(&complained) => {
+                Err(Refusal::CompileMemory(show_size(&self.memory)))
+            }
+            Some(code) if code == i32::from(INVALID) => Err(Refusal::Compile(said)),
+            Some(code) if code == i32::from(NOT_KEPT) => Err(Refusal::NotKept(self.cache.clone())),
+            _ if is_out_of_time(output) => Err(Refusal::CompileTime(show_duration(&self.time))),
+            _ => {
+                tracing::debug!(status = %output.status, complained = %complained.trim(), "the compiling process failed");
+                Err(Refusal::Compile("the compiler failed on it".into()))
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_out_of_time(output: &Output) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    output.status.signal() == Some(rustix::process::Signal::XCPU.as_raw())
+}
+
+#[cfg(not(unix))]
+fn is_out_of_time(_: &Output) -> bool {
+    false
+}
+
+/// Why the command `compile` failed. The exit code is for the process that asked, and so is the text.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] cache::CacheError),
+    /// The component is not valid code, or the engine does not run here.
+    #[error("{0}")]
+    Invalid(String),
+    /// Compiled code did not stay in the cache.
+    #[error("the compiled code cannot be kept")]
+    NotKept,
+}
+
+impl CompileError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Invalid(_) => INVALID,
+            Self::Cache(_) | Self::NotKept => NOT_KEPT,
+        }
+    }
+}
+
+/// Compiles a component in this process, into the cache in `dir`. A component that is there already is only read.
+///
+/// # Errors
+/// If it does not compile, or if the cache does not have it afterwards.
+pub fn compile_into(dir: &Path, policy: bool, bytes: &[u8]) -> Result<(), CompileError> {
+    let cache = cache::open(dir)?;
+    let config: Config =
+        if policy { engine::policies(Some(cache.clone())) } else { engine::handlers(Some(cache.clone())) };
+    let invalid = |error: wasmtime::Error| CompileError::Invalid(format!("{error:#}"));
+    let engine = Engine::new(&config).map_err(invalid)?;
+    Component::from_binary(&engine, bytes).map_err(invalid)?;
+    if cache.cache_hits() == 0 {
+        // It was compiled just now. Whoever loads it next must find it, or would compile it without a bound.
+        Component::from_binary(&engine, bytes).map_err(invalid)?;
+    }
+    if cache.cache_hits() == 0 { Err(CompileError::NotKept) } else { Ok(()) }
+}

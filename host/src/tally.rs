@@ -1,0 +1,282 @@
+//! What workers have done, counted: for rates, for metrics, for a person who asks. Each number only grows.
+
+use std::array;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::delivery::{Cause, FaultKind};
+use crate::scaling::observe::Work;
+use crate::settle::Settled;
+
+/// Upper bounds of the times that are told apart, in microseconds.
+pub const TIMES_US: [u64; 18] = [
+    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    10_000_000, 60_000_000,
+];
+
+/// How many handler calls took how long: one count for each bound of [`TIMES_US`], and one for what took longer.
+pub type Times = [u64; TIMES_US.len() + 1];
+
+/// What one worker, or all workers that a workload ever had, have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// What rates are made of.
+    pub work: Work,
+    /// Deliveries acknowledged.
+    pub acked: u64,
+    /// Deliveries that will be tried again.
+    pub retried: u64,
+    /// Deliveries given back without an outcome, when a worker had to end.
+    pub given_back: u64,
+    /// Dead letters, in the order of [`Cause::ALL`].
+    pub dead: [u64; Cause::ALL.len()],
+    /// Deliveries of a second or later attempt that workers took.
+    pub redelivered: u64,
+    /// Calls without an answer that could be carried out, in the order of [`FaultKind::ALL`].
+    pub faults: [u64; FaultKind::ALL.len()],
+    /// How long handler calls took.
+    pub times: Times,
+}
+
+impl Tally {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let (a, b) = (self.work, other.work);
+        Self {
+            work: Work {
+                settled: a.settled + b.settled,
+                handled: a.handled + b.handled,
+                failed: a.failed + b.failed,
+                busy_us: a.busy_us + b.busy_us,
+                alive_us: a.alive_us + b.alive_us,
+            },
+            acked: self.acked + other.acked,
+            retried: self.retried + other.retried,
+            given_back: self.given_back + other.given_back,
+            dead: each(self.dead, other.dead),
+            redelivered: self.redelivered + other.redelivered,
+            faults: each(self.faults, other.faults),
+            times: each(self.times, other.times),
+        }
+    }
+}
+
+fn each<const N: usize>(a: [u64; N], b: [u64; N]) -> [u64; N] {
+    let mut sums = a;
+    sums.iter_mut().zip(b).for_each(|(sum, more)| *sum += more);
+    sums
+}
+
+/// A row of counters.
+#[derive(Debug)]
+struct Counts<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl<const N: usize> Counts<N> {
+    fn count(&self, which: usize) {
+        if let Some(count) = self.0.get(which) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn get(&self) -> [u64; N] {
+        array::from_fn(|which| self.0.get(which).map_or(0, |count| count.load(Relaxed)))
+    }
+
+    fn sum(&self) -> u64 {
+        self.get().iter().sum()
+    }
+}
+
+/// What one worker has done so far, readable while it runs.
+///
+/// Each worker has its own, so that no two write to the same place with each message.
+#[derive(Debug)]
+pub struct Stats {
+    started: Instant,
+    handling: AtomicBool,
+    acked: AtomicU64,
+    retried: AtomicU64,
+    given_back: AtomicU64,
+    dead: Counts<{ Cause::ALL.len() }>,
+    redelivered: AtomicU64,
+    failed: AtomicU64,
+    faults: Counts<{ FaultKind::ALL.len() }>,
+    busy_ns: AtomicU64,
+    times: Counts<{ TIMES_US.len() + 1 }>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            handling: AtomicBool::default(),
+            acked: AtomicU64::default(),
+            retried: AtomicU64::default(),
+            given_back: AtomicU64::default(),
+            dead: Counts::default(),
+            redelivered: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            faults: Counts::default(),
+            busy_ns: AtomicU64::default(),
+            times: Counts::default(),
+        }
+    }
+}
+
+impl Stats {
+    /// Whether the worker is in its handler now.
+    pub fn is_handling(&self) -> bool {
+        self.handling.load(Relaxed)
+    }
+
+    /// Says whether the worker is in its handler.
+    pub fn set_handling(&self, handling: bool) {
+        self.handling.store(handling, Relaxed);
+    }
+
+    /// Deliveries that it acknowledged.
+    pub fn acked(&self) -> u64 {
+        self.acked.load(Relaxed)
+    }
+
+    /// A delivery of a second or later attempt was taken.
+    pub fn redelivered(&self) {
+        self.redelivered.fetch_add(1, Relaxed);
+    }
+
+    /// The worker was in its handler for so long.
+    pub fn was_busy(&self, time: Duration) {
+        self.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// A handler call ended after so long, well or not.
+    pub fn handled(&self, time: Duration, well: bool) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
+        if !well {
+            self.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A call did not come back with an answer that can be carried out.
+    pub fn faulted(&self, kind: FaultKind) {
+        self.faults.count(kind as usize);
+    }
+
+    /// A delivery was given back without an outcome.
+    pub fn gave_back(&self) {
+        self.given_back.fetch_add(1, Relaxed);
+    }
+
+    /// A delivery was settled.
+    pub fn settled(&self, how: Settled) {
+        match how {
+            Settled::Acked => {
+                self.acked.fetch_add(1, Relaxed);
+            }
+            Settled::Retried => {
+                self.retried.fetch_add(1, Relaxed);
+            }
+            Settled::Dead(cause) => self.dead.count(cause as usize),
+        }
+    }
+
+    /// All of it.
+    pub fn tally(&self) -> Tally {
+        let acked = self.acked();
+        Tally {
+            work: Work {
+                settled: acked + self.dead.sum(),
+                handled: self.times.sum(),
+                failed: self.failed.load(Relaxed),
+                busy_us: self.busy_ns.load(Relaxed) / 1000,
+                alive_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            },
+            acked,
+            retried: self.retried.load(Relaxed),
+            given_back: self.given_back.load(Relaxed),
+            dead: self.dead.get(),
+            redelivered: self.redelivered.load(Relaxed),
+            faults: self.faults.get(),
+            times: self.times.get(),
+        }
+    }
+}
+
+/// What a workload has said to the server beside settlements. Each number only grows.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pulls: AtomicU64,
+    in_progress: AtomicU64,
+    replies_refused: AtomicU64,
+}
+
+impl Traffic {
+    /// A pull request was sent.
+    pub fn pulled(&self) {
+        self.pulls.fetch_add(1, Relaxed);
+    }
+
+    /// The server was told that a delivery is in progress.
+    pub fn told_in_progress(&self) {
+        self.in_progress.fetch_add(1, Relaxed);
+    }
+
+    /// A reply may not go where the requester wants it. Returns how many that makes.
+    pub fn refused_reply(&self) -> u64 {
+        self.replies_refused.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Pull requests sent.
+    pub fn pulls(&self) -> u64 {
+        self.pulls.load(Relaxed)
+    }
+
+    /// How often the server was told that a delivery is in progress.
+    pub fn in_progress(&self) -> u64 {
+        self.in_progress.load(Relaxed)
+    }
+
+    /// Deliveries whose requester wanted the reply where `grants.reply` does not let it go.
+    pub fn replies_refused(&self) -> u64 {
+        self.replies_refused.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_did_adds_up() {
+        let (one, other) = (Stats::default(), Stats::default());
+        one.settled(Settled::Acked);
+        one.settled(Settled::Dead(Cause::Time));
+        other.settled(Settled::Dead(Cause::Time));
+        other.settled(Settled::Retried);
+        other.faulted(FaultKind::Trap);
+        one.handled(Duration::from_micros(3), true);
+        one.handled(Duration::from_secs(3600), false);
+        let tally = one.tally().plus(other.tally());
+        assert_eq!((tally.acked, tally.retried, tally.work.settled), (1, 1, 3));
+        assert_eq!((tally.work.handled, tally.work.failed), (2, 1));
+        assert_eq!(tally.dead.get(Cause::Time as usize), Some(&2));
+        assert_eq!(tally.faults.iter().sum::<u64>(), 1);
+        assert_eq!((tally.times.first(), tally.times.last()), (Some(&1), Some(&1)));
+    }
+
+    #[test]
+    fn causes_and_kinds_count_where_their_lists_have_them() {
+        assert!(Cause::ALL.iter().enumerate().all(|(index, cause)| *cause as usize == index));
+        assert!(FaultKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens without one of the permissions that a host needs, and when they are taken away while it runs.
+
+use tidegate::config::{Config, Workload};
+use tidegate::events::{Event, Observer};
+
+use super::permissions::{guarded, inbox, needed, site, text, without, workloads};
+use super::{Way, configured};
+use crate::support::cli::Running;
+use crate::support::host::Host;
+use crate::support::site::{DEAD, Site, header};
+use crate::support::{PATIENCE, eventually, log};
+
+/// Gives the host's user other permissions, and awaits that the server has taken them.
+async fn permit(site: &Site, permissions: &str) {
+    let mut server = site.server.lock().await;
+    let log = server.log_file();
+    let reloads = || std::fs::read_to_string(&log).unwrap().matches("Reloaded server configuration").count();
+    let before = reloads();
+    server.configure(&guarded(permissions));
+    server.reload().unwrap();
+    eventually("the server has other permissions", async || reloads() > before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_lacks_a_permission_to_begin_says_which_and_does_not_begin() {
+    let text = text("begin", "create");
+    let all = needed(&text);
+    // What is only needed when something goes wrong or goes out shows then.
+    let later = ["tidegate.dead.begin-i", "tidegate.dead.begin-h", "out.>", "_INBOX.>"];
+    let at_once = all.publish.keys().chain(all.subscribe.keys()).filter(|subject| !later.contains(&subject.as_str()));
+    let mut tried = 0;
+    for subject in at_once {
+        let site = site(&without(&all, subject), Some(&inbox("begin"))).await;
+        let config = Config { workloads: workloads(&text), ..site.config() };
+        let run = tidegate::run(config, Observer::none(), std::future::pending());
+        let error = tokio::time::timeout(PATIENCE, run).await.expect(subject).unwrap_err().to_string();
+        let allow = format!("to `{subject}`; `tidegate permissions` prints all");
+        assert!(error.contains("does not let this user") && error.contains(&allow), "without {subject}: {error}");
+        tried += 1;
+    }
+    // Two streams, three consumers, and the stream of dead letters.
+    assert_eq!(tried, 2 * 3 + 3 * 4 + 2 + 1);
+}
+
+/// A host without `subject`, at a site with the stream OUT.
+async fn host_without(name: &str, subject: &str) -> Host {
+    let text = text(name, "create");
+    let site = site(&without(&needed(&text), subject), Some(&inbox(name))).await;
+    site.stream("OUT", &["out.>"]).await;
+    Host::start_at(site, workloads(&text)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_permission_to_keep_dead_letters_the_message_stays_until_it_is_given() {
+    let host = host_without("grave", "tidegate.dead.grave-i").await;
+    host.publish("in.grave-i.a", "reject me").await;
+    log::logged(&["\"ERROR\"", "does not let this user publish", "\"allow\":\"tidegate.dead.grave-i\""]).await;
+    log::logged(&["the dead letter could not be kept", "does not let this host publish on `tidegate.dead.grave-i`"])
+        .await;
+    assert_eq!(host.consumer("grave-i").await.num_ack_pending, 1);
+    permit(&host, &needed(&text("grave", "create")).to_string()).await;
+    host.stored_count(DEAD, 1).await;
+    host.settled("grave-i").await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_permission_to_publish_a_message_ends_as_a_dead_letter_that_says_so() {
+    let host = host_without("mute", "out.>").await;
+    host.publish("in.mute-i.a", "publish out.mute x").await;
+    log::logged(&["does not let this user publish", "\"allow\":\"out.mute\"", "tidegate permissions"]).await;
+    let letter = &host.stored_count(DEAD, 1).await[0];
+    let reason = header(letter, "Tidegate-Reason").unwrap();
+    assert!(reason.contains("does not let this host publish on `out.mute`"), "{reason}");
+    assert_eq!(log::count(&["does not let this user publish", "\"allow\":\"out.mute\""]), 1);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_permission_to_reply_messages_are_handled_and_the_log_says_why_nobody_hears() {
+    let host = host_without("deaf", "_INBOX.>").await;
+    let inbox = host.client.new_inbox();
+    host.publish_with("in.deaf-i.a", &[("Nats-Reply", &inbox)], "publish out.deaf x\nreply done").await;
+    log::logged(&[&inbox, "\"ERROR\"", "does not let this user publish", "\"allow\":\"_INBOX.>\""]).await;
+    host.settled("deaf-i").await;
+    host.stored_count("OUT", 1).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_are_taken_away_from_a_running_host_cost_no_message() {
+    let text = text("taken", "create");
+    let all = needed(&text);
+    let site = site(&all.to_string(), Some(&inbox("taken"))).await;
+    site.stream("OUT", &["out.>"]).await;
+    let host = Host::start_at(site.clone(), workloads(&text).into_iter().map(patient).collect()).await;
+    assert_eq!(site.request("in.taken-i.a", "reply done").await, "done");
+
+    let (next, ack, ears) =
+        ("$JS.API.CONSUMER.MSG.NEXT.taken-i.taken-i-workers", "$JS.ACK.taken-i.taken-i-workers.>", "_INBOX_taken.>");
+    for (turn, subject) in [next, ack, ears].into_iter().enumerate() {
+        permit(&site, &without(&all, subject)).await;
+        let id = format!("out.taken.{turn}");
+        site.publish("in.taken-i.a", format!("publish {id} x")).await;
+        log::logged(&["\"ERROR\"", "does not let this user", &format!("\"allow\":\"{subject}\"")]).await;
+        permit(&site, &all.to_string()).await;
+        site.settled("taken-i").await;
+        let stored = site.stored("OUT").await;
+        assert_eq!(stored.iter().filter(|message| message.subject.as_str() == id).count(), 1, "{subject}");
+    }
+    assert!(site.stored(DEAD).await.is_empty());
+    let ended = |event: &Event| matches!(event, Event::Failed { dead: true, .. });
+    assert_eq!(host.count(ended), 0);
+    host.stop().await;
+}
+
+/// Tries for ever.
+fn patient(mut workload: Workload) -> Workload {
+    workload.retry.max_attempts = 1_000_000;
+    workload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_requester_needs_its_subject_and_its_inbox_and_no_jetstream_api() {
+    let permissions = "permissions { publish { allow: [ \"in.ask-i.>\" ] }, subscribe { allow: [ \"_INBOX.>\" ] } }";
+    let asker = format!("{{ user: asker, password: some\n{permissions}\n}}");
+    let server = configured(format!("authorization {{ users: [ {{ user: admin, password: all }}\n{asker} ] }}")).await;
+    let way = |more: &[&str]| Way::to(&server, &[&["--user", "asker", "--password", "some"][..], more].concat());
+    let ask = async |subject: &str, more: &[&str]| {
+        Running::start(way(more).command(&["request", subject, "reply done"])).end().await
+    };
+    // No stream takes it, but it could be sent.
+    ask("in.ask-i.a", &[]).await.failed_with(1, &["no stream takes `in.ask-i.a`"]);
+    let denied = "does not let this user";
+    ask("in.other.a", &[]).await.failed_with(1, &[denied, "publish to `in.other.a`", "Allow it to publish"]);
+    let deaf = ask("in.ask-i.a", &["--inbox-prefix", "_INBOX_other"]).await;
+    deaf.failed_with(1, &[denied, "Allow it to subscribe to `_INBOX_other.>`"]);
+}

@@ -1,0 +1,101 @@
+//! Servers that are not there, too old, or without JetStream.
+
+use std::path::Path;
+
+use tidegate::server::Options;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::{WORKLOAD, configured};
+use crate::support::cli::{Ended, Running, run, tidegate};
+use crate::support::nats::nats_with;
+
+async fn run_at(server: &str, more: &[&str]) -> Ended {
+    run(["run", "--server", server, "--no-cache"].iter().chain(&WORKLOAD).chain(more)).await
+}
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/fixtures").join(name).display().to_string()
+}
+
+#[tokio::test]
+async fn without_a_nats_server_to_start_it_says_where_to_get_one() {
+    let mut command = tidegate(["run", "--local", "--no-cache"].iter().chain(&WORKLOAD));
+    command.env_remove("TIDEGATE_NATS_SERVER").env("PATH", "/nowhere");
+    let ended = Running::start(command).end().await;
+    ended.failed_with(1, &["no nats-server in PATH", "--nats-server", "https://nats.io/download"]);
+}
+
+#[tokio::test]
+async fn a_nats_server_to_start_that_is_too_old_is_named_with_its_version() {
+    let old = fixture("nats-server-2.9.25");
+    let ended = run(["run", "--local", "--no-cache", "--nats-server", &old].iter().chain(&WORKLOAD)).await;
+    ended.failed_with(1, &[&old, "which is version 2.9.25", "2.10 or newer"]);
+    run(["demo", "--nats-server", &old]).await.failed_with(1, &[&old, "which is version 2.9.25"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_named_with_its_version() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let info =
+            r#"{"server_id":"A","version":"2.9.25","proto":1,"headers":true,"max_payload":1048576,"jetstream":true}"#;
+        client.write_all(format!("INFO {info}\r\n").as_bytes()).await.unwrap();
+        // CONNECT and PING come first, in one write or in two.
+        let mut said = Vec::new();
+        while !said.windows(4).any(|word| word == b"PING") {
+            assert_ne!(client.read_buf(&mut said).await.unwrap(), 0);
+        }
+        client.write_all(b"PONG\r\n").await.unwrap();
+        while client.read_buf(&mut said).await.unwrap() > 0 {}
+    });
+    let ended = run_at(&url, &[]).await;
+    ended.failed_with(1, &[&url, "is version 2.9.25", "2.10 or newer", "https://nats.io/download"]);
+}
+
+#[tokio::test]
+async fn where_nobody_listens_it_ends_and_names_the_server() {
+    let ended = run_at("nats://127.0.0.1:1", &[]).await;
+    ended.failed_with(
+        1,
+        &["no NATS server answers at nats://127.0.0.1:1: Connection refused", "nats-server -js", "--server"],
+    );
+    let ended = run(["request", "a.b", "--server", "nats://127.0.0.1:1"]).await;
+    ended.failed_with(1, &["no NATS server answers at nats://127.0.0.1:1: Connection refused"]);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_sent_is_told_as_json_where_that_is_asked_for() {
+    let ended = run(["request", "a.b", "--server", "nats://127.0.0.1:1", "--output", "json"]).await;
+    assert_eq!(ended.code, Some(1));
+    let answer: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(answer["error"].as_str().unwrap().starts_with("no NATS server answers at nats://127.0.0.1:1"), "{answer}");
+    assert_eq!(ended.stderr, "");
+}
+
+#[tokio::test]
+async fn a_password_in_a_url_is_not_repeated() {
+    let ended = run_at("nats://ada:lovelace@127.0.0.1:1", &[]).await;
+    ended.failed_with(1, &["no NATS server answers at nats://127.0.0.1:1"]);
+    assert!(!ended.said().contains("lovelace"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_told_from_a_server_that_is_not_there() {
+    run_at("nats://127.0.0.1:99999", &[])
+        .await
+        .failed_with(1, &["cannot use the server URL", "invalid port number", "host:port"]);
+    run_at("http://127.0.0.1", &[]).await.failed_with(1, &["--server", "the scheme \"http\" is not known"]);
+}
+
+#[tokio::test]
+async fn jetstream_that_is_off_is_told_for_the_server_and_for_the_account() {
+    let off = nats_with(Options { jetstream: false, ..Options::default() }).await;
+    let ended = run_at(off.url(), &[]).await;
+    ended.failed_with(1, &[off.url(), "JetStream does not answer", "not enabled in the server", "-js"]);
+    let accounts = configured("accounts { A { users: [ { user: ada, password: lovelace } ] } }").await;
+    let ended = run_at(accounts.url(), &["--user", "ada", "--password", "lovelace"]).await;
+    ended.failed_with(1, &[accounts.url(), "JetStream not enabled for account", "enable JetStream for this account"]);
+}

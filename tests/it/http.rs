@@ -1,0 +1,178 @@
+//! What can be seen of a host over HTTP.
+
+use serde_json::Value;
+use tidegate::config::Config;
+use tidegate::events::Event;
+use tidegate_artifacts::probes;
+
+use crate::support::cli::run;
+use crate::support::host::{Host, install, workload};
+use crate::support::site::Site;
+use crate::support::web::get;
+use crate::support::{eventually, until};
+
+/// A host that answers over HTTP, and where.
+async fn host(site: std::sync::Arc<Site>) -> (Host, String) {
+    let config =
+        Config { http: Some("127.0.0.1:0".parse().unwrap()), workloads: vec![workload("work")], ..site.config() };
+    let host = Host::run(site, config);
+    let address = until("it listens", async || {
+        host.events().into_iter().find_map(|event| match event {
+            Event::Listening { address } => Some(address.to_string()),
+            _ => None,
+        })
+    });
+    let address = address.await;
+    (host, address)
+}
+
+/// The value of a metric with these labels, in the order that they are written.
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_what_became_of_each_delivery() {
+    let (host, address) = host(Site::new().await).await;
+    host.ready(1).await;
+    for script in ["ok", "ok", "reject no", "trap", "before 2 retry"] {
+        host.publish("in.work.a", script).await;
+    }
+    host.settled("work").await;
+    let outcomes = [
+        ("tidegate_deliveries_total{workload=\"work\",outcome=\"acked\"}", 3.0),
+        ("tidegate_deliveries_total{workload=\"work\",outcome=\"retried\"}", 3.0),
+        ("tidegate_deliveries_total{workload=\"work\",outcome=\"dead\"}", 2.0),
+        ("tidegate_dead_letters_total{workload=\"work\",cause=\"rejected\"}", 1.0),
+        ("tidegate_dead_letters_total{workload=\"work\",cause=\"trapped\"}", 1.0),
+        ("tidegate_handler_faults_total{workload=\"work\",kind=\"trap\"}", 3.0),
+        ("tidegate_redeliveries_total{workload=\"work\"}", 3.0),
+        ("tidegate_handler_seconds_count{workload=\"work\"}", 8.0),
+        ("tidegate_handler_seconds_bucket{le=\"+Inf\",workload=\"work\"}", 8.0),
+        ("tidegate_plugin_loads_total{plugin=\"probe\"}", 1.0),
+        ("tidegate_workers_running{workload=\"work\"}", 1.0),
+        ("tidegate_nats_connected", 1.0),
+    ];
+    for (name, expected) in outcomes {
+        eventually(&format!("{name} {expected}"), async || {
+            value(&get(&address, "/metrics").await.1, name) == Some(expected)
+        })
+        .await;
+    }
+    let (_, metrics) = get(&address, "/metrics").await;
+    assert!(metrics.ends_with("# EOF\n"));
+    assert!(value(&metrics, "process_resident_memory_bytes").unwrap() > 1e6);
+    assert!(value(&metrics, "tidegate_pulls_total{workload=\"work\"}").unwrap() >= 1.0);
+    assert!(value(&metrics, "tidegate_decisions_total{workload=\"work\"}").unwrap() >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_server_and_a_host_that_stops_are_not_ready_and_still_healthy() {
+    let site = Site::new().await;
+    let (mut host, address) = host(site.clone()).await;
+    host.ready(1).await;
+    eventually("it is ready", async || get(&address, "/readyz").await == (200, "ok\n".to_owned())).await;
+    site.server.lock().await.kill();
+    eventually("it is not ready", async || get(&address, "/readyz").await.0 == 503).await;
+    assert_eq!(get(&address, "/readyz").await.1, "the NATS server is away\n");
+    assert_eq!(get(&address, "/healthz").await, (200, "ok\n".to_owned()));
+    site.server.lock().await.restart().await.unwrap();
+    eventually("it is ready again", async || get(&address, "/readyz").await.0 == 200).await;
+    let reconnects = value(&get(&address, "/metrics").await.1, "tidegate_nats_reconnects_total");
+    assert_eq!(reconnects, Some(1.0));
+    host.publish("in.work.a", "sleep 3000").await;
+    eventually("a worker handles it", async || get(&address, "/status").await.1.contains("\"handling\": true")).await;
+    host.tell_to_stop();
+    eventually("it stops", async || get(&address, "/readyz").await.1.contains("the host stops")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_is_not_there_or_refused_is_named() {
+    let site = Site::new().await;
+    std::fs::remove_file(site.plugins.path().join("probe.wasm")).unwrap();
+    let (host, address) = host(site).await;
+    eventually("it names the plugin", async || {
+        let (code, told) = get(&address, "/readyz").await;
+        code == 503 && told.contains("plugin probe is not loaded") && told.contains("workload work does not run yet")
+    })
+    .await;
+    install(host.plugins.path(), "probe", probes::WORKER_V1);
+    eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
+    install(host.plugins.path(), "probe", b"not a component at all");
+    let refused = async || {
+        let status: Value = serde_json::from_str(&get(&address, "/status").await.1).unwrap();
+        let plugins = status["plugins"].as_array().unwrap().clone();
+        plugins.into_iter().find(|plugin| plugin["plugin"] == "probe" && plugin["refused"] == 1)
+    };
+    let plugin = until("the refusal is told", refused).await;
+    assert!(plugin["problem"].as_str().unwrap().contains("it is text"), "{plugin}");
+    assert!(plugin["generation"].is_string());
+    // What is in use is good.
+    assert_eq!(get(&address, "/readyz").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_workers_generations_and_why_they_are_as_many() {
+    let (host, address) = host(Site::new().await).await;
+    host.ready(1).await;
+    host.publish("in.work.a", "ok").await;
+    host.settled("work").await;
+    let status = async || {
+        let status: Value = serde_json::from_str(&get(&address, "/status").await.1).unwrap();
+        let acked = status["workloads"][0]["deliveries"]["acked"] == 1;
+        let decided = status["workloads"][0]["scaling"]["decisions"].as_u64() > Some(0);
+        (acked && decided && status["workloads"][0]["workers"]["running"] == 1).then_some(status)
+    };
+    let status = until("the message is told", status).await;
+    let workload = &status["workloads"][0];
+    assert_eq!(workload["name"], "work");
+    assert_eq!(workload["workers"]["alive"][0]["acked"], 1);
+    assert_eq!(workload["scaling"]["policy"], "fixed");
+    assert!(workload["scaling"]["generation"].is_string());
+    let decision = &workload["scaling"]["last_decisions"][0];
+    assert_eq!((decision["desired"].as_u64(), decision["count"].as_u64()), (Some(1), Some(1)));
+    assert!(!decision["reason"].as_str().unwrap().is_empty());
+    assert_eq!(status["ready"], true);
+    assert!(get(&address, "/nothing").await.0 == 404);
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_or_none_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = crate::support::nats::nats().await;
+    let flags =
+        ["run", "--server", server.url(), "--stream", "S", "--subjects", "s", "--handler", "h", "--policy", "p"];
+    let with = |http: &str| {
+        flags.map(str::to_owned).into_iter().chain(["--http".to_owned(), http.to_owned()]).collect::<Vec<_>>()
+    };
+    run(with(&address))
+        .await
+        .failed_with(1, &[&format!("cannot listen on {address} for HTTP"), "Name another address"]);
+    run(with("everywhere"))
+        .await
+        .failed_with(1, &["--http: \"everywhere\" is not an address to listen on", "write a port"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_asks_for_metrics_that_there_are() {
+    let dashboard: Value = serde_json::from_str(include_str!("../../docs/grafana.json")).unwrap();
+    let (host, address) = host(Site::new().await).await;
+    host.ready(1).await;
+    eventually("signals were read", async || get(&address, "/metrics").await.1.contains("tidegate_pending{")).await;
+    let (_, metrics) = get(&address, "/metrics").await;
+    let mut names = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let words = target["expr"].as_str().unwrap().split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for name in words.filter(|word| word.starts_with("tidegate_") || word.starts_with("process_")) {
+                let there = metrics
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")));
+                assert!(there, "{name} is not told");
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 20, "{names}");
+}
