@@ -57,10 +57,7 @@ impl Puller {
     }
 
     fn read(&mut self, answer: async_nats::Message) -> Option<Pulled<Message>> {
-        // A message may have been published with a status line: it is a delivery all the same.
-        let status =
-            answer.status.filter(|_| !answer.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")));
-        let Some(status) = status else {
+        let Some(status) = status(&answer) else {
             self.asked = self.asked.saturating_sub(1);
             return Message::new(answer, self.lane.clone()).map(Pulled::Delivery);
         };
@@ -135,5 +132,32 @@ impl Pull for Puller {
             }
         }
         None
+    }
+}
+
+/// What the server says about a pull; `None` for a delivery. Servers before 2.12 deliver a message with the status line that it
+/// was published with, so that alone says nothing.
+fn status(answer: &async_nats::Message) -> Option<StatusCode> {
+    let delivered = answer.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."));
+    answer.status.filter(|_| !delivered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_with_a_status_line_is_no_status() {
+        let answer = |reply: Option<&str>| async_nats::Message {
+            subject: "orders.new".into(),
+            reply: reply.map(Into::into),
+            payload: "".into(),
+            headers: None,
+            status: Some(StatusCode::NO_RESPONDERS),
+            description: None,
+            length: 0,
+        };
+        assert_eq!(status(&answer(Some("$JS.ACK.ORDERS.w.1.2.3.4.5"))), None);
+        assert_eq!(status(&answer(None)), Some(StatusCode::NO_RESPONDERS));
     }
 }

@@ -62,7 +62,8 @@ pub(super) async fn get(client: &Client, stream: &str, sequence: u64) -> anyhow:
 
 /// Deletes a message. `false` if it is not there.
 pub(super) async fn delete(client: &Client, stream: &str, sequence: u64) -> anyhow::Result<bool> {
-    let body = serde_json::json!({ "seq": sequence });
+    // To overwrite it on the disk too takes the server some 10 ms a message.
+    let body = serde_json::json!({ "seq": sequence, "no_erase": true });
     match client.context.request(format!("STREAM.MSG.DELETE.{stream}"), &body).await? {
         Response::Ok(DeleteStatus { success }) => Ok(success),
         Response::Err { error } if [NO_MESSAGE, NOT_FOUND].contains(&error.error_code().0) => Ok(false),

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use serde::Serializer as _;
+
 use super::filter::{FilterArgs, find, hint};
 use super::table::{object, table};
 use super::{PlaceArgs, count};
@@ -71,8 +73,9 @@ pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result
     }
     match args.output {
         Output::Json => {
-            let list: Vec<_> = kept.iter().map(|(letter, size)| object(letter, *size)).collect();
-            serde_json::to_writer(&mut *out, &list)?;
+            // One by one: an object takes far more memory than its letter.
+            let mut list = serde_json::Serializer::new(&mut *out);
+            list.collect_seq(kept.iter().map(|(letter, size)| object(letter, *size)))?;
             writeln!(out)?;
         }
         Output::Text if kept.is_empty() => {}
