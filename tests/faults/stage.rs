@@ -29,7 +29,6 @@ pub(crate) fn work(name: &str, over: &str) -> Table {
         subjects = ["in.{name}"]
         manage = "create"
         ack-wait = "2s"
-        grants = {{ publish = ["out.>", "raw.>"] }}
         handler = "probe"
         policy = "fixed"
         grants.publish = ["out.>", "raw.>", "bulk.>", "nowhere"]

@@ -1,24 +1,12 @@
 //! The demo, whole.
 
-use std::future::pending;
-use std::process::ExitCode;
-
-use clap::Parser;
+use rustix::process::Signal;
 use serde_json::Value;
-use tidegate::cli::demo::{DemoArgs, run};
-use tidegate::terminal::Terminal;
 
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    demo: DemoArgs,
-}
+use crate::support::cli::{Ended, Running, run, tidegate};
 
-async fn demo(flags: &[&str]) -> anyhow::Result<(ExitCode, Vec<u8>)> {
-    let args = Cli::parse_from(["demo", "--timeout", "30s"].iter().chain(flags)).demo;
-    let mut out = Vec::new();
-    let code = run(&args, &Terminal::new(), &mut out, pending()).await?;
-    Ok((code, out))
+async fn demo(flags: &[&str]) -> Ended {
+    run(["demo", "--timeout", "30s"].iter().chain(flags)).await
 }
 
 /// What holds after every demo in which all went well.
@@ -37,9 +25,9 @@ fn assert_all_replied(object: &Value, requests: u64) {
 async fn a_demo_scales_up_and_down_again_and_loses_nothing() {
     for source in ["headers", "info"] {
         let flags = ["--requests", "200", "--pause", "0s", "--output", "json", "--source", source];
-        let (code, out) = demo(&flags).await.unwrap();
-        let object: Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(code, ExitCode::SUCCESS);
+        let ended = demo(&flags).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        let object: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_all_replied(&object, 400);
         assert_eq!(object["batches"].as_array().unwrap().len(), 2);
         let scalings = object["scalings"].as_array().unwrap();
@@ -55,22 +43,22 @@ async fn a_demo_writes_a_picture_and_a_summary_for_a_person() {
     let file = dir.path().join("demo.svg");
     let flags = ["--requests", "100", "--batches", "1", "--pause", "0s", "--concurrency", "8", "--plot"];
     let flags: Vec<&str> = flags.into_iter().chain([file.to_str().unwrap()]).collect();
-    let (code, out) = demo(&flags).await.unwrap();
-    let text = String::from_utf8(out).unwrap();
-    assert_eq!(code, ExitCode::SUCCESS);
+    let ended = demo(&flags).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let text = ended.stdout;
     assert!(text.contains("sent 100   replied 100") && text.contains("nothing was lost"), "{text}");
     assert!(std::fs::read_to_string(file).unwrap().starts_with("<svg"));
 }
 
 #[tokio::test]
 async fn a_demo_of_a_handler_that_is_not_there_says_which_there_are() {
-    let error = demo(&["--handler", "nothing"]).await.unwrap_err().to_string();
-    assert!(error.contains("no plugin `nothing`") && error.contains("echo, fixed, receipts"), "{error}");
+    demo(&["--handler", "nothing"]).await.failed_with(1, &["no plugin `nothing`", "echo, fixed, receipts"]);
 }
 
 #[tokio::test]
 async fn a_demo_that_is_interrupted_ends() {
-    let args = Cli::parse_from(["demo"]).demo;
-    let error = run(&args, &Terminal::new(), &mut Vec::new(), std::future::ready(())).await.unwrap_err();
-    assert_eq!(error.to_string(), "interrupted");
+    let mut demo = Running::start(tidegate(["demo", "--pause", "1h"]));
+    demo.line_with("worker").await;
+    demo.signal(Signal::INT);
+    demo.end().await.failed_with(1, &["interrupted"]);
 }

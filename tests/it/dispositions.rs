@@ -105,7 +105,7 @@ async fn a_rejected_message_is_a_dead_letter_first_and_then_termed() {
 /// A guest that fails in each way it can, in a workload with little time and memory.
 fn faulty(name: &str, max_attempts: u32) -> Workload {
     let workload = workers(name, 2);
-    let limits = Limits { time: Duration::from_millis(200), memory: 16 << 20, ..workload.limits.clone() };
+    let limits = Limits { time: Duration::from_secs(1), memory: 16 << 20, ..workload.limits.clone() };
     Workload { limits, retry: Retry { max_attempts, ..workload.retry.clone() }, ..workload }
 }
 
