@@ -216,12 +216,11 @@ pub async fn fetch<P: Pull>(
     keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut paused_until: Option<Instant> = None;
     loop {
-        if paused_until.is_none() {
-            if let Some((count, bytes)) = inbox.wants(inbox.len(), pull.asked())
-                && pull.ask(count, bytes).await.is_err()
-            {
-                paused_until = Some(Instant::now() + PAUSE);
-            }
+        if paused_until.is_none()
+            && let Some((count, bytes)) = inbox.wants(inbox.len(), pull.asked())
+            && pull.ask(count, bytes).await.is_err()
+        {
+            paused_until = Some(Instant::now() + PAUSE);
         }
         inbox.asked.store(pull.asked(), Relaxed);
         tokio::select! {

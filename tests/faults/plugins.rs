@@ -96,13 +96,15 @@ async fn half_written(form: Form) -> Result<Report> {
     let whole = probes::WORKER_V2;
     // What a file is for comes at its end.
     let every = form.pick(97, 1);
-    let asked = (0..whole.len()).filter(|length| length % every == 0 || whole.len() - length < 4096);
+    let ends = boundaries(whole);
+    let is_asked = |length: &usize| length % every == 0 || whole.len() - length < 4096 || ends.contains(length);
+    let asked = (0..whole.len()).filter(is_asked);
     let (mut inspected, mut passing) = (0, Vec::new());
     for length in asked {
         inspected += 1;
         passing.extend(inspect(&whole[..length]).is_ok().then_some(length));
     }
-    let mut lengths = boundaries(whole);
+    let mut lengths = ends.clone();
     lengths.extend((0..whole.len()).step_by(whole.len() / form.pick(40, 2000)));
     // Those that pass lack no more than names.
     lengths.extend(passing.iter().step_by((passing.len() / form.pick(20, 500)).max(1)));

@@ -160,8 +160,9 @@ async fn check_tells_a_policy_that_traps_from_one_that_refuses_its_settings() {
 
 /// A handler, as far as its exports go, that takes some seconds and hundreds of megabytes to compile.
 fn slow_to_compile() -> Vec<u8> {
-    let step = "(local.set 0 (i64.mul (local.get 0) (i64.const 3)))".repeat(2000);
-    let functions = format!("(func (param i64) (result i64) {step} (local.get 0))").repeat(1000);
+    let step = "(local.set 0 (i64.mul (local.get 0) (i64.const 3)))".repeat(140_000);
+    // Few and large ones, for each is compiled as a whole: they need their memory however many threads there are.
+    let functions = format!("(func (param i64) (result i64) {step} (local.get 0))").repeat(3);
     let text = TRAPS_AT_ITS_START.replace("(func $start unreachable) (start $start)", &functions);
     wat::parse_str(text).unwrap()
 }
