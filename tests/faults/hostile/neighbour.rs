@@ -15,7 +15,7 @@ use crate::row::{Form, Report, Row, row};
 use crate::stage::{with, work};
 
 pub(crate) const ROWS: &[Row] =
-    &[row!(22, "loops on all workers", loops), row!(35, "every hostile guest at once", everything)];
+    &[row!(22, "loops on all workers", loops), row!(38, "every hostile guest at once", everything)];
 
 /// What a neighbour keeps at least of its throughput.
 const KEEPS: f64 = 0.8;
@@ -146,8 +146,11 @@ async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Be
     ));
     report.note(format!("health: p99 {:.1} ms of {} looks", ms(health_p99), health.len()));
     report.must(unhealthy == 0, format!("{unhealthy} times not healthy"));
-    report.must(health_p99 <= HEALTH_WITHIN, format!("health answers within {:.0} ms at p99", ms(health_p99)));
-    report.must(beside >= KEEPS * alone, format!("the neighbour keeps {:.2} of its throughput", beside / alone));
+    // Time is judged where nothing else runs; the short form is one of many tests.
+    if form.long {
+        report.must(health_p99 <= HEALTH_WITHIN, format!("health answers within {:.0} ms at p99", ms(health_p99)));
+        report.must(beside >= KEEPS * alone, format!("the neighbour keeps {:.2} of its throughput", beside / alone));
+    }
     report.must(bench.host.is_running(), format!("the host lives; it said\n{}", tail(&bench.host.log())));
     Ok(())
 }
