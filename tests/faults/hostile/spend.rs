@@ -55,7 +55,7 @@ async fn bombs(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let cases = [
         Case::probe("memory", "grow", "memory", "67108864 bytes of memory"),
-        Case::text("elements", text::grows_a_table(), "trapped", "table elements were refused"),
+        Case::text("elements", text::grows_a_table(), "memory", "limits.table-elements"),
     ];
     let mut bench = each(form, &mut report, &cases, form.pick(4, 100)).await?;
     for (bytes, said) in [
