@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use tidegate::config::{DeadLetters, Queue, Retry, Workload};
 
 use crate::support::host::{Host, workload};
 use crate::support::site::{DEAD, Site, header, text};
+use crate::support::until;
 
 /// Every failure is the last.
 fn once(name: &str) -> Workload {
@@ -154,10 +156,10 @@ async fn a_message_of_a_stream_that_was_made_anew_is_another_one() {
     let host = Host::start(vec![once("work")]).await;
     host.publish("in.work.a", "reject first").await;
     host.stored_count(DEAD, 1).await;
-    let config = host.js.get_stream("work").await.unwrap().cached_info().config.clone();
     host.js.delete_stream("work").await.unwrap();
-    host.js.create_stream(config).await.unwrap();
-    // The host makes its consumer anew.
+    let consumer =
+        async || host.js.get_stream("work").await.ok()?.get_consumer::<pull::Config>("work-workers").await.ok();
+    until("the host has made stream and consumer anew", consumer).await;
     host.publish("in.work.a", "reject second").await;
     let dead = host.stored_count(DEAD, 2).await;
     let all: Vec<_> = dead.iter().map(|letter| (text(letter), header(letter, "Tidegate-Sequence").unwrap())).collect();
