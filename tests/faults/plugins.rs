@@ -97,7 +97,8 @@ async fn half_written(form: Form) -> Result<Report> {
     // What a file is for comes at its end.
     let every = form.pick(97, 1);
     let ends = boundaries(whole);
-    let is_asked = |length: &usize| length % every == 0 || whole.len() - length < 4096 || ends.contains(length);
+    let is_asked =
+        |length: &usize| length.is_multiple_of(every) || whole.len() - length < 4096 || ends.contains(length);
     let asked = (0..whole.len()).filter(is_asked);
     let (mut inspected, mut passing) = (0, Vec::new());
     for length in asked {
