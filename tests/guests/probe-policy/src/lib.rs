@@ -106,7 +106,7 @@ impl Probe {
                 (self.desired, "fixed".to_owned())
             }
             Mode::Trap => std::process::abort(),
-            Mode::Third if now_ms / 100 % 3 == 0 => std::process::abort(),
+            Mode::Third if (now_ms / 100).is_multiple_of(3) => std::process::abort(),
             Mode::Third => (self.desired, "third".to_owned()),
             Mode::HugeReason => (self.desired, "x".repeat(1 << 20)),
             Mode::Spin => spin(),
