@@ -1,12 +1,10 @@
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::denied::Denied;
 use super::identity::{CREDS, NKEY, options, unusable};
@@ -17,9 +15,6 @@ use crate::permissions::Denial;
 
 /// The oldest server that has all that is needed here.
 const OLDEST: (i64, i64) = (2, 10);
-
-/// How long to wait before a client that may not listen tries again.
-const DEAF: Duration = Duration::from_secs(5);
 
 /// A connection, cheap to clone. It reconnects by itself, for ever.
 #[derive(Debug, Clone)]
@@ -164,22 +159,6 @@ impl Client {
             && let Err(error) = self.nats.flush().await
         {
             tracing::debug!(%error, "not flushed");
-        }
-    }
-
-    /// Connects anew when the server took away the right to listen on this client's inboxes, until it is given back: the
-    /// server has dropped the subscriptions, and does not take them up by itself. Never ends.
-    pub async fn hear_again(&self) {
-        let mut news = self.denied.news();
-        loop {
-            if news.recv().await.is_ok_and(|denial| self.denied.is_deaf(&denial)) {
-                sleep(DEAF).await;
-                // What was denied meanwhile is the same.
-                news = self.denied.news();
-                if let Err(error) = self.nats.force_reconnect().await {
-                    tracing::debug!(%error, "not connected anew");
-                }
-            }
         }
     }
 

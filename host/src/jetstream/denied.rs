@@ -1,22 +1,28 @@
 //! What the server does not let this user do, told once and kept for whoever waits in vain.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use crate::permissions::{Denial, Verb};
 
 /// How many denials are told and remembered. A guest or a requester can choose subjects.
 const MOST: usize = 100;
 
+/// How long a denial is remembered after its last time. A server may give a permission back without a word.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
 /// What was denied since the connection was made.
 #[derive(Debug)]
 pub(super) struct Denied {
     /// The first tokens of this client's inboxes.
     inbox: String,
-    known: Mutex<HashSet<(Verb, String)>>,
+    /// What would have to be allowed, and when that was last missed.
+    known: Mutex<HashMap<(Verb, String), Instant>>,
     news: broadcast::Sender<Denial>,
     aloud: AtomicBool,
 }
@@ -28,7 +34,7 @@ impl Denied {
     }
 
     /// What is denied from now on.
-    pub(super) fn news(&self) -> broadcast::Receiver<Denial> {
+    fn news(&self) -> broadcast::Receiver<Denial> {
         self.news.subscribe()
     }
 
@@ -42,9 +48,7 @@ impl Denied {
         // Nobody may be waiting.
         self.news.send(denial.clone()).ok();
         let allow = denial.grant(&self.inbox);
-        let mut known = self.known();
-        let first = known.len() < MOST && known.insert((denial.verb, allow.clone()));
-        drop(known);
+        let first = self.is_new(denial.verb, &allow);
         let Denial { verb, subject } = denial;
         if first && self.aloud.load(Ordering::Relaxed) {
             tracing::error!(
@@ -58,15 +62,28 @@ impl Denied {
         }
     }
 
+    fn is_new(&self, verb: Verb, allow: &str) -> bool {
+        let mut known = self.known();
+        known.retain(|_, last| last.elapsed() < REMEMBERED);
+        let key = (verb, allow.to_owned());
+        let is_known = known.contains_key(&key);
+        if is_known || known.len() < MOST {
+            known.insert(key, Instant::now());
+            return !is_known;
+        }
+        false
+    }
+
     /// A new connection may have other permissions.
     pub(super) fn forget(&self) {
         self.known().clear();
     }
 
-    /// Whether the server has denied to publish to a subject.
+    /// Whether the server has just denied to publish to a subject.
     pub(super) fn publication(&self, subject: &str) -> bool {
         let denial = Denial { verb: Verb::Publish, subject: subject.to_owned() };
-        self.known().contains(&(Verb::Publish, denial.grant(&self.inbox)))
+        let last = self.known().get(&(Verb::Publish, denial.grant(&self.inbox))).copied();
+        last.is_some_and(|last| last.elapsed() < REMEMBERED)
     }
 
     /// Whether a denial is about this client's inboxes: then no answer comes to anything it asks.
@@ -105,7 +122,7 @@ impl Denied {
     }
 
     /// Nothing panics while it holds the lock.
-    fn known(&self) -> MutexGuard<'_, HashSet<(Verb, String)>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<(Verb, String), Instant>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -141,6 +158,19 @@ mod tests {
         };
         let denial = denied.unless(|_| false, asking).await;
         assert_eq!(denial.map_err(|denial| denied.grant(&denial)), Err("_INBOX_mine.>".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denial_that_goes_on_is_told_once_and_one_that_comes_back_again() {
+        let denied = Denied::new("_INBOX");
+        for new in [true, false, false] {
+            assert_eq!(denied.is_new(Verb::Publish, "out.>"), new);
+            tokio::time::advance(REMEMBERED / 2).await;
+        }
+        assert!(denied.publication("out.>"));
+        tokio::time::advance(REMEMBERED).await;
+        assert!(!denied.publication("out.>"));
+        assert!(denied.is_new(Verb::Publish, "out.>"));
     }
 
     #[test]

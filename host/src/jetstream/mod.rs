@@ -4,6 +4,7 @@ mod connect;
 mod consumer;
 mod dead;
 mod denied;
+mod ears;
 mod identity;
 mod lab;
 mod letters;

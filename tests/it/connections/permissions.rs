@@ -161,6 +161,15 @@ async fn the_block_is_the_same_as_json_and_a_server_takes_that_too() {
     assert_eq!(violations(&site).await, Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn the_page_on_connections_shows_what_is_printed_for_its_example() {
+    let page = include_str!("../../../docs/connections.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (example, rest) = rest.split_once("```").unwrap();
+    let shown = rest.split("```").nth(1).unwrap();
+    assert_eq!(printed(example, &[]).await.trim(), shown.trim());
+}
+
 /// Without one subject of what is needed.
 pub(super) fn without(all: &Permissions, subject: &str) -> String {
     let mut less = all.clone();
