@@ -8,9 +8,6 @@ use crate::config::Limits;
 use crate::delivery::Delivery;
 use crate::plugin::{HandlerInstance, HandlerPlugin, Host, WorkerContext};
 
-/// What loading a plugin may take in all: more than it may spend, for a busy machine.
-pub(super) const LOAD: Duration = Duration::from_secs(15);
-
 pub(super) struct Lab {
     pub(super) runtime: Runtime,
     pub(super) host: Host,

@@ -2,6 +2,10 @@
 
 use std::path::Path;
 
+use super::guests;
+use super::lab::{Guest, Lab};
+use crate::delivery::{Delivery, Response};
+
 fn seeds(target: &str, body: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
     let mut count = 0;
@@ -13,6 +17,16 @@ fn seeds(target: &str, body: impl Fn(&[u8])) {
         count += 1;
     }
     assert!(count > 0, "{} is empty", directory.display());
+}
+
+/// Otherwise what wasm-smith makes would only ever be refused.
+#[test]
+fn a_module_in_the_shape_of_a_handler_is_loaded_and_run() {
+    let module = guests::EXPORTS.replace("unreachable", "(i32.const 0)");
+    let module = wat::parse_str(format!("(module {module})")).unwrap();
+    let lab = Lab::new();
+    let outcome = Guest::new(&lab, &guests::around(&module)).handle(&lab, &Delivery::default());
+    assert_eq!(outcome, Ok(Ok(Response::default())));
 }
 
 #[test]
