@@ -94,7 +94,7 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     tokio::select! {
         () = shutdown => {}
         () = around.client.ended() => return Err(RunError::Client),
-        () = around.client.hear_again() => {}
+        never = around.client.hear_again() => match never {},
     }
     tracing::info!("draining");
     stop.send_replace(true);

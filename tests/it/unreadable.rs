@@ -64,6 +64,10 @@ async fn a_message_that_makes_the_client_library_panic_does_not_end_the_program(
     host.line_with("worker started").await;
     raw::publish(url, "work.a", b"NATS/1.0\r\nA: a\rb\r\n\r\n", b"payload").await;
     host.line_with("starting again").await;
+    // A server that is away just then is waited for, too.
+    site.server.lock().await.kill();
+    host.line_with("no NATS server answers").await;
+    site.server.lock().await.restart().await.unwrap();
     let dead = &site.stored_count(DEAD, 1).await[0];
     assert_eq!((text(dead), header(dead, "Tidegate-Cause")), ("payload", Some("unreadable")));
     assert_eq!(site.request("work.a", "reply fine").await, "fine");

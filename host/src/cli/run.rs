@@ -61,16 +61,23 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     Ok(())
 }
 
-/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it.
+/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor must
+/// a server that is away just then.
 async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
+    let mut has_run = false;
     loop {
-        match crate::run(config.clone(), Observer::none(), shutdown.as_mut()).await {
-            Err(error @ RunError::Client) => {
+        let ended = crate::run(config.clone(), Observer::none(), shutdown.as_mut()).await;
+        has_run |= matches!(ended, Err(RunError::Client));
+        match ended {
+            Err(error) if has_run => {
                 tracing::error!(%error, "starting again; what was not settled is delivered again after its ack wait");
-                sleep(AGAIN).await;
             }
             ended => return ended,
+        }
+        tokio::select! {
+            () = shutdown.as_mut() => return Ok(()),
+            () = sleep(AGAIN) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Hearing again. Where the right to subscribe is taken away from a connected client, the server drops the subscriptions;
 //! where it is given back, the server neither restores them nor says a word.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -17,7 +18,7 @@ impl Client {
     /// Connects anew once a client that was denied to listen may do so again. Never ends.
     ///
     /// It tries by a subscription of no other use, for to connect anew each time would be told each time.
-    pub async fn hear_again(&self) {
+    pub async fn hear_again(&self) -> Infallible {
         loop {
             // Only a denial ends this.
             let _ = self.denied.unless(|_| false, std::future::pending::<()>()).await;

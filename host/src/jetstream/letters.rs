@@ -11,9 +11,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::Client;
-use super::consumer::STREAM_NOT_FOUND;
 use super::message::headers;
 use super::raw::{self, Raw};
+use super::setup::STREAM_NOT_FOUND;
 use crate::letter::{self, Content, Headers, Letter, Stored, block};
 
 /// How many messages are asked for at once.

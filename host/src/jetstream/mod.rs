@@ -13,6 +13,7 @@ mod pull;
 mod raw;
 mod replies;
 mod request;
+mod setup;
 mod signals;
 mod told;
 mod unreadable;
@@ -24,13 +25,14 @@ use crate::config::Grants;
 use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
-pub use consumer::{Bound, SetupError};
+pub use consumer::Bound;
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use message::{may_be_headers, position};
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
+pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
 
 /// What every delivery of one workload needs to be settled.

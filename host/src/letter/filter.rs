@@ -53,26 +53,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::letter::Content;
+    use crate::letter;
 
     fn letter() -> Letter {
         Letter {
-            sequence: 42,
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
-            workload: "orders".into(),
             subject: "orders.new.eu".into(),
-            stream: "ORDERS".into(),
-            stream_sequence: 7,
-            published: None,
-            attempts: Some(5),
             cause: "trapped".into(),
             reason: "trapped: Unreachable".into(),
-            plugin: "receipts".into(),
-            generation: "2ea221eb71d2".into(),
-            host: "here:1".into(),
-            redrives: 0,
-            first: ("ORDERS".into(), 7),
-            content: Content::Here(vec![]),
+            ..letter::tests::letter(100)
         }
     }
 

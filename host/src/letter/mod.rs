@@ -196,6 +196,28 @@ pub(crate) mod tests {
         prop::collection::vec((name, value.prop_map(|value| value.trim().to_owned())), 0..8)
     }
 
+    /// A letter of the workload `orders`, kept so many seconds after the Unix epoch.
+    pub(crate) fn letter(seconds: u64) -> Letter {
+        Letter {
+            sequence: 42,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            workload: "orders".into(),
+            subject: "orders.new".into(),
+            stream: "ORDERS".into(),
+            stream_sequence: 7,
+            published: None,
+            attempts: Some(5),
+            cause: "rejected".into(),
+            reason: "no such customer".into(),
+            plugin: "receipts".into(),
+            generation: "2ea221eb71d2".into(),
+            host: "here:1".into(),
+            redrives: 0,
+            first: ("ORDERS".into(), 7),
+            content: Content::Here(vec![]),
+        }
+    }
+
     #[test]
     fn what_says_nothing_about_a_death_is_no_letter() {
         let stored = |headers: &[(&str, &str)], subject: &str| Stored {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use serde::Serializer as _;
 
-use super::filter::{FilterArgs, find, hint};
+use super::filter::{find, hint};
 use super::table::{object, table};
-use super::{PlaceArgs, count};
+use super::{AskArgs, count};
 use crate::cli::{Output, last_word};
 use crate::letter::Letter;
 
@@ -35,21 +35,15 @@ pub struct ListArgs {
     /// At most so many, from the side that is first; 0 is all [default: 50; all as JSON]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// How the answer is printed
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Output,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub filter: FilterArgs,
-    #[allow(missing_docs)]
-    #[command(flatten, next_help_heading = "Connection")]
-    pub place: PlaceArgs,
+    pub ask: AskArgs,
 }
 
 pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let letters = args.place.open().await?;
-    let filter = args.filter.filter();
-    let limit = match (args.limit, args.output) {
+    let letters = args.ask.place.open().await?;
+    let filter = args.ask.filter.filter();
+    let limit = match (args.limit, args.ask.output) {
         (Some(0), _) | (None, Output::Json) => usize::MAX,
         (Some(limit), _) => limit,
         (None, Output::Text) => SHOWN,
@@ -71,7 +65,7 @@ pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result
     if !args.oldest {
         kept.reverse();
     }
-    match args.output {
+    match args.ask.output {
         Output::Json => {
             // One by one: an object takes far more memory than its letter.
             let mut list = serde_json::Serializer::new(&mut *out);

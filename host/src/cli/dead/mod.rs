@@ -10,10 +10,12 @@ mod table;
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::Output;
 use crate::config::{ConnectionFlags, DeadLetters, Nats, process_environment};
 use crate::jetstream::{Client, Letters};
 use crate::terminal::Terminal;
 
+pub use filter::FilterArgs;
 pub use list::ListArgs;
 pub use purge::PurgeArgs;
 pub use redrive::RedriveArgs;
@@ -46,6 +48,20 @@ pub enum DeadCommand {
     Show(Box<ShowArgs>),
     Redrive(Box<RedriveArgs>),
     Purge(Box<PurgeArgs>),
+}
+
+/// Which letters, where they are, and how the answer is printed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AskArgs {
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    #[allow(missing_docs)]
+    #[command(flatten, next_help_heading = "Connection")]
+    pub place: PlaceArgs,
 }
 
 /// Where the dead letters are.

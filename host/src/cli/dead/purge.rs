@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
-use super::filter::{FilterArgs, find, hint, not_there};
-use super::{PlaceArgs, USAGE, count};
+use super::filter::{find, hint, not_there};
+use super::{AskArgs, USAGE, count};
 use crate::cli::{Output, last_word};
 use crate::jetstream::{Letters, LettersError};
 use crate::letter::Letter;
@@ -44,15 +44,9 @@ pub struct PurgeArgs {
     /// Only say how many would be deleted
     #[arg(long)]
     pub dry_run: bool,
-    /// How the answer is printed
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Output,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub filter: FilterArgs,
-    #[allow(missing_docs)]
-    #[command(flatten, next_help_heading = "Connection")]
-    pub place: PlaceArgs,
+    pub ask: AskArgs,
 }
 
 pub(super) async fn run<F: Future<Output = ()>>(
@@ -61,12 +55,12 @@ pub(super) async fn run<F: Future<Output = ()>>(
     out: &mut impl Write,
     interrupted: impl FnOnce() -> std::io::Result<F>,
 ) -> anyhow::Result<ExitCode> {
-    let filter = args.filter.filter();
+    let filter = args.ask.filter.filter();
     if let Some(problem) = problem(args, &filter) {
         last_word::write(problem);
         return Ok(ExitCode::from(USAGE));
     }
-    let letters = args.place.open().await?;
+    let letters = args.ask.place.open().await?;
     let mut matched = Vec::new();
     let found = find(&letters, &filter, &args.sequences, |letter, _| matched.push(letter)).await?;
     let total = matched.len();
@@ -94,7 +88,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
     if let Some(missing) = not_there(&found.missing, &letters) {
         last_word::write(&missing);
     }
-    match args.output {
+    match args.ask.output {
         Output::Json => {
             let object = json!({
                 "stream": letters.stream(), "dry_run": args.dry_run, "matched": total, "purged": purged, "missing": found.missing

@@ -9,9 +9,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::filter::{FilterArgs, find, hint, not_there};
+use super::filter::{find, hint, not_there};
 use super::show::content_lost;
-use super::{PlaceArgs, count};
+use super::{AskArgs, count};
 use crate::cli::{Output, last_word};
 use crate::jetstream::{Letters, SendError};
 use crate::letter::Letter;
@@ -48,15 +48,9 @@ pub struct RedriveArgs {
     /// At most so many a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: Option<u32>,
-    /// How the answer is printed
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Output,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub filter: FilterArgs,
-    #[allow(missing_docs)]
-    #[command(flatten, next_help_heading = "Connection")]
-    pub place: PlaceArgs,
+    pub ask: AskArgs,
 }
 
 /// What came of it.
@@ -102,8 +96,8 @@ pub(super) async fn run<F: Future<Output = ()>>(
     out: &mut impl Write,
     interrupted: impl FnOnce() -> std::io::Result<F>,
 ) -> anyhow::Result<ExitCode> {
-    let letters = args.place.open().await?;
-    let filter = args.filter.filter();
+    let letters = args.ask.place.open().await?;
+    let filter = args.ask.filter.filter();
     let mut sequences = Vec::new();
     let found = find(&letters, &filter, &args.sequences, |letter, _| sequences.push(letter.sequence)).await?;
     let mut counts = Counts {
@@ -130,7 +124,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
     {
         last_word::write(&hint);
     }
-    match args.output {
+    match args.ask.output {
         Output::Json => serde_json::to_writer(&mut *out, &counts)?,
         Output::Text => write!(out, "{}", told(&counts, args.keep))?,
     }

@@ -118,32 +118,13 @@ pub(super) fn pairs(headers: &Headers) -> Value {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::letter::Content;
 
     fn letter(sequence: u64, subject: &str, reason: &str) -> Letter {
-        Letter {
-            sequence,
-            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800),
-            workload: "orders".into(),
-            subject: subject.into(),
-            stream: "ORDERS".into(),
-            stream_sequence: 7,
-            published: None,
-            attempts: Some(5),
-            cause: "rejected".into(),
-            reason: reason.into(),
-            plugin: "receipts".into(),
-            generation: "2ea221eb71d2".into(),
-            host: "here:1".into(),
-            redrives: 0,
-            first: ("ORDERS".into(), 7),
-            content: Content::Here(vec![]),
-        }
+        let letter = crate::letter::tests::letter(1_769_860_800);
+        Letter { sequence, subject: subject.into(), reason: reason.into(), ..letter }
     }
 
     #[test]
