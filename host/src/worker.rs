@@ -10,7 +10,7 @@ use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check, triage};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
-use crate::lanes::make_way;
+use crate::lanes::{Call, step_down};
 use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
@@ -124,6 +124,7 @@ pub async fn run<D: Held, H: Handlers>(
         }
         usable = well && shop.isolation == Isolation::Worker;
         if !well {
+            step_down().await;
             respawn_at = hold_back(&shop);
         }
     };
@@ -197,6 +198,7 @@ async fn handle<D: Held, I: Handler>(
         let how = Box::pin(bury(Waiting { held, since }, death, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
+    let call = Call::begin();
     let start = Instant::now();
     stats.set_handling(true);
     let mut waited = false;
@@ -209,7 +211,7 @@ async fn handle<D: Held, I: Handler>(
     stats.set_handling(false);
     let time = start.elapsed();
     if !waited {
-        make_way(time).await;
+        call.make_way(time).await;
     }
     shop.inbox.took(time);
     stats.was_busy(time);
