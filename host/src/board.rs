@@ -21,9 +21,10 @@ const REMEMBERED: usize = 20;
 pub struct Board {
     /// What was configured.
     pub workload: Workload,
-    dropped_lines: [Arc<AtomicU64>; 2],
+    dropped_lines: Vec<Arc<AtomicU64>>,
     works: OnceLock<Works>,
     scaling: Mutex<Scaling>,
+    shadow: Mutex<Shadowed>,
 }
 
 /// The parts of a workload that runs, each of which counts what it does.
@@ -58,6 +59,25 @@ pub struct Scaling {
     pub last: VecDeque<Decided>,
 }
 
+/// What a shadow has decided so far, which nobody acted upon.
+#[derive(Debug, Clone, Default)]
+pub struct Shadowed {
+    /// The policy in use.
+    pub policy: Option<Author>,
+    /// Decisions, ever.
+    pub decisions: u64,
+    /// Those that would have given another number of workers than the live policy's, ever.
+    pub differing: u64,
+    /// Ticks on which it did not answer, ever.
+    pub failures: u64,
+    /// Ticks that passed while it was still at one before, ever.
+    pub missed: u64,
+    /// Why the last tick ended without a decision, or why the newest generation is not in use.
+    pub problem: Option<String>,
+    /// The last decision: how many workers, and why.
+    pub last: Option<(u32, String)>,
+}
+
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
@@ -74,9 +94,15 @@ pub struct Decided {
 }
 
 impl Board {
-    /// A workload that does not run yet. The log lines of its handler and of its policy that are dropped count elsewhere.
-    pub fn new(workload: Workload, dropped_lines: [Arc<AtomicU64>; 2]) -> Arc<Self> {
-        Arc::new(Self { workload, dropped_lines, works: OnceLock::new(), scaling: Mutex::default() })
+    /// A workload that does not run yet. The log lines of its guests that are dropped count elsewhere.
+    pub fn new(workload: Workload, dropped_lines: Vec<Arc<AtomicU64>>) -> Arc<Self> {
+        Arc::new(Self {
+            workload,
+            dropped_lines,
+            works: OnceLock::new(),
+            scaling: Mutex::default(),
+            shadow: Mutex::default(),
+        })
     }
 
     /// It runs from now on. A board has one workload in its life.
@@ -142,6 +168,16 @@ impl Board {
         let mut scaling = self.lock();
         scaling.failures += 1;
         scaling.problem = Some(problem.to_owned());
+    }
+
+    /// Counts what the shadow did.
+    pub fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
+        count(&mut self.shadow.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What the shadow did.
+    pub fn shadowed(&self) -> Shadowed {
+        self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Scaling> {

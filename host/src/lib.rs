@@ -36,12 +36,14 @@ pub mod config;
 pub mod delivery;
 pub mod demo;
 pub mod events;
+pub mod fold;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
 pub mod inbox;
 pub mod jetstream;
+pub mod journal;
 mod lanes;
 pub mod letter;
 #[cfg(test)]
@@ -52,10 +54,12 @@ pub mod permissions;
 mod plugged;
 pub mod plugin;
 pub mod ports;
+pub mod replay;
 mod run;
 pub mod scaling;
 pub mod server;
 pub mod settle;
+pub mod shadow;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;

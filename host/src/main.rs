@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, request, run};
+use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, replay, request, run};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +36,7 @@ enum Command {
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
+    Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
@@ -83,6 +84,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
+        Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)

@@ -9,9 +9,12 @@ use crate::board::Board;
 use crate::clock::time_of_day;
 use crate::config::Scale;
 use crate::events::{Event, Observer as Events};
-use crate::ports::{Author, Policies, Policy, Source};
+use crate::fold::Fold;
+use crate::journal::Made;
+use crate::ports::{Author, Policies, Source};
 use crate::scaling::clamp;
 use crate::scaling::observe::{Moment, Observer};
+use crate::shadow::Window;
 use crate::supervisor::{Crew, Desired};
 
 /// After how many failures in a row one is logged again.
@@ -27,10 +30,10 @@ pub struct Monitor<P: Policies, S> {
     pub workload: Arc<str>,
     /// The limits and the interval.
     pub scale: Scale,
-    /// What the policy gets in `init`.
-    pub settings: Vec<(String, String)>,
-    /// Where policies come from.
-    pub policies: P,
+    /// The policy.
+    pub fold: Fold<P>,
+    /// Who else is asked.
+    pub window: Window,
     /// Where signals come from.
     pub source: S,
     /// What the workers do.
@@ -43,12 +46,6 @@ pub struct Monitor<P: Policies, S> {
     pub board: Arc<Board>,
     /// When the host started to watch.
     pub start: Instant,
-}
-
-/// A policy that has accepted its settings, and its state.
-struct Adopted<P> {
-    policy: P,
-    state: Vec<u8>,
 }
 
 impl<P: Policies, S: Source> Monitor<P, S> {
@@ -68,7 +65,6 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let clock = Clock::starting(self.start);
         let mut observer = Observer::new(self.scale.window);
-        let mut adopted = None;
         let mut failures = 0u32;
         let desired = self.desired.clone();
         loop {
@@ -78,12 +74,12 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                     sleep(BURST).await;
                     ticks.reset();
                 }
-                () = self.policies.newer() => {
-                    adopted = self.adopt(adopted).await;
+                () = self.fold.newer() => {
+                    self.adopt().await;
                     continue;
                 }
             }
-            match self.decide(&clock, &mut observer, adopted.as_mut()).await {
+            match self.decide(&clock, &mut observer).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     self.board.undecided(&format!("{error:#}"));
@@ -98,58 +94,70 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.
-    async fn adopt(&mut self, before: Option<Adopted<P::Policy>>) -> Option<Adopted<P::Policy>> {
-        let Some(policy) = self.policies.latest() else { return before };
-        let author = policy.author().clone();
-        let previous = before.as_ref().map(|adopted| adopted.state.as_slice());
-        let problem = match policy.init(&self.settings, previous).await {
-            Ok(Ok(state)) => {
+    async fn adopt(&mut self) {
+        let Some((author, outcome)) = self.fold.adopt().await else { return };
+        match outcome {
+            Ok(()) => {
                 tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
                 let Author { plugin, generation } = author.clone();
                 let workload = self.workload.clone();
                 self.events.tell(Event::Swapped { workload, plugin, generation });
                 self.board.adopted(author);
-                return Some(Adopted { policy, state });
             }
-            Ok(Err(refusal)) => format!("it refuses its settings: {refusal}"),
-            Err(fault) => fault.to_string(),
-        };
-        let remedy = if before.is_some() {
-            "the version before goes on"
-        } else {
-            "mend it or the policy-settings; until then the workers stay at scale.min"
-        };
-        self.board.refused(&problem);
-        tracing::error!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem, "policy not used: {remedy}");
-        before
+            Err(problem) => {
+                let remedy = if self.fold.has_policy() {
+                    "the version before goes on"
+                } else {
+                    "mend it or the policy-settings; until then the workers stay at scale.min"
+                };
+                self.board.refused(&problem);
+                tracing::error!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem, "policy not used: {remedy}");
+            }
+        }
     }
 
-    async fn decide(
-        &mut self,
-        clock: &Clock,
-        observer: &mut Observer,
-        adopted: Option<&mut Adopted<P::Policy>>,
-    ) -> anyhow::Result<()> {
+    async fn decide(&mut self, clock: &Clock, observer: &mut Observer) -> anyhow::Result<()> {
         let sample = self.source.sample(self.crew.tally().redelivered).await?;
         let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &self.scale);
         self.board.saw(seen);
-        let Some(adopted) = adopted else { return Ok(()) };
-        let decision = adopted.policy.decide(&seen, &adopted.state).await?;
-        let count = clamp(decision.desired, self.scale.min, self.scale.max);
-        self.board.decided(&decision, count);
-        adopted.state = decision.state;
-        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
-        self.set(count, &decision.reason);
+        let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
+        let (scale, board) = (&self.scale, &self.board);
+        let mut live = None;
+        let decided = self.fold.decide(&seen, |decision| {
+            let to = clamp(decision.desired, scale.min, scale.max);
+            board.decided(decision, to);
+            tracing::debug!(workload = %hand.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
+            live = Some(to);
+            Some(Made { from: hand.set(to, &decision.reason), to })
+        });
+        let decided = decided.await;
+        self.window.show(&self.board, (seen, live));
+        decided.transpose()?;
         Ok(())
     }
 
     fn set(&self, to: u32, reason: &str) {
+        Hand { workload: &self.workload, desired: &self.desired, events: &self.events }.set(to, reason);
+    }
+}
+
+/// What changes the number of workers.
+struct Hand<'a> {
+    workload: &'a Arc<str>,
+    desired: &'a Desired,
+    events: &'a Events,
+}
+
+impl Hand<'_> {
+    /// Sets how many are wanted, and returns how many were.
+    fn set(&self, to: u32, reason: &str) -> u32 {
         let from = self.desired.set(to);
         if from != to {
             tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
             let workload = self.workload.clone();
             self.events.tell(Event::Scaled { workload, from, to, reason: reason.to_owned() });
         }
+        from
     }
 }
 

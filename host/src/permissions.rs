@@ -86,6 +86,17 @@ impl Permissions {
         if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
             all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");
         }
+        if let Some(journal) = &config.journal.stream {
+            let name = &journal.name;
+            all.may_publish(format!("$JS.API.STREAM.INFO.{name}"), "find the stream of the journal");
+            if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
+                all.may_publish(format!("$JS.API.STREAM.CREATE.{name}"), "make the stream of the journal");
+            }
+            for workload in &config.workloads {
+                let name = &workload.name;
+                all.may_publish(format!("tidegate.journal.{name}"), &format!("{name}: keep its decisions"));
+            }
+        }
         all
     }
 

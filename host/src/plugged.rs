@@ -118,7 +118,7 @@ impl Handler for PluginHandler {
     }
 }
 
-/// The policy of a workload, as its file is now.
+/// A policy of a workload, as its file is now.
 pub struct PluginPolicies {
     watch: PolicyWatch,
     context: PolicyContext,
@@ -126,10 +126,10 @@ pub struct PluginPolicies {
 }
 
 impl PluginPolicies {
-    /// Asks the directory for it.
-    pub fn new(directory: &Directory, workload: &Workload) -> Self {
+    /// Asks the directory for the plugin of this name.
+    pub fn new(directory: &Directory, workload: &Workload, plugin: &str) -> Self {
         Self {
-            watch: directory.policy(&workload.policy, &workload.limits),
+            watch: directory.policy(plugin, &workload.limits),
             context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone()),
             given: None,
         }

@@ -6,10 +6,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::board::Board;
-use crate::config::Config;
+use crate::config::{Config, Manage};
 use crate::events::Observer;
 use crate::http::{self, HttpError, View};
-use crate::jetstream::{Bound, Client, ConnectError, SetupError};
+use crate::jetstream::{Bound, Client, ConnectError, SetupError, journal_stream};
+use crate::journal::{Journal, OpenError};
 use crate::plugged::{PluginHandlers, PluginPolicies};
 use crate::plugin::{Directory, Host, HostError};
 use crate::workload::{self, Surroundings, stopped};
@@ -32,6 +33,9 @@ pub enum RunError {
     /// A stream or a consumer cannot be used.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
     /// The address for HTTP cannot be listened on.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -48,10 +52,18 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     let client = Client::connect(&config.nats).await?;
     let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
     let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
+    let host = host_name();
+    let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
+    let sink = match &config.journal.stream {
+        Some(stream) => Some(journal_stream(&client, stream, may_create).await?),
+        None => None,
+    };
+    let journal = Journal::start(host.clone(), config.journal.file, sink)?;
     let around = Arc::new(Surroundings {
         client,
         dead_letters: config.dead_letters,
-        host: host_name(),
+        journal: journal.clone(),
+        host,
         grace: config.grace,
         observer,
     });
@@ -68,8 +80,11 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     for (workload, consumer) in bound {
         let (around, stops) = (around.clone(), stops.clone());
         let mut handlers = PluginHandlers::new(&directory, &workload);
-        let policies = PluginPolicies::new(&directory, &workload);
-        let board = Board::new(workload, [handlers.dropped_lines(), policies.dropped_lines()]);
+        let policies = PluginPolicies::new(&directory, &workload, &workload.policy);
+        let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(&directory, &workload, &of.policy));
+        let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
+        let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
+        let board = Board::new(workload, lines);
         boards.push(board.clone());
         workloads.spawn(async move {
             tokio::select! {
@@ -77,7 +92,7 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
                 () = stopped(stops.clone()) => return,
             }
             let name = board.workload.name.clone();
-            let run = Box::pin(workload::run(board, consumer, around, handlers, policies, stops));
+            let run = Box::pin(workload::run(board, consumer, around, handlers, policies, shadow, stops));
             if let Err(error) = run.await {
                 tracing::error!(workload = name, error = format!("{error:#}"), "the workload ended");
             }
@@ -87,7 +102,10 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     let _http = match listener {
         Some(listener) => {
             let (client, directory) = (around.client.clone(), directory.clone());
-            Some(http::serve(listener, View { host: around.host.clone(), client, directory, boards, stops })?)
+            Some(http::serve(
+                listener,
+                View { host: around.host.clone(), client, directory, boards, journal: journal.clone(), stops },
+            )?)
         }
         None => None,
     };
@@ -100,6 +118,7 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
     stop.send_replace(true);
     let drained = async {
         while workloads.join_next().await.is_some() {}
+        journal.close().await;
         around.client.flush().await;
     };
     if timeout(stop_within, drained).await.is_err() {

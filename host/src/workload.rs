@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::board::{Board, Works};
 use crate::config::{DeadLetters, Manage, Workload};
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
+use crate::fold::{Desk, Fold};
 use crate::inbox::{Inbox, fetch};
 use crate::jetstream::{Bound, Client, HeaderWatch};
+use crate::journal::{self, Journal, Role};
 use crate::monitor::Monitor;
 use crate::pace::Pace;
 use crate::ports::{Handlers, Notice, Policies};
 use crate::settle::Rules;
+use crate::shadow::{Shadow, Window};
 use crate::supervisor::{Crew, Desired, Supervisor};
 use crate::worker::Shop;
 
@@ -25,6 +29,8 @@ pub struct Surroundings {
     pub client: Client,
     /// Where dead letters are kept.
     pub dead_letters: DeadLetters,
+    /// Where decisions are kept.
+    pub journal: Journal,
     /// The host's name.
     pub host: String,
     /// How long workers may take to finish.
@@ -44,6 +50,7 @@ pub async fn run<H: Handlers, P: Policies>(
     around: Arc<Surroundings>,
     handlers: H,
     policies: P,
+    shadow: Option<P>,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let workload = &board.workload;
@@ -72,11 +79,28 @@ pub async fn run<H: Handlers, P: Policies>(
         respawns: respawns.clone(),
         observer: around.observer.clone(),
     });
+    let desk = Desk {
+        workload: name.clone(),
+        role: Role::Live,
+        settings: workload.policy_settings.clone().into(),
+        bounds: journal::Bounds::of(&workload.limits),
+        journal: around.journal.clone(),
+    };
+    let mut asides = JoinSet::new();
+    let window = match (shadow, &workload.shadow) {
+        (Some(policies), Some(of)) => {
+            let (window, ticks) = Window::open();
+            let desk = Desk { role: Role::Shadow, settings: of.settings.clone().into(), ..desk.clone() };
+            asides.spawn(Shadow { fold: Fold::new(desk, policies), ticks, board: board.clone() }.run());
+            window
+        }
+        _ => Window::default(),
+    };
     let monitor = Monitor {
         workload: name.clone(),
         scale,
-        settings: workload.policy_settings.clone(),
-        policies,
+        fold: Fold::new(desk, policies),
+        window,
         source,
         crew: crew.clone(),
         desired: desired.clone(),

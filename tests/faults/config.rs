@@ -19,6 +19,9 @@ const EXAMPLE: &str = include_str!("../../examples/tidegate.example.toml");
 fn spoilt(random: &mut Rng) -> String {
     let mut text: Vec<char> = EXAMPLE.chars().collect();
     for _ in 0..random.usize(1..=3) {
+        if text.is_empty() {
+            break;
+        }
         let at = random.usize(0..text.len());
         let to = (at + random.usize(1..40)).min(text.len());
         match random.u8(0..6) {

@@ -14,6 +14,7 @@ mod demo;
 mod dispositions;
 mod hosts;
 mod http;
+mod journal;
 mod limits;
 mod request;
 mod rules;

@@ -15,6 +15,7 @@ use crate::board::Board;
 use crate::config::{Config, DeadLetters, Workload};
 use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client};
+use crate::journal::Journal;
 use crate::plugged::PluginHandlers;
 use crate::plugin::{Directory, Host};
 use crate::ports::Handlers;
@@ -155,6 +156,7 @@ impl Lab {
         let around = Surroundings {
             client: self.client.clone(),
             dead_letters: DeadLetters::default(),
+            journal: Journal::none(),
             host: "bench".to_owned(),
             grace: Duration::from_secs(5),
             observer,
@@ -162,7 +164,7 @@ impl Lab {
         let bound = Bound::new(&self.client, &workload, &around.dead_letters, &around.host).await?;
         let (stop, stops) = watch::channel(false);
         let board = Board::new(workload, Default::default());
-        let run = workload::run(board, bound, Arc::new(around), handlers, Always::new(always), stops);
+        let run = workload::run(board, bound, Arc::new(around), handlers, Always::new(always), None, stops);
         Ok(Running { events: seen, stop, task: tokio::spawn(run) })
     }
 

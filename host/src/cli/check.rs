@@ -46,6 +46,8 @@ struct Checked {
     workload: String,
     handler: Option<String>,
     policy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Option<String>>,
 }
 
 /// Checks, and prints the answer to `out`.
@@ -68,9 +70,13 @@ pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCo
 }
 
 fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
-    for Checked { workload, handler, policy } in &answer.workloads {
+    for Checked { workload, handler, policy, shadow } in &answer.workloads {
         let shown = |generation: &Option<String>| generation.clone().unwrap_or_else(|| "cannot run".to_owned());
-        writeln!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
+        write!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
+        match shadow {
+            Some(shadow) => writeln!(out, ", shadow {}", shown(shadow))?,
+            None => writeln!(out)?,
+        }
     }
     for problem in &answer.problems {
         writeln!(out, "{problem}")?;
@@ -93,11 +99,16 @@ async fn plugins(config: Config) -> anyhow::Result<Answer> {
     }
     for workload in &config.workloads {
         let handler = handler(&host, dir, workload).await;
-        let policy = policy(&host, dir, workload).await;
+        let live = policy(&host, dir, workload, &workload.policy, &workload.policy_settings).await;
+        let shadow = match &workload.shadow {
+            Some(shadow) => Some(policy(&host, dir, workload, &shadow.policy, &shadow.settings).await),
+            None => None,
+        };
         let mut keep = |result: Result<String, String>| {
             result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
         };
-        let checked = Checked { workload: workload.name.clone(), handler: keep(handler), policy: keep(policy) };
+        let (handler, policy, shadow) = (keep(handler), keep(live), shadow.map(&mut keep));
+        let checked = Checked { workload: workload.name.clone(), handler, policy, shadow };
         answer.workloads.push(checked);
     }
     answer.ok = answer.problems.is_empty();
@@ -130,12 +141,18 @@ async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String,
     Ok(format!("{} {}", workload.handler, plugin.generation().digest))
 }
 
-async fn policy(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
-    let file = file(dir, &workload.policy);
+async fn policy(
+    host: &Host,
+    dir: &Path,
+    workload: &Workload,
+    name: &str,
+    settings: &[(String, String)],
+) -> Result<String, String> {
+    let file = file(dir, name);
     let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
-    let problem = match plugin.init(&context, &workload.policy_settings, None).await {
-        Ok(Ok(_)) => return Ok(format!("{} {}", workload.policy, plugin.generation().digest)),
+    let problem = match plugin.init(&context, settings, None).await {
+        Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),
         Ok(Err(refusal)) => format!("it refuses its settings: {refusal}; correct the workload's policy-settings"),
         Err(fault @ Fault::Start(_)) => format!("it {fault}; correct the policy"),
         Err(fault) => format!("its init {fault}; correct the policy or the workload's policy-settings"),

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod last_word;
 pub mod log;
 pub mod permissions;
+pub mod replay;
 pub mod request;
 pub mod run;
 

@@ -53,6 +53,7 @@ table! {
         "nats" nats: NatsTable,
         "plugins" plugins: PluginsTable,
         "dead-letters" dead_letters: DeadLettersTable,
+        "journal" journal: JournalTable,
         "workload" workloads: WorkloadTables,
     }
 }
@@ -97,6 +98,19 @@ table! {
 }
 
 table! {
+    /// `[journal]`
+    JournalTable {
+        "path" path: Maybe<String>,
+        "max-size" max_size: Maybe<Size>,
+        "keep" keep: Maybe<i64>,
+        "stream" stream: Maybe<String>,
+        "replicas" replicas: Maybe<i64>,
+        "max-age" max_age: Maybe<Duration>,
+        "max-bytes" max_bytes: Maybe<Size>,
+    }
+}
+
+table! {
     /// `[workload.NAME]`
     WorkloadTable {
         "stream" stream: Maybe<String>,
@@ -113,11 +127,20 @@ table! {
         "isolation" isolation: Maybe<Isolation>,
         "settings" settings: Settings,
         "policy-settings" policy_settings: Settings,
+        "shadow" shadow: ShadowTable,
         "scale" scale: ScaleTable,
         "pull" pull: PullTable,
         "grants" grants: GrantsTable,
         "limits" limits: LimitsTable,
         "retry" retry: RetryTable,
+    }
+}
+
+table! {
+    /// `[workload.NAME.shadow]`
+    ShadowTable {
+        "policy" policy: Maybe<String>,
+        "policy-settings" policy_settings: Settings,
     }
 }
 

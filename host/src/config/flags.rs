@@ -55,6 +55,9 @@ pub struct HostFlags {
     /// The stream that keeps dead letters [default: TIDEGATE_DEAD]
     #[arg(long, value_name = "STREAM")]
     pub dead_letters: Option<String>,
+    /// A file for every decision with what led to it, which `tidegate replay` reads [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<String>,
     /// Where health, metrics and status can be read over HTTP; a port alone is on the loopback address [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<String>,
@@ -112,6 +115,12 @@ pub struct WorkloadFlags {
     /// A setting that the policy gets; may be given several times
     #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = setting)]
     pub policy_settings: Vec<(String, String)>,
+    /// A policy that is asked too, by name; what it decides is only noted
+    #[arg(long, value_name = "PLUGIN")]
+    pub shadow: Option<String>,
+    /// A setting that the shadow gets; may be given several times [default: those of the policy]
+    #[arg(long = "shadow-setting", value_name = "KEY=VALUE", value_parser = setting)]
+    pub shadow_settings: Vec<(String, String)>,
     /// The fewest workers, 0 to max; with 0 an idle workload has none [default: 0]
     #[arg(long, value_name = "WORKERS", allow_negative_numbers = true)]
     pub min: Option<i64>,
@@ -184,7 +193,11 @@ fn word<W: Word>() -> impl TypedValueParser<Value = W> {
     PossibleValuesParser::new(W::WORDS.iter().map(|(word, _)| *word)).try_map(|word| W::parse(&word))
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
+/// A setting as `KEY=VALUE`.
+///
+/// # Errors
+/// If it has no key.
+pub fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
         _ => Err("write it as KEY=VALUE".to_owned()),

@@ -2,8 +2,8 @@
 
 use super::error::{At, ConfigError, ConfigErrors, Place};
 use super::file::{
-    DeadLettersTable, File, GrantsTable, LimitsTable, PluginsTable, PullTable, RetryTable, ScaleTable, WorkloadTable,
-    WorkloadTables,
+    DeadLettersTable, File, GrantsTable, JournalTable, LimitsTable, PluginsTable, PullTable, RetryTable, ScaleTable,
+    ShadowTable, WorkloadTable, WorkloadTables,
 };
 use super::flags::{Flags, HostFlags, WorkloadFlags};
 use super::value::{Durations, Settings, Size, Strings};
@@ -39,6 +39,7 @@ impl Flags {
                 stream: flag("dead-letters", &host.dead_letters),
                 ..DeadLettersTable::default()
             },
+            journal: JournalTable { path: flag("journal", &host.journal), ..JournalTable::default() },
             workloads,
         }
     }
@@ -101,6 +102,10 @@ impl WorkloadFlags {
             isolation: flag("isolation", &self.isolation),
             settings: Settings(self.settings.iter().cloned().collect()),
             policy_settings: Settings(self.policy_settings.iter().cloned().collect()),
+            shadow: ShadowTable {
+                policy: flag("shadow", &self.shadow),
+                policy_settings: Settings(self.shadow_settings.iter().cloned().collect()),
+            },
             scale: ScaleTable {
                 min: flag("min", &self.min),
                 max: flag("max", &self.max),

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use connection::ConnectionFlags;
 pub use error::{ConfigError, ConfigErrors, Wrong};
-pub use flags::{Flags, HostFlags, WorkloadFlags};
+pub use flags::{Flags, HostFlags, WorkloadFlags, setting};
 pub use load::{Environment, process_environment};
 pub use names::{nearest, overlap as subjects_overlap};
 
@@ -38,6 +38,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// Where dead letters are kept.
     pub dead_letters: DeadLetters,
+    /// Where decisions are kept; nowhere by default.
+    pub journal: Journal,
     /// How long workers may take to finish what they have when the host stops (30 s).
     pub grace: Duration,
     /// Where health, metrics and status can be read over HTTP; nowhere by default.
@@ -69,6 +71,28 @@ impl Default for DeadLetters {
     fn default() -> Self {
         Self { stream: Self::STREAM.to_owned(), replicas: 1, max_age: None, max_bytes: None }
     }
+}
+
+/// Where every decision is kept with what led to it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Journal {
+    /// A file of this host alone.
+    pub file: Option<crate::journal::Options>,
+    /// A stream.
+    pub stream: Option<JournalStream>,
+}
+
+/// The stream that keeps a journal. All but its name counts only where the host makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalStream {
+    /// Its name.
+    pub name: String,
+    /// Servers that keep a copy (1).
+    pub replicas: usize,
+    /// How long a line is kept; `None` is until there is no room.
+    pub max_age: Option<Duration>,
+    /// Bytes of all lines together (1 GiB); the oldest go first.
+    pub max_bytes: i64,
 }
 
 /// A NATS connection.
@@ -189,6 +213,8 @@ pub struct Workload {
     pub settings: Vec<(String, String)>,
     /// What the policy gets in `init`.
     pub policy_settings: Vec<(String, String)>,
+    /// A policy that is asked too, and not listened to.
+    pub shadow: Option<Shadow>,
     /// How many workers, and how that is decided.
     pub scale: Scale,
     /// How workers fetch.
@@ -199,6 +225,15 @@ pub struct Workload {
     pub limits: Limits,
     /// What happens after a failure.
     pub retry: Retry,
+}
+
+/// A policy that is asked beside the one that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    /// Its plugin name.
+    pub policy: String,
+    /// What it gets in `init`: its own settings, or the workload's `policy-settings` if it has none.
+    pub settings: Vec<(String, String)>,
 }
 
 /// A stream and the durable consumer that a workload works on.

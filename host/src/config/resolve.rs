@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::{At, ConfigError};
-use super::file::{DeadLettersTable, File, NatsTable, PluginsTable};
+use super::file::{DeadLettersTable, File, JournalTable, NatsTable, PluginsTable};
 use super::value::Size;
-use super::{Compile, Config, DeadLetters, Plugins, names, units};
+use super::{Compile, Config, DeadLetters, Journal, JournalStream, Plugins, names, units};
+use crate::journal;
 
 pub(super) use nats::Layers;
 
@@ -35,11 +36,12 @@ pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Co
     let Inputs { file, nats, environment, no_workload } = inputs;
     let nats = nats.resolve(environment, problems);
     let dead_letters = dead_letters(file.dead_letters, problems);
+    let journal = journal(file.journal, environment, problems);
     let grace = duration(file.grace, Duration::from_secs(30), Duration::ZERO..=HOUR, problems);
     let plugins = plugins(file.plugins, environment, problems);
     let workloads = workloads::resolve(file.workloads, no_workload, problems);
     let http = file.http.and_then(|at| address(&at, problems));
-    Config { nats, plugins, dead_letters, grace, http, workloads }
+    Config { nats, plugins, dead_letters, journal, grace, http, workloads }
 }
 
 /// `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for what is
@@ -59,21 +61,38 @@ fn address(at: &At<String>, problems: &mut Vec<ConfigError>) -> Option<SocketAdd
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// Ten years of 365.25 days.
+const LONGEST: Duration = Duration::from_secs(3600 * 87_660);
+
+fn age(at: Option<At<Duration>>, problems: &mut Vec<ConfigError>) -> Option<Duration> {
+    at.map(|at| duration(Some(at), HOUR, Duration::from_secs(1)..=LONGEST, problems))
+}
+
+fn stream_name(at: At<String>, problems: &mut Vec<ConfigError>) -> String {
+    problems.extend(names::jetstream(&at.value).err().map(|wrong| wrong.at(&at.place)));
+    at.value
+}
+
+fn journal(table: JournalTable, environment: &BTreeMap<String, String>, problems: &mut Vec<ConfigError>) -> Journal {
+    let max_size = size(table.max_size, 64 << 20, 1 << 10..=1 << 40, problems);
+    let keep = integer(table.keep, 4, 0..=10_000, problems);
+    let replicas = integer(table.replicas, 1, 1..=5, problems);
+    let max_age = age(table.max_age, problems);
+    let max_bytes: u64 = size(table.max_bytes, 1 << 30, 1 << 20..=1 << 50, problems);
+    let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
+    Journal {
+        file: table.path.map(|at| journal::Options { path: path(&at, environment, problems), max_size, keep }),
+        stream: table.stream.map(|at| JournalStream { name: stream_name(at, problems), replicas, max_age, max_bytes }),
+    }
+}
+
 fn dead_letters(table: DeadLettersTable, problems: &mut Vec<ConfigError>) -> DeadLetters {
-    // Ten years of 365.25 days.
-    let (most_age, most_bytes) = (HOUR * 87_660, Size(1 << 50));
-    let some_age = |at| duration(Some(at), HOUR, Duration::from_secs(1)..=most_age, problems);
-    let max_age = table.max_age.map(some_age);
+    let most_bytes = Size(1 << 50);
+    let max_age = age(table.max_age, problems);
     let some_bytes =
         |at| within(Some(at), Size(0), Size(1 << 20)..=most_bytes, |size| units::show_size(&size.0), problems);
     let max_bytes = table.max_bytes.map(some_bytes);
-    let stream = table.stream.map_or_else(
-        || DeadLetters::STREAM.to_owned(),
-        |stream| {
-            problems.extend(names::jetstream(&stream.value).err().map(|wrong| wrong.at(&stream.place)));
-            stream.value
-        },
-    );
+    let stream = table.stream.map_or_else(|| DeadLetters::STREAM.to_owned(), |at| stream_name(at, problems));
     DeadLetters {
         stream,
         replicas: integer(table.replicas, 1, 1..=5, problems),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Options;
 use crate::config::{
-    Config, DeadLetters, Grants, Isolation, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry, Scale,
-    Source, Workload,
+    Config, DeadLetters, Grants, Isolation, Journal, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry,
+    Scale, Source, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -29,6 +29,7 @@ pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
             compile: options.compile.clone(),
         },
         dead_letters: DeadLetters::default(),
+        journal: Journal::default(),
         http: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
@@ -44,6 +45,7 @@ fn workload(options: &Options) -> Workload {
         isolation: Isolation::Worker,
         settings: Vec::new(),
         policy_settings: Vec::new(),
+        shadow: None,
         scale: Scale {
             min: 0,
             max: MAX_WORKERS,

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::View;
-use crate::board::{Board, Scaling, Works};
+use crate::board::{Board, Scaling, Shadowed, Works};
 use crate::delivery::{Cause, FaultKind};
 use crate::plugin::PluginState;
 use crate::tally::{TIMES_US, Tally};
@@ -32,6 +32,7 @@ pub(super) fn text(view: &View) -> Result<String, fmt::Error> {
 struct Snapshot {
     connected: bool,
     reconnects: u64,
+    journal_dropped: u64,
     plugins: Vec<PluginState>,
     workloads: Vec<Workload>,
     process: Process,
@@ -46,6 +47,7 @@ struct Workload {
     running: u32,
     tally: Tally,
     scaling: Scaling,
+    shadow: Option<Shadowed>,
     pulls: u64,
     in_progress: u64,
     replies_refused: u64,
@@ -65,6 +67,7 @@ impl Snapshot {
         Self {
             connected: view.client.is_connected(),
             reconnects: view.client.reconnects(),
+            journal_dropped: view.journal.dropped(),
             plugins: view.directory.plugins(),
             workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
             process: Process::read(),
@@ -84,6 +87,7 @@ impl Workload {
             running: works.map_or(0, |works| works.crew.running()),
             tally: works.map(|works| works.crew.tally()).unwrap_or_default(),
             scaling: board.scaling(),
+            shadow: board.workload.shadow.as_ref().map(|_| board.shadowed()),
             pulls: of(|works| works.traffic.pulls()),
             in_progress: of(|works| works.traffic.in_progress()),
             replies_refused: of(|works| works.traffic.replies_refused()),
@@ -191,6 +195,7 @@ impl Collector for Snapshot {
         let mut pen = Pen(encoder);
         self.deliveries(&mut pen)?;
         self.scaling(&mut pen)?;
+        self.shadows(&mut pen)?;
         self.rest(&mut pen)
     }
 }
@@ -312,6 +317,31 @@ impl Snapshot {
             None,
             self.some(|workload| Some(workload.scaling.seen?.arrival_rate)),
         )
+    }
+
+    fn shadows(&self, pen: &mut Pen<'_>) -> fmt::Result {
+        let of = |count: fn(&Shadowed) -> u64| {
+            self.workloads.iter().filter_map(move |workload| {
+                Some(([("workload", workload.name.as_str())], count(workload.shadow.as_ref()?)))
+            })
+        };
+        pen.counters("tidegate_shadow_decisions", "Decisions of the shadow", of(|shadow| shadow.decisions))?;
+        pen.counters(
+            "tidegate_shadow_differences",
+            "Decisions of the shadow that would have given another number of workers",
+            of(|shadow| shadow.differing),
+        )?;
+        pen.counters(
+            "tidegate_shadow_failures",
+            "Ticks on which the shadow did not answer",
+            of(|shadow| shadow.failures),
+        )?;
+        pen.counters(
+            "tidegate_shadow_missed",
+            "Ticks that passed while the shadow was still at one before",
+            of(|shadow| shadow.missed),
+        )?;
+        pen.counter("tidegate_journal_dropped", "Lines of the journal that were not written", self.journal_dropped)
     }
 
     fn rest(&self, pen: &mut Pen<'_>) -> fmt::Result {

@@ -27,6 +27,7 @@ use tokio::sync::{oneshot, watch};
 use crate::board::Board;
 use crate::events::{Event, Observer};
 use crate::jetstream::Client;
+use crate::journal::Journal;
 use crate::plugin::Directory;
 use health::Pulse;
 
@@ -40,6 +41,8 @@ pub(crate) struct View {
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
     pub(crate) boards: Vec<Arc<Board>>,
+    /// Its journal.
+    pub(crate) journal: Journal,
     /// Whether it stops.
     pub(crate) stops: watch::Receiver<bool>,
 }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::{View, health};
-use crate::board::{Board, Decided};
+use crate::board::{Board, Decided, Shadowed};
 use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
 use crate::plugin::{Kind, PluginState};
@@ -76,6 +76,22 @@ struct Scaling {
     observation: Option<Seen>,
     /// Newest first; a row of the same decision is told once.
     last_decisions: Vec<Decision>,
+    shadow: Option<Shadow>,
+}
+
+#[derive(Serialize)]
+struct Shadow {
+    policy: String,
+    generation: Option<String>,
+    decisions: u64,
+    /// Decisions that would have given another number of workers.
+    differing: u64,
+    failures: u64,
+    missed: u64,
+    /// Why the last tick ended without a decision, or why the newest generation is not in use.
+    problem: Option<String>,
+    count: Option<u32>,
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -177,8 +193,16 @@ fn workload(board: &Board) -> Workload {
             problem: scaling.problem,
             observation: scaling.seen.map(seen),
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
+            shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, board.shadowed())),
         },
     }
+}
+
+fn shadow(policy: &str, shadowed: Shadowed) -> Shadow {
+    let Shadowed { policy: author, decisions, differing, failures, missed, problem, last } = shadowed;
+    let (count, reason) = last.unzip();
+    let generation = author.map(|author| author.generation.to_string());
+    Shadow { policy: policy.to_owned(), generation, decisions, differing, failures, missed, problem, count, reason }
 }
 
 fn seen(seen: Observation) -> Seen {

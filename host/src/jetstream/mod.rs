@@ -6,6 +6,7 @@ mod dead;
 mod denied;
 mod ears;
 mod identity;
+mod journal;
 mod lab;
 mod letters;
 mod message;
@@ -26,6 +27,7 @@ use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
+pub use journal::journal_stream;
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]

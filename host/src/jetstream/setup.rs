@@ -95,6 +95,14 @@ pub enum SetupError {
         /// The subject to allow.
         allow: String,
     },
+    /// The journal's stream cannot be used.
+    #[error("the journal's stream {stream} cannot be used: {problem}")]
+    Journal {
+        /// The stream.
+        stream: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {

@@ -4,8 +4,11 @@ pub mod observe;
 pub mod plan;
 pub mod window;
 
+use serde::{Deserialize, Serialize};
+
 /// What a policy is told. The fields are those of `observation` in `wit/scaling.wit`, with their units.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs)]
 pub struct Observation {
     pub now_ms: u64,

@@ -75,18 +75,24 @@ impl Observer {
             min: scale.min,
             max: scale.max,
             idle_ms: self.last_arrival.map(|(_, then)| millis(at.elapsed.saturating_sub(then))),
-            arrival_rate: per_second(arrivals, growth.seconds),
-            mean_arrival_rate: per_second(sample.arrivals, at.elapsed.as_secs_f64()),
-            completion_rate: per_second(settled, growth.seconds),
+            arrival_rate: rounded(per_second(arrivals, growth.seconds)),
+            mean_arrival_rate: rounded(per_second(sample.arrivals, at.elapsed.as_secs_f64())),
+            completion_rate: rounded(per_second(settled, growth.seconds)),
             pending: sample.pending,
             ack_pending: sample.ack_pending,
             redelivered: sample.redelivered,
             oldest_pending_ms: sample.oldest_ms.map(|then| at.now_ms.saturating_sub(then)),
-            failure_ratio: share(failed as f64, handled as f64),
-            busy_ratio: share(busy_us as f64, alive_us as f64),
-            service_time_ms: if handled == 0 { 0.0 } else { busy_us as f64 / handled as f64 / 1000.0 },
+            failure_ratio: rounded(share(failed as f64, handled as f64)),
+            busy_ratio: rounded(share(busy_us as f64, alive_us as f64)),
+            service_time_ms: if handled == 0 { 0.0 } else { rounded(busy_us as f64 / handled as f64 / 1000.0) },
         }
     }
+}
+
+/// To the nearest millionth, so that a number is short when it is written down and the same when it is read: up to 15
+/// digits every reader of decimal numbers gives back exactly what was meant.
+fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
 }
 
 fn millis(duration: Duration) -> u64 {

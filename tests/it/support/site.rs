@@ -11,7 +11,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tidegate::config::{Compile, Config, DeadLetters, Nats, Plugins};
+use tidegate::config::{Compile, Config, DeadLetters, Journal, Nats, Plugins};
 use tidegate::server::{Options, Server};
 use tokio::sync::Mutex;
 
@@ -60,6 +60,7 @@ impl Site {
                 compile: Compile::default(),
             },
             dead_letters: DeadLetters::default(),
+            journal: Journal::default(),
             grace: Duration::from_secs(20),
             http: None,
             workloads: Vec::new(),

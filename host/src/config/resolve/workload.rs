@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::{HOUR, duration, integer, size, within};
 use crate::config::error::{At, ConfigError, Place, Wrong};
-use crate::config::file::{GrantsTable, LimitsTable, PullTable, RetryTable, ScaleTable, WorkloadTable};
+use crate::config::file::{GrantsTable, LimitsTable, PullTable, RetryTable, ScaleTable, ShadowTable, WorkloadTable};
 use crate::config::names;
 use crate::config::units::show_duration;
 use crate::config::value::{Settings, Strings};
-use crate::config::{Grants, Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Source, Workload};
+use crate::config::{
+    Grants, Isolation, Limits, Manage, Pull, Queue, Retention, Retry, Scale, Shadow, Source, Workload,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -21,6 +23,7 @@ pub(super) struct Places {
     pub(super) subjects: Place,
     pub(super) handler: Place,
     pub(super) policy: Place,
+    pub(super) shadow: Place,
 }
 
 /// Decides every value of the workload `name`.
@@ -33,6 +36,7 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         subjects: place("subjects", table.subjects.as_ref().map(|at| &at.place)),
         handler: place("handler", table.handler.as_ref().map(|at| &at.place)),
         policy: place("policy", table.policy.as_ref().map(|at| &at.place)),
+        shadow: place("shadow.policy", table.shadow.policy.as_ref().map(|at| &at.place)),
     };
     let handler = required(name, "handler", table.handler, "the name of a plugin that handles a message", problems);
     check(&handler, &places.handler, names::plugin, problems);
@@ -77,6 +81,8 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         max_waiting: integer(table.max_waiting, 512, 16..=i64::MAX, problems),
         watch_consumer,
     };
+    let policy_settings = settings(table.policy_settings);
+    let shadow = shadow(table.shadow, &policy_settings, &places.shadow, problems);
     let workload = Workload {
         name: name.value.clone(),
         queue,
@@ -84,7 +90,8 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         policy,
         isolation: table.isolation.map_or(Isolation::Worker, |at| at.value),
         settings: settings(table.settings),
-        policy_settings: settings(table.policy_settings),
+        policy_settings,
+        shadow,
         scale,
         pull,
         grants: grants(table.grants, problems),
@@ -247,6 +254,24 @@ fn retry(table: RetryTable, problems: &mut Vec<ConfigError>) -> Retry {
         }
     };
     Retry { max_attempts: integer(table.max_attempts, 5, 1..=10_000, problems), backoff }
+}
+
+fn shadow(
+    table: ShadowTable,
+    live: &[(String, String)],
+    place: &Place,
+    problems: &mut Vec<ConfigError>,
+) -> Option<Shadow> {
+    let own = settings(table.policy_settings);
+    let Some(At { value: policy, .. }) = table.policy else {
+        if !own.is_empty() {
+            let problem = "is missing, though the shadow has settings";
+            note(place.error(problem, "give the name of a plugin that decides, or remove the settings"), problems);
+        }
+        return None;
+    };
+    check(&policy, place, names::plugin, problems);
+    Some(Shadow { policy, settings: if own.is_empty() { live.to_vec() } else { own } })
 }
 
 fn settings(table: Settings) -> Vec<(String, String)> {

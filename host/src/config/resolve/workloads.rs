@@ -50,12 +50,14 @@ fn consumers(all: &[(At<String>, Workload, Places)], problems: &mut Vec<ConfigEr
 
 /// A plugin is a handler or a policy.
 fn plugin_kinds(all: &[(At<String>, Workload, Places)], problems: &mut Vec<ConfigError>) {
-    for (_, workload, places) in all.iter().filter(|(_, workload, _)| !workload.policy.is_empty()) {
-        let handler = all.iter().find(|(_, other, _)| other.handler == workload.policy);
-        if let Some((_, _, handler)) = handler {
-            let problem =
-                format!("{:?} is used as a policy here and as a handler by {}", workload.policy, handler.handler);
-            problems.push(places.policy.error(problem, "a plugin is one or the other; name another one"));
+    let policies = all.iter().flat_map(|(_, workload, places)| {
+        let shadow = workload.shadow.as_ref().map(|shadow| (&shadow.policy, &places.shadow));
+        [(&workload.policy, &places.policy)].into_iter().chain(shadow)
+    });
+    for (policy, place) in policies.filter(|(policy, _)| !policy.is_empty()) {
+        if let Some((_, _, handler)) = all.iter().find(|(_, other, _)| other.handler == *policy) {
+            let problem = format!("{policy:?} is used as a policy here and as a handler by {}", handler.handler);
+            problems.push(place.error(problem, "a plugin is one or the other; name another one"));
         }
     }
 }

@@ -1,0 +1,97 @@
+//! The journal's stream.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::Client;
+use super::setup::{STREAM_NOT_FOUND, SetupError};
+use crate::config::JournalStream;
+use crate::journal::Sink;
+
+/// What the stream is bound to: the last token is the workload.
+const SUBJECTS: &str = "tidegate.journal.*";
+/// Lines that may wait to be stored.
+const WAITING: usize = 1024;
+/// How long the server may take to store a line.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
+/// After how many failures in a row one is logged again.
+const REMIND: u64 = 1000;
+
+/// Finds or makes the stream: what brings lines there, one after the other, and never waits.
+///
+/// # Errors
+/// [`SetupError`] if the stream cannot be used.
+pub async fn journal_stream(client: &Client, config: &JournalStream, may_create: bool) -> Result<Sink, SetupError> {
+    find(client, config, may_create).await?;
+    let (lines, waiting) = mpsc::channel(WAITING);
+    tokio::spawn(store(client.clone(), waiting));
+    Ok(Box::new(move |workload, line| {
+        lines.try_send((format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line))).is_ok()
+    }))
+}
+
+async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), SetupError> {
+    let name = config.name.as_str();
+    let failed = |problem: String| SetupError::Journal { stream: name.to_owned(), problem };
+    match client.context.get_stream(name).await {
+        Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == SUBJECTS) => return Ok(()),
+        Ok(_) => {
+            return Err(failed(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream")));
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND && may_create => {}
+            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {
+                let problem = format!(
+                    "it is not there; make it, bound to {SUBJECTS}, or let one workload have manage = \"create\""
+                );
+                return Err(failed(problem));
+            }
+            _ => return Err(failed(error.to_string())),
+        },
+    }
+    let wanted = stream::Config {
+        name: name.to_owned(),
+        description: Some("Decisions of tidegate with what led to them".to_owned()),
+        subjects: vec![SUBJECTS.to_owned()],
+        storage: stream::StorageType::File,
+        num_replicas: config.replicas,
+        max_age: config.max_age.unwrap_or_default(),
+        max_bytes: config.max_bytes,
+        discard: stream::DiscardPolicy::Old,
+        ..stream::Config::default()
+    };
+    client.context.create_stream(wanted).await.map_err(|error| failed(error.to_string()))?;
+    tracing::info!(stream = name, "stream of the journal created");
+    Ok(())
+}
+
+/// Ends when nothing more can come.
+async fn store(client: Client, mut lines: mpsc::Receiver<(String, Bytes)>) {
+    let mut failures = 0u64;
+    while let Some((subject, line)) = lines.recv().await {
+        let stored = async { client.context.publish(subject, line).await?.await };
+        let problem = match timeout(STORED_WITHIN, stored).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer".to_owned()),
+        };
+        match problem {
+            None => failures = 0,
+            Some(problem) => {
+                if failures.is_multiple_of(REMIND) {
+                    tracing::error!(
+                        problem,
+                        failures,
+                        "a line of the journal is not stored in its stream; decisions go on without it"
+                    );
+                }
+                failures += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The journal: every decision of a host with all that led to it, one JSON line each, so that it can be replayed.
+//!
+//! Whoever decides hands an [`Entry`] over and goes on: a thread of its own makes the line and writes it. Where that
+//! does not keep up, entries are dropped, counted, and the count is written as soon as there is room.
+
+mod entry;
+mod file;
+mod line;
+mod read;
+mod writer;
+
+pub use entry::{Adoption, Entry, Made, Role, What};
+pub use file::{OpenError, Options};
+pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
+pub use read::{JournalError, Reader};
+pub use writer::{Journal, Sink};

@@ -1,0 +1,233 @@
+//! The thread that writes.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::Builder;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::entry::Entry;
+use super::file::{OpenError, Options, Rotated};
+use super::line::Pen;
+use crate::clock::time_of_day;
+
+/// Entries that may wait to be written.
+const WAITING: usize = 4096;
+/// After how many failures in a row one is logged again.
+const REMIND: u64 = 1000;
+/// How long a host that stops waits for what is still to be written.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Takes lines elsewhere: the workload, and the line without its end. `false` if it had to drop it.
+pub type Sink = Box<dyn FnMut(&str, &[u8]) -> bool + Send>;
+
+/// Where entries are handed over. A clone writes to the same journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    entries: Arc<RwLock<Option<SyncSender<Entry>>>>,
+    dropped: Arc<Dropped>,
+    ended: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+}
+
+/// Lines that were not written, ever.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// To the file, or at all.
+    file: AtomicU64,
+    /// To the sink alone.
+    sink: AtomicU64,
+}
+
+impl Journal {
+    /// A journal that nobody keeps.
+    pub fn none() -> Self {
+        Self { entries: Arc::default(), dropped: Arc::default(), ended: Arc::default() }
+    }
+
+    /// Begins to write, to a file, to a sink or to both.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn start(host: String, file: Option<Options>, sink: Option<Sink>) -> Result<Self, OpenError> {
+        if file.is_none() && sink.is_none() {
+            return Ok(Self::none());
+        }
+        let path = file.as_ref().map(|options| options.path.clone()).unwrap_or_default();
+        let file = file.map(Rotated::open).transpose()?;
+        let (entries, waiting) = sync_channel(WAITING);
+        let (end, ended) = oneshot::channel();
+        let dropped = Arc::new(Dropped::default());
+        let mut writer = Writer { pen: Pen::new(host), file, sink, dropped: dropped.clone(), told: 0, failures: 0 };
+        let run = move || {
+            writer.run(&waiting);
+            // Nobody may wait for it.
+            let _ = end.send(());
+        };
+        Builder::new().name("tidegate-journal".to_owned()).spawn(run).map_err(|error| OpenError::Io { path, error })?;
+        Ok(Self { entries: Arc::new(RwLock::new(Some(entries))), dropped, ended: Arc::new(Mutex::new(Some(ended))) })
+    }
+
+    /// Whether somebody keeps it.
+    pub fn is_kept(&self) -> bool {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Has an entry written. Never waits.
+    pub fn record(&self, entry: Entry) {
+        if let Some(entries) = &*self.entries.read().unwrap_or_else(PoisonError::into_inner)
+            && entries.try_send(entry).is_err()
+        {
+            self.dropped.file.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Lines that were not written, ever.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.file.load(Relaxed) + self.dropped.sink.load(Relaxed)
+    }
+
+    /// Nothing more will come. Waits until all that came is written, but not for ever.
+    pub async fn close(&self) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).take();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended
+            && timeout(LAST_WORDS, ended).await.is_err()
+        {
+            tracing::warn!("the journal's last lines are not written: its disk does not answer");
+        }
+    }
+}
+
+struct Writer {
+    pen: Pen,
+    file: Option<Rotated>,
+    sink: Option<Sink>,
+    dropped: Arc<Dropped>,
+    /// How many drops the journal itself tells of.
+    told: u64,
+    failures: u64,
+}
+
+impl Writer {
+    fn run(&mut self, entries: &Receiver<Entry>) {
+        while let Ok(entry) = entries.recv() {
+            self.tell_drops();
+            self.write(&entry);
+        }
+        self.tell_drops();
+    }
+
+    fn write(&mut self, entry: &Entry) {
+        let mut line = self.pen.line(entry);
+        if self.file.as_ref().is_some_and(|file| file.is_full(line.len())) {
+            self.pen.begin();
+            line = self.pen.line(entry);
+            if let Some(Err(error)) = self.file.as_mut().map(Rotated::turn_over) {
+                self.complain(&error, "cannot turn the journal's file over");
+            }
+        }
+        if !self.put(&line) {
+            self.dropped.file.fetch_add(1, Relaxed);
+            // What it said of the state is not known to the reader.
+            self.pen.begin();
+        }
+        if let Some(sink) = &mut self.sink
+            && !sink(&entry.workload, line.trim_ascii_end())
+        {
+            self.dropped.sink.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn put(&mut self, line: &[u8]) -> bool {
+        match self.file.as_mut().map(|file| file.write(line)) {
+            Some(Err(error)) => {
+                self.complain(&error, "cannot write to the journal");
+                false
+            }
+            Some(Ok(())) => {
+                self.failures = 0;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Says in the journal how many lines are missing, where they are.
+    fn tell_drops(&mut self) {
+        let dropped = self.dropped.file.load(Relaxed);
+        if dropped > self.told && self.put(&self.pen.dropped(time_of_day(), dropped - self.told)) {
+            tracing::warn!(lines = dropped - self.told, "lines of the journal were dropped: it does not keep up");
+            self.told = dropped;
+            self.pen.begin();
+        }
+    }
+
+    fn complain(&mut self, error: &std::io::Error, what: &str) {
+        if self.failures.is_multiple_of(REMIND) {
+            tracing::error!(%error, failures = self.failures, "{what}; decisions go on without it");
+        }
+        self.failures += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::sync::mpsc;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::journal::{Adoption, Bounds, Role, What};
+    use crate::ports::Author;
+
+    fn entry(first: u8) -> Entry {
+        Entry {
+            at: UNIX_EPOCH,
+            workload: "orders".into(),
+            role: Role::Live,
+            policy: Author { plugin: "p".into(), generation: "g".into() },
+            settings: [].into(),
+            bounds: Bounds::of(&Limits::default()),
+            what: What::Init(Adoption { previous: None, answer: Ok(Ok(vec![first])) }),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_keep_up_drops_and_says_how_much() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let (go, gate) = mpsc::channel::<()>();
+        let (began, has_begun) = mpsc::channel();
+        // The thread stands still in the first line until it may go on.
+        let mut first = true;
+        let sink: Sink = Box::new(move |_, _| {
+            if std::mem::take(&mut first) {
+                began.send(()).unwrap();
+                gate.recv().unwrap();
+            }
+            true
+        });
+        let file = Options { path: path.clone(), max_size: 1 << 30, keep: 0 };
+        let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
+        journal.record(entry(0));
+        has_begun.recv().unwrap();
+        for _ in 0..WAITING + 7 {
+            journal.record(entry(1));
+        }
+        assert_eq!(journal.dropped(), 7);
+        go.send(()).unwrap();
+        journal.close().await;
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + 1 + WAITING);
+        assert!(lines[1].contains("\"event\":\"dropped\",\"lines\":7"), "{}", lines[1]);
+        // After a gap the state is told again.
+        assert!(lines[2].contains("\"bytes\":\"AQ==\""), "{}", lines[2]);
+        assert!(!lines[3].contains("\"bytes\""), "{}", lines[3]);
+    }
+}

@@ -1,0 +1,101 @@
+//! A journal against a policy: whether the same code decides the same again, and where other code would have parted.
+
+mod compare;
+mod same;
+mod shadow;
+mod spark;
+
+use std::path::{Path, PathBuf};
+
+use crate::delivery::Fault;
+use crate::journal::{Bounds, JournalError, PolicyName};
+use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
+
+pub use compare::{Comparison, Count, Stretch, compare};
+pub use same::{Difference, Replayed, same};
+pub use shadow::shadow;
+pub use spark::spark;
+
+/// Why a journal cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The policy cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The component host cannot be set up.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The file holds other code than that which decided.
+    #[error(
+        "{file} is generation {has} of {name}, and {journal} was written by generation {wants}\n  Name the file of that generation \
+         with --policy. To see where this one would have parted, name it with --policy."
+    )]
+    Generation {
+        /// The policy's file.
+        file: PathBuf,
+        /// Its plugin name.
+        name: String,
+        /// Its generation.
+        has: String,
+        /// That of the journal.
+        wants: String,
+        /// The journal, and the line.
+        journal: String,
+    },
+    /// The journal has several workloads, where one is meant.
+    #[error("the journal has several workloads: {}\n  Say which with --workload.", .0.join(", "))]
+    Workloads(Vec<String>),
+    /// There is nothing to replay.
+    #[error("{0}")]
+    Nothing(String),
+    /// The policy refuses the settings.
+    #[error(
+        "the policy refuses its settings: {0}\n  Give others with --policy-setting KEY=VALUE; without any it gets those in the journal."
+    )]
+    Refused(String),
+    /// The policy's `init` did not answer.
+    #[error("the policy's init {0}")]
+    Fault(Fault),
+}
+
+/// A policy that is asked again, with what it could spend then.
+pub struct Asked {
+    plugin: PolicyPlugin,
+    context: Option<(String, Bounds, PolicyContext)>,
+}
+
+impl Asked {
+    /// Loads a policy from its file.
+    ///
+    /// # Errors
+    /// If it is not a policy that can run.
+    pub async fn load(host: &Host, file: &Path) -> Result<Self, LoadError> {
+        // What it may spend follows with each line; loading it starts it once, which takes little.
+        let plugin = host.load_policy(file, &crate::config::Limits::default()).await?;
+        Ok(Self { plugin, context: None })
+    }
+
+    /// Its name and its generation.
+    pub fn name(&self) -> PolicyName {
+        let generation = self.plugin.generation();
+        PolicyName { name: generation.plugin.to_string(), generation: generation.digest.to_string() }
+    }
+
+    fn for_workload(&mut self, workload: &str, bounds: Bounds) -> (&PolicyPlugin, &PolicyContext) {
+        let known = self.context.take().filter(|(name, of, _)| name == workload && *of == bounds);
+        let (.., context) =
+            self.context.insert(known.unwrap_or_else(|| {
+                (workload.to_owned(), bounds, PolicyContext::new(workload.into(), bounds.limits()))
+            }));
+        (&self.plugin, context)
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Asked").field(&self.name()).finish()
+    }
+}

@@ -1,0 +1,251 @@
+//! What a host writes down of its decisions, and what `tidegate replay` makes of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use tidegate::config::{Config, Journal, JournalStream, Shadow, Workload};
+use tidegate::journal::Options;
+use tidegate_artifacts::policies;
+
+use crate::support::cli::{Ended, run};
+use crate::support::eventually;
+use crate::support::host::{Host, install, policy, workload};
+use crate::support::site::Site;
+
+/// A host that writes a journal.
+async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
+    let options = Options { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
+    let journal = Journal { file: Some(options), stream: None };
+    let count = workloads.len();
+    let host = Host::run(site.clone(), Config { journal, workloads, ..site.config() });
+    host.ready(count).await;
+    host
+}
+
+fn lines(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // The last one may be half written.
+    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// The decisions of one workload in one role.
+fn decisions(file: &Path, of: &str, role: &str) -> Vec<Value> {
+    let is = |line: &Value| line["event"] == "decide" && line["workload"] == of && line["role"] == role;
+    lines(file).into_iter().filter(is).collect()
+}
+
+async fn decided(file: &Path, of: &str, role: &str, count: usize) {
+    eventually(&format!("{count} decisions of {of}"), async || decisions(file, of, role).len() >= count).await;
+}
+
+async fn replay(file: &Path, plugins: &Path, more: &[&str]) -> Ended {
+    let mut arguments = vec!["replay", "--journal", file.to_str().unwrap(), "--plugins", plugins.to_str().unwrap()];
+    arguments.extend(more);
+    run(arguments).await
+}
+
+/// A copy of the journal with one line changed.
+fn changed(file: &Path, change: impl FnOnce(&mut Vec<Value>)) -> (TempDir, PathBuf) {
+    let mut all = lines(file);
+    change(&mut all);
+    let dir = TempDir::new().unwrap();
+    let copy = dir.path().join("changed.jsonl");
+    let text: String = all.iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(&copy, text).unwrap();
+    (dir, copy)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_code_decides_the_same_again_bit_for_bit() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("j");
+    let site = Site::new().await;
+    let modes = ["random", "clock", "third"];
+    let mut workloads =
+        vec![policy(workload("real"), "backlog", &[("pending-per-worker", "2"), ("cooldown", "100ms")])];
+    workloads.extend(modes.map(|mode| policy(workload(mode), "probe-policy", &[("mode", mode), ("desired", "1")])));
+    let host = host(site.clone(), &file, workloads).await;
+    for _ in 0..9 {
+        host.publish("in.real.a", "sleep 300").await;
+    }
+    host.settled("real").await;
+    decided(&file, "real", "live", 5).await;
+    for mode in modes {
+        decided(&file, mode, "live", 7).await;
+    }
+    // A newer version takes over with the state of the one before.
+    site.install("backlog", policies::BACKLOG);
+    let (site, _) = host.stop().await;
+
+    let real = decisions(&file, "real", "live");
+    let up = real.iter().find(|line| line["workers"]["to"].as_u64().unwrap() > 1).expect("it scaled up");
+    assert!(up["decision"]["reason"].as_str().unwrap().starts_with("backlog "), "{up}");
+    assert_eq!(up["policy"]["name"], "backlog");
+    assert_eq!(up["settings"]["pending-per-worker"], "2");
+    assert!(up["observation"]["arrival-rate"].as_f64().unwrap() >= 0.0);
+    assert!(decisions(&file, "third", "live").iter().any(|line| line["fault"]["kind"] == "trap"));
+    let said = replay(&file, site.plugins.path(), &[]).await;
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    assert!(said.stdout.contains("are the same, bit for bit"), "{}", said.stdout);
+
+    for (part, value) in [("desired", Value::from(77)), ("reason", Value::from("another"))] {
+        let (_dir, copy) = changed(&file, |all| {
+            let line = all.iter_mut().rfind(|line| line["event"] == "decide" && line["workload"] == "real").unwrap();
+            line["decision"][part] = value.clone();
+        });
+        let said = replay(&copy, site.plugins.path(), &[]).await;
+        assert_eq!(said.code, Some(1), "{}", said.said());
+        assert!(said.stdout.contains(&format!("- {part} {value}\n+ {part} ")), "{}", said.stdout);
+    }
+    // Other code of the same name is not what decided.
+    install(site.plugins.path(), "backlog", policies::STEP);
+    let said = replay(&file, site.plugins.path(), &["--workload", "real"]).await;
+    said.failed_with(1, &["backlog.wasm is generation", "was written by generation", "--policy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_policy_is_shown_where_it_would_have_parted() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("j");
+    let site = Site::new().await;
+    let host = host(site, &file, vec![workload("one"), workload("two")]).await;
+    decided(&file, "one", "live", 4).await;
+    let (site, _) = host.stop().await;
+    let plugins = site.plugins.path();
+    let other = plugins.join("probe-policy.wasm");
+    let other = other.to_str().unwrap();
+
+    let said = replay(&file, plugins, &["--policy", other, "--policy-setting", "mode=count"]).await;
+    said.failed_with(1, &["several workloads: one, two", "--workload"]);
+    let asked = ["--policy", other, "--workload", "one"];
+    let said = replay(&file, plugins, &[&asked[..], &["--policy-setting", "mode=nothing"]].concat()).await;
+    said.failed_with(1, &["refuses its settings: mode = \"nothing\": must be one of", "--policy-setting"]);
+    let said = replay(&file, plugins, &[&asked[..], &["--policy-setting", "mode=count"]].concat()).await;
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    // It wants 1, 2, 3 workers where there was always one.
+    assert!(said.stdout.contains("the same number of workers on 1 of "), "{}", said.stdout);
+    assert!(said.stdout.contains("call 2"), "{}", said.stdout);
+    let more = ["--policy-setting", "mode=count", "--output", "json"];
+    let said = replay(&file, plugins, &[&asked[..], &more].concat()).await;
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((answer["same"].as_u64(), answer["other"]["name"].as_str()), (Some(1), Some("probe-policy")));
+    assert_eq!(answer["stretches"][0]["other"]["workers"], 2);
+    // The handler is no policy.
+    let handler = plugins.join("probe.wasm");
+    let said = replay(&file, plugins, &["--policy", handler.to_str().unwrap(), "--workload", "one"]).await;
+    said.failed_with(1, &["probe.wasm", "it is a handler, and is used as a policy"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_is_noted_and_changes_nothing_whatever_it_does() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("j");
+    let shadow = |name: &str, mode: &str| {
+        let settings = vec![("mode".to_owned(), mode.to_owned()), ("desired".to_owned(), "5".to_owned())];
+        let shadow = Some(Shadow { policy: "probe-policy".to_owned(), settings });
+        Workload { shadow, ..workload(name) }
+    };
+    let modes = ["fixed", "trap", "spin", "grow", "huge-state", "trap-in-init", "refuse"];
+    let host = host(Site::new().await, &file, modes.map(|mode| shadow(mode, mode)).into()).await;
+    for mode in modes {
+        decided(&file, mode, "live", 10).await;
+        host.publish(&format!("in.{mode}.a"), "ok").await;
+        host.settled(mode).await;
+    }
+    decided(&file, "fixed", "shadow", 5).await;
+    for (mode, kind) in [("trap", "trap"), ("spin", "fuel"), ("grow", "memory"), ("huge-state", "answer")] {
+        eventually(&format!("the shadow's {kind}"), async || {
+            decisions(&file, mode, "shadow").iter().any(|line| line["fault"]["kind"] == kind)
+        })
+        .await;
+    }
+    for mode in modes {
+        // The live policy had its one worker from first to last.
+        let scalings: Vec<_> = host.scalings(mode).into_iter().map(|(from, to, _)| (from, to)).collect();
+        assert_eq!(scalings, [(0, 1)], "{mode}");
+    }
+    let (site, _) = host.stop().await;
+    let init = |mode: &str| {
+        let is = |line: &&Value| line["event"] == "init" && line["workload"] == mode && line["role"] == "shadow";
+        lines(&file).iter().find(is).cloned().unwrap()
+    };
+    assert_eq!(init("trap-in-init")["fault"]["kind"], "trap");
+    assert!(init("refuse")["refusal"].as_str().unwrap().contains("refuses to start"));
+    assert!(decisions(&file, "refuse", "shadow").is_empty());
+
+    // What the shadow decided can be replayed too, and compared with the live one's out of the journal alone.
+    let said = replay(&file, site.plugins.path(), &[]).await;
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    let said = replay(&file, site.plugins.path(), &["--shadow", "--workload", "fixed", "--output", "json"]).await;
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(answer["same"], 0, "{}", said.said());
+    assert_eq!(answer["stretches"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["stretches"][0]["recorded"]["workers"], 1);
+    assert_eq!(answer["stretches"][0]["other"]["workers"], 5);
+    let said = replay(&file, site.plugins.path(), &["--shadow", "--workload", "refuse"]).await;
+    said.failed_with(1, &["no decision of a shadow of workload refuse", "[workload.refuse.shadow]"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_can_go_to_a_stream() {
+    let site = Site::new().await;
+    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    let journal = Journal { file: None, stream: Some(stream) };
+    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
+    host.ready(1).await;
+    let stored = async || {
+        let info = site.js.get_stream("DECIDED").await.ok()?.cached_info().clone();
+        Some(info.state.messages)
+    };
+    eventually("decisions are stored", async || stored().await.is_some_and(|messages| messages >= 5)).await;
+    host.stop().await;
+    let consumer = site.js.get_stream("DECIDED").await.unwrap();
+    let pull = async_nats::jetstream::consumer::pull::Config::default();
+    let consumer = consumer.create_consumer(pull).await.unwrap();
+    let messages = consumer.fetch().max_messages(3).messages().await.unwrap();
+    let messages: Vec<_> = messages.map_err(|error| error.to_string()).try_collect().await.unwrap();
+    let events: Vec<String> = messages
+        .iter()
+        .map(|message| {
+            assert_eq!(message.subject.as_str(), "tidegate.journal.work");
+            let line: Value = serde_json::from_slice(&message.payload).unwrap();
+            line["event"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(events, ["init", "decide", "decide"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_cannot_be_replayed_says_where_and_why() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("j");
+    let host = host(Site::new().await, &file, vec![workload("work")]).await;
+    decided(&file, "work", "live", 3).await;
+    let (site, _) = host.stop().await;
+    let plugins = site.plugins.path();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let bad = dir.path().join("bad");
+    for (text, parts) in [
+        (
+            text[..text.len() - 20].to_owned(),
+            ["it is cut off: the file ends in the middle of it", "copy the whole file"],
+        ),
+        (text.replacen("\"journal\":1", "\"journal\":2", 1), ["bad:1: it has the form of version 2", "or a newer one"]),
+        (
+            text.lines().skip(2).map(|l| format!("{l}\n")).collect(),
+            ["bad:1: the bytes of its state are not", "first line"],
+        ),
+        ("second,arrivals\n0,1\n".to_owned(), ["bad:1: it is not a line of a journal", "that a host wrote"]),
+        (String::new(), ["is empty", "journal.path"]),
+    ] {
+        std::fs::write(&bad, text).unwrap();
+        replay(&bad, plugins, &[]).await.failed_with(1, &parts);
+    }
+    let said = replay(&dir.path().join("none"), plugins, &[]).await;
+    said.failed_with(1, &["none cannot be read", "No such file"]);
+    std::fs::remove_file(plugins.join("fixed.wasm")).unwrap();
+    replay(&file, plugins, &[]).await.failed_with(1, &["fixed.wasm"]);
+}
