@@ -208,7 +208,7 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
     writeln!(out, "the same number of workers on {} of {} ticks", compared.same, compared.ticks)?;
     let (was, is) = (compared.recorded_worker_seconds, compared.other_worker_seconds);
     let ratio = if was > 0.0 { format!(" ({:.2}x)", is / was) } else { String::new() };
-    writeln!(out, "worker-seconds: recorded {was:.0}, {other} {is:.0}{ratio}, on the load as it was observed")?;
+    writeln!(out, "worker-seconds: recorded {was:.1}, {other} {is:.1}{ratio}, on the load as it was observed")?;
     for (who, failures) in [("recorded", compared.recorded_failures), (other, compared.other_failures)] {
         if failures > 0 {
             writeln!(out, "no answer on {failures} ticks: {who}")?;
