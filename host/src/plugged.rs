@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Workload;
 use crate::delivery::{Delivery, Fault, Outcome};
-use crate::lanes::{Lane, roam_from, watch};
+use crate::lanes::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     WorkerContext,
@@ -110,7 +110,11 @@ impl Handlers for PluginHandlers {
 
 impl Handler for PluginHandler {
     async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        self.instance.handle(delivery).await
+        let outcome = self.instance.handle(delivery).await;
+        if outcome.is_err() {
+            step_down().await;
+        }
+        outcome
     }
 
     fn author(&self) -> &Author {

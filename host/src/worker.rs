@@ -10,7 +10,7 @@ use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check, triage};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
-use crate::lanes::{Call, step_down};
+use crate::lanes::Call;
 use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
 use crate::settle::{Rules, Settled, Step, bury, keep, settle};
@@ -124,7 +124,6 @@ pub async fn run<D: Held, H: Handlers>(
         }
         usable = well && shop.isolation == Isolation::Worker;
         if !well {
-            step_down().await;
             respawn_at = hold_back(&shop);
         }
     };
