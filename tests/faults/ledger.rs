@@ -200,16 +200,19 @@ pub(crate) async fn read(
     };
     let stream = js.get_stream(stream).await.with_context(|| format!("the stream {stream}"))?;
     let consumer = stream.create_consumer(config).await.context("a consumer to read it")?;
-    if consumer.cached_info().num_pending == 0 {
-        return Ok(());
-    }
-    let mut messages = consumer.messages().await?;
-    while let Some(message) = messages.next().await {
-        let message = message?;
-        each(&message);
-        if message.info().map_err(anyhow::Error::from_boxed)?.pending == 0 {
-            break;
+    let name = consumer.cached_info().name.clone();
+    if consumer.cached_info().num_pending > 0 {
+        let mut messages = consumer.messages().await?;
+        while let Some(message) = messages.next().await {
+            let message = message?;
+            each(&message);
+            if message.info().map_err(anyhow::Error::from_boxed)?.pending == 0 {
+                break;
+            }
         }
     }
+    // Some rows read a stream many times, and a server allows only so many consumers. One that is made anew meanwhile has
+    // another name, and goes by itself.
+    let _ = stream.delete_consumer(&name).await;
     Ok(())
 }
