@@ -114,7 +114,7 @@ fn a_new_version_goes_on_with_the_service_time_and_takes_new_settings() {
     let before = decide(&at(0, 1, 24.0, 7), state(&[], None)).state;
     let after = state(&[("objective", "2s")], Some(&before));
     let unmeasured = Observation { service_time_ms: 0.0, ..at(1_000, 1, 24.0, 60) };
-    assert_eq!(decide(&unmeasured, after).reason, "24.0/s of 200 ms need 5, backlog 60 needs 10");
+    assert_eq!(decide(&unmeasured, after).reason, "24.0/s of 200 ms need 6, backlog 60 needs 10");
 }
 
 #[test]
