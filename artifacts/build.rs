@@ -16,8 +16,13 @@ const PROFILE: &str = "guest";
 /// The guests: their packages are called so after `tidegate-`.
 const GUESTS: &[&str] = &[
     "backlog",
+    "drain",
     "fixed",
+    "forecast",
+    "kpa",
+    "objective",
     "step",
+    "utilization",
     "echo",
     "receipts",
     "reply",

@@ -12,12 +12,31 @@ macro_rules! component {
 pub mod policies {
     /// So many workers that each has a given share of the backlog.
     pub const BACKLOG: &[u8] = component!("backlog");
+    /// As many workers as process the backlog in a given time.
+    pub const DRAIN: &[u8] = component!("drain");
     /// Always the same number of workers.
     pub const FIXED: &[u8] = component!("fixed");
+    /// As few workers as meet the objective at the rate that is to come.
+    pub const FORECAST: &[u8] = component!("forecast");
+    /// As many workers as the messages in the system need, with a stable and a panic window.
+    pub const KPA: &[u8] = component!("kpa");
+    /// As few workers as let a share of the messages wait no longer than an objective.
+    pub const OBJECTIVE: &[u8] = component!("objective");
     /// One worker more a tick while the rate needs it, one less a tick after a quiet time.
     pub const STEP: &[u8] = component!("step");
+    /// As many workers as keep them busy to a target.
+    pub const UTILIZATION: &[u8] = component!("utilization");
     /// All of them, by the names of their plugins.
-    pub const ALL: &[(&str, &[u8])] = &[("backlog", BACKLOG), ("fixed", FIXED), ("step", STEP)];
+    pub const ALL: &[(&str, &[u8])] = &[
+        ("backlog", BACKLOG),
+        ("drain", DRAIN),
+        ("fixed", FIXED),
+        ("forecast", FORECAST),
+        ("kpa", KPA),
+        ("objective", OBJECTIVE),
+        ("step", STEP),
+        ("utilization", UTILIZATION),
+    ];
 }
 
 /// The handlers that ship with tidegate.

@@ -1,0 +1,194 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use super::*;
+use proptest::prelude::*;
+
+/// Where a slot of the history begins.
+const START: u64 = 1_700_000_001_000;
+
+fn observation(running: u32) -> Observation {
+    Observation {
+        now_ms: START,
+        running,
+        min: 0,
+        max: 1_000,
+        idle_ms: None,
+        arrival_rate: 0.0,
+        mean_arrival_rate: 0.0,
+        completion_rate: 0.0,
+        pending: 0,
+        ack_pending: 0,
+        redelivered: 0,
+        oldest_pending_ms: None,
+        failure_ratio: 0.0,
+        busy_ratio: 0.0,
+        service_time_ms: 0.0,
+    }
+}
+
+fn state(settings: &[(&str, &str)], previous: Option<&[u8]>) -> Vec<u8> {
+    init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous).unwrap()
+}
+
+fn refusal(key: &str, value: &str) -> String {
+    init(vec![(key.into(), value.into())], None).unwrap_err()
+}
+
+/// An observation of a second with this backlog, and the rate it is processed at.
+fn at(second: u64, running: u32, pending: u64, rate: f64) -> Observation {
+    Observation { now_ms: START + second * 1_000, pending, completion_rate: rate, ..observation(running) }
+}
+
+fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
+    let decision = decide(observation, state(settings, None));
+    (decision.desired, decision.reason)
+}
+
+/// Without what limits a change.
+const PLAIN: &[(&str, &str)] = &[
+    ("workers-per-scale-up", "1000"),
+    ("workers-per-scale-down", "1000"),
+    ("scale-up-cooldown", "0s"),
+    ("scale-down-cooldown", "0s"),
+];
+
+#[test]
+fn the_backlog_is_to_be_processed_in_the_target_time() {
+    // 4 workers process 100 a second, so 4000 take 40 s: twice the target, twice the workers.
+    assert_eq!(wants(PLAIN, &at(0, 4, 4_000, 100.0)), (8, "backlog 4000 at 100/s takes 40.0 s, needs 8".into()));
+    assert_eq!(wants(PLAIN, &at(0, 4, 1_000, 100.0)).0, 2);
+    assert_eq!(wants(PLAIN, &at(0, 4, 1_250, 100.0)).0, 3, "2.5 is rounded");
+    assert_eq!(wants(&[PLAIN, &[("target-processing", "10s")]].concat(), &at(0, 4, 4_000, 100.0)).0, 16);
+}
+
+#[test]
+fn there_are_no_more_workers_than_messages_and_at_least_one() {
+    assert_eq!(wants(PLAIN, &at(0, 100, 30, 0.5)).0, 30);
+    assert_eq!(wants(PLAIN, &at(0, 100, 1, 100.0)).0, 1);
+    assert_eq!(wants(PLAIN, &at(0, 100, 30, 0.0)).0, 1, "a rate of nothing says nothing");
+    assert_eq!(wants(PLAIN, &at(0, 100, 0, 5.0)).0, 1);
+}
+
+#[test]
+fn two_workers_at_most_are_added_or_stopped_and_then_nothing_changes_for_90_seconds() {
+    let first = decide(&at(0, 4, 40_000, 100.0), state(&[], None));
+    assert_eq!(first.desired, 6);
+    let second = decide(&at(89, 6, 40_000, 100.0), first.state);
+    assert_eq!(second.desired, 6);
+    assert!(second.reason.ends_with("cooling down for 89 of 90 s"), "{}", second.reason);
+    let third = decide(&at(90, 6, 40_000, 100.0), second.state);
+    assert_eq!(third.desired, 8);
+    assert_eq!(wants(&[], &at(0, 40, 1_000, 100.0)).0, 38);
+}
+
+#[test]
+fn each_way_has_its_own_step_and_cooldown() {
+    let settings =
+        [("workers-per-scale-up", "5"), ("scale-up-cooldown", "0s"), ("scale-down-cooldown", "1m"), ("lookback", "1s")];
+    let up = decide(&at(0, 4, 40_000, 100.0), state(&settings, None));
+    assert_eq!(up.desired, 9);
+    let up = decide(&at(1, 9, 40_000, 100.0), up.state);
+    assert_eq!(up.desired, 14);
+    assert_eq!(decide(&at(40, 14, 0, 100.0), up.state.clone()).desired, 14);
+    assert_eq!(decide(&at(150, 14, 0, 100.0), up.state).desired, 12);
+}
+
+#[test]
+fn backlog_and_rate_are_means_of_the_time_looked_back() {
+    let mut state = state(PLAIN, None);
+    for second in 0..60 {
+        state = decide(&at(second, 10, 0, 0.0), state).state;
+    }
+    for second in 60..119 {
+        state = decide(&at(second, 10, 8_000, 100.0), state).state;
+    }
+    let decision = decide(&at(119, 10, 8_000, 100.0), state);
+    assert_eq!(decision.reason, "backlog 4000 at 50/s takes 80.0 s, needs 40");
+}
+
+#[test]
+fn the_last_worker_goes_when_nothing_was_left_for_the_time_looked_back() {
+    let mut state = decide(&at(0, 1, 5, 5.0), state(&[], None)).state;
+    let mut stopped = None;
+    for second in 1..200 {
+        let decision = decide(&at(second, 1, 0, 0.0), state);
+        state = decision.state;
+        if decision.desired == 0 {
+            stopped = Some(second);
+            break;
+        }
+    }
+    assert_eq!(stopped, Some(120));
+}
+
+#[test]
+fn the_first_message_starts_a_worker() {
+    assert_eq!(wants(&[], &at(0, 0, 3, 0.0)), (1, "3 messages, nobody runs".into()));
+    assert_eq!(wants(&[], &at(0, 0, 0, 0.0)).0, 0);
+}
+
+#[test]
+fn a_change_that_the_limits_of_the_workload_forbid_begins_no_cooldown() {
+    let full = Observation { max: 4, ..at(0, 4, 40_000, 100.0) };
+    let decision = decide(&full, state(&[], None));
+    assert_eq!(decision.desired, 4);
+    assert_eq!(decide(&at(1, 4, 40_000, 100.0), decision.state).desired, 6);
+}
+
+#[test]
+fn a_new_version_goes_on_with_the_cooldown_and_takes_new_settings() {
+    let before = decide(&at(0, 4, 40_000, 100.0), state(&[], None)).state;
+    let after = state(&[("scale-up-cooldown", "2m")], Some(&before));
+    assert_eq!(decide(&at(100, 6, 40_000, 100.0), after).desired, 6);
+    let other = state(&[("lookback", "1m")], Some(&before));
+    assert_eq!(decide(&at(60, 6, 40_000, 100.0), other).desired, 6);
+}
+
+#[test]
+fn a_state_of_another_version_or_policy_is_ignored() {
+    for previous in ["drain/2 rate=1", "step/1 rate=window", "", "drain/1 pending=x rate=x"] {
+        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+    }
+    assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+}
+
+#[test]
+fn settings_that_are_wrong_or_unknown_are_refused() {
+    assert_eq!(refusal("target-processing", "0s"), "target-processing = \"0s\": must be longer than nothing");
+    assert!(refusal("lookback", "120").starts_with("lookback = \"120\": must be a duration"));
+    assert!(
+        refusal("workers-per-scale-up", "0").starts_with("workers-per-scale-up = \"0\": must be a whole number from 1")
+    );
+    assert!(refusal("pending", "1").contains("there is no such setting"));
+}
+
+prop_compose! {
+    fn any_observation()(
+        now_ms: u64, running: u32, min: u32, max: u32, idle_ms: Option<u64>, rates in prop::array::uniform6(any::<f64>()),
+        pending: u64, ack_pending: u64, redelivered: u64, oldest_pending_ms: Option<u64>,
+    ) -> Observation {
+        let [arrival_rate, mean_arrival_rate, completion_rate, failure_ratio, busy_ratio, service_time_ms] = rates;
+        Observation {
+            now_ms, running, min, max, idle_ms, arrival_rate, mean_arrival_rate, completion_rate, pending, ack_pending,
+            redelivered, oldest_pending_ms, failure_ratio, busy_ratio, service_time_ms,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..70)) {
+        let mut state = state(&[], None);
+        for observation in looks {
+            state = decide(&observation, state).state;
+            prop_assert!(state.len() < 8_192);
+            let (rule, memory) = read_state(&state).unwrap();
+            prop_assert_eq!(&write_state(&rule, &memory), &state);
+        }
+    }
+
+    #[test]
+    fn a_larger_backlog_never_wants_fewer(running in 1_u32..500, less in 1_u64..1_000_000, more in 1_u64..1_000_000, rate in 0.1..1e5) {
+        let (less, more) = (less.min(more), less.max(more));
+        prop_assert!(wants(PLAIN, &at(0, running, less, rate)).0 <= wants(PLAIN, &at(0, running, more, rate)).0);
+    }
+}

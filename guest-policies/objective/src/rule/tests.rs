@@ -1,0 +1,172 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use super::*;
+use proptest::prelude::*;
+
+const START: u64 = 1_700_000_000_000;
+
+fn observation(running: u32) -> Observation {
+    Observation {
+        now_ms: START,
+        running,
+        min: 0,
+        max: 1_000,
+        idle_ms: None,
+        arrival_rate: 0.0,
+        mean_arrival_rate: 0.0,
+        completion_rate: 0.0,
+        pending: 0,
+        ack_pending: 0,
+        redelivered: 0,
+        oldest_pending_ms: None,
+        failure_ratio: 0.0,
+        busy_ratio: 0.0,
+        service_time_ms: 0.0,
+    }
+}
+
+fn state(settings: &[(&str, &str)], previous: Option<&[u8]>) -> Vec<u8> {
+    init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous).unwrap()
+}
+
+fn refusal(key: &str, value: &str) -> String {
+    init(vec![(key.into(), value.into())], None).unwrap_err()
+}
+
+/// An observation of a second with this rate, calls of 200 ms and so many messages in the system.
+fn at(ms: u64, running: u32, rate: f64, in_system: u64) -> Observation {
+    Observation {
+        now_ms: START + ms,
+        arrival_rate: rate,
+        service_time_ms: 200.0,
+        pending: in_system,
+        ..observation(running)
+    }
+}
+
+/// The second of two looks that lie this far apart.
+fn wants_after(interval_ms: u64, settings: &[(&str, &str)], rate: f64, in_system: u64) -> (u32, String) {
+    let first = decide(&at(0, 1, rate, in_system), state(settings, None));
+    let second = decide(&at(interval_ms, 1, rate, in_system), first.state);
+    (second.desired, second.reason)
+}
+
+#[test]
+fn the_rate_needs_what_erlang_c_says_and_the_backlog_what_works_it_off() {
+    let (desired, reason) = wants_after(1_000, &[("standby", "always")], 24.0, 3);
+    assert_eq!((desired, reason.as_str()), (6, "24.0/s of 200 ms need 6, backlog 3 needs 1"));
+    // In half the objective a worker begins one message and 2.5 more.
+    assert_eq!(wants_after(1_000, &[], 24.0, 35), (10, "24.0/s of 200 ms need 6, backlog 35 needs 10".into()));
+    assert_eq!(wants_after(1_000, &[], 24.0, 36).0, 11);
+    assert_eq!(wants_after(1_000, &[("work-off", "1")], 24.0, 60).0, 10);
+}
+
+#[test]
+fn a_worker_without_a_message_stands_by_only_where_a_message_could_not_wait_for_the_next_look() {
+    assert_eq!(wants_after(1_000, &[], 24.0, 2).0, 2);
+    assert_eq!(wants_after(1_000, &[], 24.0, 0).0, 0);
+    assert_eq!(wants_after(1_200, &[], 24.0, 0).0, 6, "the looks are too far apart");
+    assert_eq!(wants_after(1_000, &[("start-delay", "200ms")], 24.0, 0).0, 6, "workers start too late");
+    assert_eq!(wants_after(1_000, &[("objective", "500ms")], 24.0, 0).0, 7);
+    assert_eq!(wants_after(1_000, &[("objective", "10s"), ("start-delay", "9s")], 24.0, 0).0, 0);
+    assert_eq!(wants_after(1_000, &[("standby", "always")], 24.0, 0).0, 6);
+    assert_eq!(wants_after(1_000, &[("standby", "always")], 0.0, 0).0, 0);
+}
+
+#[test]
+fn the_square_root_rule_is_a_setting() {
+    let settings = [("standby", "always"), ("staffing", "square-root"), ("objective", "1ms")];
+    assert_eq!(wants_after(1_000, &settings, 500.0, 0).0, 124, "100 and 2.4 times its root");
+}
+
+#[test]
+fn calls_that_take_longer_than_the_objective_need_a_worker_each() {
+    let slow = Observation { service_time_ms: 60_000.0, ..at(0, 40, 0.0, 40) };
+    let decision = decide(&slow, state(&[], None));
+    assert_eq!(decision.desired, 40);
+    let waiting = Observation { pending: 30, ack_pending: 40, ..slow };
+    assert_eq!(decide(&waiting, decision.state).desired, 70);
+}
+
+#[test]
+fn a_service_time_is_what_is_set_until_one_is_measured_and_then_follows_it() {
+    let unknown = Observation { service_time_ms: 0.0, ..at(0, 0, 50.0, 60) };
+    let first = decide(&unknown, state(&[], None));
+    assert_eq!((first.desired, first.reason.as_str()), (10, "50.0/s of 100 ms need 6, backlog 60 needs 10"));
+    let second = decide(&at(1_000, 10, 50.0, 60), first.state);
+    assert!(second.reason.contains("of 200 ms"), "{}", second.reason);
+    let slower = Observation { service_time_ms: 1_200.0, ..at(6_000, 10, 50.0, 60) };
+    assert!(decide(&slower, second.state).reason.contains("of 700 ms"), "half of the way in half of ten seconds");
+}
+
+#[test]
+fn an_early_look_is_not_taken_for_the_interval() {
+    let first = decide(&at(0, 1, 24.0, 0), state(&[], None));
+    let second = decide(&at(1_200, 1, 24.0, 0), first.state);
+    let early = decide(&at(1_205, 0, 24.0, 0), second.state);
+    assert_eq!((second.desired, early.desired), (6, 0), "after one early look of 5 ms the interval counts as 1050 ms");
+    let first = decide(&at(0, 1, 24.0, 0), state(&[], None));
+    let second = decide(&at(2_000, 1, 24.0, 0), first.state);
+    assert_eq!(decide(&at(2_005, 0, 24.0, 0), second.state).desired, 6);
+}
+
+#[test]
+fn a_new_version_goes_on_with_the_service_time_and_takes_new_settings() {
+    let before = decide(&at(0, 1, 24.0, 7), state(&[], None)).state;
+    let after = state(&[("objective", "2s")], Some(&before));
+    let unmeasured = Observation { service_time_ms: 0.0, ..at(1_000, 1, 24.0, 60) };
+    assert_eq!(decide(&unmeasured, after).reason, "24.0/s of 200 ms need 6, backlog 60 needs 10");
+}
+
+#[test]
+fn a_state_of_another_version_or_policy_is_ignored() {
+    for previous in ["objective/2 interval-ms=1", "step/1 rate=window", "", "objective/1 interval-ms=x"] {
+        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+    }
+    assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+}
+
+#[test]
+fn settings_that_are_wrong_or_unknown_are_refused() {
+    assert_eq!(refusal("objective", "0s"), "objective = \"0s\": must be longer than nothing");
+    assert_eq!(refusal("share", "99"), "share = \"99\": must be a number from 0.5 to 0.999999");
+    assert_eq!(refusal("staffing", "b"), "staffing = \"b\": must be one of erlang-c, square-root");
+    assert!(refusal("service-ms", "1").contains("there is no such setting"));
+}
+
+prop_compose! {
+    fn any_observation()(
+        now_ms: u64, running: u32, min: u32, max: u32, idle_ms: Option<u64>, rates in prop::array::uniform6(any::<f64>()),
+        pending: u64, ack_pending: u64, redelivered: u64, oldest_pending_ms: Option<u64>,
+    ) -> Observation {
+        let [arrival_rate, mean_arrival_rate, completion_rate, failure_ratio, busy_ratio, service_time_ms] = rates;
+        Observation {
+            now_ms, running, min, max, idle_ms, arrival_rate, mean_arrival_rate, completion_rate, pending, ack_pending,
+            redelivered, oldest_pending_ms, failure_ratio, busy_ratio, service_time_ms,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..20)) {
+        let mut state = state(&[], None);
+        for observation in looks {
+            state = decide(&observation, state).state;
+            prop_assert!(state.len() < 512);
+            let (objective, memory) = read_state(&state).unwrap();
+            prop_assert_eq!(&write_state(&objective, &memory), &state);
+        }
+    }
+
+    #[test]
+    fn there_is_always_a_worker_while_messages_are_left(seen in any_observation(), pending in 1_u64..) {
+        let observation = Observation { pending, ..seen };
+        prop_assert!(decide(&observation, state(&[], None)).desired >= 1);
+    }
+
+    #[test]
+    fn a_larger_backlog_never_wants_fewer(rate in 0.0..1e4, less in 0_u64..1_000_000, more in 0_u64..1_000_000) {
+        let wants = |in_system| decide(&at(0, 1, rate, in_system), state(&[], None)).desired;
+        prop_assert!(wants(less.min(more)) <= wants(less.max(more)));
+    }
+}

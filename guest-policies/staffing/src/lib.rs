@@ -1,0 +1,8 @@
+//! How many workers a rate and a backlog need, by queueing theory.
+//!
+//! [`erlang`] has the formulas; [`Objective`] is the rule that the policies `objective` and `forecast` share.
+
+pub mod erlang;
+mod objective;
+
+pub use objective::{Memory, Objective, Seen};

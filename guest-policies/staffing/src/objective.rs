@@ -1,0 +1,184 @@
+//! The rule that keeps waits within an objective.
+
+use crate::erlang;
+use std::time::Duration;
+use tidegate_guest_settings::{Settings, millis};
+
+/// Over how long a measured service time is smoothed.
+const SMOOTHED_OVER_MS: f64 = 10_000.0;
+
+/// What of an observation the rule needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The time, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// The messages a second to plan for.
+    pub rate: f64,
+    /// The mean time of a handler call in milliseconds; 0 where none was handled.
+    pub service_ms: f64,
+    /// Messages in the system: with workers and waiting.
+    pub in_system: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Staffing {
+    ErlangC,
+    SquareRoot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Standby {
+    /// Where a message could not wait for the next look.
+    Auto,
+    Always,
+}
+
+const STAFFINGS: &[(&str, Staffing)] = &[("erlang-c", Staffing::ErlangC), ("square-root", Staffing::SquareRoot)];
+const STANDBYS: &[(&str, Standby)] = &[("auto", Standby::Auto), ("always", Standby::Always)];
+
+/// The settings: which wait, of which share of messages, and how it is to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    wait: Duration,
+    share: f64,
+    staffing: Staffing,
+    work_off: f64,
+    standby: Standby,
+    start_delay: Duration,
+    service_time: Duration,
+}
+
+/// What is remembered from one decision to the next.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    service_ms: Option<f64>,
+    last_ms: Option<u64>,
+    interval_ms: u64,
+}
+
+impl Objective {
+    /// Takes the settings of the rule; those that are not its own are left.
+    ///
+    /// # Errors
+    /// Names the key of a value that is wrong, and what would be right.
+    pub fn take(settings: &mut Settings) -> Result<Self, String> {
+        Ok(Self {
+            wait: take_positive(settings, "objective", Duration::from_secs(1))?,
+            share: settings.take_f64("share", 0.99, 0.5..=0.999_999)?,
+            staffing: settings.take_choice("staffing", Staffing::ErlangC, STAFFINGS)?,
+            work_off: settings.take_f64("work-off", 0.5, 0.01..=1.0)?,
+            standby: settings.take_choice("standby", Standby::Auto, STANDBYS)?,
+            start_delay: settings.take_duration("start-delay", Duration::ZERO)?,
+            service_time: take_positive(settings, "service-time", Duration::from_millis(100))?,
+        })
+    }
+
+    /// Writes the settings as they are taken.
+    pub fn write(&self, pairs: &mut Vec<(&'static str, String)>) {
+        let staffing = STAFFINGS.iter().find(|(_, it)| *it == self.staffing).map_or("", |(word, _)| word);
+        let standby = STANDBYS.iter().find(|(_, it)| *it == self.standby).map_or("", |(word, _)| word);
+        pairs.push(("objective", format!("{}ms", millis(self.wait))));
+        pairs.push(("share", self.share.to_string()));
+        pairs.push(("staffing", staffing.to_owned()));
+        pairs.push(("work-off", self.work_off.to_string()));
+        pairs.push(("standby", standby.to_owned()));
+        pairs.push(("start-delay", format!("{}ms", millis(self.start_delay))));
+        pairs.push(("service-time", format!("{}ms", millis(self.service_time))));
+    }
+
+    /// How long it takes until a message that comes now meets a worker that the next look starts, in milliseconds.
+    #[must_use]
+    pub fn reaction_ms(&self, memory: &Memory) -> u64 {
+        memory.interval_ms.saturating_add(millis(self.start_delay))
+    }
+
+    /// How many workers there should be, and why.
+    ///
+    /// The larger of what the rate and what the backlog need. By Erlang's C the rate needs the fewest workers with which
+    /// the share waits no longer than the objective. Where a message can wait for the next look and still be in time,
+    /// workers without a message are of no use meanwhile: then it is no more than one for each message there is.
+    ///
+    /// The backlog is to be begun within `h`, the part of the objective that is for working it off. `c` workers begin `c`
+    /// messages at once and `c h / s` more in that time, so `N` messages, those with workers among them, need
+    /// `N / (1 + h / s)`. What comes after that finds a worker free, or is seen at the next look.
+    pub fn decide(&self, seen: &Seen, memory: &mut Memory) -> (u32, String) {
+        memory.see(seen);
+        let service_ms = memory.service_ms.unwrap_or(millis(self.service_time) as f64);
+        let wait_ms = millis(self.wait) as f64;
+        let by_backlog = {
+            let in_time = 1.0 + self.work_off * wait_ms / service_ms;
+            // The conversion saturates. A hair less, so that no rounding error becomes a worker.
+            (seen.in_system as f64 / in_time - 1e-9).ceil() as u32
+        };
+        let load = seen.rate * service_ms / 1_000.0;
+        let (patience, miss) = (wait_ms / service_ms, 1.0 - self.share);
+        let for_rate = match self.staffing {
+            Staffing::ErlangC => erlang::fewest(load, patience, miss),
+            Staffing::SquareRoot => erlang::fewest_by_square_root(load, patience, miss),
+        };
+        let by_rate = if self.can_wait(memory) {
+            for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX))
+        } else {
+            for_rate
+        };
+        let reason = format!(
+            "{:.1}/s of {service_ms:.0} ms need {for_rate}, backlog {} needs {by_backlog}",
+            seen.rate, seen.in_system
+        );
+        (by_rate.max(by_backlog), reason)
+    }
+
+    /// Whether a message may wait for the next look and for a worker to start. Looks are late by a little, so a tenth
+    /// more is allowed.
+    fn can_wait(&self, memory: &Memory) -> bool {
+        let wait_ms = millis(self.wait);
+        self.standby == Standby::Auto && self.reaction_ms(memory) <= wait_ms.saturating_add(wait_ms / 10)
+    }
+}
+
+impl Memory {
+    /// Learns the service time and the time between two looks.
+    fn see(&mut self, seen: &Seen) {
+        let gap_ms = self.last_ms.map_or(0, |last_ms| seen.now_ms.saturating_sub(last_ms));
+        self.last_ms = Some(self.last_ms.map_or(seen.now_ms, |last_ms| last_ms.max(seen.now_ms)));
+        // A look that came early, for a first message, says little about the interval.
+        let fall_ms = self.interval_ms.saturating_sub(gap_ms).div_ceil(8);
+        self.interval_ms = gap_ms.max(self.interval_ms - fall_ms);
+        // A call of no measurable time is taken for one of a microsecond: there is no load without it.
+        if seen.service_ms.is_finite() && seen.service_ms > 0.0 {
+            let measured = seen.service_ms.clamp(0.001, 1e12);
+            let weight = (gap_ms as f64 / SMOOTHED_OVER_MS).min(1.0);
+            self.service_ms = Some(self.service_ms.map_or(measured, |before| before + weight * (measured - before)));
+        }
+    }
+
+    /// Takes the memory out of a state; `None` if it is damaged.
+    pub fn take(pairs: &mut Settings) -> Option<Self> {
+        let mut memory = Self { interval_ms: pairs.take("interval-ms")?.parse().ok()?, ..Self::default() };
+        if let Some(text) = pairs.take("service-ms") {
+            memory.service_ms = Some(text.parse().ok().filter(|ms: &f64| ms.is_finite() && *ms > 0.0)?);
+        }
+        if let Some(text) = pairs.take("last-ms") {
+            memory.last_ms = Some(text.parse().ok()?);
+        }
+        Some(memory)
+    }
+
+    /// Writes what [`Memory::take`] takes.
+    pub fn write(&self, pairs: &mut Vec<(&'static str, String)>) {
+        pairs.push(("interval-ms", self.interval_ms.to_string()));
+        if let Some(service_ms) = self.service_ms {
+            pairs.push(("service-ms", service_ms.to_string()));
+        }
+        if let Some(last_ms) = self.last_ms {
+            pairs.push(("last-ms", last_ms.to_string()));
+        }
+    }
+}
+
+fn take_positive(settings: &mut Settings, key: &'static str, default: Duration) -> Result<Duration, String> {
+    match settings.take_duration(key, default)? {
+        Duration::ZERO => Err(format!("{key} = \"0s\": must be longer than nothing")),
+        duration => Ok(duration),
+    }
+}
