@@ -47,6 +47,7 @@ pub mod letter;
 #[cfg(test)]
 mod machine;
 pub mod monitor;
+pub mod new;
 mod pace;
 pub mod permissions;
 mod plugged;

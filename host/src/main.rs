@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, request, run};
+use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, new, permissions, request, run};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +37,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
     Dead(Box<dead::DeadArgs>),
+    New(new::NewArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
@@ -82,6 +83,10 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
+        Command::New(args) => {
+            new::run(&args, &mut stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;

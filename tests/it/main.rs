@@ -15,6 +15,7 @@ mod dispositions;
 mod hosts;
 mod http;
 mod limits;
+mod new;
 mod request;
 mod rules;
 mod server;
