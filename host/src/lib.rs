@@ -44,6 +44,7 @@ pub mod inbox;
 pub mod jetstream;
 mod lanes;
 pub mod letter;
+pub mod live;
 #[cfg(test)]
 mod machine;
 pub mod monitor;

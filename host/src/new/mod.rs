@@ -153,6 +153,24 @@ mod tests {
         assert_eq!(there, WIT.len());
     }
 
+    /// Code without its layout.
+    fn bare(code: &str) -> String {
+        let words: String = code.split_whitespace().collect();
+        words.replace(",}", "}").replace(",)", ")")
+    }
+
+    #[test]
+    fn what_the_readme_shows_of_the_crates_is_in_them() {
+        let readme = include_str!("../../../README.md");
+        let shown: Vec<&str> =
+            readme.split("```rust").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+        let sources: String = HANDLER.iter().chain(POLICY).map(|(_, text)| bare(text)).collect();
+        assert_eq!(shown.len(), 2);
+        for code in shown {
+            assert!(sources.contains(&bare(code)), "{code}");
+        }
+    }
+
     #[test]
     fn the_crate_asks_for_the_wit_bindgen_that_the_guests_here_have() {
         let root: toml::Table = include_str!("../../../Cargo.toml").parse().unwrap();

@@ -212,7 +212,7 @@ mod tests {
                     manage = "create"
                     subjects = ["{name}.>"]
                     handler = "{name}"
-                    policy = "{name}"
+                    policy = "STEP"
                     "#,
                     name = name.as_str()
                 );
