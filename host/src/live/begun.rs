@@ -54,7 +54,8 @@ impl Begun {
         let index = usize::try_from(stream_sequence).ok().and_then(|sequence| sequence.checked_sub(1));
         let Some(sent) = index.and_then(|index| self.sent.get(index)) else { return };
         let wait_ns = self.now().saturating_sub(sent.load(Relaxed));
-        self.lock().saturating_record(wait_ns / 1000);
+        // It resizes itself, so every value fits.
+        self.lock().record(wait_ns / 1000).ok();
     }
 
     /// A worker's first attempt at a message has ended.
@@ -80,7 +81,6 @@ impl Begun {
         waits.clear();
         for value in real.iter_recorded() {
             let wait = value.value_iterated_to() as f64 * faster;
-            // It resizes itself, so every value fits.
             waits.record_n(wait.round() as u64, value.count_at_value()).ok();
         }
         waits

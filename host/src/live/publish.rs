@@ -33,7 +33,7 @@ pub(super) async fn all(
         for (index, message) in options.messages.iter().enumerate() {
             let at = start + options.real(message.at);
             sleep_until(at).await;
-            late.saturating_record(u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX));
+            late.record(u64::try_from(at.elapsed().as_micros())?)?;
             begun.sent(index);
             let payload = Bytes::from(format!("{}us", options.real(message.service).as_micros()));
             let Ok(()) = stored.send(client.send(&subject, payload).await?).await else { break };
