@@ -25,8 +25,8 @@ pub struct Numbers {
 /// One number, foretold and measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Row {
-    /// Which.
-    pub what: &'static str,
+    /// Which, with its unit.
+    pub number: &'static str,
     /// What the simulation says.
     pub foretold: f64,
     /// What the run came to.
@@ -47,9 +47,9 @@ pub struct Comparison {
 }
 
 impl Row {
-    fn new(what: &'static str, foretold: f64, measured: f64, counts: bool) -> Self {
+    fn new(number: &'static str, foretold: f64, measured: f64, counts: bool) -> Self {
         let ratio = if foretold == measured { 1.0 } else { measured / foretold };
-        Self { what, foretold, measured, ratio, counts }
+        Self { number, foretold, measured, ratio, counts }
     }
 
     /// Whether the simulation was right.
@@ -65,10 +65,10 @@ impl Comparison {
             |what, number: fn(&Numbers) -> f64, counts| Row::new(what, number(foretold), number(measured), counts);
         let rows = vec![
             row("worker-seconds", |numbers| numbers.worker_seconds, true),
-            row("wait p50, ms", |numbers| numbers.p50_ms, false),
-            row("wait p95, ms", |numbers| numbers.p95_ms, true),
-            row("wait p99, ms", |numbers| numbers.p99_ms, false),
-            row("peak workers", |numbers| numbers.peak_workers.into(), false),
+            row("wait-p50-ms", |numbers| numbers.p50_ms, false),
+            row("wait-p95-ms", |numbers| numbers.p95_ms, true),
+            row("wait-p99-ms", |numbers| numbers.p99_ms, false),
+            row("peak-workers", |numbers| numbers.peak_workers.into(), false),
         ];
         Self { holds: rows.iter().all(|row| !row.counts || row.holds()), rows }
     }
@@ -83,7 +83,7 @@ impl fmt::Display for Comparison {
                 (true, true) => "  within 15 %",
                 (true, false) => "  NOT within 15 %",
             };
-            writeln!(f, "{:<16}{:>12.1}{:>12.1}{:>10.3}{verdict}", row.what, row.foretold, row.measured, row.ratio)?;
+            writeln!(f, "{:<16}{:>12.1}{:>12.1}{:>10.3}{verdict}", row.number, row.foretold, row.measured, row.ratio)?;
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_table_says_which_number_is_off() {
         let text = Comparison::new(&FORETOLD, &Numbers { p95_ms: 500.0, ..FORETOLD }).to_string();
-        assert!(text.contains("wait p95, ms           400.0       500.0     1.250  NOT within 15 %"), "{text}");
+        assert!(text.contains("wait-p95-ms            400.0       500.0     1.250  NOT within 15 %"), "{text}");
         assert!(text.contains("worker-seconds         100.0       100.0     1.000  within 15 %"), "{text}");
     }
 }

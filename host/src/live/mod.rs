@@ -21,7 +21,7 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use tempfile::TempDir;
 use tidegate_artifacts::workers;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::board::Board;
@@ -34,11 +34,11 @@ use crate::terminal::Bar;
 use crate::workload::{self, Surroundings};
 use begun::{Begun, Timed};
 pub use compare::{Comparison, Numbers, Row, TOLERANCE};
-use trace_time::{InTraceTime, TraceTime};
+use trace_time::{Beginning, InTraceTime, TraceTime};
 
 /// The workload's and the stream's name, and how its subject begins.
 const NAME: &str = "live";
-/// How long the policy may take to be in use.
+/// How long it may take until the policy is asked for the first time, which is when the trace begins.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long messages that are left when the last was sent may take, in real time, before it is given up.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
@@ -113,9 +113,10 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     handlers.loaded().await;
     let handlers = Timed::new(handlers, begun.clone(), options.real(options.start_delay));
     let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
-    let policies = InTraceTime::new(PluginPolicies::new(&directory, &workload), time);
+    let beginning = Arc::new(Beginning::default());
+    let policies = InTraceTime::new(PluginPolicies::new(&directory, &workload), time, beginning.clone());
     let scaled = Arc::new(Scaled::default());
-    let (observer, mut adopted) = scaled.observer(bar);
+    let observer = scaled.observer(bar);
     let around = Surroundings {
         client: host_client,
         dead_letters: DeadLetters::default(),
@@ -129,7 +130,7 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     let host = workload::run(board.clone(), bound, Arc::new(around), handlers, policies, stops);
     let host = tokio::spawn(host);
 
-    if timeout(READY_WITHIN, adopted.recv()).await.is_err() {
+    if timeout(READY_WITHIN, beginning.came()).await.is_err() {
         let why = board.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
@@ -200,19 +201,14 @@ struct Scaled {
 }
 
 impl Scaled {
-    /// An observer, and what receives when a policy is in use.
-    fn observer(self: &Arc<Self>, bar: &Bar) -> (Observer, mpsc::UnboundedReceiver<()>) {
-        let (adopt, adopted) = mpsc::unbounded_channel();
+    fn observer(self: &Arc<Self>, bar: &Bar) -> Observer {
         let (scaled, bar) = (self.clone(), bar.clone());
-        let observer = Observer::new(move |event| match event {
-            Event::Swapped { .. } => drop(adopt.send(())),
-            Event::Scaled { to, .. } => {
+        Observer::new(move |event| {
+            if let Event::Scaled { to, .. } = event {
                 scaled.peak.fetch_max(to, Relaxed);
                 scaled.count.fetch_add(1, Relaxed);
                 bar.say(if to == 1 { "1 worker".to_owned() } else { format!("{to} workers") });
             }
-            _ => {}
-        });
-        (observer, adopted)
+        })
     }
 }

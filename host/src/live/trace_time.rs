@@ -1,6 +1,8 @@
 //! What a policy would see if the host did not run faster than the trace.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
 
 use crate::delivery::Fault;
 use crate::ports::{Author, Policies, Policy};
@@ -32,15 +34,38 @@ impl TraceTime {
     }
 }
 
+/// The first question to a policy: that is when the trace begins.
+#[derive(Debug, Default)]
+pub(super) struct Beginning {
+    now_ms: OnceLock<u64>,
+    asked: Notify,
+}
+
+impl Beginning {
+    /// Waits until the policy is asked.
+    pub(super) async fn came(&self) {
+        self.asked.notified().await;
+    }
+
+    /// The host's clock at the beginning, for a question at this time.
+    fn at(&self, now_ms: u64) -> u64 {
+        *self.now_ms.get_or_init(|| {
+            self.asked.notify_one();
+            now_ms
+        })
+    }
+}
+
 /// Policies that are told the time of the trace.
 pub(super) struct InTraceTime<P> {
     inner: P,
     time: TraceTime,
+    beginning: Arc<Beginning>,
 }
 
 impl<P> InTraceTime<P> {
-    pub(super) fn new(inner: P, time: TraceTime) -> Self {
-        Self { inner, time }
+    pub(super) fn new(inner: P, time: TraceTime, beginning: Arc<Beginning>) -> Self {
+        Self { inner, time, beginning }
     }
 }
 
@@ -48,7 +73,7 @@ impl<P: Policies> Policies for InTraceTime<P> {
     type Policy = Told<P::Policy>;
 
     fn latest(&mut self) -> Option<Told<P::Policy>> {
-        Some(Told { inner: self.inner.latest()?, time: self.time, origin_ms: OnceLock::new() })
+        Some(Told { inner: self.inner.latest()?, time: self.time, beginning: self.beginning.clone() })
     }
 
     async fn newer(&mut self) {
@@ -60,8 +85,7 @@ impl<P: Policies> Policies for InTraceTime<P> {
 pub(super) struct Told<P> {
     inner: P,
     time: TraceTime,
-    /// When it was asked first: that is when the trace begins.
-    origin_ms: OnceLock<u64>,
+    beginning: Arc<Beginning>,
 }
 
 impl<P: Policy> Policy for Told<P> {
@@ -74,8 +98,7 @@ impl<P: Policy> Policy for Told<P> {
     }
 
     async fn decide(&self, seen: &Observation, state: &[u8]) -> Result<Decision, Fault> {
-        let origin_ms = *self.origin_ms.get_or_init(|| seen.now_ms);
-        let seen = self.time.of(seen, origin_ms);
+        let seen = self.time.of(seen, self.beginning.at(seen.now_ms));
         self.inner.decide(&seen, state).await
     }
 
