@@ -78,7 +78,7 @@ impl Begun {
     pub(super) fn waits(&self, faster: f64) -> Histogram<u64> {
         let real = self.lock();
         let mut waits = real.clone();
-        waits.clear();
+        waits.reset();
         for value in real.iter_recorded() {
             let wait = value.value_iterated_to() as f64 * faster;
             waits.record_n(wait.round() as u64, value.count_at_value()).ok();
