@@ -33,8 +33,11 @@ use crate::plugin::{Directory, Host};
 use crate::terminal::Bar;
 use crate::workload::{self, Surroundings};
 use begun::{Begun, Timed};
-pub use compare::{Comparison, Numbers, Row, TOLERANCE};
+pub use compare::{Comparison, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
 use trace_time::{Beginning, InTraceTime, TraceTime};
+
+/// What is logged by default. The host would tell of each worker.
+pub const LOG_FILTER: &str = "warn,tidegate::cli=info";
 
 /// The workload's and the stream's name, and how its subject begins.
 const NAME: &str = "live";
