@@ -26,6 +26,7 @@ const GUESTS: &[&str] = &[
     "echo",
     "receipts",
     "reply",
+    "wait",
     "word-count",
     "probe-worker",
     "probe-worker-v2",

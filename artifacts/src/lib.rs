@@ -47,11 +47,13 @@ pub mod workers {
     pub const RECEIPTS: &[u8] = component!("receipts");
     /// An empty reply to every message: the no-op of measurements.
     pub const REPLY: &[u8] = component!("reply");
+    /// Waits as long as the payload says.
+    pub const WAIT: &[u8] = component!("wait");
     /// Counts words as long as its instance lives.
     pub const WORD_COUNT: &[u8] = component!("word-count");
     /// All of them, by the names of their plugins.
     pub const ALL: &[(&str, &[u8])] =
-        &[("echo", ECHO), ("receipts", RECEIPTS), ("reply", REPLY), ("word-count", WORD_COUNT)];
+        &[("echo", ECHO), ("receipts", RECEIPTS), ("reply", REPLY), ("wait", WAIT), ("word-count", WORD_COUNT)];
 }
 
 /// Guests for tests.

@@ -46,9 +46,11 @@ pub mod jetstream;
 pub mod journal;
 mod lanes;
 pub mod letter;
+pub mod live;
 #[cfg(test)]
 mod machine;
 pub mod monitor;
+pub mod new;
 mod pace;
 pub mod permissions;
 mod plugged;

@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, replay, request, run};
+use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, new, permissions, replay, request, run};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +38,7 @@ enum Command {
     Permissions(Box<permissions::PermissionsArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
+    New(new::NewArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
@@ -83,6 +84,10 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
+        Command::New(args) => {
+            new::run(&args, &mut stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
         Command::Bench(args) => {

@@ -29,6 +29,7 @@ async fn every_command_has_a_help_with_its_exit_codes_and_an_example() {
         ("request", &["0: a reply came", "3: no PubAck or no"]),
         ("demo", &["code 0: every request was replied to", "1: something was lost"]),
         ("bench", &["code 0: measured", "1: something failed"]),
+        ("new", &["0: it is made", "1: it is not"]),
     ] {
         let help = run([command, "--help"]).await;
         assert_eq!(help.code, Some(0));

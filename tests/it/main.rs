@@ -16,6 +16,7 @@ mod hosts;
 mod http;
 mod journal;
 mod limits;
+mod new;
 mod request;
 mod rules;
 mod server;

@@ -7,6 +7,7 @@ pub mod dead;
 pub mod demo;
 pub mod last_word;
 pub mod log;
+pub mod new;
 pub mod permissions;
 pub mod replay;
 pub mod request;

@@ -1,4 +1,4 @@
-//! What the benchmark needs of JetStream beside a host: a filled stream, and the loop of the Auto-Scaler.
+//! What the benchmark and live runs need of JetStream beside a host: a filled stream, and the loop of the Auto-Scaler.
 
 use std::time::Duration;
 
@@ -29,6 +29,22 @@ impl Client {
             last.await?;
         }
         Ok(())
+    }
+
+    /// Publishes, and returns what waits until the message is stored.
+    ///
+    /// # Errors
+    /// If it cannot be sent; and of what is returned, if it is not stored.
+    pub async fn send(
+        &self,
+        subject: &str,
+        payload: Bytes,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
+        let stored = self.context.publish(subject.to_owned(), payload).await?;
+        Ok(async move {
+            stored.await?;
+            Ok(())
+        })
     }
 
     /// Deletes a consumer.

@@ -1,0 +1,182 @@
+//! A crate to begin with: what `tidegate new` writes.
+//!
+//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the contract from
+//! `wit/` and a plugin that ships beside it, so that it builds with nothing but crates.io and runs at once.
+
+mod name;
+mod place;
+
+use std::path::{Path, PathBuf};
+
+use tidegate_artifacts::{policies, workers};
+
+pub use name::{Name, NameError};
+pub use place::{PlaceError, place};
+
+/// What is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A component that decides how many workers run.
+    Policy,
+    /// A component that handles one message.
+    Handler,
+}
+
+/// A file of the new crate: its path within, and what is in it.
+pub type File = (PathBuf, Vec<u8>);
+
+/// The contract, whole.
+const WIT: &[(&str, &str)] = &[
+    ("wit/world.wit", include_str!("../../../wit/world.wit")),
+    ("wit/handler.wit", include_str!("../../../wit/handler.wit")),
+    ("wit/scaling.wit", include_str!("../../../wit/scaling.wit")),
+    ("wit/deps/config/store.wit", include_str!("../../../wit/deps/config/store.wit")),
+    ("wit/deps/logging/logging.wit", include_str!("../../../wit/deps/logging/logging.wit")),
+];
+
+/// What both kinds have.
+const COMMON: &[(&str, &str)] = &[(".gitignore", include_str!("../../templates/gitignore"))];
+
+const POLICY: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("../../templates/policy/Cargo.toml")),
+    ("README.md", include_str!("../../templates/policy/README.md")),
+    ("src/lib.rs", include_str!("../../templates/policy/src/lib.rs")),
+    ("src/rule.rs", include_str!("../../templates/policy/src/rule.rs")),
+];
+
+const HANDLER: &[(&str, &str)] = &[
+    ("Cargo.toml", include_str!("../../templates/handler/Cargo.toml")),
+    ("README.md", include_str!("../../templates/handler/README.md")),
+    ("src/lib.rs", include_str!("../../templates/handler/src/lib.rs")),
+];
+
+impl Kind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Handler => "handler",
+        }
+    }
+
+    /// The name that the templates have for the crate.
+    fn stand_in(self) -> &'static str {
+        match self {
+            Self::Policy => "new-policy",
+            Self::Handler => "new-handler",
+        }
+    }
+
+    fn templates(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Policy => POLICY,
+            Self::Handler => HANDLER,
+        }
+    }
+
+    /// The plugin that it is tried with.
+    fn companion(self) -> (&'static str, &'static [u8]) {
+        match self {
+            Self::Policy => ("plugins/echo.wasm", workers::ECHO),
+            Self::Handler => ("plugins/step.wasm", policies::STEP),
+        }
+    }
+}
+
+/// The files of a new crate.
+pub fn files(kind: Kind, name: &Name) -> Vec<File> {
+    let stand_in = kind.stand_in();
+    let library = stand_in.replace('-', "_");
+    let named = |text: &str| text.replace(stand_in, name.as_str()).replace(&library, &name.library()).into_bytes();
+    let own = kind.templates().iter().chain(COMMON).map(|(path, text)| (PathBuf::from(path), named(text)));
+    let contract = WIT.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
+    let (plugin, bytes) = kind.companion();
+    own.chain(contract).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    const KINDS: [Kind; 2] = [Kind::Policy, Kind::Handler];
+
+    fn named(kind: Kind, name: &str) -> Vec<File> {
+        files(kind, &name.parse().unwrap())
+    }
+
+    #[test]
+    fn no_stand_in_is_left() {
+        for kind in KINDS {
+            for (path, bytes) in named(kind, "queue-age") {
+                let text = String::from_utf8_lossy(&bytes);
+                for word in ["new-policy", "new_policy", "new-handler", "new_handler"] {
+                    assert!(!text.contains(word), "{word} in {}", path.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_crate_has_its_name_and_the_file_that_cargo_makes_of_it_is_copied_to_that_of_the_plugin() {
+        for kind in KINDS {
+            let files = named(kind, "queue-age");
+            let text = |path: &str| {
+                let (_, bytes) = files.iter().find(|(name, _)| name == Path::new(path)).unwrap();
+                String::from_utf8(bytes.clone()).unwrap()
+            };
+            let manifest: toml::Table = text("Cargo.toml").parse().unwrap();
+            assert_eq!(manifest["package"]["name"].as_str(), Some("queue-age"));
+            assert!(text("README.md").contains("release/queue_age.wasm plugins/queue-age.wasm"));
+            assert!(text("README.md").contains("--policy "));
+        }
+    }
+
+    #[test]
+    fn the_crate_has_the_whole_contract() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut there = 0;
+        let mut left = vec![root.join("wit")];
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            there += 1;
+            let within = path.strip_prefix(root).unwrap();
+            for kind in KINDS {
+                let files = named(kind, "a");
+                let (_, bytes) = files.iter().find(|(name, _)| name == within).unwrap();
+                assert_eq!(bytes, &std::fs::read(&path).unwrap(), "{}", within.display());
+            }
+        }
+        assert_eq!(there, WIT.len());
+    }
+
+    /// Code without its layout.
+    fn bare(code: &str) -> String {
+        let words: String = code.split_whitespace().collect();
+        words.replace(",}", "}").replace(",)", ")")
+    }
+
+    #[test]
+    fn what_the_readme_shows_of_the_crates_is_in_them() {
+        let readme = include_str!("../../../README.md");
+        let shown: Vec<&str> =
+            readme.split("```rust").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+        let sources: String = HANDLER.iter().chain(POLICY).map(|(_, text)| bare(text)).collect();
+        assert_eq!(shown.len(), 2);
+        for code in shown {
+            assert!(sources.contains(&bare(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_crate_asks_for_the_wit_bindgen_that_the_guests_here_have() {
+        let root: toml::Table = include_str!("../../../Cargo.toml").parse().unwrap();
+        for kind in KINDS {
+            let manifest: toml::Table = kind.templates()[0].1.parse().unwrap();
+            assert_eq!(manifest["dependencies"]["wit-bindgen"], root["workspace"]["dependencies"]["wit-bindgen"]);
+        }
+    }
+}
