@@ -62,6 +62,7 @@ pub mod scaling;
 pub mod server;
 pub mod settle;
 pub mod shadow;
+pub mod simulate;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;

@@ -12,6 +12,7 @@ pub mod permissions;
 pub mod replay;
 pub mod request;
 pub mod run;
+pub mod simulate;
 
 use std::time::Duration;
 
