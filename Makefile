@@ -25,6 +25,8 @@ NATS_NAMED := $(TIDEGATE_NATS_SERVER)
 # The nats-server that a target runs, looked up only when one runs. Empty leaves the choice to the program: PATH.
 NATS_SERVER = $(if $(NATS_VERSION),$(NATS_BROUGHT),$(or $(NATS_NAMED),$(shell $(NATS_IN_PATH) || echo '$(NATS_BROUGHT)')))
 
+# Where the traces are that `make policies` compares the policies on: `make policies TRACES=../traces`.
+TRACES ?=
 # Which fuzz target to run, instead of all of them, and for how many seconds each: `make fuzz TARGET=config SECONDS=60`.
 TARGET ?=
 SECONDS ?= 600
@@ -35,7 +37,7 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup demo install test faults bench fuzz guests lint fmt clean
+.PHONY: help setup demo install test faults bench policies fuzz guests lint fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +72,13 @@ install: setup ## put the program among cargo's own, so that `tidegate` runs it
 
 bench: setup guests ## measure throughput and latency against the same loop in native code
 	@$(CARGO) run --release -p tidegate -- bench $(ARGS)
+
+# The traces are the user's; nothing of them is kept but what the page says.
+policies: setup guests ## simulate all policies on the traces of a directory, into docs/policies.md: TRACES=DIR
+	@test -d '$(TRACES)' || { echo "make policies: TRACES names no directory; give one with traces: make policies TRACES=DIR" >&2; exit 1; }
+	@$(CARGO) build --release -p tidegate --bin tidegate
+	@target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"; \
+	$(PYTHON) guest-policies/compare.py "$$target/release/tidegate" plugins '$(TRACES)' docs/policies.md
 
 # Two runs: in one, the guests' dependencies would give wasmtime's other features, and it would be built once for the
 # tests and once for the program.
