@@ -11,6 +11,7 @@ pub mod new;
 pub mod permissions;
 pub mod request;
 pub mod run;
+pub mod simulate;
 
 use std::time::Duration;
 
