@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, new, permissions, replay, request, run, simulate};
 use tidegate::demo::LOG_FILTER;
+use tidegate::live::LOG_FILTER as LIVE_LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -64,6 +65,7 @@ async fn talk(cli: Cli) -> ExitCode {
     let terminal = Terminal::new();
     let filter = match &cli.command {
         Command::Demo(_) => LOG_FILTER,
+        Command::Simulate(_) => LIVE_LOG_FILTER,
         _ => "info",
     };
     let done = match log::init(&cli.log, filter, &terminal) {
@@ -95,10 +97,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Simulate(args) => {
-            simulate::run(*args, terminal, &mut stdout().lock()).await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Simulate(args) => simulate::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
         Command::Compile(args) => Ok(compile::run(&args)),
         Command::Permissions(args) => permissions::run(&args, &mut stdout().lock()),

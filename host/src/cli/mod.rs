@@ -6,6 +6,7 @@ pub mod compile;
 pub mod dead;
 pub mod demo;
 pub mod last_word;
+pub mod live;
 pub mod log;
 pub mod new;
 pub mod permissions;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use clap::ValueEnum;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check::refused;
+use super::live::{self, LiveArgs};
 use super::positive;
 use crate::config::{Compile, Limits, Plugins, Scale, Source, units};
 use crate::delivery::Fault;
@@ -97,6 +99,9 @@ pub struct SimulateArgs {
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Format,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub live: LiveArgs,
 }
 
 /// How the answer is written to standard output.
@@ -151,13 +156,21 @@ fn interval(text: &str) -> Result<Duration, String> {
     if range.contains(&interval) { Ok(interval) } else { Err("it must be from 10ms to 1h".to_owned()) }
 }
 
-/// Simulates and prints to `out`.
+/// Simulates and prints to `out`. `interrupted` makes what ends when the user wants a live run to end.
 ///
 /// # Errors
 /// If the arrivals, a policy or its settings cannot be used, or the answer cannot be written.
-pub async fn run(args: SimulateArgs, terminal: &Terminal, out: &mut impl Write) -> anyhow::Result<()> {
+pub async fn run<F: Future<Output = ()>>(
+    args: SimulateArgs,
+    terminal: &Terminal,
+    out: &mut impl Write,
+    interrupted: impl FnOnce() -> std::io::Result<F>,
+) -> anyhow::Result<ExitCode> {
     let (source, arrivals) = arrivals(&args)?;
     let model = Arc::new(model(&args)?);
+    if let Some(faster) = args.live.live {
+        live::check(&model, &arrivals, faster)?;
+    }
     let policies = load(&args).await?;
     let arrivals = Arc::new(arrivals);
     let bar = terminal.bar(STEPS * u64::try_from(policies.len())?);
@@ -176,6 +189,19 @@ pub async fn run(args: SimulateArgs, terminal: &Terminal, out: &mut impl Write) 
     for (name, outcome) in &outcomes {
         warn(name, outcome);
     }
+    if let Some(faster) = args.live.live {
+        let simulated = simulated(&args, &outcomes)?;
+        let run = live::run(
+            (&model, &arrivals),
+            &simulated,
+            (&args.live, faster),
+            args.output,
+            terminal,
+            out,
+            interrupted()?,
+        );
+        return Ok(if run.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
     match args.output {
         Format::Json => {
@@ -186,7 +212,14 @@ pub async fn run(args: SimulateArgs, terminal: &Terminal, out: &mut impl Write) 
         Format::Text => write!(out, "{}", report.table())?,
     }
     out.flush()?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a live run has to know of each policy that was simulated.
+fn simulated<'a>(args: &SimulateArgs, outcomes: &'a [(String, Outcome)]) -> anyhow::Result<Vec<live::Simulated<'a>>> {
+    let settings = settings(&names(&args.policy), &args.policy_settings)?;
+    let all = args.policy.iter().cloned().zip(settings).zip(outcomes);
+    Ok(all.map(|((policy, settings), (name, outcome))| live::Simulated { name, policy, settings, outcome }).collect())
 }
 
 fn warn(name: &str, outcome: &Outcome) {

@@ -57,7 +57,7 @@ pub fn bound(model: &Model, arrivals: &Arrivals, share: f64) -> anyhow::Result<u
             add(&mut arrived, arrival, time.saturating_add(rest));
             let done_by = arrival.saturating_add(model.objective).saturating_add(time);
             add(&mut due, done_by.saturating_sub(1), time);
-            times.saturating_record(time / 1000 + 1);
+            times.record(time / 1000 + 1).ok();
             cursor.advance();
         }
     }

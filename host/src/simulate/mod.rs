@@ -17,6 +17,7 @@ pub use arrivals::Arrivals;
 pub use bound::bound;
 pub use draws::{Attempt, Draws, Retry, Service};
 pub use outcome::{Outcome, PARTS, Part, allowed};
+pub(crate) use run::MIDNIGHT_MS;
 pub use run::{Model, run};
 
 #[cfg(test)]

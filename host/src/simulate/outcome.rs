@@ -159,7 +159,7 @@ impl Record {
         outcome.messages += 1;
         outcome.over += u64::from(wait > self.objective);
         outcome.longest_wait = outcome.longest_wait.max(wait);
-        outcome.waits.saturating_record(wait / 1000);
+        outcome.waits.record(wait / 1000).ok();
     }
 
     pub(super) fn backlog(&mut self, waiting: u64) {

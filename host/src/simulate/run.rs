@@ -19,7 +19,7 @@ use crate::scaling::observe::{Moment, Observer, Sample, Work};
 use crate::scaling::{Observation, clamp};
 
 /// The time of day when a simulation begins: a Monday's midnight, in milliseconds since the Unix epoch.
-const MIDNIGHT_MS: u64 = 1_704_067_200_000;
+pub(crate) const MIDNIGHT_MS: u64 = 1_704_067_200_000;
 /// For how long it goes on after the last row at least, if messages are left.
 const PATIENCE: u64 = 3600 * 1_000_000_000;
 
