@@ -71,13 +71,14 @@ impl<P: Policies> Fold<P> {
         self.adopted.is_some()
     }
 
-    /// Asks for a decision and has it carried out; `None` if there is no policy yet.
+    /// Asks for a decision on what was seen, after so many arrivals in all, and has it carried out; `None` if there is no
+    /// policy yet.
     ///
     /// # Errors
     /// If the policy did not answer. Its state stays as it is.
     pub async fn decide(
         &mut self,
-        seen: &Observation,
+        (seen, arrivals): (&Observation, u64),
         act: impl FnOnce(&Decision) -> Option<Made>,
     ) -> Option<Result<(), Fault>> {
         let adopted = self.adopted.as_mut()?;
@@ -89,7 +90,7 @@ impl<P: Policies> Fold<P> {
             Err(_) => adopted.state.clone(),
         };
         let author = adopted.policy.author().clone();
-        self.record(&author, || What::Decide { seen: *seen, state, answer, made });
+        self.record(&author, || What::Decide { seen: *seen, arrivals, state, answer, made });
         Some(outcome)
     }
 

@@ -4,7 +4,9 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, new, permissions, replay, request, run, simulate};
+use tidegate::cli::{
+    bench, check, compile, dead, demo, last_word, log, new, permissions, replay, request, run, simulate,
+};
 use tidegate::demo::LOG_FILTER;
 use tidegate::live::LOG_FILTER as LIVE_LOG_FILTER;
 use tidegate::terminal::Terminal;

@@ -14,7 +14,7 @@ use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
 use crate::scaling::clamp;
 use crate::scaling::observe::{Moment, Observer};
-use crate::shadow::Window;
+use crate::shadow::{Tick, Window};
 use crate::supervisor::{Crew, Desired};
 
 /// After how many failures in a row one is logged again.
@@ -123,7 +123,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
         let (scale, board) = (&self.scale, &self.board);
         let mut live = None;
-        let decided = self.fold.decide(&seen, |decision| {
+        let decided = self.fold.decide((&seen, sample.arrivals), |decision| {
             let to = clamp(decision.desired, scale.min, scale.max);
             board.decided(decision, to);
             tracing::debug!(workload = %hand.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
@@ -131,7 +131,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             Some(Made { from: hand.set(to, &decision.reason), to })
         });
         let decided = decided.await;
-        self.window.show(&self.board, (seen, live));
+        self.window.show(&self.board, Tick { seen, arrivals: sample.arrivals, live });
         decided.transpose()?;
         Ok(())
     }

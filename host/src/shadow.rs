@@ -12,8 +12,16 @@ use crate::fold::Fold;
 use crate::ports::Policies;
 use crate::scaling::{Observation, clamp};
 
-/// One tick: what was seen, and how many workers the live policy gets; none if it did not answer.
-pub type Tick = (Observation, Option<u32>);
+/// One tick.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick {
+    /// What was seen.
+    pub seen: Observation,
+    /// Messages that had arrived since the host began to watch.
+    pub arrivals: u64,
+    /// How many workers the live policy gets; none if it did not answer.
+    pub live: Option<u32>,
+}
 
 /// Where ticks go. One may wait; what comes while one waits is missed, and counted.
 #[derive(Debug, Clone, Default)]
@@ -75,9 +83,9 @@ impl<P: Policies> Shadow<P> {
         }
     }
 
-    async fn decide(&mut self, (seen, live): Tick) {
+    async fn decide(&mut self, Tick { seen, arrivals, live }: Tick) {
         let mut decided = None;
-        let outcome = self.fold.decide(&seen, |decision| {
+        let outcome = self.fold.decide((&seen, arrivals), |decision| {
             decided = Some((clamp(decision.desired, seen.min, seen.max), decision.reason.clone()));
             None
         });

@@ -249,3 +249,28 @@ async fn a_journal_that_cannot_be_replayed_says_where_and_why() {
     std::fs::remove_file(plugins.join("fixed.wasm")).unwrap();
     replay(&file, plugins, &[]).await.failed_with(1, &["fixed.wasm"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_arrivals_of_a_journal_can_be_simulated() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("j");
+    let host = host(Site::new().await, &file, vec![workload("work")]).await;
+    decided(&file, "work", "live", 1).await;
+    for _ in 0..40 {
+        host.publish("in.work.a", "ok").await;
+    }
+    host.settled("work").await;
+    let counted = async || decisions(&file, "work", "live").iter().any(|line| line["arrivals"] == 40);
+    eventually("all arrivals are written down", counted).await;
+    let (site, _) = host.stop().await;
+    let fixed = site.plugins.path().join("fixed.wasm");
+    let journal = file.to_str().unwrap();
+    let simulate = ["simulate", "--policy", fixed.to_str().unwrap(), "--journal", journal];
+    let said = run([&simulate[..], &["--arrival-scale", "3", "--output", "json"]].concat()).await;
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    assert!(said.stderr.contains("120 messages"), "{}", said.stderr);
+    let answer: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(answer["trace"], journal);
+    run([&simulate[..], &["--workload", "other"]].concat()).await.failed_with(1, &["of workload other; it has work"]);
+    run([&simulate[..3], &[]].concat()).await.failed_with(2, &["--trace", "--journal", "--generate"]);
+}

@@ -19,7 +19,7 @@ use crate::plugin::{Host, PolicyContext, PolicyPlugin};
 use crate::simulate::generate::Generator;
 use crate::simulate::report::Report;
 use crate::simulate::written::{ServiceTimes, samples};
-use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, run as simulate, trace};
+use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, recorded, run as simulate, trace};
 use crate::terminal::{Bar, Terminal};
 
 /// The workload's name, which a policy's random numbers are made from.
@@ -42,7 +42,7 @@ Examples:
 /// trace, a policy or its settings cannot be used.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group(clap::ArgGroup::new("arrivals").required(true).args(["trace", "generate"])))]
+#[command(group(clap::ArgGroup::new("arrivals").required(true).args(["trace", "journal", "generate"])))]
 pub struct SimulateArgs {
     /// A policy's file; more of them are simulated side by side
     #[arg(long, value_name = "FILE", required = true)]
@@ -54,6 +54,12 @@ pub struct SimulateArgs {
     /// Arrivals to simulate: CSV with the columns second,arrivals
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Arrivals that a host has written down; may be given several times, the oldest first
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    pub journal: Vec<PathBuf>,
+    /// The workload of the journal [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "journal")]
+    pub workload: Option<String>,
     /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH[:PERIOD], ramp:FROM:TO
     #[arg(long, value_name = "KIND")]
     pub generate: Option<Generator>,
@@ -240,7 +246,13 @@ fn arrivals(args: &SimulateArgs) -> anyhow::Result<(String, Arrivals)> {
             let duration = args.duration.unwrap_or(Duration::from_secs(3600));
             (format!("{generator}"), generator.arrivals(duration, args.seed))
         }
-        (None, None) => bail!("there are no arrivals; give --trace or --generate"),
+        (None, None) if args.journal.is_empty() => {
+            bail!("there are no arrivals; give --trace, --journal or --generate")
+        }
+        (None, None) => {
+            let files: Vec<_> = args.journal.iter().map(|file| file.display().to_string()).collect();
+            (files.join(", "), recorded(&args.journal, args.workload.as_deref())?)
+        }
     };
     let scaled = if args.arrival_scale == 1.0 { arrivals } else { arrivals.scaled(args.arrival_scale) };
     ensure!(

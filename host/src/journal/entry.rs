@@ -48,6 +48,8 @@ pub enum What {
     Decide {
         /// What it was told.
         seen: Observation,
+        /// Messages that had arrived since the host began to watch.
+        arrivals: u64,
         /// The state it was given.
         state: Vec<u8>,
         /// What it answered.

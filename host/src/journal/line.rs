@@ -86,6 +86,8 @@ pub struct Turn {
     pub settings: BTreeMap<String, String>,
     /// What it might spend.
     pub limits: Bounds,
+    /// Messages that had arrived since the host began to watch.
+    pub arrivals: u64,
     /// What it was told.
     pub observation: Observation,
     /// The state it was given.
@@ -230,7 +232,7 @@ impl Pen {
                 };
                 Event::Init(Init { workload, role, policy, settings, limits, previous, state: made, refusal, fault })
             }
-            What::Decide { seen, state: before, answer, made } => {
+            What::Decide { seen, arrivals, state: before, answer, made } => {
                 let before = state(before);
                 let (decision, fault) = match answer {
                     Ok(decision) => {
@@ -247,6 +249,7 @@ impl Pen {
                     policy,
                     settings,
                     limits,
+                    arrivals: *arrivals,
                     observation,
                     state: before,
                     decision,
@@ -303,6 +306,7 @@ mod tests {
             bounds: Bounds::of(&Limits::default()),
             what: What::Decide {
                 seen: Observation::default(),
+                arrivals: 9,
                 state: state.to_vec(),
                 answer: Ok(decision),
                 made: Some(Made { from: 1, to: 3 }),

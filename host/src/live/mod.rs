@@ -118,7 +118,8 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     let handlers = Timed::new(handlers, begun.clone(), options.real(options.start_delay));
     let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
     let beginning = Arc::new(Beginning::default());
-    let policies = InTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
+    let policies =
+        InTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
     let scaled = Arc::new(Scaled::default());
     let observer = scaled.observer(bar);
     let around = Surroundings {

@@ -147,7 +147,10 @@ impl Pairs {
 }
 
 /// The workload that is meant: the one in the journals, or the one that was asked for.
-pub(super) fn only_workload(journals: &[PathBuf], wanted: Option<&str>) -> Result<String, ReplayError> {
+///
+/// # Errors
+/// If a journal cannot be read, has none or has several.
+pub fn only_workload(journals: &[PathBuf], wanted: Option<&str>) -> Result<String, ReplayError> {
     let mut names = BTreeSet::new();
     for journal in journals {
         let mut reader = Reader::open(journal)?;

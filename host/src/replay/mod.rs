@@ -11,7 +11,7 @@ use crate::delivery::Fault;
 use crate::journal::{Bounds, JournalError, PolicyName};
 use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
 
-pub use compare::{Comparison, Count, Stretch, compare};
+pub use compare::{Comparison, Count, Stretch, compare, only_workload};
 pub use same::{Difference, Replayed, same};
 pub use shadow::shadow;
 pub use spark::spark;

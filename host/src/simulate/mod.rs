@@ -8,6 +8,7 @@ mod crew;
 mod draws;
 pub mod generate;
 mod outcome;
+mod recorded;
 pub mod report;
 mod run;
 pub mod trace;
@@ -17,6 +18,7 @@ pub use arrivals::Arrivals;
 pub use bound::bound;
 pub use draws::{Attempt, Draws, Retry, Service};
 pub use outcome::{Outcome, PARTS, Part, allowed};
+pub use recorded::recorded;
 pub(crate) use run::MIDNIGHT_MS;
 pub use run::{Model, run};
 
