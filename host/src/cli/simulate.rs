@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check::refused;
@@ -17,7 +18,7 @@ use crate::plugin::{Host, PolicyContext, PolicyPlugin};
 use crate::simulate::generate::Generator;
 use crate::simulate::report::Report;
 use crate::simulate::written::{ServiceTimes, samples};
-use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, run as simulate, trace};
+use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, picture, run as simulate, trace};
 use crate::terminal::{Bar, Terminal};
 
 /// The workload's name, which a policy's random numbers are made from.
@@ -94,6 +95,9 @@ pub struct SimulateArgs {
     /// What chance begins with
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Draw arrivals, workers and waits over time as a picture, too
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Format,
@@ -159,6 +163,7 @@ pub async fn run(args: SimulateArgs, terminal: &Terminal, out: &mut impl Write) 
     let (source, arrivals) = arrivals(&args)?;
     let model = Arc::new(model(&args)?);
     let policies = load(&args).await?;
+    let part = args.plot.as_deref().map(beside).transpose()?;
     let arrivals = Arc::new(arrivals);
     let bar = terminal.bar(STEPS * u64::try_from(policies.len())?);
     bar.say(format!("{} messages", arrivals.total()));
@@ -177,6 +182,11 @@ pub async fn run(args: SimulateArgs, terminal: &Terminal, out: &mut impl Write) 
         warn(name, outcome);
     }
     let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
+    if let (Some(mut part), Some(file)) = (part, &args.plot) {
+        let svg = picture::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
+        part.write_all(svg.as_bytes()).and_then(|()| part.flush()).with_context(|| cannot_write(file))?;
+        part.persist(file).with_context(|| cannot_write(file))?;
+    }
     match args.output {
         Format::Json => {
             serde_json::to_writer(&mut *out, &report)?;
@@ -187,6 +197,20 @@ pub async fn run(args: SimulateArgs, terminal: &Terminal, out: &mut impl Write) 
     }
     out.flush()?;
     Ok(())
+}
+
+fn cannot_write(file: &Path) -> String {
+    format!("--plot: cannot write {}", file.display())
+}
+
+/// A file beside this one, which becomes it when it is whole, and is gone otherwise. Made before the run, which may be long.
+fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut named = tempfile::Builder::new();
+    named.prefix(".").suffix(".part");
+    #[cfg(unix)]
+    named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    named.tempfile_in(dir).with_context(|| cannot_write(file))
 }
 
 fn warn(name: &str, outcome: &Outcome) {
