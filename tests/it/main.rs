@@ -18,6 +18,7 @@ mod limits;
 mod request;
 mod rules;
 mod server;
+mod simulate;
 mod sources;
 mod support;
 mod swap;
