@@ -20,6 +20,7 @@ mod new;
 mod request;
 mod rules;
 mod server;
+mod simulate;
 mod sources;
 mod support;
 mod swap;

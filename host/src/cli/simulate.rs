@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check::refused;
@@ -19,7 +20,7 @@ use crate::plugin::{Host, PolicyContext, PolicyPlugin};
 use crate::simulate::generate::Generator;
 use crate::simulate::report::Report;
 use crate::simulate::written::{ServiceTimes, samples};
-use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, recorded, run as simulate, trace};
+use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, picture, recorded, run as simulate, trace};
 use crate::terminal::{Bar, Terminal};
 
 /// The workload's name, which a policy's random numbers are made from.
@@ -102,6 +103,9 @@ pub struct SimulateArgs {
     /// What chance begins with
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Draw arrivals, workers and waits over time as a picture, too
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Format,
@@ -178,6 +182,7 @@ pub async fn run<F: Future<Output = ()>>(
         live::check(&model, &arrivals, faster)?;
     }
     let policies = load(&args).await?;
+    let part = args.plot.as_deref().map(beside).transpose()?;
     let arrivals = Arc::new(arrivals);
     let bar = terminal.bar(STEPS * u64::try_from(policies.len())?);
     bar.say(format!("{} messages", arrivals.total()));
@@ -209,6 +214,11 @@ pub async fn run<F: Future<Output = ()>>(
         return Ok(if run.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
+    if let (Some(mut part), Some(file)) = (part, &args.plot) {
+        let svg = picture::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
+        part.write_all(svg.as_bytes()).and_then(|()| part.flush()).with_context(|| cannot_write(file))?;
+        part.persist(file).with_context(|| cannot_write(file))?;
+    }
     match args.output {
         Format::Json => {
             serde_json::to_writer(&mut *out, &report)?;
@@ -226,6 +236,20 @@ fn simulated<'a>(args: &SimulateArgs, outcomes: &'a [(String, Outcome)]) -> anyh
     let settings = settings(&names(&args.policy), &args.policy_settings)?;
     let all = args.policy.iter().cloned().zip(settings).zip(outcomes);
     Ok(all.map(|((policy, settings), (name, outcome))| live::Simulated { name, policy, settings, outcome }).collect())
+}
+
+fn cannot_write(file: &Path) -> String {
+    format!("--plot: cannot write {}", file.display())
+}
+
+/// A file beside this one, which becomes it when it is whole, and is gone otherwise. Made before the run, which may be long.
+fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut named = tempfile::Builder::new();
+    named.prefix(".").suffix(".part");
+    #[cfg(unix)]
+    named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    named.tempfile_in(dir).with_context(|| cannot_write(file))
 }
 
 fn warn(name: &str, outcome: &Outcome) {

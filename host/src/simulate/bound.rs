@@ -20,7 +20,7 @@
 
 use super::arrivals::{Arrivals, Cursor};
 use super::draws::{Attempt, Draws};
-use super::outcome::{allowed, histogram};
+use super::outcome::{allowed, histogram, record};
 use super::run::Model;
 
 /// The bound in nanoseconds of workers' lives, where a share (0 to 1) of the messages may not wait longer than the
@@ -57,7 +57,7 @@ pub fn bound(model: &Model, arrivals: &Arrivals, share: f64) -> anyhow::Result<u
             add(&mut arrived, arrival, time.saturating_add(rest));
             let done_by = arrival.saturating_add(model.objective).saturating_add(time);
             add(&mut due, done_by.saturating_sub(1), time);
-            times.record(time / 1000 + 1).ok();
+            record(&mut times, time / 1000 + 1);
             cursor.advance();
         }
     }

@@ -8,6 +8,7 @@ mod crew;
 mod draws;
 pub mod generate;
 mod outcome;
+pub mod picture;
 mod recorded;
 pub mod report;
 mod run;

@@ -159,7 +159,7 @@ impl Record {
         outcome.messages += 1;
         outcome.over += u64::from(wait > self.objective);
         outcome.longest_wait = outcome.longest_wait.max(wait);
-        outcome.waits.record(wait / 1000).ok();
+        record(&mut outcome.waits, wait / 1000);
     }
 
     pub(super) fn backlog(&mut self, waiting: u64) {
@@ -182,6 +182,13 @@ impl Record {
     pub(super) fn outcome(self, end: u64, unfinished: u64, worker_time: u128, busy_time: u128) -> Outcome {
         let unfinished = self.outcome.unfinished + unfinished;
         Outcome { end, unfinished, worker_time, busy_time, ..self.outcome }
+    }
+}
+
+/// Counts microseconds. The histogram grows as it needs to, and keeps at its end what is too long even for that.
+pub(super) fn record(histogram: &mut Histogram<u64>, micros: u64) {
+    if histogram.record(micros).is_err() {
+        histogram.saturating_record(micros);
     }
 }
 

@@ -89,6 +89,9 @@ fn waits_under_a_fixed_count_are_those_of_erlang_c() {
         agrees(&outcome, waits / spare);
         let over = waits * (-spare * 0.05).exp();
         assert!((outcome.over_share() - over).abs() < 0.05 * over, "{} and {over}", outcome.over_share());
+        // One of twenty waits longer than this.
+        let p95 = (waits / 0.05).ln() / spare * 1000.0;
+        assert!((outcome.wait_ms(0.95) - p95).abs() < 0.06 * p95, "{} and {p95}", outcome.wait_ms(0.95));
         let utilisation = rate / 10.0 / f64::from(workers);
         assert!((outcome.utilisation() - utilisation).abs() < 0.01, "{}", outcome.utilisation());
     }

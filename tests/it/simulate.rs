@@ -1,0 +1,71 @@
+//! Policies simulated, by the program and through the real components.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::cli::{Ended, run};
+use crate::support::host::plugins;
+
+const GENERATED: [&str; 6] = ["--generate", "poisson:20", "--duration", "5m", "--service", "exponential:100ms"];
+
+async fn simulate(dir: &Path, policies: &[&str], more: &[&str]) -> Ended {
+    let mut arguments = vec!["simulate".to_owned()];
+    for policy in policies {
+        arguments.extend(["--policy".to_owned(), dir.join(format!("{policy}.wasm")).display().to_string()]);
+    }
+    arguments.extend(more.iter().map(|more| (*more).to_owned()));
+    run(arguments).await
+}
+
+#[tokio::test]
+async fn real_policies_side_by_side_and_the_same_seed_gives_the_same() {
+    let plugins = plugins();
+    let settings = ["--policy-setting", "fixed.workers=4", "--output", "json"];
+    let more: Vec<&str> = GENERATED.into_iter().chain(settings).collect();
+    let first = simulate(plugins.path(), &["fixed", "step"], &more).await;
+    assert_eq!(first.code, Some(0), "{}", first.stderr);
+    let report: Value = serde_json::from_str(&first.stdout).unwrap();
+    let [fixed, step] = report["policies"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&fixed["name"], &step["name"]), (&Value::from("fixed"), &Value::from("step")));
+    assert_eq!((&fixed["peak_workers"], &step["peak_workers"]), (&Value::from(4), &Value::from(1)));
+    // Four workers for five minutes, and the little that the last message takes longer.
+    let seconds = fixed["worker_seconds"].as_f64().unwrap();
+    assert!((1199.0..1210.0).contains(&seconds), "{seconds}");
+    let bound = report["bound"]["worker_seconds"].as_f64().unwrap();
+    assert!((fixed["ratio_to_bound"].as_f64().unwrap() - seconds / bound).abs() < 1e-9);
+    assert!(step["over_slo"].as_f64().unwrap() > 0.5 && fixed["over_slo"].as_f64().unwrap() < 0.01, "{report}");
+    assert_eq!(simulate(plugins.path(), &["fixed", "step"], &more).await.stdout, first.stdout);
+}
+
+#[tokio::test]
+async fn a_picture_is_written_whole_and_a_table_marks_who_misses() {
+    let (plugins, dir) = (plugins(), tempfile::tempdir().unwrap());
+    let picture = dir.path().join("day.svg");
+    let plot = ["--plot", picture.to_str().unwrap()];
+    let more: Vec<&str> = GENERATED.into_iter().chain(plot).collect();
+    let ended = simulate(plugins.path(), &["step"], &more).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("MISSED") && ended.stdout.contains("lower bound"), "{}", ended.stdout);
+    assert!(std::fs::read_to_string(&picture).unwrap().ends_with("</svg>\n"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_told_and_nothing_is_written() {
+    let (plugins, dir) = (plugins(), tempfile::tempdir().unwrap());
+    let simulate = async |policy: &str, more: &[&str]| simulate(plugins.path(), &[policy], more).await;
+    simulate("nix", &GENERATED).await.failed_with(1, &["nix.wasm: there is no such file", "the directory has"]);
+    simulate("probe", &GENERATED).await.failed_with(1, &["probe.wasm: it is a handler, and is used as a policy"]);
+    let wrong: Vec<&str> = GENERATED.into_iter().chain(["--policy-setting", "wurkers=2"]).collect();
+    simulate("fixed", &wrong)
+        .await
+        .failed_with(1, &["fixed refuses its settings: wurkers", "there is no such setting"]);
+    let trace = dir.path().join("bad.csv");
+    std::fs::write(&trace, "second,arrivals\n0,1\n0,2\n").unwrap();
+    let (trace, picture) = (trace.to_str().unwrap(), dir.path().join("a.svg"));
+    let more = ["--trace", trace, "--plot", picture.to_str().unwrap()];
+    simulate("fixed", &more).await.failed_with(1, &["bad.csv:3: second 0 comes twice"]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    simulate("fixed", &[]).await.failed_with(2, &["--trace <FILE>", "--generate <KIND>"]);
+}
