@@ -56,6 +56,7 @@ mod run;
 pub mod scaling;
 pub mod server;
 pub mod settle;
+pub mod simulate;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;

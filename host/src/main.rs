@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, request, run};
+use tidegate::cli::{bench, check, compile, dead, demo, last_word, log, permissions, request, run, simulate};
 use tidegate::demo::LOG_FILTER;
 use tidegate::terminal::Terminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +37,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
     Dead(Box<dead::DeadArgs>),
+    Simulate(Box<simulate::SimulateArgs>),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
@@ -85,6 +86,10 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Simulate(args) => {
+            simulate::run(*args, terminal, &mut stdout().lock()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,

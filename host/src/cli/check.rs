@@ -117,7 +117,7 @@ fn file(dir: &Path, plugin: &str) -> PathBuf {
 }
 
 /// A missing file may be a misspelt name, so what is there is told too.
-fn refused(error: &LoadError) -> String {
+pub(super) fn refused(error: &LoadError) -> String {
     match error.refusal {
         Refusal::Missing => format!("{error}; {}", others(&error.file)),
         _ => error.to_string(),

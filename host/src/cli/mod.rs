@@ -10,6 +10,7 @@ pub mod log;
 pub mod permissions;
 pub mod request;
 pub mod run;
+pub mod simulate;
 
 use std::time::Duration;
 

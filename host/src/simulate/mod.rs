@@ -1,0 +1,23 @@
+//! One workload as it would go: arrivals of a trace, workers that the real policy component decides about.
+//!
+//! Pure: what comes out depends on what goes in and on nothing else, on any machine. `docs/simulate.md` has the model.
+
+pub mod arrivals;
+mod bound;
+mod crew;
+mod draws;
+pub mod generate;
+mod outcome;
+pub mod report;
+mod run;
+pub mod trace;
+pub mod written;
+
+pub use arrivals::Arrivals;
+pub use bound::bound;
+pub use draws::{Attempt, Draws, Retry, Service};
+pub use outcome::{Outcome, PARTS, Part, allowed};
+pub use run::{Model, run};
+
+#[cfg(test)]
+mod tests;

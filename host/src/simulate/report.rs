@@ -1,0 +1,266 @@
+//! What simulations came to, for programs and for people.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::outcome::Outcome;
+
+/// All policies on one trace. Its JSON is what `tidegate simulate --output json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Where the arrivals came from.
+    pub trace: String,
+    /// The longest wait within the objective, in milliseconds.
+    pub slo_ms: f64,
+    /// What no policy can do better.
+    pub bound: Bound,
+    /// What each policy came to.
+    pub policies: Vec<Row>,
+    /// The share of messages that have to be within the objective.
+    #[serde(skip)]
+    pub slo_share: f64,
+}
+
+/// What no policy can do better.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Bound {
+    /// The fewest worker-seconds.
+    pub worker_seconds: f64,
+}
+
+/// What one policy came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// What all workers lived, in seconds.
+    pub worker_seconds: f64,
+    /// The share of it that went into handling: 0 to 1.
+    pub utilisation: f64,
+    /// From arrival to first attempt, in milliseconds.
+    pub wait_ms: Waits,
+    /// The share of messages that waited longer than the objective: 0 to 1.
+    pub over_slo: f64,
+    /// The most messages that waited when the policy was asked.
+    pub peak_backlog: u64,
+    /// The most workers at once.
+    pub peak_workers: u32,
+    /// Changes of the number of workers, up and down.
+    pub scalings: u64,
+    /// Worker-seconds over those of the bound; none where the bound is nothing.
+    pub ratio_to_bound: Option<f64>,
+    /// How often the number was raised, and lowered.
+    #[serde(skip)]
+    pub up_down: (u64, u64),
+    /// Whether enough messages were within the objective, and all were handled.
+    #[serde(skip)]
+    pub meets: bool,
+}
+
+/// Quantiles of waits, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Waits {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+impl Report {
+    /// From the outcomes of policies by name. `bound` is in worker-seconds.
+    pub fn new(trace: String, slo_ms: f64, slo_share: f64, bound: f64, outcomes: &[(String, Outcome)]) -> Self {
+        let row = |(name, outcome): &(String, Outcome)| Row {
+            name: name.clone(),
+            worker_seconds: outcome.worker_seconds(),
+            utilisation: outcome.utilisation(),
+            wait_ms: Waits {
+                p50: outcome.wait_ms(0.5),
+                p95: outcome.wait_ms(0.95),
+                p99: outcome.wait_ms(0.99),
+                max: outcome.wait_ms(1.0),
+            },
+            over_slo: outcome.over_share(),
+            peak_backlog: outcome.peak_backlog,
+            peak_workers: outcome.peak_workers,
+            scalings: outcome.up + outcome.down,
+            ratio_to_bound: (bound > 0.0).then(|| outcome.worker_seconds() / bound),
+            up_down: (outcome.up, outcome.down),
+            meets: outcome.meets(slo_share),
+        };
+        let policies = outcomes.iter().map(row).collect();
+        Self { trace, slo_ms, bound: Bound { worker_seconds: bound }, policies, slo_share }
+    }
+
+    /// A header and a line for each policy. The columns are the fields of the JSON.
+    pub fn csv(&self) -> String {
+        let mut text = "name,worker_seconds,utilisation,wait_p50_ms,wait_p95_ms,wait_p99_ms,wait_max_ms,over_slo,\
+                        peak_backlog,peak_workers,scalings,ratio_to_bound,bound_worker_seconds\n"
+            .to_owned();
+        for row in &self.policies {
+            let Waits { p50, p95, p99, max } = row.wait_ms;
+            let ratio = row.ratio_to_bound.map(|ratio| ratio.to_string()).unwrap_or_default();
+            // A string takes all that is written to it.
+            let _ = writeln!(
+                text,
+                "{},{},{},{p50},{p95},{p99},{max},{},{},{},{},{ratio},{}",
+                quoted(&row.name),
+                row.worker_seconds,
+                row.utilisation,
+                row.over_slo,
+                row.peak_backlog,
+                row.peak_workers,
+                row.scalings,
+                self.bound.worker_seconds
+            );
+        }
+        text
+    }
+
+    /// A table for a person.
+    pub fn table(&self) -> String {
+        let header = [
+            "policy", "worker-s", "/bound", "used", "wait p50", "p95", "p99", "max", "over", "backlog", "workers",
+            "up", "down", "",
+        ];
+        let mut rows = vec![header.map(str::to_owned)];
+        rows.extend(self.policies.iter().map(cells));
+        let bound = format!("{:.0}", self.bound.worker_seconds);
+        let mut last = [const { String::new() }; 14];
+        let [name, seconds, ..] = &mut last;
+        (*name, *seconds) = ("lower bound".to_owned(), bound);
+        rows.push(last);
+        let mut text = align(&rows);
+        let (slo, share) = (ms(self.slo_ms), percent(self.slo_share));
+        let _ = write!(text, "\nObjective: {share} of the messages begin within {slo} of their arrival.");
+        if self.policies.iter().any(|row| !row.meets) {
+            text.push_str(" A policy that misses it is marked, and its ratio to the bound says nothing.");
+        }
+        text.push('\n');
+        text
+    }
+}
+
+fn cells(row: &Row) -> [String; 14] {
+    let Waits { p50, p95, p99, max } = row.wait_ms;
+    [
+        row.name.clone(),
+        format!("{:.0}", row.worker_seconds),
+        row.ratio_to_bound.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}")),
+        percent(row.utilisation),
+        ms(p50),
+        ms(p95),
+        ms(p99),
+        ms(max),
+        percent(row.over_slo),
+        row.peak_backlog.to_string(),
+        row.peak_workers.to_string(),
+        row.up_down.0.to_string(),
+        row.up_down.1.to_string(),
+        (if row.meets { "" } else { "MISSED" }).to_owned(),
+    ]
+}
+
+/// The first column to the left, the others to the right, two spaces apart.
+fn align(rows: &[[String; 14]]) -> String {
+    let mut widths = [0; 14];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |row: &[String; 14]| {
+        let mut cells = row.iter().zip(widths);
+        let first = cells.next().map(|(cell, width)| format!("{cell:<width$}")).unwrap_or_default();
+        let line = cells.fold(first, |line, (cell, width)| format!("{line}  {cell:>width$}"));
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Milliseconds in a unit that leaves two to four digits.
+fn ms(ms: f64) -> String {
+    match ms {
+        0.0 => "0".to_owned(),
+        _ if ms < 10.0 => format!("{ms:.1} ms"),
+        _ if ms < 1000.0 => format!("{ms:.0} ms"),
+        _ if ms < 100_000.0 => format!("{:.1} s", ms / 1e3),
+        _ => format!("{:.0} s", ms / 1e3),
+    }
+}
+
+/// With as many decimals as tell a small share from none.
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        0.0 => "0 %".to_owned(),
+        percent if percent < 0.095 => format!("{percent:.3} %"),
+        percent if percent < 9.95 => format!("{percent:.2} %"),
+        percent => format!("{percent:.1} %"),
+    }
+}
+
+/// As CSV has it where a comma or a quote would be in the way.
+fn quoted(name: &str) -> String {
+    if name.contains([',', '"', '\n']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    fn report() -> Report {
+        let row = |name: &str, meets| Row {
+            name: name.to_owned(),
+            worker_seconds: 1234.5,
+            utilisation: 0.81,
+            wait_ms: Waits { p50: 0.0, p95: 12.3, p99: 456.0, max: 7890.0 },
+            over_slo: 0.0004,
+            peak_backlog: 17,
+            peak_workers: 5,
+            scalings: 7,
+            ratio_to_bound: Some(1.2345),
+            up_down: (4, 3),
+            meets,
+        };
+        let policies = vec![row("step", true), row("a,b", false)];
+        let bound = Bound { worker_seconds: 1000.0 };
+        Report { trace: "t.csv".into(), slo_ms: 1000.0, bound, policies, slo_share: 0.99 }
+    }
+
+    #[test]
+    fn the_object_has_the_fields_that_programs_rely_on() {
+        let json = serde_json::to_string(&report()).unwrap();
+        let first = r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345}"#;
+        let begin =
+            format!(r#"{{"trace":"t.csv","slo_ms":1000.0,"bound":{{"worker_seconds":1000.0}},"policies":[{first},"#);
+        assert!(json.starts_with(&begin), "{json}");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_policy_and_marks_a_miss() {
+        assert_eq!(
+            report().table().lines().collect::<Vec<_>>(),
+            [
+                "policy       worker-s  /bound    used  wait p50    p95     p99    max     over  backlog  workers  up  down",
+                "step             1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3",
+                "a,b              1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3  MISSED",
+                "lower bound      1000",
+                "",
+                "Objective: 99.0 % of the messages begin within 1.0 s of their arrival. A policy that misses it is marked, \
+                 and its ratio to the bound says nothing.",
+            ]
+        );
+    }
+
+    #[test]
+    fn csv_has_a_line_for_each_policy() {
+        let csv = report().csv();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
+        assert_eq!(lines[1], "step,1234.5,0.81,0,12.3,456,7890,0.0004,17,5,7,1.2345,1000");
+        assert!(lines[2].starts_with("\"a,b\",1234.5"));
+    }
+}
