@@ -63,6 +63,7 @@ pub mod server;
 pub mod settle;
 pub mod shadow;
 pub mod simulate;
+pub mod spark;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;

@@ -47,6 +47,7 @@ async fn a_picture_is_written_whole_and_a_table_marks_who_misses() {
     let ended = simulate(plugins.path(), &["step"], &more).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.contains("MISSED") && ended.stdout.contains("lower bound"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("arrivals  |") && ended.stdout.contains("0 to 1 workers"), "{}", ended.stdout);
     assert!(std::fs::read_to_string(&picture).unwrap().ends_with("</svg>\n"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

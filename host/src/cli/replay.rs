@@ -11,7 +11,8 @@ use super::Output;
 use crate::config::{Compile, Plugins};
 use crate::journal::{Event, PolicyName, Reader, Role};
 use crate::plugin::Host;
-use crate::replay::{Asked, Comparison, Difference, ReplayError, Replayed, compare, same, shadow, spark};
+use crate::replay::{Asked, Comparison, Difference, ReplayError, Replayed, compare, same, shadow};
+use crate::spark::spark;
 
 /// Characters of the chart.
 const WIDTH: usize = 80;
@@ -216,9 +217,13 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
     }
     let (recorded, others) = &compared.counts;
     let top = recorded.iter().chain(others).copied().max().unwrap_or(0);
+    let line = |counts: &[u32]| {
+        let counts: Vec<f64> = counts.iter().copied().map(f64::from).collect();
+        spark(&counts, WIDTH, f64::from(top))
+    };
     writeln!(out)?;
-    writeln!(out, "  recorded  |{}|  0 to {top} workers", spark(recorded, WIDTH, top))?;
-    writeln!(out, "  {other:<8}  |{}|", spark(others, WIDTH, top))?;
+    writeln!(out, "  recorded  |{}|  0 to {top} workers", line(recorded))?;
+    writeln!(out, "  {other:<8}  |{}|", line(others))?;
     if compared.stretches.is_empty() {
         return Ok(());
     }

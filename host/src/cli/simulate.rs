@@ -27,6 +27,8 @@ use crate::terminal::{Bar, Terminal};
 const WORKLOAD: &str = "simulate";
 /// The most messages: a simulated day of them takes minutes.
 const MOST: u64 = 10_000_000_000;
+/// Characters of the picture in the terminal.
+const WIDTH: usize = 80;
 /// How often a run tells how far it is.
 const STEPS: u64 = 100;
 
@@ -225,7 +227,10 @@ pub async fn run<F: Future<Output = ()>>(
             writeln!(out)?;
         }
         Format::Csv => write!(out, "{}", report.csv())?,
-        Format::Text => write!(out, "{}", report.table())?,
+        Format::Text => {
+            writeln!(out, "{}", report.table())?;
+            write!(out, "{}", picture::lines(&arrivals, &outcomes, WIDTH))?;
+        }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,6 @@
 mod compare;
 mod same;
 mod shadow;
-mod spark;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,6 @@ use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
 pub use compare::{Comparison, Count, Stretch, compare, only_workload};
 pub use same::{Difference, Replayed, same};
 pub use shadow::shadow;
-pub use spark::spark;
 
 /// Why a journal cannot be replayed.
 #[derive(Debug, thiserror::Error)]

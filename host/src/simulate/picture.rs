@@ -1,10 +1,13 @@
 //! The simulations as a picture: arrivals, workers of each policy and longest waits, one above the other.
 
+use std::fmt::Write as _;
+
 use anyhow::anyhow;
 use plotters::prelude::*;
 
 use super::arrivals::Arrivals;
 use super::outcome::{Outcome, PARTS};
+use crate::spark::spark;
 
 /// Pixels.
 const SIZE: (u32, u32) = (960, 840);
@@ -60,6 +63,26 @@ pub fn workers(outcome: &Outcome, length: u64, parts: usize) -> Vec<f64> {
         }
     }
     sums.into_iter().map(|sum| sum / part).collect()
+}
+
+/// The same in a few lines of text, `width` characters wide: arrivals, and the workers of each policy on one scale.
+pub fn lines(arrivals: &Arrivals, outcomes: &[(String, Outcome)], width: usize) -> String {
+    let rates = rates(arrivals, width);
+    let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    let counts: Vec<(&str, Vec<f64>)> =
+        outcomes.iter().map(|(name, outcome)| (name.as_str(), workers(outcome, arrivals.length(), width))).collect();
+    let top = counts.iter().map(|(_, counts)| most(counts)).fold(0.0, f64::max);
+    let wide = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max("arrivals".len());
+    let mut text = String::new();
+    let mut line = |name: &str, values: &[f64], top: f64, scale: &str| {
+        let _ = writeln!(text, "{name:<wide$}  |{}|{scale}", spark(values, width, top));
+    };
+    line("arrivals", &rates, most(&rates), &format!("  0 to {:.0}/s", most(&rates)));
+    for (index, (name, counts)) in counts.iter().enumerate() {
+        let scale = if index == 0 { format!("  0 to {top:.0} workers") } else { String::new() };
+        line(name, counts, top, &scale);
+    }
+    text
 }
 
 /// Draws an SVG document. `objective` is the longest wait within it, in nanoseconds.
