@@ -115,7 +115,7 @@ fn draw<'a>(
     let arrived = Line { name: "arrivals", colour: ARRIVALS, values: rates(arrivals, PARTS) };
     let counts = line(&|outcome| workers(outcome, length, PARTS));
     let mut waits = line(&|outcome| outcome.wait_parts.iter().map(|part| part.longest as f64 / 1e9).collect());
-    waits.push(Line { name: "objective", colour: INK, values: vec![objective as f64 / 1e9; PARTS] });
+    waits.push(Line { name: "wait objective", colour: INK, values: vec![objective as f64 / 1e9; PARTS] });
 
     let root = backend.into_drawing_area();
     root.fill(&WHITE)?;
@@ -203,7 +203,7 @@ mod tests {
             assert!(workers(&outcome, arrivals.length(), parts).iter().all(|count| (count - 2.0).abs() < 1e-6));
         }
         let svg = svg("a title", &arrivals, model.objective, &[("mine".into(), outcome)]).unwrap();
-        for text in ["a title", "time (s)", "arrivals (messages/s)", "workers", "mine", "longest wait (s)", "objective"]
+        for text in ["a title", "time (s)", "arrivals (messages/s)", "workers", "mine", "longest wait (s)", "wait objective"]
         {
             assert!(svg.contains(text), "{text}");
         }
