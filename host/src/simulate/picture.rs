@@ -203,7 +203,8 @@ mod tests {
             assert!(workers(&outcome, arrivals.length(), parts).iter().all(|count| (count - 2.0).abs() < 1e-6));
         }
         let svg = svg("a title", &arrivals, model.objective, &[("mine".into(), outcome)]).unwrap();
-        for text in ["a title", "time (s)", "arrivals (messages/s)", "workers", "mine", "longest wait (s)", "wait objective"]
+        for text in
+            ["a title", "time (s)", "arrivals (messages/s)", "workers", "mine", "longest wait (s)", "wait objective"]
         {
             assert!(svg.contains(text), "{text}");
         }

@@ -86,9 +86,19 @@ async fn violations(site: &Site) -> Vec<String> {
     log.lines().filter(|line| line.to_lowercase().contains("violation")).map(str::to_owned).collect()
 }
 
+/// A host with these workloads and this journal.
+async fn start(site: &Arc<Site>, text: &str) -> Host {
+    let Config { journal, workloads, .. } = Config::from_toml(text).unwrap();
+    let count = workloads.len();
+    let host = Host::run(site.clone(), Config { journal, workloads, ..site.config() });
+    host.ready(count).await;
+    host
+}
+
 /// All that a host does, with each of its sources of signals.
 async fn everything(site: Arc<Site>, text: &str, names: [&str; 2]) {
-    let host = Host::start_at(site.clone(), workloads(text)).await;
+    let host = start(&site, text).await;
+    let decided = site.stored("DECIDED").await.len();
     let dead = site.stored(DEAD).await.len();
     for name in names {
         let subject = format!("in.{name}.a");
@@ -113,7 +123,7 @@ async fn everything(site: Arc<Site>, text: &str, names: [&str; 2]) {
     })
     .await;
     host.stop().await;
-    let host = Host::start_at(site.clone(), workloads(text)).await;
+    let host = start(&site, text).await;
     for name in names {
         assert_eq!(site.request(&format!("in.{name}.a"), "reply again").await, "again");
         site.settled(name).await;
@@ -121,11 +131,13 @@ async fn everything(site: Arc<Site>, text: &str, names: [&str; 2]) {
     let letters = site.stored_count(DEAD, dead + 2).await;
     assert_eq!(header(&letters[dead], "Tidegate-Reason"), Some("me"));
     host.stop().await;
+    assert!(site.stored("DECIDED").await.len() > decided);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_makes_what_is_missing_needs_no_more_than_is_printed_and_so_does_one_that_binds() {
-    let (create, bind) = (text("least", "create"), text("least", "bind"));
+    let with_journal = |manage: &str| format!("journal.stream = \"DECIDED\"\n{}", text("least", manage));
+    let (create, bind) = (with_journal("create"), with_journal("bind"));
     let names = ["least-i", "least-h"];
     let site = site(&printed(&create, &[]).await, Some(&inbox("least"))).await;
     site.stream("OUT", &["out.>"]).await;
