@@ -63,7 +63,7 @@ pub struct SimulateArgs {
     /// The workload of the journal [default: the only one]
     #[arg(long, value_name = "NAME", requires = "journal")]
     pub workload: Option<String>,
-    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH[:PERIOD], ramp:FROM:TO
+    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD, ramp:FROM:TO
     #[arg(long, value_name = "KIND")]
     pub generate: Option<Generator>,
     /// For how long arrivals are made [default: 1h]
