@@ -7,6 +7,7 @@ use futures_util::TryStreamExt;
 use serde_json::Value;
 use tempfile::TempDir;
 use tidegate::config::{Config, Journal, JournalStream, Shadow, Workload};
+use tidegate::events::Event;
 use tidegate::journal::Options;
 use tidegate_artifacts::policies;
 
@@ -14,6 +15,7 @@ use crate::support::cli::{Ended, run};
 use crate::support::eventually;
 use crate::support::host::{Host, install, policy, workload};
 use crate::support::site::Site;
+use crate::support::web::get;
 
 /// A host that writes a journal.
 async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
@@ -100,6 +102,16 @@ async fn the_same_code_decides_the_same_again_bit_for_bit() {
         assert_eq!(said.code, Some(1), "{}", said.said());
         assert!(said.stdout.contains(&format!("- {part} {value}\n+ {part} ")), "{}", said.stdout);
     }
+    // One that was tried and not used has decided nothing.
+    let (_dir, copy) = changed(&file, |all| {
+        let mut tried = all.iter().find(|line| line["event"] == "init").unwrap().clone();
+        tried["policy"]["generation"] = "another".into();
+        tried.as_object_mut().unwrap().remove("state");
+        tried["refusal"] = "no".into();
+        all.push(tried);
+    });
+    let said = replay(&copy, site.plugins.path(), &[]).await;
+    assert_eq!(said.code, Some(0), "{}", said.said());
     // Other code of the same name is not what decided.
     install(site.plugins.path(), "backlog", policies::STEP);
     let said = replay(&file, site.plugins.path(), &["--workload", "real"]).await;
@@ -202,6 +214,8 @@ async fn a_journal_can_go_to_a_stream() {
     };
     eventually("decisions are stored", async || stored().await.is_some_and(|messages| messages >= 5)).await;
     host.stop().await;
+    let info = site.js.get_stream("DECIDED").await.unwrap().cached_info().clone();
+    assert_eq!(info.config.max_bytes, 1 << 20);
     let consumer = site.js.get_stream("DECIDED").await.unwrap();
     let pull = async_nats::jetstream::consumer::pull::Config::default();
     let consumer = consumer.create_consumer(pull).await.unwrap();
@@ -275,4 +289,25 @@ async fn the_arrivals_of_a_journal_can_be_simulated() {
     assert!((8.0..17.0).contains(&work), "{work}");
     run([&simulate[..], &["--workload", "other"]].concat()).await.failed_with(1, &["of workload other; it has work"]);
     run([&simulate[..3], &[]].concat()).await.failed_with(2, &["--trace", "--journal", "--generate"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_no_stream_takes_are_counted() {
+    let site = Site::new().await;
+    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    let journal = Journal { file: None, stream: Some(stream) };
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
+    host.ready(1).await;
+    let listening = |event: &Event| matches!(event, Event::Listening { .. });
+    let Some(Event::Listening { address }) = host.events().into_iter().find(listening) else { panic!("no address") };
+    let dropped = async || {
+        let (_, metrics) = get(&address.to_string(), "/metrics").await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix("tidegate_journal_dropped_total "));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(dropped().await, 0);
+    site.js.delete_stream("DECIDED").await.unwrap();
+    eventually("lines are lost", async || dropped().await >= 2).await;
+    host.stop().await;
 }

@@ -1,5 +1,7 @@
 //! The journal's stream.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -29,10 +31,16 @@ const REMIND: u64 = 1000;
 pub async fn journal_stream(client: &Client, config: &JournalStream, may_create: bool) -> Result<Sink, SetupError> {
     find(client, config, may_create).await?;
     let (lines, waiting) = mpsc::channel(WAITING);
-    tokio::spawn(store(client.clone(), waiting));
-    Ok(Box::new(move |workload, line| {
-        lines.try_send((format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line))).is_ok()
-    }))
+    let lost = Arc::new(AtomicU64::new(0));
+    tokio::spawn(store(client.clone(), waiting, lost.clone()));
+    let dropped = lost.clone();
+    let take = Box::new(move |workload: &str, line: &[u8]| {
+        let line = (format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line));
+        if lines.try_send(line).is_err() {
+            dropped.fetch_add(1, Relaxed);
+        }
+    });
+    Ok(Sink { take, lost })
 }
 
 async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), SetupError> {
@@ -71,7 +79,7 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
 }
 
 /// Ends when nothing more can come.
-async fn store(client: Client, mut lines: mpsc::Receiver<(String, Bytes)>) {
+async fn store(client: Client, mut lines: mpsc::Receiver<(String, Bytes)>, lost: Arc<AtomicU64>) {
     let mut failures = 0u64;
     while let Some((subject, line)) = lines.recv().await {
         let stored = async { client.context.publish(subject, line).await?.await };
@@ -83,6 +91,7 @@ async fn store(client: Client, mut lines: mpsc::Receiver<(String, Bytes)>) {
         match problem {
             None => failures = 0,
             Some(problem) => {
+                lost.fetch_add(1, Relaxed);
                 if failures.is_multiple_of(REMIND) {
                     tracing::error!(
                         problem,

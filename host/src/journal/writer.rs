@@ -21,30 +21,32 @@ const REMIND: u64 = 1000;
 /// How long a host that stops waits for what is still to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Takes lines elsewhere: the workload, and the line without its end. `false` if it had to drop it.
-pub type Sink = Box<dyn FnMut(&str, &[u8]) -> bool + Send>;
+/// Takes a workload's line, without its end and without waiting.
+pub type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
+
+/// Brings lines elsewhere.
+pub struct Sink {
+    /// Takes each of them.
+    pub take: Take,
+    /// Lines that did not get there, ever: counted by whoever drops them.
+    pub lost: Arc<AtomicU64>,
+}
 
 /// Where entries are handed over. A clone writes to the same journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
     entries: Arc<RwLock<Option<SyncSender<Entry>>>>,
-    dropped: Arc<Dropped>,
+    /// Lines that did not get into the file, or anywhere.
+    dropped: Arc<AtomicU64>,
+    /// Lines that did not get through the sink.
+    lost: Arc<AtomicU64>,
     ended: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
-}
-
-/// Lines that were not written, ever.
-#[derive(Debug, Default)]
-struct Dropped {
-    /// To the file, or at all.
-    file: AtomicU64,
-    /// To the sink alone.
-    sink: AtomicU64,
 }
 
 impl Journal {
     /// A journal that nobody keeps.
     pub fn none() -> Self {
-        Self { entries: Arc::default(), dropped: Arc::default(), ended: Arc::default() }
+        Self { entries: Arc::default(), dropped: Arc::default(), lost: Arc::default(), ended: Arc::default() }
     }
 
     /// Begins to write, to a file, to a sink or to both.
@@ -59,7 +61,8 @@ impl Journal {
         let file = file.map(Rotated::open).transpose()?;
         let (entries, waiting) = sync_channel(WAITING);
         let (end, ended) = oneshot::channel();
-        let dropped = Arc::new(Dropped::default());
+        let dropped = Arc::new(AtomicU64::new(0));
+        let lost = sink.as_ref().map(|sink| sink.lost.clone()).unwrap_or_default();
         let mut writer = Writer { pen: Pen::new(host), file, sink, dropped: dropped.clone(), told: 0, failures: 0 };
         let run = move || {
             writer.run(&waiting);
@@ -67,7 +70,12 @@ impl Journal {
             let _ = end.send(());
         };
         Builder::new().name("tidegate-journal".to_owned()).spawn(run).map_err(|error| OpenError::Io { path, error })?;
-        Ok(Self { entries: Arc::new(RwLock::new(Some(entries))), dropped, ended: Arc::new(Mutex::new(Some(ended))) })
+        Ok(Self {
+            entries: Arc::new(RwLock::new(Some(entries))),
+            dropped,
+            lost,
+            ended: Arc::new(Mutex::new(Some(ended))),
+        })
     }
 
     /// Whether somebody keeps it.
@@ -80,13 +88,13 @@ impl Journal {
         if let Some(entries) = &*self.entries.read().unwrap_or_else(PoisonError::into_inner)
             && entries.try_send(entry).is_err()
         {
-            self.dropped.file.fetch_add(1, Relaxed);
+            self.dropped.fetch_add(1, Relaxed);
         }
     }
 
     /// Lines that were not written, ever.
     pub fn dropped(&self) -> u64 {
-        self.dropped.file.load(Relaxed) + self.dropped.sink.load(Relaxed)
+        self.dropped.load(Relaxed) + self.lost.load(Relaxed)
     }
 
     /// Nothing more will come. Waits until all that came is written, but not for ever.
@@ -105,7 +113,7 @@ struct Writer {
     pen: Pen,
     file: Option<Rotated>,
     sink: Option<Sink>,
-    dropped: Arc<Dropped>,
+    dropped: Arc<AtomicU64>,
     /// How many drops the journal itself tells of.
     told: u64,
     failures: u64,
@@ -130,14 +138,12 @@ impl Writer {
             }
         }
         if !self.put(&line) {
-            self.dropped.file.fetch_add(1, Relaxed);
+            self.dropped.fetch_add(1, Relaxed);
             // What it said of the state is not known to the reader.
             self.pen.begin();
         }
-        if let Some(sink) = &mut self.sink
-            && !sink(&entry.workload, line.trim_ascii_end())
-        {
-            self.dropped.sink.fetch_add(1, Relaxed);
+        if let Some(sink) = &mut self.sink {
+            (sink.take)(&entry.workload, line.trim_ascii_end());
         }
     }
 
@@ -157,7 +163,7 @@ impl Writer {
 
     /// Says in the journal how many lines are missing, where they are.
     fn tell_drops(&mut self) {
-        let dropped = self.dropped.file.load(Relaxed);
+        let dropped = self.dropped.load(Relaxed);
         if dropped > self.told && self.put(&self.pen.dropped(time_of_day(), dropped - self.told)) {
             tracing::warn!(lines = dropped - self.told, "lines of the journal were dropped: it does not keep up");
             self.told = dropped;
@@ -205,13 +211,13 @@ mod tests {
         let (began, has_begun) = mpsc::channel();
         // The thread stands still in the first line until it may go on.
         let mut first = true;
-        let sink: Sink = Box::new(move |_, _| {
+        let take = Box::new(move |_: &str, _: &[u8]| {
             if std::mem::take(&mut first) {
                 began.send(()).unwrap();
                 gate.recv().unwrap();
             }
-            true
         });
+        let sink = Sink { take, lost: Arc::default() };
         let file = Options { path: path.clone(), max_size: 1 << 30, keep: 0 };
         let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
         journal.record(entry(0));

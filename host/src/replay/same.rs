@@ -79,6 +79,10 @@ pub async fn same(
             let Some(asked) = loaded.get_mut(&policy.name) else { continue };
             let has = asked.name().generation;
             if has != policy.generation {
+                // A generation that was tried and not used has decided nothing.
+                if matches!(&line.event, Event::Init(init) if init.state.is_none()) {
+                    continue;
+                }
                 let journal = format!("{}:{}", journal.display(), reader.number());
                 return Err(ReplayError::Generation {
                     file,
