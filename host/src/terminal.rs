@@ -6,6 +6,14 @@ use std::sync::Arc;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing_subscriber::fmt::MakeWriter;
 
+/// A text from outside, without what a terminal would act upon.
+pub(crate) fn plain(text: &str) -> String {
+    let is_plain = |c: &char| {
+        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_plain(&c) { c } else { '\u{fffd}' }).collect()
+}
+
 /// Standard error, shared by log lines and progress bars. Clones share it. Where standard error is not a terminal
 /// there are only log lines.
 #[derive(Debug, Clone, Default)]

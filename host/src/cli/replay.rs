@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::Output;
 use crate::config::{Compile, Plugins};
-use crate::journal::{Event, PolicyName, Reader, Role};
+use crate::journal::{PolicyName, Survey};
 use crate::plugin::Host;
-use crate::replay::{Asked, Comparison, Difference, ReplayError, Replayed, compare, same, shadow};
+use crate::replay::{Asked, Comparison, Difference, Replayed, compare, same, shadow};
 use crate::spark::spark;
+use crate::terminal::plain;
 
 /// Characters of the chart.
 const WIDTH: usize = 80;
@@ -76,10 +77,11 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
     let mut generation = None;
     if let Some(file) = &args.policy {
         let mut other = Asked::load(&host, file).await?;
-        if !args.settings.is_empty() || !wrote(&args.journals, workload, &other.name())? {
+        let survey = Survey::of(&args.journals)?;
+        if !args.settings.is_empty() || !survey.decided(workload, &other.name()) {
             let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
             let settings = (!settings.is_empty()).then_some(&settings);
-            let compared = compare(&mut other, &args.journals, workload, settings).await?;
+            let compared = compare(&mut other, &args.journals, survey.workload(workload)?, settings).await?;
             return told(&compared, "replayed", args.output, out);
         }
         generation = Some(other.name().generation);
@@ -94,23 +96,6 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         Output::Text => text(&replayed, out)?,
     }
     Ok(if replayed.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Whether this code made all decisions that are meant.
-fn wrote(journals: &[PathBuf], workload: Option<&str>, policy: &PolicyName) -> Result<bool, ReplayError> {
-    for journal in journals {
-        let mut reader = Reader::open(journal)?;
-        while let Some(line) = reader.next()? {
-            if let Event::Decide(turn) = line.event
-                && workload.is_none_or(|wanted| wanted == turn.workload)
-                && turn.role == Role::Live
-                && turn.policy.generation != policy.generation
-            {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
 }
 
 #[derive(Serialize)]
@@ -180,16 +165,17 @@ fn text(replayed: &Replayed, out: &mut impl Write) -> std::io::Result<()> {
         replayed.decisions.saturating_sub(u64::from(*call == "decide")),
         shown(policy)
     )?;
-    writeln!(out, "{}:{line}: {call} of workload {workload} at {time}", file.display())?;
+    let call = plain(&format!("{call} of workload {workload} at {time}"));
+    writeln!(out, "{}:{line}: {call}", file.display())?;
     for (part, was, is) in parts {
-        writeln!(out, "- {part} {was}")?;
-        writeln!(out, "+ {part} {is}")?;
+        writeln!(out, "- {part} {}", plain(was))?;
+        writeln!(out, "+ {part} {}", plain(is))?;
     }
     Ok(())
 }
 
 fn shown(policy: &PolicyName) -> String {
-    format!("{} {}", policy.name, policy.generation)
+    plain(&format!("{} {}", policy.name, policy.generation))
 }
 
 fn told(compared: &Comparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -202,7 +188,8 @@ fn told(compared: &Comparison, other: &str, output: Output, out: &mut impl Write
 
 fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::Result<()> {
     let recorded: Vec<_> = compared.recorded.iter().map(shown).collect();
-    writeln!(out, "workload {}, {} to {}", compared.workload, compared.span.0, compared.span.1)?;
+    let (from, to) = &compared.span;
+    writeln!(out, "{}", plain(&format!("workload {}, {from} to {to}", compared.workload)))?;
     writeln!(out, "  recorded: {}", recorded.join(", "))?;
     writeln!(out, "  {other}: {}", shown(&compared.other))?;
     writeln!(out)?;
@@ -230,11 +217,11 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
     writeln!(out)?;
     writeln!(out, "where they part            ticks  recorded                          {other}")?;
     for stretch in compared.stretches.iter().take(ROWS) {
-        let side = |count: &crate::replay::Count| format!("{} {}", count.workers, count.reason);
+        let side = |count: &crate::replay::Count| plain(&format!("{} {}", count.workers, count.reason));
         writeln!(
             out,
             "  {}  {:>5}  {:<32}  {}",
-            stretch.from,
+            plain(&stretch.from),
             stretch.ticks,
             cut(&side(&stretch.recorded), 32),
             cut(&side(&stretch.other), 32)

@@ -14,15 +14,19 @@
 mod config;
 mod contract;
 mod guests;
+mod journal;
 mod lab;
 mod letter;
 mod plugin;
+mod trace;
 mod wire;
 
 pub use config::config;
 pub use contract::contract;
+pub use journal::journal;
 pub use letter::letter;
 pub use plugin::plugin;
+pub use trace::trace;
 pub use wire::wire;
 
 #[cfg(test)]

@@ -53,3 +53,13 @@ fn every_seed_of_letter_passes() {
 fn every_seed_of_wire_passes() {
     seeds("wire", super::wire);
 }
+
+#[test]
+fn every_seed_of_journal_passes() {
+    seeds("journal", super::journal);
+}
+
+#[test]
+fn every_seed_of_trace_passes() {
+    seeds("trace", super::trace);
+}

@@ -12,5 +12,5 @@ mod writer;
 pub use entry::{Adoption, Entry, Made, Role, What};
 pub use file::{OpenError, Options};
 pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
-pub use read::{JournalError, Reader};
+pub use read::{JournalError, Reader, Survey};
 pub use writer::{Journal, Sink, Take};

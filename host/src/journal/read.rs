@@ -1,6 +1,6 @@
 //! Reads journals, and says what is wrong with one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::entry::Role;
-use super::line::{Event, Line, State, VERSION, digest};
+use super::line::{Event, Line, PolicyName, State, VERSION, digest};
+use crate::terminal::plain;
 
 /// The most bytes of a line: two states of 64 KiB in base64, a long reason, many settings.
 const LONGEST: usize = 4 << 20;
@@ -40,6 +41,65 @@ pub enum JournalError {
         /// What to do.
         remedy: &'static str,
     },
+    /// It has several workloads, where one is meant.
+    #[error("the journal has several workloads: {}\n  Say which with --workload.", .0.join(", "))]
+    Workloads(Vec<String>),
+    /// It has no decision that is meant.
+    #[error("{0}")]
+    Nothing(String),
+}
+
+/// Which workloads journals are about, and which code decided for each.
+#[derive(Debug, Default)]
+pub struct Survey {
+    live: BTreeMap<String, BTreeSet<PolicyName>>,
+}
+
+impl Survey {
+    /// Reads all of these journals.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn of(journals: &[PathBuf]) -> Result<Self, JournalError> {
+        let mut survey = Self::default();
+        for journal in journals {
+            let mut reader = Reader::open(journal)?;
+            while let Some(line) = reader.next()? {
+                if let Event::Decide(turn) = line.event {
+                    let live = survey.live.entry(turn.workload).or_default();
+                    if turn.role == Role::Live && !live.contains(&turn.policy) {
+                        live.insert(turn.policy);
+                    }
+                }
+            }
+        }
+        Ok(survey)
+    }
+
+    /// The workload that is meant: the one that there is, or the one that is wanted.
+    ///
+    /// # Errors
+    /// If it has no decision, or if several could be meant.
+    pub fn workload(&self, wanted: Option<&str>) -> Result<String, JournalError> {
+        let all = || self.live.keys().cloned().collect::<Vec<_>>();
+        let nothing = |text: String| Err(JournalError::Nothing(plain(&text)));
+        match (wanted, all().as_slice()) {
+            (None, []) => nothing("the journal has no decision".to_owned()),
+            (None, [only]) => Ok(only.clone()),
+            (None, several) => Err(JournalError::Workloads(several.iter().map(|name| plain(name)).collect())),
+            (Some(wanted), all) if all.iter().any(|name| name == wanted) => Ok(wanted.to_owned()),
+            (Some(wanted), []) => nothing(format!("the journal has no decision of workload {wanted}, nor of another")),
+            (Some(wanted), all) => {
+                nothing(format!("the journal has no decision of workload {wanted}; it has {}", all.join(", ")))
+            }
+        }
+    }
+
+    /// Whether this code alone made all live decisions that are meant.
+    pub fn decided(&self, workload: Option<&str>, policy: &PolicyName) -> bool {
+        let meant = self.live.iter().filter(|(name, _)| workload.is_none_or(|wanted| wanted == *name));
+        meant.flat_map(|(_, live)| live).all(|other| other.generation == policy.generation)
+    }
 }
 
 /// Reads a file line by line, and knows the bytes of each state.
@@ -73,7 +133,9 @@ impl Reader {
 
     /// An error at the line that was read last.
     pub fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> JournalError {
-        JournalError::Line { file: self.file.clone(), line: self.number, problem: problem.into(), remedy }
+        // A problem may quote the line.
+        let problem = plain(&problem.into());
+        JournalError::Line { file: self.file.clone(), line: self.number, problem, remedy }
     }
 
     /// The next line.

@@ -3,12 +3,12 @@
 //! What was observed stays what it was: had the other policy run, there would have been other numbers of workers, and so other
 //! backlogs. `tidegate simulate` answers that question.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Asked, ReplayError};
+use super::{Asked, ReplayError, nothing};
 use crate::journal::{Event, PolicyName, Reader, Role};
 use crate::scaling::clamp;
 
@@ -146,38 +146,6 @@ impl Pairs {
     }
 }
 
-/// The workload that is meant: the one in the journals, or the one that was asked for.
-///
-/// # Errors
-/// If a journal cannot be read, has none or has several.
-pub fn only_workload(journals: &[PathBuf], wanted: Option<&str>) -> Result<String, ReplayError> {
-    let mut names = BTreeSet::new();
-    for journal in journals {
-        let mut reader = Reader::open(journal)?;
-        while let Some(line) = reader.next()? {
-            if let Event::Decide(turn) = line.event {
-                names.insert(turn.workload);
-            }
-        }
-    }
-    let all = || names.iter().cloned().collect::<Vec<_>>();
-    match wanted {
-        Some(wanted) if names.contains(wanted) => Ok(wanted.to_owned()),
-        Some(wanted) if names.is_empty() => {
-            Err(ReplayError::Nothing(format!("the journal has no decision of workload {wanted}, nor of another")))
-        }
-        Some(wanted) => Err(ReplayError::Nothing(format!(
-            "the journal has no decision of workload {wanted}; it has {}",
-            all().join(", ")
-        ))),
-        None => match names.len() {
-            0 => Err(ReplayError::Nothing("the journal has no decision".to_owned())),
-            1 => Ok(names.into_iter().next().unwrap_or_default()),
-            _ => Err(ReplayError::Workloads(all())),
-        },
-    }
-}
-
 /// Folds another policy over what was observed. Without settings of its own it gets those of the journal's first decision.
 ///
 /// # Errors
@@ -185,10 +153,9 @@ pub fn only_workload(journals: &[PathBuf], wanted: Option<&str>) -> Result<Strin
 pub async fn compare(
     asked: &mut Asked,
     journals: &[PathBuf],
-    workload: Option<&str>,
+    workload: String,
     settings: Option<&BTreeMap<String, String>>,
 ) -> Result<Comparison, ReplayError> {
-    let workload = only_workload(journals, workload)?;
     let (mut pairs, mut recorded, mut state) = (Pairs::default(), Vec::new(), None);
     for journal in journals {
         let mut reader = Reader::open(journal)?;
@@ -221,8 +188,8 @@ pub async fn compare(
             }
         }
     }
-    let nothing = || ReplayError::Nothing(format!("no tick of workload {workload} on which both decided"));
-    pairs.finish(workload.clone(), recorded, asked.name()).ok_or_else(nothing)
+    let none = || nothing(format!("no tick of workload {workload} on which both decided"));
+    pairs.finish(workload.clone(), recorded, asked.name()).ok_or_else(none)
 }
 
 #[cfg(test)]

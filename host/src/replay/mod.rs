@@ -10,7 +10,7 @@ use crate::delivery::Fault;
 use crate::journal::{Bounds, JournalError, PolicyName};
 use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
 
-pub use compare::{Comparison, Count, Stretch, compare, only_workload};
+pub use compare::{Comparison, Count, Stretch, compare};
 pub use same::{Difference, Replayed, same};
 pub use shadow::shadow;
 
@@ -43,12 +43,6 @@ pub enum ReplayError {
         /// The journal, and the line.
         journal: String,
     },
-    /// The journal has several workloads, where one is meant.
-    #[error("the journal has several workloads: {}\n  Say which with --workload.", .0.join(", "))]
-    Workloads(Vec<String>),
-    /// There is nothing to replay.
-    #[error("{0}")]
-    Nothing(String),
     /// The policy refuses the settings.
     #[error(
         "the policy refuses its settings: {0}\n  Give others with --policy-setting KEY=VALUE; without any it gets those in the journal."
@@ -57,6 +51,10 @@ pub enum ReplayError {
     /// The policy's `init` did not answer.
     #[error("the policy's init {0}")]
     Fault(Fault),
+}
+
+fn nothing(problem: String) -> ReplayError {
+    JournalError::Nothing(problem).into()
 }
 
 /// A policy that is asked again, with what it could spend then.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{Asked, ReplayError};
+use super::{Asked, ReplayError, nothing};
 use crate::delivery::{Fault, FaultKind};
 use crate::journal::{Answer, Event, Failure, Init, PolicyName, Reader, State, Turn, digest};
 use crate::plugin::Host;
@@ -64,7 +64,7 @@ pub async fn same(
                 Event::Init(init) => (&init.workload, &init.policy),
                 Event::Decide(turn) => (&turn.workload, &turn.policy),
                 Event::Dropped { lines } => {
-                    replayed.dropped += lines;
+                    replayed.dropped = replayed.dropped.saturating_add(*lines);
                     continue;
                 }
             };
@@ -116,7 +116,7 @@ pub async fn same(
     }
     if replayed.decisions + replayed.inits + replayed.timed_out == 0 {
         let of = workload.map_or_else(String::new, |workload| format!(" of workload {workload}"));
-        return Err(ReplayError::Nothing(format!("the journal has no decision{of}")));
+        return Err(nothing(format!("the journal has no decision{of}")));
     }
     Ok(replayed)
 }

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::ReplayError;
-use super::compare::{Comparison, Count, Pairs, only_workload};
-use crate::journal::{Event, PolicyName, Reader, Role, Turn};
+use super::compare::{Comparison, Count, Pairs};
+use super::{ReplayError, nothing};
+use crate::journal::{Event, PolicyName, Reader, Role, Survey, Turn};
 use crate::scaling::clamp;
 
 /// Compares what was decided with what the shadow would have.
@@ -13,7 +13,7 @@ use crate::scaling::clamp;
 /// # Errors
 /// If a journal cannot be read, or has no decisions of a shadow.
 pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<Comparison, ReplayError> {
-    let workload = only_workload(journals, workload)?;
+    let workload = Survey::of(journals)?.workload(workload)?;
     // The two are written in any order; what makes them one tick is the time that both were told.
     let mut waiting: HashMap<u64, (String, Turn)> = HashMap::new();
     let (mut pairs, mut recorded, mut other) = (Pairs::default(), Vec::<PolicyName>::new(), None);
@@ -46,7 +46,7 @@ pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<Comparison
     }
     let compared = other.and_then(|other| pairs.finish(workload.clone(), recorded, other));
     compared.ok_or_else(|| {
-        ReplayError::Nothing(format!(
+        nothing(format!(
             "the journal has no decision of a shadow of workload {workload}; [workload.{workload}.shadow] makes one"
         ))
     })

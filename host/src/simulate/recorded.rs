@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use super::arrivals::{Arrivals, Row};
-use crate::journal::{Event, Reader, Role};
-use crate::replay::only_workload;
+use crate::journal::{Event, Reader, Role, Survey};
 
 const MS: u64 = 1_000_000;
+/// The longest that a journal can tell of, in milliseconds: 100 years.
+const LONGEST: u64 = 3_155_760_000_000;
 
 /// Reads the arrivals of one workload out of journals, the oldest first.
 ///
 /// # Errors
 /// If a journal cannot be read, or has fewer than two decisions of the workload.
 pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<Arrivals> {
-    let workload = only_workload(journals, workload)?;
+    let workload = Survey::of(journals)?.workload(workload)?;
     let mut marks = Vec::new();
     for journal in journals {
         let mut reader = Reader::open(journal)?;
@@ -28,6 +29,11 @@ pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<
             }
         }
     }
+    let first = marks.first().map_or(0, |(now, _)| *now);
+    ensure!(
+        marks.iter().all(|(now, _)| now.saturating_sub(first) <= LONGEST),
+        "the journal has decisions that are more than 100 years apart; it was changed by hand"
+    );
     let rows = rows(&marks);
     ensure!(!rows.is_empty(), "the journal has fewer than two decisions of workload {workload} that are a while apart");
     Ok(Arrivals::new(rows))
@@ -38,9 +44,9 @@ pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<
 fn rows(marks: &[(u64, u64)]) -> Vec<Row> {
     let Some(((first, begun), rest)) = marks.split_first() else { return Vec::new() };
     let (mut last, mut counted, mut rows) = (*first, *begun, Vec::new());
-    let mut owed = 0;
+    let mut owed = 0_u64;
     for (now, arrivals) in rest {
-        owed += if *arrivals >= counted { arrivals - counted } else { *arrivals };
+        owed = owed.saturating_add(if *arrivals >= counted { arrivals - counted } else { *arrivals });
         counted = *arrivals;
         if *now > last {
             rows.push(Row { start: (last - first) * MS, step: (now - last) * MS, count: owed });

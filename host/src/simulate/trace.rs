@@ -1,7 +1,9 @@
 //! Reads a trace: a CSV file of `second,arrivals`.
 //!
-//! Each row says how many messages arrived from its second up to that of the next row. Steps may differ, so where rows are
-//! missing the one before them is taken to last longer. The last row lasts as long as the one before it.
+//! Each row says how many messages arrived from its second up to that of the next row. The last row lasts as long as most do.
+//!
+//! Rows may come a little late, as those of a monitoring system do. Where a row would last more than twice as long as most,
+//! or more than a second where most last one, rows are missing.
 
 use std::path::Path;
 
@@ -24,17 +26,42 @@ pub fn read(file: &Path) -> anyhow::Result<Arrivals> {
     let Ok(text) = String::from_utf8(text) else {
         bail!("{}: not a text file; a trace is CSV with the columns {HEADER}", file.display());
     };
-    parse(&text).map_err(|Wrong { line, problem }| anyhow::anyhow!("{}:{line}: {problem}", file.display()))
+    let Trace { arrivals, late } = of_text(&text).map_err(|wrong| anyhow::anyhow!("{}:{wrong}", file.display()))?;
+    if let Some(Late { line, step, usual, count }) = late {
+        tracing::warn!(
+            "{}:{line}: comes {step} s after the row above, where most come after {usual} s; the row above is taken to last as \
+             long ({count} such in all)",
+            file.display()
+        );
+    }
+    Ok(arrivals)
+}
+
+/// What a trace says.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) arrivals: Arrivals,
+    late: Option<Late>,
+}
+
+/// Rows that come later than usual: the line and the step of the first, the usual step, how many there are.
+#[derive(Debug, PartialEq, Eq)]
+struct Late {
+    line: usize,
+    step: u64,
+    usual: u64,
+    count: usize,
 }
 
 /// What is wrong in which line.
-#[derive(Debug, PartialEq, Eq)]
-struct Wrong {
-    line: usize,
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{line}: {problem}")]
+pub(crate) struct Wrong {
+    pub(crate) line: usize,
     problem: String,
 }
 
-fn parse(text: &str) -> Result<Arrivals, Wrong> {
+pub(crate) fn of_text(text: &str) -> Result<Trace, Wrong> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).map(|(line, text)| (line, text.trim()));
     let wrong = |line: usize, problem: String| Wrong { line, problem };
@@ -45,7 +72,7 @@ fn parse(text: &str) -> Result<Arrivals, Wrong> {
             return Err(wrong(line, format!("the columns are {:?}; they must be {HEADER}", shorten(found))));
         }
     }
-    let mut read: Vec<(u64, u64)> = Vec::new();
+    let mut read: Vec<Read> = Vec::new();
     let mut blank = None;
     for (line, text) in lines {
         if text.is_empty() {
@@ -55,19 +82,57 @@ fn parse(text: &str) -> Result<Arrivals, Wrong> {
         if let Some(blank) = blank {
             return Err(wrong(blank, "an empty line between rows; delete it".to_owned()));
         }
-        let row = row(text).map_err(|problem| wrong(line, problem))?;
-        if let Some((last, _)) = read.last()
-            && row.0 <= *last
+        let (second, count) = row(text).map_err(|problem| wrong(line, problem))?;
+        if let Some(last) = read.last()
+            && second <= last.second
         {
-            let problem = if row.0 == *last { "comes twice" } else { "is before that of the row above" };
-            return Err(wrong(line, format!("second {} {problem}; seconds must ascend", row.0)));
+            let problem = if second == last.second { "comes twice" } else { "is before that of the row above" };
+            return Err(wrong(line, format!("second {second} {problem}; seconds must ascend")));
         }
-        read.push(row);
+        read.push(Read { line, second, count });
     }
     if read.is_empty() {
         return Err(wrong(1, "there are no rows; write one for each step".to_owned()));
     }
-    Ok(Arrivals::new(rows(&read)))
+    let usual = usual(&read);
+    let late = late(&read, usual)?;
+    Ok(Trace { arrivals: Arrivals::new(rows(&read, usual)), late })
+}
+
+/// A row as it is written.
+struct Read {
+    line: usize,
+    second: u64,
+    count: u64,
+}
+
+fn steps(read: &[Read]) -> impl Iterator<Item = (&Read, u64)> {
+    read.iter().skip(1).zip(read).map(|(row, before)| (row, row.second - before.second))
+}
+
+/// From one row to the next, as most are: the median.
+fn usual(read: &[Read]) -> u64 {
+    let mut all: Vec<u64> = steps(read).map(|(_, step)| step).collect();
+    all.sort_unstable();
+    all.get(all.len().saturating_sub(1) / 2).copied().unwrap_or(1)
+}
+
+/// Rows that come later than usual, if they do not come so late that others are missing.
+fn late(read: &[Read], usual: u64) -> Result<Option<Late>, Wrong> {
+    let most = if usual == 1 { 1 } else { 2 * usual };
+    let mut late = None;
+    for (row, step) in steps(read).filter(|(_, step)| *step > usual) {
+        if step > most {
+            let problem = format!(
+                "second {} comes {step} s after that of the row above, where most come after {usual} s; write the rows that are \
+                 missing, with 0 where nothing arrived",
+                row.second
+            );
+            return Err(Wrong { line: row.line, problem });
+        }
+        late.get_or_insert(Late { line: row.line, step, usual, count: 0 }).count += 1;
+    }
+    Ok(late)
 }
 
 fn row(text: &str) -> Result<(u64, u64), String> {
@@ -94,16 +159,11 @@ fn shorten(text: &str) -> String {
 }
 
 /// From seconds and counts to rows from 0 on.
-fn rows(read: &[(u64, u64)]) -> Vec<Row> {
-    let first = read.first().map_or(0, |(second, _)| *second);
-    let seconds = || read.iter().map(|(second, _)| *second);
-    let mut steps: Vec<u64> = seconds().zip(seconds().skip(1)).map(|(second, next)| next - second).collect();
-    steps.push(steps.last().copied().unwrap_or(1));
-    let row = |((second, count), step): (&(u64, u64), u64)| Row {
-        start: (second - first) * SECOND,
-        step: step * SECOND,
-        count: *count,
-    };
+fn rows(read: &[Read], usual: u64) -> Vec<Row> {
+    let first = read.first().map_or(0, |row| row.second);
+    let steps = steps(read).map(|(_, step)| step).chain([usual]);
+    let row =
+        |(row, step): (&Read, u64)| Row { start: (row.second - first) * SECOND, step: step * SECOND, count: row.count };
     read.iter().zip(steps).map(row).collect()
 }
 
@@ -115,16 +175,18 @@ mod tests {
     use super::*;
 
     fn wrong(text: &str) -> (usize, String) {
-        let Wrong { line, problem } = parse(text).unwrap_err();
+        let Wrong { line, problem } = of_text(text).unwrap_err();
         (line, problem)
     }
 
     #[test]
-    fn a_row_lasts_until_the_next_and_the_last_as_long_as_the_one_before() {
-        let arrivals = parse("second,arrivals\r\n10,3\r\n11,0\r\n311,7\r\n\r\n").unwrap();
+    fn a_row_lasts_until_the_next_and_the_last_as_long_as_most() {
+        let trace = of_text("second,arrivals\r\n10,3\r\n310,0\r\n600,4\r\n1200,7\r\n\r\n").unwrap();
         let row = |start, step, count| Row { start: start * SECOND, step: step * SECOND, count };
-        assert_eq!(arrivals.rows(), [row(0, 1, 3), row(1, 300, 0), row(301, 300, 7)]);
-        assert_eq!(parse("second,arrivals\n0,5").unwrap().length(), SECOND);
+        assert_eq!(trace.arrivals.rows(), [row(0, 300, 3), row(300, 290, 0), row(590, 600, 4), row(1190, 300, 7)]);
+        assert_eq!(trace.late, Some(Late { line: 5, step: 600, usual: 300, count: 1 }));
+        let trace = of_text("second,arrivals\n0,5").unwrap();
+        assert_eq!((trace.arrivals.length(), trace.late), (SECOND, None));
     }
 
     #[test]
@@ -142,6 +204,12 @@ mod tests {
             ("second,arrivals\n0,1\n5,1\n5,1\n", 4, "second 5 comes twice"),
             ("second,arrivals\n0,1\n\n5,1\n", 3, "an empty line"),
             ("second,arrivals\n0,99999999999\n", 2, "the most is 1000000000"),
+            (
+                "second,arrivals\n0,1\n1,1\n2,1\n4,1\n",
+                5,
+                "second 4 comes 2 s after that of the row above, where most come after 1 s",
+            ),
+            ("second,arrivals\n0,1\n60,1\n120,1\n241,1\n", 5, "second 241 comes 121 s after"),
         ] {
             let (at, problem) = wrong(text);
             assert!(at == line && problem.contains(part), "{text:?}: {at}: {problem}");
@@ -151,7 +219,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in any::<String>(), rows in "(second,arrivals\n)?([0-9,.\n-]{0,60})") {
-            let _ = (parse(&text), parse(&rows));
+            let _ = (of_text(&text), of_text(&rows));
         }
     }
 }

@@ -9,11 +9,12 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use super::filter::not_there;
-use super::table::{object, pairs, plain, seconds};
+use super::table::{object, pairs, seconds};
 use super::{PlaceArgs, USAGE};
 use crate::cli::{Output, last_word};
 use crate::jetstream::{Letters, Original};
 use crate::letter::{Headers, Letter, Stored};
+use crate::terminal::plain;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::letter::{Headers, Letter};
+use crate::terminal::plain;
 
 /// A row of a table: all cells, of which the last may be cut.
 type Row = [String; 8];
@@ -56,14 +57,6 @@ fn row(letter: &Letter) -> Row {
         letter.reason.clone(),
     ]
     .map(|cell| plain(&cell))
-}
-
-/// A text from outside, without what a terminal would act upon.
-pub(super) fn plain(text: &str) -> String {
-    let is_plain = |c: &char| {
-        !c.is_control() && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if is_plain(&c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// As much as fits, with a sign that there is more.
