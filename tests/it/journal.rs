@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate::config::{Config, Journal, JournalStream, Shadow, Workload};
 use tidegate::events::Event;
@@ -22,9 +22,19 @@ async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
     let options = Options { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
     let journal = Journal { file: Some(options), stream: None };
     let count = workloads.len();
-    let host = Host::run(site.clone(), Config { journal, workloads, ..site.config() });
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { journal, http, workloads, ..site.config() });
     host.ready(count).await;
     host
+}
+
+/// A metric's value, by its name and its labels.
+async fn metric(host: &Host, metric: &str) -> u64 {
+    let listening = |event: &Event| matches!(event, Event::Listening { .. });
+    let Some(Event::Listening { address }) = host.events().into_iter().find(listening) else { panic!("no address") };
+    let (_, metrics) = get(&address.to_string(), "/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {metric}")).parse().unwrap()
 }
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -93,15 +103,39 @@ async fn the_same_code_decides_the_same_again_bit_for_bit() {
     assert_eq!(said.code, Some(0), "{}", said.said());
     assert!(said.stdout.contains("are the same, bit for bit"), "{}", said.stdout);
 
-    for (part, value) in [("desired", Value::from(77)), ("reason", Value::from("another"))] {
+    // Each is told the state that the one before left, which is its own where it did not answer.
+    for of in ["real", "random", "clock", "third"] {
+        for pair in decisions(&file, of, "live").windows(2) {
+            let left = if pair[0]["fault"].is_null() { &pair[0]["decision"]["state"] } else { &pair[0]["state"] };
+            assert_eq!(pair[1]["state"]["digest"], left["digest"], "{pair:?}");
+        }
+    }
+
+    let x = json!({
+        "digest": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881",
+        "bytes": "eA==",
+    });
+    for (part, value, shown) in
+        [("desired", json!(77), "77"), ("reason", json!("another"), "\"another\""), ("state", x.clone(), "\"x\"")]
+    {
         let (_dir, copy) = changed(&file, |all| {
             let line = all.iter_mut().rfind(|line| line["event"] == "decide" && line["workload"] == "real").unwrap();
             line["decision"][part] = value.clone();
         });
-        let said = replay(&copy, site.plugins.path(), &[]).await;
+        let said = replay(&copy, site.plugins.path(), &["--workload", "real"]).await;
         assert_eq!(said.code, Some(1), "{}", said.said());
-        assert!(said.stdout.contains(&format!("- {part} {value}\n+ {part} ")), "{}", said.stdout);
+        assert!(said.stdout.contains(&format!("- {part} {shown}\n+ {part} ")), "{}", said.stdout);
     }
+    // Nor is a first state the same that begins with another one before it.
+    let (_dir, copy) = changed(&file, |all| {
+        let is = |line: &&Value| line["workload"] == "real" && line["decision"]["state"]["bytes"].is_string();
+        let before = all.iter().rfind(is).unwrap()["decision"]["state"].clone();
+        let init = all.iter_mut().find(|line| line["event"] == "init" && line["workload"] == "real").unwrap();
+        init["previous"] = before;
+    });
+    let said = replay(&copy, site.plugins.path(), &["--workload", "real"]).await;
+    assert_eq!(said.code, Some(1), "{}", said.said());
+    assert!(said.stdout.contains("init of workload real") && said.stdout.contains("- state "), "{}", said.stdout);
     // One that was tried and not used has decided nothing.
     let (_dir, copy) = changed(&file, |all| {
         let mut tried = all.iter().find(|line| line["event"] == "init").unwrap().clone();
@@ -174,6 +208,12 @@ async fn a_shadow_is_noted_and_changes_nothing_whatever_it_does() {
         })
         .await;
     }
+    let of = |name: &str, mode: &str| format!("tidegate_shadow_{name}_total{{workload=\"{mode}\"}}");
+    assert!(metric(&host, &of("decisions", "fixed")).await >= 5);
+    assert!(metric(&host, &of("differences", "fixed")).await >= 5);
+    assert!(metric(&host, &of("failures", "trap")).await > 0);
+    // It is at one tick for longer than until the next.
+    eventually("the shadow misses ticks", async || metric(&host, &of("missed", "spin")).await > 0).await;
     for mode in modes {
         // The live policy had its one worker from first to last.
         let scalings: Vec<_> = host.scalings(mode).into_iter().map(|(from, to, _)| (from, to)).collect();
@@ -278,7 +318,15 @@ async fn the_arrivals_of_a_journal_can_be_simulated() {
     eventually("all arrivals are written down", counted).await;
     let (site, _) = host.stop().await;
     let fixed = site.plugins.path().join("fixed.wasm");
-    let journal = file.to_str().unwrap();
+    // What a shadow was told has come already.
+    let (_dir, copy) = changed(&file, |all| {
+        let mut shadow = all.last().unwrap().clone();
+        shadow["role"] = json!("shadow");
+        shadow["arrivals"] = json!(1000);
+        shadow["observation"]["now-ms"] = json!(shadow["observation"]["now-ms"].as_u64().unwrap() + 1000);
+        all.push(shadow);
+    });
+    let journal = copy.to_str().unwrap();
     let simulate = ["simulate", "--policy", fixed.to_str().unwrap(), "--journal", journal];
     let said = run([&simulate[..], &["--arrival-scale", "3", "--output", "json"]].concat()).await;
     assert_eq!(said.code, Some(0), "{}", said.said());
@@ -299,13 +347,7 @@ async fn lines_that_no_stream_takes_are_counted() {
     let http = Some("127.0.0.1:0".parse().unwrap());
     let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
     host.ready(1).await;
-    let listening = |event: &Event| matches!(event, Event::Listening { .. });
-    let Some(Event::Listening { address }) = host.events().into_iter().find(listening) else { panic!("no address") };
-    let dropped = async || {
-        let (_, metrics) = get(&address.to_string(), "/metrics").await;
-        let value = metrics.lines().find_map(|line| line.strip_prefix("tidegate_journal_dropped_total "));
-        value.unwrap().parse::<u64>().unwrap()
-    };
+    let dropped = async || metric(&host, "tidegate_journal_dropped_total").await;
     assert_eq!(dropped().await, 0);
     site.js.delete_stream("DECIDED").await.unwrap();
     eventually("lines are lost", async || dropped().await >= 2).await;

@@ -188,7 +188,7 @@ pub async fn compare(
             }
         }
     }
-    let none = || nothing(format!("no tick of workload {workload} on which both decided"));
+    let none = || nothing(&format!("no tick of workload {workload} on which both decided"));
     pairs.finish(workload.clone(), recorded, asked.name()).ok_or_else(none)
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::delivery::Fault;
 use crate::journal::{Bounds, JournalError, PolicyName};
 use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
+use crate::terminal::plain;
 
 pub use compare::{Comparison, Count, Stretch, compare};
 pub use same::{Difference, Replayed, same};
@@ -53,8 +54,9 @@ pub enum ReplayError {
     Fault(Fault),
 }
 
-fn nothing(problem: String) -> ReplayError {
-    JournalError::Nothing(problem).into()
+fn nothing(problem: &str) -> ReplayError {
+    // It may name a workload of the journal.
+    JournalError::Nothing(plain(problem)).into()
 }
 
 /// A policy that is asked again, with what it could spend then.

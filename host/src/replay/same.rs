@@ -116,7 +116,7 @@ pub async fn same(
     }
     if replayed.decisions + replayed.inits + replayed.timed_out == 0 {
         let of = workload.map_or_else(String::new, |workload| format!(" of workload {workload}"));
-        return Err(nothing(format!("the journal has no decision{of}")));
+        return Err(nothing(&format!("the journal has no decision{of}")));
     }
     Ok(replayed)
 }

@@ -46,7 +46,7 @@ pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<Comparison
     }
     let compared = other.and_then(|other| pairs.finish(workload.clone(), recorded, other));
     compared.ok_or_else(|| {
-        nothing(format!(
+        nothing(&format!(
             "the journal has no decision of a shadow of workload {workload}; [workload.{workload}.shadow] makes one"
         ))
     })

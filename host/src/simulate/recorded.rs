@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use super::arrivals::{Arrivals, Row};
 use crate::journal::{Event, Reader, Role, Survey};
+use crate::terminal::plain;
 
 const MS: u64 = 1_000_000;
 /// The longest that a journal can tell of, in milliseconds: 100 years.
@@ -35,7 +36,11 @@ pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<
         "the journal has decisions that are more than 100 years apart; it was changed by hand"
     );
     let rows = rows(&marks);
-    ensure!(!rows.is_empty(), "the journal has fewer than two decisions of workload {workload} that are a while apart");
+    ensure!(
+        !rows.is_empty(),
+        "the journal has fewer than two decisions of workload {} that are a while apart",
+        plain(&workload)
+    );
     Ok(Arrivals::new(rows))
 }
 

@@ -145,6 +145,42 @@ fn the_observation_is_what_a_host_would_see() {
 }
 
 #[test]
+fn a_message_that_is_handled_is_pending_still_and_redelivered_if_it_is() {
+    let arrivals = rows(&[1]);
+    let mut again = 0;
+    for seed in 0..20 {
+        let retry = Some(Retry { share: 0.5, delay: 0 });
+        let model = Model { seed, retry, ..fixed(1, Service::Constant(1500 * MS)) };
+        let arrived = arrivals::Cursor::new(&arrivals, seed).peek().unwrap() / MS;
+        simulate(&model, &arrivals, |seen| {
+            let age = (seen.now_ms - MIDNIGHT_MS).saturating_sub(arrived);
+            if seen.ack_pending == 1 && age % 1500 > 1 {
+                assert!(seen.oldest_pending_ms.is_some_and(|oldest| oldest.abs_diff(age) <= 1), "{seen:?}, {age}");
+                assert_eq!(seen.redelivered, u64::from(age > 1500), "{seen:?}, {age}");
+                again += seen.redelivered;
+            }
+            1
+        });
+    }
+    assert!(again > 0);
+}
+
+#[test]
+fn what_is_delivered_again_goes_before_what_is_new() {
+    let model = Model { retry: Some(Retry { share: 0.97, delay: 0 }), ..fixed(1, Service::Constant(SECOND)) };
+    let outcome = simulate(&model, &rows(&[3]), |_| 1);
+    // In turns, each of the three would have begun within three seconds.
+    assert!(outcome.longest_wait > 5 * SECOND, "{}", outcome.longest_wait);
+}
+
+#[test]
+fn a_wait_as_long_as_the_objective_is_within_it() {
+    let model = Model { objective: 0, ..fixed(5, Service::Constant(MS)) };
+    let outcome = simulate(&model, &rows(&[3]), |_| 5);
+    assert_eq!((outcome.messages, outcome.longest_wait, outcome.over), (3, 0, 0));
+}
+
+#[test]
 fn a_message_that_meets_no_worker_starts_one_and_the_policy_is_asked_5_ms_later() {
     let (mut asked, arrivals) = (Vec::new(), rows(&[0, 1, 0, 0]));
     let model = Model { start_delay: 40 * MS, ..model(0, 8, Service::Constant(100 * MS)) };
