@@ -117,8 +117,9 @@ impl Probe {
                 ((since.as_millis() % 100) as u32, format!("clock {}", since.as_millis()))
             }
             Mode::Random => {
-                let number = RandomState::new().hash_one(0);
-                ((number % 100) as u32, format!("random {number}"))
+                // One of the world's random numbers that may be insecure, and one that must not be.
+                let (number, secure) = (RandomState::new().hash_one(0), getrandom::u64().unwrap_or(0));
+                ((number % 100) as u32, format!("random {number} {secure}"))
             }
             Mode::Flap if self.calls % 2 == 1 => (self.desired, "up".to_owned()),
             Mode::Flap => (0, "down".to_owned()),
