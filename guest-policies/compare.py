@@ -52,11 +52,12 @@ now. `forecast` has them there before the rise of the day; a rise that no day fo
 SLOW_ARRIVALS = ["--generate", "diurnal:5:200:24h", "--duration", "72h", "--start-delay", "30s"]
 
 
-def simulate(program, plugins, names, arguments):
+def simulate(program, plugins, names, arguments, directory=None):
+    """In this directory, since pictures and reports name a trace as it is given."""
     command = [program, "simulate", *arguments, "--output", "json"]
     for name in names:
         command += ["--policy", os.path.join(plugins, name + ".wasm")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, cwd=directory)
     if done.returncode != 0:
         sys.exit(f"compare.py: {' '.join(command)} ended with {done.returncode}")
     return json.loads(done.stdout)
@@ -144,7 +145,7 @@ def write(path, text):
 def main():
     if len(sys.argv) != 5:
         sys.exit(__doc__)
-    program, plugins, directory, page = sys.argv[1:]
+    program, plugins, directory, page = map(os.path.abspath, sys.argv[1:])
     traces = sorted(pathlib.Path(directory).glob("*.csv"))
     if not traces:
         sys.exit(f"compare.py: there is no .csv file in {directory}; TRACES names a directory of traces with the columns second,arrivals")
@@ -155,7 +156,7 @@ def main():
     for trace in traces:
         print(f"simulating {trace.stem}", file=sys.stderr)
         plot, often = str(pictures / f"{trace.stem}-time.svg"), interval(trace)
-        report = simulate(program, plugins, CLASSICAL + OWN, ["--trace", str(trace), *MODEL, *often, "--plot", plot])
+        report = simulate(program, plugins, CLASSICAL + OWN, ["--trace", trace.name, *MODEL, *often, "--plot", plot], directory)
         write(pictures / f"{trace.stem}.svg", picture(trace.stem, report))
         parts.append(f"## {trace.stem}\n")
         if often:
