@@ -119,6 +119,8 @@ async fn poison_that_kills(form: Form) -> Result<Report> {
     for _ in 0..attempts {
         let mut host = stage.host(&config).await?;
         host.says(&["the poison ran"], form.patience()).await?;
+        // What is with a worker when a host dies has been delivered, so others would use up their attempts too.
+        stage.left("work", 1, form.patience()).await?;
         host.kill().await?;
         report.injected();
     }

@@ -199,9 +199,14 @@ impl Eye {
 
     /// Awaits that nothing waits for the workers of a workload, and nothing is with them.
     pub(crate) async fn settled(&self, name: &str, limit: Duration) -> Result<Duration> {
-        let what = format!("everything in {name} is settled");
+        self.left(name, 0, limit).await
+    }
+
+    /// Awaits that nothing waits for the workers of a workload, and so many messages are with them.
+    pub(crate) async fn left(&self, name: &str, count: usize, limit: Duration) -> Result<Duration> {
+        let what = format!("all but {count} messages in {name} are settled");
         let settled = async || match self.consumer(name).await {
-            Ok(info) => info.num_pending == 0 && info.num_ack_pending == 0,
+            Ok(info) => info.num_pending == 0 && info.num_ack_pending == count,
             Err(_) => false,
         };
         let result = within(limit, &what, settled).await;
