@@ -215,10 +215,6 @@ impl Plan {
         command.pair("--addr", "127.0.0.1");
         command.pair("--port", port.map_or("-1".to_owned(), |port| port.to_string()));
         command.pair("--ports_file_dir", &ports_dir);
-        if self.options.jetstream {
-            command.flag("--jetstream");
-            command.pair("--store_dir", &self.store_dir);
-        }
         let mut process = Process::spawn(self.binary.path(), command, log, self.files.path())
             .map_err(ServerError::io("start", self.binary.path()))?;
         let ready = ready::wait(&mut process, &ports_dir, self.options.ready_within)
@@ -229,7 +225,15 @@ impl Plan {
 
     fn write_config(&self) -> Result<PathBuf, ServerError> {
         let config = self.files.path().join("server.conf");
-        fs::write(&config, &self.options.config).map_err(ServerError::io("write", &config))?;
+        let mut text = String::new();
+        if self.options.jetstream {
+            // Not as flags, which a 2.10 forgets when it reads its configuration anew. A block of the caller's overrides this,
+            // and on one line with it the server's errors name the lines that the caller knows.
+            let dir = serde_json::Value::from(self.store_dir.to_string_lossy());
+            text = format!("store_dir: {dir}; jetstream: enabled; ");
+        }
+        text.push_str(&self.options.config);
+        fs::write(&config, text).map_err(ServerError::io("write", &config))?;
         Ok(config)
     }
 

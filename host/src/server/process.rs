@@ -35,12 +35,8 @@ impl Arguments {
         Self(Vec::new())
     }
 
-    pub(super) fn flag(&mut self, name: &str) {
-        self.0.push(name.into());
-    }
-
     pub(super) fn pair(&mut self, name: &str, value: impl AsRef<OsStr>) {
-        self.flag(name);
+        self.0.push(name.into());
         self.0.push(value.as_ref().to_owned());
     }
 }
