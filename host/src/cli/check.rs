@@ -11,6 +11,7 @@ use super::Output;
 use crate::config::{Config, Flags, Plugins, Workload, process_environment};
 use crate::delivery::Fault;
 use crate::plugin::{Host, LoadError, PolicyContext, Refusal, others};
+use crate::terminal::plain;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,8 +79,9 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
             None => writeln!(out)?,
         }
     }
-    for problem in &answer.problems {
-        writeln!(out, "{problem}")?;
+    // A policy's refusal is in a guest's words.
+    for line in answer.problems.iter().flat_map(|problem| problem.lines()) {
+        writeln!(out, "{}", plain(line))?;
     }
     match answer.problems.len() {
         0 => write!(out, "all can run"),

@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Write};
 
+use crate::terminal::plain;
+
 /// What every line begins with.
 const NAME: &str = "tidegate: ";
 
@@ -14,12 +16,13 @@ pub fn say(error: &anyhow::Error) {
     }
 }
 
-/// Writes a text to standard error, where every line that is not indented begins with the program's name.
+/// Writes a text to standard error, where every line that is not indented begins with the program's name. It may have words
+/// of a guest or of a file, so nothing of it acts upon a terminal.
 pub(super) fn write(text: &str) {
     for line in text.lines() {
         let name = if line.starts_with(' ') { "" } else { NAME };
         // Nothing is left to be done if this cannot be written.
-        let _ = writeln!(std::io::stderr(), "{name}{line}");
+        let _ = writeln!(std::io::stderr(), "{name}{}", plain(line));
     }
 }
 

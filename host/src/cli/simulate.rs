@@ -184,7 +184,8 @@ pub async fn run<F: Future<Output = ()>>(
         live::check(&model, &arrivals, faster)?;
     }
     let policies = load(&args).await?;
-    let part = args.plot.as_deref().map(beside).transpose()?;
+    // Whether it can be written is told before the run, which may be long.
+    args.plot.as_deref().map(beside).transpose()?;
     let arrivals = Arc::new(arrivals);
     let bar = terminal.bar(STEPS * u64::try_from(policies.len())?);
     bar.say(format!("{} messages", arrivals.total()));
@@ -216,8 +217,9 @@ pub async fn run<F: Future<Output = ()>>(
         return Ok(if run.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
-    if let (Some(mut part), Some(file)) = (part, &args.plot) {
+    if let Some(file) = &args.plot {
         let svg = picture::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
+        let mut part = beside(file)?;
         part.write_all(svg.as_bytes()).and_then(|()| part.flush()).with_context(|| cannot_write(file))?;
         part.persist(file).with_context(|| cannot_write(file))?;
     }
@@ -247,7 +249,7 @@ fn cannot_write(file: &Path) -> String {
     format!("--plot: cannot write {}", file.display())
 }
 
-/// A file beside this one, which becomes it when it is whole, and is gone otherwise. Made before the run, which may be long.
+/// A file beside this one, which becomes it when it is whole, and is gone otherwise.
 fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut named = tempfile::Builder::new();

@@ -67,7 +67,7 @@ impl Survey {
             while let Some(line) = reader.next()? {
                 if let Event::Decide(turn) = line.event {
                     let live = survey.live.entry(turn.workload).or_default();
-                    if turn.role == Role::Live && !live.contains(&turn.policy) {
+                    if turn.role == Role::Live {
                         live.insert(turn.policy);
                     }
                 }
@@ -133,7 +133,7 @@ impl Reader {
 
     /// An error at the line that was read last.
     pub fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> JournalError {
-        // A problem may quote the line.
+        // A problem may quote the line, and has one of its own.
         let problem = plain(&problem.into());
         JournalError::Line { file: self.file.clone(), line: self.number, problem, remedy }
     }

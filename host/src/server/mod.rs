@@ -9,6 +9,7 @@ mod process;
 mod ready;
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -229,7 +230,9 @@ impl Plan {
         if self.options.jetstream {
             // Not as flags, which a 2.10 forgets when it reads its configuration anew. A block of the caller's overrides this,
             // and on one line with it the server's errors name the lines that the caller knows.
-            let dir = serde_json::Value::from(self.store_dir.to_string_lossy());
+            let not_text = || io::Error::new(io::ErrorKind::InvalidFilename, "its path is not UTF-8");
+            let dir = self.store_dir.to_str().ok_or_else(not_text);
+            let dir = serde_json::Value::from(dir.map_err(ServerError::io("use", &self.store_dir))?);
             text = format!("store_dir: {dir}; jetstream: enabled; ");
         }
         text.push_str(&self.options.config);
