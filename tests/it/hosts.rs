@@ -179,6 +179,6 @@ async fn a_server_that_crashes_and_comes_back_loses_no_message() {
     host.publish_all("in.work.a", (1000..1200).map(|id| format!("ledger out {id}"))).await;
     host.settled("work").await;
     assert_eq!(host.stored_count("OUT", 1200).await.len(), 1200);
-    assert_eq!(host.workers("work"), (2, 0));
+    eventually("two workers, the same all the time", async || host.workers("work") == (2, 0)).await;
     assert_eq!(host.count(|event| matches!(event, Event::Failed { dead: true, .. })), 0);
 }
