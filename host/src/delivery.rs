@@ -366,6 +366,16 @@ mod tests {
     }
 
     #[test]
+    fn only_literal_subjects_are_published_on() {
+        for good in ["a", "a.b", "test.foo", "ä.ö", "$x.y-z_1"] {
+            assert!(is_literal_subject(good), "{good}");
+        }
+        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a.*", "a.>", "*.a", "a\r\nPUB", "a\tb", "a\0"] {
+            assert!(!is_literal_subject(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn success_completes_on_any_attempt() {
         let response = Response { reply: Some(vec![]), publications: vec![] };
         assert_eq!(dispose(Ok(Ok(response.clone())), 9, &retry(3)), Disposition::Complete(response));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tidegate::cli::{
-    bench, check, compile, dead, demo, last_word, log, new, permissions, replay, request, run, simulate,
+    bench, check, compile, dead, demo, journal, last_word, log, new, permissions, replay, request, run, simulate,
 };
 use tidegate::demo::LOG_FILTER;
 use tidegate::live::LOG_FILTER as LIVE_LOG_FILTER;
@@ -39,6 +39,7 @@ enum Command {
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
+    Journal(Box<journal::JournalArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
     New(new::NewArgs),
@@ -94,6 +95,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
+        Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;

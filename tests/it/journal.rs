@@ -273,6 +273,67 @@ async fn a_journal_can_go_to_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
+    let site = Site::new().await;
+    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    let journal = Journal { file: None, stream: Some(stream) };
+    let url = site.server.lock().await.url().to_owned();
+    let print = async |more: &[&str]| {
+        let all = ["journal", "--server", &url, "--stream", "DECIDED"];
+        run(all.iter().chain(more)).await
+    };
+    print(&[]).await.failed_with(1, &["stream DECIDED is not there", "journal.stream", "--stream"]);
+    let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
+    // A host that is started anew goes on where the one before ended.
+    for _ in 0..2 {
+        // Its state changes with each decision.
+        let count = policy(workload("count"), "probe-policy", &[("mode", "third"), ("desired", "1")]);
+        let workloads = vec![policy(workload("work"), "backlog", &[]), count];
+        let host = Host::run(site.clone(), Config { journal: journal.clone(), workloads, ..site.config() });
+        host.ready(2).await;
+        let before = stored().await;
+        eventually("decisions are stored", async || stored().await >= before + 12).await;
+        host.stop().await;
+    }
+    print(&["--host", "three"]).await.failed_with(1, &["stream DECIDED has no such decision of host three"]);
+    print(&["--workload", "none"]).await.failed_with(1, &["stream DECIDED has no such decision"]);
+    print(&["--since", "2099-01-01T00:00:00Z"]).await.failed_with(1, &["stream DECIDED has no such decision"]);
+
+    // A stream forgets its oldest messages.
+    site.js.get_stream("DECIDED").await.unwrap().purge().sequence(6).await.unwrap();
+    let ended = print(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the states that they rest on are not"), "{}", ended.stderr);
+    let (dir, all) = (TempDir::new().unwrap(), stored().await);
+    let file = dir.path().join("j");
+    std::fs::write(&file, &ended.stdout).unwrap();
+    let printed = lines(&file).len() as u64;
+    assert!(printed > 12 && printed < all, "{printed} of {all}");
+    let said = replay(&file, site.plugins.path(), &[]).await;
+    assert_eq!(said.code, Some(0), "{}", said.said());
+    let one = print(&["--workload", "work"]).await.stdout;
+    assert!(!one.is_empty() && one.lines().all(|line| line.contains("\"workload\":\"work\"")), "{one}");
+
+    let line = lines(&file).pop().unwrap();
+    for host in ["m:1", "m:2", "m:1"] {
+        site.publish(
+            "tidegate.journal.work",
+            json!({"host": host, "journal": 1, "event": "dropped", "time": line["time"], "lines": 1}).to_string()
+                + "\n",
+        )
+        .await;
+    }
+    print(&[]).await.failed_with(1, &["hosts that ran at the same time: ", "m:1, m:2", "--host"]);
+    print(&["--host", "m"]).await.failed_with(1, &["at the same time: m:1, m:2"]);
+    assert_eq!(print(&["--host", "m:1"]).await.stdout.lines().count(), 2);
+
+    site.publish("tidegate.journal.work", "{}").await;
+    print(&["--host", "m:1"])
+        .await
+        .failed_with(1, &["of stream DECIDED: it is JSON, but has no \"journal\"", "--since"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_cannot_be_replayed_says_where_and_why() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("j");

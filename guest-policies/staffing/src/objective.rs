@@ -2,6 +2,7 @@
 
 use crate::erlang;
 use std::time::Duration;
+use tidegate_guest_history::Peaks;
 use tidegate_guest_settings::{Settings, millis};
 
 /// Over how long a measured service time is smoothed.
@@ -54,6 +55,8 @@ pub struct Memory {
     service_ms: Option<f64>,
     last_ms: Option<u64>,
     interval_ms: u64,
+    /// What the rate needed while a worker that is asked for now would have been starting.
+    wanted: Peaks,
 }
 
 impl Objective {
@@ -116,16 +119,29 @@ impl Objective {
             Staffing::ErlangC => erlang::fewest(load, patience, miss),
             Staffing::SquareRoot => erlang::fewest_by_square_root(load, patience, miss),
         };
-        let by_rate = if self.can_wait(memory) {
-            for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX))
+        let held = self.hold(for_rate, seen.now_ms, memory);
+        let (by_rate, note) = if self.can_wait(memory) {
+            (for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX)), String::new())
+        } else if held > for_rate {
+            (held, format!(" (held at {held})"))
         } else {
-            for_rate
+            (for_rate, String::new())
         };
         let reason = format!(
-            "{:.1}/s of {service_ms:.0} ms need {for_rate}, backlog {} needs {by_backlog}",
+            "{:.1}/s of {service_ms:.0} ms need {for_rate}{note}, backlog {} needs {by_backlog}",
             seen.rate, seen.in_system
         );
         (by_rate.max(by_backlog), reason)
+    }
+
+    /// A worker that goes can be had back only after the time that one takes to start. So one goes when at no time in that
+    /// the rate needed it.
+    fn hold(&self, for_rate: u32, now_ms: u64, memory: &mut Memory) -> u32 {
+        if self.start_delay.is_zero() {
+            memory.wanted = Peaks::new();
+            return for_rate;
+        }
+        memory.wanted.record(now_ms, for_rate, millis(self.start_delay))
     }
 
     /// Whether a message may wait for the next look and for a worker to start. Looks are late by a little, so a tenth
@@ -161,6 +177,9 @@ impl Memory {
         if let Some(text) = pairs.take("last-ms") {
             memory.last_ms = Some(text.parse().ok()?);
         }
+        if let Some(text) = pairs.take("wanted") {
+            memory.wanted = Peaks::read(&text)?;
+        }
         Some(memory)
     }
 
@@ -172,6 +191,9 @@ impl Memory {
         }
         if let Some(last_ms) = self.last_ms {
             pairs.push(("last-ms", last_ms.to_string()));
+        }
+        if self.wanted != Peaks::new() {
+            pairs.push(("wanted", self.wanted.write()));
         }
     }
 }

@@ -3,6 +3,9 @@
 //! The README beside this crate describes the settings. [`rule`] decides; this file is the component around it.
 
 mod rule;
+#[cfg(test)]
+#[path = "../../testing.rs"]
+mod testing;
 
 #[allow(unsafe_code, reason = "generated")]
 mod bindings {

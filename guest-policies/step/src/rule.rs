@@ -102,31 +102,16 @@ fn seconds(ms: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use crate::testing::{any_observation, observation, refusal, state};
     use proptest::prelude::*;
 
-    fn observation(running: u32, idle_ms: Option<u64>, arrival_rate: f64) -> Observation {
-        Observation {
-            now_ms: 1_000_000,
-            running,
-            min: 0,
-            max: 64,
-            idle_ms,
-            arrival_rate,
-            mean_arrival_rate: arrival_rate / 10.0,
-            completion_rate: 0.0,
-            pending: 0,
-            ack_pending: 0,
-            redelivered: 0,
-            oldest_pending_ms: None,
-            failure_ratio: 0.0,
-            busy_ratio: 0.0,
-            service_time_ms: 0.0,
-        }
+    fn looks(running: u32, idle_ms: Option<u64>, arrival_rate: f64) -> Observation {
+        let mean_arrival_rate = arrival_rate / 10.0;
+        Observation { idle_ms, arrival_rate, mean_arrival_rate, ..observation(running) }
     }
 
     fn decide_with(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
-        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let decision = decide(observation, init(settings, None).unwrap());
+        let decision = decide(observation, state(settings, None));
         (decision.desired, decision.reason)
     }
 
@@ -136,37 +121,34 @@ mod tests {
 
     #[test]
     fn the_first_message_starts_one_worker() {
-        assert_eq!(wants(&observation(0, Some(0), 9_000.0)), (1, "a message arrived".into()));
+        assert_eq!(wants(&looks(0, Some(0), 9_000.0)), (1, "a message arrived".into()));
     }
 
     #[test]
     fn one_worker_a_tick_is_added_while_the_rate_needs_more() {
-        assert_eq!(wants(&observation(1, Some(0), 812.0)), (2, "rate 812/s needs 2".into()));
-        assert_eq!(wants(&observation(2, Some(0), 812.0)), (2, "rate 812/s needs no more than 2".into()));
-        assert_eq!(wants(&observation(2, Some(0), 9_000.0)), (3, "rate 9000/s needs 18".into()));
+        assert_eq!(wants(&looks(1, Some(0), 812.0)), (2, "rate 812/s needs 2".into()));
+        assert_eq!(wants(&looks(2, Some(0), 812.0)), (2, "rate 812/s needs no more than 2".into()));
+        assert_eq!(wants(&looks(2, Some(0), 9_000.0)), (3, "rate 9000/s needs 18".into()));
     }
 
     #[test]
     fn a_lower_rate_alone_stops_no_worker() {
-        assert_eq!(wants(&observation(8, Some(2_000), 1.0)).0, 8);
+        assert_eq!(wants(&looks(8, Some(2_000), 1.0)).0, 8);
     }
 
     #[test]
     fn after_a_quiet_time_one_worker_a_tick_is_stopped() {
-        assert_eq!(wants(&observation(3, Some(2_001), 9_000.0)), (2, "idle 2.0 s".into()));
-        assert_eq!(wants(&observation(1, Some(3_050), 0.0)), (0, "idle 3.0 s".into()));
-        assert_eq!(wants(&observation(0, Some(9_000), 0.0)), (0, "idle".into()));
-        assert_eq!(wants(&observation(0, None, 0.0)), (0, "idle".into()));
-        assert_eq!(wants(&observation(2, None, 0.0)), (1, "nothing has arrived yet".into()));
+        assert_eq!(wants(&looks(3, Some(2_001), 9_000.0)), (2, "idle 2.0 s".into()));
+        assert_eq!(wants(&looks(1, Some(3_050), 0.0)), (0, "idle 3.0 s".into()));
+        assert_eq!(wants(&looks(0, Some(9_000), 0.0)), (0, "idle".into()));
+        assert_eq!(wants(&looks(0, None, 0.0)), (0, "idle".into()));
+        assert_eq!(wants(&looks(2, None, 0.0)), (1, "nothing has arrived yet".into()));
     }
 
     #[test]
     fn the_last_worker_stays_while_messages_are_left() {
-        let quiet = |running, pending, ack_pending| Observation {
-            pending,
-            ack_pending,
-            ..observation(running, Some(9_000), 0.0)
-        };
+        let quiet =
+            |running, pending, ack_pending| Observation { pending, ack_pending, ..looks(running, Some(9_000), 0.0) };
         assert_eq!(wants(&quiet(2, 7, 0)).0, 1);
         assert_eq!(wants(&quiet(1, 7, 0)), (1, "idle, 7 messages left".into()));
         assert_eq!(wants(&quiet(1, 0, 1)).0, 1);
@@ -175,7 +157,7 @@ mod tests {
 
     #[test]
     fn settings_choose_the_threshold_the_rate_and_which_rate_is_read() {
-        let busy = observation(1, Some(1_500), 5_000.0);
+        let busy = looks(1, Some(1_500), 5_000.0);
         assert_eq!(decide_with(&[("rate", "mean")], &busy), (1, "rate 500/s needs no more than 1".into()));
         assert_eq!(decide_with(&[("rate", "mean"), ("rate-per-worker", "99.5")], &busy).1, "rate 500/s needs 6");
         assert_eq!(decide_with(&[("inactive-after", "1s")], &busy).1, "idle 1.5 s");
@@ -183,7 +165,6 @@ mod tests {
 
     #[test]
     fn settings_that_are_wrong_or_unknown_are_refused() {
-        let refusal = |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
         assert_eq!(refusal("rate", "max"), "rate = \"max\": must be one of window, mean");
         assert_eq!(
             refusal("rate-per-worker", "0"),
@@ -198,25 +179,19 @@ mod tests {
 
     #[test]
     fn a_state_of_another_policy_leaves_the_number_as_it_is() {
-        assert_eq!(decide(&observation(5, None, 0.0), vec![]).desired, 5);
+        assert_eq!(decide(&looks(5, None, 0.0), vec![]).desired, 5);
     }
 
     proptest! {
         #[test]
-        fn no_decision_moves_the_number_by_more_than_one(
-            running: u32, idle_ms: Option<u64>, rate: f64, pending: u64, ack_pending: u64,
-        ) {
-            let observation = Observation { pending, ack_pending, ..observation(running, idle_ms, rate) };
-            let (desired, _) = wants(&observation);
-            prop_assert!(desired.abs_diff(running) <= 1);
+        fn no_decision_moves_the_number_by_more_than_one(seen in any_observation()) {
+            prop_assert!(wants(&seen).0.abs_diff(seen.running) <= 1);
         }
 
         #[test]
-        fn there_is_always_a_worker_while_messages_are_left(
-            running: u32, idle_ms: Option<u64>, rate: f64, pending in 1_u64..,
-        ) {
-            let observation = Observation { pending, ..observation(running, idle_ms, rate) };
-            prop_assert!(wants(&observation).0 >= 1);
+        fn there_is_always_a_worker_while_messages_are_left(seen in any_observation(), pending in 1_u64..) {
+            let (desired, _) = wants(&Observation { pending, ..seen });
+            prop_assert!(desired >= 1);
         }
 
         #[test]

@@ -27,6 +27,7 @@ pub use connection::ConnectionFlags;
 pub use error::{ConfigError, ConfigErrors, Wrong};
 pub use flags::{Flags, HostFlags, WorkloadFlags, setting};
 pub use load::{Environment, process_environment};
+pub(crate) use names::is_plugin_name;
 pub use names::{nearest, overlap as subjects_overlap};
 
 /// Everything [`crate::run()`] needs to know.

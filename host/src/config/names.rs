@@ -38,6 +38,11 @@ pub(super) fn workload(name: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Whether it can be a plugin's name: then `NAME.wasm` is a file in the plugin directory.
+pub(crate) fn is_plugin_name(name: &str) -> bool {
+    plugin(name).is_ok()
+}
+
 /// Checks a plugin's name, which is a file stem.
 pub(super) fn plugin(name: &str) -> Result<(), Wrong> {
     let shown = quoted(name);

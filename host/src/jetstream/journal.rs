@@ -1,16 +1,18 @@
 //! The journal's stream.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream;
+use async_nats::jetstream::stream::{self, Stream};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Client;
+use super::scan::Scan;
 use super::setup::{STREAM_NOT_FOUND, SetupError};
 use crate::config::JournalStream;
 use crate::journal::Sink;
@@ -102,5 +104,70 @@ async fn store(client: Client, mut lines: mpsc::Receiver<(String, Bytes)>, lost:
                 failures += 1;
             }
         }
+    }
+}
+
+/// The decisions in a stream as it was when it was opened.
+#[derive(Debug)]
+pub struct Decisions {
+    stream: Stream,
+    name: String,
+    last: u64,
+}
+
+/// Why the journal in a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionsError {
+    /// The stream is not there.
+    #[error(
+        "there is no journal: stream {stream} is not there\n  A host writes one with journal.stream; name another with --stream."
+    )]
+    NoStream {
+        /// The stream.
+        stream: String,
+    },
+    /// The server did not answer, or refused.
+    #[error("cannot read the journal in stream {stream}: {reason}")]
+    Server {
+        /// The stream.
+        stream: String,
+        /// What the server or the client said.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// Opens the stream of a journal.
+    ///
+    /// # Errors
+    /// If it is not there, or the server does not say.
+    pub async fn decisions(&self, name: &str) -> Result<Decisions, DecisionsError> {
+        let stream = self.context.get_stream(name).await.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {
+                DecisionsError::NoStream { stream: name.to_owned() }
+            }
+            _ => DecisionsError::Server { stream: name.to_owned(), reason: error.to_string() },
+        })?;
+        let last = stream.cached_info().state.last_sequence;
+        Ok(Decisions { stream, name: name.to_owned(), last })
+    }
+}
+
+impl Decisions {
+    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and stored
+    /// since a time, if so wanted.
+    ///
+    /// # Errors
+    /// If they cannot all be read.
+    pub async fn scan(
+        &self,
+        workload: Option<&str>,
+        since: Option<SystemTime>,
+        mut each: impl FnMut(u64, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), DecisionsError> {
+        let subjects = vec![format!("tidegate.journal.{}", workload.unwrap_or("*"))];
+        let scan = Scan { last: self.last, subjects, since, payloads: true };
+        let done = scan.run(&self.stream, |stored| each(stored.sequence, stored.payload)).await;
+        done.map_err(|error| DecisionsError::Server { stream: self.name.clone(), reason: error.to_string() })
     }
 }

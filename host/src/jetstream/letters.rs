@@ -1,9 +1,9 @@
 //! Reads the stream of dead letters, and sends letters back.
 
-use std::time::{Duration, SystemTime};
+use std::ops::ControlFlow;
+use std::time::SystemTime;
 
 use async_nats::header::HeaderMap;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
@@ -13,11 +13,9 @@ use futures_util::StreamExt;
 use super::Client;
 use super::message::headers;
 use super::raw::{self, Raw};
+use super::scan::Scan;
 use super::setup::STREAM_NOT_FOUND;
 use crate::letter::{self, Content, Headers, Letter, Stored, block};
-
-/// How many messages are asked for at once.
-const BATCH: usize = 1000;
 
 /// A stream of dead letters as it was when it was opened: what is kept later does not count.
 #[derive(Debug, Clone)]
@@ -124,35 +122,13 @@ impl Letters {
         since: Option<SystemTime>,
         mut each: impl FnMut(Stored),
     ) -> Result<(), LettersError> {
-        let mut policy = match since {
-            Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
-            None => DeliverPolicy::All,
-        };
         let subjects = workload.map(|workload| vec![letter::stored_subject(workload), letter::subject(workload)]);
-        // A reconnect may lose messages on their way. Then it goes on after the last that came.
-        loop {
-            let config = pull::Config {
-                ack_policy: AckPolicy::None,
-                deliver_policy: policy,
-                filter_subjects: subjects.clone().unwrap_or_default(),
-                headers_only: true,
-                max_waiting: 4,
-                ..pull::Config::default()
-            };
-            let made = self.stream.create_consumer(config).await;
-            let consumer: PullConsumer = made.map_err(|error| self.error(error))?;
-            let mut read = Reading { last: self.last, before: 0, consumer_sequence: 0 };
-            if consumer.cached_info().num_pending == 0
-                || read.through(&consumer, &mut each).await.map_err(|e| self.error(e))?
-            {
-                self.stream.delete_consumer(&consumer.cached_info().name).await.ok();
-                return Ok(());
-            }
-            policy = match read.before {
-                0 => policy,
-                sequence => DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 },
-            };
-        }
+        let scan = Scan { last: self.last, subjects: subjects.unwrap_or_default(), since, payloads: false };
+        let each = |stored| {
+            each(stored);
+            ControlFlow::Continue(())
+        };
+        scan.run(&self.stream, each).await.map_err(|error| self.error(error))
     }
 
     /// Reads one message, with its headers in the order in which they were published. `None` if it is not there.
@@ -242,59 +218,6 @@ impl Letters {
         };
         Ok(done.map_err(|error| self.error(error))?.purged)
     }
-}
-
-/// What was read with one consumer.
-struct Reading {
-    /// The last message that counts.
-    last: u64,
-    /// The last that came, or 0.
-    before: u64,
-    consumer_sequence: u64,
-}
-
-impl Reading {
-    /// Reads until there is nothing left. `false` if something was lost on its way.
-    async fn through(
-        &mut self,
-        consumer: &PullConsumer,
-        each: &mut impl FnMut(Stored),
-    ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-        loop {
-            let mut came = 0;
-            let mut batch = consumer.fetch().max_messages(BATCH).expires(Duration::from_secs(5)).messages().await?;
-            while let Some(message) = batch.next().await {
-                let message = message?;
-                let info = message.info()?;
-                if info.consumer_sequence != self.consumer_sequence + 1 {
-                    return Ok(false);
-                }
-                (self.consumer_sequence, self.before) = (info.consumer_sequence, info.stream_sequence);
-                if self.before > self.last {
-                    return Ok(true);
-                }
-                let time = info.published.into();
-                let pending = info.pending;
-                came += 1;
-                each(read(self.before, time, message.message));
-                if pending == 0 {
-                    return Ok(true);
-                }
-            }
-            if came == 0 && consumer.get_info().await?.num_pending == 0 {
-                return Ok(true);
-            }
-        }
-    }
-}
-
-/// A message as a consumer of headers gives it.
-fn read(sequence: u64, time: SystemTime, message: async_nats::Message) -> Stored {
-    let mut headers = message.headers.as_ref().map(super::message::list).unwrap_or_default();
-    // The server says how large the payload is that it left out.
-    let size = headers.iter().position(|(name, _)| name == "Nats-Msg-Size").map(|at| headers.remove(at).1);
-    let size = size.and_then(|size| size.parse().ok()).unwrap_or(message.payload.len());
-    Stored { sequence, subject: message.subject.into_string(), headers, payload: message.payload, size, time }
 }
 
 fn explain(subject: &str, error: &PublishError) -> SendError {

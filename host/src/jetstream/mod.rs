@@ -14,6 +14,7 @@ mod pull;
 mod raw;
 mod replies;
 mod request;
+mod scan;
 mod setup;
 mod signals;
 mod told;
@@ -27,7 +28,7 @@ use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
-pub use journal::journal_stream;
+pub use journal::{Decisions, DecisionsError, journal_stream};
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]

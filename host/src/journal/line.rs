@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use humantime::format_rfc3339_millis;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{Adoption, Entry, Made, Role, What};
-use crate::config::Limits;
+use crate::config::{Limits, is_plugin_name};
 use crate::delivery::Fault;
 use crate::scaling::Observation;
 
@@ -107,9 +108,16 @@ pub struct Turn {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PolicyName {
     /// The plugin's name.
+    #[serde(deserialize_with = "plugin_name")]
     pub name: String,
     /// The digest of its generation.
     pub generation: String,
+}
+
+/// A name that becomes a file's in the plugin directory, and of no other.
+fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let name = String::deserialize(from)?;
+    if is_plugin_name(&name) { Ok(name) } else { Err(D::Error::custom(format!("{name:?} is no plugin's name"))) }
 }
 
 /// What bounds a policy's call. Another bound can end a call elsewhere, so a replay needs them.

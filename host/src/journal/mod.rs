@@ -4,13 +4,16 @@
 //! does not keep up, entries are dropped, counted, and the count is written as soon as there is room.
 
 mod entry;
+mod excerpt;
 mod file;
 mod line;
 mod read;
 mod writer;
 
 pub use entry::{Adoption, Entry, Made, Role, What};
+pub use excerpt::Excerpt;
 pub use file::{OpenError, Options};
 pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
+pub(crate) use read::parse;
 pub use read::{JournalError, Reader, Survey};
 pub use writer::{Journal, Sink, Take};

@@ -155,37 +155,7 @@ impl Reader {
         if text.len() > LONGEST {
             return Err(self.wrong("it is longer than any line of a journal", "name a file that a host wrote"));
         }
-        let whole = text.ends_with(b"\n");
-        let version: Result<Version, _> = serde_json::from_slice(&text);
-        match version {
-            Err(_) if !whole => {
-                return Err(self.wrong(
-                    "it is cut off: the file ends in the middle of it",
-                    "remove this line, or copy the whole file once more",
-                ));
-            }
-            Err(error) => {
-                return Err(
-                    self.wrong(format!("it is not a line of a journal: {error}"), "name a file that a host wrote")
-                );
-            }
-            Ok(Version { journal: None }) => {
-                return Err(self.wrong(
-                    "it is JSON, but has no \"journal\" with the version of its form",
-                    "name a file that a host wrote",
-                ));
-            }
-            Ok(Version { journal: Some(version) }) if version != VERSION => {
-                return Err(self.wrong(
-                    format!("it has the form of version {version}, and this program reads version {VERSION}"),
-                    "use the tidegate that wrote it, or a newer one",
-                ));
-            }
-            Ok(_) => {}
-        }
-        let line: Line = serde_json::from_slice(&text).map_err(|error| {
-            self.wrong(format!("it is not a line of a journal: {error}"), "name a file that a host wrote")
-        })?;
+        let line = parse(&text).map_err(|(problem, remedy)| self.wrong(problem, remedy))?;
         if matches!(line.event, Event::Dropped { .. }) {
             self.states.clear();
         }
@@ -217,6 +187,32 @@ impl Reader {
         self.states.insert(key, (state.digest.clone(), bytes.clone()));
         Ok(bytes)
     }
+}
+
+/// Reads a line, with its end; otherwise says what is wrong with it, and what to do.
+pub(crate) fn parse(text: &[u8]) -> Result<Line, (String, &'static str)> {
+    const REMEDY: &str = "name a file that a host wrote";
+    let is_whole = text.ends_with(b"\n");
+    match serde_json::from_slice(text) {
+        Err(_) if !is_whole => {
+            return Err((
+                "it is cut off: the file ends in the middle of it".to_owned(),
+                "remove this line, or copy the whole file once more",
+            ));
+        }
+        Err(error) => return Err((format!("it is not a line of a journal: {error}"), REMEDY)),
+        Ok(Version { journal: None }) => {
+            return Err(("it is JSON, but has no \"journal\" with the version of its form".to_owned(), REMEDY));
+        }
+        Ok(Version { journal: Some(version) }) if version != VERSION => {
+            return Err((
+                format!("it has the form of version {version}, and this program reads version {VERSION}"),
+                "use the tidegate that wrote it, or a newer one",
+            ));
+        }
+        Ok(_) => {}
+    }
+    serde_json::from_slice(text).map_err(|error| (format!("it is not a line of a journal: {error}"), REMEDY))
 }
 
 impl std::fmt::Debug for Reader {
@@ -256,6 +252,11 @@ mod tests {
             (
                 "{\"journal\":2,\"event\":\"new\"}\n",
                 "j:1: it has the form of version 2, and this program reads version 1",
+            ),
+            (
+                "{\"journal\":1,\"time\":\"t\",\"host\":\"h\",\"event\":\"init\",\"workload\":\"w\",\"role\":\"live\",\
+                 \"policy\":{\"name\":\"../p\",\"generation\":\"g\"}}\n",
+                "j:1: it is not a line of a journal: \"../p\" is no plugin's name",
             ),
             ("{\"journal\":1}\n", "j:1: it is not a line of a journal: missing field `time`"),
             (&format!("{good}{}", &good[..40]), "j:2: it is cut off: the file ends in the middle of it"),

@@ -229,6 +229,18 @@ fn reactive(seen: &Observation) -> u32 {
     (seen.arrival_rate * 0.2 + (seen.pending + seen.ack_pending) as f64 * 0.2).ceil() as u32
 }
 
+#[test]
+fn every_message_that_may_be_late_can_be_left_to_the_workers_that_are_there_anyway() {
+    let mut counts = [0; 200];
+    counts[0] = 100;
+    let model = Model { objective: 0, ..model(1, 100, Service::Constant(SECOND)) };
+    let bound_of = |share| bound(&model, &rows(&counts), share).unwrap() as f64 / SECOND as f64;
+    let (all, most) = (bound_of(1.0), bound_of(0.8));
+    // Workers live 200 s anyway, and of the 100 s of work all but some 2 s is due at once; or all but 20 s more.
+    assert!((297.0..=299.0).contains(&all), "{all}");
+    assert!((all - most - 20.0).abs() < 0.1, "{all} and {most}");
+}
+
 proptest! {
     #[test]
     fn every_message_is_handled_and_all_attempts_do_the_same_work_under_every_policy(

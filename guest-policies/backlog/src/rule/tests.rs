@@ -1,35 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
+use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
 
-const START: u64 = 1_700_000_000_000;
-
-fn observation(running: u32, pending: u64, ack_pending: u64) -> Observation {
-    Observation {
-        now_ms: START,
-        running,
-        min: 0,
-        max: 64,
-        idle_ms: None,
-        arrival_rate: 0.0,
-        mean_arrival_rate: 0.0,
-        completion_rate: 0.0,
-        pending,
-        ack_pending,
-        redelivered: 0,
-        oldest_pending_ms: None,
-        failure_ratio: 0.0,
-        busy_ratio: 0.0,
-        service_time_ms: 0.0,
-    }
+fn backlog_of(running: u32, pending: u64, ack_pending: u64) -> Observation {
+    Observation { pending, ack_pending, ..observation(running) }
 }
 
 fn at(seconds: u64, observation: Observation) -> Observation {
     Observation { now_ms: START + seconds * 1_000, ..observation }
-}
-
-fn state(settings: &[(&str, &str)], previous: Option<&[u8]>) -> Vec<u8> {
-    init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous).unwrap()
 }
 
 fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
@@ -39,69 +18,69 @@ fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) 
 
 #[test]
 fn every_worker_gets_its_share_of_what_is_pending_and_unacknowledged() {
-    assert_eq!(wants(&[], &observation(0, 1, 0)), (1, "backlog 1 needs 1".into()));
-    assert_eq!(wants(&[], &observation(1, 10, 0)).0, 1);
-    assert_eq!(wants(&[], &observation(1, 10, 1)), (2, "backlog 11 needs 2".into()));
-    assert_eq!(wants(&[("pending-per-worker", "100")], &observation(9, 350, 50)).0, 4);
-    assert_eq!(wants(&[], &observation(1, u64::MAX, u64::MAX)).0, u32::MAX);
+    assert_eq!(wants(&[], &backlog_of(0, 1, 0)), (1, "backlog 1 needs 1".into()));
+    assert_eq!(wants(&[], &backlog_of(1, 10, 0)).0, 1);
+    assert_eq!(wants(&[], &backlog_of(1, 10, 1)), (2, "backlog 11 needs 2".into()));
+    assert_eq!(wants(&[("pending-per-worker", "100")], &backlog_of(9, 350, 50)).0, 4);
+    assert_eq!(wants(&[], &backlog_of(1, u64::MAX, u64::MAX)).0, u32::MAX);
 }
 
 #[test]
 fn a_backlog_up_to_the_activation_wakes_nobody() {
     let settings = [("activation", "15")];
-    assert_eq!(wants(&settings, &observation(0, 15, 0)), (0, "backlog 15 wakes nobody".into()));
-    assert_eq!(wants(&settings, &observation(0, 15, 1)).0, 2);
+    assert_eq!(wants(&settings, &backlog_of(0, 15, 0)), (0, "backlog 15 wakes nobody".into()));
+    assert_eq!(wants(&settings, &backlog_of(0, 15, 1)).0, 2);
 }
 
 #[test]
 fn the_last_worker_goes_when_the_cooldown_is_over() {
     let settings = [("cooldown", "30s")];
-    let busy = decide(&observation(4, 35, 0), state(&settings, None));
+    let busy = decide(&backlog_of(4, 35, 0), state(&settings, None));
     assert_eq!(busy.desired, 4);
 
-    let quiet = decide(&at(10, observation(4, 0, 0)), busy.state);
+    let quiet = decide(&at(10, backlog_of(4, 0, 0)), busy.state);
     assert_eq!((quiet.desired, quiet.reason.as_str()), (1, "quiet for 10 of 30 s"));
 
-    let busy_again = decide(&at(20, observation(1, 3, 0)), quiet.state);
-    let quiet = decide(&at(49, observation(1, 0, 0)), busy_again.state);
+    let busy_again = decide(&at(20, backlog_of(1, 3, 0)), quiet.state);
+    let quiet = decide(&at(49, backlog_of(1, 0, 0)), busy_again.state);
     assert_eq!((quiet.desired, quiet.reason.as_str()), (1, "quiet for 29 of 30 s"));
-    let quiet = decide(&at(50, observation(1, 0, 0)), quiet.state);
+    let quiet = decide(&at(50, backlog_of(1, 0, 0)), quiet.state);
     assert_eq!((quiet.desired, quiet.reason.as_str()), (0, "quiet for 30 s"));
 }
 
 #[test]
 fn a_cooldown_begins_with_the_first_observation() {
-    let first = decide(&observation(2, 0, 0), state(&[("cooldown", "5s")], None));
+    let first = decide(&backlog_of(2, 0, 0), state(&[("cooldown", "5s")], None));
     assert_eq!(first.desired, 1);
-    assert_eq!(decide(&at(5, observation(1, 0, 0)), first.state).desired, 0);
+    assert_eq!(decide(&at(5, backlog_of(1, 0, 0)), first.state).desired, 0);
 }
 
 #[test]
 fn without_a_cooldown_the_last_worker_goes_at_once() {
-    assert_eq!(wants(&[("cooldown", "0s")], &observation(7, 0, 0)).0, 0);
+    assert_eq!(wants(&[("cooldown", "0s")], &backlog_of(7, 0, 0)).0, 0);
 }
 
 #[test]
 fn a_clock_that_goes_back_keeps_the_workers() {
-    let busy = decide(&at(100, observation(1, 5, 0)), state(&[], None));
-    assert_eq!(decide(&observation(1, 0, 0), busy.state).desired, 1);
+    let busy = decide(&at(100, backlog_of(1, 5, 0)), state(&[], None));
+    assert_eq!(decide(&backlog_of(1, 0, 0), busy.state).desired, 1);
 }
 
 #[test]
 fn steps_are_limited_each_way_by_itself() {
     let settings = [("max-step-up", "4"), ("max-step-down", "2"), ("cooldown", "0s")];
-    assert_eq!(wants(&settings, &observation(0, 1_000, 0)), (4, "backlog 1000 needs 100, 4 up at once".into()));
-    assert_eq!(wants(&settings, &observation(9, 1_000, 0)).0, 13);
-    assert_eq!(wants(&settings, &observation(9, 0, 0)), (7, "quiet for 0 s, 2 down at once".into()));
-    assert_eq!(wants(&settings, &observation(9, 75, 0)).0, 8);
-    assert_eq!(wants(&settings, &observation(1, 0, 0)).0, 0);
+    assert_eq!(wants(&settings, &backlog_of(0, 1_000, 0)), (4, "backlog 1000 needs 100, 4 up at once".into()));
+    assert_eq!(wants(&settings, &backlog_of(9, 1_000, 0)).0, 13);
+    assert_eq!(wants(&settings, &backlog_of(9, 0, 0)), (7, "quiet for 0 s, 2 down at once".into()));
+    assert_eq!(wants(&settings, &backlog_of(9, 75, 0)).0, 8);
+    assert_eq!(wants(&settings, &backlog_of(1, 0, 0)).0, 0);
 }
 
 #[test]
 fn a_new_version_goes_on_with_the_cooldown_and_takes_new_settings() {
-    let before = decide(&observation(4, 35, 0), state(&[], None)).state;
+    let before = decide(&backlog_of(4, 35, 0), state(&[], None)).state;
     let after = state(&[("cooldown", "20s")], Some(&before));
-    assert_eq!(decide(&at(20, observation(1, 0, 0)), after).desired, 0);
+    assert_eq!(decide(&at(20, backlog_of(1, 0, 0)), after).desired, 0);
 }
 
 #[test]
@@ -109,12 +88,11 @@ fn a_state_of_another_version_or_policy_is_ignored() {
     for previous in ["backlog/2 last-active-ms=1", "step/1 rate=window", "", "backlog/1 last-active-ms=x"] {
         assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
     }
-    assert_eq!(decide(&observation(5, 0, 0), b"step/1".to_vec()).desired, 5);
+    assert_eq!(decide(&backlog_of(5, 0, 0), b"step/1".to_vec()).desired, 5);
 }
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    let refusal = |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
     assert_eq!(
         refusal("pending-per-worker", "0"),
         "pending-per-worker = \"0\": must be a whole number from 1 to 4294967295"
@@ -143,8 +121,8 @@ proptest! {
     }
 
     #[test]
-    fn a_step_never_exceeds_its_limit(rule in any_rule(), running: u32, pending: u64, ack_pending: u64) {
-        let desired = decide(&observation(running, pending, ack_pending), write_state(&rule, None)).desired;
+    fn a_step_never_exceeds_its_limit(rule in any_rule(), seen in any_observation()) {
+        let (desired, running) = (decide(&seen, write_state(&rule, None)).desired, seen.running);
         if rule.max_step_up > 0 {
             prop_assert!(desired <= running.saturating_add(rule.max_step_up));
         }
@@ -156,14 +134,13 @@ proptest! {
     #[test]
     fn a_larger_backlog_never_wants_fewer(rule in any_rule(), running: u32, less: u64, more: u64) {
         let (less, more) = (less.min(more), less.max(more));
-        let desired = |pending| decide(&observation(running, pending, 0), write_state(&rule, Some(START))).desired;
+        let desired = |pending| decide(&backlog_of(running, pending, 0), write_state(&rule, Some(START))).desired;
         prop_assert!(desired(less) <= desired(more));
     }
 
     #[test]
-    fn an_active_backlog_always_has_a_worker(rule in any_rule(), running: u32, pending: u64) {
-        let observation = observation(running, pending, 0);
-        prop_assume!(rule.is_active(&observation));
-        prop_assert!(decide(&observation, write_state(&rule, None)).desired >= 1);
+    fn an_active_backlog_always_has_a_worker(rule in any_rule(), seen in any_observation()) {
+        prop_assume!(rule.is_active(&seen));
+        prop_assert!(decide(&seen, write_state(&rule, None)).desired >= 1);
     }
 }

@@ -1,36 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
+use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
-
-const START: u64 = 1_700_000_000_000;
-
-fn observation(running: u32) -> Observation {
-    Observation {
-        now_ms: START,
-        running,
-        min: 0,
-        max: 1_000,
-        idle_ms: None,
-        arrival_rate: 0.0,
-        mean_arrival_rate: 0.0,
-        completion_rate: 0.0,
-        pending: 0,
-        ack_pending: 0,
-        redelivered: 0,
-        oldest_pending_ms: None,
-        failure_ratio: 0.0,
-        busy_ratio: 0.0,
-        service_time_ms: 0.0,
-    }
-}
-
-fn state(settings: &[(&str, &str)], previous: Option<&[u8]>) -> Vec<u8> {
-    init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous).unwrap()
-}
-
-fn refusal(key: &str, value: &str) -> String {
-    init(vec![(key.into(), value.into())], None).unwrap_err()
-}
 
 /// An observation of a second with this rate, calls of 200 ms and so many messages in the system.
 fn at(ms: u64, running: u32, rate: f64, in_system: u64) -> Observation {
@@ -70,6 +41,31 @@ fn a_worker_without_a_message_stands_by_only_where_a_message_could_not_wait_for_
     assert_eq!(wants_after(1_000, &[("objective", "10s"), ("start-delay", "9s")], 24.0, 0).0, 0);
     assert_eq!(wants_after(1_000, &[("standby", "always")], 24.0, 0).0, 6);
     assert_eq!(wants_after(1_000, &[("standby", "always")], 0.0, 0).0, 0);
+}
+
+#[test]
+fn a_worker_goes_when_the_rate_needed_it_at_no_time_in_which_one_could_start() {
+    let settings = [("start-delay", "30s")];
+    let (few, most) = ("10.0/s of 200 ms need 3", "backlog 3 needs 1");
+    let busy = decide(&at(0, 0, 24.0, 3), state(&settings, None));
+    assert_eq!((busy.desired, busy.reason.as_str()), (6, "24.0/s of 200 ms need 6, backlog 3 needs 1"));
+    let dip = decide(&at(10_000, 6, 10.0, 3), busy.state);
+    assert_eq!((dip.desired, dip.reason), (6, format!("{few} (held at 6), {most}")));
+    // New settings do not forget it.
+    let held = decide(&at(29_999, 6, 10.0, 3), state(&[("start-delay", "30s"), ("share", "0.98")], Some(&dip.state)));
+    assert_eq!(held.desired, 6);
+    let over = decide(&at(30_000, 6, 10.0, 3), held.state.clone());
+    assert_eq!((over.desired, over.reason), (3, format!("{few}, {most}")));
+    // Nor is anything held where workers start at once, or a message can wait for one.
+    for settings in [&[][..], &[("start-delay", "30s"), ("objective", "1m")]] {
+        assert_eq!(decide(&at(29_999, 6, 0.0, 0), state(settings, Some(&held.state))).desired, 0);
+    }
+}
+
+#[test]
+fn workers_for_a_backlog_go_with_it() {
+    let many = decide(&at(0, 0, 24.0, 350), state(&[("start-delay", "30s")], None));
+    assert_eq!((many.desired, decide(&at(1_000, 100, 24.0, 3), many.state).desired), (100, 6));
 }
 
 #[test]
@@ -119,7 +115,8 @@ fn a_new_version_goes_on_with_the_service_time_and_takes_new_settings() {
 
 #[test]
 fn a_state_of_another_version_or_policy_is_ignored() {
-    for previous in ["objective/2 interval-ms=1", "step/1 rate=window", "", "objective/1 interval-ms=x"] {
+    let damaged = ["objective/1 interval-ms=x", "objective/1 interval-ms=1 wanted=x"];
+    for previous in damaged.into_iter().chain(["objective/2 interval-ms=1", "step/1 rate=window", ""]) {
         assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
     }
     assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
@@ -133,26 +130,13 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
     assert!(refusal("service-ms", "1").contains("there is no such setting"));
 }
 
-prop_compose! {
-    fn any_observation()(
-        now_ms: u64, running: u32, min: u32, max: u32, idle_ms: Option<u64>, rates in prop::array::uniform6(any::<f64>()),
-        pending: u64, ack_pending: u64, redelivered: u64, oldest_pending_ms: Option<u64>,
-    ) -> Observation {
-        let [arrival_rate, mean_arrival_rate, completion_rate, failure_ratio, busy_ratio, service_time_ms] = rates;
-        Observation {
-            now_ms, running, min, max, idle_ms, arrival_rate, mean_arrival_rate, completion_rate, pending, ack_pending,
-            redelivered, oldest_pending_ms, failure_ratio, busy_ratio, service_time_ms,
-        }
-    }
-}
-
 proptest! {
     #[test]
     fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..20)) {
-        let mut state = state(&[], None);
+        let mut state = state(&[("start-delay", "5m")], None);
         for observation in looks {
             state = decide(&observation, state).state;
-            prop_assert!(state.len() < 512);
+            prop_assert!(state.len() < 1_024);
             let (objective, memory) = read_state(&state).unwrap();
             prop_assert_eq!(&write_state(&objective, &memory), &state);
         }

@@ -1,36 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
+use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
-
-const START: u64 = 1_700_000_000_000;
-
-fn observation(running: u32) -> Observation {
-    Observation {
-        now_ms: START,
-        running,
-        min: 0,
-        max: 1_000,
-        idle_ms: None,
-        arrival_rate: 0.0,
-        mean_arrival_rate: 0.0,
-        completion_rate: 0.0,
-        pending: 0,
-        ack_pending: 0,
-        redelivered: 0,
-        oldest_pending_ms: None,
-        failure_ratio: 0.0,
-        busy_ratio: 0.0,
-        service_time_ms: 0.0,
-    }
-}
-
-fn state(settings: &[(&str, &str)], previous: Option<&[u8]>) -> Vec<u8> {
-    init(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), previous).unwrap()
-}
-
-fn refusal(key: &str, value: &str) -> String {
-    init(vec![(key.into(), value.into())], None).unwrap_err()
-}
 
 /// An observation of workers this busy, some seconds after the start.
 fn busy(seconds: u64, running: u32, percent: f64) -> Observation {
@@ -164,19 +135,6 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
     let nothing = refusal("scale-down-percent", "0");
     assert!(nothing.starts_with("scale-down-workers and scale-down-percent are both 0"), "{nothing}");
     assert!(refusal("largest", "1:1").contains("there is no such setting"));
-}
-
-prop_compose! {
-    fn any_observation()(
-        now_ms: u64, running: u32, min: u32, max: u32, idle_ms: Option<u64>, rates in prop::array::uniform6(any::<f64>()),
-        pending: u64, ack_pending: u64, redelivered: u64, oldest_pending_ms: Option<u64>,
-    ) -> Observation {
-        let [arrival_rate, mean_arrival_rate, completion_rate, failure_ratio, busy_ratio, service_time_ms] = rates;
-        Observation {
-            now_ms, running, min, max, idle_ms, arrival_rate, mean_arrival_rate, completion_rate, pending, ack_pending,
-            redelivered, oldest_pending_ms, failure_ratio, busy_ratio, service_time_ms,
-        }
-    }
 }
 
 proptest! {
