@@ -154,6 +154,8 @@ async fn a_consumer_that_somebody_deletes_is_asked_for_where_it_is_only_bound() 
     let host = Host::start_at(site.clone(), vec![Workload { queue, ..workload }]).await;
     assert_eq!(host.request("in.bound.a", "count").await, "1");
     host.settled("bound").await;
+    // It is told only to a pull that waits there.
+    eventually("a pull waits", async || host.consumer("bound").await.num_waiting > 0).await;
     site.delete_consumer("bound").await;
     log::logged(&["\"ERROR\"", "cannot fetch", "\"bound-workers\"", "deleted"]).await;
     let sequence = host.publish("in.bound.a", "publish out.a x\nok").await;

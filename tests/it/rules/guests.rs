@@ -79,6 +79,11 @@ async fn rule_7_headers_that_cannot_be_read_change_nothing() {
     let scale = Scale { source: Source::Headers, ..flapping.scale.clone() };
     let host = Host::start_at(site, vec![Workload { queue, scale, ..flapping }]).await;
     eventually("the count changes", async || host.scalings("work").len() > 3).await;
+    // It is told only to a pull that waits there.
+    eventually("a pull waits", async || {
+        stream.consumer_info("work-workers-watch").await.is_ok_and(|info| info.num_waiting > 0)
+    })
+    .await;
     // A server of 2.10 may say that its directory is not empty yet; the consumer is gone all the same.
     let _ = stream.delete_consumer("work-workers-watch").await;
     log::logged(&["\"ERROR\"", "cannot fetch", "\"work-workers-watch\"", "deleted"]).await;
