@@ -36,7 +36,7 @@ handle 100 requests at once, `drain` allows a backlog 20 s, `backlog` allows eac
 messages a second. With settings for this workload they do better; each README says which setting is which. So what the tables show is
 not which rule is the best, but what each does where nobody has set anything. `objective` is the only one whose settings are the objective itself,
 and its defaults are the objective of this page. `forecast` is `objective` until it has seen a day, and hardly differs from it where
-workers start at once; [at the end](#where-workers-start-slowly) is where it does.
+workers start at once; [at the end](#where-workers-start-slowly) they do not.
 """
 
 SLOW = """\
@@ -46,8 +46,8 @@ Three days that are alike, and workers that take 30 s to start, which both polic
 
     tidegate simulate {arguments} --policy ...
 
-Nobody can have 99 % of the messages begin within 1 s if a worker for them comes 30 s late, unless more workers are there than are needed
-now. `forecast` has them there before the rise of the day; a rise that no day foretold it sees as late as `objective`.
+Both keep the workers that the rate needed at any time of the last 30 s, so a dip of the rate stops none that would be missed before another
+has started. That is what counts here. `forecast` asks for the workers of a rise 30 s earlier, and on days as smooth as these that is worth little.
 """
 SLOW_ARRIVALS = ["--generate", "diurnal:5:200:24h", "--duration", "72h", "--start-delay", "30s"]
 
