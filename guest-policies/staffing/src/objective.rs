@@ -120,13 +120,9 @@ impl Objective {
             Staffing::SquareRoot => erlang::fewest_by_square_root(load, patience, miss),
         };
         let held = self.hold(for_rate, seen.now_ms, memory);
-        let (by_rate, note) = if self.can_wait(memory) {
-            (for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX)), String::new())
-        } else if held > for_rate {
-            (held, format!(" (held at {held})"))
-        } else {
-            (for_rate, String::new())
-        };
+        let by_rate =
+            if self.can_wait(memory) { for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX)) } else { held };
+        let note = if by_rate > for_rate { format!(" (held at {by_rate})") } else { String::new() };
         let reason = format!(
             "{:.1}/s of {service_ms:.0} ms need {for_rate}{note}, backlog {} needs {by_backlog}",
             seen.rate, seen.in_system

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{self, Stream};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 
 use super::Client;
 use super::scan::Scan;
-use super::setup::{STREAM_NOT_FOUND, SetupError};
+use super::setup::SetupError;
 use crate::config::JournalStream;
 use crate::journal::Sink;
 
@@ -48,21 +47,17 @@ pub async fn journal_stream(client: &Client, config: &JournalStream, may_create:
 async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), SetupError> {
     let name = config.name.as_str();
     let failed = |problem: String| SetupError::Journal { stream: name.to_owned(), problem };
-    match client.context.get_stream(name).await {
-        Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == SUBJECTS) => return Ok(()),
-        Ok(_) => {
+    match client.find_stream(name).await.map_err(|error| failed(error.to_string()))? {
+        Some(found) if found.cached_info().config.subjects.iter().any(|subject| subject == SUBJECTS) => return Ok(()),
+        Some(_) => {
             return Err(failed(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream")));
         }
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND && may_create => {}
-            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {
-                let problem = format!(
-                    "it is not there; make it, bound to {SUBJECTS}, or let one workload have manage = \"create\""
-                );
-                return Err(failed(problem));
-            }
-            _ => return Err(failed(error.to_string())),
-        },
+        None if may_create => {}
+        None => {
+            return Err(failed(format!(
+                "it is not there; make it, bound to {SUBJECTS}, or let one workload have manage = \"create\""
+            )));
+        }
     }
     let wanted = stream::Config {
         name: name.to_owned(),
@@ -142,12 +137,9 @@ impl Client {
     /// # Errors
     /// If it is not there, or the server does not say.
     pub async fn decisions(&self, name: &str) -> Result<Decisions, DecisionsError> {
-        let stream = self.context.get_stream(name).await.map_err(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {
-                DecisionsError::NoStream { stream: name.to_owned() }
-            }
-            _ => DecisionsError::Server { stream: name.to_owned(), reason: error.to_string() },
-        })?;
+        let failed = |reason| DecisionsError::Server { stream: name.to_owned(), reason };
+        let found = self.find_stream(name).await.map_err(|error| failed(error.to_string()))?;
+        let stream = found.ok_or_else(|| DecisionsError::NoStream { stream: name.to_owned() })?;
         let last = stream.cached_info().state.last_sequence;
         Ok(Decisions { stream, name: name.to_owned(), last })
     }

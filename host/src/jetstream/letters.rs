@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::SystemTime;
 
 use async_nats::header::HeaderMap;
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use super::Client;
 use super::message::headers;
 use super::raw::{self, Raw};
 use super::scan::Scan;
-use super::setup::STREAM_NOT_FOUND;
 use crate::letter::{self, Content, Headers, Letter, Stored, block};
 
 /// A stream of dead letters as it was when it was opened: what is kept later does not count.
@@ -73,12 +72,9 @@ impl Client {
     /// # Errors
     /// [`LettersError`], each case with what to do.
     pub async fn letters(&self, name: &str) -> Result<Letters, LettersError> {
-        let stream = self.context.get_stream(name).await.map_err(|error| match error.kind() {
-            GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {
-                LettersError::NoStream { stream: name.to_owned() }
-            }
-            _ => LettersError::Server { stream: name.to_owned(), reason: error.to_string() },
-        })?;
+        let failed = |reason| LettersError::Server { stream: name.to_owned(), reason };
+        let found = self.find_stream(name).await.map_err(|error| failed(error.to_string()))?;
+        let stream = found.ok_or_else(|| LettersError::NoStream { stream: name.to_owned() })?;
         let last = stream.cached_info().state.last_sequence;
         Ok(Letters { client: self.clone(), stream, name: name.to_owned(), last })
     }

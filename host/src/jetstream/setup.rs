@@ -14,7 +14,7 @@ use crate::config::{DeadLetters, Manage, Queue, Retention, Workload};
 use crate::permissions::{Denial, Verb};
 
 /// JetStream's "stream not found" and "consumer not found".
-pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 /// Its "JetStream not enabled", in the server and for the account.
 const NOT_ENABLED: [u64; 2] = [10076, 10039];
@@ -122,6 +122,19 @@ pub(super) struct Setup<'a> {
     pub(super) queue: &'a Queue,
 }
 
+impl Client {
+    /// The stream of this name; `None` where there is none.
+    pub(super) async fn find_stream(&self, name: &str) -> Result<Option<stream::Stream>, GetStreamError> {
+        match self.context.get_stream(name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
 impl Setup<'_> {
     /// Whether a denial keeps this workload from being set up. Others may work meanwhile on the same connection.
     pub(super) fn concerns(&self, denial: &Denial, dead_letters: &str) -> bool {
@@ -150,12 +163,10 @@ impl Setup<'_> {
     pub(super) async fn stream(&self) -> Result<RetentionPolicy, SetupError> {
         let queue = self.queue;
         let what = || format!("stream {}", queue.stream);
-        match self.client.context.get_stream(&queue.stream).await {
-            Ok(found) => return Ok(found.cached_info().config.retention),
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
-                _ => return Err(self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), error))),
-            },
+        let found = self.client.find_stream(&queue.stream).await;
+        let refused = |error| self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), error));
+        if let Some(found) = found.map_err(refused)? {
+            return Ok(found.cached_info().config.retention);
         }
         if queue.manage == Manage::Bind || queue.subjects.is_empty() {
             let remedy = match queue.manage {
@@ -337,19 +348,13 @@ impl Setup<'_> {
     pub(super) async fn dead_letters(&self, config: &DeadLetters) -> Result<(), SetupError> {
         let name = config.stream.as_str();
         let what = || format!("stream {name} for dead letters");
-        match self.client.context.get_stream(name).await {
-            Ok(found) if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) => {
+        if let Some(found) = self.client.find_stream(name).await.map_err(|error| self.server(what(), error))? {
+            if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) {
                 return Ok(());
             }
-            Ok(_) => {
-                let problem =
-                    format!("it is there, and not bound to {}; name another stream in [dead-letters]", dead::SUBJECTS);
-                return Err(self.server(what(), problem));
-            }
-            Err(error) => match error.kind() {
-                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => {}
-                _ => return Err(self.server(what(), error)),
-            },
+            let problem =
+                format!("it is there, and not bound to {}; name another stream in [dead-letters]", dead::SUBJECTS);
+            return Err(self.server(what(), problem));
         }
         self.client.context.create_stream(dead::stream(config)).await.map_err(|error| self.server(what(), error))?;
         tracing::info!(stream = name, "stream of dead letters created");

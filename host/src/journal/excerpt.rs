@@ -44,8 +44,11 @@ impl Excerpt {
         };
         let whose = (line.host.clone(), workload, role);
         // All of them, for those after the first may be what the next line rests on.
-        let unknown = states.iter_mut().filter_map(|state| (!self.resolve(&whose, state)).then_some(())).count();
-        if unknown > 0 {
+        let mut is_known = true;
+        for state in &mut states {
+            is_known &= self.resolve(&whose, state);
+        }
+        if !is_known {
             self.left_out += 1;
             return None;
         }

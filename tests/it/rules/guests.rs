@@ -26,7 +26,8 @@ async fn rule_7_a_policy_that_fails_leaves_the_count_where_it_is() {
         eventually("a decision", async || !host.scalings("work").is_empty()).await;
         host.wire().await.samples("work", 10).await;
         assert_eq!(host.scalings("work"), [(0, 3, "v1 fixed".to_owned())], "{mode}");
-        eventually("three workers, and they stay", async || host.workers("work") == (3, 0)).await;
+        eventually(&format!("three workers, and they stay, with {mode}"), async || host.workers("work") == (3, 0))
+            .await;
         assert_eq!(host.request("in.work.a", "reply well").await, "well");
     }
 }
