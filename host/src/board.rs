@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use crate::clock::time_of_day;
+use crate::conditions::Conditions;
 use crate::config::Workload;
 use crate::pace::Pace;
 use crate::ports::Author;
@@ -21,6 +22,8 @@ const REMEMBERED: usize = 20;
 pub struct Board {
     /// What was configured.
     pub workload: Workload,
+    /// What keeps it from flowing now.
+    pub conditions: Arc<Conditions>,
     dropped_lines: Vec<Arc<AtomicU64>>,
     works: OnceLock<Works>,
     scaling: Mutex<Scaling>,
@@ -96,8 +99,10 @@ pub struct Decided {
 impl Board {
     /// A workload that does not run yet. The log lines of its guests that are dropped count elsewhere.
     pub fn new(workload: Workload, dropped_lines: Vec<Arc<AtomicU64>>) -> Arc<Self> {
+        let conditions = Conditions::new(workload.name.as_str().into());
         Arc::new(Self {
             workload,
+            conditions,
             dropped_lines,
             works: OnceLock::new(),
             scaling: Mutex::default(),

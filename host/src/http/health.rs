@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::View;
+use crate::conditions::Part;
 
 /// How often a task of the host says that it gets its turn.
 const BEAT: Duration = Duration::from_millis(250);
@@ -70,6 +71,11 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     }
     for board in view.boards.iter().filter(|board| board.works().is_none()) {
         problems.push(format!("workload {} does not run yet", board.workload.name));
+    }
+    for board in &view.boards {
+        let name = &board.workload.name;
+        let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
+        problems.extend(board.conditions.all().into_iter().map(of));
     }
     problems
 }

@@ -36,6 +36,8 @@ struct Workload {
     stream: String,
     consumer: String,
     running: bool,
+    /// What keeps it from flowing, by the part that does not work.
+    problems: BTreeMap<&'static str, String>,
     handler: String,
     workers: Workers,
     deliveries: BTreeMap<&'static str, u64>,
@@ -155,6 +157,7 @@ fn workload(board: &Board) -> Workload {
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
         running: board.works().is_some(),
+        problems: board.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
         handler: of.handler.clone(),
         workers: Workers {
             min: of.scale.min,
