@@ -5,6 +5,7 @@
 //! could run, and the pull that stays parked at zero workers is the same pull as any other.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Inbox<D> {
     asked: AtomicUsize,
     workers: AtomicUsize,
     fetching: AtomicBool,
+    /// Whether no worker can start.
+    suspended: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
     batch: usize,
@@ -87,6 +90,7 @@ impl<D: Held> Inbox<D> {
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             fetching: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
             batch,
             max_bytes,
@@ -100,6 +104,23 @@ impl<D: Held> Inbox<D> {
         self.room.notify_one();
     }
 
+    /// No worker can start: nothing more is asked for, and as soon as nothing can come any more, what waits is given back
+    /// for others to handle.
+    pub fn suspend(&self) {
+        self.suspended.store(true, Relaxed);
+        self.room.notify_one();
+    }
+
+    /// A worker has started: goes on after [`Inbox::suspend`].
+    pub fn resume(&self) {
+        self.suspended.store(false, Relaxed);
+        self.room.notify_one();
+    }
+
+    fn is_suspended(&self) -> bool {
+        self.suspended.load(Relaxed)
+    }
+
     /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
     pub fn took(&self, time: Duration) {
         let new = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -111,10 +132,19 @@ impl<D: Held> Inbox<D> {
 
     /// Waits for a delivery. Nothing is lost if the future is dropped.
     pub async fn take(&self) -> Waiting<D> {
+        self.take_by(|| self.try_take()).await
+    }
+
+    async fn take_by(&self, mut look: impl FnMut() -> Option<Waiting<D>>) -> Waiting<D> {
         loop {
-            // The notification is armed before the look, so that what arrives in between is not missed.
-            let arrived = self.arrived.notified();
-            if let Some(waiting) = self.try_take() {
+            if let Some(waiting) = look() {
+                return waiting;
+            }
+            let mut arrived = pin!(self.arrived.notified());
+            // Armed before the second look: each delivery wakes one that is armed. Those that are not have one wake-up
+            // between them, however many deliveries come meanwhile.
+            arrived.as_mut().enable();
+            if let Some(waiting) = look() {
                 return waiting;
             }
             arrived.await;
@@ -152,7 +182,7 @@ impl<D: Held> Inbox<D> {
     /// How many to ask for, and of how many bytes together: what is missing, once half of the capacity is and half of
     /// the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        if !self.fetching.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
+        if !self.fetching.load(Relaxed) || self.is_suspended() || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
@@ -198,6 +228,15 @@ impl<D: Held> Inbox<D> {
             announcement.await;
         }
     }
+
+    /// Gives back all that wait.
+    async fn give_back(&self) {
+        let all: Vec<_> = self.lock().drain(..).collect();
+        for waiting in all {
+            self.bytes.fetch_sub(size(&waiting.held), Relaxed);
+            waiting.held.nak(Duration::ZERO).await;
+        }
+    }
 }
 
 /// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
@@ -223,6 +262,9 @@ pub async fn fetch<P: Pull>(
             paused_until = Some(Instant::now() + PAUSE);
         }
         inbox.asked.store(pull.asked(), Relaxed);
+        if inbox.is_suspended() && pull.asked() == 0 {
+            inbox.give_back().await;
+        }
         tokio::select! {
             biased;
             () = &mut stop => break,
@@ -269,17 +311,160 @@ async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Inte
             inbox.add(delivery, Instant::now());
         }
     }
-    let waiting: Vec<_> = inbox.lock().drain(..).collect();
-    for waiting in waiting {
-        waiting.held.nak(Duration::ZERO).await;
-    }
+    inbox.give_back().await;
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use std::cell::{Cell, RefCell};
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delivery::{Death, Delivery, Publication};
+    use crate::ports::{Author, EffectError};
+
+    /// A delivery that notes when it is given back.
+    #[derive(Debug, Default)]
+    struct Given(Delivery, Arc<Mutex<Vec<u64>>>);
+
+    impl Held for Given {
+        fn delivery(&self) -> &Delivery {
+            &self.0
+        }
+
+        async fn publish(
+            &self,
+            _: Vec<Publication>,
+        ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+            Ok(std::future::ready(Ok(())))
+        }
+
+        async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
+            Ok(())
+        }
+
+        async fn bury(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
+            Ok(())
+        }
+
+        fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
+            std::future::ready(())
+        }
+
+        async fn ack(self) {}
+
+        async fn nak(self, _: Duration) {
+            self.1.lock().unwrap().push(self.0.stream_sequence);
+        }
+
+        async fn term(self, _: &str) {}
+    }
+
+    #[test]
+    fn two_deliveries_wake_two_workers_that_have_just_looked() {
+        let inbox = Inbox::<Given>::new(10, usize::MAX);
+        inbox.attend(2);
+        let looks = Cell::new(0);
+        let look = || {
+            let found = inbox.try_take();
+            looks.set(looks.get() + 1);
+            found
+        };
+        // Both have looked for the last time before they wait when both deliveries come.
+        let second = RefCell::new(Box::pin(inbox.take_by(|| {
+            let found = look();
+            if looks.get() == 4 {
+                inbox.put(Given::default(), Instant::now());
+                inbox.put(Given::default(), Instant::now());
+            }
+            found
+        })));
+        let second_has_one = Cell::new(false);
+        let mut first = Box::pin(inbox.take_by(|| {
+            let found = look();
+            if looks.get() == 2 {
+                second_has_one.set(second.borrow_mut().as_mut().now_or_never().is_some());
+            }
+            found
+        }));
+        let first_has_one = first.as_mut().now_or_never().is_some();
+        let second_has_one = second_has_one.get() || second.borrow_mut().as_mut().now_or_never().is_some();
+        assert!(first_has_one && second_has_one, "{first_has_one} {second_has_one}");
+    }
+
+    /// A pull that brings what it is told to, as soon as it is asked.
+    struct Brings {
+        deliveries: Vec<Given>,
+        asked: usize,
+    }
+
+    impl Pull for Brings {
+        type Held = Given;
+
+        fn asked(&self) -> usize {
+            self.asked
+        }
+
+        async fn ask(&mut self, count: usize, _: usize) -> anyhow::Result<()> {
+            self.asked += count;
+            Ok(())
+        }
+
+        async fn next(&mut self) -> Pulled<Given> {
+            match self.ready() {
+                Some(pulled) => pulled,
+                None if self.asked > 0 => {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    self.asked = 0;
+                    Pulled::Ended
+                }
+                None => std::future::pending().await,
+            }
+        }
+
+        fn ready(&mut self) -> Option<Pulled<Given>> {
+            self.asked = self.asked.checked_sub(1)?;
+            match self.deliveries.pop() {
+                Some(delivery) => Some(Pulled::Delivery(delivery)),
+                None => {
+                    self.asked += 1;
+                    None
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_no_worker_can_start_what_waits_is_given_back_and_nothing_more_is_asked_for() {
+        let given_back = Arc::new(Mutex::new(Vec::new()));
+        let deliveries = (1..=9).rev().map(|stream_sequence| {
+            Given(Delivery { stream_sequence, ..Delivery::default() }, given_back.clone())
+        });
+        let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
+        let inbox = Arc::new(Inbox::<Given>::new(10, usize::MAX));
+        inbox.attend(3);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let fetching = inbox.clone();
+        let fetching = tokio::spawn(async move {
+            let stop = async { stopped.await.unwrap() };
+            fetch(&fetching, pull, Duration::from_secs(30), |_| {}, stop).await;
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 0));
+        inbox.suspend();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((inbox.len(), given_back.lock().unwrap().clone()), (0, vec![1, 2, 3]));
+        inbox.resume();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 3));
+        stop.send(()).unwrap();
+        fetching.await.unwrap();
+        assert_eq!(given_back.lock().unwrap().clone(), [1, 2, 3, 4, 5, 6]);
+    }
 
     #[test]
     fn a_quick_handler_gets_a_batch_and_a_slow_one_a_message() {

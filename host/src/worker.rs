@@ -44,7 +44,7 @@ pub enum Wish {
     GiveBack,
 }
 
-/// Runs until it is told to end, or until no handler instance can be made.
+/// Runs with its first instance until it is told to end, or until no other can be made.
 ///
 /// # Errors
 /// The fault that kept an instance from starting. No delivery is held then.
@@ -52,10 +52,10 @@ pub async fn run<D: Held, H: Handlers>(
     id: u64,
     shop: Arc<Shop<D>>,
     mut handlers: H,
+    mut instance: H::Instance,
     stats: Arc<Stats>,
     mut wish: tokio::sync::watch::Receiver<Wish>,
 ) -> Result<(), Fault> {
-    let mut instance = handlers.instantiate(id).await?;
     let mut usable = true;
     let mut respawn_at = None;
     let mut unconfirmed = Unconfirmed::default();
@@ -199,7 +199,7 @@ async fn handle<D: Held, I: Handler>(
     }
     let call = Call::begin();
     let start = Instant::now();
-    stats.set_handling(true);
+    stats.call_begins(start);
     let mut waited = false;
     let outcome = tokio::select! {
         biased;
@@ -207,13 +207,12 @@ async fn handle<D: Held, I: Handler>(
         // Not polled where the call is done at once.
         _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
     };
-    stats.set_handling(false);
     let time = start.elapsed();
+    stats.call_ended(time);
     if !waited {
         call.make_way(time).await;
     }
     shop.inbox.took(time);
-    stats.was_busy(time);
     let Some(outcome) = outcome else {
         let stream_sequence = held.delivery().stream_sequence;
         tracing::info!(stream_sequence, "given back: not finished within the grace time");

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::board::{Board, Works};
+use crate::clock::Since;
 use crate::config::{DeadLetters, Manage, Workload};
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
@@ -55,7 +55,7 @@ pub async fn run<H: Handlers, P: Policies>(
 ) -> anyhow::Result<()> {
     let workload = &board.workload;
     let name: Arc<str> = workload.name.as_str().into();
-    let start = Instant::now();
+    let start = Since::now();
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
     let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
@@ -104,13 +104,17 @@ pub async fn run<H: Handlers, P: Policies>(
         source,
         crew: crew.clone(),
         desired: desired.clone(),
+        waiting: {
+            let inbox = inbox.clone();
+            Box::new(move || !inbox.is_empty())
+        },
         events: around.observer.clone(),
         board: board.clone(),
         start,
     };
     let traffic = bound.traffic();
     board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
-    let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
+    let supervisor = Supervisor::new(shop, handlers, desired, crew, board.conditions.clone(), around.grace);
     let (notices, noticed) = mpsc::unbounded_channel();
     let notices_of = |consumer: &str| {
         let (notices, consumer) = (notices.clone(), Arc::<str>::from(consumer));
@@ -142,7 +146,7 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 
 async fn watch_headers(
     watch: Option<HeaderWatch>,
-    start: Instant,
+    start: Since,
     notice: impl FnMut(Notice),
     stop: impl Future<Output = ()>,
 ) {

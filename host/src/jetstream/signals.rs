@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::Info;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use tokio::time::Instant;
 
 use super::{Lane, Puller};
+use crate::clock::Since;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
 use crate::scaling::observe::Sample;
 
@@ -148,7 +148,7 @@ impl HeaderWatch {
     }
 
     /// Counts until `stop` ends, and tells of pulls that fail. `start` is what [`Arrivals::read`] measures from.
-    pub async fn run(mut self, start: Instant, mut notice: impl FnMut(Notice), stop: impl Future<Output = ()>) {
+    pub async fn run(mut self, start: Since, mut notice: impl FnMut(Notice), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut seen = 0u64;
         loop {
@@ -176,7 +176,7 @@ impl HeaderWatch {
     ///
     /// # Errors
     /// If a pull failed, with the server's reason if it gave one.
-    async fn fetch(&mut self, seen: &mut u64, start: Instant) -> Result<(), Option<Notice>> {
+    async fn fetch(&mut self, seen: &mut u64, start: Since) -> Result<(), Option<Notice>> {
         if self.puller.asked() == 0 {
             self.puller.ask(FETCH, FETCH_BYTES).await.map_err(|_| None)?;
         }

@@ -12,6 +12,7 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
+use crate::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
@@ -146,7 +147,9 @@ impl Trial {
         let peak = Arc::new(AtomicU32::new(self.wanted.max(1)));
         let recent = Arc::new(AtomicU32::new(self.wanted));
         let guests = Guests::new(server.clone(), number, self.plugin.subscribe());
-        let supervisor = Supervisor::new(Arc::new(shop), guests, desired.clone(), crew.clone(), setup.grace);
+        let conditions = Conditions::new("orders".into());
+        let supervisor =
+            Supervisor::new(Arc::new(shop), guests, desired.clone(), crew.clone(), conditions, setup.grace);
         let most = {
             let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
             // A worker that waits for its instance has one delivery beside those that wait in the inbox.

@@ -133,7 +133,14 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let prepared = Arc::new(AtomicUsize::new(0));
     let handlers = Model { starts: starts.into(), tried: Arc::default(), prepared: prepared.clone(), generation };
     let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
-    let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
+    let supervisor = Supervisor::new(
+        Arc::new(shop),
+        handlers,
+        wanted,
+        crew.clone(),
+        Conditions::new("work".into()),
+        Duration::from_secs(1),
+    );
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
@@ -200,4 +207,12 @@ async fn the_pause_before_a_replacement_has_an_end() {
     let (started, _) = a_minute(&[Start::Fails; 10], 1).await;
     assert_eq!(started.len(), 11);
     assert!(started.last().unwrap().1 < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
+    // Each for itself, they would make the pause as long as it gets.
+    let (started, ended) = a_minute(&[Start::Fails; 50], 50).await;
+    assert_eq!((started.len(), ended.len()), (51 + 49, 50));
+    assert!(started.last().unwrap().1 < Duration::from_millis(150), "{:?}", started.last());
 }
