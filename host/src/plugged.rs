@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Workload;
+use crate::digest::Digest;
 use crate::delivery::{Delivery, Fault, Outcome};
 use crate::lanes::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
@@ -126,7 +127,7 @@ impl Handler for PluginHandler {
 pub struct PluginPolicies {
     watch: PolicyWatch,
     context: PolicyContext,
-    given: Option<Arc<str>>,
+    given: Option<Digest>,
 }
 
 impl PluginPolicies {
