@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Workload;
-use crate::digest::Digest;
 use crate::delivery::{Delivery, Fault, Outcome};
+use crate::digest::Digest;
 use crate::lanes::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::digest::Digest;
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
+use crate::digest::Digest;
 use crate::scaling::observe::Sample;
 use crate::scaling::{Decision, Observation};
 
