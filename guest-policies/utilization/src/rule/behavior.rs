@@ -3,8 +3,8 @@
 //! The order is the controller's: first the recommendation is stabilized, then the change is limited.
 
 use std::time::Duration;
+use tidegate_guest::{Settings, settings::millis};
 use tidegate_guest_history::Peaks;
-use tidegate_guest_settings::{Settings, millis};
 
 /// Into how many parts of a period changes are told apart, so that the state stays small however often they come.
 const PARTS: u64 = 128;
