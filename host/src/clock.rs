@@ -12,15 +12,16 @@ pub(crate) fn time_of_day() -> SystemTime {
 
 /// A moment, to measure from. Nobody can set this clock, and it goes on while the machine is suspended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Since(Duration);
+pub struct Since(Duration);
 
 impl Since {
-    pub(crate) fn now() -> Self {
+    /// From now on.
+    pub fn now() -> Self {
         Self(since_boot())
     }
 
     /// The time that has passed.
-    pub(crate) fn elapsed(self) -> Duration {
+    pub fn elapsed(self) -> Duration {
         since_boot().saturating_sub(self.0)
     }
 }

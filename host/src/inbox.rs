@@ -117,7 +117,7 @@ impl<D: Held> Inbox<D> {
         self.room.notify_one();
     }
 
-    fn is_suspended(&self) -> bool {
+    pub(crate) fn is_suspended(&self) -> bool {
         self.suspended.load(Relaxed)
     }
 
@@ -441,9 +441,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_no_worker_can_start_what_waits_is_given_back_and_nothing_more_is_asked_for() {
         let given_back = Arc::new(Mutex::new(Vec::new()));
-        let deliveries = (1..=9).rev().map(|stream_sequence| {
-            Given(Delivery { stream_sequence, ..Delivery::default() }, given_back.clone())
-        });
+        let deliveries = (1..=9)
+            .rev()
+            .map(|stream_sequence| Given(Delivery { stream_sequence, ..Delivery::default() }, given_back.clone()));
         let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
         let inbox = Arc::new(Inbox::<Given>::new(10, usize::MAX));
         inbox.attend(3);

@@ -31,7 +31,7 @@
 pub mod bench;
 pub mod board;
 pub mod cli;
-mod clock;
+pub mod clock;
 pub mod conditions;
 pub mod config;
 pub mod delivery;

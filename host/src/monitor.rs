@@ -12,9 +12,9 @@ use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
-use crate::scaling::{carried_out, clamp};
 use crate::scaling::clock::Clock;
 use crate::scaling::observe::Observer;
+use crate::scaling::{carried_out, clamp};
 use crate::shadow::{Tick, Window};
 use crate::supervisor::{Crew, Desired};
 

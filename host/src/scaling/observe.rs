@@ -72,7 +72,8 @@ impl Observer {
         if sample.arrivals > self.last_arrival.map_or(0, |(arrivals, _)| arrivals) {
             self.last_arrival = Some((sample.arrivals, sample.last_arrival.unwrap_or(at.elapsed)));
         }
-        let counters = [sample.arrivals, work.settled, work.handled, work.failed, work.busy_us, work.calls_us, work.alive_us];
+        let counters =
+            [sample.arrivals, work.settled, work.handled, work.failed, work.busy_us, work.calls_us, work.alive_us];
         let growth = self.window.push(at.elapsed, counters);
         let [arrivals, settled, handled, failed, busy_us, calls_us, alive_us] = growth.by;
         Observation {

@@ -13,7 +13,7 @@ pub struct Report {
     pub trace: String,
     /// The longest wait within the objective, in milliseconds.
     pub slo_ms: f64,
-    /// What no policy can do better.
+    /// What no policy that meets the objective costs less than.
     pub bound: Bound,
     /// What each policy came to.
     pub policies: Vec<Row>,
@@ -21,10 +21,10 @@ pub struct Report {
     pub slo_share: f64,
 }
 
-/// What no policy can do better.
+/// What no policy that meets the objective costs less than.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bound {
-    /// The fewest worker-seconds.
+    /// Worker-seconds: the work, and the fewest workers that the configuration allows. What starts cost is left out.
     pub worker_seconds: f64,
 }
 

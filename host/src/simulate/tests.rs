@@ -139,7 +139,8 @@ fn the_observation_is_what_a_host_would_see() {
     assert_eq!((seen[1].arrival_rate, seen[1].idle_ms, seen[1].running), (4.0, Some(0), 1));
     assert_eq!(seen[1].completion_rate, done as f64);
     // The worker is busy all the time, whether what it is at has ended or not.
-    assert_eq!((seen[3].service_time_ms, seen[3].busy_ratio), (900.0, (seen[2].busy_ratio * 2.0 + 1.0) / 3.0));
+    assert_eq!(seen[3].service_time_ms, 900.0);
+    assert!((seen[3].busy_ratio - (seen[2].busy_ratio * 2.0 + 1.0) / 3.0).abs() < 2e-6, "{:?}", seen[3]);
     assert_eq!(seen[2].now_ms - seen[1].now_ms, 1000);
     assert!(seen[1].oldest_pending_ms.is_some_and(|age| age <= 1000));
 }
@@ -220,7 +221,8 @@ fn a_policy_that_fails_leaves_the_number_as_it_is() {
 fn what_cannot_be_worked_off_is_given_up_and_counted() {
     let model = fixed(1, Service::Constant(3600 * SECOND));
     let outcome = simulate(&model, &rows(&[5]), |_| 1);
-    assert_eq!((outcome.messages, outcome.unfinished, outcome.over), (5, 3, 4));
+    // Of the five one has been handled, and one is.
+    assert_eq!((outcome.messages, outcome.unfinished, outcome.over), (5, 4, 4));
     assert!(!outcome.meets(0.1));
 }
 
@@ -300,12 +302,12 @@ proptest! {
 
 #[test]
 fn a_policy_that_wants_nobody_keeps_the_worker_that_a_message_started_while_messages_wait() {
-    let arrivals = rows(&[20, 0, 0, 0]);
+    let arrivals = rows(&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let outcome = simulate(&model(0, 9, Service::Constant(300 * MS)), &arrivals, |_| 0);
     assert_eq!((outcome.unfinished, outcome.messages, outcome.peak_workers), (0, 20, 1));
-    // One that a message starts, until nothing waits; and the questions of the seven seconds, and one for the message.
+    // One that a message starts, until nothing waits; and the questions of the ten seconds, and one for the message.
     assert_eq!((outcome.up, outcome.down), (1, 1));
-    assert!(outcome.decisions < 10, "{}", outcome.decisions);
+    assert!(outcome.decisions <= 12, "{}", outcome.decisions);
 }
 
 #[test]
