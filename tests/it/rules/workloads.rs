@@ -94,11 +94,18 @@ async fn a_policy_that_is_refused_with_nothing_in_use_is_told_until_it_is_mended
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_that_cannot_be_read_are_told_until_they_can() {
     let site = Site::new().await;
-    let (host, address) = seen(&site, vec![workload("mute")]).await;
+    let mut mute = workload("mute");
+    mute.queue.manage = Manage::Bind;
+    let make = async || {
+        site.stream("mute", &["in.mute.>"]).await;
+        site.delivered_in_vain("mute", 0).await;
+    };
+    make().await;
+    let (host, address) = seen(&site, vec![mute]).await;
     host.ready(1).await;
-    // A host that only sees its consumer finds nobody there.
     site.js.delete_stream("mute").await.unwrap();
-    log::logged(&["\"ERROR\"", "\"mute\"", "\"part\":\"signals\"", "stays as it is"]).await;
+    says(&address, &["workload mute: signals: no decision, so the number of workers stays as it is"]).await;
+    make().await;
     eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
     host.stop().await;
 }
