@@ -122,12 +122,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// What came of asking the policy; `None` if there is none yet.
-    async fn decide(
-        &mut self,
-        sample: Sample,
-        clock: &Clock,
-        observer: &mut Observer,
-    ) -> Option<Result<(), Fault>> {
+    async fn decide(&mut self, sample: Sample, clock: &Clock, observer: &mut Observer) -> Option<Result<(), Fault>> {
         let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &self.scale);
         self.board.saw(seen);
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };

@@ -36,7 +36,8 @@ async fn bind(server: &Server, consumer: &str, more: &[&str], said: &[&str]) {
 #[tokio::test]
 async fn a_stream_or_consumer_that_is_to_be_there_and_is_not_is_named() {
     let (server, _, stream) = bench().await;
-    waits(&server, &["--stream", "WROK", "--manage", "bind"], &["there is no stream WROK", "manage = \"create\""]).await;
+    waits(&server, &["--stream", "WROK", "--manage", "bind"], &["there is no stream WROK", "manage = \"create\""])
+        .await;
     let said = ["stream work has no consumer workers", "ack policy `explicit`", "manage = \"create\""];
     bind(&server, "workers", &[], &said).await;
 

@@ -37,7 +37,8 @@ async fn a_workload_that_lacks_a_permission_to_begin_says_which_and_does_not_kee
         let allow = format!("to `{subject}`; `tidegate permissions` prints all");
         log::logged(&["\"ERROR\"", "\"part\":\"setup\"", "does not let this user", &allow]).await;
         let names = ["begin-i", "begin-h"];
-        let ready = |name: &str| host.count(|event| matches!(event, Event::Ready { workload } if &**workload == name)) > 0;
+        let ready =
+            |name: &str| host.count(|event| matches!(event, Event::Ready { workload } if &**workload == name)) > 0;
         if let Some(lacks) = names.iter().position(|name| subject.contains(name)) {
             eventually("the other one runs", async || ready(names[1 - lacks])).await;
         }

@@ -117,7 +117,8 @@ async fn a_host_that_starts_while_its_server_is_away_waits_for_it_and_says_so() 
     let (host, address) = seen(&site, vec![workload("early")]).await;
     says(&address, &["the NATS server is away"]).await;
     let port = site.server.lock().await.port();
-    log::logged(&["\"ERROR\"", &format!("no NATS server answers at nats://127.0.0.1:{port}"), "It is waited for"]).await;
+    log::logged(&["\"ERROR\"", &format!("no NATS server answers at nats://127.0.0.1:{port}"), "It is waited for"])
+        .await;
     assert_eq!(get(&address, "/healthz").await.0, 200);
     site.server.lock().await.restart().await.unwrap();
     host.ready(1).await;

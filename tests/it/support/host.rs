@@ -12,8 +12,8 @@ use tidegate_artifacts::{policies, probes};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{eventually, until};
 use super::site::Site;
+use super::{eventually, until};
 
 /// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`, `backlog`.
 pub(crate) fn plugins() -> TempDir {
