@@ -11,8 +11,8 @@ use crate::delivery::{Delivery, Fault, Outcome};
 use crate::digest::Digest;
 use crate::lanes::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
-    Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch, Room,
-    WorkerContext,
+    Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
+    Room, WorkerContext,
 };
 use crate::ports::{Author, Handler, Handlers, Policies, Policy};
 use crate::scaling::{Decision, Observation};

@@ -112,9 +112,7 @@ impl Compiler {
             Some(0) => Ok(()),
             _ if without_memory(&said) || without_memory(&complained) => Err(self.without_memory()),
             Some(code) if code == i32::from(INVALID) => Err(Refusal::Compile(said)),
-            Some(code) if code == i32::from(NOT_KEPT) => {
-                Err(Refusal::NotKept { dir: self.cache.clone(), why: said })
-            }
+            Some(code) if code == i32::from(NOT_KEPT) => Err(Refusal::NotKept { dir: self.cache.clone(), why: said }),
             // It ended before it came to the plugin.
             Some(1) => Err(Refusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
             _ if ended_by(output, rustix::process::Signal::XCPU) => {

@@ -181,7 +181,9 @@ impl Counter {
             (Some(Frame::Module(module)), Some(Frame::Component(scope))) => scope.modules.push(Some(module)),
             (Some(Frame::Component(Scope { begins_with, .. })), within) => {
                 if begins_with.items > INSTANTIATED {
-                    return Err(too_much(format!("more than {INSTANTIATED} globals, functions and the like an instance")));
+                    return Err(too_much(format!(
+                        "more than {INSTANTIATED} globals, functions and the like an instance"
+                    )));
                 }
                 match within {
                     Some(Frame::Component(scope)) => scope.components.push(Some(begins_with)),
@@ -393,9 +395,8 @@ mod tests {
     #[test]
     fn a_few_bytes_that_multiply_without_end_are_refused() {
         let leaf = "(component $c0 (core module $m (global i32 (i32.const 0))) (core instance (instantiate $m)))";
-        let level = |n: usize| {
-            format!("(component $c{n} {})", format!("(instance (instantiate $c{}))", n - 1).repeat(100))
-        };
+        let level =
+            |n: usize| format!("(component $c{n} {})", format!("(instance (instantiate $c{}))", n - 1).repeat(100));
         let levels: String = (1..12).map(level).collect();
         let error = count(&format!("{leaf} {levels}")).unwrap_err();
         assert!(error.contains("an instance"), "{error}");

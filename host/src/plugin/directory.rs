@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::engine::Host;
-use super::handler::HandlerPlugin;
 use super::file::{Loaded, PluginFile};
+use super::handler::HandlerPlugin;
 use super::kind::Kind;
 use super::policy::PolicyPlugin;
 use super::room::Room;
@@ -190,14 +190,13 @@ impl Directory {
     }
 
     fn add(&self, name: &str, limits: &Limits, publish: Publish) {
-        let slot =
-            Slot {
-                name: name.to_owned(),
-                publish,
-                limits: Mutex::new(limits.clone()),
-                history: Mutex::default(),
-                touched: AtomicBool::new(false),
-            };
+        let slot = Slot {
+            name: name.to_owned(),
+            publish,
+            limits: Mutex::new(limits.clone()),
+            history: Mutex::default(),
+            touched: AtomicBool::new(false),
+        };
         self.asked.lock().push(Arc::new(slot));
         self.asked.more.notify_one();
     }

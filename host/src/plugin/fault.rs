@@ -112,8 +112,7 @@ fn is_machinery(name: &str) -> bool {
 /// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
-    let told: Vec<&str> =
-        lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
+    let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
     told.join(" / ")
 }
 

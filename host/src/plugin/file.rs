@@ -164,7 +164,9 @@ impl PluginFile {
                 tracing::debug!(plugin = self.slot.name, reason, "{file} may be half written");
                 return false;
             }
-            Verdict::Known => tracing::debug!(plugin = self.slot.name, generation = %digest, reason, "{file} was refused again"),
+            Verdict::Known => {
+                tracing::debug!(plugin = self.slot.name, generation = %digest, reason, "{file} was refused again")
+            }
             Verdict::Tell => {
                 self.slot.refused(&reason);
                 let later = if cause == Cause::Outside { "; it will be tried again" } else { "" };

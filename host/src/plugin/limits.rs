@@ -64,11 +64,7 @@ impl Quota {
         let mut memory = Budget::new(limits.memory);
         // What is over the limit already leaves nothing for a memory, and says so as soon as there is one.
         memory.used = begins_with.saturating_sub(FREE);
-        Self {
-            memory,
-            elements: Budget::new(limits.table_elements),
-            count: limits.instances,
-        }
+        Self { memory, elements: Budget::new(limits.table_elements), count: limits.instances }
     }
 
     /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].

@@ -10,11 +10,11 @@ use wasmtime::component::Component;
 
 use super::bindings::policy::PolicyPre;
 use super::bindings::worker::WorkerPre;
-use super::declared::Declared;
 use super::cache;
+use super::declared::Declared;
 use super::engine::Host;
-use super::handler::{HandlerPlugin, WorkerContext};
 use super::fault::brief;
+use super::handler::{HandlerPlugin, WorkerContext};
 use super::kind::{Inspection, Kind, KindError, inspect, some};
 use super::policy::{PolicyContext, PolicyPlugin};
 use crate::config::Limits;
@@ -95,7 +95,9 @@ pub enum Refusal {
     #[error("compiling it took more than {0} of memory; raise plugins.compile-memory or make it smaller")]
     CompileMemory(String),
     /// Somebody ended what compiled it, as a system does that has no memory left.
-    #[error("the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the plugin smaller")]
+    #[error(
+        "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the plugin smaller"
+    )]
     CompilerKilled(String),
     /// The system bounds it closer than the configuration does.
     #[error("compiling it took more than the {0} of address space that the system allows this host; raise `ulimit -v`")]
@@ -324,7 +326,8 @@ fn check(source: &Source, wanted: Kind) -> Result<Declared, Refusal> {
     if !found.serves(wanted) {
         return Err(Refusal::WrongKind { wanted, found });
     }
-    let is_later = |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
+    let is_later =
+        |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
     let later: Vec<String> = needs.iter().filter(|import| is_later(import)).cloned().collect();
     if !later.is_empty() {
         return Err(Refusal::LaterWasi(later));

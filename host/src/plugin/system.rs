@@ -41,7 +41,8 @@ impl Supply {
 /// What there is now. Instances have this many bytes of what is taken already.
 pub(super) fn supply(instances: u64) -> Supply {
     // What is not told is not bounded.
-    let mappings = std::fs::read_to_string(MAX_MAP_COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(u64::MAX);
+    let mappings =
+        std::fs::read_to_string(MAX_MAP_COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(u64::MAX);
     let address = getrlimit(Resource::As).current.unwrap_or(u64::MAX).min(ADDRESSES);
     let taken = mapped().unwrap_or(0).saturating_sub(instances);
     let own = (address / 8).min(OWN_ADDRESSES);

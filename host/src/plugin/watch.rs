@@ -24,7 +24,13 @@ pub(super) struct DirectoryEvents {
 
 impl DirectoryEvents {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), changed: Arc::new(Notify::new()), touched: Arc::default(), watching: None, told: false }
+        Self {
+            path: path.to_owned(),
+            changed: Arc::new(Notify::new()),
+            touched: Arc::default(),
+            watching: None,
+            told: false,
+        }
     }
 
     /// Waits until something happened since this was last called.

@@ -159,9 +159,7 @@ fn mappings() -> u64 {
 async fn an_instance_takes_no_more_mappings_than_it_is_counted_for() {
     const INSTANCES: u64 = 100;
     let answer = r#"(memory.fill (i32.const 0) (i32.const 0) (i32.const 64)) (i32.const 0)"#;
-    let more: String = (1..16)
-        .map(|n| format!("(memory 4) (data (memory {n}) (i32.const 70000) \"a\")"))
-        .collect();
+    let more: String = (1..16).map(|n| format!("(memory 4) (data (memory {n}) (i32.const 70000) \"a\")")).collect();
     for bytes in [workers::ECHO.to_vec(), core("4", answer, &format!("(data (i32.const 70000) \"a\") {more}"))] {
         let plugin = plugin(&bytes).await;
         let before = mappings();
