@@ -7,18 +7,21 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::board::Board;
 use crate::clock::{Since, time_of_day};
+use crate::conditions::Part;
 use crate::config::Scale;
+use crate::delivery::Fault;
 use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
 use crate::scaling::clock::Clock;
-use crate::scaling::observe::Observer;
+use crate::scaling::observe::{Observer, Sample};
 use crate::scaling::{carried_out, clamp};
 use crate::shadow::{Tick, Window};
 use crate::supervisor::{Crew, Desired};
 
-/// After how many failures in a row one is logged again.
+/// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
+const TOLD: u32 = 3;
 const REMIND: u32 = 60;
 
 /// How long after a message that found no worker the policy is asked: what comes right behind it then counts too, and
@@ -68,7 +71,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut clock = Clock::default();
         let mut observer = Observer::new(self.scale.window);
-        let mut failures = 0u32;
+        let (mut unread, mut undecided) = (Row::new(Part::Signals), Row::new(Part::Policy));
         let desired = self.desired.clone();
         loop {
             let woken = tokio::select! {
@@ -80,19 +83,15 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 }
                 () = self.fold.newer() => {
                     self.adopt().await;
+                    undecided = Row::new(Part::Policy);
                     continue;
                 }
             };
-            match self.decide(&mut clock, &mut observer, woken).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    self.board.undecided(&format!("{error:#}"));
-                    if failures.is_multiple_of(REMIND) {
-                        tracing::warn!(workload = %self.workload, error = format!("{error:#}"), failures,
-                            "no decision; the number of workers stays as it is");
-                    }
-                    failures += 1;
-                }
+            let sample = self.source.sample(self.crew.tally().redelivered).await;
+            unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
+            let Ok(sample) = sample else { continue };
+            if let Some(decided) = self.decide((sample, woken), &mut clock, &mut observer).await {
+                undecided.count(&self.board, decided.err().map(|fault| fault.to_string()));
             }
         }
     }
@@ -107,22 +106,33 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 let workload = self.workload.clone();
                 self.events.tell(Event::Swapped { workload, plugin, generation });
                 self.board.adopted(author);
+                self.board.conditions.clear(Part::Policy);
             }
             Err(problem) => {
-                let remedy = if self.fold.has_policy() {
-                    "the version before goes on"
-                } else {
-                    "mend it or the policy-settings; until then the workers stay at scale.min"
-                };
                 self.board.refused(&problem);
-                tracing::error!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem, "policy not used: {remedy}");
+                let Author { plugin, generation } = author;
+                if self.fold.has_policy() {
+                    tracing::error!(workload = %self.workload, %plugin, %generation, problem,
+                        "policy not used: the version before goes on");
+                } else {
+                    let problem = format!(
+                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
+                         workers stay at scale.min"
+                    );
+                    self.board.conditions.raise(Part::Policy, &problem);
+                }
             }
         }
     }
 
-    /// `woken` is whether a message that found no worker has just started one.
-    async fn decide(&mut self, clock: &mut Clock, observer: &mut Observer, woken: bool) -> anyhow::Result<()> {
-        let sample = self.source.sample(self.crew.tally().redelivered).await?;
+    /// What came of asking the policy; `None` if there is none yet. `woken` is whether a message that found no worker has just
+    /// started one.
+    async fn decide(
+        &mut self,
+        (sample, woken): (Sample, bool),
+        clock: &mut Clock,
+        observer: &mut Observer,
+    ) -> Option<Result<(), Fault>> {
         let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
         let seen = observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &self.scale);
@@ -140,12 +150,39 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         });
         let decided = decided.await;
         self.window.show(&self.board, Tick { seen, arrivals: sample.arrivals, live });
-        decided.transpose()?;
-        Ok(())
+        decided
     }
 
     fn set(&self, to: u32, reason: &str) {
         Hand { workload: &self.workload, desired: &self.desired, events: &self.events }.set(to, reason);
+    }
+}
+
+/// Failures in a row of what a decision needs.
+struct Row {
+    part: Part,
+    failures: u32,
+}
+
+impl Row {
+    fn new(part: Part) -> Self {
+        Self { part, failures: 0 }
+    }
+
+    /// Counts a tick. A single failure is told on the board alone: it may be of the moment.
+    fn count(&mut self, board: &Board, problem: Option<String>) {
+        let Some(problem) = problem else {
+            if std::mem::take(&mut self.failures) >= TOLD {
+                board.conditions.clear(self.part);
+            }
+            return;
+        };
+        board.undecided(&problem);
+        self.failures = self.failures.saturating_add(1);
+        if self.failures % REMIND == TOLD {
+            let problem = format!("no decision, so the number of workers stays as it is: {problem}");
+            board.conditions.raise(self.part, &problem);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
-use crate::conditions::{Conditions, Part};
+use crate::conditions::Part;
 use crate::delivery::Fault;
 use crate::events::Event;
 use crate::lanes::roam;
@@ -126,7 +126,6 @@ pub struct Supervisor<D, H> {
     handlers: H,
     desired: Arc<Desired>,
     crew: Arc<Crew>,
-    conditions: Arc<Conditions>,
     grace: Duration,
     workers: BTreeMap<u64, Running>,
     tasks: JoinSet<Result<(), Fault>>,
@@ -143,20 +142,12 @@ pub struct Supervisor<D, H> {
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Prepares; nothing runs before [`Supervisor::run`].
-    pub fn new(
-        shop: Arc<Shop<D>>,
-        handlers: H,
-        desired: Arc<Desired>,
-        crew: Arc<Crew>,
-        conditions: Arc<Conditions>,
-        grace: Duration,
-    ) -> Self {
+    pub fn new(shop: Arc<Shop<D>>, handlers: H, desired: Arc<Desired>, crew: Arc<Crew>, grace: Duration) -> Self {
         Self {
             shop,
             handlers,
             desired,
             crew,
-            conditions,
             grace,
             workers: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -343,24 +334,31 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 tracing::error!(%workload, worker, handled, problem, ?retry_in, "worker ended by itself");
             }
         }
-        if !self.workers.values().any(|worker| worker.started.load(Relaxed)) {
-            self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
-            self.conditions.raise(
-                Part::Workers,
-                &format!(
-                    "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine lacks. \
-                     It is tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
-                    BACKOFF.1
-                ),
-            );
+        if self.any_started() {
+            let problem = format!("a worker ended by itself and is replaced: {problem}; the others go on");
+            self.shop.conditions.raise(Part::Workers, &problem);
+            return;
         }
+        self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
+        let problem = format!(
+            "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine lacks. It is \
+             tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
+            BACKOFF.1
+        );
+        self.shop.conditions.raise(Part::Workers, &problem);
     }
 
-    /// A worker has started.
+    fn any_started(&self) -> bool {
+        self.workers.values().any(|worker| worker.started.load(Relaxed))
+    }
+
+    /// A worker has started, if it has not ended since.
     fn works(&mut self) {
-        if self.stuck.take().is_some() {
-            self.conditions.clear(Part::Workers);
-            self.shop.inbox.resume();
+        if self.any_started() {
+            self.shop.conditions.clear(Part::Workers);
+            if self.stuck.take().is_some() {
+                self.shop.inbox.resume();
+            }
         }
     }
 

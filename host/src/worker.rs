@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::conditions::Conditions;
 use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check, triage};
 use crate::events::{Event, Observer};
@@ -21,6 +22,8 @@ use crate::unconfirmed::Unconfirmed;
 pub struct Shop<D> {
     /// The workload's name.
     pub workload: Arc<str>,
+    /// What keeps the workload from flowing.
+    pub conditions: Arc<Conditions>,
     /// Where deliveries come from.
     pub inbox: Arc<Inbox<D>>,
     /// How deliveries are settled.

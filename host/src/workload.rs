@@ -65,6 +65,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
     let shop = Arc::new(Shop {
         workload: name.clone(),
+        conditions: board.conditions.clone(),
         inbox: inbox.clone(),
         rules: Rules {
             retry: workload.retry.clone(),
@@ -114,7 +115,7 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let traffic = bound.traffic();
     board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
-    let supervisor = Supervisor::new(shop, handlers, desired, crew, board.conditions.clone(), around.grace);
+    let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
     let (notices, noticed) = mpsc::unbounded_channel();
     let notices_of = |consumer: &str| {
         let (notices, consumer) = (notices.clone(), Arc::<str>::from(consumer));

@@ -137,6 +137,7 @@ impl Trial {
         let inbox = Arc::new(Inbox::<Parcel>::new(setup.batch, usize::MAX));
         let shop = Shop {
             workload: "orders".into(),
+            conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
             rules: Rules { retry: retry(), ack_wait: setup.ack_wait, bounds: bounds() },
             isolation: setup.isolation,
@@ -147,9 +148,7 @@ impl Trial {
         let peak = Arc::new(AtomicU32::new(self.wanted.max(1)));
         let recent = Arc::new(AtomicU32::new(self.wanted));
         let guests = Guests::new(server.clone(), number, self.plugin.subscribe());
-        let conditions = Conditions::new("orders".into());
-        let supervisor =
-            Supervisor::new(Arc::new(shop), guests, desired.clone(), crew.clone(), conditions, setup.grace);
+        let supervisor = Supervisor::new(Arc::new(shop), guests, desired.clone(), crew.clone(), setup.grace);
         let most = {
             let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
             // A worker that waits for its instance has one delivery beside those that wait in the inbox.

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
 use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::events::Observer;
@@ -14,6 +15,8 @@ use crate::inbox::Inbox;
 use crate::pace::Pace;
 use crate::ports::{Author, EffectError, Handler};
 use crate::settle::Rules;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct NoDelivery(Delivery);
@@ -104,9 +107,10 @@ impl Handlers for Model {
     }
 }
 
-fn shop(observer: Observer) -> Shop<NoDelivery> {
+fn shop(observer: Observer, conditions: &Arc<Conditions>) -> Shop<NoDelivery> {
     Shop {
         workload: "work".into(),
+        conditions: conditions.clone(),
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
         rules: Rules {
             retry: Retry { max_attempts: 3, backoff: vec![] },
@@ -123,36 +127,36 @@ fn shop(observer: Observer) -> Shop<NoDelivery> {
 /// the middle of it comes a new generation.
 async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
     let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let conditions = Conditions::new("work".into());
     let begin = Instant::now();
     let observer = {
-        let (started, ended) = (started.clone(), ended.clone());
+        let (started, ended, conditions) = (started.clone(), ended.clone(), conditions.clone());
         Observer::new(move |event| match event {
             Event::WorkerStarted { worker, .. } => started.lock().unwrap().push((worker, begin.elapsed())),
-            Event::WorkerEnded { worker, .. } => ended.lock().unwrap().push((worker, begin.elapsed())),
+            Event::WorkerEnded { worker, .. } => {
+                let by_itself = begin.elapsed() < MINUTE;
+                let parts: Vec<Part> = conditions.all().into_iter().map(|(part, _)| part).collect();
+                assert_eq!(parts == [Part::Workers], by_itself, "{parts:?}");
+                ended.lock().unwrap().push((worker, begin.elapsed()));
+            }
             _ => {}
         })
     };
-    let shop = shop(observer);
+    let shop = shop(observer, &conditions);
     let (swap, generation) = watch::channel(1);
     let prepared = Arc::new(AtomicUsize::new(0));
     let handlers = Model { starts: starts.into(), tried: Arc::default(), prepared: prepared.clone(), generation };
     let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
-    let supervisor = Supervisor::new(
-        Arc::new(shop),
-        handlers,
-        wanted,
-        crew.clone(),
-        Conditions::new("work".into()),
-        Duration::from_secs(1),
-    );
+    let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(MINUTE / 2).await;
     swap.send_replace(2);
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(MINUTE / 2).await;
     assert_eq!(crew.running(), desired);
+    assert_eq!(conditions.all(), []);
     // At zero for each generation, once; elsewhere never.
     assert_eq!(prepared.load(Relaxed), if desired == 0 { 2 } else { 0 });
     let before_stop = ended.lock().unwrap().clone();
@@ -224,14 +228,14 @@ async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
 #[tokio::test(start_paused = true)]
 async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_does() {
     let conditions = Conditions::new("work".into());
-    let shop = Arc::new(shop(Observer::new(|_| {})));
+    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
     let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
     let starts = [Start::Fails; 9].into();
     let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shop.clone(), handlers, desired.clone(), crew.clone(), conditions.clone(), grace);
+    let supervisor = Supervisor::new(shop.clone(), handlers, desired.clone(), crew.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
