@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,8 +11,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Retry;
 use crate::delivery::{Bounds, Cause, Death, Disposition, Fault, Outcome, Response, dispose};
+use crate::effective::Effective;
 use crate::inbox::Waiting;
 use crate::ports::{Author, EffectError, Held};
+
+/// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +34,8 @@ pub enum Settled {
 pub struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
-    /// The consumer's ack wait.
-    pub ack_wait: Duration,
+    /// The consumer's settings.
+    pub consumer: Arc<Effective>,
     /// What a response has to keep to.
     pub bounds: Bounds,
 }
@@ -73,7 +78,7 @@ async fn publish<D: Held>(
     Box::pin(async move {
         let Waiting { held, since } = &mut waiting;
         let confirmed = match sent {
-            Ok(confirmations) => keep(held, since, rules.ack_wait, confirmations).await,
+            Ok(confirmations) => keep(held, since, &rules.consumer, confirmations).await,
             Err(error) => Err(error),
         };
         match confirmed {
@@ -91,21 +96,23 @@ pub async fn bury<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, r
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
 /// `since` is when the server last heard of it, before and after.
-pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, ack_wait: Duration, work: impl Future<Output = T>) -> T {
+pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     // Most work is done at its first poll, and needs no timer.
     if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
         return done;
     }
-    let quarter = ack_wait / 4;
     loop {
+        // Armed before the look, so that an edit in between is not missed.
+        let edited = consumer.ack_wait_edited();
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = sleep(quarter.saturating_sub(since.elapsed())) => {
+            () = sleep(consumer.announce_after().saturating_sub(since.elapsed())) => {
                 *since = Instant::now();
                 held.in_progress().await;
             }
+            () = edited => {}
         }
     }
 }
@@ -132,30 +139,60 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, disposition: Disposition, autho
     let Waiting { held, mut since } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
-    match disposition {
+    let disposition = match disposition {
+        Disposition::Retry { reason, .. } if rules.consumer.is_last(attempt) => Disposition::Dead(last(&reason)),
+        other => other,
+    };
+    let death = match disposition {
         Disposition::Complete(_) => {
             held.ack().await;
-            Settled::Acked
+            return Settled::Acked;
         }
         Disposition::Retry { delay, reason } => {
             tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
             held.nak(delay).await;
-            Settled::Retried
+            return Settled::Retried;
         }
-        Disposition::Dead(death) => match keep(&held, &mut since, rules.ack_wait, held.bury(&death, author)).await {
-            Ok(()) => {
-                let cause = death.cause.as_str();
-                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
-                held.term(&death.reason).await;
-                Settled::Dead(death.cause)
-            }
-            Err(error) => {
-                let cause = death.cause.as_str();
-                tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
-                    "the dead letter could not be kept, so the message stays in its stream");
-                held.nak(rules.retry.delay(attempt)).await;
-                Settled::Retried
-            }
-        },
+        Disposition::Dead(death) => death,
+    };
+    let (cause, reason, mut failures) = (death.cause.as_str(), death.reason.as_str(), 0u32);
+    while let Err(error) = keep(&held, &mut since, &rules.consumer, held.bury(&death, author)).await {
+        if failures == 0 {
+            tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason, %error,
+                "the dead letter could not be kept, so the message stays in its stream");
+        }
+        if !rules.consumer.is_last(attempt) {
+            held.nak(rules.retry.delay(attempt)).await;
+            return Settled::Retried;
+        }
+        // The server would not deliver it again, so it is held until there is room for its letter.
+        failures = failures.saturating_add(1);
+        keep(&held, &mut since, &rules.consumer, sleep(AGAIN)).await;
     }
+    tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason, "dead letter");
+    held.term(&death.reason).await;
+    Settled::Dead(death.cause)
+}
+
+/// Why a message is not tried again that the server would not deliver again.
+fn last(reason: &str) -> Death {
+    let reason = format!("{reason}; the consumer's max_deliver lets the server deliver it no more");
+    Death { cause: Cause::Exhausted, reason }
+}
+
+/// Gives back a delivery that is not finished: the server delivers it again at once, here or elsewhere. One that it would not
+/// deliver again is kept as a dead letter.
+pub async fn give_back<D: Held>(held: D, author: &Author, consumer: &Effective) {
+    if consumer.is_last(held.delivery().attempt) {
+        let death = last("given back unfinished");
+        match held.bury(&death, author).await {
+            Ok(()) => return held.term(&death.reason).await,
+            Err(error) => {
+                let stream_sequence = held.delivery().stream_sequence;
+                tracing::error!(stream_sequence, %error, "neither finished nor kept as a dead letter, and the server delivers \
+                    it no more: it stays in its stream");
+            }
+        }
+    }
+    held.nak(Duration::ZERO).await;
 }

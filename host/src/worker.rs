@@ -2,7 +2,6 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -13,7 +12,7 @@ use crate::inbox::{Inbox, Waiting};
 use crate::lanes::Call;
 use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
-use crate::settle::{Rules, Settled, Step, bury, keep, settle};
+use crate::settle::{Rules, Settled, Step, bury, give_back, keep, settle};
 use crate::tally::Stats;
 use crate::unconfirmed::Unconfirmed;
 
@@ -103,7 +102,7 @@ pub async fn run<D: Held, H: Handlers>(
         if handlers.is_newer() {
             // It came between the look above and this message.
             let Waiting { held, since } = &mut waiting;
-            let made = keep(held, since, shop.rules.ack_wait, handlers.instantiate(id));
+            let made = keep(held, since, &shop.rules.consumer, handlers.instantiate(id));
             match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => instance = made,
                 Err(fault) => keep_old(&instance, &fault),
@@ -203,7 +202,7 @@ async fn handle<D: Held, I: Handler>(
     let mut waited = false;
     let outcome = tokio::select! {
         biased;
-        outcome = keep(&held, &mut since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
+        outcome = keep(&held, &mut since, &rules.consumer, instance.handle(held.delivery())) => Some(outcome),
         // Not polled where the call is done at once.
         _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
     };
@@ -217,7 +216,7 @@ async fn handle<D: Held, I: Handler>(
     let Some(outcome) = outcome else {
         let stream_sequence = held.delivery().stream_sequence;
         tracing::info!(stream_sequence, "given back: not finished within the grace time");
-        held.nak(Duration::ZERO).await;
+        Box::pin(give_back(held, instance.author(), &rules.consumer)).await;
         stats.gave_back();
         return None;
     };

@@ -59,8 +59,8 @@ pub async fn run<H: Handlers, P: Policies>(
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
     let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
-    let scale = bound.employable(&workload.scale);
-    let desired = Arc::new(Desired::new(scale.min));
+    let consumer = bound.consumer();
+    let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
     let shop = Arc::new(Shop {
@@ -68,7 +68,7 @@ pub async fn run<H: Handlers, P: Policies>(
         inbox: inbox.clone(),
         rules: Rules {
             retry: workload.retry.clone(),
-            ack_wait: bound.ack_wait(),
+            consumer: consumer.clone(),
             bounds: Bounds {
                 max_payload: bound.max_payload(),
                 publications: workload.limits.publications,
@@ -98,7 +98,8 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let monitor = Monitor {
         workload: name.clone(),
-        scale,
+        scale: workload.scale.clone(),
+        consumer: consumer.clone(),
         fold: Fold::new(desk, policies),
         window,
         source,
@@ -121,11 +122,10 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let (notice, watch_notice) = (notices_of(&workload.queue.consumer), notices_of(&workload.queue.watch_consumer));
     drop(notices);
-    let ack_wait = bound.ack_wait();
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
     tokio::join!(
-        fetch(&inbox, pull, ack_wait, notice, stopped(stop.clone())),
+        fetch(&inbox, pull, &consumer, notice, stopped(stop.clone())),
         supervisor.run(stopped(stop.clone())),
         monitor.run(stopped(stop.clone())),
         watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),

@@ -6,9 +6,13 @@ use async_nats::jetstream::consumer;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
-use crate::config::{DeadLetters, Scale, Source, Workload};
+use crate::config::{DeadLetters, Source, Workload};
+use crate::effective::{Effective, PullLimits, Settings};
 use crate::permissions::Denial;
 use crate::tally::Traffic;
+
+/// How long a pull on the headers consumer waits at the server.
+const WATCHED_FOR: Duration = Duration::from_secs(1);
 
 /// A workload's consumer, checked and ready to be pulled from.
 #[derive(Debug, Clone)]
@@ -16,9 +20,8 @@ pub struct Bound {
     lane: Arc<Lane>,
     consumer: String,
     expires: Duration,
-    ack_wait: Duration,
+    effective: Arc<Effective>,
     filter: Vec<String>,
-    max_ack_pending: i64,
     watch_consumer: Option<String>,
 }
 
@@ -71,26 +74,20 @@ impl Bound {
             lane: Arc::new(lane),
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
-            ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
+            effective: Effective::new(&Settings {
+                ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
+                max_ack_pending: config.max_ack_pending,
+                max_deliver: None,
+                pulls: PullLimits::NONE,
+            }),
             filter: filters(&config),
-            max_ack_pending: config.max_ack_pending,
             watch_consumer,
         })
     }
 
-    /// How long the server waits for a settlement.
-    pub fn ack_wait(&self) -> Duration {
-        self.ack_wait
-    }
-
-    /// The workload's scale, without workers that could never have a message: the server delivers no more than
-    /// max_ack_pending at once.
-    pub fn employable(&self, scale: &Scale) -> Scale {
-        let most = match u32::try_from(self.max_ack_pending) {
-            Ok(limit @ 1..) => scale.max.min(limit),
-            _ => scale.max,
-        };
-        Scale { min: scale.min.min(most), max: most, ..scale.clone() }
+    /// The consumer's settings, as the server has them.
+    pub fn consumer(&self) -> Arc<Effective> {
+        self.effective.clone()
     }
 
     /// What this workload says to the server.
@@ -109,7 +106,7 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires).await?;
+        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone()).await?;
         Ok(puller.that_searches())
     }
 
@@ -121,7 +118,9 @@ impl Bound {
         let watch = match &self.watch_consumer {
             None => None,
             Some(consumer) => {
-                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1)).await?;
+                let puller =
+                    Puller::new(self.lane.clone(), consumer, WATCHED_FOR, Effective::with_ack_wait(WATCHED_FOR))
+                        .await?;
                 Some(HeaderWatch::new(puller))
             }
         };

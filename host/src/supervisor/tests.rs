@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::config::{Grants, Isolation, Retry};
 use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
+use crate::effective::Effective;
 use crate::events::Observer;
 use crate::inbox::Inbox;
 use crate::pace::Pace;
@@ -122,7 +123,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
         rules: Rules {
             retry: Retry { max_attempts: 3, backoff: vec![] },
-            ack_wait: Duration::from_secs(30),
+            consumer: Effective::with_ack_wait(Duration::from_secs(30)),
             bounds: Bounds { max_payload: 1024, publications: 10, grants: Grants::default() },
         },
         isolation: Isolation::Worker,
