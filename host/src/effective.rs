@@ -3,6 +3,7 @@
 //! `jetstream` writes it when it reads the consumer's state, once an interval; workers, the fetching task and the monitor
 //! read it where they need it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +23,12 @@ pub struct Effective {
     max_deliver: AtomicU32,
     pulls: Mutex<PullLimits>,
     flow: Mutex<Flow>,
+    /// Messages that wait for another try: how often they were delivered, by their sequence.
+    retried: Mutex<BTreeMap<u64, u32>>,
 }
+
+/// How many messages that wait for another try are remembered.
+const RETRIED: usize = 100_000;
 
 /// What one consumer lets a pull ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +123,7 @@ impl Effective {
             max_deliver: AtomicU32::new(0),
             pulls: Mutex::new(PullLimits::NONE),
             flow: Mutex::new(Flow::Free),
+            retried: Mutex::default(),
         };
         effective.set(settings);
         Arc::new(effective)
@@ -175,6 +182,37 @@ impl Effective {
         most > 0 && attempt >= most
     }
 
+    /// A message was given back after so many deliveries.
+    pub fn gave_back(&self, stream_sequence: u64, attempt: u32) {
+        let mut retried = lock(&self.retried);
+        retried.insert(stream_sequence, attempt);
+        if retried.len() > RETRIED {
+            retried.pop_first();
+        }
+    }
+
+    /// A message was delivered again.
+    pub fn came_back(&self, stream_sequence: u64) {
+        lock(&self.retried).remove(&stream_sequence);
+    }
+
+    /// All messages up to this one are settled, by whichever host.
+    pub fn settled_to(&self, stream_sequence: u64) {
+        let mut retried = lock(&self.retried);
+        if !retried.is_empty() {
+            *retried = retried.split_off(&stream_sequence.saturating_add(1));
+        }
+    }
+
+    /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered them.
+    pub fn dropped(&self) -> Vec<(u64, u32)> {
+        let most = self.max_deliver.load(Relaxed);
+        if most == 0 {
+            return Vec::new();
+        }
+        lock(&self.retried).extract_if(.., |_, attempt| *attempt >= most).collect()
+    }
+
     /// What a pull may ask for.
     pub fn pulls(&self) -> PullLimits {
         *lock(&self.pulls)
@@ -212,6 +250,23 @@ mod tests {
         effective.set(&settings(-1, Some(2)));
         assert!(!effective.is_last(1));
         assert!(effective.is_last(2) && effective.is_last(3));
+    }
+
+    #[test]
+    fn what_waits_for_another_try_when_max_deliver_is_set_is_known_by_its_sequence() {
+        let effective = Effective::new(&settings(-1, None));
+        for (sequence, attempt) in [(1, 9), (2, 1), (3, 2), (4, 5), (5, 7)] {
+            effective.gave_back(sequence, attempt);
+        }
+        assert_eq!(effective.dropped(), []);
+        effective.came_back(4);
+        effective.settled_to(1);
+        effective.set(&settings(-1, Some(2)));
+        assert_eq!(effective.dropped(), [(3, 2), (5, 7)]);
+        assert_eq!(effective.dropped(), []);
+        // What is given back at its last delivery all the same is noticed too.
+        effective.gave_back(2, 2);
+        assert_eq!(effective.dropped(), [(2, 2)]);
     }
 
     #[test]

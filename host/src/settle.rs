@@ -150,6 +150,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, disposition: Disposition, autho
         }
         Disposition::Retry { delay, reason } => {
             tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
+            rules.consumer.gave_back(stream_sequence, attempt);
             held.nak(delay).await;
             return Settled::Retried;
         }
@@ -162,6 +163,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, disposition: Disposition, autho
                 "the dead letter could not be kept, so the message stays in its stream");
         }
         if !rules.consumer.is_last(attempt) {
+            rules.consumer.gave_back(stream_sequence, attempt);
             held.nak(rules.retry.delay(attempt)).await;
             return Settled::Retried;
         }

@@ -191,6 +191,7 @@ async fn handle<D: Held, I: Handler>(
     let rules = &shop.rules;
     if held.delivery().attempt > 1 {
         stats.redelivered();
+        rules.consumer.came_back(held.delivery().stream_sequence);
     }
     if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
         let how = Box::pin(bury(Waiting { held, since }, death, instance.author(), rules)).await;

@@ -52,6 +52,7 @@ mod resources;
 mod row;
 mod runner;
 mod servers;
+mod settings;
 mod soak;
 mod stage;
 
@@ -71,6 +72,7 @@ fn all() -> Vec<Row> {
         network::ROWS,
         plugins::ROWS,
         resources::ROWS,
+        settings::ROWS,
         soak::ROWS,
         &hostile::rows(),
     ]

@@ -1,13 +1,13 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer;
-
+use super::follow::Follow;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
 use crate::config::{DeadLetters, Source, Workload};
-use crate::effective::{Effective, PullLimits, Settings};
+use crate::effective::Effective;
 use crate::permissions::Denial;
 use crate::tally::Traffic;
 
@@ -21,8 +21,9 @@ pub struct Bound {
     consumer: String,
     expires: Duration,
     effective: Arc<Effective>,
-    filter: Vec<String>,
-    watch_consumer: Option<String>,
+    workload: Workload,
+    warned: BTreeSet<String>,
+    watch_consumer: Option<(String, Arc<Effective>)>,
 }
 
 impl Bound {
@@ -49,15 +50,18 @@ impl Bound {
 
     async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let Setup { client, workload, .. } = *setup;
-        let retention = setup.stream().await?;
-        let config = setup.consumer().await?;
+        let stream = setup.stream().await?;
+        let verdict = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {
             Source::Info => None,
-            Source::Headers => Some(setup.watch_consumer(retention).await?),
+            Source::Headers => {
+                let settings = setup.watch_consumer(&stream).await?.settings;
+                Some((workload.queue.watch_consumer.clone(), Effective::new(&settings)))
+            }
         };
         setup.dead_letters(dead_letters).await?;
         setup.rehearse(&workload.queue.consumer).await;
-        if let Some(consumer) = &watch_consumer {
+        if let Some((consumer, _)) = &watch_consumer {
             setup.rehearse(consumer).await;
         }
         let lane = Lane {
@@ -74,13 +78,9 @@ impl Bound {
             lane: Arc::new(lane),
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
-            effective: Effective::new(&Settings {
-                ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
-                max_ack_pending: config.max_ack_pending,
-                max_deliver: None,
-                pulls: PullLimits::NONE,
-            }),
-            filter: filters(&config),
+            effective: Effective::new(&verdict.settings),
+            workload: workload.clone(),
+            warned: verdict.warnings.into_iter().collect(),
             watch_consumer,
         })
     }
@@ -117,19 +117,14 @@ impl Bound {
     pub async fn signals(&self) -> anyhow::Result<(Signals, Option<HeaderWatch>)> {
         let watch = match &self.watch_consumer {
             None => None,
-            Some(consumer) => {
-                let puller =
-                    Puller::new(self.lane.clone(), consumer, WATCHED_FOR, Effective::with_ack_wait(WATCHED_FOR))
-                        .await?;
+            Some((consumer, effective)) => {
+                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone()).await?;
                 Some(HeaderWatch::new(puller))
             }
         };
         let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
-        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), self.filter.clone(), arrivals), watch))
+        let inbox = self.lane.client.inbox().to_owned();
+        let follow = Follow::new(self.workload.clone(), inbox, self.effective.clone(), self.warned.clone());
+        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), follow, arrivals), watch))
     }
-}
-
-pub(super) fn filters(config: &consumer::Config) -> Vec<String> {
-    let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
-    config.filter_subjects.iter().cloned().chain(single).collect()
 }
