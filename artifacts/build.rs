@@ -36,8 +36,16 @@ const GUESTS: &[&str] = &[
     "other-version",
 ];
 /// What the guests are made of, from the root of the workspace.
-const SOURCES: &[&str] =
-    &["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "guest-policies", "guest-workers", "tests/guests", "wit"];
+const SOURCES: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "rust-toolchain.toml",
+    "guest-sdk",
+    "guest-policies",
+    "guest-workers",
+    "tests/guests",
+    "wit",
+];
 
 fn main() -> ExitCode {
     match build() {

@@ -1,15 +1,19 @@
 //! From a backlog to a number of workers.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
 use std::time::Duration;
-use tidegate_guest_settings::{Settings, decode, encode, millis};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    settings::millis,
+    state::{decode, encode},
+};
 
 const FORM: &str = "backlog/1";
 
 /// Checks the settings. Of a version before only the time of the last activity is taken over, so that a new version
 /// or new settings do not begin a cooldown anew.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let rule = Rule::read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let rule = Rule::read(settings)?;
     let last_active_ms = previous.and_then(read_state).and_then(|(_, last_active_ms)| last_active_ms);
     Ok(write_state(&rule, last_active_ms))
 }

@@ -1,9 +1,13 @@
 //! From a backlog and the rate it is processed at to a number of workers.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
 use std::time::Duration;
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    settings::millis,
+    state::{decode, encode},
+};
 use tidegate_guest_history::Means;
-use tidegate_guest_settings::{Settings, decode, encode, millis};
 
 const FORM: &str = "drain/1";
 
@@ -12,8 +16,8 @@ const SLOTS: usize = 40;
 
 /// Checks the settings. Of a version before, history and the last change are taken over; history only if the time that
 /// is looked back is the same.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let rule = Rule::read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let rule = Rule::read(settings)?;
     let memory = match previous.and_then(read_state) {
         Some((before, memory)) if before.slot_ms() == rule.slot_ms() => memory,
         Some((_, memory)) => Memory { last_change_ms: memory.last_change_ms, ..Memory::new(&rule) },

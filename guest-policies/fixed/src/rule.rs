@@ -1,13 +1,16 @@
 //! The number that the settings give, whatever is observed.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
-use tidegate_guest_settings::{Settings, decode, encode};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    state::{decode, encode},
+};
 
 const FORM: &str = "fixed/1";
 
 /// Checks the settings. There is nothing in the state of a version before that could be of use.
-pub(crate) fn init(settings: Vec<(String, String)>, _previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let workers = read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, _previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let workers = read(settings)?;
     Ok(encode(FORM, &[("workers", workers.to_string())]))
 }
 
@@ -31,49 +34,30 @@ fn read(mut settings: Settings) -> Result<u32, String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-
-    fn observation(running: u32) -> Observation {
-        Observation {
-            now_ms: 1_000,
-            running,
-            min: 0,
-            max: 64,
-            idle_ms: None,
-            arrival_rate: 0.0,
-            mean_arrival_rate: 0.0,
-            completion_rate: 0.0,
-            pending: 0,
-            ack_pending: 0,
-            redelivered: 0,
-            oldest_pending_ms: None,
-            failure_ratio: 0.0,
-            busy_ratio: 0.0,
-            service_time_ms: 0.0,
-        }
-    }
+    use tidegate_guest::testing::{refusal, state};
 
     #[test]
     fn one_worker_is_wanted_unless_the_settings_say_otherwise() {
-        let state = init(vec![], None).unwrap();
-        assert_eq!(decide(&observation(0), state).desired, 1);
+        let first = state(init, &[], None);
+        assert_eq!(decide(&Observation::test(0), first).desired, 1);
 
-        let state = init(vec![("workers".into(), "12".into())], None).unwrap();
-        let decision = decide(&observation(0), state.clone());
+        let first = state(init, &[("workers", "12")], None);
+        let decision = decide(&Observation::test(0), first.clone());
         assert_eq!(decision.desired, 12);
         assert_eq!(decision.reason, "fixed at 12");
-        assert_eq!(decision.state, state);
+        assert_eq!(decision.state, first);
     }
 
     #[test]
     fn settings_that_are_wrong_or_unknown_are_refused() {
-        let error = init(vec![("workers".into(), "-1".into())], None).unwrap_err();
+        let error = refusal(init, "workers", "-1");
         assert_eq!(error, "workers = \"-1\": must be a whole number from 0 to 4294967295");
-        let error = init(vec![("worker".into(), "1".into())], None).unwrap_err();
+        let error = refusal(init, "worker", "1");
         assert_eq!(error, "worker = \"1\": there is no such setting; there are workers");
     }
 
     #[test]
     fn a_state_of_another_policy_leaves_the_number_as_it_is() {
-        assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+        assert_eq!(decide(&Observation::test(5), b"step/1".to_vec()).desired, 5);
     }
 }

@@ -2,16 +2,19 @@
 
 mod model;
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
 use model::{History, Model};
-use tidegate_guest_settings::{Settings, decode, encode};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    state::{decode, encode},
+};
 use tidegate_guest_staffing::{Memory, Objective, Seen};
 
 const FORM: &str = "forecast/1";
 
 /// Checks the settings. Of a version before everything that was learned is taken over.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let rule = Rule::read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let rule = Rule::read(settings)?;
     let learned = previous.and_then(read_state).map(|(_, learned)| learned).unwrap_or_default();
     Ok(write_state(&rule, &learned))
 }

@@ -1,9 +1,13 @@
 //! From the messages in the system, or their rate, to a number of workers.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
 use std::time::Duration;
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    settings::millis,
+    state::{decode, encode},
+};
 use tidegate_guest_history::{Means, Peaks};
-use tidegate_guest_settings::{Settings, decode, encode, millis};
 
 const FORM: &str = "kpa/1";
 
@@ -12,8 +16,8 @@ const SLOTS: usize = 60;
 
 /// Checks the settings. Of a version before, history and panic are taken over; history only if the window has kept its
 /// length and the metric is the same.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let rule = Rule::read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let rule = Rule::read(settings)?;
     let memory = match previous.and_then(read_state) {
         Some((before, memory)) if before.metric == rule.metric && before.slot_ms() == rule.slot_ms() => memory,
         Some((_, memory)) => Memory { history: Means::new(rule.slot_ms(), SLOTS), ..memory },

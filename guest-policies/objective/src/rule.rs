@@ -1,14 +1,17 @@
 //! From the rate, the service time and the backlog to a number of workers.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
-use tidegate_guest_settings::{Settings, decode, encode};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    state::{decode, encode},
+};
 use tidegate_guest_staffing::{Memory, Objective, Seen};
 
 const FORM: &str = "objective/1";
 
 /// Checks the settings. Of a version before, the service time and the interval are taken over.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let objective = read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let objective = read(settings)?;
     let memory = previous.and_then(read_state).map(|(_, memory)| memory).unwrap_or_default();
     Ok(write_state(&objective, &memory))
 }

@@ -2,8 +2,8 @@
 
 use crate::erlang;
 use std::time::Duration;
+use tidegate_guest::{Settings, settings::millis};
 use tidegate_guest_history::Peaks;
-use tidegate_guest_settings::{Settings, millis};
 
 /// Over how long a measured service time is smoothed.
 const SMOOTHED_OVER_MS: f64 = 10_000.0;

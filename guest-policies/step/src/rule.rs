@@ -1,14 +1,18 @@
 //! How the number of workers moves by one.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
 use std::time::Duration;
-use tidegate_guest_settings::{Settings, decode, encode, millis};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    settings::millis,
+    state::{decode, encode},
+};
 
 const FORM: &str = "step/1";
 
 /// Checks the settings. There is nothing in the state of a version before that could be of use.
-pub(crate) fn init(settings: Vec<(String, String)>, _previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    Ok(Rule::read(Settings::new(settings)?)?.state())
+pub(crate) fn init(settings: Settings, _previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    Ok(Rule::read(settings)?.state())
 }
 
 /// Decides. A state that is not ours leaves the number as it is.
@@ -102,16 +106,16 @@ fn seconds(ms: u64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::testing::{any_observation, observation, refusal, state};
     use proptest::prelude::*;
+    use tidegate_guest::testing::{any_observation, refusal, state};
 
     fn looks(running: u32, idle_ms: Option<u64>, arrival_rate: f64) -> Observation {
         let mean_arrival_rate = arrival_rate / 10.0;
-        Observation { idle_ms, arrival_rate, mean_arrival_rate, ..observation(running) }
+        Observation { idle_ms, arrival_rate, mean_arrival_rate, ..Observation::test(running) }
     }
 
     fn decide_with(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
-        let decision = decide(observation, state(settings, None));
+        let decision = decide(observation, state(init, settings, None));
         (decision.desired, decision.reason)
     }
 
@@ -165,14 +169,14 @@ mod tests {
 
     #[test]
     fn settings_that_are_wrong_or_unknown_are_refused() {
-        assert_eq!(refusal("rate", "max"), "rate = \"max\": must be one of window, mean");
+        assert_eq!(refusal(init, "rate", "max"), "rate = \"max\": must be one of window, mean");
         assert_eq!(
-            refusal("rate-per-worker", "0"),
+            refusal(init, "rate-per-worker", "0"),
             "rate-per-worker = \"0\": must be a number from 0.001 to 1000000000"
         );
-        assert!(refusal("inactive-after", "2").starts_with("inactive-after = \"2\": must be a duration"));
+        assert!(refusal(init, "inactive-after", "2").starts_with("inactive-after = \"2\": must be a duration"));
         assert_eq!(
-            refusal("idle", "2s"),
+            refusal(init, "idle", "2s"),
             "idle = \"2s\": there is no such setting; there are inactive-after, rate-per-worker, rate"
         );
     }

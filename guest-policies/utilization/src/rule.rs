@@ -2,17 +2,21 @@
 
 mod behavior;
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
 use behavior::{Behavior, Memory};
 use std::time::Duration;
-use tidegate_guest_settings::{Settings, decode, encode, millis};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{
+    Settings,
+    settings::millis,
+    state::{decode, encode},
+};
 
 const FORM: &str = "utilization/1";
 
 /// Checks the settings. Of a version before, recommendations and changes are taken over, so that a new version or new
 /// settings do not begin a window anew.
-pub(crate) fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let rule = Rule::read(Settings::new(settings)?)?;
+pub(crate) fn init(settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let rule = Rule::read(settings)?;
     let memory = previous.and_then(read_state).map(|(_, memory)| memory).unwrap_or_default();
     Ok(write_state(&rule, &memory))
 }

@@ -7,44 +7,29 @@ mod order;
 mod receipt;
 mod settings;
 
-#[allow(unsafe_code, reason = "generated")]
-mod bindings {
-    wit_bindgen::generate!({ world: "worker", path: "../../wit", generate_all });
-    export!(Handler with_types_in self);
-    use super::Handler;
-}
-
-use bindings::exports::tidegate::plugin::handler::{Delivery, Failure, Guest, Publication, Response};
-use bindings::wasi::config::store;
-use bindings::wasi::logging::logging::{Level, log};
 use order::Order;
 use receipt::Receipt;
 use settings::Settings;
 use std::cell::OnceCell;
+use tidegate_guest::handler::{Delivery, Failure, Publication, Response};
+use tidegate_guest::{Level, log};
+
+tidegate_guest::handler!(handle);
 
 thread_local! {
     /// The settings do not change as long as an instance lives.
     static SETTINGS: OnceCell<Result<Settings, String>> = const { OnceCell::new() };
 }
 
-struct Handler;
-
-impl Guest for Handler {
-    fn handle(delivery: Delivery) -> Result<Response, Failure> {
-        SETTINGS.with(|cell| match cell.get_or_init(read_settings) {
-            Ok(settings) => answer(settings, &delivery),
-            // The order is not to blame: it can be handled once the settings are right.
-            Err(error) => {
-                log(Level::Error, "settings", error);
-                Err(Failure::Retry(None))
-            }
-        })
-    }
-}
-
-fn read_settings() -> Result<Settings, String> {
-    let pairs = store::get_all().map_err(|error| format!("the settings cannot be read: {error}"))?;
-    Settings::read(pairs)
+fn handle(delivery: Delivery) -> Result<Response, Failure> {
+    SETTINGS.with(|cell| match cell.get_or_init(|| Settings::read(tidegate_guest::Settings::of_workload()?)) {
+        Ok(settings) => answer(settings, &delivery),
+        // The order is not to blame: it can be handled once the settings are right.
+        Err(error) => {
+            log(Level::Error, "settings", error);
+            Err(Failure::retry())
+        }
+    })
 }
 
 fn answer(settings: &Settings, delivery: &Delivery) -> Result<Response, Failure> {
@@ -62,17 +47,10 @@ fn answer(settings: &Settings, delivery: &Delivery) -> Result<Response, Failure>
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use tidegate_guest::testing::settings;
 
     fn delivery(payload: &str) -> Delivery {
-        Delivery {
-            subject: "orders.new".into(),
-            headers: vec![],
-            payload: payload.as_bytes().to_vec(),
-            stream_sequence: 42,
-            attempt: 1,
-            published_at_ms: 1_700_000_000_000,
-            expects_reply: true,
-        }
+        Delivery { stream_sequence: 42, ..Delivery::test("orders.new", payload) }
     }
 
     const ORDER: &str =
@@ -80,7 +58,7 @@ mod tests {
 
     #[test]
     fn an_order_becomes_a_receipt_for_its_customer_and_the_reply_is_the_receipts_id() {
-        let settings = Settings::read(vec![("tax-percent".into(), "19".into())]).unwrap();
+        let settings = Settings::read(settings(&[("tax-percent", "19")])).unwrap();
         let response = answer(&settings, &delivery(ORDER)).unwrap();
         assert_eq!(response.reply.unwrap(), b"R0000000042");
         let [publication] = response.publications.as_slice() else { panic!("one publication") };
@@ -97,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_redelivery_makes_the_same_receipt() {
-        let settings = Settings::read(vec![]).unwrap();
+        let settings = Settings::read(settings(&[])).unwrap();
         let again = Delivery { attempt: 2, ..delivery(ORDER) };
         let publications = |delivery| answer(&settings, &delivery).unwrap().publications;
         assert_eq!(publications(delivery(ORDER))[0].payload, publications(again)[0].payload);
@@ -105,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_bad_order_is_rejected_with_the_reason() {
-        let settings = Settings::read(vec![]).unwrap();
+        let settings = Settings::read(settings(&[])).unwrap();
         let failure = answer(&settings, &delivery("{}")).unwrap_err();
         assert!(matches!(failure, Failure::Reject(reason) if reason == "order: is missing"));
     }

@@ -76,9 +76,10 @@ mod tests {
     use super::*;
     use crate::order;
     use proptest::prelude::*;
+    use tidegate_guest::testing;
 
     fn settings(percent: &str) -> Settings {
-        Settings::read(vec![("tax-percent".into(), percent.into())]).unwrap()
+        Settings::read(testing::settings(&[("tax-percent", percent)])).unwrap()
     }
 
     #[test]

@@ -15,30 +15,18 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads keys and values. An error names the key, the value and what would be right.
-    pub(crate) fn read(pairs: Vec<(String, String)>) -> Result<Self, String> {
-        let mut settings =
-            Self { tax_millionths: 0, tax_percent: "0".to_owned(), subject_prefix: "receipts".to_owned() };
-        for (key, value) in pairs {
-            match key.as_str() {
-                "tax-percent" => {
-                    settings.tax_millionths = parse_percent(&value).ok_or_else(|| {
-                        format!("{key} = \"{value}\": must be from 0 to 100 with at most 4 decimals, like 7.7")
-                    })?;
-                    settings.tax_percent = value;
-                }
-                "subject-prefix" if is_subject(&value) => settings.subject_prefix = value,
-                "subject-prefix" => {
-                    return Err(format!("{key} = \"{value}\": must be a literal subject, like receipts or shop.eu"));
-                }
-                _ => {
-                    return Err(format!(
-                        "{key} = \"{value}\": there is no such setting; there are tax-percent, subject-prefix"
-                    ));
-                }
-            }
-        }
-        Ok(settings)
+    /// Reads them. An error names the key, the value and what would be right.
+    pub(crate) fn read(mut of: tidegate_guest::Settings) -> Result<Self, String> {
+        let percent = "from 0 to 100 with at most 4 decimals, like 7.7";
+        let (tax_millionths, tax_percent) = of.take_with("tax-percent", (0, "0".to_owned()), percent, |text| {
+            Some((parse_percent(text)?, text.to_owned()))
+        })?;
+        let subject = "a literal subject, like receipts or shop.eu";
+        let subject_prefix = of.take_with("subject-prefix", "receipts".to_owned(), subject, |text| {
+            is_subject(text).then(|| text.to_owned())
+        })?;
+        of.finish()?;
+        Ok(Self { tax_millionths, tax_percent, subject_prefix })
     }
 }
 
@@ -66,14 +54,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use proptest::prelude::*;
+    use tidegate_guest::testing::settings;
 
     fn read(key: &str, value: &str) -> Result<Settings, String> {
-        Settings::read(vec![(key.to_owned(), value.to_owned())])
+        Settings::read(settings(&[(key, value)]))
     }
 
     #[test]
     fn without_settings_there_is_no_tax() {
-        let settings = Settings::read(vec![]).unwrap();
+        let settings = Settings::read(settings(&[])).unwrap();
         assert_eq!((settings.tax_millionths, settings.subject_prefix.as_str()), (0, "receipts"));
     }
 

@@ -3,30 +3,22 @@
 //! A host wakes its guests a little late, by up to a millisecond. What a wait took too long is taken off the next one, so
 //! that the mean of many is right.
 
-#[allow(unsafe_code, reason = "generated")]
-mod bindings {
-    wit_bindgen::generate!({ world: "worker", path: "../../wit", generate_all });
-    export!(Handler with_types_in self);
-    use super::Handler;
-}
-
-use bindings::exports::tidegate::plugin::handler::{Delivery, Failure, Guest, Response};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
+
+use tidegate_guest::handler::{Delivery, Failure, Response};
+
+tidegate_guest::handler!(handle);
 
 thread_local! {
     /// What the waits before took too long and nothing has been taken off for.
     static TOO_LONG: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-struct Handler;
-
-impl Guest for Handler {
-    fn handle(delivery: Delivery) -> Result<Response, Failure> {
-        let time = time(&delivery.payload).map_err(Failure::Reject)?;
-        TOO_LONG.set(wait(time, TOO_LONG.get(), std::thread::sleep));
-        Ok(Response { reply: Some(Vec::new()), publications: Vec::new() })
-    }
+fn handle(delivery: Delivery) -> Result<Response, Failure> {
+    let time = time(&delivery.payload).map_err(Failure::Reject)?;
+    TOO_LONG.set(wait(time, TOO_LONG.get(), std::thread::sleep));
+    Ok(Response::reply(""))
 }
 
 fn time(payload: &[u8]) -> Result<Duration, String> {

@@ -1,10 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
-use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
+use tidegate_guest::testing::{START, any_observation, refusal, state};
 
 fn backlog_of(running: u32, pending: u64, ack_pending: u64) -> Observation {
-    Observation { pending, ack_pending, ..observation(running) }
+    Observation { pending, ack_pending, ..Observation::test(running) }
 }
 
 fn at(seconds: u64, observation: Observation) -> Observation {
@@ -12,7 +12,7 @@ fn at(seconds: u64, observation: Observation) -> Observation {
 }
 
 fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
-    let decision = decide(observation, state(settings, None));
+    let decision = decide(observation, state(init, settings, None));
     (decision.desired, decision.reason)
 }
 
@@ -35,7 +35,7 @@ fn a_backlog_up_to_the_activation_wakes_nobody() {
 #[test]
 fn the_last_worker_goes_when_the_cooldown_is_over() {
     let settings = [("cooldown", "30s")];
-    let busy = decide(&backlog_of(4, 35, 0), state(&settings, None));
+    let busy = decide(&backlog_of(4, 35, 0), state(init, &settings, None));
     assert_eq!(busy.desired, 4);
 
     let quiet = decide(&at(10, backlog_of(4, 0, 0)), busy.state);
@@ -50,7 +50,7 @@ fn the_last_worker_goes_when_the_cooldown_is_over() {
 
 #[test]
 fn a_cooldown_begins_with_the_first_observation() {
-    let first = decide(&backlog_of(2, 0, 0), state(&[("cooldown", "5s")], None));
+    let first = decide(&backlog_of(2, 0, 0), state(init, &[("cooldown", "5s")], None));
     assert_eq!(first.desired, 1);
     assert_eq!(decide(&at(5, backlog_of(1, 0, 0)), first.state).desired, 0);
 }
@@ -62,7 +62,7 @@ fn without_a_cooldown_the_last_worker_goes_at_once() {
 
 #[test]
 fn a_clock_that_goes_back_keeps_the_workers() {
-    let busy = decide(&at(100, backlog_of(1, 5, 0)), state(&[], None));
+    let busy = decide(&at(100, backlog_of(1, 5, 0)), state(init, &[], None));
     assert_eq!(decide(&backlog_of(1, 0, 0), busy.state).desired, 1);
 }
 
@@ -78,15 +78,15 @@ fn steps_are_limited_each_way_by_itself() {
 
 #[test]
 fn a_new_version_goes_on_with_the_cooldown_and_takes_new_settings() {
-    let before = decide(&backlog_of(4, 35, 0), state(&[], None)).state;
-    let after = state(&[("cooldown", "20s")], Some(&before));
+    let before = decide(&backlog_of(4, 35, 0), state(init, &[], None)).state;
+    let after = state(init, &[("cooldown", "20s")], Some(&before));
     assert_eq!(decide(&at(20, backlog_of(1, 0, 0)), after).desired, 0);
 }
 
 #[test]
 fn a_state_of_another_version_or_policy_is_ignored() {
     for previous in ["backlog/2 last-active-ms=1", "step/1 rate=window", "", "backlog/1 last-active-ms=x"] {
-        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+        assert_eq!(state(init, &[], Some(previous.as_bytes())), state(init, &[], None), "{previous:?}");
     }
     assert_eq!(decide(&backlog_of(5, 0, 0), b"step/1".to_vec()).desired, 5);
 }
@@ -94,11 +94,11 @@ fn a_state_of_another_version_or_policy_is_ignored() {
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
     assert_eq!(
-        refusal("pending-per-worker", "0"),
+        refusal(init, "pending-per-worker", "0"),
         "pending-per-worker = \"0\": must be a whole number from 1 to 4294967295"
     );
-    assert!(refusal("cooldown", "300").starts_with("cooldown = \"300\": must be a duration"));
-    assert!(refusal("last-active-ms", "1").contains("there is no such setting"));
+    assert!(refusal(init, "cooldown", "300").starts_with("cooldown = \"300\": must be a duration"));
+    assert!(refusal(init, "last-active-ms", "1").contains("there is no such setting"));
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
@@ -106,7 +106,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
         |(share, activation, s, up, down)| Rule {
             pending_per_worker: share,
             activation,
-            cooldown: Duration::from_secs(s).min(tidegate_guest_settings::LONGEST),
+            cooldown: Duration::from_secs(s).min(tidegate_guest::settings::LONGEST),
             max_step_up: up,
             max_step_down: down,
         },

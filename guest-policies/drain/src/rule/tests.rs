@@ -1,15 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
-use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
+use tidegate_guest::testing::{START, any_observation, refusal, state};
 
 /// An observation of a second with this backlog, and the rate it is processed at.
 fn at(second: u64, running: u32, pending: u64, rate: f64) -> Observation {
-    Observation { now_ms: START + second * 1_000, pending, completion_rate: rate, ..observation(running) }
+    Observation { now_ms: START + second * 1_000, pending, completion_rate: rate, ..Observation::test(running) }
 }
 
 fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
-    let decision = decide(observation, state(settings, None));
+    let decision = decide(observation, state(init, settings, None));
     (decision.desired, decision.reason)
 }
 
@@ -40,7 +40,7 @@ fn there_are_no_more_workers_than_messages_and_at_least_one() {
 
 #[test]
 fn two_workers_at_most_are_added_or_stopped_and_then_nothing_changes_for_90_seconds() {
-    let first = decide(&at(0, 4, 40_000, 100.0), state(&[], None));
+    let first = decide(&at(0, 4, 40_000, 100.0), state(init, &[], None));
     assert_eq!(first.desired, 6);
     let second = decide(&at(89, 6, 40_000, 100.0), first.state);
     assert_eq!(second.desired, 6);
@@ -54,7 +54,7 @@ fn two_workers_at_most_are_added_or_stopped_and_then_nothing_changes_for_90_seco
 fn each_way_has_its_own_step_and_cooldown() {
     let settings =
         [("workers-per-scale-up", "5"), ("scale-up-cooldown", "0s"), ("scale-down-cooldown", "1m"), ("lookback", "1s")];
-    let up = decide(&at(0, 4, 40_000, 100.0), state(&settings, None));
+    let up = decide(&at(0, 4, 40_000, 100.0), state(init, &settings, None));
     assert_eq!(up.desired, 9);
     let up = decide(&at(1, 9, 40_000, 100.0), up.state);
     assert_eq!(up.desired, 14);
@@ -64,7 +64,7 @@ fn each_way_has_its_own_step_and_cooldown() {
 
 #[test]
 fn backlog_and_rate_are_means_of_the_time_looked_back() {
-    let mut state = state(PLAIN, None);
+    let mut state = state(init, PLAIN, None);
     for second in 0..60 {
         state = decide(&at(second, 10, 0, 0.0), state).state;
     }
@@ -77,7 +77,7 @@ fn backlog_and_rate_are_means_of_the_time_looked_back() {
 
 #[test]
 fn the_last_worker_goes_when_nothing_was_left_for_the_time_looked_back() {
-    let mut state = decide(&at(0, 1, 5, 5.0), state(&[], None)).state;
+    let mut state = decide(&at(0, 1, 5, 5.0), state(init, &[], None)).state;
     let mut stopped = None;
     for second in 1..200 {
         let decision = decide(&at(second, 1, 0, 0.0), state);
@@ -99,42 +99,43 @@ fn the_first_message_starts_a_worker() {
 #[test]
 fn a_change_that_the_limits_of_the_workload_forbid_begins_no_cooldown() {
     let full = Observation { max: 4, ..at(0, 4, 40_000, 100.0) };
-    let decision = decide(&full, state(&[], None));
+    let decision = decide(&full, state(init, &[], None));
     assert_eq!(decision.desired, 4);
     assert_eq!(decide(&at(1, 4, 40_000, 100.0), decision.state).desired, 6);
 }
 
 #[test]
 fn a_new_version_goes_on_with_the_cooldown_and_takes_new_settings() {
-    let before = decide(&at(0, 4, 40_000, 100.0), state(&[], None)).state;
-    let after = state(&[("scale-up-cooldown", "2m")], Some(&before));
+    let before = decide(&at(0, 4, 40_000, 100.0), state(init, &[], None)).state;
+    let after = state(init, &[("scale-up-cooldown", "2m")], Some(&before));
     assert_eq!(decide(&at(100, 6, 40_000, 100.0), after).desired, 6);
-    let other = state(&[("lookback", "1m")], Some(&before));
+    let other = state(init, &[("lookback", "1m")], Some(&before));
     assert_eq!(decide(&at(60, 6, 40_000, 100.0), other).desired, 6);
 }
 
 #[test]
 fn a_state_of_another_version_or_policy_is_ignored() {
     for previous in ["drain/2 rate=1", "step/1 rate=window", "", "drain/1 pending=x rate=x"] {
-        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+        assert_eq!(state(init, &[], Some(previous.as_bytes())), state(init, &[], None), "{previous:?}");
     }
-    assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+    assert_eq!(decide(&Observation::test(5), b"step/1".to_vec()).desired, 5);
 }
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    assert_eq!(refusal("target-processing", "0s"), "target-processing = \"0s\": must be longer than nothing");
-    assert!(refusal("lookback", "120").starts_with("lookback = \"120\": must be a duration"));
+    assert_eq!(refusal(init, "target-processing", "0s"), "target-processing = \"0s\": must be longer than nothing");
+    assert!(refusal(init, "lookback", "120").starts_with("lookback = \"120\": must be a duration"));
     assert!(
-        refusal("workers-per-scale-up", "0").starts_with("workers-per-scale-up = \"0\": must be a whole number from 1")
+        refusal(init, "workers-per-scale-up", "0")
+            .starts_with("workers-per-scale-up = \"0\": must be a whole number from 1")
     );
-    assert!(refusal("pending", "1").contains("there is no such setting"));
+    assert!(refusal(init, "pending", "1").contains("there is no such setting"));
 }
 
 proptest! {
     #[test]
     fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..70)) {
-        let mut state = state(&[], None);
+        let mut state = state(init, &[], None);
         for observation in looks {
             state = decide(&observation, state).state;
             prop_assert!(state.len() < 8_192);

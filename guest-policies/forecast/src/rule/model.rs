@@ -1,6 +1,6 @@
 //! What is learned of the rate, and what it foretells: Holt's level and damped trend, with a daily season.
 
-use tidegate_guest_settings::Settings;
+use tidegate_guest::Settings;
 
 /// How long a step of level and trend is.
 const STEP_MS: u64 = 10_000;

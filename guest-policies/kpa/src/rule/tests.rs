@@ -1,17 +1,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
-use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
+use tidegate_guest::testing::{START, any_observation, refusal, state};
 
 /// An observation of a second with so many messages in the system.
 fn at(second: u64, running: u32, in_system: u64) -> Observation {
     let (ack_pending, pending) = (in_system.min(u64::from(running)), in_system.saturating_sub(u64::from(running)));
-    Observation { now_ms: START + second * 1_000, pending, ack_pending, ..observation(running) }
+    Observation { now_ms: START + second * 1_000, pending, ack_pending, ..Observation::test(running) }
 }
 
 /// Decides once a second, each decision carried out, and gives the numbers wanted.
 fn follow(settings: &[(&str, &str)], running: u32, in_system: impl IntoIterator<Item = u64>) -> Vec<u32> {
-    let (mut state, mut running, mut wanted) = (state(settings, None), running, vec![]);
+    let (mut state, mut running, mut wanted) = (state(init, settings, None), running, vec![]);
     for (second, in_system) in (0..).zip(in_system) {
         let decision = decide(&at(second, running, in_system), state);
         (running, state) = (decision.desired, decision.state);
@@ -29,19 +29,19 @@ const ONE: &[(&str, &str)] = &[("target", "1"), ("target-utilization", "100")];
 
 #[test]
 fn seventy_of_a_hundred_messages_are_what_one_worker_is_for() {
-    let wants = |in_system| decide(&at(0, 1, in_system), state(&[], None)).desired;
+    let wants = |in_system| decide(&at(0, 1, in_system), state(init, &[], None)).desired;
     assert_eq!((wants(70), wants(71), wants(700)), (1, 2, 10));
 }
 
 #[test]
 fn the_rate_is_the_metric_if_it_is_chosen() {
     let busy = Observation { arrival_rate: 281.0, ..at(0, 1, 9_999) };
-    assert_eq!(decide(&busy, state(&[("metric", "rps")], None)).desired, 3);
+    assert_eq!(decide(&busy, state(init, &[("metric", "rps")], None)).desired, 3);
 }
 
 #[test]
 fn a_steady_load_is_met_by_the_stable_window() {
-    let decision = decide(&at(0, 10, 10), state(ONE, None));
+    let decision = decide(&at(0, 10, 10), state(init, ONE, None));
     let mut state = decision.state;
     for second in 1..=61 {
         state = decide(&at(second, 10, 10), state).state;
@@ -108,34 +108,36 @@ fn a_lower_number_waits_for_the_scale_down_delay() {
 
 #[test]
 fn a_new_version_goes_on_with_the_panic_and_takes_new_settings() {
-    let before = decide(&at(0, 1, 50), state(ONE, None));
+    let before = decide(&at(0, 1, 50), state(init, ONE, None));
     assert_eq!(before.desired, 50);
-    let after = state(&[ONE, &[("activation-scale", "2")]].concat(), Some(&before.state));
+    let after = state(init, &[ONE, &[("activation-scale", "2")]].concat(), Some(&before.state));
     assert_eq!(decide(&at(1, 50, 0), after).desired, 50);
-    let other = state(&[ONE, &[("stable-window", "5m")]].concat(), Some(&before.state));
+    let other = state(init, &[ONE, &[("stable-window", "5m")]].concat(), Some(&before.state));
     assert_eq!(decide(&at(1, 50, 0), other).desired, 50);
 }
 
 #[test]
 fn a_state_of_another_version_or_policy_is_ignored() {
     for previous in ["kpa/2 history=1000", "step/1 rate=window", "", "kpa/1 history=x"] {
-        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+        assert_eq!(state(init, &[], Some(previous.as_bytes())), state(init, &[], None), "{previous:?}");
     }
-    assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+    assert_eq!(decide(&Observation::test(5), b"step/1".to_vec()).desired, 5);
 }
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    assert_eq!(refusal("metric", "cpu"), "metric = \"cpu\": must be one of concurrency, rps");
-    assert_eq!(refusal("stable-window", "2s"), "stable-window = \"2000ms\": must be a duration from 6s to 1h");
-    assert!(refusal("max-scale-up-rate", "1").starts_with("max-scale-up-rate = \"1\": must be a number from 1.01"));
-    assert!(refusal("history", "1000").contains("there is no such setting"));
+    assert_eq!(refusal(init, "metric", "cpu"), "metric = \"cpu\": must be one of concurrency, rps");
+    assert_eq!(refusal(init, "stable-window", "2s"), "stable-window = \"2000ms\": must be a duration from 6s to 1h");
+    assert!(
+        refusal(init, "max-scale-up-rate", "1").starts_with("max-scale-up-rate = \"1\": must be a number from 1.01")
+    );
+    assert!(refusal(init, "history", "1000").contains("there is no such setting"));
 }
 
 proptest! {
     #[test]
     fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..70)) {
-        let mut state = state(&[("scale-down-delay", "1m")], None);
+        let mut state = state(init, &[("scale-down-delay", "1m")], None);
         for observation in looks {
             state = decide(&observation, state).state;
             prop_assert!(state.len() < 8_192);
@@ -147,6 +149,6 @@ proptest! {
     #[test]
     fn there_is_always_a_worker_while_messages_are_left(seen in any_observation(), pending in 1_u64..) {
         let observation = Observation { pending, ..seen };
-        prop_assert!(decide(&observation, state(&[], None)).desired >= 1);
+        prop_assert!(decide(&observation, state(init, &[], None)).desired >= 1);
     }
 }

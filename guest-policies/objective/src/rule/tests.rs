@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
-use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
+use tidegate_guest::testing::{START, any_observation, refusal, state};
 
 /// An observation of a second with this rate, calls of 200 ms and so many messages in the system.
 fn at(ms: u64, running: u32, rate: f64, in_system: u64) -> Observation {
@@ -10,13 +10,13 @@ fn at(ms: u64, running: u32, rate: f64, in_system: u64) -> Observation {
         arrival_rate: rate,
         service_time_ms: 200.0,
         pending: in_system,
-        ..observation(running)
+        ..Observation::test(running)
     }
 }
 
 /// The second of two looks that lie this far apart.
 fn wants_after(interval_ms: u64, settings: &[(&str, &str)], rate: f64, in_system: u64) -> (u32, String) {
-    let first = decide(&at(0, 1, rate, in_system), state(settings, None));
+    let first = decide(&at(0, 1, rate, in_system), state(init, settings, None));
     let second = decide(&at(interval_ms, 1, rate, in_system), first.state);
     (second.desired, second.reason)
 }
@@ -47,24 +47,25 @@ fn a_worker_without_a_message_stands_by_only_where_a_message_could_not_wait_for_
 fn a_worker_goes_when_the_rate_needed_it_at_no_time_in_which_one_could_start() {
     let settings = [("start-delay", "30s")];
     let (few, most) = ("10.0/s of 200 ms need 3", "backlog 3 needs 1");
-    let busy = decide(&at(0, 0, 24.0, 3), state(&settings, None));
+    let busy = decide(&at(0, 0, 24.0, 3), state(init, &settings, None));
     assert_eq!((busy.desired, busy.reason.as_str()), (6, "24.0/s of 200 ms need 6, backlog 3 needs 1"));
     let dip = decide(&at(10_000, 6, 10.0, 3), busy.state);
     assert_eq!((dip.desired, dip.reason), (6, format!("{few} (held at 6), {most}")));
     // New settings do not forget it.
-    let held = decide(&at(29_999, 6, 10.0, 3), state(&[("start-delay", "30s"), ("share", "0.98")], Some(&dip.state)));
+    let held =
+        decide(&at(29_999, 6, 10.0, 3), state(init, &[("start-delay", "30s"), ("share", "0.98")], Some(&dip.state)));
     assert_eq!(held.desired, 6);
     let over = decide(&at(30_000, 6, 10.0, 3), held.state.clone());
     assert_eq!((over.desired, over.reason), (3, format!("{few}, {most}")));
     // Nor is anything held where workers start at once, or a message can wait for one.
     for settings in [&[][..], &[("start-delay", "30s"), ("objective", "1m")]] {
-        assert_eq!(decide(&at(29_999, 6, 0.0, 0), state(settings, Some(&held.state))).desired, 0);
+        assert_eq!(decide(&at(29_999, 6, 0.0, 0), state(init, settings, Some(&held.state))).desired, 0);
     }
 }
 
 #[test]
 fn workers_for_a_backlog_go_with_it() {
-    let many = decide(&at(0, 0, 24.0, 350), state(&[("start-delay", "30s")], None));
+    let many = decide(&at(0, 0, 24.0, 350), state(init, &[("start-delay", "30s")], None));
     assert_eq!((many.desired, decide(&at(1_000, 100, 24.0, 3), many.state).desired), (100, 6));
 }
 
@@ -77,7 +78,7 @@ fn the_square_root_rule_is_a_setting() {
 #[test]
 fn calls_that_take_longer_than_the_objective_need_a_worker_each() {
     let slow = Observation { service_time_ms: 60_000.0, ..at(0, 40, 0.0, 40) };
-    let decision = decide(&slow, state(&[], None));
+    let decision = decide(&slow, state(init, &[], None));
     assert_eq!(decision.desired, 40);
     let waiting = Observation { pending: 30, ack_pending: 40, ..slow };
     assert_eq!(decide(&waiting, decision.state).desired, 70);
@@ -86,7 +87,7 @@ fn calls_that_take_longer_than_the_objective_need_a_worker_each() {
 #[test]
 fn a_service_time_is_what_is_set_until_one_is_measured_and_then_follows_it() {
     let unknown = Observation { service_time_ms: 0.0, ..at(0, 0, 50.0, 60) };
-    let first = decide(&unknown, state(&[], None));
+    let first = decide(&unknown, state(init, &[], None));
     assert_eq!((first.desired, first.reason.as_str()), (10, "50.0/s of 100 ms need 6, backlog 60 needs 10"));
     let second = decide(&at(1_000, 10, 50.0, 60), first.state);
     assert!(second.reason.contains("of 200 ms"), "{}", second.reason);
@@ -96,19 +97,19 @@ fn a_service_time_is_what_is_set_until_one_is_measured_and_then_follows_it() {
 
 #[test]
 fn an_early_look_is_not_taken_for_the_interval() {
-    let first = decide(&at(0, 1, 24.0, 0), state(&[], None));
+    let first = decide(&at(0, 1, 24.0, 0), state(init, &[], None));
     let second = decide(&at(1_200, 1, 24.0, 0), first.state);
     let early = decide(&at(1_205, 0, 24.0, 0), second.state);
     assert_eq!((second.desired, early.desired), (6, 0), "after one early look of 5 ms the interval counts as 1050 ms");
-    let first = decide(&at(0, 1, 24.0, 0), state(&[], None));
+    let first = decide(&at(0, 1, 24.0, 0), state(init, &[], None));
     let second = decide(&at(2_000, 1, 24.0, 0), first.state);
     assert_eq!(decide(&at(2_005, 0, 24.0, 0), second.state).desired, 6);
 }
 
 #[test]
 fn a_new_version_goes_on_with_the_service_time_and_takes_new_settings() {
-    let before = decide(&at(0, 1, 24.0, 7), state(&[], None)).state;
-    let after = state(&[("objective", "2s")], Some(&before));
+    let before = decide(&at(0, 1, 24.0, 7), state(init, &[], None)).state;
+    let after = state(init, &[("objective", "2s")], Some(&before));
     let unmeasured = Observation { service_time_ms: 0.0, ..at(1_000, 1, 24.0, 60) };
     assert_eq!(decide(&unmeasured, after).reason, "24.0/s of 200 ms need 6, backlog 60 needs 10");
 }
@@ -117,23 +118,23 @@ fn a_new_version_goes_on_with_the_service_time_and_takes_new_settings() {
 fn a_state_of_another_version_or_policy_is_ignored() {
     let damaged = ["objective/1 interval-ms=x", "objective/1 interval-ms=1 wanted=x"];
     for previous in damaged.into_iter().chain(["objective/2 interval-ms=1", "step/1 rate=window", ""]) {
-        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+        assert_eq!(state(init, &[], Some(previous.as_bytes())), state(init, &[], None), "{previous:?}");
     }
-    assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+    assert_eq!(decide(&Observation::test(5), b"step/1".to_vec()).desired, 5);
 }
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    assert_eq!(refusal("objective", "0s"), "objective = \"0s\": must be longer than nothing");
-    assert_eq!(refusal("share", "99"), "share = \"99\": must be a number from 0.5 to 0.999999");
-    assert_eq!(refusal("staffing", "b"), "staffing = \"b\": must be one of erlang-c, square-root");
-    assert!(refusal("service-ms", "1").contains("there is no such setting"));
+    assert_eq!(refusal(init, "objective", "0s"), "objective = \"0s\": must be longer than nothing");
+    assert_eq!(refusal(init, "share", "99"), "share = \"99\": must be a number from 0.5 to 0.999999");
+    assert_eq!(refusal(init, "staffing", "b"), "staffing = \"b\": must be one of erlang-c, square-root");
+    assert!(refusal(init, "service-ms", "1").contains("there is no such setting"));
 }
 
 proptest! {
     #[test]
     fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..20)) {
-        let mut state = state(&[("start-delay", "5m")], None);
+        let mut state = state(init, &[("start-delay", "5m")], None);
         for observation in looks {
             state = decide(&observation, state).state;
             prop_assert!(state.len() < 1_024);
@@ -145,12 +146,12 @@ proptest! {
     #[test]
     fn there_is_always_a_worker_while_messages_are_left(seen in any_observation(), pending in 1_u64..) {
         let observation = Observation { pending, ..seen };
-        prop_assert!(decide(&observation, state(&[], None)).desired >= 1);
+        prop_assert!(decide(&observation, state(init, &[], None)).desired >= 1);
     }
 
     #[test]
     fn a_larger_backlog_never_wants_fewer(rate in 0.0..1e4, less in 0_u64..1_000_000, more in 0_u64..1_000_000) {
-        let wants = |in_system| decide(&at(0, 1, rate, in_system), state(&[], None)).desired;
+        let wants = |in_system| decide(&at(0, 1, rate, in_system), state(init, &[], None)).desired;
         prop_assert!(wants(less.min(more)) <= wants(less.max(more)));
     }
 }

@@ -3,8 +3,8 @@
 //! The order is the controller's: first the recommendation is stabilized, then the change is limited.
 
 use std::time::Duration;
+use tidegate_guest::{Settings, settings::millis};
 use tidegate_guest_history::Peaks;
-use tidegate_guest_settings::{Settings, millis};
 
 /// The longest window or period, as the Kubernetes API has it for windows.
 const LONGEST: Duration = Duration::from_secs(3600);

@@ -1,11 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
-use crate::testing::{START, any_observation, observation, refusal, state};
 use proptest::prelude::*;
+use tidegate_guest::testing::{START, any_observation, refusal, state};
 
 /// An observation of workers this busy, some seconds after the start.
 fn busy(seconds: u64, running: u32, percent: f64) -> Observation {
-    Observation { now_ms: START + seconds * 1_000, busy_ratio: percent / 100.0, pending: 1, ..observation(running) }
+    Observation {
+        now_ms: START + seconds * 1_000,
+        busy_ratio: percent / 100.0,
+        pending: 1,
+        ..Observation::test(running)
+    }
 }
 
 /// Without what tempers a recommendation.
@@ -13,13 +18,13 @@ const PLAIN: &[(&str, &str)] =
     &[("target-utilization", "50"), ("scale-down-window", "0s"), ("scale-up-percent", "100000"), ("sync-period", "0s")];
 
 fn wants(settings: &[(&str, &str)], observation: &Observation) -> (u32, String) {
-    let decision = decide(observation, state(settings, None));
+    let decision = decide(observation, state(init, settings, None));
     (decision.desired, decision.reason)
 }
 
 /// The numbers wanted one after the other, each carried out.
 fn follow(settings: &[(&str, &str)], running: u32, looks: &[(u64, f64)]) -> Vec<u32> {
-    let (mut state, mut running) = (state(settings, None), running);
+    let (mut state, mut running) = (state(init, settings, None), running);
     let mut wanted = vec![];
     for &(seconds, percent) in looks {
         let decision = decide(&busy(seconds, running, percent), state);
@@ -100,10 +105,10 @@ fn the_metric_is_looked_at_once_in_a_sync_period() {
 #[test]
 fn the_first_message_starts_a_worker_and_the_last_worker_stays_while_messages_are_left() {
     assert_eq!(wants(&[], &busy(0, 0, 0.0)), (1, "1 messages, nobody runs".into()));
-    assert_eq!(wants(&[], &observation(0)).0, 0);
+    assert_eq!(wants(&[], &Observation::test(0)).0, 0);
     let settings = [("scale-down-window", "0s")];
     assert_eq!(wants(&settings, &busy(0, 5, 0.0)), (1, "busy 0 % of 80 % needs 0, 1 messages left".into()));
-    assert_eq!(wants(&settings, &observation(5)).0, 0);
+    assert_eq!(wants(&settings, &Observation::test(5)).0, 0);
 }
 
 #[test]
@@ -113,8 +118,8 @@ fn a_metric_that_is_no_number_changes_nothing() {
 
 #[test]
 fn a_new_version_goes_on_with_the_windows_and_takes_new_settings() {
-    let before = decide(&busy(0, 4, 100.0), state(&[], None)).state;
-    let after = state(&[("target-utilization", "60")], Some(&before));
+    let before = decide(&busy(0, 4, 100.0), state(init, &[], None)).state;
+    let after = state(init, &[("target-utilization", "60")], Some(&before));
     assert_eq!(decide(&busy(200, 5, 10.0), after.clone()).desired, 5);
     assert_eq!(decide(&busy(300, 5, 10.0), after).desired, 1);
 }
@@ -122,25 +127,28 @@ fn a_new_version_goes_on_with_the_windows_and_takes_new_settings() {
 #[test]
 fn a_state_of_another_version_or_policy_is_ignored() {
     for previous in ["utilization/2 largest=1:1", "step/1 rate=window", "", "utilization/1 largest=x"] {
-        assert_eq!(state(&[], Some(previous.as_bytes())), state(&[], None), "{previous:?}");
+        assert_eq!(state(init, &[], Some(previous.as_bytes())), state(init, &[], None), "{previous:?}");
     }
-    assert_eq!(decide(&observation(5), b"step/1".to_vec()).desired, 5);
+    assert_eq!(decide(&Observation::test(5), b"step/1".to_vec()).desired, 5);
 }
 
 #[test]
 fn settings_that_are_wrong_or_unknown_are_refused() {
-    assert_eq!(refusal("target-utilization", "0.8"), "target-utilization = \"0.8\": must be a number from 1 to 100");
-    assert_eq!(refusal("scale-down-window", "2h"), "scale-down-window = \"7200s\": must be at most 1h");
-    assert_eq!(refusal("scale-up-select", "all"), "scale-up-select = \"all\": must be one of max, min, disabled");
-    let nothing = refusal("scale-down-percent", "0");
+    assert_eq!(
+        refusal(init, "target-utilization", "0.8"),
+        "target-utilization = \"0.8\": must be a number from 1 to 100"
+    );
+    assert_eq!(refusal(init, "scale-down-window", "2h"), "scale-down-window = \"7200s\": must be at most 1h");
+    assert_eq!(refusal(init, "scale-up-select", "all"), "scale-up-select = \"all\": must be one of max, min, disabled");
+    let nothing = refusal(init, "scale-down-percent", "0");
     assert!(nothing.starts_with("scale-down-workers and scale-down-percent are both 0"), "{nothing}");
-    assert!(refusal("largest", "1:1").contains("there is no such setting"));
+    assert!(refusal(init, "largest", "1:1").contains("there is no such setting"));
 }
 
 proptest! {
     #[test]
     fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..20)) {
-        let mut state = state(&[("sync-period", "0s"), ("scale-up-window", "5m")], None);
+        let mut state = state(init, &[("sync-period", "0s"), ("scale-up-window", "5m")], None);
         for observation in looks {
             state = decide(&observation, state).state;
             prop_assert!(state.len() < 4_096);
@@ -153,7 +161,7 @@ proptest! {
     fn a_decision_is_within_the_limits_of_the_workload(seen in any_observation(), limits in prop::array::uniform3(any::<u32>())) {
         let [min, running, max] = { let mut sorted = limits; sorted.sort(); sorted };
         let observation = Observation { min, running, max, ..seen };
-        let desired = decide(&observation, state(&[], None)).desired;
+        let desired = decide(&observation, state(init, &[], None)).desired;
         prop_assert!(observation.min <= desired && desired <= observation.max);
     }
 

@@ -14,7 +14,10 @@ use bindings::wasi::logging::logging::{Level, log};
 use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
 use std::time::SystemTime;
-use tidegate_guest_settings::{Settings, decode, encode};
+use tidegate_guest::{
+    Settings,
+    state::{decode, encode},
+};
 
 /// Tells two builds of this source apart.
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION_MAJOR"));

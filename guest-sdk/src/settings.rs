@@ -1,11 +1,7 @@
-//! Reads the settings of a policy and keeps them in its state.
+//! The settings of a handler or a policy.
 //!
-//! A policy takes its settings one by one with the `take_` functions and then calls [`Settings::finish`], which
-//! refuses what is left. Every error names the key, the value and what would be right, for the host shows it to the
-//! user as it is.
-//!
-//! Every call of a policy runs in a fresh instance, so `decide` knows the settings only from the state that `init`
-//! made of them. [`encode`] and [`decode`] write a state as one line of text, which [`Settings`] can read again.
+//! They are taken one by one with the `take_` functions; [`Settings::finish`] then refuses what is left. Every error names
+//! the key, the value and what would be right, for the host shows it to the user as it is.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -73,13 +69,8 @@ impl Settings {
         range: &RangeInclusive<T>,
         what: &str,
     ) -> Result<T, String> {
-        let Some(text) = self.take(key) else {
-            return Ok(default);
-        };
-        match text.trim().parse() {
-            Ok(number) if range.contains(&number) => Ok(number),
-            _ => Err(format!("{key} = \"{text}\": must be {what} from {} to {}", range.start(), range.end())),
-        }
+        let wanted = format!("{what} from {} to {}", range.start(), range.end());
+        self.take_with(key, default, &wanted, |text| text.parse().ok().filter(|number| range.contains(number)))
     }
 
     /// Takes a duration as people write it, such as `2s`, `500ms` or `1m 30s`, of at most [`LONGEST`]. What is finer
@@ -88,13 +79,10 @@ impl Settings {
     /// # Errors
     /// The value is not a duration or is longer than [`LONGEST`].
     pub fn take_duration(&mut self, key: &'static str, default: Duration) -> Result<Duration, String> {
-        let Some(text) = self.take(key) else {
-            return Ok(default);
-        };
-        match humantime::parse_duration(text.trim()) {
-            Ok(duration) if duration <= LONGEST => Ok(Duration::from_millis(millis(duration))),
-            _ => Err(format!("{key} = \"{text}\": must be a duration like 2s, 500ms or 5m, at most 365days")),
-        }
+        self.take_with(key, default, "a duration like 2s, 500ms or 5m, at most 365days", |text| {
+            let duration = humantime::parse_duration(text).ok().filter(|duration| *duration <= LONGEST)?;
+            Some(Duration::from_millis(millis(duration)))
+        })
     }
 
     /// Takes one of the words in `choices` and gives what stands beside it.
@@ -102,14 +90,41 @@ impl Settings {
     /// # Errors
     /// The value is none of the words.
     pub fn take_choice<T: Copy>(&mut self, key: &'static str, default: T, choices: &[(&str, T)]) -> Result<T, String> {
-        let Some(text) = self.take(key) else {
-            return Ok(default);
-        };
-        if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.trim()) {
-            return Ok(*choice);
-        }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        Err(format!("{key} = \"{text}\": must be one of {}", words.join(", ")))
+        let wanted = format!("one of {}", words.join(", "));
+        self.take_with(key, default, &wanted, |text| {
+            choices.iter().find(|(word, _)| *word == text).map(|(_, one)| *one)
+        })
+    }
+
+    /// Takes what `read` makes of the value, without the spaces around it; `default` where it is not set. `wanted` says in the
+    /// error what would be right: `must be {wanted}`.
+    ///
+    /// # Errors
+    /// `read` makes nothing of the value.
+    pub fn take_with<T>(
+        &mut self,
+        key: &'static str,
+        default: T,
+        wanted: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, String> {
+        let Some(text) = self.take(key) else { return Ok(default) };
+        read(text.trim()).ok_or_else(|| format!("{key} = \"{text}\": must be {wanted}"))
+    }
+
+    /// Those of the workload that this handler runs for: the table `settings` in the host's configuration. They do not change
+    /// as long as an instance lives. In a native test there are none.
+    ///
+    /// # Errors
+    /// The host does not give them, or as [`Settings::new`].
+    pub fn of_workload() -> Result<Self, String> {
+        #[cfg(target_family = "wasm")]
+        let pairs = crate::handler::bindings::wasi::config::store::get_all()
+            .map_err(|error| format!("the settings cannot be read: {error}"))?;
+        #[cfg(not(target_family = "wasm"))]
+        let pairs = Vec::new();
+        Self::new(pairs)
     }
 
     /// Ends the reading.
@@ -120,9 +135,15 @@ impl Settings {
         match self.left.first() {
             None => Ok(()),
             Some((key, value)) => {
-                Err(format!("{key} = \"{value}\": there is no such setting; there are {}", self.known.join(", ")))
+                Err(format!("{key} = \"{value}\": there is no such setting; there are {}", self.known()))
             }
         }
+    }
+}
+
+impl Settings {
+    fn known(&self) -> String {
+        if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") }
     }
 }
 
@@ -135,41 +156,10 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Writes a state: the name and version of its form, then keys and values, with spaces between.
-///
-/// Neither keys nor values may contain spaces, and keys no `=`.
-#[must_use]
-pub fn encode(form: &str, pairs: &[(&str, String)]) -> Vec<u8> {
-    let mut text = String::from(form);
-    for (key, value) in pairs {
-        text.push(' ');
-        text.push_str(key);
-        text.push('=');
-        text.push_str(value);
-    }
-    text.into_bytes()
-}
-
-/// Reads a state that [`encode`] wrote; `None` if it has another form, is damaged or is not ours at all.
-#[must_use]
-pub fn decode(form: &str, state: &[u8]) -> Option<Settings> {
-    let mut words = std::str::from_utf8(state).ok()?.split(' ');
-    if words.next() != Some(form) {
-        return None;
-    }
-    let mut pairs = Vec::new();
-    for word in words {
-        let (key, value) = word.split_once('=')?;
-        pairs.push((key.to_owned(), value.to_owned()));
-    }
-    Settings::new(pairs).ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use proptest::prelude::*;
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
         Settings::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()).unwrap()
@@ -215,29 +205,5 @@ mod tests {
         let twice = vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
         let error = Settings::new(twice).unwrap_err();
         assert_eq!(error, "the setting `a` is there twice: leave one of them out");
-    }
-
-    #[test]
-    fn a_state_of_another_form_is_not_read() {
-        for state in ["", "other/1 a=1", "form/2 a=1", "form/1 a", "form/1 a=1 a=2", "form/1  a=1"] {
-            assert!(decode("form/1", state.as_bytes()).is_none(), "{state:?}");
-        }
-        assert!(decode("form/1", &[0xff, 0xfe]).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn a_state_is_read_as_it_was_written(number: u64, fraction in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
-            let state = encode("form/1", &[("n", number.to_string()), ("f", fraction.to_string())]);
-            let mut read = decode("form/1", &state).unwrap();
-            prop_assert_eq!(read.take_u64("n", 0, 0..=u64::MAX).unwrap(), number);
-            prop_assert_eq!(read.take_f64("f", 0.0, f64::MIN..=f64::MAX).unwrap(), fraction);
-            prop_assert!(read.finish().is_ok());
-        }
-
-        #[test]
-        fn no_bytes_make_the_reading_of_a_state_panic(bytes: Vec<u8>) {
-            let _ = decode("form/1", &bytes);
-        }
     }
 }
