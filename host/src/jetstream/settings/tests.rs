@@ -210,7 +210,7 @@ fn a_stream_that_takes_in_what_the_host_says_itself_is_refused() {
         (json!(["orders.>", ">"]), "what is delivered to this host"),
         (json!(["_INBOX.*.>"]), "what is delivered to this host"),
         (json!(["tidegate.>"]), "its dead letters (tidegate.dead.*)"),
-        (json!(["*.journal.orders"]), "its lines of the journal"),
+        (json!(["tidegate.journal.orders"]), "its lines of the journal"),
     ] {
         let refusal = reserved(&stream(json!({ "subjects": subjects })), None, Reserved { inbox: "_INBOX" });
         let refusal = refusal.unwrap_or_else(|| panic!("{subjects} is taken"));
