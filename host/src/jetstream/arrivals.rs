@@ -9,7 +9,7 @@ pub(super) struct Reading {
     pub(super) consumer: String,
     /// Messages in the stream.
     pub(super) messages: u64,
-    /// The stream's last sequence, read after the consumer.
+    /// The stream's last sequence, read before the consumer.
     pub(super) last: u64,
     /// Messages that the consumer has not delivered yet.
     pub(super) pending: u64,
@@ -26,8 +26,8 @@ pub(super) struct Reading {
 pub(super) struct Count {
     arrivals: u64,
     last: Option<Reading>,
-    /// What the stream grew by, and was not counted, when it was read last: the consumer was read before it.
-    spare: u64,
+    /// What came for the consumer when it was read last, and the stream, which is read before it, had not shown yet.
+    owed: u64,
     /// Redeliveries that this host has seen, and that no reading has shown yet; negative where readings came first.
     unseen: i64,
 }
@@ -43,13 +43,13 @@ impl Count {
             None => 0,
             // Another stream of the same name: all in it is new.
             Some(before) if before.stream != now.stream || now.last < before.last => {
-                (self.spare, self.unseen) = (0, 0);
+                (self.owed, self.unseen) = (0, 0);
                 if filtered { now.messages.min(now.pending + now.deliveries.min(now.delivered)) } else { now.messages }
             }
             Some(before) if !filtered => now.last - before.last,
             // Another consumer: what is pending for it may be old.
             Some(before) if before.consumer != now.consumer => {
-                (self.spare, self.unseen) = (0, 0);
+                (self.owed, self.unseen) = (0, 0);
                 0
             }
             Some(before) => self.filtered(&before, &now),
@@ -69,8 +69,8 @@ impl Count {
         self.unseen -= signed(own);
         let came = (now.pending + first - own).saturating_sub(before.pending);
         let stored = grew(|at| at.last);
-        let arrived = came.min(stored + self.spare);
-        self.spare = stored.saturating_sub(arrived);
+        let arrived = (came + self.owed).min(stored);
+        self.owed = (came + self.owed - arrived).min(came);
         arrived
     }
 }
@@ -107,7 +107,10 @@ mod tests {
             let at = reading(1000, 100 - tick * 10, 50 + tick * 195, 500 + tick * 50);
             assert_eq!(count.read(at, true), 0, "tick {tick}");
         }
-        assert_eq!(count.read(reading(1020, 5, 2000, 1015), true), 5);
+        // Then the stream grows by 20, 5 of which are for the consumer: no more than 20 are counted.
+        let counted = count.read(reading(1020, 5, 2000, 1015), true);
+        assert!((5..=20).contains(&counted), "{counted}");
+        assert_eq!(count.read(reading(1020, 0, 2100, 1020), true), counted);
     }
 
     #[test]
@@ -116,6 +119,14 @@ mod tests {
         count.read(reading(1000, 0, 100, 1000), true);
         let now = Reading { redelivered: 30, ..reading(1100, 0, 140, 1100) };
         assert_eq!(count.read(now, true), 10);
+    }
+
+    #[test]
+    fn what_comes_between_the_two_readings_is_counted_with_the_next() {
+        let mut count = Count::default();
+        count.read(reading(1000, 0, 100, 1000), true);
+        assert_eq!(count.read(reading(1000, 50, 100, 1000), true), 0);
+        assert_eq!(count.read(reading(1050, 50, 100, 1000), true), 50);
     }
 
     #[test]

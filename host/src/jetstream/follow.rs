@@ -8,8 +8,8 @@ use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, Str
 use crate::config::Workload;
 use crate::effective::{Effective, Flow};
 
-/// After how many readings in a row a consumer counts as ahead of its stream: between the two requests, and while a cluster
-/// has a new leader, it may seem so.
+/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
+/// so.
 const AHEAD: u32 = 2;
 
 /// Compares what the server says now with what it said before.
@@ -21,13 +21,15 @@ pub(super) struct Follow {
     seen: Option<(ConsumerConfig, bool, StreamConfig)>,
     flow: Flow,
     warned: BTreeSet<String>,
+    /// When stream and consumer were made, and what the consumer had delivered when it was read last.
+    delivered: Option<((String, String), u64)>,
     ahead: u32,
 }
 
 impl Follow {
     /// From the moment on that a workload is set up. `warned` is what was said of it then.
     pub(super) fn new(workload: Workload, inbox: String, effective: Arc<Effective>, warned: BTreeSet<String>) -> Self {
-        Self { workload, inbox, effective, seen: None, flow: Flow::Free, warned, ahead: 0 }
+        Self { workload, inbox, effective, seen: None, flow: Flow::Free, warned, delivered: None, ahead: 0 }
     }
 
     /// Judges what is new, lets it take effect, and says so.
@@ -38,7 +40,11 @@ impl Follow {
         if !same {
             self.judge(consumer, stream);
         }
-        self.ahead = if consumer.delivered.stream_seq > stream.state.last_seq { self.ahead + 1 } else { 0 };
+        // The stream is read before its consumer, so what counts is what the consumer had delivered before that.
+        let made = (stream.created.clone(), consumer.created.clone());
+        let before = self.delivered.replace((made.clone(), consumer.delivered.stream_seq));
+        let before = before.filter(|(of, _)| *of == made).map_or(0, |(_, delivered)| delivered);
+        self.ahead = if before > stream.state.last_seq { self.ahead + 1 } else { 0 };
         let ahead = (self.ahead >= AHEAD && self.flow == Flow::Free).then(|| ahead(&self.workload, consumer, stream));
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
     }
@@ -103,7 +109,7 @@ impl Floors {
         // Nothing panics while it holds the lock.
         let mut floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
-        let lost = sequence > last_seq || before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq);
+        let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
         floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
     }
 
@@ -111,8 +117,8 @@ impl Floors {
     pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
         let floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
-        let usable = floor.made.0 == of.created && !floor.spoiled && of.state.last_seq >= floor.last_seq;
-        (usable && floor.sequence > 0).then_some(floor.sequence)
+        let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
+        (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)
     }
 }
 
@@ -187,8 +193,11 @@ mod tests {
         let (mut follow, effective) = follow();
         let mut state = consumer();
         state.delivered = Position { consumer_seq: 100, stream_seq: 100 };
-        follow.look(&state, &stream(90));
-        assert_eq!(effective.flow(), Flow::Free);
+        // Between the two requests it may have delivered what the stream did not have yet.
+        for last in [90, 91] {
+            follow.look(&state, &stream(last));
+            assert_eq!(effective.flow(), Flow::Free);
+        }
         follow.look(&state, &stream(91));
         let flow = effective.flow();
         assert!(

@@ -44,11 +44,11 @@ impl Signals {
 impl Source for Signals {
     async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
         let (client, of) = (&self.lane.client, &self.lane.stream);
+        let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
+        let stream = stream.with_context(|| format!("stream {of} is gone"))?;
         let consumer = client.consumer_state(of, &self.consumer).await;
         let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
         let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
-        let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
-        let stream = stream.with_context(|| format!("stream {of} is gone"))?;
         self.follow.look(&consumer, &stream);
         self.follow.keep_dropped(&self.lane, &consumer).await;
         client.floors.saw(of, &self.consumer, &consumer, &stream);
