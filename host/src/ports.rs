@@ -144,6 +144,23 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     /// that fails, it is for `instantiate` to say so.
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
 
+    /// How many instances this process has room for at once. That it may have become another number is told by
+    /// [`Handlers::room_changed`] from then on.
+    fn most(&mut self) -> u32 {
+        u32::MAX
+    }
+
+    /// Why there is no room for more, and what mends it.
+    fn why_no_more(&self) -> String {
+        String::new()
+    }
+
+    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for more.
+    fn room_changed(&mut self, small: bool) -> impl Future<Output = ()> + Send {
+        let _ = small;
+        std::future::pending()
+    }
+
     /// Whether there is a generation newer than that of the last instance made or prepared. Cheap.
     fn is_newer(&self) -> bool;
 
