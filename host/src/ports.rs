@@ -48,7 +48,7 @@ pub trait Held: Send + Sync + 'static {
     /// If it cannot be sent.
     fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
 
-    /// Keeps the message as a dead letter and waits until it is stored.
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
     ///
     /// # Errors
     /// If the dead letter was not stored. Then the message must not be termed.

@@ -4,7 +4,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull, push};
 use async_nats::jetstream::{self, stream};
 use tidegate::server::Server;
 
-use crate::support::cli::{Ended, Running, run, tidegate};
+use crate::support::cli::{Running, tidegate};
 use crate::support::nats::{jetstream, nats};
 
 /// A server with the stream `work` on `work.>`.
@@ -22,36 +22,37 @@ fn arguments<'a>(server: &'a Server, more: &[&'a str]) -> Vec<&'a str> {
     all
 }
 
-async fn bind(server: &Server, consumer: &str, more: &[&str]) -> Ended {
-    let mut flags = vec!["--manage", "bind", "--stream", "work", "--consumer", consumer];
-    flags.extend(more);
-    run(arguments(server, &flags)).await
+/// A host cannot set its workload up, says so in these words, and waits.
+async fn waits(server: &Server, flags: &[&str], said: &[&str]) {
+    let host = Running::start(tidegate(arguments(server, flags)));
+    host.waits_with(&[&["part=\"setup\"", "workload=probe", "tried again"], said].concat()).await;
+}
+
+async fn bind(server: &Server, consumer: &str, more: &[&str], said: &[&str]) {
+    let flags = ["--manage", "bind", "--stream", "work", "--consumer", consumer];
+    waits(server, &[&flags[..], more].concat(), said).await;
 }
 
 #[tokio::test]
 async fn a_stream_or_consumer_that_is_to_be_there_and_is_not_is_named() {
     let (server, _, stream) = bench().await;
-    let ended = run(arguments(&server, &["--stream", "WROK", "--manage", "bind"])).await;
-    ended.failed_with(1, &["workload probe", "there is no stream WROK", "manage = \"create\""]);
-    let ended = bind(&server, "workers", &[]).await;
-    ended.failed_with(
-        1,
-        &["workload probe", "stream work has no consumer workers", "ack policy `explicit`", "manage = \"create\""],
-    );
+    waits(&server, &["--stream", "WROK", "--manage", "bind"], &["there is no stream WROK", "manage = \"create\""])
+        .await;
+    let said = ["stream work has no consumer workers", "ack policy `explicit`", "manage = \"create\""];
+    bind(&server, "workers", &[], &said).await;
 
     let works = pull::Config { durable_name: Some("workers".into()), ..Default::default() };
     stream.create_consumer(works).await.unwrap();
-    let ended = bind(&server, "workers", &["--source", "headers"]).await;
-    ended.failed_with(1, &["stream work has no consumer workers-watch", "ack policy `all`", "headers only"]);
+    let said = ["stream work has no consumer workers-watch", "ack policy `all`", "headers only"];
+    bind(&server, "workers", &["--source", "headers"], &said).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_cannot_be_made_is_told_with_the_reason() {
     let (server, _, _stream) = bench().await;
-    let ended = run(arguments(&server, &["--stream", "other"])).await;
-    ended.failed_with(1, &["there is no stream other", "subjects = [\"...\"]"]);
-    let ended = run(arguments(&server, &["--stream", "other", "--subjects", "work.a"])).await;
-    ended.failed_with(1, &["cannot set up stream other", "subjects overlap with an existing stream"]);
+    waits(&server, &["--stream", "other"], &["there is no stream other", "subjects = [\"...\"]"]).await;
+    let said = ["cannot set up stream other", "subjects overlap with an existing stream"];
+    waits(&server, &["--stream", "other", "--subjects", "work.a"], &said).await;
 }
 
 #[tokio::test]
@@ -59,8 +60,8 @@ async fn a_stream_for_dead_letters_that_is_another_one_is_refused() {
     let (server, context, _stream) = bench().await;
     let config = stream::Config { name: "mail".into(), subjects: vec!["mail".into()], ..Default::default() };
     context.create_stream(config).await.unwrap();
-    let ended = run(arguments(&server, &["--stream", "work", "--dead-letters", "mail"])).await;
-    ended.failed_with(1, &["stream mail for dead letters", "tidegate.dead.*", "[dead-letters]"]);
+    let said = ["stream mail for dead letters", "tidegate.dead.*", "[dead-letters]"];
+    waits(&server, &["--stream", "work", "--dead-letters", "mail"], &said).await;
 }
 
 #[tokio::test]
@@ -103,24 +104,22 @@ async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting()
             &["the headers source needs", "scale.watch-consumer"],
         ),
     ] {
-        let ended = bind(&server, consumer, flags).await;
-        ended.failed_with(1, &["workload probe: consumer ", " on stream work cannot be used: "]);
-        ended.failed_with(1, said);
+        bind(&server, consumer, flags, &[&["consumer ", " on stream work cannot be used: "], said].concat()).await;
     }
 }
 
 #[tokio::test]
 async fn streams_that_take_in_what_the_host_says_itself_are_refused() {
     let (server, context, _stream) = bench().await;
-    let ended = run(arguments(&server, &["--stream", "all", "--subjects", "*.*"])).await;
-    ended.failed_with(1, &["stream all cannot be used", "`*.*` takes in what is delivered to this host (_INBOX.>)"]);
+    let said = ["stream all cannot be used", "`*.*` takes in what is delivered to this host (_INBOX.>)"];
+    waits(&server, &["--stream", "all", "--subjects", "*.*"], &said).await;
     let letters = ["tidegate.dead.*", "_INBOX.*.*"].map(str::to_owned).to_vec();
     let config = stream::Config { name: "letters".into(), subjects: letters, ..Default::default() };
     context.create_stream(config).await.unwrap();
-    let ended = run(arguments(&server, &["--stream", "work", "--dead-letters", "letters"])).await;
-    ended.failed_with(1, &["stream letters for dead letters", "`_INBOX.*.*` takes in what is delivered to this host"]);
-    let ended = run(arguments(&server, &["--stream", "letters"])).await;
-    ended.failed_with(1, &["stream letters cannot be used", "nats stream edit letters --subjects"]);
+    let said = ["stream letters for dead letters", "`_INBOX.*.*` takes in what is delivered to this host"];
+    waits(&server, &["--stream", "work", "--dead-letters", "letters"], &said).await;
+    let said = ["stream letters cannot be used", "nats stream edit letters --subjects"];
+    waits(&server, &["--stream", "letters"], &said).await;
 }
 
 #[tokio::test]
@@ -129,13 +128,15 @@ async fn what_the_server_refuses_to_make_is_told_with_the_key_that_mends_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let text = "[dead-letters]\nreplicas = 3\n[workload.probe]\nstream = \"s\"\nsubjects = \"s.>\"\nmanage = \"create\"\n\
         handler = \"probe\"\npolicy = \"fixed\"\n";
-    std::fs::write(file.path(), text).unwrap();
-    let config = file.path().to_str().unwrap();
-    let run_with = async || run(["run", "--server", server.url(), "--no-cache", "--config", config]).await;
-    run_with().await.failed_with(1, &["stream TIDEGATE_DEAD for dead letters", "replicas of [dead-letters]"]);
-    std::fs::write(file.path(), text.replace("manage", "max-bytes = \"1048576GiB\"\nmanage").replace("\"s", "\"t"))
-        .unwrap();
-    run_with().await.failed_with(1, &["cannot set up stream t", "max-bytes of the workload"]);
+    let waits_with = async |text: &str, said: &[&str]| {
+        std::fs::write(file.path(), text).unwrap();
+        let config = file.path().to_str().unwrap();
+        let host = Running::start(tidegate(["run", "--server", server.url(), "--no-cache", "--config", config]));
+        host.waits_with(said).await;
+    };
+    waits_with(text, &["stream TIDEGATE_DEAD for dead letters", "replicas of [dead-letters]"]).await;
+    let large = text.replace("manage", "max-bytes = \"1048576GiB\"\nmanage").replace("\"s", "\"t");
+    waits_with(&large, &["cannot set up stream t", "max-bytes of the workload"]).await;
 }
 
 #[tokio::test]
@@ -148,9 +149,8 @@ async fn the_headers_of_a_workqueue_that_is_there_cannot_be_watched() {
         ..Default::default()
     };
     context.create_stream(config).await.unwrap();
-    let ended = run(arguments(&server, &["--stream", "queue", "--source", "headers"])).await;
-    ended.failed_with(1, &["consumer probe-workers-watch on stream queue cannot be used", "workqueue retention"]);
-    ended.failed_with(1, &["Set scale.source = \"info\""]);
+    let said = ["probe-workers-watch on stream queue cannot be used", "workqueue retention", "scale.source = \"info\""];
+    waits(&server, &["--stream", "queue", "--source", "headers"], &said).await;
 }
 
 #[tokio::test]

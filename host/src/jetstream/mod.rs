@@ -8,6 +8,7 @@ mod denied;
 mod dropped;
 mod ears;
 mod follow;
+mod home;
 mod identity;
 mod journal;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -36,7 +37,7 @@ use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
-pub use journal::{Decisions, DecisionsError, journal_stream};
+pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use judged::Judged;
 pub use letters::{Letters, LettersError, Original, SendError};

@@ -105,14 +105,6 @@ pub enum SetupError {
         /// The subject to allow.
         allow: String,
     },
-    /// The journal's stream cannot be used.
-    #[error("the journal's stream {stream} cannot be used: {problem}")]
-    Journal {
-        /// The stream.
-        stream: String,
-        /// What is wrong, and what to do.
-        problem: String,
-    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {
@@ -190,8 +182,14 @@ impl Setup<'_> {
         // The server would take it, and then deliver what the host is sent to it again.
         let (name, subjects) = (queue.stream.clone(), queue.subjects.clone());
         self.fits(&StreamConfig { name, subjects, ..StreamConfig::default() })?;
-        let made = self.client.make_stream(&queue.stream, &wanted_stream(queue)).await;
-        let made = made.map_err(|error| self.server(what(), Made::Stream, &error))?;
+        let made = match self.client.make_stream(&queue.stream, &wanted_stream(queue)).await {
+            Ok(made) => made,
+            // Another workload, or another host, may have made it meanwhile, with other subjects.
+            Err(error) => match self.client.stream_state(&queue.stream).await {
+                Ok(Some(found)) => return self.fits(&found.config).map(|()| found),
+                _ => return Err(self.server(what(), Made::Stream, &error)),
+            },
+        };
         tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
         Ok(made)
     }

@@ -12,6 +12,7 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
+use crate::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
 use crate::effective::Effective;
@@ -138,6 +139,7 @@ impl Trial {
         let consumer = Effective::with_ack_wait(setup.ack_wait);
         let shop = Shop {
             workload: "orders".into(),
+            conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
             rules: Rules { retry: retry(), consumer: consumer.clone(), bounds: bounds() },
             isolation: setup.isolation,
