@@ -50,7 +50,7 @@ impl Lane {
         stream_sequence: u64,
         attempt: u32,
         published_at_ms: u64,
-    ) -> Result<(), EffectError> {
+    ) -> Result<u64, EffectError> {
         let reason =
             format!("waited for another try after {attempt} deliveries, and the consumer's max_deliver allows no more");
         let death = Death { cause: Cause::Exhausted, reason };
