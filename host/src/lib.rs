@@ -28,12 +28,14 @@
 //!
 //! [`run()`] is all that the `tidegate` program calls.
 
+pub mod attempts;
 pub mod bench;
 pub mod board;
 pub mod cli;
 mod clock;
 pub mod conditions;
 pub mod config;
+pub mod confirmed;
 pub mod delivery;
 pub mod demo;
 pub mod digest;
@@ -53,6 +55,7 @@ pub mod live;
 mod machine;
 pub mod monitor;
 pub mod new;
+pub mod outage;
 mod pace;
 pub mod permissions;
 mod plugged;

@@ -14,6 +14,7 @@ use super::Client;
 use super::message::headers;
 use super::raw::{self, Raw};
 use super::scan::Scan;
+use crate::delivery::check_subject;
 use crate::letter::{self, Content, Headers, Letter, Stored, block};
 
 /// A stream of dead letters as it was when it was opened: what is kept later does not count.
@@ -176,6 +177,8 @@ impl Letters {
                 "its headers cannot be published by this client, as no handler could be given them".to_owned(),
             ));
         };
+        // Whoever may publish dead letters writes it.
+        check_subject(&letter.subject).map_err(SendError::Letter)?;
         let map: HeaderMap =
             headers(letter.redriven(list)).map_err(|error| SendError::Letter(format!("its headers: {error}")))?;
         let subject = letter.subject.clone();

@@ -10,6 +10,7 @@ mod journal;
 mod lab;
 mod letters;
 mod message;
+mod publisher;
 mod pull;
 mod raw;
 mod replies;
@@ -42,6 +43,7 @@ pub use signals::{HeaderWatch, Signals};
 #[derive(Debug)]
 struct Lane {
     client: Client,
+    publisher: publisher::Publisher,
     workload: Arc<str>,
     stream: String,
     consumer: String,

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::message::REPLY_HEADER;
 use super::replies::{Waiter, last_token, token};
-use crate::delivery::is_literal_subject;
+use crate::delivery::check_subject;
 use crate::permissions::{Denial, Verb};
 
 /// What the stream tells duplicates by.
@@ -179,7 +179,7 @@ impl Client {
         headers: &[(String, String)],
         options: &RequestOptions,
     ) -> Result<Reply, RequestError> {
-        if !is_literal_subject(subject) {
+        if check_subject(subject).is_err() {
             return Err(RequestError::Subject { subject: subject.to_owned() });
         }
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;

@@ -4,11 +4,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::{Headers, block, headers, name};
-use crate::delivery::{Death, Delivery};
+use crate::delivery::{Death, Delivery, MAX_HEADERS as HEADERS};
 use crate::ports::Author;
 
-/// The most bytes of headers that JetStream stores.
-const HEADERS: usize = 65_535;
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;
 

@@ -2,4 +2,5 @@
 
 mod fetched;
 mod guests;
+mod outages;
 mod plugins;
