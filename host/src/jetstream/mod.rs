@@ -5,6 +5,7 @@ mod consumer;
 mod dead;
 mod denied;
 mod ears;
+mod home;
 mod identity;
 mod journal;
 mod lab;
