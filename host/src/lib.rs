@@ -29,6 +29,7 @@
 //! [`run()`] is all that the `tidegate` program calls.
 
 pub mod attempts;
+mod backoff;
 pub mod bench;
 pub mod board;
 pub mod cli;
@@ -48,6 +49,7 @@ mod http;
 pub mod inbox;
 pub mod jetstream;
 pub mod journal;
+mod keep;
 mod lanes;
 pub mod letter;
 pub mod live;

@@ -183,6 +183,11 @@ impl PluginPolicies {
         }
     }
 
+    /// The same policy for a new start: no version of it was given yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
+    }
+
     /// Counts the log lines of all calls that were dropped.
     pub fn dropped_lines(&self) -> Arc<AtomicU64> {
         self.context.log().dropped()

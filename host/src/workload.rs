@@ -72,6 +72,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let rules = Rules::new(workload.retry.clone(), bound.ack_wait(), bounds, &board.conditions);
     let shop = Arc::new(Shop {
         workload: name.clone(),
+        conditions: board.conditions.clone(),
         inbox: inbox.clone(),
         rules: rules.clone(),
         isolation: workload.isolation,

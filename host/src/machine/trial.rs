@@ -137,6 +137,7 @@ impl Trial {
         let inbox = Arc::new(Inbox::<Parcel>::new(setup.batch, usize::MAX));
         let shop = Shop {
             workload: "orders".into(),
+            conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
             rules: Rules::new(retry(), setup.ack_wait, bounds(), &Conditions::new("orders".into())),
             isolation: setup.isolation,

@@ -4,3 +4,4 @@ mod fetched;
 mod guests;
 mod outages;
 mod plugins;
+mod workloads;
