@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::effective::Effective;
-use crate::ports::{Author, Held, Notice, Pull, Pulled};
-use crate::settle::give_back;
+use crate::ports::{Held, Notice, Pull, Pulled};
+use crate::settle::give_back_untaken;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -71,13 +71,6 @@ fn share(bytes: usize, some: usize, all: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// The bytes of a delivery that count.
-fn size(held: &impl Held) -> usize {
-    let delivery = held.delivery();
-    let headers: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    delivery.payload.len() + headers
-}
-
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
     pub fn new(batch: usize, max_bytes: usize) -> Self {
@@ -130,7 +123,7 @@ impl<D: Held> Inbox<D> {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
         };
-        self.bytes.fetch_sub(size(&waiting.held), Relaxed);
+        self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
         if self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
         }
@@ -175,7 +168,7 @@ impl<D: Held> Inbox<D> {
     }
 
     fn add(&self, held: D, since: Instant) {
-        self.bytes.fetch_add(size(&held), Relaxed);
+        self.bytes.fetch_add(held.delivery().size(), Relaxed);
         self.lock().push_back(Waiting { held, since });
     }
 
@@ -311,9 +304,8 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut 
         }
     }
     let waiting: Vec<_> = inbox.lock().drain(..).collect();
-    let nobody = Author { plugin: "".into(), generation: "".into() };
     for waiting in waiting {
-        give_back(waiting.held, &nobody, keep.consumer).await;
+        give_back_untaken(waiting.held, keep.consumer).await;
     }
 }
 

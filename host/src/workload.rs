@@ -63,19 +63,18 @@ pub async fn run<H: Handlers, P: Policies>(
     let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
+    let bounds = Bounds {
+        max_payload: bound.max_payload(),
+        own_headers: bound.own_headers(),
+        publications: workload.limits.publications,
+        grants: workload.grants.clone(),
+    };
+    let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
     let shop = Arc::new(Shop {
         workload: name.clone(),
         conditions: board.conditions.clone(),
         inbox: inbox.clone(),
-        rules: Rules {
-            retry: workload.retry.clone(),
-            consumer: consumer.clone(),
-            bounds: Bounds {
-                max_payload: bound.max_payload(),
-                publications: workload.limits.publications,
-                grants: workload.grants.clone(),
-            },
-        },
+        rules: rules.clone(),
         isolation: workload.isolation,
         respawns: respawns.clone(),
         observer: around.observer.clone(),
@@ -125,14 +124,20 @@ pub async fn run<H: Handlers, P: Policies>(
     drop(notices);
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
-    tokio::join!(
-        fetch(&inbox, pull, &consumer, notice, stopped(stop.clone())),
-        supervisor.run(stopped(stop.clone())),
-        monitor.run(stopped(stop.clone())),
-        watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
-        mend(workload, &around, noticed),
-    );
-    Ok(())
+    let run = async {
+        tokio::join!(
+            fetch(&inbox, pull, &consumer, notice, stopped(stop.clone())),
+            supervisor.run(stopped(stop.clone())),
+            monitor.run(stopped(stop.clone())),
+            watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
+            mend(workload, &around, noticed),
+        );
+    };
+    tokio::select! {
+        () = run => Ok(()),
+        never = rules.effects.watch() => match never {},
+        never = rules.letters.watch() => match never {},
+    }
 }
 
 /// Ends when the host stops.

@@ -16,6 +16,7 @@ mod judged;
 mod lab;
 mod letters;
 mod message;
+mod publisher;
 mod pull;
 mod raw;
 mod refusals;
@@ -53,6 +54,7 @@ pub use signals::{HeaderWatch, Signals};
 #[derive(Debug)]
 struct Lane {
     client: Client,
+    publisher: publisher::Publisher,
     workload: Arc<str>,
     stream: String,
     consumer: String,

@@ -141,7 +141,7 @@ impl Trial {
             workload: "orders".into(),
             conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
-            rules: Rules { retry: retry(), consumer: consumer.clone(), bounds: bounds() },
+            rules: Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into())),
             isolation: setup.isolation,
             respawns: Arc::new(Pace::new(RESPAWNS)),
             observer: observer(&server, number),
@@ -279,7 +279,7 @@ fn swap(plugin: &watch::Sender<Generation>, start: Start) {
 
 fn bounds() -> Bounds {
     let grants = Grants { publish: vec!["out".into()], ..Grants::default() };
-    Bounds { max_payload: 1024, publications: 10, grants }
+    Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants }
 }
 
 fn is_settled(place: Place) -> bool {
