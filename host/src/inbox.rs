@@ -5,15 +5,17 @@
 //! could run, and the pull that stays parked at zero workers is the same pull as any other.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::effective::Effective;
 use crate::ports::{Held, Notice, Pull, Pulled};
+use crate::settle::give_back_untaken;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -39,6 +41,7 @@ pub struct Inbox<D> {
     arrived: Notify,
     room: Notify,
     unattended: Notify,
+    closed: Notify,
     /// Deliveries asked for that may still come.
     asked: AtomicUsize,
     workers: AtomicUsize,
@@ -71,13 +74,6 @@ fn share(bytes: usize, some: usize, all: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// The bytes of a delivery that count.
-fn size(held: &impl Held) -> usize {
-    let delivery = held.delivery();
-    let headers: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    delivery.payload.len() + headers
-}
-
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
     pub fn new(batch: usize, max_bytes: usize) -> Self {
@@ -87,6 +83,7 @@ impl<D: Held> Inbox<D> {
             arrived: Notify::new(),
             room: Notify::new(),
             unattended: Notify::new(),
+            closed: Notify::new(),
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             fetching: AtomicBool::new(false),
@@ -104,8 +101,7 @@ impl<D: Held> Inbox<D> {
         self.room.notify_one();
     }
 
-    /// No worker can start: nothing more is asked for, and as soon as nothing can come any more, what waits is given back
-    /// for others to handle.
+    /// No worker can start: nothing more is asked for.
     pub fn suspend(&self) {
         self.suspended.store(true, Relaxed);
         self.room.notify_one();
@@ -115,6 +111,24 @@ impl<D: Held> Inbox<D> {
     pub fn resume(&self) {
         self.suspended.store(false, Relaxed);
         self.room.notify_one();
+    }
+
+    /// Waits until deliveries wait, [`Inbox::suspend`] holds and nothing can come any more: what is given back while a pull is
+    /// open comes right back by that pull.
+    pub async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
+    /// Takes all of these, oldest first.
+    pub fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+        let mut all = self.lock();
+        let (taken, left): (Vec<_>, _) =
+            std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
+        *all = left;
+        drop(all);
+        let bytes: usize = taken.iter().map(|waiting| size(&waiting.held)).sum();
+        self.bytes.fetch_sub(bytes, Relaxed);
+        taken
     }
 
     pub(crate) fn is_suspended(&self) -> bool {
@@ -157,7 +171,7 @@ impl<D: Held> Inbox<D> {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
         };
-        self.bytes.fetch_sub(size(&waiting.held), Relaxed);
+        self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
         if self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
         }
@@ -202,7 +216,7 @@ impl<D: Held> Inbox<D> {
     }
 
     fn add(&self, held: D, since: Instant) {
-        self.bytes.fetch_add(size(&held), Relaxed);
+        self.bytes.fetch_add(held.delivery().size(), Relaxed);
         self.lock().push_back(Waiting { held, since });
     }
 
@@ -228,15 +242,6 @@ impl<D: Held> Inbox<D> {
             announcement.await;
         }
     }
-
-    /// Gives back all that wait.
-    async fn give_back(&self) {
-        let all: Vec<_> = self.lock().drain(..).collect();
-        for waiting in all {
-            self.bytes.fetch_sub(size(&waiting.held), Relaxed);
-            waiting.held.nak(Duration::ZERO).await;
-        }
-    }
 }
 
 /// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
@@ -245,25 +250,28 @@ impl<D: Held> Inbox<D> {
 pub async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     mut pull: P,
-    ack_wait: Duration,
+    consumer: &Effective,
     mut notice: impl FnMut(Notice) + Send,
     stop: impl Future<Output = ()> + Send,
 ) {
     tokio::pin!(stop);
-    let quarter = (ack_wait / 4).max(Duration::from_millis(1));
-    let mut keep = interval(quarter);
-    keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut keep = Announcer::new(consumer);
     let mut paused_until: Option<Instant> = None;
     loop {
-        if paused_until.is_none()
-            && let Some((count, bytes)) = inbox.wants(inbox.len(), pull.asked())
-            && pull.ask(count, bytes).await.is_err()
+        // A consumer may let one pull ask for less than is wanted.
+        while paused_until.is_none()
+            && let asked = pull.asked()
+            && let Some((count, bytes)) = inbox.wants(inbox.len(), asked)
         {
-            paused_until = Some(Instant::now() + PAUSE);
+            match pull.ask(count, bytes).await {
+                Ok(()) if pull.asked() > asked => {}
+                Ok(()) => break,
+                Err(_) => paused_until = Some(Instant::now() + PAUSE),
+            }
         }
         inbox.asked.store(pull.asked(), Relaxed);
-        if inbox.is_suspended() && pull.asked() == 0 {
-            inbox.give_back().await;
+        if inbox.is_suspended() && pull.asked() == 0 && !inbox.is_empty() {
+            inbox.closed.notify_one();
         }
         tokio::select! {
             biased;
@@ -283,21 +291,56 @@ pub async fn fetch<P: Pull>(
                 }
             }
             () = inbox.room.notified() => {}
-            _ = keep.tick() => inbox.keep(quarter).await,
+            quarter = keep.due() => inbox.keep(quarter).await,
             () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => paused_until = None,
         }
     }
-    give_back(inbox, pull, &mut keep, quarter).await;
+    give_all_back(inbox, pull, &mut keep).await;
+}
+
+/// Says when deliveries that wait have to be announced, each quarter of the ack wait, whatever that is by now.
+struct Announcer<'a> {
+    consumer: &'a Effective,
+    quarter: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<'a> Announcer<'a> {
+    fn new(consumer: &'a Effective) -> Self {
+        let quarter = consumer.announce_after();
+        Self { consumer, quarter, sleep: Box::pin(sleep(quarter)) }
+    }
+
+    /// Waits until it is time, and says after how long. Nothing is lost if the future is dropped.
+    async fn due(&mut self) -> Duration {
+        loop {
+            // Armed before the look, so that an edit in between is not missed.
+            let edited = self.consumer.ack_wait_edited();
+            let quarter = self.consumer.announce_after();
+            if quarter != self.quarter {
+                self.quarter = quarter;
+                let soonest = self.sleep.deadline().min(Instant::now() + quarter);
+                self.sleep.as_mut().reset(soonest);
+            }
+            tokio::select! {
+                () = &mut self.sleep => {
+                    self.sleep.as_mut().reset(Instant::now() + quarter);
+                    return quarter;
+                }
+                () = edited => {}
+            }
+        }
+    }
 }
 
 /// Gives back all at the end: what is given back while a pull is open comes right back by that pull, and each time
 /// costs the message one of its attempts.
-async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Interval, quarter: Duration) {
+async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Announcer<'_>) {
     inbox.fetching.store(false, Relaxed);
     while pull.asked() > 0 {
         let pulled = tokio::select! {
             pulled = pull.next() => pulled,
-            _ = keep.tick() => {
+            quarter = keep.due() => {
                 inbox.keep(quarter).await;
                 continue;
             }
@@ -311,7 +354,10 @@ async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Inte
             inbox.add(delivery, Instant::now());
         }
     }
-    inbox.give_back().await;
+    let waiting: Vec<_> = inbox.lock().drain(..).collect();
+    for waiting in waiting {
+        give_back_untaken(waiting.held, keep.consumer).await;
+    }
 }
 
 #[cfg(test)]
@@ -324,6 +370,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::confirmed::{Confirmed, Kept};
     use crate::delivery::{Death, Delivery, Publication};
     use crate::ports::{Author, EffectError};
 
@@ -355,13 +402,13 @@ mod tests {
             std::future::ready(())
         }
 
-        async fn ack(self) {}
+        async fn ack(self, _: Confirmed) {}
 
         async fn nak(self, _: Duration) {
             self.1.lock().unwrap().push(self.0.stream_sequence);
         }
 
-        async fn term(self, _: &str) {}
+        async fn term(self, _: Kept, _: &str) {}
     }
 
     #[test]
@@ -439,7 +486,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_no_worker_can_start_what_waits_is_given_back_and_nothing_more_is_asked_for() {
+    async fn where_no_worker_can_start_nothing_more_is_asked_for_and_what_waits_can_be_given_back() {
         let given_back = Arc::new(Mutex::new(Vec::new()));
         let deliveries = (1..=9)
             .rev()
@@ -451,19 +498,25 @@ mod tests {
         let fetching = inbox.clone();
         let fetching = tokio::spawn(async move {
             let stop = async { stopped.await.unwrap() };
-            fetch(&fetching, pull, Duration::from_secs(30), |_| {}, stop).await;
+            let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+            fetch(&fetching, pull, &consumer, |_| {}, stop).await;
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 0));
         inbox.suspend();
+        tokio::time::timeout(Duration::from_secs(60), inbox.closed()).await.unwrap();
+        let number = |waiting: &Waiting<Given>| waiting.held.0.stream_sequence;
+        let taken = inbox.take_those(|held| held.0.stream_sequence != 2);
+        assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(inbox.try_take().as_ref().map(number), Some(2));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!((inbox.len(), given_back.lock().unwrap().clone()), (0, vec![1, 2, 3]));
+        assert!(inbox.is_empty());
         inbox.resume();
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 3));
+        assert_eq!(inbox.len(), 3);
         stop.send(()).unwrap();
         fetching.await.unwrap();
-        assert_eq!(given_back.lock().unwrap().clone(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(given_back.lock().unwrap().clone(), [4, 5, 6]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::clock::{Since, time_of_day};
 use crate::conditions::Part;
 use crate::config::Scale;
 use crate::delivery::Fault;
+use crate::effective::{Effective, Flow};
 use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
 use crate::journal::Made;
@@ -34,6 +35,8 @@ pub struct Monitor<P: Policies, S> {
     pub workload: Arc<str>,
     /// The limits and the interval.
     pub scale: Scale,
+    /// What the consumer lets the workers have.
+    pub consumer: Arc<Effective>,
     /// The policy.
     pub fold: Fold<P>,
     /// Who else is asked.
@@ -125,20 +128,33 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
     }
 
-    /// What came of asking the policy; `None` if there is none yet. `woken` is whether a message that found no worker has just
-    /// started one.
+    /// What came of asking the policy; `None` if there is none yet, or if nothing would come of it. `woken` is whether a
+    /// message that found no worker has just started one.
     async fn decide(
         &mut self,
         (sample, woken): (Sample, bool),
         clock: &mut Clock,
         observer: &mut Observer,
     ) -> Option<Result<(), Fault>> {
+        let flow = self.consumer.flow();
+        match flow.problem() {
+            Some(problem) => self.board.conditions.raise(Part::Consumer, problem),
+            None => self.board.conditions.clear(Part::Consumer),
+        }
+        let scale = self.consumer.employable(&self.scale);
+        if matches!(flow, Flow::Held(_) | Flow::Refused(_)) {
+            // More workers would have nothing to do. Those that there are finish what is out.
+            if sample.ack_pending == 0 {
+                self.set(scale.min, "the consumer gives nothing");
+            }
+            return None;
+        }
         let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        let seen = observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &self.scale);
+        let seen = observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &scale);
         self.board.saw(seen);
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
-        let (board, limits) = (&self.board, (self.scale.min, self.scale.max));
+        let (board, limits) = (&self.board, (scale.min, scale.max));
         let needed = woken || seen.pending > 0 || (self.waiting)();
         let mut live = None;
         let decided = self.fold.decide((&seen, sample.arrivals), |decision| {

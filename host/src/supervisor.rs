@@ -17,6 +17,7 @@ use crate::events::Event;
 use crate::lanes::roam;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
+use crate::settle::hand_back;
 use crate::tally::{Stats, Tally};
 use crate::worker::{self, Shop, Wish};
 
@@ -187,6 +188,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shop.inbox.unattended() => {}
+                () = shop.inbox.closed() => self.give_back().await,
                 () = a_start.notified() => self.works(),
                 () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => self.suspend(),
                 () = self.handlers.newer(), if at_zero => self.prepared = false,
@@ -359,6 +361,14 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             if self.stuck.take().is_some() {
                 self.shop.inbox.resume();
             }
+        }
+    }
+
+    /// Another host may be able to handle what waits here. What the server would not deliver again stays.
+    async fn give_back(&self) {
+        let rules = &self.shop.rules;
+        for waiting in self.shop.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
+            hand_back(waiting.held, rules).await;
         }
     }
 
