@@ -124,9 +124,9 @@ impl<D: Held> Inbox<D> {
         let mut all = self.lock();
         let (taken, left): (Vec<_>, _) =
             std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
-        *all = left;
+        *all = left.into();
         drop(all);
-        let bytes: usize = taken.iter().map(|waiting| size(&waiting.held)).sum();
+        let bytes: usize = taken.iter().map(|waiting| waiting.held.delivery().size()).sum();
         self.bytes.fetch_sub(bytes, Relaxed);
         taken
     }
