@@ -94,6 +94,9 @@ pub enum Fault {
     /// No instance could be made.
     #[error("did not start: {0}")]
     Start(String),
+    /// This process has no room for an instance. No guest is to blame.
+    #[error("found no room: {0}")]
+    Room(String),
 }
 
 /// How a call ended.
@@ -196,7 +199,7 @@ pub enum FaultKind {
     Publications,
     /// [`Fault::Answer`]
     Answer,
-    /// [`Fault::Start`]
+    /// [`Fault::Start`] and [`Fault::Room`]
     Start,
 }
 
@@ -251,7 +254,7 @@ impl Fault {
             Fault::Response(_) => FaultKind::Response,
             Fault::Publications { .. } => FaultKind::Publications,
             Fault::Answer(_) => FaultKind::Answer,
-            Fault::Start(_) => FaultKind::Start,
+            Fault::Start(_) | Fault::Room(_) => FaultKind::Start,
         }
     }
 
@@ -261,7 +264,7 @@ impl Fault {
             Fault::Time(_) | Fault::Fuel(_) => Cause::Time,
             Fault::Memory(_) | Fault::Table { .. } => Cause::Memory,
             Fault::Answer(_) | Fault::Response(_) | Fault::Publications { .. } => Cause::Effects,
-            Fault::Start(_) => Cause::Start,
+            Fault::Start(_) | Fault::Room(_) => Cause::Start,
         }
     }
 }

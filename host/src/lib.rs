@@ -28,6 +28,7 @@
 //!
 //! [`run()`] is all that the `tidegate` program calls.
 
+mod backoff;
 pub mod bench;
 pub mod board;
 pub mod cli;
@@ -46,6 +47,7 @@ mod http;
 pub mod inbox;
 pub mod jetstream;
 pub mod journal;
+mod keep;
 mod lanes;
 pub mod letter;
 pub mod live;

@@ -48,7 +48,7 @@ pub trait Held: Send + Sync + 'static {
     /// If it cannot be sent.
     fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
 
-    /// Keeps the message as a dead letter and waits until it is stored.
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
     ///
     /// # Errors
     /// If the dead letter was not stored. Then the message must not be termed.
@@ -142,6 +142,23 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     /// Makes an instance ahead, of the newest generation, so that the next [`Handlers::instantiate`] has it at once. If
     /// that fails, it is for `instantiate` to say so.
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// How many instances this process has room for at once. That it may have become another number is told by
+    /// [`Handlers::room_changed`] from then on.
+    fn most(&mut self) -> u32 {
+        u32::MAX
+    }
+
+    /// Why there is no room for more, and what mends it.
+    fn why_no_more(&self) -> String {
+        String::new()
+    }
+
+    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for more.
+    fn room_changed(&mut self, small: bool) -> impl Future<Output = ()> + Send {
+        let _ = small;
+        std::future::pending()
+    }
 
     /// Whether there is a generation newer than that of the last instance made or prepared. Cheap.
     fn is_newer(&self) -> bool;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::conditions::{Conditions, Part};
 use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check, triage};
 use crate::events::{Event, Observer};
@@ -21,6 +22,8 @@ use crate::unconfirmed::Unconfirmed;
 pub struct Shop<D> {
     /// The workload's name.
     pub workload: Arc<str>,
+    /// What keeps the workload from flowing.
+    pub conditions: Arc<Conditions>,
     /// Where deliveries come from.
     pub inbox: Arc<Inbox<D>>,
     /// How deliveries are settled.
@@ -56,6 +59,7 @@ pub async fn run<D: Held, H: Handlers>(
     mut wish: tokio::sync::watch::Receiver<Wish>,
 ) -> Result<(), Fault> {
     let mut instance = handlers.instantiate(id).await?;
+    shop.conditions.clear(Part::Workers);
     let mut usable = true;
     let mut respawn_at = None;
     let mut unconfirmed = Unconfirmed::default();

@@ -65,6 +65,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
     let shop = Arc::new(Shop {
         workload: name.clone(),
+        conditions: board.conditions.clone(),
         inbox: inbox.clone(),
         rules: Rules {
             retry: workload.retry.clone(),

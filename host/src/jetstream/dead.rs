@@ -44,8 +44,8 @@ impl Lane {
         Place { workload: &self.workload, stream: &self.stream, host: &self.host }
     }
 
-    /// Keeps a delivery as a dead letter, and waits until it is stored.
-    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<(), EffectError> {
+    /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead letters.
+    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<u64, EffectError> {
         self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
     }
 
@@ -55,25 +55,22 @@ impl Lane {
         delivery: &Delivery,
         death: &Death,
         block: &[u8],
-    ) -> Result<(), EffectError> {
+    ) -> Result<u64, EffectError> {
         self.keep(Draft::unreadable(self.place(), delivery, death, block), delivery.payload.clone()).await
     }
 
-    async fn keep(&self, draft: Draft, payload: Bytes) -> Result<(), EffectError> {
+    async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
         let subject = letter::subject(&self.workload);
         let client = &self.client;
         match draft.shape(payload.len(), self.client.max_payload()) {
-            Shape::Whole(list) => {
-                stored(client, subject, headers(list)?, payload).await?.await?;
-            }
+            Shape::Whole(list) => stored(client, subject, headers(list)?, payload).await?.await,
             Shape::Apart { mut block, headers: mut list } => {
                 block.extend_from_slice(&payload);
                 // Without headers, not even a message id: every byte of it may be needed.
                 let content = stored(client, subject.clone(), HeaderMap::new(), block.into()).await?.await?;
                 list.push((name::CONTENT.to_owned(), content.to_string()));
-                stored(client, subject, headers(list)?, Bytes::new()).await?.await?;
+                stored(client, subject, headers(list)?, Bytes::new()).await?.await
             }
         }
-        Ok(())
     }
 }

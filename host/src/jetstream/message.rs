@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::{Client, Lane};
 use crate::delivery::{Death, Delivery, Publication, is_literal_subject};
+use crate::letter::refusal;
 use crate::ports::{Author, EffectError, Held};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
@@ -49,6 +50,22 @@ impl Message {
     async fn settle(self, verb: Bytes) {
         let Inner { delivery, settle, lane } = &*self.0;
         lane.told(lane.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
+    }
+
+    /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is over.
+    async fn refuse(&self, death: &Death, letter: u64) {
+        let Inner { delivery, lane, .. } = &*self.0;
+        let Some(inbox) = &delivery.reply_to else { return };
+        let (nats, headers) = (&lane.client.nats, headers(refusal::headers(death, letter)));
+        let said = match headers {
+            Ok(headers) => {
+                nats.publish_with_headers(inbox.clone(), headers, Bytes::new()).await.map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = said {
+            tracing::debug!(error, workload = %lane.workload, "a requester is not told of a dead letter");
+        }
     }
 }
 
@@ -104,7 +121,9 @@ impl Held for Message {
 
     async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let Inner { delivery, lane, .. } = &*self.0;
-        lane.bury(delivery, death, author).await
+        let letter = lane.bury(delivery, death, author).await?;
+        self.refuse(death, letter).await;
+        Ok(())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {

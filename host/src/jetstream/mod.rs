@@ -5,6 +5,7 @@ mod consumer;
 mod dead;
 mod denied;
 mod ears;
+mod home;
 mod identity;
 mod journal;
 mod lab;
@@ -28,7 +29,7 @@ use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
-pub use journal::{Decisions, DecisionsError, journal_stream};
+pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]

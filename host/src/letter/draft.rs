@@ -8,7 +8,7 @@ use crate::delivery::{Death, Delivery};
 use crate::ports::Author;
 
 /// The most bytes of headers that JetStream stores.
-const HEADERS: usize = 65_535;
+pub(crate) const HEADERS: usize = 65_535;
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;
 
@@ -172,7 +172,7 @@ mod tests {
             Shape::Whole(headers) => headers,
             Shape::Apart { .. } => panic!("it is small"),
         });
-        let mut again = draft(first.redriven(&vec![]), "no");
+        let mut again = draft(first.redriven(&vec![], Some("ORDERS")), "no");
         again.own.iter_mut().find(|(name, _)| name == name::SEQUENCE).unwrap().1 = "90".into();
         let second = match again.shape(0, 9999) {
             Shape::Whole(headers) => read(headers),

@@ -12,6 +12,7 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
+use crate::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
@@ -136,6 +137,7 @@ impl Trial {
         let inbox = Arc::new(Inbox::<Parcel>::new(setup.batch, usize::MAX));
         let shop = Shop {
             workload: "orders".into(),
+            conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
             rules: Rules { retry: retry(), ack_wait: setup.ack_wait, bounds: bounds() },
             isolation: setup.isolation,

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
 use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::events::Observer;
@@ -14,6 +15,8 @@ use crate::inbox::Inbox;
 use crate::pace::Pace;
 use crate::ports::{Author, EffectError, Handler};
 use crate::settle::Rules;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct NoDelivery(Delivery);
@@ -108,17 +111,24 @@ impl Handlers for Model {
 /// the middle of it comes a new generation.
 async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
     let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let conditions = Conditions::new("work".into());
     let begin = Instant::now();
     let observer = {
-        let (started, ended) = (started.clone(), ended.clone());
+        let (started, ended, conditions) = (started.clone(), ended.clone(), conditions.clone());
         Observer::new(move |event| match event {
             Event::WorkerStarted { worker, .. } => started.lock().unwrap().push((worker, begin.elapsed())),
-            Event::WorkerEnded { worker, .. } => ended.lock().unwrap().push((worker, begin.elapsed())),
+            Event::WorkerEnded { worker, .. } => {
+                let by_itself = begin.elapsed() < MINUTE;
+                let parts: Vec<Part> = conditions.all().into_iter().map(|(part, _)| part).collect();
+                assert_eq!(parts == [Part::Workers], by_itself, "{parts:?}");
+                ended.lock().unwrap().push((worker, begin.elapsed()));
+            }
             _ => {}
         })
     };
     let shop = Shop {
         workload: "work".into(),
+        conditions: conditions.clone(),
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
         rules: Rules {
             retry: Retry { max_attempts: 3, backoff: vec![] },
@@ -138,10 +148,11 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(MINUTE / 2).await;
     swap.send_replace(2);
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(MINUTE / 2).await;
     assert_eq!(crew.running(), desired);
+    assert_eq!(conditions.all(), []);
     // At zero for each generation, once; elsewhere never.
     assert_eq!(prepared.load(Relaxed), if desired == 0 { 2 } else { 0 });
     let before_stop = ended.lock().unwrap().clone();

@@ -3,3 +3,4 @@
 mod fetched;
 mod guests;
 mod plugins;
+mod workloads;
