@@ -17,6 +17,20 @@ use crate::patience::within;
 /// How long a host may take to be ready: it may have to compile plugins on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// The status code and the body of what is answered over HTTP. `None` if nothing is within two seconds.
+pub(crate) async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    };
+    tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
+}
+
 /// A host that runs, or has run. Killed when dropped.
 pub(crate) struct Host {
     child: Child,
@@ -28,6 +42,15 @@ pub(crate) struct Host {
 impl Host {
     /// Starts a host with this configuration and these variables; its files go to `dir`.
     pub(crate) fn launch(dir: &Path, config: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start(dir, config, variables, None)
+    }
+
+    /// The same with its standard error elsewhere than in a file, so that nothing is known of its log.
+    pub(crate) fn launch_unread(dir: &Path, config: &str, stderr: Stdio) -> Result<Self> {
+        Self::start(dir, config, &[], Some(stderr))
+    }
+
+    fn start(dir: &Path, config: &str, variables: &[(&str, &str)], stderr: Option<Stdio>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = dir.join(format!("host-{number}.toml"));
@@ -46,7 +69,10 @@ impl Host {
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
+            .stderr(match stderr {
+                Some(stderr) => stderr,
+                None => File::create(&log)?.into(),
+            })
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).context("it has a number")?;
@@ -89,15 +115,16 @@ impl Host {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"))?;
         let address = line.split("address=").nth(1)?.trim().to_owned();
-        let asked = async {
-            let mut stream = TcpStream::connect(&address).await.ok()?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.ok()?;
-            answer.split(' ').nth(1)?.parse().ok()
-        };
-        tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
+        Some(ask(&address, path).await?.0)
+    }
+
+    /// Where it answers over HTTP, once that is in its log.
+    pub(crate) async fn address(&self) -> Result<String> {
+        self.says(&["health, metrics and status over HTTP"], READY_WITHIN).await?;
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"));
+        let address = line.and_then(|line| line.split("address=").nth(1)).context("it says where")?;
+        Ok(address.trim().to_owned())
     }
 
     /// Whether the process lives; a paused one does.

@@ -46,6 +46,7 @@ mod million;
 mod network;
 mod patience;
 mod plugins;
+mod process;
 mod proxy;
 mod pulse;
 mod resources;
@@ -70,6 +71,7 @@ fn all() -> Vec<Row> {
         million::ROWS,
         network::ROWS,
         plugins::ROWS,
+        process::ROWS,
         resources::ROWS,
         soak::ROWS,
         &hostile::rows(),

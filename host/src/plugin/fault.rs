@@ -8,6 +8,7 @@ use wasmtime_wasi::I32Exit;
 use super::limits::Quota;
 use crate::config::Limits;
 use crate::delivery::Fault;
+use crate::terminal::plain;
 
 /// Functions of the guest's stack that a fault tells.
 const FRAMES: usize = 4;
@@ -90,7 +91,7 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
         .iter()
         .filter_map(|frame| frame.func_name())
         // The alternate form leaves out the hash.
-        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .map(|name| plain(&format!("{:#}", rustc_demangle::demangle(name))))
         .filter(|name| !is_machinery(name))
         .map(|name| brief(&name, NAME))
         .collect();
@@ -109,11 +110,12 @@ fn is_machinery(name: &str) -> bool {
         || name == "abort"
 }
 
-/// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
+/// Without line breaks and what acts upon a terminal, for a fault becomes a header of a dead letter; without Rust's advice about
+/// backtraces.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
     let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
-    told.join(" / ")
+    plain(&told.join(" / "))
 }
 
 /// Whether a line that a guest wrote is of no use to anybody here.
