@@ -17,6 +17,9 @@ use crate::patience::within;
 /// How long a host may take to be ready: it may have to compile plugins on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// What a host says once it answers over HTTP.
+const LISTENS: &str = "health, metrics and status over HTTP";
+
 /// The status code and the body of what is answered over HTTP. `None` if nothing is within two seconds.
 pub(crate) async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
     let asked = async {
@@ -112,19 +115,24 @@ impl Host {
     /// The status code that it answers over HTTP, where its configuration has `http = "127.0.0.1:0"`. `None` if it does
     /// not answer within two seconds.
     pub(crate) async fn get(&self, path: &str) -> Option<u16> {
-        let log = self.log();
-        let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"))?;
-        let address = line.split("address=").nth(1)?.trim().to_owned();
-        Some(ask(&address, path).await?.0)
+        Some(ask(&self.listens()?, path).await?.0)
+    }
+
+    /// What it answers over HTTP, without the head.
+    pub(crate) async fn read(&self, path: &str) -> Option<String> {
+        Some(ask(&self.listens()?, path).await?.1)
     }
 
     /// Where it answers over HTTP, once that is in its log.
     pub(crate) async fn address(&self) -> Result<String> {
-        self.says(&["health, metrics and status over HTTP"], READY_WITHIN).await?;
+        self.says(&[LISTENS], READY_WITHIN).await?;
+        self.listens().context("it says where")
+    }
+
+    fn listens(&self) -> Option<String> {
         let log = self.log();
-        let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"));
-        let address = line.and_then(|line| line.split("address=").nth(1)).context("it says where")?;
-        Ok(address.trim().to_owned())
+        let line = log.lines().find(|line| line.contains(LISTENS))?;
+        Some(line.split("address=").nth(1)?.trim().to_owned())
     }
 
     /// Whether the process lives; a paused one does.
