@@ -8,7 +8,6 @@ use wasmtime_wasi::I32Exit;
 use super::limits::Quota;
 use crate::config::Limits;
 use crate::delivery::Fault;
-use crate::terminal::plain;
 
 /// Functions of the guest's stack that a fault tells.
 const FRAMES: usize = 4;
@@ -91,7 +90,7 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
         .iter()
         .filter_map(|frame| frame.func_name())
         // The alternate form leaves out the hash.
-        .map(|name| plain(&format!("{:#}", rustc_demangle::demangle(name))))
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
         .filter(|name| !is_machinery(name))
         .map(|name| brief(&name, NAME))
         .collect();
@@ -110,12 +109,11 @@ fn is_machinery(name: &str) -> bool {
         || name == "abort"
 }
 
-/// Without line breaks and what acts upon a terminal, for a fault becomes a header of a dead letter; without Rust's advice about
-/// backtraces.
+/// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
     let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
-    plain(&told.join(" / "))
+    told.join(" / ")
 }
 
 /// Whether a line that a guest wrote is of no use to anybody here.
