@@ -18,6 +18,7 @@ mod request;
 mod scan;
 mod setup;
 mod signals;
+mod survey;
 mod told;
 mod unreadable;
 mod unsettled;
@@ -38,6 +39,7 @@ pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
+pub use survey::{Finding, Survey};
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]
