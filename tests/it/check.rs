@@ -27,7 +27,9 @@ fn file(site: &Site, more: &str) -> File {
 impl File {
     async fn check(&self, more: &[&str]) -> Ended {
         let path = self.dir.path().join("tidegate.toml");
-        run([&["check", "--connect", "--no-cache", "--config", path.to_str().unwrap()], more].concat()).await
+        let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
+        let check = ["check", "--connect", "--cache-dir", cache, "--config", path.to_str().unwrap()];
+        run([&check, more].concat()).await
     }
 
     async fn answer(&self) -> Value {

@@ -13,8 +13,8 @@ async fn answer(site: &Site, name: &str) -> Value {
     let plugins = site.plugins.path().to_str().unwrap();
     let text = format!("plugins.dir = \"{plugins}\"\n{}", text(name, "create"));
     std::fs::write(&path, text).unwrap();
-    let server = site.nats.servers[0].as_str();
-    let way = ["--server", server, "--user", "host", "--password", "some", "--output", "json", "--no-cache"];
+    let (server, cache) = (site.nats.servers[0].as_str(), concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache"));
+    let way = ["--server", server, "--user", "host", "--password", "some", "--output", "json", "--cache-dir", cache];
     let ended = run(["check", "--connect", "--config", path.to_str().unwrap()].iter().chain(&way)).await;
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.said()))
 }
