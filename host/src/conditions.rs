@@ -15,8 +15,10 @@ pub enum Part {
     Pull,
     /// Acks, naks, terms and in-progress signals.
     Settlement,
-    /// Publications, replies and dead letters.
+    /// Publications and replies.
     Effects,
+    /// Its dead letters.
+    DeadLetters,
     /// Its workers: instances that do not start.
     Workers,
     /// Its policy.
@@ -41,6 +43,7 @@ impl Part {
             Self::Pull => "pull",
             Self::Settlement => "settlement",
             Self::Effects => "effects",
+            Self::DeadLetters => "dead-letters",
             Self::Workers => "workers",
             Self::Policy => "policy",
             Self::Signals => "signals",

@@ -28,6 +28,7 @@
 //!
 //! [`run()`] is all that the `tidegate` program calls.
 
+pub mod attempts;
 mod backoff;
 pub mod bench;
 pub mod board;
@@ -35,9 +36,11 @@ pub mod cli;
 mod clock;
 pub mod conditions;
 pub mod config;
+pub mod confirmed;
 pub mod delivery;
 pub mod demo;
 pub mod digest;
+pub mod effective;
 pub mod events;
 pub mod fold;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -55,6 +58,7 @@ pub mod live;
 mod machine;
 pub mod monitor;
 pub mod new;
+pub mod outage;
 mod pace;
 pub mod permissions;
 mod plugged;

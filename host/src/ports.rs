@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
 use crate::digest::Digest;
 use crate::scaling::observe::Sample;
@@ -20,10 +21,19 @@ pub struct Author {
     pub generation: Digest,
 }
 
-/// Why an effect is not confirmed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct EffectError(pub String);
+/// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// It is refused for the message's own sake: it cannot be sent, or never be stored.
+    #[error("{0}")]
+    Refused(String),
+    /// The server does not let this host do it.
+    #[error("{0}")]
+    Denied(String),
+    /// The server, the way to it or a stream does not take it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
 
 /// A delivery that was fetched and is not settled yet.
 ///
@@ -36,7 +46,7 @@ pub trait Held: Send + Sync + 'static {
     /// Sends publications in order and returns what waits until all are stored.
     ///
     /// # Errors
-    /// If one cannot be sent. Those before it were.
+    /// If one cannot be sent, or one before it is known not to be stored. Those before it were sent.
     fn publish(
         &self,
         publications: Vec<Publication>,
@@ -58,13 +68,13 @@ pub trait Held: Send + Sync + 'static {
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
 
     /// Settles: done.
-    fn ack(self) -> impl Future<Output = ()> + Send;
+    fn ack(self, proof: Confirmed) -> impl Future<Output = ()> + Send;
 
     /// Settles: deliver again, after a delay.
     fn nak(self, delay: Duration) -> impl Future<Output = ()> + Send;
 
     /// Settles: never deliver again.
-    fn term(self, reason: &str) -> impl Future<Output = ()> + Send;
+    fn term(self, proof: Kept, reason: &str) -> impl Future<Output = ()> + Send;
 }
 
 /// What came of asking a consumer for deliveries.
@@ -106,7 +116,8 @@ pub trait Pull: Send + 'static {
     /// Deliveries that were asked for and may still come.
     fn asked(&self) -> usize;
 
-    /// Asks for up to `count` more, of `bytes` together. One message may be larger than that.
+    /// Asks for up to `count` more, of `bytes` together, or for nothing while the consumer lets no more pulls wait. One
+    /// message may be larger than that.
     ///
     /// # Errors
     /// If there is no connection now. It can be tried again.

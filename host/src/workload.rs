@@ -59,23 +59,22 @@ pub async fn run<H: Handlers, P: Policies>(
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
     let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
-    let scale = bound.employable(&workload.scale);
-    let desired = Arc::new(Desired::new(scale.min));
+    let consumer = bound.consumer();
+    let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
+    let bounds = Bounds {
+        max_payload: bound.max_payload(),
+        own_headers: bound.own_headers(),
+        publications: workload.limits.publications,
+        grants: workload.grants.clone(),
+    };
+    let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
     let shop = Arc::new(Shop {
         workload: name.clone(),
         conditions: board.conditions.clone(),
         inbox: inbox.clone(),
-        rules: Rules {
-            retry: workload.retry.clone(),
-            ack_wait: bound.ack_wait(),
-            bounds: Bounds {
-                max_payload: bound.max_payload(),
-                publications: workload.limits.publications,
-                grants: workload.grants.clone(),
-            },
-        },
+        rules: rules.clone(),
         isolation: workload.isolation,
         respawns: respawns.clone(),
         observer: around.observer.clone(),
@@ -99,7 +98,8 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let monitor = Monitor {
         workload: name.clone(),
-        scale,
+        scale: workload.scale.clone(),
+        consumer: consumer.clone(),
         fold: Fold::new(desk, policies),
         window,
         source,
@@ -122,17 +122,22 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let (notice, watch_notice) = (notices_of(&workload.queue.consumer), notices_of(&workload.queue.watch_consumer));
     drop(notices);
-    let ack_wait = bound.ack_wait();
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
-    tokio::join!(
-        fetch(&inbox, pull, ack_wait, notice, stopped(stop.clone())),
-        supervisor.run(stopped(stop.clone())),
-        monitor.run(stopped(stop.clone())),
-        watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
-        mend(workload, &around, noticed),
-    );
-    Ok(())
+    let run = async {
+        tokio::join!(
+            fetch(&inbox, pull, &consumer, notice, stopped(stop.clone())),
+            supervisor.run(stopped(stop.clone())),
+            monitor.run(stopped(stop.clone())),
+            watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
+            mend(workload, &around, noticed),
+        );
+    };
+    tokio::select! {
+        () = run => Ok(()),
+        never = rules.effects.watch() => match never {},
+        never = rules.letters.watch() => match never {},
+    }
 }
 
 /// Ends when the host stops.

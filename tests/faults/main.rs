@@ -33,6 +33,7 @@
 // Each row uses what it needs.
 #![allow(dead_code)]
 
+mod budgets;
 mod chaos;
 mod clock;
 mod config;
@@ -52,6 +53,7 @@ mod resources;
 mod row;
 mod runner;
 mod servers;
+mod settings;
 mod soak;
 mod stage;
 
@@ -62,6 +64,7 @@ use row::Row;
 /// All rows, in the order they run in.
 fn all() -> Vec<Row> {
     let mut rows = [
+        budgets::ROWS,
         clock::ROWS,
         config::ROWS,
         consumer::ROWS,
@@ -71,6 +74,7 @@ fn all() -> Vec<Row> {
         network::ROWS,
         plugins::ROWS,
         resources::ROWS,
+        settings::ROWS,
         soak::ROWS,
         &hostile::rows(),
     ]

@@ -45,6 +45,8 @@ pub struct CheckArgs {
 struct Answer {
     ok: bool,
     workloads: Vec<Checked>,
+    /// What can run, and maybe should not.
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Servers>,
     problems: Vec<String>,
@@ -102,6 +104,9 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
             None => writeln!(out)?,
         }
     }
+    for warning in &answer.warnings {
+        writeln!(out, "warning: {}", plain(warning))?;
+    }
     if let Some(Servers { version, made, unchecked }) = &answer.servers {
         writeln!(out, "nats-server {version}")?;
         for made in made {
@@ -134,7 +139,8 @@ async fn servers(config: &Config, written: &Written, answer: &mut Answer) {
             return answer.problems.push(error.to_string());
         }
     };
-    let Survey { found, made, unchecked } = client.survey(config).await;
+    let Survey { found, warnings, made, unchecked } = client.survey(config).await;
+    answer.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         answer.problems.push(written.error(&key, problem, remedy).to_string());
@@ -146,6 +152,9 @@ async fn plugins(config: &Config, answer: &mut Answer) -> anyhow::Result<()> {
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
     let host = Host::start(&plugins)?;
     let dir = &config.plugins.dir;
+    for workload in &config.workloads {
+        answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
+    }
     if let Err(problem) = list(dir) {
         answer.problems.push(problem);
         return Ok(());

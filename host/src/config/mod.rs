@@ -239,6 +239,14 @@ pub struct Shadow {
     pub settings: Vec<(String, String)>,
 }
 
+impl Workload {
+    /// What a person should know, as far as the file says it.
+    pub fn warnings(&self) -> Vec<String> {
+        let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
+        self.grants.loop_over(reads).into_iter().collect()
+    }
+}
+
 /// A stream and the durable consumer that a workload works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
@@ -252,6 +260,8 @@ pub struct Queue {
     pub subjects: Vec<String>,
     /// The stream's retention, where the host makes the stream.
     pub retention: Retention,
+    /// Bytes of the stream, where the host makes it; `None` is no limit.
+    pub max_bytes: Option<i64>,
     /// The subjects the consumer is limited to; empty means all.
     pub filter: Vec<String>,
     /// How long the server waits for a settlement before it delivers again (30 s).
@@ -389,6 +399,18 @@ impl Grants {
         self.publish.iter().any(|granted| names::overlap(granted, subject))
     }
 
+    /// What a person should know where the handler may publish on a subject that its own workload reads.
+    pub fn loop_over(&self, reads: &[String]) -> Option<String> {
+        let (granted, read) = self
+            .publish
+            .iter()
+            .find_map(|granted| reads.iter().find(|read| names::overlap(granted, read)).map(|read| (granted, read)))?;
+        Some(format!(
+            "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes back to \
+             it, maybe without end; grant less, or limit the consumer with filter"
+        ))
+    }
+
     /// Whether a reply may go to a literal subject.
     pub fn may_reply(&self, subject: &str) -> bool {
         self.reply.iter().any(|granted| names::overlap(granted, subject))
@@ -398,13 +420,18 @@ impl Grants {
 /// What happens after a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// How often a message is delivered before it becomes a dead letter (5); at least 1.
+    /// How often a handler tries a message before it becomes a dead letter (5); at least 1.
     pub max_attempts: u32,
     /// The delay after the first, second, ... attempt; the last one repeats.
     pub backoff: Vec<Duration>,
 }
 
 impl Retry {
+    /// How often a message is delivered at most. Deliveries that no host saw the end of, for it was killed, count here alone.
+    pub fn max_deliveries(&self) -> u32 {
+        self.max_attempts.saturating_mul(3)
+    }
+
     /// The delay after a failed attempt, which counts from 1.
     pub fn delay(&self, attempt: u32) -> Duration {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);

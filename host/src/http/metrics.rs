@@ -105,11 +105,12 @@ impl Workload {
         hits
     }
 
-    fn deliveries(&self) -> [(&'static str, u64); 4] {
+    fn deliveries(&self) -> [(&'static str, u64); 5] {
         let tally = &self.tally;
         [
             ("acked", tally.acked),
             ("retried", tally.retried),
+            ("unconfirmed", tally.unconfirmed),
             ("dead", tally.dead.iter().sum()),
             ("given_back", tally.given_back),
         ]

@@ -181,6 +181,7 @@ fn workload(board: &Board) -> Workload {
         deliveries: BTreeMap::from([
             ("acked", tally.acked),
             ("retried", tally.retried),
+            ("unconfirmed", tally.unconfirmed),
             ("dead", tally.dead.iter().sum()),
             ("given_back", tally.given_back),
             ("redelivered", tally.redelivered),

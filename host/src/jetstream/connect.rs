@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::denied::Denied;
+use super::follow::Floors;
 use super::identity::{CREDS, NKEY, options, unusable};
 use super::replies::Requests;
 use super::told::Told;
@@ -31,6 +32,9 @@ pub struct Client {
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
     connects: watch::Receiver<u64>,
+    /// How far consumers are known to be settled.
+    pub(super) floors: Arc<Floors>,
+    inbox: Arc<str>,
 }
 
 /// Why there is no connection.
@@ -140,7 +144,16 @@ impl Client {
         }
         let context = jetstream::new(nats.clone());
         tracing::debug!(server = info.server_name, version = info.version, "connected");
-        Ok(Self { nats, context, requests: Requests::default(), denied, servers: servers.into(), connects })
+        Ok(Self {
+            nats,
+            context,
+            requests: Requests::default(),
+            denied,
+            servers: servers.into(),
+            connects,
+            floors: Arc::default(),
+            inbox: config.inbox().into(),
+        })
     }
 
     /// The version of the server that the client is connected to.
@@ -156,6 +169,11 @@ impl Client {
     /// Whether the server can be reached now, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
+    }
+
+    /// The first tokens of the subjects on which it listens for answers.
+    pub(super) fn inbox(&self) -> &str {
+        &self.inbox
     }
 
     /// Waits until the server can be reached.

@@ -5,7 +5,8 @@ use async_nats::jetstream::stream;
 use bytes::Bytes;
 
 use super::Lane;
-use super::message::{headers, stored};
+use super::message::headers;
+use super::publisher::Window;
 use crate::config::DeadLetters;
 use crate::delivery::{Death, Delivery};
 use crate::letter::draft::{Draft, Place, Shape};
@@ -61,15 +62,15 @@ impl Lane {
 
     async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
         let subject = letter::subject(&self.workload);
-        let client = &self.client;
+        let store = |headers, payload| self.publisher.store(Window::Letters, subject.clone(), headers, payload);
         match draft.shape(payload.len(), self.client.max_payload()) {
-            Shape::Whole(list) => stored(client, subject, headers(list)?, payload).await?.await,
+            Shape::Whole(list) => store(headers(list)?, payload).await,
             Shape::Apart { mut block, headers: mut list } => {
                 block.extend_from_slice(&payload);
                 // Without headers, not even a message id: every byte of it may be needed.
-                let content = stored(client, subject.clone(), HeaderMap::new(), block.into()).await?.await?;
+                let content = store(HeaderMap::new(), block.into()).await?;
                 list.push((name::CONTENT.to_owned(), content.to_string()));
-                stored(client, subject, headers(list)?, Bytes::new()).await?.await
+                store(headers(list)?, Bytes::new()).await
             }
         }
     }

@@ -18,7 +18,8 @@ use super::home::{Home, Homes};
 use super::message::headers;
 use super::raw::{self, Raw};
 use super::scan::Scan;
-use crate::letter::{self, Content, Headers, Letter, Stored, block, draft};
+use crate::delivery::{MAX_HEADERS, check_subject};
+use crate::letter::{self, Content, Headers, Letter, Stored, block};
 use crate::permissions::{Denial, Verb};
 
 /// How long to wait for the answer to a rehearsal. A denial comes sooner.
@@ -227,9 +228,11 @@ impl Letters {
                 "its headers cannot be published by this client, as no handler could be given them".to_owned(),
             ));
         };
+        // Whoever may publish dead letters writes it.
+        check_subject(&letter.subject).map_err(SendError::Letter)?;
         let stream = into.unwrap_or(&letter.stream);
         let home = self.homes.of(&self.client, stream).await.map_err(SendError::Server)?;
-        let room = draft::HEADERS.min(self.client.max_payload().saturating_sub(original.payload.len()));
+        let room = MAX_HEADERS.min(self.client.max_payload().saturating_sub(original.payload.len()));
         for name in &home.takers {
             let named = letter.redriven(list, Some(name));
             // A letter that has no room for the name is compared with what took it.

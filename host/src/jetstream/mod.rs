@@ -1,23 +1,32 @@
 //! JetStream. The only folder that names async_nats types.
 
+mod arrivals;
 mod connect;
 mod consumer;
 mod dead;
 mod denied;
+mod dropped;
 mod ears;
+mod follow;
 mod home;
 mod identity;
 mod journal;
+#[cfg(any(test, feature = "fuzzing"))]
+mod judged;
 mod lab;
 mod letters;
 mod message;
+mod publisher;
 mod pull;
 mod raw;
+mod refusals;
 mod replies;
 mod request;
 mod scan;
+mod settings;
 mod setup;
 mod signals;
+mod state;
 mod survey;
 mod told;
 mod unreadable;
@@ -31,6 +40,8 @@ use crate::tally::Traffic;
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use judged::Judged;
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -45,6 +56,7 @@ pub use survey::{Finding, Survey};
 #[derive(Debug)]
 struct Lane {
     client: Client,
+    publisher: publisher::Publisher,
     workload: Arc<str>,
     stream: String,
     consumer: String,

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::unreadable::Search;
 use super::{Lane, Message};
+use crate::effective::{Ask, Effective};
 use crate::ports::{Notice, Pull, Pulled};
 
 /// How much longer than `expires` a pull may stay unanswered before it counts as lost.
@@ -31,10 +32,17 @@ pub struct Puller {
     last_ends: Instant,
     consumer: String,
     search: Option<Search>,
+    effective: Arc<Effective>,
 }
 
 impl Puller {
-    pub(super) async fn new(lane: Arc<Lane>, consumer: &str, expires: Duration) -> anyhow::Result<Self> {
+    /// `effective` is what that consumer lets a pull ask for.
+    pub(super) async fn new(
+        lane: Arc<Lane>,
+        consumer: &str,
+        expires: Duration,
+        effective: Arc<Effective>,
+    ) -> anyhow::Result<Self> {
         let inbox = lane.client.nats.new_inbox();
         Ok(Self {
             next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", lane.stream),
@@ -47,6 +55,7 @@ impl Puller {
             last_ends: Instant::now(),
             consumer: consumer.to_owned(),
             search: None,
+            effective,
         })
     }
 
@@ -92,14 +101,18 @@ impl Pull for Puller {
     async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
         // It would be kept and sent with all the others when the server is back, and each of them be answered.
         anyhow::ensure!(self.lane.client.is_connected(), "the server is away");
-        // What is larger than all that a pull may bring would never be delivered; subject and headers count too.
-        let max_bytes = bytes.max(2 * self.lane.client.max_payload());
-        let request = BatchConfig { batch: count, expires: Some(self.expires), max_bytes, ..BatchConfig::default() };
+        anyhow::ensure!(!self.effective.is_refused(), "the consumer may not be pulled from");
+        let limits = self.effective.pulls();
+        if self.asked.div_ceil(limits.batch) >= limits.waiting {
+            return Ok(());
+        }
+        let Ask { batch, bytes, expires } = limits.ask(count, bytes, self.expires, self.lane.client.max_payload());
+        let request = BatchConfig { batch, expires: Some(expires), max_bytes: bytes, ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
         self.lane.client.nats.publish_with_reply(self.next.clone(), self.inbox.clone(), request.into()).await?;
         self.lane.traffic.pulled();
-        self.asked += count;
-        self.last_ends = Instant::now() + self.expires + SLACK;
+        self.asked += batch;
+        self.last_ends = Instant::now() + expires + SLACK;
         Ok(())
     }
 

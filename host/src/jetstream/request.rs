@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::message::REPLY_HEADER;
 use super::replies::{Waiter, last_token, token};
-use crate::delivery::is_literal_subject;
+use crate::delivery::check_subject;
 use crate::letter::refusal::{self, Refusal};
 use crate::permissions::{Denial, Verb};
 
@@ -200,7 +200,7 @@ impl Client {
         headers: &[(String, String)],
         options: &RequestOptions,
     ) -> Result<Reply, RequestError> {
-        if !is_literal_subject(subject) {
+        if check_subject(subject).is_err() {
             return Err(RequestError::Subject { subject: subject.to_owned() });
         }
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;

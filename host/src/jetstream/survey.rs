@@ -6,10 +6,12 @@ use std::time::Duration;
 use async_nats::jetstream::response::Response;
 use futures_util::future::join_all;
 use serde::Deserialize;
+use tracing::instrument::WithSubscriber;
 
 use super::Client;
 use super::dead;
 use super::journal;
+use super::settings::StreamConfig;
 use super::setup::{Setup, SetupError};
 use crate::config::{Config, Manage, Queue, Source, Workload, subjects_overlap};
 use crate::permissions::{Denial, Permissions, Verb};
@@ -28,6 +30,8 @@ const NONSENSE: &str = "rehearsal";
 pub struct Survey {
     /// What does not fit.
     pub found: Vec<Finding>,
+    /// What can work, and maybe should not.
+    pub warnings: Vec<String>,
     /// What is not there and a host would make.
     pub made: Vec<String>,
     /// What could not be looked at, and why.
@@ -104,7 +108,7 @@ impl Client {
         let bound = Workload { queue: queue.clone(), ..workload.clone() };
         let setup = Setup { client: self, workload: &bound, queue: &queue };
         let concerns = |denial: &Denial| setup.concerns(denial, &config.dead_letters.stream);
-        let retention = match self.denied.unless(concerns, setup.stream()).await {
+        let stream = match self.denied.unless(concerns, setup.stream()).await {
             Err(denial) => return survey.found.push(Finding::denied(self, &denial)),
             Ok(Err(SetupError::NoStream { .. })) if may_create && !queue.subjects.is_empty() => {
                 let subjects = queue.subjects.join(", ");
@@ -112,21 +116,31 @@ impl Client {
                     .made
                     .push(format!("stream {} for {subjects}, and its consumer {}", queue.stream, queue.consumer));
                 to_come.extend(queue.subjects.iter().cloned());
+                let (to_make, subjects) = (queue.stream.clone(), queue.subjects.clone());
+                if let Err(error) = setup.fits(&StreamConfig { name: to_make, subjects, ..StreamConfig::default() }) {
+                    survey.found.push(Finding::of(&error, name, &["subjects"]));
+                }
                 let key = ["workload", name, "subjects"];
                 return self.free(&queue.subjects, &queue.stream, &key, survey).await;
             }
             Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["stream"])),
-            Ok(Ok(retention)) => retention,
+            Ok(Ok(stream)) => stream,
         };
-        let works = self.denied.unless(concerns, setup.consumer()).await.map(|config| config.map(drop));
+        // What it would log is told here.
+        let quiet = || tracing::subscriber::NoSubscriber::new();
+        let works = self.denied.unless(concerns, setup.consumer(&stream).with_subscriber(quiet())).await;
         let mut consumers = vec![(&queue.consumer, "consumer", works)];
         if workload.scale.source == Source::Headers {
-            let watches = self.denied.unless(concerns, setup.watch_consumer(retention)).await;
-            consumers.push((&queue.watch_consumer, "watch-consumer", watches.map(|name| name.map(drop))));
+            let watches = setup.watch_consumer(&stream).with_subscriber(quiet());
+            consumers.push((&queue.watch_consumer, "watch-consumer", self.denied.unless(concerns, watches).await));
         }
         for (consumer, key, result) in consumers {
             match result {
-                Ok(Ok(())) => {}
+                Ok(Ok(verdict)) => {
+                    let said =
+                        verdict.warnings.iter().map(|said| format!("workload {name}: consumer {consumer}: {said}"));
+                    survey.warnings.extend(said);
+                }
                 Ok(Err(SetupError::NoConsumer { .. })) if may_create => {
                     survey.made.push(format!("consumer {consumer} on stream {}", queue.stream));
                 }

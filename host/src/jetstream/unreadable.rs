@@ -60,7 +60,7 @@ async fn look(lane: &Lane, consumer: &str, seen: &mut u64) -> anyhow::Result<()>
     if info.num_ack_pending == 0 || last < first {
         return Ok(());
     }
-    let filters = super::consumer::filters(&info.config);
+    let filters = filters(&info.config);
     let read = |sequence| async move { (sequence, raw::get(&lane.client, &lane.stream, sequence).await) };
     let mut messages = stream::iter(first..=last).map(read).buffered(AT_ONCE);
     while let Some((sequence, message)) = messages.next().await {
@@ -75,6 +75,12 @@ async fn look(lane: &Lane, consumer: &str, seen: &mut u64) -> anyhow::Result<()>
         *seen = sequence;
     }
     Ok(())
+}
+
+/// The subjects that a consumer is limited to; none if to nothing.
+fn filters(config: &async_nats::jetstream::consumer::Config) -> Vec<String> {
+    let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
+    config.filter_subjects.iter().cloned().chain(single).collect()
 }
 
 async fn keep(lane: &Lane, consumer: &str, stream_sequence: u64, raw: Raw, reason: String) -> anyhow::Result<()> {

@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
+use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
+use crate::effective::Effective;
 use crate::events::Observer;
 use crate::inbox::Inbox;
 use crate::pace::Pace;
@@ -45,11 +47,11 @@ impl Held for NoDelivery {
         std::future::ready(())
     }
 
-    async fn ack(self) {}
+    async fn ack(self, _: Confirmed) {}
 
     async fn nak(self, _: Duration) {}
 
-    async fn term(self, _: &str) {}
+    async fn term(self, _: Kept, _: &str) {}
 }
 
 struct Idle(Author);
@@ -130,11 +132,12 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
         workload: "work".into(),
         conditions: conditions.clone(),
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
-        rules: Rules {
-            retry: Retry { max_attempts: 3, backoff: vec![] },
-            ack_wait: Duration::from_secs(30),
-            bounds: Bounds { max_payload: 1024, publications: 10, grants: Grants::default() },
-        },
+        rules: Rules::new(
+            Retry { max_attempts: 3, backoff: vec![] },
+            Effective::with_ack_wait(Duration::from_secs(30)),
+            Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
+            &conditions,
+        ),
         isolation: Isolation::Worker,
         respawns: Arc::new(Pace::new(100)),
         observer,
