@@ -65,6 +65,7 @@ mod plugged;
 pub mod plugin;
 pub mod ports;
 pub mod replay;
+pub mod rights;
 mod run;
 pub mod scaling;
 pub mod server;

@@ -195,7 +195,7 @@ impl Setup<'_> {
     }
 
     /// Whether a stream may be worked on whatever its consumer is.
-    fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
+    pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
         let Some(Refusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
         let (workload, stream) = (self.workload.name.clone(), config.name.clone());
         Err(SetupError::UnsuitableStream { workload, stream, problem, remedy })
