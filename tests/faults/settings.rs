@@ -182,6 +182,9 @@ async fn edit(stage: &Stage, name: &str, settings: &Value) -> Result<bool> {
     let durable = format!("{name}-workers");
     // An update leaves this one as it is.
     if settings.get("pause_until").is_some() {
+        if !stage.client.is_server_compatible(2, 11, 0) {
+            return Ok(false);
+        }
         return Ok(api(stage, &format!("CONSUMER.PAUSE.{name}.{durable}"), settings).await?.is_ok());
     }
     let info = api(stage, &format!("CONSUMER.INFO.{name}.{durable}"), &json!({})).await?;
@@ -225,6 +228,7 @@ async fn edited(form: Form) -> Result<Report> {
         ledger.publish(count, fails).await?;
         let said = || host.logged(&["has other settings now"]);
         let before = said();
+        // An edit that changes nothing for the host is none.
         let done = if consumer {
             edit(&stage, "work", &settings).await?
         } else {
