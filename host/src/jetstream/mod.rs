@@ -27,6 +27,7 @@ mod settings;
 mod setup;
 mod signals;
 mod state;
+mod survey;
 mod told;
 mod unreadable;
 mod unsettled;
@@ -49,6 +50,7 @@ pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
+pub use survey::{Finding, Survey};
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]
