@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tidegate_artifacts::policies;
 
 use crate::support::cli::{Ended, run};
-use crate::support::host::{install, plugins};
+use crate::support::host::plugins;
 
 const GENERATED: [&str; 6] = ["--generate", "poisson:20", "--duration", "5m", "--service", "exponential:100ms"];
 
@@ -75,7 +74,6 @@ async fn what_cannot_be_used_is_told_and_nothing_is_written() {
 #[tokio::test]
 async fn workers_that_start_slowly_stand_by_for_the_bursts_that_were_seen() {
     let (plugins, dir) = (plugins(), tempfile::tempdir().unwrap());
-    install(plugins.path(), "objective", policies::OBJECTIVE);
     let trace = dir.path().join("minutes.csv");
     let row = |second: u32| format!("{second},{}\n", if second % 60 < 10 { 100 } else { 10 });
     std::fs::write(&trace, "second,arrivals\n".to_owned() + &(0..7_200).map(row).collect::<String>()).unwrap();
