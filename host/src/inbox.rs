@@ -12,13 +12,15 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
+use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled};
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
 
-/// How long to wait after a pull failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The most that is held, waiting and asked for. The client library drops what comes to a subscription that holds 65,536;
+/// half of it is left for what the server says about pulls.
+const MOST: usize = 1 << 15;
 
 /// A delivery, and since when the server waits for its settlement.
 #[derive(Debug)]
@@ -48,7 +50,8 @@ pub struct Inbox<D> {
     max_bytes: usize,
 }
 
-/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker.
+/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never more
+/// than the client library can.
 ///
 /// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker, for a handler that takes
 /// seconds should not find a hundred messages waiting behind its first.
@@ -59,7 +62,7 @@ pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) ->
             usize::try_from(AHEAD.as_nanos() / time.as_nanos().max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
         }
     };
-    workers.saturating_mul(each).max(1)
+    workers.saturating_mul(each).clamp(1, MOST)
 }
 
 /// The part of `bytes` that `some` of `all` messages may have.
@@ -202,27 +205,31 @@ impl<D: Held> Inbox<D> {
 
 /// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
 ///
-/// It ends when no pull can bring anything any more, which takes up to the pull's `expires`.
+/// `tell` hears why a pull failed, each time, and `None` when pulls do not fail any more. It ends when no pull can bring
+/// anything any more, which takes up to the pull's `expires`.
 pub async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     mut pull: P,
     ack_wait: Duration,
-    mut notice: impl FnMut(Notice) + Send,
+    mut tell: impl FnMut(Option<Notice>) + Send,
     stop: impl Future<Output = ()> + Send,
 ) {
     tokio::pin!(stop);
     let quarter = (ack_wait / 4).max(Duration::from_millis(1));
     let mut keep = interval(quarter);
     keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut paused_until: Option<Instant> = None;
+    let mut patience = Patience::default();
     loop {
-        if paused_until.is_none()
+        if patience.until().is_none()
             && let Some((count, bytes)) = inbox.wants(inbox.len(), pull.asked())
-            && pull.ask(count, bytes).await.is_err()
         {
-            paused_until = Some(Instant::now() + PAUSE);
+            match pull.ask(count, bytes).await {
+                Ok(()) => patience.asked(Instant::now()),
+                Err(_) => patience.unable(Instant::now()),
+            }
         }
         inbox.asked.store(pull.asked(), Relaxed);
+        let until = patience.until();
         tokio::select! {
             biased;
             () = &mut stop => break,
@@ -230,11 +237,16 @@ pub async fn fetch<P: Pull>(
                 let (mut pulled, now) = (Some(pulled), Instant::now());
                 while let Some(one) = pulled {
                     match one {
-                        Pulled::Delivery(delivery) => inbox.put(delivery, now),
-                        Pulled::Ended => {}
+                        Pulled::Delivery(delivery) => {
+                            inbox.put(delivery, now);
+                            if patience.delivered(now) { tell(None) }
+                        }
+                        Pulled::Ended => if patience.ended(now) { tell(None) },
+                        Pulled::Lost => {}
+                        Pulled::Connected => patience.is_over(),
                         Pulled::Failed(why) => {
-                            notice(why);
-                            paused_until = Some(Instant::now() + PAUSE);
+                            patience.failed(now);
+                            tell(Some(why));
                         }
                     }
                     pulled = pull.ready();
@@ -242,7 +254,7 @@ pub async fn fetch<P: Pull>(
             }
             () = inbox.room.notified() => {}
             _ = keep.tick() => inbox.keep(quarter).await,
-            () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => paused_until = None,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => patience.is_over(),
         }
     }
     give_back(inbox, pull, &mut keep, quarter).await;
@@ -295,11 +307,16 @@ mod tests {
         assert_eq!(capacity(0, 100, Some(Duration::from_micros(3))), 1);
     }
 
+    #[test]
+    fn no_more_is_asked_for_than_the_client_library_holds() {
+        assert_eq!(capacity(2_000, 1_000, Some(Duration::from_micros(3))), MOST);
+    }
+
     proptest! {
         #[test]
         fn no_worker_holds_more_than_a_batch(workers in 1usize..10_000, batch in 0usize..10_000, ns in 0u64..u64::MAX) {
             let capacity = capacity(workers, batch, Some(Duration::from_nanos(ns)));
-            prop_assert!(capacity >= workers);
+            prop_assert!(capacity >= workers && capacity <= MOST);
             prop_assert!(capacity <= workers * batch.max(1));
         }
     }

@@ -50,9 +50,11 @@ pub mod letter;
 pub mod live;
 #[cfg(test)]
 mod machine;
+mod mend;
 pub mod monitor;
 pub mod new;
 mod pace;
+mod patience;
 pub mod permissions;
 mod plugged;
 pub mod plugin;

@@ -71,8 +71,12 @@ pub trait Held: Send + Sync + 'static {
 pub enum Pulled<D> {
     /// A delivery.
     Delivery(D),
-    /// A pull ended, or part of it; [`Pull::asked`] says what is still to come.
+    /// The server has ended a pull as it ends pulls; [`Pull::asked`] says what is still to come.
     Ended,
+    /// Some of what was asked for will not come: the connection was lost, or nobody has answered.
+    Lost,
+    /// The connection is there again.
+    Connected,
     /// A pull ended for a reason that asks for attention.
     Failed(Notice),
 }
@@ -92,9 +96,27 @@ pub enum Notice {
     /// Too many deliveries are unsettled.
     #[error("too many deliveries are unsettled: the consumer's max_ack_pending is too small for its workers")]
     MaxAckPending,
+    /// Pulls are not answered at all.
+    #[error("the server does not answer pulls: see whether it runs, and whether the host may subscribe to its inboxes")]
+    Unanswered,
     /// The server ended the pull for another reason, in its words.
-    #[error("the server ended a pull: {0}")]
+    #[error("the server ended a pull at once: {0}")]
     Other(String),
+}
+
+impl Notice {
+    /// What mends it, where it is the consumer that has to be another.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoResponders | Self::ConsumerDeleted => {
+                "make the stream and the consumer again, or set manage = \"create\" and the host does"
+            }
+            Self::MaxWaiting => "make the consumer anew with a larger max_waiting (four for each host), or run fewer hosts",
+            Self::MaxAckPending => "raise the consumer's max_ack_pending, or lower scale.max or pull.batch",
+            Self::Unanswered => "`tidegate permissions` prints what the host must be allowed",
+            Self::Other(_) => "edit the consumer so that it takes such pulls (`nats consumer edit`), or name another one",
+        }
+    }
 }
 
 /// Asks a consumer for deliveries.

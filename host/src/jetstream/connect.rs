@@ -25,7 +25,14 @@ pub struct Client {
     pub(super) denied: Arc<Denied>,
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
-    connects: watch::Receiver<u64>,
+    link: watch::Receiver<Link>,
+}
+
+/// How often the connection was made and lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) connects: u64,
+    pub(super) losses: u64,
 }
 
 /// Why there is no connection.
@@ -104,7 +111,7 @@ impl Client {
     /// client says so in the log and comes back.
     pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
         let servers = shown(&config.servers);
-        let (connected, connects) = watch::channel(0u64);
+        let (changes, link) = watch::channel(Link::default());
         let denied = Arc::new(Denied::new(config.inbox()));
         let noted = denied.clone();
         let told = Mutex::new(Told::default());
@@ -112,8 +119,9 @@ impl Client {
             match &event {
                 Event::Connected => {
                     noted.forget();
-                    connected.send_modify(|count| *count += 1);
+                    changes.send_modify(|link| link.connects += 1);
                 }
+                Event::Disconnected => changes.send_modify(|link| link.losses += 1),
                 Event::ServerError(ServerError::Other(words)) => {
                     if let Some(denial) = Denial::parse(words) {
                         noted.note(&denial);
@@ -135,7 +143,7 @@ impl Client {
         }
         let context = jetstream::new(nats.clone());
         tracing::debug!(server = info.server_name, version = info.version, "connected");
-        Ok(Self { nats, context, requests: Requests::default(), denied, servers: servers.into(), connects })
+        Ok(Self { nats, context, requests: Requests::default(), denied, servers: servers.into(), link })
     }
 
     /// The version of the server that the client is connected to.
@@ -164,20 +172,20 @@ impl Client {
 
     /// How often the connection was made again.
     pub fn reconnects(&self) -> u64 {
-        self.connects.borrow().saturating_sub(1)
+        self.link.borrow().connects.saturating_sub(1)
     }
 
     /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends it:
     /// a header value with a carriage return in it makes its task panic.
     pub async fn ended(&self) {
-        let mut connects = self.connects();
+        let mut link = self.link();
         // The other end belongs to the library's task.
-        while connects.changed().await.is_ok() {}
+        while link.changed().await.is_ok() {}
     }
 
-    /// Counts how often the connection was made.
-    pub(crate) fn connects(&self) -> watch::Receiver<u64> {
-        self.connects.clone()
+    /// What becomes of the connection.
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
     }
 }
 

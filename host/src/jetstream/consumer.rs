@@ -109,8 +109,7 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires).await?;
-        Ok(puller.that_searches())
+        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires).that_searches())
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -121,7 +120,7 @@ impl Bound {
         let watch = match &self.watch_consumer {
             None => None,
             Some(consumer) => {
-                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1)).await?;
+                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1));
                 Some(HeaderWatch::new(puller))
             }
         };

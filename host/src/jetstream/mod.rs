@@ -1,5 +1,7 @@
 //! JetStream. The only folder that names async_nats types.
 
+mod answer;
+mod asked;
 mod connect;
 mod consumer;
 mod dead;

@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 
 use super::Lane;
+use super::connect::Link;
 use super::raw::{self, Raw};
 use crate::config::subjects_overlap;
 use crate::delivery::{Cause, Death, Delivery};
@@ -26,8 +27,8 @@ const AT_ONCE: usize = 16;
 pub(super) struct Search(tokio::task::AbortHandle);
 
 impl Search {
-    pub(super) fn start(lane: Arc<Lane>, consumer: String, connects: watch::Receiver<u64>) -> Self {
-        Self(tokio::spawn(search(lane, consumer, connects)).abort_handle())
+    pub(super) fn start(lane: Arc<Lane>, consumer: String, link: watch::Receiver<Link>) -> Self {
+        Self(tokio::spawn(search(lane, consumer, link)).abort_handle())
     }
 }
 
@@ -37,17 +38,17 @@ impl Drop for Search {
     }
 }
 
-async fn search(lane: Arc<Lane>, consumer: String, mut connects: watch::Receiver<u64>) {
+async fn search(lane: Arc<Lane>, consumer: String, mut link: watch::Receiver<Link>) {
     // What was looked at once is not looked at again: a message does not change.
     let mut seen = 0;
     loop {
-        connects.mark_unchanged();
+        let connects = link.borrow_and_update().connects;
         if let Err(error) = look(&lane, &consumer, &mut seen).await {
             let stream = &lane.stream;
             tracing::warn!(workload = %lane.workload, stream, consumer, error = format!("{error:#}"),
                 "cannot look for messages with headers that cannot be read; looking again after the next connect");
         }
-        if connects.changed().await.is_err() {
+        if link.wait_for(|link| link.connects != connects).await.is_err() {
             return;
         }
     }
