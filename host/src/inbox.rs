@@ -44,6 +44,8 @@ pub struct Inbox<D> {
     asked: AtomicUsize,
     workers: AtomicUsize,
     fetching: AtomicBool,
+    /// Nothing is fetched or taken for now.
+    held: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
     batch: usize,
@@ -90,6 +92,7 @@ impl<D: Held> Inbox<D> {
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             fetching: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
             batch,
             max_bytes,
@@ -101,6 +104,15 @@ impl<D: Held> Inbox<D> {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
+    }
+
+    /// Lets nothing be fetched or taken, or all again. What waits stays announced.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Relaxed);
+        if !held {
+            self.arrived.notify_waiters();
+            self.room.notify_one();
+        }
     }
 
     /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
@@ -126,6 +138,9 @@ impl<D: Held> Inbox<D> {
 
     /// Takes a delivery that is there already.
     pub fn try_take(&self) -> Option<Waiting<D>> {
+        if self.held.load(Relaxed) {
+            return None;
+        }
         let (waiting, left) = {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
@@ -155,7 +170,7 @@ impl<D: Held> Inbox<D> {
     /// How many to ask for, and of how many bytes together: what is missing, once half of the capacity is and half of
     /// the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        if !self.fetching.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
+        if !self.fetching.load(Relaxed) || self.held.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
+use crate::permissions::Verb;
 use crate::scaling::observe::Sample;
 use crate::scaling::{Decision, Observation};
 
@@ -96,8 +97,11 @@ pub enum Notice {
     /// Too many deliveries are unsettled.
     #[error("too many deliveries are unsettled: the consumer's max_ack_pending is too small for its workers")]
     MaxAckPending,
+    /// The server does not let this user do something without which no pull is answered.
+    #[error("the NATS server does not let this user {0} to `{1}`")]
+    Denied(Verb, String),
     /// Pulls are not answered at all.
-    #[error("the server does not answer pulls: see whether it runs, and whether the host may subscribe to its inboxes")]
+    #[error("the server does not answer pulls, as if it did not let this user ask or hear")]
     Unanswered,
     /// The server ended the pull for another reason, in its words.
     #[error("the server ended a pull at once: {0}")]
@@ -111,10 +115,16 @@ impl Notice {
             Self::NoResponders | Self::ConsumerDeleted => {
                 "make the stream and the consumer again, or set manage = \"create\" and the host does"
             }
-            Self::MaxWaiting => "make the consumer anew with a larger max_waiting (four for each host), or run fewer hosts",
+            Self::MaxWaiting => {
+                "make the consumer anew with a larger max_waiting (four for each host), or run fewer hosts"
+            }
             Self::MaxAckPending => "raise the consumer's max_ack_pending, or lower scale.max or pull.batch",
-            Self::Unanswered => "`tidegate permissions` prints what the host must be allowed",
-            Self::Other(_) => "edit the consumer so that it takes such pulls (`nats consumer edit`), or name another one",
+            Self::Denied(..) | Self::Unanswered => {
+                "allow it; `tidegate permissions` prints what the host must be allowed"
+            }
+            Self::Other(_) => {
+                "edit the consumer so that it takes such pulls (`nats consumer edit`), or name another one"
+            }
         }
     }
 }

@@ -116,7 +116,8 @@ pub async fn run<H: Handlers, P: Policies>(
     let (tell, told) = mend::teller();
     let (tell_watch, told_watch) = mend::teller();
     let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };
-    let (pulls, watch) = (mend(Part::Pull, &workload.queue.consumer), mend(Part::Watch, &workload.queue.watch_consumer));
+    let (pulls, watch) =
+        (mend(Part::Pull, &workload.queue.consumer), mend(Part::Watch, &workload.queue.watch_consumer));
     let ack_wait = bound.ack_wait();
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
@@ -127,6 +128,12 @@ pub async fn run<H: Handlers, P: Policies>(
         watch_headers(header_watch, start, tell_watch, stopped(stop.clone())),
         pulls.run(told),
         watch.run(told_watch),
+        async {
+            tokio::select! {
+                () = bound.watch_rights(&board.conditions, |held| inbox.hold(held)) => {}
+                () = stopped(stop.clone()) => {}
+            }
+        },
     );
     Ok(())
 }

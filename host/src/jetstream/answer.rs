@@ -44,7 +44,11 @@ pub(super) fn judge(status: StatusCode, words: &str, ended: Option<Ended>, expir
         _ if has("leadership change") || has("server shutdown") => End::Ordinary,
         StatusCode::TIMEOUT | StatusCode::NOT_FOUND if !early => End::Ordinary,
         _ if has("batch completed") || has("message size exceeds maxbytes") => {
-            if early { End::Failed(in_words()) } else { End::Ordinary }
+            if early {
+                End::Failed(in_words())
+            } else {
+                End::Ordinary
+            }
         }
         _ => End::Failed(in_words()),
     }

@@ -1,4 +1,5 @@
 use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::connection::State;
@@ -26,7 +27,11 @@ pub struct Client {
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
     link: watch::Receiver<Link>,
+    pub(super) config: Arc<Nats>,
 }
+
+/// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits still.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// How often the connection was made and lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,7 +148,15 @@ impl Client {
         }
         let context = jetstream::new(nats.clone());
         tracing::debug!(server = info.server_name, version = info.version, "connected");
-        Ok(Self { nats, context, requests: Requests::default(), denied, servers: servers.into(), link })
+        Ok(Self {
+            nats,
+            context,
+            requests: Requests::default(),
+            denied,
+            servers: servers.into(),
+            link,
+            config: Arc::new(config.clone()),
+        })
     }
 
     /// The version of the server that the client is connected to.
@@ -181,6 +194,12 @@ impl Client {
         let mut link = self.link();
         // The other end belongs to the library's task.
         while link.changed().await.is_ok() {}
+        HAS_FAILED.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another client has ended before this one.
+    pub(super) fn follows_a_failure(&self) -> bool {
+        HAS_FAILED.load(Ordering::Relaxed)
     }
 
     /// What becomes of the connection.

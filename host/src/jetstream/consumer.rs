@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer;
 
+use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
@@ -13,7 +14,7 @@ use crate::tally::Traffic;
 /// A workload's consumer, checked and ready to be pulled from.
 #[derive(Debug, Clone)]
 pub struct Bound {
-    lane: Arc<Lane>,
+    pub(super) lane: Arc<Lane>,
     consumer: String,
     expires: Duration,
     ack_wait: Duration,
@@ -62,7 +63,6 @@ impl Bound {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             consumer: workload.queue.consumer.clone(),
-            dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
@@ -109,7 +109,7 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires).that_searches())
+        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, Use::Handle))
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -120,7 +120,7 @@ impl Bound {
         let watch = match &self.watch_consumer {
             None => None,
             Some(consumer) => {
-                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1));
+                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1), Use::Count);
                 Some(HeaderWatch::new(puller))
             }
         };

@@ -173,7 +173,8 @@ impl Letters {
     ) -> Result<impl Future<Output = Result<bool, SendError>> + Send + use<>, SendError> {
         let Ok(list) = &original.headers else {
             return Err(SendError::Letter(
-                "its headers cannot be published by this client, as no handler could be given them".to_owned(),
+                "its subject or headers cannot be published by this client, as no handler could be given them"
+                    .to_owned(),
             ));
         };
         let map: HeaderMap =

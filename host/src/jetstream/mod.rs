@@ -2,20 +2,24 @@
 
 mod answer;
 mod asked;
+mod careful;
 mod connect;
 mod consumer;
 mod dead;
 mod denied;
+mod doubt;
 mod ears;
 mod identity;
 mod journal;
 mod lab;
 mod letters;
 mod message;
+mod nudge;
 mod pull;
 mod raw;
 mod replies;
 mod request;
+mod rights;
 mod scan;
 mod setup;
 mod signals;
@@ -47,7 +51,6 @@ struct Lane {
     workload: Arc<str>,
     stream: String,
     consumer: String,
-    dead_letters: String,
     host: String,
     grants: Grants,
     traffic: Arc<Traffic>,

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -9,13 +10,17 @@ use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{StatusCode, Subscriber};
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{End, judge, status, unanswered};
 use super::asked::Asked;
+use super::careful::{Came, Careful, Raw};
 use super::connect::Link;
-use super::unreadable::Search;
-use super::{Lane, Message};
+use super::doubt::{Doubt, Outcome};
+use super::nudge::nudge;
+use super::{Lane, Message, unreadable};
+use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};
 
 /// How much longer than `expires` a pull may stay unanswered before it counts as lost.
@@ -23,6 +28,18 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// So many pulls that nobody answers in a row are a problem, and not one that got lost.
 const UNANSWERED: u32 = 2;
+
+/// How many messages that cannot be read are dealt with at once.
+const AT_ONCE: usize = 64;
+
+/// What becomes of a message that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is to be handled, so it becomes a dead letter.
+    Handle,
+    /// It is only counted.
+    Count,
+}
 
 /// Pull requests on one consumer, all answered on one subscription that lives as long as the connection.
 ///
@@ -33,6 +50,7 @@ const UNANSWERED: u32 = 2;
 pub struct Puller {
     lane: Arc<Lane>,
     consumer: String,
+    usage: Use,
     next: String,
     /// Those that may still bring something; the last is the one to ask on.
     inboxes: Vec<Inbox>,
@@ -42,19 +60,40 @@ pub struct Puller {
     known: Link,
     expires: Duration,
     unanswered: u32,
-    search: Option<Search>,
+    /// Whether the connection may have been lost over a message.
+    doubt: Doubt,
+    unreadable: JoinSet<()>,
+    /// Up to where messages that cannot be read were looked for.
+    seen: Arc<AtomicU64>,
 }
 
 /// Where the answers to some pulls come: those of one connection, and of not too long a time.
 #[derive(Debug)]
 struct Inbox {
     subject: String,
-    answers: Subscriber,
+    answers: Answers,
     asked: Asked,
 }
 
+#[derive(Debug)]
+enum Answers {
+    Library(Subscriber),
+    Careful(Box<Careful>),
+}
+
+/// What comes on an inbox.
+enum Answer {
+    Message(async_nats::Message),
+    /// A delivery that the client library could not read, and why.
+    Unreadable(Raw, String),
+    /// The server says no, in its words.
+    Error(String),
+    /// Nothing more comes.
+    Lost,
+}
+
 impl Puller {
-    pub(super) fn new(lane: Arc<Lane>, consumer: &str, expires: Duration) -> Self {
+    pub(super) fn new(lane: Arc<Lane>, consumer: &str, expires: Duration, usage: Use) -> Self {
         let mut link = lane.client.link();
         let known = *link.borrow_and_update();
         Self {
@@ -63,36 +102,90 @@ impl Puller {
             saved: VecDeque::new(),
             known,
             link,
-            lane,
             expires,
             unanswered: 0,
-            search: None,
+            doubt: Doubt::new(lane.clone(), consumer.to_owned()),
+            unreadable: JoinSet::new(),
+            seen: Arc::default(),
             consumer: consumer.to_owned(),
+            usage,
+            lane,
         }
     }
 
-    /// Besides, looks for what no pull can bring, and keeps it as dead letters.
-    pub(super) fn that_searches(mut self) -> Self {
-        self.search = Some(Search::start(self.lane.clone(), self.consumer.clone(), self.lane.client.link()));
-        self
-    }
-
-    /// The inbox to ask on.
+    /// The inbox to ask on; `None` while it is not known which.
     async fn inbox(&mut self) -> anyhow::Result<Option<&mut Inbox>> {
-        if self.inboxes.last().is_none_or(|inbox| inbox.asked.is_old(Instant::now())) {
+        let now = Instant::now();
+        let careful = self.doubt.is_careful(now);
+        let due = match self.inboxes.last() {
+            None => true,
+            Some(Inbox { answers: Answers::Careful(_), .. }) => !careful,
+            Some(inbox) => careful || inbox.asked.is_old(now),
+        };
+        if due && careful {
+            self.doubt.connect();
+        }
+        if self.doubt.is_open() {
+            return Ok(None);
+        }
+        if due {
             let subject = self.lane.client.nats.new_inbox();
-            let answers = self.lane.client.nats.subscribe(format!("{subject}.*")).await?;
+            let answers = Answers::Library(self.lane.client.nats.subscribe(format!("{subject}.*")).await?);
             self.inboxes.push(Inbox { subject, answers, asked: Asked::new(self.expires + SLACK) });
         }
         Ok(self.inboxes.last_mut())
     }
 
-    fn read(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<Message>> {
-        let Some(status) = status(&answer) else {
-            if let Some(inbox) = self.inboxes.get_mut(index) {
-                inbox.asked.came();
+    /// It is decided how to go on.
+    fn decided(&mut self, outcome: Outcome) -> Pulled<Message> {
+        if let Outcome::Careful { connection, subject } = outcome {
+            let asked = Asked::new(self.expires + SLACK);
+            self.inboxes.push(Inbox { subject, answers: Answers::Careful(connection), asked });
+            if self.usage == Use::Handle {
+                self.unreadable.spawn(nudge(self.lane.clone(), self.consumer.clone(), self.seen.clone()));
             }
-            self.unanswered = 0;
+        }
+        Pulled::Connected
+    }
+
+    fn read(&mut self, index: usize, answer: Answer) -> Option<Pulled<Message>> {
+        match answer {
+            Answer::Message(message) => self.read_message(index, message),
+            Answer::Unreadable(raw, why) => {
+                self.came(index);
+                self.doubt.confirm(Instant::now());
+                match self.usage {
+                    Use::Handle => self.unreadable.spawn(unreadable::bury(self.lane.clone(), raw, why)),
+                    Use::Count => self.unreadable.spawn(unreadable::pass(self.lane.clone(), raw)),
+                };
+                None
+            }
+            Answer::Error(words) => {
+                match Denial::parse(&words) {
+                    Some(denial) => self.lane.client.denied.note(&denial),
+                    None => tracing::warn!(workload = %self.lane.workload, problem = words, "the second connection"),
+                }
+                None
+            }
+            Answer::Lost => {
+                if index < self.inboxes.len() {
+                    self.inboxes.remove(index);
+                }
+                Some(Pulled::Lost)
+            }
+        }
+    }
+
+    fn came(&mut self, index: usize) {
+        if let Some(inbox) = self.inboxes.get_mut(index) {
+            inbox.asked.came();
+        }
+        self.unanswered = 0;
+    }
+
+    fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<Message>> {
+        let Some(status) = status(&answer) else {
+            self.came(index);
             return Message::new(answer, self.lane.clone()).map(Pulled::Delivery);
         };
         if status == StatusCode::IDLE_HEARTBEAT {
@@ -124,7 +217,11 @@ impl Puller {
         }
         self.tidy();
         self.unanswered += 1;
-        if self.unanswered >= UNANSWERED { Pulled::Failed(Notice::Unanswered) } else { Pulled::Lost }
+        match self.lane.client.denied.silences(&self.next) {
+            Some((verb, allow)) => Pulled::Failed(Notice::Denied(verb, allow)),
+            None if self.unanswered >= UNANSWERED => Pulled::Failed(Notice::Unanswered),
+            None => Pulled::Lost,
+        }
     }
 
     /// Drops the inboxes on which nothing comes any more, but for the one to ask on.
@@ -142,30 +239,56 @@ impl Puller {
         let link = *self.link.borrow_and_update();
         let (lost, made) = (link.losses != self.known.losses, link.connects != self.known.connects);
         self.known = link;
+        if made {
+            self.doubt.reconnected(Instant::now());
+        }
         if lost && !made {
             // The client library has not subscribed anew yet, and will not what is dropped now. So no pull that the server may
             // remember can bring what nobody counts.
-            for mut inbox in self.inboxes.drain(..) {
-                while let Some(Some(answer)) = inbox.answers.next().now_or_never() {
-                    self.saved.push_back(answer);
-                }
-            }
+            self.save();
             return Pulled::Lost;
         }
         if lost {
             // It is too late for that: what was asked for may come or not, and is waited for.
-            if let Some(last) = self.inboxes.last_mut() {
-                last.asked.wear();
+            for inbox in &mut self.inboxes {
+                inbox.asked.wear();
             }
         }
         Pulled::Connected
     }
+
+    /// Keeps what has come by the client library, and drops its subscriptions.
+    fn save(&mut self) {
+        let saved = &mut self.saved;
+        self.inboxes.retain_mut(|inbox| {
+            let Answers::Library(answers) = &mut inbox.answers else { return true };
+            while let Some(Some(answer)) = answers.next().now_or_never() {
+                saved.push_back(answer);
+            }
+            false
+        });
+    }
 }
 
 /// What the next answer is, and on which inbox.
-fn poll_answer(inboxes: &mut [Inbox], cx: &mut Context<'_>) -> Poll<(usize, Option<async_nats::Message>)> {
+fn poll_answer(inboxes: &mut [Inbox], busy: bool, cx: &mut Context<'_>) -> Poll<(usize, Answer)> {
     for (index, inbox) in inboxes.iter_mut().enumerate() {
-        if let Poll::Ready(answer) = Pin::new(&mut inbox.answers).poll_next(cx) {
+        let answer = match &mut inbox.answers {
+            Answers::Library(answers) => {
+                Pin::new(answers).poll_next(cx).map(|answer| answer.map_or(Answer::Lost, Answer::Message))
+            }
+            // What comes may be more of what there is enough to do with.
+            Answers::Careful(_) if busy => Poll::Pending,
+            Answers::Careful(connection) => connection.poll(cx).map(|came| match came {
+                Came::Message(raw) => match raw.read() {
+                    Ok(message) => Answer::Message(message),
+                    Err(why) => Answer::Unreadable(raw, why),
+                },
+                Came::Error(words) => Answer::Error(words),
+                Came::Lost => Answer::Lost,
+            }),
+        };
+        if let Poll::Ready(answer) = answer {
             return Poll::Ready((index, answer));
         }
     }
@@ -176,7 +299,7 @@ impl Pull for Puller {
     type Held = Message;
 
     fn asked(&self) -> usize {
-        self.inboxes.iter().map(|inbox| inbox.asked.left()).sum()
+        self.inboxes.iter().map(|inbox| inbox.asked.left()).sum::<usize>() + self.unreadable.len()
     }
 
     async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
@@ -187,10 +310,11 @@ impl Pull for Puller {
         let request = BatchConfig { batch: count, expires: Some(self.expires), max_bytes, ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
         let (nats, next) = (self.lane.client.nats.clone(), self.next.clone());
-        if let Some(inbox) = self.inbox().await? {
-            let number = inbox.asked.ask(count, Instant::now());
-            let reply = format!("{}.{number}", inbox.subject);
-            nats.publish_with_reply(next, reply, request.into()).await?;
+        let Some(inbox) = self.inbox().await? else { return Ok(()) };
+        let reply = format!("{}.{}", inbox.subject, inbox.asked.ask(count, Instant::now()));
+        match &mut inbox.answers {
+            Answers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
+            Answers::Careful(connection) => connection.publish(&next, &reply, &request),
         }
         self.lane.traffic.pulled();
         self.tidy();
@@ -203,15 +327,18 @@ impl Pull for Puller {
                 return pulled;
             }
             let deadline = self.deadline();
+            let busy = self.unreadable.len() >= AT_ONCE;
             let inboxes = &mut self.inboxes;
             tokio::select! {
                 biased;
-                (index, answer) = poll_fn(|cx| poll_answer(inboxes, cx)) => match answer {
-                    Some(answer) => if let Some(pulled) = self.read(index, answer) { return pulled },
-                    // The client has ended.
-                    None => self.inboxes.clear(),
-                },
+                (index, answer) = poll_fn(|cx| poll_answer(inboxes, busy, cx)) => {
+                    if let Some(pulled) = self.read(index, answer) {
+                        return pulled;
+                    }
+                }
                 Ok(()) = self.link.changed() => return self.changed(),
+                outcome = self.doubt.decided() => return self.decided(outcome),
+                Some(_) = self.unreadable.join_next() => return Pulled::Lost,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return self.expire(),
             }
         }
@@ -219,12 +346,14 @@ impl Pull for Puller {
 
     fn ready(&mut self) -> Option<Pulled<Message>> {
         while let Some(saved) = self.saved.pop_front() {
-            if let Some(pulled) = self.read(usize::MAX, saved) {
+            if let Some(pulled) = self.read(usize::MAX, Answer::Message(saved)) {
                 return Some(pulled);
             }
         }
         let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready((index, Some(answer))) = poll_answer(&mut self.inboxes, &mut cx) {
+        while let Poll::Ready((index, answer)) =
+            poll_answer(&mut self.inboxes, self.unreadable.len() >= AT_ONCE, &mut cx)
+        {
             if let Some(pulled) = self.read(index, answer) {
                 return Some(pulled);
             }

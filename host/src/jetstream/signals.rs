@@ -152,12 +152,7 @@ impl HeaderWatch {
 
     /// Counts until `stop` ends, and tells of pulls that fail, and when they do not any more. `start` is what
     /// [`Arrivals::read`] measures from.
-    pub async fn run(
-        mut self,
-        start: Instant,
-        mut tell: impl FnMut(Option<Notice>),
-        stop: impl Future<Output = ()>,
-    ) {
+    pub async fn run(mut self, start: Instant, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut patience = Patience::default();
         let mut seen = 0u64;
