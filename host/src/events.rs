@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::digest::Digest;
+
 /// Something a person would put on a time line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -59,7 +61,7 @@ pub enum Event {
         /// The plugin's name.
         plugin: Arc<str>,
         /// The new generation's digest.
-        generation: Arc<str>,
+        generation: Digest,
     },
 }
 

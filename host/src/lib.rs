@@ -36,6 +36,7 @@ pub mod conditions;
 pub mod config;
 pub mod delivery;
 pub mod demo;
+pub mod digest;
 pub mod events;
 pub mod fold;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Workload;
 use crate::delivery::{Delivery, Fault, Outcome};
+use crate::digest::Digest;
 use crate::lanes::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
@@ -126,7 +127,7 @@ impl Handler for PluginHandler {
 pub struct PluginPolicies {
     watch: PolicyWatch,
     context: PolicyContext,
-    given: Option<Arc<str>>,
+    given: Option<Digest>,
 }
 
 impl PluginPolicies {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
+use crate::digest::Digest;
 use crate::permissions::Verb;
 use crate::scaling::observe::Sample;
 use crate::scaling::{Decision, Observation};
@@ -17,7 +18,7 @@ pub struct Author {
     /// The handler's plugin name.
     pub plugin: Arc<str>,
     /// The digest of its generation.
-    pub generation: Arc<str>,
+    pub generation: Digest,
 }
 
 /// Why an effect is not confirmed.

@@ -47,6 +47,7 @@ mod network;
 mod patience;
 mod plugins;
 mod proxy;
+mod pulls;
 mod pulse;
 mod resources;
 mod row;
@@ -70,6 +71,7 @@ fn all() -> Vec<Row> {
         million::ROWS,
         network::ROWS,
         plugins::ROWS,
+        pulls::ROWS,
         resources::ROWS,
         soak::ROWS,
         &hostile::rows(),

@@ -175,7 +175,7 @@ fn text(replayed: &Replayed, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 fn shown(policy: &PolicyName) -> String {
-    plain(&format!("{} {}", policy.name, policy.generation))
+    plain(&format!("{} {}", policy.name, crate::digest::shown(&policy.generation)))
 }
 
 fn told(compared: &Comparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {

@@ -185,7 +185,7 @@ fn workload(board: &Board) -> Workload {
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
         scaling: Scaling {
             policy: of.policy.clone(),
-            generation: scaling.policy.map(|author| author.generation.to_string()),
+            generation: scaling.policy.map(|author| author.generation.whole().to_owned()),
             refused: scaling.refused,
             source: match of.scale.source {
                 Source::Info => "info",
@@ -204,7 +204,7 @@ fn workload(board: &Board) -> Workload {
 fn shadow(policy: &str, shadowed: Shadowed) -> Shadow {
     let Shadowed { policy: author, decisions, differing, failures, missed, problem, last } = shadowed;
     let (count, reason) = last.unzip();
-    let generation = author.map(|author| author.generation.to_string());
+    let generation = author.map(|author| author.generation.whole().to_owned());
     Shadow { policy: policy.to_owned(), generation, decisions, differing, failures, missed, problem, count, reason }
 }
 
@@ -237,5 +237,5 @@ fn plugin(state: PluginState) -> Plugin {
         Kind::Policy => "policy",
         Kind::Handler | Kind::Both => "handler",
     };
-    Plugin { plugin, kind, generation: generation.map(|digest| digest.to_string()), loaded, refused, problem }
+    Plugin { plugin, kind, generation: generation.map(|digest| digest.whole().to_owned()), loaded, refused, problem }
 }

@@ -225,8 +225,10 @@ impl Pen {
     /// The line of an entry, with its end.
     pub fn line(&mut self, entry: &Entry) -> Vec<u8> {
         let workload = entry.workload.to_string();
-        let policy =
-            PolicyName { name: entry.policy.plugin.to_string(), generation: entry.policy.generation.to_string() };
+        let policy = PolicyName {
+            name: entry.policy.plugin.to_string(),
+            generation: entry.policy.generation.whole().to_owned(),
+        };
         let settings = entry.settings.iter().cloned().collect();
         let (role, limits) = (entry.role, entry.bounds);
         let mut state = |bytes: &[u8]| self.state(&workload, role, bytes);

@@ -57,7 +57,7 @@ impl Draft {
         let mut say = |name: &str, value: String| own.push((name.to_owned(), value));
         say(name::ATTEMPTS, delivery.attempt.to_string());
         say(name::PLUGIN, author.plugin.to_string());
-        say(name::GENERATION, author.generation.to_string());
+        say(name::GENERATION, author.generation.whole().to_owned());
         if let Some(redriven) = redriven {
             say(headers::REDRIVES, redriven.times.to_string());
             say(name::FIRST, format!("{}:{}", redriven.stream, redriven.sequence));

@@ -45,7 +45,7 @@ impl Drop for Parcel {
 
 /// The number in an author's generation.
 pub(super) fn generation(author: &Author) -> u64 {
-    author.generation.parse().unwrap()
+    author.generation.whole().parse().unwrap()
 }
 
 /// Waits for a store's word. One that is lost on its way, or never said, is waited for as any other.

@@ -1,7 +1,7 @@
 //! A crate to begin with: what `tidegate new` writes.
 //!
-//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the contract from
-//! `wit/` and a plugin that ships beside it, so that it builds with nothing but crates.io and runs at once.
+//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the crate that guests are written
+//! with and a plugin that ships beside it, so that it builds with nothing but crates.io and runs at once.
 
 mod name;
 mod place;
@@ -25,13 +25,22 @@ pub enum Kind {
 /// A file of the new crate: its path within, and what is in it.
 pub type File = (PathBuf, Vec<u8>);
 
-/// The contract, whole.
-const WIT: &[(&str, &str)] = &[
-    ("wit/world.wit", include_str!("../../../wit/world.wit")),
-    ("wit/handler.wit", include_str!("../../../wit/handler.wit")),
-    ("wit/scaling.wit", include_str!("../../../wit/scaling.wit")),
-    ("wit/deps/config/store.wit", include_str!("../../../wit/deps/config/store.wit")),
-    ("wit/deps/logging/logging.wit", include_str!("../../../wit/deps/logging/logging.wit")),
+/// The crate that it is written with, whole, with the contract in it.
+const SDK: &[(&str, &str)] = &[
+    ("tidegate-guest/Cargo.toml", include_str!("../../../guest-sdk/Cargo.toml")),
+    ("tidegate-guest/README.md", include_str!("../../../guest-sdk/README.md")),
+    ("tidegate-guest/src/handler.rs", include_str!("../../../guest-sdk/src/handler.rs")),
+    ("tidegate-guest/src/lib.rs", include_str!("../../../guest-sdk/src/lib.rs")),
+    ("tidegate-guest/src/logger.rs", include_str!("../../../guest-sdk/src/logger.rs")),
+    ("tidegate-guest/src/policy.rs", include_str!("../../../guest-sdk/src/policy.rs")),
+    ("tidegate-guest/src/settings.rs", include_str!("../../../guest-sdk/src/settings.rs")),
+    ("tidegate-guest/src/state.rs", include_str!("../../../guest-sdk/src/state.rs")),
+    ("tidegate-guest/src/testing.rs", include_str!("../../../guest-sdk/src/testing.rs")),
+    ("tidegate-guest/wit/world.wit", include_str!("../../../guest-sdk/wit/world.wit")),
+    ("tidegate-guest/wit/handler.wit", include_str!("../../../guest-sdk/wit/handler.wit")),
+    ("tidegate-guest/wit/scaling.wit", include_str!("../../../guest-sdk/wit/scaling.wit")),
+    ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../../guest-sdk/wit/deps/config/store.wit")),
+    ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../../guest-sdk/wit/deps/logging/logging.wit")),
 ];
 
 /// What both kinds have.
@@ -89,9 +98,9 @@ pub fn files(kind: Kind, name: &Name) -> Vec<File> {
     let library = stand_in.replace('-', "_");
     let named = |text: &str| text.replace(stand_in, name.as_str()).replace(&library, &name.library()).into_bytes();
     let own = kind.templates().iter().chain(COMMON).map(|(path, text)| (PathBuf::from(path), named(text)));
-    let contract = WIT.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
+    let sdk = SDK.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
     let (plugin, bytes) = kind.companion();
-    own.chain(contract).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect()
+    own.chain(sdk).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect()
 }
 
 #[cfg(test)]
@@ -133,24 +142,24 @@ mod tests {
     }
 
     #[test]
-    fn the_crate_has_the_whole_contract() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fn the_crate_has_all_of_the_one_that_it_is_written_with() {
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("guest-sdk");
         let mut there = 0;
-        let mut left = vec![root.join("wit")];
+        let mut left = vec![sdk.clone()];
         while let Some(path) = left.pop() {
             if path.is_dir() {
                 left.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
                 continue;
             }
             there += 1;
-            let within = path.strip_prefix(root).unwrap();
+            let within = Path::new("tidegate-guest").join(path.strip_prefix(&sdk).unwrap());
             for kind in KINDS {
                 let files = named(kind, "a");
-                let (_, bytes) = files.iter().find(|(name, _)| name == within).unwrap();
+                let (_, bytes) = files.iter().find(|(name, _)| *name == within).unwrap();
                 assert_eq!(bytes, &std::fs::read(&path).unwrap(), "{}", within.display());
             }
         }
-        assert_eq!(there, WIT.len());
+        assert_eq!(there, SDK.len());
     }
 
     /// Code without its layout.
@@ -172,11 +181,16 @@ mod tests {
     }
 
     #[test]
-    fn the_crate_asks_for_the_wit_bindgen_that_the_guests_here_have() {
+    fn the_crate_that_guests_are_written_with_has_the_versions_of_the_workspace() {
         let root: toml::Table = include_str!("../../../Cargo.toml").parse().unwrap();
-        for kind in KINDS {
-            let manifest: toml::Table = kind.templates()[0].1.parse().unwrap();
-            assert_eq!(manifest["dependencies"]["wit-bindgen"], root["workspace"]["dependencies"]["wit-bindgen"]);
+        let (_, sdk) = SDK[0];
+        let sdk: toml::Table = sdk.parse().unwrap();
+        for name in ["humantime", "wit-bindgen"] {
+            assert_eq!(sdk["dependencies"][name], root["workspace"]["dependencies"][name], "{name}");
+        }
+        assert_eq!(sdk["dev-dependencies"]["proptest"], root["workspace"]["dependencies"]["proptest"]);
+        for key in ["version", "edition", "rust-version", "license"] {
+            assert_eq!(sdk["package"][key], root["workspace"]["package"][key], "{key}");
         }
     }
 }

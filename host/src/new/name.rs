@@ -52,6 +52,7 @@ const TAKEN: &[&str] = &[
     "struct",
     "super",
     "test",
+    "tidegate_guest",
     "trait",
     "true",
     "try",
@@ -63,7 +64,6 @@ const TAKEN: &[&str] = &[
     "virtual",
     "where",
     "while",
-    "wit_bindgen",
     "yield",
 ];
 
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(refused("2fast"), "\"2fast\" begins with '2'; begin with a lower-case letter");
         assert_eq!(refused("-x"), "\"-x\" begins with '-'; begin with a lower-case letter");
         assert!(refused(&"a".repeat(65)).contains("longer than 64 characters"));
-        for taken in ["fn", "test", "std", "wit-bindgen", "proc-macro"] {
+        for taken in ["fn", "test", "std", "tidegate-guest", "proc-macro"] {
             assert!(refused(taken).contains("choose another name"), "{taken}");
         }
     }

@@ -19,6 +19,7 @@ use super::policy::PolicyPlugin;
 use super::watch::DirectoryEvents;
 use crate::clock::time_of_day;
 use crate::config::{Limits, Plugins};
+use crate::digest::{Digest, shown};
 use crate::lanes::roam;
 
 /// How long events are collected before files are looked at: a copy makes many.
@@ -102,7 +103,7 @@ pub struct PluginState {
     /// What it is used as.
     pub kind: Kind,
     /// The digest of the generation in use; `None` if none was loaded yet.
-    pub generation: Option<Arc<str>>,
+    pub generation: Option<Digest>,
     /// Generations loaded, ever.
     pub loaded: u64,
     /// Contents of its file that were refused, ever.
@@ -332,8 +333,8 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
         Ok(source) => source,
         Err(refusal) => return unreadable(&file, slot, progress, &refusal),
     };
-    let digest = Arc::clone(&source.digest);
-    if progress.needs_loading(&digest) {
+    let digest = source.digest.clone();
+    if progress.needs_loading(digest.whole()) {
         let began = Instant::now();
         let mebibytes = source.bytes.len() >> 20;
         if mebibytes > 0 {
@@ -344,13 +345,13 @@ async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress
         }
         match load(host, slot, source, limits).await {
             Ok(()) => {
-                progress.loaded(&digest);
+                progress.loaded(digest.whole());
                 slot.history().loaded += 1;
                 let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(plugin = slot.name, generation = %digest, milliseconds, "loaded {}", file.display());
             }
             Err(Refusal::Stopping) => return,
-            Err(refusal) => match progress.refused(&digest, refusal.may_be_half_written(), fingerprint, now) {
+            Err(refusal) => match progress.refused(digest.whole(), refusal.may_be_half_written(), fingerprint, now) {
                 Verdict::Wait => {
                     tracing::debug!(plugin = slot.name, %refusal, "{} may be half written", file.display())
                 }
@@ -386,6 +387,7 @@ fn unreadable(file: &Path, slot: &Slot, progress: &mut Progress, refusal: &Refus
             tracing::warn!(plugin, "waiting for {}: {refusal}; {}", file.display(), others(file));
         }
         Notice::Kept(generation) => {
+            let generation = shown(&generation);
             tracing::warn!(plugin, generation, "{}: {refusal}; the generation in use stays", file.display());
         }
     }
@@ -424,10 +426,10 @@ async fn load(host: &Host, slot: &Slot, source: Source, limits: &Limits) -> Resu
 }
 
 impl Publish {
-    fn generation(&self) -> Option<Arc<str>> {
+    fn generation(&self) -> Option<Digest> {
         match self {
-            Self::Handler(sender) => sender.borrow().as_ref().map(|plugin| Arc::clone(&plugin.generation().digest)),
-            Self::Policy(sender) => sender.borrow().as_ref().map(|plugin| Arc::clone(&plugin.generation().digest)),
+            Self::Handler(sender) => sender.borrow().as_ref().map(|plugin| plugin.generation().digest.clone()),
+            Self::Policy(sender) => sender.borrow().as_ref().map(|plugin| plugin.generation().digest.clone()),
         }
     }
 

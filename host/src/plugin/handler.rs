@@ -81,7 +81,7 @@ impl HandlerPlugin {
         let speaker = Speaker {
             workload: Arc::clone(&context.workload),
             plugin: Arc::clone(&self.generation.plugin),
-            generation: Arc::clone(&self.generation.digest),
+            generation: self.generation.digest.clone(),
         };
         let log = GuestLog::new(speaker, context.worker, Arc::clone(&context.log));
         let settings = Arc::clone(&context.settings);

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -17,9 +17,8 @@ use super::policy::{PolicyContext, PolicyPlugin};
 use crate::config::Limits;
 use crate::config::units::show_size;
 use crate::delivery::Fault;
+use crate::digest::Digest;
 
-/// Hexadecimal digits of a digest that name a generation.
-const DIGITS: usize = 12;
 /// The packages that every plugin may import from.
 const PACKAGES: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:logging/", "wasi:random/", "wasi:sockets/"];
@@ -31,8 +30,8 @@ const HANDLER_PACKAGE: &str = "wasi:config/";
 pub struct Generation {
     /// The plugin's name: its file's stem.
     pub plugin: Arc<str>,
-    /// The first 12 hexadecimal digits of the SHA-256 of what was compiled.
-    pub digest: Arc<str>,
+    /// That of the bytes that were compiled.
+    pub digest: Digest,
 }
 
 /// Why a file did not become a generation.
@@ -122,14 +121,14 @@ impl Refusal {
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) plugin: Arc<str>,
-    pub(super) digest: Arc<str>,
+    pub(super) digest: Digest,
     pub(super) bytes: Arc<[u8]>,
 }
 
 impl Source {
     fn new(plugin: &str, bytes: Vec<u8>) -> Self {
-        let hash = Sha256::digest(&bytes);
-        let digest: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).take(DIGITS).map(hex).collect();
+        let hash = <Sha256 as sha2::Digest>::digest(&bytes);
+        let digest: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex).collect();
         Self { plugin: plugin.into(), digest: digest.into(), bytes: bytes.into() }
     }
 }

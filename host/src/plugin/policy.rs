@@ -128,7 +128,7 @@ impl PolicyPlugin {
         let speaker = Speaker {
             workload: Arc::clone(&context.workload),
             plugin: Arc::clone(&self.generation.plugin),
-            generation: Arc::clone(&self.generation.digest),
+            generation: self.generation.digest.clone(),
         };
         let log = GuestLog::new(speaker, 0, Arc::clone(&context.log));
         let world = World::Replayed { now_ms, random: &context.random };

@@ -13,6 +13,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::fault::cut;
 use super::lines::{Admission, Dropped, LINE, LineBuffer, RateCap, remember};
+use crate::digest::Digest;
 
 /// Bytes a guest may write in one call of the stream.
 const PERMIT: usize = 64 * 1024;
@@ -32,7 +33,7 @@ pub(super) enum Level {
 pub(super) struct Speaker {
     pub(super) workload: Arc<str>,
     pub(super) plugin: Arc<str>,
-    pub(super) generation: Arc<str>,
+    pub(super) generation: Digest,
 }
 
 /// How much all instances of one plugin may log for one workload: so many bytes in a second, and at once after a pause.

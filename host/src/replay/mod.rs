@@ -79,7 +79,7 @@ impl Asked {
     /// Its name and its generation.
     pub fn name(&self) -> PolicyName {
         let generation = self.plugin.generation();
-        PolicyName { name: generation.plugin.to_string(), generation: generation.digest.to_string() }
+        PolicyName { name: generation.plugin.to_string(), generation: generation.digest.whole().to_owned() }
     }
 
     fn for_workload(&mut self, workload: &str, bounds: Bounds) -> (&PolicyPlugin, &PolicyContext) {

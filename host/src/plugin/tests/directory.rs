@@ -100,7 +100,7 @@ async fn a_refused_file_is_told_once_and_the_last_good_generation_stays() {
     put(dir.path(), "echo.wasm", b"<html>");
     logged(&log, "it is text").await;
     assert!(!watch.has_changed());
-    assert_eq!(watch.current().unwrap().generation().digest.as_ref(), first);
+    assert_eq!(watch.current().unwrap().generation().digest.to_string(), first);
     put(dir.path(), "echo.wasm", workers::REPLY);
     next(&mut watch).await;
     assert_eq!(log.with("refused").len(), 2);
@@ -135,7 +135,7 @@ async fn a_removed_file_leaves_its_generation_in_use() {
     let first = next(&mut watch).await;
     std::fs::remove_file(dir.path().join("echo.wasm")).unwrap();
     logged(&log, "the generation in use stays").await;
-    assert_eq!(watch.current().unwrap().generation().digest.as_ref(), first);
+    assert_eq!(watch.current().unwrap().generation().digest.to_string(), first);
     put(dir.path(), "echo.wasm", workers::REPLY);
     assert_ne!(next(&mut watch).await, first);
 }
@@ -155,7 +155,7 @@ async fn a_directory_may_come_late_and_vanish() {
     while log.with("the plugin directory cannot be read").len() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(watch.current().unwrap().generation().digest.as_ref(), first);
+    assert_eq!(watch.current().unwrap().generation().digest.to_string(), first);
     std::fs::create_dir(&dir).unwrap();
     put(&dir, "probe.wasm", probes::WORKER_V2);
     assert_ne!(next(&mut watch).await, first);

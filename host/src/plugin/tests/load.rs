@@ -23,7 +23,8 @@ async fn refusal(bytes: &[u8]) -> (Refusal, String) {
 async fn a_generation_is_named_by_its_file_and_its_bytes() {
     let plugin = load_with(workers::ECHO, &limits()).await.unwrap();
     assert_eq!(&*plugin.generation().plugin, "probe");
-    assert_eq!(plugin.generation().digest.len(), 12);
+    assert_eq!(plugin.generation().digest.whole().len(), 64);
+    assert_eq!(plugin.generation().digest.to_string().len(), 12);
     let same = load_with(workers::ECHO, &limits()).await.unwrap();
     assert_eq!(same.generation(), plugin.generation());
     let other = load_with(workers::REPLY, &limits()).await.unwrap();

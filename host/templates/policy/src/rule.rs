@@ -2,7 +2,8 @@
 //!
 //! Every call runs in a fresh instance: what the next one shall know must stand in the state.
 
-use crate::bindings::exports::tidegate::plugin::scaling::{Decision, Observation};
+use tidegate_guest::policy::{Decision, Observation};
+use tidegate_guest::{Settings, state};
 
 /// The name and version of the state's form. A form that changes gets the next number, and `State::read` goes on
 /// reading the one before, so that a swap to the new version loses nothing.
@@ -20,23 +21,9 @@ struct State {
 }
 
 /// Checks the settings. Of the version before only the time is taken over, for the settings may be new.
-pub fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let mut per_worker = 100;
-    for (key, value) in settings {
-        per_worker = match (key.as_str(), value.parse()) {
-            ("per-worker", Ok(messages)) if messages > 0 => messages,
-            ("per-worker", _) => {
-                return Err(format!(
-                    "{key} = \"{value}\": must be a whole number above 0"
-                ));
-            }
-            _ => {
-                return Err(format!(
-                    "{key} = \"{value}\": there is no such setting; there is per-worker"
-                ));
-            }
-        };
-    }
+pub fn init(mut settings: Settings, previous: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let per_worker = settings.take_u64("per-worker", 100, 1..=u64::MAX)?;
+    settings.finish()?;
     let calm_since = previous
         .and_then(State::read)
         .and_then(|state| state.calm_since);
@@ -50,14 +37,9 @@ pub fn init(settings: Vec<(String, String)>, previous: Option<&[u8]>) -> Result<
 /// Decides. A state that is not ours leaves the number as it is.
 pub fn decide(seen: &Observation, bytes: Vec<u8>) -> Decision {
     let Some(mut state) = State::read(&bytes) else {
-        let reason = "the state is not one of this policy".to_owned();
-        return Decision {
-            desired: seen.running,
-            reason,
-            state: bytes,
-        };
+        return Decision::stay(seen, "the state is not one of this policy", bytes);
     };
-    let backlog = seen.pending.saturating_add(seen.ack_pending);
+    let backlog = seen.backlog();
     let needed = u32::try_from(backlog.div_ceil(state.per_worker)).unwrap_or(u32::MAX);
     state.calm_since = match needed < seen.running {
         true => state.calm_since.or(Some(seen.now_ms)),
@@ -87,20 +69,13 @@ pub fn decide(seen: &Observation, bytes: Vec<u8>) -> Decision {
 
 impl State {
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut words = std::str::from_utf8(bytes).ok()?.split(' ');
-        if words.next()? != FORM {
-            return None;
-        }
-        let per_worker = words
-            .next()?
-            .strip_prefix("per-worker=")?
-            .parse()
-            .ok()
-            .filter(|messages| *messages > 0)?;
-        let calm_since = match words.next() {
-            Some(word) => Some(word.strip_prefix("calm-since=")?.parse().ok()?),
+        let mut read = state::decode(FORM, bytes)?;
+        let per_worker = read.take_u64("per-worker", 100, 1..=u64::MAX).ok()?;
+        let calm_since = match read.take("calm-since") {
+            Some(since) => Some(since.parse().ok()?),
             None => None,
         };
+        read.finish().ok()?;
         Some(Self {
             per_worker,
             calm_since,
@@ -108,39 +83,30 @@ impl State {
     }
 
     fn write(&self) -> Vec<u8> {
-        let calm_since = self
-            .calm_since
-            .map_or(String::new(), |since| format!(" calm-since={since}"));
-        format!("{FORM} per-worker={}{calm_since}", self.per_worker).into_bytes()
+        let mut pairs = vec![("per-worker", self.per_worker.to_string())];
+        pairs.extend(
+            self.calm_since
+                .map(|since| ("calm-since", since.to_string())),
+        );
+        state::encode(FORM, &pairs)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidegate_guest::testing;
 
     fn seen(now_ms: u64, running: u32, pending: u64) -> Observation {
         Observation {
             now_ms,
-            running,
-            min: 0,
-            max: 64,
-            idle_ms: Some(0),
-            arrival_rate: 0.0,
-            mean_arrival_rate: 0.0,
-            completion_rate: 0.0,
             pending,
-            ack_pending: 0,
-            redelivered: 0,
-            oldest_pending_ms: None,
-            failure_ratio: 0.0,
-            busy_ratio: 0.0,
-            service_time_ms: 0.0,
+            ..Observation::test(running)
         }
     }
 
     fn with(per_worker: &str) -> Vec<u8> {
-        init(vec![("per-worker".into(), per_worker.into())], None).unwrap()
+        testing::state(init, &[("per-worker", per_worker)], None)
     }
 
     #[test]
@@ -178,7 +144,7 @@ mod tests {
     #[test]
     fn a_swap_keeps_the_time_and_takes_the_new_setting() {
         let before = decide(&seen(5_000, 4, 10), with("10")).state;
-        let after = init(vec![("per-worker".into(), "20".into())], Some(&before)).unwrap();
+        let after = testing::state(init, &[("per-worker", "20")], Some(&before));
         assert_eq!(
             State::read(&after),
             Some(State {
@@ -187,20 +153,19 @@ mod tests {
             })
         );
         // What another policy has left is ignored.
-        assert_eq!(init(vec![], Some(b"step/1")).unwrap(), with("100"));
+        assert_eq!(testing::state(init, &[], Some(b"step/1")), with("100"));
     }
 
     #[test]
     fn settings_that_are_wrong_are_refused_by_name() {
-        let refused =
-            |key: &str, value: &str| init(vec![(key.into(), value.into())], None).unwrap_err();
+        let whole = "must be a whole number from 1 to 18446744073709551615";
         assert_eq!(
-            refused("per-worker", "0"),
-            "per-worker = \"0\": must be a whole number above 0"
+            testing::refusal(init, "per-worker", "0"),
+            format!("per-worker = \"0\": {whole}")
         );
         assert_eq!(
-            refused("pace", "1"),
-            "pace = \"1\": there is no such setting; there is per-worker"
+            testing::refusal(init, "pace", "1"),
+            "pace = \"1\": there is no such setting; there are per-worker"
         );
     }
 

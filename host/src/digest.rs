@@ -1,0 +1,64 @@
+//! What names a version of a plugin: all of its digest, of which a person sees the beginning.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Digits that are shown. So few can be met by chance, or made to be: two digests are the same only if all of them is.
+const SHOWN: usize = 12;
+
+/// The SHA-256 of what a plugin's file has, in 64 hexadecimal digits. It shows as the first 12.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(Arc<str>);
+
+impl Digest {
+    /// All digits.
+    pub fn whole(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Digest {
+    fn from(digits: &str) -> Self {
+        Self(digits.into())
+    }
+}
+
+impl From<String> for Digest {
+    fn from(digits: String) -> Self {
+        Self(digits.into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(shown(&self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a person sees of a digest.
+pub fn shown(digits: &str) -> &str {
+    digits.get(..digits.floor_char_boundary(SHOWN)).unwrap_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_begin_alike_look_alike_and_are_not_the_same() {
+        let (a, b) = (Digest::from("2ea221eb71d2a0"), Digest::from("2ea221eb71d2b0"));
+        assert_ne!(a, b);
+        assert_eq!((a.to_string(), b.to_string()), ("2ea221eb71d2".to_owned(), "2ea221eb71d2".to_owned()));
+    }
+
+    #[test]
+    fn what_is_shorter_shows_whole() {
+        assert_eq!(Digest::from("native").to_string(), "native");
+    }
+}
