@@ -150,7 +150,7 @@ async fn rights(form: Form) -> Result<Report> {
     let mut config = work("work", over);
     config.insert("http".to_owned(), Value::from("127.0.0.1:0"));
     let mut named = config.clone();
-    named.insert("nats".to_owned(), Value::from_iter([("inbox-prefix".to_owned(), "_INBOX_host".to_owned())]));
+    named.insert("nats".to_owned(), "inbox-prefix = '_INBOX_host'".parse::<toml::Table>()?.into());
     let needed = Config::from_toml(&named.to_string()).map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let all = Permissions::of(&needed);
     let servers = Servers::one("").await?;

@@ -210,11 +210,14 @@ impl Puller {
     /// Nobody has answered in time.
     fn expire(&mut self) -> Pulled<Message> {
         let now = Instant::now();
-        for inbox in &mut self.inboxes {
-            if inbox.asked.ends().is_some_and(|ends| ends <= now) {
+        self.inboxes.retain_mut(|inbox| {
+            let expired = inbox.asked.ends().is_some_and(|ends| ends <= now);
+            if expired {
                 inbox.asked.forget();
             }
-        }
+            // Nobody else sees to it whether a second connection is half open.
+            !(expired && matches!(inbox.answers, Answers::Careful(_)))
+        });
         self.tidy();
         self.unanswered += 1;
         match self.lane.client.denied.silences(&self.next) {

@@ -170,8 +170,14 @@ mod tests {
         std::iter::from_fn(|| next(&mut buffer).unwrap()).collect()
     }
 
-    fn one(bytes: &[u8]) -> Raw {
-        match all(bytes).pop() {
+    fn one(subject: &[u8], reply: &str, block: &[u8], payload: &[u8]) -> Raw {
+        let size = block.len() + payload.len();
+        let (verb, sizes) = match block.len() {
+            0 => ("MSG", size.to_string()),
+            block => ("HMSG", format!("{block} {size}")),
+        };
+        let line = [verb.as_bytes(), b" ", subject, format!(" 1 {reply} {sizes}\r\n").as_bytes()].concat();
+        match all(&[&line, block, payload, b"\r\n"].concat()).pop() {
             Some(Frame::Message(raw)) => raw,
             other => panic!("{other:?}"),
         }
@@ -187,25 +193,25 @@ mod tests {
 
     #[test]
     fn a_message_is_read_as_the_client_library_reads_it() {
-        let message =
-            one(b"HMSG a.b 1 $JS.ACK.S.c.1.2.3.4.5 21 25\r\nNATS/1.0\r\nA: b \r\n\r\nabcd\r\n").read().unwrap();
-        assert_eq!(message.reply.unwrap().as_str(), "$JS.ACK.S.c.1.2.3.4.5");
+        let ack = "$JS.ACK.S.c.1.2.3.4.5";
+        let message = one(b"a.b", ack, b"NATS/1.0\r\nA: b \r\n\r\n", b"abcd").read().unwrap();
+        assert_eq!(message.reply.unwrap().as_str(), ack);
         assert_eq!(message.headers.unwrap().get("A").unwrap().as_str(), "b");
         assert_eq!((message.subject.as_str(), &message.payload[..]), ("a.b", &b"abcd"[..]));
-        let status = one(b"HMSG _INBOX.x.1 1 28 28\r\nNATS/1.0 408 Request Gone\r\n\r\n\r\n").read().unwrap();
+        let status = one(b"_INBOX.x.1", "", b"NATS/1.0 408 Request Gone\r\n\r\n", b"").read().unwrap();
         assert_eq!((status.status.unwrap().as_u16(), status.description.as_deref()), (408, Some("Request Gone")));
-        assert_eq!(one(b"MSG a\xc2\xa0b 1 0\r\n\r\n").read().unwrap().subject.as_str(), "a\u{a0}b");
+        assert_eq!(one(b"a\xc2\xa0b", "", b"", b"").read().unwrap().subject.as_str(), "a\u{a0}b");
     }
 
     #[test]
     fn a_message_that_the_client_library_cannot_read_says_why_and_is_shown() {
-        for (bytes, why, shown) in [
-            (&b"MSG a.\xff 1 0\r\n\r\n"[..], "not UTF-8", "a.\\xff"),
-            (b"HMSG a\xc2\xa0b 1 12 12\r\nNATS/1.0\r\n\r\n\r\n", "white space", "a\\u{a0}b"),
-            (b"HMSG a 1 14 14\r\nNATS/1.0\r\n\xff\r\n\r\n", "cannot be read", "a"),
-            (b"HMSG a 1 20 20\r\nNATS/1.0\r\nA: a\rb\r\n\r\n", "line break", "a"),
+        for (subject, block, why, shown) in [
+            (&b"a.\xff"[..], &b""[..], "not UTF-8", "a.\\xff"),
+            (b"a\xc2\xa0b", b"NATS/1.0\r\n\r\n", "white space", "a\\u{a0}b"),
+            (b"a", b"NATS/1.0\r\n\xff\r\n\r\n", "cannot be read", "a"),
+            (b"a", b"NATS/1.0\r\nA: a\rb\r\n\r\n", "line break", "a"),
         ] {
-            let raw = one(bytes);
+            let raw = one(subject, "$JS.ACK.S.c.1.2.3.4.5", block, b"");
             let error = raw.read().unwrap_err();
             assert!(error.contains(why), "{error}");
             assert_eq!(raw.shown_subject(), shown);
