@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::clock::time_of_day;
@@ -25,7 +25,7 @@ pub struct Board {
     /// What keeps it from flowing now.
     pub conditions: Arc<Conditions>,
     dropped_lines: Vec<Arc<AtomicU64>>,
-    works: OnceLock<Works>,
+    works: Mutex<Option<Arc<Works>>>,
     scaling: Mutex<Scaling>,
     shadow: Mutex<Shadowed>,
 }
@@ -104,20 +104,25 @@ impl Board {
             workload,
             conditions,
             dropped_lines,
-            works: OnceLock::new(),
+            works: Mutex::default(),
             scaling: Mutex::default(),
             shadow: Mutex::default(),
         })
     }
 
-    /// It runs from now on. A board has one workload in its life.
+    /// It runs from now on.
     pub fn runs(&self, works: Works) {
-        let _ = self.works.set(works);
+        *self.lock_works() = Some(Arc::new(works));
+    }
+
+    /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
+    pub fn ended(&self) {
+        *self.lock_works() = None;
     }
 
     /// Its parts, if it runs.
-    pub fn works(&self) -> Option<&Works> {
-        self.works.get()
+    pub fn works(&self) -> Option<Arc<Works>> {
+        self.lock_works().clone()
     }
 
     /// Log lines of its guests that were dropped.
@@ -183,6 +188,10 @@ impl Board {
     /// What the shadow did.
     pub fn shadowed(&self) -> Shadowed {
         self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lock_works(&self) -> MutexGuard<'_, Option<Arc<Works>>> {
+        self.works.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Scaling> {

@@ -17,8 +17,10 @@ pub enum Part {
     Watch,
     /// Acks, naks, terms and in-progress signals.
     Settlement,
-    /// Publications, replies and dead letters.
+    /// Publications and replies.
     Effects,
+    /// Its dead letters.
+    DeadLetters,
     /// Its workers: instances that do not start.
     Workers,
     /// Its policy.
@@ -30,6 +32,11 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether a server that is away is cause enough for a problem of it.
+    pub fn is_of_the_server(self) -> bool {
+        !matches!(self, Self::Workers | Self::Policy | Self::Run)
+    }
+
     /// The word for it in `/status`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -39,6 +46,7 @@ impl Part {
             Self::Watch => "watch",
             Self::Settlement => "settlement",
             Self::Effects => "effects",
+            Self::DeadLetters => "dead-letters",
             Self::Workers => "workers",
             Self::Policy => "policy",
             Self::Signals => "signals",
@@ -62,10 +70,17 @@ impl Conditions {
 
     /// A part does not work, and what mends it. Logged when the text is another than before.
     pub fn raise(&self, part: Part, problem: &str) {
-        let before = self.lock().insert(part, problem.to_owned());
-        if before.as_deref() != Some(problem) {
+        let problem = one_line(problem);
+        let before = self.lock().insert(part, problem.clone());
+        if before.as_ref() != Some(&problem) {
             tracing::error!(workload = %self.workload, part = part.as_str(), "{problem}");
         }
+    }
+
+    /// The whole of it ended. What its parts had is past.
+    pub fn ended(&self, problem: &str) {
+        self.raise(Part::Run, problem);
+        self.lock().retain(|part, _| *part == Part::Run);
     }
 
     /// A part works. Logged if it did not before.
@@ -86,6 +101,11 @@ impl Conditions {
     }
 }
 
+/// `/readyz` has one problem a line.
+fn one_line(problem: &str) -> String {
+    problem.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +120,13 @@ mod tests {
         conditions.clear(Part::Pull);
         conditions.clear(Part::Pull);
         assert_eq!(conditions.all().len(), 1);
+    }
+
+    #[test]
+    fn what_the_parts_had_is_past_when_the_whole_has_ended() {
+        let conditions = Conditions::new("orders".into());
+        conditions.raise(Part::Pull, "refused");
+        conditions.ended("it panicked:\n  at once");
+        assert_eq!(conditions.all(), [(Part::Run, "it panicked: at once".to_owned())]);
     }
 }

@@ -4,7 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::config::{Grants, Retry};
+use crate::config::Retry;
+
+mod check;
+
+pub use check::{Bounds, MAX_HEADERS, check};
+pub(crate) use check::{check_subject, shown};
+
+/// The most characters of a reason that are kept.
+const REASON: usize = 1000;
 
 /// One message as JetStream delivered it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,6 +33,17 @@ pub struct Delivery {
     pub reply_to: Option<String>,
 }
 
+impl Delivery {
+    /// Bytes of what was published.
+    pub fn size(&self) -> usize {
+        self.payload.len() + size(&self.headers)
+    }
+}
+
+fn size(headers: &[(String, String)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
 /// A message that a handler wants published.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Publication {
@@ -43,6 +62,16 @@ pub struct Response {
     pub reply: Option<Vec<u8>>,
     /// What to publish, in order.
     pub publications: Vec<Publication>,
+}
+
+impl Response {
+    /// Bytes of the reply and of what is published.
+    pub fn size(&self) -> usize {
+        let publication = |publication: &Publication| {
+            publication.payload.len() + publication.subject.len() + size(&publication.headers)
+        };
+        self.reply.as_ref().map_or(0, Vec::len) + self.publications.iter().map(publication).sum::<usize>()
+    }
 }
 
 /// What a handler answers when it did not.
@@ -94,6 +123,9 @@ pub enum Fault {
     /// No instance could be made.
     #[error("did not start: {0}")]
     Start(String),
+    /// This process has no room for an instance. No guest is to blame.
+    #[error("found no room: {0}")]
+    Room(String),
 }
 
 /// How a call ended.
@@ -104,6 +136,13 @@ pub type Outcome = Result<Result<Response, Failure>, Fault>;
 pub enum Disposition {
     /// Publish, reply, ack.
     Complete(Response),
+    /// It failed.
+    Fail(Verdict),
+}
+
+/// What the host does about a delivery whose attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
     /// Nak with this delay.
     Retry {
         /// How long the server waits before it delivers again.
@@ -137,11 +176,11 @@ pub enum Cause {
     Time,
     /// The last attempt needed too much memory.
     Memory,
-    /// The last attempt answered what cannot be carried out, or its effects could not be confirmed.
+    /// The last attempt answered what cannot be carried out.
     Effects,
     /// No instance could be made for the last attempt.
     Start,
-    /// Delivered more often than the workload allows before this host tried it: it may have killed a host.
+    /// Delivered several times as often as the workload tries a message, and never finished: it may have killed its hosts.
     Exhausted,
     /// The client library cannot read the message's headers, so no handler was given it.
     Unreadable,
@@ -196,7 +235,7 @@ pub enum FaultKind {
     Publications,
     /// [`Fault::Answer`]
     Answer,
-    /// [`Fault::Start`]
+    /// [`Fault::Start`] and [`Fault::Room`]
     Start,
 }
 
@@ -251,7 +290,7 @@ impl Fault {
             Fault::Response(_) => FaultKind::Response,
             Fault::Publications { .. } => FaultKind::Publications,
             Fault::Answer(_) => FaultKind::Answer,
-            Fault::Start(_) => FaultKind::Start,
+            Fault::Start(_) | Fault::Room(_) => FaultKind::Start,
         }
     }
 
@@ -261,97 +300,55 @@ impl Fault {
             Fault::Time(_) | Fault::Fuel(_) => Cause::Time,
             Fault::Memory(_) | Fault::Table { .. } => Cause::Memory,
             Fault::Answer(_) | Fault::Response(_) | Fault::Publications { .. } => Cause::Effects,
-            Fault::Start(_) => Cause::Start,
+            Fault::Start(_) | Fault::Room(_) => Cause::Start,
         }
     }
 }
 
-/// What to do about a delivery before its handler is called: a death if it has been delivered too often already.
-pub fn triage(attempt: u32, retry: &Retry) -> Option<Death> {
-    (attempt > retry.max_attempts).then(|| Death {
+/// What to do about a delivery before its handler is called: a death if its attempts, those that no host saw the end of among
+/// them, are far more than it may have. `attempts` counts this one.
+pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
+    let most = retry.max_deliveries();
+    (attempts > most).then(|| Death {
         cause: Cause::Exhausted,
-        reason: format!("delivered {attempt} times, and {} are allowed", retry.max_attempts),
+        reason: format!(
+            "delivered {attempts} times and never finished, and {most} times are allowed: it may kill its hosts"
+        ),
     })
 }
 
-/// What to do about a delivery after its handler was called.
+/// What to do about a delivery after its handler was called for the `attempt`th time.
 pub fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
-    let (cause, reason, delay) = match outcome {
+    Disposition::Fail(match outcome {
         Ok(Ok(response)) => return Disposition::Complete(response),
-        Ok(Err(Failure::Reject(reason))) => return Disposition::Dead(Death { cause: Cause::Rejected, reason }),
-        Ok(Err(Failure::Retry(delay))) => (Cause::Retries, "the handler asked to retry".to_owned(), delay),
-        Err(fault) => (fault.cause(), fault.to_string(), None),
-    };
+        Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death { cause: Cause::Rejected, reason: cut(reason) }),
+        Ok(Err(Failure::Retry(delay))) => {
+            judge(Cause::Retries, "the handler asked to retry".to_owned(), delay, attempt, retry)
+        }
+        Err(fault) => judge(fault.cause(), fault.to_string(), None, attempt, retry),
+    })
+}
+
+/// What to do about a response that turned out not to be possible to carry out.
+pub fn refused(problem: String, attempt: u32, retry: &Retry) -> Verdict {
+    let fault = Fault::Answer(problem);
+    judge(fault.cause(), fault.to_string(), None, attempt, retry)
+}
+
+fn judge(cause: Cause, reason: String, delay: Option<Duration>, attempt: u32, retry: &Retry) -> Verdict {
+    let reason = cut(reason);
     if attempt >= retry.max_attempts {
-        return Disposition::Dead(Death { cause, reason });
+        return Verdict::Dead(Death { cause, reason });
     }
-    Disposition::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
+    Verdict::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
 }
 
-/// What a response has to keep to.
-#[derive(Debug, Clone)]
-pub struct Bounds {
-    /// The largest payload with headers that the server takes, in bytes.
-    pub max_payload: usize,
-    /// The most publications.
-    pub publications: usize,
-    /// Where effects may go.
-    pub grants: Grants,
-}
-
-/// Checks that a response can be carried out: as many publications as are allowed, on subjects that are granted, with legal
-/// headers, and what the server takes.
-///
-/// # Errors
-/// [`Fault::Publications`] or [`Fault::Answer`], with the first thing that is wrong.
-pub fn check(response: &Response, bounds: &Bounds) -> Result<(), Fault> {
-    let (max_payload, publications) = (bounds.max_payload, response.publications.len());
-    if publications > bounds.publications {
-        return Err(Fault::Publications { publications, limit: bounds.publications });
+/// A reason is a guest's text, and it is remembered and logged.
+fn cut(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(REASON) {
+        reason.truncate(end);
     }
-    if let Some(size) = response.reply.as_ref().map(Vec::len).filter(|size| *size > max_payload) {
-        return Err(Fault::Answer(format!("a reply of {size} bytes, and the server takes {max_payload}")));
-    }
-    for (index, publication) in response.publications.iter().enumerate() {
-        check_publication(publication, bounds)
-            .map_err(|problem| Fault::Answer(format!("publication {index}: {problem}")))?;
-    }
-    Ok(())
-}
-
-fn check_publication(publication: &Publication, Bounds { max_payload, grants, .. }: &Bounds) -> Result<(), String> {
-    let subject = &publication.subject;
-    if !is_literal_subject(subject) {
-        return Err(format!("`{}` is not a literal subject", subject.escape_debug()));
-    }
-    if !grants.may_publish(subject) {
-        return Err(format!("`{subject}` is not granted: grants.publish of its workload has no subject that matches"));
-    }
-    let mut size = publication.payload.len();
-    for (name, value) in &publication.headers {
-        let legal = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-        if !legal {
-            return Err(format!("`{}` is not a legal header name", name.escape_debug()));
-        }
-        if name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-")) {
-            return Err(format!("the header `{name}` belongs to the host"));
-        }
-        if value.contains(['\r', '\n']) {
-            return Err(format!("the value of header `{name}` has a line break"));
-        }
-        size += name.len() + value.len() + 4;
-    }
-    if size > *max_payload {
-        return Err(format!("{size} bytes, and the server takes {max_payload}"));
-    }
-    Ok(())
-}
-
-/// Whether a subject names one place: no wildcards, no empty tokens, nothing that could end the protocol's line.
-pub(crate) fn is_literal_subject(subject: &str) -> bool {
-    !subject.is_empty()
-        && subject.split('.').all(|token| !token.is_empty() && token != "*" && token != ">")
-        && subject.bytes().all(|b| b > b' ' && b != 0x7f)
+    reason
 }
 
 #[cfg(test)]
@@ -366,16 +363,6 @@ mod tests {
     }
 
     #[test]
-    fn only_literal_subjects_are_published_on() {
-        for good in ["a", "a.b", "test.foo", "ä.ö", "$x.y-z_1"] {
-            assert!(is_literal_subject(good), "{good}");
-        }
-        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a.*", "a.>", "*.a", "a\r\nPUB", "a\tb", "a\0"] {
-            assert!(!is_literal_subject(bad), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn success_completes_on_any_attempt() {
         let response = Response { reply: Some(vec![]), publications: vec![] };
         assert_eq!(dispose(Ok(Ok(response.clone())), 9, &retry(3)), Disposition::Complete(response));
@@ -385,13 +372,13 @@ mod tests {
     fn a_rejection_is_dead_at_once() {
         let outcome = Ok(Err(Failure::Reject("no such customer".into())));
         let death = Death { cause: Cause::Rejected, reason: "no such customer".into() };
-        assert_eq!(dispose(outcome, 1, &retry(3)), Disposition::Dead(death));
+        assert_eq!(dispose(outcome, 1, &retry(3)), Disposition::Fail(Verdict::Dead(death)));
     }
 
     #[test]
     fn a_retry_uses_the_handlers_delay_or_the_backoff_of_the_attempt() {
         let delay = |outcome, attempt| match dispose(outcome, attempt, &retry(9)) {
-            Disposition::Retry { delay, .. } => delay,
+            Disposition::Fail(Verdict::Retry { delay, .. }) => delay,
             other => panic!("{other:?}"),
         };
         assert_eq!(delay(Ok(Err(Failure::Retry(Some(Duration::from_millis(7))))), 1), Duration::from_millis(7));
@@ -401,54 +388,28 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_past_the_limit_is_dead_without_a_call() {
-        assert_eq!(triage(3, &retry(3)), None);
-        assert_eq!(triage(4, &retry(3)).unwrap().cause, Cause::Exhausted);
-    }
-
-    fn bounds(max_payload: usize) -> Bounds {
-        Bounds { max_payload, publications: 2, grants: Grants { publish: vec![">".into()], reply: vec![] } }
+    fn a_delivery_that_never_finished_is_dead_without_a_call() {
+        assert_eq!(triage(9, &retry(3)), None);
+        assert_eq!(triage(10, &retry(3)).unwrap().cause, Cause::Exhausted);
+        assert_eq!(triage(u32::MAX, &retry(u32::MAX)), None);
     }
 
     #[test]
-    fn a_handler_publishes_only_where_it_is_granted_and_no_more_than_it_may() {
-        let publications = |subject: &str, count| Response {
-            reply: None,
-            publications: vec![Publication { subject: subject.into(), ..Publication::default() }; count],
+    fn a_reason_is_as_long_as_a_letter_keeps_it() {
+        let Disposition::Fail(Verdict::Dead(death)) = dispose(Ok(Err(Failure::Reject("é".repeat(9999)))), 1, &retry(3))
+        else {
+            panic!("it is rejected");
         };
-        let grants = Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![] };
-        let bounds = Bounds { grants, ..bounds(100) };
-        for subject in ["out.a", "log.a.b"] {
-            assert_eq!(check(&publications(subject, 2), &bounds), Ok(()), "{subject}");
-        }
-        for subject in ["out", "out.a.b", "log", "orders.new", "$JS.API.STREAM.DELETE.ORDERS"] {
-            let fault = check(&publications(subject, 1), &bounds).unwrap_err();
-            assert!(fault.to_string().contains("grants.publish"), "{fault}");
-        }
-        let fault = check(&publications("out.a", 3), &bounds).unwrap_err();
-        assert_eq!(fault.kind().limit(), Some("publications"));
+        assert_eq!(death.reason.chars().count(), REASON);
     }
 
     #[test]
-    fn responses_that_cannot_be_carried_out_are_refused() {
-        let publication = |subject: &str, headers: &[(&str, &str)], size| Response {
-            reply: None,
-            publications: vec![Publication {
-                subject: subject.into(),
-                headers: headers.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect(),
-                payload: vec![0; size],
-            }],
-        };
-        let refused = |response: Response| check(&response, &bounds(100)).is_err();
-        assert!(!refused(publication("a.b", &[("X", "y z")], 50)));
-        for subject in ["", ".", "a..b", "a.*", "a.>", "a b", "a\r\nb", "a.\u{7f}"] {
-            assert!(refused(publication(subject, &[], 0)), "{subject:?}");
-        }
-        for header in [("", "v"), ("a b", "v"), ("a:b", "v"), ("nAtS-Msg-Id", "v"), ("X", "a\r\nB: c"), ("é", "v")] {
-            assert!(refused(publication("a", &[header], 0)), "{header:?}");
-        }
-        assert!(refused(publication("a", &[], 101)));
-        assert!(refused(Response { reply: Some(vec![0; 101]), publications: vec![] }));
+    fn every_byte_that_is_sent_or_was_published_counts() {
+        let headers = vec![("ab".to_owned(), "cde".to_owned())];
+        let delivery = Delivery { headers: headers.clone(), payload: "fg".into(), ..Delivery::default() };
+        assert_eq!(delivery.size(), 7);
+        let publication = Publication { subject: "s.t".into(), headers, payload: vec![0; 10] };
+        assert_eq!(Response { reply: Some(vec![0; 100]), publications: vec![publication] }.size(), 118);
     }
 
     fn outcomes() -> impl Strategy<Value = Outcome> {
@@ -467,21 +428,16 @@ mod tests {
         #[test]
         fn nothing_is_retried_on_the_last_attempt(outcome in outcomes(), max in 1u32..20, past in 0u32..5) {
             let disposition = dispose(outcome, max + past, &retry(max));
-            let retried = matches!(disposition, Disposition::Retry { .. });
+            let retried = matches!(disposition, Disposition::Fail(Verdict::Retry { .. }));
             prop_assert!(!retried);
         }
 
         #[test]
         fn only_rejections_die_before_the_last_attempt(outcome in outcomes(), max in 2u32..20) {
             let rejected = matches!(outcome, Ok(Err(Failure::Reject(_))));
-            let dead = matches!(dispose(outcome, max - 1, &retry(max)), Disposition::Dead(_));
+            let dead = matches!(dispose(outcome, max - 1, &retry(max)), Disposition::Fail(Verdict::Dead(_)));
             prop_assert_eq!(dead, rejected);
         }
 
-        #[test]
-        fn checking_never_panics(subject in ".*", name in ".*", value in ".*") {
-            let publication = Publication { subject, headers: vec![(name, value)], payload: vec![] };
-            let _ = check(&Response { reply: None, publications: vec![publication] }, &bounds(10));
-        }
     }
 }

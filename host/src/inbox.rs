@@ -73,13 +73,6 @@ fn share(bytes: usize, some: usize, all: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// The bytes of a delivery that count.
-fn size(held: &impl Held) -> usize {
-    let delivery = held.delivery();
-    let headers: usize = delivery.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    delivery.payload.len() + headers
-}
-
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
     pub fn new(batch: usize, max_bytes: usize) -> Self {
@@ -145,7 +138,7 @@ impl<D: Held> Inbox<D> {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
         };
-        self.bytes.fetch_sub(size(&waiting.held), Relaxed);
+        self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
         if self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
         }
@@ -190,7 +183,7 @@ impl<D: Held> Inbox<D> {
     }
 
     fn add(&self, held: D, since: Instant) {
-        self.bytes.fetch_add(size(&held), Relaxed);
+        self.bytes.fetch_add(held.delivery().size(), Relaxed);
         self.lock().push_back(Waiting { held, since });
     }
 

@@ -28,12 +28,15 @@
 //!
 //! [`run()`] is all that the `tidegate` program calls.
 
+pub mod attempts;
+mod backoff;
 pub mod bench;
 pub mod board;
 pub mod cli;
 mod clock;
 pub mod conditions;
 pub mod config;
+pub mod confirmed;
 pub mod delivery;
 pub mod demo;
 pub mod digest;
@@ -46,6 +49,7 @@ mod http;
 pub mod inbox;
 pub mod jetstream;
 pub mod journal;
+mod keep;
 mod lanes;
 pub mod letter;
 pub mod live;
@@ -54,6 +58,7 @@ mod machine;
 mod mend;
 pub mod monitor;
 pub mod new;
+pub mod outage;
 mod pace;
 mod patience;
 pub mod permissions;

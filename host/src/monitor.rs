@@ -7,17 +7,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::board::Board;
 use crate::clock::time_of_day;
+use crate::conditions::Part;
 use crate::config::Scale;
+use crate::delivery::Fault;
 use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
 use crate::scaling::clamp;
-use crate::scaling::observe::{Moment, Observer};
+use crate::scaling::observe::{Moment, Observer, Sample};
 use crate::shadow::{Tick, Window};
 use crate::supervisor::{Crew, Desired};
 
-/// After how many failures in a row one is logged again.
+/// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
+const TOLD: u32 = 3;
 const REMIND: u32 = 60;
 
 /// How long after a message that found no worker the policy is asked: what comes right behind it then counts too, and
@@ -65,7 +68,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let clock = Clock::starting(self.start);
         let mut observer = Observer::new(self.scale.window);
-        let mut failures = 0u32;
+        let (mut unread, mut undecided) = (Row::new(Part::Signals), Row::new(Part::Policy));
         let desired = self.desired.clone();
         loop {
             tokio::select! {
@@ -76,19 +79,15 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 }
                 () = self.fold.newer() => {
                     self.adopt().await;
+                    undecided = Row::new(Part::Policy);
                     continue;
                 }
             }
-            match self.decide(&clock, &mut observer).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    self.board.undecided(&format!("{error:#}"));
-                    if failures.is_multiple_of(REMIND) {
-                        tracing::warn!(workload = %self.workload, error = format!("{error:#}"), failures,
-                            "no decision; the number of workers stays as it is");
-                    }
-                    failures += 1;
-                }
+            let sample = self.source.sample(self.crew.tally().redelivered).await;
+            unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
+            let Ok(sample) = sample else { continue };
+            if let Some(decided) = self.decide(sample, &clock, &mut observer).await {
+                undecided.count(&self.board, decided.err().map(|fault| fault.to_string()));
             }
         }
     }
@@ -103,21 +102,27 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 let workload = self.workload.clone();
                 self.events.tell(Event::Swapped { workload, plugin, generation });
                 self.board.adopted(author);
+                self.board.conditions.clear(Part::Policy);
             }
             Err(problem) => {
-                let remedy = if self.fold.has_policy() {
-                    "the version before goes on"
-                } else {
-                    "mend it or the policy-settings; until then the workers stay at scale.min"
-                };
                 self.board.refused(&problem);
-                tracing::error!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem, "policy not used: {remedy}");
+                let Author { plugin, generation } = author;
+                if self.fold.has_policy() {
+                    tracing::error!(workload = %self.workload, %plugin, %generation, problem,
+                        "policy not used: the version before goes on");
+                } else {
+                    let problem = format!(
+                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
+                         workers stay at scale.min"
+                    );
+                    self.board.conditions.raise(Part::Policy, &problem);
+                }
             }
         }
     }
 
-    async fn decide(&mut self, clock: &Clock, observer: &mut Observer) -> anyhow::Result<()> {
-        let sample = self.source.sample(self.crew.tally().redelivered).await?;
+    /// What came of asking the policy; `None` if there is none yet.
+    async fn decide(&mut self, sample: Sample, clock: &Clock, observer: &mut Observer) -> Option<Result<(), Fault>> {
         let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &self.scale);
         self.board.saw(seen);
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
@@ -132,12 +137,39 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         });
         let decided = decided.await;
         self.window.show(&self.board, Tick { seen, arrivals: sample.arrivals, live });
-        decided.transpose()?;
-        Ok(())
+        decided
     }
 
     fn set(&self, to: u32, reason: &str) {
         Hand { workload: &self.workload, desired: &self.desired, events: &self.events }.set(to, reason);
+    }
+}
+
+/// Failures in a row of what a decision needs.
+struct Row {
+    part: Part,
+    failures: u32,
+}
+
+impl Row {
+    fn new(part: Part) -> Self {
+        Self { part, failures: 0 }
+    }
+
+    /// Counts a tick. A single failure is told on the board alone: it may be of the moment.
+    fn count(&mut self, board: &Board, problem: Option<String>) {
+        let Some(problem) = problem else {
+            if std::mem::take(&mut self.failures) >= TOLD {
+                board.conditions.clear(self.part);
+            }
+            return;
+        };
+        board.undecided(&problem);
+        self.failures = self.failures.saturating_add(1);
+        if self.failures % REMIND == TOLD {
+            let problem = format!("no decision, so the number of workers stays as it is: {problem}");
+            board.conditions.raise(self.part, &problem);
+        }
     }
 }
 

@@ -4,16 +4,21 @@ use std::pin::pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch as changes;
+
 use crate::config::Workload;
 use crate::delivery::{Delivery, Fault, Outcome};
 use crate::digest::Digest;
 use crate::lanes::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
-    WorkerContext,
+    Room, WorkerContext,
 };
 use crate::ports::{Author, Handler, Handlers, Policies, Policy};
 use crate::scaling::{Decision, Observation};
+
+/// Instances of a policy at once: each call has its own, and they come one after the other.
+const POLICY_INSTANCES: u32 = 2;
 
 fn author(generation: &Generation) -> Author {
     Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
@@ -26,20 +31,29 @@ pub struct PluginHandlers {
     context: WorkerContext,
     /// An instance that no worker owns yet.
     prepared: Arc<Mutex<Option<PluginHandler>>>,
+    room: Arc<Room>,
+    room_changes: changes::Receiver<u64>,
+    /// As the workload is configured.
+    max: u32,
 }
 
 impl PluginHandlers {
     /// Asks the directory for it.
     pub fn new(directory: &Directory, workload: &Workload) -> Self {
+        let room = directory.room(workload.scale.max);
+        let context = WorkerContext::new(
+            workload.name.as_str().into(),
+            0,
+            workload.settings.clone().into(),
+            workload.limits.clone(),
+        );
         Self {
             watch: directory.handler(&workload.handler, &workload.limits),
-            context: WorkerContext::new(
-                workload.name.as_str().into(),
-                0,
-                workload.settings.clone().into(),
-                workload.limits.clone(),
-            ),
+            context: WorkerContext { room: Some(room.clone()), ..context },
             prepared: Arc::default(),
+            room_changes: room.changes(),
+            room,
+            max: workload.scale.max,
         }
     }
 
@@ -54,8 +68,19 @@ impl PluginHandlers {
 
     /// Waits until there is one.
     pub async fn loaded(&mut self) {
-        while self.watch.current().is_none() {
-            self.watch.changed().await;
+        let plugin = loop {
+            match self.watch.current() {
+                Some(plugin) => break plugin,
+                None => self.watch.changed().await,
+            }
+        };
+        self.room.each_needs(plugin.need());
+        let most = self.most();
+        if most < self.max {
+            tracing::warn!(
+                workload = %self.context.workload, plugin = %plugin.generation().plugin, most, max = self.max,
+                "this host has no room for as many workers as scale.max says: {}", self.room.why()
+            );
         }
     }
 }
@@ -99,6 +124,23 @@ impl Handlers for PluginHandlers {
         }
     }
 
+    fn most(&mut self) -> u32 {
+        self.room_changes.mark_unchanged();
+        self.room.most()
+    }
+
+    fn why_no_more(&self) -> String {
+        self.room.why()
+    }
+
+    async fn room_changed(&mut self, small: bool) {
+        tokio::select! {
+            // It does not end before the room does.
+            _ = self.room_changes.changed() => {}
+            () = self.room.ask_for_more(), if small => {}
+        }
+    }
+
     fn is_newer(&self) -> bool {
         self.watch.has_changed()
     }
@@ -135,9 +177,15 @@ impl PluginPolicies {
     pub fn new(directory: &Directory, workload: &Workload, plugin: &str) -> Self {
         Self {
             watch: directory.policy(plugin, &workload.limits),
-            context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone()),
+            context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone())
+                .within(directory.room(POLICY_INSTANCES)),
             given: None,
         }
+    }
+
+    /// The same policy for a new start: no version of it was given yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
     }
 
     /// Counts the log lines of all calls that were dropped.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
 use crate::digest::Digest;
 use crate::permissions::Verb;
@@ -21,10 +22,19 @@ pub struct Author {
     pub generation: Digest,
 }
 
-/// Why an effect is not confirmed.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct EffectError(pub String);
+/// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// It is refused for the message's own sake: it cannot be sent, or never be stored.
+    #[error("{0}")]
+    Refused(String),
+    /// The server does not let this host do it.
+    #[error("{0}")]
+    Denied(String),
+    /// The server, the way to it or a stream does not take it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
 
 /// A delivery that was fetched and is not settled yet.
 ///
@@ -37,7 +47,7 @@ pub trait Held: Send + Sync + 'static {
     /// Sends publications in order and returns what waits until all are stored.
     ///
     /// # Errors
-    /// If one cannot be sent. Those before it were.
+    /// If one cannot be sent, or one before it is known not to be stored. Those before it were sent.
     fn publish(
         &self,
         publications: Vec<Publication>,
@@ -49,7 +59,7 @@ pub trait Held: Send + Sync + 'static {
     /// If it cannot be sent.
     fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
 
-    /// Keeps the message as a dead letter and waits until it is stored.
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
     ///
     /// # Errors
     /// If the dead letter was not stored. Then the message must not be termed.
@@ -59,13 +69,13 @@ pub trait Held: Send + Sync + 'static {
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
 
     /// Settles: done.
-    fn ack(self) -> impl Future<Output = ()> + Send;
+    fn ack(self, proof: Confirmed) -> impl Future<Output = ()> + Send;
 
     /// Settles: deliver again, after a delay.
     fn nak(self, delay: Duration) -> impl Future<Output = ()> + Send;
 
     /// Settles: never deliver again.
-    fn term(self, reason: &str) -> impl Future<Output = ()> + Send;
+    fn term(self, proof: Kept, reason: &str) -> impl Future<Output = ()> + Send;
 }
 
 /// What came of asking a consumer for deliveries.
@@ -174,6 +184,23 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     /// Makes an instance ahead, of the newest generation, so that the next [`Handlers::instantiate`] has it at once. If
     /// that fails, it is for `instantiate` to say so.
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// How many instances this process has room for at once. That it may have become another number is told by
+    /// [`Handlers::room_changed`] from then on.
+    fn most(&mut self) -> u32 {
+        u32::MAX
+    }
+
+    /// Why there is no room for more, and what mends it.
+    fn why_no_more(&self) -> String {
+        String::new()
+    }
+
+    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for more.
+    fn room_changed(&mut self, small: bool) -> impl Future<Output = ()> + Send {
+        let _ = small;
+        std::future::pending()
+    }
 
     /// Whether there is a generation newer than that of the last instance made or prepared. Cheap.
     fn is_newer(&self) -> bool;

@@ -1,22 +1,28 @@
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use crate::backoff::Backoff;
 use crate::board::Board;
-use crate::config::{Config, Manage};
+use crate::config::{Config, Manage, Nats, Workload};
 use crate::events::Observer;
 use crate::http::{self, HttpError, View};
-use crate::jetstream::{Bound, Client, ConnectError, SetupError, journal_stream};
+use crate::jetstream::{Client, ConnectError, journal_stream};
 use crate::journal::{Journal, OpenError};
+use crate::keep::{Keeper, Kept};
 use crate::plugged::{PluginHandlers, PluginPolicies};
 use crate::plugin::{Directory, Host, HostError};
-use crate::workload::{self, Surroundings, stopped};
+use crate::workload::Surroundings;
 
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The shortest and the longest pause before servers that are away are tried again.
+const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
 /// Why a host did not start, or with [`RunError::Client`] why it ended. Once it runs, nothing else but `shutdown` ends it.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +36,6 @@ pub enum RunError {
     /// The component host cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// A stream or a consumer cannot be used.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] OpenError),
@@ -44,82 +47,57 @@ pub enum RunError {
 /// Runs all workloads of a configuration until `shutdown` ends; then drains, and returns when every delivery is
 /// settled or given back.
 ///
-/// A plugin that is not there yet is waited for.
+/// What is not there yet is waited for: the server, a plugin, a stream or consumer that cannot be used. Each workload is
+/// set up by itself, and one that cannot be does not stop the others.
 ///
 /// # Errors
 /// [`RunError`] if it cannot start.
 pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let client = Client::connect(&config.nats).await?;
+    let mut shutdown = pin!(shutdown);
     let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
     let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
     let host = host_name();
+    let (connection, (stop, stops)) = (Arc::new(OnceLock::new()), watch::channel(false));
     let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
-    let sink = match &config.journal.stream {
-        Some(stream) => Some(journal_stream(&client, stream, may_create).await?),
-        None => None,
-    };
-    let journal = Journal::start(host.clone(), config.journal.file, sink)?;
-    let around = Arc::new(Surroundings {
-        client,
-        dead_letters: config.dead_letters,
-        journal: journal.clone(),
-        host,
-        grace: config.grace,
-        observer,
-    });
     let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
     let stop_within = config.grace.max(longest_pull) + SETTLE_WITHIN;
-    let mut bound = Vec::new();
-    for workload in config.workloads {
-        let consumer = Bound::new(&around.client, &workload, &around.dead_letters, &around.host).await?;
-        bound.push((workload, consumer));
-    }
-    let (stop, stops) = watch::channel(false);
-    let mut workloads = JoinSet::new();
-    let mut boards = Vec::new();
-    for (workload, consumer) in bound {
-        let (around, stops) = (around.clone(), stops.clone());
-        let mut handlers = PluginHandlers::new(&directory, &workload);
-        let policies = PluginPolicies::new(&directory, &workload, &workload.policy);
-        let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(&directory, &workload, &of.policy));
-        let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
-        let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
-        let board = Board::new(workload, lines);
-        boards.push(board.clone());
-        workloads.spawn(async move {
-            tokio::select! {
-                () = handlers.loaded() => {}
-                () = stopped(stops.clone()) => return,
-            }
-            let name = board.workload.name.clone();
-            let run = Box::pin(workload::run(board, consumer, around, handlers, policies, shadow, stops));
-            if let Err(error) = run.await {
-                tracing::error!(workload = name, error = format!("{error:#}"), "the workload ended");
-            }
-        });
-    }
+    let (sink, lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
+    let journal = Journal::start(host.clone(), config.journal.file, sink)?;
+    let kept: Vec<Kept> = config.workloads.into_iter().map(|workload| kept(&directory, workload)).collect();
     // It answers until the host has drained.
     let _http = match listener {
         Some(listener) => {
-            let (client, directory) = (around.client.clone(), directory.clone());
-            Some(http::serve(
-                listener,
-                View { host: around.host.clone(), client, directory, boards, journal: journal.clone(), stops },
-            )?)
+            let boards = kept.iter().map(|kept| kept.board.clone()).collect();
+            let (connection, directory, journal) = (connection.clone(), directory.clone(), journal.clone());
+            let stops = stops.clone();
+            let view = View { host: host.clone(), connection, directory, boards, journal, stops };
+            Some(http::serve(listener, view)?)
         }
         None => None,
     };
+    let client = tokio::select! {
+        connected = connect(&config.nats) => connected?,
+        () = &mut shutdown => return Ok(()),
+    };
+    let client = connection.get_or_init(|| client).clone();
+    if let Some(lines) = lines {
+        tokio::spawn(lines.store(client.clone()));
+    }
+    let (dead_letters, grace) = (config.dead_letters, config.grace);
+    let around = Surroundings { client: client.clone(), dead_letters, journal: journal.clone(), host, grace, observer };
+    let keeper = Keeper::new(Arc::new(around), stops);
+    let mut workloads: JoinSet<()> = kept.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
     tokio::select! {
         () = shutdown => {}
-        () = around.client.ended() => return Err(RunError::Client),
-        never = around.client.hear_again() => match never {},
+        () = client.ended() => return Err(RunError::Client),
+        never = client.hear_again() => match never {},
     }
     tracing::info!("draining");
     stop.send_replace(true);
     let drained = async {
         while workloads.join_next().await.is_some() {}
         journal.close().await;
-        around.client.flush().await;
+        client.flush().await;
     };
     if timeout(stop_within, drained).await.is_err() {
         tracing::warn!(
@@ -127,6 +105,37 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
         );
     }
     Ok(())
+}
+
+/// A workload with its plugins, which are looked for from now on.
+fn kept(directory: &Directory, workload: Workload) -> Kept {
+    let handlers = PluginHandlers::new(directory, &workload);
+    let policies = PluginPolicies::new(directory, &workload, &workload.policy);
+    let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
+    let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
+    let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
+    Kept { board: Board::new(workload, lines), handlers, policies, shadow }
+}
+
+/// Connects, however long the servers are away.
+async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
+    let mut backoff = Backoff::new(CONNECT_AGAIN.0, CONNECT_AGAIN.1);
+    let mut told = None;
+    loop {
+        let connected = Client::connect(nats).await;
+        let Err(ConnectError::Unreachable { .. }) = &connected else {
+            if told.is_some() && connected.is_ok() {
+                tracing::info!("the NATS server is there");
+            }
+            return connected;
+        };
+        let problem = connected.err().map(|error| error.to_string().replace("\n ", ""));
+        if let Some(words) = problem.as_ref().filter(|_| told != problem) {
+            tracing::error!("{words} It is waited for.");
+        }
+        told = problem;
+        sleep(backoff.pause()).await;
+    }
 }
 
 /// How this host calls itself in dead letters.

@@ -2,15 +2,20 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
+use crate::attempts::Attempts;
+use crate::conditions::{Conditions, Part};
 use crate::config::Retry;
-use crate::delivery::{Bounds, Cause, Death, Disposition, Fault, Outcome, Response, dispose};
+use crate::confirmed::{Kept, Stored};
+use crate::delivery::{Bounds, Cause, Death, Disposition, Outcome, Response, Verdict, dispose, refused};
 use crate::inbox::Waiting;
+use crate::outage::Outage;
 use crate::ports::{Author, EffectError, Held};
 
 /// How a delivery ended.
@@ -18,14 +23,20 @@ use crate::ports::{Author, EffectError, Held};
 pub enum Settled {
     /// Acknowledged.
     Acked,
-    /// To be delivered again.
+    /// To be delivered again, for its handler failed or asked for it.
     Retried,
+    /// To be delivered again, for an effect was not confirmed through no fault of the handler.
+    Unconfirmed,
+    /// Given back without an outcome.
+    GivenBack,
     /// Kept as a dead letter.
     Dead(Cause),
+    /// Its letter had been kept before, and the term was lost.
+    DeadBefore,
 }
 
 /// What settling needs to know of a workload.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
@@ -33,59 +44,103 @@ pub struct Rules {
     pub ack_wait: Duration,
     /// What a response has to keep to.
     pub bounds: Bounds,
+    /// What is known of earlier attempts.
+    pub attempts: Attempts,
+    /// Whether publications and replies can be had.
+    pub effects: Outage,
+    /// Whether dead letters can be had.
+    pub letters: Outage,
+}
+
+impl Rules {
+    /// Of a workload that nothing is known of yet.
+    pub fn new(retry: Retry, ack_wait: Duration, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
+        let outage = |part| Outage::new(conditions.clone(), part);
+        let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
+        Arc::new(Self { retry, ack_wait, bounds, attempts: Attempts::default(), effects, letters })
+    }
 }
 
 /// What remains to be awaited after the effects of a delivery were sent.
 pub enum Step {
     /// Nothing: it is settled.
     Done(Settled),
-    /// Publications that are not confirmed yet, with the bytes of the delivery and of them.
+    /// Publications that are not confirmed yet, with the bytes of the delivery and of its response.
     Unconfirmed(usize, BoxFuture<'static, Settled>),
 }
 
-/// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first.
+/// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. While they cannot be
+/// sent, the end of `give_up` gives it back.
 ///
 /// What most messages do not need is boxed: a future that is moved for each message is better small.
-pub async fn settle<D: Held>(waiting: Waiting<D>, outcome: Outcome, author: &Author, rules: &Rules) -> Step {
-    match dispose(outcome, waiting.held.delivery().attempt, &rules.retry) {
-        Disposition::Complete(Response { reply, publications }) if publications.is_empty() => {
-            Step::Done(complete(waiting, reply, author, rules).await)
-        }
-        Disposition::Complete(response) => {
-            let out: usize = response.publications.iter().map(|publication| publication.payload.len()).sum();
-            let bytes = waiting.held.delivery().payload.len() + out;
-            Step::Unconfirmed(bytes, Box::pin(publish(waiting, response, author, rules)).await)
-        }
-        other => Step::Done(Box::pin(carry_out(waiting, other, author, rules)).await),
+pub async fn settle<D: Held>(
+    waiting: Waiting<D>,
+    outcome: Outcome,
+    author: &Author,
+    rules: &Arc<Rules>,
+    give_up: impl Future<Output = ()> + Send,
+) -> Step {
+    let attempt = rules.attempts.used(waiting.held.delivery());
+    match dispose(outcome, attempt, &rules.retry) {
+        Disposition::Complete(response) => match Stored::at_once(response) {
+            Ok(stored) => Step::Done(complete(waiting, stored, author, rules).await),
+            Err(response) => Box::pin(publish(waiting, response, author, rules, give_up)).await,
+        },
+        Disposition::Fail(verdict) => Step::Done(Box::pin(carry_out(waiting, verdict, author, rules)).await),
     }
 }
 
-/// Sends the publications of a response, and returns what waits until they are stored and does the rest.
+/// Sends the publications of a response. What waits until they are stored, and does the rest, is left to be awaited.
 async fn publish<D: Held>(
     mut waiting: Waiting<D>,
     response: Response,
     author: &Author,
-    rules: &Rules,
-) -> BoxFuture<'static, Settled> {
-    let Response { reply, publications } = response;
-    let sent = waiting.held.publish(publications).await;
+    rules: &Arc<Rules>,
+    give_up: impl Future<Output = ()> + Send,
+) -> Step {
+    let bytes = waiting.held.delivery().size() + response.size();
+    let Waiting { held, since } = &mut waiting;
+    let sent = tokio::select! {
+        biased;
+        sent = keep(held, since, rules.ack_wait, Stored::send(held, response)) => Some(sent),
+        () = give_up => None,
+    };
+    let Some(sent) = sent else { return Step::Done(give_back(waiting, rules).await) };
     let (author, rules) = (author.clone(), rules.clone());
-    Box::pin(async move {
+    let rest = async move {
         let Waiting { held, since } = &mut waiting;
-        let confirmed = match sent {
-            Ok(confirmations) => keep(held, since, rules.ack_wait, confirmations).await,
+        let stored = match sent {
+            Ok(stored) => keep(held, since, rules.ack_wait, stored).await,
             Err(error) => Err(error),
         };
-        match confirmed {
-            Ok(()) => complete(waiting, reply, &author, &rules).await,
+        match stored {
+            Ok(stored) => {
+                rules.effects.succeeded();
+                complete(waiting, stored, &author, &rules).await
+            }
             Err(error) => fail(waiting, error, &author, &rules).await,
         }
-    })
+    };
+    Step::Unconfirmed(bytes, Box::pin(rest))
 }
 
-/// Keeps a message that is not to be tried as a dead letter.
-pub async fn bury<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
-    carry_out(waiting, Disposition::Dead(death), author, rules).await
+/// Gives back a delivery that could not be finished within the grace time.
+pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
+    let Waiting { held, .. } = waiting;
+    let stream_sequence = held.delivery().stream_sequence;
+    tracing::info!(stream_sequence, "given back: not finished within the grace time");
+    rules.attempts.excuse(held.delivery());
+    held.nak(Duration::ZERO).await;
+    Settled::GivenBack
+}
+
+/// Terms a message whose letter is kept.
+pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
+    let Waiting { held, .. } = waiting;
+    let stream_sequence = held.delivery().stream_sequence;
+    tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
+    held.term(kept, "it is a dead letter").await;
+    Settled::DeadBefore
 }
 
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
@@ -110,52 +165,73 @@ pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, ack_wait: Duration,
     }
 }
 
-/// Replies and acks: all other effects are confirmed.
-async fn complete<D: Held>(waiting: Waiting<D>, reply: Option<Vec<u8>>, author: &Author, rules: &Rules) -> Settled {
-    if let Some(payload) = reply
-        && let Err(error) = waiting.held.reply(payload).await
-    {
-        return Box::pin(fail(waiting, error, author, rules)).await;
+/// Replies and acks: all publications are stored.
+async fn complete<D: Held>(waiting: Waiting<D>, stored: Stored, author: &Author, rules: &Rules) -> Settled {
+    match stored.reply(&waiting.held).await {
+        Ok(confirmed) => {
+            rules.attempts.done(waiting.held.delivery());
+            waiting.held.ack(confirmed).await;
+            Settled::Acked
+        }
+        Err(error) => Box::pin(fail(waiting, error, author, rules)).await,
     }
-    waiting.held.ack().await;
-    Settled::Acked
 }
 
-/// An effect that is not confirmed is a failure like any other.
+/// An effect is not confirmed. What is refused for the message's own sake is its failure like any other; an outage is nobody's.
 async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
-    let attempt = waiting.held.delivery().attempt;
-    let disposition = dispose(Err(Fault::Answer(error.to_string())), attempt, &rules.retry);
-    carry_out(waiting, disposition, author, rules).await
+    let delivery = waiting.held.delivery();
+    if let EffectError::Refused(reason) = error {
+        let verdict = refused(reason, rules.attempts.used(delivery), &rules.retry);
+        return carry_out(waiting, verdict, author, rules).await;
+    }
+    rules.effects.failed(&error);
+    rules.attempts.excuse(delivery);
+    // By the server's count, so that an outage that lasts is asked less and less.
+    let delay = rules.retry.delay(delivery.attempt);
+    let Author { plugin, generation } = author;
+    let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
+    tracing::warn!(%plugin, %generation, stream_sequence, attempt, %error, ?delay,
+        "an effect is not confirmed, so the message is to be delivered again; no attempt is used up");
+    waiting.held.nak(delay).await;
+    Settled::Unconfirmed
 }
 
-async fn carry_out<D: Held>(waiting: Waiting<D>, disposition: Disposition, author: &Author, rules: &Rules) -> Settled {
+async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Author, rules: &Rules) -> Settled {
+    match verdict {
+        Verdict::Retry { delay, reason } => {
+            let Author { plugin, generation } = author;
+            let delivery = waiting.held.delivery();
+            let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
+            tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
+            waiting.held.nak(delay).await;
+            Settled::Retried
+        }
+        Verdict::Dead(death) => bury(waiting, death, author, rules).await,
+    }
+}
+
+/// Keeps a message that is not to be tried again as a dead letter, then terms it.
+pub async fn bury<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
     let Waiting { held, mut since } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
-    match disposition {
-        Disposition::Complete(_) => {
-            held.ack().await;
-            Settled::Acked
+    let cause = death.cause.as_str();
+    match keep(&held, &mut since, rules.ack_wait, Kept::letter(&held, &death, author)).await {
+        Ok(kept) => {
+            rules.letters.succeeded();
+            rules.attempts.kept(held.delivery(), kept.clone());
+            tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
+            held.term(kept, &death.reason).await;
+            Settled::Dead(death.cause)
         }
-        Disposition::Retry { delay, reason } => {
-            tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
-            held.nak(delay).await;
-            Settled::Retried
+        Err(error) => {
+            rules.letters.failed(&error);
+            tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
+                "the dead letter could not be kept, so the message stays in its stream");
+            rules.attempts.excuse(held.delivery());
+            rules.attempts.dying(held.delivery(), death, author.clone());
+            held.nak(rules.retry.delay(attempt)).await;
+            Settled::Unconfirmed
         }
-        Disposition::Dead(death) => match keep(&held, &mut since, rules.ack_wait, held.bury(&death, author)).await {
-            Ok(()) => {
-                let cause = death.cause.as_str();
-                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
-                held.term(&death.reason).await;
-                Settled::Dead(death.cause)
-            }
-            Err(error) => {
-                let cause = death.cause.as_str();
-                tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
-                    "the dead letter could not be kept, so the message stays in its stream");
-                held.nak(rules.retry.delay(attempt)).await;
-                Settled::Retried
-            }
-        },
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
+use crate::conditions::Part;
 use crate::delivery::Fault;
 use crate::events::Event;
 use crate::lanes::roam;
@@ -272,6 +273,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             Some(problem) => {
                 if handled > 0 {
                     self.backoff = BACKOFF.0;
+                }
+                if handled == 0 {
+                    self.shop.conditions.raise(Part::Workers, &format!("a worker does not start: {problem}"));
                 }
                 let retry_in = self.backoff;
                 tracing::error!(%workload, worker = id, handled, problem, ?retry_in, "worker ended by itself");

@@ -26,8 +26,10 @@ pub struct Tally {
     pub work: Work,
     /// Deliveries acknowledged.
     pub acked: u64,
-    /// Deliveries that will be tried again.
+    /// Deliveries that will be tried again, for their handler failed or asked for it.
     pub retried: u64,
+    /// Deliveries that will be tried again, for an effect was not confirmed.
+    pub unconfirmed: u64,
     /// Deliveries given back without an outcome, when a worker had to end.
     pub given_back: u64,
     /// Dead letters, in the order of [`Cause::ALL`].
@@ -55,6 +57,7 @@ impl Tally {
             },
             acked: self.acked + other.acked,
             retried: self.retried + other.retried,
+            unconfirmed: self.unconfirmed + other.unconfirmed,
             given_back: self.given_back + other.given_back,
             dead: each(self.dead, other.dead),
             redelivered: self.redelivered + other.redelivered,
@@ -105,6 +108,7 @@ pub struct Stats {
     handling: AtomicBool,
     acked: AtomicU64,
     retried: AtomicU64,
+    unconfirmed: AtomicU64,
     given_back: AtomicU64,
     dead: Counts<{ Cause::ALL.len() }>,
     redelivered: AtomicU64,
@@ -121,6 +125,7 @@ impl Default for Stats {
             handling: AtomicBool::default(),
             acked: AtomicU64::default(),
             retried: AtomicU64::default(),
+            unconfirmed: AtomicU64::default(),
             given_back: AtomicU64::default(),
             dead: Counts::default(),
             redelivered: AtomicU64::default(),
@@ -172,22 +177,17 @@ impl Stats {
         self.faults.count(kind as usize);
     }
 
-    /// A delivery was given back without an outcome.
-    pub fn gave_back(&self) {
-        self.given_back.fetch_add(1, Relaxed);
-    }
-
     /// A delivery was settled.
     pub fn settled(&self, how: Settled) {
-        match how {
-            Settled::Acked => {
-                self.acked.fetch_add(1, Relaxed);
-            }
-            Settled::Retried => {
-                self.retried.fetch_add(1, Relaxed);
-            }
-            Settled::Dead(cause) => self.dead.count(cause as usize),
-        }
+        let count = match how {
+            Settled::Acked => &self.acked,
+            Settled::Retried => &self.retried,
+            Settled::Unconfirmed => &self.unconfirmed,
+            Settled::GivenBack => &self.given_back,
+            Settled::Dead(cause) => return self.dead.count(cause as usize),
+            Settled::DeadBefore => return,
+        };
+        count.fetch_add(1, Relaxed);
     }
 
     /// All of it.
@@ -203,6 +203,7 @@ impl Stats {
             },
             acked,
             retried: self.retried.load(Relaxed),
+            unconfirmed: self.unconfirmed.load(Relaxed),
             given_back: self.given_back.load(Relaxed),
             dead: self.dead.get(),
             redelivered: self.redelivered.load(Relaxed),

@@ -2,18 +2,19 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::attempts::Before;
+use crate::conditions::{Conditions, Part};
 use crate::config::Isolation;
-use crate::delivery::{Bounds, Fault, Outcome, check, triage};
+use crate::delivery::{Bounds, Fault, Outcome, check};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
 use crate::lanes::Call;
 use crate::pace::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
-use crate::settle::{Rules, Settled, Step, bury, keep, settle};
+use crate::settle::{Rules, Settled, Step, bury, give_back, keep, settle, term_again};
 use crate::tally::Stats;
 use crate::unconfirmed::Unconfirmed;
 
@@ -21,10 +22,12 @@ use crate::unconfirmed::Unconfirmed;
 pub struct Shop<D> {
     /// The workload's name.
     pub workload: Arc<str>,
+    /// What keeps the workload from flowing.
+    pub conditions: Arc<Conditions>,
     /// Where deliveries come from.
     pub inbox: Arc<Inbox<D>>,
     /// How deliveries are settled.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// How long an instance lives.
     pub isolation: Isolation,
     /// How often an instance is made anew after a call that did not end well.
@@ -56,6 +59,7 @@ pub async fn run<D: Held, H: Handlers>(
     mut wish: tokio::sync::watch::Receiver<Wish>,
 ) -> Result<(), Fault> {
     let mut instance = handlers.instantiate(id).await?;
+    shop.conditions.clear(Part::Workers);
     let mut usable = true;
     let mut respawn_at = None;
     let mut unconfirmed = Unconfirmed::default();
@@ -173,7 +177,7 @@ fn keep_old(instance: &impl Handler, fault: &Fault) {
 
 fn tell<D>(shop: &Shop<D>, stats: &Stats, stream_sequence: u64, how: Settled) {
     stats.settled(how);
-    if how != Settled::Acked {
+    if !matches!(how, Settled::Acked | Settled::GivenBack | Settled::DeadBefore) {
         let workload = shop.workload.clone();
         shop.observer.tell(Event::Failed { workload, stream_sequence, dead: matches!(how, Settled::Dead(_)) });
     }
@@ -188,15 +192,20 @@ async fn handle<D: Held, I: Handler>(
     waiting: Waiting<D>,
     wish: &mut tokio::sync::watch::Receiver<Wish>,
 ) -> Option<(Step, bool)> {
-    let Waiting { held, mut since } = waiting;
     let rules = &shop.rules;
-    if held.delivery().attempt > 1 {
+    if waiting.held.delivery().attempt > 1 {
         stats.redelivered();
+        match rules.attempts.before(waiting.held.delivery(), &rules.retry) {
+            Before::Try => {}
+            Before::Bury(death, author) => {
+                let author = author.as_ref().unwrap_or(instance.author());
+                let how = Box::pin(bury(waiting, death, author, rules)).await;
+                return Some((Step::Done(how), true));
+            }
+            Before::Term(kept) => return Some((Step::Done(term_again(waiting, kept).await), true)),
+        }
     }
-    if let Some(death) = triage(held.delivery().attempt, &rules.retry) {
-        let how = Box::pin(bury(Waiting { held, since }, death, instance.author(), rules)).await;
-        return Some((Step::Done(how), true));
-    }
+    let Waiting { held, mut since } = waiting;
     let call = Call::begin();
     let start = Instant::now();
     stats.set_handling(true);
@@ -215,10 +224,7 @@ async fn handle<D: Held, I: Handler>(
     shop.inbox.took(time);
     stats.was_busy(time);
     let Some(outcome) = outcome else {
-        let stream_sequence = held.delivery().stream_sequence;
-        tracing::info!(stream_sequence, "given back: not finished within the grace time");
-        held.nak(Duration::ZERO).await;
-        stats.gave_back();
+        stats.settled(give_back(Waiting { held, since }, rules).await);
         return None;
     };
     let well = outcome.is_ok();
@@ -227,7 +233,11 @@ async fn handle<D: Held, I: Handler>(
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
     }
-    Some((settle(Waiting { held, since }, outcome, instance.author(), rules).await, well))
+    let give_up = async {
+        // An error means that nobody wants anything of this worker any more.
+        let _ = wish.wait_for(|wish| *wish == Wish::GiveBack).await;
+    };
+    Some((settle(Waiting { held, since }, outcome, instance.author(), rules, give_up).await, well))
 }
 
 /// An answer that cannot be carried out is a fault.

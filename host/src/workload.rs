@@ -65,18 +65,18 @@ pub async fn run<H: Handlers, P: Policies>(
     let desired = Arc::new(Desired::new(scale.min));
     let crew = Arc::new(Crew::default());
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
+    let bounds = Bounds {
+        max_payload: bound.max_payload(),
+        own_headers: bound.own_headers(),
+        publications: workload.limits.publications,
+        grants: workload.grants.clone(),
+    };
+    let rules = Rules::new(workload.retry.clone(), bound.ack_wait(), bounds, &board.conditions);
     let shop = Arc::new(Shop {
         workload: name.clone(),
+        conditions: board.conditions.clone(),
         inbox: inbox.clone(),
-        rules: Rules {
-            retry: workload.retry.clone(),
-            ack_wait: bound.ack_wait(),
-            bounds: Bounds {
-                max_payload: bound.max_payload(),
-                publications: workload.limits.publications,
-                grants: workload.grants.clone(),
-            },
-        },
+        rules: rules.clone(),
         isolation: workload.isolation,
         respawns: respawns.clone(),
         observer: around.observer.clone(),
@@ -121,21 +121,22 @@ pub async fn run<H: Handlers, P: Policies>(
     let ack_wait = bound.ack_wait();
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
-    tokio::join!(
-        fetch(&inbox, pull, ack_wait, tell, stopped(stop.clone())),
-        supervisor.run(stopped(stop.clone())),
-        monitor.run(stopped(stop.clone())),
-        watch_headers(header_watch, start, tell_watch, stopped(stop.clone())),
-        pulls.run(told),
-        watch.run(told_watch),
-        async {
-            tokio::select! {
-                () = bound.watch_rights(&board.conditions, |held| inbox.hold(held)) => {}
-                () = stopped(stop.clone()) => {}
-            }
-        },
-    );
-    Ok(())
+    let run = async {
+        tokio::join!(
+            fetch(&inbox, pull, ack_wait, tell, stopped(stop.clone())),
+            supervisor.run(stopped(stop.clone())),
+            monitor.run(stopped(stop.clone())),
+            watch_headers(header_watch, start, tell_watch, stopped(stop.clone())),
+            pulls.run(told),
+            watch.run(told_watch),
+        );
+    };
+    tokio::select! {
+        () = run => Ok(()),
+        never = rules.effects.watch() => match never {},
+        never = rules.letters.watch() => match never {},
+        never = bound.watch_rights(&board.conditions, |held| inbox.hold(held)) => match never {},
+    }
 }
 
 /// Ends when the host stops.

@@ -33,6 +33,7 @@
 // Each row uses what it needs.
 #![allow(dead_code)]
 
+mod budgets;
 mod chaos;
 mod clock;
 mod config;
@@ -63,6 +64,7 @@ use row::Row;
 /// All rows, in the order they run in.
 fn all() -> Vec<Row> {
     let mut rows = [
+        budgets::ROWS,
         clock::ROWS,
         config::ROWS,
         consumer::ROWS,

@@ -4,7 +4,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull, push};
 use async_nats::jetstream::{self, stream};
 use tidegate::server::Server;
 
-use crate::support::cli::{Ended, Running, run, tidegate};
+use crate::support::cli::{Running, tidegate};
 use crate::support::nats::{jetstream, nats};
 
 /// A server with the stream `work` on `work.>`.
@@ -22,36 +22,37 @@ fn arguments<'a>(server: &'a Server, more: &[&'a str]) -> Vec<&'a str> {
     all
 }
 
-async fn bind(server: &Server, consumer: &str, more: &[&str]) -> Ended {
-    let mut flags = vec!["--manage", "bind", "--stream", "work", "--consumer", consumer];
-    flags.extend(more);
-    run(arguments(server, &flags)).await
+/// A host cannot set its workload up, says so in these words, and waits.
+async fn waits(server: &Server, flags: &[&str], said: &[&str]) {
+    let host = Running::start(tidegate(arguments(server, flags)));
+    host.waits_with(&[&["part=\"setup\"", "workload=probe", "tried again"], said].concat()).await;
+}
+
+async fn bind(server: &Server, consumer: &str, more: &[&str], said: &[&str]) {
+    let flags = ["--manage", "bind", "--stream", "work", "--consumer", consumer];
+    waits(server, &[&flags[..], more].concat(), said).await;
 }
 
 #[tokio::test]
 async fn a_stream_or_consumer_that_is_to_be_there_and_is_not_is_named() {
     let (server, _, stream) = bench().await;
-    let ended = run(arguments(&server, &["--stream", "WROK", "--manage", "bind"])).await;
-    ended.failed_with(1, &["workload probe", "there is no stream WROK", "manage = \"create\""]);
-    let ended = bind(&server, "workers", &[]).await;
-    ended.failed_with(
-        1,
-        &["workload probe", "stream work has no consumer workers", "ack policy `explicit`", "manage = \"create\""],
-    );
+    waits(&server, &["--stream", "WROK", "--manage", "bind"], &["there is no stream WROK", "manage = \"create\""])
+        .await;
+    let said = ["stream work has no consumer workers", "ack policy `explicit`", "manage = \"create\""];
+    bind(&server, "workers", &[], &said).await;
 
     let works = pull::Config { durable_name: Some("workers".into()), ..Default::default() };
     stream.create_consumer(works).await.unwrap();
-    let ended = bind(&server, "workers", &["--source", "headers"]).await;
-    ended.failed_with(1, &["stream work has no consumer workers-watch", "ack policy `all`", "headers only"]);
+    let said = ["stream work has no consumer workers-watch", "ack policy `all`", "headers only"];
+    bind(&server, "workers", &["--source", "headers"], &said).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_cannot_be_made_is_told_with_the_reason() {
     let (server, _, _stream) = bench().await;
-    let ended = run(arguments(&server, &["--stream", "other"])).await;
-    ended.failed_with(1, &["there is no stream other", "subjects = [\"...\"]"]);
-    let ended = run(arguments(&server, &["--stream", "other", "--subjects", "work.a"])).await;
-    ended.failed_with(1, &["cannot set up stream other", "subjects overlap with an existing stream"]);
+    waits(&server, &["--stream", "other"], &["there is no stream other", "subjects = [\"...\"]"]).await;
+    let said = ["cannot set up stream other", "subjects overlap with an existing stream"];
+    waits(&server, &["--stream", "other", "--subjects", "work.a"], &said).await;
 }
 
 #[tokio::test]
@@ -59,8 +60,8 @@ async fn a_stream_for_dead_letters_that_is_another_one_is_refused() {
     let (server, context, _stream) = bench().await;
     let config = stream::Config { name: "mail".into(), subjects: vec!["mail".into()], ..Default::default() };
     context.create_stream(config).await.unwrap();
-    let ended = run(arguments(&server, &["--stream", "work", "--dead-letters", "mail"])).await;
-    ended.failed_with(1, &["stream mail for dead letters", "tidegate.dead.*", "[dead-letters]"]);
+    let said = ["stream mail for dead letters", "tidegate.dead.*", "[dead-letters]"];
+    waits(&server, &["--stream", "work", "--dead-letters", "mail"], &said).await;
 }
 
 #[tokio::test]
@@ -99,14 +100,10 @@ async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting()
             &["the headers source needs", "scale.watch-consumer"],
         ),
     ] {
-        let ended = bind(&server, consumer, flags).await;
-        ended.failed_with(1, &["workload probe: consumer ", " on stream work cannot be used: "]);
-        ended.failed_with(1, said);
+        bind(&server, consumer, flags, &[&["consumer ", " on stream work cannot be used: "], said].concat()).await;
     }
     // What the server would count as one try more than the host does is enough.
-    bind(&server, "few", &["--max-attempts", "4", "--dead-letters", "work"])
-        .await
-        .failed_with(1, &["for dead letters"]);
+    bind(&server, "few", &["--max-attempts", "4", "--dead-letters", "work"], &["for dead letters"]).await;
 }
 
 #[tokio::test]
@@ -119,9 +116,8 @@ async fn the_headers_of_a_workqueue_that_is_there_cannot_be_watched() {
         ..Default::default()
     };
     context.create_stream(config).await.unwrap();
-    let ended = run(arguments(&server, &["--stream", "queue", "--source", "headers"])).await;
-    ended.failed_with(1, &["consumer probe-workers-watch on stream queue cannot be used", "workqueue retention"]);
-    ended.failed_with(1, &["Set scale.source = \"info\""]);
+    let said = ["probe-workers-watch on stream queue cannot be used", "workqueue retention", "scale.source = \"info\""];
+    waits(&server, &["--stream", "queue", "--source", "headers"], &said).await;
 }
 
 #[tokio::test]

@@ -247,7 +247,7 @@ async fn a_host_without_a_usable_policy_says_so_and_keeps_the_fewest_workers() {
         let mut host = host(&server, plugins.path(), "probe", "probe-policy", &more);
         let line = host.line_with("policy not used").await;
         assert!(line.contains(said) && line.contains("policy-settings"), "{line}");
-        assert!(line.contains("workload=probe") && line.contains("plugin=probe-policy"), "{line}");
+        assert!(line.contains("workload=probe") && line.contains("mend probe-policy (generation "), "{line}");
         replies(&server).await;
         drains(host).await;
     }

@@ -1,12 +1,15 @@
 //! What a dead letter keeps, and answers that make one because they cannot be carried out.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
+use async_nats::Message;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use tidegate::config::{DeadLetters, Queue, Retry, Workload};
 
-use crate::support::host::{Host, workload};
+use crate::support::cli::run;
+use crate::support::host::{Host, workers, workload};
 use crate::support::site::{DEAD, Site, header, text};
 use crate::support::until;
 
@@ -75,9 +78,12 @@ async fn an_answer_that_cannot_be_carried_out_has_no_effect_at_all() {
     }
     host.settled("work").await;
     assert!(host.stored("OUT").await.is_empty());
-    // The next reply is the first: none was sent before it.
+    // The next reply is the first: before it the requester was only told of dead letters.
     host.publish_with("in.work.a", &[("Nats-Reply", "answers.1")], "reply fine").await;
-    assert_eq!(wire.next(|message| message.subject.as_str() == "answers.1").await.payload, "fine");
+    let replied = |message: &Message| {
+        message.subject.as_str() == "answers.1" && header(message, "Nats-Service-Error-Code").is_none()
+    };
+    assert_eq!(wire.next(replied).await.payload, "fine");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,5 +206,48 @@ async fn the_stream_of_dead_letters_is_made_as_configured_and_left_as_it_is() {
     let host =
         Host::start_letters(site.clone(), DeadLetters { max_age: None, ..dead_letters }, vec![once("work")]).await;
     assert_eq!(Some(config().await.max_age), max_age);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_requester_is_told_at_once_that_its_message_is_a_dead_letter() {
+    let host = Host::start(vec![once("work")]).await;
+    let server = host.nats.servers[0].clone();
+    let request = async |script: &str, more: &[&str]| {
+        run([&["request", "in.work.a", script, "--timeout", "60s", "--server", &server], more].concat()).await
+    };
+    let ended = request("reject no such customer", &[]).await;
+    let cause = "it is dead letter 1, with the cause rejected: no such customer";
+    ended.failed_with(4, &[cause, "`tidegate dead show 1` shows all of it."]);
+    let ended = request("trap", &["--output", "json"]).await;
+    let object: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let expected = serde_json::json!(["500", "trapped", 2, "the handler failed"]);
+    let fields = ["code", "cause", "dead_letter", "reason"].map(|name| object[name].clone());
+    assert_eq!((ended.code, serde_json::Value::from(fields.to_vec())), (Some(4), expected), "{object}");
+    host.settled("work").await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_of_a_dead_letter_is_told_after_it_is_stored_and_only_where_replies_may_go() {
+    let host = Host::start(vec![workers("work", 1)]).await;
+    let mut wire = host.wire().await;
+    host.publish_with("in.work.a", &[("Nats-Reply", "elsewhere.1")], "reject never").await;
+    host.publish_with("in.work.a", &[("Nats-Reply", "answers.1")], "reject never").await;
+    let mut letters = 0;
+    let told = wire
+        .read(|message| {
+            assert!(!message.subject.starts_with("elsewhere."), "{message:?}");
+            letters += usize::from(message.subject.starts_with("tidegate.dead."));
+            if message.subject.as_str() == "answers.1" {
+                ControlFlow::Break(message)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .await;
+    assert_eq!((letters, told.payload.len()), (2, 0));
+    assert_eq!(header(&told, "Nats-Service-Error-Code"), Some("400"));
+    assert_eq!(header(&told, "Nats-Service-Error"), Some("never"));
     host.stop().await;
 }

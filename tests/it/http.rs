@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use tidegate::config::Config;
-use tidegate::events::Event;
 use tidegate_artifacts::probes;
 
 use crate::support::cli::run;
@@ -16,13 +15,7 @@ async fn host(site: std::sync::Arc<Site>) -> (Host, String) {
     let config =
         Config { http: Some("127.0.0.1:0".parse().unwrap()), workloads: vec![workload("work")], ..site.config() };
     let host = Host::run(site, config);
-    let address = until("it listens", async || {
-        host.events().into_iter().find_map(|event| match event {
-            Event::Listening { address } => Some(address.to_string()),
-            _ => None,
-        })
-    });
-    let address = address.await;
+    let address = host.address().await;
     (host, address)
 }
 

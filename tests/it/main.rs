@@ -6,6 +6,7 @@ mod bad_config;
 mod bad_consumer;
 mod bad_plugin;
 mod bench;
+mod bounds;
 mod command_line;
 mod connections;
 mod dead_commands;

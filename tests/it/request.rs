@@ -259,6 +259,56 @@ async fn a_delivery_that_is_tried_again_still_replies() {
     drop(bench.server);
 }
 
+#[tokio::test]
+async fn a_request_that_gives_up_leaves_the_message_of_an_earlier_one_with_the_same_id() {
+    let bench = bench().await;
+    let first = connect(&bench.server).await.unwrap();
+    let (options, patient) = (with_id(within(SOON), "one"), with_id(patient(), "one"));
+    let first = first.request("test.foo", "x".into(), &[], &patient);
+    let second = async {
+        until("the first request is stored", async || (bench.stored().await == 1).then_some(())).await;
+        let error = bench.request("y", &options).await.unwrap_err();
+        assert!(matches!(&error, RequestError::NoReply { deleted: false, .. }), "{error}");
+        assert!(error.to_string().contains("an earlier request with this message id"), "{error}");
+        bench.next().await
+    };
+    let handler = async {
+        let message = second.await;
+        reply(&bench.context, &message).await;
+    };
+    let (answer, ()) = tokio::join!(first, handler);
+    assert_eq!(answer.unwrap().payload, "x");
+}
+
+#[tokio::test]
+async fn a_request_that_gives_up_leaves_a_message_that_was_handled_long_ago() {
+    let bench = bench().await;
+    let config = stream::Config { name: "KEPT".into(), subjects: vec!["kept".into()], ..Default::default() };
+    bench.context.create_stream(config).await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "one");
+    bench.context.publish_with_headers("kept", headers, "x".into()).await.unwrap().await.unwrap();
+    let error = bench.client.request("kept", Bytes::new(), &[], &with_id(within(SOON), "one")).await.unwrap_err();
+    assert!(matches!(&error, RequestError::NoReply { deleted: false, .. }), "{error}");
+    assert_eq!(bench.context.get_stream("KEPT").await.unwrap().cached_info().state.messages, 1);
+}
+
+#[tokio::test]
+async fn another_services_error_is_no_reply_either() {
+    let bench = bench().await;
+    let handler = async {
+        let message = bench.next().await;
+        let to = message.headers.as_ref().unwrap().get("Nats-Reply").unwrap().to_string();
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Service-Error-Code", "429");
+        headers.insert("Nats-Service-Error", "too many");
+        bench.context.client().publish_with_headers(to, headers, Bytes::new()).await.unwrap();
+    };
+    let options = patient();
+    let (answer, ()) = tokio::join!(bench.request("x", &options), handler);
+    assert_eq!(answer.unwrap_err().to_string(), "the request was answered with error 429: too many");
+}
+
 /// `tidegate request` with a server and more arguments.
 async fn command(bench: &Bench, arguments: &[&str]) -> Ended {
     run(["request", "--server", bench.server.url()].iter().chain(arguments)).await

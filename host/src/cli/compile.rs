@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit, umask};
 
 use super::last_word;
 use crate::plugin::compile_into;
@@ -54,13 +55,19 @@ pub fn run(args: &CompileArgs) -> ExitCode {
 
 /// Bounds this process for good.
 fn bound(args: &CompileArgs) -> anyhow::Result<()> {
-    let bound = |resource, most, hard| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(hard) });
+    // What the system bounds closer stays so.
+    let bound = |resource, most: u64, hard: u64| {
+        let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        setrlimit(resource, Rlimit { current: Some(most.min(allowed)), maximum: Some(hard.min(allowed)) })
+    };
     bound(Resource::As, args.memory, args.memory).context("memory cannot be bounded")?;
     // The first ends it by a signal that tells why.
     let second_more = args.cpu_seconds.saturating_add(1);
     bound(Resource::Cpu, args.cpu_seconds, second_more).context("processor time cannot be bounded")?;
     // Memory that runs out ends the process, and its picture is of no use.
     bound(Resource::Core, 0, 0).context("core dumps cannot be switched off")?;
+    // What is compiled is run unchecked, so it is made for nobody else to write to.
+    umask(Mode::RWXG | Mode::RWXO);
     // Where it may not, it competes.
     let _ = nice(NICE);
     Ok(())

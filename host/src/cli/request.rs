@@ -11,9 +11,12 @@ use serde_json::json;
 use super::{Output, last_word, positive};
 use crate::config::{ConnectionFlags, Nats, process_environment};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
+use crate::letter::refusal::Refusal;
 
 /// The request was sent, and the PubAck or the reply did not come in time.
 const NO_REPLY: u8 = 3;
+/// The message is a dead letter, or whoever handles it says that it failed.
+const DEAD: u8 = 4;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +26,8 @@ Examples:
 /// Publishes a request into a stream and prints the reply of the worker that handles it.
 ///
 /// Exit code 0: a reply came. 1: the request could not be sent. 2: wrong usage. 3: no PubAck or no reply within the
-/// time-out; the message is then deleted from the stream if it is still there.
+/// time-out; the message is then deleted from the stream if it is still there, unless an earlier request with the same id
+/// stored it. 4: the message was not handled and is a dead letter now.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RequestArgs {
@@ -88,7 +92,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
                     writeln!(out)?;
                 }
             }
-            Err(error) if code == NO_REPLY => last_word::write(&error.to_string()),
+            Err(error) if [NO_REPLY, DEAD].contains(&code) => last_word::write(&error.to_string()),
             Err(error) => return Err(error.into()),
         },
     }
@@ -114,6 +118,7 @@ fn code(answer: &Result<Reply, RequestError>) -> u8 {
     match answer {
         Ok(_) => 0,
         Err(RequestError::NoPubAck { .. } | RequestError::NoReply { .. }) => NO_REPLY,
+        Err(RequestError::Dead { .. }) => DEAD,
         Err(_) => 1,
     }
 }
@@ -139,7 +144,17 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
                 _ => None,
             };
             let deleted = matches!(error, RequestError::NoReply { deleted: true, .. });
-            json!({ "error": error.to_string(), "missing": missing, "deleted": deleted })
+            let mut object = json!({ "error": error.to_string(), "missing": missing, "deleted": deleted });
+            if let RequestError::Dead { refusal, .. } = error
+                && let Some(fields) = object.as_object_mut()
+            {
+                let Refusal { code, reason, cause, letter } = refusal;
+                fields.insert("code".to_owned(), json!(code));
+                fields.insert("reason".to_owned(), json!(reason));
+                fields.insert("cause".to_owned(), json!(cause));
+                fields.insert("dead_letter".to_owned(), json!(letter));
+            }
+            object
         }
     }
 }
@@ -173,6 +188,17 @@ mod tests {
         let object = object(&Err(no_reply()), Duration::ZERO);
         assert_eq!(object["missing"], "reply");
         assert_eq!(object["deleted"], true);
+    }
+
+    #[test]
+    fn an_object_says_why_a_request_is_a_dead_letter() {
+        let cause = Some("rejected".to_owned());
+        let refusal = Refusal { code: "400".to_owned(), reason: "no".to_owned(), cause, letter: Some(7) };
+        let dead = Err(RequestError::Dead { stored: None, refusal });
+        assert_eq!(code(&dead), 4);
+        let object = object(&dead, Duration::ZERO);
+        assert_eq!((&object["cause"], &object["dead_letter"]), (&json!("rejected"), &json!(7)));
+        assert!(object["error"].as_str().unwrap().contains("dead letter 7, with the cause rejected: no"), "{object}");
     }
 
     #[test]

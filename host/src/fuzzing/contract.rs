@@ -109,7 +109,7 @@ fn publication(u: &mut Unstructured<'_>) -> Result<Publication> {
 fn checked(outcome: &Outcome) {
     let Ok(Ok(response)) = outcome else { return };
     let grants = Grants { publish: vec![">".to_owned()], ..Grants::default() };
-    let bounds = Bounds { max_payload: 1000, publications: 10, grants };
+    let bounds = Bounds { max_payload: 1000, own_headers: 0, publications: 10, grants };
     match check(response, &bounds) {
         Ok(()) => {
             for publication in &response.publications {

@@ -66,7 +66,7 @@ fn written(u: &mut Unstructured<'_>) -> Result<()> {
     assert_eq!(letter.redrives, redriven.map_or(0, |redriven| redriven.times));
     // And once more around.
     if letter.redrives < u32::MAX {
-        let (again, from) = headers::origin(&letter.redriven(&original));
+        let (again, from) = headers::origin(&letter.redriven(&original, Some("ORDERS")));
         assert_eq!((again, from.map(|from| from.times)), (original, Some(letter.redrives + 1)));
     }
     Ok(())

@@ -62,20 +62,23 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     if *view.stops.borrow() {
         problems.push("the host stops".to_owned());
     }
-    if !view.client.is_connected() {
+    if !view.is_connected() {
         problems.push("the NATS server is away".to_owned());
     }
     for plugin in view.directory.plugins().iter().filter(|plugin| plugin.generation.is_none()) {
         let why = plugin.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         problems.push(format!("plugin {} is not loaded{why}", plugin.plugin));
     }
+    problems.extend(view.journal.problems());
     for board in view.boards.iter().filter(|board| board.works().is_none()) {
         problems.push(format!("workload {} does not run yet", board.workload.name));
     }
     for board in &view.boards {
         let name = &board.workload.name;
         let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
-        problems.extend(board.conditions.all().into_iter().map(of));
+        // A server that is away is told once.
+        let told = |(part, _): &(Part, String)| view.is_connected() || !part.is_of_the_server();
+        problems.extend(board.conditions.all().into_iter().filter(told).map(of));
     }
     problems
 }

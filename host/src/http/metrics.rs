@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::View;
 use crate::board::{Board, Scaling, Shadowed, Works};
 use crate::delivery::{Cause, FaultKind};
+use crate::jetstream::Client;
 use crate::plugin::PluginState;
 use crate::tally::{TIMES_US, Tally};
 
@@ -65,8 +66,8 @@ struct Process {
 impl Snapshot {
     fn take(view: &View) -> Self {
         Self {
-            connected: view.client.is_connected(),
-            reconnects: view.client.reconnects(),
+            connected: view.is_connected(),
+            reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
             plugins: view.directory.plugins(),
             workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
@@ -78,6 +79,7 @@ impl Snapshot {
 impl Workload {
     fn take(board: &Board) -> Self {
         let works = board.works();
+        let works = works.as_deref();
         let of = |count: fn(&Works) -> u64| works.map_or(0, count);
         Self {
             name: board.workload.name.clone(),
@@ -103,11 +105,12 @@ impl Workload {
         hits
     }
 
-    fn deliveries(&self) -> [(&'static str, u64); 4] {
+    fn deliveries(&self) -> [(&'static str, u64); 5] {
         let tally = &self.tally;
         [
             ("acked", tally.acked),
             ("retried", tally.retried),
+            ("unconfirmed", tally.unconfirmed),
             ("dead", tally.dead.iter().sum()),
             ("given_back", tally.given_back),
         ]

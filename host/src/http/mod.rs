@@ -14,7 +14,7 @@ mod status;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use axum::Router;
@@ -35,8 +35,8 @@ use health::Pulse;
 pub(crate) struct View {
     /// Its name.
     pub(crate) host: String,
-    /// Its connection.
-    pub(crate) client: Client,
+    /// Its connection, once there was one.
+    pub(crate) connection: Arc<OnceLock<Client>>,
     /// Its plugins.
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
@@ -45,6 +45,13 @@ pub(crate) struct View {
     pub(crate) journal: Journal,
     /// Whether it stops.
     pub(crate) stops: watch::Receiver<bool>,
+}
+
+impl View {
+    /// Whether the server can be reached now, as far as is known.
+    fn is_connected(&self) -> bool {
+        self.connection.get().is_some_and(Client::is_connected)
+    }
 }
 
 /// Why nothing can be seen of a host.

@@ -7,6 +7,7 @@ use super::{View, health};
 use crate::board::{Board, Decided, Shadowed};
 use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
+use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::Observation;
 
@@ -26,7 +27,8 @@ pub(super) struct Status {
 #[derive(Serialize)]
 struct Nats {
     connected: bool,
-    server_version: String,
+    /// None before the first connection.
+    server_version: Option<String>,
     reconnects: u64,
 }
 
@@ -138,9 +140,9 @@ pub(super) fn of(view: &View) -> Status {
         ready: problems.is_empty(),
         problems,
         nats: Nats {
-            connected: view.client.is_connected(),
-            server_version: view.client.server_version(),
-            reconnects: view.client.reconnects(),
+            connected: view.is_connected(),
+            server_version: view.connection.get().map(Client::server_version),
+            reconnects: view.connection.get().map_or(0, Client::reconnects),
         },
         workloads: view.boards.iter().map(|board| workload(board)).collect(),
         plugins: view.directory.plugins().into_iter().map(plugin).collect(),
@@ -149,21 +151,23 @@ pub(super) fn of(view: &View) -> Status {
 
 fn workload(board: &Board) -> Workload {
     let of = &board.workload;
-    let tally = board.works().map(|works| works.crew.tally()).unwrap_or_default();
-    let alive = board.works().map(|works| works.crew.alive()).unwrap_or_default();
+    let works = board.works();
+    let works = works.as_deref();
+    let tally = works.map(|works| works.crew.tally()).unwrap_or_default();
+    let alive = works.map(|works| works.crew.alive()).unwrap_or_default();
     let scaling = board.scaling();
     Workload {
         name: of.name.clone(),
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
-        running: board.works().is_some(),
+        running: works.is_some(),
         problems: board.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
         handler: of.handler.clone(),
         workers: Workers {
             min: of.scale.min,
             max: of.scale.max,
-            desired: board.works().map_or(0, |works| works.desired.get()),
-            running: board.works().map_or(0, |works| works.crew.running()),
+            desired: works.map_or(0, |works| works.desired.get()),
+            running: works.map_or(0, |works| works.crew.running()),
             alive: alive
                 .into_iter()
                 .map(|(worker, stats)| Worker {
@@ -177,6 +181,7 @@ fn workload(board: &Board) -> Workload {
         deliveries: BTreeMap::from([
             ("acked", tally.acked),
             ("retried", tally.retried),
+            ("unconfirmed", tally.unconfirmed),
             ("dead", tally.dead.iter().sum()),
             ("given_back", tally.given_back),
             ("redelivered", tally.redelivered),

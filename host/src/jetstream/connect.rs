@@ -1,11 +1,13 @@
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::denied::Denied;
 use super::identity::{CREDS, NKEY, options, unusable};
@@ -16,6 +18,9 @@ use crate::permissions::Denial;
 
 /// The oldest server that has all that is needed here.
 const OLDEST: (i64, i64) = (2, 10);
+
+/// How often is looked whether a server that was away is back, beside what the client library tells.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection, cheap to clone. It reconnects by itself, for ever.
 #[derive(Debug, Clone)]
@@ -172,6 +177,27 @@ impl Client {
     /// Whether the server can be reached now, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
+    }
+
+    /// Waits until the server can be reached.
+    pub async fn connected(&self) {
+        // The library tells of the connection just before its state says so.
+        while !self.is_connected() {
+            self.reconnected(LOOK).await;
+        }
+    }
+
+    /// Waits until the connection is made again, but no longer than this.
+    pub async fn reconnected(&self, limit: Duration) {
+        let mut link = self.link();
+        let connects = link.borrow().connects;
+        // The other end belongs to the library's task; without it nothing comes any more.
+        let again = async {
+            if link.wait_for(|link| link.connects != connects).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = timeout(limit, again).await;
     }
 
     /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.

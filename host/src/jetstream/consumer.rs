@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer;
 
+use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
@@ -60,6 +61,7 @@ impl Bound {
         }
         let lane = Lane {
             client: client.clone(),
+            publisher: Publisher::new(client.clone()),
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             consumer: workload.queue.consumer.clone(),
@@ -96,6 +98,11 @@ impl Bound {
     /// What this workload says to the server.
     pub fn traffic(&self) -> Arc<Traffic> {
         self.lane.traffic.clone()
+    }
+
+    /// Bytes of the headers that are added to a publication.
+    pub fn own_headers(&self) -> usize {
+        self.lane.own_headers()
     }
 
     /// The largest payload with headers that the server takes, in bytes.

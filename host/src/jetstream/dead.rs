@@ -5,7 +5,8 @@ use async_nats::jetstream::stream;
 use bytes::Bytes;
 
 use super::Lane;
-use super::message::{headers, stored};
+use super::message::headers;
+use super::publisher::Window;
 use crate::config::DeadLetters;
 use crate::delivery::{Death, Delivery};
 use crate::letter::draft::{Draft, Place, Shape};
@@ -44,8 +45,8 @@ impl Lane {
         Place { workload: &self.workload, stream: &self.stream, host: &self.host }
     }
 
-    /// Keeps a delivery as a dead letter, and waits until it is stored.
-    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<(), EffectError> {
+    /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead letters.
+    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<u64, EffectError> {
         self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
     }
 
@@ -55,25 +56,22 @@ impl Lane {
         delivery: &Delivery,
         death: &Death,
         block: &[u8],
-    ) -> Result<(), EffectError> {
+    ) -> Result<u64, EffectError> {
         self.keep(Draft::unreadable(self.place(), delivery, death, block), delivery.payload.clone()).await
     }
 
-    async fn keep(&self, draft: Draft, payload: Bytes) -> Result<(), EffectError> {
+    async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
         let subject = letter::subject(&self.workload);
-        let client = &self.client;
+        let store = |headers, payload| self.publisher.store(Window::Letters, subject.clone(), headers, payload);
         match draft.shape(payload.len(), self.client.max_payload()) {
-            Shape::Whole(list) => {
-                stored(client, subject, headers(list)?, payload).await?.await?;
-            }
+            Shape::Whole(list) => store(headers(list)?, payload).await,
             Shape::Apart { mut block, headers: mut list } => {
                 block.extend_from_slice(&payload);
                 // Without headers, not even a message id: every byte of it may be needed.
-                let content = stored(client, subject.clone(), HeaderMap::new(), block.into()).await?.await?;
+                let content = store(HeaderMap::new(), block.into()).await?;
                 list.push((name::CONTENT.to_owned(), content.to_string()));
-                stored(client, subject, headers(list)?, Bytes::new()).await?.await?;
+                store(headers(list)?, Bytes::new()).await
             }
         }
-        Ok(())
     }
 }

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 
 use super::Client;
 use super::scan::Scan;
-use super::setup::SetupError;
+use crate::backoff::Backoff;
 use crate::config::JournalStream;
-use crate::journal::Sink;
+use crate::journal::{Sink, Trouble};
 
 /// What the stream is bound to: the last token is the workload.
 const SUBJECTS: &str = "tidegate.journal.*";
@@ -22,18 +22,23 @@ const SUBJECTS: &str = "tidegate.journal.*";
 const WAITING: usize = 1024;
 /// How long the server may take to store a line.
 const STORED_WITHIN: Duration = Duration::from_secs(10);
-/// After how many failures in a row one is logged again.
-const REMIND: u64 = 1000;
+/// The shortest and the longest pause before a stream that cannot be used is looked for again.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
-/// Finds or makes the stream: what brings lines there, one after the other, and never waits.
-///
-/// # Errors
-/// [`SetupError`] if the stream cannot be used.
-pub async fn journal_stream(client: &Client, config: &JournalStream, may_create: bool) -> Result<Sink, SetupError> {
-    find(client, config, may_create).await?;
+/// The lines on their way to the stream.
+pub struct Lines {
+    config: JournalStream,
+    may_create: bool,
+    waiting: mpsc::Receiver<(String, Bytes)>,
+    lost: Arc<AtomicU64>,
+    trouble: Arc<Trouble>,
+}
+
+/// What takes lines without ever waiting, and what brings them to the stream.
+pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) {
     let (lines, waiting) = mpsc::channel(WAITING);
-    let lost = Arc::new(AtomicU64::new(0));
-    tokio::spawn(store(client.clone(), waiting, lost.clone()));
+    let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
+    let to_store = Lines { config, may_create, waiting, lost: lost.clone(), trouble: trouble.clone() };
     let dropped = lost.clone();
     let take = Box::new(move |workload: &str, line: &[u8]| {
         let line = (format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line));
@@ -41,12 +46,13 @@ pub async fn journal_stream(client: &Client, config: &JournalStream, may_create:
             dropped.fetch_add(1, Relaxed);
         }
     });
-    Ok(Sink { take, lost })
+    (Sink { take, lost, trouble }, to_store)
 }
 
-async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), SetupError> {
+/// Finds or makes the stream; otherwise what is wrong.
+async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), String> {
     let name = config.name.as_str();
-    let failed = |problem: String| SetupError::Journal { stream: name.to_owned(), problem };
+    let failed = |problem: String| format!("the journal's stream {name} cannot be used: {problem}");
     match client.find_stream(name).await.map_err(|error| failed(error.to_string()))? {
         Some(found) if found.cached_info().config.subjects.iter().any(|subject| subject == SUBJECTS) => return Ok(()),
         Some(_) => {
@@ -75,29 +81,31 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
     Ok(())
 }
 
-/// Ends when nothing more can come.
-async fn store(client: Client, mut lines: mpsc::Receiver<(String, Bytes)>, lost: Arc<AtomicU64>) {
-    let mut failures = 0u64;
-    while let Some((subject, line)) = lines.recv().await {
-        let stored = async { client.context.publish(subject, line).await?.await };
-        let problem = match timeout(STORED_WITHIN, stored).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no answer".to_owned()),
-        };
-        match problem {
-            None => failures = 0,
-            Some(problem) => {
-                lost.fetch_add(1, Relaxed);
-                if failures.is_multiple_of(REMIND) {
-                    tracing::error!(
-                        problem,
-                        failures,
-                        "a line of the journal is not stored in its stream; decisions go on without it"
-                    );
-                }
-                failures += 1;
+impl Lines {
+    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more can
+    /// come.
+    pub async fn store(mut self, client: Client) {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        while let Err(problem) = find(&client, &self.config, self.may_create).await {
+            if client.is_connected() {
+                self.trouble.begin(&problem);
             }
+            client.reconnected(backoff.pause()).await;
+        }
+        self.trouble.end("the journal's stream");
+        while let Some((subject, line)) = self.waiting.recv().await {
+            let stored = async { client.context.publish(subject, line).await?.await };
+            let problem = match timeout(STORED_WITHIN, stored).await {
+                Ok(Ok(_)) => {
+                    self.trouble.end("the journal's stream");
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            self.lost.fetch_add(1, Relaxed);
+            let name = &self.config.name;
+            self.trouble.begin(&format!("lines of the journal are not stored in its stream {name}: {problem}"));
         }
     }
 }

@@ -1,18 +1,24 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Subject;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::{Subject, jetstream};
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 
-use super::{Client, Lane};
-use crate::delivery::{Death, Delivery, Publication, is_literal_subject};
+use super::Lane;
+use super::publisher::Window;
+use crate::confirmed::{Confirmed, Kept};
+use crate::delivery::{Death, Delivery, Publication, check_subject, shown};
+use crate::letter::refusal;
 use crate::ports::{Author, EffectError, Held};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
+
+/// The longest delay of a nak. The server adds it to the time now, in nanoseconds since 1970 and 64 bits with a sign: what does not
+/// fit becomes no delay at all.
+const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A delivery of a pull consumer. It is small, for it is moved often.
 #[derive(Debug)]
@@ -45,26 +51,58 @@ impl Message {
         Some(Self(Box::new(Inner { delivery, settle, lane })))
     }
 
+    /// Acks what a watch has counted: no handler is given it, so it has no effects.
+    pub(super) async fn seen(self) {
+        self.settle(Bytes::from_static(b"+ACK")).await;
+    }
+
     /// Says the last thing about a delivery.
     async fn settle(self, verb: Bytes) {
         let Inner { delivery, settle, lane } = &*self.0;
         lane.told(lane.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
+    }
+
+    /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is over.
+    async fn refuse(&self, death: &Death, letter: u64) {
+        let Inner { delivery, lane, .. } = &*self.0;
+        let Some(inbox) = &delivery.reply_to else { return };
+        let (nats, headers) = (&lane.client.nats, headers(refusal::headers(death, letter)));
+        let said = match headers {
+            Ok(headers) => {
+                nats.publish_with_headers(inbox.clone(), headers, Bytes::new()).await.map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = said {
+            tracing::debug!(error, workload = %lane.workload, "a requester is not told of a dead letter");
+        }
     }
 }
 
 impl Lane {
     /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can write.
     fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
-        let granted = is_literal_subject(inbox) && self.grants.may_reply(inbox);
-        if !granted {
-            let refused = self.traffic.refused_reply();
-            // Each time would let a stranger fill the log.
-            if refused.is_power_of_two() {
-                tracing::warn!(workload = %self.workload, stream_sequence, refused,
-                    "no reply to `{}`: grants.reply of the workload has no subject that matches", inbox.escape_debug());
+        let problem = match check_subject(inbox) {
+            Err(problem) => problem,
+            Ok(()) if self.grants.may_reply(inbox) => return true,
+            Ok(()) => {
+                let inbox = shown(inbox);
+                format!("`{inbox}` is not granted: grants.reply of the workload has no subject that matches")
             }
+        };
+        let refused = self.traffic.refused_reply();
+        // Each time would let a stranger fill the log.
+        if refused.is_power_of_two() {
+            tracing::warn!(workload = %self.workload, stream_sequence, refused, problem,
+                "no reply where its requester wants it");
         }
-        granted
+        false
+    }
+
+    /// The longest id that a publication gets, with its header's name.
+    pub(super) fn own_headers(&self) -> usize {
+        let longest = publication_id(self, u64::MAX, u64::MAX, usize::MAX);
+        "Nats-Msg-Id: \r\n".len() + longest.len()
     }
 
     /// What is said fails only when the connection is closed for good; then the server delivers again after the ack wait.
@@ -73,6 +111,12 @@ impl Lane {
             tracing::debug!(%error, workload = %self.workload, stream_sequence, "not settled");
         }
     }
+}
+
+/// Publications are told apart by it, and stored once within the duplicate window. Another consumer's publications, and those of a
+/// stream that was deleted and made anew, are others.
+fn publication_id(lane: &Lane, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
+    format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer)
 }
 
 impl Held for Message {
@@ -84,27 +128,39 @@ impl Held for Message {
         &self,
         publications: Vec<Publication>,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
-        let mut acks = Vec::with_capacity(publications.len());
+        let Inner { lane, delivery, .. } = &*self.0;
+        let mut sent = VecDeque::with_capacity(publications.len());
         for (index, publication) in publications.into_iter().enumerate() {
-            // Another consumer's publications, and those of a stream that was deleted and made anew, are others.
-            let Inner { lane, delivery: Delivery { stream_sequence, published_at_ms, .. }, .. } = &*self.0;
-            let id = format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer);
+            let id = publication_id(lane, delivery.stream_sequence, delivery.published_at_ms, index);
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
-            acks.push(stored(&self.0.lane.client, publication.subject, headers, publication.payload.into()).await?);
+            let Publication { subject, payload, .. } = publication;
+            lane.publisher.send(Window::Publications, &mut sent, subject, headers, payload.into()).await?;
         }
-        Ok(async move { try_join_all(acks).await.map(|_| ()) })
+        Ok(async move {
+            // They are stored in about this order.
+            for one in sent {
+                one.stored().await?;
+            }
+            Ok(())
+        })
     }
 
     async fn reply(&self, payload: Vec<u8>) -> Result<(), EffectError> {
         let Some(inbox) = &self.0.delivery.reply_to else { return Ok(()) };
         let sent = self.0.lane.client.nats.publish(inbox.clone(), payload.into()).await;
-        sent.map_err(|error| EffectError(format!("the reply to `{}`: {error}", inbox.escape_debug())))
+        let problem = |error: &async_nats::PublishError| format!("the reply to `{}`: {error}", shown(inbox));
+        sent.map_err(|error| match error.kind() {
+            async_nats::client::PublishErrorKind::Send => EffectError::Unavailable(problem(&error)),
+            _ => EffectError::Refused(problem(&error)),
+        })
     }
 
     async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let Inner { delivery, lane, .. } = &*self.0;
-        lane.bury(delivery, death, author).await
+        let letter = lane.bury(delivery, death, author).await?;
+        self.refuse(death, letter).await;
+        Ok(())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -116,48 +172,22 @@ impl Held for Message {
         }
     }
 
-    fn ack(self) -> impl Future<Output = ()> + Send {
+    fn ack(self, _: Confirmed) -> impl Future<Output = ()> + Send {
         self.settle(Bytes::from_static(b"+ACK"))
     }
 
     async fn nak(self, delay: Duration) {
-        let verb = match delay.as_nanos() {
+        let verb = match delay.min(LONGEST_DELAY).as_nanos() {
             0 => Bytes::from_static(b"-NAK"),
             nanos => format!("-NAK {{\"delay\":{nanos}}}").into(),
         };
         self.settle(verb).await;
     }
 
-    async fn term(self, reason: &str) {
+    async fn term(self, _: Kept, reason: &str) {
         let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
         self.settle(format!("+TERM {reason}").into()).await;
     }
-}
-
-/// Publishes, and returns what waits until a stream has stored it, and gives the position there.
-pub(super) async fn stored(
-    client: &Client,
-    subject: String,
-    headers: HeaderMap,
-    payload: Bytes,
-) -> Result<impl Future<Output = Result<u64, EffectError>> + Send + use<>, EffectError> {
-    let denied = client.denied.clone();
-    let explain = move |subject: &str, error: jetstream::context::PublishError| match error.kind() {
-        // The server does not answer what it denies.
-        PublishErrorKind::TimedOut if denied.publication(subject) => EffectError(format!(
-            "the NATS server does not let this host publish on `{subject}`; `tidegate permissions` prints what it needs"
-        )),
-        PublishErrorKind::StreamNotFound => {
-            EffectError(format!("no stream is bound to `{subject}`, so the publication was not stored"))
-        }
-        PublishErrorKind::MaxPayloadExceeded => {
-            EffectError(format!("the publication on `{subject}` is larger than the server takes"))
-        }
-        _ => EffectError(format!("the publication on `{subject}` was not stored: {error}")),
-    };
-    let publish = jetstream::message::PublishMessage::build().payload(payload).headers(headers);
-    let ack = client.context.send_publish(subject.clone(), publish).await.map_err(|error| explain(&subject, error))?;
-    Ok(async move { ack.await.map(|ack| ack.sequence).map_err(|error| explain(&subject, error)) })
 }
 
 pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectError> {
@@ -165,7 +195,7 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
     for (name, value) in list {
         let header = name.parse::<HeaderName>().ok().zip(value.parse::<HeaderValue>().ok());
         let (legal_name, legal_value) =
-            header.ok_or_else(|| EffectError(format!("`{}` is not a legal header", name.escape_debug())))?;
+            header.ok_or_else(|| EffectError::Refused(format!("`{}` is not a legal header", shown(&name))))?;
         headers.append(legal_name, legal_value);
     }
     Ok(headers)

@@ -9,12 +9,14 @@ mod dead;
 mod denied;
 mod doubt;
 mod ears;
+mod home;
 mod identity;
 mod journal;
 mod lab;
 mod letters;
 mod message;
 mod nudge;
+mod publisher;
 mod pull;
 mod raw;
 mod replies;
@@ -34,7 +36,7 @@ use crate::tally::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
-pub use journal::{Decisions, DecisionsError, journal_stream};
+pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -48,6 +50,7 @@ pub use signals::{HeaderWatch, Signals};
 #[derive(Debug)]
 struct Lane {
     client: Client,
+    publisher: publisher::Publisher,
     workload: Arc<str>,
     stream: String,
     consumer: String,

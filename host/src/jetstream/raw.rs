@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use async_nats::jetstream::Error;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::DeleteStatus;
 use base64::Engine;
@@ -19,6 +20,9 @@ use super::Client;
 /// JetStream's "no message found", and what it says of one that is deleted already.
 const NO_MESSAGE: u64 = 10037;
 const NOT_FOUND: u64 = 10043;
+/// Its "cannot be deleted", which says in words that there is nothing to delete.
+const NOT_DELETED: u64 = 10057;
+const NOTHING_THERE: [&str; 2] = ["no message found", "stream store EOF"];
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +70,15 @@ pub(super) async fn delete(client: &Client, stream: &str, sequence: u64) -> anyh
     let body = serde_json::json!({ "seq": sequence, "no_erase": true });
     match client.context.request(format!("STREAM.MSG.DELETE.{stream}"), &body).await? {
         Response::Ok(DeleteStatus { success }) => Ok(success),
-        Response::Err { error } if [NO_MESSAGE, NOT_FOUND].contains(&error.error_code().0) => Ok(false),
+        Response::Err { error } if is_nothing(&error) => Ok(false),
         Response::Err { error } => Err(error.into()),
+    }
+}
+
+fn is_nothing(error: &Error) -> bool {
+    match error.error_code().0 {
+        NO_MESSAGE | NOT_FOUND => true,
+        NOT_DELETED => NOTHING_THERE.iter().any(|words| error.to_string().starts_with(words)),
+        _ => false,
     }
 }

@@ -19,7 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::message::REPLY_HEADER;
 use super::replies::{Waiter, last_token, token};
-use crate::delivery::is_literal_subject;
+use crate::delivery::check_subject;
+use crate::letter::refusal::{self, Refusal};
 use crate::permissions::{Denial, Verb};
 
 /// What the stream tells duplicates by.
@@ -138,6 +139,14 @@ pub enum RequestError {
         /// How long was waited.
         timeout: Duration,
     },
+    /// The message will not be handled: it is a dead letter, or whoever handles it says that it failed.
+    #[error("{}", dead(.refusal))]
+    Dead {
+        /// Where the request was stored; `None` if the PubAck did not come.
+        stored: Option<Stored>,
+        /// What was answered.
+        refusal: Refusal,
+    },
     /// The message was stored, and no reply came in time.
     #[error(
         "no reply within {}: stored in {} at {}, {}", humantime::format_duration(*.timeout), .stored.stream,
@@ -154,10 +163,21 @@ pub enum RequestError {
     },
 }
 
+fn dead(refusal: &Refusal) -> String {
+    let Refusal { code, reason, cause, letter } = refusal;
+    match (cause, letter) {
+        (Some(cause), Some(letter)) => format!(
+            "the request was not handled: it is dead letter {letter}, with the cause {cause}: {reason}\n  \
+             `tidegate dead show {letter}` shows all of it."
+        ),
+        _ => format!("the request was answered with error {code}: {reason}"),
+    }
+}
+
 fn fate(stored: &Stored, deleted: bool) -> &'static str {
     match (deleted, stored.duplicate) {
-        (true, _) => "deleted from there",
-        (false, true) => "which an earlier request with this message id has used up",
+        (_, true) => "by an earlier request with this message id, to which its reply goes; it is left there",
+        (true, false) => "deleted from there; a worker that had it already may handle it all the same",
         (false, false) => {
             "and not deleted: it is no longer there, so a handler may have taken it without replying, or this user may not delete it"
         }
@@ -168,7 +188,8 @@ impl Client {
     /// Publishes a request into a stream and waits for the reply of whoever handles it.
     ///
     /// The message gets the headers `Nats-Reply` and `Nats-Msg-Id` beside `headers`. If no reply comes in time the
-    /// message is deleted from its stream, and a reply that comes until then still counts.
+    /// message is deleted from its stream, unless it is that of an earlier request with the same id, and a reply that comes
+    /// until then still counts.
     ///
     /// # Errors
     /// [`RequestError`] says what was missing.
@@ -179,7 +200,7 @@ impl Client {
         headers: &[(String, String)],
         options: &RequestOptions,
     ) -> Result<Reply, RequestError> {
-        if !is_literal_subject(subject) {
+        if check_subject(subject).is_err() {
             return Err(RequestError::Subject { subject: subject.to_owned() });
         }
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
@@ -231,7 +252,11 @@ impl Client {
             Ok(Ok(message)) => message,
             Ok(Err(_)) | Err(_) => self.give_up(subject, &mut waiter, stored.clone(), options.timeout).await?,
         };
-        Ok(Reply { payload: message.payload, headers: pairs(message.headers.as_ref()), stored })
+        let headers = pairs(message.headers.as_ref());
+        match refusal::read(&headers) {
+            Some(refusal) => Err(RequestError::Dead { stored, refusal }),
+            None => Ok(Reply { payload: message.payload, headers, stored }),
+        }
     }
 
     /// Deletes a message that was not replied to in time. A reply sent before the message left the stream reaches
@@ -247,7 +272,8 @@ impl Client {
             let missing = RequestError::NoPubAck { subject: subject.to_owned(), timeout };
             return waiter.reply.try_recv().map_err(|_| missing);
         };
-        let deleted = self.delete_message(&stored.stream, stored.sequence).await;
+        // The message of another request is that one's: it may wait for it still, or have been answered long ago.
+        let deleted = !stored.duplicate && self.delete_message(&stored.stream, stored.sequence).await;
         match tokio::time::timeout(LAST_LOOK, &mut waiter.reply).await {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(_)) | Err(_) => Err(RequestError::NoReply { stored, deleted, timeout }),
@@ -356,7 +382,7 @@ mod tests {
         let timeout = Duration::from_secs(1);
         let text =
             |duplicate, deleted| RequestError::NoReply { stored: stored(duplicate), deleted, timeout }.to_string();
-        assert_eq!(text(false, true), "no reply within 1s: stored in TEST at 7, deleted from there");
+        assert!(text(false, true).starts_with("no reply within 1s: stored in TEST at 7, deleted from there; "));
         assert!(text(false, false).contains("no longer there"));
         assert!(text(true, false).contains("earlier request"));
         let missing = RequestError::NoPubAck { subject: "a.b".to_owned(), timeout }.to_string();

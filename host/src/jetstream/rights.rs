@@ -3,6 +3,7 @@
 //! A server tells neither which delivery it was nor that the right is given back, so one that was denied is said again, as in
 //! progress, until nobody denies it.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 impl Bound {
     /// Watches for it, and never ends. `hold` hears whether nothing may be taken now.
-    pub async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) {
+    pub async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
         let (lane, denied) = (&self.lane, &self.lane.client.denied);
         loop {
             let mut news = denied.news();

@@ -98,14 +98,6 @@ pub enum SetupError {
         /// The subject to allow.
         allow: String,
     },
-    /// The journal's stream cannot be used.
-    #[error("the journal's stream {stream} cannot be used: {problem}")]
-    Journal {
-        /// The stream.
-        stream: String,
-        /// What is wrong, and what to do.
-        problem: String,
-    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {
@@ -198,7 +190,13 @@ impl Setup<'_> {
             num_replicas: 1,
             ..stream::Config::default()
         };
-        self.client.context.create_stream(config).await.map_err(|error| self.server(what(), error))?;
+        if let Err(error) = self.client.context.create_stream(config).await {
+            // Another workload, or another host, may have made it meanwhile, with other subjects.
+            return match self.client.find_stream(&queue.stream).await {
+                Ok(Some(found)) => Ok(found.cached_info().config.retention),
+                _ => Err(self.server(what(), error)),
+            };
+        }
         tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
         Ok(retention)
     }

@@ -226,7 +226,7 @@ impl HeaderWatch {
             pulled = self.puller.ready();
         }
         if let Some(message) = newest {
-            message.ack().await;
+            message.seen().await;
         }
     }
 }

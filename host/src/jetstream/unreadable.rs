@@ -24,7 +24,7 @@ pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {
     let (workload, stream) = (&lane.workload, &lane.stream);
     let kept = lane.bury_unreadable(&delivery, &death, raw.block.as_deref().unwrap_or_default()).await;
     let verb = match kept {
-        Ok(()) => {
+        Ok(_) => {
             tracing::error!(%workload, stream, stream_sequence, subject = delivery.subject, reason = death.reason, "dead letter");
             Bytes::from_static(b"+TERM it cannot be read")
         }

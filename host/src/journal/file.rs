@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// What a journal's file may be.
@@ -59,6 +60,23 @@ impl Rotated {
             file.set_len(whole).map_err(failed)?;
         }
         Ok(Self { options, file, size: whole, broken: false })
+    }
+
+    /// Begins a new file where somebody has moved or removed this one; whether that was so.
+    ///
+    /// # Errors
+    /// If there is no place for it any more.
+    pub(super) fn follow(&mut self) -> Result<bool, OpenError> {
+        let failed = |error| OpenError::Io { path: self.options.path.clone(), error };
+        let mine = self.file.metadata().map_err(failed)?;
+        match std::fs::metadata(&self.options.path) {
+            Ok(there) if (there.dev(), there.ino()) == (mine.dev(), mine.ino()) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        *self = Self::open(self.options.clone())?;
+        Ok(true)
     }
 
     /// Whether the file is full before so many bytes more.

@@ -8,6 +8,7 @@ mod excerpt;
 mod file;
 mod line;
 mod read;
+mod trouble;
 mod writer;
 
 pub use entry::{Adoption, Entry, Made, Role, What};
@@ -16,4 +17,5 @@ pub use file::{OpenError, Options};
 pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
 pub(crate) use read::parse;
 pub use read::{JournalError, Reader, Survey};
+pub use trouble::Trouble;
 pub use writer::{Journal, Sink, Take};

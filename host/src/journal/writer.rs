@@ -12,12 +12,11 @@ use tokio::time::timeout;
 use super::entry::Entry;
 use super::file::{OpenError, Options, Rotated};
 use super::line::Pen;
+use super::trouble::Trouble;
 use crate::clock::time_of_day;
 
 /// Entries that may wait to be written.
 const WAITING: usize = 4096;
-/// After how many failures in a row one is logged again.
-const REMIND: u64 = 1000;
 /// How long a host that stops waits for what is still to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -30,6 +29,8 @@ pub struct Sink {
     pub take: Take,
     /// Lines that did not get there, ever: counted by whoever drops them.
     pub lost: Arc<AtomicU64>,
+    /// Why they do not get there now.
+    pub trouble: Arc<Trouble>,
 }
 
 /// Where entries are handed over. A clone writes to the same journal.
@@ -40,13 +41,21 @@ pub struct Journal {
     dropped: Arc<AtomicU64>,
     /// Lines that did not get through the sink.
     lost: Arc<AtomicU64>,
+    /// Why lines do not get into the file, and why not through the sink.
+    troubles: [Arc<Trouble>; 2],
     ended: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
 }
 
 impl Journal {
     /// A journal that nobody keeps.
     pub fn none() -> Self {
-        Self { entries: Arc::default(), dropped: Arc::default(), lost: Arc::default(), ended: Arc::default() }
+        Self {
+            entries: Arc::default(),
+            dropped: Arc::default(),
+            lost: Arc::default(),
+            troubles: Default::default(),
+            ended: Arc::default(),
+        }
     }
 
     /// Begins to write, to a file, to a sink or to both.
@@ -63,7 +72,15 @@ impl Journal {
         let (end, ended) = oneshot::channel();
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = sink.as_ref().map(|sink| sink.lost.clone()).unwrap_or_default();
-        let mut writer = Writer { pen: Pen::new(host), file, sink, dropped: dropped.clone(), told: 0, failures: 0 };
+        let (trouble, of_sink) = (Arc::default(), sink.as_ref().map(|sink| sink.trouble.clone()).unwrap_or_default());
+        let mut writer = Writer {
+            pen: Pen::new(host),
+            file,
+            sink,
+            dropped: dropped.clone(),
+            told: 0,
+            trouble: Arc::clone(&trouble),
+        };
         let run = move || {
             writer.run(&waiting);
             // Nobody may wait for it.
@@ -74,6 +91,7 @@ impl Journal {
             entries: Arc::new(RwLock::new(Some(entries))),
             dropped,
             lost,
+            troubles: [trouble, of_sink],
             ended: Arc::new(Mutex::new(Some(ended))),
         })
     }
@@ -97,6 +115,11 @@ impl Journal {
         self.dropped.load(Relaxed) + self.lost.load(Relaxed)
     }
 
+    /// Why lines are not kept now.
+    pub fn problems(&self) -> Vec<String> {
+        self.troubles.iter().filter_map(|trouble| trouble.now()).collect()
+    }
+
     /// Nothing more will come. Waits until all that came is written, but not for ever.
     pub async fn close(&self) {
         self.entries.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -116,48 +139,70 @@ struct Writer {
     dropped: Arc<AtomicU64>,
     /// How many drops the journal itself tells of.
     told: u64,
-    failures: u64,
+    trouble: Arc<Trouble>,
 }
 
 impl Writer {
     fn run(&mut self, entries: &Receiver<Entry>) {
         while let Ok(entry) = entries.recv() {
-            self.tell_drops();
             self.write(&entry);
         }
         self.tell_drops();
     }
 
     fn write(&mut self, entry: &Entry) {
+        let is_there = self.follow();
+        if is_there {
+            self.tell_drops();
+        }
         let mut line = self.pen.line(entry);
-        if self.file.as_ref().is_some_and(|file| file.is_full(line.len())) {
+        let mut is_well = is_there;
+        if self.file.as_ref().is_some_and(|file| is_there && file.is_full(line.len())) {
             self.pen.begin();
             line = self.pen.line(entry);
-            if let Some(Err(error)) = self.file.as_mut().map(Rotated::turn_over) {
-                self.complain(&error, "cannot turn the journal's file over");
-            }
+            is_well = self.turn_over();
         }
-        if !self.put(&line) {
+        if !is_there || !self.put(&line) {
             self.dropped.fetch_add(1, Relaxed);
             // What it said of the state is not known to the reader.
             self.pen.begin();
+        } else if is_well {
+            self.trouble.end("the journal's file");
         }
         if let Some(sink) = &mut self.sink {
             (sink.take)(&entry.workload, line.trim_ascii_end());
         }
     }
 
+    /// Whether the file is where it belongs. One that was moved away or removed is begun anew.
+    fn follow(&mut self) -> bool {
+        match self.file.as_mut().map(Rotated::follow) {
+            Some(Err(error)) => {
+                self.trouble.begin(&error.to_string().replace("\n ", ""));
+                false
+            }
+            Some(Ok(true)) => {
+                tracing::warn!("the journal's file was moved away or removed; a new one is begun");
+                self.pen.begin();
+                true
+            }
+            Some(Ok(false)) | None => true,
+        }
+    }
+
+    fn turn_over(&mut self) -> bool {
+        let Some(Err(error)) = self.file.as_mut().map(Rotated::turn_over) else { return true };
+        self.trouble.begin(&format!("cannot turn the journal's file over, so it grows: {error}"));
+        false
+    }
+
     fn put(&mut self, line: &[u8]) -> bool {
         match self.file.as_mut().map(|file| file.write(line)) {
             Some(Err(error)) => {
-                self.complain(&error, "cannot write to the journal");
+                self.trouble.begin(&format!("cannot write to the journal: {error}"));
                 false
             }
-            Some(Ok(())) => {
-                self.failures = 0;
-                true
-            }
-            None => true,
+            Some(Ok(())) | None => true,
         }
     }
 
@@ -169,13 +214,6 @@ impl Writer {
             self.told = dropped;
             self.pen.begin();
         }
-    }
-
-    fn complain(&mut self, error: &std::io::Error, what: &str) {
-        if self.failures.is_multiple_of(REMIND) {
-            tracing::error!(%error, failures = self.failures, "{what}; decisions go on without it");
-        }
-        self.failures += 1;
     }
 }
 
@@ -204,6 +242,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_that_is_moved_away_is_begun_anew_and_a_directory_that_is_gone_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, path) = (dir.path().join("place"), dir.path().join("place/j"));
+        std::fs::create_dir(&place).unwrap();
+        let (wrote, written) = mpsc::channel();
+        let take = Box::new(move |_: &str, _: &[u8]| wrote.send(()).unwrap());
+        let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
+        let file = Options { path: path.clone(), max_size: 1 << 30, keep: 0 };
+        let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
+        let record = |first| {
+            journal.record(entry(first));
+            written.recv().unwrap();
+        };
+        let lines = |path: &std::path::Path| std::fs::read_to_string(path).unwrap().lines().count();
+        record(0);
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        record(0);
+        assert_eq!((lines(&dir.path().join("old")), lines(&path)), (1, 1));
+        // A reader of the new file knows the state.
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"bytes\""));
+        std::fs::remove_dir_all(&place).unwrap();
+        record(0);
+        record(0);
+        let problems = journal.problems();
+        assert!(problems[0].contains("cannot be written: No such file"), "{problems:?}");
+        assert_eq!(journal.dropped(), 2);
+        std::fs::create_dir(&place).unwrap();
+        record(0);
+        assert_eq!(journal.problems(), Vec::<String>::new());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("{\"journal\"") && text.contains("\"event\":\"dropped\",\"lines\":2"), "{text}");
+        journal.close().await;
+    }
+
+    #[tokio::test]
     async fn what_does_not_keep_up_drops_and_says_how_much() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("j");
@@ -217,7 +290,7 @@ mod tests {
                 gate.recv().unwrap();
             }
         });
-        let sink = Sink { take, lost: Arc::default() };
+        let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
         let file = Options { path: path.clone(), max_size: 1 << 30, keep: 0 };
         let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
         journal.record(entry(0));

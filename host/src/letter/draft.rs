@@ -4,11 +4,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::{Headers, block, headers, name};
-use crate::delivery::{Death, Delivery};
+use crate::delivery::{Death, Delivery, MAX_HEADERS};
 use crate::ports::Author;
 
-/// The most bytes of headers that JetStream stores.
-const HEADERS: usize = 65_535;
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;
 
@@ -77,7 +75,7 @@ impl Draft {
         if let Some(block) = &self.unreadable {
             kept.push((name::UNREADABLE.to_owned(), BASE64_STANDARD.encode(block)));
         }
-        let room = HEADERS.min(limit.saturating_sub(payload));
+        let room = MAX_HEADERS.min(limit.saturating_sub(payload));
         let over = |own: &Headers| block::size(kept.iter().chain(own)).saturating_sub(room);
         let over_now = over(&self.own);
         if let Some((_, reason)) = self.own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over_now > 0) {
@@ -159,7 +157,7 @@ mod tests {
 
     #[test]
     fn headers_as_large_as_a_stream_stores_do_not_keep_a_letter_from_being_stored() {
-        let large = vec![("Long".to_owned(), "x".repeat(HEADERS - 100))];
+        let large = vec![("Long".to_owned(), "x".repeat(MAX_HEADERS - 100))];
         match draft(large, "no").shape(10, 1 << 20) {
             Shape::Apart { headers, .. } => assert!(block::size(&headers) < 1000),
             Shape::Whole(_) => panic!("the server refuses it"),
@@ -172,7 +170,7 @@ mod tests {
             Shape::Whole(headers) => headers,
             Shape::Apart { .. } => panic!("it is small"),
         });
-        let mut again = draft(first.redriven(&vec![]), "no");
+        let mut again = draft(first.redriven(&vec![], Some("ORDERS")), "no");
         again.own.iter_mut().find(|(name, _)| name == name::SEQUENCE).unwrap().1 = "90".into();
         let second = match again.shape(0, 9999) {
             Shape::Whole(headers) => read(headers),

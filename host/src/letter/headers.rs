@@ -15,6 +15,8 @@ pub const KEPT: &str = "Tidegate-Original-";
 pub const REDRIVES: &str = "Tidegate-Redrives";
 /// By which a stream tells duplicates.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// In which stream a message is to be stored, and in no other.
+pub const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
 /// Where a requester waits. It is the one header of the server's that a redriven message has again: nothing but a
 /// handler's reply comes of it.
 pub const REPLY: &str = "Nats-Reply";
@@ -45,14 +47,15 @@ pub fn unkeep(letter: &Headers) -> Headers {
 ///
 /// What the server acts upon has been done when the message was published first, and would now do harm: a sequence that
 /// was expected then makes the server refuse the message, a rollup deletes others, a time to live or a schedule lets
-/// the message go before it is handled.
-pub fn redrive(original: &Headers, redrives: u32, id: &str) -> Headers {
+/// the message go before it is handled. `into` is the stream that has to take it, for its subject may lead to another by now.
+pub fn redrive(original: &Headers, redrives: u32, id: &str, into: Option<&str>) -> Headers {
     let mut headers = rename(original, |name| {
         let acted_upon = begins(name, "nats-") && name != REPLY;
         if acted_upon || name == REDRIVES || name.starts_with(KEPT) { format!("{KEPT}{name}") } else { name.to_owned() }
     });
     headers.push((REDRIVES.to_owned(), redrives.to_string()));
     headers.push((MESSAGE_ID.to_owned(), id.to_owned()));
+    headers.extend(into.map(|stream| (EXPECTED_STREAM.to_owned(), stream.to_owned())));
     headers
 }
 
@@ -77,7 +80,8 @@ pub fn origin(published: &Headers) -> (Headers, Option<Redriven>) {
     if redriven.is_none() {
         return (published.clone(), None);
     }
-    let original = published.iter().filter(|(name, _)| name != REDRIVES && name != MESSAGE_ID);
+    let ours = [REDRIVES, MESSAGE_ID, EXPECTED_STREAM];
+    let original = published.iter().filter(|(name, _)| !ours.contains(&name.as_str()));
     let original = original.map(|(name, value)| (name.strip_prefix(KEPT).unwrap_or(name).to_owned(), value.clone()));
     (original.collect(), redriven)
 }
@@ -134,8 +138,9 @@ mod tests {
             ("Tint", "blue"),
             ("Tidegate-Redrives", "1"),
             ("Nats-Msg-Id", "redrive:ORDERS:17:42"),
+            ("Nats-Expected-Stream", "ORDERS"),
         ]);
-        assert_eq!(redrive(&original, 1, &redrive_id("ORDERS", 17, 42)), expected);
+        assert_eq!(redrive(&original, 1, &redrive_id("ORDERS", 17, 42), Some("ORDERS")), expected);
     }
 
     #[test]
@@ -155,11 +160,13 @@ mod tests {
         }
 
         #[test]
-        fn headers_do_not_pile_up_however_often_a_message_is_redriven(original in headers(), times in 1u32..5) {
+        fn headers_do_not_pile_up_however_often_a_message_is_redriven(
+            original in headers(), times in 1u32..5, into in prop::option::of("[a-z]{1,5}")
+        ) {
             let mut published = original.clone();
             for time in 1..=times {
                 let (first, _) = origin(&published);
-                published = redrive(&first, time, &redrive_id("a:b", 7, u64::from(time)));
+                published = redrive(&first, time, &redrive_id("a:b", 7, u64::from(time)), into.as_deref());
             }
             let (found, redriven) = origin(&published);
             prop_assert_eq!(found, original);

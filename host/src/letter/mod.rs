@@ -5,6 +5,7 @@ pub mod block;
 pub mod draft;
 pub mod filter;
 pub mod headers;
+pub mod refusal;
 
 use std::time::{Duration, SystemTime};
 
@@ -163,11 +164,11 @@ impl Letter {
         u64::try_from(since.as_millis()).ok()
     }
 
-    /// The headers that the original is published again with.
-    pub fn redriven(&self, original: &Headers) -> Headers {
+    /// The headers that the original is published again with; no stream but `into` then takes it.
+    pub fn redriven(&self, original: &Headers, into: Option<&str>) -> Headers {
         let (stream, sequence) = &self.first;
         let id = headers::redrive_id(stream, *sequence, self.sequence);
-        headers::redrive(original, self.redrives.saturating_add(1), &id)
+        headers::redrive(original, self.redrives.saturating_add(1), &id, into)
     }
 }
 
@@ -182,6 +183,7 @@ pub(crate) mod tests {
     pub(crate) fn headers() -> impl Strategy<Value = Headers> {
         let own = prop::sample::select(vec![
             "Nats-Msg-Id",
+            "Nats-Expected-Stream",
             "nats-odd",
             "Nats-Reply",
             "Nats-Rollup",

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::said::{Answer, Say};
 use super::server::Server;
+use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Cause, Death, Delivery, Publication};
 use crate::ports::{Author, EffectError, Held, Pull, Pulled};
 
@@ -58,8 +59,8 @@ async fn word(stored: oneshot::Receiver<bool>) -> Result<(), EffectError> {
     };
     match timeout(ANSWER, said).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(EffectError("the stream refuses".into())),
-        Err(_) => Err(EffectError("the stream does not answer".into())),
+        Ok(false) => Err(EffectError::Unavailable("the stream refuses".into())),
+        Err(_) => Err(EffectError::Unavailable("the stream does not answer".into())),
     }
 }
 
@@ -116,7 +117,7 @@ impl Held for Parcel {
         }
     }
 
-    async fn ack(self) {
+    async fn ack(self, _: Confirmed) {
         self.server.of(self.host, |state| {
             state.ledger.ack(self.id());
             state.say(self.host, Say::Ack(self.delivery.stream_sequence));
@@ -130,7 +131,7 @@ impl Held for Parcel {
         });
     }
 
-    async fn term(self, _: &str) {
+    async fn term(self, _: Kept, _: &str) {
         self.server.of(self.host, |state| {
             state.ledger.term(self.id());
             state.say(self.host, Say::Term(self.delivery.stream_sequence));

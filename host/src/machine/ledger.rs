@@ -30,6 +30,17 @@ struct Held {
     buried: Option<bool>,
 }
 
+/// What a host has seen of a message.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    /// Attempts that ended through no fault of the handler.
+    excused: u32,
+    /// It is to be a dead letter, of this cause.
+    dying: Option<Cause>,
+    /// Its letter is kept.
+    kept: bool,
+}
+
 pub(super) struct Ledger {
     setup: Setup,
     begin: Instant,
@@ -40,6 +51,8 @@ pub(super) struct Ledger {
     pub(super) dead_letters: BTreeMap<u64, usize>,
     /// Dead letters confirmed to a host.
     causes: BTreeMap<u64, Cause>,
+    /// What each host knows of a message's earlier attempts.
+    past: BTreeMap<(usize, u64), Past>,
     notes: Vec<(Duration, String)>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
@@ -54,6 +67,7 @@ impl Ledger {
             publications: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             causes: BTreeMap::new(),
+            past: BTreeMap::new(),
             notes: Vec::new(),
             broken: None,
         }
@@ -117,10 +131,26 @@ impl Ledger {
 
     pub(super) fn call(&mut self, id: Id, worker: u64, generation: u64) {
         self.note(format!("#{} attempt {}: worker {worker} calls generation {generation}", id.1, id.2));
-        self.rule(id.2 <= MAX_ATTEMPTS, || format!("#{} is tried a {}th time", id.1, id.2));
+        let (past, used) = (self.past(id), self.used(id));
+        self.rule(used <= retry().max_deliveries(), || format!("#{} is tried though it never finished", id.1));
+        let open = past.dying.is_none() && !past.kept;
+        self.rule(open, || format!("#{} is tried though its death is decided", id.1));
         self.rule(self.get_called(id).is_none(), || format!("#{} is handled twice as one delivery", id.1));
         let held = self.get(id);
         (held.called, held.taken) = (Some((generation, None)), true);
+    }
+
+    fn past(&self, id: Id) -> Past {
+        self.past.get(&(id.0, id.1)).copied().unwrap_or_default()
+    }
+
+    fn past_mut(&mut self, id: Id) -> &mut Past {
+        self.past.entry((id.0, id.1)).or_default()
+    }
+
+    /// Attempts that count, this one among them.
+    fn used(&self, id: Id) -> u32 {
+        id.2.saturating_sub(self.past(id).excused).max(1)
     }
 
     fn get_called(&self, id: Id) -> Option<(u64, Option<End>)> {
@@ -168,18 +198,24 @@ impl Ledger {
 
     pub(super) fn nak(&mut self, id: Id, delay: Duration) {
         self.note(format!("#{} attempt {}: nak, {delay:?}", id.1, id.2));
-        let (backoff, last) = (retry().delay(id.2), id.2 >= MAX_ATTEMPTS);
+        let used = self.used(id);
+        // An outage is asked less and less, by the server's count; a failure counts what the handler had.
+        let (outage, failure, last) = (retry().delay(id.2), retry().delay(used), used >= MAX_ATTEMPTS);
         let unburied = self.get(id).buried == Some(false);
+        let failed = self.get(id).failed;
         let wanted = match self.end(id) {
-            None if unburied => Some(backoff),
+            _ if unburied => Some(outage),
             None => Some(Duration::ZERO),
-            Some(_) if unburied => Some(backoff),
+            Some(End::Ok(_)) => failed.then_some(outage),
             Some(End::Reject) => None,
             Some(_) if last => None,
             Some(End::Retry(Some(ms))) => Some(Duration::from_millis(ms)),
-            Some(End::Ok(_)) => self.get(id).failed.then_some(backoff),
-            Some(_) => Some(backoff),
+            Some(_) => Some(failure),
         };
+        let begun = self.get(id).called.is_some();
+        if unburied || failed || begun && self.end(id).is_none() {
+            self.past_mut(id).excused += 1;
+        }
         self.rule(wanted == Some(delay), || format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1));
         self.settled(id);
     }
@@ -188,18 +224,22 @@ impl Ledger {
     pub(super) fn bury(&mut self, id: Id, death: &Death, generation: u64) {
         self.note(format!("#{} attempt {}: dead letter, {}: {}", id.1, id.2, death.cause.as_str(), death.reason));
         self.get(id).taken = true;
-        let last = id.2 >= MAX_ATTEMPTS;
+        let (used, past) = (self.used(id), self.past(id));
+        self.rule(!past.kept, || format!("a second letter of #{} by the host that kept the first", id.1));
         let wanted = match self.end(id) {
-            None => (id.2 > MAX_ATTEMPTS).then_some(Cause::Exhausted),
+            None if past.dying.is_some() => past.dying,
+            None => (used > retry().max_deliveries()).then_some(Cause::Exhausted),
             Some(End::Reject) => Some(Cause::Rejected),
-            Some(_) if !last => None,
-            Some(End::Ok(_)) => self.get(id).failed.then_some(Cause::Effects),
+            Some(End::Ok(_)) => None,
+            Some(_) if used < MAX_ATTEMPTS => None,
             Some(End::Nonsense) => Some(Cause::Effects),
             Some(End::Retry(_)) => Some(Cause::Retries),
             Some(End::Trap) => Some(Cause::Trapped),
             Some(End::Hang) => Some(Cause::Time),
         };
+        self.past_mut(id).dying = Some(death.cause);
         self.rule(wanted == Some(death.cause), || format!("#{} died of {:?} and not of {wanted:?}", id.1, death.cause));
+        // A death that was decided before names the generation of then.
         let author = self.get_called(id).map_or(generation, |(generation, _)| generation);
         self.rule(author == generation, || format!("the dead letter of #{} names the wrong generation", id.1));
     }
@@ -211,12 +251,13 @@ impl Ledger {
         self.get(id).buried = Some(stored);
         if stored {
             self.causes.insert(id.1, cause);
+            *self.past_mut(id) = Past { kept: true, ..self.past(id) };
         }
     }
 
     pub(super) fn term(&mut self, id: Id) {
         self.note(format!("#{} attempt {}: term", id.1, id.2));
-        let stored = self.dead_letters.contains_key(&id.1) && self.get(id).buried == Some(true);
+        let stored = self.dead_letters.contains_key(&id.1) && (self.get(id).buried == Some(true) || self.past(id).kept);
         self.rule(stored, || format!("the term of #{} before its dead letter was stored", id.1));
         self.settled(id);
     }

@@ -12,6 +12,7 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
+use crate::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
@@ -136,8 +137,9 @@ impl Trial {
         let inbox = Arc::new(Inbox::<Parcel>::new(setup.batch, usize::MAX));
         let shop = Shop {
             workload: "orders".into(),
+            conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
-            rules: Rules { retry: retry(), ack_wait: setup.ack_wait, bounds: bounds() },
+            rules: Rules::new(retry(), setup.ack_wait, bounds(), &Conditions::new("orders".into())),
             isolation: setup.isolation,
             respawns: Arc::new(Pace::new(RESPAWNS)),
             observer: observer(&server, number),
@@ -275,7 +277,7 @@ fn swap(plugin: &watch::Sender<Generation>, start: Start) {
 
 fn bounds() -> Bounds {
     let grants = Grants { publish: vec!["out".into()], ..Grants::default() };
-    Bounds { max_payload: 1024, publications: 10, grants }
+    Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants }
 }
 
 fn is_settled(place: Place) -> bool {

@@ -2,8 +2,9 @@
 //!
 //! What lies in it is run as native code without a check, so whoever can write there owns the host.
 
-use std::fs::{DirBuilder, Metadata};
+use std::fs::{DirBuilder, Metadata, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use wasmtime::{Cache, CacheConfig};
@@ -25,12 +26,15 @@ pub enum CacheError {
         /// The path.
         dir: PathBuf,
     },
-    /// Others could plant code in it.
+    /// Others could plant code in it, or could before.
     #[error(
-        "the cache directory {} can be written to by others (mode {mode:o}), and code in it is run unchecked; \
-         do `chmod 700 {}`, choose another one, or switch the cache off", dir.display(), dir.display()
+        "in the cache directory, {} can be written to by others (mode {mode:o}), and code there is run unchecked; whatever \
+         they may have put there stays if only the mode is changed, so delete it (`rm -r {}`), choose another directory, or switch \
+         the cache off", path.display(), dir.display()
     )]
     Shared {
+        /// The directory, or what is in it.
+        path: PathBuf,
         /// The directory.
         dir: PathBuf,
         /// Its permission bits.
@@ -38,10 +42,12 @@ pub enum CacheError {
     },
     /// Its owner could plant code in it.
     #[error(
-        "the cache directory {} belongs to another user (id {owner}), and code in it is run unchecked; \
-         choose another one, or switch the cache off", dir.display()
+        "in the cache directory, {} belongs to another user (id {owner}), and code there is run unchecked; delete it \
+         (`rm -r {}`), choose another directory, or switch the cache off", path.display(), dir.display()
     )]
     Foreign {
+        /// The directory, or what is in it.
+        path: PathBuf,
         /// The directory.
         dir: PathBuf,
         /// The user it belongs to.
@@ -62,6 +68,8 @@ pub(super) fn open(dir: &Path) -> Result<Cache, CacheError> {
     let dir = prepare(dir)?;
     let mut config = CacheConfig::new();
     config.with_directory(&dir);
+    // What is kept is written once, by the process that compiled it, for that user alone.
+    config.with_optimized_compression_usage_counter_threshold(u64::MAX);
     Cache::new(config).map_err(|error| CacheError::Broken { dir, reason: format!("{error:#}") })
 }
 
@@ -84,38 +92,74 @@ fn prepare(dir: &Path) -> Result<PathBuf, CacheError> {
 
 fn create(dir: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).mode(0o700);
     builder.create(dir)
 }
 
-#[cfg(unix)]
+/// Whether the directory and all that is in it is this user's, and nobody else can write to it.
 fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(CacheError::Shared { dir: dir.to_owned(), mode });
-    }
+    let failed = |source| CacheError::Io { dir: dir.to_owned(), source };
+    // Before it is written to.
+    private(dir, dir, metadata, metadata.uid())?;
     // Who runs this is who owns the files this makes.
-    let probe = tempfile::tempfile_in(dir).and_then(|file| file.metadata());
-    match probe {
-        Ok(own) if own.uid() == metadata.uid() => Ok(()),
-        Ok(_) => Err(CacheError::Foreign { dir: dir.to_owned(), owner: metadata.uid() }),
-        Err(source) => Err(CacheError::Io { dir: dir.to_owned(), source }),
+    let own = tempfile::tempfile_in(dir).and_then(|file| file.metadata()).map_err(failed)?.uid();
+    private(dir, dir, metadata, own)?;
+    let mut unread = vec![dir.to_owned()];
+    while let Some(within) = unread.pop() {
+        for entry in std::fs::read_dir(&within).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let metadata = match std::fs::symlink_metadata(&path) {
+                // Another host has just tidied up.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other.map_err(failed)?,
+            };
+            // How often something was used is no code.
+            if path.extension().is_some_and(|extension| extension == "stats") {
+                continue;
+            }
+            private(dir, &path, &metadata, own)?;
+            if metadata.is_dir() {
+                unread.push(path);
+            }
+        }
     }
-}
-
-#[cfg(not(unix))]
-fn check(_: &Path, _: &Metadata) -> Result<(), CacheError> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+fn private(dir: &Path, path: &Path, metadata: &Metadata, own: u32) -> Result<(), CacheError> {
+    let (dir, path) = (dir.to_owned(), path.to_owned());
+    let mode = metadata.mode() & 0o7777;
+    // The mode of a link is always all bits: it leads elsewhere, and is not of the cache's making.
+    if mode & 0o022 != 0 {
+        Err(CacheError::Shared { path, dir, mode })
+    } else if metadata.uid() != own {
+        Err(CacheError::Foreign { path, dir, owner: metadata.uid() })
+    } else {
+        Ok(())
+    }
+}
+
+/// Takes from all others the right to write to what is in a directory that only this user could write to all along: a
+/// process that lets its group write to what it makes has done so with what it compiled.
+pub(super) fn tighten(dir: &Path) {
+    let mut unread = vec![dir.to_owned()];
+    while let Some(within) = unread.pop() {
+        // What cannot be read or changed is found, and told, when the cache is opened the next time.
+        for entry in std::fs::read_dir(&within).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.mode() & 0o022 != 0 && !metadata.is_symlink() {
+                let _ = std::fs::set_permissions(entry.path(), Permissions::from_mode(metadata.mode() & 0o755));
+            }
+            if metadata.is_dir() {
+                unread.push(entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -130,10 +174,45 @@ mod tests {
     #[test]
     fn a_directory_that_others_can_write_to_is_refused() {
         let root = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
         let error = open(root.path()).unwrap_err();
         assert!(matches!(error, CacheError::Shared { mode: 0o777, .. }), "{error}");
-        assert!(error.to_string().contains("chmod 700"), "{error}");
+        assert!(error.to_string().contains("rm -r") && !error.to_string().contains("chmod"), "{error}");
+    }
+
+    #[test]
+    fn what_others_could_write_within_is_refused_after_the_directory_itself_was_closed_to_them() {
+        let root = tempfile::tempdir().unwrap();
+        let (dir, file) = (root.path().join("modules/wasmtime"), root.path().join("modules/wasmtime/planted"));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(&file, "code").unwrap();
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        for (path, bits) in [(&dir, 0o755), (&dir.parent().unwrap().to_owned(), 0o755), (&file, 0o644)] {
+            mode(path, bits);
+        }
+        open(root.path()).unwrap();
+        for planted in [&dir, &file] {
+            mode(planted, 0o777);
+            let error = open(root.path()).unwrap_err().to_string();
+            assert!(error.contains(planted.to_str().unwrap()) && error.contains("delete it"), "{error}");
+            mode(planted, 0o755);
+        }
+        mode(&file, 0o666);
+        tighten(root.path());
+        open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_another_user_has_put_there_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("planted");
+        std::fs::write(&file, "code").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        // Only the superuser can give a file away.
+        if std::os::unix::fs::chown(&file, Some(12_345), None).is_ok() {
+            let error = open(root.path()).unwrap_err();
+            assert!(matches!(error, CacheError::Foreign { owner: 12_345, .. }), "{error}");
+        }
     }
 
     #[test]

@@ -11,18 +11,24 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine};
 
 use super::cache;
 use super::engine;
+use super::fault::brief;
 use super::kind::Kind;
 use super::load::Refusal;
 use crate::config::units::{show_duration, show_size};
 
+/// How many plugins are compiled at once.
+pub(super) const AT_ONCE: usize = 2;
 /// Threads of one compiling process: each keeps memory of its own, and others want to run too.
 const THREADS: usize = 4;
+/// Bytes of what the process says that are read.
+const SAID: usize = 4 << 10;
 /// Exit codes of the command `compile`, besides 0 for success.
 const INVALID: u8 = 3;
 const NOT_KEPT: u8 = 4;
@@ -35,11 +41,15 @@ pub(super) struct Compiler {
     pub(super) cache: PathBuf,
     pub(super) time: Duration,
     pub(super) memory: u64,
+    /// How many compile at once: one that takes long should not keep all others waiting.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl Compiler {
     /// Compiles into the cache.
     pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), Refusal> {
+        // The time that it waits for others is not its own. Nobody closes the semaphore.
+        let _turn = self.turns.acquire().await;
         let mut child = self.command(kind).spawn().map_err(Refusal::NoCompiler)?;
         let input = child.stdin.take();
         let work = async {
@@ -85,19 +95,33 @@ impl Compiler {
         command
     }
 
+    /// Its own bound, or a closer one of the system.
+    fn without_memory(&self) -> Refusal {
+        match bytes_allowed().filter(|allowed| *allowed < self.memory) {
+            Some(allowed) => Refusal::NoMemory(show_size(&allowed)),
+            None => Refusal::CompileMemory(show_size(&self.memory)),
+        }
+    }
+
     fn judge(&self, output: &Output) -> Result<(), Refusal> {
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let said = brief(&String::from_utf8_lossy(&output.stdout), SAID);
         let complained = String::from_utf8_lossy(&output.stderr);
         let without_memory =
             |text: &str| ["memory allocation of", "annot allocate memory"].iter().any(|part| text.contains(part));
         match output.status.code() {
             Some(0) => Ok(()),
-            _ if without_memory(&said) || without_memory(&complained) => {
-                Err(Refusal::CompileMemory(show_size(&self.memory)))
-            }
+            _ if without_memory(&said) || without_memory(&complained) => Err(self.without_memory()),
             Some(code) if code == i32::from(INVALID) => Err(Refusal::Compile(said)),
-            Some(code) if code == i32::from(NOT_KEPT) => Err(Refusal::NotKept(self.cache.clone())),
-            _ if is_out_of_time(output) => Err(Refusal::CompileTime(show_duration(&self.time))),
+            Some(code) if code == i32::from(NOT_KEPT) => Err(Refusal::NotKept { dir: self.cache.clone(), why: said }),
+            // It ended before it came to the plugin.
+            Some(1) => Err(Refusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
+            _ if ended_by(output, rustix::process::Signal::XCPU) => {
+                Err(Refusal::CompileTime(show_duration(&self.time)))
+            }
+            // Nobody here kills it but where nobody waits for it any more.
+            _ if ended_by(output, rustix::process::Signal::KILL) => {
+                Err(Refusal::CompilerKilled(output.status.to_string()))
+            }
             _ => {
                 tracing::debug!(status = %output.status, complained = %complained.trim(), "the compiling process failed");
                 Err(Refusal::Compile("the compiler failed on it".into()))
@@ -106,15 +130,14 @@ impl Compiler {
     }
 }
 
-#[cfg(unix)]
-fn is_out_of_time(output: &Output) -> bool {
-    use std::os::unix::process::ExitStatusExt as _;
-    output.status.signal() == Some(rustix::process::Signal::XCPU.as_raw())
+/// The bytes of address space that the system lets this process and those that it starts have, if it bounds them.
+fn bytes_allowed() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::As).current
 }
 
-#[cfg(not(unix))]
-fn is_out_of_time(_: &Output) -> bool {
-    false
+fn ended_by(output: &Output, signal: rustix::process::Signal) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    output.status.signal() == Some(signal.as_raw())
 }
 
 /// Why the command `compile` failed. The exit code is for the process that asked, and so is the text.

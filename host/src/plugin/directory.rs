@@ -1,37 +1,37 @@
 //! Keeps the plugins that workloads ask for as their files are now.
 //!
 //! Files are looked at when the directory changes and, slowly, even if no event came. A content that was not seen
-//! before is loaded; if that fails, the generation before stays in use and the reason is told once.
+//! before is loaded; if that fails, the generation before stays in use and the reason is told once. What is on disk now
+//! decides: what is loaded is given up as soon as its file has another content.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::engine::Host;
+use super::file::{Loaded, PluginFile};
 use super::handler::HandlerPlugin;
 use super::kind::Kind;
-use super::load::{Refusal, Source};
-use super::look::{Fingerprint, Notice, Progress, Verdict};
 use super::policy::PolicyPlugin;
+use super::room::Room;
 use super::watch::DirectoryEvents;
-use crate::clock::time_of_day;
 use crate::config::{Limits, Plugins};
-use crate::digest::{Digest, shown};
+use crate::digest::Digest;
 use crate::lanes::roam;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);
-/// How soon a file that may be half written is looked at again.
-const SOON: Duration = Duration::from_millis(500);
 /// How many plugins are named where one is missing.
 const NAMED: usize = 20;
 
 /// The plugin directory. Watching ends when this is dropped; what was loaded stays.
 #[derive(Debug)]
 pub struct Directory {
+    host: Host,
     dir: PathBuf,
     asked: Arc<Asked>,
     task: JoinHandle<()>,
@@ -79,20 +79,22 @@ struct Asked {
 
 /// One plugin as somebody uses it.
 #[derive(Debug)]
-struct Slot {
-    name: String,
-    publish: Publish,
+pub(super) struct Slot {
+    pub(super) name: String,
+    pub(super) publish: Publish,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
     limits: Mutex<Limits>,
     history: Mutex<History>,
+    /// Whether something happened to its file since it was last looked at, however it may look.
+    pub(super) touched: AtomicBool,
 }
 
 /// What became of the contents that a plugin's file had.
 #[derive(Debug, Clone, Default)]
-struct History {
-    loaded: u64,
+pub(super) struct History {
+    pub(super) loaded: u64,
     refused: u64,
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
 /// A plugin that somebody uses, as it is now.
@@ -113,7 +115,7 @@ pub struct PluginState {
 }
 
 #[derive(Debug)]
-enum Publish {
+pub(super) enum Publish {
     Handler(watch::Sender<Option<Arc<HandlerPlugin>>>),
     Policy(watch::Sender<Option<Arc<PolicyPlugin>>>),
 }
@@ -123,21 +125,24 @@ impl Directory {
     pub fn start(host: Host, plugins: &Plugins) -> Self {
         let asked = Arc::new(Asked::default());
         let keeper = Keeper {
-            host,
+            host: host.clone(),
             dir: plugins.dir.clone(),
             asked: Arc::clone(&asked),
             events: DirectoryEvents::new(&plugins.dir),
-            progress: Vec::new(),
             dir_told: None,
         };
-        // A plugin may compute in its trial.
-        let task = tokio::spawn(roam(keeper.run(plugins.rescan)));
-        Self { dir: plugins.dir.clone(), asked, task }
+        let task = tokio::spawn(keeper.run(plugins.rescan));
+        Self { host, dir: plugins.dir.clone(), asked, task }
     }
 
     /// Where a plugin's file is, or has to be put.
     pub fn file(&self, name: &str) -> PathBuf {
         file(&self.dir, name)
+    }
+
+    /// Asks for room for so many instances of a plugin: what this process has is divided between all that ask.
+    pub fn room(&self, instances: u32) -> Arc<Room> {
+        self.host.0.rooms.claim(instances)
     }
 
     /// Asks for a handler by its plugin name, for a workload with these limits.
@@ -185,8 +190,13 @@ impl Directory {
     }
 
     fn add(&self, name: &str, limits: &Limits, publish: Publish) {
-        let slot =
-            Slot { name: name.to_owned(), publish, limits: Mutex::new(limits.clone()), history: Mutex::default() };
+        let slot = Slot {
+            name: name.to_owned(),
+            publish,
+            limits: Mutex::new(limits.clone()),
+            history: Mutex::default(),
+            touched: AtomicBool::new(false),
+        };
         self.asked.lock().push(Arc::new(slot));
         self.asked.more.notify_one();
     }
@@ -202,15 +212,19 @@ impl Slot {
         PluginState { plugin: self.name.clone(), kind, generation: self.publish.generation(), loaded, refused, problem }
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
         // Nothing panics while it holds the lock.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refused(&self, refusal: &Refusal) {
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn refused(&self, reason: &str) {
         let mut history = self.history();
         history.refused += 1;
-        history.problem = Some(refusal.to_string());
+        history.problem = Some(reason.to_owned());
     }
 }
 
@@ -244,53 +258,43 @@ fn wider(a: &Limits, b: &Limits) -> Limits {
     }
 }
 
-/// The task that looks and loads, one plugin after the other.
+/// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes long
+/// keeps no other waiting.
 struct Keeper {
     host: Host,
     dir: PathBuf,
     asked: Arc<Asked>,
     events: DirectoryEvents,
-    /// Of the slot with the same index, and the limits of its last trial.
-    progress: Vec<(Progress, Limits)>,
     dir_told: Option<String>,
 }
 
 impl Keeper {
     async fn run(mut self, rescan: Duration) {
+        // Whether the directory is there. What is sent says to look, even if it is the same again.
+        let (looks, look) = watch::channel(false);
+        // They end with this.
+        let mut plugins = JoinSet::new();
         loop {
-            let settled = self.look().await;
-            let pause = if settled { rescan } else { rescan.min(SOON) };
+            let is_there = self.look_at_directory().await;
+            let touched = self.events.touched();
+            let slots = self.asked.lock().clone();
+            for slot in &slots {
+                if touched.contains(file(Path::new(""), &slot.name).as_os_str()) {
+                    slot.touched.store(true, Relaxed);
+                }
+            }
+            for slot in slots.into_iter().skip(plugins.len()) {
+                let path = file(&self.dir, &slot.name);
+                // A plugin may compute in its trial.
+                plugins.spawn(roam(PluginFile::new(self.host.clone(), path, slot, look.clone()).run()));
+            }
+            looks.send_replace(is_there);
             tokio::select! {
                 () = self.events.changed() => tokio::time::sleep(DEBOUNCE).await,
                 () = self.asked.more.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(rescan) => {}
             }
         }
-    }
-
-    /// Looks at every file that was asked for. False if one has to be looked at again soon.
-    async fn look(&mut self) -> bool {
-        if !self.look_at_directory().await {
-            return true;
-        }
-        let slots = self.asked.lock().clone();
-        let mut settled = true;
-        for (index, slot) in slots.iter().enumerate() {
-            let limits = slot.limits.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if self.progress.len() <= index {
-                self.progress.push((Progress::default(), limits.clone()));
-            }
-            let Some((progress, tried)) = self.progress.get_mut(index) else {
-                continue;
-            };
-            if *tried != limits {
-                *tried = limits.clone();
-                progress.reconsider();
-            }
-            look_at(&self.host, &self.dir, slot, &limits, progress).await;
-            settled &= progress.is_settled();
-        }
-        settled
     }
 
     /// Whether the directory is there. Told once when it is not, and when it is back.
@@ -319,80 +323,6 @@ impl Keeper {
     }
 }
 
-async fn look_at(host: &Host, dir: &Path, slot: &Slot, limits: &Limits, progress: &mut Progress) {
-    let file = file(dir, &slot.name);
-    let fingerprint = match tokio::fs::metadata(&file).await {
-        Ok(metadata) => Fingerprint::of(&metadata),
-        Err(_) => return missing(host, &file, slot, progress).await,
-    };
-    if !progress.needs_reading(fingerprint) {
-        return;
-    }
-    let now = time_of_day();
-    let source = match host.read(&file).await {
-        Ok(source) => source,
-        Err(refusal) => return unreadable(&file, slot, progress, &refusal),
-    };
-    let digest = source.digest.clone();
-    if progress.needs_loading(digest.whole()) {
-        let began = Instant::now();
-        let mebibytes = source.bytes.len() >> 20;
-        if mebibytes > 0 {
-            tracing::info!(
-                plugin = slot.name, generation = %digest, mebibytes,
-                "loading {}: compiling it may take some seconds, unless it is in the cache", file.display()
-            );
-        }
-        match load(host, slot, source, limits).await {
-            Ok(()) => {
-                progress.loaded(digest.whole());
-                slot.history().loaded += 1;
-                let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(plugin = slot.name, generation = %digest, milliseconds, "loaded {}", file.display());
-            }
-            Err(Refusal::Stopping) => return,
-            Err(refusal) => match progress.refused(digest.whole(), refusal.may_be_half_written(), fingerprint, now) {
-                Verdict::Wait => {
-                    tracing::debug!(plugin = slot.name, %refusal, "{} may be half written", file.display())
-                }
-                Verdict::Tell => {
-                    slot.refused(&refusal);
-                    tracing::warn!(
-                        plugin = slot.name, generation = %digest,
-                        "refused {}: {refusal}; {}", file.display(), slot.publish.what_stays()
-                    );
-                }
-            },
-        }
-    }
-    if slot.publish.generation().as_ref() == Some(&digest) {
-        slot.history().problem = None;
-    }
-    progress.settle(fingerprint, now);
-}
-
-async fn missing(host: &Host, file: &Path, slot: &Slot, progress: &mut Progress) {
-    // If it can be read after all, it came in between, and the next look is soon.
-    if let Err(refusal) = host.read(file).await {
-        unreadable(file, slot, progress, &refusal);
-    }
-}
-
-fn unreadable(file: &Path, slot: &Slot, progress: &mut Progress, refusal: &Refusal) {
-    let plugin = slot.name.as_str();
-    slot.history().problem = Some(refusal.to_string());
-    match progress.unreadable(&refusal.to_string()) {
-        Notice::Nothing => {}
-        Notice::Waiting => {
-            tracing::warn!(plugin, "waiting for {}: {refusal}; {}", file.display(), others(file));
-        }
-        Notice::Kept(generation) => {
-            let generation = shown(&generation);
-            tracing::warn!(plugin, generation, "{}: {refusal}; the generation in use stays", file.display());
-        }
-    }
-}
-
 /// The plugins that are where `file` is missing: a name may be misspelt.
 pub fn others(file: &Path) -> String {
     let entries = file.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
@@ -411,29 +341,24 @@ pub fn others(file: &Path) -> String {
     }
 }
 
-async fn load(host: &Host, slot: &Slot, source: Source, limits: &Limits) -> Result<(), Refusal> {
-    match &slot.publish {
-        Publish::Handler(sender) => {
-            let plugin = host.handler(source, limits).await?;
-            sender.send_replace(Some(Arc::new(plugin)));
-        }
-        Publish::Policy(sender) => {
-            let plugin = host.policy(source, limits).await?;
-            sender.send_replace(Some(Arc::new(plugin)));
+impl Publish {
+    pub(super) fn send(&self, loaded: Loaded) {
+        match (self, loaded) {
+            (Self::Handler(sender), Loaded::Handler(plugin)) => drop(sender.send_replace(Some(Arc::new(plugin)))),
+            (Self::Policy(sender), Loaded::Policy(plugin)) => drop(sender.send_replace(Some(Arc::new(plugin)))),
+            // `load` makes what its slot publishes.
+            _ => {}
         }
     }
-    Ok(())
-}
 
-impl Publish {
-    fn generation(&self) -> Option<Digest> {
+    pub(super) fn generation(&self) -> Option<Digest> {
         match self {
             Self::Handler(sender) => sender.borrow().as_ref().map(|plugin| plugin.generation().digest.clone()),
             Self::Policy(sender) => sender.borrow().as_ref().map(|plugin| plugin.generation().digest.clone()),
         }
     }
 
-    fn what_stays(&self) -> String {
+    pub(super) fn what_stays(&self) -> String {
         match self.generation() {
             Some(generation) => format!("generation {generation} stays in use"),
             None => "its workloads wait for another one".into(),

@@ -3,28 +3,32 @@
 //! Two, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions would
 //! slow them; policies run under fuel, so that the same call ends in the same place on every machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime::component::Linker;
 use wasmtime::{Cache, Config, Engine};
 
 use super::bindings;
 use super::cache::{self, CacheError};
-use super::compiler::Compiler;
+use super::compiler::{self, Compiler};
 use super::guest::Guest;
+use super::room::Rooms;
 use super::ticker::Ticker;
 use crate::config::{Compile, Plugins};
 use crate::delivery::Fault;
 use crate::lanes;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
-const RESERVATION: u64 = 4 << 30;
+pub(super) const RESERVATION: u64 = 4 << 30;
+/// A component of a few bytes with data far apart would have an image of so much for each memory, held by this process.
+const IMAGE: u64 = 64 << 10;
 /// The stack of guest code in bytes. The rest of the async stack is for the host's functions.
 const WASM_STACK: usize = 512 << 10;
 const ASYNC_STACK: usize = 2 << 20;
@@ -55,6 +59,10 @@ pub(super) struct Engines {
     pub(super) max_size: u64,
     /// `None` compiles here, without a bound.
     pub(super) compiler: Option<Compiler>,
+    /// Where compiled code is kept, if it is.
+    pub(super) cache_dir: Option<PathBuf>,
+    /// The room that instances have in this process.
+    pub(super) rooms: Arc<Rooms>,
     /// Where compiled code is kept for as long as this lives, if it is kept nowhere else.
     _own_cache: Option<TempDir>,
     pub(super) handlers: Engine,
@@ -106,6 +114,7 @@ impl Host {
             cache: cache.directory().clone(),
             time,
             memory,
+            turns: Arc::new(Semaphore::new(compiler::AT_ONCE)),
         });
         Engines::new(cache, max_size, compiler, own).map(|engines| Self(Arc::new(engines)))
     }
@@ -119,6 +128,7 @@ impl Engines {
         own_cache: Option<TempDir>,
     ) -> Result<Self, HostError> {
         let engine = |config: &Config| Engine::new(config).map_err(failed);
+        let cache_dir = cache.as_ref().map(|cache| cache.directory().clone());
         let handlers = engine(&handlers(cache.clone()))?;
         let policies = engine(&policies(cache))?;
         let mut handler_linker = Linker::new(&handlers);
@@ -130,6 +140,8 @@ impl Engines {
         Ok(Self {
             max_size,
             compiler,
+            cache_dir,
+            rooms: Rooms::new(),
             _own_cache: own_cache,
             handlers,
             policies,
@@ -177,6 +189,7 @@ fn common(cache: Option<Cache>) -> Config {
         .cache(cache)
         .epoch_interruption(true)
         .memory_reservation(RESERVATION)
+        .memory_guaranteed_dense_image_size(IMAGE)
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(ASYNC_STACK)
         // Each of these is surface that no guest of this contract needs.
@@ -185,4 +198,22 @@ fn common(cache: Option<Cache>) -> Config {
         .shared_memory(false)
         .relaxed_simd_deterministic(true);
     config
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use wasmtime::component::Component;
+
+    use super::*;
+
+    #[test]
+    fn data_that_lies_far_apart_makes_no_large_image() {
+        let module = r#"(core module (memory 256) (data (i32.const 0) "a") (data (i32.const 16000000) "b"))"#;
+        let bytes = wat::parse_str(format!("(component {})", module.repeat(20))).unwrap();
+        let engine = Engine::new(&handlers(None)).unwrap();
+        let compiled = Component::from_binary(&engine, &bytes).unwrap().serialize().unwrap();
+        assert!(compiled.len() < 4 << 20, "{} bytes of {}", compiled.len(), bytes.len());
+    }
 }

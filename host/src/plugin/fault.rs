@@ -11,8 +11,14 @@ use crate::delivery::Fault;
 
 /// Functions of the guest's stack that a fault tells.
 const FRAMES: usize = 4;
-/// Characters of what the guest last wrote to standard error that a fault tells.
+/// Bytes of what the guest last wrote to standard error that a fault tells.
 const LAST_WORDS: usize = 512;
+/// Bytes of anything else that a guest has a say in.
+const TEXT: usize = 1 << 10;
+/// Bytes of a function's name.
+const NAME: usize = 128;
+/// What Rust advises after a panic. Nobody can set that variable for a guest.
+const ADVICE: &str = "note: run with `RUST_BACKTRACE";
 
 /// What an error out of a guest call means. `last_words` is what the guest wrote to standard error in this call.
 pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
@@ -29,7 +35,7 @@ pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     if trap.is_none() && backtrace.is_none() {
         // No guest code was on the stack: the host failed to read what the guest returned.
-        return Fault::Answer(one_line(&format!("{error:#}")));
+        return Fault::Answer(brief(&format!("{error:#}"), TEXT));
     }
     let mut text = reason(error, trap);
     if let Some(backtrace) = backtrace {
@@ -50,10 +56,18 @@ fn handed_too_much(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
 }
 
+/// Whether the machine, and not the guest, had no memory left for it.
+fn is_without_memory(text: &str) -> bool {
+    ["os error 12)", "annot allocate memory", "mmap failed"].iter().any(|part| text.contains(part))
+}
+
 /// The same for a store in which no instance came to be.
 pub(super) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
     match classify(error, quota, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
+        Fault::Answer(text) if is_without_memory(&text) => {
+            Fault::Room(format!("the system has no memory for it: {text}; see `ulimit -v` and vm.max_map_count"))
+        }
         Fault::Answer(text) => Fault::Start(text),
         other => other,
     }
@@ -66,7 +80,7 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
     match trap {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         // The error of a host function; the context around it is the backtrace, which is told below.
-        None => one_line(&error.root_cause().to_string()),
+        None => brief(&error.root_cause().to_string(), TEXT),
     }
 }
 
@@ -78,6 +92,7 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
         // The alternate form leaves out the hash.
         .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
         .filter(|name| !is_machinery(name))
+        .map(|name| brief(&name, NAME))
         .collect();
     // A recursion is told once.
     names.dedup();
@@ -97,9 +112,21 @@ fn is_machinery(name: &str) -> bool {
 /// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
-    let told: Vec<&str> =
-        lines.filter(|line| !line.is_empty() && !line.starts_with("note: run with `RUST_BACKTRACE")).collect();
+    let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
     told.join(" / ")
+}
+
+/// Whether a line that a guest wrote is of no use to anybody here.
+pub(super) fn is_advice(line: &str) -> bool {
+    line.starts_with(ADVICE)
+}
+
+/// In one line, without what acts upon a terminal, and in at most so many bytes and a sign that there was more.
+pub(super) fn brief(text: &str, most: usize) -> String {
+    // What is longer by far is cut before it is copied.
+    let line = one_line(cut(text, most.saturating_mul(4)));
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() <= most && text.len() <= most.saturating_mul(4) { line } else { format!("{}...", cut(&line, most)) }
 }
 
 /// At most `most` bytes, ending between two characters.
@@ -117,6 +144,13 @@ mod tests {
     fn a_panic_is_told_in_one_line() {
         let written = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno stock\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
         assert_eq!(one_line(written), "thread '<unnamed>' panicked at src/lib.rs:3:5: / no stock");
+    }
+
+    #[test]
+    fn what_is_long_is_told_in_brief_and_in_one_line() {
+        assert_eq!(brief("a\nb\u{1b}[2J", 100), "a / b [2J");
+        assert_eq!(brief("abcdef", 3), "abc...");
+        assert!(brief(&"ab".repeat(1 << 20), 100).len() <= 103);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::Settings;
+use super::declared::Declared;
 use super::limits::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
@@ -49,6 +50,7 @@ pub(super) enum World<'a> {
 pub(super) fn store(
     engine: &Engine,
     limits: &Limits,
+    declared: &Declared,
     log: Arc<GuestLog>,
     settings: Settings,
     world: World<'_>,
@@ -69,7 +71,7 @@ pub(super) fn store(
     }
     let mut resources = ResourceTable::new();
     resources.set_max_capacity(RESOURCES);
-    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits), log, settings };
+    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits, declared.bytes()), log, settings };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
     store.set_hostcall_fuel(limits.response);

@@ -8,10 +8,12 @@ use wasmtime::Store;
 
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
-use super::engine::Engines;
+use super::declared::Declared;
+use super::engine::{Engines, RESERVATION};
 use super::fault::{classify, classify_start};
 use super::guest::{self, Guest, World};
 use super::load::Generation;
+use super::room::{Need, Place, Room};
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::delivery::{Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -20,6 +22,7 @@ use crate::delivery::{Delivery, Failure, Fault, Outcome, Publication, Response};
 pub struct HandlerPlugin {
     engines: Arc<Engines>,
     generation: Generation,
+    declared: Declared,
     pre: WorkerPre<Guest>,
 }
 
@@ -36,13 +39,15 @@ pub struct WorkerContext {
     pub limits: Limits,
     /// What all instances may log.
     pub log: Arc<LogMeter>,
+    /// Where all instances have to find room; `None` for one that nothing else competes with.
+    pub room: Option<Arc<Room>>,
 }
 
 impl WorkerContext {
     /// For the instance of a worker, with a log of its own.
     pub fn new(workload: Arc<str>, worker: u64, settings: Arc<[(String, String)]>, limits: Limits) -> Self {
         let log = LogMeter::new(limits.log_rate);
-        Self { workload, worker, settings, limits, log }
+        Self { workload, worker, settings, limits, log, room: None }
     }
 }
 
@@ -59,11 +64,23 @@ pub struct HandlerInstance {
 struct Live {
     store: Store<Guest>,
     bindings: Worker,
+    /// Given back after the store, which takes it, is gone.
+    _place: Option<Place>,
 }
 
 impl HandlerPlugin {
-    pub(super) fn new(engines: Arc<Engines>, generation: Generation, pre: WorkerPre<Guest>) -> Self {
-        Self { engines, generation, pre }
+    pub(super) fn new(
+        engines: Arc<Engines>,
+        generation: Generation,
+        declared: Declared,
+        pre: WorkerPre<Guest>,
+    ) -> Self {
+        Self { engines, generation, declared, pre }
+    }
+
+    /// What each instance takes of the room in this process.
+    pub fn need(&self) -> Need {
+        Need::of(&self.declared, RESERVATION)
     }
 
     /// Which plugin this is and which version of it.
@@ -74,10 +91,11 @@ impl HandlerPlugin {
     /// Makes an instance.
     ///
     /// # Errors
-    /// [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins with more memory than it may have,
+    /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins with more memory than it may have,
     /// [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
         let limits = &context.limits;
+        let place = context.room.as_ref().map(|room| room.enter(self.need())).transpose()?;
         let speaker = Speaker {
             workload: Arc::clone(&context.workload),
             plugin: Arc::clone(&self.generation.plugin),
@@ -85,14 +103,14 @@ impl HandlerPlugin {
         };
         let log = GuestLog::new(speaker, context.worker, Arc::clone(&context.log));
         let settings = Arc::clone(&context.settings);
-        let mut store = guest::store(&self.engines.handlers, limits, log, settings, World::Real);
+        let mut store = guest::store(&self.engines.handlers, limits, &self.declared, log, settings, World::Real);
         let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut store))).await;
         let last_words = store.data().log.end_call();
         match started {
             Ok(Ok(bindings)) => Ok(HandlerInstance {
                 engines: Arc::clone(&self.engines),
                 limits: limits.clone(),
-                live: Some(Live { store, bindings }),
+                live: Some(Live { store, bindings, _place: place }),
                 calling: false,
             }),
             Ok(Err(error)) => Err(classify_start(&error, &store.data().quota, limits, &last_words)),

@@ -1,16 +1,22 @@
 //! What a file is, read from its bytes before anything is compiled. Pure.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentImport, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
+    Encoding, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
+};
+
+use super::declared::{Counter, Declared, Stop};
+use super::fault::brief;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
 const VERSION: (&str, &str) = ("0.1.", "0.1.0");
 const MAGIC: &[u8] = b"\0asm";
-/// What is compiled at most: a compiler takes some 7 KiB of memory a function, and more than linear time for a long
-/// one. A Python interpreter has a tenth of this.
-const FUNCTIONS: u32 = 100_000;
-const CODE_BYTES: u32 = 64 << 20;
-const FUNCTION_BYTES: usize = 1 << 20;
+/// Imports, or exports, of a component, and bytes of the name of one. One that imports all of WASI has some 60.
+const NAMES: usize = 1_000;
+const NAME_BYTES: usize = 1_000;
+/// How many names an error tells.
+const TOLD: usize = 10;
 
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +53,10 @@ pub struct Inspection {
     pub kind: Kind,
     /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
     pub imports: Vec<String>,
+    /// Those that a host must have: the others only name types.
+    pub needs: Vec<String>,
+    /// With what an instance of it begins.
+    pub declared: Declared,
 }
 
 /// Why bytes are no plugin of this contract.
@@ -70,9 +80,15 @@ pub enum KindError {
     /// It begins as a component and goes on as something else.
     #[error("it is damaged: {0}; build it again")]
     Malformed(String),
-    /// Compiling it would take more than a host should spend on it.
+    /// Reading, compiling or running it would take more than a host should spend on it.
     #[error("it has {0}; build it optimized for size, with less in it")]
-    TooMuchCode(String),
+    TooMuch(String),
+    /// It has functions of the asynchronous form.
+    #[error(
+        "it has asynchronous functions, which came with WASI 0.3, and this host has WASI 0.2; make its exports ordinary \
+         functions and build it for WASI 0.2, as for the target wasm32-wasip2"
+    )]
+    Async,
     /// It speaks another version of the contract.
     #[error("it was built for {found}, and this host speaks {PACKAGE}@{}; build it again with this host's wit/", VERSION.1)]
     OtherVersion {
@@ -91,7 +107,15 @@ pub enum KindError {
 }
 
 fn exports_text(exports: &[String]) -> String {
-    if exports.is_empty() { " (it exports nothing)".into() } else { format!(" but {}", exports.join(", ")) }
+    if exports.is_empty() { " (it exports nothing)".into() } else { format!(" but {}", some(exports)) }
+}
+
+/// The first of many names, each in brief.
+pub(super) fn some(names: &[String]) -> String {
+    let told: Vec<String> = names.iter().take(TOLD).map(|name| brief(name, 100)).collect();
+    let more = names.len().saturating_sub(TOLD);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", told.join(", "))
 }
 
 impl KindError {
@@ -105,35 +129,26 @@ impl KindError {
     }
 }
 
-/// Reads what a file is.
+/// Reads what a file is. Of one that declares too much no more is read than that.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
     preamble(bytes)?;
+    let mut counter = Counter::default();
     let mut found = Found::default();
-    let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| unparsable(&error, bytes.len()))? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(KindError::CoreModule),
-            // Each nested module or component ends with a payload of its own.
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CodeSectionStart { count, size, .. } => found.code.add(count, size)?,
-            Payload::CodeSectionEntry(body) => check_function(body.as_bytes().len())?,
-            Payload::ComponentImportSection(section) if depth == 0 => {
-                for import in section {
-                    let import = import.map_err(|error| unparsable(&error, bytes.len()))?;
-                    found.imports.push(import.name.name.to_owned());
-                }
-            }
-            Payload::ComponentExportSection(section) if depth == 0 => {
-                for export in section {
-                    let export = export.map_err(|error| unparsable(&error, bytes.len()))?;
-                    found.exports.push(export.name.name.to_owned());
-                }
-            }
-            _ => {}
+        let payload = payload.map_err(|error| unparsable(&error, bytes.len()))?;
+        if matches!(payload, Payload::Version { encoding: Encoding::Module, .. }) && counter.is_at_start() {
+            return Err(KindError::CoreModule);
+        }
+        let stopped = |stop| match stop {
+            Stop::TooMuch(error) => error,
+            Stop::Unreadable(error) => unparsable(&error, bytes.len()),
+        };
+        counter.take(&payload).map_err(stopped)?;
+        if counter.depth() == 0 {
+            found.take(&payload).map_err(stopped)?;
         }
     }
-    found.judge()
+    found.judge(&counter)
 }
 
 fn preamble(bytes: &[u8]) -> Result<(), KindError> {
@@ -155,47 +170,94 @@ fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError
     if error.offset() >= length || error.message().contains("unexpected end") {
         KindError::Incomplete(length)
     } else {
-        KindError::Malformed(error.to_string())
+        KindError::Malformed(brief(&error.to_string(), 300))
     }
-}
-
-/// The code of all core modules together.
-#[derive(Default)]
-struct Code {
-    functions: u32,
-    bytes: u32,
-}
-
-impl Code {
-    fn add(&mut self, functions: u32, bytes: u32) -> Result<(), KindError> {
-        self.functions = self.functions.saturating_add(functions);
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.functions > FUNCTIONS {
-            return Err(KindError::TooMuchCode(format!("more than {FUNCTIONS} functions")));
-        }
-        if self.bytes > CODE_BYTES {
-            return Err(KindError::TooMuchCode(format!("more than {} MiB of code", CODE_BYTES >> 20)));
-        }
-        Ok(())
-    }
-}
-
-fn check_function(bytes: usize) -> Result<(), KindError> {
-    if bytes > FUNCTION_BYTES {
-        return Err(KindError::TooMuchCode(format!("a function of {bytes} bytes")));
-    }
-    Ok(())
 }
 
 #[derive(Default)]
 struct Found {
-    code: Code,
     imports: Vec<String>,
+    needs: Vec<String>,
     exports: Vec<String>,
+    /// Of each type of the component, whether an import of that type needs something of the host.
+    types: Vec<bool>,
+}
+
+fn checked(name: &str) -> Result<String, Stop> {
+    match name.len() {
+        bytes if bytes > NAME_BYTES => Err(Stop::TooMuch(KindError::TooMuch(format!("a name of {bytes} bytes")))),
+        _ => Ok(name.to_owned()),
+    }
+}
+
+fn few(names: &[String], more: u32, what: &str) -> Result<(), Stop> {
+    match names.len().saturating_add(usize::try_from(more).unwrap_or(usize::MAX)) {
+        0..=NAMES => Ok(()),
+        _ => Err(Stop::TooMuch(KindError::TooMuch(format!("more than {NAMES} {what} of its own")))),
+    }
 }
 
 impl Found {
-    fn judge(self) -> Result<Inspection, KindError> {
+    /// Takes in a section of the component itself.
+    fn take(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
+        match payload {
+            Payload::ComponentTypeSection(section) => {
+                for ty in section.clone() {
+                    self.types.push(is_needy(&ty?));
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section.clone() {
+                    if let ComponentAlias::InstanceExport { kind: ComponentExternalKind::Type, .. }
+                    | ComponentAlias::Outer { kind: ComponentOuterAliasKind::Type, .. } = alias?
+                    {
+                        self.types.push(true);
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                few(&self.imports, section.count(), "imports")?;
+                for import in section.clone() {
+                    self.import(&import?)?;
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                few(&self.exports, section.count(), "exports")?;
+                for export in section.clone() {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Type {
+                        self.types.push(self.type_is_needy(export.index));
+                    }
+                    self.exports.push(checked(export.name.name)?);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, import: &ComponentImport<'_>) -> Result<(), Stop> {
+        let name = checked(import.name.name)?;
+        let needy = match import.ty {
+            ComponentTypeRef::Instance(index) => self.type_is_needy(index),
+            ComponentTypeRef::Type(TypeBounds::Eq(_)) => false,
+            _ => true,
+        };
+        if let ComponentTypeRef::Type(_) = import.ty {
+            self.types.push(true);
+        }
+        if needy {
+            self.needs.push(name.clone());
+        }
+        self.imports.push(name);
+        Ok(())
+    }
+
+    fn type_is_needy(&self, index: u32) -> bool {
+        usize::try_from(index).ok().and_then(|index| self.types.get(index)).is_none_or(|needy| *needy)
+    }
+
+    fn judge(self, counter: &Counter) -> Result<Inspection, KindError> {
         let (mut handler, mut policy, mut other) = (false, false, None);
         for name in &self.exports {
             let Some((interface, version)) = of_contract(name) else {
@@ -212,13 +274,25 @@ impl Found {
             (true, true, _) => Kind::Both,
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
-            (false, false, Some(found)) => return Err(KindError::OtherVersion { found }),
+            (false, false, Some(found)) => return Err(KindError::OtherVersion { found: brief(&found, 100) }),
             (false, false, None) => {
                 return Err(KindError::OtherWorld { exports: self.exports });
             }
         };
-        Ok(Inspection { kind, imports: self.imports })
+        if counter.is_async() {
+            return Err(KindError::Async);
+        }
+        Ok(Inspection { kind, imports: self.imports, needs: self.needs, declared: counter.declared() })
     }
+}
+
+/// Whether an import of this type needs something of the host: not if it is an instance that has nothing but types.
+fn is_needy(ty: &ComponentType<'_>) -> bool {
+    let ComponentType::Instance(declarations) = ty else { return true };
+    declarations.iter().any(|declaration| match declaration {
+        InstanceTypeDeclaration::Export { ty, .. } => !matches!(ty, ComponentTypeRef::Type(TypeBounds::Eq(_))),
+        _ => false,
+    })
 }
 
 /// The interface and version in `tidegate:plugin/<interface>@<version>`.
@@ -286,10 +360,51 @@ mod tests {
     fn a_compile_bomb_is_refused_before_it_is_compiled() {
         let refused = |functions: &str| {
             let error = inspect(&component(&format!("(component (core module {functions}))"))).unwrap_err();
-            assert!(matches!(error, KindError::TooMuchCode(_)), "{error}");
+            assert!(matches!(error, KindError::TooMuch(_)), "{error}");
         };
         refused(&"(func)".repeat(100_001));
         refused(&format!("(func {})", "nop ".repeat(1 << 20)));
+    }
+
+    #[test]
+    fn an_import_that_only_names_types_needs_nothing() {
+        let text = r#"(component
+            (import "a:b/functions" (instance (export "f" (func))))
+            (import "a:b/resources" (instance (export "r" (type (sub resource)))))
+            (type (instance (type u8) (export "t" (type (eq 0)))))
+            (import "a:b/types" (instance (type 2)))
+            (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#;
+        let found = inspect(&component(text)).unwrap();
+        assert_eq!(found.imports, ["a:b/functions", "a:b/resources", "a:b/types"]);
+        assert_eq!(found.needs, ["a:b/functions", "a:b/resources"]);
+    }
+
+    #[test]
+    fn many_and_long_names_are_refused_in_few_words() {
+        let import = |n: usize| format!("(import \"a{n}\" (instance))");
+        let many: String = (0..2_000).map(import).collect();
+        let error = inspect(&component(&format!("(component {many})"))).unwrap_err().to_string();
+        assert!(error.contains("more than 1000 imports"), "{error}");
+        let long = format!("(component (instance $i) (export \"{}\" (instance $i)))", "a".repeat(90_000));
+        let error = inspect(&component(&long)).unwrap_err().to_string();
+        assert!(error.contains("a name of 90000 bytes") && error.len() < 200, "{error}");
+        let others: Vec<String> = (0..500).map(|n| format!("a:b/c{n}{}", "d".repeat(500))).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let error = inspect(&exporting(&others)).unwrap_err().to_string();
+        assert!(error.contains("and 490 more") && error.len() < 2_000, "{error}");
+    }
+
+    #[test]
+    fn asynchronous_functions_are_refused_by_what_they_are() {
+        let text = r#"(component
+            (core module $m (func (export "f")) (func (export "cb") (param i32 i32 i32) (result i32) unreachable))
+            (core instance $i (instantiate $m))
+            (func $f async (canon lift (core func $i "f") async))
+            (instance $h (export "handle" (func $f)))
+            (export "tidegate:plugin/handler@0.1.0" (instance $h)))"#;
+        let error = inspect(&component(text)).unwrap_err();
+        assert_eq!(error, KindError::Async);
+        assert!(error.to_string().contains("WASI 0.2"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,10 @@ use wasmtime::ResourceLimiter;
 
 use crate::config::Limits;
 
+/// Bytes that an instance may take beside its memories without that being counted: one that is compiled from Rust
+/// takes a tenth of this.
+const FREE: usize = 1 << 20;
+
 /// Counts what a store has, refuses what is over the limits and remembers that it did.
 ///
 /// The limits hold for all memories and tables of the store together: a component may have many.
@@ -20,16 +24,20 @@ struct Budget {
     used: usize,
     limit: usize,
     refused: bool,
+    /// What the last growth that was let pass added, until the next.
+    last: usize,
 }
 
 impl Budget {
     fn new(limit: usize) -> Self {
-        Self { used: 0, limit, refused: false }
+        Self { used: 0, limit, refused: false, last: 0 }
     }
 
     /// `current` to `desired` is the growth of one memory or table; `maximum` is the one it declared itself.
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
-        let used = desired.saturating_sub(current).saturating_add(self.used);
+        let more = desired.saturating_sub(current);
+        let used = more.saturating_add(self.used);
+        self.last = 0;
         // What a guest's own maximum forbids fails without the host's doing.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return false;
@@ -39,17 +47,24 @@ impl Budget {
             return false;
         }
         self.used = used;
+        self.last = more;
         true
+    }
+
+    /// The growth that was let pass did not come to be, as where the system had no memory for it.
+    fn failed(&mut self) {
+        self.used = self.used.saturating_sub(self.last);
+        self.last = 0;
     }
 }
 
 impl Quota {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self {
-            memory: Budget::new(limits.memory),
-            elements: Budget::new(limits.table_elements),
-            count: limits.instances,
-        }
+    /// `begins_with` is how many bytes an instance takes beside its memories.
+    pub(super) fn new(limits: &Limits, begins_with: usize) -> Self {
+        let mut memory = Budget::new(limits.memory);
+        // What is over the limit already leaves nothing for a memory, and says so as soon as there is one.
+        memory.used = begins_with.saturating_sub(FREE);
+        Self { memory, elements: Budget::new(limits.table_elements), count: limits.instances }
     }
 
     /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].
@@ -74,8 +89,18 @@ impl ResourceLimiter for Quota {
         Ok(self.memory.grow(current, desired, maximum))
     }
 
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory.failed();
+        Ok(())
+    }
+
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(self.elements.grow(current, desired, maximum))
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.elements.failed();
+        Ok(())
     }
 
     fn instances(&self) -> usize {
@@ -93,6 +118,8 @@ impl ResourceLimiter for Quota {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;
@@ -104,6 +131,28 @@ mod tests {
         assert!(!budget.grow(0, 60, None));
         assert!(budget.refused);
         assert!(budget.grow(60, 100, None));
+    }
+
+    #[test]
+    fn growth_that_failed_is_not_charged() {
+        let mut budget = Budget::new(100);
+        assert!(budget.grow(0, 60, None));
+        budget.failed();
+        assert!(budget.grow(0, 90, None));
+        // One that was refused before it was tried is told to have failed too.
+        assert!(!budget.grow(90, 190, None));
+        budget.failed();
+        assert_eq!(budget.used, 90);
+    }
+
+    #[test]
+    fn what_an_instance_begins_with_is_memory_too() {
+        let limits = Limits { memory: 2 << 20, ..Limits::default() };
+        let mut small = Quota::new(&limits, 1 << 20);
+        assert!(small.memory_growing(0, 2 << 20, None).unwrap());
+        let mut large = Quota::new(&limits, 4 << 20);
+        assert!(!large.memory_growing(0, 1, None).unwrap());
+        assert_eq!(large.refused_memory(), Some(2 << 20));
     }
 
     #[test]

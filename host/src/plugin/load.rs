@@ -10,18 +10,25 @@ use wasmtime::component::Component;
 
 use super::bindings::policy::PolicyPre;
 use super::bindings::worker::WorkerPre;
+use super::cache;
+use super::declared::Declared;
 use super::engine::Host;
+use super::fault::brief;
 use super::handler::{HandlerPlugin, WorkerContext};
-use super::kind::{Inspection, Kind, KindError, inspect};
+use super::kind::{Inspection, Kind, KindError, inspect, some};
 use super::policy::{PolicyContext, PolicyPlugin};
 use crate::config::Limits;
 use crate::config::units::show_size;
 use crate::delivery::Fault;
 use crate::digest::Digest;
 
-/// The packages that every plugin may import from.
+/// The packages that every plugin may import from. Those of WASI in its version 0.2.
 const PACKAGES: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:logging/", "wasi:random/", "wasi:sockets/"];
+/// How a version of WASI after 0.2 begins.
+const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
+/// Bytes of what a compiler or a linker says that is told.
+const SAID: usize = 1 << 10;
 /// The package that only a handler may import from: a policy gets its settings in `init`.
 const HANDLER_PACKAGE: &str = "wasi:config/";
 
@@ -54,7 +61,7 @@ pub enum Refusal {
     #[error("it is a link that leads nowhere; copy the component there or mend the link")]
     DanglingLink,
     /// It cannot be read.
-    #[error("cannot be read: {0}; let the user that runs this host read it")]
+    #[error("cannot be read: {error}; {remedy}", error = .0, remedy = readable(.0))]
     Unreadable(io::Error),
     /// It is a directory, or a pipe.
     #[error("it is not a file; put the component itself there")]
@@ -81,24 +88,45 @@ pub enum Refusal {
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
-    /// It took too long.
+    /// It took too long, if only because the machine was busy.
     #[error("compiling it took more than {0}; raise plugins.compile-time or make it smaller")]
     CompileTime(String),
     /// It took too much memory.
     #[error("compiling it took more than {0} of memory; raise plugins.compile-memory or make it smaller")]
     CompileMemory(String),
+    /// Somebody ended what compiled it, as a system does that has no memory left.
+    #[error(
+        "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the plugin smaller"
+    )]
+    CompilerKilled(String),
+    /// The system bounds it closer than the configuration does.
+    #[error("compiling it took more than the {0} of address space that the system allows this host; raise `ulimit -v`")]
+    NoMemory(String),
     /// Nothing compiles it.
     #[error("the process that compiles does not run: {0}; let this host start processes of its own program")]
     NoCompiler(io::Error),
     /// The cache does not keep it, and without it this process would have to compile it.
-    #[error("its compiled code cannot be kept in {}; see that there is room and that this user can write there", .0.display())]
-    NotKept(PathBuf),
+    #[error(
+        "its compiled code cannot be kept in {}: {why}; see that there is room and that this user can write there", dir.display()
+    )]
+    NotKept {
+        /// The directory of the cache.
+        dir: PathBuf,
+        /// What the process that compiles said.
+        why: String,
+    },
     /// It asks for what this host does not offer.
     #[error(
         "it imports {}, which this host does not have; build it for the world `worker` or `policy` of this host's \
-         wit/, without other imports", .0.join(", ")
+         wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
+    /// It was made for a later WASI.
+    #[error(
+        "it was built for a later WASI (it imports {}), and this host has WASI 0.2; build it for that, as for the target \
+         wasm32-wasip2", some(.0)
+    )]
+    LaterWasi(Vec<String>),
     /// It offers something else under a name of the contract, or asks for something else under a known name.
     #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
     Link(String),
@@ -110,7 +138,50 @@ pub enum Refusal {
     Stopping,
 }
 
+fn readable(error: &io::Error) -> &'static str {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => "raise `ulimit -n`",
+        _ => "let the user that runs this host read it",
+    }
+}
+
+/// How the tool that is known to add an import is told to leave it out.
+fn way_out(imports: &[String]) -> &'static str {
+    if imports.iter().any(|import| import.starts_with("wasi:http/")) {
+        "; a component made from JavaScript imports wasi:http unless it is made with `disableFeatures: ['http', 'fetch-event']`"
+    } else {
+        ""
+    }
+}
+
 impl Refusal {
+    /// Whether the cause is outside of the file, so that the same file may become a generation later.
+    pub fn may_pass_later(&self) -> bool {
+        match self {
+            Self::Unreadable(_)
+            | Self::CompileTime(_)
+            | Self::CompilerKilled(_)
+            | Self::NoCompiler(_)
+            | Self::NotKept { .. }
+            | Self::NoMemory(_)
+            | Self::Trial(Fault::Room(_) | Fault::Time(_))
+            | Self::Stopping => true,
+            Self::Missing
+            | Self::DanglingLink
+            | Self::NotAFile
+            | Self::TooLarge { .. }
+            | Self::Kind(_)
+            | Self::WrongKind { .. }
+            | Self::Compile(_)
+            | Self::CompileMemory(_)
+            | Self::Import(_)
+            | Self::LaterWasi(_)
+            | Self::Link(_)
+            | Self::Trial(_) => false,
+        }
+    }
+
     /// Whether the file may only be half written.
     pub fn may_be_half_written(&self) -> bool {
         matches!(self, Self::Kind(error) if error.may_be_half_written())
@@ -191,22 +262,24 @@ impl Host {
     }
 
     pub(super) async fn handler(&self, source: Source, limits: &Limits) -> Result<HandlerPlugin, Refusal> {
-        let imports = check_kind(&source, Kind::Handler)?;
+        let declared = check(&source, Kind::Handler)?;
         let component = self.compile(self.0.handlers.clone(), Kind::Handler, &source).await?;
+        let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = self.0.handler_linker.instantiate_pre(&component).and_then(WorkerPre::new);
-        let pre = linked.map_err(|error| unlinked(&error, Kind::Handler, imports))?;
-        let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), pre);
+        let pre = linked.map_err(|error| unlinked(&error))?;
+        let plugin = HandlerPlugin::new(Arc::clone(&self.0), generation(source), declared, pre);
         let trial = WorkerContext::new("".into(), 0, Arc::new([]), limits.clone());
         plugin.instantiate(&trial).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
 
     pub(super) async fn policy(&self, source: Source, limits: &Limits) -> Result<PolicyPlugin, Refusal> {
-        let imports = check_kind(&source, Kind::Policy)?;
+        let declared = check(&source, Kind::Policy)?;
         let component = self.compile(self.0.policies.clone(), Kind::Policy, &source).await?;
+        let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = self.0.policy_linker.instantiate_pre(&component).and_then(PolicyPre::new);
-        let pre = linked.map_err(|error| unlinked(&error, Kind::Policy, imports))?;
-        let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), pre);
+        let pre = linked.map_err(|error| unlinked(&error))?;
+        let plugin = PolicyPlugin::new(Arc::clone(&self.0), generation(source), declared, pre);
         plugin.probe(&PolicyContext::new("".into(), limits.clone())).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
@@ -221,7 +294,12 @@ impl Host {
         if let Some(compiler) = &self.0.compiler {
             compiler.compile(kind, &source.bytes).await?;
         }
-        load_or_compile(engine, source).await
+        let loaded = load_or_compile(engine, source).await;
+        if let (None, Some(dir)) = (&self.0.compiler, self.0.cache_dir.clone()) {
+            // It may just have been compiled here, with the rights that this process gives its files.
+            let _ = tokio::task::spawn_blocking(move || cache::tighten(&dir)).await;
+        }
+        loaded
     }
 }
 
@@ -242,10 +320,24 @@ fn generation(source: Source) -> Generation {
     Generation { plugin: source.plugin, digest: source.digest }
 }
 
-/// The imports of a plugin of this kind.
-fn check_kind(source: &Source, wanted: Kind) -> Result<Vec<String>, Refusal> {
-    let Inspection { kind: found, imports } = inspect(&source.bytes)?;
-    if found.serves(wanted) { Ok(imports) } else { Err(Refusal::WrongKind { wanted, found }) }
+/// What can be told before anything is compiled: what it is, what it needs of the host, and with what an instance begins.
+fn check(source: &Source, wanted: Kind) -> Result<Declared, Refusal> {
+    let Inspection { kind: found, needs, declared, .. } = inspect(&source.bytes)?;
+    if !found.serves(wanted) {
+        return Err(Refusal::WrongKind { wanted, found });
+    }
+    let is_later =
+        |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
+    let later: Vec<String> = needs.iter().filter(|import| is_later(import)).cloned().collect();
+    if !later.is_empty() {
+        return Err(Refusal::LaterWasi(later));
+    }
+    let is_known = |import: &String| {
+        PACKAGES.iter().any(|package| import.starts_with(package))
+            || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
+    };
+    let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
+    if unknown.is_empty() { Ok(declared) } else { Err(Refusal::Import(unknown)) }
 }
 
 /// Takes it from the cache, or compiles it, off the async threads.
@@ -253,19 +345,13 @@ async fn load_or_compile(engine: Engine, source: &Source) -> Result<Component, R
     let bytes = Arc::clone(&source.bytes);
     let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes));
     match compiled.await {
-        Ok(compiled) => compiled.map_err(|error| Refusal::Compile(format!("{error:#}"))),
+        Ok(compiled) => compiled.map_err(|error| Refusal::Compile(brief(&format!("{error:#}"), SAID))),
         // Cancelled with the runtime, or the compiler panicked on it: neither is worth the host.
         Err(error) if error.is_panic() => Err(Refusal::Compile("the compiler failed on it".into())),
         Err(_) => Err(Refusal::Stopping),
     }
 }
 
-/// Names the imports that are to blame, if it is them.
-fn unlinked(error: &wasmtime::Error, wanted: Kind, imports: Vec<String>) -> Refusal {
-    let is_known = |import: &String| {
-        PACKAGES.iter().any(|package| import.starts_with(package))
-            || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
-    };
-    let unknown: Vec<String> = imports.into_iter().filter(|import| !is_known(import)).collect();
-    if unknown.is_empty() { Refusal::Link(format!("{error:#}")) } else { Refusal::Import(unknown) }
+fn unlinked(error: &wasmtime::Error) -> Refusal {
+    Refusal::Link(brief(&format!("{error:#}"), SAID))
 }

@@ -1,9 +1,16 @@
 //! What to do about one plugin's file, from what a look at it found. Pure.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-/// A file that changed less than this ago may still be being written, and may change again with the same time stamp.
+/// A file that changed less than this ago may still be being written.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long a file has to look the same before that is believed: file systems keep times in steps of up to two seconds,
+/// and by a clock of their own.
+const TICK: Duration = Duration::from_secs(3);
+/// How soon a file that may be half written, or may change unseen, is looked at again.
+const SOON: Duration = Duration::from_millis(500);
+/// The first and the longest pause before what failed for a cause outside of the file is tried again.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// What tells one content of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +51,48 @@ impl Fingerprint {
 /// What is known about one plugin's file.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The fingerprint under which the content is known and need not be read again.
-    settled: Option<Fingerprint>,
+    /// What was last seen of the file, and since when it is so.
+    seen: Option<(Fingerprint, Instant)>,
+    /// The fingerprint under which the content is known, and whether it stood still for long enough to be trusted.
+    settled: Option<(Fingerprint, bool)>,
     /// The digest of the content that was loaded or refused last.
     digest: Option<String>,
     /// The digest that is in use.
     loaded: Option<String>,
+    /// When the content that was refused is tried again, if its own fault is not what is known.
+    again: Option<Again>,
     /// What was last told about a file that cannot be read, so that it is told once.
     told: Option<String>,
+}
+
+#[derive(Debug)]
+struct Again {
+    at: Instant,
+    pause: Duration,
+    /// What was told, so that it is told once.
+    reason: String,
+}
+
+/// A file that was refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refused<'a> {
+    pub(super) digest: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) cause: Cause,
+    pub(super) fingerprint: Fingerprint,
+    /// How long it took to find out.
+    pub(super) took: Duration,
+}
+
+/// Why a file was refused, as far as it matters when it is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It may not be there whole.
+    HalfWritten,
+    /// What is in it: it is not tried again before it changes.
+    File,
+    /// Something else, which may pass.
+    Outside,
 }
 
 /// What to tell about a file that cannot be read.
@@ -72,48 +113,80 @@ pub(super) enum Verdict {
     Wait,
     /// Tell the reason.
     Tell,
+    /// The reason was told, and is the same again.
+    Known,
 }
 
 impl Progress {
-    /// Whether the file has to be read.
-    pub(super) fn needs_reading(&self, fingerprint: Fingerprint) -> bool {
-        self.settled != Some(fingerprint)
+    /// Whether the file has to be read, of which this is seen now.
+    pub(super) fn needs_reading(&mut self, fingerprint: Fingerprint, now: Instant) -> bool {
+        let since = match self.seen {
+            Some((seen, since)) if seen == fingerprint => since,
+            _ => now,
+        };
+        self.seen = Some((fingerprint, since));
+        let known = match self.settled {
+            // What changed within one tick of a coarse clock looks like what was there before.
+            Some((settled, trusted)) => settled == fingerprint && (trusted || now - since < TICK),
+            None => false,
+        };
+        !known || self.is_due(now)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.again.as_ref().is_some_and(|again| again.at <= now)
+    }
+
+    /// Something happened to the file, whatever it looks like.
+    pub(super) fn suspect(&mut self) {
+        self.settled = None;
     }
 
     /// Whether content with this digest has to be loaded.
-    pub(super) fn needs_loading(&mut self, digest: &str) -> bool {
+    pub(super) fn needs_loading(&mut self, digest: &str, now: Instant) -> bool {
         self.told = None;
-        self.digest.as_deref() != Some(digest)
+        if self.digest.as_deref() == Some(digest) {
+            return self.is_due(now);
+        }
+        self.again = None;
+        true
     }
 
-    /// The content was looked at. It need not be again unless the file changes.
-    pub(super) fn settle(&mut self, fingerprint: Fingerprint, now: SystemTime) {
-        self.settled = (!fingerprint.is_fresh(now)).then_some(fingerprint);
+    /// The content was read at this time. It need not be again unless the file changes.
+    pub(super) fn settle(&mut self, fingerprint: Fingerprint, read: Instant) {
+        let trusted = self.seen.is_some_and(|(seen, since)| seen == fingerprint && read - since >= TICK);
+        self.settled = Some((fingerprint, trusted));
     }
 
-    /// Whether the file has to be looked at soon even if nothing happens.
-    pub(super) fn is_settled(&self) -> bool {
-        self.settled.is_some() || self.told.is_some()
+    /// When the file has to be looked at even if nothing happens; `None` is at the next rescan.
+    pub(super) fn look_again(&self, now: Instant) -> Option<Duration> {
+        let again = self.again.as_ref().map(|again| again.at.saturating_duration_since(now));
+        let trusted = self.told.is_some() || matches!(self.settled, Some((_, true)));
+        let unsettled = (!trusted).then_some(SOON);
+        again.into_iter().chain(unsettled).min()
     }
 
     pub(super) fn loaded(&mut self, digest: &str) {
         self.digest = Some(digest.to_owned());
         self.loaded = Some(digest.to_owned());
+        self.again = None;
     }
 
-    /// The content was refused, because it `may_be_half_written` or for good.
-    pub(super) fn refused(
-        &mut self,
-        digest: &str,
-        may_be_half_written: bool,
-        fingerprint: Fingerprint,
-        now: SystemTime,
-    ) -> Verdict {
-        if may_be_half_written && fingerprint.is_fresh(now) {
+    /// The content was refused.
+    pub(super) fn refused(&mut self, refused: Refused<'_>, wall: SystemTime, now: Instant) -> Verdict {
+        let Refused { digest, reason, cause, fingerprint, took } = refused;
+        if cause == Cause::HalfWritten && fingerprint.is_fresh(wall) {
             return Verdict::Wait;
         }
         self.digest = Some(digest.to_owned());
-        Verdict::Tell
+        let before = self.again.take();
+        if cause == Cause::Outside {
+            let pause = before.as_ref().map_or(PAUSE.0, |before| (before.pause * 2).min(PAUSE.1));
+            // What takes long to fail shall not take most of the time.
+            let at = now + pause + took * 4;
+            self.again = Some(Again { at, pause, reason: reason.to_owned() });
+        }
+        if before.is_some_and(|before| before.reason == reason) { Verdict::Known } else { Verdict::Tell }
     }
 
     /// The file is not there or cannot be read, for this reason.
@@ -138,12 +211,15 @@ impl Progress {
         if self.digest != self.loaded {
             self.digest = None;
             self.settled = None;
+            self.again = None;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {
@@ -154,71 +230,110 @@ mod tests {
         Fingerprint { device: 1, inode: seconds, length: 8, modified: Some(at(seconds)), changed: (0, 0) }
     }
 
-    #[test]
-    fn an_old_file_is_read_once() {
-        let mut progress = Progress::default();
-        assert!(progress.needs_reading(written(5)));
-        progress.settle(written(5), at(10));
-        assert!(!progress.needs_reading(written(5)));
-        assert!(progress.needs_reading(written(6)));
+    fn refused(digest: &str, cause: Cause, fingerprint: Fingerprint) -> Refused<'_> {
+        Refused { digest, reason: "why", cause, fingerprint, took: Duration::ZERO }
     }
 
     #[test]
-    fn a_fresh_file_is_read_again_but_not_compiled_again() {
-        let mut progress = Progress::default();
-        assert!(progress.needs_loading("a"));
+    fn a_file_that_stands_still_is_read_twice_and_then_trusted() {
+        let (mut progress, start) = (Progress::default(), Instant::now());
+        let after = |seconds: f64| start + Duration::from_secs_f64(seconds);
+        assert!(progress.needs_reading(written(5), start));
+        progress.settle(written(5), start);
+        assert!(!progress.needs_reading(written(5), after(1.0)));
+        assert!(progress.look_again(after(1.0)).is_some());
+        // A change within the same tick of its clock looks like none.
+        assert!(progress.needs_reading(written(5), after(3.0)));
+        progress.settle(written(5), after(3.0));
+        assert!(!progress.needs_reading(written(5), after(100.0)));
+        assert_eq!(progress.look_again(after(100.0)), None);
+        assert!(progress.needs_reading(written(6), after(100.0)));
+    }
+
+    #[test]
+    fn a_file_to_which_something_happened_is_read_whatever_it_looks_like() {
+        let (mut progress, start) = (Progress::default(), Instant::now());
+        assert!(progress.needs_reading(written(5), start));
+        progress.settle(written(5), start + TICK);
+        assert!(!progress.needs_reading(written(5), start + TICK));
+        progress.suspect();
+        assert!(progress.needs_reading(written(5), start + TICK));
+    }
+
+    #[test]
+    fn what_was_loaded_is_not_loaded_again() {
+        let (mut progress, now) = (Progress::default(), Instant::now());
+        assert!(progress.needs_loading("a", now));
         progress.loaded("a");
-        progress.settle(written(5), at(5));
-        assert!(!progress.is_settled());
-        assert!(progress.needs_reading(written(5)));
-        assert!(!progress.needs_loading("a"));
-        progress.settle(written(5), at(6));
-        assert!(progress.is_settled());
-    }
-
-    #[test]
-    fn a_file_from_the_future_settles() {
-        let mut progress = Progress::default();
-        progress.settle(written(500), at(5));
-        assert!(progress.is_settled());
+        assert!(!progress.needs_loading("a", now));
     }
 
     #[test]
     fn half_a_file_is_told_only_when_it_stays_half() {
-        let mut progress = Progress::default();
-        assert_eq!(progress.refused("half", true, written(5), at(5)), Verdict::Wait);
-        assert!(progress.needs_loading("half"));
-        assert_eq!(progress.refused("half", true, written(5), at(7)), Verdict::Tell);
-        assert!(!progress.needs_loading("half"));
+        let (mut progress, now) = (Progress::default(), Instant::now());
+        let half = refused("half", Cause::HalfWritten, written(5));
+        assert_eq!(progress.refused(half, at(5), now), Verdict::Wait);
+        assert!(progress.needs_loading("half", now));
+        assert_eq!(progress.refused(half, at(7), now), Verdict::Tell);
+        assert!(!progress.needs_loading("half", now));
     }
 
     #[test]
     fn a_whole_refusal_is_told_at_once_and_once() {
-        let mut progress = Progress::default();
-        assert_eq!(progress.refused("bad", false, written(5), at(5)), Verdict::Tell);
-        assert!(!progress.needs_loading("bad"));
-        assert!(progress.needs_loading("good"));
+        let (mut progress, now) = (Progress::default(), Instant::now());
+        assert_eq!(progress.refused(refused("bad", Cause::File, written(5)), at(5), now), Verdict::Tell);
+        assert!(!progress.needs_loading("bad", now + Duration::from_secs(3600)));
+        assert!(progress.needs_loading("good", now));
+    }
+
+    #[test]
+    fn what_is_not_the_files_fault_is_tried_again_at_longer_and_longer_intervals_and_told_once() {
+        let (mut progress, mut now) = (Progress::default(), Instant::now());
+        let outside = refused("a", Cause::Outside, written(5));
+        progress.settle(written(5), now);
+        let mut pauses = Vec::new();
+        for attempt in 0..9 {
+            let verdict = progress.refused(outside, at(5), now);
+            assert_eq!(verdict, if attempt == 0 { Verdict::Tell } else { Verdict::Known });
+            assert!(!progress.needs_loading("a", now));
+            let pause = progress.again.as_ref().unwrap().at - now;
+            pauses.push(pause.as_secs());
+            now += pause;
+            assert!(progress.needs_reading(written(5), now) && progress.needs_loading("a", now));
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        progress.loaded("a");
+        assert!(!progress.needs_loading("a", now));
+    }
+
+    #[test]
+    fn what_takes_long_to_fail_is_tried_more_seldom() {
+        let (mut progress, now) = (Progress::default(), Instant::now());
+        let slow = Refused { took: Duration::from_secs(60), ..refused("a", Cause::Outside, written(5)) };
+        progress.refused(slow, at(5), now);
+        assert!(!progress.needs_loading("a", now + Duration::from_secs(240)));
+        assert!(progress.needs_loading("a", now + Duration::from_secs(241)));
     }
 
     #[test]
     fn a_missing_file_is_told_once_and_what_was_loaded_stays() {
-        let mut progress = Progress::default();
+        let (mut progress, now) = (Progress::default(), Instant::now());
         assert_eq!(progress.unreadable("gone"), Notice::Waiting);
         assert_eq!(progress.unreadable("gone"), Notice::Nothing);
-        assert!(progress.needs_loading("a"));
+        assert!(progress.needs_loading("a", now));
         progress.loaded("a");
         assert_eq!(progress.unreadable("gone"), Notice::Kept("a".into()));
         assert_eq!(progress.unreadable("gone"), Notice::Nothing);
-        assert!(!progress.needs_loading("a"));
-        assert!(progress.needs_loading("b"));
+        assert!(!progress.needs_loading("a", now));
+        assert!(progress.needs_loading("b", now));
     }
 
     #[test]
     fn wider_limits_give_a_refused_file_another_chance() {
-        let mut progress = Progress::default();
-        progress.refused("big", false, written(5), at(9));
-        progress.settle(written(5), at(9));
+        let (mut progress, now) = (Progress::default(), Instant::now());
+        progress.refused(refused("big", Cause::File, written(5)), at(9), now);
+        progress.settle(written(5), now);
         progress.reconsider();
-        assert!(progress.needs_reading(written(5)) && progress.needs_loading("big"));
+        assert!(progress.needs_reading(written(5), now) && progress.needs_loading("big", now));
     }
 }

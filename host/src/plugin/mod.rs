@@ -12,9 +12,11 @@
 mod bindings;
 mod cache;
 mod compiler;
+mod declared;
 mod directory;
 mod engine;
 mod fault;
+mod file;
 mod guest;
 mod handler;
 mod kind;
@@ -23,18 +25,23 @@ mod lines;
 mod load;
 mod look;
 mod policy;
+mod room;
+mod share;
 mod stdio;
+mod system;
 mod ticker;
 mod watch;
 
 pub use cache::CacheError;
 pub use compiler::{CompileError, compile_into};
+pub use declared::Declared;
 pub use directory::{Directory, HandlerWatch, PluginState, PolicyWatch, Watch, others};
 pub use engine::{Host, HostError};
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
 pub use kind::{Inspection, Kind, KindError, inspect};
 pub use load::{Generation, LoadError, Refusal};
 pub use policy::{PolicyContext, PolicyPlugin};
+pub use room::{Need, Room};
 pub use stdio::LogMeter;
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ use wasmtime::Store;
 
 use super::bindings::policy::exports::tidegate::plugin::scaling as wit;
 use super::bindings::policy::{Policy, PolicyPre};
-use super::engine::Engines;
+use super::declared::Declared;
+use super::engine::{Engines, RESERVATION};
 use super::fault::{classify, classify_start, cut};
 use super::guest::{self, Guest, World};
 use super::handler::borrow;
 use super::load::Generation;
+use super::room::{Need, Room};
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::delivery::Fault;
@@ -29,6 +31,7 @@ const RANDOM: u16 = 16 << 10;
 pub struct PolicyPlugin {
     engines: Arc<Engines>,
     generation: Generation,
+    declared: Declared,
     pre: PolicyPre<Guest>,
 }
 
@@ -39,13 +42,20 @@ pub struct PolicyContext {
     limits: Limits,
     random: Arc<[u8]>,
     log: Arc<LogMeter>,
+    room: Option<Arc<Room>>,
 }
 
 impl PolicyContext {
     /// For the workload of this name. A policy's random numbers depend on nothing but the name.
     pub fn new(workload: Arc<str>, limits: Limits) -> Self {
         let (random, log) = (random(&workload), LogMeter::new(limits.log_rate));
-        Self { workload, limits, random, log }
+        Self { workload, limits, random, log, room: None }
+    }
+
+    /// Its calls have to find room here.
+    #[must_use]
+    pub fn within(self, room: Arc<Room>) -> Self {
+        Self { room: Some(room), ..self }
     }
 
     /// What all calls may log.
@@ -62,8 +72,13 @@ fn random(workload: &str) -> Arc<[u8]> {
 }
 
 impl PolicyPlugin {
-    pub(super) fn new(engines: Arc<Engines>, generation: Generation, pre: PolicyPre<Guest>) -> Self {
-        Self { engines, generation, pre }
+    pub(super) fn new(
+        engines: Arc<Engines>,
+        generation: Generation,
+        declared: Declared,
+        pre: PolicyPre<Guest>,
+    ) -> Self {
+        Self { engines, generation, declared, pre }
     }
 
     /// Which plugin this is and which version of it.
@@ -132,7 +147,7 @@ impl PolicyPlugin {
         };
         let log = GuestLog::new(speaker, 0, Arc::clone(&context.log));
         let world = World::Replayed { now_ms, random: &context.random };
-        guest::store(&self.engines.policies, &context.limits, log, Arc::new([]), world)
+        guest::store(&self.engines.policies, &context.limits, &self.declared, log, Arc::new([]), world)
     }
 
     /// One call in an instance of its own. Fuel ends it in the same place each time; the wall clock ends what waits
@@ -144,6 +159,8 @@ impl PolicyPlugin {
         call: impl AsyncFnOnce(&Policy, &mut Store<Guest>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let limits = &context.limits;
+        let need = || Need::of(&self.declared, RESERVATION);
+        let _place = context.room.as_ref().map(|room| room.enter(need())).transpose()?;
         store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
         let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut *store))).await?;
         let policy = started.map_err(|error| {

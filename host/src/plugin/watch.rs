@@ -1,7 +1,9 @@
 //! Tells when something in the plugin directory may have changed.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -13,6 +15,8 @@ use super::look::Fingerprint;
 pub(super) struct DirectoryEvents {
     path: PathBuf,
     changed: Arc<Notify>,
+    /// The names of files to which something happened.
+    touched: Arc<Mutex<BTreeSet<OsString>>>,
     watching: Option<(RecommendedWatcher, (u64, u64))>,
     /// Whether it was told that events cannot be had.
     told: bool,
@@ -20,12 +24,23 @@ pub(super) struct DirectoryEvents {
 
 impl DirectoryEvents {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), changed: Arc::new(Notify::new()), watching: None, told: false }
+        Self {
+            path: path.to_owned(),
+            changed: Arc::new(Notify::new()),
+            touched: Arc::default(),
+            watching: None,
+            told: false,
+        }
     }
 
     /// Waits until something happened since this was last called.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// The names of files to which something happened since this was last called.
+    pub(super) fn touched(&self) -> BTreeSet<OsString> {
+        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Watches the directory that the path leads to now: it may be another one than before, or new.
@@ -56,12 +71,18 @@ impl DirectoryEvents {
     }
 
     fn watch(&self) -> notify::Result<RecommendedWatcher> {
-        let changed = Arc::clone(&self.changed);
+        let (changed, touched) = (Arc::clone(&self.changed), Arc::clone(&self.touched));
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error may mean that events were lost: look.
-            if event.map_or(true, |event| matters(event.kind)) {
-                changed.notify_one();
+            match event {
+                Ok(event) if !matters(event.kind) => return,
+                Ok(event) => {
+                    let names = event.paths.iter().filter_map(|path| path.file_name()).map(OsString::from);
+                    touched.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+                }
+                // Events may have been lost: look.
+                Err(_) => {}
             }
+            changed.notify_one();
         })?;
         watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
         Ok(watcher)

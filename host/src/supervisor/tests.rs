@@ -7,13 +7,17 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
+use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::events::Observer;
 use crate::inbox::Inbox;
 use crate::pace::Pace;
 use crate::ports::{Author, EffectError, Handler};
 use crate::settle::Rules;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct NoDelivery(Delivery);
@@ -42,11 +46,11 @@ impl Held for NoDelivery {
         std::future::ready(())
     }
 
-    async fn ack(self) {}
+    async fn ack(self, _: Confirmed) {}
 
     async fn nak(self, _: Duration) {}
 
-    async fn term(self, _: &str) {}
+    async fn term(self, _: Kept, _: &str) {}
 }
 
 struct Idle(Author);
@@ -108,23 +112,31 @@ impl Handlers for Model {
 /// the middle of it comes a new generation.
 async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
     let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let conditions = Conditions::new("work".into());
     let begin = Instant::now();
     let observer = {
-        let (started, ended) = (started.clone(), ended.clone());
+        let (started, ended, conditions) = (started.clone(), ended.clone(), conditions.clone());
         Observer::new(move |event| match event {
             Event::WorkerStarted { worker, .. } => started.lock().unwrap().push((worker, begin.elapsed())),
-            Event::WorkerEnded { worker, .. } => ended.lock().unwrap().push((worker, begin.elapsed())),
+            Event::WorkerEnded { worker, .. } => {
+                let by_itself = begin.elapsed() < MINUTE;
+                let parts: Vec<Part> = conditions.all().into_iter().map(|(part, _)| part).collect();
+                assert_eq!(parts == [Part::Workers], by_itself, "{parts:?}");
+                ended.lock().unwrap().push((worker, begin.elapsed()));
+            }
             _ => {}
         })
     };
     let shop = Shop {
         workload: "work".into(),
+        conditions: conditions.clone(),
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
-        rules: Rules {
-            retry: Retry { max_attempts: 3, backoff: vec![] },
-            ack_wait: Duration::from_secs(30),
-            bounds: Bounds { max_payload: 1024, publications: 10, grants: Grants::default() },
-        },
+        rules: Rules::new(
+            Retry { max_attempts: 3, backoff: vec![] },
+            Duration::from_secs(30),
+            Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
+            &conditions,
+        ),
         isolation: Isolation::Worker,
         respawns: Arc::new(Pace::new(100)),
         observer,
@@ -138,10 +150,11 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(MINUTE / 2).await;
     swap.send_replace(2);
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(MINUTE / 2).await;
     assert_eq!(crew.running(), desired);
+    assert_eq!(conditions.all(), []);
     // At zero for each generation, once; elsewhere never.
     assert_eq!(prepared.load(Relaxed), if desired == 0 { 2 } else { 0 });
     let before_stop = ended.lock().unwrap().clone();

@@ -103,6 +103,17 @@ impl Way {
         self.kept(&ended);
     }
 
+    /// A request does not connect so, and a host waits until it can; both say why in these words, and where.
+    async fn waits(&self, parts: &[&str]) {
+        let plugins = plugins();
+        let requested = self.request().await;
+        requested.failed_with(1, parts);
+        for ended in [self.host(plugins.path()).waits_with(parts).await, requested] {
+            self.kept(&ended);
+        }
+        self.kept(&self.loud().request().await);
+    }
+
     /// Neither connects so, and both say why in these words, and where, and what to do.
     async fn fails(&self, parts: &[&str]) {
         let plugins = plugins();

@@ -39,7 +39,7 @@ async fn a_server_that_is_dead_is_passed_over_in_a_list() {
     let dead = "no NATS server answers at nats://127.0.0.1:1, nats://127.0.0.1:2: Connection refused";
     Way::flags(["--server", "nats://ada:love-lace@127.0.0.1:1,nats://127.0.0.1:2"])
         .secret("love-lace")
-        .fails(&[dead, "--server"])
+        .waits(&[dead, "--server"])
         .await;
 }
 

@@ -14,6 +14,12 @@ async fn run_at(server: &str, more: &[&str]) -> Ended {
     run(["run", "--server", server, "--no-cache"].iter().chain(&WORKLOAD).chain(more)).await
 }
 
+/// A host that says `said` in one line, and waits.
+async fn waits_at(server: &str, more: &[&str], said: &[&str]) -> Ended {
+    let host = tidegate(["run", "--server", server, "--no-cache"].iter().chain(&WORKLOAD).chain(more));
+    Running::start(host).waits_with(said).await
+}
+
 fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/fixtures").join(name).display().to_string()
 }
@@ -56,12 +62,9 @@ async fn a_server_that_is_too_old_is_named_with_its_version() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_it_ends_and_names_the_server() {
-    let ended = run_at("nats://127.0.0.1:1", &[]).await;
-    ended.failed_with(
-        1,
-        &["no NATS server answers at nats://127.0.0.1:1: Connection refused", "nats-server -js", "--server"],
-    );
+async fn where_nobody_listens_a_host_names_the_server_and_waits_and_a_request_ends() {
+    let refused = "no NATS server answers at nats://127.0.0.1:1: Connection refused";
+    waits_at("nats://127.0.0.1:1", &[], &[refused, "nats-server -js", "--server", "It is waited for"]).await;
     let ended = run(["request", "a.b", "--server", "nats://127.0.0.1:1"]).await;
     ended.failed_with(1, &["no NATS server answers at nats://127.0.0.1:1: Connection refused"]);
 }
@@ -77,8 +80,8 @@ async fn a_request_that_cannot_be_sent_is_told_as_json_where_that_is_asked_for()
 
 #[tokio::test]
 async fn a_password_in_a_url_is_not_repeated() {
-    let ended = run_at("nats://ada:lovelace@127.0.0.1:1", &[]).await;
-    ended.failed_with(1, &["no NATS server answers at nats://127.0.0.1:1"]);
+    let said = ["no NATS server answers at nats://127.0.0.1:1"];
+    let ended = waits_at("nats://ada:lovelace@127.0.0.1:1", &[], &said).await;
     assert!(!ended.said().contains("lovelace"), "{}", ended.said());
 }
 
@@ -93,9 +96,8 @@ async fn a_url_that_is_none_is_told_from_a_server_that_is_not_there() {
 #[tokio::test]
 async fn jetstream_that_is_off_is_told_for_the_server_and_for_the_account() {
     let off = nats_with(Options { jetstream: false, ..Options::default() }).await;
-    let ended = run_at(off.url(), &[]).await;
-    ended.failed_with(1, &[off.url(), "JetStream does not answer", "not enabled in the server", "-js"]);
+    waits_at(off.url(), &[], &["JetStream does not answer", off.url(), "not enabled in the server", "-js"]).await;
     let accounts = configured("accounts { A { users: [ { user: ada, password: lovelace } ] } }").await;
-    let ended = run_at(accounts.url(), &["--user", "ada", "--password", "lovelace"]).await;
-    ended.failed_with(1, &[accounts.url(), "JetStream not enabled for account", "enable JetStream for this account"]);
+    let said = ["JetStream not enabled for account", accounts.url(), "enable JetStream for this account"];
+    waits_at(accounts.url(), &["--user", "ada", "--password", "lovelace"], &said).await;
 }

@@ -7,11 +7,13 @@ mod resume;
 mod show;
 
 use std::process::Output;
+use std::sync::Arc;
 
 use async_nats::jetstream::stream::{Config, SubjectTransform};
 use async_nats::{HeaderMap, Message};
 use serde_json::Value;
 use tidegate::config::{Retry, Workload};
+use tidegate::server::Options;
 
 use crate::support::cli::{Ended, run, tidegate};
 use crate::support::host::workload;
@@ -59,7 +61,8 @@ async fn letters(site: &Site, count: usize) {
     let transform = SubjectTransform { source: "tidegate.dead.*".into(), destination: "{{wildcard(1)}}.dead".into() };
     let subjects = vec![transform.source.clone()];
     let config = Config { name: DEAD.into(), subjects, subject_transform: Some(transform), ..Config::default() };
-    site.js.create_stream(config).await.unwrap();
+    // One that is there already is taken as it is.
+    site.js.get_or_create_stream(config).await.unwrap();
     let mut stored = Vec::new();
     for number in 1..=count {
         let mut headers = HeaderMap::new();
@@ -86,6 +89,20 @@ async fn letters(site: &Site, count: usize) {
     }
 }
 
+/// A site where user `shy` (password `p`) may delete nothing, and who gives no name may do all.
+async fn guarded() -> Arc<Site> {
+    let config = r#"
+        no_auth_user: all
+        authorization { users: [
+            { user: all, password: p }
+            { user: shy, password: p, permissions: {
+                publish: { deny: ["$JS.API.STREAM.MSG.DELETE.>", "$JS.API.STREAM.PURGE.>"] }
+            } }
+        ] }
+    "#;
+    Site::with(Options { config: config.into(), ..Options::default() }).await
+}
+
 /// All values of a header.
 fn values<'a>(message: &'a Message, name: &str) -> Vec<&'a str> {
     message.headers.iter().flat_map(|headers| headers.get_all(name)).map(|value| value.as_str()).collect()
@@ -96,8 +113,11 @@ async fn every_dead_command_has_a_help_with_its_exit_codes_and_an_example() {
     for (command, codes) in [
         ("list", &["0: listed", "1: they cannot be read", "2: wrong usage"][..]),
         ("show", &["0: shown", "1: one of them is not there"]),
-        ("redrive", &["0: all that matched are stored again", "1: some are not and stay"]),
-        ("purge", &["0: deleted", "1: some are not", "2: wrong usage: nothing says which"]),
+        (
+            "redrive",
+            &["0: all that matched are stored again, if any did", "1: some are not and stay", "2: wrong usage"],
+        ),
+        ("purge", &["0: those that matched are gone", "1: some are not", "2: wrong usage: nothing says which"]),
     ] {
         let help = run(["dead", command, "--help"]).await;
         let text = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -111,5 +131,33 @@ async fn every_dead_command_has_a_help_with_its_exit_codes_and_an_example() {
         ["Lists dead letters", "Shows dead letters whole", "Publishes dead letters again", "Deletes dead letters"]
     {
         assert!(help.stdout.contains(part), "no `{part}` in\n{}", help.stdout);
+    }
+}
+
+#[tokio::test]
+async fn every_dead_command_ends_where_there_is_no_stream_and_where_it_is_empty() {
+    let site = Site::new().await;
+    let commands: [&[&str]; 6] = [
+        &["list"],
+        &["show", "1"],
+        &["redrive", "--all"],
+        &["redrive", "1"],
+        &["purge", "--all", "--yes"],
+        &["purge", "--workload", "orders", "--yes"],
+    ];
+    for command in commands {
+        dead(&site, command).await.failed_with(1, &["there are no dead letters: stream TIDEGATE_DEAD is not there"]);
+    }
+    letters(&site, 0).await;
+    for command in commands {
+        let ended = dead(&site, command).await;
+        let named = command.contains(&"1");
+        assert_eq!(ended.code, Some(i32::from(named)), "{command:?}: {}", ended.said());
+        let said = match command {
+            _ if named => "there is no dead letter 1 in TIDEGATE_DEAD",
+            ["purge", "--workload", ..] => "workload orders has no dead letters in TIDEGATE_DEAD",
+            _ => "no dead letter in TIDEGATE_DEAD matches",
+        };
+        assert!(ended.stderr.contains(said), "{command:?}: {}", ended.said());
     }
 }

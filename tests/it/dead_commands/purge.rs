@@ -1,6 +1,9 @@
+use async_nats::jetstream::stream::Config;
 use serde_json::json;
+use tidegate::jetstream::Client;
+use tidegate::letter::Letter;
 
-use super::{dead, dead_json, letters, listed};
+use super::{dead, dead_json, guarded, letters, listed};
 use crate::support::site::{DEAD, Site};
 
 #[tokio::test]
@@ -39,4 +42,71 @@ async fn what_matches_is_deleted_and_nothing_else() {
     assert!(site.stored(DEAD).await.is_empty());
     let none = dead(&site, &["purge", "--all", "-y"]).await;
     assert_eq!((none.code, none.stdout.as_str()), (Some(0), "deleted 0 of 0 dead letters\n"));
+}
+
+#[tokio::test]
+async fn letters_that_are_stored_as_they_were_published_are_deleted_too() {
+    let site = Site::new().await;
+    let config = Config { name: DEAD.into(), subjects: vec!["tidegate.dead.*".into()], ..Config::default() };
+    site.js.create_stream(config).await.unwrap();
+    letters(&site, 3).await;
+    let ended = dead(&site, &["purge", "--workload", "orders", "--yes"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "deleted 3 of 3 dead letters\n"), "{}", ended.stderr);
+    assert!(site.stored(DEAD).await.is_empty());
+}
+
+#[tokio::test]
+async fn messages_that_are_no_dead_letters_stay_whatever_stream_is_named() {
+    let site = Site::new().await;
+    letters(&site, 0).await;
+    site.publish("orders.new", "tea").await;
+    let ended = dead(&site, &["purge", "--all", "--yes", "--dead-letters", "ORDERS"]).await;
+    assert_eq!(
+        ended.stdout, "deleted 0 of 0 dead letters; 1 messages that are no dead letters stay\n",
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(site.stored("ORDERS").await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_to_delete_is_not_said_to_be_deleted() {
+    let site = guarded().await;
+    letters(&site, 3).await;
+    let ways: [&[&str]; 2] = [&["--all"], &["--reason", "no"]];
+    for which in ways {
+        let purge = [&["purge", "--yes", "--user", "shy", "--password", "p"], which].concat();
+        dead(&site, &purge).await.failed_with(
+            1,
+            &[
+                "deleted 0 of 3 dead letters",
+                "cannot delete the dead letters in stream TIDEGATE_DEAD",
+                "does not let this user",
+            ],
+        );
+    }
+    let config = site.js.get_stream(DEAD).await.unwrap().cached_info().config.clone();
+    site.js.update_stream(Config { deny_delete: true, deny_purge: true, ..config }).await.unwrap();
+    for (which, words) in ways.into_iter().zip(["stream purge not permitted", "message delete not permitted"]) {
+        let ended = dead(&site, &[&["purge", "--yes"], which].concat()).await;
+        ended.failed_with(1, &["deleted 0 of 3 dead letters", words]);
+    }
+    assert_eq!(listed(&site, &[]).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_letter_that_is_gone_already_is_not_deleted_again() {
+    let site = Site::new().await;
+    letters(&site, 3).await;
+    let letters = Client::connect(&site.nats).await.unwrap().letters(DEAD).await.unwrap();
+    for sequence in [3, 1] {
+        let letter = Letter::read(&letters.get(sequence).await.unwrap().unwrap()).unwrap();
+        assert!(letters.delete(&letter).await.unwrap());
+        assert!(!letters.delete(&letter).await.unwrap());
+    }
+    // What was never there.
+    let never = Letter { sequence: 99, ..Letter::read(&letters.get(2).await.unwrap().unwrap()).unwrap() };
+    assert!(!letters.delete(&never).await.unwrap());
+    assert_eq!(letters.purge(Some("orders")).await.unwrap(), 1);
+    assert_eq!(letters.purge(Some("orders")).await.unwrap(), 0);
 }

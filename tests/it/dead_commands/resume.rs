@@ -13,7 +13,7 @@ const COUNT: usize = 3000;
 /// Starts a redrive that would take long, and awaits that some letters are stored again.
 async fn under_way(site: &Site) -> Running {
     let before = site.js.get_stream("ORDERS").await.unwrap().cached_info().state.messages;
-    let running = Running::start(tidegate(arguments(site, &["redrive", "--rate", "400", "--output", "json"])));
+    let running = Running::start(tidegate(arguments(site, &["redrive", "--all", "--rate", "400", "--output", "json"])));
     until("some are stored again", async || {
         (site.js.get_stream("ORDERS").await.ok()?.cached_info().state.messages > before + 50).then_some(())
     })
@@ -40,7 +40,7 @@ async fn a_redrive_that_is_killed_can_be_run_again_and_stores_each_letter_once()
     }
     let left = site.stored(DEAD).await.len();
     assert!(left > 0, "it was killed after the last letter: the test shows nothing");
-    let ended = dead(&site, &["redrive"]).await;
+    let ended = dead(&site, &["redrive", "--all"]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     complete(&site).await;
 }
@@ -57,6 +57,6 @@ async fn a_redrive_that_is_interrupted_ends_between_two_letters_and_says_how_far
     assert_eq!(counts["interrupted"], true);
     assert_eq!(counts["redriven"].as_u64().unwrap(), site.stored("ORDERS").await.len() as u64);
     assert_eq!(counts["removed"], counts["redriven"]);
-    assert_eq!(dead(&site, &["redrive"]).await.code, Some(0));
+    assert_eq!(dead(&site, &["redrive", "--all"]).await.code, Some(0));
     complete(&site).await;
 }

@@ -2,4 +2,6 @@
 
 mod fetched;
 mod guests;
+mod outages;
 mod plugins;
+mod workloads;

@@ -52,15 +52,21 @@ impl Ended {
         for part in parts {
             assert!(said.contains(part), "no `{part}` in\n{said}");
         }
-        for trace in ["panicked", "RUST_BACKTRACE", "Some(", "Err(", "Error {", "Kind"] {
-            assert!(!said.contains(trace), "`{trace}` in\n{said}");
-        }
-        // What is indented belongs to the line before it.
-        for error in said.replace("\n ", " ").lines() {
-            let parts = error.split([':', ';']).map(str::trim).filter(|part| part.len() > 20);
-            for part in parts {
-                assert_eq!(error.matches(part).count(), 1, "`{part}` twice in\n{error}");
-            }
+        in_own_words(&said);
+    }
+}
+
+/// Checks that nothing is a trace of Rust, and that no error tells a thing twice.
+#[track_caller]
+fn in_own_words(said: &str) {
+    for trace in ["panicked", "RUST_BACKTRACE", "Some(", "Err(", "Error {", "Kind"] {
+        assert!(!said.contains(trace), "`{trace}` in\n{said}");
+    }
+    // What is indented belongs to the line before it.
+    for error in said.replace("\n ", " ").lines() {
+        let parts = error.split([':', ';']).map(str::trim).filter(|part| part.len() > 20);
+        for part in parts {
+            assert_eq!(error.matches(part).count(), 1, "`{part}` twice in\n{error}");
         }
     }
 }
@@ -110,6 +116,20 @@ impl Running {
             Ok(None) => panic!("ended without `{part}`; it said\n{}", self.seen.join("\n")),
             Err(_) => panic!("not within {PATIENCE:?}: `{part}`; it said\n{}", self.seen.join("\n")),
         }
+    }
+
+    /// Awaits a line that has all of `parts`, in the words of this program, and that it goes on: told to end, it drains.
+    pub(crate) async fn waits_with(mut self, parts: &[&str]) -> Ended {
+        let (first, rest) = parts.split_first().unwrap();
+        let line = self.line_with(first).await;
+        for part in rest {
+            assert!(line.contains(part), "no `{part}` in\n{line}");
+        }
+        in_own_words(&line);
+        self.signal(Signal::TERM);
+        let ended = self.end().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended
     }
 
     /// The lines of standard error that were looked at.

@@ -12,8 +12,8 @@ use tidegate_artifacts::{policies, probes};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::eventually;
 use super::site::Site;
+use super::{eventually, until};
 
 /// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`, `backlog`.
 pub(crate) fn plugins() -> TempDir {
@@ -139,6 +139,15 @@ impl Host {
             ended.await.unwrap_or_else(|error| panic!("{error}"));
         });
         Self { site, events, stop: Some(stop), task }
+    }
+
+    /// Where it answers over HTTP, once it does.
+    pub(crate) async fn address(&self) -> String {
+        let address = |event| match event {
+            Event::Listening { address } => Some(address.to_string()),
+            _ => None,
+        };
+        until("it listens", async || self.events().into_iter().find_map(address)).await
     }
 
     /// All that the host has told so far.

@@ -1,12 +1,14 @@
 //! Which letters a command is about: what was typed, and the letters that it finds.
 
+use std::collections::BTreeSet;
+
 use crate::cli::moment::{Moment, moment};
 use crate::clock::time_of_day;
 use crate::config::nearest;
 use crate::delivery::Cause;
 use crate::jetstream::{Letters, LettersError};
-use crate::letter::Letter;
 use crate::letter::filter::Filter;
+use crate::letter::{self, Content, Letter};
 
 /// Which letters, as typed. All of it has to hold.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -65,6 +67,20 @@ impl FilterArgs {
     }
 }
 
+/// What keeps a command from being run that sends back or deletes letters: they have to be named.
+pub(super) fn which(verb: &str, all: bool, sequences: &[u64], filter: &Filter) -> Option<String> {
+    let some = !sequences.is_empty() || *filter != Filter::default();
+    match (some, all) {
+        (false, false) => {
+            Some(format!("nothing says which dead letters to {verb}; give a filter or sequences, or --all"))
+        }
+        (true, true) => {
+            Some("--all means all dead letters; leave out the filter and the sequences, or --all".to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// What a command found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -72,6 +88,8 @@ pub(super) struct Found {
     pub(super) missing: Vec<u64>,
     /// How many messages were seen that are no letters, nor the content of one.
     pub(super) strays: usize,
+    /// Of these, those on a subject that no letter is stored with: somebody else's.
+    pub(super) foreign: usize,
 }
 
 /// Gives each letter that is meant to `each`, in their order: of these sequences, or of all if there are none.
@@ -83,22 +101,23 @@ pub(super) async fn find(
 ) -> Result<Found, LettersError> {
     let mut found = Found::default();
     if sequences.is_empty() {
-        let mut strays = std::collections::BTreeSet::new();
+        let mut strays = BTreeSet::new();
         let scan = letters.scan(filter.workload.as_deref(), filter.since, |stored| match Letter::read(&stored) {
             Some(letter) => {
-                if let crate::letter::Content::Apart { sequence, .. } = letter.content {
+                if let Content::Apart { sequence, .. } = letter.content {
                     strays.remove(&sequence);
                 }
                 if filter.takes(&letter) {
                     each(letter, stored.size);
                 }
             }
+            None if letter::workload(&stored.subject).is_none() => found.foreign += 1,
             None => {
                 strays.insert(stored.sequence);
             }
         });
         scan.await?;
-        found.strays = strays.len();
+        found.strays = strays.len() + found.foreign;
         return Ok(found);
     }
     let mut sequences = sequences.to_vec();
@@ -129,12 +148,13 @@ pub(super) fn not_there(missing: &[u64], letters: &Letters) -> Option<String> {
     }
 }
 
-/// What may be meant where no letter was found: a workload that has none is perhaps misspelt.
-pub(super) async fn hint(letters: &Letters, filter: &Filter) -> Result<Option<String>, LettersError> {
-    let Some(workload) = &filter.workload else { return Ok(None) };
+/// What is said where no letter was found. A workload that has none is perhaps misspelt.
+pub(super) async fn nothing_found(letters: &Letters, filter: &Filter) -> Result<String, LettersError> {
+    let none = || Ok(format!("no dead letter in {} matches", letters.stream()));
+    let Some(workload) = &filter.workload else { return none() };
     let others = letters.workloads().await?;
     if others.contains(workload) {
-        return Ok(None);
+        return none();
     }
     let names = others.iter().map(String::as_str);
     let rest = match (nearest(workload, names), others.as_slice()) {
@@ -142,7 +162,7 @@ pub(super) async fn hint(letters: &Letters, filter: &Filter) -> Result<Option<St
         (None, []) => String::new(),
         (None, others) => format!("; those that have are {}", others.join(", ")),
     };
-    Ok(Some(format!("workload {} has no dead letters in {}{rest}", workload.escape_debug(), letters.stream())))
+    Ok(format!("workload {} has no dead letters in {}{rest}", workload.escape_debug(), letters.stream()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::Serializer as _;
 
-use super::filter::{find, hint};
+use super::filter::{find, nothing_found};
 use super::table::{object, table};
 use super::{AskArgs, count};
 use crate::cli::{Output, last_word};
@@ -80,8 +80,7 @@ pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result
     }
     out.flush()?;
     if all == 0 {
-        let hint = hint(&letters, &filter).await?;
-        last_word::write(&hint.unwrap_or_else(|| format!("no dead letter in {} matches", letters.stream())));
+        last_word::write(&nothing_found(&letters, &filter).await?);
     } else if kept.len() < all {
         last_word::write(&format!("{} of {}; --limit shows more", kept.len(), count(all)));
     }

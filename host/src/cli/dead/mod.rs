@@ -6,6 +6,7 @@ mod purge;
 mod redrive;
 mod show;
 mod table;
+mod turns;
 
 use std::io::Write;
 use std::process::ExitCode;

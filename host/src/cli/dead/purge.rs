@@ -1,22 +1,19 @@
 //! `tidegate dead purge`.
 
 use std::io::{IsTerminal, Write};
-use std::pin::pin;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use futures_util::stream::{self, StreamExt};
-use serde_json::json;
+use serde::Serialize;
 
-use super::filter::{find, hint, not_there};
+use super::filter::{Found, find, not_there, nothing_found, which};
+use super::turns::turns;
 use super::{AskArgs, USAGE, count};
 use crate::cli::{Output, last_word};
 use crate::jetstream::{Letters, LettersError};
-use crate::letter::Letter;
 use crate::letter::filter::Filter;
+use crate::letter::{Content, Letter};
 use crate::terminal::Terminal;
-
-/// How many deletions are under way at once.
-const IN_FLIGHT: usize = 64;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,9 +23,10 @@ Examples:
 
 /// Deletes dead letters for good.
 ///
-/// It asks before it deletes, unless it is told --yes. Letters that are kept meanwhile stay. Exit code 0: deleted. 1: some
-/// are not, or the answer was no, or they cannot be read. 2: wrong usage: nothing says which letters, or there is no
-/// terminal to ask on and no --yes.
+/// It asks before it deletes, unless it is told --yes. Letters that are kept meanwhile stay, and what is said to be deleted
+/// is what the server says it has deleted. Exit code 0: those that matched are gone. 1: some are not, or the answer was no,
+/// or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters, or there is no terminal to
+/// ask on and no --yes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PurgeArgs {
@@ -49,6 +47,25 @@ pub struct PurgeArgs {
     pub ask: AskArgs,
 }
 
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+struct Counts {
+    stream: String,
+    dry_run: bool,
+    /// Letters that match.
+    matched: usize,
+    /// Those that the server has deleted.
+    purged: usize,
+    /// Those that were gone when their turn came.
+    gone: usize,
+    /// Sequences that are no letters.
+    missing: Vec<u64>,
+    /// Messages of the stream that are no letters and stay, as they are somebody else's.
+    foreign: usize,
+    /// Whether it ended before all had their turn.
+    interrupted: bool,
+}
+
 pub(super) async fn run<F: Future<Output = ()>>(
     args: &PurgeArgs,
     terminal: &Terminal,
@@ -57,70 +74,68 @@ pub(super) async fn run<F: Future<Output = ()>>(
 ) -> anyhow::Result<ExitCode> {
     let filter = args.ask.filter.filter();
     if let Some(problem) = problem(args, &filter) {
-        last_word::write(problem);
+        last_word::write(&problem);
         return Ok(ExitCode::from(USAGE));
     }
     let letters = args.ask.place.open().await?;
     let mut matched = Vec::new();
     let found = find(&letters, &filter, &args.sequences, |letter, _| matched.push(letter)).await?;
-    let total = matched.len();
-    if total == 0
-        && let Some(hint) = hint(&letters, &filter).await?
-    {
-        last_word::write(&hint);
+    let mut counts = Counts {
+        stream: letters.stream().to_owned(),
+        dry_run: args.dry_run,
+        matched: matched.len(),
+        foreign: found.foreign,
+        ..Counts::default()
+    };
+    let whole = whole(args, &filter, &matched, &found);
+    // What a host left half-way goes with the letters where all of them go.
+    let orphans = if whole { found.strays } else { 0 };
+    let some = counts.matched + orphans > 0;
+    if counts.matched == 0 && found.missing.is_empty() {
+        last_word::write(&nothing_found(&letters, &filter).await?);
     }
-    if !args.dry_run && !args.yes && total > 0 && !confirmed(total, letters.stream())? {
+    if !args.dry_run && !args.yes && some && !confirmed(counts.matched, letters.stream())? {
         last_word::write("nothing is deleted");
         return Ok(ExitCode::FAILURE);
     }
-    let by_workload = args.sequences.is_empty() && filter.is_by_workload();
-    let purged = match args.dry_run {
-        true => Ok(0),
-        false if by_workload => {
-            letters.purge(filter.workload.as_deref()).await.map(|_| total).map_err(|error| (0, error))
-        }
-        false => delete(&letters, matched, terminal, interrupted()?).await,
-    };
-    let (purged, error) = match purged {
-        Ok(purged) => (purged, None),
-        Err((purged, error)) => (purged, Some(error)),
-    };
+    let mut error = None;
+    if !args.dry_run && some {
+        let purged = match whole {
+            true => all(&letters, &filter, orphans, &mut counts).await,
+            false => one_by_one(&letters, &matched, &mut counts, terminal, interrupted()?).await,
+        };
+        error = purged.err();
+    }
     if let Some(missing) = not_there(&found.missing, &letters) {
         last_word::write(&missing);
     }
+    counts.missing = found.missing;
     match args.ask.output {
-        Output::Json => {
-            let object = json!({
-                "stream": letters.stream(), "dry_run": args.dry_run, "matched": total, "purged": purged, "missing": found.missing
-            });
-            serde_json::to_writer(&mut *out, &object)?;
-            writeln!(out)?;
-        }
-        Output::Text if args.dry_run => writeln!(out, "would delete {}", count(total))?,
-        Output::Text => writeln!(out, "deleted {purged} of {}", count(total))?,
+        Output::Json => serde_json::to_writer(&mut *out, &counts)?,
+        Output::Text => write!(out, "{}", told(&counts))?,
     }
+    writeln!(out)?;
     out.flush()?;
     if let Some(error) = error {
         return Err(error.into());
     }
-    let whole = found.missing.is_empty() && (args.dry_run || purged == total);
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let done = counts.missing.is_empty() && (args.dry_run || counts.purged + counts.gone == counts.matched);
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What is wrong with the arguments, before anything is done.
-fn problem(args: &PurgeArgs, filter: &Filter) -> Option<&'static str> {
-    let some = !args.sequences.is_empty() || *filter != Filter::default();
-    if !some && !args.all {
-        return Some("nothing says which dead letters to delete; give a filter or sequences, or --all");
-    }
-    if some && args.all {
-        return Some("--all deletes all dead letters; leave out the filter and the sequences, or --all");
-    }
+fn problem(args: &PurgeArgs, filter: &Filter) -> Option<String> {
     let asks = !args.yes && !args.dry_run;
-    if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        return Some("this is no terminal to ask on; --yes deletes without asking, --dry-run only counts");
-    }
-    None
+    which("delete", args.all, &args.sequences, filter).or_else(|| {
+        (asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()))
+            .then(|| "this is no terminal to ask on; --yes deletes without asking, --dry-run only counts".to_owned())
+    })
+}
+
+/// Whether one request deletes exactly what was found: all that was there on its subjects, and a message for each letter.
+fn whole(args: &PurgeArgs, filter: &Filter, matched: &[Letter], found: &Found) -> bool {
+    let apart = |letter: &Letter| matches!(letter.content, Content::Apart { .. });
+    args.sequences.is_empty() && filter.is_by_workload() && found.foreign == 0 && !matched.iter().any(apart)
 }
 
 fn confirmed(total: usize, stream: &str) -> std::io::Result<bool> {
@@ -130,26 +145,55 @@ fn confirmed(total: usize, stream: &str) -> std::io::Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Deletes one by one. An error comes with how many were deleted before.
-async fn delete(
+fn told(counts: &Counts) -> String {
+    if counts.dry_run {
+        return format!("would delete {}", count(counts.matched));
+    }
+    let mut text = format!("deleted {} of {}", counts.purged, count(counts.matched));
+    if counts.gone > 0 {
+        text.push_str(&format!("; {} were gone when their turn came", counts.gone));
+    }
+    if counts.foreign > 0 {
+        text.push_str(&format!("; {} messages that are no dead letters stay", counts.foreign));
+    }
+    if counts.interrupted {
+        text.push_str("; ended before all had their turn");
+    }
+    text
+}
+
+/// Deletes all letters, or all of a workload, with one request. So many messages beside them are no letters.
+async fn all(letters: &Letters, filter: &Filter, orphans: usize, counts: &mut Counts) -> Result<(), LettersError> {
+    let purged = letters.purge(filter.workload.as_deref()).await?;
+    let purged = usize::try_from(purged).unwrap_or(usize::MAX);
+    counts.purged = purged.saturating_sub(orphans).min(counts.matched);
+    counts.gone = counts.matched - counts.purged;
+    Ok(())
+}
+
+/// Deletes letter by letter, and ends at the first that the server refuses.
+async fn one_by_one(
     letters: &Letters,
-    matched: Vec<Letter>,
+    matched: &[Letter],
+    counts: &mut Counts,
     terminal: &Terminal,
     interrupted: impl Future<Output = ()>,
-) -> Result<usize, (usize, LettersError)> {
+) -> Result<(), LettersError> {
     let bar = terminal.bar(u64::try_from(matched.len()).unwrap_or(u64::MAX));
-    let deletions = stream::iter(&matched).map(|letter| letters.delete(letter)).buffer_unordered(IN_FLIGHT);
-    let (mut deletions, mut interrupted) = (pin!(deletions), pin!(interrupted));
-    let mut purged = 0;
-    loop {
-        tokio::select! {
-            deleted = deletions.next() => match deleted {
-                Some(Ok(_)) => purged += 1,
-                Some(Err(error)) => return Err((purged, error)),
-                None => return Ok(purged),
-            },
-            () = &mut interrupted => return Ok(purged),
-        }
+    let mut refused = Ok(());
+    let done = |deleted: Result<bool, LettersError>| {
         bar.advance();
-    }
+        match deleted {
+            Ok(true) => counts.purged += 1,
+            Ok(false) => counts.gone += 1,
+            Err(error) => {
+                refused = Err(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    };
+    let left = turns(matched, None, interrupted, |letter: &Letter| letters.delete(letter), done).await;
+    counts.interrupted = left > 0 && refused.is_ok();
+    refused
 }

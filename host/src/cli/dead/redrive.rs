@@ -1,24 +1,20 @@
 //! `tidegate dead redrive`.
 
 use std::io::Write;
-use std::pin::pin;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::filter::{find, hint, not_there};
+use super::filter::{find, not_there, nothing_found, which};
 use super::show::content_lost;
-use super::{AskArgs, count};
+use super::turns::turns;
+use super::{AskArgs, USAGE, count};
 use crate::cli::{Output, last_word};
-use crate::jetstream::{Letters, SendError};
+use crate::jetstream::{Letters, LettersError, SendError};
 use crate::letter::Letter;
 use crate::terminal::Terminal;
 
-/// How many letters may wait for their PubAck or their deletion at once.
-const IN_FLIGHT: usize = 64;
 /// How many errors are told one by one.
 const TOLD: usize = 20;
 
@@ -26,19 +22,27 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate dead redrive 42 43
   tidegate dead redrive --workload orders --cause time --since 2h --rate 100
-  tidegate dead redrive --dry-run --output json";
+  tidegate dead redrive --all --dry-run --output json";
 
 /// Publishes dead letters again, each on its original subject, and removes those that are stored.
 ///
 /// Payload and headers are the original's. The message id is a new one that names the original and is always the same for
-/// the same letter: a redrive that was cut can be run again. What dies meanwhile is not redriven. Exit code 0: all that
-/// matched are stored again. 1: some are not and stay, or it was interrupted, or they cannot be read. 2: wrong usage.
+/// the same letter: a redrive that was cut can be run again. What dies meanwhile is not redriven. A letter goes back into
+/// the stream that its message died in, or one that this takes its messages from: where another stream takes the subject
+/// now, the letter stays. Exit code 0: all that matched are stored again, if any did. 1: some are not and stay, or it was
+/// interrupted, or they cannot be read. 2: wrong usage: nothing says which letters.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RedriveArgs {
-    /// The letters, by their sequence in the stream of dead letters [default: all that match]
+    /// The letters, by their sequence in the stream of dead letters
     #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
     pub sequences: Vec<u64>,
+    /// All letters; needed where nothing else says which
+    #[arg(long)]
+    pub all: bool,
+    /// Into this stream, whichever they died in
+    #[arg(long, value_name = "STREAM")]
+    pub into: Option<String>,
     /// Leave the letters where they are
     #[arg(long)]
     pub keep: bool,
@@ -96,8 +100,12 @@ pub(super) async fn run<F: Future<Output = ()>>(
     out: &mut impl Write,
     interrupted: impl FnOnce() -> std::io::Result<F>,
 ) -> anyhow::Result<ExitCode> {
-    let letters = args.ask.place.open().await?;
     let filter = args.ask.filter.filter();
+    if let Some(problem) = which("send back", args.all, &args.sequences, &filter) {
+        last_word::write(&problem);
+        return Ok(ExitCode::from(USAGE));
+    }
+    let letters = args.ask.place.open().await?;
     let mut sequences = Vec::new();
     let found = find(&letters, &filter, &args.sequences, |letter, _| sequences.push(letter.sequence)).await?;
     let mut counts = Counts {
@@ -107,7 +115,11 @@ pub(super) async fn run<F: Future<Output = ()>>(
         missing: found.missing,
         ..Counts::default()
     };
-    if !args.dry_run {
+    if !args.dry_run && !sequences.is_empty() {
+        if !args.keep {
+            // Or letters that are stored again would stay, to be stored once more by the next redrive.
+            letters.may_delete().await?;
+        }
         redrive(&letters, args, &sequences, &mut counts, terminal, interrupted()?).await;
     }
     for Failed { sequence, error } in counts.errors.iter().take(TOLD) {
@@ -119,10 +131,8 @@ pub(super) async fn run<F: Future<Output = ()>>(
     if let Some(missing) = not_there(&counts.missing, &letters) {
         last_word::write(&missing);
     }
-    if sequences.is_empty()
-        && let Some(hint) = hint(&letters, &filter).await?
-    {
-        last_word::write(&hint);
+    if sequences.is_empty() && counts.missing.is_empty() {
+        last_word::write(&nothing_found(&letters, &filter).await?);
     }
     match args.ask.output {
         Output::Json => serde_json::to_writer(&mut *out, &counts)?,
@@ -166,42 +176,16 @@ async fn redrive(
     interrupted: impl Future<Output = ()>,
 ) {
     let bar = terminal.bar(u64::try_from(sequences.len()).unwrap_or(u64::MAX));
-    let mut interrupted = pin!(interrupted);
-    let mut pace = args.rate.map(pace);
-    let mut flying = FuturesUnordered::new();
-    let mut left = sequences.iter().peekable();
-    let mut stop = false;
-    loop {
-        let turn = async {
-            if let Some(pace) = &mut pace {
-                pace.tick().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = &mut interrupted, if !stop => stop = true,
-            () = turn, if !stop && left.peek().is_some() && flying.len() < IN_FLIGHT => {
-                flying.extend(left.next().map(|sequence| one(letters, *sequence, args.keep)));
-            }
-            Some((sequence, became)) = flying.next(), if !flying.is_empty() => {
-                bar.advance();
-                stop |= matches!(&became, Became::Failed(SendError::Server(_)));
-                add(counts, sequence, became);
-                bar.say(format!("{} redriven, {} failed", counts.redriven, counts.failed));
-            }
-            else => break,
-        }
-        if flying.is_empty() && (stop || left.peek().is_none()) {
-            break;
-        }
-    }
-    counts.interrupted = left.next().is_some();
-}
-
-fn pace(rate: u32) -> Interval {
-    let mut pace = interval(Duration::from_secs(1) / rate);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    pace
+    let work = |sequence: &u64| one(letters, *sequence, args);
+    let done = |(sequence, became): (u64, Became)| {
+        bar.advance();
+        let end = matches!(&became, Became::Failed(SendError::Server(_)));
+        add(counts, sequence, became);
+        bar.say(format!("{} redriven, {} failed", counts.redriven, counts.failed));
+        if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let left = turns(sequences, args.rate, interrupted, work, done).await;
+    counts.interrupted = left > 0;
 }
 
 fn add(counts: &mut Counts, sequence: u64, became: Became) {
@@ -219,21 +203,21 @@ fn add(counts: &mut Counts, sequence: u64, became: Became) {
     }
 }
 
-async fn one(letters: &Letters, sequence: u64, keep: bool) -> (u64, Became) {
-    let became = send(letters, sequence, keep).await.unwrap_or_else(Became::Failed);
+async fn one(letters: &Letters, sequence: u64, args: &RedriveArgs) -> (u64, Became) {
+    let became = send(letters, sequence, args).await.unwrap_or_else(Became::Failed);
     (sequence, became)
 }
 
-async fn send(letters: &Letters, sequence: u64, keep: bool) -> Result<Became, SendError> {
-    let server = |error: crate::jetstream::LettersError| SendError::Server(error.to_string());
+async fn send(letters: &Letters, sequence: u64, args: &RedriveArgs) -> Result<Became, SendError> {
+    let server = |error: LettersError| SendError::Server(error.to_string());
     let stored = letters.get(sequence).await.map_err(server)?;
     let Some((letter, stored)) = stored.and_then(|stored| Some((Letter::read(&stored)?, stored))) else {
         return Ok(Became::Gone);
     };
     let original = letters.original(&letter, &stored).await.map_err(server)?;
     let original = original.ok_or_else(|| SendError::Letter(content_lost(sequence)))?;
-    let duplicate = letters.send(&letter, original).await?.await?;
-    let removed = match keep {
+    let duplicate = letters.send(&letter, original, args.into.as_deref()).await?;
+    let removed = match args.keep {
         true => false,
         false => letters
             .delete(&letter)

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::{Logged, host, limits};
 use crate::config::{Compile, Plugins};
-use crate::plugin::{Directory, HandlerWatch};
+use crate::plugin::{Directory, HandlerWatch, Host};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -159,6 +159,127 @@ async fn a_directory_may_come_late_and_vanish() {
     std::fs::create_dir(&dir).unwrap();
     put(&dir, "probe.wasm", probes::WORKER_V2);
     assert_ne!(next(&mut watch).await, first);
+}
+
+/// What compiles here: a program that waits for the file `go` beside it, and says by the file `runs` that it does.
+struct Slow {
+    dir: tempfile::TempDir,
+}
+
+impl Slow {
+    fn new(end: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display();
+        let text = format!(
+            "#!/bin/sh\necho $$ > {at}/runs.new && mv {at}/runs.new {at}/runs\nwhile [ ! -e {at}/go ]; do sleep 0.02; done\n{end}\n"
+        );
+        std::fs::write(dir.path().join("program"), text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.path().join("program"), mode).unwrap();
+        Self { dir }
+    }
+
+    fn go(&self, go: bool) {
+        let file = self.dir.path().join("go");
+        if go { std::fs::write(file, "").unwrap() } else { std::fs::remove_file(file).unwrap() }
+    }
+
+    fn directory(&self, plugins: &Path) -> Directory {
+        let compile = Compile { program: Some(self.dir.path().join("program")), ..Compile::default() };
+        let plugins = Plugins { dir: plugins.to_owned(), rescan: RESCAN, cache: None, compile };
+        Directory::start(Host::start(&plugins).unwrap(), &plugins)
+    }
+
+    /// Waits until it runs, and gives the number of its process.
+    async fn runs(&self) -> String {
+        let seen = async {
+            loop {
+                if let Ok(number) = std::fs::read_to_string(self.dir.path().join("runs")) {
+                    return number.trim().to_owned();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, seen).await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_compilation_that_nobody_wants_any_more_is_ended_and_what_was_put_back_does_not_wait_for_it() {
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Slow::new("exit 0");
+    slow.go(true);
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    let directory = slow.directory(dir.path());
+    let mut watch = directory.handler("probe", &limits());
+    let first = next(&mut watch).await;
+    slow.go(false);
+    std::fs::remove_file(slow.dir.path().join("runs")).unwrap();
+    put(dir.path(), "probe.wasm", probes::WORKER_V2);
+    let process = slow.runs().await;
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    logged(&log, "which will not be used").await;
+    let ended = async {
+        while Path::new("/proc").join(&process).exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, ended).await.unwrap();
+    assert!(!watch.has_changed());
+    assert_eq!(watch.current().unwrap().generation().digest.to_string(), first);
+    assert_eq!(directory.plugins()[0].loaded, 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_generation_that_was_withdrawn_while_it_was_loaded_is_not_used() {
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Slow::new("exit 0");
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    let directory = slow.directory(dir.path());
+    let mut watch = directory.handler("probe", &limits());
+    slow.runs().await;
+    std::fs::remove_file(dir.path().join("probe.wasm")).unwrap();
+    slow.go(true);
+    logged(&log, "which will not be used").await;
+    logged(&log, "waiting for").await;
+    assert!(watch.current().is_none());
+    put(dir.path(), "probe.wasm", probes::WORKER_V2);
+    next(&mut watch).await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_plugin_that_takes_long_keeps_no_other_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow = Slow::new("exit 0");
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    let directory = slow.directory(dir.path());
+    let _never = directory.handler("probe", &limits());
+    slow.runs().await;
+    std::fs::remove_file(slow.dir.path().join("runs")).unwrap();
+    put(dir.path(), "echo.wasm", workers::ECHO);
+    let _other = directory.handler("echo", &limits());
+    slow.runs().await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_not_the_files_fault_is_told_once_and_tried_again() {
+    let log = Logged::start();
+    let dir = tempfile::tempdir().unwrap();
+    // As where the cache is on a disk that is full, until somebody makes room.
+    let slow = Slow::new("[ -e $0.room ] && exit 0\necho no room\nexit 4");
+    slow.go(true);
+    put(dir.path(), "probe.wasm", probes::WORKER_V1);
+    let directory = slow.directory(dir.path());
+    let mut watch = directory.handler("probe", &limits());
+    logged(&log, "it will be tried again").await;
+    logged(&log, "was refused again").await;
+    assert!(log.with("WARN")[0].contains("cannot be kept in") && log.with("WARN")[0].contains("no room"));
+    std::fs::write(slow.dir.path().join("program.room"), "").unwrap();
+    next(&mut watch).await;
+    assert_eq!(log.with("it will be tried again").len(), 1);
+    assert_eq!(directory.plugins()[0].problem, None);
 }
 
 #[tokio::test]

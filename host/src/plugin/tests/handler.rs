@@ -151,6 +151,32 @@ async fn a_guest_that_sleeps_is_ended_when_its_time_is_over() {
     assert_eq!(instance.handle(&delivery("sleep 3600000")).await, Err(Fault::Time(Duration::from_millis(50))));
 }
 
+fn mappings() -> u64 {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count() as u64
+}
+
+#[tokio::test]
+async fn an_instance_takes_no_more_mappings_than_it_is_counted_for() {
+    const INSTANCES: u64 = 100;
+    let answer = r#"(memory.fill (i32.const 0) (i32.const 0) (i32.const 64)) (i32.const 0)"#;
+    let more: String = (1..16).map(|n| format!("(memory 4) (data (memory {n}) (i32.const 70000) \"a\")")).collect();
+    for bytes in [workers::ECHO.to_vec(), core("4", answer, &format!("(data (i32.const 70000) \"a\") {more}"))] {
+        let plugin = plugin(&bytes).await;
+        let before = mappings();
+        let mut instances = Vec::new();
+        for _ in 0..INSTANCES {
+            let mut instance = plugin.instantiate(&context(limits())).await.unwrap();
+            instance.handle(&delivery("ok")).await.unwrap().unwrap();
+            instances.push(instance);
+        }
+        let each = plugin.need().mappings();
+        let taken = mappings().saturating_sub(before);
+        // Other tests run beside this one.
+        assert!(taken <= each * INSTANCES + 500, "{taken} for {INSTANCES} instances, where each counts {each}");
+        println!("{} for each, counted {each}", taken as f64 / INSTANCES as f64);
+    }
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_guest_that_spins_lets_other_tasks_run() {
     let mut spinning = probe().await;

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use tidegate_artifacts::{policies, probes, workers};
 
-use super::{core, core_at, file, host, limits};
-use crate::config::Limits;
+use super::{core, core_at, core_text, file, host, limits};
+use crate::config::{Compile, Limits, Plugins};
 use crate::delivery::Fault;
-use crate::plugin::{HandlerPlugin, Kind, KindError, LoadError, Refusal};
+use crate::plugin::{HandlerPlugin, Host, Kind, KindError, LoadError, Refusal};
 
 async fn load_with(bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, LoadError> {
     let (_dir, file) = file(bytes);
@@ -55,6 +55,48 @@ async fn another_version_and_an_unknown_import_are_refused_by_name() {
     let (refused, text) = refusal(probes::UNKNOWN_IMPORT).await;
     assert!(matches!(refused, Refusal::Import(_)));
     assert!(text.contains("it imports probe:unknown/secrets@1.0.0, which this host does not have"), "{text}");
+}
+
+/// A handler that imports an instance of this name with a function.
+fn importing(name: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component (import "{name}" (instance (export "f" (func))))
+           (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_refused_before_anything_is_compiled() {
+    // Nothing can be compiled here.
+    let compile = Compile { program: Some("/nowhere".into()), ..Compile::default() };
+    let plugins = Plugins { dir: "".into(), rescan: Duration::MAX, cache: None, compile };
+    let host = Host::start(&plugins).unwrap();
+    let refusal = async |name: &str| {
+        let (_dir, file) = file(importing(name));
+        host.load_handler(&file, &limits()).await.unwrap_err().refusal
+    };
+    let http = refusal("wasi:http/types@0.2.3").await;
+    assert!(matches!(http, Refusal::Import(_)) && http.to_string().contains("disableFeatures"), "{http}");
+    let other = refusal("probe:unknown/secrets@1.0.0").await;
+    assert!(matches!(other, Refusal::Import(_)) && !other.to_string().contains("disableFeatures"), "{other}");
+    let later = refusal("wasi:cli/stdout@0.3.0").await;
+    assert!(matches!(later, Refusal::LaterWasi(_)) && later.to_string().contains("this host has WASI 0.2"), "{later}");
+    assert!(matches!(refusal("wasi:cli/stdout@0.2.3").await, Refusal::NoCompiler(_)));
+}
+
+#[tokio::test]
+async fn what_an_instance_begins_with_is_held_against_its_memory() {
+    let globals = "(global i32 (i32.const 0))".repeat(20_000);
+    let instances = "(core instance (instantiate $big))".repeat(15);
+    let imports = format!("(core module $big {globals}) {instances}");
+    let text = include_str!("../../../../tests/guests/handler.wat").replace("IMPORTS", &imports).replace("WITH", "");
+    let core = core_text("1", "unreachable", "");
+    let bytes = wat::parse_str(text.replace("CORE", &core).replace("VERSION", "0.1.0")).unwrap();
+    let small = Limits { memory: 8 << 20, ..limits() };
+    let error = load_with(&bytes, &small).await.unwrap_err();
+    assert!(matches!(error.refusal, Refusal::Trial(Fault::Memory(_))), "{error}");
+    load_with(&bytes, &limits()).await.unwrap();
 }
 
 #[tokio::test]

@@ -70,14 +70,15 @@ fn core(memory: &str, handle: &str, rest: &str) -> Vec<u8> {
 }
 
 fn core_at(version: &str, memory: &str, handle: &str, rest: &str) -> Vec<u8> {
-    handler_text(
-        version,
-        &format!(
-            r#"(memory (export "memory") {memory})
+    handler_text(version, &core_text(memory, handle, rest))
+}
+
+fn core_text(memory: &str, handle: &str, rest: &str) -> String {
+    format!(
+        r#"(memory (export "memory") {memory})
            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
            (func (export "handle") (param i32 i32 i32 i32 i32 i32 i64 i32 i64 i32) (result i32) {handle})
            {rest}"#
-        ),
     )
 }
 
