@@ -18,7 +18,6 @@ const GUESTS: &[&str] = &[
     "backlog",
     "drain",
     "fixed",
-    "forecast",
     "kpa",
     "objective",
     "step",

@@ -14,7 +14,7 @@ import sys
 
 # `fixed` is left out: it has no number that suits every trace.
 CLASSICAL = ["step", "backlog", "utilization", "kpa", "drain"]
-OWN = ["objective", "forecast"]
+OWN = ["objective"]
 MODEL = ["--arrival-scale", "20", "--service", "exponential:200ms", "--slo-ms", "1000"]
 SHARE = 0.99
 # A decision a second is more than two weeks of five-minute counts can tell apart, and than anybody would wait for.
@@ -35,24 +35,30 @@ The classical policies have the defaults of what they are named after, and those
 handle 100 requests at once, `drain` allows a backlog 20 s, `backlog` allows each worker ten messages, `step` takes a worker for good for 500
 messages a second. With settings for this workload they do better; each README says which setting is which. So what the tables show is
 not which rule is the best, but what each does where nobody has set anything. `objective` is the only one whose settings are the objective itself,
-and its defaults are the objective of this page. `forecast` is `objective` until it has seen a day, and hardly differs from it where
-workers start at once; [at the end](#where-workers-start-slowly) they do not.
+and its defaults are the objective of this page. [At the end](#where-workers-start-slowly) workers
+do not start at once.
 """
 
 SLOW = """\
 ## Where workers start slowly
 
-Three days that are alike, and workers that take 30 s to start, which both policies are told:
+The same traces, and workers that take 30 s to start. `objective` is told (`start-delay = "30s"`): in the second row of each it counts with no
+bursts (`burst-memory = "0s"`), in the third it does not know of the start delay.
 
-    tidegate simulate {arguments} --policy ...
+    tidegate simulate --trace TRACE {model} --start-delay 30s --policy ...
 
-Both keep the workers that the rate needed at any time of the last 30 s, so a dip of the rate stops none that would be missed before another
-has started. That is what counts here. `forecast` asks for the workers of a rise 30 s earlier, and on days as smooth as these that is worth little.
+What these tables show is what a start delay costs. Workers that stand by for a burst are the only ones that it meets, so the objective is met where
+bursts come often enough to be known, for a multiple of the worker-seconds. It is not met where they come too seldom: the day of `twitter-day0` has
+three that triple the rate within a minute and come from nowhere.
 """
-SLOW_ARRIVALS = ["--generate", "diurnal:5:200:24h", "--duration", "72h", "--start-delay", "30s"]
+SLOW_VARIANTS = [
+    ("objective", "start-delay=30s"),
+    ("objective, no bursts", "start-delay=30s burst-memory=0s"),
+    ("objective, not told", "start-delay=0s"),
+]
 
 
-def simulate(program, plugins, names, arguments, directory=None):
+def simulate(program, plugins, names, arguments, directory):
     """In this directory, since pictures and reports name a trace as it is given."""
     command = [program, "simulate", *arguments, "--output", "json"]
     for name in names:
@@ -135,6 +141,19 @@ def picture(name, report):
     return "\n".join(parts) + "\n"
 
 
+def slow(program, plugins, trace, directory):
+    """The variants of `objective`, each under its own name."""
+    settings = []
+    for index, (_, words) in enumerate(SLOW_VARIANTS):
+        name = "objective" if index == 0 else f"objective-{index + 1}"
+        settings += [part for word in words.split() for part in ("--policy-setting", f"{name}.{word}")]
+    arguments = ["--trace", trace.name, *MODEL, "--start-delay", "30s", *interval(trace), *settings]
+    report = simulate(program, plugins, ["objective"] * len(SLOW_VARIANTS), arguments, directory)
+    for row, (name, _) in zip(report["policies"], SLOW_VARIANTS):
+        row["name"] = name
+    return report
+
+
 def write(path, text):
     """Whole or not at all."""
     part = path.with_name("." + path.name + ".part")
@@ -163,11 +182,10 @@ def main():
             parts.append(f"Longer than two days: with `{' '.join(often)}`, a decision each {LONG_INTERVAL[:-1]} s.\n")
         parts += [verdict(report) + "\n", f"![worker-seconds]({pictures.name}/{trace.stem}.svg)\n", table(report) + "\n"]
         parts.append(f"![over time]({pictures.name}/{trace.stem}-time.svg)\n")
-    print("simulating workers that start slowly", file=sys.stderr)
-    arguments = [*SLOW_ARRIVALS, "--service", "exponential:200ms", "--slo-ms", "1000"]
-    settings = [part for name in OWN for part in ("--policy-setting", f"{name}.start-delay=30s")]
-    report = simulate(program, plugins, OWN, arguments + settings)
-    parts += [SLOW.format(arguments=" ".join(arguments)), table(report) + "\n"]
+    parts.append(SLOW.format(model=" ".join(MODEL)))
+    for trace in traces:
+        print(f"simulating {trace.stem}, with workers that start slowly", file=sys.stderr)
+        parts += [f"### {trace.stem}\n", table(slow(program, plugins, trace, directory)) + "\n"]
     write(page, "\n".join(parts))
 
 

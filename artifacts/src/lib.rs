@@ -16,8 +16,6 @@ pub mod policies {
     pub const DRAIN: &[u8] = component!("drain");
     /// Always the same number of workers.
     pub const FIXED: &[u8] = component!("fixed");
-    /// As few workers as meet the objective at the rate that is to come.
-    pub const FORECAST: &[u8] = component!("forecast");
     /// As many workers as the messages in the system need, with a stable and a panic window.
     pub const KPA: &[u8] = component!("kpa");
     /// As few workers as let a share of the messages wait no longer than an objective.
@@ -31,7 +29,6 @@ pub mod policies {
         ("backlog", BACKLOG),
         ("drain", DRAIN),
         ("fixed", FIXED),
-        ("forecast", FORECAST),
         ("kpa", KPA),
         ("objective", OBJECTIVE),
         ("step", STEP),

@@ -5,15 +5,18 @@
 //! could run, and the pull that stays parked at zero workers is the same pull as any other.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::effective::Effective;
 use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled};
+use crate::settle::give_back_untaken;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -218,21 +221,22 @@ impl<D: Held> Inbox<D> {
 pub async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     mut pull: P,
-    ack_wait: Duration,
+    consumer: &Effective,
     mut tell: impl FnMut(Option<Notice>) + Send,
     stop: impl Future<Output = ()> + Send,
 ) {
     tokio::pin!(stop);
-    let quarter = (ack_wait / 4).max(Duration::from_millis(1));
-    let mut keep = interval(quarter);
-    keep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut keep = Announcer::new(consumer);
     let mut patience = Patience::default();
     loop {
-        if patience.until().is_none()
-            && let Some((count, bytes)) = inbox.wants(inbox.len(), pull.asked())
+        // A consumer may let one pull ask for less than is wanted.
+        while patience.until().is_none()
+            && let asked = pull.asked()
+            && let Some((count, bytes)) = inbox.wants(inbox.len(), asked)
         {
             match pull.ask(count, bytes).await {
-                Ok(()) => patience.asked(Instant::now()),
+                Ok(()) if pull.asked() > asked => patience.asked(Instant::now()),
+                Ok(()) => break,
                 Err(_) => patience.unable(Instant::now()),
             }
         }
@@ -261,21 +265,56 @@ pub async fn fetch<P: Pull>(
                 }
             }
             () = inbox.room.notified() => {}
-            _ = keep.tick() => inbox.keep(quarter).await,
+            quarter = keep.due() => inbox.keep(quarter).await,
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => patience.is_over(),
         }
     }
-    give_back(inbox, pull, &mut keep, quarter).await;
+    give_all_back(inbox, pull, &mut keep).await;
+}
+
+/// Says when deliveries that wait have to be announced, each quarter of the ack wait, whatever that is by now.
+struct Announcer<'a> {
+    consumer: &'a Effective,
+    quarter: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<'a> Announcer<'a> {
+    fn new(consumer: &'a Effective) -> Self {
+        let quarter = consumer.announce_after();
+        Self { consumer, quarter, sleep: Box::pin(sleep(quarter)) }
+    }
+
+    /// Waits until it is time, and says after how long. Nothing is lost if the future is dropped.
+    async fn due(&mut self) -> Duration {
+        loop {
+            // Armed before the look, so that an edit in between is not missed.
+            let edited = self.consumer.ack_wait_edited();
+            let quarter = self.consumer.announce_after();
+            if quarter != self.quarter {
+                self.quarter = quarter;
+                let soonest = self.sleep.deadline().min(Instant::now() + quarter);
+                self.sleep.as_mut().reset(soonest);
+            }
+            tokio::select! {
+                () = &mut self.sleep => {
+                    self.sleep.as_mut().reset(Instant::now() + quarter);
+                    return quarter;
+                }
+                () = edited => {}
+            }
+        }
+    }
 }
 
 /// Gives back all at the end: what is given back while a pull is open comes right back by that pull, and each time
 /// costs the message one of its attempts.
-async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Interval, quarter: Duration) {
+async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Announcer<'_>) {
     inbox.fetching.store(false, Relaxed);
     while pull.asked() > 0 {
         let pulled = tokio::select! {
             pulled = pull.next() => pulled,
-            _ = keep.tick() => {
+            quarter = keep.due() => {
                 inbox.keep(quarter).await;
                 continue;
             }
@@ -291,7 +330,7 @@ async fn give_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Inte
     }
     let waiting: Vec<_> = inbox.lock().drain(..).collect();
     for waiting in waiting {
-        waiting.held.nak(Duration::ZERO).await;
+        give_back_untaken(waiting.held, keep.consumer).await;
     }
 }
 

@@ -40,6 +40,7 @@ pub mod confirmed;
 pub mod delivery;
 pub mod demo;
 pub mod digest;
+pub mod effective;
 pub mod events;
 pub mod fold;
 #[cfg(any(test, feature = "fuzzing"))]

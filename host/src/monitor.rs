@@ -10,6 +10,7 @@ use crate::clock::time_of_day;
 use crate::conditions::Part;
 use crate::config::Scale;
 use crate::delivery::Fault;
+use crate::effective::{Effective, Flow};
 use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
 use crate::journal::Made;
@@ -33,6 +34,8 @@ pub struct Monitor<P: Policies, S> {
     pub workload: Arc<str>,
     /// The limits and the interval.
     pub scale: Scale,
+    /// What the consumer lets the workers have.
+    pub consumer: Arc<Effective>,
     /// The policy.
     pub fold: Fold<P>,
     /// Who else is asked.
@@ -121,12 +124,25 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
     }
 
-    /// What came of asking the policy; `None` if there is none yet.
+    /// What came of asking the policy; `None` if there is none yet, or if nothing would come of it.
     async fn decide(&mut self, sample: Sample, clock: &Clock, observer: &mut Observer) -> Option<Result<(), Fault>> {
-        let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &self.scale);
+        let flow = self.consumer.flow();
+        match flow.problem() {
+            Some(problem) => self.board.conditions.raise(Part::Consumer, problem),
+            None => self.board.conditions.clear(Part::Consumer),
+        }
+        let scale = self.consumer.employable(&self.scale);
+        if matches!(flow, Flow::Held(_) | Flow::Refused(_)) {
+            // More workers would have nothing to do. Those that there are finish what is out.
+            if sample.ack_pending == 0 {
+                self.set(scale.min, "the consumer gives nothing");
+            }
+            return None;
+        }
+        let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &scale);
         self.board.saw(seen);
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
-        let (scale, board) = (&self.scale, &self.board);
+        let board = &self.board;
         let mut live = None;
         let decided = self.fold.decide((&seen, sample.arrivals), |decision| {
             let to = clamp(decision.desired, scale.min, scale.max);

@@ -148,7 +148,8 @@ pub trait Pull: Send + 'static {
     /// Deliveries that were asked for and may still come.
     fn asked(&self) -> usize;
 
-    /// Asks for up to `count` more, of `bytes` together. One message may be larger than that.
+    /// Asks for up to `count` more, of `bytes` together, or for nothing while the consumer lets no more pulls wait. One
+    /// message may be larger than that.
     ///
     /// # Errors
     /// If there is no connection now. It can be tried again.

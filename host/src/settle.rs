@@ -13,10 +13,14 @@ use crate::attempts::Attempts;
 use crate::conditions::{Conditions, Part};
 use crate::config::Retry;
 use crate::confirmed::{Kept, Stored};
-use crate::delivery::{Bounds, Cause, Death, Disposition, Outcome, Response, Verdict, dispose, refused};
+use crate::delivery::{Bounds, Cause, Death, Delivery, Disposition, Outcome, Response, Verdict, dispose, refused};
+use crate::effective::Effective;
 use crate::inbox::Waiting;
 use crate::outage::Outage;
 use crate::ports::{Author, EffectError, Held};
+
+/// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +44,8 @@ pub enum Settled {
 pub struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
-    /// The consumer's ack wait.
-    pub ack_wait: Duration,
+    /// The consumer's settings.
+    pub consumer: Arc<Effective>,
     /// What a response has to keep to.
     pub bounds: Bounds,
     /// What is known of earlier attempts.
@@ -54,10 +58,10 @@ pub struct Rules {
 
 impl Rules {
     /// Of a workload that nothing is known of yet.
-    pub fn new(retry: Retry, ack_wait: Duration, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
+    pub fn new(retry: Retry, consumer: Arc<Effective>, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
-        Arc::new(Self { retry, ack_wait, bounds, attempts: Attempts::default(), effects, letters })
+        Arc::new(Self { retry, consumer, bounds, attempts: Attempts::default(), effects, letters })
     }
 }
 
@@ -102,7 +106,7 @@ async fn publish<D: Held>(
     let Waiting { held, since } = &mut waiting;
     let sent = tokio::select! {
         biased;
-        sent = keep(held, since, rules.ack_wait, Stored::send(held, response)) => Some(sent),
+        sent = keep(held, since, &rules.consumer, Stored::send(held, response)) => Some(sent),
         () = give_up => None,
     };
     let Some(sent) = sent else { return Step::Done(give_back(waiting, rules).await) };
@@ -110,7 +114,7 @@ async fn publish<D: Held>(
     let rest = async move {
         let Waiting { held, since } = &mut waiting;
         let stored = match sent {
-            Ok(stored) => keep(held, since, rules.ack_wait, stored).await,
+            Ok(stored) => keep(held, since, &rules.consumer, stored).await,
             Err(error) => Err(error),
         };
         match stored {
@@ -126,11 +130,13 @@ async fn publish<D: Held>(
 
 /// Gives back a delivery that could not be finished within the grace time.
 pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
-    let Waiting { held, .. } = waiting;
-    let stream_sequence = held.delivery().stream_sequence;
+    let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
     tracing::info!(stream_sequence, "given back: not finished within the grace time");
-    rules.attempts.excuse(held.delivery());
-    held.nak(Duration::ZERO).await;
+    if rules.consumer.is_last(attempt) {
+        return bury(waiting, last("given back unfinished"), &nobody(), rules).await;
+    }
+    rules.attempts.excuse(waiting.held.delivery());
+    nak(waiting.held, Duration::ZERO, &rules.consumer).await;
     Settled::GivenBack
 }
 
@@ -146,21 +152,23 @@ pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
 /// `since` is when the server last heard of it, before and after.
-pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, ack_wait: Duration, work: impl Future<Output = T>) -> T {
+pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     // Most work is done at its first poll, and needs no timer.
     if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
         return done;
     }
-    let quarter = ack_wait / 4;
     loop {
+        // Armed before the look, so that an edit in between is not missed.
+        let edited = consumer.ack_wait_edited();
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = sleep(quarter.saturating_sub(since.elapsed())) => {
+            () = sleep(consumer.announce_after().saturating_sub(since.elapsed())) => {
                 *since = Instant::now();
                 held.in_progress().await;
             }
+            () = edited => {}
         }
     }
 }
@@ -186,24 +194,30 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
     }
     rules.effects.failed(&error);
     rules.attempts.excuse(delivery);
+    if rules.consumer.is_last(delivery.attempt) {
+        return bury(waiting, last(&error.to_string()), author, rules).await;
+    }
     // By the server's count, so that an outage that lasts is asked less and less.
     let delay = rules.retry.delay(delivery.attempt);
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
     tracing::warn!(%plugin, %generation, stream_sequence, attempt, %error, ?delay,
         "an effect is not confirmed, so the message is to be delivered again; no attempt is used up");
-    waiting.held.nak(delay).await;
+    nak(waiting.held, delay, &rules.consumer).await;
     Settled::Unconfirmed
 }
 
 async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Author, rules: &Rules) -> Settled {
     match verdict {
+        Verdict::Retry { reason, .. } if rules.consumer.is_last(waiting.held.delivery().attempt) => {
+            bury(waiting, last(&reason), author, rules).await
+        }
         Verdict::Retry { delay, reason } => {
             let Author { plugin, generation } = author;
             let delivery = waiting.held.delivery();
             let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
             tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
-            waiting.held.nak(delay).await;
+            nak(waiting.held, delay, &rules.consumer).await;
             Settled::Retried
         }
         Verdict::Dead(death) => bury(waiting, death, author, rules).await,
@@ -216,22 +230,62 @@ pub async fn bury<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, r
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();
-    match keep(&held, &mut since, rules.ack_wait, Kept::letter(&held, &death, author)).await {
-        Ok(kept) => {
-            rules.letters.succeeded();
-            rules.attempts.kept(held.delivery(), kept.clone());
-            tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
-            held.term(kept, &death.reason).await;
-            Settled::Dead(death.cause)
+    loop {
+        let error = match keep(&held, &mut since, &rules.consumer, Kept::letter(&held, &death, author)).await {
+            Ok(kept) => {
+                rules.letters.succeeded();
+                rules.attempts.kept(held.delivery(), kept.clone());
+                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
+                held.term(kept, &death.reason).await;
+                return Settled::Dead(death.cause);
+            }
+            Err(error) => error,
+        };
+        rules.letters.failed(&error);
+        if rules.consumer.is_last(attempt) {
+            // The server would not deliver it again, so it is held until there is room for its letter.
+            keep(&held, &mut since, &rules.consumer, sleep(AGAIN)).await;
+            continue;
         }
-        Err(error) => {
-            rules.letters.failed(&error);
-            tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
-                "the dead letter could not be kept, so the message stays in its stream");
-            rules.attempts.excuse(held.delivery());
-            rules.attempts.dying(held.delivery(), death, author.clone());
-            held.nak(rules.retry.delay(attempt)).await;
-            Settled::Unconfirmed
+        tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
+            "the dead letter could not be kept, so the message stays in its stream");
+        rules.attempts.excuse(held.delivery());
+        rules.attempts.dying(held.delivery(), death, author.clone());
+        nak(held, rules.retry.delay(attempt), &rules.consumer).await;
+        return Settled::Unconfirmed;
+    }
+}
+
+/// Why a message is not tried again that the server would not deliver again.
+fn last(reason: &str) -> Death {
+    let reason = format!("{reason}; the consumer's max_deliver lets the server deliver it no more");
+    Death { cause: Cause::Exhausted, reason }
+}
+
+/// Who decided what no handler did.
+fn nobody() -> Author {
+    Author { plugin: "".into(), generation: "".into() }
+}
+
+/// Gives back, and remembers that: if `max_deliver` of the consumer is edited meanwhile, the server may drop it.
+async fn nak<D: Held>(held: D, delay: Duration, consumer: &Effective) {
+    consumer.gave_back(held.delivery().stream_sequence, held.delivery().attempt);
+    held.nak(delay).await;
+}
+
+/// Gives back a delivery that no worker has taken: the server delivers it again at once, here or elsewhere. One that it would
+/// not deliver again is kept as a dead letter.
+pub async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
+    if consumer.is_last(held.delivery().attempt) {
+        let death = last("given back unfinished");
+        match Kept::letter(&held, &death, &nobody()).await {
+            Ok(kept) => return held.term(kept, &death.reason).await,
+            Err(error) => {
+                let stream_sequence = held.delivery().stream_sequence;
+                tracing::error!(stream_sequence, %error, "neither finished nor kept as a dead letter, and the server delivers \
+                    it no more: it stays in its stream");
+            }
         }
     }
+    held.nak(Duration::ZERO).await;
 }

@@ -107,7 +107,7 @@ pub async fn run<D: Held, H: Handlers>(
         if handlers.is_newer() {
             // It came between the look above and this message.
             let Waiting { held, since } = &mut waiting;
-            let made = keep(held, since, shop.rules.ack_wait, handlers.instantiate(id));
+            let made = keep(held, since, &shop.rules.consumer, handlers.instantiate(id));
             match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
                 Ok(made) => instance = made,
                 Err(fault) => keep_old(&instance, &fault),
@@ -195,6 +195,7 @@ async fn handle<D: Held, I: Handler>(
     let rules = &shop.rules;
     if waiting.held.delivery().attempt > 1 {
         stats.redelivered();
+        rules.consumer.came_back(waiting.held.delivery().stream_sequence);
         match rules.attempts.before(waiting.held.delivery(), &rules.retry) {
             Before::Try => {}
             Before::Bury(death, author) => {
@@ -212,7 +213,7 @@ async fn handle<D: Held, I: Handler>(
     let mut waited = false;
     let outcome = tokio::select! {
         biased;
-        outcome = keep(&held, &mut since, rules.ack_wait, instance.handle(held.delivery())) => Some(outcome),
+        outcome = keep(&held, &mut since, &rules.consumer, instance.handle(held.delivery())) => Some(outcome),
         // Not polled where the call is done at once.
         _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
     };

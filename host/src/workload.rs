@@ -61,8 +61,8 @@ pub async fn run<H: Handlers, P: Policies>(
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
     let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
-    let scale = bound.employable(&workload.scale);
-    let desired = Arc::new(Desired::new(scale.min));
+    let consumer = bound.consumer();
+    let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
     let respawns = Arc::new(Pace::new(workload.limits.respawns));
     let bounds = Bounds {
@@ -71,7 +71,7 @@ pub async fn run<H: Handlers, P: Policies>(
         publications: workload.limits.publications,
         grants: workload.grants.clone(),
     };
-    let rules = Rules::new(workload.retry.clone(), bound.ack_wait(), bounds, &board.conditions);
+    let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
     let shop = Arc::new(Shop {
         workload: name.clone(),
         conditions: board.conditions.clone(),
@@ -100,7 +100,8 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let monitor = Monitor {
         workload: name.clone(),
-        scale,
+        scale: workload.scale.clone(),
+        consumer: consumer.clone(),
         fold: Fold::new(desk, policies),
         window,
         source,
@@ -118,12 +119,11 @@ pub async fn run<H: Handlers, P: Policies>(
     let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };
     let (pulls, watch) =
         (mend(Part::Pull, &workload.queue.consumer), mend(Part::Watch, &workload.queue.watch_consumer));
-    let ack_wait = bound.ack_wait();
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
     let run = async {
         tokio::join!(
-            fetch(&inbox, pull, ack_wait, tell, stopped(stop.clone())),
+            fetch(&inbox, pull, &consumer, tell, stopped(stop.clone())),
             supervisor.run(stopped(stop.clone())),
             monitor.run(stopped(stop.clone())),
             watch_headers(header_watch, start, tell_watch, stopped(stop.clone())),

@@ -86,6 +86,15 @@ impl Host {
     /// The status code that it answers over HTTP, where its configuration has `http = "127.0.0.1:0"`. `None` if it does
     /// not answer within two seconds.
     pub(crate) async fn get(&self, path: &str) -> Option<u16> {
+        self.answer(path).await?.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// What it answers over HTTP, without the head.
+    pub(crate) async fn read(&self, path: &str) -> Option<String> {
+        Some(self.answer(path).await?.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    async fn answer(&self, path: &str) -> Option<String> {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"))?;
         let address = line.split("address=").nth(1)?.trim().to_owned();
@@ -95,7 +104,7 @@ impl Host {
             stream.write_all(request.as_bytes()).await.ok()?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.ok()?;
-            answer.split(' ').nth(1)?.parse().ok()
+            Some(answer)
         };
         tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
     }

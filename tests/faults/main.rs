@@ -54,6 +54,7 @@ mod resources;
 mod row;
 mod runner;
 mod servers;
+mod settings;
 mod soak;
 mod stage;
 
@@ -75,6 +76,7 @@ fn all() -> Vec<Row> {
         plugins::ROWS,
         pulls::ROWS,
         resources::ROWS,
+        settings::ROWS,
         soak::ROWS,
         &hostile::rows(),
     ]

@@ -91,7 +91,11 @@ async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting()
         ("none", &[], &["it has ack policy `none`", "ack policy `explicit`"]),
         ("all", &[], &["its ack policy is not `explicit`", "Use a consumer with ack policy"]),
         ("headers", &[], &["it delivers headers only", "delivers payloads"]),
-        ("few", &[], &["its max_deliver is 5, and retry.max-attempts is 5", "Set its max_deliver to -1"]),
+        (
+            "few",
+            &[],
+            &["its max_deliver is 5", "Set its max_deliver to -1", "nats consumer edit work few --max-deliver=-1"],
+        ),
         ("filtered", &filter, &["its filter is work.a, and the configuration's is work.b", "Make them the same"]),
         ("everything", &filter, &["it has no filter, and the configuration's is work.b"]),
         (
@@ -102,8 +106,37 @@ async fn consumers_with_settings_that_cannot_work_are_refused_with_the_setting()
     ] {
         bind(&server, consumer, flags, &[&["consumer ", " on stream work cannot be used: "], said].concat()).await;
     }
-    // What the server would count as one try more than the host does is enough.
-    bind(&server, "few", &["--max-attempts", "4", "--dead-letters", "work"], &["for dead letters"]).await;
+}
+
+#[tokio::test]
+async fn streams_that_take_in_what_the_host_says_itself_are_refused() {
+    let (server, context, _stream) = bench().await;
+    let said = ["stream all cannot be used", "`*.*` takes in what is delivered to this host (_INBOX.>)"];
+    waits(&server, &["--stream", "all", "--subjects", "*.*"], &said).await;
+    let letters = ["tidegate.dead.*", "_INBOX.*.*"].map(str::to_owned).to_vec();
+    let config = stream::Config { name: "letters".into(), subjects: letters, ..Default::default() };
+    context.create_stream(config).await.unwrap();
+    let said = ["stream letters for dead letters", "`_INBOX.*.*` takes in what is delivered to this host"];
+    waits(&server, &["--stream", "work", "--dead-letters", "letters"], &said).await;
+    let said = ["stream letters cannot be used", "nats stream edit letters --subjects"];
+    waits(&server, &["--stream", "letters"], &said).await;
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_to_make_is_told_with_the_key_that_mends_it() {
+    let server = nats().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[dead-letters]\nreplicas = 3\n[workload.probe]\nstream = \"s\"\nsubjects = \"s.>\"\nmanage = \"create\"\n\
+        handler = \"probe\"\npolicy = \"fixed\"\n";
+    let waits_with = async |text: &str, said: &[&str]| {
+        std::fs::write(file.path(), text).unwrap();
+        let config = file.path().to_str().unwrap();
+        let host = Running::start(tidegate(["run", "--server", server.url(), "--no-cache", "--config", config]));
+        host.waits_with(said).await;
+    };
+    waits_with(text, &["stream TIDEGATE_DEAD for dead letters", "replicas of [dead-letters]"]).await;
+    let large = text.replace("manage", "max-bytes = \"1048576GiB\"\nmanage").replace("\"s", "\"t");
+    waits_with(&large, &["cannot set up stream t", "max-bytes of the workload"]).await;
 }
 
 #[tokio::test]

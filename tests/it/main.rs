@@ -13,6 +13,7 @@ mod dead_commands;
 mod dead_letters;
 mod demo;
 mod dispositions;
+mod edited;
 mod hosts;
 mod http;
 mod journal;

@@ -70,3 +70,21 @@ async fn what_cannot_be_used_is_told_and_nothing_is_written() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     simulate("fixed", &[]).await.failed_with(2, &["--trace <FILE>", "--generate <KIND>"]);
 }
+
+#[tokio::test]
+async fn workers_that_start_slowly_stand_by_for_the_bursts_that_were_seen() {
+    let (plugins, dir) = (plugins(), tempfile::tempdir().unwrap());
+    let trace = dir.path().join("minutes.csv");
+    let row = |second: u32| format!("{second},{}\n", if second % 60 < 10 { 100 } else { 10 });
+    std::fs::write(&trace, "second,arrivals\n".to_owned() + &(0..7_200).map(row).collect::<String>()).unwrap();
+    let more = ["--trace", trace.to_str().unwrap(), "--service", "exponential:200ms", "--start-delay", "5s"];
+    let settings = ["--policy-setting", "objective.start-delay=5s", "--policy-setting", "objective-2.start-delay=5s"];
+    let without = ["--policy-setting", "objective-2.burst-memory=0s", "--output", "json"];
+    let more: Vec<&str> = more.into_iter().chain(settings).chain(without).collect();
+    let ended = simulate(plugins.path(), &["objective", "objective"], &more).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let of = |policy: usize, key: &str| report["policies"][policy][key].as_f64().unwrap();
+    assert!(of(0, "over_slo") < 0.01 && of(1, "over_slo") > 0.3, "{report}");
+    assert!(of(0, "worker_seconds") < 1.5 * of(1, "worker_seconds"), "{report}");
+}

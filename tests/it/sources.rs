@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::{FutureExt, StreamExt};
 use tidegate::config::{DeadLetters, Retention, Scale, Source, Workload};
 use tidegate::jetstream::{Bound, Client, HeaderWatch, Signals};
@@ -120,6 +122,50 @@ async fn both_sources_count_only_what_the_filter_lets_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn redeliveries_to_other_hosts_are_no_arrivals() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    let mut readers = readers(&site, |workload| workload.queue.filter = vec!["in.work.mine.*".to_owned()]).await;
+    readers.sample().await;
+    for _ in 0..5 {
+        site.publish("in.work.mine.1", "ok").await;
+        site.publish("in.work.other.1", "ok").await;
+    }
+    eventually("all are pending", async || site.consumer("work").await.num_pending == 5).await;
+    assert_eq!(readers.sample().await.0.arrivals, 5);
+    // Another host, which the readers know nothing of, fails at each of them again and again.
+    let stream = site.js.get_stream("work").await.unwrap();
+    let other: PullConsumer = stream.get_consumer("work-workers").await.unwrap();
+    for _ in 0..8 {
+        let mut batch = other.fetch().max_messages(5).messages().await.unwrap();
+        while let Some(message) = batch.next().await {
+            message.unwrap().ack_with(AckKind::Nak(None)).await.unwrap();
+        }
+    }
+    assert_eq!(readers.sample().await.0.arrivals, 5);
+    site.publish("in.work.mine.1", "ok").await;
+    eventually("it is counted", async || readers.info.sample(0).await.unwrap().arrivals == 6).await;
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stream_is_made_anew_arrivals_are_counted_from_its_first_message() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.publish_all("in.work.a", (0..100).map(|_| "ok".to_owned())).await;
+    let mut readers = readers(&site, |_| {}).await;
+    readers.sample().await;
+    site.js.delete_stream("work").await.unwrap();
+    site.stream("work", &["in.work.>"]).await;
+    let again = self::readers(&site, |_| {}).await;
+    site.publish_all("in.work.a", (0..7).map(|_| "ok".to_owned())).await;
+    eventually("the seven are counted", async || readers.info.sample(0).await.is_ok_and(|sample| sample.arrivals == 7))
+        .await;
+    again.end().await;
+    readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_sources_count_under_one_load_what_runs_through_a_host() {
     let site = Site::new().await;
     site.stream("work", &["in.work.>"]).await;
@@ -165,6 +211,7 @@ async fn the_headers_are_asked_for_ahead_so_that_a_server_far_away_makes_no_rate
     let mut pulls = site.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.work.work-workers-watch").await.unwrap();
     site.client.flush().await.unwrap();
     let mut readers = readers(&site, |_| {}).await;
+    readers.sample().await;
     site.publish_all("in.work.a", (0..2000).map(|_| "ok".to_owned())).await;
     eventually("all are pending", async || site.consumer("work").await.num_pending == 2000).await;
     let (info, headers) = readers.sample().await;

@@ -28,7 +28,10 @@ impl Peaks {
         while self.falling.front().is_some_and(|(then, _)| now_ms - then >= window_ms) {
             self.falling.pop_front();
         }
-        self.falling.push_back((now_ms, value));
+        // Of one moment the largest is enough.
+        if self.falling.back().is_none_or(|(then, _)| *then < now_ms) {
+            self.falling.push_back((now_ms, value));
+        }
         self.falling.front().map_or(value, |(_, largest)| *largest)
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
         rate: observation.arrival_rate,
         service_ms: observation.service_time_ms,
         in_system: observation.pending.saturating_add(observation.ack_pending),
+        running: observation.running,
     };
     let (desired, reason) = objective.decide(&seen, &mut memory);
     Decision { desired, reason, state: write_state(&objective, &memory) }

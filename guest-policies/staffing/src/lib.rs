@@ -1,7 +1,8 @@
 //! How many workers a rate and a backlog need, by queueing theory.
 //!
-//! [`erlang`] has the formulas; [`Objective`] is the rule that the policies `objective` and `forecast` share.
+//! [`erlang`] has the formulas; [`Objective`] is the rule of the policy `objective`.
 
+mod bursts;
 pub mod erlang;
 mod objective;
 

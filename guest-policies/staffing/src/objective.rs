@@ -1,12 +1,15 @@
 //! The rule that keeps waits within an objective.
 
+use crate::bursts::Bursts;
 use crate::erlang;
 use std::time::Duration;
 use tidegate_guest::{Settings, settings::millis};
-use tidegate_guest_history::Peaks;
+use tidegate_guest_history::{Ages, Peaks};
 
 /// Over how long a measured service time is smoothed.
 const SMOOTHED_OVER_MS: f64 = 10_000.0;
+/// In how many steps the time that a worker takes to start is told, so that the state stays small however long that is.
+const STEPS: u64 = 64;
 
 /// What of an observation the rule needs.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub struct Seen {
     pub service_ms: f64,
     /// Messages in the system: with workers and waiting.
     pub in_system: u64,
+    /// Workers that run, those that start among them.
+    pub running: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +51,7 @@ pub struct Objective {
     work_off: f64,
     standby: Standby,
     start_delay: Duration,
+    burst_memory: Duration,
     service_time: Duration,
 }
 
@@ -55,8 +61,11 @@ pub struct Memory {
     service_ms: Option<f64>,
     last_ms: Option<u64>,
     interval_ms: u64,
-    /// What the rate needed while a worker that is asked for now would have been starting.
+    /// What was needed while a worker that is asked for now would have been starting.
     wanted: Peaks,
+    /// How long the workers have been there, up to `start-delay`.
+    workers: Ages,
+    bursts: Bursts,
 }
 
 impl Objective {
@@ -72,6 +81,7 @@ impl Objective {
             work_off: settings.take_f64("work-off", 0.5, 0.01..=1.0)?,
             standby: settings.take_choice("standby", Standby::Auto, STANDBYS)?,
             start_delay: settings.take_duration("start-delay", Duration::ZERO)?,
+            burst_memory: settings.take_duration("burst-memory", Duration::from_secs(3_600))?,
             service_time: take_positive(settings, "service-time", Duration::from_millis(100))?,
         })
     }
@@ -86,58 +96,105 @@ impl Objective {
         pairs.push(("work-off", self.work_off.to_string()));
         pairs.push(("standby", standby.to_owned()));
         pairs.push(("start-delay", format!("{}ms", millis(self.start_delay))));
+        pairs.push(("burst-memory", format!("{}ms", millis(self.burst_memory))));
         pairs.push(("service-time", format!("{}ms", millis(self.service_time))));
     }
 
     /// How long it takes until a message that comes now meets a worker that the next look starts, in milliseconds.
-    #[must_use]
-    pub fn reaction_ms(&self, memory: &Memory) -> u64 {
+    fn reaction_ms(&self, memory: &Memory) -> u64 {
         memory.interval_ms.saturating_add(millis(self.start_delay))
     }
 
     /// How many workers there should be, and why.
     ///
-    /// The larger of what the rate and what the backlog need. By Erlang's C the rate needs the fewest workers with which
-    /// the share waits no longer than the objective. Where a message can wait for the next look and still be in time,
-    /// workers without a message are of no use meanwhile: then it is no more than one for each message there is.
-    ///
-    /// The backlog is to be begun within `h`, the part of the objective that is for working it off. `c` workers begin `c`
-    /// messages at once and `c h / s` more in that time, so `N` messages, those with workers among them, need
-    /// `N / (1 + h / s)`. What comes after that finds a worker free, or is seen at the next look.
+    /// The larger of what the rate and what the backlog need. Where a message can wait for the next look and still be in
+    /// time, workers without a message are of no use meanwhile: then the rate's is no more than one for each message there
+    /// is. Where workers are slow to start, both are what they will be when one that is asked for now is there.
     pub fn decide(&self, seen: &Seen, memory: &mut Memory) -> (u32, String) {
-        memory.see(seen);
+        self.learn(seen, memory);
         let service_ms = memory.service_ms.unwrap_or(millis(self.service_time) as f64);
-        let wait_ms = millis(self.wait) as f64;
-        let by_backlog = {
-            let in_time = 1.0 + self.work_off * wait_ms / service_ms;
-            // The conversion saturates. A hair less, so that no rounding error becomes a worker.
-            (seen.in_system as f64 / in_time - 1e-9).ceil() as u32
+        let can_wait = self.can_wait(memory);
+        let (for_rate, for_bursts, ahead) = self.for_rate(seen, service_ms, memory);
+        let left = if can_wait { seen.in_system as f64 } else { self.left(seen, service_ms, memory) };
+        let by_backlog = self.for_backlog(left, service_ms);
+        let wanted = for_rate.max(for_bursts).max(by_backlog);
+        let held = self.hold(wanted, seen.now_ms, memory);
+        if can_wait {
+            let by_rate = for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX));
+            return (by_rate.max(by_backlog), reason(seen, service_ms, for_rate, "", by_backlog));
+        }
+        let mut notes = String::new();
+        if for_bursts > for_rate {
+            notes.push_str(&format!(" (bursts to {ahead:.1}/s need {for_bursts})"));
+        }
+        if held > wanted {
+            notes.push_str(&format!(" (held at {held})"));
+        }
+        (held, reason(seen, service_ms, for_rate, &notes, by_backlog))
+    }
+
+    fn learn(&self, seen: &Seen, memory: &mut Memory) {
+        let last_ms = memory.last_ms.unwrap_or(seen.now_ms);
+        memory.see(seen);
+        if self.start_delay.is_zero() {
+            (memory.workers, memory.bursts) = (Ages::new(), Bursts::default());
+            return;
+        }
+        let delay_ms = millis(self.start_delay);
+        memory.workers.record(self.step(last_ms), seen.running, delay_ms);
+        if self.burst_memory.is_zero() {
+            memory.bursts = Bursts::default();
+            return;
+        }
+        let (gap_ms, ahead_ms) = (seen.now_ms.saturating_sub(last_ms), self.reaction_ms(memory));
+        memory.bursts.record(seen.now_ms, gap_ms, seen.rate, ahead_ms, millis(self.burst_memory));
+    }
+
+    /// What the rate needs now; what it may need when a worker that is asked for now is there; and the rate that would. Half
+    /// of the share that may wait longer may do so because a burst was larger than that.
+    fn for_rate(&self, seen: &Seen, service_ms: f64, memory: &Memory) -> (u32, u32, f64) {
+        let miss = 1.0 - self.share;
+        let ahead = memory.bursts.ahead(seen.rate, miss / 2.0);
+        let (patience, load) = (millis(self.wait) as f64 / service_ms, |rate: f64| rate * service_ms / 1_000.0);
+        let fewest = |rate| match self.staffing {
+            Staffing::ErlangC => erlang::fewest(load(rate), patience, miss),
+            Staffing::SquareRoot => erlang::fewest_by_square_root(load(rate), patience, miss),
         };
-        let load = seen.rate * service_ms / 1_000.0;
-        let (patience, miss) = (wait_ms / service_ms, 1.0 - self.share);
-        let for_rate = match self.staffing {
-            Staffing::ErlangC => erlang::fewest(load, patience, miss),
-            Staffing::SquareRoot => erlang::fewest_by_square_root(load, patience, miss),
-        };
-        let held = self.hold(for_rate, seen.now_ms, memory);
-        let by_rate =
-            if self.can_wait(memory) { for_rate.min(u32::try_from(seen.in_system).unwrap_or(u32::MAX)) } else { held };
-        let note = if by_rate > for_rate { format!(" (held at {by_rate})") } else { String::new() };
-        let reason = format!(
-            "{:.1}/s of {service_ms:.0} ms need {for_rate}{note}, backlog {} needs {by_backlog}",
-            seen.rate, seen.in_system
-        );
-        (by_rate.max(by_backlog), reason)
+        (fewest(seen.rate), fewest(ahead), ahead)
+    }
+
+    /// How many messages will be left when a worker that is asked for now has started: those there are and those that come
+    /// at the rate now, without what the workers handle that are there or start before.
+    fn left(&self, seen: &Seen, service_ms: f64, memory: &Memory) -> f64 {
+        let delay_ms = millis(self.start_delay);
+        let handled = memory.workers.sum_ms(seen.now_ms, delay_ms) / service_ms;
+        seen.in_system as f64 + seen.rate * delay_ms as f64 / 1_000.0 - handled
+    }
+
+    /// The workers that begin so many messages within `h`, the part of the objective that is for working it off: `c` begin
+    /// `c` at once and `c h / s` more in that time, so `N` messages, those with workers among them, need `N / (1 + h / s)`.
+    /// What comes after that finds a worker free, or is seen at the next look.
+    fn for_backlog(&self, messages: f64, service_ms: f64) -> u32 {
+        let in_time = 1.0 + self.work_off * millis(self.wait) as f64 / service_ms;
+        // The conversion saturates. A hair less, so that no rounding error becomes a worker.
+        (messages / in_time - 1e-9).ceil() as u32
     }
 
     /// A worker that goes can be had back only after the time that one takes to start. So one goes when at no time in that
-    /// the rate needed it.
-    fn hold(&self, for_rate: u32, now_ms: u64, memory: &mut Memory) -> u32 {
+    /// it was needed, and the objective longer: one for a backlog has work as soon as it has started.
+    fn hold(&self, wanted: u32, now_ms: u64, memory: &mut Memory) -> u32 {
         if self.start_delay.is_zero() {
             memory.wanted = Peaks::new();
-            return for_rate;
+            return wanted;
         }
-        memory.wanted.record(now_ms, for_rate, millis(self.start_delay))
+        let window_ms = millis(self.start_delay).saturating_add(millis(self.wait));
+        memory.wanted.record(self.step(now_ms), wanted, window_ms)
+    }
+
+    /// The end of the step of the start delay that a moment lies in.
+    fn step(&self, moment_ms: u64) -> u64 {
+        let step_ms = (millis(self.start_delay) / STEPS).max(1);
+        moment_ms.div_ceil(step_ms).saturating_mul(step_ms)
     }
 
     /// Whether a message may wait for the next look and for a worker to start. Looks are late by a little, so a tenth
@@ -176,6 +233,10 @@ impl Memory {
         if let Some(text) = pairs.take("wanted") {
             memory.wanted = Peaks::read(&text)?;
         }
+        if let Some(text) = pairs.take("workers") {
+            memory.workers = Ages::read(&text)?;
+        }
+        memory.bursts = Bursts::take(pairs)?;
         Some(memory)
     }
 
@@ -191,7 +252,18 @@ impl Memory {
         if self.wanted != Peaks::new() {
             pairs.push(("wanted", self.wanted.write()));
         }
+        if self.workers != Ages::new() {
+            pairs.push(("workers", self.workers.write()));
+        }
+        self.bursts.write(pairs);
     }
+}
+
+fn reason(seen: &Seen, service_ms: f64, for_rate: u32, notes: &str, by_backlog: u32) -> String {
+    format!(
+        "{:.1}/s of {service_ms:.0} ms need {for_rate}{notes}, backlog {} needs {by_backlog}",
+        seen.rate, seen.in_system
+    )
 }
 
 fn take_positive(settings: &mut Settings, key: &'static str, default: Duration) -> Result<Duration, String> {

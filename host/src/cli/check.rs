@@ -39,6 +39,8 @@ pub struct CheckArgs {
 struct Answer {
     ok: bool,
     workloads: Vec<Checked>,
+    /// What can run, and maybe should not.
+    warnings: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -59,7 +61,8 @@ pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCo
     let answer = match Config::load(&args.flags, &process_environment()) {
         Ok(config) => plugins(config).await?,
         Err(errors) => {
-            Answer { ok: false, workloads: Vec::new(), problems: errors.0.iter().map(ToString::to_string).collect() }
+            let (workloads, warnings) = (Vec::new(), Vec::new());
+            Answer { ok: false, workloads, warnings, problems: errors.0.iter().map(ToString::to_string).collect() }
         }
     };
     match args.output {
@@ -79,6 +82,9 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
             None => writeln!(out)?,
         }
     }
+    for warning in &answer.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
     // A policy's refusal is in a guest's words.
     for line in answer.problems.iter().flat_map(|problem| problem.lines()) {
         writeln!(out, "{}", plain(line))?;
@@ -94,7 +100,11 @@ async fn plugins(config: Config) -> anyhow::Result<Answer> {
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
     let host = Host::start(&plugins)?;
     let dir = &config.plugins.dir;
-    let mut answer = Answer { ok: false, workloads: Vec::new(), problems: Vec::new() };
+    let told = |workload: &Workload| {
+        workload.warnings().into_iter().map(|said| format!("workload {}: {said}", workload.name)).collect::<Vec<_>>()
+    };
+    let warnings = config.workloads.iter().flat_map(told).collect();
+    let mut answer = Answer { ok: false, workloads: Vec::new(), warnings, problems: Vec::new() };
     if let Err(problem) = list(dir) {
         answer.problems.push(problem);
         return Ok(answer);

@@ -49,7 +49,7 @@ pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
         What::Policy(named) => (Kind::Policy, &named.name),
         What::Handler(named) => (Kind::Handler, &named.name),
     };
-    place(Path::new(name.as_str()), &files(kind, name))?;
+    place(Path::new(name.as_str()), &files(kind, name)?)?;
     let (word, library) = (kind.word(), name.library());
     let name = name.as_str();
     writeln!(out, "made {name}/, a {word}; {name}/README.md says how to try it. Build it with")?;

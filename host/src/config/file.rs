@@ -118,6 +118,7 @@ table! {
         "manage" manage: Maybe<Manage>,
         "subjects" subjects: Maybe<Strings>,
         "retention" retention: Maybe<Retention>,
+        "max-bytes" max_bytes: Maybe<Size>,
         "filter" filter: Maybe<Strings>,
         "ack-wait" ack_wait: Maybe<Duration>,
         "max-ack-pending" max_ack_pending: Maybe<i64>,

@@ -93,6 +93,8 @@ impl WorkloadFlags {
             manage: flag("manage", &self.manage),
             subjects: strings("subjects", &self.subjects),
             retention: flag("retention", &self.retention),
+            // The flag of that name is of the pulls.
+            max_bytes: None,
             filter: strings("filter", &self.filter),
             ack_wait: flag("ack-wait", &self.ack_wait),
             max_ack_pending: flag("max-ack-pending", &self.max_ack_pending),

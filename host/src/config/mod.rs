@@ -237,6 +237,14 @@ pub struct Shadow {
     pub settings: Vec<(String, String)>,
 }
 
+impl Workload {
+    /// What a person should know, as far as the file says it.
+    pub fn warnings(&self) -> Vec<String> {
+        let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
+        self.grants.loop_over(reads).into_iter().collect()
+    }
+}
+
 /// A stream and the durable consumer that a workload works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
@@ -250,6 +258,8 @@ pub struct Queue {
     pub subjects: Vec<String>,
     /// The stream's retention, where the host makes the stream.
     pub retention: Retention,
+    /// Bytes of the stream, where the host makes it; `None` is no limit.
+    pub max_bytes: Option<i64>,
     /// The subjects the consumer is limited to; empty means all.
     pub filter: Vec<String>,
     /// How long the server waits for a settlement before it delivers again (30 s).
@@ -385,6 +395,18 @@ impl Grants {
     /// Whether the handler may publish on a literal subject.
     pub fn may_publish(&self, subject: &str) -> bool {
         self.publish.iter().any(|granted| names::overlap(granted, subject))
+    }
+
+    /// What a person should know where the handler may publish on a subject that its own workload reads.
+    pub fn loop_over(&self, reads: &[String]) -> Option<String> {
+        let (granted, read) = self
+            .publish
+            .iter()
+            .find_map(|granted| reads.iter().find(|read| names::overlap(granted, read)).map(|read| (granted, read)))?;
+        Some(format!(
+            "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes back to \
+             it, maybe without end; grant less, or limit the consumer with filter"
+        ))
     }
 
     /// Whether a reply may go to a literal subject.

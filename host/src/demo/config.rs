@@ -70,6 +70,7 @@ fn queue() -> Queue {
         subjects: vec![SUBJECTS.to_owned()],
         retention: Retention::Interest,
         filter: Vec::new(),
+        max_bytes: None,
         ack_wait: Duration::from_secs(30),
         // Both must exceed what all workers together can ask for.
         max_ack_pending: workers.saturating_mul(batch).saturating_mul(2),

@@ -12,6 +12,7 @@
 )]
 
 mod config;
+mod consumer;
 mod contract;
 mod guests;
 mod journal;
@@ -22,6 +23,7 @@ mod trace;
 mod wire;
 
 pub use config::config;
+pub use consumer::consumer;
 pub use contract::contract;
 pub use journal::journal;
 pub use letter::letter;

@@ -35,6 +35,11 @@ fn every_seed_of_config_passes() {
 }
 
 #[test]
+fn every_seed_of_consumer_passes() {
+    seeds("consumer", super::consumer);
+}
+
+#[test]
 fn every_seed_of_plugin_passes() {
     seeds("plugin", super::plugin);
 }

@@ -1,7 +1,5 @@
 //! What the server says about a pull, in its words of versions 2.10 to 2.15.
 
-use std::time::Duration;
-
 use async_nats::StatusCode;
 
 use super::asked::Ended;
@@ -28,12 +26,12 @@ pub(super) fn unanswered(answer: &async_nats::Message) -> Option<usize> {
     answer.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }
 
-/// What a status and its words mean for a pull of which `ended` is known, and which was to last for `expires`.
-pub(super) fn judge(status: StatusCode, words: &str, ended: Option<Ended>, expires: Duration) -> End {
+/// What a status and its words mean for a pull of which `ended` is known.
+pub(super) fn judge(status: StatusCode, words: &str, ended: Option<Ended>) -> End {
     let lower = words.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
     // One that ends long before its time and brought nothing would be followed by the next at once, and that by another.
-    let early = ended.is_some_and(|ended| ended.whole && ended.age < expires / 2);
+    let early = ended.is_some_and(|ended| ended.whole && ended.early);
     let in_words = || Notice::Other(if words.is_empty() { format!("status {status}") } else { words.to_owned() });
     match status {
         StatusCode::NO_RESPONDERS => End::Failed(Notice::NoResponders),
@@ -59,10 +57,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const EXPIRES: Duration = Duration::from_secs(5);
-
     fn of(status: u16, words: &str, ended: Option<Ended>) -> End {
-        judge(StatusCode::try_from(status).unwrap(), words, ended, EXPIRES)
+        judge(StatusCode::try_from(status).unwrap(), words, ended)
     }
 
     #[test]
@@ -82,8 +78,8 @@ mod tests {
 
     #[test]
     fn a_pull_that_was_waited_for_in_vain_or_answered_in_part_has_ended_as_pulls_do() {
-        let late = Some(Ended { whole: true, age: EXPIRES });
-        let part = Some(Ended { whole: false, age: Duration::ZERO });
+        let late = Some(Ended { whole: true, early: false });
+        let part = Some(Ended { whole: false, early: true });
         for (status, words) in [
             (408, "Request Timeout"),
             (404, "No Messages"),
@@ -99,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_one_in_whatever_words() {
-        let at_once = Some(Ended { whole: true, age: Duration::ZERO });
+        let at_once = Some(Ended { whole: true, early: true });
         for (status, words) in [
             (409, "Exceeded MaxRequestBatch of 5"),
             (409, "Exceeded MaxRequestExpires of 1s"),

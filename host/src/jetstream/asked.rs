@@ -25,6 +25,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 struct Pull {
     at: Instant,
+    expires: Duration,
     /// How many it was for; 0 once it has ended.
     batch: usize,
 }
@@ -34,8 +35,8 @@ struct Pull {
 pub(super) struct Ended {
     /// It brought nothing.
     pub(super) whole: bool,
-    /// How long it lasted.
-    pub(super) age: Duration,
+    /// It lasted for less than half of what it was to.
+    pub(super) early: bool,
 }
 
 impl Asked {
@@ -49,7 +50,7 @@ impl Asked {
     }
 
     /// Counts a pull, and gives its number.
-    pub(super) fn ask(&mut self, batch: usize, now: Instant) -> u64 {
+    pub(super) fn ask(&mut self, batch: usize, expires: Duration, now: Instant) -> u64 {
         while self.pulls.front().is_some_and(|pull| pull.at + self.life <= now) {
             self.pulls.pop_front();
         }
@@ -57,7 +58,7 @@ impl Asked {
             (self.since, self.worn) = (now, false);
         }
         self.left += batch;
-        self.pulls.push_back(Pull { at: now, batch });
+        self.pulls.push_back(Pull { at: now, expires, batch });
         self.next += 1;
         self.next - 1
     }
@@ -76,7 +77,7 @@ impl Asked {
         let batch = std::mem::take(&mut pull.batch);
         let unanswered = unanswered.unwrap_or(batch).min(batch);
         self.left = self.left.saturating_sub(unanswered);
-        Some(Ended { whole: batch > 0 && unanswered == batch, age: now.saturating_duration_since(pull.at) })
+        Some(Ended { whole: batch > 0 && unanswered == batch, early: now < pull.at + pull.expires / 2 })
     }
 
     /// When nothing can come any more; `None` if nothing is expected.
@@ -115,13 +116,13 @@ mod tests {
     #[test]
     fn one_refusal_ends_one_pull() {
         let (mut asked, now) = (Asked::new(LIFE), Instant::now());
-        let (first, second) = (asked.ask(100, now), asked.ask(50, now));
-        assert_eq!(asked.end(second, None, now), Some(Ended { whole: true, age: Duration::ZERO }));
+        let (first, second) = (asked.ask(100, LIFE, now), asked.ask(50, LIFE, now));
+        assert_eq!(asked.end(second, None, now), Some(Ended { whole: true, early: true }));
         assert_eq!(asked.left(), 100);
         // Told twice, it ends once.
         assert_eq!(asked.end(second, Some(50), now).map(|ended| ended.whole), Some(false));
         asked.came();
-        assert_eq!(asked.end(first, Some(99), now + LIFE / 2), Some(Ended { whole: false, age: LIFE / 2 }));
+        assert_eq!(asked.end(first, Some(99), now + LIFE / 2), Some(Ended { whole: false, early: false }));
         assert_eq!((asked.left(), asked.ends()), (0, None));
     }
 
@@ -129,8 +130,8 @@ mod tests {
     fn a_pull_that_is_not_known_ends_nothing() {
         let (mut asked, now) = (Asked::new(LIFE), Instant::now());
         assert_eq!(asked.end(0, None, now), None);
-        asked.ask(5, now);
-        asked.ask(7, now + LIFE);
+        asked.ask(5, LIFE, now);
+        asked.ask(7, LIFE, now + LIFE);
         assert_eq!(asked.end(0, None, now), None);
         assert_eq!(asked.end(2, None, now), None);
         assert_eq!(asked.left(), 12);
@@ -139,12 +140,12 @@ mod tests {
     #[test]
     fn another_inbox_is_due_when_something_was_on_its_way_for_too_long() {
         let (mut asked, now) = (Asked::new(LIFE), Instant::now());
-        asked.ask(1, now);
+        asked.ask(1, LIFE, now);
         assert!(!asked.is_old(now + LIFE / 2));
         assert!(asked.is_old(now + LIFE));
         asked.came();
         assert!(!asked.is_old(now + LIFE));
-        asked.ask(1, now + LIFE);
+        asked.ask(1, LIFE, now + LIFE);
         assert!(!asked.is_old(now + LIFE));
     }
 
@@ -158,7 +159,7 @@ mod tests {
                     0 => {
                         let batch = count.unwrap_or(1);
                         all += batch;
-                        asked.ask(batch, now);
+                        asked.ask(batch, LIFE, now);
                     }
                     1 => asked.came(),
                     _ => {

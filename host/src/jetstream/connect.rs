@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::denied::Denied;
+use super::follow::Floors;
 use super::identity::{CREDS, NKEY, options, unusable};
 use super::replies::Requests;
 use super::told::Told;
@@ -33,6 +34,9 @@ pub struct Client {
     pub(super) servers: Arc<str>,
     link: watch::Receiver<Link>,
     pub(super) config: Arc<Nats>,
+    /// How far consumers are known to be settled.
+    pub(super) floors: Arc<Floors>,
+    inbox: Arc<str>,
 }
 
 /// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits still.
@@ -161,6 +165,8 @@ impl Client {
             servers: servers.into(),
             link,
             config: Arc::new(config.clone()),
+            floors: Arc::default(),
+            inbox: config.inbox().into(),
         })
     }
 
@@ -177,6 +183,11 @@ impl Client {
     /// Whether the server can be reached now, as far as is known.
     pub fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
+    }
+
+    /// The first tokens of the subjects on which it listens for answers.
+    pub(super) fn inbox(&self) -> &str {
+        &self.inbox
     }
 
     /// Waits until the server can be reached.

@@ -1,16 +1,20 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer;
-
+use super::follow::Follow;
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
-use crate::config::{DeadLetters, Scale, Source, Workload};
+use crate::config::{DeadLetters, Source, Workload};
+use crate::effective::Effective;
 use crate::permissions::Denial;
 use crate::tally::Traffic;
+
+/// How long a pull on the headers consumer waits at the server.
+const WATCHED_FOR: Duration = Duration::from_secs(1);
 
 /// A workload's consumer, checked and ready to be pulled from.
 #[derive(Debug, Clone)]
@@ -18,10 +22,10 @@ pub struct Bound {
     pub(super) lane: Arc<Lane>,
     consumer: String,
     expires: Duration,
-    ack_wait: Duration,
-    filter: Vec<String>,
-    max_ack_pending: i64,
-    watch_consumer: Option<String>,
+    effective: Arc<Effective>,
+    workload: Workload,
+    warned: BTreeSet<String>,
+    watch_consumer: Option<(String, Arc<Effective>)>,
 }
 
 impl Bound {
@@ -48,15 +52,18 @@ impl Bound {
 
     async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let Setup { client, workload, .. } = *setup;
-        let retention = setup.stream().await?;
-        let config = setup.consumer().await?;
+        let stream = setup.stream().await?;
+        let verdict = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {
             Source::Info => None,
-            Source::Headers => Some(setup.watch_consumer(retention).await?),
+            Source::Headers => {
+                let settings = setup.watch_consumer(&stream).await?.settings;
+                Some((workload.queue.watch_consumer.clone(), Effective::new(&settings)))
+            }
         };
         setup.dead_letters(dead_letters).await?;
         setup.rehearse(&workload.queue.consumer).await;
-        if let Some(consumer) = &watch_consumer {
+        if let Some((consumer, _)) = &watch_consumer {
             setup.rehearse(consumer).await;
         }
         let lane = Lane {
@@ -73,26 +80,16 @@ impl Bound {
             lane: Arc::new(lane),
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
-            ack_wait: config.backoff.iter().copied().min().unwrap_or(config.ack_wait),
-            filter: filters(&config),
-            max_ack_pending: config.max_ack_pending,
+            effective: Effective::new(&verdict.settings),
+            workload: workload.clone(),
+            warned: verdict.warnings.into_iter().collect(),
             watch_consumer,
         })
     }
 
-    /// How long the server waits for a settlement.
-    pub fn ack_wait(&self) -> Duration {
-        self.ack_wait
-    }
-
-    /// The workload's scale, without workers that could never have a message: the server delivers no more than
-    /// max_ack_pending at once.
-    pub fn employable(&self, scale: &Scale) -> Scale {
-        let most = match u32::try_from(self.max_ack_pending) {
-            Ok(limit @ 1..) => scale.max.min(limit),
-            _ => scale.max,
-        };
-        Scale { min: scale.min.min(most), max: most, ..scale.clone() }
+    /// The consumer's settings, as the server has them.
+    pub fn consumer(&self) -> Arc<Effective> {
+        self.effective.clone()
     }
 
     /// What this workload says to the server.
@@ -116,7 +113,7 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, Use::Handle))
+        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -126,17 +123,14 @@ impl Bound {
     pub async fn signals(&self) -> anyhow::Result<(Signals, Option<HeaderWatch>)> {
         let watch = match &self.watch_consumer {
             None => None,
-            Some(consumer) => {
-                let puller = Puller::new(self.lane.clone(), consumer, Duration::from_secs(1), Use::Count);
+            Some((consumer, effective)) => {
+                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone(), Use::Count);
                 Some(HeaderWatch::new(puller))
             }
         };
         let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
-        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), self.filter.clone(), arrivals), watch))
+        let inbox = self.lane.client.inbox().to_owned();
+        let follow = Follow::new(self.workload.clone(), inbox, self.effective.clone(), self.warned.clone());
+        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), follow, arrivals), watch))
     }
-}
-
-pub(super) fn filters(config: &consumer::Config) -> Vec<String> {
-    let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
-    config.filter_subjects.iter().cloned().chain(single).collect()
 }

@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Client;
+use super::refusals::{Made, remedy};
 use super::scan::Scan;
+use super::settings::{Refusal, Reserved, StreamConfig, reserved};
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
 use crate::journal::{Sink, Trouble};
@@ -53,11 +55,8 @@ pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) 
 async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), String> {
     let name = config.name.as_str();
     let failed = |problem: String| format!("the journal's stream {name} cannot be used: {problem}");
-    match client.find_stream(name).await.map_err(|error| failed(error.to_string()))? {
-        Some(found) if found.cached_info().config.subjects.iter().any(|subject| subject == SUBJECTS) => return Ok(()),
-        Some(_) => {
-            return Err(failed(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream")));
-        }
+    match client.stream_state(name).await.map_err(|error| failed(error.to_string()))? {
+        Some(found) => return fits(client, &found.config).map_err(failed),
         None if may_create => {}
         None => {
             return Err(failed(format!(
@@ -76,9 +75,29 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
         discard: stream::DiscardPolicy::Old,
         ..stream::Config::default()
     };
-    client.context.create_stream(wanted).await.map_err(|error| failed(error.to_string()))?;
+    let wanted = serde_json::to_value(wanted).unwrap_or_default();
+    client.make_stream(name, &wanted).await.map_err(|error| {
+        match error.code().and_then(|code| remedy(Made::Journal, code)) {
+            Some(remedy) => failed(format!("{error}. {remedy}")),
+            None => failed(error.to_string()),
+        }
+    })?;
     tracing::info!(stream = name, "stream of the journal created");
     Ok(())
+}
+
+/// Whether lines can be kept in a stream that is there.
+fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
+    if !config.subjects.iter().any(|subject| subject == SUBJECTS) {
+        return Err(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream"));
+    }
+    if config.no_ack {
+        return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
+    }
+    match reserved(config, Some(SUBJECTS), Reserved { inbox: client.inbox() }) {
+        Some(Refusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
+        None => Ok(()),
+    }
 }
 
 impl Lines {

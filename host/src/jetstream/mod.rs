@@ -1,6 +1,7 @@
 //! JetStream. The only folder that names async_nats types.
 
 mod answer;
+mod arrivals;
 mod asked;
 mod careful;
 mod connect;
@@ -8,10 +9,14 @@ mod consumer;
 mod dead;
 mod denied;
 mod doubt;
+mod dropped;
 mod ears;
+mod follow;
 mod home;
 mod identity;
 mod journal;
+#[cfg(any(test, feature = "fuzzing"))]
+mod judged;
 mod lab;
 mod letters;
 mod message;
@@ -19,12 +24,15 @@ mod nudge;
 mod publisher;
 mod pull;
 mod raw;
+mod refusals;
 mod replies;
 mod request;
 mod rights;
 mod scan;
+mod settings;
 mod setup;
 mod signals;
+mod state;
 mod told;
 mod unreadable;
 mod unsettled;
@@ -37,6 +45,8 @@ use crate::tally::Traffic;
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use judged::Judged;
 pub use letters::{Letters, LettersError, Original, SendError};
 pub use message::Message;
 #[cfg(any(test, feature = "fuzzing"))]

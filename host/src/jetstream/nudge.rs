@@ -38,7 +38,7 @@ async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<(
     if info.num_ack_pending == 0 || last < first {
         return Ok(());
     }
-    let filters = super::consumer::filters(&info.config);
+    let filters = filters(&info.config);
     let read = |sequence| async move { (sequence, raw::get(&lane.client, &lane.stream, sequence).await) };
     let mut messages = stream::iter(first..=last).map(read).buffered(AT_ONCE);
     let mut bytes = 0;
@@ -62,6 +62,12 @@ async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<(
         }
     }
     Ok(())
+}
+
+/// The subjects that a consumer is limited to; none if to nothing.
+fn filters(config: &async_nats::jetstream::consumer::Config) -> Vec<String> {
+    let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
+    config.filter_subjects.iter().cloned().chain(single).collect()
 }
 
 /// In JSON the server has U+FFFD in the place of what is not UTF-8.

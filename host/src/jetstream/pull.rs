@@ -20,6 +20,7 @@ use super::connect::Link;
 use super::doubt::{Doubt, Outcome};
 use super::nudge::nudge;
 use super::{Lane, Message, unreadable};
+use crate::effective::{Ask, Effective};
 use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};
 
@@ -65,6 +66,8 @@ pub struct Puller {
     unreadable: JoinSet<()>,
     /// Up to where messages that cannot be read were looked for.
     seen: Arc<AtomicU64>,
+    /// What the consumer lets a pull ask for.
+    effective: Arc<Effective>,
 }
 
 /// Where the answers to some pulls come: those of one connection, and of not too long a time.
@@ -93,7 +96,13 @@ enum Answer {
 }
 
 impl Puller {
-    pub(super) fn new(lane: Arc<Lane>, consumer: &str, expires: Duration, usage: Use) -> Self {
+    pub(super) fn new(
+        lane: Arc<Lane>,
+        consumer: &str,
+        expires: Duration,
+        effective: Arc<Effective>,
+        usage: Use,
+    ) -> Self {
         let mut link = lane.client.link();
         let known = *link.borrow_and_update();
         Self {
@@ -109,6 +118,7 @@ impl Puller {
             seen: Arc::default(),
             consumer: consumer.to_owned(),
             usage,
+            effective,
             lane,
         }
     }
@@ -196,7 +206,7 @@ impl Puller {
         let number = answer.subject.strip_prefix(&*inbox.subject).and_then(|rest| rest.strip_prefix('.')?.parse().ok());
         let ended = number.and_then(|number| inbox.asked.end(number, unanswered(&answer), Instant::now()));
         let words = answer.description.unwrap_or_default();
-        Some(match judge(status, &words, ended, self.expires) {
+        Some(match judge(status, &words, ended) {
             End::Ordinary => Pulled::Ended,
             End::Failed(notice) => Pulled::Failed(notice),
         })
@@ -308,13 +318,17 @@ impl Pull for Puller {
     async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
         // It would be kept and sent with all the others when the server is back, and each of them be answered.
         anyhow::ensure!(self.lane.client.is_connected(), "the server is away");
-        // What is larger than all that a pull may bring would never be delivered; subject and headers count too.
-        let max_bytes = bytes.max(2 * self.lane.client.max_payload());
-        let request = BatchConfig { batch: count, expires: Some(self.expires), max_bytes, ..BatchConfig::default() };
+        anyhow::ensure!(!self.effective.is_refused(), "the consumer may not be pulled from");
+        let limits = self.effective.pulls();
+        if self.asked().div_ceil(limits.batch) >= limits.waiting {
+            return Ok(());
+        }
+        let Ask { batch, bytes, expires } = limits.ask(count, bytes, self.expires, self.lane.client.max_payload());
+        let request = BatchConfig { batch, expires: Some(expires), max_bytes: bytes, ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
         let (nats, next) = (self.lane.client.nats.clone(), self.next.clone());
         let Some(inbox) = self.inbox().await? else { return Ok(()) };
-        let reply = format!("{}.{}", inbox.subject, inbox.asked.ask(count, Instant::now()));
+        let reply = format!("{}.{}", inbox.subject, inbox.asked.ask(batch, expires, Instant::now()));
         match &mut inbox.answers {
             Answers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
             Answers::Careful(connection) => connection.publish(&next, &reply, &request),

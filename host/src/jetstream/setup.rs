@@ -1,22 +1,20 @@
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::context::{
-    ConsumerInfoErrorKind, GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
-};
-use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::stream;
+use serde_json::{Value, json};
 
-use super::consumer::filters;
+use super::refusals::{Made, remedy};
+use super::settings::{
+    ConsumerState, Refusal, Reserved, StreamConfig, StreamState, Verdict, judge, judge_watch, reserved,
+};
+use super::state::{ApiError, STREAM_NOT_FOUND};
 use super::{Client, dead};
 use crate::config::{DeadLetters, Manage, Queue, Retention, Workload};
 use crate::permissions::{Denial, Verb};
 
-/// JetStream's "stream not found" and "consumer not found".
-const STREAM_NOT_FOUND: u64 = 10059;
-const CONSUMER_NOT_FOUND: u64 = 10014;
-/// Its "JetStream not enabled", in the server and for the account.
+/// JetStream's "JetStream not enabled", in the server and for the account.
 const NOT_ENABLED: [u64; 2] = [10076, 10039];
 
 /// How long to wait for the answers to a rehearsal. A denial comes sooner.
@@ -65,6 +63,18 @@ pub enum SetupError {
         stream: String,
         /// The consumer.
         consumer: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The stream's settings cannot work.
+    #[error("workload {workload}: stream {stream} cannot be used: {problem}\n  {remedy}")]
+    UnsuitableStream {
+        /// The workload.
+        workload: String,
+        /// The stream.
+        stream: String,
         /// What is wrong.
         problem: String,
         /// What to do.
@@ -160,14 +170,15 @@ impl Setup<'_> {
         );
     }
 
-    /// The stream's retention, which is the configuration's only where the host made the stream.
-    pub(super) async fn stream(&self) -> Result<RetentionPolicy, SetupError> {
+    /// The workload's stream, which is made if it is not there and may be.
+    pub(super) async fn stream(&self) -> Result<StreamState, SetupError> {
         let queue = self.queue;
         let what = || format!("stream {}", queue.stream);
-        let found = self.client.find_stream(&queue.stream).await;
-        let refused = |error| self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), error));
+        let found = self.client.stream_state(&queue.stream).await;
+        let refused = |error| self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), Made::Stream, &error));
         if let Some(found) = found.map_err(refused)? {
-            return Ok(found.cached_info().config.retention);
+            self.fits(&found.config)?;
+            return Ok(found);
         }
         if queue.manage == Manage::Bind || queue.subjects.is_empty() {
             let remedy = match queue.manage {
@@ -177,216 +188,187 @@ impl Setup<'_> {
             let (workload, stream) = (self.workload.name.clone(), queue.stream.clone());
             return Err(SetupError::NoStream { workload, stream, remedy });
         }
-        let retention = match queue.retention {
-            Retention::Limits => RetentionPolicy::Limits,
-            Retention::Interest => RetentionPolicy::Interest,
-            Retention::Workqueue => RetentionPolicy::WorkQueue,
-        };
-        let config = stream::Config {
-            name: queue.stream.clone(),
-            subjects: queue.subjects.clone(),
-            retention,
-            storage: StorageType::File,
-            num_replicas: 1,
-            ..stream::Config::default()
-        };
-        if let Err(error) = self.client.context.create_stream(config).await {
+        // The server would take it, and then deliver what the host is sent to it again.
+        let (name, subjects) = (queue.stream.clone(), queue.subjects.clone());
+        self.fits(&StreamConfig { name, subjects, ..StreamConfig::default() })?;
+        let made = match self.client.make_stream(&queue.stream, &wanted_stream(queue)).await {
+            Ok(made) => made,
             // Another workload, or another host, may have made it meanwhile, with other subjects.
-            return match self.client.find_stream(&queue.stream).await {
-                Ok(Some(found)) => Ok(found.cached_info().config.retention),
-                _ => Err(self.server(what(), error)),
-            };
-        }
-        tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
-        Ok(retention)
-    }
-
-    pub(super) async fn consumer(&self) -> Result<consumer::Config, SetupError> {
-        let queue = self.queue;
-        let wanted = pull::Config {
-            durable_name: Some(queue.consumer.clone()),
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: queue.ack_wait,
-            max_deliver: -1,
-            filter_subjects: queue.filter.clone(),
-            max_waiting: queue.max_waiting,
-            max_ack_pending: queue.max_ack_pending,
-            ..pull::Config::default()
+            Err(error) => match self.client.stream_state(&queue.stream).await {
+                Ok(Some(found)) => return self.fits(&found.config).map(|()| found),
+                _ => return Err(self.server(what(), Made::Stream, &error)),
+            },
         };
-        let config = self.found_or_made(&queue.consumer, wanted, WORKS).await?;
-        self.check(&config)?;
-        Ok(config)
+        tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
+        Ok(made)
     }
 
-    pub(super) async fn watch_consumer(&self, retention: RetentionPolicy) -> Result<String, SetupError> {
+    /// Whether a stream may be worked on whatever its consumer is.
+    fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
+        let Some(Refusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
+        let (workload, stream) = (self.workload.name.clone(), config.name.clone());
+        Err(SetupError::UnsuitableStream { workload, stream, problem, remedy })
+    }
+
+    fn reserved(&self) -> Reserved<'_> {
+        Reserved { inbox: self.client.inbox() }
+    }
+
+    /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from it.
+    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<Verdict, SetupError> {
+        let name = &self.queue.consumer;
+        let known = self.client.floors.known(&self.queue.stream, name, stream);
+        let wanted = wanted_consumer(self.queue, &stream.config, known);
+        let (state, made) = self.found_or_made(name, &wanted, WORKS).await?;
+        let verdict = judge(&state, &stream.config, self.workload, self.reserved());
+        if let Some(Refusal { problem, remedy }) = &verdict.refusal {
+            return Err(self.unsuitable(name, problem.clone(), remedy));
+        }
+        if made {
+            self.tell_made(&state, known);
+        }
+        let (workload, stream) = (&self.workload.name, &self.queue.stream);
+        for warning in &verdict.warnings {
+            tracing::warn!(workload, stream, consumer = name, "{warning}");
+        }
+        Ok(verdict)
+    }
+
+    /// Says where a consumer begins that was made now.
+    fn tell_made(&self, state: &ConsumerState, known: Option<u64>) {
+        let (workload, stream, consumer) = (&self.workload.name, &self.queue.stream, &self.queue.consumer);
+        match (known, state.num_pending) {
+            (Some(floor), pending) => tracing::warn!(
+                workload,
+                stream,
+                consumer,
+                floor,
+                pending,
+                "the consumer was gone and is made anew; it goes on where it was known to be settled, and what was handled \
+                 after that is handled again"
+            ),
+            (None, 0) => tracing::info!(workload, stream, consumer, "consumer created"),
+            (None, pending) => tracing::warn!(
+                workload,
+                stream,
+                consumer,
+                pending,
+                "consumer created, at the beginning of its stream: {pending} messages are to be handled, and if hosts have \
+                 handled them before, with a consumer that was deleted meanwhile, they are handled again; to begin elsewhere, \
+                 make the consumer yourself before the host starts (`nats consumer add {stream} {consumer} --pull --deliver=...`)"
+            ),
+        }
+    }
+
+    pub(super) async fn watch_consumer(&self, stream: &StreamState) -> Result<Verdict, SetupError> {
         let queue = self.queue;
-        if retention == RetentionPolicy::WorkQueue {
+        if stream.config.is_workqueue() {
             let problem = "the stream has workqueue retention, so only one consumer sees a message".to_owned();
             return Err(self.unsuitable(&queue.watch_consumer, problem, "Set scale.source = \"info\"."));
         }
-        let wanted = pull::Config {
-            durable_name: Some(queue.watch_consumer.clone()),
-            ack_policy: AckPolicy::All,
-            headers_only: true,
-            max_deliver: -1,
-            filter_subjects: queue.filter.clone(),
-            max_ack_pending: -1,
+        let wanted = json!({
+            "durable_name": queue.watch_consumer,
+            "name": queue.watch_consumer,
+            "ack_policy": "all",
+            "headers_only": true,
+            "max_deliver": -1,
+            "filter_subjects": queue.filter,
+            "max_ack_pending": -1,
+            "replay_policy": "instant",
             // What is in the stream already is not an arrival. An interest stream keeps a message until this
             // consumer has acknowledged it, so it has to see all of them there.
-            deliver_policy: match retention {
-                RetentionPolicy::Interest => DeliverPolicy::All,
-                _ => DeliverPolicy::New,
-            },
-            ..pull::Config::default()
-        };
-        let config = self.found_or_made(&queue.watch_consumer, wanted, WATCHES).await?;
-        if config.ack_policy != AckPolicy::All || !config.headers_only || config.deliver_subject.is_some() {
-            let problem = format!("the headers source needs {WATCHES}");
-            let remedy = "Delete it, or name another with scale.watch-consumer.";
-            return Err(self.unsuitable(&queue.watch_consumer, problem, remedy));
+            "deliver_policy": if stream.config.is_interest() { "all" } else { "new" },
+        });
+        let (state, made) = self.found_or_made(&queue.watch_consumer, &wanted, WATCHES).await?;
+        let verdict = judge_watch(&state, WATCHES);
+        if let Some(Refusal { problem, remedy }) = &verdict.refusal {
+            return Err(self.unsuitable(&queue.watch_consumer, problem.clone(), remedy));
         }
-        Ok(queue.watch_consumer.clone())
+        if made {
+            let (workload, consumer) = (&self.workload.name, &queue.watch_consumer);
+            tracing::info!(workload, stream = queue.stream, consumer, "consumer created");
+        }
+        Ok(verdict)
     }
 
+    /// The consumer, and whether it was made now.
     async fn found_or_made(
         &self,
         name: &str,
-        wanted: pull::Config,
+        wanted: &Value,
         kind: &'static str,
-    ) -> Result<consumer::Config, SetupError> {
-        let what = || format!("consumer {name}");
-        let stream = self.client.context.get_stream_no_info(&self.queue.stream).await;
-        let stream = stream.map_err(|error| self.server(what(), error))?;
-        match stream.consumer_info(name).await {
-            Ok(info) => return Ok(info.config),
-            Err(error) => match error.kind() {
-                ConsumerInfoErrorKind::NotFound => {}
-                ConsumerInfoErrorKind::JetStream(code) if code.error_code().0 == CONSUMER_NOT_FOUND => {}
-                _ => return Err(self.server(what(), error)),
-            },
+    ) -> Result<(ConsumerState, bool), SetupError> {
+        let stream = &self.queue.stream;
+        let failed = |error: ApiError| self.server(format!("consumer {name}"), Made::Consumer, &error);
+        if let Some(found) = self.client.consumer_state(stream, name).await.map_err(failed)? {
+            return Ok((found, false));
         }
+        let missing = || SetupError::NoConsumer {
+            workload: self.workload.name.clone(),
+            stream: stream.clone(),
+            consumer: name.to_owned(),
+            kind,
+        };
         if self.queue.manage == Manage::Bind {
-            let (workload, stream) = (self.workload.name.clone(), self.queue.stream.clone());
-            return Err(SetupError::NoConsumer { workload, stream, consumer: name.to_owned(), kind });
+            return Err(missing());
         }
-        let made = stream.create_consumer(wanted).await.map_err(|error| self.server(what(), error))?;
-        tracing::info!(workload = self.workload.name, stream = self.queue.stream, consumer = name, "consumer created");
-        Ok(made.cached_info().config.clone())
-    }
-
-    fn check(&self, config: &consumer::Config) -> Result<(), SetupError> {
-        let unsuitable = |problem: String, remedy: &str| Err(self.unsuitable(&self.queue.consumer, problem, remedy));
-        let attempts = i64::from(self.workload.retry.max_attempts);
-        if config.deliver_subject.is_some() {
-            return unsuitable("it is a push consumer".into(), "Use a pull consumer.");
-        }
-        if config.durable_name.is_none() {
-            return unsuitable(
-                "it is not durable, so the server deletes it when nobody pulls".into(),
-                "Use a durable consumer.",
-            );
-        }
-        if config.ack_policy != AckPolicy::Explicit {
-            let problem = match config.ack_policy {
-                AckPolicy::None => "it has ack policy `none`: what a worker fails at would be lost",
-                _ => "its ack policy is not `explicit`: the ack of one message would settle those before it",
-            };
-            return unsuitable(problem.into(), "Use a consumer with ack policy `explicit`.");
-        }
-        if config.headers_only {
-            return unsuitable("it delivers headers only".into(), "Use a consumer that delivers payloads.");
-        }
-        if (1..=attempts).contains(&config.max_deliver) {
-            let problem = format!(
-                "its max_deliver is {}, and retry.max-attempts is {attempts}: the server would drop a message without a dead letter",
-                config.max_deliver
-            );
-            return unsuitable(problem, "Set its max_deliver to -1; tidegate counts the attempts.");
-        }
-        let (mut actual, mut wanted) = (filters(config), self.queue.filter.clone());
-        actual.sort();
-        wanted.sort();
-        if !wanted.is_empty() && actual != wanted {
-            let has = if actual.is_empty() {
-                "it has no filter".to_owned()
-            } else {
-                format!("its filter is {}", actual.join(", "))
-            };
-            let problem = format!("{has}, and the configuration's is {}", wanted.join(", "));
-            return unsuitable(problem, "Make them the same, leave out filter, or name another consumer.");
-        }
-        self.warn(config);
-        Ok(())
-    }
-
-    fn warn(&self, config: &consumer::Config) {
-        let workload = &self.workload.name;
-        let workers = i64::from(self.workload.scale.max);
-        let batch = i64::try_from(self.workload.pull.batch).unwrap_or(i64::MAX);
-        if config.max_ack_pending > 0 && config.max_ack_pending < workers.saturating_mul(batch) {
-            tracing::warn!(
-                workload,
-                max_ack_pending = config.max_ack_pending,
-                workers,
-                batch,
-                "the consumer's max_ack_pending is less than scale.max x pull.batch: workers may wait though messages are pending; \
-                 raise it, or lower scale.max or pull.batch"
-            );
-        }
-        if config.max_ack_pending > 0 && config.max_ack_pending < workers {
-            tracing::warn!(
-                workload,
-                max_ack_pending = config.max_ack_pending,
-                "the consumer's max_ack_pending is less than scale.max: no more workers than that will run"
-            );
-        }
-        if config.max_waiting > 0 && config.max_waiting < 4 {
-            tracing::warn!(
-                workload,
-                max_waiting = config.max_waiting,
-                "the consumer's max_waiting is less than 4: pulls of several hosts will be refused; make the consumer anew with a larger one"
-            );
-        }
-        if !config.backoff.is_empty() {
-            tracing::warn!(workload, backoff = ?config.backoff, "the consumer has a backoff, which replaces its ack wait; tidegate delays retries by itself");
+        match self.client.make_consumer(stream, name, wanted).await.map_err(failed)? {
+            Some(made) => Ok((made, true)),
+            // Another host was quicker.
+            None => {
+                let found = self.client.consumer_state(stream, name).await.map_err(failed)?;
+                Ok((found.ok_or_else(missing)?, false))
+            }
         }
     }
 
     pub(super) async fn dead_letters(&self, config: &DeadLetters) -> Result<(), SetupError> {
         let name = config.stream.as_str();
         let what = || format!("stream {name} for dead letters");
-        if let Some(found) = self.client.find_stream(name).await.map_err(|error| self.server(what(), error))? {
-            if found.cached_info().config.subjects.iter().any(|subject| subject == dead::SUBJECTS) {
-                return Ok(());
+        let failed = |error: ApiError| self.server(what(), Made::DeadLetters, &error);
+        let said = |reason| SetupError::Server { workload: self.workload.name.clone(), what: what(), reason };
+        if let Some(found) = self.client.stream_state(name).await.map_err(failed)? {
+            let config = found.config;
+            if !config.subjects.iter().any(|subject| subject == dead::SUBJECTS) {
+                return Err(said(format!(
+                    "it is there, and not bound to {}; name another stream in [dead-letters]",
+                    dead::SUBJECTS
+                )));
             }
-            let problem =
-                format!("it is there, and not bound to {}; name another stream in [dead-letters]", dead::SUBJECTS);
-            return Err(self.server(what(), problem));
+            if config.no_ack {
+                return Err(said(format!(
+                    "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream edit {name} --ack`"
+                )));
+            }
+            if let Some(Refusal { problem, remedy }) = reserved(&config, Some(dead::SUBJECTS), self.reserved()) {
+                return Err(said(format!("{problem}\n  {remedy}")));
+            }
+            return Ok(());
         }
-        self.client.context.create_stream(dead::stream(config)).await.map_err(|error| self.server(what(), error))?;
+        let wanted = serde_json::to_value(dead::stream(config)).unwrap_or_default();
+        self.client.make_stream(name, &wanted).await.map_err(failed)?;
         tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
     }
 
     /// What is wrong if the first question to JetStream fails because it is off.
-    fn no_jetstream(&self, error: &GetStreamError) -> Option<SetupError> {
-        let reason = match error.kind() {
-            GetStreamErrorKind::JetStream(error) if NOT_ENABLED.contains(&error.error_code().0) => error.to_string(),
-            GetStreamErrorKind::Request => {
-                let request = error.source()?.downcast_ref::<RequestError>()?;
-                if request.kind() != RequestErrorKind::NoResponders {
-                    return None;
-                }
-                "it is not enabled in the server".to_owned()
-            }
+    fn no_jetstream(&self, error: &ApiError) -> Option<SetupError> {
+        let reason = match error.code() {
+            Some(code) if NOT_ENABLED.contains(&code) => error.to_string(),
+            None if error.is_nobody() => "it is not enabled in the server".to_owned(),
             _ => return None,
         };
         let (workload, servers) = (self.workload.name.clone(), self.client.servers.clone());
         Some(SetupError::NoJetStream { workload, servers, reason })
     }
 
-    fn server(&self, what: String, error: impl std::fmt::Display) -> SetupError {
-        SetupError::Server { workload: self.workload.name.clone(), what, reason: error.to_string() }
+    fn server(&self, what: String, made: Made, error: &ApiError) -> SetupError {
+        let remedy = error.code().and_then(|code| remedy(made, code));
+        let reason = match remedy {
+            Some(remedy) => format!("{error}\n  {remedy}"),
+            None => error.to_string(),
+        };
+        SetupError::Server { workload: self.workload.name.clone(), what, reason }
     }
 
     fn unsuitable(&self, consumer: &str, problem: String, remedy: &str) -> SetupError {
@@ -398,4 +380,48 @@ impl Setup<'_> {
             remedy: remedy.to_owned(),
         }
     }
+}
+
+/// The stream of a workload, where the host makes it.
+fn wanted_stream(queue: &Queue) -> Value {
+    json!({
+        "name": queue.stream,
+        "subjects": queue.subjects,
+        "retention": match queue.retention {
+            Retention::Limits => "limits",
+            Retention::Interest => "interest",
+            Retention::Workqueue => "workqueue",
+        },
+        "storage": "file",
+        "num_replicas": 1,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_bytes": queue.max_bytes.unwrap_or(-1),
+        "max_msg_size": -1,
+        "discard": "old",
+    })
+}
+
+/// The consumer of a workload, where the host makes it. `known` is the message up to which one of the same name was settled.
+fn wanted_consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>) -> Value {
+    let limit = stream.consumer_limits.max_ack_pending;
+    let max_ack_pending = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
+    let mut wanted = json!({
+        "durable_name": queue.consumer,
+        "name": queue.consumer,
+        "ack_policy": "explicit",
+        "ack_wait": u64::try_from(queue.ack_wait.as_nanos()).unwrap_or(u64::MAX),
+        "max_deliver": -1,
+        "filter_subjects": queue.filter,
+        "max_waiting": queue.max_waiting,
+        "max_ack_pending": max_ack_pending,
+        "replay_policy": "instant",
+        "deliver_policy": "all",
+    });
+    // A stream with workqueue retention has nothing that is settled, and takes no other start.
+    if let (Some(known), Some(wanted), false) = (known, wanted.as_object_mut(), stream.is_workqueue()) {
+        wanted.insert("deliver_policy".to_owned(), json!("by_start_sequence"));
+        wanted.insert("opt_start_seq".to_owned(), json!(known + 1));
+    }
+    wanted
 }

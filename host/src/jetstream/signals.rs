@@ -3,11 +3,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::Info;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use tokio::time::{Instant, sleep_until};
 
+use super::arrivals::{Count, Reading};
+use super::follow::Follow;
+use super::settings::{ConsumerState, StreamState};
 use super::{Lane, Message, Puller};
+use crate::delivery::Delivery;
 use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
 use crate::scaling::observe::Sample;
@@ -17,83 +20,89 @@ use crate::scaling::observe::Sample;
 const AHEAD: usize = 1000;
 const AHEAD_BYTES: usize = 4 << 20;
 
-/// Reads the state of a stream and a consumer: two requests a sample, and a third when the oldest message changed. With
-/// the `headers` source arrivals are counted instead, and the stream is not asked.
+/// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed. What
+/// somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
 #[derive(Debug)]
 pub struct Signals {
     lane: Arc<Lane>,
     consumer: String,
-    filter: Vec<String>,
-    last: Option<u64>,
-    arrivals: u64,
+    follow: Follow,
+    count: Count,
     oldest: Option<(u64, u64)>,
     watch: Option<Arc<Arrivals>>,
 }
 
 impl Signals {
-    pub(super) fn new(lane: Arc<Lane>, consumer: String, filter: Vec<String>, watch: Option<Arc<Arrivals>>) -> Self {
-        Self { lane, consumer, filter, last: None, arrivals: 0, oldest: None, watch }
+    pub(super) fn new(lane: Arc<Lane>, consumer: String, follow: Follow, watch: Option<Arc<Arrivals>>) -> Self {
+        Self { lane, consumer, follow, count: Count::default(), oldest: None, watch }
     }
 }
 
 impl Source for Signals {
     async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
-        let stream = self.lane.client.context.get_stream_no_info(&self.lane.stream).await?;
-        let info = stream.consumer_info(&self.consumer).await;
-        let info = info.with_context(|| format!("the state of consumer {}", self.consumer))?;
-        if let Some(watch) = &self.watch {
-            // Without this a consumer that is gone would look like a quiet one.
-            anyhow::ensure!(!watch.lost.load(Ordering::Acquire), "nothing can be fetched from the headers consumer");
-            let (arrivals, last) = watch.read();
-            self.arrivals = arrivals;
-            return self.finish(&stream, &info, Some(last)).await;
-        }
-        let position = if self.filter.is_empty() {
-            let state = stream.get_info().await.with_context(|| format!("the state of stream {}", self.lane.stream))?;
-            state.state.last_sequence
-        } else {
-            // The stream's sequence counts messages of other subjects too. A message that arrived for this consumer
-            // is pending or was delivered for the first time.
-            (info.num_pending + info.delivered.consumer_sequence).saturating_sub(redelivered)
+        let (client, of) = (&self.lane.client, &self.lane.stream);
+        let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
+        let stream = stream.with_context(|| format!("stream {of} is gone"))?;
+        let consumer = client.consumer_state(of, &self.consumer).await;
+        let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
+        let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
+        self.follow.look(&consumer, &stream);
+        self.follow.keep_dropped(&self.lane, &consumer).await;
+        client.floors.saw(of, &self.consumer, &consumer, &stream);
+        let (arrivals, last_arrival) = match &self.watch {
+            None => (self.count(&consumer, &stream, redelivered), None),
+            Some(watch) => {
+                // Without this a consumer that is gone would look like a quiet one.
+                anyhow::ensure!(
+                    !watch.lost.load(Ordering::Acquire),
+                    "nothing can be fetched from the headers consumer"
+                );
+                let (arrivals, last) = watch.read();
+                (arrivals, Some(last))
+            }
         };
-        self.arrivals += self.last.map_or(0, |last| position.saturating_sub(last));
-        self.last = Some(position);
-        self.finish(&stream, &info, None).await
+        Ok(Sample {
+            arrivals,
+            pending: consumer.num_pending,
+            ack_pending: consumer.num_ack_pending,
+            redelivered: consumer.num_redelivered,
+            oldest_ms: self.oldest(&consumer).await?,
+            last_arrival,
+        })
     }
 }
 
 impl Signals {
-    async fn finish(
-        &mut self,
-        stream: &Stream<()>,
-        info: &Info,
-        last_arrival: Option<Duration>,
-    ) -> anyhow::Result<Sample> {
-        Ok(Sample {
-            arrivals: self.arrivals,
-            pending: info.num_pending,
-            ack_pending: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
-            redelivered: u64::try_from(info.num_redelivered).unwrap_or(u64::MAX),
-            oldest_ms: self.oldest(stream, info).await?,
-            last_arrival,
-        })
+    fn count(&mut self, consumer: &ConsumerState, stream: &StreamState, redelivered: u64) -> u64 {
+        let reading = Reading {
+            stream: stream.created.clone(),
+            consumer: consumer.created.clone(),
+            messages: stream.state.messages,
+            last: stream.state.last_seq,
+            pending: consumer.num_pending,
+            deliveries: consumer.delivered.consumer_seq,
+            delivered: consumer.delivered.stream_seq,
+            redelivered,
+        };
+        self.count.read(reading, !consumer.config.filters().is_empty())
     }
 
     /// When the first message after the ack floor was published. Read once for each ack floor.
-    async fn oldest(&mut self, stream: &Stream<()>, info: &Info) -> anyhow::Result<Option<u64>> {
-        if info.num_pending == 0 && info.num_ack_pending == 0 {
+    async fn oldest(&mut self, consumer: &ConsumerState) -> anyhow::Result<Option<u64>> {
+        if consumer.num_pending == 0 && consumer.num_ack_pending == 0 {
             self.oldest = None;
             return Ok(None);
         }
-        let floor = info.ack_floor.stream_sequence;
+        let floor = consumer.ack_floor.stream_seq;
         if let Some((known, published)) = self.oldest
             && known == floor
         {
             return Ok(Some(published));
         }
         let mut first: Option<(u64, u64)> = None;
-        let all = [">".to_owned()];
-        for subject in if self.filter.is_empty() { &all } else { self.filter.as_slice() } {
+        let stream = self.lane.client.context.get_stream_no_info(&self.lane.stream).await?;
+        let (all, filters) = ([">".to_owned()], consumer.config.filters());
+        for subject in if filters.is_empty() { all.as_slice() } else { filters.as_slice() } {
             match stream.get_first_raw_message_by_subject(subject, floor + 1).await {
                 Ok(message) => {
                     let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
@@ -157,9 +166,13 @@ impl HeaderWatch {
         let mut patience = Patience::default();
         let mut seen = 0u64;
         loop {
-            if patience.until().is_none() && self.puller.asked() * 2 <= AHEAD {
-                match self.puller.ask(AHEAD - self.puller.asked(), AHEAD_BYTES).await {
-                    Ok(()) => patience.asked(Instant::now()),
+            while patience.until().is_none()
+                && let asked = self.puller.asked()
+                && asked * 2 <= AHEAD
+            {
+                match self.puller.ask(AHEAD - asked, AHEAD_BYTES).await {
+                    Ok(()) if self.puller.asked() > asked => patience.asked(Instant::now()),
+                    Ok(()) => break,
                     Err(_) => {
                         patience.unable(Instant::now());
                         self.arrivals.lost.store(true, Ordering::Release);
@@ -192,9 +205,11 @@ impl HeaderWatch {
         while let Some(one) = pulled {
             let lost = match one {
                 Pulled::Delivery(message) => {
-                    // A redelivery is not an arrival.
-                    if message.delivery().stream_sequence > *seen {
-                        *seen = message.delivery().stream_sequence;
+                    let Delivery { stream_sequence, attempt, .. } = *message.delivery();
+                    // A redelivery is not an arrival, unless it was lost on its way before. A stream that is made anew
+                    // begins at 1 again.
+                    if attempt == 1 || stream_sequence > *seen {
+                        *seen = stream_sequence;
                         self.arrivals.count(start);
                     }
                     newest = Some(message);

@@ -2,6 +2,9 @@ use std::collections::HashSet;
 
 use async_nats::{ClientError, Event, ServerError};
 
+/// What a server says when it ends a connection since the client's credentials are no longer valid.
+const EXPIRED: &str = "User Authentication Expired";
+
 /// How many reasons for not coming back are told while the server is away.
 const MOST: usize = 10;
 
@@ -9,6 +12,8 @@ const MOST: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Told {
     lost: bool,
+    /// The server has ended the connection since the credentials have expired, as those do that are renewed.
+    expired: bool,
     problems: HashSet<String>,
 }
 
@@ -16,10 +21,19 @@ impl Told {
     pub(super) fn tell(&mut self, event: &Event) {
         match event {
             Event::Connected if self.lost => {
-                *self = Self::default();
-                tracing::info!("the NATS server is back");
+                let renewed = std::mem::take(self).expired;
+                tracing::info!(
+                    "{}",
+                    if renewed { "connected again with new credentials" } else { "the NATS server is back" }
+                );
             }
             Event::Connected | Event::Closed | Event::Draining => tracing::debug!(%event, "connection"),
+            // A plan and no fault, unless the new ones are refused too.
+            Event::ServerError(ServerError::Other(words)) if words.eq_ignore_ascii_case(EXPIRED) => {
+                self.expired = true;
+                tracing::info!("the credentials have expired; connecting again with those that are there now");
+            }
+            Event::Disconnected if self.expired => self.lost = true,
             Event::Disconnected => {
                 self.lost = true;
                 tracing::warn!("lost the NATS server; trying to reach it until it is back, and deliveries go on then");
@@ -69,6 +83,16 @@ fn problem(error: &ClientError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_that_are_renewed_are_no_loss() {
+        let mut told = Told::default();
+        told.tell(&Event::ServerError(ServerError::Other("User Authentication Expired".to_owned())));
+        told.tell(&Event::Disconnected);
+        assert!(told.lost && told.expired);
+        told.tell(&Event::Connected);
+        assert!(!told.lost && !told.expired);
+    }
 
     #[test]
     fn what_waiting_does_not_mend_is_told_with_what_does() {

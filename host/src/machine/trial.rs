@@ -15,6 +15,7 @@ use super::step::{End, Setup, Start, Step, Store, retry};
 use crate::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
+use crate::effective::Effective;
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, fetch};
 use crate::pace::Pace;
@@ -135,11 +136,12 @@ impl Trial {
         let (setup, server) = (self.setup, self.server.clone());
         let number = server.with(|state| state.join());
         let inbox = Arc::new(Inbox::<Parcel>::new(setup.batch, usize::MAX));
+        let consumer = Effective::with_ack_wait(setup.ack_wait);
         let shop = Shop {
             workload: "orders".into(),
             conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
-            rules: Rules::new(retry(), setup.ack_wait, bounds(), &Conditions::new("orders".into())),
+            rules: Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into())),
             isolation: setup.isolation,
             respawns: Arc::new(Pace::new(RESPAWNS)),
             observer: observer(&server, number),
@@ -159,7 +161,7 @@ impl Trial {
         let (stopped, stops) = watch_of(stops);
         let fetching = inbox.clone();
         let task = tokio::spawn(async move {
-            tokio::join!(fetch(&fetching, pull, setup.ack_wait, |_| {}, ended(stopped)), supervisor.run(ended(stops)),);
+            tokio::join!(fetch(&fetching, pull, &consumer, |_| {}, ended(stopped)), supervisor.run(ended(stops)),);
             server.with(|state| {
                 state.ledger.note(format!("host {number} stopped"));
                 // What came after the last pull was given up, since the connection was lost, is left to its ack wait.

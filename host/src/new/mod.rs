@@ -93,14 +93,37 @@ impl Kind {
 }
 
 /// The files of a new crate.
-pub fn files(kind: Kind, name: &Name) -> Vec<File> {
+///
+/// # Errors
+/// If the plugin that it is tried with has that name.
+pub fn files(kind: Kind, name: &Name) -> Result<Vec<File>, NameError> {
+    let (plugin, bytes) = kind.companion();
+    if Path::new(plugin).file_stem().is_some_and(|stem| stem == name.as_str()) {
+        return Err(NameError::Companion(name.as_str().to_owned()));
+    }
     let stand_in = kind.stand_in();
     let library = stand_in.replace('-', "_");
-    let named = |text: &str| text.replace(stand_in, name.as_str()).replace(&library, &name.library()).into_bytes();
+    let names = [(stand_in, name.as_str()), (library.as_str(), &name.library())];
+    let named = |text: &str| replace(text, &names).into_bytes();
     let own = kind.templates().iter().chain(COMMON).map(|(path, text)| (PathBuf::from(path), named(text)));
     let sdk = SDK.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
-    let (plugin, bytes) = kind.companion();
-    own.chain(sdk).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect()
+    Ok(own.chain(sdk).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect())
+}
+
+/// The text with each of the words replaced, all of them at once: what takes the place of one may contain another.
+fn replace(text: &str, words: &[(&str, &str)]) -> String {
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((at, word, by)) =
+        words.iter().filter_map(|(word, by)| Some((rest.find(word)?, word, by))).min_by_key(|(at, ..)| *at)
+    {
+        let (before, after) = rest.split_at(at);
+        replaced.push_str(before);
+        replaced.push_str(by);
+        rest = after.strip_prefix(word).unwrap_or_default();
+    }
+    replaced.push_str(rest);
+    replaced
 }
 
 #[cfg(test)]
@@ -111,7 +134,37 @@ mod tests {
     const KINDS: [Kind; 2] = [Kind::Policy, Kind::Handler];
 
     fn named(kind: Kind, name: &str) -> Vec<File> {
-        files(kind, &name.parse().unwrap())
+        files(kind, &name.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_name_that_contains_a_stand_in_is_put_in_once() {
+        for (kind, name) in
+            [(Kind::Policy, "new_policy2"), (Kind::Policy, "my-new-policy"), (Kind::Handler, "new_handler")]
+        {
+            for (path, bytes) in named(kind, name) {
+                let text = String::from_utf8_lossy(&bytes).replace(name, "x").replace(&name.replace('-', "_"), "x");
+                for word in [kind.stand_in(), &kind.stand_in().replace('-', "_")] {
+                    assert!(!text.contains(word), "{word} is left for {name} in {}", path.display());
+                }
+                assert!(!text.contains("x2") && !text.contains("my-x"), "{}: {text}", path.display());
+            }
+            let files = named(kind, name);
+            let (_, manifest) = files.iter().find(|(path, _)| path == Path::new("Cargo.toml")).unwrap();
+            let manifest: toml::Table = std::str::from_utf8(manifest).unwrap().parse().unwrap();
+            assert_eq!(manifest["package"]["name"].as_str(), Some(name));
+        }
+    }
+
+    #[test]
+    fn the_plugin_that_a_crate_is_tried_with_keeps_its_name() {
+        let refused = files(Kind::Policy, &"echo".parse().unwrap()).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "\"echo\" is the plugin that the new one is tried with; choose another name, such as my-echo"
+        );
+        assert!(files(Kind::Handler, &"step".parse().unwrap()).is_err());
+        assert!(files(Kind::Handler, &"echo".parse().unwrap()).is_ok());
     }
 
     #[test]

@@ -30,6 +30,7 @@ const TAKEN: &[&str] = &[
     "fn",
     "for",
     "gen",
+    "humantime",
     "if",
     "impl",
     "in",
@@ -43,6 +44,7 @@ const TAKEN: &[&str] = &[
     "override",
     "priv",
     "proc_macro",
+    "proptest",
     "pub",
     "ref",
     "return",
@@ -96,6 +98,9 @@ pub enum NameError {
     /// It is too long.
     #[error("\"{0}\" is longer than {LONGEST} characters; choose a shorter name")]
     Long(String),
+    /// The plugin that comes with the crate has the name already.
+    #[error("\"{0}\" is the plugin that the new one is tried with; choose another name, such as my-{0}")]
+    Companion(String),
     /// Rust or a crate that is used has the name already.
     #[error("\"{0}\" is a word of Rust or a crate that is used; choose another name, such as my-{0}")]
     Taken(String),

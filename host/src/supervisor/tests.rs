@@ -11,6 +11,7 @@ use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
 use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
+use crate::effective::Effective;
 use crate::events::Observer;
 use crate::inbox::Inbox;
 use crate::pace::Pace;
@@ -133,7 +134,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
         rules: Rules::new(
             Retry { max_attempts: 3, backoff: vec![] },
-            Duration::from_secs(30),
+            Effective::with_ack_wait(Duration::from_secs(30)),
             Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
             &conditions,
         ),

@@ -10,7 +10,7 @@ use super::{Way, configured};
 use crate::support::cli::Running;
 use crate::support::host::Host;
 use crate::support::nats::nats;
-use crate::support::site::{DEAD, Site, header};
+use crate::support::site::{DEAD, Site};
 use crate::support::{eventually, log};
 
 /// Gives the host's user other permissions, and awaits that the server has taken them.
@@ -78,14 +78,15 @@ async fn without_the_permission_to_keep_dead_letters_the_message_stays_until_it_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_permission_to_publish_a_message_ends_as_a_dead_letter_that_says_so() {
+async fn without_the_permission_to_publish_a_message_waits_and_the_host_says_what_to_allow() {
     let host = host_without("mute", "out.>").await;
+    let mut wire = host.settlements("mute-i").await;
     host.publish("in.mute-i.a", "publish out.mute x").await;
     log::logged(&["does not let this user publish", "\"allow\":\"out.mute\"", "tidegate permissions"]).await;
-    let letter = &host.stored_count(DEAD, 1).await[0];
-    let reason = header(letter, "Tidegate-Reason").unwrap();
-    assert!(reason.contains("does not let this host publish on `out.mute`"), "{reason}");
+    assert!(wire.settlement("mute-i").await.starts_with("-NAK"));
+    log::logged(&["\"mute-i\"", "\"effects\"", "does not let this host publish on `out.mute`"]).await;
     assert_eq!(log::count(&["does not let this user publish", "\"allow\":\"out.mute\""]), 1);
+    assert!(host.stored(DEAD).await.is_empty());
     host.stop().await;
 }
 

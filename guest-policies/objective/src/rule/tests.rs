@@ -43,30 +43,70 @@ fn a_worker_without_a_message_stands_by_only_where_a_message_could_not_wait_for_
     assert_eq!(wants_after(1_000, &[("standby", "always")], 0.0, 0).0, 0);
 }
 
+/// The state after a minute at 24/s with so many workers that take 30 s to start.
+fn settled(running: u32, settings: &[(&str, &str)]) -> Vec<u8> {
+    let first = decide(&at(0, running, 24.0, 3), state(init, settings, None));
+    decide(&at(60_000, running, 24.0, 3), first.state).state
+}
+
 #[test]
-fn a_worker_goes_when_the_rate_needed_it_at_no_time_in_which_one_could_start() {
-    let settings = [("start-delay", "30s")];
-    let (few, most) = ("10.0/s of 200 ms need 3", "backlog 3 needs 1");
-    let busy = decide(&at(0, 0, 24.0, 3), state(init, &settings, None));
-    assert_eq!((busy.desired, busy.reason.as_str()), (6, "24.0/s of 200 ms need 6, backlog 3 needs 1"));
-    let dip = decide(&at(10_000, 6, 10.0, 3), busy.state);
+fn a_worker_goes_when_at_no_time_in_which_one_could_start_and_begin_it_was_needed() {
+    let settings = [("start-delay", "30s"), ("burst-memory", "0s")];
+    let (few, most) = ("10.0/s of 200 ms need 3", "backlog 3 needs 0");
+    let dip = decide(&at(70_000, 6, 10.0, 3), settled(6, &settings));
     assert_eq!((dip.desired, dip.reason), (6, format!("{few} (held at 6), {most}")));
     // New settings do not forget it.
-    let held =
-        decide(&at(29_999, 6, 10.0, 3), state(init, &[("start-delay", "30s"), ("share", "0.98")], Some(&dip.state)));
+    let other = [("share", "0.98")].into_iter().chain(settings).collect::<Vec<_>>();
+    let held = decide(&at(90_000, 6, 10.0, 3), state(init, &other, Some(&dip.state)));
     assert_eq!(held.desired, 6);
-    let over = decide(&at(30_000, 6, 10.0, 3), held.state.clone());
+    let over = decide(&at(91_500, 6, 10.0, 3), held.state.clone());
     assert_eq!((over.desired, over.reason), (3, format!("{few}, {most}")));
     // Nor is anything held where workers start at once, or a message can wait for one.
-    for settings in [&[][..], &[("start-delay", "30s"), ("objective", "1m")]] {
-        assert_eq!(decide(&at(29_999, 6, 0.0, 0), state(init, settings, Some(&held.state))).desired, 0);
+    for settings in [&[][..], &[("start-delay", "30s"), ("objective", "2m")]] {
+        assert_eq!(decide(&at(90_000, 6, 0.0, 0), state(init, settings, Some(&held.state))).desired, 0);
     }
 }
 
 #[test]
-fn workers_for_a_backlog_go_with_it() {
-    let many = decide(&at(0, 0, 24.0, 350), state(init, &[("start-delay", "30s")], None));
-    assert_eq!((many.desired, decide(&at(1_000, 100, 24.0, 3), many.state).desired), (100, 6));
+fn a_backlog_needs_what_is_left_of_it_when_a_worker_could_be_there() {
+    let state = settled(20, &[("start-delay", "30s"), ("burst-memory", "0s")]);
+    // 20 workers handle 3,000 in 30 s, and 720 come.
+    let reason = |in_system| decide(&at(61_000, 20, 24.0, in_system), state.clone()).reason;
+    assert_eq!(reason(2_280), "24.0/s of 200 ms need 6, backlog 2280 needs 0");
+    assert_eq!(reason(2_315), "24.0/s of 200 ms need 6, backlog 2315 needs 10");
+}
+
+/// A look each second with as many workers as were wanted; of the last, what is wanted and why.
+fn after(seconds: u64, settings: &[(&str, &str)], see: impl Fn(u64) -> (f64, u64)) -> (u32, String) {
+    let (mut state, mut running, mut reason) = (state(init, settings, None), 0, String::new());
+    for second in 0..seconds {
+        let (rate, in_system) = see(second);
+        let decision = decide(&at(second * 1_000, running, rate, in_system), state);
+        (running, reason, state) = (decision.desired, decision.reason, decision.state);
+    }
+    (running, reason)
+}
+
+#[test]
+fn workers_for_a_backlog_stay_until_they_have_started_and_worked() {
+    let settings = [("start-delay", "30s")];
+    let backlog = |_| (0.0, 350);
+    assert_eq!(after(1, &settings, backlog), (100, "0.0/s of 200 ms need 0, backlog 350 needs 100".into()));
+    let held = "0.0/s of 200 ms need 0 (held at 100), backlog 350 needs 0";
+    assert_eq!(after(31, &settings, backlog), (100, held.into()));
+    assert_eq!(after(34, &settings, |second| (0.0, if second < 31 { 350 } else { 0 })).0, 0);
+}
+
+#[test]
+fn where_workers_start_slowly_there_are_enough_for_the_bursts_that_were_seen() {
+    // A minute has ten seconds of 100/s; a worker takes five to start.
+    let bursts = |second| if second % 60 < 10 { (100.0, 20) } else { (10.0, 2) };
+    let (desired, reason) = after(600, &[("start-delay", "5s")], bursts);
+    assert!(reason.starts_with("10.0/s of 200 ms need 3 (bursts to 106.6/s need 23), "), "{reason}");
+    assert_eq!(desired, 23);
+    for settings in [&[("start-delay", "5s"), ("burst-memory", "0s")][..], &[("standby", "always")]] {
+        assert_eq!(after(600, settings, bursts).0, 3, "{settings:?}");
+    }
 }
 
 #[test]

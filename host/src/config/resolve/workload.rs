@@ -74,6 +74,7 @@ pub(super) fn resolve(name: &At<String>, table: WorkloadTable, problems: &mut Ve
         manage: table.manage.map_or(manage, |at| at.value),
         subjects: subjects(table.subjects, problems),
         retention,
+        max_bytes: table.max_bytes.map(|at| size(Some(at), i64::MAX, 1 << 20..=1 << 50, problems)),
         filter: subjects(table.filter, problems),
         ack_wait: duration(table.ack_wait, SECOND * 30, SECOND..=DAY, problems),
         max_ack_pending: max_ack_pending(table.max_ack_pending, &scale, &pull, problems),

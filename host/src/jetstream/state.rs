@@ -1,0 +1,83 @@
+//! Asks the server for streams and consumers, and makes them.
+
+use async_nats::jetstream;
+use async_nats::jetstream::context::{RequestError, RequestErrorKind};
+use async_nats::jetstream::response::Response;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::Client;
+use super::settings::{ConsumerState, StreamState};
+
+/// JetStream's "stream not found", "consumer not found" and "consumer already exists".
+pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+const CONSUMER_NOT_FOUND: u64 = 10014;
+const CONSUMER_EXISTS: u64 = 10148;
+
+/// Why the server did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// There was no answer.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// It refused.
+    #[error(transparent)]
+    Refused(#[from] jetstream::Error),
+}
+
+impl ApiError {
+    /// JetStream's number for it.
+    pub(super) fn code(&self) -> Option<u64> {
+        match self {
+            Self::Request(_) => None,
+            Self::Refused(error) => Some(error.error_code().0),
+        }
+    }
+
+    /// Whether nobody answers for JetStream at all.
+    pub(super) fn is_nobody(&self) -> bool {
+        matches!(self, Self::Request(error) if error.kind() == RequestErrorKind::NoResponders)
+    }
+}
+
+impl Client {
+    async fn api<T: DeserializeOwned>(&self, subject: String, body: &Value) -> Result<T, ApiError> {
+        match self.context.request(subject, body).await? {
+            Response::Ok(answer) => Ok(answer),
+            Response::Err { error } => Err(error.into()),
+        }
+    }
+
+    /// The state of a stream; `None` where there is none.
+    pub(super) async fn stream_state(&self, stream: &str) -> Result<Option<StreamState>, ApiError> {
+        unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
+    }
+
+    /// The state of a consumer; `None` where there is none.
+    pub(super) async fn consumer_state(&self, stream: &str, consumer: &str) -> Result<Option<ConsumerState>, ApiError> {
+        unless(CONSUMER_NOT_FOUND, self.api(format!("CONSUMER.INFO.{stream}.{consumer}"), &json!({})).await)
+    }
+
+    /// Makes a stream.
+    pub(super) async fn make_stream(&self, stream: &str, config: &Value) -> Result<StreamState, ApiError> {
+        self.api(format!("STREAM.CREATE.{stream}"), config).await
+    }
+
+    /// Makes a consumer; `None` where another host was quicker.
+    pub(super) async fn make_consumer(
+        &self,
+        stream: &str,
+        consumer: &str,
+        config: &Value,
+    ) -> Result<Option<ConsumerState>, ApiError> {
+        let body = json!({ "stream_name": stream, "config": config, "action": "create" });
+        unless(CONSUMER_EXISTS, self.api(format!("CONSUMER.CREATE.{stream}.{consumer}"), &body).await)
+    }
+}
+
+fn unless<T>(code: u64, answer: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
+    match answer {
+        Err(error) if error.code() == Some(code) => Ok(None),
+        answer => answer.map(Some),
+    }
+}

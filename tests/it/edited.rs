@@ -1,0 +1,208 @@
+//! Consumers and streams that somebody edits, deletes or makes anew while a host works, or while it is away.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate::config::{Grants, Limits, Queue, Retry, Workload};
+
+use crate::support::host::{Host, policy, workers, workload};
+use crate::support::site::{DEAD, Site};
+use crate::support::{eventually, log};
+
+/// Asks JetStream's API, and gives what it says if that is no error.
+async fn api(site: &Site, subject: &str, body: &Value) -> Result<Value, Value> {
+    let answer = site.client.request(format!("$JS.API.{subject}"), body.to_string().into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    match answer.get("error") {
+        Some(error) => Err(error.clone()),
+        None => Ok(answer),
+    }
+}
+
+/// Changes settings of a workload's consumer.
+async fn edit(site: &Site, name: &str, settings: Value) {
+    let consumer = format!("{name}-workers");
+    let info = api(site, &format!("CONSUMER.INFO.{name}.{consumer}"), &json!({})).await.unwrap();
+    let mut config = info["config"].clone();
+    config.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    let body = json!({ "stream_name": name, "config": config, "action": "update" });
+    api(site, &format!("CONSUMER.CREATE.{name}.{consumer}"), &body).await.unwrap();
+}
+
+/// A handler that has time.
+fn patient(name: &str) -> Workload {
+    let workload = workload(name);
+    Workload { limits: Limits { time: Duration::from_secs(60), ..workload.limits.clone() }, ..workload }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_wait_that_is_edited_is_followed_by_what_is_handled_and_what_waits() {
+    let host = Host::start(vec![patient("waits")]).await;
+    host.publish_all("in.waits.a", ["sleep 4000".to_owned(), "ok".to_owned()]).await;
+    host.unsettled("waits", 2).await;
+    let mut wire = host.settlements("waits").await;
+    edit(&host, "waits", json!({ "ack_wait": 5_000_000_000u64 })).await;
+    for sequence in [1, 2] {
+        let start = format!("$JS.ACK.waits.waits-workers.1.{sequence}.");
+        wire.next(|said| said.payload == "+WPI" && said.subject.starts_with(&start)).await;
+    }
+    host.settled("waits").await;
+    assert_eq!(host.consumer("waits").await.delivered.consumer_sequence, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_max_deliver_that_is_set_while_a_host_works_stops_its_pulls_until_it_is_taken_away() {
+    let host = Host::start(vec![workload("capped")]).await;
+    host.publish("in.capped.a", "ok").await;
+    host.settled("capped").await;
+    edit(&host, "capped", json!({ "max_deliver": 2 })).await;
+    log::logged(&["consumer capped-workers on stream capped cannot be used any more", "--max-deliver=-1"]).await;
+    eventually("no pull waits", async || host.consumer("capped").await.num_waiting == 0).await;
+    host.publish("in.capped.a", "ok").await;
+    let mut wire = host.wire().await;
+    wire.samples("capped", 3).await;
+    assert_eq!(host.consumer("capped").await.num_pending, 1);
+    edit(&host, "capped", json!({ "max_deliver": -1 })).await;
+    host.settled("capped").await;
+    log::logged(&["works again", "\"capped\"", "\"consumer\""]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_at_the_servers_last_delivery_is_kept_before_the_server_drops_it() {
+    let retries = workload("last");
+    let retry = Retry { max_attempts: 1_000, backoff: vec![Duration::from_millis(1)] };
+    let host = Host::start(vec![Workload { retry, ..retries }]).await;
+    // Handled until the edit was made: its first delivery is out then, and the second is the server's last.
+    host.publish("in.last.a", "sleep 1500\nretry").await;
+    host.unsettled("last", 1).await;
+    edit(&host, "last", json!({ "max_deliver": 1 })).await;
+    let letter = host.stored_count(DEAD, 1).await.remove(0);
+    let reason = crate::support::site::header(&letter, "Tidegate-Reason").unwrap_or_default().to_owned();
+    assert!(reason.contains("max_deliver"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_paused_is_told_and_gets_no_workers_until_it_goes_on() {
+    let site = Site::new().await;
+    if !site.client.is_server_compatible(2, 11, 0) {
+        return;
+    }
+    let workload = policy(workload("paused"), "backlog", &[("pending-per-worker", "10")]);
+    let host = Host::start_at(site, vec![workload]).await;
+    let pause = async |until: Value| {
+        api(&host, "CONSUMER.PAUSE.paused.paused-workers", &until).await.unwrap();
+    };
+    pause(json!({ "pause_until": "2100-01-01T00:00:00Z" })).await;
+    log::logged(&["consumer paused-workers on stream paused is paused until 2100-01-01T00:00:00Z"]).await;
+    host.publish_all("in.paused.a", (0..100).map(|_| "ok".to_owned())).await;
+    let mut wire = host.wire().await;
+    wire.samples("paused", 5).await;
+    assert_eq!(host.workers("paused").0, 0);
+    pause(json!({})).await;
+    host.settled("paused").await;
+    assert!(host.workers("paused").0 > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_deleted_while_a_host_works_is_made_anew_where_it_was() {
+    let host = Host::start(vec![workload("gone")]).await;
+    host.publish_all("in.gone.a", (0..200).map(|_| "ok".to_owned())).await;
+    host.settled("gone").await;
+    let mut wire = host.wire().await;
+    wire.samples("gone", 3).await;
+    host.delete_consumer("gone").await;
+    eventually("the consumer is there again", async || {
+        let stream = host.js.get_stream_no_info("gone").await.unwrap();
+        stream.consumer_info("gone-workers").await.is_ok()
+    })
+    .await;
+    host.publish_all("in.gone.a", (0..10).map(|_| "ok".to_owned())).await;
+    host.settled("gone").await;
+    assert_eq!(host.consumer("gone").await.delivered.consumer_sequence, 10);
+    log::logged(&["the consumer was gone and is made anew", "\"gone\"", "\"floor\":200"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_deleted_while_hosts_were_away_says_how_much_is_handled_again() {
+    let host = Host::start(vec![workload("away")]).await;
+    host.publish_all("in.away.a", (0..30).map(|_| "ok".to_owned())).await;
+    host.settled("away").await;
+    let (site, _) = host.stop().await;
+    site.delete_consumer("away").await;
+    let host = Host::start_at(site, vec![workload("away")]).await;
+    log::logged(&["WARN", "\"away\"", "at the beginning of its stream", "30 messages are to be handled"]).await;
+    host.settled("away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_made_anew_by_somebody_else_has_its_own_ack_wait_followed() {
+    let host = Host::start(vec![patient("other")]).await;
+    host.delete_consumer("other").await;
+    let config = json!({
+        "durable_name": "other-workers", "ack_policy": "explicit", "ack_wait": 4_000_000_000u64, "max_deliver": -1,
+    });
+    let body = json!({ "stream_name": "other", "config": config });
+    // The host may have been quicker; then it is edited.
+    if api(&host, "CONSUMER.CREATE.other.other-workers", &body).await.is_err() {
+        edit(&host, "other", json!({ "ack_wait": 4_000_000_000u64 })).await;
+    }
+    host.publish("in.other.a", "sleep 6000").await;
+    host.unsettled("other", 1).await;
+    host.settled("other").await;
+    assert_eq!(host.consumer("other").await.delivered.consumer_sequence, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_difference_and_every_loop_is_said_at_the_start() {
+    let site = Site::new().await;
+    site.stream("differs", &["in.differs.>"]).await;
+    let config = json!({
+        "durable_name": "differs-workers", "ack_policy": "explicit", "ack_wait": 7_000_000_000u64, "max_deliver": -1,
+        "filter_subject": "in.differs.mine",
+    });
+    let body = json!({ "stream_name": "differs", "config": config });
+    api(&site, "CONSUMER.CREATE.differs.differs-workers", &body).await.unwrap();
+    let workload = workload("differs");
+    let grants = Grants { publish: vec!["in.differs.*".to_owned()], ..workload.grants.clone() };
+    let _host = Host::start_at(site, vec![Workload { grants, ..workload }]).await;
+    for said in [
+        "nats consumer edit differs differs-workers --wait=10m",
+        "nats consumer edit differs differs-workers --filter='>'",
+        "grants.publish has `in.differs.*`, and this workload reads `in.differs.mine`",
+    ] {
+        log::logged(&["WARN", said]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_made_anew_goes_on_from_its_first_message() {
+    let host = Host::start(vec![workers("anew", 1)]).await;
+    host.publish_all("in.anew.a", (0..50).map(|_| "ok".to_owned())).await;
+    host.settled("anew").await;
+    let mut wire = host.wire().await;
+    wire.samples("anew", 2).await;
+    host.js.delete_stream("anew").await.unwrap();
+    eventually("the stream is there again", async || host.js.get_stream("anew").await.is_ok()).await;
+    host.publish_all("in.anew.a", (0..20).map(|_| "ok".to_owned())).await;
+    eventually("its consumer is there", async || {
+        let stream = host.js.get_stream_no_info("anew").await.unwrap();
+        stream.consumer_info("anew-workers").await.is_ok()
+    })
+    .await;
+    host.settled("anew").await;
+    assert_eq!(host.consumer("anew").await.delivered.consumer_sequence, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_makes_its_consumer_as_the_stream_allows() {
+    let site = Site::new().await;
+    let limits = json!({ "max_ack_pending": 50, "inactive_threshold": 3_600_000_000_000u64 });
+    let stream = json!({ "name": "limited", "subjects": ["in.limited.>"], "consumer_limits": limits });
+    api(&site, "STREAM.CREATE.limited", &stream).await.unwrap();
+    let queue = Queue { max_ack_pending: 1000, ..workload("limited").queue };
+    let host = Host::start_at(site, vec![Workload { queue, ..workload("limited") }]).await;
+    host.publish("in.limited.a", "ok").await;
+    host.settled("limited").await;
+    assert_eq!(host.consumer("limited").await.config.max_ack_pending, 50);
+    log::logged(&["WARN", "\"limited\"", "nats stream edit limited --limit-consumer-inactive"]).await;
+}
