@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use crate::attempts::Attempts;
+use crate::delivery::Delivery;
 use crate::effective::Effective;
 use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled};
@@ -24,6 +26,9 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// The most that is held, waiting and asked for. The client library drops what comes to a subscription that holds 65,536;
 /// half of it is left for what the server says about pulls.
 const MOST: usize = 1 << 15;
+
+/// How many deliveries, from the oldest on, are looked at for one that a newer takes the place of.
+const LOOK: usize = 4_096;
 
 /// A delivery, and since when the server waits for its settlement.
 #[derive(Debug)]
@@ -53,6 +58,7 @@ pub struct Inbox<D> {
     service_ns: AtomicU64,
     batch: usize,
     max_bytes: usize,
+    attempts: Option<Arc<Attempts>>,
 }
 
 /// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never more
@@ -76,6 +82,10 @@ fn share(bytes: usize, some: usize, all: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
+fn sequence(held: &impl Held) -> u64 {
+    held.delivery().stream_sequence
+}
+
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
     pub fn new(batch: usize, max_bytes: usize) -> Self {
@@ -92,7 +102,14 @@ impl<D: Held> Inbox<D> {
             service_ns: AtomicU64::new(0),
             batch,
             max_bytes,
+            attempts: None,
         }
+    }
+
+    /// Has what is delivered again before it was tried use up no attempt.
+    #[must_use]
+    pub fn remembering(self, attempts: Arc<Attempts>) -> Self {
+        Self { attempts: Some(attempts), ..self }
     }
 
     /// Sets how many workers take from the inbox, and lets fetching begin.
@@ -187,7 +204,31 @@ impl<D: Held> Inbox<D> {
 
     fn add(&self, held: D, since: Instant) {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
-        self.lock().push_back(Waiting { held, since });
+        let (message, waiting) = (sequence(&held), Waiting { held, since });
+        let mut all = self.lock();
+        let again = waiting.held.delivery().attempt > 1;
+        let same = |old: &&mut Waiting<D>| sequence(&old.held) == message;
+        match all.iter_mut().take(LOOK).find(same).filter(|_| again) {
+            Some(old) => {
+                let old = std::mem::replace(old, waiting).held;
+                drop(all);
+                self.supersede(old.delivery());
+            }
+            None => all.push_back(waiting),
+        }
+    }
+
+    /// The server could not hear of a delivery for so long that it has delivered the message again, and nobody has touched it.
+    fn supersede(&self, old: &Delivery) {
+        self.bytes.fetch_sub(old.size(), Relaxed);
+        tracing::debug!(
+            stream_sequence = old.stream_sequence,
+            attempt = old.attempt,
+            "delivered again before it was tried"
+        );
+        if let Some(attempts) = &self.attempts {
+            attempts.excuse(old);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting<D>>> {

@@ -60,7 +60,6 @@ pub async fn run<H: Handlers, P: Policies>(
     let start = Instant::now();
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
-    let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
     let consumer = bound.consumer();
     let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
@@ -72,6 +71,8 @@ pub async fn run<H: Handlers, P: Policies>(
         grants: workload.grants.clone(),
     };
     let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
+    let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+    let inbox = Arc::new(inbox);
     let shop = Arc::new(Shop {
         workload: name.clone(),
         conditions: board.conditions.clone(),

@@ -76,7 +76,7 @@ async fn deleted(form: Form) -> Result<Report> {
     let again = made.audit().await?;
     report.count(&again);
     report.note(format!(
-        "noticed after {:.1} s at most; a consumer made anew delivers from the start of its stream",
+        "noticed after {:.1} s at most; a consumer made anew by a host goes on where the host last saw it settled",
         noticed.as_secs_f64()
     ));
     Ok(report)

@@ -47,6 +47,7 @@ mod million;
 mod network;
 mod patience;
 mod plugins;
+mod process;
 mod proxy;
 mod pulls;
 mod pulse;
@@ -74,6 +75,7 @@ fn all() -> Vec<Row> {
         million::ROWS,
         network::ROWS,
         plugins::ROWS,
+        process::ROWS,
         pulls::ROWS,
         resources::ROWS,
         settings::ROWS,

@@ -91,7 +91,7 @@ async fn a_stream_may_have_a_subject_that_begins_with_the_workloads_name() {
     let file = file(format!("{WORKLOAD}manage = \"create\"\nsubjects = [\"orders.>\"]\n[plugins]\ndir = \"{dir}\"\n"));
     let ended = run(["check", "--no-cache", "--config", file.path.to_str().unwrap()]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.said());
-    assert!(ended.stdout.ends_with("all can run\n"), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("all can run; --connect looks at the servers too\n"), "{}", ended.stdout);
 }
 
 #[tokio::test]

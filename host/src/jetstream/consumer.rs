@@ -1,8 +1,7 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::follow::Follow;
+use super::follow::{Follow, Found};
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
@@ -23,8 +22,7 @@ pub struct Bound {
     consumer: String,
     expires: Duration,
     effective: Arc<Effective>,
-    workload: Workload,
-    warned: BTreeSet<String>,
+    found: Found,
     watch_consumer: Option<(String, Arc<Effective>)>,
 }
 
@@ -53,7 +51,7 @@ impl Bound {
     async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let Setup { client, workload, .. } = *setup;
         let stream = setup.stream().await?;
-        let verdict = setup.consumer(&stream).await?;
+        let (state, verdict) = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {
             Source::Info => None,
             Source::Headers => {
@@ -81,8 +79,7 @@ impl Bound {
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
             effective: Effective::new(&verdict.settings),
-            workload: workload.clone(),
-            warned: verdict.warnings.into_iter().collect(),
+            found: Found { workload: workload.clone(), consumer: state, stream, verdict },
             watch_consumer,
         })
     }
@@ -130,7 +127,7 @@ impl Bound {
         };
         let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
         let inbox = self.lane.client.inbox().to_owned();
-        let follow = Follow::new(self.workload.clone(), inbox, self.effective.clone(), self.warned.clone());
+        let follow = Follow::new(self.found.clone(), inbox, self.effective.clone());
         Ok((Signals::new(self.lane.clone(), self.consumer.clone(), follow, arrivals), watch))
     }
 }

@@ -19,6 +19,7 @@ mod journal;
 mod judged;
 mod lab;
 mod letters;
+mod may_ack;
 mod message;
 mod nudge;
 mod publisher;
@@ -27,12 +28,12 @@ mod raw;
 mod refusals;
 mod replies;
 mod request;
-mod rights;
 mod scan;
 mod settings;
 mod setup;
 mod signals;
 mod state;
+mod survey;
 mod told;
 mod unreadable;
 mod unsettled;
@@ -55,6 +56,7 @@ pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
+pub use survey::{Finding, Survey};
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]

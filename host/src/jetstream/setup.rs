@@ -204,7 +204,7 @@ impl Setup<'_> {
     }
 
     /// Whether a stream may be worked on whatever its consumer is.
-    fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
+    pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
         let Some(Refusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
         let (workload, stream) = (self.workload.name.clone(), config.name.clone());
         Err(SetupError::UnsuitableStream { workload, stream, problem, remedy })
@@ -215,7 +215,7 @@ impl Setup<'_> {
     }
 
     /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from it.
-    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<Verdict, SetupError> {
+    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, Verdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
         let wanted = wanted_consumer(self.queue, &stream.config, known);
@@ -227,11 +227,12 @@ impl Setup<'_> {
         if made {
             self.tell_made(&state, known);
         }
+        self.client.floors.saw(&self.queue.stream, name, &state, stream);
         let (workload, stream) = (&self.workload.name, &self.queue.stream);
         for warning in &verdict.warnings {
             tracing::warn!(workload, stream, consumer = name, "{warning}");
         }
-        Ok(verdict)
+        Ok((state, verdict))
     }
 
     /// Says where a consumer begins that was made now.

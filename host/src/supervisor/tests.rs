@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::attempts::Attempts;
 use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
 use crate::confirmed::{Confirmed, Kept};
@@ -186,6 +187,20 @@ fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
     assert!(inbox.unattended().now_or_never().is_some());
     inbox.attend(0);
     assert!(inbox.unattended().now_or_never().is_none());
+}
+
+#[test]
+fn what_is_delivered_again_before_it_was_tried_takes_the_place_of_the_one_before_and_uses_up_no_attempt() {
+    let attempts = Arc::new(Attempts::default());
+    let inbox = Inbox::<NoDelivery>::new(10, usize::MAX).remembering(attempts.clone());
+    let delivery = |stream_sequence, attempt| Delivery { stream_sequence, attempt, ..Delivery::default() };
+    for (sequence, attempt) in [(1, 1), (2, 1), (1, 2), (3, 2)] {
+        inbox.put(NoDelivery(delivery(sequence, attempt)), Instant::now());
+    }
+    let all = std::iter::from_fn(|| inbox.try_take()).map(|waiting| waiting.held.0);
+    let all: Vec<_> = all.map(|delivery| (delivery.stream_sequence, delivery.attempt)).collect();
+    assert_eq!(all, [(1, 2), (2, 1), (3, 2)]);
+    assert_eq!((attempts.used(&delivery(1, 2)), attempts.used(&delivery(3, 2))), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
