@@ -119,6 +119,8 @@ pub struct Supervisor<D, H> {
     next: u64,
     backoff: Duration,
     not_before: Option<Instant>,
+    /// Whether it is told that there is no room for all workers.
+    cramped: bool,
     /// Whether an instance was made ahead since there are no workers.
     prepared: bool,
 }
@@ -137,6 +139,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             next: 1,
             backoff: BACKOFF.0,
             not_before: None,
+            cramped: false,
             prepared: false,
         }
     }
@@ -150,7 +153,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         loop {
             let woken = self.wake();
             let wanted = *changes.borrow_and_update();
-            let started = self.reconcile(wanted);
+            let fitting = self.fitting(wanted);
+            let room_changes = self.handlers.room_changed(fitting < wanted);
+            let started = self.reconcile(fitting);
             self.shop.inbox.attend(self.running());
             if woken {
                 sleep(FIRST_REPLY).await;
@@ -167,6 +172,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shop.inbox.unattended() => {}
+                () = room_changes => {}
                 () = self.handlers.newer(), if at_zero => self.prepared = false,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
@@ -183,6 +189,20 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             self.desired.set(1);
         }
         wake
+    }
+
+    /// As many of the desired workers as there is room for. That others are missing is told.
+    fn fitting(&mut self, desired: u32) -> u32 {
+        let most = self.handlers.most();
+        if desired > most {
+            self.cramped = true;
+            let why = self.handlers.why_no_more();
+            let problem = format!("there is room for {most} workers and for no more: {why}");
+            self.shop.conditions.raise(Part::Workers, &problem);
+        } else if std::mem::take(&mut self.cramped) {
+            self.shop.conditions.clear(Part::Workers);
+        }
+        desired.min(most)
     }
 
     fn tell_woken(&self) {
