@@ -309,9 +309,8 @@ async fn compile_bomb(form: Form) -> Result<Report> {
     let globals = format!("(core module $g {})", "(global i32 (i32.const 0))".repeat(20_000));
     let globals = beside(&format!("{globals} {}", "(core instance (instantiate $g))".repeat(98)))?;
     let sparse = "(core module (memory 256) (data (i32.const 0) \"a\") (data (i32.const 16000000) \"b\"))";
-    let levels = (1..12).map(|n| {
-        format!("(component $c{n} {})", format!("(instance (instantiate $c{}))", n - 1).repeat(100))
-    });
+    let levels =
+        (1..12).map(|n| format!("(component $c{n} {})", format!("(instance (instantiate $c{}))", n - 1).repeat(100)));
     let nested: String = ["(component $c0 (core module $m) (core instance (instantiate $m)))".to_owned()]
         .into_iter()
         .chain(levels)

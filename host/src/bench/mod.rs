@@ -158,7 +158,11 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     }
     running.stop().await?;
     let milliseconds = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
-    Ok(Swap { ms_p50: milliseconds(0.5), ms_max: milliseconds(1.0), old_answers_p50: old.value_at_quantile(0.5) as f64 })
+    Ok(Swap {
+        ms_p50: milliseconds(0.5),
+        ms_max: milliseconds(1.0),
+        old_answers_p50: old.value_at_quantile(0.5) as f64,
+    })
 }
 
 /// The share of a core that ten workloads take that have nothing to do, in percent.
