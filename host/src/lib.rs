@@ -73,6 +73,7 @@ pub mod settle;
 pub mod shadow;
 pub mod simulate;
 pub mod spark;
+pub mod stderr;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;

@@ -47,6 +47,7 @@ mod million;
 mod network;
 mod patience;
 mod plugins;
+mod process;
 mod proxy;
 mod pulse;
 mod resources;
@@ -73,6 +74,7 @@ fn all() -> Vec<Row> {
         million::ROWS,
         network::ROWS,
         plugins::ROWS,
+        process::ROWS,
         resources::ROWS,
         settings::ROWS,
         soak::ROWS,

@@ -34,6 +34,7 @@ struct Snapshot {
     connected: bool,
     reconnects: u64,
     journal_dropped: u64,
+    log_dropped: u64,
     plugins: Vec<PluginState>,
     workloads: Vec<Workload>,
     process: Process,
@@ -69,6 +70,7 @@ impl Snapshot {
             connected: view.is_connected(),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
+            log_dropped: crate::stderr::dropped(),
             plugins: view.directory.plugins(),
             workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
             process: Process::read(),
@@ -344,7 +346,12 @@ impl Snapshot {
             "Ticks that passed while the shadow was still at one before",
             of(|shadow| shadow.missed),
         )?;
-        pen.counter("tidegate_journal_dropped", "Lines of the journal that were not written", self.journal_dropped)
+        pen.counter("tidegate_journal_dropped", "Lines of the journal that were not written", self.journal_dropped)?;
+        pen.counter(
+            "tidegate_log_dropped",
+            "Lines of the log that nobody read or that were not written",
+            self.log_dropped,
+        )
     }
 
     fn rest(&self, pen: &mut Pen<'_>) -> fmt::Result {
