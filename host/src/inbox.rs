@@ -16,14 +16,16 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use crate::attempts::Attempts;
 use crate::delivery::Delivery;
 use crate::effective::Effective;
+use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled};
 use crate::settle::give_back_untaken;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
 
-/// How long to wait after a pull failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The most that is held, waiting and asked for. The client library drops what comes to a subscription that holds 65,536;
+/// half of it is left for what the server says about pulls.
+const MOST: usize = 1 << 15;
 
 /// How many deliveries, from the oldest on, are looked at for one that a newer takes the place of.
 const LOOK: usize = 4_096;
@@ -50,6 +52,8 @@ pub struct Inbox<D> {
     asked: AtomicUsize,
     workers: AtomicUsize,
     fetching: AtomicBool,
+    /// Nothing is fetched or taken for now.
+    held: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
     batch: usize,
@@ -57,7 +61,8 @@ pub struct Inbox<D> {
     attempts: Option<Arc<Attempts>>,
 }
 
-/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker.
+/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never more
+/// than the client library can.
 ///
 /// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker, for a handler that takes
 /// seconds should not find a hundred messages waiting behind its first.
@@ -68,7 +73,7 @@ pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) ->
             usize::try_from(AHEAD.as_nanos() / time.as_nanos().max(1)).unwrap_or(usize::MAX).clamp(1, batch.max(1))
         }
     };
-    workers.saturating_mul(each).max(1)
+    workers.saturating_mul(each).clamp(1, MOST)
 }
 
 /// The part of `bytes` that `some` of `all` messages may have.
@@ -93,6 +98,7 @@ impl<D: Held> Inbox<D> {
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             fetching: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
             batch,
             max_bytes,
@@ -111,6 +117,15 @@ impl<D: Held> Inbox<D> {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
+    }
+
+    /// Lets nothing be fetched or taken, or all again. What waits stays announced.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Relaxed);
+        if !held {
+            self.arrived.notify_waiters();
+            self.room.notify_one();
+        }
     }
 
     /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
@@ -136,6 +151,9 @@ impl<D: Held> Inbox<D> {
 
     /// Takes a delivery that is there already.
     pub fn try_take(&self) -> Option<Waiting<D>> {
+        if self.held.load(Relaxed) {
+            return None;
+        }
         let (waiting, left) = {
             let mut all = self.lock();
             (all.pop_front()?, all.len())
@@ -165,7 +183,7 @@ impl<D: Held> Inbox<D> {
     /// How many to ask for, and of how many bytes together: what is missing, once half of the capacity is and half of
     /// the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        if !self.fetching.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
+        if !self.fetching.load(Relaxed) || self.held.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
@@ -239,30 +257,32 @@ impl<D: Held> Inbox<D> {
 
 /// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
 ///
-/// It ends when no pull can bring anything any more, which takes up to the pull's `expires`.
+/// `tell` hears why a pull failed, each time, and `None` when pulls do not fail any more. It ends when no pull can bring
+/// anything any more, which takes up to the pull's `expires`.
 pub async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     mut pull: P,
     consumer: &Effective,
-    mut notice: impl FnMut(Notice) + Send,
+    mut tell: impl FnMut(Option<Notice>) + Send,
     stop: impl Future<Output = ()> + Send,
 ) {
     tokio::pin!(stop);
     let mut keep = Announcer::new(consumer);
-    let mut paused_until: Option<Instant> = None;
+    let mut patience = Patience::default();
     loop {
         // A consumer may let one pull ask for less than is wanted.
-        while paused_until.is_none()
+        while patience.until().is_none()
             && let asked = pull.asked()
             && let Some((count, bytes)) = inbox.wants(inbox.len(), asked)
         {
             match pull.ask(count, bytes).await {
-                Ok(()) if pull.asked() > asked => {}
+                Ok(()) if pull.asked() > asked => patience.asked(Instant::now()),
                 Ok(()) => break,
-                Err(_) => paused_until = Some(Instant::now() + PAUSE),
+                Err(_) => patience.unable(Instant::now()),
             }
         }
         inbox.asked.store(pull.asked(), Relaxed);
+        let until = patience.until();
         tokio::select! {
             biased;
             () = &mut stop => break,
@@ -270,11 +290,16 @@ pub async fn fetch<P: Pull>(
                 let (mut pulled, now) = (Some(pulled), Instant::now());
                 while let Some(one) = pulled {
                     match one {
-                        Pulled::Delivery(delivery) => inbox.put(delivery, now),
-                        Pulled::Ended => {}
+                        Pulled::Delivery(delivery) => {
+                            inbox.put(delivery, now);
+                            if patience.delivered(now) { tell(None) }
+                        }
+                        Pulled::Ended => if patience.ended(now) { tell(None) },
+                        Pulled::Lost => {}
+                        Pulled::Connected => patience.is_over(),
                         Pulled::Failed(why) => {
-                            notice(why);
-                            paused_until = Some(Instant::now() + PAUSE);
+                            patience.failed(now);
+                            tell(Some(why));
                         }
                     }
                     pulled = pull.ready();
@@ -282,7 +307,7 @@ pub async fn fetch<P: Pull>(
             }
             () = inbox.room.notified() => {}
             quarter = keep.due() => inbox.keep(quarter).await,
-            () = sleep_until(paused_until.unwrap_or_else(Instant::now)), if paused_until.is_some() => paused_until = None,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => patience.is_over(),
         }
     }
     give_all_back(inbox, pull, &mut keep).await;
@@ -370,11 +395,16 @@ mod tests {
         assert_eq!(capacity(0, 100, Some(Duration::from_micros(3))), 1);
     }
 
+    #[test]
+    fn no_more_is_asked_for_than_the_client_library_holds() {
+        assert_eq!(capacity(2_000, 1_000, Some(Duration::from_micros(3))), MOST);
+    }
+
     proptest! {
         #[test]
         fn no_worker_holds_more_than_a_batch(workers in 1usize..10_000, batch in 0usize..10_000, ns in 0u64..u64::MAX) {
             let capacity = capacity(workers, batch, Some(Duration::from_nanos(ns)));
-            prop_assert!(capacity >= workers);
+            prop_assert!(capacity >= workers && capacity <= MOST);
             prop_assert!(capacity <= workers * batch.max(1));
         }
     }

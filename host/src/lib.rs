@@ -56,10 +56,12 @@ pub mod letter;
 pub mod live;
 #[cfg(test)]
 mod machine;
+mod mend;
 pub mod monitor;
 pub mod new;
 pub mod outage;
 mod pace;
+mod patience;
 pub mod permissions;
 mod plugged;
 pub mod plugin;

@@ -49,6 +49,7 @@ mod patience;
 mod plugins;
 mod process;
 mod proxy;
+mod pulls;
 mod pulse;
 mod resources;
 mod row;
@@ -75,6 +76,7 @@ fn all() -> Vec<Row> {
         network::ROWS,
         plugins::ROWS,
         process::ROWS,
+        pulls::ROWS,
         resources::ROWS,
         settings::ROWS,
         soak::ROWS,

@@ -157,7 +157,7 @@ async fn a_consumer_that_somebody_deletes_is_asked_for_where_it_is_only_bound() 
     // It is told only to a pull that waits there.
     eventually("a pull waits", async || host.consumer("bound").await.num_waiting > 0).await;
     site.delete_consumer("bound").await;
-    log::logged(&["\"ERROR\"", "cannot fetch", "\"bound-workers\"", "deleted"]).await;
+    log::logged(&["\"ERROR\"", "cannot fetch", "consumer bound-workers", "deleted"]).await;
     let sequence = host.publish("in.bound.a", "publish out.a x\nok").await;
     assert_eq!(sequence, 2);
     // A person mends it, and the host goes on by itself.

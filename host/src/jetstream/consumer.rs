@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::follow::{Follow, Found};
 use super::publisher::Publisher;
+use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
@@ -17,7 +18,7 @@ const WATCHED_FOR: Duration = Duration::from_secs(1);
 /// A workload's consumer, checked and ready to be pulled from.
 #[derive(Debug, Clone)]
 pub struct Bound {
-    lane: Arc<Lane>,
+    pub(super) lane: Arc<Lane>,
     consumer: String,
     expires: Duration,
     effective: Arc<Effective>,
@@ -69,7 +70,6 @@ impl Bound {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             consumer: workload.queue.consumer.clone(),
-            dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
@@ -110,8 +110,7 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone()).await?;
-        Ok(puller.that_searches())
+        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -122,7 +121,7 @@ impl Bound {
         let watch = match &self.watch_consumer {
             None => None,
             Some((consumer, effective)) => {
-                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone()).await?;
+                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone(), Use::Count);
                 Some(HeaderWatch::new(puller))
             }
         };

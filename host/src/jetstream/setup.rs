@@ -20,6 +20,9 @@ const NOT_ENABLED: [u64; 2] = [10076, 10039];
 /// How long to wait for the answers to a rehearsal. A denial comes sooner.
 const REHEARSAL: Duration = Duration::from_secs(1);
 
+/// What the subject of an ack says of one delivery: here of none.
+const NO_DELIVERY: &str = "1.0.0.0.0";
+
 /// What a workload's consumers have to be.
 const WORKS: &str = "a durable pull consumer with ack policy `explicit` that delivers payloads";
 const WATCHES: &str = "a durable pull consumer with ack policy `all` that delivers headers only";
@@ -155,7 +158,13 @@ impl Setup<'_> {
             let _ = tokio::time::timeout(REHEARSAL, answer).await;
         };
         tokio::join!(
-            say(format!("$JS.ACK.{stream}.{consumer}.rehearsal"), ""),
+            say(format!("$JS.ACK.{stream}.{consumer}.{NO_DELIVERY}"), "+WPI"),
+            async {
+                // Such a server may send subjects of either form, now or after its next start.
+                if self.client.nats.is_server_compatible(2, 14, 0) {
+                    say(format!("$JS.ACK._.rehearsal.{stream}.{consumer}.{NO_DELIVERY}"), "+WPI").await;
+                }
+            },
             say(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),
             say(format!("$JS.API.STREAM.MSG.GET.{stream}"), "{\"seq\":0}"),
         );
