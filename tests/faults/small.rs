@@ -1,10 +1,13 @@
-//! A machine that gives little: memory mappings, address space.
+//! A machine that gives little: memory mappings, address space, descriptors, room on the disk of the cache.
 
 use anyhow::Result;
 use rustix::process::Resource;
+use tidegate_artifacts::probes;
 
 use crate::ledger::Ledger;
 use crate::patience::within;
+use crate::plugins::generation;
+use crate::resources::Small;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, with, work};
 
@@ -17,6 +20,7 @@ async fn small_machine(form: Form) -> Result<Report> {
     let mut report = Report::new();
     mappings(form, &mut report).await?;
     address_space(form, &mut report).await?;
+    descriptors_and_disk(form, &mut report).await?;
     Ok(report)
 }
 
@@ -82,5 +86,50 @@ async fn address_space(form: Form, report: &mut Report) -> Result<()> {
     host.says(&["works again", "part=\"workers\""], form.patience()).await?;
     report.count(&ledger.audit().await?);
     report.note(format!("{few} workers in 16 GiB of address space, 8 without a bound"));
+    host.stop().await
+}
+
+/// A plugin that is replaced while there are no descriptors to compile it with, and while there is no room for what is
+/// compiled: in use as soon as there are.
+async fn descriptors_and_disk(form: Form, report: &mut Report) -> Result<()> {
+    let stage = Stage::one().await?;
+    let mut ledger = Ledger::open(&stage, "work").await?;
+    let disk = Small::mount();
+    let cache = match &disk {
+        Ok(disk) => disk.path().join("cache"),
+        Err(_) => stage.plugins.with_file_name("cache"),
+    };
+    let cached = toml::from_str(&format!("plugins.cache = {cache:?}"))?;
+    let mut host = stage.host(&with(work("work", ""), cached)).await?;
+    let (first, second) = (probes::WORKER_V1, probes::WORKER_V2);
+    let loaded = |bytes: &[u8]| host.logged(&["loaded ", "probe.wasm", &format!("generation={}", generation(bytes))]);
+    host.limit(Resource::Nofile, Some(host.descriptors() + 1))?;
+    stage.install("probe", second)?;
+    report.injected();
+    host.says(&["probe.wasm", "stays"], form.patience()).await?;
+    report.must(loaded(second) == 0, "a plugin is compiled without descriptors");
+    host.limit(Resource::Nofile, None)?;
+    report.recovered(within(form.patience(), "it is loaded", async || loaded(second) == 1).await?);
+    match &disk {
+        Ok(disk) => {
+            let third = memories()?;
+            let ballast = disk.path().join("ballast");
+            // Fills what is left, and fails then.
+            let _ = std::fs::write(&ballast, vec![0; 8 << 20]);
+            stage.install("probe", &third)?;
+            report.injected();
+            host.says(&["cannot be kept", "it will be tried again"], form.patience()).await?;
+            std::fs::remove_file(&ballast)?;
+            report.recovered(within(form.patience(), "it is loaded", async || loaded(&third) == 1).await?);
+        }
+        Err(error) => report.note(format!("a file system of 8 MiB cannot be mounted: {error:#}")),
+    }
+    let before = loaded(first);
+    stage.install("probe", first)?;
+    within(form.patience(), "the first is loaded again", async || loaded(first) > before).await?;
+    ledger.publish(form.pick(100, 1_000), |_| String::new()).await?;
+    stage.settled("work", form.patience()).await?;
+    report.must(host.is_running(), "the host lives");
+    report.count(&ledger.audit().await?);
     host.stop().await
 }
