@@ -249,7 +249,7 @@ async fn handle<D: Held, I: Handler>(
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
     }
-    let give_up = async {
+    let give_up = move || async move {
         // An error means that nobody wants anything of this worker any more.
         let _ = wish.wait_for(|wish| *wish == Wish::GiveBack).await;
     };
