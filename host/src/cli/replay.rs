@@ -22,9 +22,9 @@ const ROWS: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate replay --journal journal.jsonl                           the policies in plugins/ decide as they did
-  tidegate replay --journal journal.jsonl --policy new/backlog.wasm where another would have parted
-  tidegate replay --journal journal.jsonl --shadow                  where the shadow parted
+  tidegate replay --journal journal.jsonl                             the policies in plugins/ decide as they did
+  tidegate replay --journal journal.jsonl --policy new/backlog.wasm   where another would have parted
+  tidegate replay --journal journal.jsonl --shadow                    where the shadow parted
   tidegate replay --journal journal.jsonl.1 --journal journal.jsonl";
 
 /// Replays a journal with the policy that wrote it, or with another.
