@@ -91,7 +91,7 @@ async fn a_stream_may_have_a_subject_that_begins_with_the_workloads_name() {
     let file = file(format!("{WORKLOAD}manage = \"create\"\nsubjects = [\"orders.>\"]\n[plugins]\ndir = \"{dir}\"\n"));
     let ended = run(["check", "--no-cache", "--config", file.path.to_str().unwrap()]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.said());
-    assert!(ended.stdout.ends_with("all can run\n"), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("all can run; --connect looks at the servers too\n"), "{}", ended.stdout);
 }
 
 #[tokio::test]
@@ -103,6 +103,20 @@ async fn where_nothing_says_what_to_run_both_ways_to_say_it_are_told() {
         let ended = Running::start(command).end().await;
         ended.failed_with(1, &["there is nothing to run", "--config FILE", "--stream, --handler and --policy"]);
     }
+}
+
+#[tokio::test]
+async fn a_grant_for_what_the_workload_reads_itself_is_warned_of_and_no_problem() {
+    let plugins = plugins();
+    let dir = plugins.path().to_str().unwrap();
+    let flags = ["check", "--no-cache", "--plugins", dir, "--stream", "S", "--policy", "fixed", "--handler", "probe"];
+    let check = async |more: &[&str]| run(flags.iter().chain(more)).await;
+    let ended = check(&["--subjects", "orders.>", "--grant-publish", "orders.done"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let said = "warning: workload probe: grants.publish has `orders.done`, and this workload reads `orders.>`";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    let ended = check(&["--subjects", "orders.>", "--filter", "orders.new", "--grant-publish", "orders.done"]).await;
+    assert!(ended.code == Some(0) && !ended.stdout.contains("warning"), "{}", ended.said());
 }
 
 #[tokio::test]

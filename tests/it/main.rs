@@ -7,6 +7,7 @@ mod bad_consumer;
 mod bad_plugin;
 mod bench;
 mod bounds;
+mod check;
 mod command_line;
 mod connections;
 mod dead_commands;

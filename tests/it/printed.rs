@@ -29,6 +29,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("nats consumer ", "wants the `nats` command, which not every machine has"),
     ("curl ", "wants a host on a port that another program may have"),
     ("nats://nats.internal", "there is no such server"),
+    ("old/backlog.wasm", "wants the policies of before and after a swap"),
     ("--duration 24h", "takes half a minute on a busy machine: `simulate.rs` has shorter ones"),
     ("--live", "takes a minute: the live runs have tests of their own"),
 ];

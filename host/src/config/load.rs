@@ -31,11 +31,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order it was found.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
-        let path = match &flags.config {
-            Some(path) => Some(path.clone()),
-            None if flags.workload.stream.is_some() => None,
-            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
-        };
+        let path = file_of(flags);
         if path.is_none() && flags.workload == WorkloadFlags::default() {
             return Err(nothing_to_run().into());
         }
@@ -114,6 +110,15 @@ impl Nats {
         };
         let nats = layers(flags.table(), &file.nats, environment, &mut problems).resolve(environment, &mut problems);
         if problems.is_empty() { Ok(nats) } else { Err(ConfigErrors(problems)) }
+    }
+}
+
+/// The file that is read.
+pub(super) fn file_of(flags: &Flags) -> Option<PathBuf> {
+    match &flags.config {
+        Some(path) => Some(path.clone()),
+        None if flags.workload.stream.is_some() => None,
+        None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
     }
 }
 

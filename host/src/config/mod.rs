@@ -17,6 +17,7 @@ mod tests;
 pub mod units;
 mod value;
 mod words;
+mod written;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub use flags::{Flags, HostFlags, WorkloadFlags, setting};
 pub use load::{Environment, process_environment};
 pub(crate) use names::is_plugin_name;
 pub use names::{nearest, overlap as subjects_overlap};
+pub use written::Written;
 
 /// Everything [`crate::run()`] needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +47,8 @@ pub struct Config {
     pub grace: Duration,
     /// Where health, metrics and status can be read over HTTP; nowhere by default.
     pub http: Option<SocketAddr>,
+    /// Names under which that may be asked for, beside addresses and `localhost` (none).
+    pub http_names: Vec<String>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }

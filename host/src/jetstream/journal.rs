@@ -19,7 +19,7 @@ use crate::config::JournalStream;
 use crate::journal::{Sink, Trouble};
 
 /// What the stream is bound to: the last token is the workload.
-const SUBJECTS: &str = "tidegate.journal.*";
+pub(super) const SUBJECTS: &str = "tidegate.journal.*";
 /// Lines that may wait to be stored.
 const WAITING: usize = 1024;
 /// How long the server may take to store a line.

@@ -1,6 +1,7 @@
 //! Each way to connect that NATS users have, with its wrong forms: by the program, at a server configured so.
 
 mod certificates;
+mod check;
 mod contexts;
 mod denied;
 mod keys;

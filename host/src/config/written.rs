@@ -1,0 +1,87 @@
+//! Where a key was written, for what is found out about it after the configuration was read.
+
+use std::path::PathBuf;
+
+use toml::de::{DeTable, DeValue};
+
+use super::document::Source;
+use super::error::{ConfigError, Place};
+use super::flags::Flags;
+use super::load::file_of;
+
+/// What the user wrote: a file, or flags alone.
+#[derive(Debug, Clone, Default)]
+pub struct Written {
+    file: Option<(PathBuf, String)>,
+}
+
+impl Written {
+    /// What a configuration is read from. A file that cannot be read has no places.
+    pub fn of(flags: &Flags) -> Self {
+        Self { file: file_of(flags).and_then(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?))) }
+    }
+
+    /// An error about the key at `path`; where that was not written, about the innermost table of it that was.
+    pub fn error(&self, path: &[&str], problem: &str, remedy: &str) -> ConfigError {
+        self.place(path).error(problem, remedy)
+    }
+
+    fn place(&self, path: &[&str]) -> Place {
+        let Some((file, text)) = &self.file else { return Place::named(&flag(path)) };
+        let source = Source { text, file: Some(file) };
+        let (document, _) = DeTable::parse_recoverable(text);
+        let (mut table, mut span) = (document.get_ref(), None);
+        for key in path {
+            let Some((at, value)) = table.get_key_value(*key) else { break };
+            span = Some(at.span());
+            match value.get_ref() {
+                DeValue::Table(inner) => table = inner,
+                _ => break,
+            }
+        }
+        source.place(path.join("."), span)
+    }
+}
+
+/// The flag for a key of a workload or of the host.
+fn flag(path: &[&str]) -> String {
+    let flag = match path {
+        ["nats", ..] => "server",
+        ["dead-letters", ..] => "dead-letters",
+        ["journal", ..] => "journal",
+        [.., "grants", "publish"] => "grant-publish",
+        [.., key] if ["stream", "subjects", "consumer", "watch-consumer", "filter"].contains(key) => key,
+        _ => "stream",
+    };
+    format!("--{flag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_where_it_stands_or_where_it_would_stand() {
+        let text = "[nats]\nurl = \"a\"\n[workload.orders]\nstream = \"S\"\ngrants.publish = \"a.>\"\n";
+        let written = Written { file: Some(("tidegate.toml".into(), text.to_owned())) };
+        for (path, line) in [
+            (&["workload", "orders", "stream"][..], 4),
+            (&["workload", "orders", "grants", "publish"], 5),
+            (&["workload", "orders", "consumer"], 3),
+            (&["nats"], 1),
+        ] {
+            let shown = written.error(path, "problem", "remedy").to_string();
+            assert_eq!(shown, format!("tidegate.toml:{line}: {}: problem; remedy", path.join(".")));
+        }
+        let nowhere = written.error(&["dead-letters", "stream"], "problem", "remedy").to_string();
+        assert_eq!(nowhere, "tidegate.toml: dead-letters.stream: problem; remedy");
+    }
+
+    #[test]
+    fn without_a_file_the_flag_is_named() {
+        let shown = |path: &[&str]| Written::default().error(path, "problem", "remedy").to_string();
+        assert_eq!(shown(&["workload", "orders", "grants", "publish"]), "--grant-publish: problem; remedy");
+        assert_eq!(shown(&["workload", "orders", "consumer"]), "--consumer: problem; remedy");
+        assert_eq!(shown(&["nats"]), "--server: problem; remedy");
+    }
+}

@@ -1,0 +1,145 @@
+//! `tidegate check --connect`: what the servers have for a configuration.
+
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::{Config, Source};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::cli::{Ended, run};
+use crate::support::site::{DEAD, Site};
+
+struct File {
+    dir: TempDir,
+}
+
+/// A file with one workload that reads ORDERS, publishes on `receipts.>`, and has these lines too.
+fn file(site: &Site, more: &str) -> File {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, plugins) = (&site.nats.servers[0], site.plugins.path().to_str().unwrap());
+    let text = format!(
+        "nats.url = \"{url}\"\nplugins.dir = \"{plugins}\"\n[workload.orders]\nstream = \"ORDERS\"\nhandler = \"probe\"\n\
+         policy = \"fixed\"\ngrants.publish = [\"receipts.>\"]\n{more}"
+    );
+    std::fs::write(dir.path().join("tidegate.toml"), text).unwrap();
+    File { dir }
+}
+
+impl File {
+    async fn check(&self, more: &[&str]) -> Ended {
+        let path = self.dir.path().join("tidegate.toml");
+        let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
+        let check = ["check", "--connect", "--cache-dir", cache, "--config", path.to_str().unwrap()];
+        run([&check, more].concat()).await
+    }
+
+    async fn answer(&self) -> Value {
+        let ended = self.check(&["--output", "json"]).await;
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.said()))
+    }
+}
+
+async fn streams(site: &Site) -> Vec<String> {
+    use futures_util::TryStreamExt;
+    let mut names: Vec<String> = site.js.stream_names().try_collect().await.unwrap();
+    names.sort();
+    names
+}
+
+async fn consumer(site: &Site, config: pull::Config) {
+    let durable_name = Some("orders-workers".to_owned());
+    let stream = site.js.get_stream("ORDERS").await.unwrap();
+    stream.create_consumer(pull::Config { durable_name, ..config }).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_host_would_make_is_told_and_not_made() {
+    let site = Site::new().await;
+    let file = file(&site, "manage = \"create\"\nsubjects = [\"orders.>\"]\n");
+    let ended = file.check(&[]).await;
+    ended.failed_with(
+        1,
+        &[
+            "not there yet, a host makes it: stream ORDERS for orders.>, and its consumer orders-workers",
+            "not there yet, a host makes it: stream TIDEGATE_DEAD for tidegate.dead.*",
+            "tidegate.toml:7: workload.orders.grants.publish: no stream takes `receipts.>`",
+            "nats stream add NAME --subjects 'receipts.>'",
+            "1 problem",
+        ],
+    );
+    assert_eq!(streams(&site).await, Vec::<String>::new());
+    site.stream("RECEIPTS", &["receipts.*.>", "receipts.*"]).await;
+    let ended = file.check(&[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    assert!(ended.stdout.ends_with("\nall can run\n"), "{}", ended.stdout);
+    assert_eq!(streams(&site).await, ["RECEIPTS"]);
+    let answer = file.answer().await;
+    assert_eq!((&answer["ok"], &answer["servers"]["unchecked"]), (&json!(true), &json!([])), "{answer}");
+    assert_eq!(answer["servers"]["made"].as_array().unwrap().len(), 2, "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_there_and_fits_is_left_as_it_is() {
+    let site = Site::new().await;
+    site.stream("ORDERS", &["orders.>", "receipts.>"]).await;
+    consumer(&site, pull::Config { ack_policy: AckPolicy::Explicit, ..Default::default() }).await;
+    let answer = file(&site, "").answer().await;
+    assert_eq!((&answer["ok"], &answer["problems"]), (&json!(true), &json!([])), "{answer}");
+    assert_eq!(streams(&site).await, ["ORDERS"]);
+}
+
+#[tokio::test]
+async fn streams_and_consumers_that_do_not_fit_are_named_by_line_and_key_with_a_remedy() {
+    let site = Site::new().await;
+    let bind = file(&site, "");
+    bind.check(&[]).await.failed_with(
+        1,
+        &["tidegate.toml:4: workload.orders.stream: there is no stream ORDERS; Create it, or set manage = \"create\""],
+    );
+    site.stream("ORDERS", &["orders.>", "receipts.>"]).await;
+    bind.check(&[]).await.failed_with(
+        1,
+        &["tidegate.toml:3: workload.orders.consumer: stream ORDERS has no consumer orders-workers; Create it"],
+    );
+    consumer(&site, pull::Config { ack_policy: AckPolicy::None, ..Default::default() }).await;
+    bind.check(&[]).await.failed_with(
+        1,
+        &["tidegate.toml:3: workload.orders.consumer: consumer orders-workers on stream ORDERS", "ack policy"],
+    );
+    // Others have what a host would make.
+    let create = file(&site, "manage = \"create\"\nsubjects = [\"orders.new\"]\n");
+    let path = create.dir.path().join("tidegate.toml");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"ORDERS\"", "\"NEW\"");
+    std::fs::write(&path, text).unwrap();
+    site.stream(DEAD, &["something.else"]).await;
+    create.check(&[]).await.failed_with(
+        1,
+        &[
+            "tidegate.toml:9: workload.orders.subjects: stream ORDERS takes `orders.new` already, so stream NEW cannot be made",
+            "tidegate.toml: dead-letters.stream: stream TIDEGATE_DEAD is there, and not bound to tidegate.dead.*",
+            "2 problems",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_only_sources_others_takes_nothing_itself() {
+    let site = Site::new().await;
+    site.stream("ORDERS", &["orders.>"]).await;
+    consumer(&site, pull::Config { ack_policy: AckPolicy::Explicit, ..Default::default() }).await;
+    let source = Source { name: "ORDERS".into(), ..Default::default() };
+    site.js
+        .create_stream(Config { name: "ALL".into(), sources: Some(vec![source]), ..Default::default() })
+        .await
+        .unwrap();
+    let answer = file(&site, "").answer().await;
+    assert!(answer["problems"][0].as_str().unwrap().contains("no stream takes `receipts.>`"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_one_problem_among_others() {
+    let site = Site::new().await;
+    let file = file(&site, "");
+    let ended = file.check(&["--server", "127.0.0.1:1"]).await;
+    ended
+        .failed_with(1, &["nats: no NATS server answers at 127.0.0.1:1", "Start one (`nats-server -js`)", "1 problem"]);
+}
