@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate run                                   the workloads of ./tidegate.toml
   tidegate run -c prod.toml --server nats://nats.internal:4222
-  tidegate run --local --stream ORDERS --subjects 'orders.>' --handler receipts --policy backlog";
+  tidegate run --local --stream ORDERS --subjects 'orders.>,receipts.>' --filter 'orders.>' \\
+    --handler receipts --policy backlog --grant-publish 'receipts.>'";
 
 /// Runs workers on streams until SIGINT, SIGTERM, SIGQUIT or SIGHUP, then drains.
 ///
