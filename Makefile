@@ -67,8 +67,12 @@ demo test faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
 	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
 
+# The nats-server that was brought goes along, under a name that is in nobody's way: `tidegate run --local` finds it there.
 install: setup ## put the program among cargo's own, so that `tidegate` runs it
 	$(CARGO) install --locked --path host
+	@bin="$${CARGO_INSTALL_ROOT:-$${CARGO_HOME:-$$HOME/.cargo}}/bin"; server='$(NATS_SERVER)'; \
+	test "$$server" != '$(NATS_BROUGHT)' || test ! -x "$$bin/tidegate" || \
+	  { cp "$$server" "$$bin/.tidegate-nats-server.part" && mv "$$bin/.tidegate-nats-server.part" "$$bin/tidegate-nats-server"; }
 
 bench: setup guests ## measure throughput and latency against the same loop in native code
 	@$(CARGO) run --release -p tidegate -- bench $(ARGS)

@@ -13,6 +13,8 @@ pub enum Part {
     Consumer,
     /// Its pulls.
     Pull,
+    /// The pulls of its `headers` source.
+    Watch,
     /// Acks, naks, terms and in-progress signals.
     Settlement,
     /// Publications and replies.
@@ -41,6 +43,7 @@ impl Part {
             Self::Setup => "setup",
             Self::Consumer => "consumer",
             Self::Pull => "pull",
+            Self::Watch => "watch",
             Self::Settlement => "settlement",
             Self::Effects => "effects",
             Self::DeadLetters => "dead-letters",

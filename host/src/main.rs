@@ -1,16 +1,18 @@
 //! The `tidegate` program: arguments, logs, signals.
 
-use std::io::stdout;
+use std::io::{Write as _, stdout};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tidegate::cli::{
-    bench, check, compile, dead, demo, journal, last_word, log, new, permissions, replay, request, run, simulate,
+    bench, check, compile, dead, demo, journal, last_word, log, new, permissions, replay, request, run,
+    signals::shutdown, simulate,
 };
 use tidegate::demo::LOG_FILTER;
 use tidegate::live::LOG_FILTER as LIVE_LOG_FILTER;
+use tidegate::stderr;
 use tidegate::terminal::Terminal;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
 ///
@@ -49,6 +51,9 @@ enum Command {
     Compile(compile::CompileArgs),
 }
 
+/// How long the end may take, once all is done.
+const STOP: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Compile(args) = &cli.command {
@@ -56,7 +61,13 @@ fn main() -> ExitCode {
         return compile::run(args);
     }
     match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(talk(cli)),
+        Ok(runtime) => {
+            let code = runtime.block_on(talk(cli));
+            // What still waits for a disk or for a reader does not keep the process.
+            runtime.shutdown_timeout(STOP);
+            stderr::finish(STOP);
+            code
+        }
         Err(error) => {
             last_word::say(&anyhow::Error::from(error).context("threads cannot be started"));
             ExitCode::FAILURE
@@ -71,10 +82,13 @@ async fn talk(cli: Cli) -> ExitCode {
         Command::Simulate(_) => LIVE_LOG_FILTER,
         _ => "info",
     };
-    let done = match log::init(&cli.log, filter, &terminal) {
+    let started = stderr::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
+    let done = match started {
         Ok(()) => command(cli.command, &terminal).await,
         Err(error) => Err(error),
     };
+    // The end of an answer may be written only now, and not be taken.
+    let done = done.and_then(|code| Ok(stdout().flush().map(|()| code)?));
     done.unwrap_or_else(|error| {
         last_word::say(&error);
         ExitCode::FAILURE
@@ -106,27 +120,4 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Compile(args) => Ok(compile::run(&args)),
         Command::Permissions(args) => permissions::run(&args, &mut stdout().lock()),
     }
-}
-
-/// Ends at the first SIGINT or SIGTERM. The second ends the process.
-fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut next = async move || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    let (first, is_first) = tokio::sync::oneshot::channel::<()>();
-    tokio::spawn(async move {
-        next().await;
-        // Nobody may be waiting any more.
-        let _ = first.send(());
-        next().await;
-        tracing::warn!("second signal: ending at once; what is not settled is delivered again after its ack wait");
-        std::process::exit(130);
-    });
-    Ok(async {
-        let _ = is_first.await;
-    })
 }

@@ -53,14 +53,28 @@ impl Denial {
             inbox.to_owned()
         } else if self.subject.starts_with("_INBOX.") {
             "_INBOX".to_owned()
-        } else if self.subject.starts_with("$JS.ACK.") {
-            // The stream and the consumer; what follows is about one delivery.
-            self.subject.split('.').take(4).collect::<Vec<_>>().join(".")
+        } else if let Some((stream, consumer)) = ack_of(&self.subject) {
+            // What follows is about one delivery.
+            let domain = if has_domain(&self.subject) { "*.*." } else { "" };
+            format!("$JS.ACK.{domain}{stream}.{consumer}")
         } else {
             return self.subject.clone();
         };
         format!("{prefix}.>")
     }
+}
+
+/// The stream and the consumer of the delivery that is settled by a subject, in either form: with the domain and the account
+/// before them, which servers from 2.14 on send when they are told to, or without.
+pub fn ack_of(subject: &str) -> Option<(&str, &str)> {
+    let skip = if has_domain(subject) { 2 } else { 0 };
+    let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.').skip(skip);
+    Some((tokens.next()?, tokens.next()?))
+}
+
+/// Of the short form there are 9 tokens.
+fn has_domain(ack: &str) -> bool {
+    ack.split('.').count() > 9
 }
 
 /// The subjects that a user must be allowed, each with what for.
@@ -124,6 +138,7 @@ impl Permissions {
             (format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"), "read the state of"),
             (format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "fetch from"),
             (format!("$JS.ACK.{stream}.{consumer}.>"), "settle what came from"),
+            (format!("$JS.ACK.*.*.{stream}.{consumer}.>"), "settle, as newer servers name it, what came from"),
         ] {
             self.may_publish(subject, &format!("{name}: {what} {consumer}"));
         }
@@ -213,6 +228,8 @@ mod tests {
     fn what_has_to_be_allowed_is_the_same_for_every_message() {
         for (verb, subject, expected) in [
             ("Publish to", "$JS.ACK.S.c.1.2.3.4.5", "$JS.ACK.S.c.>"),
+            ("Publish to", "$JS.ACK._.ACCHASH.S.c.1.2.3.4.5", "$JS.ACK.*.*.S.c.>"),
+            ("Publish to", "$JS.ACK.hub.ACCHASH.S.c.1.2.3.4.5.random", "$JS.ACK.*.*.S.c.>"),
             ("Publish to", "$JS.API.STREAM.INFO.S", "$JS.API.STREAM.INFO.S"),
             ("Publish to", "_INBOX.abc.1", "_INBOX.>"),
             ("Publish to", "out.a", "out.a"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::confirmed::{Confirmed, Kept};
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
 use crate::digest::Digest;
+use crate::permissions::Verb;
 use crate::scaling::observe::Sample;
 use crate::scaling::{Decision, Observation};
 
@@ -82,8 +83,12 @@ pub trait Held: Send + Sync + 'static {
 pub enum Pulled<D> {
     /// A delivery.
     Delivery(D),
-    /// A pull ended, or part of it; [`Pull::asked`] says what is still to come.
+    /// The server has ended a pull as it ends pulls; [`Pull::asked`] says what is still to come.
     Ended,
+    /// Some of what was asked for will not come: the connection was lost, or nobody has answered.
+    Lost,
+    /// The connection is there again.
+    Connected,
     /// A pull ended for a reason that asks for attention.
     Failed(Notice),
 }
@@ -103,9 +108,36 @@ pub enum Notice {
     /// Too many deliveries are unsettled.
     #[error("too many deliveries are unsettled: the consumer's max_ack_pending is too small for its workers")]
     MaxAckPending,
+    /// The server does not let this user do something without which no pull is answered.
+    #[error("the NATS server does not let this user {0} to `{1}`")]
+    Denied(Verb, String),
+    /// Pulls are not answered at all.
+    #[error("the server does not answer pulls, as if it did not let this user ask or hear")]
+    Unanswered,
     /// The server ended the pull for another reason, in its words.
-    #[error("the server ended a pull: {0}")]
+    #[error("the server ended a pull at once: {0}")]
     Other(String),
+}
+
+impl Notice {
+    /// What mends it, where it is the consumer that has to be another.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoResponders | Self::ConsumerDeleted => {
+                "make the stream and the consumer again, or set manage = \"create\" and the host does"
+            }
+            Self::MaxWaiting => {
+                "make the consumer anew with a larger max_waiting (four for each host), or run fewer hosts"
+            }
+            Self::MaxAckPending => "raise the consumer's max_ack_pending, or lower scale.max or pull.batch",
+            Self::Denied(..) | Self::Unanswered => {
+                "allow it; `tidegate permissions` prints what the host must be allowed"
+            }
+            Self::Other(_) => {
+                "edit the consumer so that it takes such pulls (`nats consumer edit`), or name another one"
+            }
+        }
+    }
 }
 
 /// Asks a consumer for deliveries.

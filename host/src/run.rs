@@ -71,7 +71,7 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
             let (connection, directory, journal) = (connection.clone(), directory.clone(), journal.clone());
             let stops = stops.clone();
             let view = View { host: host.clone(), connection, directory, boards, journal, stops };
-            Some(http::serve(listener, view)?)
+            Some(http::serve(listener, config.http_names, view)?)
         }
         None => None,
     };

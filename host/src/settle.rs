@@ -49,7 +49,7 @@ pub struct Rules {
     /// What a response has to keep to.
     pub bounds: Bounds,
     /// What is known of earlier attempts.
-    pub attempts: Attempts,
+    pub attempts: Arc<Attempts>,
     /// Whether publications and replies can be had.
     pub effects: Outage,
     /// Whether dead letters can be had.
@@ -61,7 +61,7 @@ impl Rules {
     pub fn new(retry: Retry, consumer: Arc<Effective>, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
-        Arc::new(Self { retry, consumer, bounds, attempts: Attempts::default(), effects, letters })
+        Arc::new(Self { retry, consumer, bounds, attempts: Arc::default(), effects, letters })
     }
 }
 
@@ -138,6 +138,12 @@ pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     rules.attempts.excuse(waiting.held.delivery());
     nak(waiting.held, Duration::ZERO, &rules.consumer).await;
     Settled::GivenBack
+}
+
+/// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
+pub async fn hand_back<D: Held>(held: D, rules: &Rules) {
+    rules.attempts.excuse(held.delivery());
+    nak(held, Duration::ZERO, &rules.consumer).await;
 }
 
 /// Terms a message whose letter is kept.

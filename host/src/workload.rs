@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::board::{Board, Works};
-use crate::config::{DeadLetters, Manage, Workload};
+use crate::clock::Since;
+use crate::conditions::Part;
+use crate::config::DeadLetters;
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
 use crate::fold::{Desk, Fold};
 use crate::inbox::{Inbox, fetch};
 use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::journal::{self, Journal, Role};
+use crate::mend::{self, Mend};
 use crate::monitor::Monitor;
 use crate::pace::Pace;
 use crate::ports::{Handlers, Notice, Policies};
@@ -55,10 +57,9 @@ pub async fn run<H: Handlers, P: Policies>(
 ) -> anyhow::Result<()> {
     let workload = &board.workload;
     let name: Arc<str> = workload.name.as_str().into();
-    let start = Instant::now();
+    let start = Since::now();
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
-    let inbox = Arc::new(Inbox::new(workload.pull.batch, workload.pull.max_bytes));
     let consumer = bound.consumer();
     let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
@@ -70,6 +71,8 @@ pub async fn run<H: Handlers, P: Policies>(
         grants: workload.grants.clone(),
     };
     let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
+    let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+    let inbox = Arc::new(inbox);
     let shop = Arc::new(Shop {
         workload: name.clone(),
         conditions: board.conditions.clone(),
@@ -105,6 +108,10 @@ pub async fn run<H: Handlers, P: Policies>(
         source,
         crew: crew.clone(),
         desired: desired.clone(),
+        waiting: {
+            let inbox = inbox.clone();
+            Box::new(move || !inbox.is_empty())
+        },
         events: around.observer.clone(),
         board: board.clone(),
         start,
@@ -112,31 +119,28 @@ pub async fn run<H: Handlers, P: Policies>(
     let traffic = bound.traffic();
     board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
     let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
-    let (notices, noticed) = mpsc::unbounded_channel();
-    let notices_of = |consumer: &str| {
-        let (notices, consumer) = (notices.clone(), Arc::<str>::from(consumer));
-        move |notice| {
-            // The receiver ends with the workload.
-            let _ = notices.send((consumer.clone(), notice));
-        }
-    };
-    let (notice, watch_notice) = (notices_of(&workload.queue.consumer), notices_of(&workload.queue.watch_consumer));
-    drop(notices);
+    let (tell, told) = mend::teller();
+    let (tell_watch, told_watch) = mend::teller();
+    let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };
+    let (pulls, watch) =
+        (mend(Part::Pull, &workload.queue.consumer), mend(Part::Watch, &workload.queue.watch_consumer));
     tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
     around.observer.tell(Event::Ready { workload: name });
     let run = async {
         tokio::join!(
-            fetch(&inbox, pull, &consumer, notice, stopped(stop.clone())),
+            fetch(&inbox, pull, &consumer, tell, stopped(stop.clone())),
             supervisor.run(stopped(stop.clone())),
             monitor.run(stopped(stop.clone())),
-            watch_headers(header_watch, start, watch_notice, stopped(stop.clone())),
-            mend(workload, &around, noticed),
+            watch_headers(header_watch, start, tell_watch, stopped(stop.clone())),
+            pulls.run(told),
+            watch.run(told_watch),
         );
     };
     tokio::select! {
         () = run => Ok(()),
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
+        never = bound.watch_rights(&board.conditions, |held| inbox.hold(held)) => match never {},
     }
 }
 
@@ -148,33 +152,12 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 
 async fn watch_headers(
     watch: Option<HeaderWatch>,
-    start: Instant,
-    notice: impl FnMut(Notice),
+    start: Since,
+    tell: impl FnMut(Option<Notice>),
     stop: impl Future<Output = ()>,
 ) {
     match watch {
-        Some(watch) => watch.run(start, notice, stop).await,
+        Some(watch) => watch.run(start, tell, stop).await,
         None => stop.await,
-    }
-}
-
-/// Says what is wrong with the pulls, once for each reason in a row, and makes a consumer anew that somebody deleted, where the
-/// configuration allows that. Ends when the fetching does.
-async fn mend(workload: &Workload, around: &Surroundings, mut notices: mpsc::UnboundedReceiver<(Arc<str>, Notice)>) {
-    let mut last = None;
-    while let Some((consumer, notice)) = notices.recv().await {
-        let gone = matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted);
-        let told = Some((consumer, notice));
-        if let Some((consumer, notice)) = told.as_ref().filter(|_| last != told) {
-            tracing::error!(workload = workload.name, stream = workload.queue.stream, %consumer, problem = %notice,
-                "cannot fetch; trying again every second");
-        }
-        last = told;
-        if gone && workload.queue.manage == Manage::Create {
-            match Bound::new(&around.client, workload, &around.dead_letters, &around.host).await {
-                Ok(_) => last = None,
-                Err(error) => tracing::debug!(workload = workload.name, %error, "not mended"),
-            }
-        }
     }
 }

@@ -45,7 +45,7 @@ async fn deleted(form: Form) -> Result<Report> {
             // A server may say that the directory is not empty yet; the consumer is gone all the same.
             let _ = stage.js.delete_consumer_from_stream(format!("{name}-workers"), name).await;
             report.injected();
-            let said = async || host.logged(&["ERROR", &format!("consumer={name}-workers"), "deleted"]) >= number;
+            let said = async || host.logged(&["ERROR", &format!("consumer {name}-workers"), "deleted"]) >= number;
             noticed = noticed.max(within(NOTICED_WITHIN, "the host says what is gone", said).await?);
         }
         // The one is there again by itself, the other is not before a person has made it.
@@ -60,7 +60,7 @@ async fn deleted(form: Form) -> Result<Report> {
     report.count(&second);
     report.must(first.stored_again + second.stored_again == 0, "within the duplicate window nothing is stored twice");
     for name in ["made", "bound"] {
-        let said = || host.logged(&["ERROR", "cannot fetch", &format!("consumer={name}-workers")]);
+        let said = || host.logged(&["ERROR", "cannot fetch", &format!("consumer {name}-workers")]);
         let before = said();
         stage.js.delete_stream(name).await?;
         report.injected();
@@ -76,7 +76,7 @@ async fn deleted(form: Form) -> Result<Report> {
     let again = made.audit().await?;
     report.count(&again);
     report.note(format!(
-        "noticed after {:.1} s at most; a consumer made anew delivers from the start of its stream",
+        "noticed after {:.1} s at most; a consumer made anew by a host goes on where the host last saw it settled",
         noticed.as_secs_f64()
     ));
     Ok(report)

@@ -17,6 +17,23 @@ use crate::patience::within;
 /// How long a host may take to be ready: it may have to compile plugins on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// What a host says once it answers over HTTP.
+const LISTENS: &str = "health, metrics and status over HTTP";
+
+/// The status code and the body of what is answered over HTTP. `None` if nothing is within two seconds.
+pub(crate) async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    };
+    tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
+}
+
 /// A host that runs, or has run. Killed when dropped.
 pub(crate) struct Host {
     child: Child,
@@ -28,6 +45,15 @@ pub(crate) struct Host {
 impl Host {
     /// Starts a host with this configuration and these variables; its files go to `dir`.
     pub(crate) fn launch(dir: &Path, config: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start(dir, config, variables, None)
+    }
+
+    /// The same with its standard error elsewhere than in a file, so that nothing is known of its log.
+    pub(crate) fn launch_unread(dir: &Path, config: &str, stderr: Stdio) -> Result<Self> {
+        Self::start(dir, config, &[], Some(stderr))
+    }
+
+    fn start(dir: &Path, config: &str, variables: &[(&str, &str)], stderr: Option<Stdio>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = dir.join(format!("host-{number}.toml"));
@@ -46,7 +72,10 @@ impl Host {
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
+            .stderr(match stderr {
+                Some(stderr) => stderr,
+                None => File::create(&log)?.into(),
+            })
             .kill_on_drop(true)
             .spawn()?;
         let pid = child.id().and_then(|id| Pid::from_raw(id as i32)).context("it has a number")?;
@@ -86,27 +115,24 @@ impl Host {
     /// The status code that it answers over HTTP, where its configuration has `http = "127.0.0.1:0"`. `None` if it does
     /// not answer within two seconds.
     pub(crate) async fn get(&self, path: &str) -> Option<u16> {
-        self.answer(path).await?.split(' ').nth(1)?.parse().ok()
+        Some(ask(&self.listens()?, path).await?.0)
     }
 
     /// What it answers over HTTP, without the head.
     pub(crate) async fn read(&self, path: &str) -> Option<String> {
-        Some(self.answer(path).await?.split_once("\r\n\r\n")?.1.to_owned())
+        Some(ask(&self.listens()?, path).await?.1)
     }
 
-    async fn answer(&self, path: &str) -> Option<String> {
+    /// Where it answers over HTTP, once that is in its log.
+    pub(crate) async fn address(&self) -> Result<String> {
+        self.says(&[LISTENS], READY_WITHIN).await?;
+        self.listens().context("it says where")
+    }
+
+    fn listens(&self) -> Option<String> {
         let log = self.log();
-        let line = log.lines().find(|line| line.contains("health, metrics and status over HTTP"))?;
-        let address = line.split("address=").nth(1)?.trim().to_owned();
-        let asked = async {
-            let mut stream = TcpStream::connect(&address).await.ok()?;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await.ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.ok()?;
-            Some(answer)
-        };
-        tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
+        let line = log.lines().find(|line| line.contains(LISTENS))?;
+        Some(line.split("address=").nth(1)?.trim().to_owned())
     }
 
     /// Whether the process lives; a paused one does.

@@ -85,6 +85,11 @@ impl Ledger {
         (self.first, self.next) = (first, first);
     }
 
+    /// So many ids more were published in another way.
+    pub(crate) fn count_others(&mut self, count: u64) {
+        self.next += count;
+    }
+
     /// From now on each output has at least so many bytes.
     pub(crate) fn outputs_of(&mut self, bytes: usize) {
         self.bytes = bytes;
@@ -110,7 +115,8 @@ impl Ledger {
         Ok(())
     }
 
-    fn payload(&self, id: u64, before: &str) -> String {
+    /// What a message of this id holds.
+    pub(crate) fn payload(&self, id: u64, before: &str) -> String {
         let name = &self.name;
         let raw = if self.raw { format!("record raw.{name} {id}\n") } else { String::new() };
         // First, so that an audit finds it at the start of the payload.

@@ -47,7 +47,9 @@ mod million;
 mod network;
 mod patience;
 mod plugins;
+mod process;
 mod proxy;
+mod pulls;
 mod pulse;
 mod resources;
 mod row;
@@ -73,6 +75,8 @@ fn all() -> Vec<Row> {
         million::ROWS,
         network::ROWS,
         plugins::ROWS,
+        process::ROWS,
+        pulls::ROWS,
         resources::ROWS,
         settings::ROWS,
         soak::ROWS,

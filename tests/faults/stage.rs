@@ -174,6 +174,13 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// A `tidegate run` with these workloads, whose standard error goes there.
+    pub(crate) fn host_unread(&self, config: &str, stderr: std::process::Stdio) -> Result<Host> {
+        Host::launch_unread(self.files.path(), config, stderr)
+    }
+}
+
 impl Deref for Stage {
     type Target = Eye;
 

@@ -124,6 +124,57 @@ async fn sigterm_drains_what_is_being_handled_and_exits_0() {
 }
 
 #[tokio::test]
+async fn a_signal_that_asks_for_the_end_drains_and_another_is_told() {
+    let (server, plugins) = (nats().await, plugins());
+    for end in [Signal::HUP, Signal::QUIT] {
+        let mut host = host(&server, &plugins, &[]);
+        host.line_with("worker started").await;
+        for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+            host.signal(signal);
+            host.line_with(&format!("{name} means nothing")).await;
+        }
+        host.signal(Signal::PIPE);
+        host.signal(end);
+        host.line_with("draining").await;
+        assert_eq!(host.end().await.code, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_guest_forges_no_line_and_what_is_not_logged_takes_nothing_of_what_may_be() {
+    let (server, plugins) = (nats().await, plugins());
+    let mut host = host(&server, &plugins, &["--log", "error", "--limit-log-rate", "1KiB"]);
+    let flood = "log info nobody wants to know this\n".repeat(100);
+    let forged = "log error first\u{2028}second\rERROR forged\u{1b}[2J";
+    until("the stream is there", async || jetstream(&server).await.get_stream("work").await.ok()).await;
+    publish(&server, &format!("{flood}{forged}")).await;
+    let line = host.line_with("first").await;
+    assert!(line.contains("second\\rERROR forged") && !line.contains('\u{1b}'), "{line}");
+    host.signal(Signal::TERM);
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("dropped log lines"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_written_is_told_and_one_that_nobody_reads_is_not() {
+    let check = || tidegate(["permissions", "--stream", "S", "--handler", "h", "--policy", "p"]);
+    let end = async |command: tokio::process::Command, stdout: std::process::Stdio| {
+        let mut command = command;
+        command.stdout(stdout).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap().wait_with_output().await.unwrap()
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = end(check(), full.into()).await;
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("No space left on device"), "{ended:?}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = end(check(), writer.into()).await;
+    assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(1), b"".as_slice()));
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once_with_130() {
     let (server, plugins) = (nats().await, plugins());
     let mut host = host(&server, &plugins, &["--limit-time", "1h"]);

@@ -7,7 +7,7 @@ use tidegate_artifacts::probes;
 use crate::support::cli::run;
 use crate::support::host::{Host, install, workload};
 use crate::support::site::Site;
-use crate::support::web::get;
+use crate::support::web::{ask, get};
 use crate::support::{eventually, until};
 
 /// A host that answers over HTTP, and where.
@@ -145,6 +145,31 @@ async fn an_address_that_is_taken_or_none_is_told() {
     run(with("everywhere"))
         .await
         .failed_with(1, &["--http: \"everywhere\" is not an address to listen on", "write a port"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_none_of_the_hosts_is_refused_and_a_half_request_keeps_nobody_out() {
+    let site = Site::new().await;
+    let http_names = vec!["tidegate.internal".to_owned()];
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let config = Config { http, http_names, workloads: vec![workload("work")], ..site.config() };
+    let host = Host::run(site, config);
+    let address = host.address().await;
+    let port = address.rsplit_once(':').unwrap().1.to_owned();
+    for (name, code) in [("evil.example", 421), ("tidegate.internal", 200), ("localhost", 200), ("127.0.0.1", 200)] {
+        let (answered, text) = ask(&address, &format!("{name}:{port}"), "/status").await;
+        assert_eq!(answered, code, "{name}: {text}");
+        assert_eq!(text.contains("\"workloads\""), code == 200, "{text}");
+    }
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        // One that is closed already does not take it.
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\n").await.ok();
+        open.push(stream);
+    }
+    assert_eq!(get(&address, "/healthz").await, (200, "ok\n".to_owned()));
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
+use tidegate::clock::Since;
 use tidegate::config::{DeadLetters, Retention, Scale, Source, Workload};
 use tidegate::jetstream::{Bound, Client, HeaderWatch, Signals};
 use tidegate::ports::Source as _;
 use tidegate::scaling::observe::{Moment, Observer, Sample, Work};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::support::eventually;
 use crate::support::host::{Host, policy, workload};
@@ -43,7 +43,7 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
     let (headers, watch) = bound(Source::Headers).await;
     let watch: HeaderWatch = watch.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let watch = tokio::spawn(watch.run(Instant::now(), |_| {}, async {
+    let watch = tokio::spawn(watch.run(Since::now(), |_| {}, async {
         let _ = stopped.await;
     }));
     Readers { info, headers, stop, watch }
@@ -87,7 +87,7 @@ async fn both_sources_make_the_same_observation_of_one_load() {
         assert_eq!(info.arrivals, step * 100);
         assert_eq!(info, without_last_arrival(headers));
         let elapsed = Duration::from_millis(100 * step);
-        let at = Moment { elapsed, now_ms: 1_700_000_000_000 };
+        let at = Moment { elapsed, now_ms: 1_700_000_000_000, wall_ms: 1_700_000_000_000 };
         let seen = |observer: &mut Observer, sample| {
             let mut seen = observer.observe(at, sample, Work::default(), 1, &scale);
             // The headers say when the last message came, the info only that it came since it last looked.
@@ -202,4 +202,25 @@ async fn a_workload_scales_by_either_source_and_an_interest_stream_lets_go_of_wh
         let watch = host.js.get_stream("work").await.unwrap().consumer_info("work-workers-watch").await;
         assert_eq!(watch.is_ok(), source == Source::Headers);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_headers_are_asked_for_ahead_so_that_a_server_far_away_makes_no_rate_smaller() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    let mut pulls = site.client.subscribe("$JS.API.CONSUMER.MSG.NEXT.work.work-workers-watch").await.unwrap();
+    site.client.flush().await.unwrap();
+    let mut readers = readers(&site, |_| {}).await;
+    readers.sample().await;
+    site.publish_all("in.work.a", (0..2000).map(|_| "ok".to_owned())).await;
+    eventually("all are pending", async || site.consumer("work").await.num_pending == 2000).await;
+    let (info, headers) = readers.sample().await;
+    assert_eq!((info.arrivals, headers.arrivals), (2000, 2000));
+    let mut asked = 0;
+    while let Some(Some(pull)) = pulls.next().now_or_never() {
+        // The first is the rehearsal's, which asks for none.
+        asked += usize::from(!pull.payload.starts_with(b"{\"batch\":\"none\""));
+    }
+    assert!((1..=20).contains(&asked), "{asked} pulls");
+    readers.end().await;
 }

@@ -1,9 +1,10 @@
-//! Messages whose headers the client library cannot read.
+//! Messages whose subject or headers the client library cannot read.
 
 use serde_json::Value;
-use tidegate::config::{Retry, Workload};
+use tidegate::config::{Retry, Scale, Source, Workload};
 
 use crate::support::cli::{Running, run, tidegate};
+use crate::support::eventually;
 use crate::support::host::{Host, workload};
 use crate::support::raw;
 use crate::support::site::{DEAD, Site, header, text};
@@ -37,8 +38,54 @@ async fn a_message_that_breaks_the_connection_becomes_a_dead_letter_and_the_othe
     assert_eq!(shown[0]["unreadable_headers"], "TkFUUy8xLjANCkE6IP/+DQoNCg==");
     assert!(shown[0]["reason"].as_str().unwrap().contains("they are not UTF-8"));
     let redrive = run(["dead", "redrive", "1", "--server", &url]).await;
-    redrive.failed_with(1, &["dead letter 1 stays: its headers cannot be published by this client"]);
+    redrive.failed_with(1, &["dead letter 1 stays: its subject or headers cannot be published by this client"]);
     assert_eq!(host.stored(DEAD).await.len(), blocks.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_that_breaks_the_connection_is_told_in_a_dead_letter_and_the_others_flow() {
+    let host = Host::start(vec![once("work"), once("other")]).await;
+    let url = host.nats.servers[0].clone();
+    let block = b"NATS/1.0\r\nA: b\r\n\r\n";
+    for (index, (subject, block, shown)) in [
+        (&b"in.work.\xff"[..], &b""[..], "in.work.\\xff"),
+        (b"in.work.a\xc2\xa0b", block, "in.work.a\\u{a0}b"),
+        (b"in.work.\xe2\x82", block, "in.work.\\xe2\\x82"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        raw::publish(&url, subject, block, b"reply never").await;
+        let dead = &host.stored_count(DEAD, index + 1).await[index];
+        assert_eq!(text(dead), "reply never");
+        assert_eq!(header(dead, "Tidegate-Cause"), Some("unreadable"));
+        assert_eq!(header(dead, "Tidegate-Subject"), Some(shown));
+        assert!(header(dead, "Tidegate-Reason").unwrap().contains("its subject"), "{dead:?}");
+        assert_eq!(host.request("in.work.a", "reply fine").await, "fine");
+        assert_eq!(host.request("in.other.a", "reply fine").await, "fine");
+    }
+    host.settled("work").await;
+    // What it can read is handled, however odd.
+    raw::publish(&url, "in.work.a\u{a0}\u{1}b", b"", b"reject me").await;
+    let dead = &host.stored_count(DEAD, 4).await[3];
+    assert_eq!(header(dead, "Tidegate-Cause"), Some("rejected"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_does_not_stop_the_headers_source() {
+    let workload = once("work");
+    let scale = Scale { source: Source::Headers, ..workload.scale.clone() };
+    let host = Host::start(vec![Workload { scale, ..workload }]).await;
+    let url = host.nats.servers[0].clone();
+    raw::publish(&url, b"in.work.\xff", b"", b"x").await;
+    host.stored_count(DEAD, 1).await;
+    assert_eq!(host.request("in.work.a", "reply fine").await, "fine");
+    let stream = host.js.get_stream("work").await.unwrap();
+    eventually("both are counted", async || {
+        let info = stream.consumer_info("work-workers-watch").await.unwrap();
+        info.num_pending == 0 && info.num_ack_pending == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! The error that ends the program, on standard error.
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 
+use crate::stderr;
 use crate::terminal::plain;
 
 /// What every line begins with.
@@ -21,8 +22,7 @@ pub fn say(error: &anyhow::Error) {
 pub(super) fn write(text: &str) {
     for line in text.lines() {
         let name = if line.starts_with(' ') { "" } else { NAME };
-        // Nothing is left to be done if this cannot be written.
-        let _ = writeln!(std::io::stderr(), "{name}{}", plain(line));
+        stderr::send(None, format!("{name}{}\n", plain(line)).into_bytes());
     }
 }
 

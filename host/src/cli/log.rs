@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::plain_fields::PlainFields;
 use crate::terminal::Terminal;
 
 /// What is logged, and how it looks.
@@ -53,10 +54,17 @@ pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Resul
         LogFormat::Text => logs
             .with_timer(SystemTime)
             .with_target(false)
+            .fmt_fields(PlainFields::default())
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init(),
         LogFormat::Json => logs.fmt_fields(JsonFields::new()).event_format(JsonLines).init(),
     }
+    // The usual way writes to standard error itself, and waits for whoever reads it.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let words = panic.payload_as_str().unwrap_or("without a word");
+        tracing::error!(place, "panicked, which is a fault of tidegate's own: {words}");
+    }));
     Ok(())
 }
 
@@ -200,6 +208,21 @@ mod tests {
         assert_eq!(line["plugin"], "receipts");
         assert_eq!(line["message"], "told \"so\"\n1");
         assert_eq!(line["level"], "WARN");
+    }
+
+    #[test]
+    fn no_text_forges_a_line() {
+        let written = Written::default();
+        let writer = written.clone();
+        let logs = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let logs = logs.fmt_fields(PlainFields::default()).finish();
+        tracing::subscriber::with_default(logs, || {
+            let _span = tracing::info_span!("call", plugin = "p\nINFO forged").entered();
+            tracing::warn!(context = "a\u{1b}[31m", reason = %"b\r\nERROR forged", "said\nINFO {}", "forged");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("said\\nINFO forged") && !text.contains('\u{1b}'), "{text}");
     }
 
     #[test]

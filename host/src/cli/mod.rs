@@ -12,9 +12,11 @@ pub mod log;
 pub mod moment;
 pub mod new;
 pub mod permissions;
+mod plain_fields;
 pub mod replay;
 pub mod request;
 pub mod run;
+pub mod signals;
 pub mod simulate;
 
 use std::time::Duration;

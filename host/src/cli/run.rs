@@ -21,18 +21,18 @@ Examples:
   tidegate run -c prod.toml --server nats://nats.internal:4222
   tidegate run --local --stream ORDERS --subjects 'orders.>' --handler receipts --policy backlog";
 
-/// Runs workers on streams until SIGINT or SIGTERM, then drains.
+/// Runs workers on streams until SIGINT, SIGTERM, SIGQUIT or SIGHUP, then drains.
 ///
-/// With a configuration file it runs the workloads there, without one a single workload made of flags. A plugin that
-/// is not there yet is waited for. Exit code 0: drained. 1: it could not start. 2: wrong usage. 130: a second signal
-/// ended it at once.
+/// With a configuration file it runs the workloads there, without one a single workload made of flags. What is not there
+/// yet is waited for, and told: a server, a stream, a consumer, a plugin. Exit code 0: drained. 1: it could not start.
+/// 2: wrong usage. 130: a second signal ended it at once.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
     /// Start a nats-server of its own on loopback; its streams are gone when it ends
     #[arg(long, conflicts_with_all = ["server", "context"])]
     pub local: bool,
-    /// The nats-server that --local starts [default: TIDEGATE_NATS_SERVER, then PATH]
+    /// The nats-server that --local starts [default: TIDEGATE_NATS_SERVER, then PATH, then the one that `make install` brought]
     #[arg(long, value_name = "PATH", requires = "local")]
     pub nats_server: Option<PathBuf>,
     #[allow(missing_docs)]

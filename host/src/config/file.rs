@@ -50,6 +50,7 @@ table! {
     File {
         "grace" grace: Maybe<Duration>,
         "http" http: Maybe<String>,
+        "http-names" http_names: Maybe<Strings>,
         "nats" nats: NatsTable,
         "plugins" plugins: PluginsTable,
         "dead-letters" dead_letters: DeadLettersTable,

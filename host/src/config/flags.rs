@@ -61,6 +61,9 @@ pub struct HostFlags {
     /// Where health, metrics and status can be read over HTTP; a port alone is on the loopback address [default: nowhere]
     #[arg(long, value_name = "ADDRESS")]
     pub http: Option<String>,
+    /// Names under which that may be asked for, beside addresses and localhost; separated by commas [default: none]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub http_names: Option<Vec<String>>,
     /// How long workers may take to finish what they have when the host stops, at most 1h [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub grace: Option<Duration>,

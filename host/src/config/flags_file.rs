@@ -26,6 +26,7 @@ impl Flags {
         File {
             grace: flag("grace", &host.grace),
             http: flag("http", &host.http),
+            http_names: flag("http-names", &host.http_names.clone().map(Strings)),
             nats: self.connection.table(),
             plugins: PluginsTable {
                 dir: flag("plugins", &host.plugins),

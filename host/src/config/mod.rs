@@ -47,6 +47,8 @@ pub struct Config {
     pub grace: Duration,
     /// Where health, metrics and status can be read over HTTP; nowhere by default.
     pub http: Option<SocketAddr>,
+    /// Names under which that may be asked for, beside addresses and `localhost` (none).
+    pub http_names: Vec<String>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }

@@ -2,6 +2,7 @@
 
 use super::error::Wrong;
 use super::units::quoted;
+use crate::delivery::MAX_SUBJECT;
 
 /// The longest name JetStream takes, in bytes.
 const LONGEST: usize = 255;
@@ -80,6 +81,10 @@ pub(super) fn subject(subject: &str) -> Result<(), Wrong> {
     if subject.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Wrong::new(format!("{shown} holds white space"), "write a subject such as \"orders.new\""));
     }
+    if subject.len() > MAX_SUBJECT {
+        let problem = format!("{shown} is longer than {MAX_SUBJECT} bytes");
+        return Err(Wrong::new(problem, "write a shorter one: the server ends a connection that sends a longer line"));
+    }
     let mut tokens = subject.split('.').peekable();
     while let Some(token) = tokens.next() {
         if token.is_empty() {
@@ -101,6 +106,10 @@ pub(super) fn subject(subject: &str) -> Result<(), Wrong> {
 /// Checks the first tokens of an inbox: a subject without wildcards, outside of what NATS keeps for itself.
 pub(super) fn inbox_prefix(prefix: &str) -> Result<(), Wrong> {
     subject(prefix)?;
+    if prefix.len() > LONGEST {
+        let problem = format!("{} is longer than {LONGEST} bytes", quoted(prefix));
+        return Err(Wrong::new(problem, "write a prefix such as \"_INBOX_orders\""));
+    }
     if prefix.split('.').any(|token| token == "*" || token == ">") {
         return Err(Wrong::new(
             format!("{} has a wildcard", quoted(prefix)),
@@ -181,6 +190,7 @@ mod tests {
         for bad in ["", ".", "orders.", ".orders", "a..b", "a b", "orders.>.x", "a*", "a.b>"] {
             assert!(subject(bad).is_err(), "{bad}");
         }
+        assert!(subject(&"a".repeat(MAX_SUBJECT)).is_ok() && subject(&"a".repeat(MAX_SUBJECT + 1)).is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::error::{At, ConfigError};
 use super::file::{DeadLettersTable, File, JournalTable, NatsTable, PluginsTable};
-use super::value::Size;
+use super::value::{Size, Strings};
 use super::{Compile, Config, DeadLetters, Journal, JournalStream, Plugins, names, units};
 use crate::journal;
 
@@ -41,7 +41,21 @@ pub(super) fn resolve(inputs: Inputs<'_>, problems: &mut Vec<ConfigError>) -> Co
     let plugins = plugins(file.plugins, environment, problems);
     let workloads = workloads::resolve(file.workloads, no_workload, problems);
     let http = file.http.and_then(|at| address(&at, problems));
-    Config { nats, plugins, dead_letters, journal, grace, http, workloads }
+    let http_names = file.http_names.map(|at| host_names(at, problems)).unwrap_or_default();
+    Config { nats, plugins, dead_letters, journal, grace, http, http_names, workloads }
+}
+
+/// Names of hosts, without ports.
+fn host_names(at: At<Strings>, problems: &mut Vec<ConfigError>) -> Vec<String> {
+    let is_name = |name: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        !name.is_empty() && name.chars().all(is_part)
+    };
+    for name in at.value.0.iter().filter(|name| !is_name(name)) {
+        let problem = format!("{} is not the name of a host", units::quoted(name));
+        problems.push(at.error(problem, "write a name without a port, such as \"tidegate.internal\""));
+    }
+    at.value.0
 }
 
 /// `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for what is

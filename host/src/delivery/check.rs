@@ -5,7 +5,7 @@ use crate::config::Grants;
 
 /// The most bytes of a subject. The server ends a connection that sends a longer control line than 4 KiB, and beside the subject
 /// that has an inbox and sizes.
-pub(super) const MAX_SUBJECT: usize = 3072;
+pub(crate) const MAX_SUBJECT: usize = 3072;
 /// The most bytes of a header block that JetStream stores.
 pub const MAX_HEADERS: usize = 65_535;
 /// What a header block has beside its headers.

@@ -31,6 +31,7 @@ pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
         dead_letters: DeadLetters::default(),
         journal: Journal::default(),
         http: None,
+        http_names: Vec::new(),
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }

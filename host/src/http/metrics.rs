@@ -34,6 +34,7 @@ struct Snapshot {
     connected: bool,
     reconnects: u64,
     journal_dropped: u64,
+    log_dropped: u64,
     plugins: Vec<PluginState>,
     workloads: Vec<Workload>,
     process: Process,
@@ -69,6 +70,7 @@ impl Snapshot {
             connected: view.is_connected(),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
+            log_dropped: crate::stderr::dropped(),
             plugins: view.directory.plugins(),
             workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
             process: Process::read(),
@@ -186,7 +188,7 @@ impl Pen<'_> {
         for (labels, tally) in values {
             let bounds = TIMES_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
             let buckets: Vec<(f64, u64)> = bounds.zip(tally.times).collect();
-            let sum = tally.work.busy_us as f64 / 1e6;
+            let sum = tally.work.calls_us as f64 / 1e6;
             metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, tally.work.handled, &buckets, None)?;
         }
         Ok(())
@@ -344,7 +346,12 @@ impl Snapshot {
             "Ticks that passed while the shadow was still at one before",
             of(|shadow| shadow.missed),
         )?;
-        pen.counter("tidegate_journal_dropped", "Lines of the journal that were not written", self.journal_dropped)
+        pen.counter("tidegate_journal_dropped", "Lines of the journal that were not written", self.journal_dropped)?;
+        pen.counter(
+            "tidegate_log_dropped",
+            "Lines of the log that nobody read or that were not written",
+            self.log_dropped,
+        )
     }
 
     fn rest(&self, pen: &mut Pen<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@
 
 mod health;
 mod metrics;
+mod serve;
 mod status;
 
 use std::io;
@@ -87,19 +88,21 @@ pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpList
     Ok(listener)
 }
 
-/// Answers on a thread of its own. Must be called in the runtime whose health is told.
-pub(crate) fn serve(listener: TcpListener, view: View) -> Result<Serving, HttpError> {
+/// Answers on a thread of its own, by address and by these names. Must be called in the runtime whose health is told.
+pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let seen = Arc::new(Seen { pulse: Pulse::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
+    let router = serve::guard(router(seen), names);
     let answer = async move {
         let served = async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router(seen)).await
+            Ok::<_, io::Error>(serve::serve(listener, router).await)
         };
         tokio::select! {
-            served = served => if let Err(error) = served {
-                tracing::error!(%error, "nothing more is answered over HTTP");
+            served = served => match served {
+                Ok(never) => match never {},
+                Err(error) => tracing::error!(%error, "nothing is answered over HTTP"),
             },
             _ = stopped => {}
         }

@@ -1,4 +1,5 @@
 use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,10 +32,21 @@ pub struct Client {
     pub(super) denied: Arc<Denied>,
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
-    connects: watch::Receiver<u64>,
+    link: watch::Receiver<Link>,
+    pub(super) config: Arc<Nats>,
     /// How far consumers are known to be settled.
     pub(super) floors: Arc<Floors>,
     inbox: Arc<str>,
+}
+
+/// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits still.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// How often the connection was made and lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) connects: u64,
+    pub(super) losses: u64,
 }
 
 /// Why there is no connection.
@@ -113,7 +125,7 @@ impl Client {
     /// client says so in the log and comes back.
     pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
         let servers = shown(&config.servers);
-        let (connected, connects) = watch::channel(0u64);
+        let (changes, link) = watch::channel(Link::default());
         let denied = Arc::new(Denied::new(config.inbox()));
         let noted = denied.clone();
         let told = Mutex::new(Told::default());
@@ -121,8 +133,9 @@ impl Client {
             match &event {
                 Event::Connected => {
                     noted.forget();
-                    connected.send_modify(|count| *count += 1);
+                    changes.send_modify(|link| link.connects += 1);
                 }
+                Event::Disconnected => changes.send_modify(|link| link.losses += 1),
                 Event::ServerError(ServerError::Other(words)) => {
                     if let Some(denial) = Denial::parse(words) {
                         noted.note(&denial);
@@ -150,7 +163,8 @@ impl Client {
             requests: Requests::default(),
             denied,
             servers: servers.into(),
-            connects,
+            link,
+            config: Arc::new(config.clone()),
             floors: Arc::default(),
             inbox: config.inbox().into(),
         })
@@ -186,11 +200,11 @@ impl Client {
 
     /// Waits until the connection is made again, but no longer than this.
     pub async fn reconnected(&self, limit: Duration) {
-        let mut connects = self.connects();
-        connects.mark_unchanged();
+        let mut link = self.link();
+        let connects = link.borrow().connects;
         // The other end belongs to the library's task; without it nothing comes any more.
         let again = async {
-            if connects.changed().await.is_err() {
+            if link.wait_for(|link| link.connects != connects).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
@@ -208,20 +222,26 @@ impl Client {
 
     /// How often the connection was made again.
     pub fn reconnects(&self) -> u64 {
-        self.connects.borrow().saturating_sub(1)
+        self.link.borrow().connects.saturating_sub(1)
     }
 
     /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends it:
     /// a header value with a carriage return in it makes its task panic.
     pub async fn ended(&self) {
-        let mut connects = self.connects();
+        let mut link = self.link();
         // The other end belongs to the library's task.
-        while connects.changed().await.is_ok() {}
+        while link.changed().await.is_ok() {}
+        HAS_FAILED.store(true, Ordering::Relaxed);
     }
 
-    /// Counts how often the connection was made.
-    pub(crate) fn connects(&self) -> watch::Receiver<u64> {
-        self.connects.clone()
+    /// Whether another client has ended before this one.
+    pub(super) fn follows_a_failure(&self) -> bool {
+        HAS_FAILED.load(Ordering::Relaxed)
+    }
+
+    /// What becomes of the connection.
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
     }
 }
 

@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::follow::Follow;
+use super::follow::{Follow, Found};
 use super::publisher::Publisher;
+use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
@@ -18,12 +18,11 @@ const WATCHED_FOR: Duration = Duration::from_secs(1);
 /// A workload's consumer, checked and ready to be pulled from.
 #[derive(Debug, Clone)]
 pub struct Bound {
-    lane: Arc<Lane>,
+    pub(super) lane: Arc<Lane>,
     consumer: String,
     expires: Duration,
     effective: Arc<Effective>,
-    workload: Workload,
-    warned: BTreeSet<String>,
+    found: Found,
     watch_consumer: Option<(String, Arc<Effective>)>,
 }
 
@@ -52,7 +51,7 @@ impl Bound {
     async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let Setup { client, workload, .. } = *setup;
         let stream = setup.stream().await?;
-        let verdict = setup.consumer(&stream).await?;
+        let (state, verdict) = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {
             Source::Info => None,
             Source::Headers => {
@@ -71,7 +70,6 @@ impl Bound {
             workload: workload.name.as_str().into(),
             stream: workload.queue.stream.clone(),
             consumer: workload.queue.consumer.clone(),
-            dead_letters: dead_letters.stream.clone(),
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
@@ -81,8 +79,7 @@ impl Bound {
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
             effective: Effective::new(&verdict.settings),
-            workload: workload.clone(),
-            warned: verdict.warnings.into_iter().collect(),
+            found: Found { workload: workload.clone(), consumer: state, stream, verdict },
             watch_consumer,
         })
     }
@@ -113,8 +110,7 @@ impl Bound {
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
         self.lane.client.denied.tell();
-        let puller = Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone()).await?;
-        Ok(puller.that_searches())
+        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -125,13 +121,13 @@ impl Bound {
         let watch = match &self.watch_consumer {
             None => None,
             Some((consumer, effective)) => {
-                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone()).await?;
+                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone(), Use::Count);
                 Some(HeaderWatch::new(puller))
             }
         };
         let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
         let inbox = self.lane.client.inbox().to_owned();
-        let follow = Follow::new(self.workload.clone(), inbox, self.effective.clone(), self.warned.clone());
+        let follow = Follow::new(self.found.clone(), inbox, self.effective.clone());
         Ok((Signals::new(self.lane.clone(), self.consumer.clone(), follow, arrivals), watch))
     }
 }

@@ -34,7 +34,7 @@ impl Denied {
     }
 
     /// What is denied from now on.
-    fn news(&self) -> broadcast::Receiver<Denial> {
+    pub(super) fn news(&self) -> broadcast::Receiver<Denial> {
         self.news.subscribe()
     }
 
@@ -84,6 +84,14 @@ impl Denied {
         let denial = Denial { verb: Verb::Publish, subject: subject.to_owned() };
         let last = self.known().get(&(Verb::Publish, denial.grant(&self.inbox))).copied();
         last.is_some_and(|last| last.elapsed() < REMEMBERED)
+    }
+
+    /// Because of what nobody hears an answer to what is published to a subject, where that is known: what has to be allowed.
+    pub(super) fn silences(&self, subject: &str) -> Option<(Verb, String)> {
+        let ears = (Verb::Subscribe, format!("{}.>", self.inbox));
+        let known = self.known();
+        let is_denied = |key: &(Verb, String)| known.get(key).is_some_and(|last| last.elapsed() < REMEMBERED);
+        [(Verb::Publish, subject.to_owned()), ears].into_iter().find(is_denied)
     }
 
     /// Whether a denial is about this client's inboxes: then no answer comes to anything it asks.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Lane;
-use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, judge};
+use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
 use crate::config::Workload;
 use crate::effective::{Effective, Flow};
 
@@ -12,13 +12,22 @@ use crate::effective::{Effective, Flow};
 /// so.
 const AHEAD: u32 = 2;
 
+/// What was found when a workload was set up.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) workload: Workload,
+    pub(super) consumer: ConsumerState,
+    pub(super) stream: StreamState,
+    pub(super) verdict: Verdict,
+}
+
 /// Compares what the server says now with what it said before.
 #[derive(Debug)]
 pub(super) struct Follow {
     workload: Workload,
     inbox: String,
     effective: Arc<Effective>,
-    seen: Option<(ConsumerConfig, bool, StreamConfig)>,
+    seen: (ConsumerConfig, bool, StreamConfig),
     flow: Flow,
     warned: BTreeSet<String>,
     /// When stream and consumer were made, and what the consumer had delivered when it was read last.
@@ -27,17 +36,20 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// From the moment on that a workload is set up. `warned` is what was said of it then.
-    pub(super) fn new(workload: Workload, inbox: String, effective: Arc<Effective>, warned: BTreeSet<String>) -> Self {
-        Self { workload, inbox, effective, seen: None, flow: Flow::Free, warned, delivered: None, ahead: 0 }
+    /// From what was found when the workload was set up.
+    pub(super) fn new(found: Found, inbox: String, effective: Arc<Effective>) -> Self {
+        let Found { workload, consumer, stream, verdict } = found;
+        let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
+        effective.flows(flow.clone());
+        let seen = (consumer.config, consumer.paused, stream.config);
+        let warned = verdict.warnings.into_iter().collect();
+        Self { workload, inbox, effective, seen, flow, warned, delivered: None, ahead: 0 }
     }
 
     /// Judges what is new, lets it take effect, and says so.
     pub(super) fn look(&mut self, consumer: &ConsumerState, stream: &StreamState) {
-        let same = self.seen.as_ref().is_some_and(|(config, paused, of)| {
-            (config, *paused, of) == (&consumer.config, consumer.paused, &stream.config)
-        });
-        if !same {
+        let (config, paused, of) = &self.seen;
+        if (config, *paused, of) != (&consumer.config, consumer.paused, &stream.config) {
             self.judge(consumer, stream);
         }
         // The stream is read before its consumer, so what counts is what the consumer had delivered before that.
@@ -63,16 +75,15 @@ impl Follow {
     fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (name, queue) = (&self.workload.name, &self.workload.queue);
         let verdict = judge(consumer, &stream.config, &self.workload, Reserved { inbox: &self.inbox });
-        if self.seen.replace((consumer.config.clone(), consumer.paused, stream.config.clone())).is_some() {
-            tracing::info!(workload = name, stream = queue.stream, consumer = queue.consumer,
-                ack_wait = ?verdict.settings.ack_wait, "the consumer or its stream has other settings now, which are followed");
-        }
+        tracing::info!(workload = name, stream = queue.stream, consumer = queue.consumer, ack_wait = ?verdict.settings.ack_wait,
+            "the consumer or its stream has other settings now, which are followed");
         for warning in verdict.warnings.iter().filter(|warning| !self.warned.contains(*warning)) {
             tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
         }
         self.flow = verdict.flow(&queue.stream, &queue.consumer);
         self.warned = verdict.warnings.into_iter().collect();
         self.effective.set(&verdict.settings);
+        self.seen = (consumer.config.clone(), consumer.paused, stream.config.clone());
     }
 }
 
@@ -134,8 +145,11 @@ mod tests {
     fn follow() -> (Follow, Arc<Effective>) {
         let text = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
         let workload = Config::from_toml(text).unwrap().workloads.remove(0);
-        let effective = Effective::with_ack_wait(Duration::from_secs(1));
-        (Follow::new(workload, "_INBOX".to_owned(), effective.clone(), BTreeSet::new()), effective)
+        let effective = Effective::with_ack_wait(Duration::from_secs(30));
+        let (consumer, stream) = (consumer(), stream(0));
+        let verdict = judge(&consumer, &stream.config, &workload, Reserved { inbox: "_INBOX" });
+        let found = Found { workload, consumer, stream, verdict };
+        (Follow::new(found, "_INBOX".to_owned(), effective.clone()), effective)
     }
 
     fn consumer() -> ConsumerState {

@@ -73,16 +73,45 @@ async fn signing(
     Ok(ConnectOptions::with_auth_callback(move |challenge| {
         let path = path.clone();
         async move {
-            let text = tokio::fs::read_to_string(&path).await.map_err(AuthError::new)?;
-            let (jwt, key) = parse(&text).map_err(AuthError::new)?;
+            let Proof { jwt, nkey, signature, .. } = sign(&path, parse, &challenge).await.map_err(AuthError::new)?;
             let mut auth = async_nats::Auth::new();
-            auth.signature = Some(key.sign(&challenge).map_err(AuthError::new)?);
-            // The server takes the user's public key from the JWT where there is one.
-            auth.nkey = jwt.is_none().then(|| key.public_key());
-            auth.jwt = jwt;
+            (auth.jwt, auth.nkey, auth.signature) = (jwt, nkey, signature);
             Ok(auth)
         }
     }))
+}
+
+/// What a server is told of who this is.
+#[derive(Default)]
+pub(super) struct Proof {
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) jwt: Option<String>,
+    pub(super) nkey: Option<String>,
+    pub(super) signature: Option<Vec<u8>>,
+}
+
+/// The same as the client library says, for a connection that is not its own.
+pub(super) async fn prove(auth: &Auth, challenge: &str) -> Result<Proof, String> {
+    Ok(match auth {
+        Auth::None => Proof::default(),
+        Auth::User { name, password } => {
+            Proof { user: Some(name.clone()), password: Some(password.clone()), ..Proof::default() }
+        }
+        Auth::Token(token) => Proof { token: Some(token.clone()), ..Proof::default() },
+        Auth::Nkey(path) => sign(path, nkey, challenge.as_bytes()).await?,
+        Auth::Creds(path) => sign(path, creds, challenge.as_bytes()).await?,
+    })
+}
+
+async fn sign(path: &Path, parse: fn(&str) -> Result<Papers, String>, challenge: &[u8]) -> Result<Proof, String> {
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| error.to_string())?;
+    let (jwt, key) = parse(&text)?;
+    let signature = key.sign(challenge).map_err(|error| error.to_string())?;
+    // The server takes the user's public key from the JWT where there is one.
+    let nkey = jwt.is_none().then(|| key.public_key());
+    Ok(Proof { jwt, nkey, signature: Some(signature), ..Proof::default() })
 }
 
 /// Reads a file with a seed.

@@ -225,7 +225,8 @@ impl Letters {
     pub async fn send(&self, letter: &Letter, original: Original, into: Option<&str>) -> Result<bool, SendError> {
         let Ok(list) = &original.headers else {
             return Err(SendError::Letter(
-                "its headers cannot be published by this client, as no handler could be given them".to_owned(),
+                "its subject or headers cannot be published by this client, as no handler could be given them"
+                    .to_owned(),
             ));
         };
         // Whoever may publish dead letters writes it.

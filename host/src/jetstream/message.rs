@@ -202,7 +202,6 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
 }
 
 /// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
-#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn position(reply: &str) -> Option<(u32, u64, u64)> {
     Position::parse(reply).map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
 }

@@ -1,10 +1,14 @@
 //! JetStream. The only folder that names async_nats types.
 
+mod answer;
 mod arrivals;
+mod asked;
+mod careful;
 mod connect;
 mod consumer;
 mod dead;
 mod denied;
+mod doubt;
 mod dropped;
 mod ears;
 mod follow;
@@ -15,7 +19,9 @@ mod journal;
 mod judged;
 mod lab;
 mod letters;
+mod may_ack;
 mod message;
+mod nudge;
 mod publisher;
 mod pull;
 mod raw;
@@ -60,7 +66,6 @@ struct Lane {
     workload: Arc<str>,
     stream: String,
     consumer: String,
-    dead_letters: String,
     host: String,
     grants: Grants,
     traffic: Arc<Traffic>,

@@ -20,6 +20,9 @@ const NOT_ENABLED: [u64; 2] = [10076, 10039];
 /// How long to wait for the answers to a rehearsal. A denial comes sooner.
 const REHEARSAL: Duration = Duration::from_secs(1);
 
+/// What the subject of an ack says of one delivery: here of none.
+const NO_DELIVERY: &str = "1.0.0.0.0";
+
 /// What a workload's consumers have to be.
 const WORKS: &str = "a durable pull consumer with ack policy `explicit` that delivers payloads";
 const WATCHES: &str = "a durable pull consumer with ack policy `all` that delivers headers only";
@@ -155,7 +158,13 @@ impl Setup<'_> {
             let _ = tokio::time::timeout(REHEARSAL, answer).await;
         };
         tokio::join!(
-            say(format!("$JS.ACK.{stream}.{consumer}.rehearsal"), ""),
+            say(format!("$JS.ACK.{stream}.{consumer}.{NO_DELIVERY}"), "+WPI"),
+            async {
+                // Such a server may send subjects of either form, now or after its next start.
+                if self.client.nats.is_server_compatible(2, 14, 0) {
+                    say(format!("$JS.ACK._.rehearsal.{stream}.{consumer}.{NO_DELIVERY}"), "+WPI").await;
+                }
+            },
             say(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),
             say(format!("$JS.API.STREAM.MSG.GET.{stream}"), "{\"seq\":0}"),
         );
@@ -206,7 +215,7 @@ impl Setup<'_> {
     }
 
     /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from it.
-    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<Verdict, SetupError> {
+    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, Verdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
         let wanted = wanted_consumer(self.queue, &stream.config, known);
@@ -218,11 +227,12 @@ impl Setup<'_> {
         if made {
             self.tell_made(&state, known);
         }
+        self.client.floors.saw(&self.queue.stream, name, &state, stream);
         let (workload, stream) = (&self.workload.name, &self.queue.stream);
         for warning in &verdict.warnings {
             tracing::warn!(workload, stream, consumer = name, "{warning}");
         }
-        Ok(verdict)
+        Ok((state, verdict))
     }
 
     /// Says where a consumer begins that was made now.

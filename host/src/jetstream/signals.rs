@@ -4,24 +4,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::arrivals::{Count, Reading};
 use super::follow::Follow;
 use super::settings::{ConsumerState, StreamState};
-use super::{Lane, Puller};
+use super::{Lane, Message, Puller};
+use crate::clock::Since;
 use crate::delivery::Delivery;
+use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
 use crate::scaling::observe::Sample;
 
-/// The most that is asked for at once by the `headers` source, as in the Auto-Scaler.
-const FETCH: usize = 10;
-
-/// Headers only: a handful of messages is far less.
-const FETCH_BYTES: usize = 1 << 20;
-
-/// How long to wait after a pull failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How many messages the `headers` source keeps asked for, and of how many bytes: as many as arrive while a pull is on its
+/// way, so that a rate is seen as it is however far the server.
+const AHEAD: usize = 1000;
+const AHEAD_BYTES: usize = 4 << 20;
 
 /// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed. What
 /// somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
@@ -133,6 +131,12 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
+    fn count(&self, start: Since) {
+        self.count.fetch_add(1, Ordering::Release);
+        let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last_us.store(now, Ordering::Release);
+    }
+
     /// How many messages were seen, and when the last one was, since `start`.
     pub fn read(&self) -> (u64, Duration) {
         (self.count.load(Ordering::Acquire), Duration::from_micros(self.last_us.load(Ordering::Acquire)))
@@ -156,63 +160,89 @@ impl HeaderWatch {
         self.arrivals.clone()
     }
 
-    /// Counts until `stop` ends, and tells of pulls that fail. `start` is what [`Arrivals::read`] measures from.
-    pub async fn run(mut self, start: Instant, mut notice: impl FnMut(Notice), stop: impl Future<Output = ()>) {
+    /// Counts until `stop` ends, and tells of pulls that fail, and when they do not any more. `start` is what
+    /// [`Arrivals::read`] measures from.
+    pub async fn run(mut self, start: Since, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
+        let mut patience = Patience::default();
         let mut seen = 0u64;
         loop {
-            let fetched = tokio::select! {
+            while patience.until().is_none()
+                && let asked = self.puller.asked()
+                && asked * 2 <= AHEAD
+            {
+                match self.puller.ask(AHEAD - asked, AHEAD_BYTES).await {
+                    Ok(()) if self.puller.asked() > asked => patience.asked(Instant::now()),
+                    Ok(()) => break,
+                    Err(_) => {
+                        patience.unable(Instant::now());
+                        self.arrivals.lost.store(true, Ordering::Release);
+                    }
+                }
+            }
+            let until = patience.until();
+            tokio::select! {
                 biased;
-                fetched = self.fetch(&mut seen, start) => fetched,
+                pulled = self.puller.next() => self.take(pulled, &mut seen, start, &mut patience, &mut tell).await,
                 () = &mut stop => break,
-            };
-            self.arrivals.lost.store(fetched.is_err(), Ordering::Release);
-            if let Err(problem) = fetched {
-                if let Some(problem) = problem {
-                    notice(problem);
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
-                    () = &mut stop => break,
-                }
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => patience.is_over(),
             }
         }
         // Acknowledging the last one acknowledges all before it. What still comes is not acknowledged: the next host to
         // watch counts it.
     }
 
-    /// Waits for what comes, counts all of it that is there and acknowledges the last.
-    ///
-    /// # Errors
-    /// If a pull failed, with the server's reason if it gave one.
-    async fn fetch(&mut self, seen: &mut u64, start: Instant) -> Result<(), Option<Notice>> {
-        if self.puller.asked() == 0 {
-            self.puller.ask(FETCH, FETCH_BYTES).await.map_err(|_| None)?;
-        }
-        let mut pulled = Some(self.puller.next().await);
-        let (mut newest, mut result) = (None, Ok(()));
+    /// Counts all that is there and acknowledges the last.
+    async fn take(
+        &mut self,
+        first: Pulled<Message>,
+        seen: &mut u64,
+        start: Since,
+        patience: &mut Patience,
+        tell: &mut impl FnMut(Option<Notice>),
+    ) {
+        let (mut newest, now) = (None, Instant::now());
+        let mut pulled = Some(first);
         while let Some(one) = pulled {
-            match one {
+            let lost = match one {
                 Pulled::Delivery(message) => {
                     let Delivery { stream_sequence, attempt, .. } = *message.delivery();
                     // A redelivery is not an arrival, unless it was lost on its way before. A stream that is made anew
                     // begins at 1 again.
                     if attempt == 1 || stream_sequence > *seen {
                         *seen = stream_sequence;
-                        self.arrivals.count.fetch_add(1, Ordering::Release);
-                        let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-                        self.arrivals.last_us.store(now, Ordering::Release);
+                        self.arrivals.count(start);
                     }
                     newest = Some(message);
+                    if patience.delivered(now) {
+                        tell(None);
+                    }
+                    Some(false)
                 }
-                Pulled::Ended => {}
-                Pulled::Failed(notice) => result = Err(Some(notice)),
+                Pulled::Ended => {
+                    if patience.ended(now) {
+                        tell(None);
+                    }
+                    Some(false)
+                }
+                Pulled::Lost => None,
+                Pulled::Connected => {
+                    patience.is_over();
+                    None
+                }
+                Pulled::Failed(why) => {
+                    patience.failed(now);
+                    tell(Some(why));
+                    Some(true)
+                }
+            };
+            if let Some(lost) = lost {
+                self.arrivals.lost.store(lost, Ordering::Release);
             }
             pulled = self.puller.ready();
         }
         if let Some(message) = newest {
             message.seen().await;
         }
-        result
     }
 }

@@ -127,7 +127,8 @@ impl Client {
         };
         // What it would log is told here.
         let quiet = || tracing::subscriber::NoSubscriber::new();
-        let works = self.denied.unless(concerns, setup.consumer(&stream).with_subscriber(quiet())).await;
+        let works = async { setup.consumer(&stream).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
+        let works = self.denied.unless(concerns, works).await;
         let mut consumers = vec![(&queue.consumer, "consumer", works)];
         if workload.scale.source == Source::Headers {
             let watches = setup.watch_consumer(&stream).with_subscriber(quiet());

@@ -207,13 +207,13 @@ impl Pull for Puller {
             let connects = self.server.with(|state| state.connects);
             if connects != self.connects {
                 (self.connects, self.asked) = (connects, 0);
-                return Pulled::Ended;
+                return Pulled::Connected;
             }
             let far = Instant::now() + Duration::from_secs(3600);
             let deadline = if self.asked > 0 { self.last_ends } else { far };
             if timeout_at(deadline, self.arrived.notified()).await.is_err() {
                 self.asked = 0;
-                return Pulled::Ended;
+                return Pulled::Lost;
             }
         }
     }

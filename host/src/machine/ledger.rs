@@ -212,8 +212,8 @@ impl Ledger {
             Some(End::Retry(Some(ms))) => Some(Duration::from_millis(ms)),
             Some(_) => Some(failure),
         };
-        let begun = self.get(id).called.is_some();
-        if unburied || failed || begun && self.end(id).is_none() {
+        // What was never called, or did not end, is no failure of the handler.
+        if unburied || failed || self.end(id).is_none() {
             self.past_mut(id).excused += 1;
         }
         self.rule(wanted == Some(delay), || format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1));
@@ -267,9 +267,15 @@ impl Ledger {
         self.held.remove(&id);
     }
 
-    /// A delivery was let go without a word.
+    /// A delivery was let go without a word: only one that nobody has touched, and that the host has again.
     pub(super) fn dropped(&mut self, id: Id) {
-        if self.held.remove(&id).is_some() {
+        if let Some(held) = self.held.remove(&id) {
+            let again = self.held.keys().any(|other| (other.0, other.1) == (id.0, id.1) && other.2 > id.2);
+            if again && !held.taken {
+                self.note(format!("#{} attempt {}: superseded", id.1, id.2));
+                self.past_mut(id).excused += 1;
+                return;
+            }
             self.rule(false, || format!("#{} is dropped and not settled", id.1));
         }
     }

@@ -135,13 +135,15 @@ impl Trial {
         }
         let (setup, server) = (self.setup, self.server.clone());
         let number = server.with(|state| state.join());
-        let inbox = Arc::new(Inbox::<Parcel>::new(setup.batch, usize::MAX));
         let consumer = Effective::with_ack_wait(setup.ack_wait);
+        let rules = Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into()));
+        let inbox = Inbox::<Parcel>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
+        let inbox = Arc::new(inbox);
         let shop = Shop {
             workload: "orders".into(),
             conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
-            rules: Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into())),
+            rules,
             isolation: setup.isolation,
             respawns: Arc::new(Pace::new(RESPAWNS)),
             observer: observer(&server, number),

@@ -156,7 +156,8 @@ impl GuestLog {
     }
 
     fn emit(&self, level: Level, context: &str, message: &str) {
-        if message.is_empty() {
+        // What is not logged takes nothing of what may be.
+        if message.is_empty() || !is_logged(level) {
             return;
         }
         match self.meter.admit(message.len()) {
@@ -193,6 +194,22 @@ impl GuestLog {
             %workload, %plugin, %generation, lines = dropped.lines, bytes = dropped.bytes,
             "dropped log lines: the plugin logs more than the {} bytes a second that limits.log-rate allows", self.meter.rate
         );
+    }
+}
+
+/// Whether anybody wants lines of this level.
+fn is_logged(level: Level) -> bool {
+    macro_rules! wanted {
+        ($level:ident) => {
+            tracing::event_enabled!(target: "tidegate::guest", tracing::Level::$level)
+        };
+    }
+    match level {
+        Level::Trace => wanted!(TRACE),
+        Level::Debug => wanted!(DEBUG),
+        Level::Info => wanted!(INFO),
+        Level::Warn => wanted!(WARN),
+        Level::Error => wanted!(ERROR),
     }
 }
 

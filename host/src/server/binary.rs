@@ -15,6 +15,9 @@ use super::error::ServerError;
 /// The environment variable that names the nats-server.
 pub const VARIABLE: &str = "TIDEGATE_NATS_SERVER";
 
+/// What `make install` calls the one that it brings: where other programs are, it must not be in the way of another.
+const BESIDE: &str = "tidegate-nats-server";
+
 /// The oldest version whose JetStream has what is used here.
 const OLDEST: Version = Version { major: 2, minor: 10, patch: 0 };
 
@@ -58,6 +61,8 @@ pub enum Origin {
     Environment,
     /// The first executable `nats-server` in `PATH`.
     Path,
+    /// The one that `make install` puts beside this program.
+    Beside,
 }
 
 impl fmt::Display for Origin {
@@ -66,6 +71,7 @@ impl fmt::Display for Origin {
             Self::Flag => "--nats-server",
             Self::Environment => VARIABLE,
             Self::Path => "PATH",
+            Self::Beside => "the directory of this program",
         })
     }
 }
@@ -78,13 +84,16 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Takes the named program, else the one in `TIDEGATE_NATS_SERVER`, else the first in `PATH`, and runs it once to
-    /// learn its version. A named one that will not do is an error, not a reason to look further.
+    /// Takes the named program, else the one in `TIDEGATE_NATS_SERVER`, else the first in `PATH`, else the one that
+    /// `make install` puts beside this program, and runs it once to learn its version. A named one that will not do is an error, not a reason to look further.
     ///
     /// # Errors
     /// When there is none, when it is not a nats-server, or when it is older than 2.10.
     pub async fn find(named: Option<&Path>) -> Result<Self, ServerError> {
-        let (path, origin) = locate(named, std::env::var_os(VARIABLE).as_deref(), std::env::var_os("PATH").as_deref())?;
+        let (variable, search_path) = (std::env::var_os(VARIABLE), std::env::var_os("PATH"));
+        let program = std::env::current_exe().ok();
+        let beside = program.as_deref().and_then(Path::parent);
+        let (path, origin) = locate(named, variable.as_deref(), search_path.as_deref(), beside)?;
         let path = std::path::absolute(&path).map_err(ServerError::io("use", &path))?;
         let version = judge(&path, origin, ask(&path).await)?;
         Ok(Self { path, version })
@@ -107,6 +116,7 @@ fn locate(
     named: Option<&Path>,
     variable: Option<&OsStr>,
     search_path: Option<&OsStr>,
+    beside: Option<&Path>,
 ) -> Result<(PathBuf, Origin), ServerError> {
     if let Some(named) = named {
         return Ok((named.to_owned(), Origin::Flag));
@@ -121,6 +131,10 @@ fn locate(
         .map(|dir| dir.join("nats-server"))
         .find(|candidate| is_executable(candidate))
         .map(|found| (found, Origin::Path))
+        .or_else(|| {
+            let installed = beside?.join(BESIDE);
+            is_executable(&installed).then_some((installed, Origin::Beside))
+        })
         .ok_or(ServerError::NotFound)
 }
 
@@ -174,7 +188,7 @@ mod tests {
     #[test]
     fn the_flag_wins_over_the_environment_and_that_over_the_path() {
         let found = |named: Option<&str>, variable: Option<&str>| {
-            locate(named.map(Path::new), variable.map(OsStr::new), Some(OsStr::new("")))
+            locate(named.map(Path::new), variable.map(OsStr::new), Some(OsStr::new("")), None)
         };
         assert_eq!(found(Some("a"), Some("b")).unwrap(), ("a".into(), Origin::Flag));
         assert_eq!(found(None, Some("b")).unwrap(), ("b".into(), Origin::Environment));
@@ -183,7 +197,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_counts_as_none() {
-        assert!(matches!(locate(None, Some(OsStr::new("")), None), Err(ServerError::NotFound)));
+        assert!(matches!(locate(None, Some(OsStr::new("")), None, None), Err(ServerError::NotFound)));
     }
 
     #[test]
@@ -194,7 +208,13 @@ mod tests {
         std::fs::write(&program, "").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let search_path = std::env::join_paths([plain.path(), dir.path()]).unwrap();
-        assert_eq!(locate(None, None, Some(&search_path)).unwrap(), (program, Origin::Path));
+        assert_eq!(locate(None, None, Some(&search_path), None).unwrap(), (program.clone(), Origin::Path));
+        // What was installed with this program comes last.
+        let installed = plain.path().join(BESIDE);
+        std::fs::copy(&program, &installed).unwrap();
+        let with = |search_path| locate(None, None, search_path, Some(plain.path())).unwrap();
+        assert_eq!(with(Some(search_path.as_os_str())), (program, Origin::Path));
+        assert_eq!(with(None), (installed, Origin::Beside));
     }
 
     #[test]

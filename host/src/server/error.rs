@@ -9,7 +9,8 @@ use super::binary::{Origin, VARIABLE, Version};
 
 /// What every message about a missing or unusable binary ends with.
 const REMEDY: &str = "get nats-server 2.10 or newer from https://nats.io/download and put it into PATH or name it by \
-                      --nats-server; in a source checkout `make setup` brings one that the make targets use";
+                      --nats-server; in a source checkout `make setup` brings one that the make targets use, and `make install` puts it \
+                      beside the program";
 
 /// Why a server of its own did not start.
 #[derive(Debug, thiserror::Error)]

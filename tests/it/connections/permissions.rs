@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tidegate::config::{Auth, Config, Nats, Workload};
 use tidegate::events::Event;
 use tidegate::permissions::Permissions;
+use tidegate::server::{Server, Version};
 use tidegate_artifacts::probes;
 use tokio::sync::Mutex;
 
@@ -153,6 +154,30 @@ async fn a_host_that_makes_what_is_missing_needs_no_more_than_is_printed_and_so_
     }
     eventually("the server is back", async || site.js.get_stream(DEAD).await.is_ok()).await;
     everything(site.clone(), &bind, names).await;
+    assert_eq!(violations(&site).await, Vec::<String>::new());
+}
+
+/// Whether a server can name deliveries with their domain and account.
+pub(super) fn has_newer_acks(server: &Server) -> bool {
+    server.version() >= Version { major: 2, minor: 14, patch: 0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_printed_is_enough_where_the_server_names_deliveries_with_their_domain() {
+    let text = format!("journal.stream = \"DECIDED\"\n{}", text("domain", "create"));
+    let site = site(&printed(&text, &[]).await, Some(&inbox("domain"))).await;
+    {
+        let mut server = site.server.lock().await;
+        if !has_newer_acks(&server) {
+            return;
+        }
+        let guarded = guarded(&printed(&text, &[]).await);
+        server.configure(&format!("feature_flags {{ js_ack_fc_v2: true }}\n{guarded}"));
+        server.restart().await.unwrap();
+    }
+    eventually("the server is back", async || site.js.query_account().await.is_ok()).await;
+    site.stream("OUT", &["out.>"]).await;
+    everything(site.clone(), &text, ["domain-i", "domain-h"]).await;
     assert_eq!(violations(&site).await, Vec::<String>::new());
 }
 

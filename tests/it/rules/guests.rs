@@ -87,7 +87,7 @@ async fn rule_7_headers_that_cannot_be_read_change_nothing() {
     .await;
     // A server of 2.10 may say that its directory is not empty yet; the consumer is gone all the same.
     let _ = stream.delete_consumer("work-workers-watch").await;
-    log::logged(&["\"ERROR\"", "cannot fetch", "\"work-workers-watch\"", "deleted"]).await;
+    log::logged(&["\"ERROR\"", "cannot fetch", "consumer work-workers-watch", "deleted"]).await;
     let mut wire = host.wire().await;
     // One decision may have been on its way.
     wire.samples("work", 2).await;

@@ -63,6 +63,7 @@ impl Site {
             journal: Journal::default(),
             grace: Duration::from_secs(20),
             http: None,
+            http_names: Vec::new(),
             workloads: Vec::new(),
         }
     }

@@ -45,6 +45,16 @@ fn a_port_is_one_of_this_machine_alone() {
 }
 
 #[test]
+fn names_to_be_asked_under_are_without_ports() {
+    let config = Config::from_toml(&format!("http-names = [\"a.internal\", \"b\"]\n{LEAST}")).unwrap();
+    assert_eq!(config.http_names, ["a.internal", "b"]);
+    for wrong in ["a.internal:8222", "http://a", "", "a b"] {
+        let errors = Config::from_toml(&format!("http-names = \"{wrong}\"\n{LEAST}")).unwrap_err().to_string();
+        assert!(errors.contains("http-names: ") && errors.contains("is not the name of a host"), "{errors}");
+    }
+}
+
+#[test]
 fn a_grant_replaces_the_default() {
     let grants = "grants = { publish = \"out.>\", reply = [] }";
     let config = Config::from_toml(&format!("{LEAST}{grants}\n")).unwrap();
