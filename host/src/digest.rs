@@ -46,6 +46,11 @@ pub fn shown(digits: &str) -> &str {
     digits.get(..digits.floor_char_boundary(SHOWN)).unwrap_or(digits)
 }
 
+/// Whether two digests name the same code. One may be of a journal of a version that wrote the first 12 digits only.
+pub fn is_same(one: &str, other: &str) -> bool {
+    one == other || one.len().min(other.len()) >= SHOWN && (one.starts_with(other) || other.starts_with(one))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +65,12 @@ mod tests {
     #[test]
     fn what_is_shorter_shows_whole() {
         assert_eq!(Digest::from("native").to_string(), "native");
+    }
+
+    #[test]
+    fn the_first_twelve_digits_of_an_old_journal_name_a_generation_and_fewer_do_not() {
+        let whole = "a".repeat(64);
+        assert!(is_same(&whole, &whole) && is_same(&whole, &whole[..12]) && is_same(&whole[..12], &whole));
+        assert!(!is_same(&whole, &whole[..11]) && !is_same(&whole, "") && !is_same(&whole, "aaaaaaaaaaab"));
     }
 }

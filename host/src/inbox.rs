@@ -5,7 +5,7 @@
 //! could run, and the pull that stays parked at zero workers is the same pull as any other.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,10 +48,13 @@ pub struct Inbox<D> {
     arrived: Notify,
     room: Notify,
     unattended: Notify,
+    closed: Notify,
     /// Deliveries asked for that may still come.
     asked: AtomicUsize,
     workers: AtomicUsize,
     fetching: AtomicBool,
+    /// Whether no worker can start.
+    suspended: AtomicBool,
     /// Nothing is fetched or taken for now.
     held: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
@@ -95,9 +98,11 @@ impl<D: Held> Inbox<D> {
             arrived: Notify::new(),
             room: Notify::new(),
             unattended: Notify::new(),
+            closed: Notify::new(),
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             fetching: AtomicBool::new(false),
+            suspended: AtomicBool::new(false),
             held: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
             batch,
@@ -117,6 +122,40 @@ impl<D: Held> Inbox<D> {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
+    }
+
+    /// No worker can start: nothing more is asked for.
+    pub fn suspend(&self) {
+        self.suspended.store(true, Relaxed);
+        self.room.notify_one();
+    }
+
+    /// A worker has started: goes on after [`Inbox::suspend`].
+    pub fn resume(&self) {
+        self.suspended.store(false, Relaxed);
+        self.room.notify_one();
+    }
+
+    /// Waits until deliveries wait, [`Inbox::suspend`] holds and nothing can come any more: what is given back while a pull is
+    /// open comes right back by that pull.
+    pub async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
+    /// Takes all of these, oldest first.
+    pub fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+        let mut all = self.lock();
+        let (taken, left): (Vec<_>, _) =
+            std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
+        *all = left.into();
+        drop(all);
+        let bytes: usize = taken.iter().map(|waiting| waiting.held.delivery().size()).sum();
+        self.bytes.fetch_sub(bytes, Relaxed);
+        taken
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Relaxed)
     }
 
     /// Lets nothing be fetched or taken, or all again. What waits stays announced.
@@ -139,10 +178,19 @@ impl<D: Held> Inbox<D> {
 
     /// Waits for a delivery. Nothing is lost if the future is dropped.
     pub async fn take(&self) -> Waiting<D> {
+        self.take_by(|| self.try_take()).await
+    }
+
+    async fn take_by(&self, mut look: impl FnMut() -> Option<Waiting<D>>) -> Waiting<D> {
         loop {
-            // The notification is armed before the look, so that what arrives in between is not missed.
-            let arrived = self.arrived.notified();
-            if let Some(waiting) = self.try_take() {
+            if let Some(waiting) = look() {
+                return waiting;
+            }
+            let mut arrived = pin!(self.arrived.notified());
+            // Armed before the second look: each delivery wakes one that is armed. Those that are not have one wake-up
+            // between them, however many deliveries come meanwhile.
+            arrived.as_mut().enable();
+            if let Some(waiting) = look() {
                 return waiting;
             }
             arrived.await;
@@ -183,7 +231,8 @@ impl<D: Held> Inbox<D> {
     /// How many to ask for, and of how many bytes together: what is missing, once half of the capacity is and half of
     /// the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        if !self.fetching.load(Relaxed) || self.held.load(Relaxed) || self.bytes.load(Relaxed) > self.max_bytes / 2 {
+        let may_not = self.is_suspended() || self.held.load(Relaxed);
+        if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
@@ -282,6 +331,9 @@ pub async fn fetch<P: Pull>(
             }
         }
         inbox.asked.store(pull.asked(), Relaxed);
+        if inbox.is_suspended() && pull.asked() == 0 && !inbox.is_empty() {
+            inbox.closed.notify_one();
+        }
         let until = patience.until();
         tokio::select! {
             biased;
@@ -377,9 +429,162 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use std::cell::{Cell, RefCell};
+    use std::sync::{Arc, Mutex};
+
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::confirmed::{Confirmed, Kept};
+    use crate::delivery::{Death, Delivery, Publication};
+    use crate::ports::{Author, EffectError};
+
+    /// A delivery that notes when it is given back.
+    #[derive(Debug, Default)]
+    struct Given(Delivery, Arc<Mutex<Vec<u64>>>);
+
+    impl Held for Given {
+        fn delivery(&self) -> &Delivery {
+            &self.0
+        }
+
+        async fn publish(
+            &self,
+            _: Vec<Publication>,
+        ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+            Ok(std::future::ready(Ok(())))
+        }
+
+        async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
+            Ok(())
+        }
+
+        async fn bury(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
+            Ok(())
+        }
+
+        fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
+            std::future::ready(())
+        }
+
+        async fn ack(self, _: Confirmed) {}
+
+        async fn nak(self, _: Duration) {
+            self.1.lock().unwrap().push(self.0.stream_sequence);
+        }
+
+        async fn term(self, _: Kept, _: &str) {}
+    }
+
+    #[test]
+    fn two_deliveries_wake_two_workers_that_have_just_looked() {
+        let inbox = Inbox::<Given>::new(10, usize::MAX);
+        inbox.attend(2);
+        let looks = Cell::new(0);
+        let look = || {
+            let found = inbox.try_take();
+            looks.set(looks.get() + 1);
+            found
+        };
+        // Both have looked for the last time before they wait when both deliveries come.
+        let second = RefCell::new(Box::pin(inbox.take_by(|| {
+            let found = look();
+            if looks.get() == 4 {
+                inbox.put(Given::default(), Instant::now());
+                inbox.put(Given::default(), Instant::now());
+            }
+            found
+        })));
+        let second_has_one = Cell::new(false);
+        let mut first = Box::pin(inbox.take_by(|| {
+            let found = look();
+            if looks.get() == 2 {
+                second_has_one.set(second.borrow_mut().as_mut().now_or_never().is_some());
+            }
+            found
+        }));
+        let first_has_one = first.as_mut().now_or_never().is_some();
+        let second_has_one = second_has_one.get() || second.borrow_mut().as_mut().now_or_never().is_some();
+        assert!(first_has_one && second_has_one, "{first_has_one} {second_has_one}");
+    }
+
+    /// A pull that brings what it is told to, as soon as it is asked.
+    struct Brings {
+        deliveries: Vec<Given>,
+        asked: usize,
+    }
+
+    impl Pull for Brings {
+        type Held = Given;
+
+        fn asked(&self) -> usize {
+            self.asked
+        }
+
+        async fn ask(&mut self, count: usize, _: usize) -> anyhow::Result<()> {
+            self.asked += count;
+            Ok(())
+        }
+
+        async fn next(&mut self) -> Pulled<Given> {
+            match self.ready() {
+                Some(pulled) => pulled,
+                None if self.asked > 0 => {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    self.asked = 0;
+                    Pulled::Ended
+                }
+                None => std::future::pending().await,
+            }
+        }
+
+        fn ready(&mut self) -> Option<Pulled<Given>> {
+            self.asked = self.asked.checked_sub(1)?;
+            match self.deliveries.pop() {
+                Some(delivery) => Some(Pulled::Delivery(delivery)),
+                None => {
+                    self.asked += 1;
+                    None
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_no_worker_can_start_nothing_more_is_asked_for_and_what_waits_can_be_given_back() {
+        let given_back = Arc::new(Mutex::new(Vec::new()));
+        let deliveries = (1..=9)
+            .rev()
+            .map(|stream_sequence| Given(Delivery { stream_sequence, ..Delivery::default() }, given_back.clone()));
+        let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
+        let inbox = Arc::new(Inbox::<Given>::new(10, usize::MAX));
+        inbox.attend(3);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let fetching = inbox.clone();
+        let fetching = tokio::spawn(async move {
+            let stop = async { stopped.await.unwrap() };
+            let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+            fetch(&fetching, pull, &consumer, |_| {}, stop).await;
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 0));
+        inbox.suspend();
+        tokio::time::timeout(Duration::from_secs(60), inbox.closed()).await.unwrap();
+        let number = |waiting: &Waiting<Given>| waiting.held.0.stream_sequence;
+        let taken = inbox.take_those(|held| held.0.stream_sequence != 2);
+        assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(inbox.try_take().as_ref().map(number), Some(2));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(inbox.is_empty());
+        inbox.resume();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(inbox.len(), 3);
+        stop.send(()).unwrap();
+        fetching.await.unwrap();
+        assert_eq!(given_back.lock().unwrap().clone(), [4, 5, 6]);
+    }
 
     #[test]
     fn a_quick_handler_gets_a_batch_and_a_slow_one_a_message() {

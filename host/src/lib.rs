@@ -33,7 +33,7 @@ mod backoff;
 pub mod bench;
 pub mod board;
 pub mod cli;
-mod clock;
+pub mod clock;
 pub mod conditions;
 pub mod config;
 pub mod confirmed;

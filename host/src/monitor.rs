@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::board::Board;
-use crate::clock::time_of_day;
+use crate::clock::{Since, time_of_day};
 use crate::conditions::Part;
 use crate::config::Scale;
 use crate::delivery::Fault;
@@ -15,8 +15,9 @@ use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
-use crate::scaling::clamp;
-use crate::scaling::observe::{Moment, Observer, Sample};
+use crate::scaling::clock::Clock;
+use crate::scaling::observe::{Observer, Sample};
+use crate::scaling::{carried_out, clamp};
 use crate::shadow::{Tick, Window};
 use crate::supervisor::{Crew, Desired};
 
@@ -46,12 +47,14 @@ pub struct Monitor<P: Policies, S> {
     pub crew: Arc<Crew>,
     /// What is set.
     pub desired: Arc<Desired>,
+    /// Whether a delivery waits for a worker.
+    pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
     /// Who is told.
     pub events: Events,
     /// Where it is kept.
     pub board: Arc<Board>,
     /// When the host started to watch.
-    pub start: Instant,
+    pub start: Since,
 }
 
 impl<P: Policies, S: Source> Monitor<P, S> {
@@ -69,27 +72,28 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     async fn watch(&mut self) {
         let mut ticks = interval(self.scale.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let clock = Clock::starting(self.start);
+        let mut clock = Clock::default();
         let mut observer = Observer::new(self.scale.window);
         let (mut unread, mut undecided) = (Row::new(Part::Signals), Row::new(Part::Policy));
         let desired = self.desired.clone();
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
+            let woken = tokio::select! {
+                _ = ticks.tick() => false,
                 () = desired.woken.notified() => {
                     sleep(BURST).await;
                     ticks.reset();
+                    true
                 }
                 () = self.fold.newer() => {
                     self.adopt().await;
                     undecided = Row::new(Part::Policy);
                     continue;
                 }
-            }
+            };
             let sample = self.source.sample(self.crew.tally().redelivered).await;
             unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
             let Ok(sample) = sample else { continue };
-            if let Some(decided) = self.decide(sample, &clock, &mut observer).await {
+            if let Some(decided) = self.decide((sample, woken), &mut clock, &mut observer).await {
                 undecided.count(&self.board, decided.err().map(|fault| fault.to_string()));
             }
         }
@@ -124,8 +128,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
     }
 
-    /// What came of asking the policy; `None` if there is none yet, or if nothing would come of it.
-    async fn decide(&mut self, sample: Sample, clock: &Clock, observer: &mut Observer) -> Option<Result<(), Fault>> {
+    /// What came of asking the policy; `None` if there is none yet, or if nothing would come of it. `woken` is whether a
+    /// message that found no worker has just started one.
+    async fn decide(
+        &mut self,
+        (sample, woken): (Sample, bool),
+        clock: &mut Clock,
+        observer: &mut Observer,
+    ) -> Option<Result<(), Fault>> {
         let flow = self.consumer.flow();
         match flow.problem() {
             Some(problem) => self.board.conditions.raise(Part::Consumer, problem),
@@ -139,16 +149,19 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             }
             return None;
         }
-        let seen = observer.observe(clock.now(), sample, self.crew.tally().work, self.crew.running(), &scale);
+        let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let seen = observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &scale);
         self.board.saw(seen);
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
-        let board = &self.board;
+        let (board, limits) = (&self.board, (scale.min, scale.max));
+        let needed = woken || seen.pending > 0 || (self.waiting)();
         let mut live = None;
         let decided = self.fold.decide((&seen, sample.arrivals), |decision| {
-            let to = clamp(decision.desired, scale.min, scale.max);
+            let to = carried_out(decision.desired, limits, hand.desired.get(), needed);
             board.decided(decision, to);
             tracing::debug!(workload = %hand.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
-            live = Some(to);
+            live = Some(clamp(decision.desired, limits.0, limits.1));
             Some(Made { from: hand.set(to, &decision.reason), to })
         });
         let decided = decided.await;
@@ -207,26 +220,4 @@ impl Hand<'_> {
         }
         from
     }
-}
-
-/// The wall clock as it was at the start, and since then a clock that nobody can set.
-struct Clock {
-    start: Instant,
-    start_ms: u64,
-}
-
-impl Clock {
-    fn starting(start: Instant) -> Self {
-        let since_epoch = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(start.elapsed());
-        Self { start, start_ms: millis(since_epoch) }
-    }
-
-    fn now(&self) -> Moment {
-        let elapsed = self.start.elapsed();
-        Moment { elapsed, now_ms: self.start_ms + millis(elapsed) }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -140,6 +140,12 @@ pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     Settled::GivenBack
 }
 
+/// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
+pub async fn hand_back<D: Held>(held: D, rules: &Rules) {
+    rules.attempts.excuse(held.delivery());
+    nak(held, Duration::ZERO, &rules.consumer).await;
+}
+
 /// Terms a message whose letter is kept.
 pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
     let Waiting { held, .. } = waiting;

@@ -19,7 +19,7 @@ pub struct Tick {
     pub seen: Observation,
     /// Messages that had arrived since the host began to watch.
     pub arrivals: u64,
-    /// How many workers the live policy gets; none if it did not answer.
+    /// How many workers the live policy wants, within the limits; none if it did not answer.
     pub live: Option<u32>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +17,15 @@ use crate::events::Event;
 use crate::lanes::roam;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
+use crate::settle::hand_back;
 use crate::tally::{Stats, Tally};
 use crate::worker::{self, Shop, Wish};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How long no worker can start before what was fetched is given back: another host may be able to handle it.
+const GIVE_BACK: Duration = Duration::from_secs(10);
 
 /// How much later than the worker is started it is told that a message started it: the message goes first, and on a
 /// small machine a log line is in its way.
@@ -103,8 +107,18 @@ impl Crew {
 
 struct Running {
     task: Id,
+    /// Whether its instance is made.
+    started: Arc<AtomicBool>,
     stats: Arc<Stats>,
     wish: watch::Sender<Wish>,
+}
+
+/// No worker can start.
+#[derive(Debug, Clone, Copy)]
+struct Stuck {
+    since: Instant,
+    /// Whether the inbox gives back what it has.
+    suspended: bool,
 }
 
 /// Starts and drains workers until they are as many as desired, again and again.
@@ -119,6 +133,10 @@ pub struct Supervisor<D, H> {
     next: u64,
     backoff: Duration,
     not_before: Option<Instant>,
+    /// A worker has started.
+    started: Arc<Notify>,
+    /// Since when none can start.
+    stuck: Option<Stuck>,
     /// Whether an instance was made ahead since there are no workers.
     prepared: bool,
 }
@@ -137,6 +155,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             next: 1,
             backoff: BACKOFF.0,
             not_before: None,
+            started: Arc::default(),
+            stuck: None,
             prepared: false,
         }
     }
@@ -146,10 +166,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         tokio::pin!(stop);
         let desired = self.desired.clone();
         let mut changes = desired.count.subscribe();
-        let shop = self.shop.clone();
+        let (shop, a_start) = (self.shop.clone(), self.started.clone());
         loop {
             let woken = self.wake();
             let wanted = *changes.borrow_and_update();
+            let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
             let started = self.reconcile(wanted);
             self.shop.inbox.attend(self.running());
             if woken {
@@ -167,6 +188,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shop.inbox.unattended() => {}
+                () = shop.inbox.closed() => self.give_back().await,
+                () = a_start.notified() => self.works(),
+                () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => self.suspend(),
                 () = self.handlers.newer(), if at_zero => self.prepared = false,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
@@ -210,9 +234,17 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             })
             .collect();
         let plan = plan(&candidates, desired);
-        let start = if self.not_before.is_none() { plan.start } else { 0 };
-        let started = (0..start).map(|_| self.start()).collect();
-        for id in plan.drain {
+        let start = match (self.not_before, self.stuck) {
+            (Some(_), _) => 0,
+            // One that tries is enough, and where nobody waits for it, it still does: nothing is fetched before.
+            (None, Some(Stuck { suspended, .. })) if candidates.is_empty() => plan.start.clamp(suspended.into(), 1),
+            (None, Some(_)) => 0,
+            (None, None) => plan.start,
+        };
+        let started: Vec<u64> = (0..start).map(|_| self.start()).collect();
+        // One that nobody waits for only shows whether workers start again.
+        let unwanted = started.iter().copied().skip(usize::try_from(plan.start).unwrap_or(usize::MAX));
+        for id in plan.drain.into_iter().chain(unwanted) {
             self.drain(id);
         }
         self.crew.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
@@ -225,10 +257,20 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let stats = Arc::new(Stats::default());
         let (wish, wishes) = watch::channel(Wish::Work);
         let span = tracing::info_span!("tidegate.worker.run", workload = %self.shop.workload, worker = id);
-        let run = worker::run(id, self.shop.clone(), self.handlers.clone(), stats.clone(), wishes).instrument(span);
-        let task = self.tasks.spawn(roam(run)).id();
+        let started = Arc::new(AtomicBool::new(false));
+        let run = {
+            let (shop, mut handlers, stats) = (self.shop.clone(), self.handlers.clone(), stats.clone());
+            let (started, a_start) = (started.clone(), self.started.clone());
+            async move {
+                let instance = handlers.instantiate(id).await?;
+                started.store(true, Relaxed);
+                a_start.notify_one();
+                worker::run(id, shop, handlers, instance, stats, wishes).await
+            }
+        };
+        let task = self.tasks.spawn(roam(run.instrument(span))).id();
         self.crew.add(id, stats.clone());
-        self.workers.insert(id, Running { task, stats, wish });
+        self.workers.insert(id, Running { task, started, stats, wish });
         id
     }
 
@@ -274,17 +316,67 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 if handled > 0 {
                     self.backoff = BACKOFF.0;
                 }
-                if handled == 0 {
-                    self.shop.conditions.raise(Part::Workers, &format!("a worker does not start: {problem}"));
-                }
-                let retry_in = self.backoff;
-                tracing::error!(%workload, worker = id, handled, problem, ?retry_in, "worker ended by itself");
-                self.not_before = Some(Instant::now() + retry_in);
-                self.backoff = (self.backoff * 2).min(BACKOFF.1);
+                self.failed(id, handled, &problem);
             }
         }
         self.crew.remove(id);
         self.shop.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
+    }
+
+    /// A worker ended by itself. Of several at the same time the first is told, and makes the others' replacement wait.
+    fn failed(&mut self, worker: u64, handled: u64, problem: &str) {
+        let workload = &self.shop.workload;
+        if self.not_before.is_some() {
+            tracing::debug!(%workload, worker, handled, problem, "worker ended by itself");
+        } else {
+            let retry_in = self.backoff;
+            self.not_before = Some(Instant::now() + retry_in);
+            self.backoff = (self.backoff * 2).min(BACKOFF.1);
+            if self.stuck.is_none() {
+                tracing::error!(%workload, worker, handled, problem, ?retry_in, "worker ended by itself");
+            }
+        }
+        if self.any_started() {
+            let problem = format!("a worker ended by itself and is replaced: {problem}; the others go on");
+            self.shop.conditions.raise(Part::Workers, &problem);
+            return;
+        }
+        self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
+        let problem = format!(
+            "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine lacks. It is \
+             tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
+            BACKOFF.1
+        );
+        self.shop.conditions.raise(Part::Workers, &problem);
+    }
+
+    fn any_started(&self) -> bool {
+        self.workers.values().any(|worker| worker.started.load(Relaxed))
+    }
+
+    /// A worker has started, if it has not ended since.
+    fn works(&mut self) {
+        if self.any_started() {
+            self.shop.conditions.clear(Part::Workers);
+            if self.stuck.take().is_some() {
+                self.shop.inbox.resume();
+            }
+        }
+    }
+
+    /// Another host may be able to handle what waits here. What the server would not deliver again stays.
+    async fn give_back(&self) {
+        let rules = &self.shop.rules;
+        for waiting in self.shop.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
+            hand_back(waiting.held, rules).await;
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Some(stuck) = &mut self.stuck {
+            stuck.suspended = true;
+            self.shop.inbox.suspend();
+        }
     }
 
     async fn drain_all(&mut self) {

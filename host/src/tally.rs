@@ -1,7 +1,10 @@
 //! What workers have done, counted: for rates, for metrics, for a person who asks. Each number only grows.
 
 use std::array;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicI64, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -53,6 +56,8 @@ impl Tally {
                 handled: a.handled + b.handled,
                 failed: a.failed + b.failed,
                 busy_us: a.busy_us + b.busy_us,
+                calls_us: a.calls_us + b.calls_us,
+                calling: a.calling + b.calling,
                 alive_us: a.alive_us + b.alive_us,
             },
             acked: self.acked + other.acked,
@@ -99,13 +104,67 @@ impl<const N: usize> Counts<N> {
     }
 }
 
+/// How long a worker was in its handler. Only the worker writes, so that a call costs it three plain stores; whoever reads
+/// sees the time of the call that still runs too.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Nanoseconds, twice, and 1 if a call runs: of calls that ended, less when the one that runs began. One number, so
+    /// that no reader counts a call twice or not at all when it ends.
+    spent: AtomicI64,
+    /// Nanoseconds since the worker's start: when the last call began.
+    began: AtomicI64,
+}
+
+/// What there is to know of a worker's calls at one moment, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spent {
+    ended: i64,
+    running: Option<i64>,
+}
+
+impl Calls {
+    fn begin(&self, at: Duration) {
+        let at = nanos(at);
+        self.began.store(at, Relaxed);
+        self.spent.store(((self.spent.load(Relaxed) >> 1) - at) << 1 | 1, Release);
+    }
+
+    fn end(&self, took: Duration) {
+        let began = self.began.load(Relaxed);
+        self.spent.store(((self.spent.load(Relaxed) >> 1) + began + nanos(took)) << 1, Release);
+    }
+
+    fn is_running(&self) -> bool {
+        self.spent.load(Relaxed) & 1 == 1
+    }
+
+    fn at(&self, now: Duration) -> Spent {
+        let spent = self.spent.load(Acquire);
+        if spent & 1 == 0 {
+            return Spent { ended: spent >> 1, running: None };
+        }
+        let (all, began) = ((spent >> 1) + nanos(now), self.began.load(Relaxed));
+        let running = (nanos(now) - began).max(0);
+        Spent { ended: (all - running).max(0), running: Some(running) }
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    // Seventy years, so that sums and twice of them are numbers too.
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX).min(i64::MAX / 4)
+}
+
+fn micros(nanos: i64) -> u64 {
+    u64::try_from(nanos / 1000).unwrap_or(0)
+}
+
 /// What one worker has done so far, readable while it runs.
 ///
 /// Each worker has its own, so that no two write to the same place with each message.
 #[derive(Debug)]
 pub struct Stats {
     started: Instant,
-    handling: AtomicBool,
+    calls: Calls,
     acked: AtomicU64,
     retried: AtomicU64,
     unconfirmed: AtomicU64,
@@ -114,7 +173,6 @@ pub struct Stats {
     redelivered: AtomicU64,
     failed: AtomicU64,
     faults: Counts<{ FaultKind::ALL.len() }>,
-    busy_ns: AtomicU64,
     times: Counts<{ TIMES_US.len() + 1 }>,
 }
 
@@ -122,7 +180,7 @@ impl Default for Stats {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            handling: AtomicBool::default(),
+            calls: Calls::default(),
             acked: AtomicU64::default(),
             retried: AtomicU64::default(),
             unconfirmed: AtomicU64::default(),
@@ -131,7 +189,6 @@ impl Default for Stats {
             redelivered: AtomicU64::default(),
             failed: AtomicU64::default(),
             faults: Counts::default(),
-            busy_ns: AtomicU64::default(),
             times: Counts::default(),
         }
     }
@@ -140,12 +197,17 @@ impl Default for Stats {
 impl Stats {
     /// Whether the worker is in its handler now.
     pub fn is_handling(&self) -> bool {
-        self.handling.load(Relaxed)
+        self.calls.is_running()
     }
 
-    /// Says whether the worker is in its handler.
-    pub fn set_handling(&self, handling: bool) {
-        self.handling.store(handling, Relaxed);
+    /// The worker enters its handler.
+    pub fn call_begins(&self, at: Instant) {
+        self.calls.begin(at.saturating_duration_since(self.started));
+    }
+
+    /// The worker has left its handler, in which it was for so long.
+    pub fn call_ended(&self, took: Duration) {
+        self.calls.end(took);
     }
 
     /// Deliveries that it acknowledged.
@@ -156,11 +218,6 @@ impl Stats {
     /// A delivery of a second or later attempt was taken.
     pub fn redelivered(&self) {
         self.redelivered.fetch_add(1, Relaxed);
-    }
-
-    /// The worker was in its handler for so long.
-    pub fn was_busy(&self, time: Duration) {
-        self.busy_ns.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// A handler call ended after so long, well or not.
@@ -193,13 +250,17 @@ impl Stats {
     /// All of it.
     pub fn tally(&self) -> Tally {
         let acked = self.acked();
+        let alive = self.started.elapsed();
+        let Spent { ended, running } = self.calls.at(alive);
         Tally {
             work: Work {
                 settled: acked + self.dead.sum(),
                 handled: self.times.sum(),
                 failed: self.failed.load(Relaxed),
-                busy_us: self.busy_ns.load(Relaxed) / 1000,
-                alive_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+                busy_us: micros(ended + running.unwrap_or(0)),
+                calls_us: micros(ended),
+                calling: u64::from(running.is_some()),
+                alive_us: u64::try_from(alive.as_micros()).unwrap_or(u64::MAX),
             },
             acked,
             retried: self.retried.load(Relaxed),
@@ -273,6 +334,27 @@ mod tests {
         assert_eq!(tally.dead.get(Cause::Time as usize), Some(&2));
         assert_eq!(tally.faults.iter().sum::<u64>(), 1);
         assert_eq!((tally.times.first(), tally.times.last()), (Some(&1), Some(&1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_counts_while_it_runs() {
+        let (stats, second) = (Stats::default(), Duration::from_secs(1));
+        let work = |stats: &Stats| {
+            let Work { busy_us, calls_us, calling, .. } = stats.tally().work;
+            (busy_us / 1_000_000, calls_us / 1_000_000, calling)
+        };
+        tokio::time::advance(second).await;
+        assert_eq!(work(&stats), (0, 0, 0));
+        stats.call_begins(Instant::now());
+        tokio::time::advance(second * 20).await;
+        assert!(stats.is_handling());
+        assert_eq!(work(&stats), (20, 0, 1));
+        stats.call_ended(second * 20);
+        tokio::time::advance(second).await;
+        assert_eq!(work(&stats), (20, 20, 0));
+        stats.call_begins(Instant::now());
+        tokio::time::advance(second * 3).await;
+        assert_eq!(work(&stats), (23, 20, 1));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::attempts::Before;
-use crate::conditions::{Conditions, Part};
+use crate::conditions::Conditions;
 use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check};
 use crate::events::{Event, Observer};
@@ -47,7 +47,7 @@ pub enum Wish {
     GiveBack,
 }
 
-/// Runs until it is told to end, or until no handler instance can be made.
+/// Runs with its first instance until it is told to end, or until no other can be made.
 ///
 /// # Errors
 /// The fault that kept an instance from starting. No delivery is held then.
@@ -55,11 +55,10 @@ pub async fn run<D: Held, H: Handlers>(
     id: u64,
     shop: Arc<Shop<D>>,
     mut handlers: H,
+    mut instance: H::Instance,
     stats: Arc<Stats>,
     mut wish: tokio::sync::watch::Receiver<Wish>,
 ) -> Result<(), Fault> {
-    let mut instance = handlers.instantiate(id).await?;
-    shop.conditions.clear(Part::Workers);
     let mut usable = true;
     let mut respawn_at = None;
     let mut unconfirmed = Unconfirmed::default();
@@ -209,7 +208,7 @@ async fn handle<D: Held, I: Handler>(
     let Waiting { held, mut since } = waiting;
     let call = Call::begin();
     let start = Instant::now();
-    stats.set_handling(true);
+    stats.call_begins(start);
     let mut waited = false;
     let outcome = tokio::select! {
         biased;
@@ -217,13 +216,12 @@ async fn handle<D: Held, I: Handler>(
         // Not polled where the call is done at once.
         _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
     };
-    stats.set_handling(false);
     let time = start.elapsed();
+    stats.call_ended(time);
     if !waited {
         call.make_way(time).await;
     }
     shop.inbox.took(time);
-    stats.was_busy(time);
     let Some(outcome) = outcome else {
         stats.settled(give_back(Waiting { held, since }, rules).await);
         return None;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::board::{Board, Works};
+use crate::clock::Since;
 use crate::conditions::Part;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
@@ -57,7 +57,7 @@ pub async fn run<H: Handlers, P: Policies>(
 ) -> anyhow::Result<()> {
     let workload = &board.workload;
     let name: Arc<str> = workload.name.as_str().into();
-    let start = Instant::now();
+    let start = Since::now();
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
     let consumer = bound.consumer();
@@ -108,6 +108,10 @@ pub async fn run<H: Handlers, P: Policies>(
         source,
         crew: crew.clone(),
         desired: desired.clone(),
+        waiting: {
+            let inbox = inbox.clone();
+            Box::new(move || !inbox.is_empty())
+        },
         events: around.observer.clone(),
         board: board.clone(),
         start,
@@ -148,7 +152,7 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 
 async fn watch_headers(
     watch: Option<HeaderWatch>,
-    start: Instant,
+    start: Since,
     tell: impl FnMut(Option<Notice>),
     stop: impl Future<Output = ()>,
 ) {

@@ -106,6 +106,20 @@ async fn where_nothing_says_what_to_run_both_ways_to_say_it_are_told() {
 }
 
 #[tokio::test]
+async fn a_grant_for_what_the_workload_reads_itself_is_warned_of_and_no_problem() {
+    let plugins = plugins();
+    let dir = plugins.path().to_str().unwrap();
+    let flags = ["check", "--no-cache", "--plugins", dir, "--stream", "S", "--policy", "fixed", "--handler", "probe"];
+    let check = async |more: &[&str]| run(flags.iter().chain(more)).await;
+    let ended = check(&["--subjects", "orders.>", "--grant-publish", "orders.done"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let said = "warning: workload probe: grants.publish has `orders.done`, and this workload reads `orders.>`";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    let ended = check(&["--subjects", "orders.>", "--filter", "orders.new", "--grant-publish", "orders.done"]).await;
+    assert!(ended.code == Some(0) && !ended.stdout.contains("warning"), "{}", ended.said());
+}
+
+#[tokio::test]
 async fn check_as_json_is_one_object_whatever_it_found() {
     let plugins = plugins();
     let dir = plugins.path().to_str().unwrap();

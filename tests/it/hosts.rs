@@ -51,6 +51,21 @@ async fn a_policy_that_always_wants_none_strands_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_worker_that_a_message_started_stays_while_messages_wait_whatever_the_policy_wants() {
+    let host = Host::start(vec![workers("calm", 0)]).await;
+    host.publish_all("in.calm.a", (0..30).map(|_| "sleep 50".to_owned())).await;
+    host.settled("calm").await;
+    eventually("all workers have ended", async || {
+        let (started, ended) = host.workers("calm");
+        started > 0 && started == ended
+    })
+    .await;
+    // Once up and once down, and again where the last message was on its way when the policy was asked; not for each message.
+    let scalings = host.scalings("calm");
+    assert!(scalings.len() <= 6, "{scalings:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workloads_of_one_host_have_their_own_settings_and_workers() {
     let named = |name: &str| Workload { settings: vec![("who".to_owned(), name.to_owned())], ..workload(name) };
     let host = Host::start(vec![named("one"), named("two"), named("three")]).await;

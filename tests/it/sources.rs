@@ -5,12 +5,12 @@ use std::time::Duration;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::{FutureExt, StreamExt};
+use tidegate::clock::Since;
 use tidegate::config::{DeadLetters, Retention, Scale, Source, Workload};
 use tidegate::jetstream::{Bound, Client, HeaderWatch, Signals};
 use tidegate::ports::Source as _;
 use tidegate::scaling::observe::{Moment, Observer, Sample, Work};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use crate::support::eventually;
 use crate::support::host::{Host, policy, workload};
@@ -43,7 +43,7 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
     let (headers, watch) = bound(Source::Headers).await;
     let watch: HeaderWatch = watch.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let watch = tokio::spawn(watch.run(Instant::now(), |_| {}, async {
+    let watch = tokio::spawn(watch.run(Since::now(), |_| {}, async {
         let _ = stopped.await;
     }));
     Readers { info, headers, stop, watch }
@@ -87,7 +87,7 @@ async fn both_sources_make_the_same_observation_of_one_load() {
         assert_eq!(info.arrivals, step * 100);
         assert_eq!(info, without_last_arrival(headers));
         let elapsed = Duration::from_millis(100 * step);
-        let at = Moment { elapsed, now_ms: 1_700_000_000_000 };
+        let at = Moment { elapsed, now_ms: 1_700_000_000_000, wall_ms: 1_700_000_000_000 };
         let seen = |observer: &mut Observer, sample| {
             let mut seen = observer.observe(at, sample, Work::default(), 1, &scale);
             // The headers say when the last message came, the info only that it came since it last looked.

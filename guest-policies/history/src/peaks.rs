@@ -4,11 +4,15 @@ use std::collections::VecDeque;
 
 /// What the largest value of the last while needs: each value that no later one reaches.
 ///
-/// For the least value, record `u32::MAX - value`.
+/// For the least value, record `u32::MAX - value`. There are never more than some 130 values, however often it is asked:
+/// those of the same 128th of the window are one, which may then count for that much longer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Peaks {
     falling: VecDeque<(u64, u32)>,
 }
+
+/// Into how many parts of a window values are told apart.
+const PARTS: u64 = 128;
 
 impl Peaks {
     /// Nothing yet.
@@ -28,9 +32,10 @@ impl Peaks {
         while self.falling.front().is_some_and(|(then, _)| now_ms - then >= window_ms) {
             self.falling.pop_front();
         }
-        // Of one moment the largest is enough.
-        if self.falling.back().is_none_or(|(then, _)| *then < now_ms) {
-            self.falling.push_back((now_ms, value));
+        let part_ms = (window_ms / PARTS).max(1);
+        match self.falling.back_mut() {
+            Some((then, _)) if *then / part_ms == now_ms / part_ms => *then = now_ms,
+            _ => self.falling.push_back((now_ms, value)),
         }
         self.falling.front().map_or(value, |(_, largest)| *largest)
     }
@@ -96,6 +101,18 @@ mod tests {
         assert_eq!(Peaks::read(""), Some(Peaks::new()));
     }
 
+    #[test]
+    fn what_falls_at_each_look_of_an_hour_is_kept_in_few_words() {
+        let (mut peaks, hour) = (Peaks::new(), 3_600_000);
+        for look in 0..72_000_u32 {
+            peaks.record(1_700_000_000_000 + u64::from(look) * 100, u32::MAX - look, hour);
+        }
+        assert!(peaks.falling.len() <= 130 && peaks.write().len() < 3_000, "{}", peaks.write().len());
+        // What is an hour old is forgotten a 128th of an hour later.
+        let (oldest, _) = peaks.falling[0];
+        assert!(1_700_000_000_000 + 7_199_900 - oldest < hour + hour / PARTS);
+    }
+
     proptest! {
         #[test]
         fn it_agrees_with_a_search_through_everything(
@@ -105,8 +122,9 @@ mod tests {
             for (step, value) in steps {
                 now += step;
                 all.push((now, value));
-                let largest = all.iter().filter(|(then, _)| now - then < window).map(|(_, v)| *v).max().unwrap();
-                prop_assert_eq!(peaks.record(now, value, window), largest);
+                let within = |ms| all.iter().filter(|(then, _)| now - then < ms).map(|(_, v)| *v).max().unwrap();
+                let largest = peaks.record(now, value, window);
+                prop_assert!((within(window)..=within(window + window / PARTS)).contains(&largest));
                 prop_assert_eq!(Peaks::read(&peaks.write()), Some(peaks.clone()));
             }
         }

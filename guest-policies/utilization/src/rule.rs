@@ -108,11 +108,13 @@ impl Rule {
     /// metric is within the tolerance of the target.
     fn recommend(&self, observation: &Observation) -> Option<(u32, String)> {
         let current = observation.running;
-        let percent = observation.busy_ratio * 100.0;
-        let ratio = percent / self.target;
-        if !ratio.is_finite() {
+        if !observation.busy_ratio.is_finite() {
             return None;
         }
+        // The controller's utilization is a whole number, cut off. The ratio is in millionths, which are told apart before
+        // that: 0.29 times 100 is less than 29.
+        let percent = ((observation.busy_ratio * 1e6).round() / 1e4).floor();
+        let ratio = percent / self.target;
         let busy = format!("busy {percent:.0} % of {} %", self.target);
         if (1.0 - ratio).abs() <= self.tolerance {
             return Some((current, format!("{busy} is near enough")));

@@ -25,7 +25,7 @@ const LATE: Duration = Duration::from_millis(20);
 pub struct LiveArgs {
     /// After the simulation run the same messages for real, so many times faster than the trace: on a nats-server of its own,
     /// with a host and a handler that takes as long as the simulation says. Exit code 1: worker-seconds or the p95 wait
-    /// are not within 15 % of what was foretold
+    /// are not within 15 % of what was foretold, or the p99 wait or the most workers not within 50 %
     #[arg(long, value_name = "FACTOR", value_parser = faster)]
     pub live: Option<f64>,
     /// The nats-server that --live starts [default: TIDEGATE_NATS_SERVER, then PATH]

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use serde::Serialize;
 
 use super::Output;
 use crate::config::{Compile, Plugins};
 use crate::journal::{PolicyName, Survey};
 use crate::plugin::Host;
-use crate::replay::{Asked, Comparison, Difference, Replayed, compare, same, shadow};
+use crate::replay::{Asked, Comparison, Difference, Library, Replayed, Unverified, compare, same, shadow};
 use crate::spark::spark;
 use crate::terminal::plain;
 
@@ -24,28 +25,32 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate replay --journal journal.jsonl                           the policies in plugins/ decide as they did
   tidegate replay --journal journal.jsonl --policy new/backlog.wasm where another would have parted
+  tidegate replay --journal journal.jsonl --policy old/backlog.wasm --policy backlog.wasm
+                                                                    both decide as they did, each what it decided
   tidegate replay --journal journal.jsonl --shadow                  where the shadow parted
   tidegate replay --journal journal.jsonl.1 --journal journal.jsonl";
 
-/// Replays a journal with the policy that wrote it, or with another.
+/// Replays a journal with the policies that wrote it, or with another.
 ///
-/// The policy that wrote it has to decide the same again, bit for bit: the first call that does not is shown. With other
-/// code, or with --shadow, it shows where the two part. Exit code 0: the same, or compared. 1: it decides otherwise, or the
-/// journal or the policy cannot be used. 2: wrong usage.
+/// The code that wrote a line has to decide the same again, bit for bit: the first call that does not is shown, and so is what
+/// could not be verified because its code is not there. With other code, or with --shadow, it shows where the two part.
+/// Exit code 0: all is the same, or compared. 1: something decides otherwise or was not verified, or the journal or a policy
+/// cannot be used. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReplayArgs {
     /// A journal; may be given several times, the oldest first
     #[arg(long = "journal", value_name = "FILE", required = true)]
     pub journals: Vec<PathBuf>,
-    /// The policy's file [default: the file in --plugins of the policy that wrote the journal]
-    #[arg(long, value_name = "FILE", conflicts_with = "shadow")]
-    pub policy: Option<PathBuf>,
+    /// A policy's file. Several, as of all versions that a journal spans, are found by their digests. A single one that did
+    /// not decide all of it is compared with what did [default: the files in --plugins, found by their digests]
+    #[arg(long = "policy", value_name = "FILE", conflicts_with = "shadow")]
+    pub policies: Vec<PathBuf>,
     /// The directory with the plugins
     #[arg(long, value_name = "DIR", default_value = "plugins")]
     pub plugins: PathBuf,
     /// A setting of the other policy; may be given several times [default: those in the journal]
-    #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = crate::config::setting, requires = "policy")]
+    #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = crate::config::setting, requires = "policies")]
     pub settings: Vec<(String, String)>,
     /// Compares the live policy with its shadow, both as the journal has them
     #[arg(long)]
@@ -74,28 +79,35 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         compile: Compile::default().by_this_program()?,
     };
     let host = Host::start(&plugins)?;
-    let mut generation = None;
-    if let Some(file) = &args.policy {
-        let mut other = Asked::load(&host, file).await?;
+    let mut loaded = Vec::new();
+    for file in &args.policies {
+        loaded.push(Asked::load(&host, file).await?);
+    }
+    ensure!(
+        args.settings.is_empty() || loaded.len() == 1,
+        "--policy-setting is for one --policy; {} are given",
+        loaded.len()
+    );
+    let named: Vec<PolicyName> = loaded.iter().map(Asked::name).collect();
+    if let [other] = loaded.as_mut_slice() {
         let survey = Survey::of(&args.journals)?;
         if !args.settings.is_empty() || !survey.decided(workload, &other.name()) {
             let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
             let settings = (!settings.is_empty()).then_some(&settings);
-            let compared = compare(&mut other, &args.journals, survey.workload(workload)?, settings).await?;
+            let compared = compare(other, &args.journals, survey.workload(workload)?, settings).await?;
             return told(&compared, "replayed", args.output, out);
         }
-        generation = Some(other.name().generation);
     }
-    let file_of = |policy: &PolicyName| match &args.policy {
-        Some(file) => (generation.as_ref() == Some(&policy.generation)).then(|| file.clone()),
-        None => Some(args.plugins.join(format!("{}.wasm", policy.name))),
-    };
-    let replayed = same(&host, &args.journals, workload, file_of).await?;
+    let mut library = if loaded.is_empty() { Library::directory(args.plugins.clone()) } else { Library::of(loaded) };
+    let replayed = same(&host, &args.journals, workload, &mut library).await?;
+    for policy in named.iter().filter(|policy| !replayed.has(policy)) {
+        tracing::warn!("--policy: {} decided nothing of it", shown(policy));
+    }
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string(&Answer::of(&replayed))?)?,
-        Output::Text => text(&replayed, out)?,
+        Output::Text => text(&replayed, &library.place(), out)?,
     }
-    Ok(if replayed.difference.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if replayed.is_same() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[derive(Serialize)]
@@ -106,6 +118,7 @@ struct Answer<'a> {
     timed_out: u64,
     dropped: u64,
     policies: &'a [PolicyName],
+    unverified: &'a [Unverified],
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<First<'a>>,
 }
@@ -130,19 +143,26 @@ struct Part<'a> {
 
 impl<'a> Answer<'a> {
     fn of(replayed: &'a Replayed) -> Self {
-        let Replayed { decisions, inits, timed_out, dropped, policies, difference } = replayed;
+        let Replayed { decisions, inits, timed_out, dropped, policies, unverified, difference } = replayed;
         let difference = difference.as_ref().map(|difference| {
             let Difference { file, line, time, workload, policy, call, parts } = difference;
             let parts = parts.iter().map(|(part, recorded, replayed)| Part { part, recorded, replayed }).collect();
             First { file, line: *line, time, workload, policy, call, parts }
         });
-        let same = difference.is_none();
+        let same = replayed.is_same();
         let (decisions, inits, timed_out, dropped) = (*decisions, *inits, *timed_out, *dropped);
-        Self { same, decisions, inits, timed_out, dropped, policies, difference }
+        Self { same, decisions, inits, timed_out, dropped, policies, unverified, difference }
     }
 }
 
-fn text(replayed: &Replayed, out: &mut impl Write) -> std::io::Result<()> {
+fn text(replayed: &Replayed, place: &str, out: &mut impl Write) -> std::io::Result<()> {
+    for Unverified { workload, policy, from, to, calls, .. } in &replayed.unverified {
+        let stretch = plain(&format!("{calls} calls of workload {workload}, {from} to {to}"));
+        writeln!(out, "not verified: {stretch}: {} has no {}", plain(place), shown(policy))?;
+    }
+    if !replayed.unverified.is_empty() {
+        writeln!(out, "name the files of these generations with --policy, beside those of the others")?;
+    }
     if replayed.dropped > 0 {
         writeln!(out, "the journal lacks {} lines, which the host could not write", replayed.dropped)?;
     }

@@ -41,7 +41,8 @@ Examples:
 
 /// Policies against a trace, simulated: what they would cost and how long messages would wait.
 ///
-/// Drives the real policy components. The same seed gives the same answer on any machine. Exit code 0: simulated. 1: a
+/// Drives the real policy components. The lower bound is the work, and the fewest workers that --min allows: no policy that
+/// meets the objective costs less, and where workers take long to start none comes near. The same seed gives the same answer on any machine. Exit code 0: simulated. 1: a
 /// trace, a policy or its settings cannot be used.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -188,7 +188,7 @@ impl Pen<'_> {
         for (labels, tally) in values {
             let bounds = TIMES_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
             let buckets: Vec<(f64, u64)> = bounds.zip(tally.times).collect();
-            let sum = tally.work.busy_us as f64 / 1e6;
+            let sum = tally.work.calls_us as f64 / 1e6;
             metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, tally.work.handled, &buckets, None)?;
         }
         Ok(())

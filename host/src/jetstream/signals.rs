@@ -10,6 +10,7 @@ use super::arrivals::{Count, Reading};
 use super::follow::Follow;
 use super::settings::{ConsumerState, StreamState};
 use super::{Lane, Message, Puller};
+use crate::clock::Since;
 use crate::delivery::Delivery;
 use crate::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
@@ -130,7 +131,7 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    fn count(&self, start: Instant) {
+    fn count(&self, start: Since) {
         self.count.fetch_add(1, Ordering::Release);
         let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.last_us.store(now, Ordering::Release);
@@ -161,7 +162,7 @@ impl HeaderWatch {
 
     /// Counts until `stop` ends, and tells of pulls that fail, and when they do not any more. `start` is what
     /// [`Arrivals::read`] measures from.
-    pub async fn run(mut self, start: Instant, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
+    pub async fn run(mut self, start: Since, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut patience = Patience::default();
         let mut seen = 0u64;
@@ -196,7 +197,7 @@ impl HeaderWatch {
         &mut self,
         first: Pulled<Message>,
         seen: &mut u64,
-        start: Instant,
+        start: Since,
         patience: &mut Patience,
         tell: &mut impl FnMut(Option<Notice>),
     ) {

@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::entry::Role;
 use super::line::{Event, Line, PolicyName, State, VERSION, digest};
+use crate::digest::is_same;
 use crate::terminal::plain;
 
 /// The most bytes of a line: two states of 64 KiB in base64, a long reason, many settings.
@@ -98,7 +99,7 @@ impl Survey {
     /// Whether this code alone made all live decisions that are meant.
     pub fn decided(&self, workload: Option<&str>, policy: &PolicyName) -> bool {
         let meant = self.live.iter().filter(|(name, _)| workload.is_none_or(|wanted| wanted == *name));
-        meant.flat_map(|(_, live)| live).all(|other| other.generation == policy.generation)
+        meant.flat_map(|(_, live)| live).all(|other| is_same(&other.generation, &policy.generation))
     }
 }
 

@@ -34,7 +34,7 @@ use crate::plugin::{Directory, Host};
 use crate::terminal::Bar;
 use crate::workload::{self, Surroundings};
 use begun::{Begun, Timed};
-pub use compare::{Comparison, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
+pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
 use trace_time::{Beginning, InTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.

@@ -1,10 +1,11 @@
 //! A journal against a policy: whether the same code decides the same again, and where other code would have parted.
 
 mod compare;
+mod library;
 mod same;
 mod shadow;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::delivery::Fault;
 use crate::journal::{Bounds, JournalError, PolicyName};
@@ -12,7 +13,8 @@ use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
 use crate::terminal::plain;
 
 pub use compare::{Comparison, Count, Stretch, compare};
-pub use same::{Difference, Replayed, same};
+pub use library::Library;
+pub use same::{Difference, Replayed, Unverified, same};
 pub use shadow::shadow;
 
 /// Why a journal cannot be replayed.
@@ -27,19 +29,17 @@ pub enum ReplayError {
     /// The component host cannot be set up.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The file holds other code than that which decided.
+    /// None of the code that decided is there.
     #[error(
-        "{file} is generation {has} of {name}, and {journal} was written by generation {wants}\n  Name the file of that generation \
-         with --policy. To see where this one would have parted, name it with --policy."
+        "{found}, and {journal} was written by generation {wants} of {name}\n  Name the file of that generation with --policy. To see \
+         where another would have parted, name that with --policy."
     )]
     Generation {
-        /// The policy's file.
-        file: PathBuf,
-        /// Its plugin name.
+        /// What there is instead.
+        found: String,
+        /// The policy's plugin name.
         name: String,
-        /// Its generation.
-        has: String,
-        /// That of the journal.
+        /// The generation that the journal names.
         wants: String,
         /// The journal, and the line.
         journal: String,

@@ -1,11 +1,13 @@
 //! The same code on the same observations: every decision has to be the same, bit for bit.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::{Asked, ReplayError, nothing};
+use serde::Serialize;
+
+use super::{Asked, Library, ReplayError, nothing};
 use crate::delivery::{Fault, FaultKind};
-use crate::journal::{Answer, Event, Failure, Init, PolicyName, Reader, State, Turn, digest};
+use crate::digest::is_same;
+use crate::journal::{Answer, Event, Failure, Init, PolicyName, Reader, Role, State, Turn, digest};
 use crate::plugin::Host;
 use crate::scaling::Decision;
 
@@ -22,6 +24,8 @@ pub struct Replayed {
     pub dropped: u64,
     /// Policies that were asked, in order.
     pub policies: Vec<PolicyName>,
+    /// What could not be replayed, since the code is not there.
+    pub unverified: Vec<Unverified>,
     /// The first difference; nothing was replayed after it.
     pub difference: Option<Difference>,
 }
@@ -45,24 +49,85 @@ pub struct Difference {
     pub parts: Vec<(&'static str, String, String)>,
 }
 
-/// Replays journals, the oldest first, and ends at the first difference. What is said of no file is left out.
+/// Lines in a row that one policy wrote, whose code is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unverified {
+    /// The workload.
+    pub workload: String,
+    /// The code that is missing.
+    pub policy: PolicyName,
+    /// When the first of them was.
+    pub from: String,
+    /// When the last of them was.
+    pub to: String,
+    /// Calls of `init` and `decide`.
+    pub calls: u64,
+    /// The file and the line of the first.
+    #[serde(skip)]
+    at: String,
+    /// Whether another line of this workload and role has followed.
+    #[serde(skip)]
+    ended: bool,
+    #[serde(skip)]
+    role: Role,
+}
+
+impl Replayed {
+    /// Whether every call was made again, and answered as it had.
+    pub fn is_same(&self) -> bool {
+        self.difference.is_none() && self.unverified.is_empty()
+    }
+
+    /// Whether this code answered anything.
+    pub fn has(&self, policy: &PolicyName) -> bool {
+        self.policies.iter().any(|asked| is_same(&asked.generation, &policy.generation))
+    }
+
+    fn verified_any(&self) -> bool {
+        self.decisions + self.inits + self.timed_out > 0
+    }
+
+    /// The next line of this workload and role is of other code than the one before.
+    fn turns_from(&mut self, workload: &str, role: Role, to: Option<&PolicyName>) {
+        let open = self.unverified.iter_mut().filter(|stretch| !stretch.ended);
+        for stretch in open.filter(|stretch| stretch.workload == workload && stretch.role == role) {
+            stretch.ended = to != Some(&stretch.policy);
+        }
+    }
+
+    fn cannot_verify(&mut self, workload: String, role: Role, policy: PolicyName, (time, at): (String, String)) {
+        self.turns_from(&workload, role, Some(&policy));
+        let mut open = self.unverified.iter_mut().filter(|stretch| !stretch.ended);
+        match open.find(|stretch| stretch.workload == workload && stretch.role == role) {
+            Some(stretch) => {
+                stretch.to = time;
+                stretch.calls += 1;
+            }
+            None => {
+                let (from, to) = (time.clone(), time);
+                self.unverified.push(Unverified { workload, policy, from, to, calls: 1, at, ended: false, role });
+            }
+        }
+    }
+}
+
+/// Replays journals, the oldest first, each stretch with the code that wrote it, and ends at the first difference.
 ///
 /// # Errors
-/// If a journal cannot be read, or if the code that decided is not there.
+/// If a journal cannot be read, or if none of the code that decided is there.
 pub async fn same(
     host: &Host,
     journals: &[PathBuf],
     workload: Option<&str>,
-    file_of: impl Fn(&PolicyName) -> Option<PathBuf>,
+    library: &mut Library,
 ) -> Result<Replayed, ReplayError> {
-    let mut loaded: HashMap<String, Asked> = HashMap::new();
     let mut replayed = Replayed::default();
     for journal in journals {
         let mut reader = Reader::open(journal)?;
         while let Some(line) = reader.next()? {
-            let (of, policy) = match &line.event {
-                Event::Init(init) => (&init.workload, &init.policy),
-                Event::Decide(turn) => (&turn.workload, &turn.policy),
+            let (of, role, policy) = match &line.event {
+                Event::Init(init) => (&init.workload, init.role, &init.policy),
+                Event::Decide(turn) => (&turn.workload, turn.role, &turn.policy),
                 Event::Dropped { lines } => {
                     replayed.dropped = replayed.dropped.saturating_add(*lines);
                     continue;
@@ -72,26 +137,16 @@ pub async fn same(
                 continue;
             }
             let (of, policy) = (of.clone(), policy.clone());
-            let Some(file) = file_of(&policy) else { continue };
-            if !loaded.contains_key(&policy.name) {
-                loaded.insert(policy.name.clone(), Asked::load(host, &file).await?);
-            }
-            let Some(asked) = loaded.get_mut(&policy.name) else { continue };
-            let has = asked.name().generation;
-            if has != policy.generation {
+            let Some(asked) = library.find(host, &policy).await? else {
                 // A generation that was tried and not used has decided nothing.
-                if matches!(&line.event, Event::Init(init) if init.state.is_none()) {
-                    continue;
+                if !matches!(&line.event, Event::Init(init) if init.state.is_none()) {
+                    let at = format!("{}:{}", journal.display(), reader.number());
+                    replayed.cannot_verify(of, role, policy, (line.time, at));
                 }
-                let journal = format!("{}:{}", journal.display(), reader.number());
-                return Err(ReplayError::Generation {
-                    file,
-                    name: policy.name,
-                    has,
-                    wants: policy.generation,
-                    journal,
-                });
-            }
+                pass_over(&line.event, &mut reader)?;
+                continue;
+            };
+            replayed.turns_from(&of, role, None);
             if !replayed.policies.contains(&policy) {
                 replayed.policies.push(policy.clone());
             }
@@ -114,11 +169,30 @@ pub async fn same(
             }
         }
     }
-    if replayed.decisions + replayed.inits + replayed.timed_out == 0 {
-        let of = workload.map_or_else(String::new, |workload| format!(" of workload {workload}"));
-        return Err(nothing(&format!("the journal has no decision{of}")));
+    match replayed.unverified.first() {
+        _ if replayed.verified_any() => Ok(replayed),
+        Some(first) => Err(library.nothing(host, first.policy.clone(), first.at.clone()).await),
+        None => {
+            let of = workload.map_or_else(String::new, |workload| format!(" of workload {workload}"));
+            Err(nothing(&format!("the journal has no decision{of}")))
+        }
     }
-    Ok(replayed)
+}
+
+/// Takes the states of a line that is not verified, on which the next may rest.
+fn pass_over(event: &Event, reader: &mut Reader) -> Result<(), ReplayError> {
+    let (workload, role, states): (_, _, Vec<&State>) = match event {
+        Event::Init(init) => (&init.workload, init.role, init.previous.iter().chain(&init.state).collect()),
+        Event::Decide(turn) => {
+            let after = turn.decision.iter().map(|decision| &decision.state);
+            (&turn.workload, turn.role, std::iter::once(&turn.state).chain(after).collect())
+        }
+        Event::Dropped { .. } => return Ok(()),
+    };
+    for state in states {
+        reader.state(workload, role, state)?;
+    }
+    Ok(())
 }
 
 type Parts = Vec<(&'static str, String, String)>;

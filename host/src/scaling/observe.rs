@@ -33,8 +33,12 @@ pub struct Work {
     pub handled: u64,
     /// Handler calls that ended in a failure.
     pub failed: u64,
-    /// Microseconds that all workers spent in handlers.
+    /// Microseconds that all workers spent in handlers, calls that still run included.
     pub busy_us: u64,
+    /// Microseconds of the calls that ended.
+    pub calls_us: u64,
+    /// Calls that run now. The one number here that does not only grow.
+    pub calling: u64,
     /// Microseconds that all workers have lived.
     pub alive_us: u64,
 }
@@ -44,14 +48,16 @@ pub struct Work {
 pub struct Moment {
     /// Since the host started to watch. Never goes back.
     pub elapsed: Duration,
-    /// Milliseconds since the Unix epoch. Never goes back.
+    /// What a policy is told: milliseconds since the Unix epoch. Never goes back.
     pub now_ms: u64,
+    /// The wall clock, in milliseconds since the Unix epoch: what the time of a message is compared with.
+    pub wall_ms: u64,
 }
 
 /// Keeps what rates need.
 #[derive(Debug, Clone)]
 pub struct Observer {
-    window: Window<6>,
+    window: Window<7>,
     last_arrival: Option<(u64, Duration)>,
 }
 
@@ -66,9 +72,10 @@ impl Observer {
         if sample.arrivals > self.last_arrival.map_or(0, |(arrivals, _)| arrivals) {
             self.last_arrival = Some((sample.arrivals, sample.last_arrival.unwrap_or(at.elapsed)));
         }
-        let counters = [sample.arrivals, work.settled, work.handled, work.failed, work.busy_us, work.alive_us];
+        let counters =
+            [sample.arrivals, work.settled, work.handled, work.failed, work.busy_us, work.calls_us, work.alive_us];
         let growth = self.window.push(at.elapsed, counters);
-        let [arrivals, settled, handled, failed, busy_us, alive_us] = growth.by;
+        let [arrivals, settled, handled, failed, busy_us, calls_us, alive_us] = growth.by;
         Observation {
             now_ms: at.now_ms,
             running,
@@ -81,11 +88,21 @@ impl Observer {
             pending: sample.pending,
             ack_pending: sample.ack_pending,
             redelivered: sample.redelivered,
-            oldest_pending_ms: sample.oldest_ms.map(|then| at.now_ms.saturating_sub(then)),
+            oldest_pending_ms: sample.oldest_ms.map(|then| at.wall_ms.saturating_sub(then)),
             failure_ratio: rounded(share(failed as f64, handled as f64)),
             busy_ratio: rounded(share(busy_us as f64, alive_us as f64)),
-            service_time_ms: if handled == 0 { 0.0 } else { rounded(busy_us as f64 / handled as f64 / 1000.0) },
+            service_time_ms: rounded(service_time_us((handled, calls_us), &work) / 1000.0),
         }
+    }
+}
+
+/// The mean of the calls that ended within the window, so many that took so long; where none did, of those that run, so
+/// far: a call that takes longer than the window is no call that takes no time.
+fn service_time_us((handled, calls_us): (u64, u64), work: &Work) -> f64 {
+    match (handled, work.calling) {
+        (0, 0) => 0.0,
+        (0, calling) => work.busy_us.saturating_sub(work.calls_us) as f64 / calling as f64,
+        _ => calls_us as f64 / handled as f64,
     }
 }
 
@@ -115,7 +132,8 @@ mod tests {
     };
 
     fn at(ms: u64) -> Moment {
-        Moment { elapsed: Duration::from_millis(ms), now_ms: 1_700_000_000_000 + ms }
+        let now_ms = 1_700_000_000_000 + ms;
+        Moment { elapsed: Duration::from_millis(ms), now_ms, wall_ms: now_ms }
     }
 
     fn arrivals(arrivals: u64) -> Sample {
@@ -128,6 +146,14 @@ mod tests {
         assert_eq!(observer.observe(at(9000), arrivals(0), Work::default(), 0, &SCALE).idle_ms, None);
         assert_eq!(observer.observe(at(10_000), arrivals(1), Work::default(), 0, &SCALE).idle_ms, Some(0));
         assert_eq!(observer.observe(at(12_500), arrivals(1), Work::default(), 0, &SCALE).idle_ms, Some(2500));
+    }
+
+    #[test]
+    fn a_message_is_as_old_as_the_wall_clock_says_whatever_a_policy_is_told_of_the_time() {
+        let mut observer = Observer::new(SCALE.window);
+        let sample = Sample { pending: 1, oldest_ms: Some(1_700_000_000_000), ..Sample::default() };
+        let moment = Moment { wall_ms: 1_700_000_002_000, ..at(3_600_000) };
+        assert_eq!(observer.observe(moment, sample, Work::default(), 0, &SCALE).oldest_pending_ms, Some(2000));
     }
 
     #[test]
@@ -145,10 +171,23 @@ mod tests {
     fn shares_and_times_are_those_of_the_window() {
         let mut observer = Observer::new(SCALE.window);
         observer.observe(at(0), arrivals(0), Work::default(), 2, &SCALE);
-        let work = Work { settled: 90, handled: 100, failed: 10, busy_us: 1_000_000, alive_us: 4_000_000 };
+        let (busy_us, calls_us, alive_us) = (1_200_000, 1_000_000, 4_800_000);
+        let work = Work { settled: 90, handled: 100, failed: 10, busy_us, calls_us, calling: 1, alive_us };
         let seen = observer.observe(at(2000), arrivals(100), work, 2, &SCALE);
         assert_eq!((seen.completion_rate, seen.failure_ratio), (45.0, 0.1));
         assert_eq!((seen.busy_ratio, seen.service_time_ms), (0.25, 10.0));
+    }
+
+    #[test]
+    fn workers_in_calls_longer_than_the_window_are_busy_and_their_calls_take_time() {
+        let mut observer = Observer::new(SCALE.window);
+        let (mut last, second) = (Observation::default(), 1_000_000);
+        for seconds in 0..=12 {
+            let busy_us = 2 * seconds * second;
+            let work = Work { busy_us, alive_us: busy_us, calling: 2, ..Work::default() };
+            last = observer.observe(at(seconds * 1000), arrivals(0), work, 2, &SCALE);
+        }
+        assert_eq!((last.busy_ratio, last.service_time_ms), (1.0, 12_000.0));
     }
 
     proptest! {
@@ -161,6 +200,8 @@ mod tests {
                 work.handled += arrived;
                 work.failed += failed;
                 work.busy_us += busy;
+                work.calls_us += busy / 3;
+                work.calling = busy % 3;
                 work.alive_us += busy / 2;
                 let seen = observer.observe(at(now), sample, work, 3, &SCALE);
                 for ratio in [seen.failure_ratio, seen.busy_ratio] {

@@ -1,4 +1,4 @@
-//! The clairvoyant lower bound: the fewest worker-seconds with which any policy could meet the objective.
+//! A lower bound: what no run that meets the objective can cost less than. No policy may be able to cost as little.
 //!
 //! It holds for every run of [`run`](super::run()) that handles all messages and begins all but a share of them in time,
 //! whatever counts it runs and whenever it changes them. Chance gives the k-th message the same times under every policy,
@@ -17,6 +17,10 @@
 //!
 //! With `m` = 0 it is `W`. No more can be said there, for counts are whole but lives are not: a worker that is told to end
 //! lives just as long as its message takes, and a message that meets no worker starts one at any moment.
+//!
+//! What a start delay costs is left out. Whoever has to start workers before each of many peaks, or to keep them through the
+//! lulls, pays for one of both; but the messages that may be late could be all those of some peaks, so no single peak proves
+//! any start, and all of them together would be a problem of its own.
 
 use super::arrivals::{Arrivals, Cursor};
 use super::draws::{Attempt, Draws};

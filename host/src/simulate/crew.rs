@@ -132,8 +132,9 @@ impl Crew {
         self.free = (0..).zip(&self.running).map(|(place, worker)| Reverse((worker.free_at, place))).collect();
     }
 
-    /// The messages that are being handled at `now`.
-    pub(super) fn handling(&self, now: u64) -> impl Iterator<Item = &Held> {
-        self.running.iter().chain(&self.draining).filter_map(move |worker| worker.handling(now))
+    /// The messages that are being handled at `now`, each with the time that it will still take.
+    pub(super) fn handling(&self, now: u64) -> impl Iterator<Item = (&Held, u64)> {
+        let all = self.running.iter().chain(&self.draining);
+        all.filter_map(move |worker| Some((worker.handling(now)?, worker.free_at.saturating_sub(now))))
     }
 }

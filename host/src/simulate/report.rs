@@ -13,19 +13,18 @@ pub struct Report {
     pub trace: String,
     /// The longest wait within the objective, in milliseconds.
     pub slo_ms: f64,
-    /// What no policy can do better.
+    /// What no policy that meets the objective costs less than.
     pub bound: Bound,
     /// What each policy came to.
     pub policies: Vec<Row>,
     /// The share of messages that have to be within the objective.
-    #[serde(skip)]
     pub slo_share: f64,
 }
 
-/// What no policy can do better.
+/// What no policy that meets the objective costs less than.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bound {
-    /// The fewest worker-seconds.
+    /// Worker-seconds: the work, and the fewest workers that the configuration allows. What starts cost is left out.
     pub worker_seconds: f64,
 }
 
@@ -48,14 +47,16 @@ pub struct Row {
     pub peak_workers: u32,
     /// Changes of the number of workers, up and down.
     pub scalings: u64,
-    /// Worker-seconds over those of the bound; none where the bound is nothing.
+    /// Worker-seconds over those of the bound; none where the objective was missed, for then the bound is none of this, and
+    /// where the bound is nothing.
     pub ratio_to_bound: Option<f64>,
+    /// Whether enough messages were within the objective, and all were handled.
+    pub met_slo: bool,
+    /// Messages that were not handled to their end.
+    pub unfinished: u64,
     /// How often the number was raised, and lowered.
     #[serde(skip)]
     pub up_down: (u64, u64),
-    /// Whether enough messages were within the objective, and all were handled.
-    #[serde(skip)]
-    pub meets: bool,
 }
 
 /// Quantiles of waits, in milliseconds.
@@ -85,9 +86,10 @@ impl Report {
             peak_backlog: outcome.peak_backlog,
             peak_workers: outcome.peak_workers,
             scalings: outcome.up + outcome.down,
-            ratio_to_bound: (bound > 0.0).then(|| outcome.worker_seconds() / bound),
+            ratio_to_bound: (bound > 0.0 && outcome.meets(slo_share)).then(|| outcome.worker_seconds() / bound),
+            met_slo: outcome.meets(slo_share),
+            unfinished: outcome.unfinished,
             up_down: (outcome.up, outcome.down),
-            meets: outcome.meets(slo_share),
         };
         let policies = outcomes.iter().map(row).collect();
         Self { trace, slo_ms, bound: Bound { worker_seconds: bound }, policies, slo_share }
@@ -96,7 +98,7 @@ impl Report {
     /// A header and a line for each policy. The columns are the fields of the JSON.
     pub fn csv(&self) -> String {
         let mut text = "name,worker_seconds,utilisation,wait_p50_ms,wait_p95_ms,wait_p99_ms,wait_max_ms,over_slo,\
-                        peak_backlog,peak_workers,scalings,ratio_to_bound,bound_worker_seconds\n"
+                        peak_backlog,peak_workers,scalings,ratio_to_bound,bound_worker_seconds,met_slo,unfinished\n"
             .to_owned();
         for row in &self.policies {
             let Waits { p50, p95, p99, max } = row.wait_ms;
@@ -104,7 +106,7 @@ impl Report {
             // A string takes all that is written to it.
             let _ = writeln!(
                 text,
-                "{},{},{},{p50},{p95},{p99},{max},{},{},{},{},{ratio},{}",
+                "{},{},{},{p50},{p95},{p99},{max},{},{},{},{},{ratio},{},{},{}",
                 quoted(&row.name),
                 row.worker_seconds,
                 row.utilisation,
@@ -112,7 +114,9 @@ impl Report {
                 row.peak_backlog,
                 row.peak_workers,
                 row.scalings,
-                self.bound.worker_seconds
+                self.bound.worker_seconds,
+                row.met_slo,
+                row.unfinished
             );
         }
         text
@@ -134,10 +138,13 @@ impl Report {
         let mut text = align(&rows);
         let (slo, share) = (ms(self.slo_ms), percent(self.slo_share));
         let _ = write!(text, "\nObjective: {share} of the messages begin within {slo} of their arrival.");
-        if self.policies.iter().any(|row| !row.meets) {
-            text.push_str(" A policy that misses it is marked, and its ratio to the bound says nothing.");
+        if self.policies.iter().any(|row| !row.met_slo) {
+            text.push_str(" A policy that misses it is marked, and has no ratio to the bound.");
         }
         text.push('\n');
+        for row in self.policies.iter().filter(|row| row.unfinished > 0) {
+            let _ = writeln!(text, "{}: {} messages were not handled to their end.", row.name, row.unfinished);
+        }
         text
     }
 }
@@ -158,7 +165,7 @@ fn cells(row: &Row) -> [String; 14] {
         row.peak_workers.to_string(),
         row.up_down.0.to_string(),
         row.up_down.1.to_string(),
-        (if row.meets { "" } else { "MISSED" }).to_owned(),
+        (if row.met_slo { "" } else { "MISSED" }).to_owned(),
     ]
 }
 
@@ -211,7 +218,7 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let row = |name: &str, meets| Row {
+        let row = |name: &str, met_slo: bool| Row {
             name: name.to_owned(),
             worker_seconds: 1234.5,
             utilisation: 0.81,
@@ -220,9 +227,10 @@ mod tests {
             peak_backlog: 17,
             peak_workers: 5,
             scalings: 7,
-            ratio_to_bound: Some(1.2345),
+            ratio_to_bound: met_slo.then_some(1.2345),
+            met_slo,
+            unfinished: if met_slo { 0 } else { 9 },
             up_down: (4, 3),
-            meets,
         };
         let policies = vec![row("step", true), row("a,b", false)];
         let bound = Bound { worker_seconds: 1000.0 };
@@ -232,10 +240,12 @@ mod tests {
     #[test]
     fn the_object_has_the_fields_that_programs_rely_on() {
         let json = serde_json::to_string(&report()).unwrap();
-        let first = r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345}"#;
+        let first = r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345,"met_slo":true,"unfinished":0}"#;
         let begin =
             format!(r#"{{"trace":"t.csv","slo_ms":1000.0,"bound":{{"worker_seconds":1000.0}},"policies":[{first},"#);
         assert!(json.starts_with(&begin), "{json}");
+        let end = r#""ratio_to_bound":null,"met_slo":false,"unfinished":9}],"slo_share":0.99}"#;
+        assert!(json.ends_with(end), "{json}");
     }
 
     #[test]
@@ -245,11 +255,12 @@ mod tests {
             [
                 "policy       worker-s  /bound    used  wait p50    p95     p99    max     over  backlog  workers  up  down",
                 "step             1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3",
-                "a,b              1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3  MISSED",
+                "a,b              1234       -  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3  MISSED",
                 "lower bound      1000",
                 "",
                 "Objective: 99.0 % of the messages begin within 1.0 s of their arrival. A policy that misses it is marked, \
-                 and its ratio to the bound says nothing.",
+                 and has no ratio to the bound.",
+                "a,b: 9 messages were not handled to their end.",
             ]
         );
     }
@@ -260,7 +271,7 @@ mod tests {
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());
-        assert_eq!(lines[1], "step,1234.5,0.81,0,12.3,456,7890,0.0004,17,5,7,1.2345,1000");
-        assert!(lines[2].starts_with("\"a,b\",1234.5"));
+        assert_eq!(lines[1], "step,1234.5,0.81,0,12.3,456,7890,0.0004,17,5,7,1.2345,1000,true,0");
+        assert!(lines[2].starts_with("\"a,b\",1234.5") && lines[2].ends_with(",,1000,false,9"), "{}", lines[2]);
     }
 }

@@ -16,7 +16,7 @@ use crate::config::Scale;
 use crate::inbox;
 use crate::monitor::BURST;
 use crate::scaling::observe::{Moment, Observer, Sample, Work};
-use crate::scaling::{Observation, clamp};
+use crate::scaling::{Observation, carried_out};
 
 /// The time of day when a simulation begins: a Monday's midnight, in milliseconds since the Unix epoch.
 pub(crate) const MIDNIGHT_MS: u64 = 1_704_067_200_000;
@@ -58,10 +58,12 @@ pub fn run(
     let give_up = arrivals.length().saturating_add(arrivals.length().max(PATIENCE));
     let mut tick = 0_u64;
     loop {
+        let mut woken = false;
         if let Some(at) = world.unattended().filter(|at| *at < tick) {
             world.set(at, 1);
             // The monitor's own: what comes right behind the message that woke it counts too.
             tick = at.saturating_add(nanos(BURST));
+            woken = true;
         }
         world.work_until(tick);
         if let Some(end) = world.end().filter(|end| *end <= tick) {
@@ -72,7 +74,7 @@ pub fn run(
         }
         let seen = world.observe(tick);
         let decided = decide(&seen);
-        world.decided(tick, decided);
+        world.decided(tick, decided, woken);
         progress(tick);
         tick = tick.saturating_add(interval);
     }
@@ -205,15 +207,19 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What the policy is told at `now`. An attempt counts when it has ended, with all of its time, as the host counts.
+    /// What the policy is told at `now`. An attempt counts when it has ended; of one that runs, the time counts, as the
+    /// host counts.
     fn observe(&mut self, now: u64) -> Observation {
         self.now = now;
         self.crew.count(now);
         let (mut work, mut handled_now, mut redelivered, mut oldest) =
             (self.work, 0_u64, self.redelivered, None::<u64>);
-        for held in self.crew.handling(now) {
+        let (mut calling, mut running) = (0, 0_u128);
+        for (held, left) in self.crew.handling(now) {
             work.attempts -= 1;
             work.busy -= u128::from(held.outcome.time);
+            calling += 1;
+            running += u128::from(held.outcome.time - left);
             oldest = Some(oldest.map_or(held.arrival, |oldest| oldest.min(held.arrival)));
             if held.outcome.fails {
                 // It is among those that will be delivered again.
@@ -242,10 +248,13 @@ impl<'a> World<'a> {
             settled: work.attempts - work.failed,
             handled: work.attempts,
             failed: work.failed,
-            busy_us: micros(work.busy),
+            busy_us: micros(work.busy + running),
+            calls_us: micros(work.busy),
+            calling,
             alive_us: micros(self.crew.alive()),
         };
-        let at = Moment { elapsed: Duration::from_nanos(now), now_ms: MIDNIGHT_MS + now / 1_000_000 };
+        let now_ms = MIDNIGHT_MS + now / 1_000_000;
+        let at = Moment { elapsed: Duration::from_nanos(now), now_ms, wall_ms: now_ms };
         self.observer.observe(at, sample, work, self.crew.running(), &self.model.scale)
     }
 
@@ -256,10 +265,13 @@ impl<'a> World<'a> {
         count(inbox::capacity(workers, self.model.batch, mean))
     }
 
-    fn decided(&mut self, now: u64, decided: Option<u32>) {
+    /// `woken` is whether a message that met no worker has just started one.
+    fn decided(&mut self, now: u64, decided: Option<u32>, woken: bool) {
         self.record.decided(decided.is_some());
         if let Some(desired) = decided {
-            self.set(now, clamp(desired, self.model.scale.min, self.model.scale.max));
+            let needed = woken || self.available().is_some_and(|at| at < now);
+            let limits = (self.model.scale.min, self.model.scale.max);
+            self.set(now, carried_out(desired, limits, self.crew.running(), needed));
         }
     }
 
@@ -278,8 +290,14 @@ impl<'a> World<'a> {
             self.record.gave_up(end.saturating_sub(arrival));
             self.cursor.advance();
         }
-        let unfinished = count(self.again.len());
-        self.record.outcome(end, unfinished, self.crew.alive(), self.work.busy)
+        let (mut handling, mut left) = (0, 0);
+        for (held, time) in self.crew.handling(end) {
+            left += u128::from(time);
+            // One that will fail is among those that will be delivered again.
+            handling += u64::from(!held.outcome.fails);
+        }
+        let unfinished = count(self.again.len()) + handling;
+        self.record.outcome(end, unfinished, self.crew.alive(), self.work.busy - left)
     }
 }
 

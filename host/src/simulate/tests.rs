@@ -138,8 +138,9 @@ fn the_observation_is_what_a_host_would_see() {
     assert!(done <= 1 && seen[1].ack_pending == 2, "{:?}", seen[1]);
     assert_eq!((seen[1].arrival_rate, seen[1].idle_ms, seen[1].running), (4.0, Some(0), 1));
     assert_eq!(seen[1].completion_rate, done as f64);
-    // A worker was busy all the time, and what it is at does not count before it ends.
-    assert_eq!((seen[3].service_time_ms, seen[3].busy_ratio), (900.0, 0.9 * seen[3].completion_rate));
+    // The worker is busy all the time, whether what it is at has ended or not.
+    assert_eq!(seen[3].service_time_ms, 900.0);
+    assert!((seen[3].busy_ratio - (seen[2].busy_ratio * 2.0 + 1.0) / 3.0).abs() < 2e-6, "{:?}", seen[3]);
     assert_eq!(seen[2].now_ms - seen[1].now_ms, 1000);
     assert!(seen[1].oldest_pending_ms.is_some_and(|age| age <= 1000));
 }
@@ -220,7 +221,8 @@ fn a_policy_that_fails_leaves_the_number_as_it_is() {
 fn what_cannot_be_worked_off_is_given_up_and_counted() {
     let model = fixed(1, Service::Constant(3600 * SECOND));
     let outcome = simulate(&model, &rows(&[5]), |_| 1);
-    assert_eq!((outcome.messages, outcome.unfinished, outcome.over), (5, 3, 4));
+    // Of the five one has been handled, and one is.
+    assert_eq!((outcome.messages, outcome.unfinished, outcome.over), (5, 4, 4));
     assert!(!outcome.meets(0.1));
 }
 
@@ -296,4 +298,23 @@ proptest! {
             prop_assert!(!outcome.meets(0.99) || outcome.worker_time >= bound, "{} < {bound}", outcome.worker_time);
         }
     }
+}
+
+#[test]
+fn a_policy_that_wants_nobody_keeps_the_worker_that_a_message_started_while_messages_wait() {
+    let arrivals = rows(&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let outcome = simulate(&model(0, 9, Service::Constant(300 * MS)), &arrivals, |_| 0);
+    assert_eq!((outcome.unfinished, outcome.messages, outcome.peak_workers), (0, 20, 1));
+    // One that a message starts, until nothing waits; and the questions of the ten seconds, and one for the message.
+    assert_eq!((outcome.up, outcome.down), (1, 1));
+    assert!(outcome.decisions <= 12, "{}", outcome.decisions);
+}
+
+#[test]
+fn of_a_run_that_is_given_up_only_what_was_done_counts() {
+    let arrivals = rows(&[1, 1, 1]);
+    let model = model(0, 2, Service::Constant(100_000 * SECOND));
+    let outcome = simulate(&model, &arrivals, |_| 2);
+    assert_eq!((outcome.messages, outcome.unfinished), (3, 3));
+    assert!(outcome.utilisation() <= 1.0 && outcome.utilisation() > 0.99, "{}", outcome.utilisation());
 }

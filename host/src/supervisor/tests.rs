@@ -110,6 +110,23 @@ impl Handlers for Model {
     }
 }
 
+fn shop(observer: Observer, conditions: &Arc<Conditions>) -> Shop<NoDelivery> {
+    Shop {
+        workload: "work".into(),
+        conditions: conditions.clone(),
+        inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
+        rules: Rules::new(
+            Retry { max_attempts: 3, backoff: vec![] },
+            Effective::with_ack_wait(Duration::from_secs(30)),
+            Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
+            conditions,
+        ),
+        isolation: Isolation::Worker,
+        respawns: Arc::new(Pace::new(100)),
+        observer,
+    }
+}
+
 /// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute. In
 /// the middle of it comes a new generation.
 async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
@@ -129,20 +146,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
             _ => {}
         })
     };
-    let shop = Shop {
-        workload: "work".into(),
-        conditions: conditions.clone(),
-        inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
-        rules: Rules::new(
-            Retry { max_attempts: 3, backoff: vec![] },
-            Effective::with_ack_wait(Duration::from_secs(30)),
-            Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
-            &conditions,
-        ),
-        isolation: Isolation::Worker,
-        respawns: Arc::new(Pace::new(100)),
-        observer,
-    };
+    let shop = shop(observer, &conditions);
     let (swap, generation) = watch::channel(1);
     let prepared = Arc::new(AtomicUsize::new(0));
     let handlers = Model { starts: starts.into(), tried: Arc::default(), prepared: prepared.clone(), generation };
@@ -229,4 +233,45 @@ async fn the_pause_before_a_replacement_has_an_end() {
     let (started, _) = a_minute(&[Start::Fails; 10], 1).await;
     assert_eq!(started.len(), 11);
     assert!(started.last().unwrap().1 < Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
+    // Each for itself, they would make the pause as long as it gets.
+    let (started, ended) = a_minute(&[Start::Fails; 50], 50).await;
+    assert_eq!((started.len(), ended.len()), (51 + 49, 50));
+    assert!(started.last().unwrap().1 < Duration::from_millis(150), "{:?}", started.last());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_does() {
+    let conditions = Conditions::new("work".into());
+    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
+    let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
+    let (_swap, generation) = watch::channel(1);
+    // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
+    let starts = [Start::Fails; 9].into();
+    let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation };
+    let grace = Duration::from_secs(1);
+    let supervisor = Supervisor::new(shop.clone(), handlers, desired.clone(), crew.clone(), grace);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    let seconds = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+    seconds(5).await;
+    let told = conditions.all();
+    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("no memory")), "{told:?}");
+    assert!(!shop.inbox.is_suspended());
+    seconds(10).await;
+    assert!(shop.inbox.is_suspended());
+    // Nobody asks for a worker any more, and one is tried nevertheless: nothing would be fetched otherwise.
+    desired.set(0);
+    seconds(10).await;
+    assert!(shop.inbox.is_suspended() && !conditions.all().is_empty());
+    seconds(10).await;
+    assert!(!shop.inbox.is_suspended() && conditions.all().is_empty());
+    assert_eq!((crew.running(), crew.alive().len()), (0, 0));
+    stop.send(()).unwrap();
+    run.await.unwrap();
 }

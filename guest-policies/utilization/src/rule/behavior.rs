@@ -6,6 +6,9 @@ use std::time::Duration;
 use tidegate_guest::{Settings, settings::millis};
 use tidegate_guest_history::Peaks;
 
+/// Into how many parts of a period changes are told apart, so that the state stays small however often they come.
+const PARTS: u64 = 128;
+
 /// The longest window or period, as the Kubernetes API has it for windows.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -160,12 +163,23 @@ impl Memory {
         if sign > 0 { wanted.min(limit.max(current)) } else { wanted.max(limit.min(current)) }
     }
 
-    /// Records a change, and forgets those that no period needs.
+    /// Records a change, and forgets those that no period needs. Those of the same part of a period are one, as old as the
+    /// youngest of them: the shorter period's parts where that needs them, else the longer one's.
     pub(super) fn changed(&mut self, now_ms: u64, from: u32, to: u32, behavior: &Behavior) {
-        let longest = behavior.up.period.max(behavior.down.period);
-        self.changes = self.younger(now_ms, longest).collect();
-        if from != to {
-            self.changes.push((now_ms, i64::from(to) - i64::from(from)));
+        let (up, down) = (behavior.up.period, behavior.down.period);
+        let change = (from != to).then(|| (now_ms, i64::from(to) - i64::from(from)));
+        let all: Vec<_> = self.younger(now_ms, up.max(down)).chain(change).collect();
+        self.changes.clear();
+        for (then, by) in all {
+            let is_young = now_ms.saturating_sub(then) < millis(up.min(down));
+            let part_ms = (millis(if is_young { up.min(down) } else { up.max(down) }) / PARTS).max(1);
+            match self.changes.last_mut() {
+                Some((before, sum)) if *before / part_ms == then / part_ms => {
+                    *before = then;
+                    *sum = sum.saturating_add(by);
+                }
+                _ => self.changes.push((then, by)),
+            }
         }
     }
 

@@ -44,10 +44,42 @@ fn twice_the_target_needs_twice_the_workers_and_half_of_it_half() {
 
 #[test]
 fn within_the_tolerance_nothing_changes() {
-    assert_eq!(wants(PLAIN, &busy(0, 40, 54.9)), (40, "busy 55 % of 50 % is near enough".into()));
-    assert_eq!(wants(PLAIN, &busy(0, 40, 45.1)).0, 40);
-    assert_eq!(wants(PLAIN, &busy(0, 40, 55.1)).0, 45);
+    assert_eq!(wants(PLAIN, &busy(0, 40, 54.0)), (40, "busy 54 % of 50 % is near enough".into()));
+    assert_eq!(wants(PLAIN, &busy(0, 40, 45.0)).0, 40);
+    assert_eq!(wants(PLAIN, &busy(0, 40, 56.0)).0, 45);
     assert_eq!(wants(&[PLAIN, &[("tolerance", "0")]].concat(), &busy(0, 40, 51.0)).0, 41);
+}
+
+#[test]
+fn a_part_of_a_percent_does_not_count() {
+    assert_eq!(wants(PLAIN, &busy(0, 40, 54.99)), wants(PLAIN, &busy(0, 40, 54.0)));
+    assert_eq!(wants(PLAIN, &busy(0, 100, 29.0)), (58, "busy 29 % of 50 % needs 58".into()));
+    // 99.9 % of 66 % would need 152 of 100.
+    let settings = [PLAIN, &[("target-utilization", "66")]].concat();
+    assert_eq!(wants(&settings[1..], &busy(0, 100, 99.9)).0, 150);
+}
+
+#[test]
+fn an_hour_of_changes_at_each_look_fits_into_the_state() {
+    let settings = [
+        ("target-utilization", "50"),
+        ("sync-period", "0s"),
+        ("scale-up-window", "1h"),
+        ("scale-down-window", "1h"),
+        ("scale-up-period", "1h"),
+        ("scale-down-period", "59m"),
+        ("scale-up-workers", "4294967295"),
+    ];
+    let mut state = state(&settings, None);
+    let mut running = 1;
+    for look in 0..36_000_u64 {
+        let seen = busy(0, running, if look % 3 == 0 { 100.0 } else { 40.0 - look as f64 / 1_000.0 });
+        let decision = decide(&Observation { now_ms: START + look * 200, max: u32::MAX, ..seen }, state);
+        // What runs is another each time, whatever it decides.
+        running = 1_000_000 + (look % 7) as u32 * 1_000_000 + (look / 7) as u32;
+        state = decision.state;
+        assert!(state.len() < 32_768, "{} bytes after {look} looks", state.len());
+    }
 }
 
 #[test]
@@ -151,7 +183,7 @@ proptest! {
         let mut state = state(init, &[("sync-period", "0s"), ("scale-up-window", "5m")], None);
         for observation in looks {
             state = decide(&observation, state).state;
-            prop_assert!(state.len() < 4_096);
+            prop_assert!(state.len() < 32_768);
             let (rule, memory) = read_state(&state).unwrap();
             prop_assert_eq!(&write_state(&rule, &memory), &state);
         }
