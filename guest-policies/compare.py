@@ -35,15 +35,15 @@ The classical policies have the defaults of what they are named after, and those
 handle 100 requests at once, `drain` allows a backlog 20 s, `backlog` allows each worker ten messages, `step` takes a worker for good for 500
 messages a second. With settings for this workload they do better; each README says which setting is which. So what the tables show is
 not which rule is the best, but what each does where nobody has set anything. `objective` is the only one whose settings are the objective itself,
-and its defaults are the objective of this page. [At the end](#where-workers-start-slowly) workers
-do not start at once.
+and its defaults are the objective of this page. [At the end](#where-workers-start-slowly)
+workers do not start at once.
 """
 
 SLOW = """\
 ## Where workers start slowly
 
-The same traces, and workers that take 30 s to start. `objective` is told (`start-delay = "30s"`): in the second row of each it counts with no
-bursts (`burst-memory = "0s"`), in the third it does not know of the start delay.
+The same traces, and workers that take 30 s to start. `objective` is told (`start-delay = "30s"`); where it counts with no bursts it has
+`burst-memory = "0s"`, too.
 
     tidegate simulate --trace TRACE {model} --start-delay 30s --policy ...
 

@@ -133,11 +133,14 @@ impl Handlers for PluginHandlers {
         self.room.why()
     }
 
-    async fn room_changed(&mut self, small: bool) {
-        tokio::select! {
-            // It does not end before the room does.
-            _ = self.room_changes.changed() => {}
-            () = self.room.ask_for_more(), if small => {}
+    fn room_changed(&self, small: bool) -> impl Future<Output = ()> + Send + use<> {
+        let (room, mut changes) = (self.room.clone(), self.room_changes.clone());
+        async move {
+            tokio::select! {
+                // It does not end before the room does.
+                _ = changes.changed() => {}
+                () = room.ask_for_more(), if small => {}
+            }
         }
     }
 

@@ -198,7 +198,7 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     }
 
     /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for more.
-    fn room_changed(&mut self, small: bool) -> impl Future<Output = ()> + Send {
+    fn room_changed(&self, small: bool) -> impl Future<Output = ()> + Send + use<Self> {
         let _ = small;
         std::future::pending()
     }

@@ -74,21 +74,21 @@ pub enum Step {
 }
 
 /// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. While they cannot be
-/// sent, the end of `give_up` gives it back.
+/// sent, the end of what `give_up` makes gives it back.
 ///
 /// What most messages do not need is boxed: a future that is moved for each message is better small.
-pub async fn settle<D: Held>(
+pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,
     author: &Author,
     rules: &Arc<Rules>,
-    give_up: impl Future<Output = ()> + Send,
+    give_up: impl FnOnce() -> F,
 ) -> Step {
     let attempt = rules.attempts.used(waiting.held.delivery());
     match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(response) => match Stored::at_once(response) {
             Ok(stored) => Step::Done(complete(waiting, stored, author, rules).await),
-            Err(response) => Box::pin(publish(waiting, response, author, rules, give_up)).await,
+            Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
         },
         Disposition::Fail(verdict) => Step::Done(Box::pin(carry_out(waiting, verdict, author, rules)).await),
     }

@@ -137,6 +137,8 @@ pub struct Supervisor<D, H> {
     started: Arc<Notify>,
     /// Since when none can start.
     stuck: Option<Stuck>,
+    /// Whether it is told that there is no room for all workers.
+    cramped: bool,
     /// Whether an instance was made ahead since there are no workers.
     prepared: bool,
 }
@@ -157,6 +159,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             not_before: None,
             started: Arc::default(),
             stuck: None,
+            cramped: false,
             prepared: false,
         }
     }
@@ -170,8 +173,10 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         loop {
             let woken = self.wake();
             let wanted = *changes.borrow_and_update();
+            let fitting = self.fitting(wanted);
+            let room_changes = self.handlers.room_changed(fitting < wanted);
             let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
-            let started = self.reconcile(wanted);
+            let started = self.reconcile(fitting);
             self.shop.inbox.attend(self.running());
             if woken {
                 sleep(FIRST_REPLY).await;
@@ -188,6 +193,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shop.inbox.unattended() => {}
+                () = room_changes => {}
                 () = shop.inbox.closed() => self.give_back().await,
                 () = a_start.notified() => self.works(),
                 () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => self.suspend(),
@@ -207,6 +213,24 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             self.desired.set(1);
         }
         wake
+    }
+
+    /// As many of the desired workers as there is room for. That others are missing is told.
+    fn fitting(&mut self, desired: u32) -> u32 {
+        let most = self.handlers.most();
+        if desired > most && self.stuck.is_none() {
+            self.cramped = true;
+            let why = self.handlers.why_no_more();
+            self.shop
+                .conditions
+                .raise(Part::Workers, &format!("there is room for {most} workers and for no more: {why}"));
+            if most == 0 {
+                self.stuck = Some(Stuck { since: Instant::now(), suspended: false });
+            }
+        } else if desired <= most && std::mem::take(&mut self.cramped) && self.stuck.is_none() {
+            self.shop.conditions.clear(Part::Workers);
+        }
+        desired.min(most)
     }
 
     fn tell_woken(&self) {

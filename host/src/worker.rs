@@ -55,10 +55,11 @@ pub async fn run<D: Held, H: Handlers>(
     id: u64,
     shop: Arc<Shop<D>>,
     mut handlers: H,
-    mut instance: H::Instance,
+    instance: H::Instance,
     stats: Arc<Stats>,
     mut wish: tokio::sync::watch::Receiver<Wish>,
 ) -> Result<(), Fault> {
+    let mut instance = Some(instance);
     let mut usable = true;
     let mut respawn_at = None;
     let mut unconfirmed = Unconfirmed::default();
@@ -83,12 +84,26 @@ pub async fn run<D: Held, H: Handlers>(
             }
         }
         if !usable || handlers.is_newer() {
+            if !usable {
+                // The room that it has is for the next.
+                instance = None;
+            }
             match meanwhile(pin!(handlers.instantiate(id)), &mut unconfirmed, &shop, &stats).await {
-                Ok(made) => (instance, usable) = (made, true),
-                Err(fault) if usable => keep_old(&instance, &fault),
+                Ok(made) => (instance, usable) = (Some(made), true),
+                Err(Fault::Room(_)) if usable => {
+                    // Both do not fit at once.
+                    usable = false;
+                    continue;
+                }
+                Err(fault) if usable => instance.iter().for_each(|instance| keep_old(instance, &fault)),
                 Err(fault) => break Err(fault),
             }
         }
+        let Some(owned) = &mut instance else {
+            usable = false;
+            continue;
+        };
+        let mut outdated = false;
         let at_once = if unconfirmed.is_empty() { shop.inbox.try_take() } else { None };
         let mut waiting = match at_once {
             Some(waiting) => waiting,
@@ -108,13 +123,15 @@ pub async fn run<D: Held, H: Handlers>(
             let Waiting { held, since } = &mut waiting;
             let made = keep(held, since, &shop.rules.consumer, handlers.instantiate(id));
             match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
-                Ok(made) => instance = made,
-                Err(fault) => keep_old(&instance, &fault),
+                Ok(made) => *owned = made,
+                // It has this message, and then makes room.
+                Err(Fault::Room(_)) => outdated = true,
+                Err(fault) => keep_old(owned, &fault),
             }
         }
         let sequence = waiting.held.delivery().stream_sequence;
         let handled = {
-            let handling = pin!(handle(&shop, &stats, &mut instance, waiting, &mut wish));
+            let handling = pin!(handle(&shop, &stats, owned, waiting, &mut wish));
             meanwhile(handling, &mut unconfirmed, &shop, &stats).await
         };
         let Some((step, well)) = handled else {
@@ -125,7 +142,7 @@ pub async fn run<D: Held, H: Handlers>(
             Step::Done(how) => tell(&shop, &stats, sequence, how),
             Step::Unconfirmed(bytes, rest) => unconfirmed.push(sequence, bytes, rest),
         }
-        usable = well && shop.isolation == Isolation::Worker;
+        usable = well && shop.isolation == Isolation::Worker && !outdated;
         if !well {
             respawn_at = hold_back(&shop);
         }
@@ -232,7 +249,7 @@ async fn handle<D: Held, I: Handler>(
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
     }
-    let give_up = async {
+    let give_up = move || async move {
         // An error means that nobody wants anything of this worker any more.
         let _ = wish.wait_for(|wish| *wish == Wish::GiveBack).await;
     };

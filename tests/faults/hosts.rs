@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -42,24 +42,40 @@ pub(crate) struct Host {
     file: PathBuf,
 }
 
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+}
+
 impl Host {
     /// Starts a host with this configuration and these variables; its files go to `dir`.
     pub(crate) fn launch(dir: &Path, config: &str, variables: &[(&str, &str)]) -> Result<Self> {
-        Self::start(dir, config, variables, None)
+        Self::start(program(), dir, config, variables, None)
     }
 
     /// The same with its standard error elsewhere than in a file, so that nothing is known of its log.
     pub(crate) fn launch_unread(dir: &Path, config: &str, stderr: Stdio) -> Result<Self> {
-        Self::start(dir, config, &[], Some(stderr))
+        Self::start(program(), dir, config, &[], Some(stderr))
     }
 
-    fn start(dir: &Path, config: &str, variables: &[(&str, &str)], stderr: Option<Stdio>) -> Result<Self> {
+    /// The same under a limit, as the shell's `ulimit` has it.
+    pub(crate) fn launch_under(ulimit: &str, dir: &Path, config: &str) -> Result<Self> {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit {ulimit}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_tidegate"));
+        Self::start(shell, dir, config, &[], None)
+    }
+
+    fn start(
+        mut command: Command,
+        dir: &Path,
+        config: &str,
+        variables: &[(&str, &str)],
+        stderr: Option<Stdio>,
+    ) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = dir.join(format!("host-{number}.toml"));
         std::fs::write(&file, config)?;
         let log = dir.join(format!("host-{number}.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             if name.starts_with("NATS_") || name.starts_with("TIDEGATE_") {
@@ -175,6 +191,19 @@ impl Host {
             Some(0) => Ok(()),
             other => bail!("the host ended with {other:?}; it said\n{}", self.log()),
         }
+    }
+
+    /// What the system lets it have from now on; `None` is as much as this process could have.
+    pub(crate) fn limit(&self, resource: Resource, most: Option<u64>) -> Result<()> {
+        let maximum = getrlimit(resource).maximum;
+        prlimit(Some(self.pid), resource, Rlimit { current: most.or(maximum), maximum })?;
+        Ok(())
+    }
+
+    /// How many memory mappings it has.
+    pub(crate) fn mappings(&self) -> usize {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid.as_raw_nonzero()));
+        maps.map_or(0, |maps| maps.lines().count())
     }
 
     /// Resident memory now, in bytes.

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream::stream::{self, LastRawMessageErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -205,18 +206,23 @@ pub(crate) async fn read(
         ..pull::OrderedConfig::default()
     };
     let stream = js.get_stream(stream).await.with_context(|| format!("the stream {stream}"))?;
+    // What the leader has: a consumer may be where a copy is that has not all of it yet.
+    let last = match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(last) => last.sequence,
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(()),
+        Err(error) => return Err(error).context("the last message of the subject"),
+    };
     let consumer = stream.create_consumer(config).await.context("a consumer to read it")?;
     let name = consumer.cached_info().name.clone();
-    if consumer.cached_info().num_pending > 0 {
-        let mut messages = consumer.messages().await?;
-        while let Some(message) = messages.next().await {
-            let message = message?;
-            each(&message);
-            if message.info().map_err(anyhow::Error::from_boxed)?.pending == 0 {
-                break;
-            }
+    let mut messages = consumer.messages().await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        each(&message);
+        if message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence >= last {
+            break;
         }
     }
+    drop(messages);
     // Some rows read a stream many times, and a server allows only so many consumers. One that is made anew meanwhile has
     // another name, and goes by itself.
     let _ = stream.delete_consumer(&name).await;

@@ -56,6 +56,7 @@ mod row;
 mod runner;
 mod servers;
 mod settings;
+mod small;
 mod soak;
 mod stage;
 
@@ -79,6 +80,7 @@ fn all() -> Vec<Row> {
         pulls::ROWS,
         resources::ROWS,
         settings::ROWS,
+        small::ROWS,
         soak::ROWS,
         &hostile::rows(),
     ]

@@ -31,7 +31,7 @@ pub(crate) const ROWS: &[Row] = &[
 const MIB: u64 = 1 << 20;
 
 /// The digits that name a generation in the log.
-fn generation(bytes: &[u8]) -> String {
+pub(crate) fn generation(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -252,6 +252,37 @@ fn bomb(functions: usize, length: usize) -> Result<Vec<u8>> {
     Ok(wat::parse_str(text)?)
 }
 
+/// The bytes of a number as WebAssembly has it.
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        bytes.push(if number > 0 { low | 0x80 } else { low });
+        if number == 0 {
+            return bytes;
+        }
+    }
+}
+
+/// A component with so many imports of one function type.
+fn imports(count: usize) -> Vec<u8> {
+    // A component, the type of a function without parameters and results, and imports of it.
+    let head = b"\0asm\x0d\0\x01\0\x07\x05\x01\x40\x00\x01\x00";
+    let body = [leb128(count), b"\0\x01a\x01\0".repeat(count)].concat();
+    [head.as_slice(), &[10], &leb128(body.len()), &body].concat()
+}
+
+/// A component that passes for a handler, with this beside its code.
+fn beside(text: &str) -> Result<Vec<u8>> {
+    let text = format!(
+        r#"(component {text} (core module $m (func (export "handle"))) (core instance $i (instantiate $m))
+           (func $handle (canon lift (core func $i "handle"))) (instance $handler (export "handle" (func $handle)))
+           (export "tidegate:plugin/handler@0.1.0" (instance $handler)))"#
+    );
+    Ok(wat::parse_str(text)?)
+}
+
 /// The most memory that a child of this host was seen to have.
 async fn watch_children(host: &Host, peak: &std::sync::atomic::AtomicU64) {
     loop {
@@ -275,7 +306,22 @@ async fn compile_bomb(form: Form) -> Result<Report> {
     let own = host.peak();
     let many = bomb(99_000, 1)?;
     let long = bomb(400, 2500)?;
-    let cases: [(&str, Vec<u8>, &[&str]); 4] = [
+    let globals = format!("(core module $g {})", "(global i32 (i32.const 0))".repeat(20_000));
+    let globals = beside(&format!("{globals} {}", "(core instance (instantiate $g))".repeat(98)))?;
+    let sparse = "(core module (memory 256) (data (i32.const 0) \"a\") (data (i32.const 16000000) \"b\"))";
+    let levels =
+        (1..12).map(|n| format!("(component $c{n} {})", format!("(instance (instantiate $c{}))", n - 1).repeat(100)));
+    let nested: String = ["(component $c0 (core module $m) (core instance (instantiate $m)))".to_owned()]
+        .into_iter()
+        .chain(levels)
+        .collect();
+    let name = format!("(instance $n) (export \"{}\" (instance $n))", "a".repeat(90_000));
+    let cases: [(&str, Vec<u8>, &[&str]); 9] = [
+        ("5,000,000 imports", imports(5_000_000), &["refused", "more than 65536 imports"]),
+        ("20,000 globals in 98 instances", globals, &["refused", "an instance"]),
+        ("components that multiply", beside(&nested)?, &["refused", "instances"]),
+        ("a name of 90,000 bytes", beside(&name)?, &["refused", "a name of 90000 bytes"]),
+        ("data far apart", beside(&sparse.repeat(100))?, &["refused"]),
         ("100 MB", vec![b'x'; 100_000_000], &["more than 64MiB", "plugins.max-size"]),
         ("100,001 functions", bomb(100_001, 0)?, &["refused", "more than 100000 functions"]),
         ("99,000 functions", many, &["refused", "compiling it took more than"]),
@@ -304,6 +350,11 @@ async fn compile_bomb(form: Form) -> Result<Report> {
     stage.settled("work", form.patience()).await?;
     report.count(&ledger.audit().await?);
     report.must(host.is_running(), "the host lives");
+    // It reads a file of 64 MiB whole, and no more than that.
+    let (before, most) = (own / MIB, host.peak() / MIB);
+    report.must(most < before + 256, format!("the host had {before} MiB, and {most} MiB at its peak"));
+    let longest = host.log().lines().map(str::len).max().unwrap_or(0);
+    report.must(longest < 4_000, format!("a line of {longest} bytes"));
     let child = peak.load(Ordering::Relaxed);
     report.must(child < memory, format!("a compiling process had {} MiB", child / MIB));
     report.note(format!(

@@ -21,12 +21,12 @@ pub(crate) const ROWS: &[Row] =
 const MIB: u64 = 1 << 20;
 
 /// A file system of 8 MiB. Gone when it is dropped.
-struct Small {
+pub(crate) struct Small {
     dir: TempDir,
 }
 
 impl Small {
-    fn mount() -> Result<Self> {
+    pub(crate) fn mount() -> Result<Self> {
         let dir = TempDir::new()?;
         let done =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tidegate-faults"]).arg(dir.path()).output()?;
@@ -34,7 +34,7 @@ impl Small {
         Ok(Self { dir })
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 }

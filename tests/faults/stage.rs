@@ -172,6 +172,11 @@ impl Stage {
     pub(crate) fn launch(&self, config: &str, variables: &[(&str, &str)]) -> Result<Host> {
         Host::launch(self.files.path(), config, variables)
     }
+
+    /// A `tidegate run` with this configuration under a limit, as the shell's `ulimit` has it.
+    pub(crate) fn launch_under(&self, ulimit: &str, config: &str) -> Result<Host> {
+        Host::launch_under(ulimit, self.files.path(), config)
+    }
 }
 
 impl Stage {

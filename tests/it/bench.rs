@@ -15,6 +15,7 @@ async fn a_benchmark_reports_every_ratio_as_one_object() {
         "/ratios/from_zero",
         "/instance/start_and_call_us_p50",
         "/instance/rss_kib",
+        "/swap/ms_p50",
         "/cpu_us_per_message/native",
         "/cpu_us_per_message/wasm",
         "/idle_percent",

@@ -71,6 +71,31 @@ fn changed(file: &Path, change: impl FnOnce(&mut Vec<Value>)) -> (TempDir, PathB
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_cannot_have_the_journal_is_told_and_keeps_no_workload_from_running() {
+    let site = Site::new().await;
+    site.stream("TAKEN", &["taken.>"]).await;
+    let Config { journal, .. } = Config::from_toml(
+        "journal.stream = \"TAKEN\"\n[workload.w]\nstream = \"s\"\nhandler = \"h\"\npolicy = \"p\"\n",
+    )
+    .unwrap();
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
+    host.ready(1).await;
+    assert_eq!(host.request("in.work.a", "reply done").await, "done");
+    let address = host.address().await;
+    eventually("/readyz tells it", async || {
+        let (code, text) = get(&address, "/readyz").await;
+        code == 503 && text.contains("the journal's stream TAKEN cannot be used: it is there, and not bound to")
+    })
+    .await;
+    site.js.delete_stream("TAKEN").await.unwrap();
+    // It is made now, for a workload may make what is missing.
+    eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
+    eventually("decisions are stored", async || !site.stored("TAKEN").await.is_empty()).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_code_decides_the_same_again_bit_for_bit() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("j");

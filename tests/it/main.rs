@@ -20,6 +20,7 @@ mod http;
 mod journal;
 mod limits;
 mod new;
+mod printed;
 mod request;
 mod rules;
 mod server;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// A count that rises and falls, kept as groups by age: so many of what there is now have been there since then. What goes is
-/// taken from the youngest.
+/// A count that rises and falls, kept as groups by age: so many of what there is now have been there since then. What
+/// goes is taken from the youngest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ages {
     /// Since when, and how many there are that are at least as old; both rise.

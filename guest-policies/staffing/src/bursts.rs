@@ -1,8 +1,8 @@
 //! What the rate becomes in the time until a worker that is asked for now is there, learned from what it became.
 //!
-//! For each level of the rate it is remembered which levels followed that much later, and how many messages came at those. So
-//! what may follow now is told by what followed when the rate was as it is now: a steady stream has next to nothing above
-//! it, one that comes in bursts has its bursts.
+//! For each level of the rate it is remembered which levels followed that much later, and how many messages came at
+//! those. So what may follow now is told by what followed when the rate was as it is now: a steady stream has next to
+//! nothing above it, one that comes in bursts has its bursts.
 
 use std::collections::{BTreeMap, VecDeque};
 use tidegate_guest::Settings;
@@ -28,8 +28,8 @@ pub(crate) struct Bursts {
 }
 
 impl Bursts {
-    /// Learns that the rate is `rate` now and was in the last `gap_ms`. It follows what was seen `ahead_ms` ago, and what is
-    /// `memory_ms` old weighs a third.
+    /// Learns that the rate is `rate` now and was in the last `gap_ms`. It follows what was seen `ahead_ms` ago, and
+    /// what is `memory_ms` old weighs a third.
     pub(crate) fn record(&mut self, now_ms: u64, gap_ms: u64, rate: f64, ahead_ms: u64, memory_ms: u64) {
         if !rate.is_finite() || rate < 0.0 || self.seen.back().is_some_and(|(at, _)| *at > now_ms) {
             return;
@@ -73,8 +73,8 @@ impl Bursts {
         }
     }
 
-    /// The rate that has to be counted with so much later: of the messages that followed a rate as it is now, at most the
-    /// share `miss` came at a higher one. Never less than the rate now.
+    /// The rate that has to be counted with so much later: of the messages that followed a rate as it is now, at most
+    /// the share `miss` came at a higher one. Never less than the rate now.
     #[must_use]
     pub(crate) fn ahead(&self, rate: f64, miss: f64) -> f64 {
         let now = level(rate);

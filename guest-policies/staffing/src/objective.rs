@@ -107,9 +107,9 @@ impl Objective {
 
     /// How many workers there should be, and why.
     ///
-    /// The larger of what the rate and what the backlog need. Where a message can wait for the next look and still be in
-    /// time, workers without a message are of no use meanwhile: then the rate's is no more than one for each message there
-    /// is. Where workers are slow to start, both are what they will be when one that is asked for now is there.
+    /// The larger of what the rate and what the backlog need. Where a message can wait for the next look and still be
+    /// in time, workers without a message are of no use meanwhile: then the rate's is no more than one for each message
+    /// there is. Where workers are slow to start, both are what they will be when one that is asked for now is there.
     pub fn decide(&self, seen: &Seen, memory: &mut Memory) -> (u32, String) {
         self.learn(seen, memory);
         let service_ms = memory.service_ms.unwrap_or(millis(self.service_time) as f64);
@@ -150,8 +150,8 @@ impl Objective {
         memory.bursts.record(seen.now_ms, gap_ms, seen.rate, ahead_ms, millis(self.burst_memory));
     }
 
-    /// What the rate needs now; what it may need when a worker that is asked for now is there; and the rate that would. Half
-    /// of the share that may wait longer may do so because a burst was larger than that.
+    /// What the rate needs now; what it may need when a worker that is asked for now is there; and the rate that would.
+    /// Half of the share that may wait longer may do so because a burst was larger than that.
     fn for_rate(&self, seen: &Seen, service_ms: f64, memory: &Memory) -> (u32, u32, f64) {
         let miss = 1.0 - self.share;
         let ahead = memory.bursts.ahead(seen.rate, miss / 2.0);
@@ -163,25 +163,25 @@ impl Objective {
         (fewest(seen.rate), fewest(ahead), ahead)
     }
 
-    /// How many messages will be left when a worker that is asked for now has started: those there are and those that come
-    /// at the rate now, without what the workers handle that are there or start before.
+    /// How many messages will be left when a worker that is asked for now has started: those there are and those that
+    /// come at the rate now, without what the workers handle that are there or start before.
     fn left(&self, seen: &Seen, service_ms: f64, memory: &Memory) -> f64 {
         let delay_ms = millis(self.start_delay);
         let handled = memory.workers.sum_ms(seen.now_ms, delay_ms) / service_ms;
         seen.in_system as f64 + seen.rate * delay_ms as f64 / 1_000.0 - handled
     }
 
-    /// The workers that begin so many messages within `h`, the part of the objective that is for working it off: `c` begin
-    /// `c` at once and `c h / s` more in that time, so `N` messages, those with workers among them, need `N / (1 + h / s)`.
-    /// What comes after that finds a worker free, or is seen at the next look.
+    /// The workers that begin so many messages within `h`, the part of the objective that is for working it off: `c`
+    /// begin `c` at once and `c h / s` more in that time, so `N` messages, those with workers among them, need `N / (1
+    /// + h / s)`. What comes after that finds a worker free, or is seen at the next look.
     fn for_backlog(&self, messages: f64, service_ms: f64) -> u32 {
         let in_time = 1.0 + self.work_off * millis(self.wait) as f64 / service_ms;
         // The conversion saturates. A hair less, so that no rounding error becomes a worker.
         (messages / in_time - 1e-9).ceil() as u32
     }
 
-    /// A worker that goes can be had back only after the time that one takes to start. So one goes when at no time in that
-    /// it was needed, and the objective longer: one for a backlog has work as soon as it has started.
+    /// A worker that goes can be had back only after the time that one takes to start. So one goes when at no time in
+    /// that it was needed, and the objective longer: one for a backlog has work as soon as it has started.
     fn hold(&self, wanted: u32, now_ms: u64, memory: &mut Memory) -> u32 {
         if self.start_delay.is_zero() {
             memory.wanted = Peaks::new();

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::native::{Always, Native};
 use crate::board::Board;
-use crate::config::{Config, DeadLetters, Workload};
+use crate::config::{Compile, Config, DeadLetters, Plugins, Workload};
 use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client};
 use crate::journal::Journal;
@@ -74,7 +74,10 @@ impl Lab {
         let client = Client::connect(&nats).await?;
         client.fill(FILLED, "filled", messages, payload).await?;
         client.fill(REQUESTS, "bench.*", 0, 0).await?;
-        let directory = Directory::start(Host::new(None)?, &config.plugins);
+        // As a host compiles: in another process, into a cache.
+        let compile = Compile::default().by_this_program()?;
+        let plugged = Plugins { cache: None, compile, ..config.plugins };
+        let directory = Directory::start(Host::start(&plugged)?, &plugged);
         Ok(Self { client, directory, plugins, messages, next: 1 })
     }
 
@@ -119,6 +122,24 @@ impl Lab {
     pub(super) async fn serve(&mut self, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
         let name = self.name();
         self.start(&name, REQUESTS, way, min, always).await
+    }
+
+    /// Puts a handler into place that answers with what it is sent, or one that answers with nothing.
+    pub(super) fn put(&self, echo: bool) -> anyhow::Result<()> {
+        let beside = self.plugins.path().join(".swapped.new");
+        std::fs::write(&beside, if echo { workers::ECHO } else { workers::REPLY })?;
+        Ok(std::fs::rename(beside, self.plugins.path().join("swapped.wasm"))?)
+    }
+
+    /// Starts a workload on the stream of requests with the handler that is put into place.
+    pub(super) async fn serve_swapped(&mut self) -> anyhow::Result<Running> {
+        let name = self.name();
+        let mut config = workload(&name, REQUESTS, 1, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.handler = "swapped".to_owned();
+        let mut handlers = PluginHandlers::new(&self.directory, &workload);
+        handlers.loaded().await;
+        self.run(workload, handlers, 1).await
     }
 
     /// Starts a workload on the stream of requests that sees none of them.

@@ -17,12 +17,14 @@ use crate::events::Event;
 use crate::jetstream::RequestOptions;
 use crate::terminal::Bar;
 use lab::{Lab, Round, SUBJECT, Way, cpu_time};
-pub use report::{CpuPerMessage, Instance, Ratios, Report, Throughput};
+pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
 
 /// Workers of the throughput rounds that have several.
 const WORKERS: u32 = 4;
 /// How often an idle host is woken.
 const WAKES: u32 = 60;
+/// How often a handler's file is replaced.
+const SWAPS: u32 = 12;
 /// Workloads of the idle host.
 const IDLE_WORKLOADS: u32 = 10;
 
@@ -42,7 +44,7 @@ pub struct Options {
 impl Options {
     /// How often [`run`] advances its bar.
     pub fn steps(&self) -> u64 {
-        4 + 7 * u64::from(self.rounds)
+        5 + 7 * u64::from(self.rounds)
     }
 }
 
@@ -78,7 +80,10 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Repo
     }
     step("from zero");
     let from_zero = from_zero(&mut lab).await?;
-    Ok(Report::new(&lab.client.server_version(), options, &rounds, &latencies, from_zero, instance, idle_percent))
+    step("a handler that is replaced");
+    let swap = swap(&mut lab).await?;
+    let server = lab.client.server_version();
+    Ok(Report::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
 }
 
 /// Microseconds of one round of requests.
@@ -125,6 +130,39 @@ async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
     }
     running.stop().await?;
     Ok(times.value_at_quantile(0.5) as f64 / 1000.0)
+}
+
+/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests. Both
+/// handlers are compiled already, as after the first time.
+async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
+    lab.put(false)?;
+    let mut running = lab.serve_swapped().await?;
+    running.wait(|event| matches!(event, Event::WorkerStarted { .. })).await?;
+    let (mut times, mut old) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+    for turn in 0..SWAPS {
+        let (echo, payload) = (turn % 2 == 0, Bytes::from_static(b"x"));
+        lab.put(echo)?;
+        let (began, mut answers) = (Instant::now(), 0);
+        loop {
+            let reply = lab.client.request(SUBJECT, payload.clone(), &[], &RequestOptions::default()).await?;
+            if reply.payload.is_empty() != echo {
+                break;
+            }
+            answers += 1;
+        }
+        // Each was compiled in one of the first two.
+        if turn >= 2 {
+            times.record(u64::try_from(began.elapsed().as_micros())?)?;
+            old.record(answers)?;
+        }
+    }
+    running.stop().await?;
+    let milliseconds = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
+    Ok(Swap {
+        ms_p50: milliseconds(0.5),
+        ms_max: milliseconds(1.0),
+        old_answers_p50: old.value_at_quantile(0.5) as f64,
+    })
 }
 
 /// The share of a core that ten workloads take that have nothing to do, in percent.

@@ -25,6 +25,8 @@ pub struct Report {
     pub cpu_us_per_message: CpuPerMessage,
     /// Sequential requests, in microseconds.
     pub requests: Requests,
+    /// How long a handler that is replaced goes on answering.
+    pub swap: Swap,
     /// What an instance costs.
     pub instance: Instance,
     /// The share of a core that an idle host with ten workloads takes, in percent.
@@ -83,6 +85,17 @@ pub struct Requests {
     pub from_zero: f64,
 }
 
+/// How long a handler that is replaced goes on answering, under sequential requests.
+#[derive(Debug, Clone, Serialize)]
+pub struct Swap {
+    /// Milliseconds from the rename of its file to the first answer of the new one, median.
+    pub ms_p50: f64,
+    /// The longest.
+    pub ms_max: f64,
+    /// Answers of the old one meanwhile, median.
+    pub old_answers_p50: f64,
+}
+
 /// What an instance costs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Instance {
@@ -93,12 +106,14 @@ pub struct Instance {
 }
 
 impl Report {
+    #[expect(clippy::too_many_arguments, reason = "each is measured by itself")]
     pub(super) fn new(
         server: &str,
         options: &Options,
         rounds: &[Vec<Round>; 5],
         latencies: &[Vec<Latency>; 2],
         from_zero: f64,
+        swap: Swap,
         instance: Instance,
         idle_percent: f64,
     ) -> Self {
@@ -122,6 +137,7 @@ impl Report {
             throughput: Throughput { native, wasm, example, native_1, wasm_1 },
             cpu_us_per_message: CpuPerMessage { native: native_cpu, wasm: wasm_cpu },
             requests: Requests { native_p50, wasm_p50, wasm_p99, from_zero },
+            swap,
             instance,
             idle_percent,
         }
@@ -136,7 +152,7 @@ fn median<T>(all: &[T], of: impl Fn(&T) -> f64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { throughput, ratios, cpu_us_per_message, requests, instance, .. } = self;
+        let Self { throughput, ratios, cpu_us_per_message, requests, swap, instance, .. } = self;
         writeln!(
             f,
             "nats-server {}, {} cores, medians of {} rounds of {} messages",
@@ -174,6 +190,11 @@ impl fmt::Display for Report {
             f,
             "an instance: {:.0} us to start and handle a message, {:.0} KiB resident",
             instance.start_and_call_us_p50, instance.rss_kib
+        )?;
+        writeln!(
+            f,
+            "a replaced file: {:.0} ms to the first answer of the new handler (at most {:.0} ms), {:.0} of the old one meanwhile",
+            swap.ms_p50, swap.ms_max, swap.old_answers_p50
         )?;
         write!(f, "an idle host with ten workloads: {:.2} % of a core", self.idle_percent)
     }

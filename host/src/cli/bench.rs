@@ -31,7 +31,7 @@ pub struct BenchArgs {
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH]
+    /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH")]
     pub nats_server: Option<PathBuf>,
 }

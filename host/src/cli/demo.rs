@@ -65,7 +65,7 @@ pub struct DemoArgs {
     /// How the summary is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH]
+    /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH")]
     pub nats_server: Option<PathBuf>,
 }

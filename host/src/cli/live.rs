@@ -28,7 +28,7 @@ pub struct LiveArgs {
     /// are not within 15 % of what was foretold, or the p99 wait or the most workers not within 50 %
     #[arg(long, value_name = "FACTOR", value_parser = faster)]
     pub live: Option<f64>,
-    /// The nats-server that --live starts [default: TIDEGATE_NATS_SERVER, then PATH]
+    /// The nats-server that --live starts [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH", requires = "live")]
     pub nats_server: Option<PathBuf>,
 }

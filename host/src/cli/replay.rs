@@ -23,11 +23,11 @@ const ROWS: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate replay --journal journal.jsonl                           the policies in plugins/ decide as they did
-  tidegate replay --journal journal.jsonl --policy new/backlog.wasm where another would have parted
-  tidegate replay --journal journal.jsonl --policy old/backlog.wasm --policy backlog.wasm
-                                                                    both decide as they did, each what it decided
-  tidegate replay --journal journal.jsonl --shadow                  where the shadow parted
+  tidegate replay --journal journal.jsonl                             the policies in plugins/ decide as they did
+  tidegate replay --journal journal.jsonl --policy new/backlog.wasm   where another would have parted
+  tidegate replay --journal journal.jsonl --policy old/backlog.wasm --policy backlog.wasm   both decide as they did, \
+    each what it decided
+  tidegate replay --journal journal.jsonl --shadow                    where the shadow parted
   tidegate replay --journal journal.jsonl.1 --journal journal.jsonl";
 
 /// Replays a journal with the policies that wrote it, or with another.

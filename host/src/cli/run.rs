@@ -19,7 +19,8 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate run                                   the workloads of ./tidegate.toml
   tidegate run -c prod.toml --server nats://nats.internal:4222
-  tidegate run --local --stream ORDERS --subjects 'orders.>' --handler receipts --policy backlog";
+  tidegate run --local --stream ORDERS --subjects 'orders.>,receipts.>' --filter 'orders.>' \\
+    --handler receipts --policy backlog --grant-publish 'receipts.>'";
 
 /// Runs workers on streams until SIGINT, SIGTERM, SIGQUIT or SIGHUP, then drains.
 ///
@@ -32,7 +33,7 @@ pub struct RunArgs {
     /// Start a nats-server of its own on loopback; its streams are gone when it ends
     #[arg(long, conflicts_with_all = ["server", "context"])]
     pub local: bool,
-    /// The nats-server that --local starts [default: TIDEGATE_NATS_SERVER, then PATH, then the one that `make install` brought]
+    /// The nats-server that --local starts [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH", requires = "local")]
     pub nats_server: Option<PathBuf>,
     #[allow(missing_docs)]

@@ -14,6 +14,7 @@
 mod config;
 mod consumer;
 mod contract;
+mod declared;
 mod guests;
 mod journal;
 mod lab;
@@ -25,6 +26,7 @@ mod wire;
 pub use config::config;
 pub use consumer::consumer;
 pub use contract::contract;
+pub use declared::declared;
 pub use journal::journal;
 pub use letter::letter;
 pub use plugin::plugin;

@@ -45,6 +45,11 @@ fn every_seed_of_plugin_passes() {
 }
 
 #[test]
+fn every_seed_of_declared_passes() {
+    seeds("declared", super::declared);
+}
+
+#[test]
 fn every_seed_of_contract_passes() {
     seeds("contract", super::contract);
 }

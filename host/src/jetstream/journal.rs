@@ -16,7 +16,7 @@ use super::scan::Scan;
 use super::settings::{Refusal, Reserved, StreamConfig, reserved};
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
-use crate::journal::{Sink, Trouble};
+use crate::journal::{Room, Sink, Trouble};
 
 /// What the stream is bound to: the last token is the workload.
 pub(super) const SUBJECTS: &str = "tidegate.journal.*";
@@ -32,6 +32,7 @@ pub struct Lines {
     config: JournalStream,
     may_create: bool,
     waiting: mpsc::Receiver<(String, Bytes)>,
+    room: Arc<Room>,
     lost: Arc<AtomicU64>,
     trouble: Arc<Trouble>,
 }
@@ -40,13 +41,20 @@ pub struct Lines {
 pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) {
     let (lines, waiting) = mpsc::channel(WAITING);
     let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
-    let to_store = Lines { config, may_create, waiting, lost: lost.clone(), trouble: trouble.clone() };
+    let room = Arc::new(Room::default());
+    let to_store =
+        Lines { config, may_create, waiting, room: room.clone(), lost: lost.clone(), trouble: trouble.clone() };
     let dropped = lost.clone();
     let take = Box::new(move |workload: &str, line: &[u8]| {
-        let line = (format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line));
-        if lines.try_send(line).is_err() {
-            dropped.fetch_add(1, Relaxed);
+        let size = line.len();
+        let has_room = room.take(size);
+        if has_room && lines.try_send((format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line))).is_ok() {
+            return;
         }
+        if has_room {
+            room.give(size);
+        }
+        dropped.fetch_add(1, Relaxed);
     });
     (Sink { take, lost, trouble }, to_store)
 }
@@ -113,6 +121,7 @@ impl Lines {
         }
         self.trouble.end("the journal's stream");
         while let Some((subject, line)) = self.waiting.recv().await {
+            self.room.give(line.len());
             let stored = async { client.context.publish(subject, line).await?.await };
             let problem = match timeout(STORED_WITHIN, stored).await {
                 Ok(Ok(_)) => {

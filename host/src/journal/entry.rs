@@ -39,6 +39,23 @@ pub struct Entry {
     pub what: What,
 }
 
+impl Entry {
+    /// About how many bytes it holds that no other entry has.
+    pub(super) fn size(&self) -> usize {
+        let held = match &self.what {
+            What::Init(Adoption { previous, answer }) => {
+                let first = answer.as_ref().map_or(0, |answer| answer.as_ref().map_or_else(String::len, Vec::len));
+                previous.as_ref().map_or(0, Vec::len) + first
+            }
+            What::Decide { state, answer, .. } => {
+                let answer = answer.as_ref().map_or(0, |decision| decision.reason.len() + decision.state.len());
+                state.len() + answer
+            }
+        };
+        size_of::<Self>() + held
+    }
+}
+
 /// What a policy was asked, and what it answered.
 #[derive(Debug)]
 pub enum What {

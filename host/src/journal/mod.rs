@@ -8,6 +8,7 @@ mod excerpt;
 mod file;
 mod line;
 mod read;
+mod room;
 mod trouble;
 mod writer;
 
@@ -17,5 +18,6 @@ pub use file::{OpenError, Options};
 pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
 pub(crate) use read::parse;
 pub use read::{JournalError, Reader, Survey};
+pub(crate) use room::Room;
 pub use trouble::Trouble;
 pub use writer::{Journal, Sink, Take};

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::entry::Entry;
 use super::file::{OpenError, Options, Rotated};
 use super::line::Pen;
+use super::room::Room;
 use super::trouble::Trouble;
 use crate::clock::time_of_day;
 
@@ -37,6 +38,7 @@ pub struct Sink {
 #[derive(Debug, Clone)]
 pub struct Journal {
     entries: Arc<RwLock<Option<SyncSender<Entry>>>>,
+    room: Arc<Room>,
     /// Lines that did not get into the file, or anywhere.
     dropped: Arc<AtomicU64>,
     /// Lines that did not get through the sink.
@@ -51,6 +53,7 @@ impl Journal {
     pub fn none() -> Self {
         Self {
             entries: Arc::default(),
+            room: Arc::default(),
             dropped: Arc::default(),
             lost: Arc::default(),
             troubles: Default::default(),
@@ -70,7 +73,7 @@ impl Journal {
         let file = file.map(Rotated::open).transpose()?;
         let (entries, waiting) = sync_channel(WAITING);
         let (end, ended) = oneshot::channel();
-        let dropped = Arc::new(AtomicU64::new(0));
+        let (dropped, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
         let lost = sink.as_ref().map(|sink| sink.lost.clone()).unwrap_or_default();
         let (trouble, of_sink) = (Arc::default(), sink.as_ref().map(|sink| sink.trouble.clone()).unwrap_or_default());
         let mut writer = Writer {
@@ -80,6 +83,7 @@ impl Journal {
             dropped: dropped.clone(),
             told: 0,
             trouble: Arc::clone(&trouble),
+            room: room.clone(),
         };
         let run = move || {
             writer.run(&waiting);
@@ -89,6 +93,7 @@ impl Journal {
         Builder::new().name("tidegate-journal".to_owned()).spawn(run).map_err(|error| OpenError::Io { path, error })?;
         Ok(Self {
             entries: Arc::new(RwLock::new(Some(entries))),
+            room,
             dropped,
             lost,
             troubles: [trouble, of_sink],
@@ -103,11 +108,16 @@ impl Journal {
 
     /// Has an entry written. Never waits.
     pub fn record(&self, entry: Entry) {
-        if let Some(entries) = &*self.entries.read().unwrap_or_else(PoisonError::into_inner)
-            && entries.try_send(entry).is_err()
-        {
-            self.dropped.fetch_add(1, Relaxed);
+        let Some(entries) = &*self.entries.read().unwrap_or_else(PoisonError::into_inner) else { return };
+        let size = entry.size();
+        let has_room = self.room.take(size);
+        if has_room && entries.try_send(entry).is_ok() {
+            return;
         }
+        if has_room {
+            self.room.give(size);
+        }
+        self.dropped.fetch_add(1, Relaxed);
     }
 
     /// Lines that were not written, ever.
@@ -140,12 +150,14 @@ struct Writer {
     /// How many drops the journal itself tells of.
     told: u64,
     trouble: Arc<Trouble>,
+    room: Arc<Room>,
 }
 
 impl Writer {
     fn run(&mut self, entries: &Receiver<Entry>) {
         while let Ok(entry) = entries.recv() {
             self.write(&entry);
+            self.room.give(entry.size());
         }
         self.tell_drops();
     }

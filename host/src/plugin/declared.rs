@@ -27,13 +27,15 @@ const PARTS: u32 = 2_000;
 const DEPTH: usize = 16;
 /// What the modules of one instance declare together, each as often as it is instantiated.
 const INSTANTIATED: u64 = 1 << 20;
+/// Instances of modules and components in one instance: as many as `limits.instances` can allow.
+const INSTANCES: u64 = 10_000;
 
 /// With what an instance of a component begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Declared {
     /// Imports, functions, tables, memories, globals and segments of all its modules.
     pub items: u64,
-    /// Instances of modules.
+    /// Instances of modules and of components.
     pub instances: u64,
     /// Memories.
     pub memories: u64,
@@ -180,6 +182,9 @@ impl Counter {
         match (ended, within) {
             (Some(Frame::Module(module)), Some(Frame::Component(scope))) => scope.modules.push(Some(module)),
             (Some(Frame::Component(Scope { begins_with, .. })), within) => {
+                if begins_with.instances > INSTANCES {
+                    return Err(too_much(format!("more than {INSTANCES} instances in one another")));
+                }
                 if begins_with.items > INSTANTIATED {
                     return Err(too_much(format!(
                         "more than {INSTANTIATED} globals, functions and the like an instance"
@@ -297,6 +302,7 @@ impl Scope {
     fn instantiate_component(&mut self, instance: &ComponentInstance<'_>) -> Result<(), Stop> {
         if let ComponentInstance::Instantiate { component_index, .. } = instance {
             self.begin_with(at(&self.components, *component_index))?;
+            self.begins_with.instances = self.begins_with.instances.saturating_add(1);
         }
         Ok(())
     }
@@ -351,7 +357,7 @@ impl Scope {
 }
 
 /// Reads nothing but what is counted.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn counted(bytes: &[u8]) -> Result<Declared, String> {
     let mut counter = Counter::default();
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
@@ -399,7 +405,9 @@ mod tests {
             |n: usize| format!("(component $c{n} {})", format!("(instance (instantiate $c{}))", n - 1).repeat(100));
         let levels: String = (1..12).map(level).collect();
         let error = count(&format!("{leaf} {levels}")).unwrap_err();
-        assert!(error.contains("an instance"), "{error}");
+        assert!(error.contains("instances in one another"), "{error}");
+        let error = count(&format!("(component $c0) {levels}")).unwrap_err();
+        assert!(error.contains("instances in one another"), "{error}");
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Progress {
         if cause == Cause::Outside {
             let pause = before.as_ref().map_or(PAUSE.0, |before| (before.pause * 2).min(PAUSE.1));
             // What takes long to fail shall not take most of the time.
-            let at = now + pause + took * 4;
+            let at = now + pause.max(took * 2);
             self.again = Some(Again { at, pause, reason: reason.to_owned() });
         }
         if before.is_some_and(|before| before.reason == reason) { Verdict::Known } else { Verdict::Tell }
@@ -311,8 +311,8 @@ mod tests {
         let (mut progress, now) = (Progress::default(), Instant::now());
         let slow = Refused { took: Duration::from_secs(60), ..refused("a", Cause::Outside, written(5)) };
         progress.refused(slow, at(5), now);
-        assert!(!progress.needs_loading("a", now + Duration::from_secs(240)));
-        assert!(progress.needs_loading("a", now + Duration::from_secs(241)));
+        assert!(!progress.needs_loading("a", now + Duration::from_secs(119)));
+        assert!(progress.needs_loading("a", now + Duration::from_secs(120)));
     }
 
     #[test]

@@ -267,12 +267,10 @@ impl Room {
         self.rooms.changed.subscribe()
     }
 
-    /// Asks the system from time to time whether it gives more than before. Never ends.
+    /// Asks the system after a while whether it gives more than before.
     pub async fn ask_for_more(&self) {
-        loop {
-            tokio::time::sleep(ASK_AGAIN).await;
-            self.rooms.ask();
-        }
+        tokio::time::sleep(ASK_AGAIN).await;
+        self.rooms.ask();
     }
 }
 

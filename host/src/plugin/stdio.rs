@@ -11,7 +11,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::fault::cut;
+use super::fault::{cut, is_advice};
 use super::lines::{Admission, Dropped, LINE, LineBuffer, RateCap, remember};
 use crate::digest::Digest;
 
@@ -145,7 +145,11 @@ impl GuestLog {
         let Inner { stdout, stderr: errors, last_words } = &mut *inner;
         if stderr {
             remember(last_words, bytes);
-            errors.push(bytes, |line| self.emit(Level::Warn, "", line));
+            errors.push(bytes, |line| {
+                if !is_advice(line) {
+                    self.emit(Level::Warn, "", line);
+                }
+            });
         } else {
             stdout.push(bytes, |line| self.emit(Level::Info, "", line));
         }

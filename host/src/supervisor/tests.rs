@@ -73,6 +73,8 @@ enum Start {
     Works,
     Fails,
     Panics,
+    /// There is no room for it beside the one before.
+    Cramped,
 }
 
 #[derive(Clone)]
@@ -81,6 +83,8 @@ struct Model {
     tried: Arc<AtomicUsize>,
     prepared: Arc<AtomicUsize>,
     generation: watch::Receiver<u32>,
+    /// How many instances there is room for; any number if there is none.
+    room: Option<watch::Receiver<u32>>,
 }
 
 impl Handlers for Model {
@@ -91,6 +95,7 @@ impl Handlers for Model {
         match self.starts.get(self.tried.fetch_add(1, Relaxed)) {
             Some(Start::Fails) => Err(Fault::Start("no memory".into())),
             Some(Start::Panics) => panic!("a fault of the host"),
+            Some(Start::Cramped) => Err(Fault::Room("not beside the other".into())),
             Some(Start::Works) | None => Ok(Idle(Author { plugin: "model".into(), generation: "1".into() })),
         }
     }
@@ -99,6 +104,24 @@ impl Handlers for Model {
         self.generation.borrow_and_update();
         self.prepared.fetch_add(1, Relaxed);
         std::future::ready(())
+    }
+
+    fn most(&mut self) -> u32 {
+        self.room.as_mut().map_or(u32::MAX, |room| *room.borrow_and_update())
+    }
+
+    fn why_no_more(&self) -> String {
+        "the machine is small".into()
+    }
+
+    fn room_changed(&self, _: bool) -> impl Future<Output = ()> + Send + use<> {
+        let room = self.room.clone();
+        async move {
+            match room {
+                Some(mut room) => room.changed().await.unwrap(),
+                None => std::future::pending().await,
+            }
+        }
     }
 
     fn is_newer(&self) -> bool {
@@ -149,7 +172,8 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let shop = shop(observer, &conditions);
     let (swap, generation) = watch::channel(1);
     let prepared = Arc::new(AtomicUsize::new(0));
-    let handlers = Model { starts: starts.into(), tried: Arc::default(), prepared: prepared.clone(), generation };
+    let starts = starts.into();
+    let handlers = Model { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
     let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
     let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -251,7 +275,7 @@ async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_do
     let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
     let starts = [Start::Fails; 9].into();
-    let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation };
+    let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
     let grace = Duration::from_secs(1);
     let supervisor = Supervisor::new(shop.clone(), handlers, desired.clone(), crew.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -272,6 +296,73 @@ async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_do
     seconds(10).await;
     assert!(!shop.inbox.is_suspended() && conditions.all().is_empty());
     assert_eq!((crew.running(), crew.alive().len()), (0, 0));
+    stop.send(()).unwrap();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_two_instances_do_not_fit_at_once_the_one_before_makes_room() {
+    let (started, ended) = a_minute(&[Start::Works, Start::Cramped, Start::Works], 1).await;
+    assert_eq!((started.len(), ended.len()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_long_as_it_is_so() {
+    let conditions = Conditions::new("work".into());
+    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
+    let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(5)));
+    let (_swap, generation) = watch::channel(1);
+    let (room, has_room) = watch::channel(2);
+    let (starts, tried) = ([].into(), Arc::<AtomicUsize>::default());
+    let handlers = Model { starts, tried: tried.clone(), prepared: Arc::default(), generation, room: Some(has_room) };
+    let grace = Duration::from_secs(1);
+    let supervisor = Supervisor::new(shop.clone(), handlers, desired, crew.clone(), grace);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    let a_second = || tokio::time::sleep(Duration::from_secs(1));
+    a_second().await;
+    assert_eq!((crew.running(), tried.load(Relaxed)), (2, 2));
+    let told = conditions.all();
+    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("room for 2 workers")), "{told:?}");
+    room.send_replace(5);
+    a_second().await;
+    assert_eq!((crew.running(), conditions.all()), (5, vec![]));
+    room.send_replace(1);
+    a_second().await;
+    assert_eq!((crew.running(), conditions.all().len()), (1, 1));
+    stop.send(()).unwrap();
+    run.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_for_any_worker_what_was_fetched_is_given_back_until_there_is() {
+    let conditions = Conditions::new("work".into());
+    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
+    let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
+    let (_swap, generation) = watch::channel(1);
+    let (room, has_room) = watch::channel(0);
+    let handlers = Model {
+        // Tried after 10, 10.1, 10.3 and 10.7 s.
+        starts: vec![Start::Cramped; 4].into(),
+        tried: Arc::default(),
+        prepared: Arc::default(),
+        generation,
+        room: Some(has_room),
+    };
+    let grace = Duration::from_secs(1);
+    let supervisor = Supervisor::new(shop.clone(), handlers, desired, crew.clone(), grace);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(shop.inbox.is_suspended() && conditions.all().len() == 1 && crew.running() == 0);
+    room.send_replace(1);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!shop.inbox.is_suspended());
+    assert_eq!((crew.running(), conditions.all()), (1, vec![]));
     stop.send(()).unwrap();
     run.await.unwrap();
 }

@@ -107,9 +107,10 @@ fn the_example_file_shows_every_key() {
 
 #[test]
 fn the_example_with_its_commented_defaults_is_what_leaving_them_out_gives() {
-    let least = "[workload.orders]\nstream = \"ORDERS\"\nmanage = \"create\"\nsubjects = \"shop.orders.>\"\n\
+    let least = "[workload.orders]\nstream = \"ORDERS\"\nmanage = \"create\"\n\
+        subjects = [\"shop.orders.>\", \"shop.receipts.>\"]\n\
         filter = \"shop.orders.new\"\nhandler = \"receipts\"\npolicy = \"backlog\"\nscale.max = 64\n\
-        settings.currency = \"EUR\"\npolicy-settings.pending-per-worker = 100\n\
+        settings.subject-prefix = \"shop.receipts\"\npolicy-settings.pending-per-worker = 100\n\
         grants.publish = \"shop.receipts.>\"\n";
     assert_eq!(Config::from_toml(EXAMPLE), Config::from_toml(least));
 }
