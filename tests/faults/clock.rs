@@ -71,6 +71,13 @@ async fn jump(form: Form) -> Result<Report> {
     let goes_on = told.windows(2).all(|pair| pair[0] < pair[1]);
     let followed = told.windows(2).any(|pair| pair[0] + 3_000_000 < pair[1]);
     report.must(goes_on && followed, format!("the policy's clock went back, stood still or did not follow: {told:?}"));
+    // A message is as old as its server says, which nobody has set.
+    let log = host.log();
+    let ages: Vec<u64> = log
+        .lines()
+        .filter_map(|line| line.split("oldest_pending_ms: Some(").nth(1)?.split(')').next()?.parse().ok())
+        .collect();
+    report.must(!ages.is_empty() && ages.iter().all(|age| *age < 600_000), format!("messages are {ages:?} ms old"));
     let audit = ledger.audit().await?;
     let again = stage.consumer("work").await?.delivered.consumer_sequence - ledger.next();
     report.must(again == 0 && audit.duplicates() == 0, format!("{again} were delivered again: in-progress came late"));

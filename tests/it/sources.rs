@@ -59,7 +59,9 @@ impl Readers {
             headers.arrivals >= info.arrivals
         })
         .await;
-        (info, headers)
+        // Both have the server's time, which is another each time.
+        assert!(info.now_ms.is_some() && info.now_ms <= headers.now_ms, "{info:?} {headers:?}");
+        (Sample { now_ms: None, ..info }, Sample { now_ms: None, ..headers })
     }
 
     async fn end(self) {

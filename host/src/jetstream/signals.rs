@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until};
 
 use super::arrivals::{Count, Reading};
@@ -68,9 +70,16 @@ impl Source for Signals {
             ack_pending: consumer.num_ack_pending,
             redelivered: consumer.num_redelivered,
             oldest_ms: self.oldest(&consumer).await?,
+            now_ms: milliseconds(&consumer.ts),
             last_arrival,
         })
     }
+}
+
+/// A time of day as servers write it, in milliseconds since the Unix epoch.
+fn milliseconds(time: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(time, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 impl Signals {

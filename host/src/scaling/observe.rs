@@ -19,6 +19,9 @@ pub struct Sample {
     pub redelivered: u64,
     /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
     pub oldest_ms: Option<u64>,
+    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it is not
+    /// known, the host's has to do.
+    pub now_ms: Option<u64>,
     /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise it
     /// is the first sample that counts it.
     pub last_arrival: Option<Duration>,
@@ -50,7 +53,7 @@ pub struct Moment {
     pub elapsed: Duration,
     /// What a policy is told: milliseconds since the Unix epoch. Never goes back.
     pub now_ms: u64,
-    /// The wall clock, in milliseconds since the Unix epoch: what the time of a message is compared with.
+    /// The wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
 
@@ -88,7 +91,7 @@ impl Observer {
             pending: sample.pending,
             ack_pending: sample.ack_pending,
             redelivered: sample.redelivered,
-            oldest_pending_ms: sample.oldest_ms.map(|then| at.wall_ms.saturating_sub(then)),
+            oldest_pending_ms: sample.oldest_ms.map(|then| sample.now_ms.unwrap_or(at.wall_ms).saturating_sub(then)),
             failure_ratio: rounded(share(failed as f64, handled as f64)),
             busy_ratio: rounded(share(busy_us as f64, alive_us as f64)),
             service_time_ms: rounded(service_time_us((handled, calls_us), &work) / 1000.0),
@@ -149,11 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_as_old_as_the_wall_clock_says_whatever_a_policy_is_told_of_the_time() {
+    fn a_message_is_as_old_as_its_server_says_or_else_the_wall_clock_whatever_a_policy_is_told_of_the_time() {
         let mut observer = Observer::new(SCALE.window);
         let sample = Sample { pending: 1, oldest_ms: Some(1_700_000_000_000), ..Sample::default() };
         let moment = Moment { wall_ms: 1_700_000_002_000, ..at(3_600_000) };
         assert_eq!(observer.observe(moment, sample, Work::default(), 0, &SCALE).oldest_pending_ms, Some(2000));
+        let sample = Sample { now_ms: Some(1_700_000_000_700), ..sample };
+        assert_eq!(observer.observe(moment, sample, Work::default(), 0, &SCALE).oldest_pending_ms, Some(700));
     }
 
     #[test]

@@ -242,6 +242,7 @@ impl<'a> World<'a> {
             ack_pending: fetched + handled_now + count(self.again.len()),
             redelivered,
             oldest_ms: oldest.map(|arrival| MIDNIGHT_MS + arrival / 1_000_000),
+            now_ms: None,
             last_arrival: None,
         };
         let work = Work {

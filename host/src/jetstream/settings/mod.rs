@@ -30,6 +30,8 @@ pub(crate) struct ConsumerState {
     pub(crate) num_redelivered: u64,
     pub(crate) num_pending: u64,
     pub(crate) paused: bool,
+    /// The server's time of day when it answered.
+    pub(crate) ts: String,
 }
 
 /// A place in a stream, and in what a consumer has delivered.
