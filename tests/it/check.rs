@@ -115,7 +115,8 @@ async fn streams_and_consumers_that_do_not_fit_are_named_by_line_and_key_with_a_
         1,
         &[
             "tidegate.toml:9: workload.orders.subjects: stream ORDERS takes `orders.new` already, so stream NEW cannot be made",
-            "tidegate.toml: dead-letters.stream: stream TIDEGATE_DEAD is there, and not bound to tidegate.dead.*",
+            "tidegate.toml: dead-letters.stream: cannot set up stream TIDEGATE_DEAD for dead letters: it is there, and not bound",
+            "; name another stream in [dead-letters]",
             "2 problems",
         ],
     );

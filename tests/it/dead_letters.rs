@@ -11,7 +11,7 @@ use tidegate::config::{DeadLetters, Queue, Retry, Workload};
 use crate::support::cli::run;
 use crate::support::host::{Host, workers, workload};
 use crate::support::site::{DEAD, Site, header, text};
-use crate::support::until;
+use crate::support::{log, until};
 
 /// Every failure is the last.
 fn once(name: &str) -> Workload {
@@ -237,5 +237,22 @@ async fn who_is_told_of_a_dead_letter_is_told_after_it_is_stored_and_only_where_
     assert_eq!((letters, told.payload.len()), (2, 0));
     assert_eq!(header(&told, "Nats-Service-Error-Code"), Some("400"));
     assert_eq!(header(&told, "Nats-Service-Error"), Some("never"));
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_another_stream_takes_does_not_end_its_message() {
+    let host = Host::start(vec![once("astray")]).await;
+    let made = host.js.get_stream(DEAD).await.unwrap().cached_info().config.clone();
+    let narrow = Config { subjects: vec!["no.letters".into()], subject_transform: None, ..made.clone() };
+    host.js.update_stream(narrow).await.unwrap();
+    host.stream("OTHER", &["tidegate.dead.*"]).await;
+    host.publish("in.astray.a", "reject me").await;
+    log::logged(&["stream OTHER has stored", "`tidegate.dead.astray`", "it belongs into TIDEGATE_DEAD"]).await;
+    assert_eq!(host.consumer("astray").await.num_ack_pending, 1);
+    host.js.delete_stream("OTHER").await.unwrap();
+    host.js.update_stream(made).await.unwrap();
+    host.stored_count(DEAD, 1).await;
+    host.settled("astray").await;
     host.stop().await;
 }

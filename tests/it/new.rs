@@ -75,3 +75,30 @@ async fn new_touches_nothing_that_is_there_and_refuses_what_is_no_name() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     assert_eq!(std::fs::read_dir(dir.path().join("shout")).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn a_configuration_to_begin_with_is_read_as_it_is_and_what_is_there_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = async |more: &[&str]| {
+        let mut command = tidegate(["new", "config"].iter().chain(more));
+        command.current_dir(dir.path());
+        Running::start(command).end().await
+    };
+    let made = new(&[]).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    assert!(made.stdout.contains("tidegate check --config tidegate.toml --connect"), "{}", made.stdout);
+    let file = dir.path().join("tidegate.toml");
+    let config = tidegate::config::Config::from_file(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((config.workloads[0].name.as_str(), config.workloads[0].scale.max), ("orders", 16));
+    // Each line that is commented out is right as it stands, too.
+    let text = std::fs::read_to_string(&file).unwrap();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.contains(" = ")) {
+        let written = text.replace(&format!("# {line}"), line);
+        tidegate::config::Config::from_toml(&written).unwrap_or_else(|errors| panic!("{line}: {errors}"));
+    }
+    std::fs::write(&file, "mine").unwrap();
+    new(&[]).await.failed_with(1, &["tidegate.toml is there already and was not touched"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    assert_eq!(new(&["other.toml"]).await.code, Some(0));
+    new(&["nowhere/tidegate.toml"]).await.failed_with(1, &["cannot write nowhere/tidegate.toml"]);
+}

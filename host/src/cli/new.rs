@@ -1,19 +1,20 @@
 //! `tidegate new`.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::new::{Kind, Name, files, place};
+use crate::new::{Kind, Name, files, place, place_config};
 
 const EXAMPLES: &str = "\
 Examples:
   tidegate new handler shout
-  tidegate new policy queue-age";
+  tidegate new policy queue-age
+  tidegate new config";
 
-/// Makes a crate to begin with: a policy or a handler that builds, has tests, and runs.
+/// Makes something to begin with: a policy or a handler that builds, has tests, and runs, or a configuration.
 ///
-/// It is a new directory of that name where this is run, with the contract in it; building it needs Rust, the target
-/// wasm32-wasip2, and crates.io. What is there already is never touched. Exit code 0: it is made. 1: it is not, and nothing
+/// A crate is a new directory of that name where this is run, with the contract in it; building it needs Rust, the target
+/// wasm32-wasip2, and crates.io. A configuration is a file with comments. What is there already is never touched. Exit code 0: it is made. 1: it is not, and nothing
 /// is left behind. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -30,6 +31,16 @@ pub enum What {
     Policy(Named),
     /// A handler, which handles one message
     Handler(Named),
+    /// A configuration file, which says what runs
+    Config(ConfigFile),
+}
+
+/// Where a configuration is written.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigFile {
+    /// The file
+    #[arg(value_name = "FILE", default_value = "tidegate.toml")]
+    pub file: PathBuf,
 }
 
 /// A name.
@@ -40,7 +51,7 @@ pub struct Named {
     pub name: Name,
 }
 
-/// Makes the crate in the directory that the process is in, and says to `out` how to go on.
+/// Makes it in the directory that the process is in, and says to `out` how to go on.
 ///
 /// # Errors
 /// If there is something of that name, or it cannot be written.
@@ -48,6 +59,7 @@ pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let (kind, name) = match &args.what {
         What::Policy(named) => (Kind::Policy, &named.name),
         What::Handler(named) => (Kind::Handler, &named.name),
+        What::Config(ConfigFile { file }) => return config(file, out),
     };
     place(Path::new(name.as_str()), &files(kind, name)?)?;
     let (word, library) = (kind.word(), name.library());
@@ -56,5 +68,13 @@ pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out, "  cd {name}")?;
     write!(out, "  cargo build --release --target wasm32-wasip2 && ")?;
     writeln!(out, "cp target/wasm32-wasip2/release/{library}.wasm plugins/{name}.wasm")?;
+    Ok(())
+}
+
+fn config(file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    place_config(file)?;
+    let shown = file.display();
+    writeln!(out, "made {shown}, with one workload. Change it to yours, and see what is missing with")?;
+    writeln!(out, "  tidegate check --config {shown} --connect")?;
     Ok(())
 }

@@ -128,7 +128,7 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
         let error = match error.kind() {
             std::io::ErrorKind::NotFound => place.error(
                 "there is no such file",
-                "give the right path to --config, start from examples/tidegate.example.toml, or leave the file out and give \
+                "give the right path to --config, write one with `tidegate new config`, or leave the file out and give \
                  --stream, --handler and --policy",
             ),
             std::io::ErrorKind::InvalidData => place.error("this is not text", "a configuration file is TOML in UTF-8"),
@@ -159,6 +159,6 @@ fn no_workload(text: &str, path: Option<&Path>) -> ConfigError {
 fn nothing_to_run() -> ConfigError {
     Place::default().error(
         format!("there is nothing to run: no --config, no {DEFAULT_FILE} in this directory, and no --stream"),
-        "give --config FILE, or --stream, --handler and --policy",
+        "give --config FILE, write one with `tidegate new config`, or give --stream, --handler and --policy",
     )
 }

@@ -62,7 +62,8 @@ impl Lane {
 
     async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
         let subject = letter::subject(&self.workload);
-        let store = |headers, payload| self.publisher.store(Window::Letters, subject.clone(), headers, payload);
+        let (publisher, into) = (&self.publisher, &self.dead_letters);
+        let store = |headers, payload| publisher.store(Window::Letters, subject.clone(), headers, payload, into);
         match draft.shape(payload.len(), self.client.max_payload()) {
             Shape::Whole(list) => store(headers(list)?, payload).await,
             Shape::Apart { mut block, headers: mut list } => {

@@ -94,6 +94,14 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
     Ok(())
 }
 
+/// Whether the stream is there. One that can keep no lines is an error.
+pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String> {
+    match client.stream_state(name).await.map_err(|error| error.to_string())? {
+        Some(found) => fits(client, &found.config).map(|()| true),
+        None => Ok(false),
+    }
+}
+
 /// Whether lines can be kept in a stream that is there.
 fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
     if !config.subjects.iter().any(|subject| subject == SUBJECTS) {
@@ -123,16 +131,17 @@ impl Lines {
         while let Some((subject, line)) = self.waiting.recv().await {
             self.room.give(line.len());
             let stored = async { client.context.publish(subject, line).await?.await };
+            let name = &self.config.name;
             let problem = match timeout(STORED_WITHIN, stored).await {
-                Ok(Ok(_)) => {
+                Ok(Ok(ack)) if ack.stream == *name => {
                     self.trouble.end("the journal's stream");
                     continue;
                 }
+                Ok(Ok(ack)) => format!("stream {} takes them; bind {name} to {SUBJECTS}, and no other", ack.stream),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
             self.lost.fetch_add(1, Relaxed);
-            let name = &self.config.name;
             self.trouble.begin(&format!("lines of the journal are not stored in its stream {name}: {problem}"));
         }
     }

@@ -66,6 +66,8 @@ struct Lane {
     workload: Arc<str>,
     stream: String,
     consumer: String,
+    /// The stream of dead letters.
+    dead_letters: String,
     host: String,
     grants: Grants,
     traffic: Arc<Traffic>,

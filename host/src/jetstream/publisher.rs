@@ -55,19 +55,27 @@ impl Publisher {
         Self { client, inbox: OnceCell::new(), publications, letters }
     }
 
-    /// Publishes, and waits until a stream has stored it. Gives the position there.
+    /// Publishes, and waits until the stream `into` has stored it. Gives the position there.
     pub(super) async fn store(
         &self,
         window: Window,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
+        into: &str,
     ) -> Result<u64, EffectError> {
         let mut sent = VecDeque::new();
-        self.send(window, &mut sent, subject, headers, payload).await?;
-        match sent.pop_front() {
-            Some(sent) => sent.stored().await,
-            None => Err(EffectError::Unavailable("the publication was not sent".to_owned())),
+        self.send(window, &mut sent, subject.clone(), headers, payload).await?;
+        let Some(sent) = sent.pop_front() else {
+            return Err(EffectError::Unavailable("the publication was not sent".to_owned()));
+        };
+        // `Nats-Expected-Stream` would say so before, but what the stream republishes has it too, and is refused for it.
+        match sent.stored().await? {
+            PublishAck { stream, sequence, .. } if stream == into => Ok(sequence),
+            PublishAck { stream, .. } => Err(EffectError::Unavailable(format!(
+                "stream {stream} has stored what was published on `{}`, and it belongs into {into}: bind that one to it",
+                shown(&subject)
+            ))),
         }
     }
 
@@ -144,13 +152,13 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Waits until a stream has stored it. Gives the position there.
-    pub(super) async fn stored(mut self) -> Result<u64, EffectError> {
+    /// Waits until a stream has stored it. Gives which, and the position there.
+    pub(super) async fn stored(mut self) -> Result<PublishAck, EffectError> {
         self.answered().await
     }
 
     /// The same. Nothing is lost if the future is dropped.
-    async fn answered(&mut self) -> Result<u64, EffectError> {
+    async fn answered(&mut self) -> Result<PublishAck, EffectError> {
         match timeout(ANSWER, &mut self.answer).await {
             Ok(Ok(answer)) => {
                 self.is_answered = true;
@@ -194,7 +202,7 @@ impl Drop for Sent {
 }
 
 /// What a stream's answer says.
-fn read(answer: &Message, subject: &str) -> Result<u64, EffectError> {
+fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
     let subject = shown(subject);
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(EffectError::Unavailable(format!(
@@ -202,7 +210,7 @@ fn read(answer: &Message, subject: &str) -> Result<u64, EffectError> {
         )));
     }
     match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
-        Ok(Response::Ok(ack)) => Ok(ack.sequence),
+        Ok(Response::Ok(ack)) => Ok(ack),
         Ok(Response::Err { error }) => {
             let problem = format!("the publication on `{subject}` was not stored: {error}");
             Err(match error.error_code() {
@@ -333,7 +341,8 @@ mod tests {
             let error = format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"no"}},"stream":"OUT"}}"#);
             said(&error)
         };
-        assert_eq!(said(r#"{"stream":"OUT","seq":7}"#), Ok(7));
+        let stored = said(r#"{"stream":"OUT","seq":7}"#).map(|ack| (ack.stream, ack.sequence));
+        assert_eq!(stored, Ok(("OUT".to_owned(), 7)));
         for code in [10054, 10097] {
             assert!(matches!(error(code), Err(EffectError::Refused(_))), "{code}");
         }

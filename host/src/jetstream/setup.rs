@@ -325,31 +325,38 @@ impl Setup<'_> {
 
     pub(super) async fn dead_letters(&self, config: &DeadLetters) -> Result<(), SetupError> {
         let name = config.stream.as_str();
-        let what = || format!("stream {name} for dead letters");
-        let failed = |error: ApiError| self.server(what(), Made::DeadLetters, &error);
-        let said = |reason| SetupError::Server { workload: self.workload.name.clone(), what: what(), reason };
-        if let Some(found) = self.client.stream_state(name).await.map_err(failed)? {
-            let config = found.config;
-            if !config.subjects.iter().any(|subject| subject == dead::SUBJECTS) {
-                return Err(said(format!(
-                    "it is there, and not bound to {}; name another stream in [dead-letters]",
-                    dead::SUBJECTS
-                )));
-            }
-            if config.no_ack {
-                return Err(said(format!(
-                    "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream edit {name} --ack`"
-                )));
-            }
-            if let Some(Refusal { problem, remedy }) = reserved(&config, Some(dead::SUBJECTS), self.reserved()) {
-                return Err(said(format!("{problem}\n  {remedy}")));
-            }
+        if self.has_dead_letters(config).await? {
             return Ok(());
         }
         let wanted = serde_json::to_value(dead::stream(config)).unwrap_or_default();
-        self.client.make_stream(name, &wanted).await.map_err(failed)?;
+        let what = || format!("stream {name} for dead letters");
+        let made = self.client.make_stream(name, &wanted).await;
+        made.map_err(|error| self.server(what(), Made::DeadLetters, &error))?;
         tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
+    }
+
+    /// Whether the stream of dead letters is there. One that can keep none is an error.
+    pub(super) async fn has_dead_letters(&self, config: &DeadLetters) -> Result<bool, SetupError> {
+        let name = config.stream.as_str();
+        let what = || format!("stream {name} for dead letters");
+        let failed = |error: ApiError| self.server(what(), Made::DeadLetters, &error);
+        let said = |reason| Err(SetupError::Server { workload: self.workload.name.clone(), what: what(), reason });
+        let Some(found) = self.client.stream_state(name).await.map_err(failed)? else { return Ok(false) };
+        let config = found.config;
+        if !config.subjects.iter().any(|subject| subject == dead::SUBJECTS) {
+            let subjects = dead::SUBJECTS;
+            return said(format!("it is there, and not bound to {subjects}; name another stream in [dead-letters]"));
+        }
+        if config.no_ack {
+            return said(format!(
+                "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream edit {name} --ack`"
+            ));
+        }
+        match reserved(&config, Some(dead::SUBJECTS), self.reserved()) {
+            Some(Refusal { problem, remedy }) => said(format!("{problem}\n  {remedy}")),
+            None => Ok(true),
+        }
     }
 
     /// What is wrong if the first question to JetStream fails because it is off.

@@ -58,11 +58,10 @@ impl Finding {
     /// What keeps a workload from being set up, as one line.
     fn of(error: &SetupError, workload: &str, key: &[&str]) -> Self {
         let text = error.to_string();
-        let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says of it"));
-        let problem = problem.strip_prefix(&format!("workload {workload}: ")).unwrap_or(problem);
-        let remedy = remedy.replace("\n  ", " ");
-        let table = ["workload", workload];
-        Self::new(&[&table, key].concat(), problem, remedy.trim_end_matches('.'))
+        let text = text.strip_prefix(&format!("workload {workload}: ")).unwrap_or(&text);
+        let parts = text.split_once("\n  ").or_else(|| text.split_once("; "));
+        let (problem, remedy) = parts.unwrap_or((text, "the server's log may say more"));
+        Self::new(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'))
     }
 
     fn denied(client: &Client, denial: &Denial) -> Self {
@@ -118,12 +117,12 @@ impl Client {
                 to_come.extend(queue.subjects.iter().cloned());
                 let (to_make, subjects) = (queue.stream.clone(), queue.subjects.clone());
                 if let Err(error) = setup.fits(&StreamConfig { name: to_make, subjects, ..StreamConfig::default() }) {
-                    survey.found.push(Finding::of(&error, name, &["subjects"]));
+                    survey.found.push(Finding::of(&error, name, &["workload", name, "subjects"]));
                 }
                 let key = ["workload", name, "subjects"];
                 return self.free(&queue.subjects, &queue.stream, &key, survey).await;
             }
-            Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["stream"])),
+            Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["workload", name, "stream"])),
             Ok(Ok(stream)) => stream,
         };
         // What it would log is told here.
@@ -145,8 +144,11 @@ impl Client {
                 Ok(Err(SetupError::NoConsumer { .. })) if may_create => {
                     survey.made.push(format!("consumer {consumer} on stream {}", queue.stream));
                 }
-                Ok(Err(error)) if key == "consumer" => survey.found.push(Finding::of(&error, name, &[key])),
-                Ok(Err(error)) => survey.found.push(Finding::of(&error, name, &["scale", key])),
+                Ok(Err(error)) => {
+                    let table: &[&str] =
+                        if key == "consumer" { &["workload", name] } else { &["workload", name, "scale"] };
+                    survey.found.push(Finding::of(&error, name, &[table, &[key]].concat()));
+                }
                 Err(denial) => survey.found.push(Finding::denied(self, &denial)),
             }
         }
@@ -166,32 +168,43 @@ impl Client {
 
     /// The streams of dead letters and of the journal.
     async fn own_streams(&self, config: &Config, survey: &mut Survey) {
-        let journal = config.journal.stream.as_ref().map(|stream| stream.name.as_str());
-        let dead = (config.dead_letters.stream.as_str(), dead::SUBJECTS, "dead-letters");
-        let all = [Some(dead), journal.map(|name| (name, journal::SUBJECTS, "journal"))];
-        for (name, subjects, table) in all.into_iter().flatten() {
-            let key = [table, "stream"];
-            let concerns = |denial: &Denial| {
-                denial.verb == Verb::Publish && denial.subject == format!("$JS.API.STREAM.INFO.{name}")
+        if let Some(workload) = config.workloads.first() {
+            let name = &config.dead_letters.stream;
+            let setup = Setup { client: self, workload, queue: &workload.queue };
+            let key = ["dead-letters", "stream"];
+            let found =
+                self.denied.unless(|denial| is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
+            let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
+            self.own_stream(found, name, dead::SUBJECTS, &key, survey).await;
+        }
+        if let Some(stream) = &config.journal.stream {
+            let (name, key) = (&stream.name, ["journal", "stream"]);
+            let found = self.denied.unless(|denial| is_about(denial, name), journal::is_there(self, name)).await;
+            let wrong = |problem: String| {
+                let (problem, remedy) =
+                    problem.split_once("; ").unwrap_or((&problem, "name another in journal.stream"));
+                Finding::new(&key, format!("stream {name}: {problem}"), remedy)
             };
-            match self.denied.unless(concerns, self.find_stream(name)).await {
-                Err(denial) => survey.found.push(Finding::denied(self, &denial)),
-                Ok(Err(error)) => {
-                    survey.found.push(Finding::new(
-                        &key,
-                        format!("stream {name}: {error}"),
-                        "see what the server says",
-                    ));
-                }
-                Ok(Ok(Some(found))) if found.cached_info().config.subjects.iter().any(|own| own == subjects) => {}
-                Ok(Ok(Some(_))) => {
-                    let problem = format!("stream {name} is there, and not bound to {subjects}");
-                    survey.found.push(Finding::new(&key, problem, format!("bind it to {subjects}, or name another")));
-                }
-                Ok(Ok(None)) => {
-                    survey.made.push(format!("stream {name} for {subjects}"));
-                    self.free(&[subjects.to_owned()], name, &key, survey).await;
-                }
+            self.own_stream(found.map(|found| found.map_err(wrong)), name, journal::SUBJECTS, &key, survey).await;
+        }
+    }
+
+    /// Takes in whether a stream of the host's own is there.
+    async fn own_stream(
+        &self,
+        found: Result<Result<bool, Finding>, Denial>,
+        name: &str,
+        subjects: &str,
+        key: &[&str],
+        survey: &mut Survey,
+    ) {
+        match found {
+            Err(denial) => survey.found.push(Finding::denied(self, &denial)),
+            Ok(Err(finding)) => survey.found.push(finding),
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                survey.made.push(format!("stream {name} for {subjects}"));
+                self.free(&[subjects.to_owned()], name, key, survey).await;
             }
         }
     }
@@ -287,4 +300,9 @@ impl Client {
         let answer = self.denied.unless(concerns, answer).await;
         answer.map_err(|_| format!("this user may not publish to `{subject}`"))
     }
+}
+
+/// Whether a denial keeps this user from asking for a stream.
+fn is_about(denial: &Denial, stream: &str) -> bool {
+    denial.verb == Verb::Publish && denial.subject == format!("$JS.API.STREAM.INFO.{stream}")
 }

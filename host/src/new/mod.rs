@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tidegate_artifacts::{policies, workers};
 
 pub use name::{Name, NameError};
-pub use place::{PlaceError, place};
+pub use place::{PlaceError, place, place_config};
 
 /// What is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,9 @@ const POLICY: &[(&str, &str)] = &[
     ("src/lib.rs", include_str!("../../templates/policy/src/lib.rs")),
     ("src/rule.rs", include_str!("../../templates/policy/src/rule.rs")),
 ];
+
+/// A configuration to begin with.
+const CONFIG: &str = include_str!("../../templates/tidegate.toml");
 
 const HANDLER: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("../../templates/handler/Cargo.toml")),

@@ -1,12 +1,12 @@
 //! Writes a crate in one step: there is all of it, or nothing.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use thiserror::Error;
 
-use super::File;
+use super::{CONFIG, File};
 
 /// Why nothing was written.
 #[derive(Debug, Error)]
@@ -43,6 +43,23 @@ pub fn place(target: &Path, files: &[File]) -> Result<(), PlaceError> {
         // It goes only if it is as empty as it was made.
         std::fs::remove_dir(target).ok();
         failed(target, error)
+    })
+}
+
+/// Writes a configuration to begin with into the new file `target`.
+///
+/// # Errors
+/// If there is something at `target`, or it cannot be written.
+pub fn place_config(target: &Path) -> Result<(), PlaceError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => PlaceError::Occupied(target.to_owned()),
+        _ => PlaceError::Write(target.to_owned(), error),
+    };
+    let mut file = std::fs::File::create_new(target).map_err(failed)?;
+    file.write_all(CONFIG.as_bytes()).map_err(|error| {
+        // Half of it would be taken for the whole.
+        std::fs::remove_file(target).ok();
+        failed(error)
     })
 }
 
