@@ -70,7 +70,7 @@ fn an_hour_of_changes_at_each_look_fits_into_the_state() {
         ("scale-down-period", "59m"),
         ("scale-up-workers", "4294967295"),
     ];
-    let mut state = state(&settings, None);
+    let mut state = state(init, &settings, None);
     let mut running = 1;
     for look in 0..36_000_u64 {
         let seen = busy(0, running, if look % 3 == 0 { 100.0 } else { 40.0 - look as f64 / 1_000.0 });
