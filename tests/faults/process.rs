@@ -52,7 +52,7 @@ async fn log_goes_to(
     // Far more than a pipe and the queue before it hold.
     let line = "x".repeat(6000);
     let count = form.pick(500, 5000);
-    let before = |id: u64| if id % 10 == 0 { "reject because".to_owned() } else { format!("print {line}") };
+    let before = |id: u64| if id.is_multiple_of(10) { "reject because".to_owned() } else { format!("print {line}") };
     ledger.publish(count, before).await?;
     stage.settled("work", form.patience()).await?;
     report.injected();

@@ -148,7 +148,7 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
             if let RequestError::Dead { refusal, .. } = error
                 && let Some(fields) = object.as_object_mut()
             {
-                let Refusal { code, reason, cause, letter } = refusal;
+                let Refusal { code, reason, cause, letter } = &**refusal;
                 fields.insert("code".to_owned(), json!(code));
                 fields.insert("reason".to_owned(), json!(reason));
                 fields.insert("cause".to_owned(), json!(cause));
@@ -194,7 +194,7 @@ mod tests {
     fn an_object_says_why_a_request_is_a_dead_letter() {
         let cause = Some("rejected".to_owned());
         let refusal = Refusal { code: "400".to_owned(), reason: "no".to_owned(), cause, letter: Some(7) };
-        let dead = Err(RequestError::Dead { stored: None, refusal });
+        let dead = Err(RequestError::Dead { stored: None, refusal: Box::new(refusal) });
         assert_eq!(code(&dead), 4);
         let object = object(&dead, Duration::ZERO);
         assert_eq!((&object["cause"], &object["dead_letter"]), (&json!("rejected"), &json!(7)));

@@ -182,7 +182,8 @@ impl Letters {
             each(stored);
             ControlFlow::Continue(())
         };
-        self.asked(READ, scan.run(&self.stream, each)).await
+        // Boxed: what reads a stream is large, and most of the time it is not there.
+        self.asked(READ, Box::pin(scan.run(&self.stream, each))).await
     }
 
     /// Reads one message, with its headers in the order in which they were published. `None` if it is not there.

@@ -145,7 +145,7 @@ pub enum RequestError {
         /// Where the request was stored; `None` if the PubAck did not come.
         stored: Option<Stored>,
         /// What was answered.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// The message was stored, and no reply came in time.
     #[error(
@@ -254,7 +254,7 @@ impl Client {
         };
         let headers = pairs(message.headers.as_ref());
         match refusal::read(&headers) {
-            Some(refusal) => Err(RequestError::Dead { stored, refusal }),
+            Some(refusal) => Err(RequestError::Dead { stored, refusal: Box::new(refusal) }),
             None => Ok(Reply { payload: message.payload, headers, stored }),
         }
     }
