@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use wasmtime::{Cache, CacheConfig};
 
+/// How the extension of a file begins to which wasmtime's cache is writing.
+const UNFINISHED: &str = "wip-atomic-write";
+
 /// Why the directory cannot keep compiled code.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -126,6 +129,24 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
     Ok(())
 }
 
+/// Removes the files to which something was being written. Another host that writes just now finds its own gone, and tries
+/// again.
+pub(super) fn forget_unfinished(dir: &Path) {
+    let mut unread = vec![dir.to_owned()];
+    while let Some(within) = unread.pop() {
+        for entry in std::fs::read_dir(&within).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            if extension.starts_with(UNFINISHED) {
+                // What cannot be removed fails the next time too, and is told then.
+                let _ = std::fs::remove_file(&path);
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                unread.push(path);
+            }
+        }
+    }
+}
+
 fn private(dir: &Path, path: &Path, metadata: &Metadata, own: u32) -> Result<(), CacheError> {
     let (dir, path) = (dir.to_owned(), path.to_owned());
     let mode = metadata.mode() & 0o7777;
@@ -200,6 +221,20 @@ mod tests {
         mode(&file, 0o666);
         tighten(root.path());
         open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("modules/wasmtime");
+        std::fs::create_dir_all(&dir).unwrap();
+        for name in ["whole", "whole.stats", "half.wip-atomic-write-mod"] {
+            std::fs::write(dir.join(name), "code").unwrap();
+        }
+        forget_unfinished(root.path());
+        let mut left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["whole", "whole.stats"]);
     }
 
     #[test]

@@ -179,5 +179,10 @@ pub fn compile_into(dir: &Path, policy: bool, bytes: &[u8]) -> Result<(), Compil
         // It was compiled just now. Whoever loads it next must find it, or would compile it without a bound.
         Component::from_binary(&engine, bytes).map_err(invalid)?;
     }
-    if cache.cache_hits() == 0 { Err(CompileError::NotKept) } else { Ok(()) }
+    if cache.cache_hits() > 0 {
+        return Ok(());
+    }
+    // Nothing could be written again where a write that failed has left its file.
+    cache::forget_unfinished(cache.directory());
+    Err(CompileError::NotKept)
 }
