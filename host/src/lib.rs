@@ -22,7 +22,10 @@
 //! 5. A plugin that cannot be used changes nothing: the last good generation stays.
 //! 6. A delivery that waits is announced as in progress before half its ack wait is over.
 //! 7. A policy that fails leaves the count where it is, and so do signals that cannot be read.
-//! 8. A guest can spend only its own time and memory.
+//! 8. A guest can spend only its own time, memory and memory mappings, and a workload only its own publish window.
+//! 9. An outage is not a failure of a message or a guest.
+//! 10. Nothing fails silently: what does not flow is told in the log, in `/readyz` and in `/status`.
+//! 11. One workload that cannot start or go on does not stop the others.
 //!
 //! # Using it as a library
 //!

@@ -4,6 +4,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream;
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use super::refusals::{Made, remedy};
 use super::settings::{
@@ -19,6 +20,8 @@ const NOT_ENABLED: [u64; 2] = [10076, 10039];
 
 /// How long to wait for the answers to a rehearsal. A denial comes sooner.
 const REHEARSAL: Duration = Duration::from_secs(1);
+/// How long the client library may take to pass on what the server denied. Later it shows at the first use.
+const PASSED_ON: Duration = Duration::from_millis(50);
 
 /// What the subject of an ack says of one delivery: here of none.
 const NO_DELIVERY: &str = "1.0.0.0.0";
@@ -151,23 +154,24 @@ impl Setup<'_> {
     /// Does what the work does, in ways that change nothing, so that a permission that is missing shows now and not when the
     /// first message has been handled and cannot be settled.
     pub(super) async fn rehearse(&self, consumer: &str) {
-        let stream = &self.queue.stream;
+        let (stream, nats) = (&self.queue.stream, &self.client.nats);
+        // Nobody answers a signal that a delivery is in progress.
+        let signal = |subject: String| nats.publish(subject, "+WPI".into());
         let say = |subject: String, payload: &'static str| async move {
-            let answer = self.client.nats.request(subject, payload.into());
             // What is answered does not matter, nor that it is an error: who is denied gets no answer.
-            let _ = tokio::time::timeout(REHEARSAL, answer).await;
+            let _ = timeout(REHEARSAL, nats.request(subject, payload.into())).await;
         };
+        let _ = signal(format!("$JS.ACK.{stream}.{consumer}.{NO_DELIVERY}")).await;
+        // Such a server may send subjects of either form, now or after its next start.
+        if nats.is_server_compatible(2, 14, 0) {
+            let _ = signal(format!("$JS.ACK._.rehearsal.{stream}.{consumer}.{NO_DELIVERY}")).await;
+        }
         tokio::join!(
-            say(format!("$JS.ACK.{stream}.{consumer}.{NO_DELIVERY}"), "+WPI"),
-            async {
-                // Such a server may send subjects of either form, now or after its next start.
-                if self.client.nats.is_server_compatible(2, 14, 0) {
-                    say(format!("$JS.ACK._.rehearsal.{stream}.{consumer}.{NO_DELIVERY}"), "+WPI").await;
-                }
-            },
             say(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),
             say(format!("$JS.API.STREAM.MSG.GET.{stream}"), "{\"seq\":0}"),
         );
+        // A server says what it denies before it answers what was sent later; the client library passes it on by another task.
+        sleep(PASSED_ON).await;
     }
 
     /// The workload's stream, which is made if it is not there and may be.
