@@ -235,10 +235,19 @@ impl Letters {
         let stream = into.unwrap_or(&letter.stream);
         let home = self.homes.of(&self.client, stream).await.map_err(SendError::Server)?;
         let room = MAX_HEADERS.min(self.client.max_payload().saturating_sub(original.payload.len()));
+        // Before 2.12 a mirror refuses what its origin took with such a header.
+        let is_exact = home.is_exact && self.client.nats.is_server_compatible(2, 12, 0);
+        // What cannot say so in its headers is asked for before, and compared after.
+        if !is_exact
+            && let Ok(taker) = self.client.context.stream_by_subject(letter.subject.as_str()).await
+            && !home.takers.contains(&taker)
+        {
+            return Err(self.misled(&letter.subject, &home, None).await);
+        }
         for name in &home.takers {
             let named = letter.redriven(list, Some(name));
             // A letter that has no room for the name is compared with what took it.
-            let is_named = home.is_exact && block::size(&named) <= room;
+            let is_named = is_exact && block::size(&named) <= room;
             let map = headers(if is_named { named } else { letter.redriven(list, None) });
             let map = map.map_err(|error| SendError::Letter(format!("its headers: {error}")))?;
             match self.publish(&letter.subject, map, original.payload.clone()).await? {
