@@ -178,14 +178,17 @@ impl<P: Policies, S: Source> Monitor<P, S> {
 struct Row {
     part: Part,
     failures: u32,
+    /// Those that were not in a row among them.
+    ever: u64,
 }
 
 impl Row {
     fn new(part: Part) -> Self {
-        Self { part, failures: 0 }
+        Self { part, failures: 0, ever: 0 }
     }
 
-    /// Counts a tick. A single failure is told on the board alone: it may be of the moment.
+    /// Counts a tick. Several failures in a row are a condition. A single one may be of the moment; that of a policy is told
+    /// ever more seldom.
     fn count(&mut self, board: &Board, problem: Option<String>) {
         let Some(problem) = problem else {
             if std::mem::take(&mut self.failures) >= TOLD {
@@ -194,10 +197,13 @@ impl Row {
             return;
         };
         board.undecided(&problem);
+        let problem = format!("no decision, so the number of workers stays as it is: {problem}");
         self.failures = self.failures.saturating_add(1);
+        self.ever += 1;
         if self.failures % REMIND == TOLD {
-            let problem = format!("no decision, so the number of workers stays as it is: {problem}");
             board.conditions.raise(self.part, &problem);
+        } else if self.part == Part::Policy && self.ever.is_power_of_two() {
+            tracing::warn!(workload = board.workload.name, failures = self.ever, "{problem}");
         }
     }
 }

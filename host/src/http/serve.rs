@@ -79,7 +79,7 @@ async fn ask(State(names): State<Arc<[String]>>, request: Request, next: Next) -
     if is_own(host, &names) {
         return next.run(request).await;
     }
-    let problem = "this name is none of this host's: ask by its address, or list the name in http-hosts\n";
+    let problem = "this name is none of this host's: ask by its address, or list the name in http-names\n";
     (StatusCode::MISDIRECTED_REQUEST, problem).into_response()
 }
 

@@ -81,7 +81,8 @@ fn health_address(log: &str) -> Result<SocketAddr> {
 pub(crate) async fn healthy(address: SocketAddr) -> Result<Duration> {
     let start = Instant::now();
     let mut connection = TcpStream::connect(address).await?;
-    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n").await?;
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await?;
     anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
