@@ -211,6 +211,8 @@ impl Running {
 
 fn workload(name: &str, stream: &str, min: u32, plugins: &Path) -> anyhow::Result<Config> {
     let max = min.max(1);
+    // A worker that a message started stays for an interval, and the next request is to find none.
+    let interval = if min == 0 { "20ms" } else { "10s" };
     let mut config = Config::from_toml(&format!(
         r#"
         [workload.{name}]
@@ -218,7 +220,7 @@ fn workload(name: &str, stream: &str, min: u32, plugins: &Path) -> anyhow::Resul
         manage = "create"
         handler = "reply"
         policy = "always"
-        scale = {{ min = {min}, max = {max}, interval = "10s", window = "10s" }}
+        scale = {{ min = {min}, max = {max}, interval = "{interval}", window = "10s" }}
         pull = {{ expires = "1s" }}
         "#
     ))?;

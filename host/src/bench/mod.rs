@@ -22,7 +22,7 @@ pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
 /// Workers of the throughput rounds that have several.
 const WORKERS: u32 = 4;
 /// How often an idle host is woken.
-const WAKES: u32 = 60;
+const WAKES: u32 = 40;
 /// How often a handler's file is replaced.
 const SWAPS: u32 = 12;
 /// Workloads of the idle host.
