@@ -203,7 +203,7 @@ impl Row {
         if self.failures % REMIND == TOLD {
             board.conditions.raise(self.part, &problem);
         } else if self.part == Part::Policy && self.ever.is_power_of_two() {
-            tracing::warn!(workload = board.workload.name, failures = self.ever, "{problem}");
+            tracing::warn!(workload = %board.workload.name, failures = self.ever, "{problem}");
         }
     }
 }
