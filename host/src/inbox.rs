@@ -255,9 +255,9 @@ impl<D: Held> Inbox<D> {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         let (message, waiting) = (sequence(&held), Waiting { held, since });
         let mut all = self.lock();
-        let again = waiting.held.delivery().attempt > 1;
-        let same = |old: &&mut Waiting<D>| sequence(&old.held) == message;
-        match all.iter_mut().take(LOOK).find(same).filter(|_| again) {
+        // Only what is delivered again may be here already.
+        let look = if waiting.held.delivery().attempt > 1 { LOOK } else { 0 };
+        match all.iter_mut().take(look).find(|old| sequence(&old.held) == message) {
             Some(old) => {
                 let old = std::mem::replace(old, waiting).held;
                 drop(all);
@@ -441,12 +441,13 @@ mod tests {
     use crate::delivery::{Death, Delivery, Publication};
     use crate::ports::{Author, EffectError};
 
-    /// A delivery that notes when it is given back.
+    /// A delivery that notes when it is given back, and how often it is looked at.
     #[derive(Debug, Default)]
-    struct Given(Delivery, Arc<Mutex<Vec<u64>>>);
+    struct Given(Delivery, Arc<Mutex<Vec<u64>>>, AtomicUsize);
 
     impl Held for Given {
         fn delivery(&self) -> &Delivery {
+            self.2.fetch_add(1, Relaxed);
             &self.0
         }
 
@@ -476,6 +477,21 @@ mod tests {
         }
 
         async fn term(self, _: Kept, _: &str) {}
+    }
+
+    fn number(stream_sequence: u64) -> Delivery {
+        Delivery { stream_sequence, attempt: 1, ..Delivery::default() }
+    }
+
+    #[test]
+    fn what_waits_is_looked_at_only_for_what_is_delivered_again() {
+        let inbox = Inbox::<Given>::new(10, usize::MAX);
+        let put = |delivery| inbox.put(Given(delivery, Arc::default(), AtomicUsize::default()), Instant::now());
+        (1..=100).for_each(|sequence| put(number(sequence)));
+        let looks = |all: &VecDeque<Waiting<Given>>| all.iter().map(|waiting| waiting.held.2.load(Relaxed)).max();
+        assert!(looks(&inbox.lock()).unwrap() < 10);
+        put(Delivery { attempt: 2, ..number(50) });
+        assert_eq!((inbox.len(), inbox.lock()[49].held.0.attempt), (100, 2));
     }
 
     #[test]
@@ -557,7 +573,7 @@ mod tests {
         let given_back = Arc::new(Mutex::new(Vec::new()));
         let deliveries = (1..=9)
             .rev()
-            .map(|stream_sequence| Given(Delivery { stream_sequence, ..Delivery::default() }, given_back.clone()));
+            .map(|stream_sequence| Given(number(stream_sequence), given_back.clone(), AtomicUsize::default()));
         let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
         let inbox = Arc::new(Inbox::<Given>::new(10, usize::MAX));
         inbox.attend(3);
@@ -572,10 +588,10 @@ mod tests {
         assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 0));
         inbox.suspend();
         tokio::time::timeout(Duration::from_secs(60), inbox.closed()).await.unwrap();
-        let number = |waiting: &Waiting<Given>| waiting.held.0.stream_sequence;
+        let sequence = |waiting: &Waiting<Given>| waiting.held.0.stream_sequence;
         let taken = inbox.take_those(|held| held.0.stream_sequence != 2);
-        assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(inbox.try_take().as_ref().map(number), Some(2));
+        assert_eq!(taken.iter().map(sequence).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(inbox.try_take().as_ref().map(sequence), Some(2));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(inbox.is_empty());
         inbox.resume();
