@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
-use tidegate_artifacts::probes;
+use tidegate_test_artifacts::probes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::hosts::{Host, ask};
 use crate::ledger::Ledger;
-use crate::patience::within;
+use tidegate_runtime::delivery::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, work};
 

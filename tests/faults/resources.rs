@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use tempfile::TempDir;
-use tidegate::server::Options;
+use tidegate_nats_server::Options;
 
 use crate::ledger::Ledger;
-use crate::patience::within;
+use tidegate_runtime::delivery::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::servers::Servers;
 use crate::stage::{Stage, work};

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use rustix::process::Resource;
-use tidegate_artifacts::probes;
+use tidegate_test_artifacts::probes;
 
 use crate::ledger::Ledger;
-use crate::patience::within;
+use tidegate_runtime::delivery::patience::within;
 use crate::plugins::generation;
 use crate::resources::Small;
 use crate::row::{Form, Report, Row, row};

@@ -1,4 +1,4 @@
-use crate::config::{Config, ConfigError};
+use tidegate_runtime::config::{Config, ConfigError};
 
 /// Any text as a configuration: it is decided, or all that is wrong with it is told, each with its place and a remedy.
 pub fn config(bytes: &[u8]) {

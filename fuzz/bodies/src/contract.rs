@@ -2,13 +2,14 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use tidegate_artifacts::{probes, workers};
+use tidegate_artifacts::workers;
+use tidegate_test_artifacts::probes;
 
 use super::guests::{self, MIRROR, MIRRORED};
 use super::lab::{Guest, Lab};
-use crate::config::Grants;
-use crate::delivery::{Bounds, Delivery, Failure, Outcome, Publication, Response, check};
-use crate::jetstream;
+use tidegate_runtime::config::Grants;
+use tidegate_runtime::delivery::{Bounds, Delivery, Failure, Outcome, Publication, Response, check};
+use tidegate_runtime::jetstream;
 
 struct Guests {
     lab: Lab,

@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::journal::{Event, JournalError, Line, Reader, Role, State};
-use crate::replay::shadow;
-use crate::simulate::recorded;
+use tidegate_runtime::journal::{Event, JournalError, Line, Reader, Role, State};
+use tidegate_lab::replay::shadow;
+use tidegate_lab::simulate::recorded;
 
 thread_local! {
     static DIR: TempDir = TempDir::new().unwrap();

@@ -2,12 +2,13 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use tidegate_artifacts::{policies, probes, workers};
+use tidegate_artifacts::{policies, workers};
+use tidegate_test_artifacts::probes;
 
 use super::guests;
 use super::lab::{Lab, limits};
-use crate::delivery::Delivery;
-use crate::plugin::{Kind, PolicyContext, Refusal, WorkerContext, inspect};
+use tidegate_runtime::delivery::Delivery;
+use tidegate_runtime::plugin::{Kind, PolicyContext, Refusal, WorkerContext, inspect};
 
 /// What is changed.
 const REAL: [&[u8]; 4] = [workers::ECHO, policies::STEP, probes::POLICY_V1, probes::OTHER_VERSION];

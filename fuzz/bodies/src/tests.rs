@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::guests;
 use super::lab::{Guest, Lab};
-use crate::delivery::{Delivery, Response};
+use tidegate_runtime::delivery::{Delivery, Response};
 
 fn seeds(target: &str, body: impl Fn(&[u8])) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(target);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds").join(target);
     let mut count = 0;
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();

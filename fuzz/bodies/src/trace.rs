@@ -1,5 +1,5 @@
-use crate::simulate::trace::of_text;
-use crate::simulate::written::samples;
+use tidegate_lab::simulate::trace::of_text;
+use tidegate_lab::simulate::parse::samples;
 
 /// Any text as a trace and as measured service times: rows in order of time, or what is wrong in which line.
 pub fn trace(bytes: &[u8]) {

@@ -1,7 +1,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-use crate::config::units;
-use crate::jetstream;
+use tidegate_runtime::config::units;
+use tidegate_runtime::jetstream;
 
 /// What a server says beside a message, and the units of a configuration: read as it was written, or refused.
 pub fn wire(bytes: &[u8]) {

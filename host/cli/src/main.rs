@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tidegate::cli::{
+use tidegate::commands::{
     bench, check, compile, dead, demo, journal, last_word, log, new, permissions, replay, request, run,
     signals::shutdown, simulate,
 };
-use tidegate::demo::LOG_FILTER;
-use tidegate::live::LOG_FILTER as LIVE_LOG_FILTER;
-use tidegate::stderr;
-use tidegate::terminal::Terminal;
+use tidegate_lab::demo::LOG_FILTER;
+use tidegate_lab::live_run::LOG_FILTER as LIVE_LOG_FILTER;
+use tidegate_lab::log_output;
+use tidegate_lab::terminal::Terminal;
 
 /// Runs WebAssembly workers on NATS JetStream, scaled by a WebAssembly policy.
 ///
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
             let code = runtime.block_on(talk(cli));
             // What still waits for a disk or for a reader does not keep the process.
             runtime.shutdown_timeout(STOP);
-            stderr::finish(STOP);
+            log_output::finish(STOP);
             code
         }
         Err(error) => {
@@ -82,7 +82,7 @@ async fn talk(cli: Cli) -> ExitCode {
         Command::Simulate(_) => LIVE_LOG_FILTER,
         _ => "info",
     };
-    let started = stderr::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
+    let started = log_output::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
     let done = match started {
         Ok(()) => command(cli.command, &terminal).await,
         Err(error) => Err(error),

@@ -7,14 +7,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::board::Board;
+use crate::status::workload::Board;
 use crate::config::{Config, Manage, Nats, Workload};
 use crate::events::Observer;
-use crate::http::{self, HttpError, View};
+use crate::status::http::{self, HttpError, View};
 use crate::jetstream::{Client, ConnectError, journal_stream};
 use crate::journal::{Journal, OpenError};
-use crate::keep::{Keeper, Kept};
-use crate::plugged::{PluginHandlers, PluginPolicies};
+use crate::restart::{Keeper, Kept};
+use crate::plugin::{PluginHandlers, PluginPolicies};
 use crate::plugin::{Directory, Host, HostError};
 use crate::workload::Surroundings;
 

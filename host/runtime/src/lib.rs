@@ -3,14 +3,14 @@
 //! # The story of a message
 //!
 //! A workload's pulls wait at its durable consumer, so JetStream delivers a message to this host as soon as it is
-//! stored. [`inbox`] keeps it until a worker is free; if there is no worker, that starts one, with an instance that
-//! stands ready. A [`worker`] owns one instance of the handler component and calls it with one [`delivery`] at a time.
+//! stored. [`delivery::inbox`] keeps it until a worker is free; if there is no worker, that starts one, with an instance that
+//! stands ready. A [`worker`](delivery::worker) owns one instance of the handler component and calls it with one [`delivery`] at a time.
 //! What the handler answers, or how it failed, becomes a disposition by a pure function, [`delivery::dispose`], and
-//! [`settle`] carries that out: first the effects (publications are stored, the reply is sent, a dead letter is kept),
+//! [`settle`](delivery::settle) carries that out: first the effects (publications are stored, the reply is sent, a dead letter is kept),
 //! then the ack, nak or term.
 //!
-//! Beside that, once an interval, a [`monitor`] reads the consumer's state and makes an observation of it
-//! ([`scaling`]), asks the policy component, clamps its answer and sets the desired count. The [`supervisor`] starts
+//! Beside that, once an interval, a [`monitor`](scaling::monitor) reads the consumer's state and makes an observation of it
+//! ([`scaling`]), asks the policy component, clamps its answer and sets the desired count. The [`supervisor`](scaling::supervisor) starts
 //! and drains workers until they are as many.
 //!
 //! # What always holds
@@ -31,61 +31,29 @@
 //!
 //! [`run()`] is all that the `tidegate` program calls.
 
-pub mod attempts;
 mod backoff;
-pub mod bench;
-pub mod board;
-pub mod cli;
 pub mod clock;
-pub mod conditions;
 pub mod config;
-pub mod confirmed;
+pub mod dead_letter;
 pub mod delivery;
-pub mod demo;
 pub mod digest;
-pub mod effective;
 pub mod events;
-pub mod fold;
-#[cfg(any(test, feature = "fuzzing"))]
-#[doc(hidden)]
-pub mod fuzzing;
-mod http;
-pub mod inbox;
+mod host;
 pub mod jetstream;
 pub mod journal;
-mod keep;
-mod lanes;
-pub mod letter;
-pub mod live;
 #[cfg(test)]
-mod machine;
-mod mend;
-pub mod monitor;
-pub mod new;
-pub mod outage;
-mod pace;
-mod patience;
+mod model_test;
 pub mod permissions;
-mod plugged;
 pub mod plugin;
 pub mod ports;
-pub mod replay;
-pub mod rights;
-mod run;
+mod recreate;
+mod restart;
 pub mod scaling;
-pub mod server;
-pub mod settle;
-pub mod shadow;
-pub mod simulate;
-pub mod spark;
-pub mod stderr;
-pub mod supervisor;
-pub mod tally;
-pub mod terminal;
-pub mod unconfirmed;
-pub mod worker;
+pub mod status;
+pub mod text;
 pub mod workload;
 
-pub use http::HttpError;
-pub use plugged::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
-pub use run::{RunError, run};
+pub use config::Config;
+pub use events::{Event, Observer};
+pub use host::{RunError, run};
+pub use status::http::HttpError;

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::confirmed::{Confirmed, Kept};
+use crate::delivery::confirmed::{Confirmed, Kept};
 use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
 use crate::digest::Digest;
 use crate::permissions::Verb;

@@ -6,24 +6,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::board::{Board, Works};
+use crate::status::workload::{Board, Works};
 use crate::clock::Since;
-use crate::conditions::Part;
+use crate::status::conditions::Part;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
-use crate::fold::{Desk, Fold};
-use crate::inbox::{Inbox, fetch};
+use crate::scaling::policy_state::{Desk, Fold};
+use crate::delivery::inbox::{Inbox, fetch};
 use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::journal::{self, Journal, Role};
-use crate::mend::{self, Mend};
-use crate::monitor::Monitor;
-use crate::pace::Pace;
+use crate::recreate::{self, Mend};
+use crate::scaling::monitor::Monitor;
+use crate::delivery::rate_limit::Pace;
 use crate::ports::{Handlers, Notice, Policies};
-use crate::settle::Rules;
-use crate::shadow::{Shadow, Window};
-use crate::supervisor::{Crew, Desired, Supervisor};
-use crate::worker::Shop;
+use crate::delivery::settle::Rules;
+use crate::scaling::shadow::{Shadow, Window};
+use crate::scaling::supervisor::{Crew, Desired, Supervisor};
+use crate::delivery::worker::Shop;
 
 /// What a workload needs of its host.
 pub struct Surroundings {
@@ -119,8 +119,8 @@ pub async fn run<H: Handlers, P: Policies>(
     let traffic = bound.traffic();
     board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
     let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
-    let (tell, told) = mend::teller();
-    let (tell_watch, told_watch) = mend::teller();
+    let (tell, told) = recreate::teller();
+    let (tell_watch, told_watch) = recreate::teller();
     let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };
     let (pulls, watch) =
         (mend(Part::Pull, &workload.queue.consumer), mend(Part::Watch, &workload.queue.watch_consumer));

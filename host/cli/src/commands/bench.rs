@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Output;
-use crate::bench::{self, Options};
-use crate::server::{self, Server};
-use crate::terminal::Terminal;
+use tidegate_lab::bench::{self, Options};
+use tidegate_nats_server::{self as server, Server};
+use tidegate_lab::terminal::Terminal;
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Output;
-use crate::config::{Config, Flags, Plugins, Workload, Written, process_environment};
-use crate::delivery::Fault;
-use crate::jetstream::{Client, Finding, Survey};
-use crate::plugin::{Host, LoadError, PolicyContext, Refusal, others};
-use crate::terminal::plain;
+use tidegate_runtime::config::{Config, Flags, Plugins, Workload, Written, process_environment};
+use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::jetstream::{Client, Finding, Survey};
+use tidegate_runtime::plugin::{Host, LoadError, PolicyContext, Refusal, others};
+use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit, umask};
 
 use super::last_word;
-use crate::plugin::compile_into;
+use tidegate_runtime::plugin::compile_into;
 
 /// How much more modest this is than the host that started it.
 const NICE: i32 = 10;

@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::last_word;
 use super::moment::{Moment, moment};
-use crate::clock::time_of_day;
-use crate::config::{ConnectionFlags, Nats, process_environment};
-use crate::jetstream::{Client, Decisions};
-use crate::journal::{Excerpt, Line, parse};
+use tidegate_runtime::clock::time_of_day;
+use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
+use tidegate_runtime::jetstream::{Client, Decisions};
+use tidegate_runtime::journal::{Excerpt, Line, parse};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 
-use crate::stderr;
-use crate::terminal::plain;
+use tidegate_lab::log_output;
+use tidegate_runtime::text::plain;
 
 /// What every line begins with.
 const NAME: &str = "tidegate: ";
@@ -22,7 +22,7 @@ pub fn say(error: &anyhow::Error) {
 pub(super) fn write(text: &str) {
     for line in text.lines() {
         let name = if line.starts_with(' ') { "" } else { NAME };
-        stderr::send(None, format!("{name}{}\n", plain(line)).into_bytes());
+        log_output::send(None, format!("{name}{}\n", plain(line)).into_bytes());
     }
 }
 

@@ -8,11 +8,11 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 
 use super::simulate::Format;
-use crate::live::{self, Comparison, Measured, Message, Numbers, Options};
-use crate::server::{self, Server};
-use crate::simulate::arrivals::Cursor;
-use crate::simulate::{Arrivals, Draws, MIDNIGHT_MS, Model, Outcome};
-use crate::terminal::Terminal;
+use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options};
+use tidegate_nats_server::{self as server, Server};
+use tidegate_lab::simulate::arrivals::Cursor;
+use tidegate_lab::simulate::{Arrivals, Draws, MIDNIGHT_MS, Model, Outcome};
+use tidegate_lab::terminal::Terminal;
 
 /// The most messages of a run, each of which is remembered.
 const MOST: u64 = 2_000_000;
@@ -92,7 +92,7 @@ pub(super) async fn run(
             let binary = args.nats_server.clone();
             let server = Server::start(server::Options { binary, ..server::Options::default() }).await?;
             let bar = terminal.bar(arrivals.total());
-            let measured = live::run(&options(model, arrivals, policy, faster)?, server.url(), &bar).await;
+            let measured = live_run::run(&options(model, arrivals, policy, faster)?, server.url(), &bar).await;
             server.stop().await;
             answers.push(answer(policy, &measured?, faster));
         }
@@ -193,9 +193,9 @@ fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Re
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::config::{Scale, Source};
-    use crate::simulate::arrivals::Row;
-    use crate::simulate::{Retry, Service};
+    use tidegate_runtime::config::{Scale, Source};
+    use tidegate_lab::simulate::arrivals::Row;
+    use tidegate_lab::simulate::{Retry, Service};
 
     const SECOND: u64 = 1_000_000_000;
 

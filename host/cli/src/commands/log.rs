@@ -15,14 +15,14 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::registry::LookupSpan;
 
 use super::plain_fields::PlainFields;
-use crate::terminal::Terminal;
+use tidegate_lab::terminal::Terminal;
 
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
     /// What is logged: off, error, warn, info, debug or trace, and more or less of parts, as in
-    /// `info,tidegate::worker=debug` [default: info; for the demo its own story, for simulate warnings]
+    /// `info,tidegate_runtime::delivery::worker=debug` [default: info; for the demo its own story, for simulate warnings]
     #[arg(long, global = true, value_name = "FILTER", env = "TIDEGATE_LOG", hide_env_values = true)]
     pub log: Option<String>,
     /// How log lines look
@@ -47,7 +47,7 @@ pub enum LogFormat {
 pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Result<()> {
     let text = args.log.as_deref().unwrap_or(default);
     let filter = filter(text).map_err(|problem| {
-        anyhow::anyhow!("--log {text}: {problem}; write `debug` or `info,tidegate::worker=debug`")
+        anyhow::anyhow!("--log {text}: {problem}; write `debug` or `info,tidegate_runtime::delivery::worker=debug`")
     })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone());
     match args.log_format {
@@ -243,7 +243,7 @@ mod tests {
         for good in [
             "info",
             "",
-            "INFO,tidegate::worker=debug",
+            "INFO,tidegate_runtime::delivery::worker=debug",
             "warn, tidegate=trace",
             "tidegate::guest",
             "info,async_nats=debug",

@@ -21,7 +21,7 @@ pub mod simulate;
 
 use std::time::Duration;
 
-use crate::config::units;
+use tidegate_runtime::config::units;
 
 /// How the answer is written to standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

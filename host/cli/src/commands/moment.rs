@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::units;
+use tidegate_runtime::config::units;
 
 /// A time, or how long ago it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

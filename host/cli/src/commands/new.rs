@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::new::{Kind, Name, files, place, place_config};
+use crate::scaffold::{Kind, Name, files, place, place_config};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Output;
-use crate::config::{Config, Flags, process_environment};
-use crate::permissions::Permissions;
+use tidegate_runtime::config::{Config, Flags, process_environment};
+use tidegate_runtime::permissions::Permissions;
 
 const EXAMPLES: &str = "\
 Examples:

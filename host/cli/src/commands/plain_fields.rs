@@ -6,7 +6,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
-use crate::terminal::escaped;
+use tidegate_runtime::text::escaped;
 
 /// As the usual ones, without colours.
 #[derive(Debug, Default)]

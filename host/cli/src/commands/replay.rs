@@ -9,12 +9,12 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::Output;
-use crate::config::{Compile, Plugins};
-use crate::journal::{PolicyName, Survey};
-use crate::plugin::Host;
-use crate::replay::{Asked, Comparison, Difference, Library, Replayed, Unverified, compare, same, shadow};
-use crate::spark::spark;
-use crate::terminal::plain;
+use tidegate_runtime::config::{Compile, Plugins};
+use tidegate_runtime::journal::{PolicyName, Survey};
+use tidegate_runtime::plugin::Host;
+use tidegate_lab::replay::{Asked, Comparison, Difference, Library, Replayed, Unverified, compare, same, shadow};
+use tidegate_lab::spark::spark;
+use tidegate_runtime::text::plain;
 
 /// Characters of the chart.
 const WIDTH: usize = 80;
@@ -50,7 +50,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "DIR", default_value = "plugins")]
     pub plugins: PathBuf,
     /// A setting of the other policy; may be given several times [default: those in the journal]
-    #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = crate::config::setting, requires = "policies")]
+    #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = tidegate_runtime::config::setting, requires = "policies")]
     pub settings: Vec<(String, String)>,
     /// Compares the live policy with its shadow, both as the journal has them
     #[arg(long)]
@@ -195,7 +195,7 @@ fn text(replayed: &Replayed, place: &str, out: &mut impl Write) -> std::io::Resu
 }
 
 fn shown(policy: &PolicyName) -> String {
-    plain(&format!("{} {}", policy.name, crate::digest::shown(&policy.generation)))
+    plain(&format!("{} {}", policy.name, tidegate_runtime::digest::shown(&policy.generation)))
 }
 
 fn told(compared: &Comparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -237,7 +237,7 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
     writeln!(out)?;
     writeln!(out, "where they part            ticks  recorded                          {other}")?;
     for stretch in compared.stretches.iter().take(ROWS) {
-        let side = |count: &crate::replay::Count| plain(&format!("{} {}", count.workers, count.reason));
+        let side = |count: &tidegate_lab::replay::Count| plain(&format!("{} {}", count.workers, count.reason));
         writeln!(
             out,
             "  {}  {:>5}  {:<32}  {}",

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{Output, last_word, positive};
-use crate::config::{ConnectionFlags, Nats, process_environment};
-use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
-use crate::letter::refusal::Refusal;
+use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
+use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
+use tidegate_runtime::dead_letter::refusal::Refusal;
 
 /// The request was sent, and the PubAck or the reply did not come in time.
 const NO_REPLY: u8 = 3;
@@ -163,7 +163,7 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::jetstream::Stored;
+    use tidegate_runtime::jetstream::Stored;
 
     fn no_reply() -> RequestError {
         let stored = Stored { stream: "TEST".to_owned(), sequence: 4, duplicate: false };

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::sleep;
 
-use crate::RunError;
-use crate::config::{Config, Flags, process_environment};
-use crate::events::Observer;
-use crate::server::{self, Server};
+use tidegate_runtime::RunError;
+use tidegate_runtime::config::{Config, Flags, process_environment};
+use tidegate_runtime::events::Observer;
+use tidegate_nats_server::{self as server, Server};
 
 /// The pause before a host whose client library failed is started again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), 
     let mut shutdown = pin!(shutdown);
     let mut has_run = false;
     loop {
-        let ended = crate::run(config.clone(), Observer::none(), shutdown.as_mut()).await;
+        let ended = tidegate_runtime::run(config.clone(), Observer::none(), shutdown.as_mut()).await;
         has_run |= matches!(ended, Err(RunError::Client));
         match ended {
             Err(error) if has_run => {

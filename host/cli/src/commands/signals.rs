@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::stderr;
+use tidegate_lab::log_output;
 
 /// What a process exits with that was told twice to end.
 const FORCED: i32 = 130;
@@ -30,7 +30,7 @@ pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
                     tracing::warn!(
                         "second signal, {name}: ending at once; what is not settled is delivered again after its ack wait"
                     );
-                    stderr::finish(LAST_LINE);
+                    log_output::finish(LAST_LINE);
                     exit(FORCED);
                 }
                 heard => {

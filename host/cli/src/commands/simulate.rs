@@ -14,14 +14,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::check::refused;
 use super::live::{self, LiveArgs};
 use super::positive;
-use crate::config::{Compile, Limits, Plugins, Scale, Source, units};
-use crate::delivery::Fault;
-use crate::plugin::{Host, PolicyContext, PolicyPlugin};
-use crate::simulate::generate::Generator;
-use crate::simulate::report::Report;
-use crate::simulate::written::{ServiceTimes, samples};
-use crate::simulate::{Arrivals, Model, Outcome, Retry, bound, picture, recorded, run as simulate, trace};
-use crate::terminal::{Bar, Terminal};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
+use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
+use tidegate_lab::simulate::generate::Generator;
+use tidegate_lab::simulate::report::Report;
+use tidegate_lab::simulate::parse::{ServiceTimes, samples};
+use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, picture, recorded, run as simulate, trace};
+use tidegate_lab::terminal::{Bar, Terminal};
 
 /// The workload's name, which a policy's random numbers are made from.
 const WORKLOAD: &str = "simulate";
@@ -401,7 +401,7 @@ impl Candidate {
             let Self { name, plugin, context, mut state } = self;
             let mut failed: Option<Fault> = None;
             let mut decide =
-                |seen: &crate::scaling::Observation| match runtime.block_on(plugin.decide(&context, seen, &state)) {
+                |seen: &tidegate_runtime::scaling::Observation| match runtime.block_on(plugin.decide(&context, seen, &state)) {
                     Ok(decision) => {
                         state = decision.state;
                         Some(decision.desired)

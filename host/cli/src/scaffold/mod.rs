@@ -27,20 +27,20 @@ pub type File = (PathBuf, Vec<u8>);
 
 /// The crate that it is written with, whole, with the contract in it.
 const SDK: &[(&str, &str)] = &[
-    ("tidegate-guest/Cargo.toml", include_str!("../../../guest-sdk/Cargo.toml")),
-    ("tidegate-guest/README.md", include_str!("../../../guest-sdk/README.md")),
-    ("tidegate-guest/src/handler.rs", include_str!("../../../guest-sdk/src/handler.rs")),
-    ("tidegate-guest/src/lib.rs", include_str!("../../../guest-sdk/src/lib.rs")),
-    ("tidegate-guest/src/logger.rs", include_str!("../../../guest-sdk/src/logger.rs")),
-    ("tidegate-guest/src/policy.rs", include_str!("../../../guest-sdk/src/policy.rs")),
-    ("tidegate-guest/src/settings.rs", include_str!("../../../guest-sdk/src/settings.rs")),
-    ("tidegate-guest/src/state.rs", include_str!("../../../guest-sdk/src/state.rs")),
-    ("tidegate-guest/src/testing.rs", include_str!("../../../guest-sdk/src/testing.rs")),
-    ("tidegate-guest/wit/world.wit", include_str!("../../../guest-sdk/wit/world.wit")),
-    ("tidegate-guest/wit/handler.wit", include_str!("../../../guest-sdk/wit/handler.wit")),
-    ("tidegate-guest/wit/scaling.wit", include_str!("../../../guest-sdk/wit/scaling.wit")),
-    ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../../guest-sdk/wit/deps/config/store.wit")),
-    ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../../guest-sdk/wit/deps/logging/logging.wit")),
+    ("tidegate-guest/Cargo.toml", include_str!("../../../../guest-sdk/Cargo.toml")),
+    ("tidegate-guest/README.md", include_str!("../../../../guest-sdk/README.md")),
+    ("tidegate-guest/src/handler.rs", include_str!("../../../../guest-sdk/src/handler.rs")),
+    ("tidegate-guest/src/lib.rs", include_str!("../../../../guest-sdk/src/lib.rs")),
+    ("tidegate-guest/src/logger.rs", include_str!("../../../../guest-sdk/src/logger.rs")),
+    ("tidegate-guest/src/policy.rs", include_str!("../../../../guest-sdk/src/policy.rs")),
+    ("tidegate-guest/src/settings.rs", include_str!("../../../../guest-sdk/src/settings.rs")),
+    ("tidegate-guest/src/state.rs", include_str!("../../../../guest-sdk/src/state.rs")),
+    ("tidegate-guest/src/testing.rs", include_str!("../../../../guest-sdk/src/testing.rs")),
+    ("tidegate-guest/wit/world.wit", include_str!("../../../../guest-sdk/wit/world.wit")),
+    ("tidegate-guest/wit/handler.wit", include_str!("../../../../guest-sdk/wit/handler.wit")),
+    ("tidegate-guest/wit/scaling.wit", include_str!("../../../../guest-sdk/wit/scaling.wit")),
+    ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../../../guest-sdk/wit/deps/config/store.wit")),
+    ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../../../guest-sdk/wit/deps/logging/logging.wit")),
 ];
 
 /// What both kinds have.
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_crate_has_all_of_the_one_that_it_is_written_with() {
-        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("guest-sdk");
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk");
         let mut there = 0;
         let mut left = vec![sdk.clone()];
         while let Some(path) = left.pop() {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_the_readme_shows_of_the_crates_is_in_them() {
-        let readme = include_str!("../../../README.md");
+        let readme = include_str!("../../../../README.md");
         let shown: Vec<&str> =
             readme.split("```rust").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
         let sources: String = HANDLER.iter().chain(POLICY).map(|(_, text)| bare(text)).collect();
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_crate_that_guests_are_written_with_has_the_versions_of_the_workspace() {
-        let root: toml::Table = include_str!("../../../Cargo.toml").parse().unwrap();
+        let root: toml::Table = include_str!("../../../../Cargo.toml").parse().unwrap();
         let (_, sdk) = SDK[0];
         let sdk: toml::Table = sdk.parse().unwrap();
         for name in ["humantime", "wit-bindgen"] {

@@ -221,7 +221,7 @@ mod tests {
                     "#,
                     name = name.as_str()
                 );
-                let config = crate::config::Config::from_toml(&toml);
+                let config = tidegate_runtime::config::Config::from_toml(&toml);
                 prop_assert!(config.is_ok(), "{}", config.unwrap_err());
             }
         }

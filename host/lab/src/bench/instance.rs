@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 use tidegate_artifacts::workers;
 
 use super::report::Instance;
-use crate::config::Limits;
-use crate::delivery::Delivery;
-use crate::plugin::{Host, WorkerContext};
+use tidegate_runtime::config::Limits;
+use tidegate_runtime::delivery::Delivery;
+use tidegate_runtime::plugin::{Host, WorkerContext};
 
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;

@@ -11,15 +11,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::native::{Always, Native};
-use crate::board::Board;
-use crate::config::{Compile, Config, DeadLetters, Plugins, Workload};
-use crate::events::{Event, Observer};
-use crate::jetstream::{Bound, Client};
-use crate::journal::Journal;
-use crate::plugged::PluginHandlers;
-use crate::plugin::{Directory, Host};
-use crate::ports::Handlers;
-use crate::workload::{self, Surroundings};
+use tidegate_runtime::status::workload::Board;
+use tidegate_runtime::config::{Compile, Config, DeadLetters, Plugins, Workload};
+use tidegate_runtime::events::{Event, Observer};
+use crate::streams;
+use tidegate_runtime::jetstream::{Bound, Client};
+use tidegate_runtime::journal::Journal;
+use tidegate_runtime::plugin::PluginHandlers;
+use tidegate_runtime::plugin::{Directory, Host};
+use tidegate_runtime::ports::Handlers;
+use tidegate_runtime::workload::{self, Surroundings};
 
 /// The stream that throughput is measured on.
 const FILLED: &str = "FILLED";
@@ -72,8 +73,8 @@ impl Lab {
         let mut nats = config.nats;
         nats.servers = vec![url.to_owned()];
         let client = Client::connect(&nats).await?;
-        client.fill(FILLED, "filled", messages, payload).await?;
-        client.fill(REQUESTS, "bench.*", 0, 0).await?;
+        streams::fill(&client, FILLED, "filled", messages, payload).await?;
+        streams::fill(&client, REQUESTS, "bench.*", 0, 0).await?;
         // As a host compiles: in another process, into a cache.
         let compile = Compile::default().by_this_program()?;
         let plugged = Plugins { cache: None, compile, ..config.plugins };
@@ -89,7 +90,7 @@ impl Lab {
         let taken = match way {
             Way::Example => {
                 let workers = usize::try_from(workers)?;
-                let work = self.client.work_off_as_the_example(FILLED, &consumer, workers);
+                let work = streams::work_off_as_the_example(&self.client, FILLED, &consumer, workers);
                 // Its loops end by a time-out; the clock stops when all is settled.
                 let (worked, settled) = tokio::join!(work, self.settled(&consumer, began, cpu));
                 worked?;
@@ -102,7 +103,7 @@ impl Lab {
                 settled
             }
         };
-        self.client.forget(FILLED, &consumer).await?;
+        streams::forget(&self.client, FILLED, &consumer).await?;
         let (seconds, cpu_seconds) = taken;
         let messages = self.messages as f64;
         Ok(Round { per_second: messages / seconds, cpu_us: cpu_seconds * 1e6 / messages })

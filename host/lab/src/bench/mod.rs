@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
-use crate::events::Event;
-use crate::jetstream::RequestOptions;
+use tidegate_runtime::events::Event;
+use tidegate_runtime::jetstream::RequestOptions;
 use crate::terminal::Bar;
 use lab::{Lab, Round, SUBJECT, Way, cpu_time};
 pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};

@@ -2,9 +2,9 @@
 
 use std::future::{Future, pending, ready};
 
-use crate::delivery::{Delivery, Fault, Outcome, Response};
-use crate::ports::{Author, Handler, Handlers, Policies, Policy};
-use crate::scaling::{Decision, Observation};
+use tidegate_runtime::delivery::{Delivery, Fault, Outcome, Response};
+use tidegate_runtime::ports::{Author, Handler, Handlers, Policies, Policy};
+use tidegate_runtime::scaling::{Decision, Observation};
 
 /// Makes handlers that answer with an empty reply.
 #[derive(Clone)]

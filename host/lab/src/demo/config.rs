@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Options;
-use crate::config::{
+use tidegate_runtime::config::{
     Config, DeadLetters, Grants, Isolation, Journal, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry,
     Scale, Source, Workload,
 };
@@ -18,7 +18,7 @@ const WORKLOAD: &str = "demo";
 const MAX_WORKERS: u32 = 64;
 const BATCH: usize = 100;
 
-/// What [`crate::run()`] is given.
+/// What [`tidegate_runtime::run()`] is given.
 pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     Config {
         nats: Nats { servers: vec![url.to_owned()], ..Nats::default() },

@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
-use crate::RunError;
-use crate::config::{Compile, Source};
-use crate::jetstream::{Client, RequestError, RequestOptions};
+use tidegate_runtime::RunError;
+use tidegate_runtime::config::{Compile, Source};
+use tidegate_runtime::jetstream::{Client, RequestError, RequestOptions};
 use crate::terminal::{Bar, Terminal};
 
 pub use chart::chart;
@@ -37,7 +37,7 @@ use record::{Recorder, State};
 
 /// What the demo logs by default: its own story, and what anyone should know. The host tells the same events in more
 /// detail, which would be each line twice.
-pub const LOG_FILTER: &str = "warn,tidegate::demo=info";
+pub const LOG_FILTER: &str = "warn,crate::demo=info";
 
 /// How long streams, consumers and plugins may take to be there.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ pub async fn run(options: &Options, url: &str, plugins: &Path, terminal: &Termin
     let client = Client::connect(&config.nats).await?;
     let recorder = Recorder::default();
     let (stop, stopped) = oneshot::channel::<()>();
-    let mut host = tokio::spawn(crate::run(config, recorder.observer(), async {
+    let mut host = tokio::spawn(tidegate_runtime::run(config, recorder.observer(), async {
         // A sender that is gone says the same.
         stopped.await.ok();
     }));
@@ -283,7 +283,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_demo_ends_when_the_last_worker_has_or_when_those_that_run_stay() {
-        use crate::events::Event;
+        use tidegate_runtime::events::Event;
         let recorder = Recorder::default();
         until_settled(&recorder).await;
         recorder.observer().tell(Event::WorkerStarted { workload: "demo".into(), worker: 1 });

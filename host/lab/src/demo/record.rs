@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::timeline::Timeline;
-use crate::events::{Event, Observer};
+use tidegate_runtime::events::{Event, Observer};
 
 /// The desired number of workers changed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

@@ -1,7 +1,7 @@
 //! A simulated workload for real: the same messages with the same service times, sent to a nats-server and handled by a host.
 //!
 //! All times are compressed by one factor, so an hour of a trace takes minutes. The host is the one that
-//! [`run`](crate::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the times and rates of the
+//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the times and rates of the
 //! trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when each message is begun. The
 //! handler is `wait`, which takes as long as its payload says.
 //!
@@ -24,21 +24,21 @@ use tidegate_artifacts::workers;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::board::Board;
-use crate::config::{Config, DeadLetters, Nats, Workload};
-use crate::events::{Event, Observer};
-use crate::jetstream::{Bound, Client};
-use crate::journal::Journal;
-use crate::plugged::{PluginHandlers, PluginPolicies};
-use crate::plugin::{Directory, Host};
+use tidegate_runtime::status::workload::Board;
+use tidegate_runtime::config::{Config, DeadLetters, Nats, Workload};
+use tidegate_runtime::events::{Event, Observer};
+use tidegate_runtime::jetstream::{Bound, Client};
+use tidegate_runtime::journal::Journal;
+use tidegate_runtime::plugin::{PluginHandlers, PluginPolicies};
+use tidegate_runtime::plugin::{Directory, Host};
 use crate::terminal::Bar;
-use crate::workload::{self, Surroundings};
+use tidegate_runtime::workload::{self, Surroundings};
 use begun::{Begun, Timed};
 pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
 use trace_time::{Beginning, InTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.
-pub const LOG_FILTER: &str = "warn,tidegate::cli=info";
+pub const LOG_FILTER: &str = "warn,tidegate::commands=info";
 
 /// The workload's and the stream's name, and how its subject begins.
 const NAME: &str = "live";

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::begun::Begun;
 use super::{NAME, Options};
-use crate::jetstream::Client;
+use tidegate_runtime::jetstream::Client;
 use crate::terminal::Bar;
 
 /// Acknowledgements that may be outstanding before sending waits for them.
@@ -36,7 +36,7 @@ pub(super) async fn all(
             late.record(u64::try_from(at.elapsed().as_micros())?)?;
             begun.sent(index);
             let payload = Bytes::from(format!("{}us", options.real(message.service).as_micros()));
-            let Ok(()) = stored.send(client.send(&subject, payload).await?).await else { break };
+            let Ok(()) = stored.send(send(client, &subject, payload).await?).await else { break };
             bar.advance();
         }
         anyhow::Ok(())

@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use crate::delivery::Fault;
-use crate::ports::{Author, Policies, Policy};
-use crate::scaling::{Decision, Observation};
+use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::ports::{Author, Policies, Policy};
+use tidegate_runtime::scaling::{Decision, Observation};
 
 /// How real time becomes that of the trace.
 #[derive(Debug, Clone, Copy)]

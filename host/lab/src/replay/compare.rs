@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Asked, ReplayError, nothing};
-use crate::journal::{Event, PolicyName, Reader, Role};
-use crate::scaling::clamp;
+use tidegate_runtime::journal::{Event, PolicyName, Reader, Role};
+use tidegate_runtime::scaling::clamp;
 
 /// One policy's number of workers at one tick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Asked, ReplayError};
-use crate::digest::is_same;
-use crate::journal::{PolicyName, digest};
-use crate::plugin::Host;
+use tidegate_runtime::digest::is_same;
+use tidegate_runtime::journal::{PolicyName, digest};
+use tidegate_runtime::plugin::Host;
 
 /// Files of policies, of several generations of one maybe.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Library {
 
 /// What a person sees of a generation.
 pub(super) fn shown(generation: &str) -> &str {
-    crate::digest::shown(generation)
+    tidegate_runtime::digest::shown(generation)
 }
 
 /// The digests of all files that may be plugins. What cannot be read is none: a policy that is missed is told by name.

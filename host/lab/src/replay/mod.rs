@@ -7,10 +7,10 @@ mod shadow;
 
 use std::path::Path;
 
-use crate::delivery::Fault;
-use crate::journal::{Bounds, JournalError, PolicyName};
-use crate::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
-use crate::terminal::plain;
+use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::journal::{Bounds, JournalError, PolicyName};
+use tidegate_runtime::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
+use tidegate_runtime::text::plain;
 
 pub use compare::{Comparison, Count, Stretch, compare};
 pub use library::Library;
@@ -72,7 +72,7 @@ impl Asked {
     /// If it is not a policy that can run.
     pub async fn load(host: &Host, file: &Path) -> Result<Self, LoadError> {
         // What it may spend follows with each line; loading it starts it once, which takes little.
-        let plugin = host.load_policy(file, &crate::config::Limits::default()).await?;
+        let plugin = host.load_policy(file, &tidegate_runtime::config::Limits::default()).await?;
         Ok(Self { plugin, context: None })
     }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::compare::{Comparison, Count, Pairs};
 use super::{ReplayError, nothing};
-use crate::journal::{Event, PolicyName, Reader, Role, Survey, Turn};
-use crate::scaling::clamp;
+use tidegate_runtime::journal::{Event, PolicyName, Reader, Role, Survey, Turn};
+use tidegate_runtime::scaling::clamp;
 
 /// Compares what was decided with what the shadow would have.
 ///

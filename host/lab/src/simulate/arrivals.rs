@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::draws::mix;
+use super::random::mix;
 
 /// So many messages arrive within a time. Times are nanoseconds since the first row's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

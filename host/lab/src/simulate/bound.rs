@@ -23,7 +23,7 @@
 //! any start, and all of them together would be a problem of its own.
 
 use super::arrivals::{Arrivals, Cursor};
-use super::draws::{Attempt, Draws};
+use super::random::{Attempt, Draws};
 use super::outcome::{allowed, histogram, record};
 use super::run::Model;
 

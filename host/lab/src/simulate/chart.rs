@@ -181,7 +181,7 @@ mod tests {
 
     use super::super::{Model, Service, run};
     use super::*;
-    use crate::config::{Scale, Source};
+    use tidegate_runtime::config::{Scale, Source};
     use crate::simulate::generate::Generator;
 
     #[test]

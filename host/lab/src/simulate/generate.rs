@@ -7,8 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::arrivals::{Arrivals, Row};
-use super::draws::{exponential, mix};
-use crate::config::units;
+use super::random::{exponential, mix};
+use tidegate_runtime::config::units;
 
 const SALT: u64 = 0x6765_6e65;
 /// Rows are a second long.

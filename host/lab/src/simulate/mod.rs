@@ -4,20 +4,20 @@
 
 pub mod arrivals;
 mod bound;
-mod crew;
-mod draws;
+mod worker_pool;
+mod random;
 pub mod generate;
 mod outcome;
-pub mod picture;
+pub mod chart;
 mod recorded;
 pub mod report;
 mod run;
 pub mod trace;
-pub mod written;
+pub mod parse;
 
 pub use arrivals::Arrivals;
 pub use bound::bound;
-pub use draws::{Attempt, Draws, Retry, Service};
+pub use random::{Attempt, Draws, Retry, Service};
 pub use outcome::{Outcome, PARTS, Part, allowed};
 pub use recorded::recorded;
 pub(crate) use run::MIDNIGHT_MS;

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::draws::{Retry, Service};
-use crate::config::units;
+use super::random::{Retry, Service};
+use tidegate_runtime::config::units;
 
 /// How service times are written.
 const FORMS: &str = "write constant:TIME, exponential:MEAN, log-normal:MEAN:VARIATION or measured:FILE, such as \

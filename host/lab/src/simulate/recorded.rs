@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use super::arrivals::{Arrivals, Row};
-use crate::journal::{Event, Reader, Role, Survey};
-use crate::terminal::plain;
+use tidegate_runtime::journal::{Event, Reader, Role, Survey};
+use tidegate_runtime::text::plain;
 
 const MS: u64 = 1_000_000;
 /// The longest that a journal can tell of, in milliseconds: 100 years.

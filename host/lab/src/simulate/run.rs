@@ -9,14 +9,14 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use super::arrivals::{Arrivals, Counter, Cursor};
-use super::crew::{Crew, Held};
-use super::draws::{Attempt, Draws, Retry, Service};
+use super::worker_pool::{Crew, Held};
+use super::random::{Attempt, Draws, Retry, Service};
 use super::outcome::{Outcome, Record};
-use crate::config::Scale;
-use crate::inbox;
-use crate::monitor::BURST;
-use crate::scaling::observe::{Moment, Observer, Sample, Work};
-use crate::scaling::{Observation, carried_out};
+use tidegate_runtime::config::Scale;
+use tidegate_runtime::delivery::inbox;
+use tidegate_runtime::scaling::monitor::BURST;
+use tidegate_runtime::scaling::observe::{Moment, Observer, Sample, Work};
+use tidegate_runtime::scaling::{Observation, carried_out};
 
 /// The time of day when a simulation begins: a Monday's midnight, in milliseconds since the Unix epoch.
 pub(crate) const MIDNIGHT_MS: u64 = 1_704_067_200_000;

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::arrivals::{Arrivals, Row};
 use super::generate::Generator;
 use super::*;
-use crate::config::{Scale, Source};
-use crate::scaling::Observation;
+use tidegate_runtime::config::{Scale, Source};
+use tidegate_runtime::scaling::Observation;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
-use super::draws::Attempt;
-use crate::scaling::plan::{Candidate, plan};
+use super::random::Attempt;
+use tidegate_runtime::scaling::plan::{Candidate, plan};
 
 /// A message that a worker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub(crate) use names::is_plugin_name;
 pub use names::{nearest, overlap as subjects_overlap};
 pub use written::Written;
 
-/// Everything [`crate::run()`] needs to know.
+/// Everything [`crate::host()`] needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// How to reach the servers.

@@ -86,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::letter::tests::headers;
+    use crate::dead_letter::tests::headers;
 
     #[test]
     fn a_block_is_read_in_its_own_order() {

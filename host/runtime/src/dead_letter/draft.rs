@@ -126,8 +126,8 @@ mod tests {
 
     use super::*;
     use crate::delivery::Cause;
-    use crate::letter::tests::headers;
-    use crate::letter::{Content, Letter, Stored};
+    use crate::dead_letter::tests::headers;
+    use crate::dead_letter::{Content, Letter, Stored};
 
     const PLACE: Place<'_> = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
 

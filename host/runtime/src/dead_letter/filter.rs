@@ -53,7 +53,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::letter;
+    use crate::dead_letter;
 
     fn letter() -> Letter {
         Letter {

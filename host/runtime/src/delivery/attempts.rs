@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::Retry;
-use crate::confirmed::Kept;
+use crate::delivery::confirmed::Kept;
 use crate::delivery::{Death, Delivery, triage};
 use crate::ports::Author;
 

@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::attempts::Attempts;
+use crate::delivery::attempts::Attempts;
 use crate::delivery::Delivery;
-use crate::effective::Effective;
-use crate::patience::Patience;
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled};
-use crate::settle::give_back_untaken;
+use crate::delivery::settle::give_back_untaken;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -437,7 +437,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::confirmed::{Confirmed, Kept};
+    use crate::delivery::confirmed::{Confirmed, Kept};
     use crate::delivery::{Death, Delivery, Publication};
     use crate::ports::{Author, EffectError};
 

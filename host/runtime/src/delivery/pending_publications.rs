@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::settle::Settled;
+use crate::delivery::settle::Settled;
 
 /// How many deliveries may wait while the worker goes on.
 const MOST: usize = 256;

@@ -9,14 +9,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
-use crate::attempts::Attempts;
-use crate::conditions::{Conditions, Part};
+use crate::delivery::attempts::Attempts;
+use crate::status::conditions::{Conditions, Part};
 use crate::config::Retry;
-use crate::confirmed::{Kept, Stored};
+use crate::delivery::confirmed::{Kept, Stored};
 use crate::delivery::{Bounds, Cause, Death, Delivery, Disposition, Outcome, Response, Verdict, dispose, refused};
-use crate::effective::Effective;
-use crate::inbox::Waiting;
-use crate::outage::Outage;
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::inbox::Waiting;
+use crate::delivery::outage::Outage;
 use crate::ports::{Author, EffectError, Held};
 
 /// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.

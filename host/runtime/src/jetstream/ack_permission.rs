@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::consumer::Bound;
-use crate::conditions::{Conditions, Part};
+use crate::status::conditions::{Conditions, Part};
 use crate::permissions::{Denial, Verb, ack_of};
 
 /// How often to try.

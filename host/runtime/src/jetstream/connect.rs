@@ -9,11 +9,11 @@ use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::denied::Denied;
-use super::follow::Floors;
-use super::identity::{CREDS, NKEY, options, unusable};
-use super::replies::Requests;
-use super::told::Told;
+use super::permission_denials::Denied;
+use super::consumer_watch::Floors;
+use super::credentials::{CREDS, NKEY, options, unusable};
+use super::reply_inboxes::Requests;
+use super::connection_log::Told;
 use crate::config::{Auth, Nats};
 use crate::permissions::Denial;
 
@@ -118,6 +118,11 @@ pub enum ConnectError {
 }
 
 impl Client {
+    /// JetStream on this connection, for what a host does not do: the lab fills streams with it.
+    pub fn jetstream(&self) -> &Context {
+        &self.context
+    }
+
     /// Connects and checks that the server is new enough. Whether it has JetStream shows at the first use.
     ///
     /// # Errors

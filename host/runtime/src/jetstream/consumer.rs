@@ -1,16 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::follow::{Follow, Found};
+use super::consumer_watch::{Follow, Found};
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
 use crate::config::{DeadLetters, Source, Workload};
-use crate::effective::Effective;
+use crate::delivery::consumer_settings::Effective;
 use crate::permissions::Denial;
-use crate::tally::Traffic;
+use crate::status::counters::Traffic;
 
 /// How long a pull on the headers consumer waits at the server.
 const WATCHED_FOR: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Lane;
 use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
 use crate::config::Workload;
-use crate::effective::{Effective, Flow};
+use crate::delivery::consumer_settings::{Effective, Flow};
 
 /// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
 /// so.

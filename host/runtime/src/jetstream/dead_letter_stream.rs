@@ -14,12 +14,12 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use super::Client;
-use super::home::{Home, Homes};
+use super::redrive_target::{Home, Homes};
 use super::message::headers;
-use super::raw::{self, Raw};
-use super::scan::Scan;
+use super::raw_message::{self, Raw};
+use super::stream_scan::Scan;
 use crate::delivery::{MAX_HEADERS, check_subject};
-use crate::letter::{self, Content, Headers, Letter, Stored, block};
+use crate::dead_letter::{self, Content, Headers, Letter, Stored, block};
 use crate::permissions::{Denial, Verb};
 
 /// How long to wait for the answer to a rehearsal. A denial comes sooner.
@@ -148,7 +148,7 @@ impl Letters {
     }
 
     async fn raw(&self, sequence: u64) -> Result<Option<Raw>, LettersError> {
-        self.asked(READ, raw::get(&self.client, &self.name, sequence)).await
+        self.asked(READ, raw_message::get(&self.client, &self.name, sequence)).await
     }
 
     /// The workloads that have letters.
@@ -158,7 +158,7 @@ impl Letters {
     pub async fn workloads(&self) -> Result<Vec<String>, LettersError> {
         let info = self.asked(READ, self.stream.info_builder().subjects(">").fetch()).await?;
         let subjects = self.asked(READ, info.try_collect::<Vec<_>>()).await?;
-        let names = subjects.iter().filter_map(|(subject, _)| letter::workload(subject));
+        let names = subjects.iter().filter_map(|(subject, _)| dead_letter::workload(subject));
         let mut workloads: Vec<String> = names.map(str::to_owned).collect();
         workloads.sort();
         workloads.dedup();
@@ -176,7 +176,7 @@ impl Letters {
         since: Option<SystemTime>,
         mut each: impl FnMut(Stored),
     ) -> Result<(), LettersError> {
-        let subjects = workload.map(|workload| vec![letter::stored_subject(workload), letter::subject(workload)]);
+        let subjects = workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
         let scan = Scan { last: self.last, subjects: subjects.unwrap_or_default(), since, payloads: false };
         let each = |stored| {
             each(stored);
@@ -307,7 +307,7 @@ impl Letters {
     }
 
     async fn remove(&self, sequence: u64) -> Result<bool, LettersError> {
-        self.asked(DELETE, raw::delete(&self.client, &self.name, sequence)).await
+        self.asked(DELETE, raw_message::delete(&self.client, &self.name, sequence)).await
     }
 
     /// Whether letters may be deleted, as far as can be known without deleting one.
@@ -323,7 +323,7 @@ impl Letters {
         }
         // There is never a message 0.
         let nothing = async {
-            let _ = tokio::time::timeout(REHEARSAL, raw::delete(&self.client, &self.name, 0)).await;
+            let _ = tokio::time::timeout(REHEARSAL, raw_message::delete(&self.client, &self.name, 0)).await;
             Ok::<(), std::convert::Infallible>(())
         };
         self.asked(DELETE, nothing).await
@@ -340,7 +340,7 @@ impl Letters {
         };
         let mut purged = 0;
         // A stream that somebody else made may store them as they were published.
-        for subject in [letter::stored_subject(workload), letter::subject(workload)] {
+        for subject in [dead_letter::stored_subject(workload), dead_letter::subject(workload)] {
             let purge = self.stream.purge().sequence(self.last + 1).filter(subject);
             purged += self.purge_what(purge.into_future()).await?;
         }

@@ -9,8 +9,8 @@ use super::message::headers;
 use super::publisher::Window;
 use crate::config::DeadLetters;
 use crate::delivery::{Death, Delivery};
-use crate::letter::draft::{Draft, Place, Shape};
-use crate::letter::{self, name};
+use crate::dead_letter::draft::{Draft, Place, Shape};
+use crate::dead_letter::{self, name};
 use crate::ports::{Author, EffectError};
 
 /// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the
@@ -28,7 +28,7 @@ pub(super) fn stream(config: &DeadLetters) -> stream::Config {
         subjects: vec![SUBJECTS.to_owned()],
         subject_transform: Some(stream::SubjectTransform {
             source: SUBJECTS.to_owned(),
-            destination: letter::stored_subject("{{wildcard(1)}}"),
+            destination: dead_letter::stored_subject("{{wildcard(1)}}"),
         }),
         storage: stream::StorageType::File,
         num_replicas: config.replicas,
@@ -61,7 +61,7 @@ impl Lane {
     }
 
     async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
-        let subject = letter::subject(&self.workload);
+        let subject = dead_letter::subject(&self.workload);
         let (publisher, into) = (&self.publisher, &self.dead_letters);
         let store = |headers, payload| publisher.store(Window::Letters, subject.clone(), headers, payload, into);
         match draft.shape(payload.len(), self.client.max_payload()) {

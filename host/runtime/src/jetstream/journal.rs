@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Client;
-use super::refusals::{Made, remedy};
-use super::scan::Scan;
+use super::create_errors::{Made, remedy};
+use super::stream_scan::Scan;
 use super::settings::{Refusal, Reserved, StreamConfig, reserved};
 use crate::backoff::Backoff;
 use crate::config::JournalStream;

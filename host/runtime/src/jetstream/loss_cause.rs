@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::Lane;
-use super::careful::Careful;
+use super::fallback::Careful;
 
 /// How long it may take to find out.
 const WITHIN: Duration = Duration::from_secs(5);

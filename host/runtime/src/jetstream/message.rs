@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::Lane;
 use super::publisher::Window;
-use crate::confirmed::{Confirmed, Kept};
+use crate::delivery::confirmed::{Confirmed, Kept};
 use crate::delivery::{Death, Delivery, Publication, check_subject, shown};
-use crate::letter::refusal;
+use crate::dead_letter::refusal;
 use crate::ports::{Author, EffectError, Held};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
@@ -202,13 +202,14 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
 }
 
 /// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
-pub(crate) fn position(reply: &str) -> Option<(u32, u64, u64)> {
+#[doc(hidden)]
+pub fn position(reply: &str) -> Option<(u32, u64, u64)> {
     Position::parse(reply).map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
 }
 
 /// Whether a message may be published with these.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn may_be_headers(list: Vec<(String, String)>) -> bool {
+#[doc(hidden)]
+pub fn may_be_headers(list: Vec<(String, String)>) -> bool {
     headers(list).is_ok()
 }
 

@@ -1,62 +1,58 @@
 //! JetStream. The only folder that names async_nats types.
 
-mod answer;
+mod pull_status;
 mod arrivals;
-mod asked;
-mod careful;
+mod pending_pulls;
+mod fallback;
 mod connect;
 mod consumer;
-mod dead;
-mod denied;
-mod doubt;
-mod dropped;
-mod ears;
-mod follow;
-mod home;
-mod identity;
+mod dead_letters;
+mod permission_denials;
+mod loss_cause;
+mod stranded;
+mod resubscribe;
+mod consumer_watch;
+mod redrive_target;
+mod credentials;
 mod journal;
-#[cfg(any(test, feature = "fuzzing"))]
-mod judged;
-mod lab;
-mod letters;
-mod may_ack;
+mod dead_letter_stream;
+mod ack_permission;
 mod message;
-mod nudge;
+mod redeliver;
 mod publisher;
 mod pull;
-mod raw;
-mod refusals;
-mod replies;
+mod raw_message;
+mod create_errors;
+mod reply_inboxes;
 mod request;
-mod scan;
-mod settings;
+mod stream_scan;
+#[doc(hidden)]
+pub mod settings;
 mod setup;
 mod signals;
 mod state;
-mod survey;
-mod told;
+mod server_check;
+mod connection_log;
 mod unreadable;
 mod unsettled;
 
 use std::sync::Arc;
 
 use crate::config::Grants;
-use crate::tally::Traffic;
+use crate::status::counters::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use judged::Judged;
-pub use letters::{Letters, LettersError, Original, SendError};
+pub use dead_letter_stream::{Letters, LettersError, Original, SendError};
 pub use message::Message;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use message::{may_be_headers, position};
+#[doc(hidden)]
+pub use message::{may_be_headers, position};
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
-pub use survey::{Finding, Survey};
+pub use server_check::{Finding, Survey};
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::Client;
-use super::denied::Denied;
-use super::replies::last_token;
+use super::permission_denials::Denied;
+use super::reply_inboxes::last_token;
 use crate::delivery::{check_subject, shown};
 use crate::ports::EffectError;
 

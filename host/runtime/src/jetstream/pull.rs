@@ -13,14 +13,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{End, judge, status, unanswered};
-use super::asked::Asked;
-use super::careful::{Came, Careful, Raw};
+use super::pull_status::{End, judge, status, unanswered};
+use super::pending_pulls::Asked;
+use super::fallback::{Came, Careful, Raw};
 use super::connect::Link;
-use super::doubt::{Doubt, Outcome};
-use super::nudge::nudge;
+use super::loss_cause::{Doubt, Outcome};
+use super::redeliver::nudge;
 use super::{Lane, Message, unreadable};
-use crate::effective::{Ask, Effective};
+use crate::delivery::consumer_settings::{Ask, Effective};
 use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};
 

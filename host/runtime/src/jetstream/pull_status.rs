@@ -2,7 +2,7 @@
 
 use async_nats::StatusCode;
 
-use super::asked::Ended;
+use super::pending_pulls::Ended;
 use crate::ports::Notice;
 
 /// How a pull ended.

@@ -13,9 +13,9 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::sleep;
 
 use super::Lane;
-use super::raw::{self, Raw};
+use super::raw_message::{self, Raw};
 use crate::config::subjects_overlap;
-use crate::letter::block;
+use crate::dead_letter::block;
 
 /// How many messages are read, of how many bytes together, how many at once, and how long the pause after those is.
 const MOST: u64 = 1000;
@@ -39,7 +39,7 @@ async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<(
         return Ok(());
     }
     let filters = filters(&info.config);
-    let read = |sequence| async move { (sequence, raw::get(&lane.client, &lane.stream, sequence).await) };
+    let read = |sequence| async move { (sequence, raw_message::get(&lane.client, &lane.stream, sequence).await) };
     let mut messages = stream::iter(first..=last).map(read).buffered(AT_ONCE);
     let mut bytes = 0;
     while let Some((sequence, message)) = messages.next().await {

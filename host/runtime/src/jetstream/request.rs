@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Client;
 use super::message::REPLY_HEADER;
-use super::replies::{Waiter, last_token, token};
+use super::reply_inboxes::{Waiter, last_token, token};
 use crate::delivery::check_subject;
-use crate::letter::refusal::{self, Refusal};
+use crate::dead_letter::refusal::{self, Refusal};
 use crate::permissions::{Denial, Verb};
 
 /// What the stream tells duplicates by.

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use tracing::instrument::WithSubscriber;
 
 use super::Client;
-use super::dead;
+use super::dead_letters;
 use super::journal;
 use super::settings::StreamConfig;
 use super::setup::{Setup, SetupError};
 use crate::config::{Config, Manage, Queue, Source, Workload, subjects_overlap};
 use crate::permissions::{Denial, Permissions, Verb};
-use crate::rights::{Lack, Rights};
+use crate::permissions::{Lack, Rights};
 
 /// How long an answer is waited for that may be denied without a word, or given by nobody.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -175,7 +175,7 @@ impl Client {
             let found =
                 self.denied.unless(|denial| is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
             let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
-            self.own_stream(found, name, dead::SUBJECTS, &key, survey).await;
+            self.own_stream(found, name, dead_letters::SUBJECTS, &key, survey).await;
         }
         if let Some(stream) = &config.journal.stream {
             let (name, key) = (&stream.name, ["journal", "stream"]);

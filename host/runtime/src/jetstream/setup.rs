@@ -6,12 +6,12 @@ use async_nats::jetstream::stream;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::refusals::{Made, remedy};
+use super::create_errors::{Made, remedy};
 use super::settings::{
     ConsumerState, Refusal, Reserved, StreamConfig, StreamState, Verdict, judge, judge_watch, reserved,
 };
 use super::state::{ApiError, STREAM_NOT_FOUND};
-use super::{Client, dead};
+use super::{Client, dead_letters};
 use crate::config::{DeadLetters, Manage, Queue, Retention, Workload};
 use crate::permissions::{Denial, Verb};
 
@@ -332,7 +332,7 @@ impl Setup<'_> {
         if self.has_dead_letters(config).await? {
             return Ok(());
         }
-        let wanted = serde_json::to_value(dead::stream(config)).unwrap_or_default();
+        let wanted = serde_json::to_value(dead_letters::stream(config)).unwrap_or_default();
         let what = || format!("stream {name} for dead letters");
         let made = self.client.make_stream(name, &wanted).await;
         made.map_err(|error| self.server(what(), Made::DeadLetters, &error))?;
@@ -348,8 +348,8 @@ impl Setup<'_> {
         let said = |reason| Err(SetupError::Server { workload: self.workload.name.clone(), what: what(), reason });
         let Some(found) = self.client.stream_state(name).await.map_err(failed)? else { return Ok(false) };
         let config = found.config;
-        if !config.subjects.iter().any(|subject| subject == dead::SUBJECTS) {
-            let subjects = dead::SUBJECTS;
+        if !config.subjects.iter().any(|subject| subject == dead_letters::SUBJECTS) {
+            let subjects = dead_letters::SUBJECTS;
             return said(format!("it is there, and not bound to {subjects}; name another stream in [dead-letters]"));
         }
         if config.no_ack {
@@ -357,7 +357,7 @@ impl Setup<'_> {
                 "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream edit {name} --ack`"
             ));
         }
-        match reserved(&config, Some(dead::SUBJECTS), self.reserved()) {
+        match reserved(&config, Some(dead_letters::SUBJECTS), self.reserved()) {
             Some(Refusal { problem, remedy }) => said(format!("{problem}\n  {remedy}")),
             None => Ok(true),
         }

@@ -9,12 +9,12 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until};
 
 use super::arrivals::{Count, Reading};
-use super::follow::Follow;
+use super::consumer_watch::Follow;
 use super::settings::{ConsumerState, StreamState};
 use super::{Lane, Message, Puller};
 use crate::clock::Since;
 use crate::delivery::Delivery;
-use crate::patience::Patience;
+use crate::delivery::patience::Patience;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
 use crate::scaling::observe::Sample;
 

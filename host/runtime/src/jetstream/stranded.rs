@@ -6,9 +6,9 @@
 use bytes::Bytes;
 
 use super::Lane;
-use super::raw::{self, Raw};
+use super::raw_message::{self, Raw};
 use crate::delivery::{Cause, Death, Delivery};
-use crate::letter::block;
+use crate::dead_letter::block;
 use crate::ports::{Author, EffectError};
 
 impl Lane {
@@ -34,7 +34,7 @@ impl Lane {
 
     async fn keep_one(&self, consumer: &str, stream_sequence: u64, attempt: u32) -> anyhow::Result<()> {
         // The stream has let go of it itself.
-        let Some(raw) = raw::get(&self.client, &self.stream, stream_sequence).await? else { return Ok(()) };
+        let Some(raw) = raw_message::get(&self.client, &self.stream, stream_sequence).await? else { return Ok(()) };
         let published = raw.time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         self.keep_raw(raw, stream_sequence, attempt, u64::try_from(published.as_millis()).unwrap_or(u64::MAX)).await?;
         // For the case that the edit is taken back before the server has dropped it.

@@ -7,7 +7,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt;
 
-use crate::letter::Stored;
+use crate::dead_letter::Stored;
 
 /// How many messages are asked for at once: without their payloads, and with them.
 const BATCH: (usize, usize) = (1000, 100);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Lane;
-use super::careful::Raw;
+use super::fallback::Raw;
 use super::message::position;
 use crate::delivery::{Cause, Death, Delivery};
 

@@ -16,7 +16,8 @@ pub use entry::{Adoption, Entry, Made, Role, What};
 pub use excerpt::Excerpt;
 pub use file::{OpenError, Options};
 pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
-pub(crate) use read::parse;
+#[doc(hidden)]
+pub use read::parse;
 pub use read::{JournalError, Reader, Survey};
 pub(crate) use room::Room;
 pub use trouble::Trouble;

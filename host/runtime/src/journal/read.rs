@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::entry::Role;
 use super::line::{Event, Line, PolicyName, State, VERSION, digest};
 use crate::digest::is_same;
-use crate::terminal::plain;
+use crate::text::plain;
 
 /// The most bytes of a line: two states of 64 KiB in base64, a long reason, many settings.
 const LONGEST: usize = 4 << 20;
@@ -191,7 +191,7 @@ impl Reader {
 }
 
 /// Reads a line, with its end; otherwise says what is wrong with it, and what to do.
-pub(crate) fn parse(text: &[u8]) -> Result<Line, (String, &'static str)> {
+pub fn parse(text: &[u8]) -> Result<Line, (String, &'static str)> {
     const REMEDY: &str = "name a file that a host wrote";
     let is_whole = text.ends_with(b"\n");
     match serde_json::from_slice(text) {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::said::{Answer, Say};
 use super::server::Server;
-use crate::confirmed::{Confirmed, Kept};
+use crate::delivery::confirmed::{Confirmed, Kept};
 use crate::delivery::{Cause, Death, Delivery, Publication};
 use crate::ports::{Author, EffectError, Held, Pull, Pulled};
 

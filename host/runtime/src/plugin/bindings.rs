@@ -11,7 +11,7 @@ use super::guest::Guest;
 #[allow(missing_docs, clippy::pedantic)]
 pub(super) mod worker {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         world: "worker",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: false },
@@ -21,7 +21,7 @@ pub(super) mod worker {
 #[allow(missing_docs, clippy::pedantic)]
 pub(super) mod policy {
     wasmtime::component::bindgen!({
-        path: "../wit",
+        path: "../../wit",
         world: "policy",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: false },

@@ -357,7 +357,6 @@ impl Scope {
 }
 
 /// Reads nothing but what is counted.
-#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn counted(bytes: &[u8]) -> Result<Declared, String> {
     let mut counter = Counter::default();
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {

@@ -21,7 +21,7 @@ use super::room::Room;
 use super::watch::DirectoryEvents;
 use crate::config::{Limits, Plugins};
 use crate::digest::Digest;
-use crate::lanes::roam;
+use crate::delivery::slow_lane::roam;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);

@@ -23,7 +23,7 @@ use super::room::Rooms;
 use super::ticker::Ticker;
 use crate::config::{Compile, Plugins};
 use crate::delivery::Fault;
-use crate::lanes;
+use crate::delivery::slow_lane;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
 pub(super) const RESERVATION: u64 = 4 << 30;
@@ -162,7 +162,7 @@ impl Engines {
         // Most calls end at their first poll, which a tick ends at the latest, and need no timer.
         match futures_util::poll!(call.as_mut()) {
             Poll::Ready(answer) => Ok(answer),
-            Poll::Pending => timeout(limit, lanes::watch(call)).await.map_err(|_| Fault::Time(limit)),
+            Poll::Pending => timeout(limit, slow_lane::watch(call)).await.map_err(|_| Fault::Time(limit)),
         }
     }
 }

@@ -303,23 +303,23 @@ impl Host {
     }
 }
 
-#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
 impl Host {
     /// What is counted in a component before it is compiled, and how many memories the compiler finds. `None` if either
     /// refuses it.
-    pub(crate) fn counted(&self, bytes: &[u8]) -> Option<(Declared, u32)> {
+    pub fn counted(&self, bytes: &[u8]) -> Option<(Declared, u32)> {
         let counted = super::declared::counted(bytes).ok()?;
         let compiled = Component::from_binary(&self.0.handlers, bytes).ok()?;
         Some((counted, compiled.resources_required()?.num_memories))
     }
 
     /// Makes a handler of bytes.
-    pub(crate) async fn handler_of(&self, bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, Refusal> {
+    pub async fn handler_of(&self, bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, Refusal> {
         self.handler(Source::new("fuzzed", bytes.to_vec()), limits).await
     }
 
     /// Makes a policy of bytes.
-    pub(crate) async fn policy_of(&self, bytes: &[u8], limits: &Limits) -> Result<PolicyPlugin, Refusal> {
+    pub async fn policy_of(&self, bytes: &[u8], limits: &Limits) -> Result<PolicyPlugin, Refusal> {
         self.policy(Source::new("fuzzed", bytes.to_vec()), limits).await
     }
 }

@@ -9,6 +9,7 @@
 //! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
 //! [`Fault`](crate::delivery::Fault).
 
+mod adapter;
 mod bindings;
 mod cache;
 mod compiler;
@@ -32,6 +33,7 @@ mod system;
 mod ticker;
 mod watch;
 
+pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use cache::CacheError;
 pub use compiler::{CompileError, compile_into};
 pub use declared::Declared;

@@ -1,9 +1,4 @@
-//! From what was seen to how many workers there should be. Pure: no clock, no IO.
-
-pub mod clock;
-pub mod observe;
-pub mod plan;
-pub mod window;
+//! What a policy is told, what it answers, and what is made of that. Pure: no clock, no IO.
 
 use serde::{Deserialize, Serialize};
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::board::Board;
-use crate::fold::Fold;
+use crate::status::workload::Board;
+use crate::scaling::policy_state::Fold;
 use crate::ports::Policies;
 use crate::scaling::{Observation, clamp};
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::delivery::{Cause, FaultKind};
 use crate::scaling::observe::Work;
-use crate::settle::Settled;
+use crate::delivery::settle::Settled;
 
 /// Upper bounds of the times that are told apart, in microseconds.
 pub const TIMES_US: [u64; 18] = [

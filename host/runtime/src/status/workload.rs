@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::clock::time_of_day;
-use crate::conditions::Conditions;
+use crate::status::conditions::Conditions;
 use crate::config::Workload;
-use crate::pace::Pace;
+use crate::delivery::rate_limit::Pace;
 use crate::ports::Author;
 use crate::scaling::{Decision, Observation};
-use crate::supervisor::{Crew, Desired};
-use crate::tally::Traffic;
+use crate::scaling::supervisor::{Crew, Desired};
+use crate::status::counters::Traffic;
 
 /// How many decisions are remembered.
 const REMEMBERED: usize = 20;

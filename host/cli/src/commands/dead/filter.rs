@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::moment::{Moment, moment};
-use crate::clock::time_of_day;
-use crate::config::nearest;
-use crate::delivery::Cause;
-use crate::jetstream::{Letters, LettersError};
-use crate::letter::filter::Filter;
-use crate::letter::{self, Content, Letter};
+use crate::commands::moment::{Moment, moment};
+use tidegate_runtime::clock::time_of_day;
+use tidegate_runtime::config::nearest;
+use tidegate_runtime::delivery::Cause;
+use tidegate_runtime::jetstream::{Letters, LettersError};
+use tidegate_runtime::dead_letter::filter::Filter;
+use tidegate_runtime::dead_letter::{self, Content, Letter};
 
 /// Which letters, as typed. All of it has to hold.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -111,7 +111,7 @@ pub(super) async fn find(
                     each(letter, stored.size);
                 }
             }
-            None if letter::workload(&stored.subject).is_none() => found.foreign += 1,
+            None if dead_letter::workload(&stored.subject).is_none() => found.foreign += 1,
             None => {
                 strays.insert(stored.sequence);
             }

@@ -9,8 +9,8 @@ use serde::Serializer as _;
 use super::filter::{find, nothing_found};
 use super::table::{object, table};
 use super::{AskArgs, count};
-use crate::cli::{Output, last_word};
-use crate::letter::Letter;
+use crate::commands::{Output, last_word};
+use tidegate_runtime::dead_letter::Letter;
 
 /// How many letters a person is shown.
 const SHOWN: usize = 50;

@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::filter::{Found, find, not_there, nothing_found, which};
 use super::turns::turns;
 use super::{AskArgs, USAGE, count};
-use crate::cli::{Output, last_word};
-use crate::jetstream::{Letters, LettersError};
-use crate::letter::filter::Filter;
-use crate::letter::{Content, Letter};
-use crate::terminal::Terminal;
+use crate::commands::{Output, last_word};
+use tidegate_runtime::jetstream::{Letters, LettersError};
+use tidegate_runtime::dead_letter::filter::Filter;
+use tidegate_runtime::dead_letter::{Content, Letter};
+use tidegate_lab::terminal::Terminal;
 
 const EXAMPLES: &str = "\
 Examples:

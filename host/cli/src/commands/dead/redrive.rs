@@ -10,10 +10,10 @@ use super::filter::{find, not_there, nothing_found, which};
 use super::show::content_lost;
 use super::turns::turns;
 use super::{AskArgs, USAGE, count};
-use crate::cli::{Output, last_word};
-use crate::jetstream::{Letters, LettersError, SendError};
-use crate::letter::Letter;
-use crate::terminal::Terminal;
+use crate::commands::{Output, last_word};
+use tidegate_runtime::jetstream::{Letters, LettersError, SendError};
+use tidegate_runtime::dead_letter::Letter;
+use tidegate_lab::terminal::Terminal;
 
 /// How many errors are told one by one.
 const TOLD: usize = 20;

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use super::{PlaceArgs, USAGE};
-use crate::cli::{Output, last_word};
-use crate::jetstream::{Letters, Original};
-use crate::letter::{Headers, Letter, Stored};
-use crate::terminal::plain;
+use crate::commands::{Output, last_word};
+use tidegate_runtime::jetstream::{Letters, Original};
+use tidegate_runtime::dead_letter::{Headers, Letter, Stored};
+use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
 Examples:

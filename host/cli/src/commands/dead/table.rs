@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::letter::{Headers, Letter};
-use crate::terminal::plain;
+use tidegate_runtime::dead_letter::{Headers, Letter};
+use tidegate_runtime::text::plain;
 
 /// A row of a table: all cells, of which the last may be cut.
 type Row = [String; 8];
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn letter(sequence: u64, subject: &str, reason: &str) -> Letter {
-        let letter = crate::letter::tests::letter(1_769_860_800);
+        let letter = tidegate_runtime::dead_letter::tests::letter(1_769_860_800);
         Letter { sequence, subject: subject.into(), reason: reason.into(), ..letter }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../../../../examples/tidegate.example.toml");
+const EXAMPLE: &str = include_str!("../../../../../examples/tidegate.example.toml");
 
 #[test]
 fn the_least_configuration_gets_the_documented_defaults() {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const VALID: &str = include_str!("../../../../examples/tidegate.example.toml");
+const VALID: &str = include_str!("../../../../../examples/tidegate.example.toml");
 
 /// A configuration with what can be decided about one workload written out.
 fn explicit(config: &Config) -> String {

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use super::frame::{Frame, next};
 use crate::config::Nats;
-use crate::jetstream::identity::{Proof, prove};
+use crate::jetstream::credentials::{Proof, prove};
 
 /// How long one attempt may take.
 const TIMEOUT: Duration = Duration::from_secs(5);

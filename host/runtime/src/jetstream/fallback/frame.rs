@@ -4,7 +4,7 @@ use async_nats::header::HeaderMap;
 use async_nats::{StatusCode, Subject};
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::letter::block;
+use crate::dead_letter::block;
 
 /// The longest line that a server sends: the server takes no longer one from its clients, and may map a subject to a longer.
 const LONGEST_LINE: usize = 1 << 20;

@@ -6,7 +6,7 @@ use super::overlap::{Reserved, reserved};
 use super::{ConsumerConfig, ConsumerState, StreamConfig, duration};
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
-use crate::effective::{Flow, PullLimits, Settings};
+use crate::delivery::consumer_settings::{Flow, PullLimits, Settings};
 
 /// With a shorter one, the network's delay alone would have messages delivered twice.
 const SHORTEST_ACK_WAIT: Duration = Duration::from_millis(100);
@@ -21,27 +21,27 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// Why something cannot be used, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) problem: String,
-    pub(crate) remedy: String,
+pub struct Refusal {
+    pub problem: String,
+    pub remedy: String,
 }
 
 /// What is to be done with a consumer.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// It cannot be used.
-    pub(crate) refusal: Option<Refusal>,
+    pub refusal: Option<Refusal>,
     /// It gives nothing for now: why, and the remedy.
-    pub(crate) held: Option<String>,
+    pub held: Option<String>,
     /// What is in effect if it is used.
-    pub(crate) settings: Settings,
+    pub settings: Settings,
     /// What a person should know, with the remedy.
-    pub(crate) warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 impl Verdict {
     /// Whether it flows, in words that stand for themselves.
-    pub(crate) fn flow(&self, stream: &str, consumer: &str) -> Flow {
+    pub fn flow(&self, stream: &str, consumer: &str) -> Flow {
         match (&self.refusal, &self.held) {
             (Some(Refusal { problem, remedy }), _) => Flow::Refused(format!(
                 "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until it is mended. {remedy}"
@@ -53,7 +53,7 @@ impl Verdict {
 }
 
 /// Judges a workload's consumer.
-pub(crate) fn judge(
+pub fn judge(
     consumer: &ConsumerState,
     stream: &StreamConfig,
     workload: &Workload,
@@ -72,7 +72,7 @@ pub(crate) fn judge(
 }
 
 /// Judges the consumer of the `headers` source.
-pub(crate) fn judge_watch(consumer: &ConsumerState, needs: &str) -> Verdict {
+pub fn judge_watch(consumer: &ConsumerState, needs: &str) -> Verdict {
     let config = &consumer.config;
     let ungrouped = config.priority_policy.is_empty() || config.priority_policy == "none";
     let fits = config.ack_policy == "all" && config.headers_only && config.deliver_subject.is_empty() && ungrouped;

@@ -14,64 +14,64 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub(crate) use judge::{Refusal, Verdict, judge, judge_watch};
-pub(crate) use overlap::{Reserved, reserved};
+pub use judge::{Refusal, Verdict, judge, judge_watch};
+pub use overlap::{Reserved, reserved};
 
 /// The answer to `CONSUMER.INFO`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct ConsumerState {
+pub struct ConsumerState {
     /// When it was made: another one of the same name has another time.
-    pub(crate) created: String,
-    pub(crate) config: ConsumerConfig,
-    pub(crate) delivered: Position,
-    pub(crate) ack_floor: Position,
-    pub(crate) num_ack_pending: u64,
-    pub(crate) num_redelivered: u64,
-    pub(crate) num_pending: u64,
-    pub(crate) paused: bool,
+    pub created: String,
+    pub config: ConsumerConfig,
+    pub delivered: Position,
+    pub ack_floor: Position,
+    pub num_ack_pending: u64,
+    pub num_redelivered: u64,
+    pub num_pending: u64,
+    pub paused: bool,
     /// The server's time of day when it answered.
-    pub(crate) ts: String,
+    pub ts: String,
 }
 
 /// A place in a stream, and in what a consumer has delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Position {
-    pub(crate) consumer_seq: u64,
-    pub(crate) stream_seq: u64,
+pub struct Position {
+    pub consumer_seq: u64,
+    pub stream_seq: u64,
 }
 
 /// The settings of a consumer. Durations are nanoseconds, as the server has them.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct ConsumerConfig {
-    pub(crate) durable_name: String,
-    pub(crate) deliver_subject: String,
-    pub(crate) ack_policy: String,
-    pub(crate) ack_wait: i64,
-    pub(crate) max_deliver: i64,
-    pub(crate) backoff: Vec<i64>,
-    pub(crate) filter_subject: String,
-    pub(crate) filter_subjects: Vec<String>,
-    pub(crate) replay_policy: String,
-    pub(crate) rate_limit_bps: u64,
-    pub(crate) max_waiting: i64,
-    pub(crate) max_ack_pending: i64,
-    pub(crate) headers_only: bool,
-    pub(crate) max_batch: i64,
-    pub(crate) max_expires: i64,
-    pub(crate) max_bytes: i64,
-    pub(crate) inactive_threshold: i64,
-    pub(crate) num_replicas: i64,
-    pub(crate) mem_storage: bool,
-    pub(crate) direct: bool,
-    pub(crate) sourcing: bool,
-    pub(crate) pause_until: String,
-    pub(crate) priority_groups: Vec<String>,
-    pub(crate) priority_policy: String,
+pub struct ConsumerConfig {
+    pub durable_name: String,
+    pub deliver_subject: String,
+    pub ack_policy: String,
+    pub ack_wait: i64,
+    pub max_deliver: i64,
+    pub backoff: Vec<i64>,
+    pub filter_subject: String,
+    pub filter_subjects: Vec<String>,
+    pub replay_policy: String,
+    pub rate_limit_bps: u64,
+    pub max_waiting: i64,
+    pub max_ack_pending: i64,
+    pub headers_only: bool,
+    pub max_batch: i64,
+    pub max_expires: i64,
+    pub max_bytes: i64,
+    pub inactive_threshold: i64,
+    pub num_replicas: i64,
+    pub mem_storage: bool,
+    pub direct: bool,
+    pub sourcing: bool,
+    pub pause_until: String,
+    pub priority_groups: Vec<String>,
+    pub priority_policy: String,
     #[serde(flatten)]
-    pub(crate) other: BTreeMap<String, Value>,
+    pub other: BTreeMap<String, Value>,
 }
 
 /// Settings of a consumer that change nothing for who pulls from it, or that only say where it started.
@@ -94,7 +94,7 @@ const HARMLESS: [&str; 12] = [
 
 impl ConsumerConfig {
     /// The subjects that it is limited to; none if to nothing.
-    pub(crate) fn filters(&self) -> Vec<String> {
+    pub fn filters(&self) -> Vec<String> {
         let single = Some(self.filter_subject.clone()).filter(|subject| !subject.is_empty());
         let mut all: Vec<String> = self.filter_subjects.iter().cloned().chain(single).collect();
         all.sort();
@@ -102,7 +102,7 @@ impl ConsumerConfig {
     }
 
     /// How long the server waits at least before it delivers again: a backoff takes the place of the ack wait.
-    pub(crate) fn shortest_ack_wait(&self) -> Duration {
+    pub fn shortest_ack_wait(&self) -> Duration {
         duration(self.backoff.iter().copied().min().unwrap_or(self.ack_wait))
     }
 
@@ -115,19 +115,19 @@ impl ConsumerConfig {
 /// The answer to `STREAM.INFO`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct StreamState {
+pub struct StreamState {
     /// When it was made: another one of the same name has another time.
-    pub(crate) created: String,
-    pub(crate) config: StreamConfig,
-    pub(crate) state: Messages,
+    pub created: String,
+    pub config: StreamConfig,
+    pub state: Messages,
 }
 
 /// What a stream holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Messages {
-    pub(crate) messages: u64,
-    pub(crate) last_seq: u64,
+pub struct Messages {
+    pub messages: u64,
+    pub last_seq: u64,
 }
 
 /// The settings of a stream. Those that are not here change nothing for who works on it: what limits it (`max_age`,
@@ -136,43 +136,43 @@ pub(crate) struct Messages {
 /// (`storage`, `compression`, `placement`) is the server's.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct StreamConfig {
-    pub(crate) name: String,
-    pub(crate) subjects: Vec<String>,
-    pub(crate) retention: String,
-    pub(crate) num_replicas: i64,
-    pub(crate) no_ack: bool,
-    pub(crate) sealed: bool,
-    pub(crate) republish: Option<Republish>,
-    pub(crate) consumer_limits: ConsumerLimits,
+pub struct StreamConfig {
+    pub name: String,
+    pub subjects: Vec<String>,
+    pub retention: String,
+    pub num_replicas: i64,
+    pub no_ack: bool,
+    pub sealed: bool,
+    pub republish: Option<Republish>,
+    pub consumer_limits: ConsumerLimits,
 }
 
 /// Where a stream publishes again what it has stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Republish {
-    pub(crate) dest: String,
+pub struct Republish {
+    pub dest: String,
 }
 
 /// What a stream's consumers inherit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct ConsumerLimits {
-    pub(crate) inactive_threshold: i64,
-    pub(crate) max_ack_pending: i64,
+pub struct ConsumerLimits {
+    pub inactive_threshold: i64,
+    pub max_ack_pending: i64,
 }
 
 impl StreamConfig {
-    pub(crate) fn is_workqueue(&self) -> bool {
+    pub fn is_workqueue(&self) -> bool {
         self.retention == "workqueue"
     }
 
-    pub(crate) fn is_interest(&self) -> bool {
+    pub fn is_interest(&self) -> bool {
         self.retention == "interest"
     }
 }
 
 /// Nanoseconds as the server has them; what is negative is none.
-pub(crate) fn duration(nanos: i64) -> Duration {
+pub fn duration(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }

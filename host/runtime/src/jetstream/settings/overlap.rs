@@ -6,9 +6,9 @@ use crate::config::subjects_overlap;
 
 /// Where a host hears and keeps things.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reserved<'a> {
+pub struct Reserved<'a> {
     /// The first tokens of its inboxes.
-    pub(crate) inbox: &'a str,
+    pub inbox: &'a str,
 }
 
 /// What each of the host's own subjects is.
@@ -31,7 +31,7 @@ impl Reserved<'_> {
 
 /// Why nobody should work on a stream of these subjects: what the host is sent, or keeps, would become messages of it,
 /// which it is sent again. `but` is the host's own subject that the stream is for, if it is for one.
-pub(crate) fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<Refusal> {
+pub fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<Refusal> {
     let name = &config.name;
     if let Some((subject, what)) = reserved.overlap(&config.subjects, but) {
         return Some(Refusal {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Config, Workload};
-use crate::effective::{Flow, PullLimits};
+use crate::delivery::consumer_settings::{Flow, PullLimits};
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1000 * MS;

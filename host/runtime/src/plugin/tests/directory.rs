@@ -1,7 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_artifacts::{policies, probes, workers};
+use tidegate_artifacts::{policies, workers};
+use tidegate_test_artifacts::probes;
 use tokio::time::timeout;
 
 use super::{Logged, host, limits};

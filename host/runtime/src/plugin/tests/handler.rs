@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_artifacts::{probes, workers};
+use tidegate_artifacts::workers;
+use tidegate_test_artifacts::probes;
 
 use super::{Logged, core, delivery, file, host, limits};
 use crate::config::Limits;

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use tidegate_artifacts::{policies, probes, workers};
+use tidegate_artifacts::{policies, workers};
+use tidegate_test_artifacts::probes;
 
 use super::{core, core_at, core_text, file, host, limits};
 use crate::config::{Compile, Limits, Plugins};
@@ -90,7 +91,7 @@ async fn what_an_instance_begins_with_is_held_against_its_memory() {
     let globals = "(global i32 (i32.const 0))".repeat(20_000);
     let instances = "(core instance (instantiate $big))".repeat(15);
     let imports = format!("(core module $big {globals}) {instances}");
-    let text = include_str!("../../../../tests/guests/handler.wat").replace("IMPORTS", &imports).replace("WITH", "");
+    let text = include_str!("../../../../../tests/guests/handler.wat").replace("IMPORTS", &imports).replace("WITH", "");
     let core = core_text("1", "unreachable", "");
     let bytes = wat::parse_str(text.replace("CORE", &core).replace("VERSION", "0.1.0")).unwrap();
     let small = Limits { memory: 8 << 20, ..limits() };

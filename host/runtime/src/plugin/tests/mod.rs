@@ -59,7 +59,7 @@ fn delivery(script: &str) -> Delivery {
 /// A component in the text format that has the shape of a handler: `core` is the text of its core module, which has
 /// to export `memory`, `realloc` and `handle`.
 fn handler_text(version: &str, core: &str) -> Vec<u8> {
-    let text = include_str!("../../../../tests/guests/handler.wat");
+    let text = include_str!("../../../../../tests/guests/handler.wat");
     let text = text.replace("CORE", core).replace("IMPORTS", "").replace("WITH", "").replace("VERSION", version);
     wat::parse_str(text).unwrap()
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use tidegate_artifacts::{policies, probes};
+use tidegate_artifacts::policies;
+use tidegate_test_artifacts::probes;
 
 use super::{file, host, limits};
 use crate::config::Limits;

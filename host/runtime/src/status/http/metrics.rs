@@ -11,11 +11,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::View;
-use crate::board::{Board, Scaling, Shadowed, Works};
+use crate::status::workload::{Board, Scaling, Shadowed, Works};
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
-use crate::tally::{TIMES_US, Tally};
+use crate::status::counters::{TIMES_US, Tally};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -70,7 +70,7 @@ impl Snapshot {
             connected: view.is_connected(),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
-            log_dropped: crate::stderr::dropped(),
+            log_dropped: crate::status::log_lines::dropped(),
             plugins: view.directory.plugins(),
             workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
             process: Process::read(),

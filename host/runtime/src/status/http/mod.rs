@@ -25,7 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{oneshot, watch};
 
-use crate::board::Board;
+use crate::status::workload::Board;
 use crate::events::{Event, Observer};
 use crate::jetstream::Client;
 use crate::journal::Journal;

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::{View, health};
-use crate::board::{Board, Decided, Shadowed};
+use crate::status::workload::{Board, Decided, Shadowed};
 use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;

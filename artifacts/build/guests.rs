@@ -3,8 +3,6 @@
 //! The guests are built by a cargo of their own in a target directory of their own, since the cargo that runs this
 //! script holds the lock of its target directory.
 
-#![allow(clippy::print_stdout, reason = "that is how a build script speaks")]
-
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,27 +11,6 @@ use std::process::{Command, ExitCode};
 const TARGET: &str = "wasm32-wasip2";
 /// The profile of the guests, in the workspace's Cargo.toml.
 const PROFILE: &str = "guest";
-/// The guests: their packages are called so after `tidegate-`.
-const GUESTS: &[&str] = &[
-    "backlog",
-    "drain",
-    "fixed",
-    "kpa",
-    "objective",
-    "step",
-    "utilization",
-    "echo",
-    "receipts",
-    "reply",
-    "wait",
-    "word-count",
-    "probe-worker",
-    "probe-worker-v2",
-    "probe-policy",
-    "probe-policy-v2",
-    "unknown-import",
-    "other-version",
-];
 /// What the guests are made of, from the root of the workspace.
 const SOURCES: &[&str] = &[
     "Cargo.toml",
@@ -46,8 +23,10 @@ const SOURCES: &[&str] = &[
     "wit",
 ];
 
-fn main() -> ExitCode {
-    match build() {
+/// Builds these guests, whose packages are called so after `tidegate-`, and copies them to `OUT_DIR`. `root` is the
+/// workspace.
+pub(crate) fn build_guests(guests: &[&str], root: &Path) -> ExitCode {
+    match build(guests, root) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("cargo::error={error}");
@@ -56,17 +35,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn build() -> Result<(), String> {
-    let here = variable("CARGO_MANIFEST_DIR")?;
-    let root = here.parent().ok_or("the workspace is not around this package")?;
+fn build(guests: &[&str], root: &Path) -> Result<(), String> {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     let out = variable("OUT_DIR")?;
     let target_dir = target_dir(&out);
     check_target()?;
-    run_cargo(root, &target_dir)?;
-    for guest in GUESTS {
+    run_cargo(guests, root, &target_dir)?;
+    for guest in guests {
         let built = target_dir.join(TARGET).join(PROFILE).join(format!("{}.wasm", guest.replace('-', "_")));
         fs::copy(&built, out.join(format!("{guest}.wasm")))
             .map_err(|error| format!("the guest {guest} is not at {}: {error}", built.display()))?;
@@ -100,11 +77,11 @@ fn check_target() -> Result<(), String> {
     Err(format!("the target {TARGET} is missing: run `make setup` or `rustup target add {TARGET}`"))
 }
 
-fn run_cargo(root: &Path, target_dir: &Path) -> Result<(), String> {
+fn run_cargo(guests: &[&str], root: &Path, target_dir: &Path) -> Result<(), String> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo.current_dir(root);
     cargo.args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--target-dir"]).arg(target_dir);
-    for guest in GUESTS {
+    for guest in guests {
         cargo.args(["--package", &format!("tidegate-{guest}")]);
     }
     for (name, _) in env::vars_os() {
