@@ -4,4 +4,5 @@
 //! does is not decided here.
 
 pub mod commands;
+#[cfg(feature = "guests")]
 pub mod scaffold;

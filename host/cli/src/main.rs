@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+#[cfg(feature = "guests")]
+use tidegate::commands::{bench, demo, new};
 use tidegate::commands::{
-    bench, check, compile, dead, demo, journal, last_word, log, new, permissions, replay, request, run,
-    signals::shutdown, simulate,
+    check, compile, dead, journal, last_word, log, permissions, replay, request, run, signals::shutdown, simulate,
 };
+#[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
 use tidegate_lab::live_run::LOG_FILTER as LIVE_LOG_FILTER;
 use tidegate_lab::log_output;
@@ -37,6 +39,7 @@ Begin with:
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::RunArgs>),
+    #[cfg(feature = "guests")]
     Demo(demo::DemoArgs),
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
@@ -44,8 +47,10 @@ enum Command {
     Journal(Box<journal::JournalArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
+    #[cfg(feature = "guests")]
     New(new::NewArgs),
     Simulate(Box<simulate::SimulateArgs>),
+    #[cfg(feature = "guests")]
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
 async fn talk(cli: Cli) -> ExitCode {
     let terminal = Terminal::new();
     let filter = match &cli.command {
+        #[cfg(feature = "guests")]
         Command::Demo(_) => LOG_FILTER,
         Command::Simulate(_) => LIVE_LOG_FILTER,
         _ => "info",
@@ -102,8 +108,10 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             run::run(*args, shutdown).await?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(feature = "guests")]
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,
+        #[cfg(feature = "guests")]
         Command::New(args) => {
             new::run(&args, &mut stdout().lock())?;
             Ok(ExitCode::SUCCESS)
@@ -111,6 +119,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
+        #[cfg(feature = "guests")]
         Command::Bench(args) => {
             bench::run(args, terminal, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)

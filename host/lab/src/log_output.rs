@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
+use tidegate_runtime::status::log_lines::count_dropped;
 
 /// Bytes that may wait to be written.
 const WAITING: usize = 1 << 20;
@@ -38,7 +39,7 @@ pub fn start() -> io::Result<()> {
 }
 
 /// Has a line written, with a progress bar out of its way. Does not wait once there is a thread for it.
-pub(crate) fn send(bar: Option<MultiProgress>, bytes: Vec<u8>) {
+pub fn send(bar: Option<MultiProgress>, bytes: Vec<u8>) {
     let line = Line { bar, bytes };
     match QUEUE.get() {
         Some(queue) => queue.push(line),
@@ -52,11 +53,6 @@ pub fn finish(limit: Duration) {
     if let Some(queue) = QUEUE.get() {
         queue.finish(limit);
     }
-}
-
-/// Lines that were dropped, ever.
-pub(crate) fn dropped() -> u64 {
-    QUEUE.get().map_or(0, |queue| queue.dropped.load(Relaxed))
 }
 
 struct Line {
@@ -104,7 +100,7 @@ impl Queue {
         let mut waiting = self.lock();
         let bytes = waiting.bytes.saturating_add(line.bytes.len());
         if bytes > WAITING {
-            self.dropped.fetch_add(1, Relaxed);
+            self.drop_line();
             return;
         }
         waiting.bytes = bytes;
@@ -113,13 +109,18 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    fn drop_line(&self) {
+        self.dropped.fetch_add(1, Relaxed);
+        count_dropped(1);
+    }
+
     /// Writes one line after the other, for ever, and tells how many were dropped before.
     fn write_all(&self, mut write: impl FnMut(&Line) -> io::Result<()>, mut tell: impl FnMut(u64)) {
         let (mut told, mut told_at) = (0, None::<Instant>);
         loop {
             let line = self.next();
             if write(&line).is_err() {
-                self.dropped.fetch_add(1, Relaxed);
+                self.drop_line();
                 continue;
             }
             let dropped = self.dropped.load(Relaxed);

@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The time of day, as the operating system has it. It may be set back.
 #[expect(clippy::disallowed_methods, reason = "everything else calls this")]
-pub(crate) fn time_of_day() -> SystemTime {
+pub fn time_of_day() -> SystemTime {
     SystemTime::now()
 }
 

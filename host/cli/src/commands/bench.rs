@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Output;
+use tidegate_artifacts::workers;
 use tidegate_lab::bench::{self, Options};
 use tidegate_nats_server::{self as server, Server};
 use tidegate_lab::terminal::Terminal;
@@ -52,6 +53,8 @@ pub async fn run(
         payload: usize::try_from(args.payload_size)?,
         rounds: args.rounds,
         requests: args.requests,
+        reply: workers::REPLY,
+        echo: workers::ECHO,
     };
     let bar = terminal.bar(options.steps());
     let report = tokio::select! {

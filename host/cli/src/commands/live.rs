@@ -8,6 +8,7 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 
 use super::simulate::Format;
+use tidegate_artifacts::workers;
 use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options};
 use tidegate_nats_server::{self as server, Server};
 use tidegate_lab::simulate::arrivals::Cursor;
@@ -131,6 +132,7 @@ fn options(model: &Model, arrivals: &Arrivals, simulated: &Simulated<'_>, faster
         batch: model.batch,
         start_delay: Duration::from_nanos(model.start_delay),
         start_ms: MIDNIGHT_MS,
+        wait: workers::WAIT,
         policy: std::fs::read(&simulated.policy)?,
         settings: simulated.settings.clone(),
     })

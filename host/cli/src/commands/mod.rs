@@ -1,15 +1,19 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
+#[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
 pub mod compile;
 pub mod dead;
+#[cfg(feature = "guests")]
 pub mod demo;
 pub mod journal;
 pub mod last_word;
+#[cfg(feature = "guests")]
 pub mod live;
 pub mod log;
 pub mod moment;
+#[cfg(feature = "guests")]
 pub mod new;
 pub mod permissions;
 mod plain_fields;

@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check::refused;
+#[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
 use super::positive;
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
@@ -20,7 +21,7 @@ use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::report::Report;
 use tidegate_lab::simulate::parse::{ServiceTimes, samples};
-use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, picture, recorded, run as simulate, trace};
+use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
 
 /// The workload's name, which a policy's random numbers are made from.
@@ -114,6 +115,7 @@ pub struct SimulateArgs {
     pub output: Format,
     #[allow(missing_docs)]
     #[command(flatten)]
+    #[cfg(feature = "guests")]
     pub live: LiveArgs,
 }
 
@@ -177,10 +179,12 @@ pub async fn run<F: Future<Output = ()>>(
     args: SimulateArgs,
     terminal: &Terminal,
     out: &mut impl Write,
+    #[cfg_attr(not(feature = "guests"), expect(unused_variables, reason = "only a live run takes long"))]
     interrupted: impl FnOnce() -> std::io::Result<F>,
 ) -> anyhow::Result<ExitCode> {
     let (source, arrivals) = arrivals(&args)?;
     let model = Arc::new(model(&args)?);
+    #[cfg(feature = "guests")]
     if let Some(faster) = args.live.live {
         live::check(&model, &arrivals, faster)?;
     }
@@ -204,6 +208,7 @@ pub async fn run<F: Future<Output = ()>>(
     for (name, outcome) in &outcomes {
         warn(name, outcome);
     }
+    #[cfg(feature = "guests")]
     if let Some(faster) = args.live.live {
         let simulated = simulated(&args, &outcomes)?;
         let run = live::run(
@@ -219,7 +224,7 @@ pub async fn run<F: Future<Output = ()>>(
     }
     let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
     if let Some(file) = &args.plot {
-        let svg = picture::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
+        let svg = chart::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
         let mut part = beside(file)?;
         part.write_all(svg.as_bytes()).and_then(|()| part.flush()).with_context(|| cannot_write(file))?;
         part.persist(file).with_context(|| cannot_write(file))?;
@@ -232,7 +237,7 @@ pub async fn run<F: Future<Output = ()>>(
         Format::Csv => write!(out, "{}", report.csv())?,
         Format::Text => {
             writeln!(out, "{}", report.table())?;
-            write!(out, "{}", picture::lines(&arrivals, &outcomes, WIDTH))?;
+            write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;
         }
     }
     out.flush()?;
@@ -240,6 +245,7 @@ pub async fn run<F: Future<Output = ()>>(
 }
 
 /// What a live run has to know of each policy that was simulated.
+#[cfg(feature = "guests")]
 fn simulated<'a>(args: &SimulateArgs, outcomes: &'a [(String, Outcome)]) -> anyhow::Result<Vec<live::Simulated<'a>>> {
     let settings = settings(&names(&args.policy), &args.policy_settings)?;
     let all = args.policy.iter().cloned().zip(settings).zip(outcomes);

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use tidegate_artifacts::workers;
 
 use super::report::Instance;
 use tidegate_runtime::config::Limits;
@@ -15,10 +14,10 @@ use tidegate_runtime::plugin::{Host, WorkerContext};
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;
 
-pub(super) async fn measure() -> anyhow::Result<Instance> {
+pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<Instance> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("reply.wasm");
-    std::fs::write(&file, workers::REPLY)?;
+    std::fs::write(&file, reply)?;
     let limits = Limits::default();
     let plugin = Host::new(None)?.load_handler(&file, &limits).await?;
     let delivery = Delivery { subject: "bench".to_owned(), attempt: 1, ..Delivery::default() };

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
-use tidegate_artifacts::workers;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::Options;
 use super::native::{Always, Native};
 use tidegate_runtime::status::workload::Board;
 use tidegate_runtime::config::{Compile, Config, DeadLetters, Plugins, Workload};
@@ -54,6 +54,8 @@ pub(super) struct Lab {
     directory: Directory,
     plugins: TempDir,
     messages: usize,
+    reply: &'static [u8],
+    echo: &'static [u8],
     next: u32,
 }
 
@@ -66,20 +68,21 @@ pub(super) struct Running {
 
 impl Lab {
     /// Connects, and fills a stream with `messages` of `payload` bytes.
-    pub(super) async fn new(url: &str, messages: usize, payload: usize) -> anyhow::Result<Self> {
+    pub(super) async fn new(url: &str, options: &Options) -> anyhow::Result<Self> {
         let plugins = TempDir::new()?;
-        std::fs::write(plugins.path().join("reply.wasm"), workers::REPLY)?;
+        std::fs::write(plugins.path().join("reply.wasm"), options.reply)?;
         let config = workload("any", FILLED, 1, plugins.path())?;
         let mut nats = config.nats;
         nats.servers = vec![url.to_owned()];
         let client = Client::connect(&nats).await?;
-        streams::fill(&client, FILLED, "filled", messages, payload).await?;
+        streams::fill(&client, FILLED, "filled", options.messages, options.payload).await?;
         streams::fill(&client, REQUESTS, "bench.*", 0, 0).await?;
         // As a host compiles: in another process, into a cache.
         let compile = Compile::default().by_this_program()?;
         let plugged = Plugins { cache: None, compile, ..config.plugins };
         let directory = Directory::start(Host::start(&plugged)?, &plugged);
-        Ok(Self { client, directory, plugins, messages, next: 1 })
+        let &Options { messages, reply, echo, .. } = options;
+        Ok(Self { client, directory, plugins, messages, reply, echo, next: 1 })
     }
 
     /// Works the filled stream off.
@@ -128,7 +131,7 @@ impl Lab {
     /// Puts a handler into place that answers with what it is sent, or one that answers with nothing.
     pub(super) fn put(&self, echo: bool) -> anyhow::Result<()> {
         let beside = self.plugins.path().join(".swapped.new");
-        std::fs::write(&beside, if echo { workers::ECHO } else { workers::REPLY })?;
+        std::fs::write(&beside, if echo { self.echo } else { self.reply })?;
         Ok(std::fs::rename(beside, self.plugins.path().join("swapped.wasm"))?)
     }
 

@@ -39,6 +39,10 @@ pub struct Options {
     pub rounds: u32,
     /// Requests of a latency round.
     pub requests: u32,
+    /// A handler that answers each message with an empty reply.
+    pub reply: &'static [u8],
+    /// A handler that answers each message with its payload.
+    pub echo: &'static [u8],
 }
 
 impl Options {
@@ -58,9 +62,9 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Repo
         bar.say(what.to_owned());
     };
     step("instances");
-    let instance = instance::measure().await?;
+    let instance = instance::measure(options.reply).await?;
     step("filling a stream");
-    let mut lab = Lab::new(url, options.messages, options.payload).await?;
+    let mut lab = Lab::new(url, options).await?;
     step("an idle host");
     let idle_percent = idle(&mut lab, Duration::from_secs(options.rounds.into())).await?;
 

@@ -20,7 +20,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use tempfile::TempDir;
-use tidegate_artifacts::workers;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -79,6 +78,8 @@ pub struct Options {
     pub start_delay: Duration,
     /// `now-ms` at the start of the trace.
     pub start_ms: u64,
+    /// A handler that takes as long as its payload says.
+    pub wait: &'static [u8],
     /// The policy's component.
     pub policy: Vec<u8>,
     /// What it gets in `init`.
@@ -107,7 +108,7 @@ pub struct Measured {
 /// If the server, the host or the policy fails, or messages are left over.
 pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Measured> {
     let plugins = TempDir::new().context("a directory for the plugins")?;
-    std::fs::write(plugins.path().join("wait.wasm"), workers::WAIT)?;
+    std::fs::write(plugins.path().join("wait.wasm"), options.wait)?;
     std::fs::write(plugins.path().join("policy.wasm"), &options.policy)?;
     let (nats, directory, workload) = prepared(options, url, plugins.path())?;
     let (host_client, client) = (Client::connect(&nats).await?, Client::connect(&nats).await?);

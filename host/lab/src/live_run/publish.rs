@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::begun::Begun;
 use super::{NAME, Options};
 use tidegate_runtime::jetstream::Client;
+use crate::streams::send;
 use crate::terminal::Bar;
 
 /// Acknowledgements that may be outstanding before sending waits for them.

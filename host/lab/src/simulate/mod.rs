@@ -20,7 +20,7 @@ pub use bound::bound;
 pub use random::{Attempt, Draws, Retry, Service};
 pub use outcome::{Outcome, PARTS, Part, allowed};
 pub use recorded::recorded;
-pub(crate) use run::MIDNIGHT_MS;
+pub use run::MIDNIGHT_MS;
 pub use run::{Model, run};
 
 #[cfg(test)]

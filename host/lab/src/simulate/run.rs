@@ -19,7 +19,7 @@ use tidegate_runtime::scaling::observe::{Moment, Observer, Sample, Work};
 use tidegate_runtime::scaling::{Observation, carried_out};
 
 /// The time of day when a simulation begins: a Monday's midnight, in milliseconds since the Unix epoch.
-pub(crate) const MIDNIGHT_MS: u64 = 1_704_067_200_000;
+pub const MIDNIGHT_MS: u64 = 1_704_067_200_000;
 /// For how long it goes on after the last row at least, if messages are left.
 const PATIENCE: u64 = 3600 * 1_000_000_000;
 

@@ -117,7 +117,7 @@ pub(crate) fn stored_subject(workload: &str) -> String {
 
 /// The workload of a letter that is stored with this subject. A stream that somebody else made may store it as it was
 /// published.
-pub(crate) fn workload(subject: &str) -> Option<&str> {
+pub fn workload(subject: &str) -> Option<&str> {
     subject.strip_prefix("tidegate.dead.").or_else(|| subject.strip_suffix(".dead"))
 }
 

@@ -27,7 +27,7 @@ const REMIND: u32 = 60;
 
 /// How long after a message that found no worker the policy is asked: what comes right behind it then counts too, and
 /// reading the signals does not delay the first reply.
-pub(crate) const BURST: Duration = Duration::from_millis(5);
+pub const BURST: Duration = Duration::from_millis(5);
 
 /// What a monitor works with.
 pub struct Monitor<P: Policies, S> {
