@@ -7,7 +7,7 @@ use async_nats::jetstream::stream;
 use futures_util::StreamExt;
 
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, with, work};
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, with, work};
 

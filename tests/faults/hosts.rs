@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 
 /// How long a host may take to be ready: it may have to compile plugins on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);

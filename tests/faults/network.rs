@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use toml::Value;
 
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::{percentile, within};
+use crate::patience::{percentile, within};
 use crate::proxy::{Flow, Proxy};
 use crate::pulse::Pulse;
 use crate::row::{Form, Report, Row, row};

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
-use tidegate_runtime::plugin::inspect;
 use tidegate_artifacts::policies;
+use tidegate_runtime::plugin::inspect;
 use tidegate_test_artifacts::probes;
 use wasmparser::Parser;
 
 use crate::hosts::Host;
 use crate::ledger::{Ledger, read};
-use tidegate_runtime::delivery::patience::{percentile, until};
+use crate::patience::{percentile, until};
 use crate::row::{Form, Report, Row, head, row};
 use crate::stage::{Stage, work};
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::hosts::{Host, ask};
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, work};
 

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
+use tidegate_nats_server::{Server, Version};
 use tidegate_runtime::config::Config;
 use tidegate_runtime::permissions::Permissions;
-use tidegate_nats_server::{Server, Version};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use toml::Value;
 
 use crate::hosts::Host;
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::proxy::Proxy;
 use crate::row::{Form, Report, Row, row};
 use crate::servers::Servers;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
-use tidegate_runtime::delivery::patience::until;
+use crate::patience::until;
 use crate::stage::Stage;
 
 /// Listens on `out.NAME`. Ends when it is dropped.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tidegate_nats_server::Options;
 
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::servers::Servers;
 use crate::stage::{Stage, work};

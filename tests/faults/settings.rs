@@ -9,7 +9,7 @@ use toml::Table;
 
 use crate::hosts::Host;
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, with, work};
 

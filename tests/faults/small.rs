@@ -5,7 +5,7 @@ use rustix::process::Resource;
 use tidegate_test_artifacts::probes;
 
 use crate::ledger::Ledger;
-use tidegate_runtime::delivery::patience::within;
+use crate::patience::within;
 use crate::plugins::generation;
 use crate::resources::Small;
 use crate::row::{Form, Report, Row, row};

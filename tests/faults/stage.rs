@@ -13,7 +13,7 @@ use tidegate_test_artifacts::probes;
 use toml::{Table, Value};
 
 use crate::hosts::Host;
-use tidegate_runtime::delivery::patience::{until, within};
+use crate::patience::{until, within};
 use crate::servers::Servers;
 
 /// Where dead letters are kept.

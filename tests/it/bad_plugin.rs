@@ -5,8 +5,8 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tidegate_nats_server::Server;
 use tidegate_artifacts::{policies, workers};
+use tidegate_nats_server::Server;
 use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{Ended, Running, run, tidegate};

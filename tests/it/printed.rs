@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use async_nats::jetstream::stream;
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tidegate_nats_server::Server;
 use tidegate_artifacts::{policies, workers};
+use tidegate_nats_server::Server;
 use tokio::process::Command;
 
 use crate::support::cli::{Ended, Running, run, tidegate};

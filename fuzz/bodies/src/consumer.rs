@@ -1,8 +1,8 @@
 use std::time::Duration;
 
+use crate::judged::Judged;
 use tidegate_runtime::config::Config;
 use tidegate_runtime::delivery::consumer_settings::{Effective, Flow};
-use crate::judged::Judged;
 
 /// What a server says of a consumer and of its stream: two JSON texts with a NUL between them, read as the answers to
 /// `CONSUMER.INFO` and `STREAM.INFO`. It is used, held or refused, and what is used can be pulled from without spinning and

@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use tidegate_runtime::journal::{Event, JournalError, Line, Reader, Role, State};
 use tidegate_lab::replay::shadow;
 use tidegate_lab::simulate::recorded;
+use tidegate_runtime::journal::{Event, JournalError, Line, Reader, Role, State};
 
 thread_local! {
     static DIR: TempDir = TempDir::new().unwrap();

@@ -1,8 +1,8 @@
 //! The judgement of a consumer from texts, for what tries many.
 
-use tidegate_runtime::jetstream::settings::{ConsumerState, Reserved, StreamState, judge};
 use tidegate_runtime::config::Workload;
 use tidegate_runtime::delivery::consumer_settings::{Flow, Settings};
+use tidegate_runtime::jetstream::settings::{ConsumerState, Reserved, StreamState, judge};
 
 /// What is made of a consumer.
 pub(crate) struct Judged {

@@ -17,6 +17,7 @@ mod contract;
 mod declared;
 mod guests;
 mod journal;
+mod judged;
 mod lab;
 mod letter;
 mod plugin;

@@ -67,7 +67,7 @@ fn changed(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 
 /// What wasm-smith makes: any component, or a module in the shape of a handler, which is also run. Unit tests have no
 /// wasm-smith, so what is found there becomes a seed as the bytes of its file.
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "smith")]
 fn smith(which: u8, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut config = wasm_smith::Config::arbitrary(u)?;
     config.memory64_enabled = false;
@@ -79,7 +79,7 @@ fn smith(which: u8, u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(guests::around(&wasm_smith::Module::new(config, u)?.to_bytes()))
 }
 
-#[cfg(not(feature = "fuzzing"))]
+#[cfg(not(feature = "smith"))]
 fn smith(_: u8, _: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Err(arbitrary::Error::IncorrectFormat)
 }
@@ -113,9 +113,9 @@ fn load(lab: &Lab, file: &[u8]) {
 
 /// The CPU time of this process: on a busy machine, time passes without anything being done. Unit tests run beside others, and
 /// do not measure.
-struct Spent(#[cfg(feature = "fuzzing")] i64);
+struct Spent(#[cfg(feature = "smith")] i64);
 
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "smith")]
 impl Spent {
     /// Seconds that loading a plugin may take: more than it does, and less than anybody would wait.
     const MOST: i64 = 10;
@@ -130,7 +130,7 @@ impl Spent {
     }
 }
 
-#[cfg(not(feature = "fuzzing"))]
+#[cfg(not(feature = "smith"))]
 impl Spent {
     fn begin() -> Self {
         Self()

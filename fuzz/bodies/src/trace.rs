@@ -1,5 +1,5 @@
-use tidegate_lab::simulate::trace::of_text;
 use tidegate_lab::simulate::parse::samples;
+use tidegate_lab::simulate::trace::of_text;
 
 /// Any text as a trace and as measured service times: rows in order of time, or what is wrong in which line.
 pub fn trace(bytes: &[u8]) {

@@ -88,7 +88,8 @@ async fn talk(cli: Cli) -> ExitCode {
         Command::Simulate(_) => LIVE_LOG_FILTER,
         _ => "info",
     };
-    let started = log_output::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
+    let started =
+        log_output::start().map_err(anyhow::Error::from).and_then(|()| log::init(&cli.log, filter, &terminal));
     let done = match started {
         Ok(()) => command(cli.command, &terminal).await,
         Err(error) => Err(error),

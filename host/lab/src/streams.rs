@@ -61,7 +61,12 @@ pub(crate) async fn forget(client: &Client, stream: &str, consumer: &str) -> any
 /// # Errors
 /// If the server refuses.
 #[expect(clippy::disallowed_methods, reason = "it is the example's loop and not a worker")]
-pub(crate) async fn work_off_as_the_example(client: &Client, stream: &str, consumer: &str, workers: usize) -> anyhow::Result<()> {
+pub(crate) async fn work_off_as_the_example(
+    client: &Client,
+    stream: &str,
+    consumer: &str,
+    workers: usize,
+) -> anyhow::Result<()> {
     let config = pull::Config {
         durable_name: Some(consumer.to_owned()),
         ack_policy: AckPolicy::Explicit,
@@ -75,8 +80,7 @@ pub(crate) async fn work_off_as_the_example(client: &Client, stream: &str, consu
         loops.spawn(async move {
             loop {
                 let mut left = FETCH;
-                let mut batch =
-                    consumer.batch().max_messages(FETCH).expires(Duration::from_secs(1)).messages().await?;
+                let mut batch = consumer.batch().max_messages(FETCH).expires(Duration::from_secs(1)).messages().await?;
                 while let Some(message) = batch.next().await {
                     message.map_err(anyhow::Error::from_boxed)?.ack().await.map_err(anyhow::Error::from_boxed)?;
                     left -= 1;

@@ -80,7 +80,8 @@ impl Observer {
         Self::new(|_| {})
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    /// Tells of an event.
+    pub fn tell(&self, event: Event) {
         (self.0)(event);
     }
 }

@@ -7,15 +7,15 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::status::workload::Board;
 use crate::config::{Config, Manage, Nats, Workload};
 use crate::events::Observer;
-use crate::status::http::{self, HttpError, View};
 use crate::jetstream::{Client, ConnectError, journal_stream};
 use crate::journal::{Journal, OpenError};
-use crate::restart::{Keeper, Kept};
-use crate::plugin::{PluginHandlers, PluginPolicies};
 use crate::plugin::{Directory, Host, HostError};
+use crate::plugin::{PluginHandlers, PluginPolicies};
+use crate::restart::{Keeper, Kept};
+use crate::status::http::{self, HttpError, View};
+use crate::status::workload::Board;
 use crate::workload::Surroundings;
 
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.

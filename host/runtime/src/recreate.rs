@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::status::workload::Board;
-use crate::status::conditions::Part;
 use crate::config::Manage;
 use crate::jetstream::Bound;
 use crate::ports::Notice;
+use crate::status::conditions::Part;
+use crate::status::workload::Board;
 use crate::workload::Surroundings;
 
 /// A consumer that is gone again within so long is made anew ever later, at most so far apart.

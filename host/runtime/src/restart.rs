@@ -12,10 +12,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
-use crate::status::workload::Board;
-use crate::status::conditions::Part;
 use crate::jetstream::Bound;
 use crate::plugin::{PluginHandlers, PluginPolicies};
+use crate::status::conditions::Part;
+use crate::status::workload::Board;
 use crate::workload::{self, Surroundings, stopped};
 
 /// The shortest and the longest pause before a workload is tried again.

@@ -6,24 +6,24 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::status::workload::{Board, Works};
 use crate::clock::Since;
-use crate::status::conditions::Part;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
-use crate::events::{Event, Observer};
-use crate::scaling::policy_state::{Desk, Fold};
 use crate::delivery::inbox::{Inbox, fetch};
+use crate::delivery::rate_limit::Pace;
+use crate::delivery::settle::Rules;
+use crate::delivery::worker::Shop;
+use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::journal::{self, Journal, Role};
+use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{self, Mend};
 use crate::scaling::monitor::Monitor;
-use crate::delivery::rate_limit::Pace;
-use crate::ports::{Handlers, Notice, Policies};
-use crate::delivery::settle::Rules;
+use crate::scaling::policy_state::{Desk, Fold};
 use crate::scaling::shadow::{Shadow, Window};
 use crate::scaling::supervisor::{Crew, Desired, Supervisor};
-use crate::delivery::worker::Shop;
+use crate::status::conditions::Part;
+use crate::status::workload::{Board, Works};
 
 /// What a workload needs of its host.
 pub struct Surroundings {

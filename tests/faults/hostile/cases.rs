@@ -12,7 +12,7 @@ use toml::Table;
 
 use crate::hosts::Host;
 use crate::ledger::{Ledger, read};
-use tidegate_runtime::delivery::patience::until;
+use crate::patience::until;
 use crate::row::{Form, Report};
 use crate::stage::{DEAD, Stage, with, work};
 

@@ -10,7 +10,7 @@ use toml::Table;
 
 use super::cases::{Bench, Case, GOOD, ask, decided, healthy, tail};
 use super::text;
-use tidegate_runtime::delivery::patience::{percentile, within};
+use crate::patience::{percentile, within};
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{with, work};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use tempfile::TempDir;
+use tidegate_nats_server::{Server, Version};
 use tidegate_runtime::config::{Auth, Config, Nats, Workload};
 use tidegate_runtime::events::Event;
 use tidegate_runtime::permissions::Permissions;
-use tidegate_nats_server::{Server, Version};
 use tidegate_test_artifacts::probes;
 use tokio::sync::Mutex;
 

@@ -1,7 +1,7 @@
 //! Rules 4 and 5: plugins that are replaced.
 
-use tidegate_runtime::config::{Limits, Workload};
 use tidegate_artifacts::{policies, workers as handlers};
+use tidegate_runtime::config::{Limits, Workload};
 use tidegate_test_artifacts::probes;
 
 use crate::support::host::{Host, policy, workload};

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate_artifacts::policies;
 use tidegate_runtime::config::{Config, DeadLetters, Workload};
 use tidegate_runtime::events::{Event, Observer};
-use tidegate_artifacts::policies;
 use tidegate_test_artifacts::probes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

@@ -1,7 +1,7 @@
 //! A nats-server for one test.
 
-use tidegate_runtime::config::Nats;
 use tidegate_nats_server::{Options, Server};
+use tidegate_runtime::config::Nats;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

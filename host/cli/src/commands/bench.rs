@@ -8,8 +8,8 @@ use anyhow::bail;
 use super::Output;
 use tidegate_artifacts::workers;
 use tidegate_lab::bench::{self, Options};
-use tidegate_nats_server::{self as server, Server};
 use tidegate_lab::terminal::Terminal;
+use tidegate_nats_server::{self as server, Server};
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
 use super::{Output, positive};
-use tidegate_runtime::config::{Compile, Source, units};
 use tidegate_lab::demo::{self, Options, Report};
-use tidegate_nats_server::{self as server, Server};
 use tidegate_lab::terminal::Terminal;
+use tidegate_nats_server::{self as server, Server};
+use tidegate_runtime::config::{Compile, Source, units};
 
 /// Columns where standard output is not a terminal.
 const WIDTH: usize = 80;

@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::simulate::Format;
 use tidegate_artifacts::workers;
 use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options};
-use tidegate_nats_server::{self as server, Server};
 use tidegate_lab::simulate::arrivals::Cursor;
 use tidegate_lab::simulate::{Arrivals, Draws, MIDNIGHT_MS, Model, Outcome};
 use tidegate_lab::terminal::Terminal;
+use tidegate_nats_server::{self as server, Server};
 
 /// The most messages of a run, each of which is remembered.
 const MOST: u64 = 2_000_000;
@@ -195,9 +195,9 @@ fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Re
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use tidegate_runtime::config::{Scale, Source};
     use tidegate_lab::simulate::arrivals::Row;
     use tidegate_lab::simulate::{Retry, Service};
+    use tidegate_runtime::config::{Scale, Source};
 
     const SECOND: u64 = 1_000_000_000;
 

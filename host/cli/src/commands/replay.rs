@@ -9,11 +9,11 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::Output;
+use tidegate_lab::replay::{Asked, Comparison, Difference, Library, Replayed, Unverified, compare, same, shadow};
+use tidegate_lab::spark::spark;
 use tidegate_runtime::config::{Compile, Plugins};
 use tidegate_runtime::journal::{PolicyName, Survey};
 use tidegate_runtime::plugin::Host;
-use tidegate_lab::replay::{Asked, Comparison, Difference, Library, Replayed, Unverified, compare, same, shadow};
-use tidegate_lab::spark::spark;
 use tidegate_runtime::text::plain;
 
 /// Characters of the chart.

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{Output, last_word, positive};
 use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
-use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
 use tidegate_runtime::dead_letter::refusal::Refusal;
+use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
 const NO_REPLY: u8 = 3;

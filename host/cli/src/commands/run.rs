@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::sleep;
 
+use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::RunError;
 use tidegate_runtime::config::{Config, Flags, process_environment};
 use tidegate_runtime::events::Observer;
-use tidegate_nats_server::{self as server, Server};
 
 /// The pause before a host whose client library failed is started again.
 const AGAIN: Duration = Duration::from_secs(1);

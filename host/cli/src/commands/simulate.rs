@@ -15,14 +15,14 @@ use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
 use super::positive;
+use tidegate_lab::simulate::generate::Generator;
+use tidegate_lab::simulate::parse::{ServiceTimes, samples};
+use tidegate_lab::simulate::report::Report;
+use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
+use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
 use tidegate_runtime::delivery::Fault;
 use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
-use tidegate_lab::simulate::generate::Generator;
-use tidegate_lab::simulate::report::Report;
-use tidegate_lab::simulate::parse::{ServiceTimes, samples};
-use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
-use tidegate_lab::terminal::{Bar, Terminal};
 
 /// The workload's name, which a policy's random numbers are made from.
 const WORKLOAD: &str = "simulate";
@@ -406,17 +406,18 @@ impl Candidate {
         spawn_blocking(move || {
             let Self { name, plugin, context, mut state } = self;
             let mut failed: Option<Fault> = None;
-            let mut decide =
-                |seen: &tidegate_runtime::scaling::Observation| match runtime.block_on(plugin.decide(&context, seen, &state)) {
-                    Ok(decision) => {
-                        state = decision.state;
-                        Some(decision.desired)
-                    }
-                    Err(fault) => {
-                        failed.get_or_insert(fault);
-                        None
-                    }
-                };
+            let mut decide = |seen: &tidegate_runtime::scaling::Observation| match runtime
+                .block_on(plugin.decide(&context, seen, &state))
+            {
+                Ok(decision) => {
+                    state = decision.state;
+                    Some(decision.desired)
+                }
+                Err(fault) => {
+                    failed.get_or_insert(fault);
+                    None
+                }
+            };
             let mut progress = Progress { step: (arrivals.length() / STEPS).max(1), told: 0, bar };
             let outcome = simulate(&model, &arrivals, &mut decide, &mut |now| progress.is_at(now))?;
             if let Some(fault) = failed {

@@ -11,15 +11,15 @@ use tokio::task::JoinHandle;
 
 use super::Options;
 use super::native::{Always, Native};
-use tidegate_runtime::status::workload::Board;
+use crate::streams;
 use tidegate_runtime::config::{Compile, Config, DeadLetters, Plugins, Workload};
 use tidegate_runtime::events::{Event, Observer};
-use crate::streams;
 use tidegate_runtime::jetstream::{Bound, Client};
 use tidegate_runtime::journal::Journal;
 use tidegate_runtime::plugin::PluginHandlers;
 use tidegate_runtime::plugin::{Directory, Host};
 use tidegate_runtime::ports::Handlers;
+use tidegate_runtime::status::workload::Board;
 use tidegate_runtime::workload::{self, Surroundings};
 
 /// The stream that throughput is measured on.

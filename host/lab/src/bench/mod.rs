@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
-use tidegate_runtime::events::Event;
-use tidegate_runtime::jetstream::RequestOptions;
 use crate::terminal::Bar;
 use lab::{Lab, Round, SUBJECT, Way, cpu_time};
 pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
+use tidegate_runtime::events::Event;
+use tidegate_runtime::jetstream::RequestOptions;
 
 /// Workers of the throughput rounds that have several.
 const WORKERS: u32 = 4;

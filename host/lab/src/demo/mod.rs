@@ -21,10 +21,10 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
+use crate::terminal::{Bar, Terminal};
 use tidegate_runtime::RunError;
 use tidegate_runtime::config::{Compile, Source};
 use tidegate_runtime::jetstream::{Client, RequestError, RequestOptions};
-use crate::terminal::{Bar, Terminal};
 
 pub use chart::chart;
 pub use plot::svg;

@@ -23,17 +23,17 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use tidegate_runtime::status::workload::Board;
+use crate::terminal::Bar;
+use begun::{Begun, Timed};
+pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
 use tidegate_runtime::config::{Config, DeadLetters, Nats, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::{Bound, Client};
 use tidegate_runtime::journal::Journal;
-use tidegate_runtime::plugin::{PluginHandlers, PluginPolicies};
 use tidegate_runtime::plugin::{Directory, Host};
-use crate::terminal::Bar;
+use tidegate_runtime::plugin::{PluginHandlers, PluginPolicies};
+use tidegate_runtime::status::workload::Board;
 use tidegate_runtime::workload::{self, Surroundings};
-use begun::{Begun, Timed};
-pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
 use trace_time::{Beginning, InTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.

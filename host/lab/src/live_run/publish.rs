@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::begun::Begun;
 use super::{NAME, Options};
-use tidegate_runtime::jetstream::Client;
 use crate::streams::send;
 use crate::terminal::Bar;
+use tidegate_runtime::jetstream::Client;
 
 /// Acknowledgements that may be outstanding before sending waits for them.
 const UNSTORED: usize = 4096;

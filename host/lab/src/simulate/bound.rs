@@ -23,8 +23,8 @@
 //! any start, and all of them together would be a problem of its own.
 
 use super::arrivals::{Arrivals, Cursor};
-use super::random::{Attempt, Draws};
 use super::outcome::{allowed, histogram, record};
+use super::random::{Attempt, Draws};
 use super::run::Model;
 
 /// The bound in nanoseconds of workers' lives, where a share (0 to 1) of the messages may not wait longer than the

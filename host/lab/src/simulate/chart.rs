@@ -181,8 +181,8 @@ mod tests {
 
     use super::super::{Model, Service, run};
     use super::*;
-    use tidegate_runtime::config::{Scale, Source};
     use crate::simulate::generate::Generator;
+    use tidegate_runtime::config::{Scale, Source};
 
     #[test]
     fn the_picture_names_what_it_shows_and_its_parts_add_up() {

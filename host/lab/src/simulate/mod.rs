@@ -4,21 +4,21 @@
 
 pub mod arrivals;
 mod bound;
-mod worker_pool;
-mod random;
+pub mod chart;
 pub mod generate;
 mod outcome;
-pub mod chart;
+pub mod parse;
+mod random;
 mod recorded;
 pub mod report;
 mod run;
 pub mod trace;
-pub mod parse;
+mod worker_pool;
 
 pub use arrivals::Arrivals;
 pub use bound::bound;
-pub use random::{Attempt, Draws, Retry, Service};
 pub use outcome::{Outcome, PARTS, Part, allowed};
+pub use random::{Attempt, Draws, Retry, Service};
 pub use recorded::recorded;
 pub use run::MIDNIGHT_MS;
 pub use run::{Model, run};

@@ -9,9 +9,9 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use super::arrivals::{Arrivals, Counter, Cursor};
-use super::worker_pool::{Crew, Held};
-use super::random::{Attempt, Draws, Retry, Service};
 use super::outcome::{Outcome, Record};
+use super::random::{Attempt, Draws, Retry, Service};
+use super::worker_pool::{Crew, Held};
 use tidegate_runtime::config::Scale;
 use tidegate_runtime::delivery::inbox;
 use tidegate_runtime::scaling::monitor::BURST;

@@ -39,8 +39,9 @@ pub fn read(file: &Path) -> anyhow::Result<Arrivals> {
 
 /// What a trace says.
 #[derive(Debug)]
-pub(crate) struct Trace {
-    pub(crate) arrivals: Arrivals,
+#[doc(hidden)]
+pub struct Trace {
+    pub arrivals: Arrivals,
     late: Option<Late>,
 }
 
@@ -56,12 +57,17 @@ struct Late {
 /// What is wrong in which line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}: {problem}")]
-pub(crate) struct Wrong {
-    pub(crate) line: usize,
+#[doc(hidden)]
+pub struct Wrong {
+    pub line: usize,
     problem: String,
 }
 
-pub(crate) fn of_text(text: &str) -> Result<Trace, Wrong> {
+/// Reads the text of a trace.
+///
+/// # Errors
+/// With the line and what is wrong with it.
+pub fn of_text(text: &str) -> Result<Trace, Wrong> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).map(|(line, text)| (line, text.trim()));
     let wrong = |line: usize, problem: String| Wrong { line, problem };

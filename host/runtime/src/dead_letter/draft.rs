@@ -125,9 +125,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::Cause;
     use crate::dead_letter::tests::headers;
     use crate::dead_letter::{Content, Letter, Stored};
+    use crate::delivery::Cause;
 
     const PLACE: Place<'_> = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
 

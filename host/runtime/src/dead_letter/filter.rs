@@ -53,7 +53,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::dead_letter;
+    use crate::dead_letter::letter;
 
     fn letter() -> Letter {
         Letter {

@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::delivery::attempts::Attempts;
 use crate::delivery::Delivery;
+use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::patience::Patience;
-use crate::ports::{Held, Notice, Pull, Pulled};
 use crate::delivery::settle::give_back_untaken;
+use crate::ports::{Held, Notice, Pull, Pulled};
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::delivery::attempts::Before;
-use crate::status::conditions::Conditions;
 use crate::config::Isolation;
+use crate::delivery::attempts::Before;
+use crate::delivery::inbox::{Inbox, Waiting};
+use crate::delivery::pending_publications::Unconfirmed;
+use crate::delivery::rate_limit::Pace;
+use crate::delivery::settle::{Rules, Settled, Step, bury, give_back, keep, settle, term_again};
+use crate::delivery::slow_lane::Call;
 use crate::delivery::{Bounds, Fault, Outcome, check};
 use crate::events::{Event, Observer};
-use crate::delivery::inbox::{Inbox, Waiting};
-use crate::delivery::slow_lane::Call;
-use crate::delivery::rate_limit::Pace;
 use crate::ports::{Author, Handler, Handlers, Held};
-use crate::delivery::settle::{Rules, Settled, Step, bury, give_back, keep, settle, term_again};
+use crate::status::conditions::Conditions;
 use crate::status::counters::Stats;
-use crate::delivery::pending_publications::Unconfirmed;
 
 /// What all workers of a workload share.
 pub struct Shop<D> {

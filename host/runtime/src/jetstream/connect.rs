@@ -9,11 +9,11 @@ use async_nats::{ConnectErrorKind, Event, ServerError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::permission_denials::Denied;
+use super::connection_log::Told;
 use super::consumer_watch::Floors;
 use super::credentials::{CREDS, NKEY, options, unusable};
+use super::permission_denials::Denied;
 use super::reply_inboxes::Requests;
-use super::connection_log::Told;
 use crate::config::{Auth, Nats};
 use crate::permissions::Denial;
 

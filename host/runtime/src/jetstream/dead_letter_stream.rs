@@ -14,12 +14,12 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use super::Client;
-use super::redrive_target::{Home, Homes};
 use super::message::headers;
 use super::raw_message::{self, Raw};
+use super::redrive_target::{Home, Homes};
 use super::stream_scan::Scan;
-use crate::delivery::{MAX_HEADERS, check_subject};
 use crate::dead_letter::{self, Content, Headers, Letter, Stored, block};
+use crate::delivery::{MAX_HEADERS, check_subject};
 use crate::permissions::{Denial, Verb};
 
 /// How long to wait for the answer to a rehearsal. A denial comes sooner.
@@ -176,7 +176,8 @@ impl Letters {
         since: Option<SystemTime>,
         mut each: impl FnMut(Stored),
     ) -> Result<(), LettersError> {
-        let subjects = workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
+        let subjects =
+            workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
         let scan = Scan { last: self.last, subjects: subjects.unwrap_or_default(), since, payloads: false };
         let each = |stored| {
             each(stored);

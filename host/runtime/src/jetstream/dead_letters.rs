@@ -8,9 +8,9 @@ use super::Lane;
 use super::message::headers;
 use super::publisher::Window;
 use crate::config::DeadLetters;
-use crate::delivery::{Death, Delivery};
 use crate::dead_letter::draft::{Draft, Place, Shape};
 use crate::dead_letter::{self, name};
+use crate::delivery::{Death, Delivery};
 use crate::ports::{Author, EffectError};
 
 /// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the

@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::Client;
 use super::create_errors::{Made, remedy};
-use super::stream_scan::Scan;
 use super::settings::{Refusal, Reserved, StreamConfig, reserved};
+use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
 use crate::journal::{Room, Sink, Trouble};

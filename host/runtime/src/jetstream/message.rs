@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::Lane;
 use super::publisher::Window;
+use crate::dead_letter::refusal;
 use crate::delivery::confirmed::{Confirmed, Kept};
 use crate::delivery::{Death, Delivery, Publication, check_subject, shown};
-use crate::dead_letter::refusal;
 use crate::ports::{Author, EffectError, Held};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.

@@ -1,38 +1,38 @@
 //! JetStream. The only folder that names async_nats types.
 
-mod pull_status;
-mod arrivals;
-mod pending_pulls;
-mod fallback;
-mod connect;
-mod consumer;
-mod dead_letters;
-mod permission_denials;
-mod loss_cause;
-mod stranded;
-mod resubscribe;
-mod consumer_watch;
-mod redrive_target;
-mod credentials;
-mod journal;
-mod dead_letter_stream;
 mod ack_permission;
+mod arrivals;
+mod connect;
+mod connection_log;
+mod consumer;
+mod consumer_watch;
+mod create_errors;
+mod credentials;
+mod dead_letter_stream;
+mod dead_letters;
+mod fallback;
+mod journal;
+mod loss_cause;
 mod message;
-mod redeliver;
+mod pending_pulls;
+mod permission_denials;
 mod publisher;
 mod pull;
+mod pull_status;
 mod raw_message;
-mod create_errors;
+mod redeliver;
+mod redrive_target;
 mod reply_inboxes;
 mod request;
-mod stream_scan;
+mod resubscribe;
+mod server_check;
 #[doc(hidden)]
 pub mod settings;
 mod setup;
 mod signals;
 mod state;
-mod server_check;
-mod connection_log;
+mod stranded;
+mod stream_scan;
 mod unreadable;
 mod unsettled;
 
@@ -43,16 +43,16 @@ use crate::status::counters::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;
-pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 pub use dead_letter_stream::{Letters, LettersError, Original, SendError};
+pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 pub use message::Message;
 #[doc(hidden)]
 pub use message::{may_be_headers, position};
 pub use pull::Puller;
 pub use request::{Reply, RequestError, RequestOptions, Stored};
+pub use server_check::{Finding, Survey};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
-pub use server_check::{Finding, Survey};
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]

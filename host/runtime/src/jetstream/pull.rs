@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::pull_status::{End, judge, status, unanswered};
-use super::pending_pulls::Asked;
-use super::fallback::{Came, Careful, Raw};
 use super::connect::Link;
+use super::fallback::{Came, Careful, Raw};
 use super::loss_cause::{Doubt, Outcome};
+use super::pending_pulls::Asked;
+use super::pull_status::{End, judge, status, unanswered};
 use super::redeliver::nudge;
 use super::{Lane, Message, unreadable};
 use crate::delivery::consumer_settings::{Ask, Effective};

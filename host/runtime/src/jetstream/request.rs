@@ -19,8 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use super::Client;
 use super::message::REPLY_HEADER;
 use super::reply_inboxes::{Waiter, last_token, token};
-use crate::delivery::check_subject;
 use crate::dead_letter::refusal::{self, Refusal};
+use crate::delivery::check_subject;
 use crate::permissions::{Denial, Verb};
 
 /// What the stream tells duplicates by.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::Lane;
 use super::raw_message::{self, Raw};
-use crate::delivery::{Cause, Death, Delivery};
 use crate::dead_letter::block;
+use crate::delivery::{Cause, Death, Delivery};
 use crate::ports::{Author, EffectError};
 
 impl Lane {

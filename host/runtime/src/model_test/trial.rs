@@ -12,16 +12,16 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
-use crate::status::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
 use crate::delivery::consumer_settings::Effective;
-use crate::events::{Event, Observer};
 use crate::delivery::inbox::{Inbox, fetch};
 use crate::delivery::rate_limit::Pace;
 use crate::delivery::settle::Rules;
-use crate::scaling::supervisor::{Crew, Desired, Supervisor};
 use crate::delivery::worker::Shop;
+use crate::events::{Event, Observer};
+use crate::scaling::supervisor::{Crew, Desired, Supervisor};
+use crate::status::conditions::Conditions;
 
 /// How long the host may take to do what a step asks for, while nothing of what is outside is slow.
 const PROMPTLY: Duration = Duration::from_millis(10);

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch as changes;
 
 use crate::config::Workload;
+use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::delivery::{Delivery, Fault, Outcome};
 use crate::digest::Digest;
-use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, WorkerContext,

@@ -20,8 +20,8 @@ use super::policy::PolicyPlugin;
 use super::room::Room;
 use super::watch::DirectoryEvents;
 use crate::config::{Limits, Plugins};
-use crate::digest::Digest;
 use crate::delivery::slow_lane::roam;
+use crate::digest::Digest;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);

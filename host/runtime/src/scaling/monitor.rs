@@ -5,21 +5,21 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::status::workload::Board;
 use crate::clock::{Since, time_of_day};
-use crate::status::conditions::Part;
 use crate::config::Scale;
 use crate::delivery::Fault;
 use crate::delivery::consumer_settings::{Effective, Flow};
 use crate::events::{Event, Observer as Events};
-use crate::scaling::policy_state::Fold;
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
 use crate::scaling::clock::Clock;
 use crate::scaling::observe::{Observer, Sample};
-use crate::scaling::{carried_out, clamp};
+use crate::scaling::policy_state::Fold;
 use crate::scaling::shadow::{Tick, Window};
 use crate::scaling::supervisor::{Crew, Desired};
+use crate::scaling::{carried_out, clamp};
+use crate::status::conditions::Part;
+use crate::status::workload::Board;
 
 /// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
 const TOLD: u32 = 3;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::status::workload::Board;
-use crate::scaling::policy_state::Fold;
 use crate::ports::Policies;
+use crate::scaling::policy_state::Fold;
 use crate::scaling::{Observation, clamp};
+use crate::status::workload::Board;
 
 /// One tick.
 #[derive(Debug, Clone, Copy)]

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::delivery::settle::Settled;
 use crate::delivery::{Cause, FaultKind};
 use crate::scaling::observe::Work;
-use crate::delivery::settle::Settled;
 
 /// Upper bounds of the times that are told apart, in microseconds.
 pub const TIMES_US: [u64; 18] = [

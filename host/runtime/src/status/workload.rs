@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crate::clock::time_of_day;
-use crate::status::conditions::Conditions;
 use crate::config::Workload;
 use crate::delivery::rate_limit::Pace;
 use crate::ports::Author;
-use crate::scaling::{Decision, Observation};
 use crate::scaling::supervisor::{Crew, Desired};
+use crate::scaling::{Decision, Observation};
+use crate::status::conditions::Conditions;
 use crate::status::counters::Traffic;
 
 /// How many decisions are remembered.

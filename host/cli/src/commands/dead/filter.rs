@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::commands::moment::{Moment, moment};
 use tidegate_runtime::clock::time_of_day;
 use tidegate_runtime::config::nearest;
-use tidegate_runtime::delivery::Cause;
-use tidegate_runtime::jetstream::{Letters, LettersError};
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::dead_letter::{self, Content, Letter};
+use tidegate_runtime::delivery::Cause;
+use tidegate_runtime::jetstream::{Letters, LettersError};
 
 /// Which letters, as typed. All of it has to hold.
 #[derive(Debug, Clone, Default, clap::Args)]

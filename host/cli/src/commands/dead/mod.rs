@@ -12,9 +12,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Output;
+use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::config::{ConnectionFlags, DeadLetters, Nats, process_environment};
 use tidegate_runtime::jetstream::{Client, Letters};
-use tidegate_lab::terminal::Terminal;
 
 pub use filter::FilterArgs;
 pub use list::ListArgs;

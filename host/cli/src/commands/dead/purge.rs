@@ -10,10 +10,10 @@ use super::filter::{Found, find, not_there, nothing_found, which};
 use super::turns::turns;
 use super::{AskArgs, USAGE, count};
 use crate::commands::{Output, last_word};
-use tidegate_runtime::jetstream::{Letters, LettersError};
+use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::dead_letter::{Content, Letter};
-use tidegate_lab::terminal::Terminal;
+use tidegate_runtime::jetstream::{Letters, LettersError};
 
 const EXAMPLES: &str = "\
 Examples:

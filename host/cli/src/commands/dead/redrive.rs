@@ -11,9 +11,9 @@ use super::show::content_lost;
 use super::turns::turns;
 use super::{AskArgs, USAGE, count};
 use crate::commands::{Output, last_word};
-use tidegate_runtime::jetstream::{Letters, LettersError, SendError};
-use tidegate_runtime::dead_letter::Letter;
 use tidegate_lab::terminal::Terminal;
+use tidegate_runtime::dead_letter::Letter;
+use tidegate_runtime::jetstream::{Letters, LettersError, SendError};
 
 /// How many errors are told one by one.
 const TOLD: usize = 20;

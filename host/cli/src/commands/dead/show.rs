@@ -12,8 +12,8 @@ use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use super::{PlaceArgs, USAGE};
 use crate::commands::{Output, last_word};
-use tidegate_runtime::jetstream::{Letters, Original};
 use tidegate_runtime::dead_letter::{Headers, Letter, Stored};
+use tidegate_runtime::jetstream::{Letters, Original};
 use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\

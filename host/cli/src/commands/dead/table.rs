@@ -113,11 +113,31 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use proptest::prelude::*;
 
+    use std::time::{Duration, SystemTime};
+
+    use tidegate_runtime::dead_letter::Content;
+
     use super::*;
 
     fn letter(sequence: u64, subject: &str, reason: &str) -> Letter {
-        let letter = tidegate_runtime::dead_letter::tests::letter(1_769_860_800);
-        Letter { sequence, subject: subject.into(), reason: reason.into(), ..letter }
+        Letter {
+            sequence,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800),
+            workload: "orders".into(),
+            subject: subject.into(),
+            stream: "ORDERS".into(),
+            stream_sequence: 7,
+            published: None,
+            attempts: Some(5),
+            cause: "rejected".into(),
+            reason: reason.into(),
+            plugin: "receipts".into(),
+            generation: "2ea221eb71d2".into(),
+            host: "here:1".into(),
+            redrives: 0,
+            first: ("ORDERS".into(), 7),
+            content: Content::Here(vec![]),
+        }
     }
 
     #[test]

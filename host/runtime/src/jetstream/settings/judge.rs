@@ -53,12 +53,7 @@ impl Verdict {
 }
 
 /// Judges a workload's consumer.
-pub fn judge(
-    consumer: &ConsumerState,
-    stream: &StreamConfig,
-    workload: &Workload,
-    own: Reserved<'_>,
-) -> Verdict {
+pub fn judge(consumer: &ConsumerState, stream: &StreamConfig, workload: &Workload, own: Reserved<'_>) -> Verdict {
     let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer });
     let refusal = reserved(stream, None, own)
         .map(|Refusal { problem, remedy }| Refusal { problem: format!("of its stream: {problem}"), remedy })

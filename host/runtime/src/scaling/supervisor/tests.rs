@@ -7,17 +7,17 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::delivery::attempts::Attempts;
-use crate::status::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
+use crate::delivery::attempts::Attempts;
 use crate::delivery::confirmed::{Confirmed, Kept};
-use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::delivery::consumer_settings::Effective;
-use crate::events::Observer;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::Pace;
-use crate::ports::{Author, EffectError, Handler};
 use crate::delivery::settle::Rules;
+use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
+use crate::events::Observer;
+use crate::ports::{Author, EffectError, Handler};
+use crate::status::conditions::{Conditions, Part};
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -25,11 +25,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::{oneshot, watch};
 
-use crate::status::workload::Board;
 use crate::events::{Event, Observer};
 use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
+use crate::status::workload::Board;
 use health::Pulse;
 
 /// What can be seen of a host.

@@ -4,12 +4,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::{View, health};
-use crate::status::workload::{Board, Decided, Shadowed};
 use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::Observation;
+use crate::status::workload::{Board, Decided, Shadowed};
 
 /// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
 #[derive(Serialize)]
