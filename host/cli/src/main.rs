@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, new};
 use tidegate::commands::{
-    check, compile, dead, journal, last_word, log, permissions, replay, request, run, signals::shutdown, simulate,
+    check, compile, dead, error_output, journal, log, permissions, replay, request, run, signals::shutdown, simulate,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
             code
         }
         Err(error) => {
-            last_word::say(&anyhow::Error::from(error).context("threads cannot be started"));
+            error_output::say(&anyhow::Error::from(error).context("threads cannot be started"));
             ExitCode::FAILURE
         }
     }
@@ -97,7 +97,7 @@ async fn talk(cli: Cli) -> ExitCode {
     // The end of an answer may be written only now, and not be taken.
     let done = done.and_then(|code| Ok(stdout().flush().map(|()| code)?));
     done.unwrap_or_else(|error| {
-        last_word::say(&error);
+        error_output::say(&error);
         ExitCode::FAILURE
     })
 }

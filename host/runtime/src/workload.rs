@@ -10,9 +10,9 @@ use crate::clock::Since;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
 use crate::delivery::inbox::{Inbox, fetch};
-use crate::delivery::rate_limit::Pace;
+use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
-use crate::delivery::worker::Shop;
+use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
 use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::journal::{self, Journal, Role};
@@ -63,7 +63,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let consumer = bound.consumer();
     let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
-    let respawns = Arc::new(Pace::new(workload.limits.respawns));
+    let respawns = Arc::new(RateLimit::new(workload.limits.respawns));
     let bounds = Bounds {
         max_payload: bound.max_payload(),
         own_headers: bound.own_headers(),
@@ -73,7 +73,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
     let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
     let inbox = Arc::new(inbox);
-    let shop = Arc::new(Shop {
+    let shared = Arc::new(WorkerShared {
         workload: name.clone(),
         conditions: board.conditions.clone(),
         inbox: inbox.clone(),
@@ -118,7 +118,7 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let traffic = bound.traffic();
     board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
-    let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
+    let supervisor = Supervisor::new(shared, handlers, desired, crew, around.grace);
     let (tell, told) = recreate::teller();
     let (tell_watch, told_watch) = recreate::teller();
     let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };

@@ -7,21 +7,21 @@ pub mod compile;
 pub mod dead;
 #[cfg(feature = "guests")]
 pub mod demo;
+pub mod error_output;
+mod escaped_fields;
 pub mod journal;
-pub mod last_word;
 #[cfg(feature = "guests")]
 pub mod live;
 pub mod log;
-pub mod moment;
 #[cfg(feature = "guests")]
 pub mod new;
 pub mod permissions;
-mod plain_fields;
 pub mod replay;
 pub mod request;
 pub mod run;
 pub mod signals;
 pub mod simulate;
+pub mod time_arg;
 
 use std::time::Duration;
 

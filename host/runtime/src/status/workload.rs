@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::clock::time_of_day;
 use crate::config::Workload;
-use crate::delivery::rate_limit::Pace;
+use crate::delivery::rate_limit::RateLimit;
 use crate::ports::Author;
 use crate::scaling::supervisor::{Crew, Desired};
 use crate::scaling::{Decision, Observation};
@@ -40,7 +40,7 @@ pub struct Works {
     /// What was said to the server.
     pub traffic: Arc<Traffic>,
     /// When instances were made anew.
-    pub respawns: Arc<Pace>,
+    pub respawns: Arc<RateLimit>,
 }
 
 /// What has been decided so far.
