@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, oneshot};
@@ -96,12 +97,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// A message id may hold any character and be of any length, a token may not.
 pub(super) fn token(id: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(id.as_bytes()).iter().take(16).fold(String::with_capacity(32), |mut token, byte| {
-        // Writing to a string cannot fail.
-        write!(token, "{byte:02x}").ok();
-        token
-    })
+    let mut token = HEXLOWER.encode(&Sha256::digest(id.as_bytes()));
+    token.truncate(32);
+    token
 }
 
 pub(super) fn last_token(subject: &str) -> &str {
