@@ -235,7 +235,7 @@ mod tests {
     fn a_poisson_count_is_what_it_was() {
         // The same on every machine and with every later version, or seeds mean something else.
         assert_eq!(counts("poisson:5", 5), [5, 4, 6, 5, 3]);
-        assert_eq!(counts("poisson:1000", 5), [0_u64; 0]);
+        assert_eq!(counts("poisson:1000", 5), [949, 958, 961, 1056, 1027]);
     }
 
     #[test]
