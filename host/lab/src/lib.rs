@@ -11,3 +11,4 @@ pub mod simulate;
 pub mod spark;
 mod streams;
 pub mod terminal;
+pub mod text_table;

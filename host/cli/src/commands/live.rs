@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::simulate::Format;
 use tidegate_artifacts::workers;
-use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options};
+use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options, Row};
 use tidegate_lab::simulate::arrivals::Cursor;
 use tidegate_lab::simulate::{Arrivals, Draws, MIDNIGHT_MS, Model, Outcome};
 use tidegate_lab::terminal::Terminal;
@@ -174,12 +174,16 @@ fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Re
             writeln!(out)?;
         }
         Format::Csv => {
-            writeln!(out, "name,number,foretold,measured,ratio")?;
+            let mut csv = csv::Writer::from_writer(&mut *out);
+            csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
             for Answer { name, comparison, .. } in answers {
-                for row in &comparison.rows {
-                    writeln!(out, "{name},{},{},{},{}", row.number, row.foretold, row.measured, row.ratio)?;
+                for Row { number, foretold, measured, ratio, .. } in &comparison.rows {
+                    csv.write_field(name)?;
+                    csv.write_field(number)?;
+                    csv.write_record([foretold, measured, ratio].map(f64::to_string))?;
                 }
             }
+            csv.flush()?;
         }
         Format::Text => {
             for Answer { name, messages, faster, comparison } in answers {
