@@ -1,7 +1,7 @@
 //! Once an interval: signals, an observation, the policy's decision, the desired count.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -10,6 +10,7 @@ use crate::clock::{Since, time_of_day};
 use crate::conditions::Part;
 use crate::config::Scale;
 use crate::delivery::Fault;
+use crate::duration::unix_millis;
 use crate::effective::{Effective, Flow};
 use crate::events::{Event, Observer as Events};
 use crate::fold::Fold;
@@ -149,8 +150,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             }
             return None;
         }
-        let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let now = clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
         let seen = observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &scale);
         self.board.saw(seen);
         let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };

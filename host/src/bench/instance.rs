@@ -11,6 +11,7 @@ use super::report::Instance;
 use crate::config::Limits;
 use crate::delivery::Delivery;
 use crate::plugin::{Host, WorkerContext};
+use crate::process_status::ProcessStatus;
 
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;
@@ -41,7 +42,6 @@ pub(super) async fn measure() -> anyhow::Result<Instance> {
 }
 
 fn resident_kib() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("resident memory can be read on Linux only")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    let status = ProcessStatus::read().context("resident memory can be read on Linux only")?;
+    status.number("VmRSS").context("VmRSS")
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
+use crate::duration::micros;
 use crate::events::Event;
 use crate::jetstream::RequestOptions;
 use crate::terminal::Bar;
@@ -152,7 +153,7 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
         }
         // Each was compiled in one of the first two.
         if turn >= 2 {
-            times.record(u64::try_from(began.elapsed().as_micros())?)?;
+            times.record(micros(began.elapsed()))?;
             old.record(answers)?;
         }
     }

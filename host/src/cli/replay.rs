@@ -9,11 +9,11 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::Output;
+use crate::chart::sparkline;
 use crate::config::{Compile, Plugins};
 use crate::journal::{PolicyName, Survey};
 use crate::plugin::Host;
 use crate::replay::{Asked, Comparison, Difference, Library, Replayed, Stretch, Unverified, compare, same, shadow};
-use crate::spark::spark;
 use crate::terminal::plain;
 use crate::text_table::{aligned, cut};
 
@@ -227,7 +227,7 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
     let top = recorded.iter().chain(others).copied().max().unwrap_or(0);
     let line = |counts: &[u32]| {
         let counts: Vec<f64> = counts.iter().copied().map(f64::from).collect();
-        spark(&counts, WIDTH, f64::from(top))
+        sparkline(&counts, WIDTH, f64::from(top))
     };
     writeln!(out)?;
     writeln!(out, "  recorded  |{}|  0 to {top} workers", line(recorded))?;

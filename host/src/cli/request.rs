@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{Output, error_output, positive};
 use crate::config::{ConnectionFlags, Nats, process_environment};
+use crate::duration::micros;
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 use crate::letter::refusal::Refusal;
 
@@ -134,7 +135,7 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
                 "stream": stored.map(|stored| &stored.stream),
                 "sequence": stored.map(|stored| stored.sequence),
                 "duplicate": stored.is_some_and(|stored| stored.duplicate),
-                "elapsed_us": u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+                "elapsed_us": micros(elapsed),
             })
         }
         Err(error) => {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::begun::Begun;
 use super::{NAME, Options};
+use crate::duration::micros;
 use crate::jetstream::Client;
 use crate::terminal::Bar;
 
@@ -33,7 +34,7 @@ pub(super) async fn all(
         for (index, message) in options.messages.iter().enumerate() {
             let at = start + options.real(message.at);
             sleep_until(at).await;
-            late.record(u64::try_from(at.elapsed().as_micros())?)?;
+            late.record(micros(at.elapsed()))?;
             begun.sent(index);
             let payload = Bytes::from(format!("{}us", options.real(message.service).as_micros()));
             let Ok(()) = stored.send(client.send(&subject, payload).await?).await else { break };
