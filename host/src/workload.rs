@@ -12,7 +12,7 @@ use crate::conditions::Part;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
 use crate::events::{Event, Observer};
-use crate::fold::{Desk, Fold};
+use crate::fold::{ActivePolicy, PolicySetup};
 use crate::inbox::{Inbox, fetch};
 use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::journal::{self, Journal, Role};
@@ -21,7 +21,7 @@ use crate::monitor::Monitor;
 use crate::pace::RateLimit;
 use crate::ports::{Handlers, Notice, Policies};
 use crate::settle::Rules;
-use crate::shadow::{Shadow, Window};
+use crate::shadow::{Shadow, Ticks};
 use crate::supervisor::{Crew, Desired, Supervisor};
 use crate::worker::WorkerShared;
 
@@ -82,7 +82,7 @@ pub async fn run<H: Handlers, P: Policies>(
         respawns: respawns.clone(),
         observer: around.observer.clone(),
     });
-    let desk = Desk {
+    let setup = PolicySetup {
         workload: name.clone(),
         role: Role::Live,
         settings: workload.policy_settings.clone().into(),
@@ -90,21 +90,21 @@ pub async fn run<H: Handlers, P: Policies>(
         journal: around.journal.clone(),
     };
     let mut asides = JoinSet::new();
-    let window = match (shadow, &workload.shadow) {
+    let ticks = match (shadow, &workload.shadow) {
         (Some(policies), Some(of)) => {
-            let (window, ticks) = Window::open();
-            let desk = Desk { role: Role::Shadow, settings: of.settings.clone().into(), ..desk.clone() };
-            asides.spawn(Shadow { fold: Fold::new(desk, policies), ticks, board: board.clone() }.run());
-            window
+            let (sender, ticks) = Ticks::channel();
+            let setup = PolicySetup { role: Role::Shadow, settings: of.settings.clone().into(), ..setup.clone() };
+            asides.spawn(Shadow { policy: ActivePolicy::new(setup, policies), ticks, board: board.clone() }.run());
+            sender
         }
-        _ => Window::default(),
+        _ => Ticks::default(),
     };
     let monitor = Monitor {
         workload: name.clone(),
         scale: workload.scale.clone(),
         consumer: consumer.clone(),
-        fold: Fold::new(desk, policies),
-        window,
+        policy: ActivePolicy::new(setup, policies),
+        ticks,
         source,
         crew: crew.clone(),
         desired: desired.clone(),
