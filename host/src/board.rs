@@ -11,7 +11,7 @@ use crate::config::Workload;
 use crate::pace::RateLimit;
 use crate::ports::Author;
 use crate::scaling::{Decision, Observation};
-use crate::supervisor::{Crew, Desired};
+use crate::supervisor::{Desired, Workers};
 use crate::tally::Traffic;
 
 /// How many decisions are remembered.
@@ -25,16 +25,16 @@ pub struct Board {
     /// What keeps it from flowing now.
     pub conditions: Arc<Conditions>,
     dropped_lines: Vec<Arc<AtomicU64>>,
-    works: Mutex<Option<Arc<Works>>>,
+    running: Mutex<Option<Arc<RunningParts>>>,
     scaling: Mutex<Scaling>,
     shadow: Mutex<Shadowed>,
 }
 
 /// The parts of a workload that runs, each of which counts what it does.
 #[derive(Debug)]
-pub struct Works {
+pub struct RunningParts {
     /// Its workers.
-    pub crew: Arc<Crew>,
+    pub workers: Arc<Workers>,
     /// How many are wanted.
     pub desired: Arc<Desired>,
     /// What was said to the server.
@@ -104,25 +104,25 @@ impl Board {
             workload,
             conditions,
             dropped_lines,
-            works: Mutex::default(),
+            running: Mutex::default(),
             scaling: Mutex::default(),
             shadow: Mutex::default(),
         })
     }
 
     /// It runs from now on.
-    pub fn runs(&self, works: Works) {
-        *self.lock_works() = Some(Arc::new(works));
+    pub fn runs(&self, parts: RunningParts) {
+        *self.lock_running() = Some(Arc::new(parts));
     }
 
     /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
     pub fn ended(&self) {
-        *self.lock_works() = None;
+        *self.lock_running() = None;
     }
 
     /// Its parts, if it runs.
-    pub fn works(&self) -> Option<Arc<Works>> {
-        self.lock_works().clone()
+    pub fn running(&self) -> Option<Arc<RunningParts>> {
+        self.lock_running().clone()
     }
 
     /// Log lines of its guests that were dropped.
@@ -190,8 +190,8 @@ impl Board {
         self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn lock_works(&self) -> MutexGuard<'_, Option<Arc<Works>>> {
-        self.works.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_running(&self) -> MutexGuard<'_, Option<Arc<RunningParts>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Scaling> {

@@ -31,6 +31,7 @@
 //!
 //! [`run()`] is all that the `tidegate` program calls.
 
+mod alone;
 pub mod attempts;
 mod backoff;
 pub mod bench;

@@ -18,7 +18,7 @@ use crate::scaling::clock::Clock;
 use crate::scaling::observe::{Observer, Sample};
 use crate::scaling::{Decision, Observation, carried_out, clamp};
 use crate::shadow::{Tick, Ticks};
-use crate::supervisor::{Crew, Desired};
+use crate::supervisor::{Desired, Workers};
 
 /// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
 const TOLD: u32 = 3;
@@ -43,7 +43,7 @@ pub struct Monitor<P: Policies, S> {
     /// Where signals come from.
     pub source: S,
     /// The workers.
-    pub crew: Arc<Crew>,
+    pub workers: Arc<Workers>,
     /// The count that is set.
     pub desired: Arc<Desired>,
     /// Whether a delivery waits for a worker.
@@ -105,7 +105,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     /// Reads the signals, asks the policy, acts upon its decision, has it written down. `woken` is whether a message that
     /// found no worker has just started one.
     async fn tick(&mut self, woken: bool, past: &mut Past) {
-        let sample = self.source.sample(self.crew.tally().redelivered).await;
+        let sample = self.source.sample(self.workers.tally().redelivered).await;
         past.unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
         let Ok(sample) = sample else { return };
         let Some(seen) = self.observe(sample, past) else { return };
@@ -138,7 +138,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
         let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = past.clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        let seen = past.observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &scale);
+        let seen = past.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
         self.board.saw(seen);
         Some(seen)
     }

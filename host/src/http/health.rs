@@ -70,7 +70,7 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         problems.push(format!("plugin {} is not loaded{why}", plugin.plugin));
     }
     problems.extend(view.journal.problems());
-    for board in view.boards.iter().filter(|board| board.works().is_none()) {
+    for board in view.boards.iter().filter(|board| board.running().is_none()) {
         problems.push(format!("workload {} does not run yet", board.workload.name));
     }
     for board in &view.boards {

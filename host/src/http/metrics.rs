@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::View;
-use crate::board::{Board, Scaling, Shadowed, Works};
+use crate::board::{Board, RunningParts, Scaling, Shadowed};
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
@@ -80,22 +80,22 @@ impl Snapshot {
 
 impl Workload {
     fn take(board: &Board) -> Self {
-        let works = board.works();
-        let works = works.as_deref();
-        let of = |count: fn(&Works) -> u64| works.map_or(0, count);
+        let parts = board.running();
+        let parts = parts.as_deref();
+        let of = |count: fn(&RunningParts) -> u64| parts.map_or(0, count);
         Self {
             name: board.workload.name.clone(),
             min: board.workload.scale.min,
             max: board.workload.scale.max,
-            desired: works.map_or(0, |works| works.desired.get()),
-            running: works.map_or(0, |works| works.crew.running()),
-            tally: works.map(|works| works.crew.tally()).unwrap_or_default(),
+            desired: parts.map_or(0, |parts| parts.desired.get()),
+            running: parts.map_or(0, |parts| parts.workers.running()),
+            tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
             scaling: board.scaling(),
             shadow: board.workload.shadow.as_ref().map(|_| board.shadowed()),
-            pulls: of(|works| works.traffic.pulls()),
-            in_progress: of(|works| works.traffic.in_progress()),
-            replies_refused: of(|works| works.traffic.replies_refused()),
-            respawns_held: of(|works| works.respawns.held()),
+            pulls: of(|parts| parts.traffic.pulls()),
+            in_progress: of(|parts| parts.traffic.in_progress()),
+            replies_refused: of(|parts| parts.traffic.replies_refused()),
+            respawns_held: of(|parts| parts.respawns.held()),
             lines_dropped: board.lines_dropped(),
         }
     }

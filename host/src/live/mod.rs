@@ -21,18 +21,15 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use tempfile::TempDir;
 use tidegate_artifacts::workers;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::board::Board;
-use crate::config::{Config, DeadLetters, Nats, Workload};
+use crate::alone::{self, Alone};
+use crate::config::{Config, Nats, Workload};
 use crate::events::{Event, Observer};
-use crate::jetstream::{Bound, Client};
-use crate::journal::Journal;
-use crate::plugged::{PluginHandlers, PluginPolicies};
+use crate::jetstream::Client;
+use crate::plugged::PluginPolicies;
 use crate::plugin::{Directory, Host};
 use crate::terminal::Bar;
-use crate::workload::{self, Surroundings};
 use begun::{Begun, Timed};
 pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
 use trace_time::{Beginning, InTraceTime, TraceTime};
@@ -113,35 +110,23 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     let (host_client, client) = (Client::connect(&nats).await?, Client::connect(&nats).await?);
     let begun = Arc::new(Begun::new(options.messages.len())?);
 
-    let mut handlers = PluginHandlers::new(&directory, &workload);
-    handlers.loaded().await;
+    let handlers = alone::loaded(&directory, &workload).await;
     let handlers = Timed::new(handlers, begun.clone(), options.real(options.start_delay));
     let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
     let beginning = Arc::new(Beginning::default());
     let policies =
         InTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
     let scaled = Arc::new(Scaled::default());
-    let observer = scaled.observer(bar);
-    let around = Surroundings {
-        client: host_client,
-        dead_letters: DeadLetters::default(),
-        journal: Journal::none(),
-        host: NAME.to_owned(),
-        grace: Duration::from_secs(5),
-        observer,
-    };
-    let bound = Bound::new(&around.client, &workload, &around.dead_letters, &around.host).await?;
-    let (stop, stops) = watch::channel(false);
-    let board = Board::new(workload, Default::default());
-    let host = workload::run(board.clone(), bound, Arc::new(around), handlers, policies, None, stops);
-    let host = tokio::spawn(host);
+    let plugins = (handlers, policies);
+    let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
+    let board = &running.board;
 
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
         let why = board.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
-    let crew = board.works().context("the workload does not run")?.crew.clone();
-    let alive_us = || crew.tally().work.alive_us;
+    let workers = board.running().context("the workload does not run")?.workers.clone();
+    let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
     begun.start(start);
     let late = publish::all(options, &client, start, &begun, bar).await?;
@@ -152,8 +137,7 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     }
     let lived_us = alive_us().saturating_sub(before);
     let (peak_workers, scalings) = (scaled.peak.load(Relaxed), scaled.count.load(Relaxed));
-    stop.send_replace(true);
-    host.await??;
+    running.stop().await?;
     Ok(Measured {
         worker_seconds: lived_us as f64 / 1e6 * options.faster,
         waits: begun.waits(options.faster),
