@@ -229,7 +229,7 @@ pub async fn run<F: Future<Output = ()>>(
             serde_json::to_writer(&mut *out, &report)?;
             writeln!(out)?;
         }
-        Format::Csv => write!(out, "{}", report.csv())?,
+        Format::Csv => report.csv(&mut *out)?,
         Format::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", picture::lines(&arrivals, &outcomes, WIDTH))?;

@@ -1,7 +1,9 @@
 //! What is known of a consumer while a workload works on it, and what is made of each change.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::Lane;
 use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
@@ -117,8 +119,7 @@ impl Floors {
     pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
         let made = (of.created.clone(), state.created.clone());
         let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
-        // Nothing panics while it holds the lock.
-        let mut floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut floors = self.0.lock();
         let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
         let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
         floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
@@ -126,7 +127,7 @@ impl Floors {
 
     /// After which message a consumer has to go on that is made anew, if that is known.
     pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
-        let floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let floors = self.0.lock();
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
         let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
         (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)

@@ -5,10 +5,11 @@
 //! decides: what is loaded is given up as soon as its file has another content.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -84,7 +85,7 @@ pub(super) struct Slot {
     pub(super) publish: Publish,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
     limits: Mutex<Limits>,
-    history: Mutex<History>,
+    pub(super) history: Mutex<History>,
     /// Whether something happened to its file since it was last looked at, however it may look.
     pub(super) touched: AtomicBool,
 }
@@ -173,10 +174,10 @@ impl Directory {
 
     /// A slot that is there already, with its limits widened to these.
     fn ask<T>(&self, name: &str, limits: &Limits, of: impl Fn(&Publish) -> Option<T>) -> Option<T> {
-        let slots = self.asked.lock();
+        let slots = self.asked.slots.lock();
         let (slot, found) =
             slots.iter().filter(|slot| slot.name == name).find_map(|slot| Some((slot, of(&slot.publish)?)))?;
-        let mut widest = slot.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut widest = slot.limits.lock();
         *widest = wider(&widest, limits);
         drop(widest);
         self.asked.more.notify_one();
@@ -185,7 +186,7 @@ impl Directory {
 
     /// The plugins that somebody uses, as they are now.
     pub fn plugins(&self) -> Vec<PluginState> {
-        let slots = self.asked.lock().clone();
+        let slots = self.asked.slots.lock().clone();
         slots.iter().map(|slot| slot.state()).collect()
     }
 
@@ -197,14 +198,14 @@ impl Directory {
             history: Mutex::default(),
             touched: AtomicBool::new(false),
         };
-        self.asked.lock().push(Arc::new(slot));
+        self.asked.slots.lock().push(Arc::new(slot));
         self.asked.more.notify_one();
     }
 }
 
 impl Slot {
     fn state(&self) -> PluginState {
-        let History { loaded, refused, problem } = self.history().clone();
+        let History { loaded, refused, problem } = self.history.lock().clone();
         let kind = match self.publish {
             Publish::Handler(_) => Kind::Handler,
             Publish::Policy(_) => Kind::Policy,
@@ -212,17 +213,12 @@ impl Slot {
         PluginState { plugin: self.name.clone(), kind, generation: self.publish.generation(), loaded, refused, problem }
     }
 
-    pub(super) fn history(&self) -> MutexGuard<'_, History> {
-        // Nothing panics while it holds the lock.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn limits(&self) -> Limits {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.limits.lock().clone()
     }
 
     pub(super) fn refused(&self, reason: &str) {
-        let mut history = self.history();
+        let mut history = self.history.lock();
         history.refused += 1;
         history.problem = Some(reason.to_owned());
     }
@@ -231,12 +227,6 @@ impl Slot {
 impl Drop for Directory {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Asked {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Slot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -277,7 +267,7 @@ impl Keeper {
         loop {
             let is_there = self.look_at_directory().await;
             let touched = self.events.touched();
-            let slots = self.asked.lock().clone();
+            let slots = self.asked.slots.lock().clone();
             for slot in &slots {
                 if touched.contains(file(Path::new(""), &slot.name).as_os_str()) {
                     slot.touched.store(true, Relaxed);

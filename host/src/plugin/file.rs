@@ -116,7 +116,7 @@ impl PluginFile {
             }
         }
         if self.slot.publish.generation().as_ref() == Some(&digest) {
-            self.slot.history().problem = None;
+            self.slot.history.lock().problem = None;
         }
         self.progress.settle(fingerprint, read);
         self.progress.look_again(Instant::now())
@@ -144,7 +144,7 @@ impl PluginFile {
     fn adopt(&mut self, loaded: Loaded, digest: &Digest, began: Instant) {
         // Before the others learn of it: what they count is there then.
         self.progress.loaded(digest.whole());
-        self.slot.history().loaded += 1;
+        self.slot.history.lock().loaded += 1;
         self.slot.publish.send(loaded);
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
@@ -181,7 +181,7 @@ impl PluginFile {
 
     fn unreadable(&mut self, refusal: &Refusal) {
         let (plugin, file) = (self.slot.name.as_str(), &self.file);
-        self.slot.history().problem = Some(refusal.to_string());
+        self.slot.history.lock().problem = Some(refusal.to_string());
         match self.progress.unreadable(&refusal.to_string()) {
             Notice::Nothing => {}
             Notice::Waiting => {

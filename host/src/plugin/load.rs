@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -198,14 +199,9 @@ pub(super) struct Source {
 
 impl Source {
     fn new(plugin: &str, bytes: Vec<u8>) -> Self {
-        let hash = <Sha256 as sha2::Digest>::digest(&bytes);
-        let digest: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex).collect();
+        let digest = HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(&bytes));
         Self { plugin: plugin.into(), digest: digest.into(), bytes: bytes.into() }
     }
-}
-
-fn hex(digit: u8) -> char {
-    char::from_digit(u32::from(digit), 16).unwrap_or('?')
 }
 
 /// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the file meanwhile.
