@@ -11,8 +11,9 @@ use anyhow::{Context as _, Result};
 use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
-use tidegate::plugin::inspect;
-use tidegate_artifacts::{policies, probes};
+use tidegate_artifacts::policies;
+use tidegate_runtime::plugin::inspect;
+use tidegate_test_artifacts::probes;
 use wasmparser::Parser;
 
 use crate::hosts::Host;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
-use tidegate::config::Config;
-use tidegate::permissions::Permissions;
-use tidegate::server::{Server, Version};
+use tidegate_nats_server::{Server, Version};
+use tidegate_runtime::config::Config;
+use tidegate_runtime::permissions::Permissions;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use toml::Value;

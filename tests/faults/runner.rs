@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use clap::Parser;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
-use tidegate::text_table::aligned;
+use tidegate_lab::text_table::aligned;
 
 use crate::row::{Form, Report, Row, Verdict};
 

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use async_nats::jetstream::consumer::{Info, pull};
 use async_nats::jetstream::{self, stream};
 use tempfile::TempDir;
-use tidegate_artifacts::{policies, probes};
+use tidegate_artifacts::policies;
+use tidegate_test_artifacts::probes;
 use toml::{Table, Value};
 
 use crate::hosts::Host;

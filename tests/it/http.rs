@@ -1,8 +1,8 @@
 //! What can be seen of a host over HTTP.
 
 use serde_json::Value;
-use tidegate::config::Config;
-use tidegate_artifacts::probes;
+use tidegate_runtime::config::Config;
+use tidegate_test_artifacts::probes;
 
 use crate::support::cli::run;
 use crate::support::host::{Host, install, workload};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use tempfile::TempDir;
-use tidegate::config::{Auth, Config, Nats, Workload};
-use tidegate::events::Event;
-use tidegate::permissions::Permissions;
-use tidegate::server::{Server, Version};
-use tidegate_artifacts::probes;
+use tidegate_nats_server::{Server, Version};
+use tidegate_runtime::config::{Auth, Config, Nats, Workload};
+use tidegate_runtime::events::Event;
+use tidegate_runtime::permissions::Permissions;
+use tidegate_test_artifacts::probes;
 use tokio::sync::Mutex;
 
 use super::configured;

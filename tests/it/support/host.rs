@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
-use tidegate::config::{Config, DeadLetters, Workload};
-use tidegate::events::{Event, Observer};
-use tidegate_artifacts::{policies, probes};
+use tidegate_artifacts::policies;
+use tidegate_runtime::config::{Config, DeadLetters, Workload};
+use tidegate_runtime::events::{Event, Observer};
+use tidegate_test_artifacts::probes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -134,7 +135,7 @@ impl Host {
         let seen = events.clone();
         let observer = Observer::new(move |event| seen.lock().push(event));
         let task = tokio::spawn(async {
-            let ended = tidegate::run(config, observer, async {
+            let ended = tidegate_runtime::run(config, observer, async {
                 let _ = stopped.await;
             });
             ended.await.unwrap_or_else(|error| panic!("{error}"));

@@ -1,0 +1,26 @@
+//! A delivery from the pull to its settlement: what waits, what a worker does, what becomes of the answer.
+//!
+//! What is decided about a delivery is pure: [`triage`], [`check()`] and [`dispose`]. The rest carries it out against the
+//! traits of [`ports`](crate::ports). Nothing here knows NATS or WebAssembly; how many workers there are is decided in
+//! [`scaling`](crate::scaling).
+
+pub mod attempts;
+mod check;
+pub mod confirmed;
+pub mod consumer_settings;
+mod disposition;
+pub mod inbox;
+pub mod outage;
+pub mod patience;
+pub mod pending_publications;
+pub mod rate_limit;
+pub mod settle;
+pub mod slow_lane;
+pub mod worker;
+
+pub use check::{Bounds, MAX_HEADERS, check};
+pub(crate) use check::{MAX_SUBJECT, check_subject, shown};
+pub use disposition::{
+    Cause, Death, Delivery, Disposition, Failure, Fault, FaultKind, Outcome, Publication, Response, Verdict, dispose,
+    refused, triage,
+};

@@ -1,0 +1,65 @@
+//! What becomes of a workload whose acks the server denies: nothing is handled that could not be settled, until it may be again.
+//!
+//! A server tells neither which delivery it was nor that the right is given back, so one that was denied is said again, as in
+//! progress, until nobody denies it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+
+use super::consumer::Bound;
+use crate::permissions::{Denial, Verb, ack_of};
+use crate::status::conditions::{Conditions, Part};
+
+/// How often to try.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// A server that says nothing against it for so long allows it.
+const SILENCE: Duration = Duration::from_secs(1);
+
+impl Bound {
+    /// Watches for it, and never ends. `hold` hears whether nothing may be taken now.
+    pub async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
+        let (lane, denied) = (&self.lane, &self.lane.client.denied);
+        loop {
+            let mut news = denied.news();
+            let denial = loop {
+                match news.recv().await {
+                    Ok(denial) if self.is_ack(&denial) => break denial,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return std::future::pending().await,
+                }
+            };
+            hold(true);
+            let (subject, allow) = (denial.subject.clone(), denied.grant(&denial));
+            conditions.raise(
+                Part::Settlement,
+                &format!(
+                    "the NATS server does not let this user publish to `{allow}`, so nothing can be settled: allow it; nothing \
+                     is fetched and handled until then"
+                ),
+            );
+            loop {
+                sleep(EVERY).await;
+                let trial = async {
+                    let said = lane.client.nats.publish(subject.clone(), Bytes::from_static(b"+WPI")).await;
+                    sleep(SILENCE).await;
+                    said.is_ok() && lane.client.is_connected()
+                };
+                if denied.unless(|denial| denial.subject == subject, trial).await.unwrap_or(false) {
+                    break;
+                }
+            }
+            hold(false);
+            conditions.clear(Part::Settlement);
+        }
+    }
+
+    fn is_ack(&self, denial: &Denial) -> bool {
+        denial.verb == Verb::Publish
+            && ack_of(&denial.subject) == Some((self.lane.stream.as_str(), self.lane.consumer.as_str()))
+    }
+}
