@@ -1,3 +1,5 @@
+//! Puts a host together, runs it and drains it.
+
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -7,16 +9,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::config::{Config, Manage, Nats, Workload};
+use crate::config::{Config, DeadLetters, Manage, Nats};
 use crate::events::Observer;
-use crate::jetstream::{Client, ConnectError, journal_stream};
+use crate::jetstream::{Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, Host, HostError};
-use crate::plugin::{PluginHandlers, PluginPolicies};
-use crate::restart::{Keeper, Kept};
-use crate::status::http::{self, HttpError, View};
-use crate::status::workload::Board;
-use crate::workload::Surroundings;
+use crate::restart::{Keeper, KeptWorkload};
+use crate::status::http::{self, HttpError, Serving, View};
+use crate::workload::HostContext;
 
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
@@ -54,67 +54,107 @@ pub enum RunError {
 /// [`RunError`] if it cannot start.
 pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
-    let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
-    let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
-    let host = host_name();
-    let (connection, (stop, stops)) = (Arc::new(OnceLock::new()), watch::channel(false));
-    let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
-    let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
-    let stop_within = config.grace.max(longest_pull) + SETTLE_WITHIN;
-    let (sink, lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
-    let journal = Journal::start(host.clone(), config.journal.file, sink)?;
-    let kept: Vec<Kept> = config.workloads.into_iter().map(|workload| kept(&directory, workload)).collect();
-    // It answers until the host has drained.
-    let _http = match listener {
-        Some(listener) => {
-            let boards = kept.iter().map(|kept| kept.board.clone()).collect();
-            let (connection, directory, journal) = (connection.clone(), directory.clone(), journal.clone());
-            let stops = stops.clone();
-            let view = View { host: host.clone(), connection, directory, boards, journal, stops };
-            Some(http::serve(listener, config.http_names, view)?)
-        }
-        None => None,
-    };
+    let nats = config.nats.clone();
+    let host = PreparedHost::new(config, observer)?;
     let client = tokio::select! {
-        connected = connect(&config.nats) => connected?,
+        connected = connect(&nats) => connected?,
         () = &mut shutdown => return Ok(()),
     };
-    let client = connection.get_or_init(|| client).clone();
-    if let Some(lines) = lines {
-        tokio::spawn(lines.store(client.clone()));
-    }
-    let (dead_letters, grace) = (config.dead_letters, config.grace);
-    let around = Surroundings { client: client.clone(), dead_letters, journal: journal.clone(), host, grace, observer };
-    let keeper = Keeper::new(Arc::new(around), stops);
-    let mut workloads: JoinSet<()> = kept.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
-    tokio::select! {
-        () = shutdown => {}
-        () = client.ended() => return Err(RunError::Client),
-        never = client.hear_again() => match never {},
-    }
-    tracing::info!("draining");
-    stop.send_replace(true);
-    let drained = async {
-        while workloads.join_next().await.is_some() {}
-        journal.close().await;
-        client.flush().await;
-    };
-    if timeout(stop_within, drained).await.is_err() {
-        tracing::warn!(
-            "the server does not take what is to be settled or given back; it will deliver that again after its ack wait"
-        );
-    }
-    Ok(())
+    host.run(client, shutdown).await
 }
 
-/// A workload with its plugins, which are looked for from now on.
-fn kept(directory: &Directory, workload: Workload) -> Kept {
-    let handlers = PluginHandlers::new(directory, &workload);
-    let policies = PluginPolicies::new(directory, &workload, &workload.policy);
-    let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
-    let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
-    let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
-    Kept { board: Board::new(workload, lines), handlers, policies, shadow }
+/// A host before it is connected: it looks for its plugins, and answers over HTTP.
+struct PreparedHost {
+    name: String,
+    grace: Duration,
+    /// How long it may take to stop.
+    stop_within: Duration,
+    dead_letters: DeadLetters,
+    observer: Observer,
+    journal: Journal,
+    journal_lines: Option<Lines>,
+    workloads: Vec<KeptWorkload>,
+    connection: Arc<OnceLock<Client>>,
+    stop: watch::Sender<bool>,
+    /// Plugins are watched until this is dropped.
+    _directory: Arc<Directory>,
+    /// HTTP is answered until this is dropped.
+    _http: Option<Serving>,
+}
+
+impl PreparedHost {
+    fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
+        let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
+        let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
+        let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
+        let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
+        let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
+        let (sink, journal_lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
+        let journal = Journal::start(name.clone(), config.journal.file, sink)?;
+        let workloads = config.workloads.into_iter().map(|workload| KeptWorkload::new(&directory, workload));
+        let workloads: Vec<KeptWorkload> = workloads.collect();
+        let view = View {
+            host: name.clone(),
+            connection: connection.clone(),
+            directory: directory.clone(),
+            boards: workloads.iter().map(|kept| kept.board.clone()).collect(),
+            journal: journal.clone(),
+            stops: stop.subscribe(),
+        };
+        let http = listener.map(|listener| http::serve(listener, config.http_names, view)).transpose()?;
+        Ok(Self {
+            name,
+            grace: config.grace,
+            stop_within: config.grace.max(longest_pull) + SETTLE_WITHIN,
+            dead_letters: config.dead_letters,
+            observer,
+            journal,
+            journal_lines,
+            workloads,
+            connection,
+            stop,
+            _directory: directory,
+            _http: http,
+        })
+    }
+
+    /// Runs all workloads until `shutdown` ends, then drains.
+    async fn run(self, client: Client, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let client = self.connection.get_or_init(|| client).clone();
+        if let Some(lines) = self.journal_lines {
+            tokio::spawn(lines.store(client.clone()));
+        }
+        let context = HostContext {
+            client: client.clone(),
+            dead_letters: self.dead_letters,
+            journal: self.journal.clone(),
+            host: self.name,
+            grace: self.grace,
+            observer: self.observer,
+        };
+        let keeper = Keeper::new(Arc::new(context), self.stop.subscribe());
+        let workloads: JoinSet<()> = self.workloads.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
+        tokio::select! {
+            () = shutdown => {}
+            () = client.ended() => return Err(RunError::Client),
+            never = client.hear_again() => match never {},
+        }
+        tracing::info!("draining");
+        self.stop.send_replace(true);
+        if timeout(self.stop_within, drained(workloads, &self.journal, &client)).await.is_err() {
+            tracing::warn!(
+                "the server does not take what is to be settled or given back; it will deliver that again after its ack wait"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Waits until all workloads have stopped, and what they said is written and sent.
+async fn drained(mut workloads: JoinSet<()>, journal: &Journal, client: &Client) {
+    while workloads.join_next().await.is_some() {}
+    journal.close().await;
+    client.flush().await;
 }
 
 /// Connects, however long the servers are away.

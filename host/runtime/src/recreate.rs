@@ -1,5 +1,5 @@
-//! Tells what is wrong with the pulls on a consumer, and makes one anew that somebody deleted, where the configuration allows
-//! that.
+//! Raises what is wrong with the pulls on a consumer as a condition of the workload, and recreates a consumer that somebody
+//! deleted, where the configuration allows that.
 
 use std::time::Duration;
 
@@ -11,32 +11,32 @@ use crate::jetstream::Bound;
 use crate::ports::Notice;
 use crate::status::conditions::Part;
 use crate::status::workload::Board;
-use crate::workload::Surroundings;
+use crate::workload::HostContext;
 
-/// A consumer that is gone again within so long is made anew ever later, at most so far apart.
+/// A consumer that is gone again within so long is recreated ever later, at most so far apart.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// The pulls on one consumer, and what was said of them last: only the latest counts.
-pub(crate) struct Mend<'a> {
+/// The pulls on one consumer.
+pub(crate) struct PullHealth<'a> {
     pub(crate) board: &'a Board,
-    pub(crate) around: &'a Surroundings,
+    pub(crate) host: &'a HostContext,
     pub(crate) consumer: &'a str,
     pub(crate) part: Part,
 }
 
-/// Whoever pulls says here why a pull failed, and `None` when they do not fail any more.
-pub(crate) fn teller() -> (impl FnMut(Option<Notice>), watch::Receiver<Option<Notice>>) {
-    let (tell, told) = watch::channel(None);
-    (move |notice| drop(tell.send_replace(notice)), told)
+/// A channel for why a pull failed, and `None` when pulls do not fail any more: only the latest counts.
+pub(crate) fn notices() -> (impl FnMut(Option<Notice>), watch::Receiver<Option<Notice>>) {
+    let (send, notices) = watch::channel(None);
+    (move |notice| drop(send.send_replace(notice)), notices)
 }
 
-impl Mend<'_> {
-    /// Ends when nobody pulls any more.
-    pub(crate) async fn run(&self, mut told: watch::Receiver<Option<Notice>>) {
+impl PullHealth<'_> {
+    /// Runs until the sender of the notices is dropped.
+    pub(crate) async fn run(&self, mut notices: watch::Receiver<Option<Notice>>) {
         let mut pace = Pace::default();
         let mut in_vain = None;
-        while told.changed().await.is_ok() {
-            let notice = told.borrow_and_update().clone();
+        while notices.changed().await.is_ok() {
+            let notice = notices.borrow_and_update().clone();
             let Some(notice) = notice else {
                 in_vain = None;
                 self.board.conditions.clear(self.part);
@@ -50,9 +50,9 @@ impl Mend<'_> {
             }
             tokio::select! {
                 () = sleep_until(pace.next(Instant::now())) => {}
-                () = ended(told.clone()) => return,
+                () = ended(notices.clone()) => return,
             }
-            let Surroundings { client, dead_letters, host, .. } = self.around;
+            let HostContext { client, dead_letters, host, .. } = self.host;
             let made = Bound::new(client, &self.board.workload, dead_letters, host).await;
             in_vain = made.err().map(|error| error.to_string());
         }
@@ -68,8 +68,8 @@ impl Mend<'_> {
     }
 }
 
-async fn ended(mut told: watch::Receiver<Option<Notice>>) {
-    while told.changed().await.is_ok() {}
+async fn ended(mut notices: watch::Receiver<Option<Notice>>) {
+    while notices.changed().await.is_ok() {}
 }
 
 /// When a consumer is made anew: at once, and ever later if that does not last.

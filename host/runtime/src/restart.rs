@@ -1,5 +1,5 @@
-//! Keeps a workload running: one that cannot be set up, ends or panics is told and tried again, and the others do not
-//! notice.
+//! Keeps a workload running: where it cannot be set up, ends or panics, that is raised as a condition and it is tried again.
+//! The other workloads do not notice.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,11 +12,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
+use crate::config::Workload;
 use crate::jetstream::Bound;
-use crate::plugin::{PluginHandlers, PluginPolicies};
+use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
 use crate::status::conditions::Part;
 use crate::status::workload::Board;
-use crate::workload::{self, Surroundings, stopped};
+use crate::workload::{self, HostContext, Parts};
 
 /// The shortest and the longest pause before a workload is tried again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
@@ -25,28 +26,40 @@ const STEADY: Duration = Duration::from_secs(10);
 /// How many workloads are set up at the same time: a server should not meet a thousand at once.
 const TOGETHER: usize = 16;
 
-/// What all workloads of a host are kept with.
+/// What all workloads of a host are kept running with.
 pub(crate) struct Keeper {
-    around: Arc<Surroundings>,
+    host: Arc<HostContext>,
     turns: Semaphore,
     stops: watch::Receiver<bool>,
 }
 
 /// One workload with its plugins.
-pub(crate) struct Kept {
+pub(crate) struct KeptWorkload {
     pub(crate) board: Arc<Board>,
     pub(crate) handlers: PluginHandlers,
     pub(crate) policies: PluginPolicies,
     pub(crate) shadow: Option<PluginPolicies>,
 }
 
+impl KeptWorkload {
+    /// Its plugins are looked for from now on.
+    pub(crate) fn new(directory: &Directory, workload: Workload) -> Self {
+        let handlers = PluginHandlers::new(directory, &workload);
+        let policies = PluginPolicies::new(directory, &workload, &workload.policy);
+        let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
+        let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
+        let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
+        Self { board: Board::new(workload, lines), handlers, policies, shadow }
+    }
+}
+
 impl Keeper {
-    pub(crate) fn new(around: Arc<Surroundings>, stops: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { around, turns: Semaphore::new(TOGETHER), stops })
+    pub(crate) fn new(host: Arc<HostContext>, stops: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops })
     }
 
     /// Runs a workload until the host stops, and begins anew each time it ends before.
-    pub(crate) async fn keep(self: Arc<Self>, kept: Kept) {
+    pub(crate) async fn keep(self: Arc<Self>, kept: KeptWorkload) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut has_ended = false;
         loop {
@@ -77,8 +90,8 @@ impl Keeper {
     }
 
     /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
-    async fn once(&self, kept: &Kept, has_ended: bool) -> anyhow::Result<()> {
-        let Kept { board, handlers, policies, shadow } = kept;
+    async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
+        let KeptWorkload { board, handlers, policies, shadow } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
             let bound = self.set_up(board).await;
@@ -90,8 +103,8 @@ impl Keeper {
             () = stopped(self.stops.clone()) => return Ok(()),
         };
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
-        let (around, stops) = (self.around.clone(), self.stops.clone());
-        let mut run = pin!(workload::run(board.clone(), bound, around, handlers, policies, shadow, stops));
+        let parts = Parts { board: board.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
+        let mut run = pin!(workload::run(parts, stopped(self.stops.clone())));
         if has_ended {
             tokio::select! {
                 ended = &mut run => return ended,
@@ -103,7 +116,7 @@ impl Keeper {
 
     /// Tries until it is done.
     async fn set_up(&self, board: &Board) -> Bound {
-        let Surroundings { client, dead_letters, host, .. } = &*self.around;
+        let HostContext { client, dead_letters, host, .. } = &*self.host;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             client.connected().await;
@@ -127,6 +140,12 @@ impl Keeper {
             client.reconnected(backoff.pause()).await;
         }
     }
+}
+
+/// Ends when the host stops.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the host is gone, and that is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// What a panic says.

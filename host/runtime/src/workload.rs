@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use crate::clock::Since;
@@ -14,19 +14,19 @@ use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
-use crate::jetstream::{Bound, Client, HeaderWatch};
+use crate::jetstream::{Bound, Client, HeaderWatch, Message, Signals};
 use crate::journal::{self, Journal, Role};
 use crate::ports::{Handlers, Notice, Policies};
-use crate::recreate::{self, Mend};
+use crate::recreate::{PullHealth, notices};
 use crate::scaling::monitor::Monitor;
-use crate::scaling::policy_state::{Desk, Fold};
-use crate::scaling::shadow::{Shadow, Window};
-use crate::scaling::supervisor::{Crew, Desired, Supervisor};
+use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
+use crate::scaling::shadow::{Shadow, Ticks};
+use crate::scaling::supervisor::{Desired, Supervisor, Workers};
 use crate::status::conditions::Part;
-use crate::status::workload::{Board, Works};
+use crate::status::workload::{Board, RunningParts};
 
 /// What a workload needs of its host.
-pub struct Surroundings {
+pub struct HostContext {
     /// The connection.
     pub client: Client,
     /// Where dead letters are kept.
@@ -37,117 +37,161 @@ pub struct Surroundings {
     pub host: String,
     /// How long workers may take to finish.
     pub grace: Duration,
-    /// Who is told.
+    /// Where events go.
     pub observer: Observer,
 }
 
-/// Runs a workload until `stop` is true: pulls end first, workers finish within the grace time, what is left is given
+/// What a workload is made of.
+pub struct Parts<H, P> {
+    /// Its configuration, and where what it does can be seen.
+    pub board: Arc<Board>,
+    /// Its consumer.
+    pub bound: Bound,
+    /// Its host.
+    pub host: Arc<HostContext>,
+    /// Its handler.
+    pub handlers: H,
+    /// Its policy.
+    pub policies: P,
+    /// The policy that is only compared with it.
+    pub shadow: Option<P>,
+}
+
+/// Runs a workload until `shutdown` ends: pulls end first, workers finish within the grace time, what is left is given
 /// back.
 ///
 /// # Errors
 /// If the connection is closed for good.
 pub async fn run<H: Handlers, P: Policies>(
-    board: Arc<Board>,
-    bound: Bound,
-    around: Arc<Surroundings>,
-    handlers: H,
-    policies: P,
-    shadow: Option<P>,
-    stop: watch::Receiver<bool>,
+    parts: Parts<H, P>,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let workload = &board.workload;
-    let name: Arc<str> = workload.name.as_str().into();
-    let start = Since::now();
+    let Parts { board, bound, host, handlers, policies, shadow } = parts;
+    let (start, shutdown) = (Since::now(), shutdown.shared());
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
-    let consumer = bound.consumer();
-    let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
-    let crew = Arc::new(Crew::default());
-    let respawns = Arc::new(RateLimit::new(workload.limits.respawns));
-    let bounds = Bounds {
-        max_payload: bound.max_payload(),
-        own_headers: bound.own_headers(),
-        publications: workload.limits.publications,
-        grants: workload.grants.clone(),
-    };
-    let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
-    let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
-    let inbox = Arc::new(inbox);
-    let shared = Arc::new(WorkerShared {
-        workload: name.clone(),
-        conditions: board.conditions.clone(),
-        inbox: inbox.clone(),
-        rules: rules.clone(),
-        isolation: workload.isolation,
-        respawns: respawns.clone(),
-        observer: around.observer.clone(),
-    });
-    let desk = Desk {
-        workload: name.clone(),
-        role: Role::Live,
-        settings: workload.policy_settings.clone().into(),
-        bounds: journal::Bounds::of(&workload.limits),
-        journal: around.journal.clone(),
-    };
-    let mut asides = JoinSet::new();
-    let window = match (shadow, &workload.shadow) {
-        (Some(policies), Some(of)) => {
-            let (window, ticks) = Window::open();
-            let desk = Desk { role: Role::Shadow, settings: of.settings.clone().into(), ..desk.clone() };
-            asides.spawn(Shadow { fold: Fold::new(desk, policies), ticks, board: board.clone() }.run());
-            window
-        }
-        _ => Window::default(),
-    };
-    let monitor = Monitor {
-        workload: name.clone(),
-        scale: workload.scale.clone(),
-        consumer: consumer.clone(),
-        fold: Fold::new(desk, policies),
-        window,
-        source,
-        crew: crew.clone(),
-        desired: desired.clone(),
-        waiting: {
-            let inbox = inbox.clone();
-            Box::new(move || !inbox.is_empty())
-        },
-        events: around.observer.clone(),
-        board: board.clone(),
-        start,
-    };
-    let traffic = bound.traffic();
-    board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
-    let supervisor = Supervisor::new(shared, handlers, desired, crew, around.grace);
-    let (tell, told) = recreate::teller();
-    let (tell_watch, told_watch) = recreate::teller();
-    let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };
-    let (pulls, watch) =
-        (mend(Part::Pull, &workload.queue.consumer), mend(Part::Watch, &workload.queue.watch_consumer));
-    tracing::info!(workload = %name, stream = workload.queue.stream, consumer = workload.queue.consumer, "ready");
-    around.observer.tell(Event::Ready { workload: name });
+    let assembly = Assembly::new(&board, &bound, &host, start);
+    let (ticks, shadow) = assembly.shadow(shadow);
+    let monitor = assembly.monitor(policies, source, ticks);
+    let supervisor = Supervisor::new(
+        assembly.shared.clone(),
+        handlers,
+        assembly.desired.clone(),
+        assembly.workers.clone(),
+        host.grace,
+    );
+    let queue = &board.workload.queue;
+    let health = |part, consumer| PullHealth { board: &board, host: &host, consumer, part };
+    let (pulls, watch) = (health(Part::Pull, &queue.consumer), health(Part::Watch, &queue.watch_consumer));
+    let ((tell, of_pulls), (tell_watch, of_watch)) = (notices(), notices());
+    assembly.announce();
+    // A task of its own, which ends when this is dropped.
+    let _shadow: JoinSet<()> = shadow.into_iter().map(Shadow::run).collect();
+    let WorkerShared { inbox, rules, conditions, .. } = &*assembly.shared;
     let run = async {
         tokio::join!(
-            fetch(&inbox, pull, &consumer, tell, stopped(stop.clone())),
-            supervisor.run(stopped(stop.clone())),
-            monitor.run(stopped(stop.clone())),
-            watch_headers(header_watch, start, tell_watch, stopped(stop.clone())),
-            pulls.run(told),
-            watch.run(told_watch),
+            fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
+            supervisor.run(shutdown.clone()),
+            monitor.run(shutdown.clone()),
+            watch_headers(header_watch, start, tell_watch, shutdown.clone()),
+            pulls.run(of_pulls),
+            watch.run(of_watch),
         );
     };
     tokio::select! {
         () = run => Ok(()),
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
-        never = bound.watch_rights(&board.conditions, |held| inbox.hold(held)) => match never {},
+        never = bound.watch_rights(conditions, |held| inbox.hold(held)) => match never {},
     }
 }
 
-/// Ends when the host stops.
-pub async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error means that the host is gone, and that is a stop too.
-    let _ = stop.wait_for(|stop| *stop).await;
+/// What the tasks of a workload share.
+struct Assembly<'a> {
+    board: &'a Arc<Board>,
+    bound: &'a Bound,
+    host: &'a HostContext,
+    start: Since,
+    shared: Arc<WorkerShared<Message>>,
+    desired: Arc<Desired>,
+    workers: Arc<Workers>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(board: &'a Arc<Board>, bound: &'a Bound, host: &'a HostContext, start: Since) -> Self {
+        let (workload, consumer) = (&board.workload, bound.consumer());
+        let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
+        let bounds = Bounds {
+            max_payload: bound.max_payload(),
+            own_headers: bound.own_headers(),
+            publications: workload.limits.publications,
+            grants: workload.grants.clone(),
+        };
+        let rules = Rules::new(workload.retry.clone(), consumer, bounds, &board.conditions);
+        let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+        let shared = WorkerShared {
+            workload: workload.name.as_str().into(),
+            conditions: board.conditions.clone(),
+            inbox: Arc::new(inbox),
+            rules,
+            isolation: workload.isolation,
+            respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
+            observer: host.observer.clone(),
+        };
+        Self { board, bound, host, start, shared: Arc::new(shared), desired, workers: Arc::default() }
+    }
+
+    fn policy(&self, role: Role, settings: &[(String, String)]) -> PolicySetup {
+        PolicySetup {
+            workload: self.shared.workload.clone(),
+            role,
+            settings: settings.into(),
+            bounds: journal::Bounds::of(&self.board.workload.limits),
+            journal: self.host.journal.clone(),
+        }
+    }
+
+    /// The shadow, if there is one, and where ticks go.
+    fn shadow<P: Policies>(&self, policies: Option<P>) -> (Ticks, Option<Shadow<P>>) {
+        let (Some(policies), Some(of)) = (policies, &self.board.workload.shadow) else {
+            return (Ticks::default(), None);
+        };
+        let (sender, ticks) = Ticks::channel();
+        let policy = ActivePolicy::new(self.policy(Role::Shadow, &of.settings), policies);
+        (sender, Some(Shadow { policy, ticks, board: self.board.clone() }))
+    }
+
+    fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
+        let (workload, inbox) = (&self.board.workload, self.shared.inbox.clone());
+        Monitor {
+            workload: self.shared.workload.clone(),
+            scale: workload.scale.clone(),
+            consumer: self.shared.rules.consumer.clone(),
+            policy: ActivePolicy::new(self.policy(Role::Live, &workload.policy_settings), policies),
+            ticks,
+            source,
+            workers: self.workers.clone(),
+            desired: self.desired.clone(),
+            waiting: Box::new(move || !inbox.is_empty()),
+            events: self.host.observer.clone(),
+            board: self.board.clone(),
+            start: self.start,
+        }
+    }
+
+    /// It runs from now on.
+    fn announce(&self) {
+        let Self { shared, desired, workers, .. } = self;
+        self.board.runs(RunningParts {
+            workers: workers.clone(),
+            desired: desired.clone(),
+            traffic: self.bound.traffic(),
+            respawns: shared.respawns.clone(),
+        });
+        let queue = &self.board.workload.queue;
+        tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
+        self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
+    }
 }
 
 async fn watch_headers(

@@ -1,26 +1,21 @@
 //! A server, a filled stream, and workloads on it that are timed.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 
 use super::Options;
 use super::native::{Always, Native};
+use crate::alone::{self, Alone};
 use crate::streams;
-use tidegate_runtime::config::{Compile, Config, DeadLetters, Plugins, Workload};
+use tidegate_runtime::config::{Compile, Config, Plugins, Workload};
 use tidegate_runtime::events::{Event, Observer};
-use tidegate_runtime::jetstream::{Bound, Client};
-use tidegate_runtime::journal::Journal;
-use tidegate_runtime::plugin::PluginHandlers;
+use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, Host};
 use tidegate_runtime::ports::Handlers;
-use tidegate_runtime::status::workload::Board;
-use tidegate_runtime::workload::{self, Surroundings};
 
 /// The stream that throughput is measured on.
 const FILLED: &str = "FILLED";
@@ -62,8 +57,7 @@ pub(super) struct Lab {
 /// A workload that runs until it is told to stop.
 pub(super) struct Running {
     pub(super) events: mpsc::UnboundedReceiver<Event>,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<anyhow::Result<()>>,
+    alone: Alone,
 }
 
 impl Lab {
@@ -141,9 +135,7 @@ impl Lab {
         let mut config = workload(&name, REQUESTS, 1, self.plugins.path())?;
         let mut workload = config.workloads.pop().context("a workload")?;
         workload.handler = "swapped".to_owned();
-        let mut handlers = PluginHandlers::new(&self.directory, &workload);
-        handlers.loaded().await;
-        self.run(workload, handlers, 1).await
+        self.run_loaded(workload, 1).await
     }
 
     /// Starts a workload on the stream of requests that sees none of them.
@@ -154,22 +146,21 @@ impl Lab {
         workload.queue.filter = vec!["bench.silence".to_owned()];
         workload.scale.interval = Duration::from_secs(1);
         workload.pull.expires = Duration::from_secs(5);
-        let mut handlers = PluginHandlers::new(&self.directory, &workload);
-        handlers.loaded().await;
-        self.run(workload, handlers, 0).await
+        self.run_loaded(workload, 0).await
     }
 
     async fn start(&self, name: &str, stream: &str, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
         let mut config = workload(name, stream, min, self.plugins.path())?;
         let workload = config.workloads.pop().context("a workload")?;
         match way {
-            Way::Wasm => {
-                let mut handlers = PluginHandlers::new(&self.directory, &workload);
-                handlers.loaded().await;
-                self.run(workload, handlers, always).await
-            }
+            Way::Wasm => self.run_loaded(workload, always).await,
             _ => self.run(workload, Native, always).await,
         }
+    }
+
+    async fn run_loaded(&self, workload: Workload, always: u32) -> anyhow::Result<Running> {
+        let handlers = alone::loaded(&self.directory, &workload).await;
+        self.run(workload, handlers, always).await
     }
 
     async fn run<H: Handlers>(&self, workload: Workload, handlers: H, always: u32) -> anyhow::Result<Running> {
@@ -178,19 +169,9 @@ impl Lab {
             // Nobody may be looking.
             let _ = events.send(event);
         });
-        let around = Surroundings {
-            client: self.client.clone(),
-            dead_letters: DeadLetters::default(),
-            journal: Journal::none(),
-            host: "bench".to_owned(),
-            grace: Duration::from_secs(5),
-            observer,
-        };
-        let bound = Bound::new(&self.client, &workload, &around.dead_letters, &around.host).await?;
-        let (stop, stops) = watch::channel(false);
-        let board = Board::new(workload, Default::default());
-        let run = workload::run(board, bound, Arc::new(around), handlers, Always::new(always), None, stops);
-        Ok(Running { events: seen, stop, task: tokio::spawn(run) })
+        let plugins = (handlers, Always::new(always));
+        let alone = Alone::start(self.client.clone(), "bench", workload, plugins, observer).await?;
+        Ok(Running { events: seen, alone })
     }
 
     fn name(&mut self) -> String {
@@ -208,8 +189,7 @@ impl Running {
 
     /// Stops, and waits for the end.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
-        self.stop.send_replace(true);
-        self.task.await?
+        self.alone.stop().await
     }
 }
 

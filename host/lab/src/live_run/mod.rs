@@ -20,20 +20,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 use tempfile::TempDir;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::alone::{self, Alone};
 use crate::terminal::Bar;
 use begun::{Begun, Timed};
 pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
-use tidegate_runtime::config::{Config, DeadLetters, Nats, Workload};
+use tidegate_runtime::config::{Config, Nats, Workload};
 use tidegate_runtime::events::{Event, Observer};
-use tidegate_runtime::jetstream::{Bound, Client};
-use tidegate_runtime::journal::Journal;
-use tidegate_runtime::plugin::{Directory, Host};
-use tidegate_runtime::plugin::{PluginHandlers, PluginPolicies};
-use tidegate_runtime::status::workload::Board;
-use tidegate_runtime::workload::{self, Surroundings};
+use tidegate_runtime::jetstream::Client;
+use tidegate_runtime::plugin::{Directory, Host, PluginPolicies};
 use trace_time::{Beginning, InTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.
@@ -114,35 +110,23 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     let (host_client, client) = (Client::connect(&nats).await?, Client::connect(&nats).await?);
     let begun = Arc::new(Begun::new(options.messages.len())?);
 
-    let mut handlers = PluginHandlers::new(&directory, &workload);
-    handlers.loaded().await;
+    let handlers = alone::loaded(&directory, &workload).await;
     let handlers = Timed::new(handlers, begun.clone(), options.real(options.start_delay));
     let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
     let beginning = Arc::new(Beginning::default());
     let policies =
         InTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
     let scaled = Arc::new(Scaled::default());
-    let observer = scaled.observer(bar);
-    let around = Surroundings {
-        client: host_client,
-        dead_letters: DeadLetters::default(),
-        journal: Journal::none(),
-        host: NAME.to_owned(),
-        grace: Duration::from_secs(5),
-        observer,
-    };
-    let bound = Bound::new(&around.client, &workload, &around.dead_letters, &around.host).await?;
-    let (stop, stops) = watch::channel(false);
-    let board = Board::new(workload, Default::default());
-    let host = workload::run(board.clone(), bound, Arc::new(around), handlers, policies, None, stops);
-    let host = tokio::spawn(host);
+    let plugins = (handlers, policies);
+    let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
+    let board = &running.board;
 
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
         let why = board.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
-    let crew = board.works().context("the workload does not run")?.crew.clone();
-    let alive_us = || crew.tally().work.alive_us;
+    let workers = board.running().context("the workload does not run")?.workers.clone();
+    let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
     begun.start(start);
     let late = publish::all(options, &client, start, &begun, bar).await?;
@@ -153,8 +137,7 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     }
     let lived_us = alive_us().saturating_sub(before);
     let (peak_workers, scalings) = (scaled.peak.load(Relaxed), scaled.count.load(Relaxed));
-    stop.send_replace(true);
-    host.await??;
+    running.stop().await?;
     Ok(Measured {
         worker_seconds: lived_us as f64 / 1e6 * options.faster,
         waits: begun.waits(options.faster),

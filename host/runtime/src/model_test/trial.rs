@@ -20,7 +20,7 @@ use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
-use crate::scaling::supervisor::{Crew, Desired, Supervisor};
+use crate::scaling::supervisor::{Desired, Supervisor, Workers};
 use crate::status::conditions::Conditions;
 
 /// How long the host may take to do what a step asks for, while nothing of what is outside is slow.
@@ -38,7 +38,7 @@ const AT_LAST: Duration = Duration::from_secs(3600);
 struct Host {
     number: usize,
     desired: Arc<Desired>,
-    crew: Arc<Crew>,
+    workers: Arc<Workers>,
     inbox: Arc<Inbox<Parcel>>,
     /// The most workers that were desired, and that were since the last step.
     peak: Arc<AtomicU32>,
@@ -148,11 +148,11 @@ impl Trial {
             respawns: Arc::new(RateLimit::new(RESPAWNS)),
             observer: observer(&server, number),
         };
-        let (desired, crew) = (Arc::new(Desired::new(self.wanted)), Arc::new(Crew::default()));
+        let (desired, workers) = (Arc::new(Desired::new(self.wanted)), Arc::new(Workers::default()));
         let peak = Arc::new(AtomicU32::new(self.wanted.max(1)));
         let recent = Arc::new(AtomicU32::new(self.wanted));
         let guests = Guests::new(server.clone(), number, self.plugin.subscribe());
-        let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), crew.clone(), setup.grace);
+        let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
             let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
             // A worker that waits for its instance has one delivery beside those that wait in the inbox.
@@ -178,7 +178,7 @@ impl Trial {
             });
         });
         self.note(format!("host {number} starts"));
-        self.host = Some(Host { number, desired, crew, inbox, peak, recent, stop: Some(stop), task });
+        self.host = Some(Host { number, desired, workers, inbox, peak, recent, stop: Some(stop), task });
     }
 
     fn stop(&mut self) {
@@ -204,7 +204,7 @@ impl Trial {
         if let Some(host) = &self.host {
             let desired = host.desired.get();
             host.recent.store(desired, Relaxed);
-            let running = host.crew.running();
+            let running = host.workers.running();
             self.rule(running <= desired, || format!("{running} workers run, and {desired} are desired"));
             self.rule(!host.task.is_finished(), || "the host ended by itself".to_owned());
             // A worker that cannot start is waited for.
@@ -252,7 +252,7 @@ impl Trial {
     /// Whether every message is settled, and the workers are there.
     fn is_calm(&self) -> bool {
         let settled = self.server.with(|state| state.messages.iter().all(|message| is_settled(message.place)));
-        settled && self.host.as_ref().is_some_and(|host| host.crew.running() == 2)
+        settled && self.host.as_ref().is_some_and(|host| host.workers.running() == 2)
     }
 
     fn settle_accounts(&self) {

@@ -1,23 +1,23 @@
 //! Once an interval: signals, an observation, the policy's decision, the desired count.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::{Since, time_of_day};
 use crate::config::Scale;
-use crate::delivery::Fault;
 use crate::delivery::consumer_settings::{Effective, Flow};
+use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
 use crate::scaling::clock::Clock;
 use crate::scaling::observe::{Observer, Sample};
-use crate::scaling::policy_state::Fold;
-use crate::scaling::shadow::{Tick, Window};
-use crate::scaling::supervisor::{Crew, Desired};
-use crate::scaling::{carried_out, clamp};
+use crate::scaling::policy_state::ActivePolicy;
+use crate::scaling::shadow::{Tick, Ticks};
+use crate::scaling::supervisor::{Desired, Workers};
+use crate::scaling::{Decision, Observation, carried_out, clamp};
 use crate::status::conditions::Part;
 use crate::status::workload::Board;
 
@@ -29,32 +29,40 @@ const REMIND: u32 = 60;
 /// reading the signals does not delay the first reply.
 pub const BURST: Duration = Duration::from_millis(5);
 
-/// What a monitor works with.
+/// Sets the desired count of one workload.
 pub struct Monitor<P: Policies, S> {
     /// The workload's name.
     pub workload: Arc<str>,
     /// The limits and the interval.
     pub scale: Scale,
-    /// What the consumer lets the workers have.
+    /// The consumer's settings.
     pub consumer: Arc<Effective>,
     /// The policy.
-    pub fold: Fold<P>,
-    /// Who else is asked.
-    pub window: Window,
+    pub policy: ActivePolicy<P>,
+    /// Where the shadow is told what was observed.
+    pub ticks: Ticks,
     /// Where signals come from.
     pub source: S,
-    /// What the workers do.
-    pub crew: Arc<Crew>,
-    /// What is set.
+    /// The workers.
+    pub workers: Arc<Workers>,
+    /// The count that is set.
     pub desired: Arc<Desired>,
     /// Whether a delivery waits for a worker.
     pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Who is told.
+    /// Where events go.
     pub events: Events,
-    /// Where it is kept.
+    /// Where decisions and problems can be seen.
     pub board: Arc<Board>,
     /// When the host started to watch.
     pub start: Since,
+}
+
+/// What one tick leaves for the next.
+struct Past {
+    clock: Clock,
+    observer: Observer,
+    unread: FailureRow,
+    undecided: FailureRow,
 }
 
 impl<P: Policies, S: Source> Monitor<P, S> {
@@ -72,70 +80,50 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     async fn watch(&mut self) {
         let mut ticks = interval(self.scale.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut clock = Clock::default();
-        let mut observer = Observer::new(self.scale.window);
-        let (mut unread, mut undecided) = (Row::new(Part::Signals), Row::new(Part::Policy));
+        let mut past = Past {
+            clock: Clock::default(),
+            observer: Observer::new(self.scale.window),
+            unread: FailureRow::new(Part::Signals),
+            undecided: FailureRow::new(Part::Policy),
+        };
         let desired = self.desired.clone();
         loop {
-            let woken = tokio::select! {
-                _ = ticks.tick() => false,
+            tokio::select! {
+                _ = ticks.tick() => self.tick(false, &mut past).await,
                 () = desired.woken.notified() => {
                     sleep(BURST).await;
                     ticks.reset();
-                    true
+                    self.tick(true, &mut past).await;
                 }
-                () = self.fold.newer() => {
+                () = self.policy.newer() => {
                     self.adopt().await;
-                    undecided = Row::new(Part::Policy);
-                    continue;
-                }
-            };
-            let sample = self.source.sample(self.crew.tally().redelivered).await;
-            unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
-            let Ok(sample) = sample else { continue };
-            if let Some(decided) = self.decide((sample, woken), &mut clock, &mut observer).await {
-                undecided.count(&self.board, decided.err().map(|fault| fault.to_string()));
-            }
-        }
-    }
-
-    /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.
-    async fn adopt(&mut self) {
-        let Some((author, outcome)) = self.fold.adopt().await else { return };
-        match outcome {
-            Ok(()) => {
-                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
-                let Author { plugin, generation } = author.clone();
-                let workload = self.workload.clone();
-                self.events.tell(Event::Swapped { workload, plugin, generation });
-                self.board.adopted(author);
-                self.board.conditions.clear(Part::Policy);
-            }
-            Err(problem) => {
-                self.board.refused(&problem);
-                let Author { plugin, generation } = author;
-                if self.fold.has_policy() {
-                    tracing::error!(workload = %self.workload, %plugin, %generation, problem,
-                        "policy not used: the version before goes on");
-                } else {
-                    let problem = format!(
-                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
-                         workers stay at scale.min"
-                    );
-                    self.board.conditions.raise(Part::Policy, &problem);
+                    past.undecided = FailureRow::new(Part::Policy);
                 }
             }
         }
     }
 
-    /// What came of asking the policy; `None` if there is none yet, or if nothing would come of it. `woken` is whether a
-    /// message that found no worker has just started one.
-    async fn decide(
-        &mut self,
-        (sample, woken): (Sample, bool),
-        clock: &mut Clock,
-        observer: &mut Observer,
-    ) -> Option<Result<(), Fault>> {
+    /// Reads the signals, asks the policy, acts upon its decision, has it written down. `woken` is whether a message that
+    /// found no worker has just started one.
+    async fn tick(&mut self, woken: bool, past: &mut Past) {
+        let sample = self.source.sample(self.workers.tally().redelivered).await;
+        past.unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
+        let Ok(sample) = sample else { return };
+        let Some(seen) = self.observe(sample, past) else { return };
+        let needed = woken || seen.pending > 0 || (self.waiting)();
+        let call = self.policy.decide(&seen, sample.arrivals).await;
+        let decision = call.as_ref().and_then(|call| call.answer.as_ref().ok());
+        let live = decision.map(|decision| clamp(decision.desired, seen.min, seen.max));
+        let made = decision.map(|decision| self.act(decision, &seen, needed));
+        if let Some(call) = call {
+            past.undecided.count(&self.board, call.answer.as_ref().err().map(ToString::to_string));
+            self.policy.record(call, made);
+        }
+        self.ticks.send(&self.board, Tick { seen, arrivals: sample.arrivals, live });
+    }
+
+    /// What the policies are told; `None` if the consumer gives nothing, so that nothing would come of asking them.
+    fn observe(&mut self, sample: Sample, past: &mut Past) -> Option<Observation> {
         let flow = self.consumer.flow();
         match flow.problem() {
             Some(problem) => self.board.conditions.raise(Part::Consumer, problem),
@@ -149,40 +137,70 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             }
             return None;
         }
-        let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        let seen = observer.observe(now, sample, self.crew.tally().work, self.crew.running(), &scale);
+        let now = past.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
+        let seen = past.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
         self.board.saw(seen);
-        let hand = Hand { workload: &self.workload, desired: &self.desired, events: &self.events };
-        let (board, limits) = (&self.board, (scale.min, scale.max));
-        let needed = woken || seen.pending > 0 || (self.waiting)();
-        let mut live = None;
-        let decided = self.fold.decide((&seen, sample.arrivals), |decision| {
-            let to = carried_out(decision.desired, limits, hand.desired.get(), needed);
-            board.decided(decision, to);
-            tracing::debug!(workload = %hand.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
-            live = Some(clamp(decision.desired, limits.0, limits.1));
-            Some(Made { from: hand.set(to, &decision.reason), to })
-        });
-        let decided = decided.await;
-        self.window.show(&self.board, Tick { seen, arrivals: sample.arrivals, live });
-        decided
+        Some(seen)
     }
 
-    fn set(&self, to: u32, reason: &str) {
-        Hand { workload: &self.workload, desired: &self.desired, events: &self.events }.set(to, reason);
+    /// Carries a decision out.
+    fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Made {
+        let to = carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed);
+        self.board.decided(decision, to);
+        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
+        Made { from: self.set(to, &decision.reason), to }
+    }
+
+    /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.
+    async fn adopt(&mut self) {
+        let Some((author, outcome)) = self.policy.adopt().await else { return };
+        match outcome {
+            Ok(()) => {
+                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
+                let Author { plugin, generation } = author.clone();
+                let workload = self.workload.clone();
+                self.events.tell(Event::Swapped { workload, plugin, generation });
+                self.board.adopted(author);
+                self.board.conditions.clear(Part::Policy);
+            }
+            Err(problem) => {
+                self.board.refused(&problem);
+                let Author { plugin, generation } = author;
+                if self.policy.has_policy() {
+                    tracing::error!(workload = %self.workload, %plugin, %generation, problem,
+                        "policy not used: the version before goes on");
+                } else {
+                    let problem = format!(
+                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
+                         workers stay at scale.min"
+                    );
+                    self.board.conditions.raise(Part::Policy, &problem);
+                }
+            }
+        }
+    }
+
+    /// Sets how many workers are wanted, and returns how many were.
+    fn set(&self, to: u32, reason: &str) -> u32 {
+        let from = self.desired.set(to);
+        if from != to {
+            tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
+            let workload = self.workload.clone();
+            self.events.tell(Event::Scaled { workload, from, to, reason: reason.to_owned() });
+        }
+        from
     }
 }
 
-/// Failures in a row of what a decision needs.
-struct Row {
+/// Failures in a row of something that a decision needs.
+struct FailureRow {
     part: Part,
     failures: u32,
     /// Those that were not in a row among them.
     ever: u64,
 }
 
-impl Row {
+impl FailureRow {
     fn new(part: Part) -> Self {
         Self { part, failures: 0, ever: 0 }
     }
@@ -205,25 +223,5 @@ impl Row {
         } else if self.part == Part::Policy && self.ever.is_power_of_two() {
             tracing::warn!(workload = %board.workload.name, failures = self.ever, "{problem}");
         }
-    }
-}
-
-/// What changes the number of workers.
-struct Hand<'a> {
-    workload: &'a Arc<str>,
-    desired: &'a Desired,
-    events: &'a Events,
-}
-
-impl Hand<'_> {
-    /// Sets how many are wanted, and returns how many were.
-    fn set(&self, to: u32, reason: &str) -> u32 {
-        let from = self.desired.set(to);
-        if from != to {
-            tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
-            let workload = self.workload.clone();
-            self.events.tell(Event::Scaled { workload, from, to, reason: reason.to_owned() });
-        }
-        from
     }
 }

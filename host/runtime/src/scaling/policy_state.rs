@@ -1,4 +1,4 @@
-//! A policy in use with its state: asks it, and has each call written in the journal.
+//! A policy in use with its state: calls it, and has each call written in the journal.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::journal::{Adoption, Bounds, Entry, Journal, Made, Role, What};
 use crate::ports::{Author, Policies, Policy};
 use crate::scaling::{Decision, Observation};
 
-/// For whom a policy decides.
+/// What a policy is called with beside observations, and where its calls are written.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct PolicySetup {
     /// The workload's name.
     pub workload: Arc<str>,
     /// Whether it is acted upon.
@@ -19,13 +19,13 @@ pub struct Desk {
     pub settings: Arc<[(String, String)]>,
     /// What it may spend.
     pub bounds: Bounds,
-    /// Where it is kept.
+    /// Where its calls are written.
     pub journal: Journal,
 }
 
 /// The newest version of a policy that has accepted its settings, and its state.
-pub struct Fold<P: Policies> {
-    desk: Desk,
+pub struct ActivePolicy<P: Policies> {
+    setup: PolicySetup,
     policies: P,
     adopted: Option<Adopted<P::Policy>>,
 }
@@ -35,13 +35,26 @@ struct Adopted<P> {
     state: Vec<u8>,
 }
 
-impl<P: Policies> Fold<P> {
+/// A call of `decide`, to be written in the journal by [`ActivePolicy::record`].
+#[derive(Debug)]
+#[must_use]
+pub struct Call {
+    policy: Author,
+    seen: Observation,
+    arrivals: u64,
+    /// The state that it was given.
+    state: Vec<u8>,
+    /// What it answered.
+    pub answer: Result<Decision, Fault>,
+}
+
+impl<P: Policies> ActivePolicy<P> {
     /// With no policy yet.
-    pub fn new(desk: Desk, policies: P) -> Self {
-        Self { desk, policies, adopted: None }
+    pub fn new(setup: PolicySetup, policies: P) -> Self {
+        Self { setup, policies, adopted: None }
     }
 
-    /// Waits until there is a version that [`Fold::adopt`] has not tried.
+    /// Waits until there is a version that [`ActivePolicy::adopt`] has not tried.
     pub async fn newer(&mut self) {
         self.policies.newer().await;
     }
@@ -52,14 +65,14 @@ impl<P: Policies> Fold<P> {
         let policy = self.policies.latest()?;
         let author = policy.author().clone();
         let previous = self.adopted.as_ref().map(|adopted| adopted.state.clone());
-        let answer = policy.init(&self.desk.settings, previous.as_deref()).await;
+        let answer = policy.init(&self.setup.settings, previous.as_deref()).await;
         let outcome = match &answer {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(refusal)) => Err(format!("it refuses its settings: {refusal}")),
             Err(fault) => Err(fault.to_string()),
         };
         let first = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok()).cloned();
-        self.record(&author, || What::Init(Adoption { previous, answer }));
+        self.write(&author, || What::Init(Adoption { previous, answer }));
         if let Some(state) = first {
             self.adopted = Some(Adopted { policy, state });
         }
@@ -71,31 +84,26 @@ impl<P: Policies> Fold<P> {
         self.adopted.is_some()
     }
 
-    /// Asks for a decision on what was seen, after so many arrivals in all, and has it carried out; `None` if there is no
-    /// policy yet.
-    ///
-    /// # Errors
-    /// If the policy did not answer. Its state stays as it is.
-    pub async fn decide(
-        &mut self,
-        (seen, arrivals): (&Observation, u64),
-        act: impl FnOnce(&Decision) -> Option<Made>,
-    ) -> Option<Result<(), Fault>> {
-        let adopted = self.adopted.as_mut()?;
-        let answer = adopted.policy.decide(seen, &adopted.state).await;
-        let made = answer.as_ref().ok().and_then(act);
-        let outcome = answer.as_ref().map(|_| ()).map_err(Clone::clone);
-        let state = match &answer {
-            Ok(decision) => std::mem::replace(&mut adopted.state, decision.state.clone()),
-            Err(_) => adopted.state.clone(),
+    /// Asks for a decision on what was seen, after so many arrivals in all; `None` if there is no policy yet. If it does not
+    /// answer, its state stays as it is.
+    pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<Call> {
+        let Adopted { policy, state } = self.adopted.as_mut()?;
+        let answer = policy.decide(seen, state).await;
+        let before = match &answer {
+            Ok(decision) => std::mem::replace(state, decision.state.clone()),
+            Err(_) => state.clone(),
         };
-        let author = adopted.policy.author().clone();
-        self.record(&author, || What::Decide { seen: *seen, arrivals, state, answer, made });
-        Some(outcome)
+        Some(Call { policy: policy.author().clone(), seen: *seen, arrivals, state: before, answer })
     }
 
-    fn record(&self, policy: &Author, what: impl FnOnce() -> What) {
-        let Desk { workload, role, settings, bounds, journal } = &self.desk;
+    /// Has a call written in the journal, with what was made of its decision.
+    pub fn record(&self, call: Call, made: Option<Made>) {
+        let Call { policy, seen, arrivals, state, answer } = call;
+        self.write(&policy, || What::Decide { seen, arrivals, state, answer, made });
+    }
+
+    fn write(&self, policy: &Author, what: impl FnOnce() -> What) {
+        let PolicySetup { workload, role, settings, bounds, journal } = &self.setup;
         if journal.is_kept() {
             journal.record(Entry {
                 at: time_of_day(),

@@ -1,21 +1,21 @@
-//! A policy that is asked what the live one is asked, and not listened to.
+//! A shadow: a policy that is asked what the live one is asked, and whose decisions are only counted and written down.
 //!
-//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches nobody but the journal and
-//! the board.
+//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches the journal and the status
+//! of its workload, and changes nothing else.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use crate::ports::Policies;
-use crate::scaling::policy_state::Fold;
+use crate::scaling::policy_state::ActivePolicy;
 use crate::scaling::{Observation, clamp};
 use crate::status::workload::Board;
 
-/// One tick.
+/// What the policies are asked on one tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Tick {
-    /// What was seen.
+    /// What was observed.
     pub seen: Observation,
     /// Messages that had arrived since the host began to watch.
     pub arrivals: u64,
@@ -23,29 +23,29 @@ pub struct Tick {
     pub live: Option<u32>,
 }
 
-/// Where ticks go. One may wait; what comes while one waits is missed, and counted.
+/// Where ticks go, if the workload has a shadow. One may wait; what comes while one waits is missed, and counted.
 #[derive(Debug, Clone, Default)]
-pub struct Window(Option<mpsc::Sender<Tick>>);
+pub struct Ticks(Option<mpsc::Sender<Tick>>);
 
 /// A policy in the shadow.
 pub struct Shadow<P: Policies> {
     /// The policy.
-    pub fold: Fold<P>,
+    pub policy: ActivePolicy<P>,
     /// What it is asked.
     pub ticks: mpsc::Receiver<Tick>,
     /// Where it is counted.
     pub board: Arc<Board>,
 }
 
-impl Window {
-    /// One that somebody looks through.
-    pub fn open() -> (Self, mpsc::Receiver<Tick>) {
+impl Ticks {
+    /// To a shadow.
+    pub fn channel() -> (Self, mpsc::Receiver<Tick>) {
         let (sender, ticks) = mpsc::channel(1);
         (Self(Some(sender)), ticks)
     }
 
-    /// Shows a tick, if somebody looks.
-    pub fn show(&self, board: &Board, tick: Tick) {
+    /// Sends a tick to the shadow, if there is one.
+    pub fn send(&self, board: &Board, tick: Tick) {
         if self.0.as_ref().is_some_and(|ticks| ticks.try_send(tick).is_err()) {
             board.shadow(|shadow| shadow.missed += 1);
         }
@@ -53,12 +53,12 @@ impl Window {
 }
 
 impl<P: Policies> Shadow<P> {
-    /// Runs until nobody shows anything any more.
+    /// Runs until no tick can come any more.
     pub async fn run(mut self) {
         loop {
             tokio::select! {
                 biased;
-                () = self.fold.newer() => self.adopt().await,
+                () = self.policy.newer() => self.adopt().await,
                 tick = self.ticks.recv() => match tick {
                     Some(tick) => self.decide(tick).await,
                     None => return,
@@ -68,7 +68,7 @@ impl<P: Policies> Shadow<P> {
     }
 
     async fn adopt(&mut self) {
-        let Some((author, outcome)) = self.fold.adopt().await else { return };
+        let Some((author, outcome)) = self.policy.adopt().await else { return };
         let workload = &self.board.workload.name;
         match outcome {
             Ok(()) => {
@@ -84,23 +84,20 @@ impl<P: Policies> Shadow<P> {
     }
 
     async fn decide(&mut self, Tick { seen, arrivals, live }: Tick) {
-        let mut decided = None;
-        let outcome = self.fold.decide((&seen, arrivals), |decision| {
-            decided = Some((clamp(decision.desired, seen.min, seen.max), decision.reason.clone()));
-            None
-        });
-        let Some(outcome) = outcome.await else { return };
-        self.board.shadow(|shadow| match (outcome, decided) {
-            (Ok(()), Some((count, reason))) => {
+        let Some(call) = self.policy.decide(&seen, arrivals).await else { return };
+        self.board.shadow(|shadow| match &call.answer {
+            Ok(decision) => {
+                let count = clamp(decision.desired, seen.min, seen.max);
                 shadow.decisions += 1;
                 shadow.differing += u64::from(live.is_some_and(|live| live != count));
                 shadow.problem = None;
-                shadow.last = Some((count, reason));
+                shadow.last = Some((count, decision.reason.clone()));
             }
-            (outcome, _) => {
+            Err(fault) => {
                 shadow.failures += 1;
-                shadow.problem = outcome.err().map(|fault| fault.to_string());
+                shadow.problem = Some(fault.to_string());
             }
         });
+        self.policy.record(call, None);
     }
 }

@@ -60,18 +60,18 @@ impl Desired {
 
 /// The workers of a workload, and what all that it ever had have done.
 #[derive(Debug, Default)]
-pub struct Crew {
+pub struct Workers {
     running: AtomicU32,
-    workers: Mutex<Workers>,
+    counted: Mutex<Counted>,
 }
 
 #[derive(Debug, Default)]
-struct Workers {
+struct Counted {
     ended: Tally,
     alive: BTreeMap<u64, Arc<Stats>>,
 }
 
-impl Crew {
+impl Workers {
     /// Workers that run and do not drain.
     pub fn running(&self) -> u32 {
         self.running.load(Relaxed)
@@ -79,28 +79,29 @@ impl Crew {
 
     /// What has been done in all.
     pub fn tally(&self) -> Tally {
-        let workers = self.workers.lock();
-        workers.alive.values().fold(workers.ended, |sum, stats| sum.plus(stats.tally()))
+        let counted = self.counted.lock();
+        counted.alive.values().fold(counted.ended, |sum, stats| sum.plus(stats.tally()))
     }
 
     /// The workers that there are, those that drain among them, each with what it has done.
     pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
-        self.workers.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
+        self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
 
     fn add(&self, id: u64, stats: Arc<Stats>) {
-        self.workers.lock().alive.insert(id, stats);
+        self.counted.lock().alive.insert(id, stats);
     }
 
     fn remove(&self, id: u64) {
-        let mut workers = self.workers.lock();
-        if let Some(stats) = workers.alive.remove(&id) {
-            workers.ended = workers.ended.plus(stats.tally());
+        let mut counted = self.counted.lock();
+        if let Some(stats) = counted.alive.remove(&id) {
+            counted.ended = counted.ended.plus(stats.tally());
         }
     }
 }
 
-struct Running {
+/// A worker that runs, or drains.
+struct WorkerTask {
     task: Id,
     /// Whether its instance is made.
     started: Arc<AtomicBool>,
@@ -121,9 +122,9 @@ pub struct Supervisor<D, H> {
     shared: Arc<WorkerShared<D>>,
     handlers: H,
     desired: Arc<Desired>,
-    crew: Arc<Crew>,
+    workers: Arc<Workers>,
     grace: Duration,
-    workers: BTreeMap<u64, Running>,
+    alive: BTreeMap<u64, WorkerTask>,
     tasks: JoinSet<Result<(), Fault>>,
     next: u64,
     backoff: Duration,
@@ -144,16 +145,16 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         shared: Arc<WorkerShared<D>>,
         handlers: H,
         desired: Arc<Desired>,
-        crew: Arc<Crew>,
+        workers: Arc<Workers>,
         grace: Duration,
     ) -> Self {
         Self {
             shared,
             handlers,
             desired,
-            crew,
+            workers,
             grace,
-            workers: BTreeMap::new(),
+            alive: BTreeMap::new(),
             tasks: JoinSet::new(),
             next: 1,
             backoff: BACKOFF.0,
@@ -184,7 +185,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 self.tell_woken();
             }
             self.tell_started(&started);
-            let at_zero = wanted == 0 && self.workers.is_empty();
+            let at_zero = wanted == 0 && self.alive.is_empty();
             if at_zero && !self.prepared {
                 // The next message should wait neither for an instance nor for what is slow to make one.
                 tokio::spawn(roam(self.handlers.prepare()));
@@ -243,13 +244,13 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     fn running(&self) -> usize {
-        self.workers.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
+        self.alive.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
     }
 
     /// Starts and drains; returns which were started.
     fn reconcile(&mut self, desired: u32) -> Vec<u64> {
         let candidates: Vec<Candidate> = self
-            .workers
+            .alive
             .iter()
             .map(|(id, worker)| Candidate {
                 worker: *id,
@@ -272,7 +273,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         for id in plan.drain.into_iter().chain(unwanted) {
             self.drain(id);
         }
-        self.crew.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
+        self.workers.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
         started
     }
 
@@ -294,8 +295,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             }
         };
         let task = self.tasks.spawn(roam(run.instrument(span))).id();
-        self.crew.add(id, stats.clone());
-        self.workers.insert(id, Running { task, started, stats, mode });
+        self.workers.add(id, stats.clone());
+        self.alive.insert(id, WorkerTask { task, started, stats, mode });
         id
     }
 
@@ -307,7 +308,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     fn drain(&mut self, id: u64) {
-        let Some(worker) = self.workers.get(&id) else { return };
+        let Some(worker) = self.alive.get(&id) else { return };
         worker.mode.send_replace(Mode::Drain);
         let (mode, grace) = (worker.mode.clone(), self.grace);
         tokio::spawn(async move {
@@ -322,15 +323,15 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let (task, problem) = match ended {
             Ok((task, Ok(()))) => (task, None),
             Ok((task, Err(fault))) => {
-                self.workers.values().filter(|worker| worker.task == task).for_each(|worker| {
+                self.alive.values().filter(|worker| worker.task == task).for_each(|worker| {
                     worker.stats.faulted(fault.kind());
                 });
                 (task, Some(fault.to_string()))
             }
             Err(error) => (error.id(), Some(error.to_string())),
         };
-        let Some(id) = self.workers.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(id) = self.alive.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
+        let Some(worker) = self.alive.remove(&id) else { return };
         let (workload, handled) = (self.shared.workload.clone(), worker.stats.acked());
         match problem {
             None => {
@@ -344,7 +345,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 self.failed(id, handled, &problem);
             }
         }
-        self.crew.remove(id);
+        self.workers.remove(id);
         self.shared.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
     }
 
@@ -376,7 +377,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     fn any_started(&self) -> bool {
-        self.workers.values().any(|worker| worker.started.load(Relaxed))
+        self.alive.values().any(|worker| worker.started.load(Relaxed))
     }
 
     /// A worker has started, if it has not ended since.
@@ -405,11 +406,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     async fn drain_all(&mut self) {
-        let ids: Vec<u64> = self.workers.keys().copied().collect();
+        let ids: Vec<u64> = self.alive.keys().copied().collect();
         for id in ids {
             self.drain(id);
         }
-        self.crew.running.store(0, Relaxed);
+        self.workers.running.store(0, Relaxed);
         while let Some(ended) = self.tasks.join_next_with_id().await {
             self.ended(ended);
         }

@@ -11,7 +11,7 @@ use crate::clock::time_of_day;
 use crate::config::Workload;
 use crate::delivery::rate_limit::RateLimit;
 use crate::ports::Author;
-use crate::scaling::supervisor::{Crew, Desired};
+use crate::scaling::supervisor::{Desired, Workers};
 use crate::scaling::{Decision, Observation};
 use crate::status::conditions::Conditions;
 use crate::status::counters::Traffic;
@@ -27,16 +27,16 @@ pub struct Board {
     /// What keeps it from flowing now.
     pub conditions: Arc<Conditions>,
     dropped_lines: Vec<Arc<AtomicU64>>,
-    works: Mutex<Option<Arc<Works>>>,
+    running: Mutex<Option<Arc<RunningParts>>>,
     scaling: Mutex<Scaling>,
     shadow: Mutex<Shadowed>,
 }
 
 /// The parts of a workload that runs, each of which counts what it does.
 #[derive(Debug)]
-pub struct Works {
+pub struct RunningParts {
     /// Its workers.
-    pub crew: Arc<Crew>,
+    pub workers: Arc<Workers>,
     /// How many are wanted.
     pub desired: Arc<Desired>,
     /// What was said to the server.
@@ -106,25 +106,25 @@ impl Board {
             workload,
             conditions,
             dropped_lines,
-            works: Mutex::default(),
+            running: Mutex::default(),
             scaling: Mutex::default(),
             shadow: Mutex::default(),
         })
     }
 
     /// It runs from now on.
-    pub fn runs(&self, works: Works) {
-        *self.works.lock() = Some(Arc::new(works));
+    pub fn runs(&self, parts: RunningParts) {
+        *self.running.lock() = Some(Arc::new(parts));
     }
 
     /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
     pub fn ended(&self) {
-        *self.works.lock() = None;
+        *self.running.lock() = None;
     }
 
     /// Its parts, if it runs.
-    pub fn works(&self) -> Option<Arc<Works>> {
-        self.works.lock().clone()
+    pub fn running(&self) -> Option<Arc<RunningParts>> {
+        self.running.lock().clone()
     }
 
     /// Log lines of its guests that were dropped.

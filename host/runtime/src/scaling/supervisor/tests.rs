@@ -174,8 +174,8 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let prepared = Arc::new(AtomicUsize::new(0));
     let starts = starts.into();
     let handlers = Model { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
-    let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
-    let supervisor = Supervisor::new(Arc::new(shared), handlers, wanted, crew.clone(), Duration::from_secs(1));
+    let (workers, wanted) = (Arc::new(Workers::default()), Arc::new(Desired::new(desired)));
+    let supervisor = Supervisor::new(Arc::new(shared), handlers, wanted, workers.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
@@ -183,7 +183,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     tokio::time::sleep(MINUTE / 2).await;
     swap.send_replace(2);
     tokio::time::sleep(MINUTE / 2).await;
-    assert_eq!(crew.running(), desired);
+    assert_eq!(workers.running(), desired);
     assert_eq!(conditions.all(), []);
     // At zero for each generation, once; elsewhere never.
     assert_eq!(prepared.load(Relaxed), if desired == 0 { 2 } else { 0 });
@@ -271,13 +271,13 @@ async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
 async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_does() {
     let conditions = Conditions::new("work".into());
     let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
     let starts = [Start::Fails; 9].into();
     let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shared.clone(), handlers, desired.clone(), crew.clone(), grace);
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired.clone(), workers.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
@@ -295,7 +295,7 @@ async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_do
     assert!(shared.inbox.is_suspended() && !conditions.all().is_empty());
     seconds(10).await;
     assert!(!shared.inbox.is_suspended() && conditions.all().is_empty());
-    assert_eq!((crew.running(), crew.alive().len()), (0, 0));
+    assert_eq!((workers.running(), workers.alive().len()), (0, 0));
     stop.send(()).unwrap();
     run.await.unwrap();
 }
@@ -310,28 +310,28 @@ async fn where_two_instances_do_not_fit_at_once_the_one_before_makes_room() {
 async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_long_as_it_is_so() {
     let conditions = Conditions::new("work".into());
     let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(5)));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(5)));
     let (_swap, generation) = watch::channel(1);
     let (room, has_room) = watch::channel(2);
     let (starts, tried) = ([].into(), Arc::<AtomicUsize>::default());
     let handlers = Model { starts, tried: tried.clone(), prepared: Arc::default(), generation, room: Some(has_room) };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shared.clone(), handlers, desired, crew.clone(), grace);
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
     let a_second = || tokio::time::sleep(Duration::from_secs(1));
     a_second().await;
-    assert_eq!((crew.running(), tried.load(Relaxed)), (2, 2));
+    assert_eq!((workers.running(), tried.load(Relaxed)), (2, 2));
     let told = conditions.all();
     assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("room for 2 workers")), "{told:?}");
     room.send_replace(5);
     a_second().await;
-    assert_eq!((crew.running(), conditions.all()), (5, vec![]));
+    assert_eq!((workers.running(), conditions.all()), (5, vec![]));
     room.send_replace(1);
     a_second().await;
-    assert_eq!((crew.running(), conditions.all().len()), (1, 1));
+    assert_eq!((workers.running(), conditions.all().len()), (1, 1));
     stop.send(()).unwrap();
     run.await.unwrap();
 }
@@ -340,7 +340,7 @@ async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_lo
 async fn where_there_is_no_room_for_any_worker_what_was_fetched_is_given_back_until_there_is() {
     let conditions = Conditions::new("work".into());
     let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
-    let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     let (room, has_room) = watch::channel(0);
     let handlers = Model {
@@ -352,17 +352,17 @@ async fn where_there_is_no_room_for_any_worker_what_was_fetched_is_given_back_un
         room: Some(has_room),
     };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shared.clone(), handlers, desired, crew.clone(), grace);
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
     tokio::time::sleep(Duration::from_secs(11)).await;
-    assert!(shared.inbox.is_suspended() && conditions.all().len() == 1 && crew.running() == 0);
+    assert!(shared.inbox.is_suspended() && conditions.all().len() == 1 && workers.running() == 0);
     room.send_replace(1);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(!shared.inbox.is_suspended());
-    assert_eq!((crew.running(), conditions.all()), (1, vec![]));
+    assert_eq!((workers.running(), conditions.all()), (1, vec![]));
     stop.send(()).unwrap();
     run.await.unwrap();
 }

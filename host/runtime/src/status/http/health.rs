@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::View;
+use crate::duration::millis;
 use crate::status::conditions::Part;
 
 /// How often a task of the host says that it gets its turn.
@@ -52,10 +53,6 @@ impl Drop for Pulse {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// What keeps a host from working, if anything does.
 pub(super) fn ready(view: &View) -> Vec<String> {
     let mut problems = Vec::new();
@@ -70,7 +67,7 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         problems.push(format!("plugin {} is not loaded{why}", plugin.plugin));
     }
     problems.extend(view.journal.problems());
-    for board in view.boards.iter().filter(|board| board.works().is_none()) {
+    for board in view.boards.iter().filter(|board| board.running().is_none()) {
         problems.push(format!("workload {} does not run yet", board.workload.name));
     }
     for board in &view.boards {

@@ -14,8 +14,9 @@ use super::View;
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
+use crate::process_status::ProcessStatus;
 use crate::status::counters::{TIMES_US, Tally};
-use crate::status::workload::{Board, Scaling, Shadowed, Works};
+use crate::status::workload::{Board, RunningParts, Scaling, Shadowed};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -80,22 +81,22 @@ impl Snapshot {
 
 impl Workload {
     fn take(board: &Board) -> Self {
-        let works = board.works();
-        let works = works.as_deref();
-        let of = |count: fn(&Works) -> u64| works.map_or(0, count);
+        let parts = board.running();
+        let parts = parts.as_deref();
+        let of = |count: fn(&RunningParts) -> u64| parts.map_or(0, count);
         Self {
             name: board.workload.name.clone(),
             min: board.workload.scale.min,
             max: board.workload.scale.max,
-            desired: works.map_or(0, |works| works.desired.get()),
-            running: works.map_or(0, |works| works.crew.running()),
-            tally: works.map(|works| works.crew.tally()).unwrap_or_default(),
+            desired: parts.map_or(0, |parts| parts.desired.get()),
+            running: parts.map_or(0, |parts| parts.workers.running()),
+            tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
             scaling: board.scaling(),
             shadow: board.workload.shadow.as_ref().map(|_| board.shadowed()),
-            pulls: of(|works| works.traffic.pulls()),
-            in_progress: of(|works| works.traffic.in_progress()),
-            replies_refused: of(|works| works.traffic.replies_refused()),
-            respawns_held: of(|works| works.respawns.held()),
+            pulls: of(|parts| parts.traffic.pulls()),
+            in_progress: of(|parts| parts.traffic.in_progress()),
+            replies_refused: of(|parts| parts.traffic.replies_refused()),
+            respawns_held: of(|parts| parts.respawns.held()),
             lines_dropped: board.lines_dropped(),
         }
     }
@@ -122,15 +123,12 @@ impl Workload {
 impl Process {
     /// What Linux tells of this process; nothing elsewhere.
     fn read() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
+        let status = ProcessStatus::read();
+        let field = |name| status.as_ref().and_then(|status| status.number(name));
         Self {
-            resident_bytes: field("VmRSS:").map(|kib| kib * 1024),
+            resident_bytes: field("VmRSS").map(|kib| kib * 1024),
             open_fds: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
-            threads: field("Threads:"),
+            threads: field("Threads"),
         }
     }
 }

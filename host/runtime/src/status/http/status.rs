@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::{View, health};
 use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
+use crate::duration::unix_millis;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::Observation;
@@ -151,23 +151,23 @@ pub(super) fn of(view: &View) -> Status {
 
 fn workload(board: &Board) -> Workload {
     let of = &board.workload;
-    let works = board.works();
-    let works = works.as_deref();
-    let tally = works.map(|works| works.crew.tally()).unwrap_or_default();
-    let alive = works.map(|works| works.crew.alive()).unwrap_or_default();
+    let parts = board.running();
+    let parts = parts.as_deref();
+    let tally = parts.map(|parts| parts.workers.tally()).unwrap_or_default();
+    let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
     let scaling = board.scaling();
     Workload {
         name: of.name.clone(),
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
-        running: works.is_some(),
+        running: parts.is_some(),
         problems: board.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
         handler: of.handler.clone(),
         workers: Workers {
             min: of.scale.min,
             max: of.scale.max,
-            desired: works.map_or(0, |works| works.desired.get()),
-            running: works.map_or(0, |works| works.crew.running()),
+            desired: parts.map_or(0, |parts| parts.desired.get()),
+            running: parts.map_or(0, |parts| parts.workers.running()),
             alive: alive
                 .into_iter()
                 .map(|(worker, stats)| Worker {
@@ -229,11 +229,7 @@ fn seen(seen: Observation) -> Seen {
 }
 
 fn decision(Decided { at, desired, count, reason, times }: Decided) -> Decision {
-    Decision { at_ms: millis(at), desired, count, reason, times }
-}
-
-fn millis(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Decision { at_ms: unix_millis(at), desired, count, reason, times }
 }
 
 fn plugin(state: PluginState) -> Plugin {
