@@ -7,9 +7,9 @@ use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_artifacts::policies;
+use tidegate_runtime::config::JournalFile;
 use tidegate_runtime::config::{Config, Journal, JournalStream, Shadow, Workload};
 use tidegate_runtime::events::Event;
-use tidegate_runtime::journal::Options;
 use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{Ended, run};

@@ -33,7 +33,9 @@
 
 mod backoff;
 pub mod clock;
+pub mod conditions;
 pub mod config;
+pub mod contract;
 pub mod dead_letter;
 pub mod delivery;
 pub mod digest;
@@ -52,6 +54,7 @@ mod recreate;
 mod restart;
 pub mod scaling;
 pub mod status;
+mod subject;
 pub mod text;
 pub mod workload;
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::conditions::Part;
 use crate::config::Manage;
 use crate::jetstream::Bound;
 use crate::ports::Notice;
-use crate::status::conditions::Part;
 use crate::status::workload::Board;
 use crate::workload::HostContext;
 

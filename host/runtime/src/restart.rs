@@ -12,10 +12,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
+use crate::conditions::Part;
 use crate::config::Workload;
 use crate::jetstream::Bound;
 use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
-use crate::status::conditions::Part;
 use crate::status::workload::Board;
 use crate::workload::{self, HostContext, Parts};
 

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use crate::clock::Since;
+use crate::conditions::Part;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
 use crate::delivery::inbox::{Inbox, fetch};
@@ -22,7 +23,6 @@ use crate::scaling::monitor::Monitor;
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::{Shadow, Ticks};
 use crate::scaling::supervisor::{Desired, Supervisor, Workers};
-use crate::status::conditions::Part;
 use crate::status::workload::{Board, RunningParts};
 
 /// What a workload needs of its host.

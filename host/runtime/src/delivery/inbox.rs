@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::delivery::Delivery;
+use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::patience::Patience;
@@ -434,9 +434,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::confirmed::{Confirmed, Kept};
-    use crate::delivery::{Death, Delivery, Publication};
-    use crate::ports::{Author, EffectError};
+    use crate::contract::Author;
+    use crate::contract::{Death, Delivery, Publication};
+    use crate::ports::EffectError;
+    use crate::ports::confirmed::{Confirmed, Kept};
 
     /// A delivery that notes when it is given back.
     #[derive(Debug, Default)]

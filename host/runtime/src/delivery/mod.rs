@@ -6,8 +6,8 @@
 
 pub mod attempts;
 mod check;
-pub mod confirmed;
 pub mod consumer_settings;
+pub mod counters;
 mod disposition;
 pub mod inbox;
 pub mod outage;
@@ -19,8 +19,4 @@ pub mod slow_lane;
 pub mod worker;
 
 pub use check::{Bounds, MAX_HEADERS, check};
-pub(crate) use check::{MAX_SUBJECT, check_subject, shown};
-pub use disposition::{
-    Cause, Death, Delivery, Disposition, Failure, Fault, FaultKind, Outcome, Publication, Response, Verdict, dispose,
-    refused, triage,
-};
+pub use disposition::{Disposition, Verdict, dispose, refused, triage};

@@ -6,19 +6,22 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::{Since, time_of_day};
+use crate::conditions::Part;
 use crate::config::Scale;
+use crate::contract::Author;
+use crate::contract::{Decision, Observation};
 use crate::delivery::consumer_settings::{Effective, Flow};
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Made;
-use crate::ports::{Author, Policies, Source};
+use crate::ports::Sample;
+use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
-use crate::scaling::observe::{Observer, Sample};
+use crate::scaling::observe::Observer;
 use crate::scaling::policy_state::ActivePolicy;
 use crate::scaling::shadow::{Tick, Ticks};
 use crate::scaling::supervisor::{Desired, Workers};
-use crate::scaling::{Decision, Observation, carried_out, clamp};
-use crate::status::conditions::Part;
+use crate::scaling::{carried_out, clamp};
 use crate::status::workload::Board;
 
 /// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.

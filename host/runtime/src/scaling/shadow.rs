@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::contract::Observation;
 use crate::ports::Policies;
+use crate::scaling::clamp;
 use crate::scaling::policy_state::ActivePolicy;
-use crate::scaling::{Observation, clamp};
 use crate::status::workload::Board;
 
 /// What the policies are asked on one tick.

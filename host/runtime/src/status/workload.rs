@@ -8,13 +8,13 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use crate::clock::time_of_day;
+use crate::conditions::Conditions;
 use crate::config::Workload;
+use crate::contract::Author;
+use crate::contract::{Decision, Observation};
+use crate::delivery::counters::Traffic;
 use crate::delivery::rate_limit::RateLimit;
-use crate::ports::Author;
 use crate::scaling::supervisor::{Desired, Workers};
-use crate::scaling::{Decision, Observation};
-use crate::status::conditions::Conditions;
-use crate::status::counters::Traffic;
 
 /// How many decisions are remembered.
 const REMEMBERED: usize = 20;

@@ -11,11 +11,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::View;
-use crate::delivery::{Cause, FaultKind};
+use crate::contract::{Cause, FaultKind};
+use crate::delivery::counters::{TIMES_US, Tally};
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
 use crate::process_status::ProcessStatus;
-use crate::status::counters::{TIMES_US, Tally};
 use crate::status::workload::{Board, RunningParts, Scaling, Shadowed};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::{View, health};
 use crate::config::Source;
-use crate::delivery::{Cause, FaultKind};
+use crate::contract::Observation;
+use crate::contract::{Cause, FaultKind};
 use crate::duration::unix_millis;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
-use crate::scaling::Observation;
 use crate::status::workload::{Board, Decided, Shadowed};
 
 /// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
