@@ -4,12 +4,12 @@
 
 mod alone;
 pub mod bench;
+pub mod chart;
 pub mod demo;
 pub mod live_run;
 pub mod log_output;
 pub mod replay;
 pub mod simulate;
-pub mod spark;
 mod streams;
 pub mod terminal;
 pub mod text_table;

@@ -9,10 +9,10 @@ use anyhow::ensure;
 use serde::Serialize;
 
 use super::Output;
+use tidegate_lab::chart::sparkline;
 use tidegate_lab::replay::{
     Asked, Comparison, Difference, Library, Replayed, Stretch, Unverified, compare, same, shadow,
 };
-use tidegate_lab::spark::spark;
 use tidegate_lab::text_table::{aligned, cut};
 use tidegate_runtime::config::{Compile, Plugins};
 use tidegate_runtime::journal::{PolicyName, Survey};
@@ -229,7 +229,7 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
     let top = recorded.iter().chain(others).copied().max().unwrap_or(0);
     let line = |counts: &[u32]| {
         let counts: Vec<f64> = counts.iter().copied().map(f64::from).collect();
-        spark(&counts, WIDTH, f64::from(top))
+        sparkline(&counts, WIDTH, f64::from(top))
     };
     writeln!(out)?;
     writeln!(out, "  recorded  |{}|  0 to {top} workers", line(recorded))?;

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Output, error_output, positive};
 use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
+use tidegate_runtime::duration::micros;
 use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
 
 /// The request was sent, and the PubAck or the reply did not come in time.
@@ -134,7 +135,7 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
                 "stream": stored.map(|stored| &stored.stream),
                 "sequence": stored.map(|stored| stored.sequence),
                 "duplicate": stored.is_some_and(|stored| stored.duplicate),
-                "elapsed_us": u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+                "elapsed_us": micros(elapsed),
             })
         }
         Err(error) => {

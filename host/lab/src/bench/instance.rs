@@ -10,6 +10,7 @@ use super::report::Instance;
 use tidegate_runtime::config::Limits;
 use tidegate_runtime::delivery::Delivery;
 use tidegate_runtime::plugin::{Host, WorkerContext};
+use tidegate_runtime::process_status::ProcessStatus;
 
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;
@@ -40,7 +41,6 @@ pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<Instance> {
 }
 
 fn resident_kib() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("resident memory can be read on Linux only")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    let status = ProcessStatus::read().context("resident memory can be read on Linux only")?;
+    status.number("VmRSS").context("VmRSS")
 }

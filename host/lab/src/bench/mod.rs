@@ -16,6 +16,7 @@ use hdrhistogram::Histogram;
 use crate::terminal::Bar;
 use lab::{Lab, Round, SUBJECT, Way, cpu_time};
 pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
+use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
 
@@ -156,7 +157,7 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
         }
         // Each was compiled in one of the first two.
         if turn >= 2 {
-            times.record(u64::try_from(began.elapsed().as_micros())?)?;
+            times.record(micros(began.elapsed()))?;
             old.record(answers)?;
         }
     }

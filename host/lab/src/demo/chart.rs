@@ -2,6 +2,7 @@
 
 use super::summary::thousands;
 use super::timeline::Timeline;
+use crate::chart::block;
 
 /// Rows of the upper chart.
 const RATE_ROWS: usize = 8;
@@ -50,10 +51,6 @@ fn area(values: &[f64], top: f64, rows: usize) -> Vec<String> {
     };
     let zero = format!("{:>LABEL$} └{}", 0, "─".repeat(values.len()));
     (0..rows).rev().map(row).chain([zero]).collect()
-}
-
-fn block(eighths: usize) -> char {
-    " ▁▂▃▄▅▆▇█".chars().nth(eighths.min(8)).unwrap_or('█')
 }
 
 /// Seconds under the columns they belong to, as many as fit.

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hdrhistogram::Histogram;
 
+use tidegate_runtime::duration::micros;
+
 /// How often one request is sent before it counts as unanswered.
 const ATTEMPTS: u32 = 5;
 /// After so many unanswered requests in a row the handler is taken to be one that does not reply.
@@ -167,7 +169,7 @@ impl Batch {
         match sent.latency {
             Some(latency) => {
                 self.replied = self.replied.saturating_add(1);
-                self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+                self.latency.saturating_record(micros(latency));
                 if sent.index == 0 {
                     self.first = Some(latency);
                 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::timeline::Timeline;
+use tidegate_runtime::duration::millis;
 use tidegate_runtime::events::{Event, Observer};
 
 /// The desired number of workers changed.
@@ -105,8 +106,7 @@ impl Recorder {
             }
             Event::Scaled { from, to, reason, .. } => {
                 tracing::info!("scaling {from} -> {to} ({reason})");
-                let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-                self.with(|record| record.scalings.push(Scaling { at_ms, from, to, reason }));
+                self.with(|record| record.scalings.push(Scaling { at_ms: millis(at), from, to, reason }));
                 self.state.send_modify(|state| state.scalings = state.scalings.saturating_add(1));
             }
             Event::WorkerStarted { worker, .. } => {

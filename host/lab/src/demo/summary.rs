@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::load::Batch;
 use super::record::{Record, Scaling};
+use tidegate_runtime::duration::micros;
 
 /// The numbers of a run. Its JSON is what `tidegate demo --output json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,7 +96,7 @@ impl BatchSummary {
             p50_us: batch.latency.value_at_quantile(0.5),
             p99_us: batch.latency.value_at_quantile(0.99),
             max_us: batch.latency.max(),
-            first_us: batch.first.map_or(0, |first| u64::try_from(first.as_micros()).unwrap_or(u64::MAX)),
+            first_us: batch.first.map_or(0, micros),
             replied: batch.replied,
         }
     }

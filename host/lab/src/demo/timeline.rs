@@ -1,7 +1,8 @@
 //! What happened when: arrivals and workers along one axis of time.
 
-use std::ops::Range;
 use std::time::Duration;
+
+use crate::chart::{cover, spread};
 
 /// Arrivals are counted in steps of this length.
 const STEP: Duration = Duration::from_millis(10);
@@ -91,25 +92,6 @@ impl Timeline {
         }
         corners.push((self.length.as_secs_f64(), current));
         corners
-    }
-}
-
-/// The parts that `from..to` touches: at least one, if there are any.
-fn cover(from: f64, to: f64, part: f64, parts: usize) -> Range<usize> {
-    // A hair of slack keeps an end on a border from counting as the part behind it.
-    let (first, end) = if part > 0.0 { ((from / part) as usize, (to / part - 1e-9).ceil() as usize) } else { (0, 0) };
-    let first = first.min(parts.saturating_sub(1));
-    first..end.clamp(first.saturating_add(1), parts.max(first.saturating_add(1)))
-}
-
-/// Shares an amount between the parts that `from..to` covers.
-fn spread(sums: &mut [f64], part: f64, from: f64, to: f64, amount: f64) {
-    let covered = cover(from, to, part, sums.len());
-    let alone = covered.len() == 1;
-    for (index, sum) in sums.iter_mut().enumerate().take(covered.end).skip(covered.start) {
-        let start = index as f64 * part;
-        let share = (to.min(start + part) - from.max(start)).max(0.0) / (to - from);
-        *sum += if alone { amount } else { amount * share };
     }
 }
 

@@ -9,6 +9,7 @@ use super::begun::Begun;
 use super::{NAME, Options};
 use crate::streams::send;
 use crate::terminal::Bar;
+use tidegate_runtime::duration::micros;
 use tidegate_runtime::jetstream::Client;
 
 /// Acknowledgements that may be outstanding before sending waits for them.
@@ -34,7 +35,7 @@ pub(super) async fn all(
         for (index, message) in options.messages.iter().enumerate() {
             let at = start + options.real(message.at);
             sleep_until(at).await;
-            late.record(u64::try_from(at.elapsed().as_micros())?)?;
+            late.record(micros(at.elapsed()))?;
             begun.sent(index);
             let payload = Bytes::from(format!("{}us", options.real(message.service).as_micros()));
             let Ok(()) = stored.send(send(client, &subject, payload).await?).await else { break };

@@ -15,6 +15,7 @@ use super::{Lane, Message, Puller};
 use crate::clock::Since;
 use crate::delivery::Delivery;
 use crate::delivery::pull_backoff::PullBackoff;
+use crate::duration::micros;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
 use crate::scaling::observe::Sample;
 
@@ -142,7 +143,7 @@ pub struct Arrivals {
 impl Arrivals {
     fn count(&self, start: Since) {
         self.count.fetch_add(1, Ordering::Release);
-        let now = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let now = micros(start.elapsed());
         self.last_us.store(now, Ordering::Release);
     }
 

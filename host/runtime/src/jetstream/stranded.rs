@@ -9,6 +9,7 @@ use super::Lane;
 use super::raw_message::{self, Raw};
 use crate::dead_letter::block;
 use crate::delivery::{Cause, Death, Delivery};
+use crate::duration::millis;
 use crate::ports::{Author, EffectError};
 
 impl Lane {
@@ -36,7 +37,7 @@ impl Lane {
         // The stream has let go of it itself.
         let Some(raw) = raw_message::get(&self.client, &self.stream, stream_sequence).await? else { return Ok(()) };
         let published = raw.time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        self.keep_raw(raw, stream_sequence, attempt, u64::try_from(published.as_millis()).unwrap_or(u64::MAX)).await?;
+        self.keep_raw(raw, stream_sequence, attempt, millis(published)).await?;
         // For the case that the edit is taken back before the server has dropped it.
         let settle =
             format!("$JS.ACK.{}.{consumer}.{attempt}.{stream_sequence}.1.{}.0", self.stream, published.as_nanos());

@@ -16,6 +16,7 @@ use super::policy::PolicyPlugin;
 use crate::clock::time_of_day;
 use crate::config::Limits;
 use crate::digest::{Digest, shown};
+use crate::duration::millis;
 
 /// How often it is looked, while a content is loaded, whether it is still that of the file.
 const WATCH: Duration = Duration::from_millis(100);
@@ -146,7 +147,7 @@ impl PluginFile {
         self.progress.loaded(digest.whole());
         self.slot.history.lock().loaded += 1;
         self.slot.publish.send(loaded);
-        let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = millis(began.elapsed());
         tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
     }
 

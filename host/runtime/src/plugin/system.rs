@@ -2,9 +2,10 @@
 
 use rustix::process::{Resource, getrlimit};
 
-/// Where Linux says how many mappings a process may have, and what this one has.
+use crate::process_status::ProcessStatus;
+
+/// Where Linux says how many mappings a process may have.
 const MAX_MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
-const STATUS: &str = "/proc/self/status";
 /// Mappings that the host keeps for itself, at least: threads, buffers, compiled code.
 const OWN_MAPPINGS: u64 = 2_000;
 /// Address space that a process can have on the machines that this runs on.
@@ -66,10 +67,7 @@ pub(super) fn limit_for(wanted: u64) -> u64 {
 
 /// Bytes of address space that this process has taken.
 fn mapped() -> Option<u64> {
-    let status = std::fs::read_to_string(STATUS).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes.saturating_mul(1 << 10))
+    Some(ProcessStatus::read()?.number("VmSize")?.saturating_mul(1 << 10))
 }
 
 #[cfg(test)]

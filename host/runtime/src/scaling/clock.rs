@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::observe::Moment;
+use crate::duration::millis;
 
 /// Makes moments of the host's clocks. A policy's time follows the wall clock: it jumps ahead with it when that is set or
 /// when the machine was suspended. When the wall clock is set back, a policy's time goes on half as fast as time passes, until
@@ -22,7 +23,7 @@ impl Clock {
         let now_ms = match self.last {
             None => wall_ms,
             Some(last) => {
-                let passed = u64::try_from(elapsed.saturating_sub(last.elapsed).as_millis()).unwrap_or(u64::MAX);
+                let passed = millis(elapsed.saturating_sub(last.elapsed));
                 wall_ms.max(last.now_ms.saturating_add(passed / 2))
             }
         };

@@ -1,13 +1,14 @@
 //! Once an interval: signals, an observation, the policy's decision, the desired count.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::{Since, time_of_day};
 use crate::config::Scale;
 use crate::delivery::consumer_settings::{Effective, Flow};
+use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Made;
 use crate::ports::{Author, Policies, Source};
@@ -136,8 +137,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             }
             return None;
         }
-        let wall = time_of_day().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = past.clock.moment(self.start.elapsed(), u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        let now = past.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
         let seen = past.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
         self.board.saw(seen);
         Some(seen)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Observation;
 use super::window::{Window, per_second, share};
 use crate::config::Scale;
+use crate::duration::millis;
 
 /// What the stream and the consumer said at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,10 +114,6 @@ fn service_time_us((handled, calls_us): (u64, u64), work: &Work) -> f64 {
 /// digits every reader of decimal numbers gives back exactly what was meant.
 fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

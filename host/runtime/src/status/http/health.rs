@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::View;
+use crate::duration::millis;
 use crate::status::conditions::Part;
 
 /// How often a task of the host says that it gets its turn.
@@ -50,10 +51,6 @@ impl Drop for Pulse {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What keeps a host from working, if anything does.

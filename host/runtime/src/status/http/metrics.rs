@@ -14,6 +14,7 @@ use super::View;
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
+use crate::process_status::ProcessStatus;
 use crate::status::counters::{TIMES_US, Tally};
 use crate::status::workload::{Board, RunningParts, Scaling, Shadowed};
 
@@ -122,15 +123,12 @@ impl Workload {
 impl Process {
     /// What Linux tells of this process; nothing elsewhere.
     fn read() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
+        let status = ProcessStatus::read();
+        let field = |name| status.as_ref().and_then(|status| status.number(name));
         Self {
-            resident_bytes: field("VmRSS:").map(|kib| kib * 1024),
+            resident_bytes: field("VmRSS").map(|kib| kib * 1024),
             open_fds: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
-            threads: field("Threads:"),
+            threads: field("Threads"),
         }
     }
 }

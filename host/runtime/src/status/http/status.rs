@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::{View, health};
 use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
+use crate::duration::unix_millis;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::Observation;
@@ -229,11 +229,7 @@ fn seen(seen: Observation) -> Seen {
 }
 
 fn decision(Decided { at, desired, count, reason, times }: Decided) -> Decision {
-    Decision { at_ms: millis(at), desired, count, reason, times }
-}
-
-fn millis(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    Decision { at_ms: unix_millis(at), desired, count, reason, times }
 }
 
 fn plugin(state: PluginState) -> Plugin {
