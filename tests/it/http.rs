@@ -193,4 +193,8 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
         }
     }
     assert!(names > 20, "{names}");
+    // What is lost is to be seen.
+    for lost in metrics.lines().filter_map(|line| line.split_once("_dropped_total")).map(|(name, _)| name) {
+        assert!(include_str!("../../docs/grafana.json").contains(&format!("{lost}_dropped_total")), "{lost}");
+    }
 }

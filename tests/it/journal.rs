@@ -20,7 +20,7 @@ use crate::support::web::get;
 
 /// A host that writes a journal.
 async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
-    let options = Options { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
+    let options = JournalFile { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
     let journal = Journal { file: Some(options), stream: None };
     let count = workloads.len();
     let http = Some("127.0.0.1:0".parse().unwrap());

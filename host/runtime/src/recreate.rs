@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::Manage;
 use crate::jetstream::Bound;
@@ -33,7 +34,7 @@ pub(crate) fn notices() -> (impl FnMut(Option<Notice>), watch::Receiver<Option<N
 impl PullHealth<'_> {
     /// Runs until the sender of the notices is dropped.
     pub(crate) async fn run(&self, mut notices: watch::Receiver<Option<Notice>>) {
-        let mut pace = Pace::default();
+        let mut schedule = Schedule::new();
         let mut in_vain = None;
         while notices.changed().await.is_ok() {
             let notice = notices.borrow_and_update().clone();
@@ -49,7 +50,7 @@ impl PullHealth<'_> {
                 continue;
             }
             tokio::select! {
-                () = sleep_until(pace.next(Instant::now())) => {}
+                () = sleep_until(schedule.next(Instant::now())) => {}
                 () = ended(notices.clone()) => return,
             }
             let HostContext { client, dead_letters, host, .. } = self.host;
@@ -72,18 +73,24 @@ async fn ended(mut notices: watch::Receiver<Option<Notice>>) {
     while notices.changed().await.is_ok() {}
 }
 
-/// When a consumer is made anew: at once, and ever later if that does not last.
-#[derive(Debug, Default)]
-struct Pace {
+/// When a consumer is recreated: at once, and ever later if that does not last.
+#[derive(Debug)]
+struct Schedule {
     last: Option<Instant>,
-    apart: Duration,
+    backoff: Backoff,
 }
 
-impl Pace {
+impl Schedule {
+    fn new() -> Self {
+        Self { last: None, backoff: Backoff::new(Duration::from_secs(1), SETTLED) }
+    }
+
     fn next(&mut self, now: Instant) -> Instant {
         let lasted = self.last.is_none_or(|last| last + SETTLED <= now);
-        self.apart = if lasted { Duration::ZERO } else { (self.apart * 2).clamp(Duration::from_secs(1), SETTLED) };
-        let next = now + self.apart;
+        if lasted {
+            self.backoff.reset();
+        }
+        let next = if lasted { now } else { now + self.backoff.pause() };
         self.last = Some(next);
         next
     }
@@ -94,15 +101,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_consumer_that_is_gone_again_and_again_is_made_ever_later() {
-        let (mut pace, mut now) = (Pace::default(), Instant::now());
+    fn a_consumer_that_is_gone_again_and_again_is_recreated_ever_later() {
+        let (mut schedule, mut now) = (Schedule::new(), Instant::now());
         let begin = now;
         let mut made = 0;
         while now < begin + Duration::from_secs(600) {
-            now = pace.next(now) + Duration::from_millis(500);
+            now = schedule.next(now) + Duration::from_millis(500);
             made += 1;
         }
         assert!(made <= 16, "{made}");
-        assert_eq!(pace.next(now + 2 * SETTLED), now + 2 * SETTLED);
+        assert_eq!(schedule.next(now + 2 * SETTLED), now + 2 * SETTLED);
     }
 }

@@ -10,7 +10,8 @@ use crate::clock::Since;
 use crate::conditions::Part;
 use crate::config::DeadLetters;
 use crate::delivery::Bounds;
-use crate::delivery::inbox::{Inbox, fetch};
+use crate::delivery::fetch::fetch;
+use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
@@ -102,7 +103,7 @@ pub async fn run<H: Handlers, P: Policies>(
         () = run => Ok(()),
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
-        never = bound.watch_rights(conditions, |held| inbox.hold(held)) => match never {},
+        never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
 }
 

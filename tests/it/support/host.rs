@@ -7,36 +7,25 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
-use tidegate_artifacts::policies;
 use tidegate_runtime::config::{Config, DeadLetters, Workload};
 use tidegate_runtime::events::{Event, Observer};
-use tidegate_test_artifacts::probes;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::site::Site;
 use super::{eventually, until};
+use crate::shared::plugins;
 
 /// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`, `backlog`.
 pub(crate) fn plugins() -> TempDir {
     let dir = TempDir::new().unwrap();
-    for (name, bytes) in [
-        ("probe", probes::WORKER_V1),
-        ("probe-policy", probes::POLICY_V1),
-        ("fixed", policies::FIXED),
-        ("step", policies::STEP),
-        ("backlog", policies::BACKLOG),
-    ] {
-        install(dir.path(), name, bytes);
-    }
+    plugins::install_all(dir.path()).unwrap();
     dir
 }
 
-/// Puts a plugin into place as users should: written beside, then renamed.
+/// Puts a plugin into place.
 pub(crate) fn install(dir: &Path, name: &str, bytes: &[u8]) {
-    let beside = dir.join(format!(".{name}.new"));
-    std::fs::write(&beside, bytes).unwrap();
-    std::fs::rename(beside, dir.join(format!("{name}.wasm"))).unwrap();
+    plugins::install(dir, name, bytes).unwrap();
 }
 
 /// A workload on stream `NAME` with subjects `in.NAME.>`, handled by `probe`, with one worker by the policy `fixed`.

@@ -1,25 +1,18 @@
-//! The deliveries of one workload that were fetched and wait for a worker.
-//!
-//! One task fetches for all workers of a workload, instead of each for itself. So a worker that drains has nothing
-//! to give back but the message it runs, a new worker finds messages at once, no worker hoards messages that others
-//! could run, and the pull that stays parked at zero workers is the same pull as any other.
+//! The deliveries of one workload that were fetched and wait for a worker, and how many more are wanted.
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
-use crate::delivery::consumer_settings::Effective;
-use crate::delivery::patience::Patience;
-use crate::delivery::settle::give_back_untaken;
-use crate::ports::{Held, Notice, Pull, Pulled};
+use crate::ports::Held;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -48,7 +41,7 @@ pub struct Inbox<D> {
     bytes: AtomicUsize,
     arrived: Notify,
     room: Notify,
-    unattended: Notify,
+    arrived_without_worker: Notify,
     closed: Notify,
     /// Deliveries asked for that may still come.
     asked: AtomicUsize,
@@ -57,7 +50,7 @@ pub struct Inbox<D> {
     /// Whether no worker can start.
     suspended: AtomicBool,
     /// Nothing is fetched or taken for now.
-    held: AtomicBool,
+    paused: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
     batch: usize,
@@ -91,20 +84,20 @@ fn sequence(held: &impl Held) -> u64 {
 }
 
 impl<D: Held> Inbox<D> {
-    /// An empty inbox. Nothing is fetched before [`Inbox::attend`].
+    /// An empty inbox. Nothing is fetched before [`Inbox::set_workers`].
     pub fn new(batch: usize, max_bytes: usize) -> Self {
         Self {
             waiting: Mutex::default(),
             bytes: AtomicUsize::new(0),
             arrived: Notify::new(),
             room: Notify::new(),
-            unattended: Notify::new(),
+            arrived_without_worker: Notify::new(),
             closed: Notify::new(),
             asked: AtomicUsize::new(0),
             workers: AtomicUsize::new(0),
             fetching: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
-            held: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
             batch,
             max_bytes,
@@ -119,7 +112,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Sets how many workers take from the inbox, and lets fetching begin.
-    pub fn attend(&self, workers: usize) {
+    pub fn set_workers(&self, workers: usize) {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
@@ -160,9 +153,9 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Lets nothing be fetched or taken, or all again. What waits stays announced.
-    pub fn hold(&self, held: bool) {
-        self.held.store(held, Relaxed);
-        if !held {
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Relaxed);
+        if !paused {
             self.arrived.notify_waiters();
             self.room.notify_one();
         }
@@ -177,7 +170,7 @@ impl<D: Held> Inbox<D> {
         self.service_ns.store(mean, Relaxed);
     }
 
-    /// Waits for a delivery. Nothing is lost if the future is dropped.
+    /// Waits for a delivery. Cancel-safe.
     pub async fn take(&self) -> Waiting<D> {
         self.take_by(|| self.try_take()).await
     }
@@ -200,7 +193,7 @@ impl<D: Held> Inbox<D> {
 
     /// Takes a delivery that is there already.
     pub fn try_take(&self) -> Option<Waiting<D>> {
-        if self.held.load(Relaxed) {
+        if self.paused.load(Relaxed) {
             return None;
         }
         let (waiting, left) = {
@@ -214,9 +207,9 @@ impl<D: Held> Inbox<D> {
         Some(waiting)
     }
 
-    /// Waits until a delivery arrives that finds no worker. Whether it waits still is for the caller to look.
-    pub async fn unattended(&self) {
-        self.unattended.notified().await;
+    /// Waits until a delivery arrives while there is no worker. It may have been taken since.
+    pub async fn arrived_without_worker(&self) {
+        self.arrived_without_worker.notified().await;
     }
 
     /// How many deliveries wait.
@@ -229,10 +222,32 @@ impl<D: Held> Inbox<D> {
         self.len() == 0
     }
 
-    /// How many to ask for, and of how many bytes together: what is missing, once half of the capacity is and half of
-    /// the bytes are free.
+    /// How many more to ask for where `asked` may still come, and of how many bytes together.
+    pub(super) fn wanted(&self, asked: usize) -> Option<(usize, usize)> {
+        self.wants(self.len(), asked)
+    }
+
+    /// How many may still come. Where that is none, what waits at a suspended inbox can be given back.
+    pub(super) fn set_asked(&self, asked: usize) {
+        self.asked.store(asked, Relaxed);
+        if self.is_suspended() && asked == 0 && !self.is_empty() {
+            self.closed.notify_one();
+        }
+    }
+
+    /// Waits until more may be wanted than before. Cancel-safe.
+    pub(super) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Nothing more is wanted, ever.
+    pub(super) fn end(&self) {
+        self.fetching.store(false, Relaxed);
+    }
+
+    /// What is missing, once half of the capacity is and half of the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
-        let may_not = self.is_suspended() || self.held.load(Relaxed);
+        let may_not = self.is_suspended() || self.paused.load(Relaxed);
         if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
         }
@@ -248,11 +263,12 @@ impl<D: Held> Inbox<D> {
         self.add(held, since);
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
-            self.unattended.notify_one();
+            self.arrived_without_worker.notify_one();
         }
     }
 
-    fn add(&self, held: D, since: Instant) {
+    /// Puts a delivery, and wakes nobody.
+    pub(super) fn add(&self, held: D, since: Instant) {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         let (message, waiting) = (sequence(&held), Waiting { held, since });
         let mut all = self.waiting.lock();
@@ -283,7 +299,7 @@ impl<D: Held> Inbox<D> {
 
     /// Tells the server of every delivery that has waited a quarter of its ack wait. Called every quarter, so no
     /// delivery waits for more than half of it unannounced.
-    async fn keep(&self, quarter: Duration) {
+    pub(super) async fn announce(&self, quarter: Duration) {
         let announcements: Vec<_> = {
             let mut all = self.waiting.lock();
             let stale = all.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
@@ -300,186 +316,21 @@ impl<D: Held> Inbox<D> {
     }
 }
 
-/// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
-///
-/// `tell` hears why a pull failed, each time, and `None` when pulls do not fail any more. It ends when no pull can bring
-/// anything any more, which takes up to the pull's `expires`.
-pub async fn fetch<P: Pull>(
-    inbox: &Inbox<P::Held>,
-    mut pull: P,
-    consumer: &Effective,
-    mut tell: impl FnMut(Option<Notice>) + Send,
-    stop: impl Future<Output = ()> + Send,
-) {
-    tokio::pin!(stop);
-    let mut keep = Announcer::new(consumer);
-    let mut patience = Patience::default();
-    loop {
-        // A consumer may let one pull ask for less than is wanted.
-        while patience.until().is_none()
-            && let asked = pull.asked()
-            && let Some((count, bytes)) = inbox.wants(inbox.len(), asked)
-        {
-            match pull.ask(count, bytes).await {
-                Ok(()) if pull.asked() > asked => patience.asked(Instant::now()),
-                Ok(()) => break,
-                Err(_) => patience.unable(Instant::now()),
-            }
-        }
-        inbox.asked.store(pull.asked(), Relaxed);
-        if inbox.is_suspended() && pull.asked() == 0 && !inbox.is_empty() {
-            inbox.closed.notify_one();
-        }
-        let until = patience.until();
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            pulled = pull.next() => {
-                let (mut pulled, now) = (Some(pulled), Instant::now());
-                while let Some(one) = pulled {
-                    match one {
-                        Pulled::Delivery(delivery) => {
-                            inbox.put(delivery, now);
-                            if patience.delivered(now) { tell(None) }
-                        }
-                        Pulled::Ended => if patience.ended(now) { tell(None) },
-                        Pulled::Lost => {}
-                        Pulled::Connected => patience.is_over(),
-                        Pulled::Failed(why) => {
-                            patience.failed(now);
-                            tell(Some(why));
-                        }
-                    }
-                    pulled = pull.ready();
-                }
-            }
-            () = inbox.room.notified() => {}
-            quarter = keep.due() => inbox.keep(quarter).await,
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => patience.is_over(),
-        }
-    }
-    give_all_back(inbox, pull, &mut keep).await;
-}
-
-/// Says when deliveries that wait have to be announced, each quarter of the ack wait, whatever that is by now.
-struct Announcer<'a> {
-    consumer: &'a Effective,
-    quarter: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl<'a> Announcer<'a> {
-    fn new(consumer: &'a Effective) -> Self {
-        let quarter = consumer.announce_after();
-        Self { consumer, quarter, sleep: Box::pin(sleep(quarter)) }
-    }
-
-    /// Waits until it is time, and says after how long. Nothing is lost if the future is dropped.
-    async fn due(&mut self) -> Duration {
-        loop {
-            // Armed before the look, so that an edit in between is not missed.
-            let edited = self.consumer.ack_wait_edited();
-            let quarter = self.consumer.announce_after();
-            if quarter != self.quarter {
-                self.quarter = quarter;
-                let soonest = self.sleep.deadline().min(Instant::now() + quarter);
-                self.sleep.as_mut().reset(soonest);
-            }
-            tokio::select! {
-                () = &mut self.sleep => {
-                    self.sleep.as_mut().reset(Instant::now() + quarter);
-                    return quarter;
-                }
-                () = edited => {}
-            }
-        }
-    }
-}
-
-/// Gives back all at the end: what is given back while a pull is open comes right back by that pull, and each time
-/// costs the message one of its attempts.
-async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut Announcer<'_>) {
-    inbox.fetching.store(false, Relaxed);
-    while pull.asked() > 0 {
-        let pulled = tokio::select! {
-            pulled = pull.next() => pulled,
-            quarter = keep.due() => {
-                inbox.keep(quarter).await;
-                continue;
-            }
-        };
-        if let Pulled::Delivery(delivery) = pulled {
-            inbox.add(delivery, Instant::now());
-        }
-    }
-    while let Some(pulled) = pull.ready() {
-        if let Pulled::Delivery(delivery) = pulled {
-            inbox.add(delivery, Instant::now());
-        }
-    }
-    let waiting: Vec<_> = inbox.waiting.lock().drain(..).collect();
-    for waiting in waiting {
-        give_back_untaken(waiting.held, keep.consumer).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-    use parking_lot::Mutex;
     use std::cell::{Cell, RefCell};
-    use std::sync::Arc;
 
     use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::contract::Author;
-    use crate::contract::{Death, Delivery, Publication};
-    use crate::ports::EffectError;
-    use crate::ports::confirmed::{Confirmed, Kept};
-
-    /// A delivery that notes when it is given back.
-    #[derive(Debug, Default)]
-    struct Given(Delivery, Arc<Mutex<Vec<u64>>>);
-
-    impl Held for Given {
-        fn delivery(&self) -> &Delivery {
-            &self.0
-        }
-
-        async fn publish(
-            &self,
-            _: Vec<Publication>,
-        ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
-            Ok(std::future::ready(Ok(())))
-        }
-
-        async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
-            Ok(())
-        }
-
-        async fn dead_letter(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
-            Ok(())
-        }
-
-        fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-            std::future::ready(())
-        }
-
-        async fn ack(self, _: Confirmed) {}
-
-        async fn nak(self, _: Duration) {
-            self.1.lock().push(self.0.stream_sequence);
-        }
-
-        async fn term(self, _: Kept, _: &str) {}
-    }
+    use crate::delivery::test_delivery::TestDelivery;
 
     #[test]
     fn two_deliveries_wake_two_workers_that_have_just_looked() {
-        let inbox = Inbox::<Given>::new(10, usize::MAX);
-        inbox.attend(2);
+        let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+        inbox.set_workers(2);
         let looks = Cell::new(0);
         let look = || {
             let found = inbox.try_take();
@@ -490,8 +341,8 @@ mod tests {
         let second = RefCell::new(Box::pin(inbox.take_by(|| {
             let found = look();
             if looks.get() == 4 {
-                inbox.put(Given::default(), Instant::now());
-                inbox.put(Given::default(), Instant::now());
+                inbox.put(TestDelivery::default(), Instant::now());
+                inbox.put(TestDelivery::default(), Instant::now());
             }
             found
         })));
@@ -506,82 +357,6 @@ mod tests {
         let first_has_one = first.as_mut().now_or_never().is_some();
         let second_has_one = second_has_one.get() || second.borrow_mut().as_mut().now_or_never().is_some();
         assert!(first_has_one && second_has_one, "{first_has_one} {second_has_one}");
-    }
-
-    /// A pull that brings what it is told to, as soon as it is asked.
-    struct Brings {
-        deliveries: Vec<Given>,
-        asked: usize,
-    }
-
-    impl Pull for Brings {
-        type Held = Given;
-
-        fn asked(&self) -> usize {
-            self.asked
-        }
-
-        async fn ask(&mut self, count: usize, _: usize) -> anyhow::Result<()> {
-            self.asked += count;
-            Ok(())
-        }
-
-        async fn next(&mut self) -> Pulled<Given> {
-            match self.ready() {
-                Some(pulled) => pulled,
-                None if self.asked > 0 => {
-                    tokio::time::sleep(Duration::from_secs(5)).await;
-                    self.asked = 0;
-                    Pulled::Ended
-                }
-                None => std::future::pending().await,
-            }
-        }
-
-        fn ready(&mut self) -> Option<Pulled<Given>> {
-            self.asked = self.asked.checked_sub(1)?;
-            match self.deliveries.pop() {
-                Some(delivery) => Some(Pulled::Delivery(delivery)),
-                None => {
-                    self.asked += 1;
-                    None
-                }
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_no_worker_can_start_nothing_more_is_asked_for_and_what_waits_can_be_given_back() {
-        let given_back = Arc::new(Mutex::new(Vec::new()));
-        let deliveries = (1..=9)
-            .rev()
-            .map(|stream_sequence| Given(Delivery { stream_sequence, ..Delivery::default() }, given_back.clone()));
-        let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
-        let inbox = Arc::new(Inbox::<Given>::new(10, usize::MAX));
-        inbox.attend(3);
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let fetching = inbox.clone();
-        let fetching = tokio::spawn(async move {
-            let stop = async { stopped.await.unwrap() };
-            let consumer = Effective::with_ack_wait(Duration::from_secs(30));
-            fetch(&fetching, pull, &consumer, |_| {}, stop).await;
-        });
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!((inbox.len(), given_back.lock().len()), (3, 0));
-        inbox.suspend();
-        tokio::time::timeout(Duration::from_secs(60), inbox.closed()).await.unwrap();
-        let number = |waiting: &Waiting<Given>| waiting.held.0.stream_sequence;
-        let taken = inbox.take_those(|held| held.0.stream_sequence != 2);
-        assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(inbox.try_take().as_ref().map(number), Some(2));
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(inbox.is_empty());
-        inbox.resume();
-        tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(inbox.len(), 3);
-        stop.send(()).unwrap();
-        fetching.await.unwrap();
-        assert_eq!(given_back.lock().clone(), [4, 5, 6]);
     }
 
     #[test]

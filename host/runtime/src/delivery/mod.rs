@@ -9,13 +9,16 @@ mod check;
 pub mod consumer_settings;
 pub mod counters;
 mod disposition;
+pub mod fetch;
 pub mod inbox;
 pub mod outage;
-pub mod patience;
 pub mod pending_publications;
+pub(crate) mod pull_backoff;
 pub mod rate_limit;
 pub mod settle;
 pub mod slow_lane;
+#[cfg(test)]
+pub(crate) mod test_delivery;
 pub mod worker;
 
 pub use check::{Bounds, MAX_HEADERS, check};

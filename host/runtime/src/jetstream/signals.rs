@@ -14,7 +14,7 @@ use super::settings::{ConsumerState, StreamState};
 use super::{Lane, Message, Puller};
 use crate::clock::Since;
 use crate::contract::Delivery;
-use crate::delivery::patience::Patience;
+use crate::delivery::pull_backoff::PullBackoff;
 use crate::duration::micros;
 use crate::ports::Sample;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
@@ -174,28 +174,28 @@ impl HeaderWatch {
     /// [`Arrivals::read`] measures from.
     pub async fn run(mut self, start: Since, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        let mut patience = Patience::default();
+        let mut backoff = PullBackoff::default();
         let mut seen = 0u64;
         loop {
-            while patience.until().is_none()
+            while backoff.until().is_none()
                 && let asked = self.puller.asked()
                 && asked * 2 <= AHEAD
             {
                 match self.puller.ask(AHEAD - asked, AHEAD_BYTES).await {
-                    Ok(()) if self.puller.asked() > asked => patience.asked(Instant::now()),
+                    Ok(()) if self.puller.asked() > asked => backoff.asked(Instant::now()),
                     Ok(()) => break,
                     Err(_) => {
-                        patience.unable(Instant::now());
+                        backoff.unable(Instant::now());
                         self.arrivals.lost.store(true, Ordering::Release);
                     }
                 }
             }
-            let until = patience.until();
+            let until = backoff.until();
             tokio::select! {
                 biased;
-                pulled = self.puller.next() => self.take(pulled, &mut seen, start, &mut patience, &mut tell).await,
+                pulled = self.puller.next() => self.take(pulled, &mut seen, start, &mut backoff, &mut tell).await,
                 () = &mut stop => break,
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => patience.is_over(),
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => backoff.is_over(),
             }
         }
         // Acknowledging the last one acknowledges all before it. What still comes is not acknowledged: the next host to
@@ -208,7 +208,7 @@ impl HeaderWatch {
         first: Pulled<Message>,
         seen: &mut u64,
         start: Since,
-        patience: &mut Patience,
+        backoff: &mut PullBackoff,
         tell: &mut impl FnMut(Option<Notice>),
     ) {
         let (mut newest, now) = (None, Instant::now());
@@ -224,24 +224,24 @@ impl HeaderWatch {
                         self.arrivals.count(start);
                     }
                     newest = Some(message);
-                    if patience.delivered(now) {
+                    if backoff.delivered(now) {
                         tell(None);
                     }
                     Some(false)
                 }
                 Pulled::Ended => {
-                    if patience.ended(now) {
+                    if backoff.ended(now) {
                         tell(None);
                     }
                     Some(false)
                 }
                 Pulled::Lost => None,
                 Pulled::Connected => {
-                    patience.is_over();
+                    backoff.is_over();
                     None
                 }
                 Pulled::Failed(why) => {
-                    patience.failed(now);
+                    backoff.failed(now);
                     tell(Some(why));
                     Some(true)
                 }

@@ -11,6 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
+use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::contract::Fault;
 use crate::delivery::counters::{Stats, Tally};
@@ -127,7 +128,7 @@ pub struct Supervisor<D, H> {
     alive: BTreeMap<u64, WorkerTask>,
     tasks: JoinSet<Result<(), Fault>>,
     next: u64,
-    backoff: Duration,
+    backoff: Backoff,
     not_before: Option<Instant>,
     /// A worker has started.
     started: Arc<Notify>,
@@ -157,7 +158,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             alive: BTreeMap::new(),
             tasks: JoinSet::new(),
             next: 1,
-            backoff: BACKOFF.0,
+            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
             not_before: None,
             started: Arc::default(),
             stuck: None,
@@ -179,7 +180,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let room_changes = self.handlers.room_changed(fitting < wanted);
             let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
             let started = self.reconcile(fitting);
-            self.shared.inbox.attend(self.running());
+            self.shared.inbox.set_workers(self.running());
             if woken {
                 sleep(FIRST_REPLY).await;
                 self.tell_woken();
@@ -194,7 +195,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
-                () = shared.inbox.unattended() => {}
+                () = shared.inbox.arrived_without_worker() => {}
                 () = room_changes => {}
                 () = shared.inbox.closed() => self.give_back().await,
                 () = a_start.notified() => self.works(),
@@ -335,12 +336,12 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let (workload, handled) = (self.shared.workload.clone(), worker.stats.acked());
         match problem {
             None => {
-                self.backoff = BACKOFF.0;
+                self.backoff.reset();
                 tracing::info!(%workload, worker = id, handled, "worker stopped");
             }
             Some(problem) => {
                 if handled > 0 {
-                    self.backoff = BACKOFF.0;
+                    self.backoff.reset();
                 }
                 self.failed(id, handled, &problem);
             }
@@ -355,9 +356,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         if self.not_before.is_some() {
             tracing::debug!(%workload, worker, handled, problem, "worker ended by itself");
         } else {
-            let retry_in = self.backoff;
+            let retry_in = self.backoff.pause();
             self.not_before = Some(Instant::now() + retry_in);
-            self.backoff = (self.backoff * 2).min(BACKOFF.1);
             if self.stuck.is_none() {
                 tracing::error!(%workload, worker, handled, problem, ?retry_in, "worker ended by itself");
             }

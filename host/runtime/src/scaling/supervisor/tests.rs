@@ -10,52 +10,18 @@ use super::*;
 use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
 use crate::contract::Author;
-use crate::contract::{Death, Delivery, Outcome, Publication, Response};
+use crate::contract::{Delivery, Outcome, Response};
 use crate::delivery::Bounds;
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
+use crate::delivery::test_delivery::TestDelivery;
 use crate::events::Observer;
-use crate::ports::confirmed::{Confirmed, Kept};
-use crate::ports::{EffectError, Handler};
+use crate::ports::Handler;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-#[derive(Debug)]
-struct NoDelivery(Delivery);
-
-impl Held for NoDelivery {
-    fn delivery(&self) -> &Delivery {
-        &self.0
-    }
-
-    async fn publish(
-        &self,
-        _: Vec<Publication>,
-    ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
-        Ok(std::future::ready(Ok(())))
-    }
-
-    async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
-        Ok(())
-    }
-
-    async fn dead_letter(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
-        Ok(())
-    }
-
-    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        std::future::ready(())
-    }
-
-    async fn ack(self, _: Confirmed) {}
-
-    async fn nak(self, _: Duration) {}
-
-    async fn term(self, _: Kept, _: &str) {}
-}
 
 struct Idle(Author);
 
@@ -135,11 +101,11 @@ impl Handlers for Model {
     }
 }
 
-fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<NoDelivery> {
+fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<TestDelivery> {
     WorkerShared {
         workload: "work".into(),
         conditions: conditions.clone(),
-        inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
+        inbox: Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX)),
         rules: Rules::new(
             Retry { max_attempts: 3, backoff: vec![] },
             Effective::with_ack_wait(Duration::from_secs(30)),
@@ -211,23 +177,23 @@ async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause
 
 #[test]
 fn a_delivery_without_a_worker_is_told_once_and_not_as_long_as_it_waits() {
-    let inbox = Inbox::<NoDelivery>::new(10, usize::MAX);
-    inbox.attend(0);
-    inbox.put(NoDelivery(Delivery::default()), Instant::now());
-    assert!(inbox.unattended().now_or_never().is_some());
-    inbox.attend(0);
-    assert!(inbox.unattended().now_or_never().is_none());
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    inbox.set_workers(0);
+    inbox.put(TestDelivery::default(), Instant::now());
+    assert!(inbox.arrived_without_worker().now_or_never().is_some());
+    inbox.set_workers(0);
+    assert!(inbox.arrived_without_worker().now_or_never().is_none());
 }
 
 #[test]
 fn what_is_delivered_again_before_it_was_tried_takes_the_place_of_the_one_before_and_uses_up_no_attempt() {
     let attempts = Arc::new(Attempts::default());
-    let inbox = Inbox::<NoDelivery>::new(10, usize::MAX).remembering(attempts.clone());
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX).remembering(attempts.clone());
     let delivery = |stream_sequence, attempt| Delivery { stream_sequence, attempt, ..Delivery::default() };
     for (sequence, attempt) in [(1, 1), (2, 1), (1, 2), (3, 2)] {
-        inbox.put(NoDelivery(delivery(sequence, attempt)), Instant::now());
+        inbox.put(TestDelivery::of(delivery(sequence, attempt)), Instant::now());
     }
-    let all = std::iter::from_fn(|| inbox.try_take()).map(|waiting| waiting.held.0);
+    let all = std::iter::from_fn(|| inbox.try_take()).map(|waiting| waiting.held.delivery);
     let all: Vec<_> = all.map(|delivery| (delivery.stream_sequence, delivery.attempt)).collect();
     assert_eq!(all, [(1, 2), (2, 1), (3, 2)]);
     assert_eq!((attempts.used(&delivery(1, 2)), attempts.used(&delivery(3, 2))), (1, 2));

@@ -1,8 +1,10 @@
-//! When a consumer that refuses, or does not answer, is asked again. No IO.
+//! When a consumer that refuses, or does not answer, is asked for deliveries again. No IO.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::backoff::Backoff;
 
 /// How long to wait after a pull failed, at first and at most.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,11 +21,11 @@ const APART: Duration = Duration::from_millis(100);
 const BARREN: u32 = 3;
 
 /// What came of asking one consumer lately.
-#[derive(Debug, Default)]
-pub(crate) struct Patience {
+#[derive(Debug)]
+pub(crate) struct PullBackoff {
     until: Option<Instant>,
-    /// Failures since the last delivery.
-    failures: u32,
+    /// Grows with each failure since the last delivery.
+    backoff: Backoff,
     /// The last failure that was told and did not end yet.
     failed: Option<Instant>,
     asked: Option<Instant>,
@@ -31,13 +33,20 @@ pub(crate) struct Patience {
     barren: u32,
 }
 
-impl Patience {
+impl Default for PullBackoff {
+    fn default() -> Self {
+        let backoff = Backoff::new(PAUSE, LONGEST).steady(QUICK);
+        Self { until: None, backoff, failed: None, asked: None, barren: 0 }
+    }
+}
+
+impl PullBackoff {
     /// When it may be asked again; `None` if it may now.
     pub(crate) fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    /// The time of [`Patience::until`] has come, or what it waited for.
+    /// The time of [`PullBackoff::until`] has come, or what it waited for.
     pub(crate) fn is_over(&mut self) {
         self.until = None;
     }
@@ -54,15 +63,14 @@ impl Patience {
 
     /// It refused, or did not answer.
     pub(crate) fn failed(&mut self, now: Instant) {
-        self.failures = self.failures.saturating_add(1);
-        let doublings = self.failures.saturating_sub(QUICK).min(8);
-        self.until = Some(now + PAUSE.saturating_mul(1 << doublings).min(LONGEST));
+        self.until = Some(now + self.backoff.pause());
         self.failed = Some(now);
     }
 
     /// A delivery came. Whether that ends a time of failures.
     pub(crate) fn delivered(&mut self, now: Instant) -> bool {
-        (self.failures, self.barren) = (0, 0);
+        self.backoff.reset();
+        self.barren = 0;
         self.works_again(now)
     }
 
@@ -81,7 +89,8 @@ impl Patience {
     fn works_again(&mut self, now: Instant) -> bool {
         let over = self.failed.is_some_and(|failed| failed + CALM <= now);
         if over {
-            (self.failed, self.failures) = (None, 0);
+            self.failed = None;
+            self.backoff.reset();
         }
         over
     }
@@ -93,49 +102,49 @@ mod tests {
 
     #[test]
     fn a_consumer_that_refuses_each_pull_is_asked_ever_less_often() {
-        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        let (mut pulls, mut now) = (PullBackoff::default(), Instant::now());
         let begin = now;
         let mut asked = 0;
         while now < begin + Duration::from_secs(600) {
-            patience.asked(now);
-            patience.failed(now);
+            pulls.asked(now);
+            pulls.failed(now);
             asked += 1;
-            now = patience.until().unwrap_or(now);
-            patience.is_over();
+            now = pulls.until().unwrap_or(now);
+            pulls.is_over();
         }
         assert!((60..=70).contains(&asked), "{asked}");
     }
 
     #[test]
     fn pulls_that_end_at_once_do_not_spin() {
-        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        let (mut pulls, mut now) = (PullBackoff::default(), Instant::now());
         let begin = now;
         let mut asked = 0;
         while now < begin + Duration::from_secs(10) {
-            patience.asked(now);
+            pulls.asked(now);
             asked += 1;
             now += Duration::from_millis(1);
-            patience.ended(now);
-            now = patience.until().unwrap_or(now);
-            patience.is_over();
+            pulls.ended(now);
+            now = pulls.until().unwrap_or(now);
+            pulls.is_over();
         }
         assert!(asked <= 105, "{asked}");
         // One that waits for its whole time is followed at once.
-        patience.asked(now);
+        pulls.asked(now);
         now += Duration::from_secs(5);
-        patience.ended(now);
-        assert_eq!(patience.until(), None);
+        pulls.ended(now);
+        assert_eq!(pulls.until(), None);
     }
 
     #[test]
     fn it_works_again_when_nothing_has_failed_for_a_while() {
-        let (mut patience, now) = (Patience::default(), Instant::now());
-        assert!(!patience.delivered(now));
-        patience.failed(now);
-        assert!(!patience.delivered(now + CALM / 2));
-        patience.failed(now + CALM);
-        assert!(!patience.ended(now + CALM * 3 / 2));
-        assert!(patience.ended(now + CALM * 2));
-        assert!(!patience.delivered(now + CALM * 3));
+        let (mut pulls, now) = (PullBackoff::default(), Instant::now());
+        assert!(!pulls.delivered(now));
+        pulls.failed(now);
+        assert!(!pulls.delivered(now + CALM / 2));
+        pulls.failed(now + CALM);
+        assert!(!pulls.ended(now + CALM * 3 / 2));
+        assert!(pulls.ended(now + CALM * 2));
+        assert!(!pulls.delivered(now + CALM * 3));
     }
 }
