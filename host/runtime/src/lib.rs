@@ -42,6 +42,7 @@ pub mod digest;
 pub mod duration;
 pub mod events;
 mod host;
+pub mod host_context;
 pub mod jetstream;
 pub mod journal;
 #[cfg(test)]

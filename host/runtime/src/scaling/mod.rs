@@ -7,6 +7,7 @@
 
 pub mod clock;
 mod count;
+pub mod history;
 pub mod monitor;
 pub mod observe;
 pub mod plan;
