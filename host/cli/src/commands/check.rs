@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Output;
+use super::output::Output;
 use tidegate_runtime::config::{Config, Flags, Plugins, Workload, Written, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, Survey};

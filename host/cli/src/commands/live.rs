@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use super::simulate::Format;
+use super::output::Format;
 use tidegate_artifacts::workers;
 use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options, Row};
 use tidegate_lab::simulate::arrivals::Cursor;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Output;
+use super::output::Output;
 use tidegate_runtime::config::{Config, Flags, process_environment};
 use tidegate_runtime::permissions::Permissions;
 

@@ -8,7 +8,8 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Output, error_output, positive};
+use super::output::Output;
+use super::{error_output, positive};
 use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
 use tidegate_runtime::duration::micros;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
 use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
+use super::output::Format;
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimes, samples};
@@ -117,18 +117,6 @@ pub struct SimulateArgs {
     #[command(flatten)]
     #[cfg(feature = "guests")]
     pub live: LiveArgs,
-}
-
-/// How the answer is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For a person
-    #[default]
-    Text,
-    /// One JSON object, for a program
-    Json,
-    /// A line for each policy
-    Csv,
 }
 
 /// One setting, as typed.

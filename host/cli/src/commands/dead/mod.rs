@@ -11,7 +11,7 @@ mod turns;
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Output;
+use super::output::Output;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::config::{ConnectionFlags, DeadLetters, Nats, process_environment};
 use tidegate_runtime::jetstream::{Client, Letters};
