@@ -10,7 +10,7 @@ use tidegate_artifacts::workers;
 use super::report::Instance;
 use crate::config::Limits;
 use crate::delivery::Delivery;
-use crate::plugin::{Host, WorkerContext};
+use crate::plugin::{HandlerPlugin, Host, WorkerContext};
 
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;
@@ -20,7 +20,7 @@ pub(super) async fn measure() -> anyhow::Result<Instance> {
     let file = directory.path().join("reply.wasm");
     std::fs::write(&file, workers::REPLY)?;
     let limits = Limits::default();
-    let plugin = Host::new(None)?.load_handler(&file, &limits).await?;
+    let plugin: HandlerPlugin = Host::new(None)?.load(&file, &limits).await?;
     let delivery = Delivery { subject: "bench".to_owned(), attempt: 1, ..Delivery::default() };
     let mut times = Histogram::<u64>::new(3)?;
     let mut kept = Vec::new();

@@ -33,6 +33,18 @@ pub enum Output {
     Json,
 }
 
+/// How the answer is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// For a person
+    #[default]
+    Text,
+    /// One JSON object, for a program
+    Json,
+    /// A line for each policy
+    Csv,
+}
+
 /// A duration that can be waited for, such as `5s` or `250ms`.
 fn positive(text: &str) -> Result<Duration, String> {
     match units::duration(text) {

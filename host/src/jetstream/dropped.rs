@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::Lane;
+use super::binding::Lane;
 use super::raw::{self, Raw};
 use crate::delivery::{Cause, Death, Delivery};
 use crate::letter::block;

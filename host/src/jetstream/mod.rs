@@ -1,10 +1,13 @@
 //! JetStream. The only folder that names async_nats types.
 
+mod ack_floors;
 mod answer;
 mod arrivals;
 mod asked;
+mod binding;
 mod careful;
 mod connect;
+mod connect_error;
 mod consumer;
 mod dead;
 mod denied;
@@ -38,12 +41,8 @@ mod told;
 mod unreadable;
 mod unsettled;
 
-use std::sync::Arc;
-
-use crate::config::Grants;
-use crate::tally::Traffic;
-
-pub use connect::{Client, ConnectError};
+pub use connect::Client;
+pub use connect_error::ConnectError;
 pub use consumer::Bound;
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -57,18 +56,3 @@ pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
 pub use survey::{Finding, Survey};
-
-/// What every delivery of one workload needs to be settled.
-#[derive(Debug)]
-struct Lane {
-    client: Client,
-    publisher: publisher::Publisher,
-    workload: Arc<str>,
-    stream: String,
-    consumer: String,
-    /// The stream of dead letters.
-    dead_letters: String,
-    host: String,
-    grants: Grants,
-    traffic: Arc<Traffic>,
-}

@@ -19,7 +19,7 @@ use futures_util::StreamExt;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::Client;
+use super::connect::Client;
 use super::denied::Denied;
 use super::replies::last_token;
 use crate::delivery::{check_subject, shown};

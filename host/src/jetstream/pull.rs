@@ -15,11 +15,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::answer::{End, judge, status, unanswered};
 use super::asked::Asked;
+use super::binding::Lane;
 use super::careful::{Came, Careful, Raw};
 use super::connect::Link;
 use super::doubt::{Doubt, Outcome};
 use super::nudge::nudge;
-use super::{Lane, Message, unreadable};
+use super::{Message, unreadable};
 use crate::effective::{Ask, Effective};
 use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};

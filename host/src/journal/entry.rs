@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::line::Bounds;
+use super::bounds::Bounds;
 use crate::delivery::Fault;
 use crate::ports::Author;
 use crate::scaling::{Decision, Observation};

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::args::{AskArgs, USAGE, count};
 use super::filter::{find, not_there, nothing_found, which};
 use super::show::content_lost;
 use super::turns::turns;
-use super::{AskArgs, USAGE, count};
 use crate::cli::{Output, last_word};
 use crate::jetstream::{Letters, LettersError, SendError};
 use crate::letter::Letter;
