@@ -15,13 +15,11 @@ use crate::ports::Author;
 /// How many messages are remembered at most.
 const MOST: usize = 8_192;
 
-/// What is to be done about a delivery before its handler is called.
+/// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
-pub enum Before {
-    /// Call it.
-    Try,
-    /// Keep the message as a dead letter, uncalled. The author of its last attempt is given if there was one here.
-    Bury(Death, Option<Author>),
+pub enum Untried {
+    /// Keep the message as a dead letter. The author of its last attempt is given if there was one here.
+    DeadLetter(Death, Option<Author>),
     /// Term it: its letter is kept already, and the term before was lost.
     Term(Kept),
 }
@@ -92,19 +90,16 @@ impl Attempts {
         delivery.attempt.saturating_sub(excused).max(1)
     }
 
-    /// What to do before the handler is called.
-    pub fn before(&self, delivery: &Delivery, retry: &Retry) -> Before {
+    /// What to do instead of calling the handler; `None` if it is to be called.
+    pub fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
         if delivery.attempt <= 1 {
-            return Before::Try;
+            return None;
         }
         let fate = self.lock().get(key(delivery)).map(|past| past.fate.clone()).unwrap_or_default();
         match fate {
-            Fate::Kept(kept) => Before::Term(kept),
-            Fate::Dying(dying) => Before::Bury(dying.0, Some(dying.1)),
-            Fate::Open => match triage(self.used(delivery), retry) {
-                Some(death) => Before::Bury(death, None),
-                None => Before::Try,
-            },
+            Fate::Kept(kept) => Some(Untried::Term(kept)),
+            Fate::Dying(dying) => Some(Untried::DeadLetter(dying.0, Some(dying.1))),
+            Fate::Open => triage(self.used(delivery), retry).map(|death| Untried::DeadLetter(death, None)),
         }
     }
 
@@ -168,13 +163,15 @@ mod tests {
     #[test]
     fn a_delivery_that_never_finished_is_not_tried_and_one_that_an_outage_ended_is() {
         let attempts = Attempts::default();
-        assert!(matches!(attempts.before(&delivery(7, 9), &retry()), Before::Try));
-        let Before::Bury(death, None) = attempts.before(&delivery(7, 10), &retry()) else { panic!("it is tried") };
+        assert!(attempts.untried(&delivery(7, 9), &retry()).is_none());
+        let Some(Untried::DeadLetter(death, None)) = attempts.untried(&delivery(7, 10), &retry()) else {
+            panic!("it is tried")
+        };
         assert_eq!(death.cause, Cause::Exhausted);
         for attempt in 1..100 {
             attempts.excuse(&delivery(7, attempt));
         }
-        assert!(matches!(attempts.before(&delivery(7, 100), &retry()), Before::Try));
+        assert!(attempts.untried(&delivery(7, 100), &retry()).is_none());
         assert_eq!(attempts.used(&delivery(7, 100)), 1);
     }
 
@@ -184,7 +181,9 @@ mod tests {
         let death = Death { cause: Cause::Rejected, reason: "no good".into() };
         let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
         attempts.dying(&delivery(7, 1), death.clone(), author.clone());
-        let Before::Bury(again, by) = attempts.before(&delivery(7, 2), &retry()) else { panic!("it is tried") };
+        let Some(Untried::DeadLetter(again, by)) = attempts.untried(&delivery(7, 2), &retry()) else {
+            panic!("it is tried")
+        };
         assert_eq!((again, by), (death, Some(author)));
     }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::clock::time_of_day;
 use crate::conditions::Conditions;
 use crate::config::Workload;
-use crate::pace::Pace;
+use crate::pace::RateLimit;
 use crate::ports::Author;
 use crate::scaling::{Decision, Observation};
 use crate::supervisor::{Crew, Desired};
@@ -40,7 +40,7 @@ pub struct Works {
     /// What was said to the server.
     pub traffic: Arc<Traffic>,
     /// When instances were made anew.
-    pub respawns: Arc<Pace>,
+    pub respawns: Arc<RateLimit>,
 }
 
 /// What has been decided so far.

@@ -61,7 +61,7 @@ impl Kept {
     /// # Errors
     /// If it is not stored.
     pub async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
-        held.bury(death, author).await?;
+        held.dead_letter(death, author).await?;
         Ok(Self(()))
     }
 }

@@ -461,7 +461,7 @@ mod tests {
             Ok(())
         }
 
-        async fn bury(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
+        async fn dead_letter(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
             Ok(())
         }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tidegate::cli::{
-    bench, check, compile, dead, demo, journal, last_word, log, new, permissions, replay, request, run,
+    bench, check, compile, dead, demo, error_output, journal, log, new, permissions, replay, request, run,
     signals::shutdown, simulate,
 };
 use tidegate::demo::LOG_FILTER;
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             code
         }
         Err(error) => {
-            last_word::say(&anyhow::Error::from(error).context("threads cannot be started"));
+            error_output::say(&anyhow::Error::from(error).context("threads cannot be started"));
             ExitCode::FAILURE
         }
     }
@@ -90,7 +90,7 @@ async fn talk(cli: Cli) -> ExitCode {
     // The end of an answer may be written only now, and not be taken.
     let done = done.and_then(|code| Ok(stdout().flush().map(|()| code)?));
     done.unwrap_or_else(|error| {
-        last_word::say(&error);
+        error_output::say(&error);
         ExitCode::FAILURE
     })
 }

@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 /// Gives out the moments at which something may happen: so many at once after a pause, then evenly spread.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     every: Duration,
     /// The moment after the last one given out.
     next: Mutex<Option<Instant>>,
     held: AtomicU64,
 }
 
-impl Pace {
+impl RateLimit {
     /// `per_second` from 1; as many at once after a second without any.
     pub fn new(per_second: u32) -> Self {
         Self { every: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(None), held: AtomicU64::new(0) }
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_second_holds_no_more_than_it_may_after_the_first() {
-        let (pace, start) = (Pace::new(10), Instant::now() + Duration::from_secs(10));
+        let (pace, start) = (RateLimit::new(10), Instant::now() + Duration::from_secs(10));
         let moments: Vec<Instant> = (0..40).map(|_| pace.next(start)).collect();
         let at_once = moments.iter().filter(|moment| **moment <= start).count();
         assert_eq!(at_once, 11);
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_does_not_add_up() {
-        let (pace, start) = (Pace::new(10), Instant::now() + Duration::from_secs(10));
+        let (pace, start) = (RateLimit::new(10), Instant::now() + Duration::from_secs(10));
         pace.next(start);
         let much_later = start + Duration::from_secs(3600);
         let at_once = (0..40).filter(|_| pace.next(much_later) <= much_later).count();

@@ -63,7 +63,7 @@ pub trait Held: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the dead letter was not stored. Then the message must not be termed.
-    fn bury(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
+    fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
 
     /// Tells the server that the delivery is still being worked on. The future does not borrow the delivery.
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;

@@ -133,7 +133,7 @@ pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
     tracing::info!(stream_sequence, "given back: not finished within the grace time");
     if rules.consumer.is_last(attempt) {
-        return bury(waiting, last("given back unfinished"), &nobody(), rules).await;
+        return dead_letter(waiting, last("given back unfinished"), &nobody(), rules).await;
     }
     rules.attempts.excuse(waiting.held.delivery());
     nak(waiting.held, Duration::ZERO, &rules.consumer).await;
@@ -201,7 +201,7 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
     rules.effects.failed(&error);
     rules.attempts.excuse(delivery);
     if rules.consumer.is_last(delivery.attempt) {
-        return bury(waiting, last(&error.to_string()), author, rules).await;
+        return dead_letter(waiting, last(&error.to_string()), author, rules).await;
     }
     // By the server's count, so that an outage that lasts is asked less and less.
     let delay = rules.retry.delay(delivery.attempt);
@@ -216,7 +216,7 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
 async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Author, rules: &Rules) -> Settled {
     match verdict {
         Verdict::Retry { reason, .. } if rules.consumer.is_last(waiting.held.delivery().attempt) => {
-            bury(waiting, last(&reason), author, rules).await
+            dead_letter(waiting, last(&reason), author, rules).await
         }
         Verdict::Retry { delay, reason } => {
             let Author { plugin, generation } = author;
@@ -226,12 +226,12 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Auth
             nak(waiting.held, delay, &rules.consumer).await;
             Settled::Retried
         }
-        Verdict::Dead(death) => bury(waiting, death, author, rules).await,
+        Verdict::Dead(death) => dead_letter(waiting, death, author, rules).await,
     }
 }
 
 /// Keeps a message that is not to be tried again as a dead letter, then terms it.
-pub async fn bury<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
+pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
     let Waiting { held, mut since } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);

@@ -19,7 +19,7 @@ use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
 use crate::settle::hand_back;
 use crate::tally::{Stats, Tally};
-use crate::worker::{self, Shop, Wish};
+use crate::worker::{Mode, Worker, WorkerShared};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -110,7 +110,7 @@ struct Running {
     /// Whether its instance is made.
     started: Arc<AtomicBool>,
     stats: Arc<Stats>,
-    wish: watch::Sender<Wish>,
+    mode: watch::Sender<Mode>,
 }
 
 /// No worker can start.
@@ -123,7 +123,7 @@ struct Stuck {
 
 /// Starts and drains workers until they are as many as desired, again and again.
 pub struct Supervisor<D, H> {
-    shop: Arc<Shop<D>>,
+    shared: Arc<WorkerShared<D>>,
     handlers: H,
     desired: Arc<Desired>,
     crew: Arc<Crew>,
@@ -145,9 +145,15 @@ pub struct Supervisor<D, H> {
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Prepares; nothing runs before [`Supervisor::run`].
-    pub fn new(shop: Arc<Shop<D>>, handlers: H, desired: Arc<Desired>, crew: Arc<Crew>, grace: Duration) -> Self {
+    pub fn new(
+        shared: Arc<WorkerShared<D>>,
+        handlers: H,
+        desired: Arc<Desired>,
+        crew: Arc<Crew>,
+        grace: Duration,
+    ) -> Self {
         Self {
-            shop,
+            shared,
             handlers,
             desired,
             crew,
@@ -169,7 +175,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         tokio::pin!(stop);
         let desired = self.desired.clone();
         let mut changes = desired.count.subscribe();
-        let (shop, a_start) = (self.shop.clone(), self.started.clone());
+        let (shared, a_start) = (self.shared.clone(), self.started.clone());
         loop {
             let woken = self.wake();
             let wanted = *changes.borrow_and_update();
@@ -177,7 +183,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             let room_changes = self.handlers.room_changed(fitting < wanted);
             let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
             let started = self.reconcile(fitting);
-            self.shop.inbox.attend(self.running());
+            self.shared.inbox.attend(self.running());
             if woken {
                 sleep(FIRST_REPLY).await;
                 self.tell_woken();
@@ -192,9 +198,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
-                () = shop.inbox.unattended() => {}
+                () = shared.inbox.unattended() => {}
                 () = room_changes => {}
-                () = shop.inbox.closed() => self.give_back().await,
+                () = shared.inbox.closed() => self.give_back().await,
                 () = a_start.notified() => self.works(),
                 () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => self.suspend(),
                 () = self.handlers.newer(), if at_zero => self.prepared = false,
@@ -208,7 +214,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Where a message waits and no worker is wanted, there shall be one now. A worker that cannot start is no reason to
     /// want it again before it is tried again.
     fn wake(&self) -> bool {
-        let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shop.inbox.is_empty();
+        let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shared.inbox.is_empty();
         if wake {
             self.desired.set(1);
         }
@@ -221,28 +227,28 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         if desired > most && self.stuck.is_none() {
             self.cramped = true;
             let why = self.handlers.why_no_more();
-            self.shop
+            self.shared
                 .conditions
                 .raise(Part::Workers, &format!("there is room for {most} workers and for no more: {why}"));
             if most == 0 {
                 self.stuck = Some(Stuck { since: Instant::now(), suspended: false });
             }
         } else if desired <= most && std::mem::take(&mut self.cramped) && self.stuck.is_none() {
-            self.shop.conditions.clear(Part::Workers);
+            self.shared.conditions.clear(Part::Workers);
         }
         desired.min(most)
     }
 
     fn tell_woken(&self) {
-        let workload = self.shop.workload.clone();
+        let workload = self.shared.workload.clone();
         let reason = "a message arrived".to_owned();
         tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
-        self.shop.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
+        self.shared.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
         self.desired.woken.notify_one();
     }
 
     fn running(&self) -> usize {
-        self.workers.values().filter(|worker| *worker.wish.borrow() == Wish::Work).count()
+        self.workers.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
     }
 
     /// Starts and drains; returns which were started.
@@ -254,7 +260,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 worker: *id,
                 handling: worker.stats.is_handling(),
                 settled: worker.stats.acked(),
-                draining: *worker.wish.borrow() > Wish::Work,
+                draining: *worker.mode.borrow() > Mode::Work,
             })
             .collect();
         let plan = plan(&candidates, desired);
@@ -279,40 +285,40 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let id = self.next;
         self.next += 1;
         let stats = Arc::new(Stats::default());
-        let (wish, wishes) = watch::channel(Wish::Work);
-        let span = tracing::info_span!("tidegate.worker.run", workload = %self.shop.workload, worker = id);
+        let (mode, modes) = watch::channel(Mode::Work);
+        let span = tracing::info_span!("tidegate.worker.run", workload = %self.shared.workload, worker = id);
         let started = Arc::new(AtomicBool::new(false));
         let run = {
-            let (shop, mut handlers, stats) = (self.shop.clone(), self.handlers.clone(), stats.clone());
+            let (shared, mut handlers, stats) = (self.shared.clone(), self.handlers.clone(), stats.clone());
             let (started, a_start) = (started.clone(), self.started.clone());
             async move {
                 let instance = handlers.instantiate(id).await?;
                 started.store(true, Relaxed);
                 a_start.notify_one();
-                worker::run(id, shop, handlers, instance, stats, wishes).await
+                Worker::new(id, shared, handlers, stats, modes).run(instance).await
             }
         };
         let task = self.tasks.spawn(roam(run.instrument(span))).id();
         self.crew.add(id, stats.clone());
-        self.workers.insert(id, Running { task, started, stats, wish });
+        self.workers.insert(id, Running { task, started, stats, mode });
         id
     }
 
     fn tell_started(&self, started: &[u64]) {
         for id in started {
-            tracing::info!(workload = %self.shop.workload, worker = id, "worker started");
-            self.shop.observer.tell(Event::WorkerStarted { workload: self.shop.workload.clone(), worker: *id });
+            tracing::info!(workload = %self.shared.workload, worker = id, "worker started");
+            self.shared.observer.tell(Event::WorkerStarted { workload: self.shared.workload.clone(), worker: *id });
         }
     }
 
     fn drain(&mut self, id: u64) {
         let Some(worker) = self.workers.get(&id) else { return };
-        worker.wish.send_replace(Wish::Drain);
-        let (wish, grace) = (worker.wish.clone(), self.grace);
+        worker.mode.send_replace(Mode::Drain);
+        let (mode, grace) = (worker.mode.clone(), self.grace);
         tokio::spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(grace) => { wish.send_replace(Wish::GiveBack); }
-                () = wish.closed() => {}
+                () = tokio::time::sleep(grace) => { mode.send_replace(Mode::GiveBack); }
+                () = mode.closed() => {}
             }
         });
     }
@@ -330,7 +336,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         };
         let Some(id) = self.workers.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
         let Some(worker) = self.workers.remove(&id) else { return };
-        let (workload, handled) = (self.shop.workload.clone(), worker.stats.acked());
+        let (workload, handled) = (self.shared.workload.clone(), worker.stats.acked());
         match problem {
             None => {
                 self.backoff = BACKOFF.0;
@@ -344,12 +350,12 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             }
         }
         self.crew.remove(id);
-        self.shop.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
+        self.shared.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
     }
 
     /// A worker ended by itself. Of several at the same time the first is told, and makes the others' replacement wait.
     fn failed(&mut self, worker: u64, handled: u64, problem: &str) {
-        let workload = &self.shop.workload;
+        let workload = &self.shared.workload;
         if self.not_before.is_some() {
             tracing::debug!(%workload, worker, handled, problem, "worker ended by itself");
         } else {
@@ -362,7 +368,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
         if self.any_started() {
             let problem = format!("a worker ended by itself and is replaced: {problem}; the others go on");
-            self.shop.conditions.raise(Part::Workers, &problem);
+            self.shared.conditions.raise(Part::Workers, &problem);
             return;
         }
         self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
@@ -371,7 +377,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
              tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
             BACKOFF.1
         );
-        self.shop.conditions.raise(Part::Workers, &problem);
+        self.shared.conditions.raise(Part::Workers, &problem);
     }
 
     fn any_started(&self) -> bool {
@@ -381,17 +387,17 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// A worker has started, if it has not ended since.
     fn works(&mut self) {
         if self.any_started() {
-            self.shop.conditions.clear(Part::Workers);
+            self.shared.conditions.clear(Part::Workers);
             if self.stuck.take().is_some() {
-                self.shop.inbox.resume();
+                self.shared.inbox.resume();
             }
         }
     }
 
     /// Another host may be able to handle what waits here. What the server would not deliver again stays.
     async fn give_back(&self) {
-        let rules = &self.shop.rules;
-        for waiting in self.shop.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
+        let rules = &self.shared.rules;
+        for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
             hand_back(waiting.held, rules).await;
         }
     }
@@ -399,7 +405,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     fn suspend(&mut self) {
         if let Some(stuck) = &mut self.stuck {
             stuck.suspended = true;
-            self.shop.inbox.suspend();
+            self.shared.inbox.suspend();
         }
     }
 

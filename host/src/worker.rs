@@ -1,25 +1,26 @@
-//! Takes deliveries, calls its handler instance, settles.
+//! A worker: takes deliveries, calls its handler instance, settles.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::attempts::Before;
+use crate::attempts::Untried;
 use crate::conditions::Conditions;
 use crate::config::Isolation;
 use crate::delivery::{Bounds, Fault, Outcome, check};
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, Waiting};
 use crate::lanes::Call;
-use crate::pace::Pace;
+use crate::pace::RateLimit;
 use crate::ports::{Author, Handler, Handlers, Held};
-use crate::settle::{Rules, Settled, Step, bury, give_back, keep, settle, term_again};
+use crate::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
 use crate::tally::Stats;
 use crate::unconfirmed::Unconfirmed;
 
 /// What all workers of a workload share.
-pub struct Shop<D> {
+pub struct WorkerShared<D> {
     /// The workload's name.
     pub workload: Arc<str>,
     /// What keeps the workload from flowing.
@@ -31,14 +32,14 @@ pub struct Shop<D> {
     /// How long an instance lives.
     pub isolation: Isolation,
     /// How often an instance is made anew after a call that did not end well.
-    pub respawns: Arc<Pace>,
-    /// Who is told.
+    pub respawns: Arc<RateLimit>,
+    /// Where events go.
     pub observer: Observer,
 }
 
-/// What the supervisor wants of a worker. A later wish is stricter.
+/// What the supervisor wants of a worker. A later one is stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wish {
+pub enum Mode {
     /// Go on.
     Work,
     /// Finish the message you have, then end.
@@ -47,139 +48,218 @@ pub enum Wish {
     GiveBack,
 }
 
-/// Runs with its first instance until it is told to end, or until no other can be made.
-///
-/// # Errors
-/// The fault that kept an instance from starting. No delivery is held then.
-pub async fn run<D: Held, H: Handlers>(
+/// A loop that owns one handler instance.
+pub struct Worker<D, H> {
     id: u64,
-    shop: Arc<Shop<D>>,
-    mut handlers: H,
-    instance: H::Instance,
+    shared: Arc<WorkerShared<D>>,
+    handlers: H,
     stats: Arc<Stats>,
-    mut wish: tokio::sync::watch::Receiver<Wish>,
-) -> Result<(), Fault> {
-    let mut instance = Some(instance);
-    let mut usable = true;
-    let mut respawn_at = None;
-    let mut unconfirmed = Unconfirmed::default();
-    let result = loop {
-        while unconfirmed.is_full() {
-            if let Some((sequence, how)) = unconfirmed.next().await {
-                tell(&shop, &stats, sequence, how);
-            }
-        }
-        if *wish.borrow() > Wish::Work {
-            break Ok(());
-        }
-        if let Some(at) = respawn_at {
-            tokio::select! {
-                biased;
-                _ = wish.changed() => continue,
-                Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                    tell(&shop, &stats, sequence, how);
-                    continue;
-                }
-                () = sleep_until(at) => respawn_at = None,
-            }
-        }
-        if !usable || handlers.is_newer() {
-            if !usable {
-                // The room that it has is for the next.
-                instance = None;
-            }
-            match meanwhile(pin!(handlers.instantiate(id)), &mut unconfirmed, &shop, &stats).await {
-                Ok(made) => (instance, usable) = (Some(made), true),
-                Err(Fault::Room(_)) if usable => {
-                    // Both do not fit at once.
-                    usable = false;
-                    continue;
-                }
-                Err(fault) if usable => instance.iter().for_each(|instance| keep_old(instance, &fault)),
-                Err(fault) => break Err(fault),
-            }
-        }
-        let Some(owned) = &mut instance else {
-            usable = false;
-            continue;
-        };
-        let mut outdated = false;
-        let at_once = if unconfirmed.is_empty() { shop.inbox.try_take() } else { None };
-        let mut waiting = match at_once {
-            Some(waiting) => waiting,
-            None => tokio::select! {
-                biased;
-                _ = wish.changed() => continue,
-                Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => {
-                    tell(&shop, &stats, sequence, how);
-                    continue;
-                }
-                waiting = shop.inbox.take() => waiting,
-                () = handlers.newer() => continue,
-            },
-        };
-        if handlers.is_newer() {
-            // It came between the look above and this message.
-            let Waiting { held, since } = &mut waiting;
-            let made = keep(held, since, &shop.rules.consumer, handlers.instantiate(id));
-            match meanwhile(pin!(made), &mut unconfirmed, &shop, &stats).await {
-                Ok(made) => *owned = made,
-                // It has this message, and then makes room.
-                Err(Fault::Room(_)) => outdated = true,
-                Err(fault) => keep_old(owned, &fault),
-            }
-        }
-        let sequence = waiting.held.delivery().stream_sequence;
-        let handled = {
-            let handling = pin!(handle(&shop, &stats, owned, waiting, &mut wish));
-            meanwhile(handling, &mut unconfirmed, &shop, &stats).await
-        };
-        let Some((step, well)) = handled else {
-            usable = false;
-            continue;
-        };
-        match step {
-            Step::Done(how) => tell(&shop, &stats, sequence, how),
-            Step::Unconfirmed(bytes, rest) => unconfirmed.push(sequence, bytes, rest),
-        }
-        usable = well && shop.isolation == Isolation::Worker && !outdated;
-        if !well {
-            respawn_at = hold_back(&shop);
-        }
-    };
-    while let Some((sequence, how)) = unconfirmed.next().await {
-        tell(&shop, &stats, sequence, how);
-    }
-    result
+    mode: watch::Receiver<Mode>,
+    settlements: Settlements<D>,
+    /// Until then the rate limit holds back the next instance.
+    respawn_at: Option<Instant>,
 }
 
-/// Awaits something. Those handled before are settled, and announced, however long it takes.
-async fn meanwhile<T, D>(
-    mut work: Pin<&mut impl Future<Output = T>>,
-    unconfirmed: &mut Unconfirmed,
-    shop: &Shop<D>,
-    stats: &Stats,
-) -> T {
-    loop {
+/// The instance of a worker, if it has one.
+struct Slot<I> {
+    instance: Option<I>,
+    /// Whether it may handle another delivery.
+    usable: bool,
+}
+
+impl<D: Held, H: Handlers> Worker<D, H> {
+    /// Prepares; nothing is taken before [`Worker::run`].
+    pub fn new(
+        id: u64,
+        shared: Arc<WorkerShared<D>>,
+        handlers: H,
+        stats: Arc<Stats>,
+        mode: watch::Receiver<Mode>,
+    ) -> Self {
+        let settlements =
+            Settlements { shared: shared.clone(), stats: stats.clone(), unconfirmed: Unconfirmed::default() };
+        Self { id, shared, handlers, stats, mode, settlements, respawn_at: None }
+    }
+
+    /// Runs with its first instance until its mode is another than [`Mode::Work`], or until no other instance can be made.
+    ///
+    /// # Errors
+    /// The fault that kept an instance from starting. No delivery is held then.
+    pub async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
+        let result = self.work(Slot { instance: Some(first), usable: true }).await;
+        self.settlements.finish().await;
+        result
+    }
+
+    async fn work(&mut self, mut slot: Slot<H::Instance>) -> Result<(), Fault> {
+        loop {
+            self.settlements.make_room().await;
+            if *self.mode.borrow() > Mode::Work {
+                return Ok(());
+            }
+            if let Some(at) = self.respawn_at
+                && !self.may_respawn(at).await
+            {
+                continue;
+            }
+            if !slot.usable || self.handlers.is_newer() {
+                self.renew(&mut slot).await?;
+            }
+            let Some(instance) = slot.instance.as_mut().filter(|_| slot.usable) else { continue };
+            let waiting = match self.take_now() {
+                Some(waiting) => waiting,
+                None => match self.take().await {
+                    Some(waiting) => waiting,
+                    None => continue,
+                },
+            };
+            slot.usable = self.handle(instance, waiting).await;
+        }
+    }
+
+    /// Waits until an instance may be made anew. `false` if something else has to be looked at before.
+    async fn may_respawn(&mut self, at: Instant) -> bool {
         tokio::select! {
             biased;
-            done = &mut work => return done,
-            Some((sequence, how)) = unconfirmed.next(), if !unconfirmed.is_empty() => tell(shop, stats, sequence, how),
+            _ = self.mode.changed() => false,
+            () = self.settlements.next() => false,
+            () = sleep_until(at) => {
+                self.respawn_at = None;
+                true
+            }
+        }
+    }
+
+    /// Makes the next instance. One that can still be used is kept until the next one is there, and if that does not start;
+    /// where there is no room for both, it is used no more.
+    async fn renew(&mut self, slot: &mut Slot<H::Instance>) -> Result<(), Fault> {
+        if !slot.usable {
+            // The room that it has is for the next.
+            slot.instance = None;
+        }
+        match (self.settlements.meanwhile(pin!(self.handlers.instantiate(self.id))).await, &slot.instance) {
+            (Ok(made), _) => *slot = Slot { instance: Some(made), usable: true },
+            (Err(Fault::Room(_)), Some(_)) => slot.usable = false,
+            (Err(fault), Some(instance)) => keep_old(instance, &fault),
+            (Err(fault), None) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// A delivery that is there already.
+    fn take_now(&self) -> Option<Waiting<D>> {
+        if self.settlements.unconfirmed.is_empty() { self.shared.inbox.try_take() } else { None }
+    }
+
+    /// Waits for a delivery. `None` if something else has to be looked at before.
+    async fn take(&mut self) -> Option<Waiting<D>> {
+        tokio::select! {
+            biased;
+            _ = self.mode.changed() => None,
+            () = self.settlements.next() => None,
+            waiting = self.shared.inbox.take() => Some(waiting),
+            () = self.handlers.newer() => None,
+        }
+    }
+
+    /// Handles one delivery; whether the instance may handle another.
+    async fn handle(&mut self, instance: &mut H::Instance, mut waiting: Waiting<D>) -> bool {
+        // It may have come between the look before and this delivery.
+        let outdated = self.handlers.is_newer() && !self.swap(instance, &mut waiting).await;
+        let sequence = waiting.held.delivery().stream_sequence;
+        let handling = pin!(handle(&self.shared, &self.stats, instance, waiting, &mut self.mode));
+        let Some((step, well)) = self.settlements.meanwhile(handling).await else { return false };
+        match step {
+            Step::Done(how) => self.settlements.record(sequence, how),
+            Step::Unconfirmed(bytes, rest) => self.settlements.unconfirmed.push(sequence, bytes, rest),
+        }
+        if !well {
+            self.respawn_at = hold_back(&self.shared);
+        }
+        well && self.shared.isolation == Isolation::Worker && !outdated
+    }
+
+    /// Makes an instance of the newest generation for a delivery that is taken. `false` if there is no room for both
+    /// instances: then the old one handles this delivery, and makes room.
+    async fn swap(&mut self, instance: &mut H::Instance, waiting: &mut Waiting<D>) -> bool {
+        let Waiting { held, since } = waiting;
+        let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
+        match self.settlements.meanwhile(pin!(made)).await {
+            Ok(made) => *instance = made,
+            Err(Fault::Room(_)) => return false,
+            Err(fault) => keep_old(instance, &fault),
+        }
+        true
+    }
+}
+
+/// What became of the deliveries that a worker has handled, counted, and those that wait for their publications.
+struct Settlements<D> {
+    shared: Arc<WorkerShared<D>>,
+    stats: Arc<Stats>,
+    unconfirmed: Unconfirmed,
+}
+
+impl<D> Settlements<D> {
+    /// Waits until the worker may take another delivery.
+    async fn make_room(&mut self) {
+        while self.unconfirmed.is_full() {
+            self.next().await;
+        }
+    }
+
+    /// Waits until none is left.
+    async fn finish(&mut self) {
+        while !self.unconfirmed.is_empty() {
+            self.next().await;
+        }
+    }
+
+    /// Waits until one that waits for its publications is settled; for ever if there is none. Cancel-safe.
+    async fn next(&mut self) {
+        if self.unconfirmed.is_empty() {
+            return std::future::pending().await;
+        }
+        if let Some((sequence, how)) = self.unconfirmed.next().await {
+            self.record(sequence, how);
+        }
+    }
+
+    /// Awaits something. Those handled before are settled, and announced, however long it takes.
+    async fn meanwhile<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.next() => {}
+            }
+        }
+    }
+
+    fn record(&self, stream_sequence: u64, how: Settled) {
+        self.stats.settled(how);
+        if !matches!(how, Settled::Acked | Settled::GivenBack | Settled::DeadBefore) {
+            let workload = self.shared.workload.clone();
+            self.shared.observer.tell(Event::Failed {
+                workload,
+                stream_sequence,
+                dead: matches!(how, Settled::Dead(_)),
+            });
         }
     }
 }
 
 /// When an instance may be made anew after a call that did not end well, if that is not at once.
-fn hold_back<D>(shop: &Shop<D>) -> Option<Instant> {
+fn hold_back<D>(shared: &WorkerShared<D>) -> Option<Instant> {
     let now = Instant::now();
-    let at = shop.respawns.next(now);
+    let at = shared.respawns.next(now);
     if at <= now {
         return None;
     }
-    let held = shop.respawns.held();
+    let held = shared.respawns.held();
     // Each time would be a flood of its own.
     if held.is_power_of_two() {
-        tracing::warn!(workload = %shop.workload, held,
+        tracing::warn!(workload = %shared.workload, held,
             "workers wait to make an instance anew: its calls end badly more often than limits.respawns allows in a second");
     }
     Some(at)
@@ -191,69 +271,82 @@ fn keep_old(instance: &impl Handler, fault: &Fault) {
     tracing::warn!(%plugin, %generation, problem = %fault, "the newest generation does not start here; the one before goes on");
 }
 
-fn tell<D>(shop: &Shop<D>, stats: &Stats, stream_sequence: u64, how: Settled) {
-    stats.settled(how);
-    if !matches!(how, Settled::Acked | Settled::GivenBack | Settled::DeadBefore) {
-        let workload = shop.workload.clone();
-        shop.observer.tell(Event::Failed { workload, stream_sequence, dead: matches!(how, Settled::Dead(_)) });
-    }
-}
-
 /// Handles one delivery: what remains to be awaited, and whether the call ended well, so that the instance can be used
 /// again. `None` if the delivery was given back.
 async fn handle<D: Held, I: Handler>(
-    shop: &Shop<D>,
+    shared: &WorkerShared<D>,
     stats: &Stats,
     instance: &mut I,
-    waiting: Waiting<D>,
-    wish: &mut tokio::sync::watch::Receiver<Wish>,
+    mut waiting: Waiting<D>,
+    mode: &mut watch::Receiver<Mode>,
 ) -> Option<(Step, bool)> {
-    let rules = &shop.rules;
-    if waiting.held.delivery().attempt > 1 {
-        stats.redelivered();
-        rules.consumer.came_back(waiting.held.delivery().stream_sequence);
-        match rules.attempts.before(waiting.held.delivery(), &rules.retry) {
-            Before::Try => {}
-            Before::Bury(death, author) => {
-                let author = author.as_ref().unwrap_or(instance.author());
-                let how = Box::pin(bury(waiting, death, author, rules)).await;
-                return Some((Step::Done(how), true));
-            }
-            Before::Term(kept) => return Some((Step::Done(term_again(waiting, kept).await), true)),
-        }
+    let rules = &shared.rules;
+    if waiting.held.delivery().attempt > 1
+        && let Some(untried) = again(&waiting.held, stats, rules)
+    {
+        let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
+        return Some((Step::Done(how), true));
     }
-    let Waiting { held, mut since } = waiting;
+    let Some((outcome, well)) = call(shared, stats, instance, &mut waiting, mode).await else {
+        stats.settled(give_back(waiting, rules).await);
+        return None;
+    };
+    let give_up = move || async move {
+        // An error means that the supervisor is gone.
+        let _ = mode.wait_for(|mode| *mode == Mode::GiveBack).await;
+    };
+    Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
+}
+
+/// A message is delivered again: what is to be done about it uncalled, if anything is.
+fn again<D: Held>(held: &D, stats: &Stats, rules: &Rules) -> Option<Untried> {
+    stats.redelivered();
+    rules.consumer.came_back(held.delivery().stream_sequence);
+    rules.attempts.untried(held.delivery(), &rules.retry)
+}
+
+async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: &Author, rules: &Rules) -> Settled {
+    match untried {
+        Untried::DeadLetter(death, author) => {
+            dead_letter(waiting, death, author.as_ref().unwrap_or(newest), rules).await
+        }
+        Untried::Term(kept) => term_again(waiting, kept).await,
+    }
+}
+
+/// Calls the handler, and keeps the delivery announced meanwhile: the outcome, and whether the call ended well. `None` if
+/// the delivery is to be given back before the call has ended.
+async fn call<D: Held, I: Handler>(
+    shared: &WorkerShared<D>,
+    stats: &Stats,
+    instance: &mut I,
+    Waiting { held, since }: &mut Waiting<D>,
+    mode: &mut watch::Receiver<Mode>,
+) -> Option<(Outcome, bool)> {
     let call = Call::begin();
     let start = Instant::now();
     stats.call_begins(start);
     let mut waited = false;
     let outcome = tokio::select! {
         biased;
-        outcome = keep(&held, &mut since, &rules.consumer, instance.handle(held.delivery())) => Some(outcome),
+        outcome = keep(held, since, &shared.rules.consumer, instance.handle(held.delivery())) => Some(outcome),
         // Not polled where the call is done at once.
-        _ = async { waited = true; wish.wait_for(|wish| *wish == Wish::GiveBack).await } => None,
+        _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
     };
     let time = start.elapsed();
     stats.call_ended(time);
     if !waited {
         call.make_way(time).await;
     }
-    shop.inbox.took(time);
-    let Some(outcome) = outcome else {
-        stats.settled(give_back(Waiting { held, since }, rules).await);
-        return None;
-    };
+    shared.inbox.took(time);
+    let outcome = outcome?;
     let well = outcome.is_ok();
-    let outcome = checked(outcome, &rules.bounds);
+    let outcome = checked(outcome, &shared.rules.bounds);
     stats.handled(time, matches!(outcome, Ok(Ok(_))));
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
     }
-    let give_up = move || async move {
-        // An error means that nobody wants anything of this worker any more.
-        let _ = wish.wait_for(|wish| *wish == Wish::GiveBack).await;
-    };
-    Some((settle(Waiting { held, since }, outcome, instance.author(), rules, give_up).await, well))
+    Some((outcome, well))
 }
 
 /// An answer that cannot be carried out is a fault.

@@ -18,12 +18,12 @@ use crate::jetstream::{Bound, Client, HeaderWatch};
 use crate::journal::{self, Journal, Role};
 use crate::mend::{self, Mend};
 use crate::monitor::Monitor;
-use crate::pace::Pace;
+use crate::pace::RateLimit;
 use crate::ports::{Handlers, Notice, Policies};
 use crate::settle::Rules;
 use crate::shadow::{Shadow, Window};
 use crate::supervisor::{Crew, Desired, Supervisor};
-use crate::worker::Shop;
+use crate::worker::WorkerShared;
 
 /// What a workload needs of its host.
 pub struct Surroundings {
@@ -63,7 +63,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let consumer = bound.consumer();
     let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
     let crew = Arc::new(Crew::default());
-    let respawns = Arc::new(Pace::new(workload.limits.respawns));
+    let respawns = Arc::new(RateLimit::new(workload.limits.respawns));
     let bounds = Bounds {
         max_payload: bound.max_payload(),
         own_headers: bound.own_headers(),
@@ -73,7 +73,7 @@ pub async fn run<H: Handlers, P: Policies>(
     let rules = Rules::new(workload.retry.clone(), consumer.clone(), bounds, &board.conditions);
     let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
     let inbox = Arc::new(inbox);
-    let shop = Arc::new(Shop {
+    let shared = Arc::new(WorkerShared {
         workload: name.clone(),
         conditions: board.conditions.clone(),
         inbox: inbox.clone(),
@@ -118,7 +118,7 @@ pub async fn run<H: Handlers, P: Policies>(
     };
     let traffic = bound.traffic();
     board.runs(Works { crew: crew.clone(), desired: desired.clone(), traffic, respawns });
-    let supervisor = Supervisor::new(shop, handlers, desired, crew, around.grace);
+    let supervisor = Supervisor::new(shared, handlers, desired, crew, around.grace);
     let (tell, told) = mend::teller();
     let (tell_watch, told_watch) = mend::teller();
     let mend = |part, consumer| Mend { board: &board, around: &around, consumer, part };

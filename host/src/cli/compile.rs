@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit, umask};
 
-use super::last_word;
+use super::error_output;
 use crate::plugin::{Kind, compile_into};
 
 /// How much more modest this is than the host that started it.
@@ -39,7 +39,7 @@ pub fn run(args: &CompileArgs) -> ExitCode {
     let bytes = match bound(args).and_then(|()| input()) {
         Ok(bytes) => bytes,
         Err(error) => {
-            last_word::say(&error);
+            error_output::say(&error);
             return ExitCode::FAILURE;
         }
     };

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use anyhow::bail;
 use bytes::Bytes;
 
-use super::last_word;
-use super::moment::{Moment, moment};
+use super::error_output;
+use super::time_arg::{TimeArg, time_arg};
 use crate::clock::time_of_day;
 use crate::config::{ConnectionFlags, Nats, process_environment};
 use crate::jetstream::{Client, Decisions};
@@ -39,8 +39,8 @@ pub struct JournalArgs {
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     /// Decisions since then: `2h` ago, or a time such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub since: Option<Moment>,
+    #[arg(long, value_name = "TIME", value_parser = time_arg)]
+    pub since: Option<TimeArg>,
     // Last, or what follows would be listed under its heading.
     #[allow(missing_docs)]
     #[command(flatten, next_help_heading = "Connection")]
@@ -83,7 +83,7 @@ pub async fn run(args: &JournalArgs, out: &mut impl Write) -> anyhow::Result<Exi
     .await?;
     out.flush()?;
     if excerpt.left_out() > 0 {
-        last_word::write(&format!(
+        error_output::write(&format!(
             "left out {} lines: the states that they rest on are not in what was read",
             excerpt.left_out()
         ));

@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::plain_fields::PlainFields;
+use super::escaped_fields::EscapedFields;
 use crate::terminal::Terminal;
 
 /// What is logged, and how it looks.
@@ -54,7 +54,7 @@ pub fn init(args: &LogArgs, default: &str, terminal: &Terminal) -> anyhow::Resul
         LogFormat::Text => logs
             .with_timer(SystemTime)
             .with_target(false)
-            .fmt_fields(PlainFields::default())
+            .fmt_fields(EscapedFields::default())
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .init(),
         LogFormat::Json => logs.fmt_fields(JsonFields::new()).event_format(JsonLines).init(),
@@ -215,7 +215,7 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let logs = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-        let logs = logs.fmt_fields(PlainFields::default()).finish();
+        let logs = logs.fmt_fields(EscapedFields::default()).finish();
         tracing::subscriber::with_default(logs, || {
             let _span = tracing::info_span!("call", plugin = "p\nINFO forged").entered();
             tracing::warn!(context = "a\u{1b}[31m", reason = %"b\r\nERROR forged", "said\nINFO {}", "forged");

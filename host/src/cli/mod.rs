@@ -5,19 +5,19 @@ pub mod check;
 pub mod compile;
 pub mod dead;
 pub mod demo;
+pub mod error_output;
+mod escaped_fields;
 pub mod journal;
-pub mod last_word;
 pub mod live;
 pub mod log;
-pub mod moment;
 pub mod new;
 pub mod permissions;
-mod plain_fields;
 pub mod replay;
 pub mod request;
 pub mod run;
 pub mod signals;
 pub mod simulate;
+pub mod time_arg;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Output, last_word, positive};
+use super::{Output, error_output, positive};
 use crate::config::{ConnectionFlags, Nats, process_environment};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 use crate::letter::refusal::Refusal;
@@ -92,7 +92,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
                     writeln!(out)?;
                 }
             }
-            Err(error) if [NO_REPLY, DEAD].contains(&code) => last_word::write(&error.to_string()),
+            Err(error) if [NO_REPLY, DEAD].contains(&code) => error_output::write(&error.to_string()),
             Err(error) => return Err(error.into()),
         },
     }

@@ -156,7 +156,7 @@ impl Held for Message {
         })
     }
 
-    async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
+    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let Inner { delivery, lane, .. } = &*self.0;
         let letter = lane.bury(delivery, death, author).await?;
         self.refuse(death, letter).await;

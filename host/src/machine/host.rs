@@ -95,7 +95,7 @@ impl Held for Parcel {
         Ok(())
     }
 
-    async fn bury(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
+    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
         let (answer, stored) = oneshot::channel();
         let cause: Cause = death.cause;
         self.server.of(self.host, |state| {

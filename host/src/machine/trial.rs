@@ -18,10 +18,10 @@ use crate::delivery::Bounds;
 use crate::effective::Effective;
 use crate::events::{Event, Observer};
 use crate::inbox::{Inbox, fetch};
-use crate::pace::Pace;
+use crate::pace::RateLimit;
 use crate::settle::Rules;
 use crate::supervisor::{Crew, Desired, Supervisor};
-use crate::worker::Shop;
+use crate::worker::WorkerShared;
 
 /// How long the host may take to do what a step asks for, while nothing of what is outside is slow.
 const PROMPTLY: Duration = Duration::from_millis(10);
@@ -139,20 +139,20 @@ impl Trial {
         let rules = Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into()));
         let inbox = Inbox::<Parcel>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
         let inbox = Arc::new(inbox);
-        let shop = Shop {
+        let shared = WorkerShared {
             workload: "orders".into(),
             conditions: Conditions::new("orders".into()),
             inbox: inbox.clone(),
             rules,
             isolation: setup.isolation,
-            respawns: Arc::new(Pace::new(RESPAWNS)),
+            respawns: Arc::new(RateLimit::new(RESPAWNS)),
             observer: observer(&server, number),
         };
         let (desired, crew) = (Arc::new(Desired::new(self.wanted)), Arc::new(Crew::default()));
         let peak = Arc::new(AtomicU32::new(self.wanted.max(1)));
         let recent = Arc::new(AtomicU32::new(self.wanted));
         let guests = Guests::new(server.clone(), number, self.plugin.subscribe());
-        let supervisor = Supervisor::new(Arc::new(shop), guests, desired.clone(), crew.clone(), setup.grace);
+        let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), crew.clone(), setup.grace);
         let most = {
             let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
             // A worker that waits for its instance has one delivery beside those that wait in the inbox.

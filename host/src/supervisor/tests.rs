@@ -15,7 +15,7 @@ use crate::delivery::{Bounds, Death, Delivery, Outcome, Publication, Response};
 use crate::effective::Effective;
 use crate::events::Observer;
 use crate::inbox::Inbox;
-use crate::pace::Pace;
+use crate::pace::RateLimit;
 use crate::ports::{Author, EffectError, Handler};
 use crate::settle::Rules;
 
@@ -40,7 +40,7 @@ impl Held for NoDelivery {
         Ok(())
     }
 
-    async fn bury(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
+    async fn dead_letter(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
         Ok(())
     }
 
@@ -133,8 +133,8 @@ impl Handlers for Model {
     }
 }
 
-fn shop(observer: Observer, conditions: &Arc<Conditions>) -> Shop<NoDelivery> {
-    Shop {
+fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<NoDelivery> {
+    WorkerShared {
         workload: "work".into(),
         conditions: conditions.clone(),
         inbox: Arc::new(Inbox::<NoDelivery>::new(10, usize::MAX)),
@@ -145,7 +145,7 @@ fn shop(observer: Observer, conditions: &Arc<Conditions>) -> Shop<NoDelivery> {
             conditions,
         ),
         isolation: Isolation::Worker,
-        respawns: Arc::new(Pace::new(100)),
+        respawns: Arc::new(RateLimit::new(100)),
         observer,
     }
 }
@@ -169,13 +169,13 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
             _ => {}
         })
     };
-    let shop = shop(observer, &conditions);
+    let shared = shared(observer, &conditions);
     let (swap, generation) = watch::channel(1);
     let prepared = Arc::new(AtomicUsize::new(0));
     let starts = starts.into();
     let handlers = Model { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
     let (crew, wanted) = (Arc::new(Crew::default()), Arc::new(Desired::new(desired)));
-    let supervisor = Supervisor::new(Arc::new(shop), handlers, wanted, crew.clone(), Duration::from_secs(1));
+    let supervisor = Supervisor::new(Arc::new(shared), handlers, wanted, crew.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
@@ -270,14 +270,14 @@ async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
 #[tokio::test(start_paused = true)]
 async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_does() {
     let conditions = Conditions::new("work".into());
-    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
     let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
     let starts = [Start::Fails; 9].into();
     let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shop.clone(), handlers, desired.clone(), crew.clone(), grace);
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired.clone(), crew.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
@@ -286,15 +286,15 @@ async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_do
     seconds(5).await;
     let told = conditions.all();
     assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("no memory")), "{told:?}");
-    assert!(!shop.inbox.is_suspended());
+    assert!(!shared.inbox.is_suspended());
     seconds(10).await;
-    assert!(shop.inbox.is_suspended());
+    assert!(shared.inbox.is_suspended());
     // Nobody asks for a worker any more, and one is tried nevertheless: nothing would be fetched otherwise.
     desired.set(0);
     seconds(10).await;
-    assert!(shop.inbox.is_suspended() && !conditions.all().is_empty());
+    assert!(shared.inbox.is_suspended() && !conditions.all().is_empty());
     seconds(10).await;
-    assert!(!shop.inbox.is_suspended() && conditions.all().is_empty());
+    assert!(!shared.inbox.is_suspended() && conditions.all().is_empty());
     assert_eq!((crew.running(), crew.alive().len()), (0, 0));
     stop.send(()).unwrap();
     run.await.unwrap();
@@ -309,14 +309,14 @@ async fn where_two_instances_do_not_fit_at_once_the_one_before_makes_room() {
 #[tokio::test(start_paused = true)]
 async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_long_as_it_is_so() {
     let conditions = Conditions::new("work".into());
-    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
     let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(5)));
     let (_swap, generation) = watch::channel(1);
     let (room, has_room) = watch::channel(2);
     let (starts, tried) = ([].into(), Arc::<AtomicUsize>::default());
     let handlers = Model { starts, tried: tried.clone(), prepared: Arc::default(), generation, room: Some(has_room) };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shop.clone(), handlers, desired, crew.clone(), grace);
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired, crew.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
@@ -339,7 +339,7 @@ async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_lo
 #[tokio::test(start_paused = true)]
 async fn where_there_is_no_room_for_any_worker_what_was_fetched_is_given_back_until_there_is() {
     let conditions = Conditions::new("work".into());
-    let shop = Arc::new(shop(Observer::new(|_| {}), &conditions));
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
     let (crew, desired) = (Arc::new(Crew::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     let (room, has_room) = watch::channel(0);
@@ -352,16 +352,16 @@ async fn where_there_is_no_room_for_any_worker_what_was_fetched_is_given_back_un
         room: Some(has_room),
     };
     let grace = Duration::from_secs(1);
-    let supervisor = Supervisor::new(shop.clone(), handlers, desired, crew.clone(), grace);
+    let supervisor = Supervisor::new(shared.clone(), handlers, desired, crew.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
         let _ = stopped.await;
     }));
     tokio::time::sleep(Duration::from_secs(11)).await;
-    assert!(shop.inbox.is_suspended() && conditions.all().len() == 1 && crew.running() == 0);
+    assert!(shared.inbox.is_suspended() && conditions.all().len() == 1 && crew.running() == 0);
     room.send_replace(1);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!shop.inbox.is_suspended());
+    assert!(!shared.inbox.is_suspended());
     assert_eq!((crew.running(), conditions.all()), (1, vec![]));
     stop.send(()).unwrap();
     run.await.unwrap();

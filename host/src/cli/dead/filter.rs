@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::moment::{Moment, moment};
+use crate::cli::time_arg::{TimeArg, time_arg};
 use crate::clock::time_of_day;
 use crate::config::nearest;
 use crate::delivery::Cause;
@@ -34,11 +34,11 @@ pub struct FilterArgs {
     #[arg(long, value_name = "SUBJECT")]
     pub subject: Option<String>,
     /// Kept since then: `2h` ago, or a time such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub since: Option<Moment>,
+    #[arg(long, value_name = "TIME", value_parser = time_arg)]
+    pub since: Option<TimeArg>,
     /// Kept before then
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub until: Option<Moment>,
+    #[arg(long, value_name = "TIME", value_parser = time_arg)]
+    pub until: Option<TimeArg>,
 }
 
 fn cause(text: &str) -> Result<Cause, String> {
@@ -53,7 +53,7 @@ impl FilterArgs {
     /// The filter, with times made of durations.
     pub(super) fn filter(&self) -> Filter {
         let now = time_of_day();
-        let at = |moment: Option<Moment>| moment.map(|moment| moment.resolve(now));
+        let at = |time: Option<TimeArg>| time.map(|time| time.resolve(now));
         Filter {
             workload: self.workload.clone(),
             causes: self.causes.clone(),

@@ -9,7 +9,7 @@ use serde::Serializer as _;
 use super::args::{AskArgs, count};
 use super::filter::{find, nothing_found};
 use super::table::{object, table};
-use crate::cli::{Output, last_word};
+use crate::cli::{Output, error_output};
 use crate::letter::Letter;
 
 /// How many letters a person is shown.
@@ -80,13 +80,13 @@ pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result
     }
     out.flush()?;
     if all == 0 {
-        last_word::write(&nothing_found(&letters, &filter).await?);
+        error_output::write(&nothing_found(&letters, &filter).await?);
     } else if kept.len() < all {
-        last_word::write(&format!("{} of {}; --limit shows more", kept.len(), count(all)));
+        error_output::write(&format!("{} of {}; --limit shows more", kept.len(), count(all)));
     }
     if found.strays > 0 {
         let stream = letters.stream();
-        last_word::write(&format!(
+        error_output::write(&format!(
             "{} messages in {stream} are no dead letters; `nats stream view {stream}` shows them",
             found.strays
         ));

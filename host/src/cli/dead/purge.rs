@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{AskArgs, USAGE, count};
 use super::filter::{Found, find, not_there, nothing_found, which};
 use super::turns::turns;
-use crate::cli::{Output, last_word};
+use crate::cli::{Output, error_output};
 use crate::jetstream::{Letters, LettersError};
 use crate::letter::filter::Filter;
 use crate::letter::{Content, Letter};
@@ -74,7 +74,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
 ) -> anyhow::Result<ExitCode> {
     let filter = args.ask.filter.filter();
     if let Some(problem) = problem(args, &filter) {
-        last_word::write(&problem);
+        error_output::write(&problem);
         return Ok(ExitCode::from(USAGE));
     }
     let letters = args.ask.place.open().await?;
@@ -92,10 +92,10 @@ pub(super) async fn run<F: Future<Output = ()>>(
     let orphans = if whole { found.strays } else { 0 };
     let some = counts.matched + orphans > 0;
     if counts.matched == 0 && found.missing.is_empty() {
-        last_word::write(&nothing_found(&letters, &filter).await?);
+        error_output::write(&nothing_found(&letters, &filter).await?);
     }
     if !args.dry_run && !args.yes && some && !confirmed(counts.matched, letters.stream())? {
-        last_word::write("nothing is deleted");
+        error_output::write("nothing is deleted");
         return Ok(ExitCode::FAILURE);
     }
     let mut error = None;
@@ -107,7 +107,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
         error = purged.err();
     }
     if let Some(missing) = not_there(&found.missing, &letters) {
-        last_word::write(&missing);
+        error_output::write(&missing);
     }
     counts.missing = found.missing;
     match args.ask.output {

@@ -10,7 +10,7 @@ use super::args::{AskArgs, USAGE, count};
 use super::filter::{find, not_there, nothing_found, which};
 use super::show::content_lost;
 use super::turns::turns;
-use crate::cli::{Output, last_word};
+use crate::cli::{Output, error_output};
 use crate::jetstream::{Letters, LettersError, SendError};
 use crate::letter::Letter;
 use crate::terminal::Terminal;
@@ -102,7 +102,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
 ) -> anyhow::Result<ExitCode> {
     let filter = args.ask.filter.filter();
     if let Some(problem) = which("send back", args.all, &args.sequences, &filter) {
-        last_word::write(&problem);
+        error_output::write(&problem);
         return Ok(ExitCode::from(USAGE));
     }
     let letters = args.ask.place.open().await?;
@@ -123,16 +123,16 @@ pub(super) async fn run<F: Future<Output = ()>>(
         redrive(&letters, args, &sequences, &mut counts, terminal, interrupted()?).await;
     }
     for Failed { sequence, error } in counts.errors.iter().take(TOLD) {
-        last_word::write(&format!("dead letter {sequence} stays: {error}"));
+        error_output::write(&format!("dead letter {sequence} stays: {error}"));
     }
     if counts.errors.len() > TOLD {
-        last_word::write(&format!("{} more stay", counts.errors.len() - TOLD));
+        error_output::write(&format!("{} more stay", counts.errors.len() - TOLD));
     }
     if let Some(missing) = not_there(&counts.missing, &letters) {
-        last_word::write(&missing);
+        error_output::write(&missing);
     }
     if sequences.is_empty() && counts.missing.is_empty() {
-        last_word::write(&nothing_found(&letters, &filter).await?);
+        error_output::write(&nothing_found(&letters, &filter).await?);
     }
     match args.ask.output {
         Output::Json => serde_json::to_writer(&mut *out, &counts)?,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::args::{PlaceArgs, USAGE};
 use super::filter::not_there;
 use super::table::{object, pairs, seconds};
-use crate::cli::{Output, last_word};
+use crate::cli::{Output, error_output};
 use crate::jetstream::{Letters, Original};
 use crate::letter::{Headers, Letter, Stored};
 use crate::terminal::plain;
@@ -52,7 +52,7 @@ struct Shown {
 
 pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     if args.payload && args.sequences.len() > 1 {
-        last_word::write("--payload writes the payload of one letter; give one sequence");
+        error_output::write("--payload writes the payload of one letter; give one sequence");
         return Ok(ExitCode::from(USAGE));
     }
     let letters = args.place.open().await?;
@@ -79,7 +79,7 @@ pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result
     let said = not_there(&missing, &letters).or_else(|| Some(content_lost(lost?)));
     Ok(match said {
         Some(said) => {
-            last_word::write(&said);
+            error_output::write(&said);
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,

@@ -8,11 +8,11 @@ use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 
 use crate::terminal::escaped;
 
-/// As the usual ones, without colours.
+/// The default ones, without colours.
 #[derive(Debug, Default)]
-pub(super) struct PlainFields(DefaultFields);
+pub(super) struct EscapedFields(DefaultFields);
 
-impl<'writer> FormatFields<'writer> for PlainFields {
+impl<'writer> FormatFields<'writer> for EscapedFields {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
         let mut text = String::new();
         self.0.format_fields(Writer::new(&mut text), fields)?;

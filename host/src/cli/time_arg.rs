@@ -9,14 +9,14 @@ use crate::config::units;
 
 /// A time, or how long ago it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum TimeArg {
     /// So long ago.
     Ago(Duration),
     /// Then.
     At(SystemTime),
 }
 
-impl Moment {
+impl TimeArg {
     /// The time.
     pub(super) fn resolve(self, now: SystemTime) -> SystemTime {
         match self {
@@ -27,12 +27,12 @@ impl Moment {
 }
 
 /// Reads one.
-pub(super) fn moment(text: &str) -> Result<Moment, String> {
+pub(super) fn time_arg(text: &str) -> Result<TimeArg, String> {
     if let Ok(ago) = units::duration(text) {
-        return Ok(Moment::Ago(ago));
+        return Ok(TimeArg::Ago(ago));
     }
     let time = OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from);
-    time.filter(|time| *time >= SystemTime::UNIX_EPOCH).map(Moment::At).ok_or_else(|| {
+    time.filter(|time| *time >= SystemTime::UNIX_EPOCH).map(TimeArg::At).ok_or_else(|| {
         "it is neither a duration nor a time; write how long ago, such as 2h, or a time such as 2026-01-31T12:00:00Z".to_owned()
     })
 }
@@ -45,12 +45,12 @@ mod tests {
     #[test]
     fn a_time_is_a_duration_ago_or_one_with_any_offset() {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(moment("2h").unwrap().resolve(at(10_000)), at(2_800));
-        assert_eq!(moment("99999h").unwrap().resolve(at(1)), SystemTime::UNIX_EPOCH);
-        assert_eq!(moment("1970-01-01T01:00:00Z").unwrap(), Moment::At(at(3600)));
-        assert_eq!(moment("1970-01-01T03:00:00+02:00").unwrap(), Moment::At(at(3600)));
+        assert_eq!(time_arg("2h").unwrap().resolve(at(10_000)), at(2_800));
+        assert_eq!(time_arg("99999h").unwrap().resolve(at(1)), SystemTime::UNIX_EPOCH);
+        assert_eq!(time_arg("1970-01-01T01:00:00Z").unwrap(), TimeArg::At(at(3600)));
+        assert_eq!(time_arg("1970-01-01T03:00:00+02:00").unwrap(), TimeArg::At(at(3600)));
         for bad in ["", "yesterday", "2026-01-31", "5", "1960-01-01T00:00:00Z"] {
-            assert!(moment(bad).unwrap_err().contains("such as 2h"), "{bad}");
+            assert!(time_arg(bad).unwrap_err().contains("such as 2h"), "{bad}");
         }
     }
 }
