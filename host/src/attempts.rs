@@ -5,7 +5,8 @@
 //! forgotten counts as the server has it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::config::Retry;
 use crate::confirmed::Kept;
@@ -86,7 +87,7 @@ impl Attempts {
         if delivery.attempt <= 1 {
             return delivery.attempt;
         }
-        let excused = self.lock().get(key(delivery)).map_or(0, |past| past.excused);
+        let excused = self.0.lock().get(key(delivery)).map_or(0, |past| past.excused);
         delivery.attempt.saturating_sub(excused).max(1)
     }
 
@@ -95,7 +96,7 @@ impl Attempts {
         if delivery.attempt <= 1 {
             return None;
         }
-        let fate = self.lock().get(key(delivery)).map(|past| past.fate.clone()).unwrap_or_default();
+        let fate = self.0.lock().get(key(delivery)).map(|past| past.fate.clone()).unwrap_or_default();
         match fate {
             Fate::Kept(kept) => Some(Untried::Term(kept)),
             Fate::Dying(dying) => Some(Untried::DeadLetter(dying.0, Some(dying.1))),
@@ -105,29 +106,24 @@ impl Attempts {
 
     /// This attempt ended through no fault of the handler.
     pub fn excuse(&self, delivery: &Delivery) {
-        self.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+        self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
     /// The message's death is decided, and its letter is not kept yet.
     pub fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
-        self.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
+        self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
     }
 
     /// The message's letter is kept.
     pub fn kept(&self, delivery: &Delivery, kept: Kept) {
-        self.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
+        self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
     /// The message is done.
     pub fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
-            self.lock().forget(key(delivery));
+            self.0.lock().forget(key(delivery));
         }
-    }
-
-    /// Nothing panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,7 +191,7 @@ mod tests {
         }
         let newest = 20 * MOST as u64 - 1;
         assert_eq!((attempts.used(&delivery(newest, 2)), attempts.used(&delivery(0, 2))), (1, 2));
-        let memory = attempts.lock();
+        let memory = attempts.0.lock();
         assert!(memory.new.len() + memory.old.len() <= MOST);
     }
 }

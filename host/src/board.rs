@@ -1,9 +1,11 @@
 //! What a workload is doing, for whoever asks: a person, a scraper.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+use parking_lot::Mutex;
 
 use crate::clock::time_of_day;
 use crate::conditions::Conditions;
@@ -112,17 +114,17 @@ impl Board {
 
     /// It runs from now on.
     pub fn runs(&self, works: Works) {
-        *self.lock_works() = Some(Arc::new(works));
+        *self.works.lock() = Some(Arc::new(works));
     }
 
     /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
     pub fn ended(&self) {
-        *self.lock_works() = None;
+        *self.works.lock() = None;
     }
 
     /// Its parts, if it runs.
     pub fn works(&self) -> Option<Arc<Works>> {
-        self.lock_works().clone()
+        self.works.lock().clone()
     }
 
     /// Log lines of its guests that were dropped.
@@ -132,29 +134,29 @@ impl Board {
 
     /// What has been decided.
     pub fn scaling(&self) -> Scaling {
-        self.lock().clone()
+        self.scaling.lock().clone()
     }
 
     /// A generation of the policy is in use.
     pub fn adopted(&self, author: Author) {
-        let mut scaling = self.lock();
+        let mut scaling = self.scaling.lock();
         scaling.policy = Some(author);
         scaling.refused = None;
     }
 
     /// A generation of the policy is not used.
     pub fn refused(&self, problem: &str) {
-        self.lock().refused = Some(problem.to_owned());
+        self.scaling.lock().refused = Some(problem.to_owned());
     }
 
     /// This was seen.
     pub fn saw(&self, seen: Observation) {
-        self.lock().seen = Some(seen);
+        self.scaling.lock().seen = Some(seen);
     }
 
     /// This was decided, and gives so many workers.
     pub fn decided(&self, decision: &Decision, count: u32) {
-        let mut scaling = self.lock();
+        let mut scaling = self.scaling.lock();
         scaling.decisions += 1;
         scaling.problem = None;
         // What changes with each tick is the state; a person wants to see what changed the workers.
@@ -175,27 +177,18 @@ impl Board {
 
     /// A tick ended without a decision.
     pub fn undecided(&self, problem: &str) {
-        let mut scaling = self.lock();
+        let mut scaling = self.scaling.lock();
         scaling.failures += 1;
         scaling.problem = Some(problem.to_owned());
     }
 
     /// Counts what the shadow did.
     pub fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
-        count(&mut self.shadow.lock().unwrap_or_else(PoisonError::into_inner));
+        count(&mut self.shadow.lock());
     }
 
     /// What the shadow did.
     pub fn shadowed(&self) -> Shadowed {
-        self.shadow.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn lock_works(&self) -> MutexGuard<'_, Option<Arc<Works>>> {
-        self.works.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Scaling> {
-        // Nothing panics while it holds the lock.
-        self.scaling.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shadow.lock().clone()
     }
 }

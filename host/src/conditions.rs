@@ -2,7 +2,9 @@
 //! long as it lasts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The part of a workload that a problem is of. One part has one problem at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,7 +73,7 @@ impl Conditions {
     /// A part does not work, and what mends it. Logged when the text is another than before.
     pub fn raise(&self, part: Part, problem: &str) {
         let problem = one_line(problem);
-        let before = self.lock().insert(part, problem.clone());
+        let before = self.problems.lock().insert(part, problem.clone());
         if before.as_ref() != Some(&problem) {
             tracing::error!(workload = %self.workload, part = part.as_str(), "{problem}");
         }
@@ -80,24 +82,19 @@ impl Conditions {
     /// The whole of it ended. What its parts had is past.
     pub fn ended(&self, problem: &str) {
         self.raise(Part::Run, problem);
-        self.lock().retain(|part, _| *part == Part::Run);
+        self.problems.lock().retain(|part, _| *part == Part::Run);
     }
 
     /// A part works. Logged if it did not before.
     pub fn clear(&self, part: Part) {
-        if self.lock().remove(&part).is_some() {
+        if self.problems.lock().remove(&part).is_some() {
             tracing::info!(workload = %self.workload, part = part.as_str(), "works again");
         }
     }
 
     /// All problems, in the order of [`Part`].
     pub fn all(&self) -> Vec<(Part, String)> {
-        self.lock().iter().map(|(part, problem)| (*part, problem.clone())).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, String>> {
-        // Nothing panics while it holds the lock.
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
+        self.problems.lock().iter().map(|(part, problem)| (*part, problem.clone())).collect()
     }
 }
 

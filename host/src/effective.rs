@@ -4,10 +4,11 @@
 //! read it where they need it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -139,7 +140,7 @@ impl Effective {
         let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
-        *lock(&self.pulls) = settings.pulls;
+        *self.pulls.lock() = settings.pulls;
         if self.ack_wait_ns.swap(nanos, Relaxed) != nanos {
             self.edited.notify_waiters();
         }
@@ -147,17 +148,17 @@ impl Effective {
 
     /// Says whether the consumer gives anything.
     pub fn flows(&self, flow: Flow) {
-        *lock(&self.flow) = flow;
+        *self.flow.lock() = flow;
     }
 
     /// Whether the consumer gives anything.
     pub fn flow(&self) -> Flow {
-        lock(&self.flow).clone()
+        self.flow.lock().clone()
     }
 
     /// Whether nothing may be pulled.
     pub fn is_refused(&self) -> bool {
-        matches!(*lock(&self.flow), Flow::Refused(_))
+        matches!(*self.flow.lock(), Flow::Refused(_))
     }
 
     /// How long the server waits for a settlement.
@@ -184,7 +185,7 @@ impl Effective {
 
     /// A message was given back after so many deliveries.
     pub fn gave_back(&self, stream_sequence: u64, attempt: u32) {
-        let mut retried = lock(&self.retried);
+        let mut retried = self.retried.lock();
         retried.insert(stream_sequence, attempt);
         if retried.len() > RETRIED {
             retried.pop_first();
@@ -193,12 +194,12 @@ impl Effective {
 
     /// A message was delivered again.
     pub fn came_back(&self, stream_sequence: u64) {
-        lock(&self.retried).remove(&stream_sequence);
+        self.retried.lock().remove(&stream_sequence);
     }
 
     /// All messages up to this one are settled, by whichever host.
     pub fn settled_to(&self, stream_sequence: u64) {
-        let mut retried = lock(&self.retried);
+        let mut retried = self.retried.lock();
         if !retried.is_empty() {
             *retried = retried.split_off(&stream_sequence.saturating_add(1));
         }
@@ -210,12 +211,12 @@ impl Effective {
         if most == 0 {
             return Vec::new();
         }
-        lock(&self.retried).extract_if(.., |_, attempt| *attempt >= most).collect()
+        self.retried.lock().extract_if(.., |_, attempt| *attempt >= most).collect()
     }
 
     /// What a pull may ask for.
     pub fn pulls(&self) -> PullLimits {
-        *lock(&self.pulls)
+        *self.pulls.lock()
     }
 
     /// A scale without workers that could never have a message: the server delivers no more than `max_ack_pending` at
@@ -227,11 +228,6 @@ impl Effective {
         };
         Scale { min: scale.min.min(most), max: most, ..scale.clone() }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

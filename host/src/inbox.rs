@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -144,7 +145,7 @@ impl<D: Held> Inbox<D> {
 
     /// Takes all of these, oldest first.
     pub fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
-        let mut all = self.lock();
+        let mut all = self.waiting.lock();
         let (taken, left): (Vec<_>, _) =
             std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
         *all = left.into();
@@ -203,7 +204,7 @@ impl<D: Held> Inbox<D> {
             return None;
         }
         let (waiting, left) = {
-            let mut all = self.lock();
+            let mut all = self.waiting.lock();
             (all.pop_front()?, all.len())
         };
         self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
@@ -220,7 +221,7 @@ impl<D: Held> Inbox<D> {
 
     /// How many deliveries wait.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.waiting.lock().len()
     }
 
     /// Whether no delivery waits.
@@ -254,7 +255,7 @@ impl<D: Held> Inbox<D> {
     fn add(&self, held: D, since: Instant) {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         let (message, waiting) = (sequence(&held), Waiting { held, since });
-        let mut all = self.lock();
+        let mut all = self.waiting.lock();
         let again = waiting.held.delivery().attempt > 1;
         let same = |old: &&mut Waiting<D>| sequence(&old.held) == message;
         match all.iter_mut().take(LOOK).find(same).filter(|_| again) {
@@ -280,16 +281,11 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting<D>>> {
-        // Nothing panics while it holds the lock, and a queue is whole at every step.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Tells the server of every delivery that has waited a quarter of its ack wait. Called every quarter, so no
     /// delivery waits for more than half of it unannounced.
     async fn keep(&self, quarter: Duration) {
         let announcements: Vec<_> = {
-            let mut all = self.lock();
+            let mut all = self.waiting.lock();
             let stale = all.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
             stale
                 .map(|waiting| {
@@ -421,7 +417,7 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut 
             inbox.add(delivery, Instant::now());
         }
     }
-    let waiting: Vec<_> = inbox.lock().drain(..).collect();
+    let waiting: Vec<_> = inbox.waiting.lock().drain(..).collect();
     for waiting in waiting {
         give_back_untaken(waiting.held, keep.consumer).await;
     }
@@ -430,8 +426,9 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, keep: &mut 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use parking_lot::Mutex;
     use std::cell::{Cell, RefCell};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use futures_util::FutureExt;
     use proptest::prelude::*;
@@ -472,7 +469,7 @@ mod tests {
         async fn ack(self, _: Confirmed) {}
 
         async fn nak(self, _: Duration) {
-            self.1.lock().unwrap().push(self.0.stream_sequence);
+            self.1.lock().push(self.0.stream_sequence);
         }
 
         async fn term(self, _: Kept, _: &str) {}
@@ -569,7 +566,7 @@ mod tests {
             fetch(&fetching, pull, &consumer, |_| {}, stop).await;
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!((inbox.len(), given_back.lock().unwrap().len()), (3, 0));
+        assert_eq!((inbox.len(), given_back.lock().len()), (3, 0));
         inbox.suspend();
         tokio::time::timeout(Duration::from_secs(60), inbox.closed()).await.unwrap();
         let number = |waiting: &Waiting<Given>| waiting.held.0.stream_sequence;
@@ -583,7 +580,7 @@ mod tests {
         assert_eq!(inbox.len(), 3);
         stop.send(()).unwrap();
         fetching.await.unwrap();
-        assert_eq!(given_back.lock().unwrap().clone(), [4, 5, 6]);
+        assert_eq!(given_back.lock().clone(), [4, 5, 6]);
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub mod stderr;
 pub mod supervisor;
 pub mod tally;
 pub mod terminal;
+pub mod text_table;
 pub mod unconfirmed;
 pub mod worker;
 pub mod workload;

@@ -1,9 +1,10 @@
 //! Effects that cannot be had now: told as a condition of the workload as long as it lasts.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -38,7 +39,7 @@ impl Outage {
 
     /// An effect failed through no fault of its message. The first is told; those after it only prolong it.
     pub fn failed(&self, error: &EffectError) {
-        let first = self.lock().replace(Instant::now()).is_none();
+        let first = self.failed.lock().replace(Instant::now()).is_none();
         self.succeeded.store(false, Relaxed);
         if first {
             self.lasts.store(true, Relaxed);
@@ -66,22 +67,17 @@ impl Outage {
     }
 
     fn last(&self) -> Option<Instant> {
-        *self.lock()
+        *self.failed.lock()
     }
 
     fn look(&self) {
-        let mut failed = self.lock();
+        let mut failed = self.failed.lock();
         let over = if self.succeeded.load(Relaxed) { CALM } else { FORGOTTEN };
         if failed.is_some_and(|at| at.elapsed() >= over) {
             *failed = None;
             self.lasts.store(false, Relaxed);
             self.conditions.clear(self.part);
         }
-    }
-
-    /// Nothing panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,9 @@
 //! So many things in a second, and no more.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Gives out the moments at which something may happen: so many at once after a pause, then evenly spread.
@@ -28,7 +28,7 @@ impl RateLimit {
 
     /// When the next one may happen; not in the future if that is now.
     pub fn next(&self, now: Instant) -> Instant {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock();
         let earliest = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let given = next.map_or(earliest, |next| next.max(earliest));
         *next = Some(given + self.every);

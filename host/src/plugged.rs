@@ -1,9 +1,10 @@
 //! Plugins as the scaling loop and the workers see them.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::watch as changes;
 
 use crate::config::Workload;
@@ -91,11 +92,6 @@ async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginH
     Ok(PluginHandler { instance, author: author(plugin.generation()) })
 }
 
-fn lock(prepared: &Mutex<Option<PluginHandler>>) -> MutexGuard<'_, Option<PluginHandler>> {
-    // Nothing panics while it holds the lock.
-    prepared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A handler instance and which code it runs.
 pub struct PluginHandler {
     instance: HandlerInstance,
@@ -107,7 +103,7 @@ impl Handlers for PluginHandlers {
 
     async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
         let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
-        let prepared = lock(&self.prepared).take();
+        let prepared = self.prepared.lock().take();
         if let Some(prepared) = prepared.filter(|prepared| prepared.author == author(plugin.generation())) {
             prepared.instance.assign(worker);
             return Ok(prepared);
@@ -120,7 +116,7 @@ impl Handlers for PluginHandlers {
         async move {
             let Some(plugin) = plugin else { return };
             if let Ok(made) = make(&plugin, &context).await {
-                *lock(&prepared) = Some(made);
+                *prepared.lock() = Some(made);
             }
         }
     }

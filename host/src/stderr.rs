@@ -7,11 +7,12 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
+use parking_lot::{Condvar, Mutex};
 
 /// Bytes that may wait to be written.
 const WAITING: usize = 1 << 20;
@@ -101,7 +102,7 @@ struct Waiting {
 
 impl Queue {
     fn push(&self, line: Line) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let bytes = waiting.bytes.saturating_add(line.bytes.len());
         if bytes > WAITING {
             self.dropped.fetch_add(1, Relaxed);
@@ -132,7 +133,7 @@ impl Queue {
     }
 
     fn next(&self) -> Line {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.writing = false;
         self.changed.notify_all();
         loop {
@@ -141,18 +142,13 @@ impl Queue {
                 waiting.writing = true;
                 return line;
             }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut waiting);
         }
     }
 
     fn finish(&self, limit: Duration) {
         let is_left = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
-        let _ = self.changed.wait_timeout_while(self.lock(), limit, is_left);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it holds the lock.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        let _ = self.changed.wait_while_for(&mut self.waiting.lock(), is_left, limit);
     }
 }
 
@@ -185,7 +181,7 @@ mod tests {
         let (queue, let_it, told) = queue();
         queue.push(line(10));
         // It waits with the first, so what follows has to wait too.
-        while !queue.lock().writing {
+        while !queue.waiting.lock().writing {
             thread::yield_now();
         }
         let fit = WAITING / (1 << 16);
@@ -195,7 +191,7 @@ mod tests {
         assert_eq!(told.recv().unwrap(), 7);
         (0..fit).for_each(|_| let_it.send(Ok(())).unwrap());
         queue.finish(Duration::from_secs(60));
-        assert_eq!(queue.lock().bytes, 0);
+        assert_eq!(queue.waiting.lock().bytes, 0);
         queue.push(line(1 << 16));
         assert_eq!(queue.dropped.load(Relaxed), 7);
     }
@@ -215,6 +211,6 @@ mod tests {
         let (queue, _let_it, _) = queue();
         queue.push(line(1));
         queue.finish(Duration::from_millis(1));
-        assert!(!queue.lock().lines.is_empty() || queue.lock().writing);
+        assert!(!queue.waiting.lock().lines.is_empty() || queue.waiting.lock().writing);
     }
 }

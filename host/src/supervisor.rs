@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -79,29 +79,24 @@ impl Crew {
 
     /// What has been done in all.
     pub fn tally(&self) -> Tally {
-        let workers = self.lock();
+        let workers = self.workers.lock();
         workers.alive.values().fold(workers.ended, |sum, stats| sum.plus(stats.tally()))
     }
 
     /// The workers that there are, those that drain among them, each with what it has done.
     pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
-        self.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
+        self.workers.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
 
     fn add(&self, id: u64, stats: Arc<Stats>) {
-        self.lock().alive.insert(id, stats);
+        self.workers.lock().alive.insert(id, stats);
     }
 
     fn remove(&self, id: u64) {
-        let mut workers = self.lock();
+        let mut workers = self.workers.lock();
         if let Some(stats) = workers.alive.remove(&id) {
             workers.ended = workers.ended.plus(stats.tally());
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Workers> {
-        // Nothing panics while it holds the lock.
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -156,7 +156,7 @@ async fn rights(form: Form) -> Result<Report> {
     let servers = Servers::one("").await?;
     let mut stage = Stage::on(servers).await?;
     // Acks have another form there if the server is told so, and only a start tells it.
-    let newer = stage.servers.member(0).version() >= Version { major: 2, minor: 14, patch: 0 };
+    let newer = stage.servers.member(0).version() >= &Version::new(2, 14, 0);
     stage.servers.member(0).configure(&guarded(&all, newer));
     stage.servers.member(0).restart().await?;
     let mut ledger = Ledger::open(&stage, "work").await?;

@@ -8,7 +8,7 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 
 use super::ReportFormat;
-use crate::live::{self, Comparison, Measured, Message, Numbers, Options};
+use crate::live::{self, Comparison, Measured, Message, Numbers, Options, Row};
 use crate::server::{self, Server};
 use crate::simulate::arrivals::Cursor;
 use crate::simulate::{Arrivals, Draws, MIDNIGHT_MS, Model, Outcome};
@@ -172,12 +172,16 @@ fn print(answers: &[Answer], format: ReportFormat, out: &mut impl Write) -> anyh
             writeln!(out)?;
         }
         ReportFormat::Csv => {
-            writeln!(out, "name,number,foretold,measured,ratio")?;
+            let mut csv = csv::Writer::from_writer(&mut *out);
+            csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
             for Answer { name, comparison, .. } in answers {
-                for row in &comparison.rows {
-                    writeln!(out, "{name},{},{},{},{}", row.number, row.foretold, row.measured, row.ratio)?;
+                for Row { number, foretold, measured, ratio, .. } in &comparison.rows {
+                    csv.write_field(name)?;
+                    csv.write_field(number)?;
+                    csv.write_record([foretold, measured, ratio].map(f64::to_string))?;
                 }
             }
+            csv.flush()?;
         }
         ReportFormat::Text => {
             for Answer { name, messages, faster, comparison } in answers {

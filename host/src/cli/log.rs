@@ -168,8 +168,9 @@ impl Visit for Fields<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use parking_lot::Mutex;
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -178,7 +179,7 @@ mod tests {
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
@@ -192,7 +193,7 @@ mod tests {
         let logs = tracing_subscriber::fmt().with_writer(move || writer.clone());
         let logs = logs.fmt_fields(JsonFields::new()).event_format(JsonLines).finish();
         tracing::subscriber::with_default(logs, work);
-        serde_json::from_slice(&written.0.lock().unwrap()).unwrap()
+        serde_json::from_slice(&written.0.lock()).unwrap()
     }
 
     #[test]
@@ -220,7 +221,7 @@ mod tests {
             let _span = tracing::info_span!("call", plugin = "p\nINFO forged").entered();
             tracing::warn!(context = "a\u{1b}[31m", reason = %"b\r\nERROR forged", "said\nINFO {}", "forged");
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(written.0.lock().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.contains("said\\nINFO forged") && !text.contains('\u{1b}'), "{text}");
     }

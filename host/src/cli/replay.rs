@@ -12,9 +12,10 @@ use super::Output;
 use crate::config::{Compile, Plugins};
 use crate::journal::{PolicyName, Survey};
 use crate::plugin::Host;
-use crate::replay::{Asked, Comparison, Difference, Library, Replayed, Unverified, compare, same, shadow};
+use crate::replay::{Asked, Comparison, Difference, Library, Replayed, Stretch, Unverified, compare, same, shadow};
 use crate::spark::spark;
 use crate::terminal::plain;
+use crate::text_table::{aligned, cut};
 
 /// Characters of the chart.
 const WIDTH: usize = 80;
@@ -235,29 +236,15 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
         return Ok(());
     }
     writeln!(out)?;
-    writeln!(out, "where they part            ticks  recorded                          {other}")?;
-    for stretch in compared.stretches.iter().take(ROWS) {
-        let side = |count: &crate::replay::Count| plain(&format!("{} {}", count.workers, count.reason));
-        writeln!(
-            out,
-            "  {}  {:>5}  {:<32}  {}",
-            plain(&stretch.from),
-            stretch.ticks,
-            cut(&side(&stretch.recorded), 32),
-            cut(&side(&stretch.other), 32)
-        )?;
-    }
+    let side = |count: &crate::replay::Count| cut(&plain(&format!("{} {}", count.workers, count.reason)), 32);
+    let row = |Stretch { from, ticks, recorded, other, .. }: &Stretch| {
+        [format!("  {}", plain(from)), ticks.to_string(), side(recorded), side(other)]
+    };
+    let head = ["where they part", "ticks", "recorded", other].map(str::to_owned);
+    let rows = std::iter::once(head).chain(compared.stretches.iter().take(ROWS).map(row));
+    writeln!(out, "{}", aligned(rows, &[1]))?;
     match compared.stretches.len().saturating_sub(ROWS) {
         0 => Ok(()),
         more => writeln!(out, "  and {more} times more; --output json has all"),
     }
-}
-
-fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
 }

@@ -216,7 +216,7 @@ pub async fn run<F: Future<Output = ()>>(
             serde_json::to_writer(&mut *out, &report)?;
             writeln!(out)?;
         }
-        ReportFormat::Csv => write!(out, "{}", report.csv())?,
+        ReportFormat::Csv => report.csv(&mut *out)?,
         ReportFormat::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", picture::lines(&arrivals, &outcomes, WIDTH))?;

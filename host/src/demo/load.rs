@@ -203,8 +203,8 @@ fn mix(seed: u64) -> u64 {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use parking_lot::Mutex;
     use std::collections::BTreeMap;
-    use std::sync::Mutex;
 
     const LOAD: Load = Load { requests: 20, concurrency: 1, payload_size: 0, seed: 1 };
 
@@ -217,7 +217,7 @@ mod tests {
 
     impl Requester for Script {
         async fn request(&self, id: &str, _: Bytes) -> anyhow::Result<Attempt> {
-            self.ids.lock().unwrap().push(id.to_owned());
+            self.ids.lock().push(id.to_owned());
             Ok(match self.told.get(id) {
                 Some(Attempt::Unacked) => Attempt::Unacked,
                 Some(Attempt::Unanswered { sequence }) => Attempt::Unanswered { sequence: *sequence },
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!((batch1.sent, batch1.replied, batch1.retried, batch2.sent), (20, 20, 0, 20));
         assert_eq!(batch1.latency.len(), 20);
         assert!(batch1.first.is_some());
-        let mut ids = script.ids.into_inner().unwrap();
+        let mut ids = script.ids.into_inner();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), 40);
@@ -248,7 +248,7 @@ mod tests {
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 19, 4));
         assert_eq!(batch.unanswered, [Unanswered { id: id.clone(), sequences: vec![] }]);
-        assert_eq!(script.ids.into_inner().unwrap().iter().filter(|sent| **sent == id).count(), 5);
+        assert_eq!(script.ids.into_inner().iter().filter(|sent| **sent == id).count(), 5);
     }
 
     #[tokio::test]
@@ -258,7 +258,7 @@ mod tests {
         let script = Script { told, ..Script::default() };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 20, 1));
-        assert_eq!(script.ids.into_inner().unwrap()[..2], [id.clone(), format!("{id}.1")]);
+        assert_eq!(script.ids.into_inner()[..2], [id.clone(), format!("{id}.1")]);
     }
 
     #[tokio::test]
@@ -290,19 +290,19 @@ mod tests {
         impl Requester for Counter {
             async fn request(&self, _: &str, _: Bytes) -> anyhow::Result<Attempt> {
                 {
-                    let mut count = self.0.lock().unwrap();
+                    let mut count = self.0.lock();
                     count.0 += 1;
                     count.1 = count.1.max(count.0);
                 }
                 tokio::task::yield_now().await;
-                self.0.lock().unwrap().0 -= 1;
+                self.0.lock().0 -= 1;
                 Ok(Attempt::Replied)
             }
         }
         for concurrency in [1, 4] {
             let counter = Counter::default();
             batch(&Load { concurrency, ..LOAD }, 1, &counter, || {}).await.unwrap();
-            assert_eq!(counter.0.into_inner().unwrap().1, concurrency);
+            assert_eq!(counter.0.into_inner().1, concurrency);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Writes down what the host tells and what the load sends, for the summary, the progress bar and the charts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::timeline::Timeline;
@@ -141,7 +142,7 @@ impl Recorder {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Record) -> T) -> T {
-        f(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.record.lock())
     }
 }
 

@@ -1,7 +1,8 @@
 //! How far consumers are known to be settled, for as long as the connection lives.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::settings::{ConsumerState, StreamState};
 
@@ -25,8 +26,7 @@ impl AckFloors {
     pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
         let made = (of.created.clone(), state.created.clone());
         let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
-        // Nothing panics while it holds the lock.
-        let mut floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut floors = self.0.lock();
         let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
         let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
         floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
@@ -34,7 +34,7 @@ impl AckFloors {
 
     /// After which message a consumer has to go on that is made anew, if that is known.
     pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
-        let floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let floors = self.0.lock();
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
         let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
         (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)

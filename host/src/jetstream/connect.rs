@@ -1,11 +1,12 @@
 use std::error::Error as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
 use async_nats::{ConnectErrorKind, Event, ServerError};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -77,8 +78,7 @@ impl Client {
                 }
                 _ => {}
             }
-            // Nothing panics while it holds the lock.
-            told.lock().unwrap_or_else(PoisonError::into_inner).tell(&event);
+            told.lock().tell(&event);
             std::future::ready(())
         });
         let nats = async_nats::connect_with_options(config.servers.as_slice(), options)

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -63,7 +63,7 @@ impl Denied {
     }
 
     fn is_new(&self, verb: Verb, allow: &str) -> bool {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.retain(|_, last| last.elapsed() < REMEMBERED);
         let key = (verb, allow.to_owned());
         let is_known = known.contains_key(&key);
@@ -76,20 +76,20 @@ impl Denied {
 
     /// A new connection may have other permissions.
     pub(super) fn forget(&self) {
-        self.known().clear();
+        self.known.lock().clear();
     }
 
     /// Whether the server has just denied to publish to a subject.
     pub(super) fn publication(&self, subject: &str) -> bool {
         let denial = Denial { verb: Verb::Publish, subject: subject.to_owned() };
-        let last = self.known().get(&(Verb::Publish, denial.grant(&self.inbox))).copied();
+        let last = self.known.lock().get(&(Verb::Publish, denial.grant(&self.inbox))).copied();
         last.is_some_and(|last| last.elapsed() < REMEMBERED)
     }
 
     /// Because of what nobody hears an answer to what is published to a subject, where that is known: what has to be allowed.
     pub(super) fn silences(&self, subject: &str) -> Option<(Verb, String)> {
         let ears = (Verb::Subscribe, format!("{}.>", self.inbox));
-        let known = self.known();
+        let known = self.known.lock();
         let is_denied = |key: &(Verb, String)| known.get(key).is_some_and(|last| last.elapsed() < REMEMBERED);
         [(Verb::Publish, subject.to_owned()), ears].into_iter().find(is_denied)
     }
@@ -127,11 +127,6 @@ impl Denied {
             denial = denied => Err(denial),
             answer = answer => Ok(answer),
         }
-    }
-
-    /// Nothing panics while it holds the lock.
-    fn known(&self) -> MutexGuard<'_, HashMap<(Verb, String), Instant>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,6 +192,6 @@ mod tests {
         for number in 0..1000 {
             denied.note(&denial(Verb::Publish, &format!("out.{number}")));
         }
-        assert_eq!(denied.known().len(), MOST);
+        assert_eq!(denied.known.lock().len(), MOST);
     }
 }

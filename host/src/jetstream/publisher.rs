@@ -6,7 +6,7 @@
 //! its room back with whoever gave it up.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::header::HeaderMap;
@@ -16,6 +16,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::{Message, StatusCode, Subject};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -240,7 +241,7 @@ struct Waiters {
 impl Waiting {
     fn add(&self, room: OwnedSemaphorePermit) -> (u64, oneshot::Receiver<Message>) {
         let (sender, answer) = oneshot::channel();
-        let mut waiters = self.lock();
+        let mut waiters = self.0.lock();
         let token = waiters.next;
         waiters.next = token.wrapping_add(1);
         waiters.by_token.insert(token, (sender, room));
@@ -250,19 +251,14 @@ impl Waiting {
     /// Makes room, and hands the answer to who waits for it, if somebody still does.
     fn answer(&self, message: Message) {
         let token = last_token(&message.subject).parse().ok();
-        let waiter = token.and_then(|token| self.lock().by_token.remove(&token));
+        let waiter = token.and_then(|token| self.0.lock().by_token.remove(&token));
         if let Some((sender, _room)) = waiter {
             sender.send(message).ok();
         }
     }
 
     fn forget(&self, token: u64) {
-        self.lock().by_token.remove(&token);
-    }
-
-    /// Nothing panics while it holds the lock.
-    fn lock(&self) -> MutexGuard<'_, Waiters> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().by_token.remove(&token);
     }
 }
 

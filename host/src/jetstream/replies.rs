@@ -4,9 +4,11 @@
 //! each request would cost the server two more protocol lines and the first replies a race against them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OnceCell, oneshot};
 
@@ -39,7 +41,7 @@ impl Inbox {
             let waiting = Arc::clone(&waiting);
             async move {
                 while let Some(message) = replies.next().await {
-                    let found = lock(&waiting).remove(last_token(&message.subject));
+                    let found = waiting.lock().remove(last_token(&message.subject));
                     for waiter in found.into_iter().flatten() {
                         // Whoever gave up in this moment does not want it any more.
                         waiter.send(message.clone()).ok();
@@ -58,7 +60,7 @@ impl Inbox {
     /// Waits from now on, before the request is sent.
     pub(super) fn wait(&self, token: String) -> Waiter {
         let (sender, reply) = oneshot::channel();
-        lock(&self.waiting).entry(token.clone()).or_default().push(sender);
+        self.waiting.lock().entry(token.clone()).or_default().push(sender);
         Waiter { token, reply, waiting: Arc::clone(&self.waiting) }
     }
 }
@@ -79,7 +81,7 @@ pub(super) struct Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         self.reply.close();
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if let Some(waiters) = waiting.get_mut(&self.token) {
             waiters.retain(|waiter| !waiter.is_closed());
             if waiters.is_empty() {
@@ -89,19 +91,11 @@ impl Drop for Waiter {
     }
 }
 
-/// Nothing that holds the lock can panic half-way, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A message id may hold any character and be of any length, a token may not.
 pub(super) fn token(id: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(id.as_bytes()).iter().take(16).fold(String::with_capacity(32), |mut token, byte| {
-        // Writing to a string cannot fail.
-        write!(token, "{byte:02x}").ok();
-        token
-    })
+    let mut token = HEXLOWER.encode(&Sha256::digest(id.as_bytes()));
+    token.truncate(32);
+    token
 }
 
 pub(super) fn last_token(subject: &str) -> &str {

@@ -1,10 +1,10 @@
 //! The form of a journal: `docs/journal.md` describes it for those who read one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use data_encoding::HEXLOWER;
 use humantime::format_rfc3339_millis;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -169,10 +169,7 @@ pub struct Change {
 
 /// The digest that names a state.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// Makes lines. Remembers which state it wrote last for each policy, to leave the bytes out where nothing changed.

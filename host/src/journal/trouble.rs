@@ -1,6 +1,6 @@
 //! Why lines are not kept.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 /// What keeps a file or a stream from having its lines: told in the log when it begins and when it ends, and to be seen as
 /// long as it lasts.
@@ -11,7 +11,7 @@ impl Trouble {
     /// Lines are not kept, for this reason. Logged when it is another than before.
     pub fn begin(&self, problem: &str) {
         let problem = format!("{problem}; decisions go on without it, and the lines that are missing are counted");
-        let before = self.lock().replace(problem.clone());
+        let before = self.0.lock().replace(problem.clone());
         if before.as_ref() != Some(&problem) {
             tracing::error!("{problem}");
         }
@@ -19,18 +19,13 @@ impl Trouble {
 
     /// They are kept. Logged if they were not before.
     pub fn end(&self, what: &str) {
-        if self.lock().take().is_some() {
+        if self.0.lock().take().is_some() {
             tracing::info!("{what} is written again");
         }
     }
 
     /// What is wrong now.
     pub fn now(&self) -> Option<String> {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        // Nothing panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clone()
     }
 }

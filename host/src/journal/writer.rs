@@ -1,11 +1,12 @@
 //! The thread that writes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::Builder;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -103,12 +104,12 @@ impl Journal {
 
     /// Whether somebody keeps it.
     pub fn is_kept(&self) -> bool {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.entries.read().is_some()
     }
 
     /// Has an entry written. Never waits.
     pub fn record(&self, entry: Entry) {
-        let Some(entries) = &*self.entries.read().unwrap_or_else(PoisonError::into_inner) else { return };
+        let Some(entries) = &*self.entries.read() else { return };
         let size = entry.size();
         let has_room = self.room.take(size);
         if has_room && entries.try_send(entry).is_ok() {
@@ -132,8 +133,8 @@ impl Journal {
 
     /// Nothing more will come. Waits until all that came is written, but not for ever.
     pub async fn close(&self) {
-        self.entries.write().unwrap_or_else(PoisonError::into_inner).take();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.entries.write().take();
+        let ended = self.ended.lock().take();
         if let Some(ended) = ended
             && timeout(LAST_WORDS, ended).await.is_err()
         {

@@ -1,10 +1,11 @@
 //! When each message was sent, and how long it waited until a worker gave it to its handler.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -55,7 +56,7 @@ impl Begun {
         let Some(sent) = index.and_then(|index| self.sent.get(index)) else { return };
         let wait_ns = self.now().saturating_sub(sent.load(Relaxed));
         // It resizes itself, so every value fits.
-        self.lock().record(wait_ns / 1000).ok();
+        self.waits_us.lock().record(wait_ns / 1000).ok();
     }
 
     /// A worker's first attempt at a message has ended.
@@ -76,7 +77,7 @@ impl Begun {
 
     /// The waits in microseconds, each `faster` times as long as it was.
     pub(super) fn waits(&self, faster: f64) -> Histogram<u64> {
-        let real = self.lock();
+        let real = self.waits_us.lock();
         let mut waits = real.clone();
         waits.reset();
         for value in real.iter_recorded() {
@@ -84,11 +85,6 @@ impl Begun {
             waits.record_n(wait.round() as u64, value.count_at_value()).ok();
         }
         waits
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Histogram<u64>> {
-        // Nothing panics while it holds the lock.
-        self.waits_us.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,9 @@
 //! A model of a plugin and its instances.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -73,7 +74,7 @@ impl Handlers for Guests {
     type Instance = Guest;
 
     async fn instantiate(&mut self, worker: u64) -> Result<Guest, Fault> {
-        let prepared = self.prepared.lock().unwrap().take();
+        let prepared = self.prepared.lock().take();
         let newest = self.plugin.borrow().number;
         if let Some(prepared) = prepared.filter(|prepared| prepared.generation.number == newest) {
             self.plugin.borrow_and_update();
@@ -86,7 +87,7 @@ impl Handlers for Guests {
         let (making, prepared) = (self.make(0), self.prepared.clone());
         async move {
             if let Ok(made) = making.await {
-                *prepared.lock().unwrap() = Some(made);
+                *prepared.lock() = Some(made);
             }
         }
     }

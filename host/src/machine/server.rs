@@ -5,9 +5,10 @@
 //! as pending; redeliveries go first and `max_ack_pending` does not hold them up; a lost connection loses its pulls.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -112,7 +113,7 @@ impl Server {
 
     /// Looks at the state, or changes it; the server then does what follows of that.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        let done = f(&mut self.lock());
+        let done = f(&mut self.state.lock());
         self.changed.notify_one();
         done
     }
@@ -126,15 +127,11 @@ impl Server {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// Does what is due, for ever.
     pub(super) async fn run(self) {
         loop {
             let next = {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 state.work();
                 state.next_due()
             };

@@ -7,10 +7,11 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -104,7 +105,7 @@ impl Directory {
 
     /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
     pub fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
-        let mut slots = self.asked.lock();
+        let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
             slot.downcast::<Slot<W>>().ok().filter(|slot| slot.name == name)
@@ -121,7 +122,7 @@ impl Directory {
 
     /// The plugins that somebody uses, as they are now.
     pub fn plugins(&self) -> Vec<PluginState> {
-        let slots = self.asked.lock().clone();
+        let slots = self.asked.slots.lock().clone();
         slots.iter().map(|slot| slot.state()).collect()
     }
 }
@@ -135,12 +136,6 @@ impl std::fmt::Debug for Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Asked {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<dyn AnySlot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +158,7 @@ impl Keeper {
         loop {
             let is_there = self.look_at_directory().await;
             let touched = self.events.touched();
-            let slots = self.asked.lock().clone();
+            let slots = self.asked.slots.lock().clone();
             for slot in &slots {
                 if touched.contains(file(Path::new(""), slot.name()).as_os_str()) {
                     slot.touch();

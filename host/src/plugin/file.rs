@@ -111,7 +111,7 @@ impl<W: World> PluginFile<W> {
             }
         }
         if self.slot.generation().as_ref() == Some(&digest) {
-            self.slot.history().problem = None;
+            self.slot.history.lock().problem = None;
         }
         self.progress.settle(fingerprint, read);
         self.progress.look_again(Instant::now())
@@ -174,7 +174,7 @@ impl<W: World> PluginFile<W> {
 
     fn unreadable(&mut self, refusal: &Refusal) {
         let (plugin, file) = (self.slot.name.as_str(), &self.file);
-        self.slot.history().problem = Some(refusal.to_string());
+        self.slot.history.lock().problem = Some(refusal.to_string());
         match self.progress.unreadable(&refusal.to_string()) {
             Notice::Nothing => {}
             Notice::Waiting => {

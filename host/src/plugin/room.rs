@@ -5,10 +5,11 @@
 //! instance that does not fit is not made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::declared::Declared;
@@ -119,14 +120,14 @@ impl Rooms {
     fn of(supply: Supply) -> Arc<Self> {
         let claims = Mutex::new(Claims { supply, next: 0, all: BTreeMap::new() });
         let rooms = Self { claims, all: Accounts::default(), changed: watch::Sender::new(0) };
-        rooms.divide(&rooms.lock());
+        rooms.divide(&rooms.claims.lock());
         Arc::new(rooms)
     }
 
     /// Asks for a part that is enough for so many instances.
     pub(super) fn claim(self: &Arc<Self>, instances: u32) -> Arc<Room> {
         let part = Arc::new(Part { instances: instances.into(), ..Part::default() });
-        let mut claims = self.lock();
+        let mut claims = self.claims.lock();
         let id = claims.next;
         claims.next += 1;
         claims.all.insert(id, part.clone());
@@ -137,7 +138,7 @@ impl Rooms {
 
     /// Asks the system again, which may give more than before.
     fn ask(&self) {
-        let mut claims = self.lock();
+        let mut claims = self.claims.lock();
         let used = self.all.address.used.load(Relaxed);
         let supply = system::supply(used);
         if supply.limits() != claims.supply.limits() {
@@ -161,16 +162,11 @@ impl Rooms {
         self.all.address.share.store(claims.supply.address, Relaxed);
         self.changed.send_modify(|times| *times += 1);
     }
-
-    fn lock(&self) -> MutexGuard<'_, Claims> {
-        // Nothing panics while it holds the lock.
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Part {
     fn need(&self) -> Need {
-        *self.need.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.need.lock()
     }
 
     fn most(&self) -> u64 {
@@ -207,13 +203,13 @@ pub struct Room {
 impl Room {
     /// Says what each instance takes from now on.
     pub fn each_needs(&self, need: Need) {
-        let mut current = self.part.need.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.part.need.lock();
         if *current == need {
             return;
         }
         *current = need;
         drop(current);
-        self.rooms.divide(&self.rooms.lock());
+        self.rooms.divide(&self.rooms.claims.lock());
     }
 
     /// Room for one more instance.
@@ -239,7 +235,7 @@ impl Room {
 
     /// Why there cannot be more, and what mends it.
     pub fn why(&self) -> String {
-        let (need, limits) = (self.part.need(), self.rooms.lock().supply.limits());
+        let (need, limits) = (self.part.need(), self.rooms.claims.lock().supply.limits());
         let Accounts { mappings, address } = &self.part.has;
         if mappings.most(need.mappings) <= address.most(need.address) {
             let share = mappings.share.load(Relaxed);
@@ -283,13 +279,13 @@ impl Rooms {
     /// What vm.max_map_count has to be for everything that is wanted.
     fn enough_mappings(&self) -> u64 {
         let wants = |part: &Arc<Part>| part.instances.saturating_mul(part.need().mappings);
-        system::limit_for(self.lock().all.values().map(wants).fold(0, u64::saturating_add))
+        system::limit_for(self.claims.lock().all.values().map(wants).fold(0, u64::saturating_add))
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        let mut claims = self.rooms.lock();
+        let mut claims = self.rooms.claims.lock();
         claims.all.remove(&self.id);
         self.rooms.divide(&claims);
     }

@@ -1,8 +1,9 @@
 //! A plugin that workloads use: what they allow it, the generation they are given, and what became of its file.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::kind::Kind;
@@ -68,7 +69,7 @@ pub(super) struct Slot<W> {
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
     limits: Mutex<Limits>,
-    history: Mutex<History>,
+    pub(super) history: Mutex<History>,
     /// Whether something happened to its file since it was last looked at, however it may look.
     pub(super) touched: AtomicBool,
 }
@@ -97,7 +98,7 @@ impl<W: World> Slot<W> {
     }
 
     pub(super) fn state(&self) -> PluginState {
-        let History { loaded, refused, problem } = self.history().clone();
+        let History { loaded, refused, problem } = self.history.lock().clone();
         PluginState {
             plugin: self.name.clone(),
             kind: W::KIND,
@@ -124,28 +125,23 @@ impl<W: World> Slot<W> {
     /// Puts a generation into use.
     pub(super) fn adopt(&self, plugin: Plugin<W>) {
         // Before the others learn of it: what they count is there then.
-        self.history().loaded += 1;
+        self.history.lock().loaded += 1;
         self.current.send_replace(Some(Arc::new(plugin)));
     }
 
     pub(super) fn refused(&self, reason: &str) {
-        let mut history = self.history();
+        let mut history = self.history.lock();
         history.refused += 1;
         history.problem = Some(reason.to_owned());
     }
 
-    pub(super) fn history(&self) -> MutexGuard<'_, History> {
-        // Nothing panics while it holds the lock.
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn limits(&self) -> Limits {
-        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.limits.lock().clone()
     }
 
     /// One more workload uses it, with these limits.
     pub(super) fn widen(&self, limits: &Limits) {
-        let mut widest = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut widest = self.limits.lock();
         *widest = wider(&widest, limits);
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::Sha256;
 
 use super::refusal::Refusal;
@@ -31,14 +32,9 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
-        let hash = <Sha256 as sha2::Digest>::digest(&bytes);
-        let digest: String = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex).collect();
+        let digest = HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(&bytes));
         Self { generation: Generation { plugin: plugin.into(), digest: digest.into() }, bytes: bytes.into() }
     }
-}
-
-fn hex(digit: u8) -> char {
-    char::from_digit(u32::from(digit), 16).unwrap_or('?')
 }
 
 /// Where the file of a plugin is.

@@ -2,11 +2,12 @@
 //!
 //! A guest can print without end: [`super::lines`] has what keeps that within bounds.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -54,7 +55,7 @@ impl LogMeter {
     }
 
     fn admit(&self, bytes: usize) -> Admission {
-        let admission = self.lock().admit(bytes, Instant::now());
+        let admission = self.cap.lock().admit(bytes, Instant::now());
         if admission == Admission::Drop {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -62,11 +63,7 @@ impl LogMeter {
     }
 
     fn take_dropped(&self) -> Option<Dropped> {
-        self.lock().take_dropped(Instant::now())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RateCap> {
-        self.cap.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cap.lock().take_dropped(Instant::now())
     }
 }
 
@@ -121,7 +118,7 @@ impl GuestLog {
         if !self.printed.swap(false, Ordering::Relaxed) {
             return String::new();
         }
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let Inner { stdout, stderr, last_words } = &mut *inner;
         stdout.flush(|line| self.emit(Level::Info, "", line));
         stderr.flush(|line| self.emit(Level::Warn, "", line));
@@ -139,7 +136,7 @@ impl GuestLog {
 
     fn print(&self, stderr: bool, bytes: &[u8]) {
         self.printed.store(true, Ordering::Relaxed);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let Inner { stdout, stderr: errors, last_words } = &mut *inner;
         if stderr {
             remember(last_words, bytes);
@@ -151,10 +148,6 @@ impl GuestLog {
         } else {
             stdout.push(bytes, |line| self.emit(Level::Info, "", line));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn emit(&self, level: Level, context: &str, message: &str) {

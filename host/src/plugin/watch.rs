@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::look::Fingerprint;
@@ -40,7 +41,7 @@ impl DirectoryEvents {
 
     /// The names of files to which something happened since this was last called.
     pub(super) fn touched(&self) -> BTreeSet<OsString> {
-        std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.touched.lock())
     }
 
     /// Watches the directory that the path leads to now: it may be another one than before, or new.
@@ -77,7 +78,7 @@ impl DirectoryEvents {
                 Ok(event) if !matters(event.kind) => return,
                 Ok(event) => {
                     let names = event.paths.iter().filter_map(|path| path.file_name()).map(OsString::from);
-                    touched.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+                    touched.lock().extend(names);
                 }
                 // Events may have been lost: look.
                 Err(_) => {}

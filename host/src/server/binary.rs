@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use semver::Version;
 use tokio::process::Command;
 
 use super::error::ServerError;
@@ -19,37 +20,16 @@ pub const VARIABLE: &str = "TIDEGATE_NATS_SERVER";
 const BESIDE: &str = "tidegate-nats-server";
 
 /// The oldest version whose JetStream has what is used here.
-const OLDEST: Version = Version { major: 2, minor: 10, patch: 0 };
+const OLDEST: Version = Version::new(2, 10, 0);
 
 /// How long a program may take to say its version.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// The version of a nats-server, without what follows a `-`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// Changes with what breaks clients.
-    pub major: u32,
-    /// Changes with features.
-    pub minor: u32,
-    /// Changes with mended faults.
-    pub patch: u32,
-}
-
-impl Version {
-    /// Reads the answer to `nats-server --version`: `nats-server: v2.10.26`.
-    fn from_answer(answer: &str) -> Option<Self> {
-        let text = answer.trim().strip_prefix("nats-server: v")?;
-        let numbers = text.split('-').next()?;
-        let mut parts = numbers.split('.').map(str::parse);
-        let version = Self { major: parts.next()?.ok()?, minor: parts.next()?.ok()?, patch: parts.next()?.ok()? };
-        parts.next().is_none().then_some(version)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
+/// Reads the answer to `nats-server --version`: `nats-server: v2.10.26`. What follows a `-` is left out, for a candidate
+/// of a release has its features.
+fn version_in(answer: &str) -> Option<Version> {
+    let version = Version::parse(answer.trim().strip_prefix("nats-server: v")?).ok()?;
+    Some(Version::new(version.major, version.minor, version.patch))
 }
 
 /// Who said which nats-server to run.
@@ -107,8 +87,8 @@ impl Binary {
 
     /// Its version.
     #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
+    pub fn version(&self) -> &Version {
+        &self.version
     }
 }
 
@@ -169,7 +149,7 @@ fn judge(path: &Path, origin: Origin, answer: Answer) -> Result<Version, ServerE
         }
     };
     let said = String::from_utf8_lossy(&answer.stdout);
-    match Version::from_answer(&said) {
+    match version_in(&said) {
         Some(version) if version < OLDEST => Err(ServerError::TooOld { path, origin, version }),
         Some(version) => Ok(version),
         None => {
@@ -219,18 +199,17 @@ mod tests {
 
     #[test]
     fn a_version_is_read_from_the_answer_and_from_nothing_else() {
-        let version = |major, minor, patch| Some(Version { major, minor, patch });
-        assert_eq!(Version::from_answer("nats-server: v2.10.26\n"), version(2, 10, 26));
-        assert_eq!(Version::from_answer("nats-server: v2.12.0-RC.1"), version(2, 12, 0));
+        assert_eq!(version_in("nats-server: v2.10.26\n"), Some(Version::new(2, 10, 26)));
+        assert_eq!(version_in("nats-server: v2.12.0-RC.1"), Some(Version::new(2, 12, 0)));
         for other in ["", "nats-server", "nats-server: v2", "nats-server: v2.x.1", "ls (GNU coreutils) 9.1"] {
-            assert_eq!(Version::from_answer(other), None, "{other}");
+            assert_eq!(version_in(other), None, "{other}");
         }
     }
 
     #[test]
     fn versions_compare_by_number_and_not_by_letter() {
-        assert!(Version::from_answer("nats-server: v2.9.25").unwrap() < OLDEST);
-        assert!(Version::from_answer("nats-server: v2.10.0").unwrap() >= OLDEST);
-        assert!(Version::from_answer("nats-server: v3.0.0").unwrap() > OLDEST);
+        assert!(version_in("nats-server: v2.9.25").unwrap() < OLDEST);
+        assert!(version_in("nats-server: v2.10.0").unwrap() >= OLDEST);
+        assert!(version_in("nats-server: v3.0.0").unwrap() > OLDEST);
     }
 }

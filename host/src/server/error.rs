@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::binary::{Origin, VARIABLE, Version};
+use semver::Version;
+
+use super::binary::{Origin, VARIABLE};
 
 /// What every message about a missing or unusable binary ends with.
 const REMEDY: &str = "get nats-server 2.10 or newer from https://nats.io/download and put it into PATH or name it by \

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub use binary::{Binary, Origin, VARIABLE, Version};
+pub use binary::{Binary, Origin, VARIABLE};
 pub use error::ServerError;
 use process::Process;
 use ready::Ready;
+pub use semver::Version;
 
 /// How long a server may take to end by itself before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -93,7 +94,7 @@ impl Server {
 
     /// The version of the program that runs.
     #[must_use]
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> &Version {
         self.plan.binary.version()
     }
 

@@ -1,7 +1,8 @@
 //! What chance decides: how long messages take and which attempts fail.
 //!
 //! The k-th message gets the same from a seed whatever the policy does, so policies differ by what they decide alone.
-//! Logarithms, roots and cosines are `libm`'s, which is software and the same on every machine.
+//! Logarithms, roots and cosines are `libm`'s, which is software and the same on every machine. The crate `rand_distr`
+//! cannot promise that: its logarithms are the system's wherever another crate turns on `num-traits/std`.
 
 use std::sync::Arc;
 

@@ -1,10 +1,30 @@
 //! What simulations came to, for programs and for people.
 
 use std::fmt::Write as _;
+use std::io;
 
 use serde::Serialize;
 
 use super::outcome::Outcome;
+use crate::text_table::aligned;
+
+const CSV_COLUMNS: [&str; 15] = [
+    "name",
+    "worker_seconds",
+    "utilisation",
+    "wait_p50_ms",
+    "wait_p95_ms",
+    "wait_p99_ms",
+    "wait_max_ms",
+    "over_slo",
+    "peak_backlog",
+    "peak_workers",
+    "scalings",
+    "ratio_to_bound",
+    "bound_worker_seconds",
+    "met_slo",
+    "unfinished",
+];
 
 /// All policies on one trace. Its JSON is what `tidegate simulate --output json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,31 +115,27 @@ impl Report {
         Self { trace, slo_ms, bound: Bound { worker_seconds: bound }, policies, slo_share }
     }
 
-    /// A header and a line for each policy. The columns are the fields of the JSON.
-    pub fn csv(&self) -> String {
-        let mut text = "name,worker_seconds,utilisation,wait_p50_ms,wait_p95_ms,wait_p99_ms,wait_max_ms,over_slo,\
-                        peak_backlog,peak_workers,scalings,ratio_to_bound,bound_worker_seconds,met_slo,unfinished\n"
-            .to_owned();
+    /// Writes a header and a line for each policy. The columns are the fields of the JSON.
+    ///
+    /// # Errors
+    /// When `out` cannot be written to.
+    pub fn csv(&self, out: impl io::Write) -> csv::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(CSV_COLUMNS)?;
         for row in &self.policies {
             let Waits { p50, p95, p99, max } = row.wait_ms;
-            let ratio = row.ratio_to_bound.map(|ratio| ratio.to_string()).unwrap_or_default();
-            // A string takes all that is written to it.
-            let _ = writeln!(
-                text,
-                "{},{},{},{p50},{p95},{p99},{max},{},{},{},{},{ratio},{},{},{}",
-                quoted(&row.name),
-                row.worker_seconds,
-                row.utilisation,
-                row.over_slo,
-                row.peak_backlog,
-                row.peak_workers,
-                row.scalings,
-                self.bound.worker_seconds,
-                row.met_slo,
-                row.unfinished
-            );
+            csv.write_field(&row.name)?;
+            for number in [row.worker_seconds, row.utilisation, p50, p95, p99, max, row.over_slo] {
+                csv.write_field(number.to_string())?;
+            }
+            for count in [row.peak_backlog, row.peak_workers.into(), row.scalings] {
+                csv.write_field(count.to_string())?;
+            }
+            csv.write_field(row.ratio_to_bound.map(|ratio| ratio.to_string()).unwrap_or_default())?;
+            csv.write_field(self.bound.worker_seconds.to_string())?;
+            csv.write_record([row.met_slo.to_string(), row.unfinished.to_string()])?;
         }
-        text
+        Ok(csv.flush()?)
     }
 
     /// A table for a person.
@@ -135,9 +151,10 @@ impl Report {
         let [name, seconds, ..] = &mut last;
         (*name, *seconds) = ("lower bound".to_owned(), bound);
         rows.push(last);
-        let mut text = align(&rows);
+        // All but the names, and the mark of a miss.
+        let mut text = aligned(rows, &(1..=12).collect::<Vec<_>>());
         let (slo, share) = (ms(self.slo_ms), percent(self.slo_share));
-        let _ = write!(text, "\nObjective: {share} of the messages begin within {slo} of their arrival.");
+        let _ = write!(text, "\n\nObjective: {share} of the messages begin within {slo} of their arrival.");
         if self.policies.iter().any(|row| !row.met_slo) {
             text.push_str(" A policy that misses it is marked, and has no ratio to the bound.");
         }
@@ -169,23 +186,6 @@ fn cells(row: &Row) -> [String; 14] {
     ]
 }
 
-/// The first column to the left, the others to the right, two spaces apart.
-fn align(rows: &[[String; 14]]) -> String {
-    let mut widths = [0; 14];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |row: &[String; 14]| {
-        let mut cells = row.iter().zip(widths);
-        let first = cells.next().map(|(cell, width)| format!("{cell:<width$}")).unwrap_or_default();
-        let line = cells.fold(first, |line, (cell, width)| format!("{line}  {cell:>width$}"));
-        format!("{}\n", line.trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
 /// Milliseconds in a unit that leaves two to four digits.
 fn ms(ms: f64) -> String {
     match ms {
@@ -205,11 +205,6 @@ fn percent(share: f64) -> String {
         percent if percent < 9.95 => format!("{percent:.2} %"),
         percent => format!("{percent:.1} %"),
     }
-}
-
-/// As CSV has it where a comma or a quote would be in the way.
-fn quoted(name: &str) -> String {
-    if name.contains([',', '"', '\n']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -267,7 +262,9 @@ mod tests {
 
     #[test]
     fn csv_has_a_line_for_each_policy() {
-        let csv = report().csv();
+        let mut csv = Vec::new();
+        report().csv(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());

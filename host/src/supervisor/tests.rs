@@ -159,12 +159,12 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let observer = {
         let (started, ended, conditions) = (started.clone(), ended.clone(), conditions.clone());
         Observer::new(move |event| match event {
-            Event::WorkerStarted { worker, .. } => started.lock().unwrap().push((worker, begin.elapsed())),
+            Event::WorkerStarted { worker, .. } => started.lock().push((worker, begin.elapsed())),
             Event::WorkerEnded { worker, .. } => {
                 let by_itself = begin.elapsed() < MINUTE;
                 let parts: Vec<Part> = conditions.all().into_iter().map(|(part, _)| part).collect();
                 assert_eq!(parts == [Part::Workers], by_itself, "{parts:?}");
-                ended.lock().unwrap().push((worker, begin.elapsed()));
+                ended.lock().push((worker, begin.elapsed()));
             }
             _ => {}
         })
@@ -187,11 +187,11 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     assert_eq!(conditions.all(), []);
     // At zero for each generation, once; elsewhere never.
     assert_eq!(prepared.load(Relaxed), if desired == 0 { 2 } else { 0 });
-    let before_stop = ended.lock().unwrap().clone();
+    let before_stop = ended.lock().clone();
     stop.send(()).unwrap();
     run.await.unwrap();
-    assert_eq!(ended.lock().unwrap().len(), started.lock().unwrap().len());
-    let started = started.lock().unwrap().clone();
+    assert_eq!(ended.lock().len(), started.lock().len());
+    let started = started.lock().clone();
     (started, before_stop)
 }
 

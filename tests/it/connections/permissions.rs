@@ -159,7 +159,7 @@ async fn a_host_that_makes_what_is_missing_needs_no_more_than_is_printed_and_so_
 
 /// Whether a server can name deliveries with their domain and account.
 pub(super) fn has_newer_acks(server: &Server) -> bool {
-    server.version() >= Version { major: 2, minor: 14, patch: 0 }
+    server.version() >= &Version::new(2, 14, 0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,10 @@
 
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tidegate::config::{Config, DeadLetters, Workload};
 use tidegate::events::{Event, Observer};
@@ -131,7 +132,7 @@ impl Host {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
         let seen = events.clone();
-        let observer = Observer::new(move |event| seen.lock().unwrap().push(event));
+        let observer = Observer::new(move |event| seen.lock().push(event));
         let task = tokio::spawn(async {
             let ended = tidegate::run(config, observer, async {
                 let _ = stopped.await;
@@ -152,7 +153,7 @@ impl Host {
 
     /// All that the host has told so far.
     pub(crate) fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap().clone()
+        self.events.lock().clone()
     }
 
     pub(crate) fn count(&self, of: impl Fn(&Event) -> bool) -> usize {
@@ -183,7 +184,7 @@ impl Host {
     /// Awaits the end of a host that was told to stop.
     pub(crate) async fn ended(self) -> (Arc<Site>, Vec<Event>) {
         tokio::time::timeout(super::PATIENCE, self.task).await.expect("the host stops").unwrap();
-        let events = self.events.lock().unwrap().clone();
+        let events = self.events.lock().clone();
         (self.site, events)
     }
 

@@ -1,44 +1,23 @@
 //! Letters as a table, and as JSON.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::letter::{Headers, Letter};
 use crate::terminal::plain;
+use crate::text_table::{aligned, cut};
 
-/// A row of a table: all cells, of which the last may be cut.
 type Row = [String; 8];
 
 const HEAD: [&str; 8] = ["TIME", "WORKLOAD", "LETTER", "SUBJECT", "TRIES", "CAUSE", "HANDLER", "REASON"];
 
 /// Lines for a terminal that is so many columns wide; without a width nothing is cut.
 pub(super) fn table(letters: &[(Letter, usize)], width: Option<usize>) -> String {
-    let rows: Vec<Row> =
-        std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(|(letter, _)| row(letter))).collect();
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (widest, cell) in widths.iter_mut().zip(row) {
-            *widest = (*widest).max(cell.width());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            let space = " ".repeat(width - cell.width());
-            // Numbers stand right.
-            let number = !cell.is_empty() && cell.bytes().all(|b| b.is_ascii_digit());
-            // Writing to a string cannot fail.
-            let _ = if number { write!(line, "{space}{cell}  ") } else { write!(line, "{cell}{space}  ") };
-        }
-        let line = line.trim_end();
-        text.push_str(&width.map_or_else(|| line.to_owned(), |width| cut(line, width)));
-        text.push('\n');
-    }
-    text
+    let rows = std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(|(letter, _)| row(letter)));
+    let (sequence, attempts) = (2, 4);
+    let lines = aligned(rows, &[sequence, attempts]);
+    lines.lines().map(|line| cut(line, width.unwrap_or(usize::MAX)) + "\n").collect()
 }
 
 fn row(letter: &Letter) -> Row {
@@ -57,23 +36,6 @@ fn row(letter: &Letter) -> Row {
         letter.reason.clone(),
     ]
     .map(|cell| plain(&cell))
-}
-
-/// As much as fits, with a sign that there is more.
-fn cut(line: &str, width: usize) -> String {
-    if line.width() <= width {
-        return line.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let fits = |c: &char| {
-        let wide = c.width().unwrap_or(0);
-        let fits = wide <= left;
-        left = left.saturating_sub(wide);
-        fits
-    };
-    let mut short: String = line.chars().take_while(fits).collect();
-    short.push('…');
-    short
 }
 
 /// A time as RFC 3339 has it, to the second.
@@ -112,6 +74,7 @@ pub(super) fn pairs(headers: &Headers) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use proptest::prelude::*;
+    use unicode_width::UnicodeWidthStr;
 
     use super::*;
 
