@@ -14,13 +14,13 @@ mod trouble;
 mod writer;
 
 pub use bounds::Bounds;
-pub use entry::{Adoption, Entry, Made, Role, What};
+pub use entry::{Adoption, Change, Entry, PolicyCall, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
-pub use line::{Answer, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
+pub use line::{Decide, Event, Failure, Init, JournaledDecision, Line, LineWriter, PolicyName, State, VERSION, digest};
 #[doc(hidden)]
 pub use read::parse;
 pub use read::{JournalError, Reader, Survey};
-pub(crate) use room::Room;
+pub(crate) use room::ByteBudget;
 pub use trouble::Trouble;
 pub use writer::{Journal, Sink, Take};
