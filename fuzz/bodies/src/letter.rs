@@ -106,5 +106,13 @@ fn value(u: &mut Unstructured<'_>) -> Result<String> {
 
 fn stored(headers: Headers) -> Stored {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    Stored { sequence: 1, subject: "orders.dead".into(), headers, payload: Bytes::new(), size: 0, time }
+    Stored {
+        sequence: 1,
+        subject: "orders.dead".into(),
+        headers,
+        is_readable: true,
+        payload: Bytes::new(),
+        size: 0,
+        time,
+    }
 }

@@ -141,7 +141,8 @@ mod tests {
 
     fn read(headers: Headers) -> Letter {
         let (subject, time) = ("orders.dead".to_owned(), SystemTime::UNIX_EPOCH);
-        Letter::read(&Stored { sequence: 1, subject, headers, payload: Bytes::new(), size: 0, time }).unwrap()
+        Letter::read(&Stored { sequence: 1, subject, headers, is_readable: true, payload: Bytes::new(), size: 0, time })
+            .unwrap()
     }
 
     #[test]

@@ -150,6 +150,7 @@ impl Lines {
 /// The decisions in a stream as it was when it was opened.
 #[derive(Debug)]
 pub struct Decisions {
+    client: Client,
     stream: Stream,
     name: String,
     last: u64,
@@ -186,7 +187,7 @@ impl Client {
         let found = self.find_stream(name).await.map_err(|error| failed(error.to_string()))?;
         let stream = found.ok_or_else(|| DecisionsError::NoStream { stream: name.to_owned() })?;
         let last = stream.cached_info().state.last_sequence;
-        Ok(Decisions { stream, name: name.to_owned(), last })
+        Ok(Decisions { client: self.clone(), stream, name: name.to_owned(), last })
     }
 }
 
@@ -204,7 +205,7 @@ impl Decisions {
     ) -> Result<(), DecisionsError> {
         let subjects = vec![format!("tidegate.journal.{}", workload.unwrap_or("*"))];
         let scan = Scan { last: self.last, subjects, since, payloads: true };
-        let done = scan.run(&self.stream, |stored| each(stored.sequence, stored.payload)).await;
+        let done = scan.run(&self.client, &self.stream, |stored| each(stored.sequence, stored.payload)).await;
         done.map_err(|error| DecisionsError::Server { stream: self.name.clone(), reason: error.to_string() })
     }
 }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::binding::Lane;
-use super::raw_message::{self, Raw};
+use super::raw_message::{self, RawMessage};
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery};
 use crate::dead_letter::block;
@@ -48,7 +48,7 @@ impl Lane {
 
     async fn keep_raw(
         &self,
-        raw: Raw,
+        raw: RawMessage,
         stream_sequence: u64,
         attempt: u32,
         published_at_ms: u64,

@@ -5,12 +5,14 @@
 //! decides: what is loaded is given up as soon as its file has another content.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -39,6 +41,8 @@ pub struct Directory {
 struct Asked {
     slots: Mutex<Vec<Arc<dyn AnySlot>>>,
     more: Notify,
+    /// The plugins whose tasks have panicked.
+    given_up: Mutex<Vec<String>>,
 }
 
 /// A slot of a plugin of either world.
@@ -125,6 +129,19 @@ impl Directory {
         let slots = self.asked.slots.lock().clone();
         slots.iter().map(|slot| slot.state()).collect()
     }
+
+    /// What keeps new generations from being loaded, though none of the files is at fault.
+    pub fn problems(&self) -> Vec<String> {
+        if self.task.is_finished() {
+            return vec![
+                "the plugin directory is not watched any more: its task has panicked; start the host again".to_owned(),
+            ];
+        }
+        let of = |plugin: &String| {
+            format!("the file of plugin {plugin} is not watched any more: its task has panicked; start the host again")
+        };
+        self.asked.given_up.lock().iter().map(of).collect()
+    }
 }
 
 impl std::fmt::Debug for Directory {
@@ -167,7 +184,8 @@ impl Keeper {
             for slot in slots.into_iter().skip(plugins.len()) {
                 let path = file(&self.dir, slot.name());
                 // A plugin may compute in its trial.
-                plugins.spawn(roam(slot.keep(self.host.clone(), path, look.clone())));
+                let kept = roam(slot.keep(self.host.clone(), path, look.clone()));
+                plugins.spawn(run(self.asked.clone(), slot.name().to_owned(), kept));
             }
             looks.send_replace(is_there);
             tokio::select! {
@@ -201,5 +219,41 @@ impl Keeper {
             self.dir_told = Some(error);
         }
         false
+    }
+}
+
+/// Runs the task of one plugin, which ends only if it panics. The others go on.
+async fn run(asked: Arc<Asked>, plugin: String, kept: impl Future<Output = ()>) {
+    if AssertUnwindSafe(kept).catch_unwind().await.is_err() {
+        tracing::error!(
+            plugin,
+            "the task that watches its file has panicked; what is loaded stays until the host is started again"
+        );
+        asked.given_up.lock().push(plugin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(dir: &Path) -> Directory {
+        let host = Host::new(None).unwrap();
+        let plugins = Plugins { dir: dir.to_owned(), rescan: Duration::MAX, cache: None, compile: Default::default() };
+        Directory::start(host, &plugins)
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_task_panicked_is_told_and_so_is_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut directory = directory(dir.path());
+        assert_eq!(directory.problems(), Vec::<String>::new());
+        run(directory.asked.clone(), "receipts".into(), async { panic!("a fault of this host") }).await;
+        let told = directory.problems();
+        assert!(told.len() == 1 && told[0].contains("plugin receipts is not watched any more"), "{told:?}");
+        directory.task.abort();
+        let _ = (&mut directory.task).await;
+        let told = directory.problems();
+        assert!(told.len() == 1 && told[0].starts_with("the plugin directory is not watched"), "{told:?}");
     }
 }
