@@ -18,8 +18,8 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Waiting;
 use crate::delivery::outage::Outage;
 use crate::delivery::{Bounds, Disposition, Verdict, dispose, refused};
-use crate::ports::confirmed::{Kept, Stored};
 use crate::ports::{EffectError, Held};
+use crate::ports::{Kept, Stored};
 
 /// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
 const AGAIN: Duration = Duration::from_secs(1);
