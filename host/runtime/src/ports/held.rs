@@ -1,5 +1,5 @@
 //! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and without
-//! one nothing acks or terms: a response becomes [`Stored`], that becomes [`Confirmed`], and an ack takes it.
+//! one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes it.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub trait Held: Send + Sync + 'static {
 
 /// All publications of a response are stored. Its reply is still to be sent.
 #[derive(Debug)]
-pub struct Stored {
+pub struct Published {
     reply: Option<Vec<u8>>,
 }
 
@@ -75,7 +75,7 @@ pub struct Confirmed(());
 #[derive(Debug, Clone)]
 pub struct Kept(());
 
-impl Stored {
+impl Published {
     /// Of a response without publications; any other is given back.
     ///
     /// # Errors
