@@ -9,7 +9,7 @@ use crate::config::Retry;
 mod check;
 
 pub use check::{Bounds, MAX_HEADERS, check};
-pub(crate) use check::{MAX_SUBJECT, check_subject, shown};
+pub(crate) use check::{check_subject, shown};
 
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate::config::{Config, Journal, JournalStream, Shadow, Workload};
+use tidegate::config::{Config, Journal, JournalFile, JournalStream, Shadow, Workload};
 use tidegate::events::Event;
-use tidegate::journal::Options;
 use tidegate_artifacts::{policies, probes};
 
 use crate::support::cli::{Ended, run};
@@ -19,7 +18,7 @@ use crate::support::web::get;
 
 /// A host that writes a journal.
 async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
-    let options = Options { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
+    let options = JournalFile { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
     let journal = Journal { file: Some(options), stream: None };
     let count = workloads.len();
     let http = Some("127.0.0.1:0".parse().unwrap());

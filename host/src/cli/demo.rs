@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
 use super::{Output, positive};
-use crate::config::{Compile, Source, units};
+use crate::config::{Compile, SignalSource, units};
 use crate::demo::{self, Options, Report};
 use crate::server::{self, Server};
 use crate::terminal::Terminal;
@@ -137,8 +137,8 @@ fn options(args: &DemoArgs) -> Options {
         pause: args.pause,
         seed: args.seed,
         source: match args.source {
-            SourceArg::Info => Source::Info,
-            SourceArg::Headers => Source::Headers,
+            SourceArg::Info => SignalSource::Info,
+            SourceArg::Headers => SignalSource::Headers,
         },
         handler: args.handler.clone(),
         policy: args.policy.clone(),
@@ -217,7 +217,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             pause: Duration::from_secs(3),
             seed: 1,
-            source: Source::Headers,
+            source: SignalSource::Headers,
             handler: "reply".to_owned(),
             policy: "step".to_owned(),
             compile: Compile::default(),

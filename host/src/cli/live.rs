@@ -193,7 +193,7 @@ fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Re
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::config::{Scale, Source};
+    use crate::config::{Scale, SignalSource};
     use crate::simulate::arrivals::Row;
     use crate::simulate::{Retry, Service};
 
@@ -202,7 +202,7 @@ mod tests {
     fn model(retry: Option<Retry>) -> Model {
         let second = Duration::from_secs(1);
         Model {
-            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: Source::Info },
+            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: SignalSource::Info },
             start_delay: 0,
             batch: 100,
             service: Service::Exponential(SECOND / 5),

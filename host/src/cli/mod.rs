@@ -7,6 +7,7 @@ pub mod dead;
 pub mod demo;
 pub mod error_output;
 mod escaped_fields;
+pub mod flags;
 pub mod journal;
 pub mod live;
 pub mod log;

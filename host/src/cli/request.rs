@@ -8,8 +8,9 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::flags::ConnectionFlags;
 use super::{Output, error_output, positive};
-use crate::config::{ConnectionFlags, Nats, process_environment};
+use crate::config::{Nats, process_environment};
 use crate::jetstream::{Client, Reply, RequestError, RequestOptions};
 use crate::letter::refusal::Refusal;
 
@@ -48,7 +49,6 @@ pub struct RequestArgs {
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    // Last, or what follows would be listed under its heading.
     #[allow(missing_docs)]
     #[command(flatten)]
     pub connection: ConnectionFlags,
@@ -62,7 +62,7 @@ pub struct RequestArgs {
 pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let payload = payload(&args.payload)?;
     let connected = async {
-        let nats = Nats::load(&args.connection, None, &process_environment())?;
+        let nats = Nats::load(&args.connection.0, None, &process_environment())?;
         anyhow::Ok(Client::connect(&nats).await?)
     };
     let client = match connected.await {

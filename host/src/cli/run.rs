@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::sleep;
 
+use super::flags::ConfigFlags;
 use crate::RunError;
-use crate::config::{Config, Flags, process_environment};
+use crate::config::{Config, process_environment};
 use crate::events::Observer;
 use crate::server::{self, Server};
 
@@ -38,7 +39,7 @@ pub struct RunArgs {
     pub nats_server: Option<PathBuf>,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: ConfigFlags,
 }
 
 /// Runs until `shutdown` ends.
@@ -46,7 +47,7 @@ pub struct RunArgs {
 /// # Errors
 /// If the configuration is wrong or the host cannot start.
 pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let mut config = Config::load(&args.flags, &process_environment())?;
+    let mut config = Config::load(&args.flags.0, &process_environment())?;
     config.plugins.compile = config.plugins.compile.by_this_program()?;
     if !args.local {
         return Ok(host(config, shutdown).await?);

@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::check::refused;
 use super::live::{self, LiveArgs};
 use super::positive;
-use crate::config::{Compile, Limits, Plugins, Scale, Source, units};
+use crate::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
 use crate::delivery::Fault;
 use crate::plugin::{Host, PolicyContext, PolicyPlugin};
 use crate::simulate::generate::Generator;
@@ -309,7 +309,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         }
     };
     Ok(Model {
-        scale: Scale { min, max, interval, window, source: Source::Info },
+        scale: Scale { min, max, interval, window, source: SignalSource::Info },
         start_delay: u64::try_from(args.start_delay.as_nanos()).context("--start-delay is too long")?,
         batch: usize::try_from(args.batch)?,
         service,

@@ -1,11 +1,8 @@
 //! What a handler may have sent, and what the server takes: all of it is checked before anything is sent.
 
 use super::{Fault, Publication, Response};
-use crate::config::Grants;
+use crate::config::{Grants, MAX_SUBJECT};
 
-/// The most bytes of a subject. The server ends a connection that sends a longer control line than 4 KiB, and beside the subject
-/// that has an inbox and sizes.
-pub(crate) const MAX_SUBJECT: usize = 3072;
 /// The most bytes of a header block that JetStream stores.
 pub const MAX_HEADERS: usize = 65_535;
 /// What a header block has beside its headers.

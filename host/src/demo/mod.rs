@@ -22,7 +22,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use crate::RunError;
-use crate::config::{Compile, Source};
+use crate::config::{Compile, SignalSource};
 use crate::jetstream::{Client, RequestError, RequestOptions};
 use crate::terminal::{Bar, Terminal};
 
@@ -69,7 +69,7 @@ pub struct Options {
     /// What message ids and payloads are made from.
     pub seed: u64,
     /// Where the host's signals come from.
-    pub source: Source,
+    pub source: SignalSource,
     /// The handler's plugin name.
     pub handler: String,
     /// The policy's plugin name.
@@ -261,7 +261,7 @@ fn present(dir: &Path) -> String {
 fn title(options: &Options) -> String {
     let requests = summary::thousands(u64::from(options.requests));
     let Options { batches, policy, handler, .. } = options;
-    let source = config::source_name(options.source);
+    let source = options.source.as_str();
     format!("{batches} x {requests} requests: handler {handler}, policy {policy}, signals from {source}")
 }
 

@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::{View, health};
 use crate::board::{Board, Decided, Shadowed};
-use crate::config::Source;
 use crate::delivery::{Cause, FaultKind};
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
@@ -192,10 +191,7 @@ fn workload(board: &Board) -> Workload {
             policy: of.policy.clone(),
             generation: scaling.policy.map(|author| author.generation.whole().to_owned()),
             refused: scaling.refused,
-            source: match of.scale.source {
-                Source::Info => "info",
-                Source::Headers => "headers",
-            },
+            source: of.scale.source.as_str(),
             decisions: scaling.decisions,
             failures: scaling.failures,
             problem: scaling.problem,

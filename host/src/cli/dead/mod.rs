@@ -12,7 +12,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::Output;
-use crate::config::{ConnectionFlags, DeadLetters, Nats, process_environment};
+use crate::cli::flags::ConnectionFlags;
+use crate::config::{DeadLetters, Nats, process_environment};
 use crate::jetstream::{Client, Letters};
 use crate::terminal::Terminal;
 
@@ -71,7 +72,6 @@ pub struct PlaceArgs {
     /// The stream that keeps dead letters
     #[arg(long, value_name = "STREAM", default_value = DeadLetters::STREAM)]
     pub dead_letters: String,
-    // Last, or what follows would be listed under its heading.
     #[allow(missing_docs)]
     #[command(flatten)]
     pub connection: ConnectionFlags,
@@ -79,7 +79,7 @@ pub struct PlaceArgs {
 
 impl PlaceArgs {
     async fn open(&self) -> anyhow::Result<Letters> {
-        let nats = Nats::load(&self.connection, None, &process_environment())?;
+        let nats = Nats::load(&self.connection.0, None, &process_environment())?;
         Ok(Client::connect(&nats).await?.letters(&self.dead_letters).await?)
     }
 }
