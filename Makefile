@@ -69,7 +69,7 @@ demo: setup guests ## run the whole path on a nats-server of its own: two batche
 
 # The nats-server that was brought goes along, under a name that is in nobody's way: `tidegate run --local` finds it there.
 install: setup ## put the program among cargo's own, so that `tidegate` runs it
-	$(CARGO) install --locked --path host
+	$(CARGO) install --locked --path host/cli
 	@bin="$${CARGO_INSTALL_ROOT:-$${CARGO_HOME:-$$HOME/.cargo}}/bin"; server='$(NATS_SERVER)'; \
 	test "$$server" != '$(NATS_BROUGHT)' || test ! -x "$$bin/tidegate" || \
 	  { cp "$$server" "$$bin/.tidegate-nats-server.part" && mv "$$bin/.tidegate-nats-server.part" "$$bin/tidegate-nats-server"; }
@@ -84,14 +84,17 @@ policies: setup guests ## simulate all policies on the traces of a directory, in
 	@target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"; \
 	$(PYTHON) guest-policies/compare.py "$$target/release/tidegate" plugins '$(TRACES)' docs/policies.md
 
+# The crates of the host and of its tests.
+HOST = tidegate tidegate-runtime tidegate-lab tidegate-nats-server tidegate-fuzz-bodies tidegate-test-artifacts
+
 docs: setup ## write the tables of docs/configuration.md and the example file anew, out of the table of keys
-	TIDEGATE_WRITE_DOCS=1 $(CARGO) test --release -p tidegate --lib what_the_table_of_keys_makes
+	TIDEGATE_WRITE_DOCS=1 $(CARGO) test --release -p tidegate-runtime --lib what_the_table_of_keys_makes
 
 # Two runs: in one, the guests' dependencies would give wasmtime's other features, and it would be built once for the
 # tests and once for the program.
 test: setup guests ## run all tests, against a real nats-server
-	$(CARGO) test --release -p tidegate -p tidegate-artifacts $(ARGS)
-	$(CARGO) test --release --workspace --exclude tidegate --exclude tidegate-artifacts $(ARGS)
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) $(ARGS)
+	$(CARGO) test --release --workspace $(addprefix --exclude ,$(HOST) tidegate-artifacts) $(ARGS)
 
 # The table goes to standard output, and nothing else does.
 faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json

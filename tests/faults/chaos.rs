@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use fastrand::Rng;
-use tidegate_artifacts::probes;
+use tidegate_test_artifacts::probes;
 use tokio::time::sleep;
 use toml::Table;
 

@@ -16,7 +16,7 @@ pub(crate) const ROWS: &[Row] = &[row!(14, "clock jump", jump)];
 /// What is loaded into the host in front of the C library's own clock.
 fn shim(dir: &Path) -> Result<PathBuf> {
     let library = dir.join("clock.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/faults/clock.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/clock.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
     let built = built.context("there is no `cc`, which builds what shifts the clock")?;
     ensure!(built.status.success(), "`cc` says: {}", String::from_utf8_lossy(&built.stderr));
@@ -44,7 +44,7 @@ async fn jump(form: Form) -> Result<Report> {
     // The reason of every decision has the policy's clock.
     let over = "ack-wait = '1s'\npolicy = 'probe-policy'\npolicy-settings = { mode = 'clock' }\nscale.min = 2";
     let preload = [
-        ("TIDEGATE_LOG", "info,tidegate::monitor=debug"),
+        ("TIDEGATE_LOG", "info,tidegate_runtime::scaling::monitor=debug"),
         ("LD_PRELOAD", library.to_str().context("a path")?),
         ("BENCH_CLOCK", clock.to_str().context("a path")?),
     ];

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::Result;
 use fastrand::Rng;
-use tidegate::config::Config;
+use tidegate_runtime::config::Config;
 use tokio::process::Command;
 
 use crate::ledger::Ledger;

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::patience::within;
+use crate::shared::http;
 
 /// How long a host may take to be ready: it may have to compile plugins on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -22,16 +21,7 @@ const LISTENS: &str = "health, metrics and status over HTTP";
 
 /// The status code and the body of what is answered over HTTP. `None` if nothing is within two seconds.
 pub(crate) async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
-    let asked = async {
-        let mut stream = TcpStream::connect(address).await.ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-    };
-    tokio::time::timeout(Duration::from_secs(2), asked).await.ok()?
+    tokio::time::timeout(Duration::from_secs(2), http::get(address, address, path)).await.ok()?
 }
 
 /// A host that runs, or has run. Killed when dropped.

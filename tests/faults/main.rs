@@ -56,6 +56,8 @@ mod row;
 mod runner;
 mod servers;
 mod settings;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod small;
 mod soak;
 mod stage;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+use crate::shared::wait;
 
 /// Awaits that `condition` holds, and says how long that took. An error with `what` if it does not within `limit`.
 pub(crate) async fn within(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) -> Result<Duration> {
@@ -14,19 +14,8 @@ pub(crate) async fn within(limit: Duration, what: &str, mut condition: impl Asyn
 }
 
 /// Awaits that `attempt` gives a value. An error with `what` if it does not within `limit`.
-pub(crate) async fn until<T>(limit: Duration, what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> Result<T> {
-    let found = async {
-        loop {
-            if let Some(value) = attempt().await {
-                return value;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    match tokio::time::timeout(limit, found).await {
-        Ok(value) => Ok(value),
-        Err(_) => bail!("not within {limit:?}: {what}"),
-    }
+pub(crate) async fn until<T>(limit: Duration, what: &str, attempt: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+    wait::within(limit, attempt).await.with_context(|| format!("not within {limit:?}: {what}"))
 }
 
 /// The part of all `values` below which `share` (0 to 1) of them are.

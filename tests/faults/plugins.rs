@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
+use data_encoding::HEXLOWER;
 use futures_util::StreamExt;
 use sha2::{Digest as _, Sha256};
-use tidegate::plugin::inspect;
-use tidegate_artifacts::{policies, probes};
+use tidegate_artifacts::policies;
+use tidegate_runtime::plugin::inspect;
+use tidegate_test_artifacts::probes;
 use wasmparser::Parser;
 
 use crate::hosts::Host;
@@ -32,7 +34,7 @@ const MIB: u64 = 1 << 20;
 
 /// The digits that name a generation in the log.
 pub(crate) fn generation(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(bytes)[..6])
 }
 
 /// Puts a file into place that is old, so that the host judges it at once and does not wait for the rest of it.

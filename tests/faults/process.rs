@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
-use tidegate_artifacts::probes;
+use tidegate_test_artifacts::probes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 

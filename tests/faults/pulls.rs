@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
-use tidegate::config::Config;
-use tidegate::permissions::Permissions;
-use tidegate::server::{Server, Version};
+use tidegate_nats_server::{Server, Version};
+use tidegate_runtime::config::Config;
+use tidegate_runtime::permissions::Permissions;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use toml::Value;
@@ -156,7 +156,7 @@ async fn rights(form: Form) -> Result<Report> {
     let servers = Servers::one("").await?;
     let mut stage = Stage::on(servers).await?;
     // Acks have another form there if the server is told so, and only a start tells it.
-    let newer = stage.servers.member(0).version() >= Version { major: 2, minor: 14, patch: 0 };
+    let newer = stage.servers.member(0).version() >= &Version::new(2, 14, 0);
     stage.servers.member(0).configure(&guarded(&all, newer));
     stage.servers.member(0).restart().await?;
     let mut ledger = Ledger::open(&stage, "work").await?;

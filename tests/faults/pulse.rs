@@ -1,10 +1,11 @@
 //! When something came out: how long it stood still.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::patience::until;
@@ -26,7 +27,7 @@ impl Pulse {
         let kept = beats.clone();
         let task = tokio::spawn(async move {
             while outputs.next().await.is_some() {
-                kept.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+                kept.lock().push(Instant::now());
             }
             drop(client);
         });
@@ -35,13 +36,13 @@ impl Pulse {
 
     /// How many outputs came so far, repeated ones too.
     pub(crate) fn count(&self) -> usize {
-        self.beats().len()
+        self.beats.lock().len()
     }
 
     /// Awaits the first output after `moment`, and says how long after it came.
     pub(crate) async fn after(&self, moment: Instant, limit: Duration) -> Result<Duration> {
         let first = async || {
-            let beats = self.beats();
+            let beats = self.beats.lock();
             let index = beats.partition_point(|beat| *beat <= moment);
             beats.get(index).map(|beat| *beat - moment)
         };
@@ -50,13 +51,9 @@ impl Pulse {
 
     /// The longest time between two outputs of which the second came after `from`.
     pub(crate) fn longest_gap(&self, from: Instant) -> Duration {
-        let beats = self.beats();
+        let beats = self.beats.lock();
         let index = beats.partition_point(|beat| *beat <= from).saturating_sub(1);
         beats[index..].windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
-    }
-
-    fn beats(&self) -> std::sync::MutexGuard<'_, Vec<Instant>> {
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use tempfile::TempDir;
-use tidegate::server::Options;
+use tidegate_nats_server::Options;
 
 use crate::ledger::Ledger;
 use crate::patience::within;

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow};
 use clap::Parser;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
+use tidegate_lab::text_table::aligned;
 
 use crate::row::{Form, Report, Row, Verdict};
 
@@ -138,7 +139,7 @@ fn object((row, report): &(Row, Report)) -> Value {
     })
 }
 
-/// Columns as wide as their widest cell, and the notes as the last.
+/// What held, a line for each row of the bench, with the notes at its end.
 fn table(done: &[(Row, Report)]) -> String {
     let number = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
     let mut lines = vec![
@@ -157,17 +158,7 @@ fn table(done: &[(Row, Report)]) -> String {
             [report.broken.join("; "), report.notes.join("; ")].join(" ").trim().to_owned(),
         ]);
     }
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
-    let text = lines.iter().map(|line| {
-        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
-            0 | 2..=6 => format!("{cell:>width$}"),
-            8 => cell.clone(),
-            _ => format!("{cell:<width$}"),
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    text.collect::<Vec<_>>().join("\n")
+    aligned(lines, &[0, 2, 3, 4, 5, 6])
 }
 
 /// A reader that is gone is no fault of the rows.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::ConnectOptions;
-use tidegate::server::{Options, Server};
+use tidegate_nats_server::{Options, Server};
 
 /// One server, or three in a cluster.
 pub(crate) struct Servers {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use rustix::process::Resource;
-use tidegate_artifacts::probes;
+use tidegate_test_artifacts::probes;
 
 use crate::ledger::Ledger;
 use crate::patience::within;

@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result};
 use async_nats::jetstream::consumer::{Info, pull};
 use async_nats::jetstream::{self, stream};
 use tempfile::TempDir;
-use tidegate_artifacts::{policies, probes};
 use toml::{Table, Value};
 
 use crate::hosts::Host;
 use crate::patience::{until, within};
 use crate::servers::Servers;
+use crate::shared::plugins;
 
 /// Where dead letters are kept.
 pub(crate) const DEAD: &str = "TIDEGATE_DEAD";
@@ -96,15 +96,7 @@ impl Stage {
         let plugins = files.path().join("plugins");
         std::fs::create_dir(&plugins)?;
         let stage = Self { servers, client, eye: Eye { js }, plugins, files };
-        for (name, bytes) in [
-            ("probe", probes::WORKER_V1),
-            ("probe-policy", probes::POLICY_V1),
-            ("fixed", policies::FIXED),
-            ("step", policies::STEP),
-            ("backlog", policies::BACKLOG),
-        ] {
-            stage.install(name, bytes)?;
-        }
+        plugins::install_all(&stage.plugins)?;
         // Made here, for the hosts would give it one replica.
         let to =
             stream::SubjectTransform { source: "tidegate.dead.*".into(), destination: "{{wildcard(1)}}.dead".into() };
@@ -114,11 +106,9 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Puts a plugin into place as users should: written beside, then renamed.
+    /// Puts a plugin into place.
     pub(crate) fn install(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let beside = self.plugins.join(format!(".{name}.new"));
-        std::fs::write(&beside, bytes)?;
-        Ok(std::fs::rename(beside, self.plugins.join(format!("{name}.wasm")))?)
+        Ok(plugins::install(&self.plugins, name, bytes)?)
     }
 
     /// A stream on disk, on each of the servers.

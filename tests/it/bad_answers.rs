@@ -1,6 +1,6 @@
 //! What a user sees of answers that cannot be carried out. `dead_letters` has what becomes of them.
 
-use tidegate::server::Options;
+use tidegate_nats_server::Options;
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::plugins;

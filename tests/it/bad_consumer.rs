@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::consumer::{AckPolicy, pull, push};
 use async_nats::jetstream::{self, stream};
-use tidegate::server::Server;
+use tidegate_nats_server::Server;
 
 use crate::support::cli::{Running, tidegate};
 use crate::support::nats::{jetstream, nats};

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tidegate::server::Server;
-use tidegate_artifacts::{policies, probes, workers};
+use tidegate_artifacts::{policies, workers};
+use tidegate_nats_server::Server;
+use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{Ended, Running, run, tidegate};
 use crate::support::host::{install, plugins};

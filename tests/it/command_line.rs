@@ -1,7 +1,7 @@
 //! The program as a user meets it: help, misspelt flags, logs, signals.
 
 use rustix::process::Signal;
-use tidegate::server::Server;
+use tidegate_nats_server::Server;
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::plugins;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::Message;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
-use tidegate::config::{DeadLetters, Queue, Retry, Workload};
+use tidegate_runtime::config::{DeadLetters, Queue, Retry, Workload};
 
 use crate::support::cli::run;
 use crate::support::host::{Host, workers, workload};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_nats::Message;
-use tidegate::config::{Limits, Retry, Workload};
+use tidegate_runtime::config::{Limits, Retry, Workload};
 
 use crate::support::host::{Host, workers, workload};
 use crate::support::site::{DEAD, Site, header, text};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate::config::{Grants, Limits, Queue, Retry, Workload};
+use tidegate_runtime::config::{Grants, Limits, Queue, Retry, Workload};
 
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::{DEAD, Site};

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tidegate::config::{Isolation, Manage, Queue, Retention, Scale, SignalSource, Workload};
-use tidegate::events::Event;
+use tidegate_runtime::config::{Isolation, Manage, Queue, Retention, Scale, SignalSource, Workload};
+use tidegate_runtime::events::Event;
 
 use crate::support::host::{Host, handled, policy, workers, workload};
 use crate::support::site::{DEAD, Site};

@@ -1,8 +1,8 @@
 //! What can be seen of a host over HTTP.
 
 use serde_json::Value;
-use tidegate::config::Config;
-use tidegate_artifacts::probes;
+use tidegate_runtime::config::Config;
+use tidegate_test_artifacts::probes;
 
 use crate::support::cli::run;
 use crate::support::host::{Host, install, workload};
@@ -193,4 +193,8 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
         }
     }
     assert!(names > 20, "{names}");
+    // What is lost is to be seen.
+    for lost in metrics.lines().filter_map(|line| line.split_once("_dropped_total")).map(|(name, _)| name) {
+        assert!(include_str!("../../docs/grafana.json").contains(&format!("{lost}_dropped_total")), "{lost}");
+    }
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidegate::config::{Config, Journal, JournalFile, JournalStream, Shadow, Workload};
-use tidegate::events::Event;
-use tidegate_artifacts::{policies, probes};
+use tidegate_artifacts::policies;
+use tidegate_runtime::config::JournalFile;
+use tidegate_runtime::config::{Config, Journal, JournalStream, Shadow, Workload};
+use tidegate_runtime::events::Event;
+use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{Ended, run};
 use crate::support::eventually;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate::config::{Config, Grants, Limits, Workload};
-use tidegate::events::Event;
+use tidegate_runtime::config::{Config, Grants, Limits, Workload};
+use tidegate_runtime::events::Event;
 
 use crate::support::host::{Host, workers, workload};
 use crate::support::log::logged;
@@ -13,7 +13,7 @@ use crate::support::{eventually, until};
 
 fn limited(name: &str, limits: impl FnOnce(Limits) -> Limits) -> Workload {
     let workload = workload(name);
-    let retry = tidegate::config::Retry { max_attempts: 1, ..workload.retry.clone() };
+    let retry = tidegate_runtime::config::Retry { max_attempts: 1, ..workload.retry.clone() };
     Workload { limits: limits(workload.limits.clone()), retry, ..workload }
 }
 
@@ -75,7 +75,7 @@ async fn a_handler_that_traps_all_the_time_is_made_anew_no_more_often_than_it_ma
     let site = Site::new().await;
     let workload = workers("work", 4);
     let limits = Limits { respawns: 2, ..workload.limits.clone() };
-    let retry = tidegate::config::Retry { max_attempts: 100, backoff: vec![Duration::ZERO] };
+    let retry = tidegate_runtime::config::Retry { max_attempts: 100, backoff: vec![Duration::ZERO] };
     let config = Config {
         http: Some("127.0.0.1:0".parse().unwrap()),
         workloads: vec![Workload { limits, retry, ..workload }],

@@ -24,6 +24,8 @@ mod printed;
 mod request;
 mod rules;
 mod server;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod simulate;
 mod sources;
 mod support;

@@ -39,7 +39,7 @@ async fn made(dir: &Path, what: &str, name: &str) {
     assert!(ended.stdout.contains(&copy), "{}", ended.stdout);
 
     let made = dir.join(name);
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
     std::fs::copy(lock, made.join("Cargo.lock")).unwrap();
     cargo(&made, &["test"]).await;
     cargo(&made, &["build", "--release", "--target", "wasm32-wasip2"]).await;
@@ -88,13 +88,13 @@ async fn a_configuration_to_begin_with_is_read_as_it_is_and_what_is_there_is_not
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     assert!(made.stdout.contains("tidegate check --config tidegate.toml --connect"), "{}", made.stdout);
     let file = dir.path().join("tidegate.toml");
-    let config = tidegate::config::Config::from_file(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    let config = tidegate_runtime::config::Config::from_file(&file).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((config.workloads[0].name.as_str(), config.workloads[0].scale.max), ("orders", 16));
     // Each line that is commented out is right as it stands, too.
     let text = std::fs::read_to_string(&file).unwrap();
     for line in text.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.contains(" = ")) {
         let written = text.replace(&format!("# {line}"), line);
-        tidegate::config::Config::from_toml(&written).unwrap_or_else(|errors| panic!("{line}: {errors}"));
+        tidegate_runtime::config::Config::from_toml(&written).unwrap_or_else(|errors| panic!("{line}: {errors}"));
     }
     std::fs::write(&file, "mine").unwrap();
     new(&[]).await.failed_with(1, &["tidegate.toml is there already and was not touched"]);

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use async_nats::jetstream::stream;
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tidegate::server::Server;
 use tidegate_artifacts::{policies, workers};
+use tidegate_nats_server::Server;
 use tokio::process::Command;
 
 use crate::support::cli::{Ended, Running, run, tidegate};
@@ -38,7 +38,7 @@ const NOT_RUN: &[(&str, &str)] = &[
 const ORDER: &str = include_str!("../../guest-workers/receipts/README.md");
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// README and all pages of docs: name and text.

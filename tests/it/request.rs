@@ -8,9 +8,9 @@ use async_nats::jetstream::{self, AckKind, stream};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all};
 use serde_json::Value;
-use tidegate::config::Nats;
-use tidegate::jetstream::{Client, ConnectError, Reply, RequestError, RequestOptions};
-use tidegate::server::Server;
+use tidegate_nats_server::Server;
+use tidegate_runtime::config::Nats;
+use tidegate_runtime::jetstream::{Client, ConnectError, Reply, RequestError, RequestOptions};
 
 use crate::support::cli::{Ended, run};
 use crate::support::nats::{jetstream, nats};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use rustix::process::Signal;
-use tidegate::server::{Options, Origin, Server, ServerError};
+use tidegate_nats_server::{Options, Origin, Server, ServerError};
 use tokio::process::Command;
 
 use crate::support::cli::Running;
@@ -26,7 +26,7 @@ async fn binary_error(path: impl AsRef<Path>) -> ServerError {
 }
 
 fn fixture(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/fixtures").join(name)
 }
 
 #[tokio::test]

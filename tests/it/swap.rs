@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tidegate::config::{Scale, Workload};
-use tidegate::events::Event;
-use tidegate_artifacts::probes;
+use tidegate_runtime::config::{Scale, Workload};
+use tidegate_runtime::events::Event;
+use tidegate_test_artifacts::probes;
 
 use crate::support::eventually;
 use crate::support::host::{Host, policy, workers, workload};

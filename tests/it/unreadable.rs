@@ -1,7 +1,7 @@
 //! Messages whose subject or headers the client library cannot read.
 
 use serde_json::Value;
-use tidegate::config::{Retry, Scale, SignalSource, Workload};
+use tidegate_runtime::config::{Retry, Scale, SignalSource, Workload};
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::eventually;

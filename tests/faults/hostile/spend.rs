@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use tidegate::config::Limits;
+use tidegate_runtime::config::Limits;
 
 use super::cases::{Bench, Case, GOOD, decided, each, tail};
 use super::text;

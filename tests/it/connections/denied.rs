@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate::config::Workload;
-use tidegate::events::Event;
+use tidegate_runtime::config::Workload;
+use tidegate_runtime::events::Event;
 
 use super::permissions::{guarded, has_newer_acks, inbox, needed, site, text, without, workloads};
 use super::{Way, configured};

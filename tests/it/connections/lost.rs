@@ -3,7 +3,7 @@
 use async_nats::ConnectOptions;
 use async_nats::jetstream::{self, Context};
 use rustix::process::Signal;
-use tidegate::server::Server;
+use tidegate_nats_server::Server;
 
 use super::{Way, configured};
 use crate::support::cli::Running;

@@ -15,7 +15,7 @@ mod variables;
 use std::path::Path;
 
 use rustix::process::Signal;
-use tidegate::server::{Options, Server};
+use tidegate_nats_server::{Options, Server};
 use tokio::process::Command;
 
 use crate::support::cli::{Ended, Running, tidegate};

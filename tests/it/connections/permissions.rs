@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use tempfile::TempDir;
-use tidegate::config::{Auth, Config, Nats, Workload};
-use tidegate::events::Event;
-use tidegate::permissions::Permissions;
-use tidegate::server::{Server, Version};
-use tidegate_artifacts::probes;
+use tidegate_nats_server::{Server, Version};
+use tidegate_runtime::config::{Auth, Config, Nats, Workload};
+use tidegate_runtime::events::Event;
+use tidegate_runtime::permissions::Permissions;
+use tidegate_test_artifacts::probes;
 use tokio::sync::Mutex;
 
 use super::configured;
@@ -159,7 +159,7 @@ async fn a_host_that_makes_what_is_missing_needs_no_more_than_is_printed_and_so_
 
 /// Whether a server can name deliveries with their domain and account.
 pub(super) fn has_newer_acks(server: &Server) -> bool {
-    server.version() >= Version { major: 2, minor: 14, patch: 0 }
+    server.version() >= &Version::new(2, 14, 0)
 }
 
 #[tokio::test(flavor = "multi_thread")]

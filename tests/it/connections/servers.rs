@@ -1,7 +1,7 @@
 //! Several servers, and servers that go away on purpose.
 
 use rustix::process::Signal;
-use tidegate::server::Server;
+use tidegate_nats_server::Server;
 
 use super::{Way, configured};
 use crate::support::cli::Running;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidegate::server::Options;
+use tidegate_nats_server::Options;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -21,7 +21,7 @@ async fn waits_at(server: &str, more: &[&str], said: &[&str]) -> Ended {
 }
 
 fn fixture(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/it/fixtures").join(name).display().to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/fixtures").join(name).display().to_string()
 }
 
 #[tokio::test]

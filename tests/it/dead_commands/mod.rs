@@ -12,8 +12,8 @@ use std::sync::Arc;
 use async_nats::jetstream::stream::{Config, SubjectTransform};
 use async_nats::{HeaderMap, Message};
 use serde_json::Value;
-use tidegate::config::{Retry, Workload};
-use tidegate::server::Options;
+use tidegate_nats_server::Options;
+use tidegate_runtime::config::{Retry, Workload};
 
 use crate::support::cli::{Ended, run, tidegate};
 use crate::support::host::workload;

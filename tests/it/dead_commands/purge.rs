@@ -1,7 +1,7 @@
 use async_nats::jetstream::stream::Config;
 use serde_json::json;
-use tidegate::jetstream::Client;
-use tidegate::letter::Letter;
+use tidegate_runtime::dead_letter::Letter;
+use tidegate_runtime::jetstream::Client;
 
 use super::{dead, dead_json, guarded, letters, listed};
 use crate::support::site::{DEAD, Site};

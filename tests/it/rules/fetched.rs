@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use futures_util::StreamExt;
-use tidegate::config::{Isolation, Limits, Queue, Retry, Workload};
+use tidegate_runtime::config::{Isolation, Limits, Queue, Retry, Workload};
 
 use crate::support::host::{Host, handled, workers, workload};
 use crate::support::site::{DEAD, Site, header, text};

@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use tidegate::config::{Limits, Manage, Queue, Retry, Scale, SignalSource, Workload};
+use tidegate_runtime::config::{Limits, Manage, Queue, Retry, Scale, SignalSource, Workload};
 
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::Site;

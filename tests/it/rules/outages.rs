@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::config::{Limits, Retry, Workload};
+use tidegate_runtime::config::{Limits, Retry, Workload};
 
 use crate::support::host::{Host, workload};
 use crate::support::log;

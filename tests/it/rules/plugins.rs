@@ -1,7 +1,8 @@
 //! Rules 4 and 5: plugins that are replaced.
 
-use tidegate::config::{Limits, Workload};
-use tidegate_artifacts::{policies, probes, workers as handlers};
+use tidegate_artifacts::{policies, workers as handlers};
+use tidegate_runtime::config::{Limits, Workload};
+use tidegate_test_artifacts::probes;
 
 use crate::support::host::{Host, policy, workload};
 use crate::support::{eventually, log, until};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tidegate::config::{Config, Manage, Workload};
-use tidegate::events::{Event, Observer};
+use tidegate_runtime::config::{Config, Manage, Workload};
+use tidegate_runtime::events::{Event, Observer};
 use tokio::sync::oneshot;
 
 use crate::support::host::{Host, policy, workload};
@@ -68,7 +68,7 @@ async fn rule_11_a_workload_that_panics_is_told_and_started_again_and_the_other_
     };
     let workloads = vec![workload("fragile"), workload("hale")];
     let (stop, stopped) = oneshot::channel::<()>();
-    let host = tokio::spawn(tidegate::run(Config { workloads, ..site.config() }, observer, async {
+    let host = tokio::spawn(tidegate_runtime::run(Config { workloads, ..site.config() }, observer, async {
         let _ = stopped.await;
     }));
     log::logged(&["\"ERROR\"", "\"fragile\"", "\"part\":\"run\"", "it panicked", "cracked", "started again"]).await;

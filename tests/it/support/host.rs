@@ -2,39 +2,30 @@
 
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
-use tidegate::config::{Config, DeadLetters, Workload};
-use tidegate::events::{Event, Observer};
-use tidegate_artifacts::{policies, probes};
+use tidegate_runtime::config::{Config, DeadLetters, Workload};
+use tidegate_runtime::events::{Event, Observer};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::site::Site;
 use super::{eventually, until};
+use crate::shared::plugins;
 
 /// A directory of plugins: `probe` (handler), `probe-policy`, `fixed`, `step`, `backlog`.
 pub(crate) fn plugins() -> TempDir {
     let dir = TempDir::new().unwrap();
-    for (name, bytes) in [
-        ("probe", probes::WORKER_V1),
-        ("probe-policy", probes::POLICY_V1),
-        ("fixed", policies::FIXED),
-        ("step", policies::STEP),
-        ("backlog", policies::BACKLOG),
-    ] {
-        install(dir.path(), name, bytes);
-    }
+    plugins::install_all(dir.path()).unwrap();
     dir
 }
 
-/// Puts a plugin into place as users should: written beside, then renamed.
+/// Puts a plugin into place.
 pub(crate) fn install(dir: &Path, name: &str, bytes: &[u8]) {
-    let beside = dir.join(format!(".{name}.new"));
-    std::fs::write(&beside, bytes).unwrap();
-    std::fs::rename(beside, dir.join(format!("{name}.wasm"))).unwrap();
+    plugins::install(dir, name, bytes).unwrap();
 }
 
 /// A workload on stream `NAME` with subjects `in.NAME.>`, handled by `probe`, with one worker by the policy `fixed`.
@@ -131,9 +122,9 @@ impl Host {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = oneshot::channel::<()>();
         let seen = events.clone();
-        let observer = Observer::new(move |event| seen.lock().unwrap().push(event));
+        let observer = Observer::new(move |event| seen.lock().push(event));
         let task = tokio::spawn(async {
-            let ended = tidegate::run(config, observer, async {
+            let ended = tidegate_runtime::run(config, observer, async {
                 let _ = stopped.await;
             });
             ended.await.unwrap_or_else(|error| panic!("{error}"));
@@ -152,7 +143,7 @@ impl Host {
 
     /// All that the host has told so far.
     pub(crate) fn events(&self) -> Vec<Event> {
-        self.events.lock().unwrap().clone()
+        self.events.lock().clone()
     }
 
     pub(crate) fn count(&self, of: impl Fn(&Event) -> bool) -> usize {
@@ -183,7 +174,7 @@ impl Host {
     /// Awaits the end of a host that was told to stop.
     pub(crate) async fn ended(self) -> (Arc<Site>, Vec<Event>) {
         tokio::time::timeout(super::PATIENCE, self.task).await.expect("the host stops").unwrap();
-        let events = self.events.lock().unwrap().clone();
+        let events = self.events.lock().clone();
         (self.site, events)
     }
 

@@ -1,7 +1,9 @@
 //! What all hosts of this process have logged, to await what nothing else tells.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
+
+use parking_lot::Mutex;
 
 use super::eventually;
 
@@ -23,7 +25,7 @@ pub(crate) async fn logged(parts: &[&str]) {
 
 /// How many lines have all of `parts`.
 pub(crate) fn count(parts: &[&str]) -> usize {
-    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines = LINES.lock();
     lines.iter().filter(|line| parts.iter().all(|part| line.contains(part))).count()
 }
 
@@ -31,7 +33,7 @@ struct Sink;
 
 impl Write for Sink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(String::from_utf8_lossy(line).into_owned());
+        LINES.lock().push(String::from_utf8_lossy(line).into_owned());
         Ok(line.len())
     }
 

@@ -1,7 +1,7 @@
 //! A nats-server for one test.
 
-use tidegate::config::Nats;
-use tidegate::server::{Options, Server};
+use tidegate_nats_server::{Options, Server};
+use tidegate_runtime::config::Nats;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 

@@ -11,8 +11,8 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tidegate::config::{Compile, Config, DeadLetters, Journal, Nats, Plugins};
-use tidegate::server::{Options, Server};
+use tidegate_nats_server::{Options, Server};
+use tidegate_runtime::config::{Compile, Config, DeadLetters, Journal, Nats, Plugins};
 use tokio::sync::Mutex;
 
 use super::host::{install, plugins};

@@ -1,0 +1,27 @@
+//! Builds the guests that ship.
+
+#![allow(clippy::print_stdout, reason = "that is how a build script speaks")]
+
+mod guests;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+const GUESTS: &[&str] = &[
+    "backlog",
+    "drain",
+    "fixed",
+    "kpa",
+    "objective",
+    "step",
+    "utilization",
+    "echo",
+    "receipts",
+    "reply",
+    "wait",
+    "word-count",
+];
+
+fn main() -> ExitCode {
+    guests::build_guests(GUESTS, Path::new(".."))
+}

@@ -1,0 +1,71 @@
+//! `tidegate bench`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::Output;
+use tidegate_artifacts::workers;
+use tidegate_lab::bench::{self, Options};
+use tidegate_lab::terminal::Terminal;
+use tidegate_nats_server::{self as server, Server};
+
+/// Measures components against the same loop in native code, on a nats-server of its own.
+///
+/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes two to
+/// three minutes. Exit code 0: measured. 1: something failed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BenchArgs {
+    /// Messages of each throughput round
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    pub messages: u32,
+    /// Bytes of each message
+    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub payload_size: u32,
+    /// Rounds of each kind; medians are reported
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Requests of each latency round
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..))]
+    pub requests: u32,
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
+    #[arg(long, value_name = "PATH")]
+    pub nats_server: Option<PathBuf>,
+}
+
+/// Measures and prints to `out`.
+///
+/// # Errors
+/// If the server or a workload fails, or the answer cannot be written.
+pub async fn run(
+    args: BenchArgs,
+    terminal: &Terminal,
+    out: &mut impl Write,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
+    let options = Options {
+        messages: usize::try_from(args.messages)?,
+        payload: usize::try_from(args.payload_size)?,
+        rounds: args.rounds,
+        requests: args.requests,
+        reply: workers::REPLY,
+        echo: workers::ECHO,
+    };
+    let bar = terminal.bar(options.steps());
+    let report = tokio::select! {
+        report = bench::run(&options, server.url(), &bar) => report?,
+        () = interrupted => bail!("interrupted"),
+    };
+    server.stop().await;
+    match args.output {
+        Output::Json => serde_json::to_writer(&mut *out, &report)?,
+        Output::Text => write!(out, "{report}")?,
+    }
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! `tidegate check`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Output;
+use super::flags::ConfigFlags;
+use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
+use tidegate_runtime::contract::Fault;
+use tidegate_runtime::jetstream::{Client, Finding, Survey};
+use tidegate_runtime::plugin::{Host, LoadError, PolicyContext, Refusal, others};
+use tidegate_runtime::text::plain;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check                                 what ./tidegate.toml says
+  tidegate check --connect                       and what its servers have for it
+  tidegate check -c prod.toml --output json
+  tidegate check --stream ORDERS --handler receipts --policy backlog --policy-setting pending-per-worker=100";
+
+/// Checks the configuration and the plugins, without a server and without handling a message.
+///
+/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at too:
+/// streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made or
+/// changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CheckArgs {
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    /// Look at the servers too
+    #[arg(long)]
+    pub connect: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: ConfigFlags,
+}
+
+/// What was checked.
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    ok: bool,
+    workloads: Vec<Checked>,
+    /// What can run, and maybe should not.
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers: Option<Servers>,
+    problems: Vec<String>,
+}
+
+/// What the servers have.
+#[derive(Debug, Serialize)]
+struct Servers {
+    version: String,
+    /// What a host would make.
+    made: Vec<String>,
+    /// What could not be looked at, and why.
+    unchecked: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    workload: String,
+    handler: Option<String>,
+    policy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<Option<String>>,
+}
+
+/// Checks, and prints the answer to `out`.
+///
+/// # Errors
+/// If the answer cannot be written or compiled code cannot be cached.
+pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let mut answer = Answer::default();
+    match Config::load(&args.flags.0, &process_environment()) {
+        Ok(config) => {
+            plugins(&config, &mut answer).await?;
+            if args.connect {
+                servers(&config, &KeyLocator::of(&args.flags.0), &mut answer).await;
+            }
+        }
+        Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
+    }
+    answer.ok = answer.problems.is_empty();
+    match args.output {
+        Output::Json => serde_json::to_writer(&mut *out, &answer)?,
+        Output::Text => text(&answer, out)?,
+    }
+    writeln!(out)?;
+    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
+    for Checked { workload, handler, policy, shadow } in &answer.workloads {
+        let shown = |generation: &Option<String>| generation.clone().unwrap_or_else(|| "cannot run".to_owned());
+        write!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
+        match shadow {
+            Some(shadow) => writeln!(out, ", shadow {}", shown(shadow))?,
+            None => writeln!(out)?,
+        }
+    }
+    for warning in &answer.warnings {
+        writeln!(out, "warning: {}", plain(warning))?;
+    }
+    if let Some(Servers { version, made, unchecked }) = &answer.servers {
+        writeln!(out, "nats-server {version}")?;
+        for made in made {
+            writeln!(out, "not there yet, a host makes it: {made}")?;
+        }
+        for unchecked in unchecked {
+            writeln!(out, "not looked at: {}", plain(unchecked))?;
+        }
+    }
+    // A policy's refusal is in a guest's words.
+    for line in answer.problems.iter().flat_map(|problem| problem.lines()) {
+        writeln!(out, "{}", plain(line))?;
+    }
+    match answer.problems.len() {
+        0 if answer.servers.is_none() => write!(out, "all can run; --connect looks at the servers too"),
+        0 => write!(out, "all can run"),
+        1 => write!(out, "1 problem"),
+        count => write!(out, "{count} problems"),
+    }
+}
+
+/// Looks at what the servers have.
+async fn servers(config: &Config, keys: &KeyLocator, answer: &mut Answer) {
+    let client = match Client::connect(&config.nats).await {
+        Ok(client) => client,
+        Err(error) => {
+            let text = error.to_string();
+            let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
+            let error = keys.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
+            return answer.problems.push(error.to_string());
+        }
+    };
+    let Survey { found, warnings, made, unchecked } = client.survey(config).await;
+    answer.warnings.extend(warnings);
+    for Finding { key, problem, remedy } in &found {
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        answer.problems.push(keys.error(&key, problem, remedy).to_string());
+    }
+    answer.servers = Some(Servers { version: client.server_version(), made, unchecked });
+}
+
+async fn plugins(config: &Config, answer: &mut Answer) -> anyhow::Result<()> {
+    let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
+    let host = Host::start(&plugins)?;
+    let dir = &config.plugins.dir;
+    for workload in &config.workloads {
+        answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
+    }
+    if let Err(problem) = list(dir) {
+        answer.problems.push(problem);
+        return Ok(());
+    }
+    for workload in &config.workloads {
+        let handler = handler(&host, dir, workload).await;
+        let live = policy(&host, dir, workload, &workload.policy, &workload.policy_settings).await;
+        let shadow = match &workload.shadow {
+            Some(shadow) => Some(policy(&host, dir, workload, &shadow.policy, &shadow.settings).await),
+            None => None,
+        };
+        let mut keep = |result: Result<String, String>| {
+            result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
+        };
+        let (handler, policy, shadow) = (keep(handler), keep(live), shadow.map(&mut keep));
+        let checked = Checked { workload: workload.name.clone(), handler, policy, shadow };
+        answer.workloads.push(checked);
+    }
+    Ok(())
+}
+
+/// Whether the plugin directory can be read. A host waits for it; one that is checked should be there.
+fn list(dir: &Path) -> Result<(), String> {
+    std::fs::read_dir(dir).map(drop).map_err(|error| {
+        let remedy = "create it, or name another with --plugins or plugins.dir";
+        format!("the plugin directory {} cannot be read: {error}; {remedy}", dir.display())
+    })
+}
+
+fn file(dir: &Path, plugin: &str) -> PathBuf {
+    dir.join(format!("{plugin}.wasm"))
+}
+
+/// A missing file may be a misspelt name, so what is there is told too.
+pub(super) fn refused(error: &LoadError) -> String {
+    match error.refusal {
+        Refusal::Missing => format!("{error}; {}", others(&error.file)),
+        _ => error.to_string(),
+    }
+}
+
+async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
+    let file = file(dir, &workload.handler);
+    let plugin = host.load_handler(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    Ok(format!("{} {}", workload.handler, plugin.generation().digest))
+}
+
+async fn policy(
+    host: &Host,
+    dir: &Path,
+    workload: &Workload,
+    name: &str,
+    settings: &[(String, String)],
+) -> Result<String, String> {
+    let file = file(dir, name);
+    let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
+    let problem = match plugin.init(&context, settings, None).await {
+        Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),
+        Ok(Err(refusal)) => format!("it refuses its settings: {refusal}; correct the workload's policy-settings"),
+        Err(fault @ Fault::Start(_)) => format!("it {fault}; correct the policy"),
+        Err(fault) => format!("its init {fault}; correct the policy or the workload's policy-settings"),
+    };
+    Err(format!("{}: {problem}", file.display()))
+}

@@ -1,0 +1,134 @@
+//! Letters as a table, and as JSON.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use tidegate_lab::text_table::{aligned, cut};
+use tidegate_runtime::dead_letter::{Headers, Letter};
+use tidegate_runtime::text::plain;
+
+type Row = [String; 8];
+
+const HEAD: [&str; 8] = ["TIME", "WORKLOAD", "LETTER", "SUBJECT", "TRIES", "CAUSE", "HANDLER", "REASON"];
+
+/// Lines for a terminal that is so many columns wide; without a width nothing is cut.
+pub(super) fn table(letters: &[(Letter, usize)], width: Option<usize>) -> String {
+    let rows = std::iter::once(HEAD.map(str::to_owned)).chain(letters.iter().map(|(letter, _)| row(letter)));
+    let (sequence, attempts) = (2, 4);
+    let lines = aligned(rows, &[sequence, attempts]);
+    lines.lines().map(|line| cut(line, width.unwrap_or(usize::MAX)) + "\n").collect()
+}
+
+fn row(letter: &Letter) -> Row {
+    let handler = match letter.plugin.as_str() {
+        "" => "-".to_owned(),
+        plugin => format!("{plugin}@{}", letter.generation.chars().take(12).collect::<String>()),
+    };
+    [
+        seconds(letter.time),
+        letter.workload.clone(),
+        letter.sequence.to_string(),
+        letter.subject.clone(),
+        letter.attempts.map_or_else(|| "-".to_owned(), |attempts| attempts.to_string()),
+        letter.cause.clone(),
+        handler,
+        letter.reason.clone(),
+    ]
+    .map(|cell| plain(&cell))
+}
+
+/// A time as RFC 3339 has it, to the second.
+pub(super) fn seconds(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// What a program is told of a letter.
+pub(super) fn object(letter: &Letter, payload: usize) -> Value {
+    json!({
+        "sequence": letter.sequence,
+        "time": humantime::format_rfc3339_millis(letter.time).to_string(),
+        "workload": letter.workload,
+        "subject": letter.subject,
+        "stream": letter.stream,
+        "stream_sequence": letter.stream_sequence,
+        "published": letter.published.map(|time| humantime::format_rfc3339_millis(time).to_string()),
+        "attempts": letter.attempts,
+        "cause": letter.cause,
+        "reason": letter.reason,
+        "plugin": letter.plugin,
+        "generation": letter.generation,
+        "host": letter.host,
+        "redrives": letter.redrives,
+        "first": { "stream": letter.first.0, "stream_sequence": letter.first.1 },
+        "payload_bytes": payload,
+    })
+}
+
+/// Headers as a list of pairs.
+pub(super) fn pairs(headers: &Headers) -> Value {
+    headers.iter().map(|(name, value)| json!([name, value])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use proptest::prelude::*;
+    use unicode_width::UnicodeWidthStr;
+
+    use std::time::{Duration, SystemTime};
+
+    use tidegate_runtime::dead_letter::Content;
+
+    use super::*;
+
+    fn letter(sequence: u64, subject: &str, reason: &str) -> Letter {
+        Letter {
+            sequence,
+            time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_860_800),
+            workload: "orders".into(),
+            subject: subject.into(),
+            stream: "ORDERS".into(),
+            stream_sequence: 7,
+            published: None,
+            attempts: Some(5),
+            cause: "rejected".into(),
+            reason: reason.into(),
+            plugin: "receipts".into(),
+            generation: "2ea221eb71d2".into(),
+            host: "here:1".into(),
+            redrives: 0,
+            first: ("ORDERS".into(), 7),
+            content: Content::Here(vec![]),
+        }
+    }
+
+    #[test]
+    fn a_table_is_aligned_and_cut_at_the_width() {
+        let letters = [(letter(9, "orders.größe", "no"), 0), (letter(10, "o", "no such customer"), 0)];
+        let expected = "\
+TIME                  WORKLOAD  LETTER  SUBJECT       TRIES  CAUSE     HANDLER                REASON
+2026-01-31T12:00:00Z  orders         9  orders.größe      5  rejected  receipts@2ea221eb71d2  no
+2026-01-31T12:00:00Z  orders        10  o                 5  rejected  receipts@2ea221eb71d2  no such customer
+";
+        assert_eq!(table(&letters, None), expected);
+        let cut = table(&letters, Some(104));
+        assert!(cut.ends_with("  no such c…\n"), "{cut}");
+        assert_eq!(cut.lines().last().unwrap().width(), 104);
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_upon_is_not_printed() {
+        let text = table(&[(letter(1, "a\u{1b}[2J", "b\u{202e}c"), 0)], None);
+        assert!(text.contains("a\u{fffd}[2J") && text.contains("b\u{fffd}c"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_the_terminal(reason in ".*", width in 1usize..200) {
+            let text = table(&[(letter(1, "a.b", &reason), 0)], Some(width));
+            prop_assert_eq!(text.lines().count(), 2);
+            prop_assert!(text.lines().all(|line| line.width() <= width));
+        }
+    }
+}

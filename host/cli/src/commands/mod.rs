@@ -1,0 +1,47 @@
+//! The commands: what their flags are, and what they print. Standard output is for the answer.
+
+#[cfg(feature = "guests")]
+pub mod bench;
+pub mod check;
+pub mod compile;
+pub mod dead;
+#[cfg(feature = "guests")]
+pub mod demo;
+pub mod error_output;
+mod escaped_fields;
+pub mod flags;
+pub mod journal;
+#[cfg(feature = "guests")]
+pub mod live;
+pub mod log;
+#[cfg(feature = "guests")]
+pub mod new;
+pub mod permissions;
+pub mod replay;
+pub mod request;
+pub mod run;
+pub mod signals;
+pub mod simulate;
+pub mod time_arg;
+
+use std::time::Duration;
+
+use tidegate_runtime::config::units;
+
+/// How the answer is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Output {
+    /// For a person.
+    #[default]
+    Text,
+    /// One JSON object, for a program.
+    Json,
+}
+
+/// A duration that can be waited for, such as `5s` or `250ms`.
+fn positive(text: &str) -> Result<Duration, String> {
+    match units::duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".to_owned()),
+        other => other.map_err(|wrong| wrong.to_string()),
+    }
+}

@@ -1,0 +1,44 @@
+//! `tidegate permissions`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::Output;
+use super::flags::ConfigFlags;
+use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::permissions::Permissions;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate permissions                           for ./tidegate.toml
+  tidegate permissions -c prod.toml --output json
+  tidegate permissions --stream ORDERS --handler receipts --policy backlog --grant-publish 'receipts.>'";
+
+/// Prints the least that the host's NATS user must be allowed, as a block for the configuration of a nats-server.
+///
+/// It connects to nothing. Exit code 0: printed. 1: the configuration is wrong. 2: wrong usage.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PermissionsArgs {
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: ConfigFlags,
+}
+
+/// Prints to `out` what the configuration needs.
+///
+/// # Errors
+/// If the configuration is wrong or the answer cannot be written.
+pub fn run(args: &PermissionsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&args.flags.0, &process_environment())?;
+    let needed = Permissions::of(&config);
+    match args.output {
+        Output::Text => write!(out, "{needed}")?,
+        Output::Json => serde_json::to_writer(&mut *out, &needed.json())?,
+    }
+    writeln!(out)?;
+    Ok(ExitCode::SUCCESS)
+}

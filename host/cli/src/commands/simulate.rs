@@ -1,0 +1,475 @@
+//! `tidegate simulate`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::ValueEnum;
+use tempfile::NamedTempFile;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::check::refused;
+#[cfg(feature = "guests")]
+use super::live::{self, LiveArgs};
+use super::positive;
+use tidegate_lab::simulate::generate::Generator;
+use tidegate_lab::simulate::parse::{ServiceTimes, samples};
+use tidegate_lab::simulate::report::Report;
+use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
+use tidegate_lab::terminal::{Bar, Terminal};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
+use tidegate_runtime::contract::Fault;
+use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
+
+/// The workload's name, which a policy's random numbers are made from.
+const WORKLOAD: &str = "simulate";
+/// The most messages: a simulated day of them takes minutes.
+const MOST: u64 = 10_000_000_000;
+/// Characters of the picture in the terminal.
+const WIDTH: usize = 80;
+/// How often a run tells how far it is.
+const STEPS: u64 = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate simulate --policy plugins/step.wasm --policy plugins/backlog.wasm --trace day.csv --service exponential:200ms
+  tidegate simulate --policy plugins/backlog.wasm --policy-setting pending-per-worker=50 --generate diurnal:1:200 --duration 24h
+  tidegate simulate --policy plugins/fixed.wasm --policy plugins/fixed.wasm --policy-setting fixed.workers=4 \\
+    --policy-setting fixed-2.workers=6 --generate poisson:18 --service log-normal:200ms:1.5 --output json";
+
+/// Policies against a trace, simulated: what they would cost and how long messages would wait.
+///
+/// Drives the real policy components. The lower bound is the work, and the fewest workers that --min allows: no policy that
+/// meets the objective costs less, and where workers take long to start none comes near. The same seed gives the same answer on any machine. Exit code 0: simulated. 1: a
+/// trace, a policy or its settings cannot be used.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(group(clap::ArgGroup::new("arrivals").required(true).args(["trace", "journal", "generate"])))]
+pub struct SimulateArgs {
+    /// A policy's file; more of them are simulated side by side
+    #[arg(long, value_name = "FILE", required = true)]
+    pub policy: Vec<PathBuf>,
+    /// A setting of a policy, which is named by its file's stem, with -2, -3, ... for a stem that came before; the name can be
+    /// left out where there is one policy
+    #[arg(long = "policy-setting", value_name = "[POLICY.]KEY=VALUE", value_parser = setting)]
+    pub policy_settings: Vec<Setting>,
+    /// Arrivals to simulate: CSV with the columns second,arrivals
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Arrivals that a host has written down; may be given several times, the oldest first
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    pub journal: Vec<PathBuf>,
+    /// The workload of the journal [default: the only one]
+    #[arg(long, value_name = "NAME", requires = "journal")]
+    pub workload: Option<String>,
+    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD, ramp:FROM:TO
+    #[arg(long, value_name = "KIND")]
+    pub generate: Option<Generator>,
+    /// For how long arrivals are made [default: 1h]
+    #[arg(long, value_name = "TIME", requires = "generate", value_parser = positive)]
+    pub duration: Option<Duration>,
+    /// Multiply the number of messages of each row
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    pub arrival_scale: f64,
+    /// How long an attempt takes: constant:TIME, exponential:MEAN, log-normal:MEAN:VARIATION, measured:FILE
+    #[arg(long, value_name = "KIND", default_value = "exponential:100ms")]
+    pub service: ServiceTimes,
+    /// The share of attempts that fail, and after which delay they are tried again
+    #[arg(long, value_name = "SHARE:DELAY")]
+    pub retry: Option<Retry>,
+    /// From the start of a worker until it takes a message
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
+    pub start_delay: Duration,
+    /// The fewest workers
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000))]
+    pub min: u32,
+    /// The most workers
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max: u32,
+    /// Time between decisions
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+    /// What rates are measured over [default: 5s, or the interval if that is longer]
+    #[arg(long, value_name = "TIME", value_parser = positive)]
+    pub window: Option<Duration>,
+    /// The most deliveries a worker holds at once
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch: u32,
+    /// The longest wait within the objective, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32))]
+    pub slo_ms: u32,
+    /// The share of messages that have to be within the objective
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99, value_parser = share)]
+    pub slo_share: f64,
+    /// What chance begins with
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Draw arrivals, workers and waits over time as a picture, too
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Format,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    #[cfg(feature = "guests")]
+    pub live: LiveArgs,
+}
+
+/// How the answer is written to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For a person
+    #[default]
+    Text,
+    /// One JSON object, for a program
+    Json,
+    /// A line for each policy
+    Csv,
+}
+
+/// One setting, as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// For which policy; `None` where there is only one.
+    pub policy: Option<String>,
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    let (name, value) = text.split_once('=').ok_or("write it as [POLICY.]KEY=VALUE")?;
+    // Keys of policies have no dots; names of files may.
+    let (policy, key) = name.rsplit_once('.').map_or((None, name), |(policy, key)| (Some(policy.to_owned()), key));
+    if key.is_empty() || policy.as_ref().is_some_and(String::is_empty) {
+        return Err("write it as [POLICY.]KEY=VALUE".to_owned());
+    }
+    Ok(Setting { policy, key: key.to_owned(), value: value.to_owned() })
+}
+
+fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("it must be a number from {} to {}", range.start(), range.end()))
+}
+
+fn factor(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=1e6)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0..=1.0)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = units::duration(text).map_err(|wrong| wrong.to_string())?;
+    let range = Duration::from_millis(10)..=Duration::from_secs(3600);
+    if range.contains(&interval) { Ok(interval) } else { Err("it must be from 10ms to 1h".to_owned()) }
+}
+
+/// Simulates and prints to `out`. `interrupted` makes what ends when the user wants a live run to end.
+///
+/// # Errors
+/// If the arrivals, a policy or its settings cannot be used, or the answer cannot be written.
+pub async fn run<F: Future<Output = ()>>(
+    args: SimulateArgs,
+    terminal: &Terminal,
+    out: &mut impl Write,
+    #[cfg_attr(not(feature = "guests"), expect(unused_variables, reason = "only a live run takes long"))]
+    interrupted: impl FnOnce() -> std::io::Result<F>,
+) -> anyhow::Result<ExitCode> {
+    let (source, arrivals) = arrivals(&args)?;
+    let model = Arc::new(model(&args)?);
+    #[cfg(feature = "guests")]
+    if let Some(faster) = args.live.live {
+        live::check(&model, &arrivals, faster)?;
+    }
+    let policies = load(&args).await?;
+    // Whether it can be written is told before the run, which may be long.
+    args.plot.as_deref().map(beside).transpose()?;
+    let arrivals = Arc::new(arrivals);
+    let bar = terminal.bar(STEPS * u64::try_from(policies.len())?);
+    bar.say(format!("{} messages", arrivals.total()));
+    let bounding = {
+        let (model, arrivals) = (model.clone(), arrivals.clone());
+        spawn_blocking(move || bound(&model, &arrivals, args.slo_share))
+    };
+    let runs: Vec<_> = policies.into_iter().map(|policy| policy.start(&model, &arrivals, &bar)).collect();
+    let mut outcomes = Vec::new();
+    for run in runs {
+        outcomes.push(run.await.context("a simulation ended early")??);
+    }
+    let bound = bounding.await.context("the bound's computation ended early")??;
+    drop(bar);
+    for (name, outcome) in &outcomes {
+        warn(name, outcome);
+    }
+    #[cfg(feature = "guests")]
+    if let Some(faster) = args.live.live {
+        let simulated = simulated(&args, &outcomes)?;
+        let run = live::run(
+            (&model, &arrivals),
+            &simulated,
+            (&args.live, faster),
+            args.output,
+            terminal,
+            out,
+            interrupted()?,
+        );
+        return Ok(if run.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
+    if let Some(file) = &args.plot {
+        let svg = chart::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
+        let mut part = beside(file)?;
+        part.write_all(svg.as_bytes()).and_then(|()| part.flush()).with_context(|| cannot_write(file))?;
+        part.persist(file).with_context(|| cannot_write(file))?;
+    }
+    match args.output {
+        Format::Json => {
+            serde_json::to_writer(&mut *out, &report)?;
+            writeln!(out)?;
+        }
+        Format::Csv => report.csv(&mut *out)?,
+        Format::Text => {
+            writeln!(out, "{}", report.table())?;
+            write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a live run has to know of each policy that was simulated.
+#[cfg(feature = "guests")]
+fn simulated<'a>(args: &SimulateArgs, outcomes: &'a [(String, Outcome)]) -> anyhow::Result<Vec<live::Simulated<'a>>> {
+    let settings = settings(&names(&args.policy), &args.policy_settings)?;
+    let all = args.policy.iter().cloned().zip(settings).zip(outcomes);
+    Ok(all.map(|((policy, settings), (name, outcome))| live::Simulated { name, policy, settings, outcome }).collect())
+}
+
+fn cannot_write(file: &Path) -> String {
+    format!("--plot: cannot write {}", file.display())
+}
+
+/// A file beside this one, which becomes it when it is whole, and is gone otherwise.
+fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut named = tempfile::Builder::new();
+    named.prefix(".").suffix(".part");
+    #[cfg(unix)]
+    named.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    named.tempfile_in(dir).with_context(|| cannot_write(file))
+}
+
+fn warn(name: &str, outcome: &Outcome) {
+    if outcome.unfinished > 0 {
+        let Outcome { unfinished, end, .. } = outcome;
+        tracing::warn!(
+            "{name}: given up {} s after the start with {unfinished} messages not handled",
+            end / 1_000_000_000
+        );
+    }
+}
+
+/// Where the arrivals come from, and they themselves.
+fn arrivals(args: &SimulateArgs) -> anyhow::Result<(String, Arrivals)> {
+    let (source, arrivals) = match (&args.trace, &args.generate) {
+        (Some(file), _) => (file.display().to_string(), trace::read(file)?),
+        (None, Some(generator)) => {
+            let duration = args.duration.unwrap_or(Duration::from_secs(3600));
+            (format!("{generator}"), generator.arrivals(duration, args.seed))
+        }
+        (None, None) if args.journal.is_empty() => {
+            bail!("there are no arrivals; give --trace, --journal or --generate")
+        }
+        (None, None) => {
+            let files: Vec<_> = args.journal.iter().map(|file| file.display().to_string()).collect();
+            (files.join(", "), recorded(&args.journal, args.workload.as_deref())?)
+        }
+    };
+    let scaled = if args.arrival_scale == 1.0 { arrivals } else { arrivals.scaled(args.arrival_scale) };
+    ensure!(
+        scaled.total() <= MOST,
+        "{source}: {} messages are more than {MOST}; lower --arrival-scale",
+        scaled.total()
+    );
+    Ok((source, scaled))
+}
+
+fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
+    let SimulateArgs { min, max, interval, .. } = *args;
+    ensure!(min <= max, "--min {min} is more than --max {max}");
+    let window = args.window.unwrap_or(interval.max(Duration::from_secs(5)));
+    ensure!(window >= interval, "--window is shorter than --interval; raise it");
+    let service = match &args.service {
+        ServiceTimes::Drawn(service) => service.clone(),
+        ServiceTimes::Measured(file) => {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read the service times {file}"))?;
+            samples(&text).map_err(|(line, problem)| anyhow::anyhow!("{file}:{line}: {problem}"))?
+        }
+    };
+    Ok(Model {
+        scale: Scale { min, max, interval, window, source: SignalSource::Info },
+        start_delay: u64::try_from(args.start_delay.as_nanos()).context("--start-delay is too long")?,
+        batch: usize::try_from(args.batch)?,
+        service,
+        retry: args.retry,
+        seed: args.seed,
+        objective: u64::from(args.slo_ms) * 1_000_000,
+    })
+}
+
+/// A policy that has accepted its settings.
+struct Candidate {
+    name: String,
+    plugin: PolicyPlugin,
+    context: PolicyContext,
+    state: Vec<u8>,
+}
+
+/// Loads all policies. Two of the same file are two.
+async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<Candidate>> {
+    let names = names(&args.policy);
+    let settings = settings(&names, &args.policy_settings)?;
+    let compile = Compile::default().by_this_program()?;
+    let host = Host::start(&Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile })?;
+    let mut candidates = Vec::new();
+    for ((name, file), settings) in names.into_iter().zip(&args.policy).zip(settings) {
+        candidates.push(candidate(&host, name, file, &settings).await?);
+    }
+    Ok(candidates)
+}
+
+async fn candidate(host: &Host, name: String, file: &Path, settings: &[(String, String)]) -> anyhow::Result<Candidate> {
+    let limits = Limits::default();
+    let plugin = host.load_policy(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
+    let context = PolicyContext::new(Arc::from(WORKLOAD), limits);
+    let state = match plugin.init(&context, settings, None).await {
+        Ok(Ok(state)) => state,
+        Ok(Err(refusal)) => bail!("{name} refuses its settings: {refusal}; correct --policy-setting"),
+        Err(fault) => bail!("{name}: its init {fault}"),
+    };
+    Ok(Candidate { name, plugin, context, state })
+}
+
+/// The stems of the files. One that came before gets -2, -3 and so on.
+fn names(files: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for file in files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let numbered = (2..).map(|number| format!("{stem}-{number}"));
+        let name = std::iter::once(stem.clone()).chain(numbered).find(|name| !names.contains(name));
+        names.extend(name);
+    }
+    names
+}
+
+/// The settings of each policy.
+fn settings(names: &[String], typed: &[Setting]) -> anyhow::Result<Vec<Vec<(String, String)>>> {
+    let mut all = vec![Vec::new(); names.len()];
+    for Setting { policy, key, value } in typed {
+        let place = match policy {
+            None if names.len() == 1 => Some(0),
+            None => {
+                bail!("--policy-setting {key}: say whose it is, as in {}.{key}", names.join(&format!(".{key} or ")))
+            }
+            Some(policy) => names.iter().position(|name| name == policy),
+        };
+        match place.and_then(|place| all.get_mut(place)) {
+            Some(settings) => settings.push((key.clone(), value.clone())),
+            None => bail!(
+                "--policy-setting {}.{key}: there is no such policy; there are {}",
+                policy.as_deref().unwrap_or_default(),
+                names.join(", ")
+            ),
+        }
+    }
+    Ok(all)
+}
+
+impl Candidate {
+    /// Simulates on a thread of its own, and goes on on it for as long as it takes.
+    fn start(
+        self,
+        model: &Arc<Model>,
+        arrivals: &Arc<Arrivals>,
+        bar: &Bar,
+    ) -> JoinHandle<anyhow::Result<(String, Outcome)>> {
+        let (model, arrivals, bar) = (model.clone(), arrivals.clone(), bar.clone());
+        let runtime = tokio::runtime::Handle::current();
+        spawn_blocking(move || {
+            let Self { name, plugin, context, mut state } = self;
+            let mut failed: Option<Fault> = None;
+            let mut decide = |seen: &tidegate_runtime::contract::Observation| match runtime
+                .block_on(plugin.decide(&context, seen, &state))
+            {
+                Ok(decision) => {
+                    state = decision.state;
+                    Some(decision.desired)
+                }
+                Err(fault) => {
+                    failed.get_or_insert(fault);
+                    None
+                }
+            };
+            let mut progress = Progress { step: (arrivals.length() / STEPS).max(1), told: 0, bar };
+            let outcome = simulate(&model, &arrivals, &mut decide, &mut |now| progress.is_at(now))?;
+            if let Some(fault) = failed {
+                let Outcome { failures, decisions, .. } = outcome;
+                tracing::warn!(
+                    "{name}: {failures} of {decisions} decisions failed and changed nothing; the first {fault}"
+                );
+            }
+            Ok((name, outcome))
+        })
+    }
+}
+
+/// How far a run is.
+struct Progress {
+    step: u64,
+    told: u64,
+    bar: Bar,
+}
+
+impl Progress {
+    fn is_at(&mut self, now: u64) {
+        while self.told < (now / self.step).min(STEPS) {
+            self.told += 1;
+            self.bar.advance();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn names_are_stems_and_differ() {
+        let files = ["a/step.wasm", "b/step.wasm", "step-2.wasm", "c/step.wasm"].map(PathBuf::from);
+        assert_eq!(names(&files), ["step", "step-2", "step-2-2", "step-3"]);
+    }
+
+    #[test]
+    fn a_setting_goes_to_the_policy_it_names() {
+        let names = ["a".to_owned(), "v1.2".to_owned()];
+        let typed: Vec<Setting> = ["a.k=1", "v1.2.k=x=y"].iter().map(|text| setting(text).unwrap()).collect();
+        let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+        assert_eq!(settings(&names, &typed).unwrap(), [pair("k", "1"), pair("k", "x=y")]);
+        let refused = |text: &str| settings(&names, &[setting(text).unwrap()]).unwrap_err().to_string();
+        assert_eq!(refused("b.k=1"), "--policy-setting b.k: there is no such policy; there are a, v1.2");
+        assert_eq!(refused("k=1"), "--policy-setting k: say whose it is, as in a.k or v1.2.k");
+        assert_eq!(settings(&names[..1], &[setting("k=1").unwrap()]).unwrap(), [pair("k", "1")]);
+        assert!(
+            setting("k").is_err() && setting("=1").is_err() && setting(".k=1").is_err() && setting("a.=1").is_err()
+        );
+    }
+}

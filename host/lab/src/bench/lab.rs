@@ -1,0 +1,219 @@
+//! A server, a filled stream, and workloads on it that are timed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::Options;
+use super::native::{Always, Native};
+use crate::alone::{self, Alone};
+use crate::streams;
+use tidegate_runtime::config::{Compile, Config, Plugins, Workload};
+use tidegate_runtime::events::{Event, Observer};
+use tidegate_runtime::jetstream::Client;
+use tidegate_runtime::plugin::{Directory, Host};
+use tidegate_runtime::ports::Handlers;
+
+/// The stream that throughput is measured on.
+const FILLED: &str = "FILLED";
+/// The stream that requests go through.
+const REQUESTS: &str = "REQUESTS";
+/// A subject of it.
+pub(super) const SUBJECT: &str = "bench.request";
+/// How often it is looked whether all is settled.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Which loop works a stream off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Tidegate's, with a native no-op as its handler.
+    Native,
+    /// Tidegate's, with a component.
+    Wasm,
+    /// The Auto-Scaler's.
+    Example,
+}
+
+/// How one round went.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Round {
+    pub(super) per_second: f64,
+    pub(super) cpu_us: f64,
+}
+
+pub(super) struct Lab {
+    pub(super) client: Client,
+    directory: Directory,
+    plugins: TempDir,
+    messages: usize,
+    reply: &'static [u8],
+    echo: &'static [u8],
+    next: u32,
+}
+
+/// A workload that runs until it is told to stop.
+pub(super) struct Running {
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    alone: Alone,
+}
+
+impl Lab {
+    /// Connects, and fills a stream with `messages` of `payload` bytes.
+    pub(super) async fn new(url: &str, options: &Options) -> anyhow::Result<Self> {
+        let plugins = TempDir::new()?;
+        std::fs::write(plugins.path().join("reply.wasm"), options.reply)?;
+        let config = workload("any", FILLED, 1, plugins.path())?;
+        let mut nats = config.nats;
+        nats.servers = vec![url.to_owned()];
+        let client = Client::connect(&nats).await?;
+        streams::fill(&client, FILLED, "filled", options.messages, options.payload).await?;
+        streams::fill(&client, REQUESTS, "bench.*", 0, 0).await?;
+        // As a host compiles: in another process, into a cache.
+        let compile = Compile::default().by_this_program()?;
+        let plugged = Plugins { cache: None, compile, ..config.plugins };
+        let directory = Directory::start(Host::start(&plugged)?, &plugged);
+        let &Options { messages, reply, echo, .. } = options;
+        Ok(Self { client, directory, plugins, messages, reply, echo, next: 1 })
+    }
+
+    /// Works the filled stream off.
+    pub(super) async fn throughput(&mut self, way: Way, workers: u32) -> anyhow::Result<Round> {
+        let name = self.name();
+        let consumer = format!("{name}-workers");
+        let (began, cpu) = (Instant::now(), cpu_time());
+        let taken = match way {
+            Way::Example => {
+                let workers = usize::try_from(workers)?;
+                let work = streams::work_off_as_the_example(&self.client, FILLED, &consumer, workers);
+                // Its loops end by a time-out; the clock stops when all is settled.
+                let (worked, settled) = tokio::join!(work, self.settled(&consumer, began, cpu));
+                worked?;
+                settled?
+            }
+            Way::Native | Way::Wasm => {
+                let running = self.start(&name, FILLED, way, workers, workers).await?;
+                let settled = self.settled(&consumer, began, cpu).await?;
+                running.stop().await?;
+                settled
+            }
+        };
+        streams::forget(&self.client, FILLED, &consumer).await?;
+        let (seconds, cpu_seconds) = taken;
+        let messages = self.messages as f64;
+        Ok(Round { per_second: messages / seconds, cpu_us: cpu_seconds * 1e6 / messages })
+    }
+
+    async fn settled(&self, consumer: &str, began: Instant, cpu: Duration) -> anyhow::Result<(f64, f64)> {
+        loop {
+            // The consumer may not be there yet.
+            if let Ok(0) = self.client.unsettled(FILLED, consumer).await {
+                return Ok((began.elapsed().as_secs_f64(), cpu_time().saturating_sub(cpu).as_secs_f64()));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Starts a workload on the stream of requests.
+    pub(super) async fn serve(&mut self, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
+        let name = self.name();
+        self.start(&name, REQUESTS, way, min, always).await
+    }
+
+    /// Puts a handler into place that answers with what it is sent, or one that answers with nothing.
+    pub(super) fn put(&self, echo: bool) -> anyhow::Result<()> {
+        let beside = self.plugins.path().join(".swapped.new");
+        std::fs::write(&beside, if echo { self.echo } else { self.reply })?;
+        Ok(std::fs::rename(beside, self.plugins.path().join("swapped.wasm"))?)
+    }
+
+    /// Starts a workload on the stream of requests with the handler that is put into place.
+    pub(super) async fn serve_swapped(&mut self) -> anyhow::Result<Running> {
+        let name = self.name();
+        let mut config = workload(&name, REQUESTS, 1, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.handler = "swapped".to_owned();
+        self.run_loaded(workload, 1).await
+    }
+
+    /// Starts a workload on the stream of requests that sees none of them.
+    pub(super) async fn serve_idle(&mut self) -> anyhow::Result<Running> {
+        let name = self.name();
+        let mut config = workload(&name, REQUESTS, 0, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.queue.filter = vec!["bench.silence".to_owned()];
+        workload.scale.interval = Duration::from_secs(1);
+        workload.pull.expires = Duration::from_secs(5);
+        self.run_loaded(workload, 0).await
+    }
+
+    async fn start(&self, name: &str, stream: &str, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
+        let mut config = workload(name, stream, min, self.plugins.path())?;
+        let workload = config.workloads.pop().context("a workload")?;
+        match way {
+            Way::Wasm => self.run_loaded(workload, always).await,
+            _ => self.run(workload, Native, always).await,
+        }
+    }
+
+    async fn run_loaded(&self, workload: Workload, always: u32) -> anyhow::Result<Running> {
+        let handlers = alone::loaded(&self.directory, &workload).await;
+        self.run(workload, handlers, always).await
+    }
+
+    async fn run<H: Handlers>(&self, workload: Workload, handlers: H, always: u32) -> anyhow::Result<Running> {
+        let (events, seen) = mpsc::unbounded_channel();
+        let observer = Observer::new(move |event| {
+            // Nobody may be looking.
+            let _ = events.send(event);
+        });
+        let plugins = (handlers, Always::new(always));
+        let alone = Alone::start(self.client.clone(), "bench", workload, plugins, observer).await?;
+        Ok(Running { events: seen, alone })
+    }
+
+    fn name(&mut self) -> String {
+        self.next += 1;
+        format!("bench{}", self.next)
+    }
+}
+
+impl Running {
+    /// Waits for an event.
+    pub(super) async fn wait(&mut self, is: impl Fn(&Event) -> bool) -> anyhow::Result<()> {
+        while !is(&self.events.recv().await.context("the workload ended")?) {}
+        Ok(())
+    }
+
+    /// Stops, and waits for the end.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.alone.stop().await
+    }
+}
+
+fn workload(name: &str, stream: &str, min: u32, plugins: &Path) -> anyhow::Result<Config> {
+    let max = min.max(1);
+    // A worker that a message started stays for an interval, and the next request is to find none.
+    let interval = if min == 0 { "20ms" } else { "10s" };
+    let mut config = Config::from_toml(&format!(
+        r#"
+        [workload.{name}]
+        stream = "{stream}"
+        manage = "create"
+        handler = "reply"
+        policy = "always"
+        scale = {{ min = {min}, max = {max}, interval = "{interval}", window = "10s" }}
+        pull = {{ expires = "1s" }}
+        "#
+    ))?;
+    config.plugins.dir = plugins.to_owned();
+    Ok(config)
+}
+
+/// The time that this process has spent on all cores.
+pub(super) fn cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(now).unwrap_or_default()
+}

@@ -1,0 +1,187 @@
+//! Throughput and latency of components against the same loop in native code, and against the Auto-Scaler's loop.
+//!
+//! All run in one process on one nats-server, in turn: what else the machine does meanwhile meets all of them. Only
+//! ratios of such a run mean something on another machine.
+
+mod instance;
+mod lab;
+mod native;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+
+use crate::terminal::Bar;
+use lab::{Lab, Round, SUBJECT, Way, cpu_time};
+pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
+use tidegate_runtime::duration::micros;
+use tidegate_runtime::events::Event;
+use tidegate_runtime::jetstream::RequestOptions;
+
+/// Workers of the throughput rounds that have several.
+const WORKERS: u32 = 4;
+/// How often an idle host is woken.
+const WAKES: u32 = 40;
+/// How often a handler's file is replaced.
+const SWAPS: u32 = 12;
+/// Workloads of the idle host.
+const IDLE_WORKLOADS: u32 = 10;
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Messages of a throughput round.
+    pub messages: usize,
+    /// Bytes of each message.
+    pub payload: usize,
+    /// Rounds of each kind; the medians are reported. An idle host is looked at for as many seconds.
+    pub rounds: u32,
+    /// Requests of a latency round.
+    pub requests: u32,
+    /// A handler that answers each message with an empty reply.
+    pub reply: &'static [u8],
+    /// A handler that answers each message with its payload.
+    pub echo: &'static [u8],
+}
+
+impl Options {
+    /// How often [`run`] advances its bar.
+    pub fn steps(&self) -> u64 {
+        5 + 7 * u64::from(self.rounds)
+    }
+}
+
+/// Measures on the nats-server at `url`, which should have nothing else to do.
+///
+/// # Errors
+/// If the server or a workload fails.
+pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Report> {
+    let step = |what: &str| {
+        bar.advance();
+        bar.say(what.to_owned());
+    };
+    step("instances");
+    let instance = instance::measure(options.reply).await?;
+    step("filling a stream");
+    let mut lab = Lab::new(url, options).await?;
+    step("an idle host");
+    let idle_percent = idle(&mut lab, Duration::from_secs(options.rounds.into())).await?;
+
+    let mut rounds: [Vec<Round>; 5] = Default::default();
+    let mut latencies: [Vec<Latency>; 2] = Default::default();
+    let kinds =
+        [(Way::Native, WORKERS), (Way::Wasm, WORKERS), (Way::Example, WORKERS), (Way::Native, 1), (Way::Wasm, 1)];
+    for _ in 0..options.rounds {
+        for ((way, workers), rounds) in kinds.into_iter().zip(&mut rounds) {
+            step(&format!("throughput, {way:?}, {workers} workers"));
+            rounds.push(lab.throughput(way, workers).await?);
+        }
+        for (way, latencies) in [Way::Native, Way::Wasm].into_iter().zip(&mut latencies) {
+            step(&format!("requests, {way:?}"));
+            latencies.push(requests(&mut lab, way, options.requests).await?);
+        }
+    }
+    step("from zero");
+    let from_zero = from_zero(&mut lab).await?;
+    step("a handler that is replaced");
+    let swap = swap(&mut lab).await?;
+    let server = lab.client.server_version();
+    Ok(Report::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
+}
+
+/// Microseconds of one round of requests.
+#[derive(Debug, Clone, Copy)]
+struct Latency {
+    p50: f64,
+    p99: f64,
+}
+
+/// Sequential requests to one worker.
+async fn requests(lab: &mut Lab, way: Way, count: u32) -> anyhow::Result<Latency> {
+    let mut running = lab.serve(way, 1, 1).await?;
+    running.wait(|event| matches!(event, Event::WorkerStarted { .. })).await?;
+    let mut times = Histogram::<u64>::new(3)?;
+    for turn in 0..count + count / 10 {
+        let time = request(lab).await?;
+        // The first tenth warms up.
+        if turn >= count / 10 {
+            times.record(time)?;
+        }
+    }
+    running.stop().await?;
+    let microseconds = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
+    Ok(Latency { p50: microseconds(0.5), p99: microseconds(0.99) })
+}
+
+/// Nanoseconds of one request.
+async fn request(lab: &Lab) -> anyhow::Result<u64> {
+    let began = Instant::now();
+    lab.client.request(SUBJECT, Bytes::new(), &[], &RequestOptions::default()).await?;
+    Ok(u64::try_from(began.elapsed().as_nanos())?)
+}
+
+/// The median of the first request to a host without workers, in microseconds. Its policy wants none, so the worker
+/// that the request started is gone before the next.
+async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
+    let mut running = lab.serve(Way::Wasm, 0, 0).await?;
+    running.wait(|event| matches!(event, Event::Ready { .. })).await?;
+    let mut times = Histogram::<u64>::new(3)?;
+    for _ in 0..WAKES {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        times.record(request(lab).await?)?;
+        running.wait(|event| matches!(event, Event::WorkerEnded { .. })).await?;
+    }
+    running.stop().await?;
+    Ok(times.value_at_quantile(0.5) as f64 / 1000.0)
+}
+
+/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests. Both
+/// handlers are compiled already, as after the first time.
+async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
+    lab.put(false)?;
+    let mut running = lab.serve_swapped().await?;
+    running.wait(|event| matches!(event, Event::WorkerStarted { .. })).await?;
+    let (mut times, mut old) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+    for turn in 0..SWAPS {
+        let (echo, payload) = (turn % 2 == 0, Bytes::from_static(b"x"));
+        lab.put(echo)?;
+        let (began, mut answers) = (Instant::now(), 0);
+        loop {
+            let reply = lab.client.request(SUBJECT, payload.clone(), &[], &RequestOptions::default()).await?;
+            if reply.payload.is_empty() != echo {
+                break;
+            }
+            answers += 1;
+        }
+        // Each was compiled in one of the first two.
+        if turn >= 2 {
+            times.record(micros(began.elapsed()))?;
+            old.record(answers)?;
+        }
+    }
+    running.stop().await?;
+    let milliseconds = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
+    Ok(Swap {
+        ms_p50: milliseconds(0.5),
+        ms_max: milliseconds(1.0),
+        old_answers_p50: old.value_at_quantile(0.5) as f64,
+    })
+}
+
+/// The share of a core that ten workloads take that have nothing to do, in percent.
+async fn idle(lab: &mut Lab, time: Duration) -> anyhow::Result<f64> {
+    let mut all = Vec::new();
+    for _ in 0..IDLE_WORKLOADS {
+        all.push(lab.serve_idle().await?);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = cpu_time();
+    tokio::time::sleep(time).await;
+    let spent = cpu_time().saturating_sub(before);
+    for running in all {
+        running.stop().await?;
+    }
+    Ok(100.0 * spent.as_secs_f64() / time.as_secs_f64())
+}

@@ -1,0 +1,204 @@
+//! A simulated workload for real: the same messages with the same service times, sent to a nats-server and handled by a host.
+//!
+//! All times are compressed by one factor, so an hour of a trace takes minutes. The host is the one that
+//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the times and rates of the
+//! trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when each message is begun. The
+//! handler is `wait`, which takes as long as its payload says.
+//!
+//! What is measured is in trace time again, to stand beside what a simulation foretold ([`compare`]).
+
+mod begun;
+mod compare;
+mod publish;
+mod trace_time;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hdrhistogram::Histogram;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::alone::{self, Alone};
+use crate::terminal::Bar;
+use begun::{Begun, Timed};
+pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
+use tidegate_runtime::config::{Config, Nats, Workload};
+use tidegate_runtime::events::{Event, Observer};
+use tidegate_runtime::jetstream::Client;
+use tidegate_runtime::plugin::{Directory, Host, PluginPolicies};
+use trace_time::{Beginning, InTraceTime, TraceTime};
+
+/// What is logged by default. The host would tell of each worker.
+pub const LOG_FILTER: &str = "warn,tidegate::commands=info";
+
+/// The workload's and the stream's name, and how its subject begins.
+const NAME: &str = "live";
+/// How long it may take until the policy is asked for the first time, which is when the trace begins.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long messages that are left when the last was sent may take, in real time, before it is given up.
+const FINISH_WITHIN: Duration = Duration::from_secs(600);
+
+/// One message of the trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// When it is sent, since the start of the trace.
+    pub at: Duration,
+    /// How long it takes a worker.
+    pub service: Duration,
+}
+
+/// What is run. All times are those of the trace.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The messages, in the order of time.
+    pub messages: Vec<Message>,
+    /// How long the trace is. It is over when this is, and all messages are handled.
+    pub length: Duration,
+    /// By how much all times are compressed; at least 1.
+    pub faster: f64,
+    /// The fewest workers.
+    pub min: u32,
+    /// The most workers.
+    pub max: u32,
+    /// Between two decisions.
+    pub interval: Duration,
+    /// What rates are measured over.
+    pub window: Duration,
+    /// The most deliveries fetched ahead for a worker.
+    pub batch: usize,
+    /// How long a worker takes to start, beside what it takes anyway.
+    pub start_delay: Duration,
+    /// `now-ms` at the start of the trace.
+    pub start_ms: u64,
+    /// A handler that takes as long as its payload says.
+    pub wait: &'static [u8],
+    /// The policy's component.
+    pub policy: Vec<u8>,
+    /// What it gets in `init`.
+    pub settings: Vec<(String, String)>,
+}
+
+/// What was measured, in the time of the trace.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Seconds that all workers lived, those that drained among them, until the trace was over.
+    pub worker_seconds: f64,
+    /// Microseconds from just before a message was sent until a worker gave it to its handler.
+    pub waits: Histogram<u64>,
+    /// The most workers that were wanted at once.
+    pub peak_workers: u32,
+    /// How many changes of their number there were.
+    pub scalings: u32,
+    /// Microseconds, of real time, by which messages were sent later than the trace has them. A machine that is too
+    /// busy shows here first.
+    pub late: Histogram<u64>,
+}
+
+/// Runs it on the nats-server at `url`, which should have nothing else to do. `bar` advances with each message.
+///
+/// # Errors
+/// If the server, the host or the policy fails, or messages are left over.
+pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Measured> {
+    let plugins = TempDir::new().context("a directory for the plugins")?;
+    std::fs::write(plugins.path().join("wait.wasm"), options.wait)?;
+    std::fs::write(plugins.path().join("policy.wasm"), &options.policy)?;
+    let (nats, directory, workload) = prepared(options, url, plugins.path())?;
+    let (host_client, client) = (Client::connect(&nats).await?, Client::connect(&nats).await?);
+    let begun = Arc::new(Begun::new(options.messages.len())?);
+
+    let handlers = alone::loaded(&directory, &workload).await;
+    let handlers = Timed::new(handlers, begun.clone(), options.real(options.start_delay));
+    let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
+    let beginning = Arc::new(Beginning::default());
+    let policies =
+        InTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
+    let scaled = Arc::new(Scaled::default());
+    let plugins = (handlers, policies);
+    let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
+    let board = &running.board;
+
+    if timeout(READY_WITHIN, beginning.came()).await.is_err() {
+        let why = board.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
+        bail!("the policy is not in use: {why}");
+    }
+    let workers = board.running().context("the workload does not run")?.workers.clone();
+    let alive_us = || workers.tally().work.alive_us;
+    let (start, before) = (Instant::now(), alive_us());
+    begun.start(start);
+    let late = publish::all(options, &client, start, &begun, bar).await?;
+    sleep_until(start + options.real(options.length)).await;
+    if timeout(FINISH_WITHIN, begun.all()).await.is_err() {
+        let late = humantime::format_duration(FINISH_WITHIN);
+        bail!("{late} after the end of the trace {} messages were not handled", begun.left());
+    }
+    let lived_us = alive_us().saturating_sub(before);
+    let (peak_workers, scalings) = (scaled.peak.load(Relaxed), scaled.count.load(Relaxed));
+    running.stop().await?;
+    Ok(Measured {
+        worker_seconds: lived_us as f64 / 1e6 * options.faster,
+        waits: begun.waits(options.faster),
+        peak_workers,
+        scalings,
+        late,
+    })
+}
+
+impl Options {
+    /// A time of the trace as it is now.
+    fn real(&self, time: Duration) -> Duration {
+        Duration::try_from_secs_f64(time.as_secs_f64() / self.faster).unwrap_or(Duration::MAX)
+    }
+}
+
+fn prepared(options: &Options, url: &str, plugins: &Path) -> anyhow::Result<(Nats, Directory, Workload)> {
+    let mut config = config(options)?;
+    config.plugins.dir = plugins.to_owned();
+    let mut workload = config.workloads.pop().context("a workload")?;
+    // Intervals that nobody would configure are right here.
+    workload.scale.interval = options.real(options.interval);
+    workload.scale.window = options.real(options.window);
+    workload.policy_settings.clone_from(&options.settings);
+    let directory = Directory::start(Host::new(None)?, &config.plugins);
+    Ok((Nats { servers: vec![url.to_owned()], ..config.nats }, directory, workload))
+}
+
+fn config(options: &Options) -> anyhow::Result<Config> {
+    let Options { min, max, batch, .. } = options;
+    Ok(Config::from_toml(&format!(
+        r#"
+        [workload.{NAME}]
+        stream = "{NAME}"
+        manage = "create"
+        subjects = ["{NAME}.>"]
+        handler = "wait"
+        policy = "policy"
+        scale = {{ min = {min}, max = {max} }}
+        pull = {{ batch = {batch}, expires = "1s" }}
+        limits = {{ time = "1h" }}
+        "#
+    ))?)
+}
+
+/// What the host tells of its scaling.
+#[derive(Debug, Default)]
+struct Scaled {
+    peak: AtomicU32,
+    count: AtomicU32,
+}
+
+impl Scaled {
+    fn observer(self: &Arc<Self>, bar: &Bar) -> Observer {
+        let (scaled, bar) = (self.clone(), bar.clone());
+        Observer::new(move |event| {
+            if let Event::Scaled { to, .. } = event {
+                scaled.peak.fetch_max(to, Relaxed);
+                scaled.count.fetch_add(1, Relaxed);
+                bar.say(if to == 1 { "1 worker".to_owned() } else { format!("{to} workers") });
+            }
+        })
+    }
+}

@@ -1,0 +1,219 @@
+//! When messages arrive: rows of counts, and the moments that a seed makes of them.
+
+use fastrand::Rng;
+
+use super::random::mix;
+
+/// So many messages arrive within a time. Times are nanoseconds since the first row's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// When the row begins.
+    pub start: u64,
+    /// How long it is; above 0.
+    pub step: u64,
+    /// Messages that arrive in `start..start + step`.
+    pub count: u64,
+}
+
+impl Row {
+    /// When the next row may begin.
+    pub fn end(&self) -> u64 {
+        self.start.saturating_add(self.step)
+    }
+}
+
+/// Rows in the order of time that do not overlap, the first of which begins at 0.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Arrivals {
+    rows: Vec<Row>,
+}
+
+impl Arrivals {
+    /// Takes rows as they are. They must ascend and not overlap.
+    pub fn new(rows: Vec<Row>) -> Self {
+        debug_assert!(rows.windows(2).all(|pair| matches!(pair, [a, b] if a.end() <= b.start)));
+        Self { rows }
+    }
+
+    /// The rows.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// When the last row ends.
+    pub fn length(&self) -> u64 {
+        self.rows.last().map_or(0, Row::end)
+    }
+
+    /// All messages.
+    pub fn total(&self) -> u64 {
+        self.rows.iter().fold(0, |sum, row| sum.saturating_add(row.count))
+    }
+
+    /// The same times with `factor` times the messages. What is lost by rounding one row is made up in the next, so the
+    /// total is right.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let (mut before, mut given) = (0_u64, 0_u64);
+        let scale = |row: &Row| {
+            before = before.saturating_add(row.count);
+            let due = (before as f64 * factor).round() as u64;
+            let count = due.saturating_sub(given);
+            given = given.max(due);
+            Row { count, ..*row }
+        };
+        Self { rows: self.rows.iter().map(scale).collect() }
+    }
+}
+
+/// The moments of all arrivals, one after the other. Each message of a row arrives at a moment of the row that chance
+/// picks, each as likely as the other.
+///
+/// A row's moments come from the seed and the row's number alone, so two cursors agree wherever they are, and none has to
+/// remember more than a row.
+#[derive(Debug, Clone)]
+pub struct Cursor<'a> {
+    rows: &'a [Row],
+    seed: u64,
+    /// The row whose moments are in `moments`, and how many of them have passed.
+    row: usize,
+    passed: usize,
+    moments: Vec<u64>,
+}
+
+impl<'a> Cursor<'a> {
+    /// Before the first arrival.
+    pub fn new(arrivals: &'a Arrivals, seed: u64) -> Self {
+        let mut cursor = Self { rows: &arrivals.rows, seed, row: 0, passed: 0, moments: Vec::new() };
+        cursor.fill();
+        cursor
+    }
+
+    /// The next arrival.
+    pub fn peek(&self) -> Option<u64> {
+        self.moments.get(self.passed).copied()
+    }
+
+    /// Goes on to the arrival after the next.
+    pub fn advance(&mut self) {
+        self.passed += 1;
+        if self.passed >= self.moments.len() && self.row < self.rows.len() {
+            self.row += 1;
+            self.fill();
+        }
+    }
+
+    /// Makes the moments of this row, or of the next that has any.
+    fn fill(&mut self) {
+        self.passed = 0;
+        self.moments.clear();
+        while let Some(row) = self.rows.get(self.row) {
+            if row.count > 0 {
+                let mut chance = Rng::with_seed(mix(self.seed, u64::try_from(self.row).unwrap_or(u64::MAX)));
+                self.moments.extend((0..row.count).map(|_| row.start + chance.u64(0..row.step)));
+                self.moments.sort_unstable();
+                return;
+            }
+            self.row += 1;
+        }
+    }
+}
+
+/// Counts arrivals up to moments that do not go back. It looks into a row only where a moment falls inside of it.
+#[derive(Debug, Clone)]
+pub struct Counter<'a> {
+    rows: &'a [Row],
+    /// The row that is not over yet, and the arrivals of those before.
+    row: usize,
+    before: u64,
+    within: Option<Cursor<'a>>,
+    seed: u64,
+}
+
+impl<'a> Counter<'a> {
+    /// At the start.
+    pub fn new(arrivals: &'a Arrivals, seed: u64) -> Self {
+        Self { rows: &arrivals.rows, row: 0, before: 0, within: None, seed }
+    }
+
+    /// How many messages arrived before `moment`.
+    pub fn before(&mut self, moment: u64) -> u64 {
+        while let Some(row) = self.rows.get(self.row)
+            && row.end() <= moment
+        {
+            self.before += row.count;
+            self.row += 1;
+            self.within = None;
+        }
+        match self.rows.get(self.row) {
+            Some(row) if row.start < moment && row.count > 0 => self.before + self.inside(moment),
+            _ => self.before,
+        }
+    }
+
+    fn inside(&mut self, moment: u64) -> u64 {
+        let cursor = self.within.get_or_insert_with(|| {
+            let mut cursor = Cursor { rows: self.rows, seed: self.seed, row: self.row, passed: 0, moments: Vec::new() };
+            cursor.fill();
+            cursor
+        });
+        let later = cursor.moments.get(cursor.passed..).unwrap_or_default();
+        cursor.passed += later.iter().take_while(|at| **at < moment).count();
+        u64::try_from(cursor.passed).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows(counts: &[u64], step: u64) -> Arrivals {
+        let row = |(index, count): (usize, &u64)| Row { start: index as u64 * step, step, count: *count };
+        Arrivals::new(counts.iter().enumerate().map(row).collect())
+    }
+
+    fn all(arrivals: &Arrivals, seed: u64) -> Vec<u64> {
+        let mut cursor = Cursor::new(arrivals, seed);
+        let mut moments = Vec::new();
+        while let Some(at) = cursor.peek() {
+            moments.push(at);
+            cursor.advance();
+        }
+        moments
+    }
+
+    #[test]
+    fn a_scaled_total_is_right_though_every_row_rounds() {
+        assert_eq!(rows(&[1; 1000], 5).scaled(0.25).total(), 250);
+        assert_eq!(rows(&[3, 0, 7], 5).scaled(20.0).rows()[2].count, 140);
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_arrives_in_its_row_and_in_order(counts in proptest::collection::vec(0_u64..9, 0..30), seed: u64) {
+            let arrivals = rows(&counts, 1000);
+            let moments = all(&arrivals, seed);
+            prop_assert!(moments.is_sorted());
+            prop_assert_eq!(moments.len() as u64, arrivals.total());
+            for row in arrivals.rows() {
+                let within = moments.iter().filter(|at| (row.start..row.end()).contains(*at)).count();
+                prop_assert_eq!(within as u64, row.count);
+            }
+        }
+
+        #[test]
+        fn the_counter_agrees_with_the_cursor(
+            counts in proptest::collection::vec(0_u64..9, 0..20), seed: u64, mut asked in proptest::collection::vec(0_u64..22_000, 0..40),
+        ) {
+            let arrivals = rows(&counts, 1000);
+            let moments = all(&arrivals, seed);
+            let mut counter = Counter::new(&arrivals, seed);
+            asked.sort_unstable();
+            for at in asked {
+                prop_assert_eq!(counter.before(at), moments.iter().filter(|moment| **moment < at).count() as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What keeps a workload from flowing: told in the log when it begins and when it ends, and in `/readyz` and `/status` as
+//! long as it lasts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// The part of a workload that a problem is of. One part has one problem at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Its stream, its consumer and the stream of dead letters could not be found, made or used.
+    Setup,
+    /// Its consumer or stream, as the server has it now.
+    Consumer,
+    /// Its pulls.
+    Pull,
+    /// The pulls of its `headers` source.
+    Watch,
+    /// Acks, naks, terms and in-progress signals.
+    Settlement,
+    /// Publications and replies.
+    Effects,
+    /// Its dead letters.
+    DeadLetters,
+    /// Its workers: instances that do not start.
+    Workers,
+    /// Its policy.
+    Policy,
+    /// The signals that its policy decides by.
+    Signals,
+    /// The whole of it: it ended though nobody stopped it.
+    Run,
+}
+
+impl Part {
+    /// Whether a server that is away is cause enough for a problem of it.
+    pub fn is_of_the_server(self) -> bool {
+        !matches!(self, Self::Workers | Self::Policy | Self::Run)
+    }
+
+    /// The word for it in `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Consumer => "consumer",
+            Self::Pull => "pull",
+            Self::Watch => "watch",
+            Self::Settlement => "settlement",
+            Self::Effects => "effects",
+            Self::DeadLetters => "dead-letters",
+            Self::Workers => "workers",
+            Self::Policy => "policy",
+            Self::Signals => "signals",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// The problems that one workload has now.
+#[derive(Debug)]
+pub struct Conditions {
+    workload: Arc<str>,
+    problems: Mutex<BTreeMap<Part, String>>,
+}
+
+impl Conditions {
+    /// Of a workload that has none.
+    pub fn new(workload: Arc<str>) -> Arc<Self> {
+        Arc::new(Self { workload, problems: Mutex::default() })
+    }
+
+    /// A part does not work, and what mends it. Logged when the text is another than before.
+    pub fn raise(&self, part: Part, problem: &str) {
+        let problem = one_line(problem);
+        let before = self.problems.lock().insert(part, problem.clone());
+        if before.as_ref() != Some(&problem) {
+            tracing::error!(workload = %self.workload, part = part.as_str(), "{problem}");
+        }
+    }
+
+    /// The whole of it ended. What its parts had is past.
+    pub fn ended(&self, problem: &str) {
+        self.raise(Part::Run, problem);
+        self.problems.lock().retain(|part, _| *part == Part::Run);
+    }
+
+    /// A part works. Logged if it did not before.
+    pub fn clear(&self, part: Part) {
+        if self.problems.lock().remove(&part).is_some() {
+            tracing::info!(workload = %self.workload, part = part.as_str(), "works again");
+        }
+    }
+
+    /// All problems, in the order of [`Part`].
+    pub fn all(&self) -> Vec<(Part, String)> {
+        self.problems.lock().iter().map(|(part, problem)| (*part, problem.clone())).collect()
+    }
+}
+
+/// `/readyz` has one problem a line.
+fn one_line(problem: &str) -> String {
+    problem.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_one_problem_until_it_works_again() {
+        let conditions = Conditions::new("orders".into());
+        conditions.raise(Part::Pull, "refused");
+        conditions.raise(Part::Pull, "denied");
+        conditions.raise(Part::Setup, "no stream");
+        assert_eq!(conditions.all(), [(Part::Setup, "no stream".to_owned()), (Part::Pull, "denied".to_owned())]);
+        conditions.clear(Part::Pull);
+        conditions.clear(Part::Pull);
+        assert_eq!(conditions.all().len(), 1);
+    }
+
+    #[test]
+    fn what_the_parts_had_is_past_when_the_whole_has_ended() {
+        let conditions = Conditions::new("orders".into());
+        conditions.raise(Part::Pull, "refused");
+        conditions.ended("it panicked:\n  at once");
+        assert_eq!(conditions.all(), [(Part::Run, "it panicked: at once".to_owned())]);
+    }
+}

@@ -1,0 +1,203 @@
+//! From files, flags and variables to a [`Config`]: the only IO is reading the file and a context.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::connection::ConnectionLayers;
+use super::dead_letters::DeadLetters;
+use super::document::Document;
+use super::environment::{self, Environment, process_environment};
+use super::error::{At, ConfigError, ConfigErrors, Place};
+use super::flags::Flags;
+use super::journal::Journal;
+use super::keys::HOST;
+use super::layer::Layer;
+use super::names::listen_address;
+use super::nats::Nats;
+use super::plugins::Plugins;
+use super::reader::Reader;
+use super::workload::Workload;
+use super::{context, workloads};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "tidegate.toml";
+
+/// Everything [`crate::run()`] needs to know: every value decided, every default in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// How to reach the servers.
+    pub nats: Nats,
+    /// Where the plugins are.
+    pub plugins: Plugins,
+    /// Where dead letters are kept.
+    pub dead_letters: DeadLetters,
+    /// Where decisions are kept; nowhere by default.
+    pub journal: Journal,
+    /// How long workers may take to finish what they have when the host stops.
+    pub grace: Duration,
+    /// Where health, metrics and status can be read over HTTP; nowhere by default.
+    pub http: Option<SocketAddr>,
+    /// Names under which that may be asked for, beside addresses and `localhost`.
+    pub http_names: Vec<String>,
+    /// At least one, with distinct names and distinct consumers.
+    pub workloads: Vec<Workload>,
+}
+
+impl Config {
+    /// Reads the file that `flags` name (or `tidegate.toml` in the current directory, if it is there and no stream is
+    /// given), and lays environment and flags over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let path = file_of(flags);
+        if path.is_none() && !flags.has_workload() {
+            return Err(nothing_to_run().into());
+        }
+        match path {
+            Some(path) => Self::of_text(&read(&path)?, Some(&path), flags, environment),
+            None => Self::of_text("", None, flags, environment),
+        }
+    }
+
+    /// Reads the file at `path`, with the variables of this process and without flags.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        let flags = Flags { file: Some(path.as_ref().to_owned()), ..Flags::default() };
+        Self::load(&flags, &process_environment())
+    }
+
+    /// Reads the text of a configuration file. Neither flags nor environment count, so compiled plugins are not kept
+    /// unless `plugins.cache` says where.
+    ///
+    /// ```
+    /// let config = tidegate_runtime::Config::from_toml(
+    ///     r#"
+    ///     [workload.orders]
+    ///     stream = "ORDERS"
+    ///     handler = "receipts"
+    ///     policy = "backlog"
+    ///     "#,
+    /// )?;
+    /// assert_eq!(config.workloads[0].queue.consumer, "orders-workers");
+    /// # Ok::<(), tidegate_runtime::config::ConfigErrors>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
+        Self::of_text(text, None, &Flags::default(), &Environment::new())
+    }
+
+    fn of_text(text: &str, path: Option<&Path>, flags: &Flags, variables: &Environment) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let mut document = Document::parse(text, path, &mut problems);
+        // Without a whole file, flags that change one of its workloads would be blamed for what they cannot find.
+        if problems.is_empty() || !document.workloads.is_empty() {
+            if let Err(errors) = flags.lay_over(&mut document.workloads) {
+                problems.extend(errors.0);
+            }
+            if document.workloads.is_empty() && problems.is_empty() {
+                problems.push(no_workload(text, path));
+            }
+            let config = Self::of_layers(document, &flags.host, variables, &mut problems);
+            if problems.is_empty() {
+                return Ok(config);
+            }
+        }
+        problems.sort_by_key(|problem| problem.line);
+        Err(ConfigErrors(problems))
+    }
+
+    /// Decides every value. Notes everything that is wrong; the answer is of use only if nothing is.
+    fn of_layers(document: Document, flags: &Layer, variables: &Environment, problems: &mut Vec<ConfigError>) -> Self {
+        let connection = connection_layers(flags, &document.host, variables, problems);
+        let host = flags.clone().over(&connection.environment).over(&document.host);
+        let nats = connection.resolve(variables, problems);
+        let top = Place::default();
+        let mut keys = Reader::new(HOST, &host, &top, variables, problems);
+        Self {
+            nats,
+            dead_letters: DeadLetters::read(&mut keys),
+            journal: Journal::read(&mut keys),
+            grace: keys.get("grace"),
+            plugins: Plugins::read(&mut keys),
+            http: keys.parsed("http", listen_address),
+            http_names: keys.get("http-names"),
+            workloads: workloads::read(document.workloads, variables, problems),
+        }
+    }
+}
+
+impl Nats {
+    /// How commands that need only a connection connect: by flags, environment, and the `[nats]` of a file, if one is
+    /// named.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn load(flags: &Layer, config: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let document = match config {
+            Some(path) => Document::parse(&read(path)?, Some(path), &mut problems),
+            None => Document::default(),
+        };
+        let layers = connection_layers(flags, &document.host, environment, &mut problems);
+        let nats = layers.resolve(environment, &mut problems);
+        if problems.is_empty() { Ok(nats) } else { Err(ConfigErrors(problems)) }
+    }
+}
+
+/// The file that is read.
+pub(super) fn file_of(flags: &Flags) -> Option<PathBuf> {
+    match &flags.file {
+        Some(path) => Some(path.clone()),
+        None if flags.workload.has("stream") => None,
+        None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigErrors> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let place = Place { file: Some(path.to_owned()), ..Place::default() };
+        let error = match error.kind() {
+            std::io::ErrorKind::NotFound => place.error(
+                "there is no such file",
+                "give the right path to --config, write one with `tidegate new config`, or leave the file out and give \
+                 --stream, --handler and --policy",
+            ),
+            std::io::ErrorKind::InvalidData => place.error("this is not text", "a configuration file is TOML in UTF-8"),
+            _ => place.error(format!("it cannot be read: {error}"), "check the path and its permissions"),
+        };
+        ConfigErrors::from(error)
+    })
+}
+
+/// All that says how to connect, with the context that the highest layer names.
+fn connection_layers(
+    flags: &Layer,
+    file: &Layer,
+    variables: &Environment,
+    problems: &mut Vec<ConfigError>,
+) -> ConnectionLayers {
+    let environment = environment::read(variables, problems);
+    let named = [flags, &environment, file].into_iter().find_map(|layer| layer.text("nats.context"));
+    let context = named
+        .and_then(|name: At<String>| context::read(&name, variables).map_err(|errors| problems.extend(errors.0)).ok());
+    ConnectionLayers { flags: flags.clone(), environment, file: file.clone(), context }
+}
+
+fn no_workload(text: &str, path: Option<&Path>) -> ConfigError {
+    let place = Place { file: path.map(Path::to_owned), ..Place::default() };
+    let problem = if text.trim().is_empty() { "the file is empty" } else { "there is no workload" };
+    place.error(problem, "add [workload.NAME] with stream, handler and policy")
+}
+
+fn nothing_to_run() -> ConfigError {
+    Place::default().error(
+        format!("there is nothing to run: no --config, no {DEFAULT_FILE} in this directory, and no --stream"),
+        "give --config FILE, write one with `tidegate new config`, or give --stream, --handler and --policy",
+    )
+}

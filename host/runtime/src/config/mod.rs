@@ -1,0 +1,60 @@
+//! From what the user wrote, in a file, flags and variables, to what the program uses: every value decided, every default
+//! in place.
+//!
+//! Here belong the table of keys ([`keys`]), the readers of files and variables, and the types of the answer. The command
+//! line does not: it makes [`Flags`] out of the same table. Whether servers and plugins fit the answer is found out by
+//! those who use it.
+//!
+//! A key is looked up in [`keys`], found by `document`, `environment` or a flag, kept in a [`Layer`] with its place, and
+//! made a value of the right type by `reader`, for a field of [`Config`].
+
+mod connection;
+mod context;
+mod dead_letters;
+mod document;
+mod environment;
+mod error;
+mod flags;
+mod grants;
+mod journal;
+pub mod keys;
+mod layer;
+mod limits;
+mod load;
+mod locate;
+mod names;
+mod nats;
+mod plugins;
+mod queue;
+mod reader;
+mod retry;
+mod scale;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod userinfo;
+mod value;
+mod words;
+mod workload;
+mod workloads;
+
+pub use dead_letters::DeadLetters;
+pub use environment::{Environment, process_environment};
+pub use error::{ConfigError, ConfigErrors, Wrong};
+pub use flags::Flags;
+pub use grants::Grants;
+pub use journal::{Journal, JournalFile, JournalStream};
+pub use layer::Layer;
+pub use limits::Limits;
+pub use load::Config;
+pub use locate::KeyLocator;
+pub(crate) use names::is_plugin_name;
+pub use names::{nearest, overlap as subjects_overlap};
+pub use nats::{Auth, Nats};
+pub use plugins::{Compile, Plugins};
+pub use queue::Queue;
+pub use retry::Retry;
+pub use scale::{Pull, Scale};
+pub use value::{Kind, Value, setting};
+pub use words::{Isolation, Manage, Retention, SignalSource};
+pub use workload::{Shadow, Workload};

@@ -1,0 +1,206 @@
+//! What becomes of a delivery's death: the headers of its dead letter, cut to what the server takes.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::{Headers, block, headers, name};
+use crate::contract::Author;
+use crate::contract::{Death, Delivery};
+use crate::delivery::MAX_HEADERS;
+
+/// The most characters of a reason that are kept.
+const REASON: usize = 1000;
+
+/// A dead letter that is to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The headers that the original was published with first.
+    original: Headers,
+    /// The original's header block instead, if it cannot be read.
+    unreadable: Option<Vec<u8>>,
+    /// What the host says.
+    own: Headers,
+}
+
+/// How a letter is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// As one message with these headers and the original's payload.
+    Whole(Headers),
+    /// As two. The first has no headers, and as its payload this block and then the original's payload; that is as much
+    /// as the original was, so the server takes it. The second has these headers and no payload, and names the first.
+    Apart {
+        /// The original's headers as a block.
+        block: Vec<u8>,
+        /// The headers of the second, but for the name of the first.
+        headers: Headers,
+    },
+}
+
+/// Which delivery died where.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The workload.
+    pub workload: &'a str,
+    /// The stream.
+    pub stream: &'a str,
+    /// The host.
+    pub host: &'a str,
+}
+
+impl Draft {
+    /// A letter about a delivery that its handler, or the host, gave up.
+    pub fn new(place: Place<'_>, delivery: &Delivery, death: &Death, author: &Author) -> Self {
+        let (original, redriven) = headers::origin(&delivery.headers);
+        let mut own = about(place, delivery, death);
+        let mut say = |name: &str, value: String| own.push((name.to_owned(), value));
+        say(name::ATTEMPTS, delivery.attempt.to_string());
+        say(name::PLUGIN, author.plugin.to_string());
+        say(name::GENERATION, author.generation.whole().to_owned());
+        if let Some(redriven) = redriven {
+            say(headers::REDRIVES, redriven.times.to_string());
+            say(name::FIRST, format!("{}:{}", redriven.stream, redriven.sequence));
+        }
+        Self { original, unreadable: None, own }
+    }
+
+    /// A letter about a message whose header block no client of this kind can read.
+    pub fn unreadable(place: Place<'_>, delivery: &Delivery, death: &Death, block: &[u8]) -> Self {
+        Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
+    }
+
+    /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. A reason gives way before two
+    /// messages are made.
+    pub fn shape(mut self, payload: usize, limit: usize) -> Shape {
+        let mut kept = headers::keep(&self.original);
+        if let Some(block) = &self.unreadable {
+            kept.push((name::UNREADABLE.to_owned(), BASE64_STANDARD.encode(block)));
+        }
+        let room = MAX_HEADERS.min(limit.saturating_sub(payload));
+        let over = |own: &Headers| block::size(kept.iter().chain(own)).saturating_sub(room);
+        let over_now = over(&self.own);
+        if let Some((_, reason)) = self.own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over_now > 0) {
+            let end = (0..=reason.len().saturating_sub(over_now)).rev().find(|end| reason.is_char_boundary(*end));
+            reason.truncate(end.unwrap_or_default());
+        }
+        if over(&self.own) == 0 && payload <= limit {
+            return Shape::Whole(kept.into_iter().chain(self.own).collect());
+        }
+        let block = match self.unreadable {
+            Some(block) => block,
+            None if self.original.is_empty() => Vec::new(),
+            None => block::write(&self.original),
+        };
+        self.own.push((name::CONTENT_HEADERS.to_owned(), block.len().to_string()));
+        Shape::Apart { block, headers: self.own }
+    }
+}
+
+fn about(place: Place<'_>, delivery: &Delivery, death: &Death) -> Headers {
+    // A reason is a guest's text and may have anything in it; one line of it is enough.
+    let reason = death.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON).collect();
+    let sequence = delivery.stream_sequence;
+    let published = delivery.published_at_ms;
+    // One dead letter for a message, however often its term is lost. Another workload on the same stream keeps its own,
+    // and so does a stream that was deleted and made anew.
+    let id = format!("dead:{}:{}:{sequence}:{published}", place.workload, place.stream);
+    let own = [
+        (name::SUBJECT, delivery.subject.clone()),
+        (name::STREAM, place.stream.to_owned()),
+        (name::SEQUENCE, sequence.to_string()),
+        (name::PUBLISHED, published.to_string()),
+        (name::CAUSE, death.cause.as_str().to_owned()),
+        (name::REASON, reason),
+        (name::HOST, place.host.to_owned()),
+        (headers::MESSAGE_ID, id),
+    ];
+    own.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::contract::Cause;
+    use crate::dead_letter::tests::headers;
+    use crate::dead_letter::{Content, Letter, Stored};
+
+    const PLACE: Place<'_> = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
+
+    fn draft(headers: Headers, reason: &str) -> Draft {
+        let delivery =
+            Delivery { subject: "a.b".into(), headers, stream_sequence: 7, attempt: 3, ..Delivery::default() };
+        let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
+        Draft::new(PLACE, &delivery, &Death { cause: Cause::Rejected, reason: reason.to_owned() }, &author)
+    }
+
+    fn read(headers: Headers) -> Letter {
+        let (subject, time) = ("orders.dead".to_owned(), SystemTime::UNIX_EPOCH);
+        Letter::read(&Stored { sequence: 1, subject, headers, payload: Bytes::new(), size: 0, time }).unwrap()
+    }
+
+    #[test]
+    fn a_reason_gives_way_before_a_letter_is_split() {
+        let whole = |limit| match draft(vec![], &"é".repeat(100)).shape(1000, limit) {
+            Shape::Whole(headers) => Some(read(headers).reason.chars().count()),
+            Shape::Apart { .. } => None,
+        };
+        let full = (1000..3000).find(|limit| whole(*limit) == Some(100)).unwrap();
+        assert_eq!(whole(full - 1), Some(99));
+        assert_eq!(whole(full - 200), Some(0));
+        assert_eq!(whole(full - 201), None);
+    }
+
+    #[test]
+    fn headers_as_large_as_a_stream_stores_do_not_keep_a_letter_from_being_stored() {
+        let large = vec![("Long".to_owned(), "x".repeat(MAX_HEADERS - 100))];
+        match draft(large, "no").shape(10, 1 << 20) {
+            Shape::Apart { headers, .. } => assert!(block::size(&headers) < 1000),
+            Shape::Whole(_) => panic!("the server refuses it"),
+        }
+    }
+
+    #[test]
+    fn a_second_death_says_where_the_message_died_first() {
+        let first = read(match draft(vec![], "no").shape(0, 9999) {
+            Shape::Whole(headers) => headers,
+            Shape::Apart { .. } => panic!("it is small"),
+        });
+        let mut again = draft(first.redriven(&vec![], Some("ORDERS")), "no");
+        again.own.iter_mut().find(|(name, _)| name == name::SEQUENCE).unwrap().1 = "90".into();
+        let second = match again.shape(0, 9999) {
+            Shape::Whole(headers) => read(headers),
+            Shape::Apart { .. } => panic!("it is small"),
+        };
+        assert_eq!((second.redrives, second.stream_sequence), (1, 90));
+        assert_eq!(second.first, ("ORDERS".to_owned(), 7));
+        assert_eq!(second.content, Content::Here(vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_letter_is_never_larger_than_the_server_takes(original in headers(), reason in ".{0,50}", payload in 0usize..4000) {
+            let came_in = block::size(&original) + payload;
+            // A published message was not larger than the server takes.
+            let limit = came_in.max(1000);
+            match draft(original.clone(), &reason).shape(payload, limit) {
+                Shape::Whole(headers) => {
+                    prop_assert!(block::size(&headers) + payload <= limit);
+                    prop_assert_eq!(read(headers).content, Content::Here(original));
+                }
+                Shape::Apart { block, mut headers } => {
+                    prop_assert!(block.len() + payload <= limit);
+                    prop_assert!(block::size(&headers) < limit);
+                    prop_assert_eq!(block::read(&block).unwrap(), original);
+                    headers.push((name::CONTENT.to_owned(), "9".to_owned()));
+                    prop_assert_eq!(read(headers).content, Content::Apart { sequence: 9, headers: block.len() });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What this host knows of a message's earlier attempts, and the server does not.
+//!
+//! The server counts deliveries, whatever became of them. An attempt that ended through no fault of the handler is remembered
+//! here and subtracted; so is it that a message's death was decided, or that its letter is kept already. It is bounded: what is
+//! forgotten counts as the server has it.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use crate::config::Retry;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery};
+use crate::delivery::triage;
+use crate::ports::confirmed::Kept;
+
+/// How many messages are remembered at most.
+const MOST: usize = 8_192;
+
+/// What is to be done about a delivery instead of calling its handler.
+#[derive(Debug)]
+pub enum Untried {
+    /// Keep the message as a dead letter. The author of its last attempt is given if there was one here.
+    DeadLetter(Death, Option<Author>),
+    /// Term it: its letter is kept already, and the term before was lost.
+    Term(Kept),
+}
+
+#[derive(Debug, Default, Clone)]
+struct Past {
+    /// Attempts that ended through no fault of the handler.
+    excused: u32,
+    fate: Fate,
+}
+
+#[derive(Debug, Default, Clone)]
+enum Fate {
+    #[default]
+    Open,
+    Dying(Box<(Death, Author)>),
+    Kept(Kept),
+}
+
+/// A message: its position in the stream, and when it was stored, for a stream may be made anew.
+type Key = (u64, u64);
+
+fn key(delivery: &Delivery) -> Key {
+    (delivery.stream_sequence, delivery.published_at_ms)
+}
+
+/// The memory of one workload.
+#[derive(Debug, Default)]
+pub struct Attempts(Mutex<Memory>);
+
+/// Two halves, of which the older is forgotten when the newer is full.
+#[derive(Debug, Default)]
+struct Memory {
+    new: HashMap<Key, Past>,
+    old: HashMap<Key, Past>,
+}
+
+impl Memory {
+    fn get(&self, key: Key) -> Option<&Past> {
+        self.new.get(&key).or_else(|| self.old.get(&key))
+    }
+
+    fn change(&mut self, key: Key, change: impl FnOnce(&mut Past)) {
+        let mut past = self.new.remove(&key).or_else(|| self.old.remove(&key)).unwrap_or_default();
+        change(&mut past);
+        if self.new.len() >= MOST / 2 {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(key, past);
+    }
+
+    fn forget(&mut self, key: Key) {
+        if self.new.remove(&key).is_none() {
+            self.old.remove(&key);
+        }
+    }
+}
+
+impl Attempts {
+    /// The attempts that the message has had, this one among them: the server's count without those that were no fault of its
+    /// handler's.
+    pub fn used(&self, delivery: &Delivery) -> u32 {
+        // What is delivered for the first time has no past.
+        if delivery.attempt <= 1 {
+            return delivery.attempt;
+        }
+        let excused = self.0.lock().get(key(delivery)).map_or(0, |past| past.excused);
+        delivery.attempt.saturating_sub(excused).max(1)
+    }
+
+    /// What to do instead of calling the handler; `None` if it is to be called.
+    pub fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
+        if delivery.attempt <= 1 {
+            return None;
+        }
+        let fate = self.0.lock().get(key(delivery)).map(|past| past.fate.clone()).unwrap_or_default();
+        match fate {
+            Fate::Kept(kept) => Some(Untried::Term(kept)),
+            Fate::Dying(dying) => Some(Untried::DeadLetter(dying.0, Some(dying.1))),
+            Fate::Open => triage(self.used(delivery), retry).map(|death| Untried::DeadLetter(death, None)),
+        }
+    }
+
+    /// This attempt ended through no fault of the handler.
+    pub fn excuse(&self, delivery: &Delivery) {
+        self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+    }
+
+    /// The message's death is decided, and its letter is not kept yet.
+    pub fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
+        self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
+    }
+
+    /// The message's letter is kept.
+    pub fn kept(&self, delivery: &Delivery, kept: Kept) {
+        self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
+    }
+
+    /// The message is done.
+    pub fn done(&self, delivery: &Delivery) {
+        if delivery.attempt > 1 {
+            self.0.lock().forget(key(delivery));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::contract::Cause;
+
+    fn delivery(stream_sequence: u64, attempt: u32) -> Delivery {
+        Delivery { stream_sequence, attempt, ..Delivery::default() }
+    }
+
+    fn retry() -> Retry {
+        Retry { max_attempts: 3, backoff: vec![Duration::ZERO] }
+    }
+
+    #[test]
+    fn only_what_was_no_fault_of_the_handler_is_subtracted() {
+        let attempts = Attempts::default();
+        attempts.excuse(&delivery(7, 1));
+        attempts.excuse(&delivery(7, 3));
+        assert_eq!([1, 2, 3, 4, 9].map(|attempt| attempts.used(&delivery(7, attempt))), [1, 1, 1, 2, 7]);
+        assert_eq!(attempts.used(&delivery(8, 4)), 4);
+        let anew = Delivery { published_at_ms: 1, ..delivery(7, 4) };
+        assert_eq!(attempts.used(&anew), 4);
+        attempts.done(&delivery(7, 4));
+        assert_eq!(attempts.used(&delivery(7, 4)), 4);
+    }
+
+    #[test]
+    fn a_delivery_that_never_finished_is_not_tried_and_one_that_an_outage_ended_is() {
+        let attempts = Attempts::default();
+        assert!(attempts.untried(&delivery(7, 9), &retry()).is_none());
+        let Some(Untried::DeadLetter(death, None)) = attempts.untried(&delivery(7, 10), &retry()) else {
+            panic!("it is tried")
+        };
+        assert_eq!(death.cause, Cause::Exhausted);
+        for attempt in 1..100 {
+            attempts.excuse(&delivery(7, attempt));
+        }
+        assert!(attempts.untried(&delivery(7, 100), &retry()).is_none());
+        assert_eq!(attempts.used(&delivery(7, 100)), 1);
+    }
+
+    #[test]
+    fn a_death_that_was_decided_is_not_decided_again_and_a_letter_is_kept_once() {
+        let attempts = Attempts::default();
+        let death = Death { cause: Cause::Rejected, reason: "no good".into() };
+        let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
+        attempts.dying(&delivery(7, 1), death.clone(), author.clone());
+        let Some(Untried::DeadLetter(again, by)) = attempts.untried(&delivery(7, 2), &retry()) else {
+            panic!("it is tried")
+        };
+        assert_eq!((again, by), (death, Some(author)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_newest_is() {
+        let attempts = Attempts::default();
+        for sequence in 0..20 * MOST as u64 {
+            attempts.excuse(&delivery(sequence, 1));
+        }
+        let newest = 20 * MOST as u64 - 1;
+        assert_eq!((attempts.used(&delivery(newest, 2)), attempts.used(&delivery(0, 2))), (1, 2));
+        let memory = attempts.0.lock();
+        assert!(memory.new.len() + memory.old.len() <= MOST);
+    }
+}

@@ -1,0 +1,306 @@
+//! What binds a workload now: the settings of its consumer as the server has them, which somebody may edit at any time.
+//!
+//! `jetstream` writes it when it reads the consumer's state, once an interval; workers, the fetching task and the monitor
+//! read it where they need it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::config::Scale;
+
+/// The settings that are in effect.
+#[derive(Debug)]
+pub struct Effective {
+    ack_wait_ns: AtomicU64,
+    edited: Notify,
+    max_ack_pending: AtomicI64,
+    /// After how many deliveries the server gives a message up, without telling anybody; 0 is never.
+    max_deliver: AtomicU32,
+    pulls: Mutex<PullLimits>,
+    flow: Mutex<Flow>,
+    /// Messages that wait for another try: how often they were delivered, by their sequence.
+    retried: Mutex<BTreeMap<u64, u32>>,
+}
+
+/// How many messages that wait for another try are remembered.
+const RETRIED: usize = 100_000;
+
+/// What one consumer lets a pull ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PullLimits {
+    /// Messages of one pull, at most.
+    pub batch: usize,
+    /// Bytes of one pull, at most.
+    pub bytes: usize,
+    /// How long a pull may wait at the server, at most.
+    pub expires: Duration,
+    /// Pulls that may wait at once, at most.
+    pub waiting: usize,
+}
+
+impl PullLimits {
+    /// Nothing is limited.
+    pub const NONE: Self = Self { batch: usize::MAX, bytes: usize::MAX, expires: Duration::MAX, waiting: usize::MAX };
+}
+
+/// One pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// Messages of it.
+    pub batch: usize,
+    /// Bytes of it; 0 is no limit.
+    pub bytes: usize,
+    /// How long it may wait.
+    pub expires: Duration,
+}
+
+impl PullLimits {
+    /// What one pull asks for that shall bring up to `count` messages of `bytes` together and wait for `expires`, where the
+    /// server takes payloads of `max_payload`.
+    ///
+    /// A message that is larger than all that a pull may bring would never be delivered, and hold up those behind it. So
+    /// where the consumer lets a pull ask for fewer bytes than one message may have, with its subject and headers, the pull
+    /// names none, and asks for no more messages than fit.
+    pub fn ask(&self, count: usize, bytes: usize, expires: Duration, max_payload: usize) -> Ask {
+        let one = max_payload.saturating_mul(2);
+        let batch = count.min(self.batch).max(1);
+        let expires = expires.min(self.expires);
+        match bytes.max(one).min(self.bytes) {
+            bytes if bytes >= one => Ask { batch, bytes, expires },
+            _ => Ask { batch: batch.min((bytes / max_payload.max(1)).max(1)), bytes: 0, expires },
+        }
+    }
+}
+
+/// Whether the consumer gives anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    Free,
+    /// It does, and something is wrong with it all the same: what, and the remedy.
+    Doubtful(String),
+    /// It gives nothing for now, and pulls may wait there: why, and the remedy.
+    Held(String),
+    /// Nothing may be pulled from it, for messages would be lost: why, and the remedy.
+    Refused(String),
+}
+
+impl Flow {
+    /// What a person should know.
+    pub fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Free => None,
+            Self::Doubtful(problem) | Self::Held(problem) | Self::Refused(problem) => Some(problem),
+        }
+    }
+}
+
+/// Settings as they are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How long the server waits for a settlement before it delivers again.
+    pub ack_wait: Duration,
+    /// Deliveries that may be unsettled at once; not positive is no limit.
+    pub max_ack_pending: i64,
+    /// How often the server delivers a message; `None` is for ever.
+    pub max_deliver: Option<u32>,
+    /// What a pull may ask for.
+    pub pulls: PullLimits,
+}
+
+impl Effective {
+    /// With these, and free to flow.
+    pub fn new(settings: &Settings) -> Arc<Self> {
+        let effective = Self {
+            ack_wait_ns: AtomicU64::new(0),
+            edited: Notify::new(),
+            max_ack_pending: AtomicI64::new(0),
+            max_deliver: AtomicU32::new(0),
+            pulls: Mutex::new(PullLimits::NONE),
+            flow: Mutex::new(Flow::Free),
+            retried: Mutex::default(),
+        };
+        effective.set(settings);
+        Arc::new(effective)
+    }
+
+    /// With this ack wait, and nothing limited.
+    pub fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
+        Self::new(&Settings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls: PullLimits::NONE })
+    }
+
+    /// These are in effect from now on.
+    pub fn set(&self, settings: &Settings) {
+        let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
+        self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
+        self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
+        *self.pulls.lock() = settings.pulls;
+        if self.ack_wait_ns.swap(nanos, Relaxed) != nanos {
+            self.edited.notify_waiters();
+        }
+    }
+
+    /// Says whether the consumer gives anything.
+    pub fn flows(&self, flow: Flow) {
+        *self.flow.lock() = flow;
+    }
+
+    /// Whether the consumer gives anything.
+    pub fn flow(&self) -> Flow {
+        self.flow.lock().clone()
+    }
+
+    /// Whether nothing may be pulled.
+    pub fn is_refused(&self) -> bool {
+        matches!(*self.flow.lock(), Flow::Refused(_))
+    }
+
+    /// How long the server waits for a settlement.
+    pub fn ack_wait(&self) -> Duration {
+        Duration::from_nanos(self.ack_wait_ns.load(Relaxed))
+    }
+
+    /// After how long without a word the server is told that a delivery is in progress.
+    pub fn announce_after(&self) -> Duration {
+        (self.ack_wait() / 4).max(Duration::from_millis(1))
+    }
+
+    /// Ends when the ack wait is another than when this was called.
+    pub fn ack_wait_edited(&self) -> Notified<'_> {
+        self.edited.notified()
+    }
+
+    /// Whether the server delivers a message no more that it has delivered so often. What is not settled for good then is
+    /// lost.
+    pub fn is_last(&self, attempt: u32) -> bool {
+        let most = self.max_deliver.load(Relaxed);
+        most > 0 && attempt >= most
+    }
+
+    /// A message was given back after so many deliveries.
+    pub fn gave_back(&self, stream_sequence: u64, attempt: u32) {
+        let mut retried = self.retried.lock();
+        retried.insert(stream_sequence, attempt);
+        if retried.len() > RETRIED {
+            retried.pop_first();
+        }
+    }
+
+    /// A message was delivered again.
+    pub fn came_back(&self, stream_sequence: u64) {
+        self.retried.lock().remove(&stream_sequence);
+    }
+
+    /// All messages up to this one are settled, by whichever host.
+    pub fn settled_to(&self, stream_sequence: u64) {
+        let mut retried = self.retried.lock();
+        if !retried.is_empty() {
+            *retried = retried.split_off(&stream_sequence.saturating_add(1));
+        }
+    }
+
+    /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered them.
+    pub fn dropped(&self) -> Vec<(u64, u32)> {
+        let most = self.max_deliver.load(Relaxed);
+        if most == 0 {
+            return Vec::new();
+        }
+        self.retried.lock().extract_if(.., |_, attempt| *attempt >= most).collect()
+    }
+
+    /// What a pull may ask for.
+    pub fn pulls(&self) -> PullLimits {
+        *self.pulls.lock()
+    }
+
+    /// A scale without workers that could never have a message: the server delivers no more than `max_ack_pending` at
+    /// once.
+    pub fn employable(&self, scale: &Scale) -> Scale {
+        let most = match u32::try_from(self.max_ack_pending.load(Relaxed)) {
+            Ok(limit @ 1..) => scale.max.min(limit),
+            _ => scale.max,
+        };
+        Scale { min: scale.min.min(most), max: most, ..scale.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SignalSource;
+
+    fn settings(max_ack_pending: i64, max_deliver: Option<u32>) -> Settings {
+        Settings { ack_wait: Duration::from_secs(2), max_ack_pending, max_deliver, pulls: PullLimits::NONE }
+    }
+
+    #[test]
+    fn the_last_delivery_is_that_of_the_server() {
+        let effective = Effective::new(&settings(-1, None));
+        assert!(!effective.is_last(1_000_000));
+        effective.set(&settings(-1, Some(2)));
+        assert!(!effective.is_last(1));
+        assert!(effective.is_last(2) && effective.is_last(3));
+    }
+
+    #[test]
+    fn what_waits_for_another_try_when_max_deliver_is_set_is_known_by_its_sequence() {
+        let effective = Effective::new(&settings(-1, None));
+        for (sequence, attempt) in [(1, 9), (2, 1), (3, 2), (4, 5), (5, 7)] {
+            effective.gave_back(sequence, attempt);
+        }
+        assert_eq!(effective.dropped(), []);
+        effective.came_back(4);
+        effective.settled_to(1);
+        effective.set(&settings(-1, Some(2)));
+        assert_eq!(effective.dropped(), [(3, 2), (5, 7)]);
+        assert_eq!(effective.dropped(), []);
+        // What is given back at its last delivery all the same is noticed too.
+        effective.gave_back(2, 2);
+        assert_eq!(effective.dropped(), [(2, 2)]);
+    }
+
+    #[test]
+    fn no_more_workers_than_deliveries_that_may_be_unsettled() {
+        let second = Duration::from_secs(1);
+        let scale = Scale { min: 4, max: 8, interval: second, window: second, source: SignalSource::Info };
+        let bounds = |limit| {
+            let scale = Effective::new(&settings(limit, None)).employable(&scale);
+            (scale.min, scale.max)
+        };
+        assert_eq!((bounds(-1), bounds(0), bounds(100)), ((4, 8), (4, 8), (4, 8)));
+        assert_eq!((bounds(3), bounds(6)), ((3, 3), (4, 6)));
+    }
+
+    #[test]
+    fn a_pull_asks_for_what_the_consumer_lets_it() {
+        let (mib, second) = (1 << 20, Duration::from_secs(1));
+        let free = PullLimits::NONE.ask(100, 64 * mib, second * 5, mib);
+        assert_eq!(free, Ask { batch: 100, bytes: 64 * mib, expires: second * 5 });
+        let tight = PullLimits { batch: 7, bytes: 3 * mib, expires: second, waiting: 1 };
+        assert_eq!(tight.ask(100, 64 * mib, second * 5, mib), Ask { batch: 7, bytes: 3 * mib, expires: second });
+        assert_eq!(tight.ask(3, 0, second / 2, mib), Ask { batch: 3, bytes: 2 * mib, expires: second / 2 });
+    }
+
+    #[test]
+    fn a_message_larger_than_a_pull_may_bring_does_not_hold_up_those_behind_it() {
+        let (mib, second) = (1 << 20, Duration::from_secs(1));
+        let tiny = PullLimits { bytes: 1, ..PullLimits::NONE };
+        assert_eq!(tiny.ask(100, 8 * mib, second, mib), Ask { batch: 8, bytes: 0, expires: second });
+        assert_eq!(tiny.ask(100, 0, second, mib), Ask { batch: 1, bytes: 0, expires: second });
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_of_another_ack_wait() {
+        let effective = Effective::with_ack_wait(Duration::from_secs(30));
+        let heard = effective.ack_wait_edited();
+        effective.set(&settings(-1, None));
+        heard.await;
+        assert_eq!(effective.announce_after(), Duration::from_millis(500));
+    }
+}

@@ -1,0 +1,383 @@
+//! What workers have done, counted: for rates, for metrics, for a person who asks. Each number only grows.
+
+use std::array;
+use std::sync::atomic::{
+    AtomicI64, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::contract::{Cause, FaultKind};
+use crate::delivery::settle::Settled;
+
+/// Upper bounds of the times that are told apart, in microseconds.
+pub const TIMES_US: [u64; 18] = [
+    10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    10_000_000, 60_000_000,
+];
+
+/// How many handler calls took how long: one count for each bound of [`TIMES_US`], and one for what took longer.
+pub type Times = [u64; TIMES_US.len() + 1];
+
+/// What the workers have done since the host started. Only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Deliveries settled for good: acknowledged or dead.
+    pub settled: u64,
+    /// Handler calls that ended.
+    pub handled: u64,
+    /// Handler calls that ended in a failure.
+    pub failed: u64,
+    /// Microseconds that all workers spent in handlers, calls that still run included.
+    pub busy_us: u64,
+    /// Microseconds of the calls that ended.
+    pub calls_us: u64,
+    /// Calls that run now. The one number here that does not only grow.
+    pub calling: u64,
+    /// Microseconds that all workers have lived.
+    pub alive_us: u64,
+}
+
+/// What one worker, or all workers that a workload ever had, have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// What rates are made of.
+    pub work: Work,
+    /// Deliveries acknowledged.
+    pub acked: u64,
+    /// Deliveries that will be tried again, for their handler failed or asked for it.
+    pub retried: u64,
+    /// Deliveries that will be tried again, for an effect was not confirmed.
+    pub unconfirmed: u64,
+    /// Deliveries given back without an outcome, when a worker had to end.
+    pub given_back: u64,
+    /// Dead letters, in the order of [`Cause::ALL`].
+    pub dead: [u64; Cause::ALL.len()],
+    /// Deliveries of a second or later attempt that workers took.
+    pub redelivered: u64,
+    /// Calls without an answer that could be carried out, in the order of [`FaultKind::ALL`].
+    pub faults: [u64; FaultKind::ALL.len()],
+    /// How long handler calls took.
+    pub times: Times,
+}
+
+impl Tally {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let (a, b) = (self.work, other.work);
+        Self {
+            work: Work {
+                settled: a.settled + b.settled,
+                handled: a.handled + b.handled,
+                failed: a.failed + b.failed,
+                busy_us: a.busy_us + b.busy_us,
+                calls_us: a.calls_us + b.calls_us,
+                calling: a.calling + b.calling,
+                alive_us: a.alive_us + b.alive_us,
+            },
+            acked: self.acked + other.acked,
+            retried: self.retried + other.retried,
+            unconfirmed: self.unconfirmed + other.unconfirmed,
+            given_back: self.given_back + other.given_back,
+            dead: each(self.dead, other.dead),
+            redelivered: self.redelivered + other.redelivered,
+            faults: each(self.faults, other.faults),
+            times: each(self.times, other.times),
+        }
+    }
+}
+
+fn each<const N: usize>(a: [u64; N], b: [u64; N]) -> [u64; N] {
+    let mut sums = a;
+    sums.iter_mut().zip(b).for_each(|(sum, more)| *sum += more);
+    sums
+}
+
+/// A row of counters.
+#[derive(Debug)]
+struct Counts<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl<const N: usize> Counts<N> {
+    fn count(&self, which: usize) {
+        if let Some(count) = self.0.get(which) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn get(&self) -> [u64; N] {
+        array::from_fn(|which| self.0.get(which).map_or(0, |count| count.load(Relaxed)))
+    }
+
+    fn sum(&self) -> u64 {
+        self.get().iter().sum()
+    }
+}
+
+/// How long a worker was in its handler. Only the worker writes, so that a call costs it three plain stores; whoever reads
+/// sees the time of the call that still runs too.
+#[derive(Debug, Default)]
+struct Calls {
+    /// Nanoseconds, twice, and 1 if a call runs: of calls that ended, less when the one that runs began. One number, so
+    /// that no reader counts a call twice or not at all when it ends.
+    spent: AtomicI64,
+    /// Nanoseconds since the worker's start: when the last call began.
+    began: AtomicI64,
+}
+
+/// What there is to know of a worker's calls at one moment, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Spent {
+    ended: i64,
+    running: Option<i64>,
+}
+
+impl Calls {
+    fn begin(&self, at: Duration) {
+        let at = nanos(at);
+        self.began.store(at, Relaxed);
+        self.spent.store(((self.spent.load(Relaxed) >> 1) - at) << 1 | 1, Release);
+    }
+
+    fn end(&self, took: Duration) {
+        let began = self.began.load(Relaxed);
+        self.spent.store(((self.spent.load(Relaxed) >> 1) + began + nanos(took)) << 1, Release);
+    }
+
+    fn is_running(&self) -> bool {
+        self.spent.load(Relaxed) & 1 == 1
+    }
+
+    fn at(&self, now: Duration) -> Spent {
+        let spent = self.spent.load(Acquire);
+        if spent & 1 == 0 {
+            return Spent { ended: spent >> 1, running: None };
+        }
+        let (all, began) = ((spent >> 1) + nanos(now), self.began.load(Relaxed));
+        let running = (nanos(now) - began).max(0);
+        Spent { ended: (all - running).max(0), running: Some(running) }
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    // Seventy years, so that sums and twice of them are numbers too.
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX).min(i64::MAX / 4)
+}
+
+fn micros(nanos: i64) -> u64 {
+    u64::try_from(nanos / 1000).unwrap_or(0)
+}
+
+/// What one worker has done so far, readable while it runs.
+///
+/// Each worker has its own, so that no two write to the same place with each message.
+#[derive(Debug)]
+pub struct Stats {
+    started: Instant,
+    calls: Calls,
+    acked: AtomicU64,
+    retried: AtomicU64,
+    unconfirmed: AtomicU64,
+    given_back: AtomicU64,
+    dead: Counts<{ Cause::ALL.len() }>,
+    redelivered: AtomicU64,
+    failed: AtomicU64,
+    faults: Counts<{ FaultKind::ALL.len() }>,
+    times: Counts<{ TIMES_US.len() + 1 }>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            calls: Calls::default(),
+            acked: AtomicU64::default(),
+            retried: AtomicU64::default(),
+            unconfirmed: AtomicU64::default(),
+            given_back: AtomicU64::default(),
+            dead: Counts::default(),
+            redelivered: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            faults: Counts::default(),
+            times: Counts::default(),
+        }
+    }
+}
+
+impl Stats {
+    /// Whether the worker is in its handler now.
+    pub fn is_handling(&self) -> bool {
+        self.calls.is_running()
+    }
+
+    /// The worker enters its handler.
+    pub fn call_begins(&self, at: Instant) {
+        self.calls.begin(at.saturating_duration_since(self.started));
+    }
+
+    /// The worker has left its handler, in which it was for so long.
+    pub fn call_ended(&self, took: Duration) {
+        self.calls.end(took);
+    }
+
+    /// Deliveries that it acknowledged.
+    pub fn acked(&self) -> u64 {
+        self.acked.load(Relaxed)
+    }
+
+    /// A delivery of a second or later attempt was taken.
+    pub fn redelivered(&self) {
+        self.redelivered.fetch_add(1, Relaxed);
+    }
+
+    /// A handler call ended after so long, well or not.
+    pub fn handled(&self, time: Duration, well: bool) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
+        if !well {
+            self.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A call did not come back with an answer that can be carried out.
+    pub fn faulted(&self, kind: FaultKind) {
+        self.faults.count(kind as usize);
+    }
+
+    /// A delivery was settled.
+    pub fn settled(&self, how: Settled) {
+        let count = match how {
+            Settled::Acked => &self.acked,
+            Settled::Retried => &self.retried,
+            Settled::Unconfirmed => &self.unconfirmed,
+            Settled::GivenBack => &self.given_back,
+            Settled::Dead(cause) => return self.dead.count(cause as usize),
+            Settled::DeadBefore => return,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// All of it.
+    pub fn tally(&self) -> Tally {
+        let acked = self.acked();
+        let alive = self.started.elapsed();
+        let Spent { ended, running } = self.calls.at(alive);
+        Tally {
+            work: Work {
+                settled: acked + self.dead.sum(),
+                handled: self.times.sum(),
+                failed: self.failed.load(Relaxed),
+                busy_us: micros(ended + running.unwrap_or(0)),
+                calls_us: micros(ended),
+                calling: u64::from(running.is_some()),
+                alive_us: u64::try_from(alive.as_micros()).unwrap_or(u64::MAX),
+            },
+            acked,
+            retried: self.retried.load(Relaxed),
+            unconfirmed: self.unconfirmed.load(Relaxed),
+            given_back: self.given_back.load(Relaxed),
+            dead: self.dead.get(),
+            redelivered: self.redelivered.load(Relaxed),
+            faults: self.faults.get(),
+            times: self.times.get(),
+        }
+    }
+}
+
+/// What a workload has said to the server beside settlements. Each number only grows.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pulls: AtomicU64,
+    in_progress: AtomicU64,
+    replies_refused: AtomicU64,
+}
+
+impl Traffic {
+    /// A pull request was sent.
+    pub fn pulled(&self) {
+        self.pulls.fetch_add(1, Relaxed);
+    }
+
+    /// The server was told that a delivery is in progress.
+    pub fn told_in_progress(&self) {
+        self.in_progress.fetch_add(1, Relaxed);
+    }
+
+    /// A reply may not go where the requester wants it. Returns how many that makes.
+    pub fn refused_reply(&self) -> u64 {
+        self.replies_refused.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Pull requests sent.
+    pub fn pulls(&self) -> u64 {
+        self.pulls.load(Relaxed)
+    }
+
+    /// How often the server was told that a delivery is in progress.
+    pub fn in_progress(&self) -> u64 {
+        self.in_progress.load(Relaxed)
+    }
+
+    /// Deliveries whose requester wanted the reply where `grants.reply` does not let it go.
+    pub fn replies_refused(&self) -> u64 {
+        self.replies_refused.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_did_adds_up() {
+        let (one, other) = (Stats::default(), Stats::default());
+        one.settled(Settled::Acked);
+        one.settled(Settled::Dead(Cause::Time));
+        other.settled(Settled::Dead(Cause::Time));
+        other.settled(Settled::Retried);
+        other.faulted(FaultKind::Trap);
+        one.handled(Duration::from_micros(3), true);
+        one.handled(Duration::from_secs(3600), false);
+        let tally = one.tally().plus(other.tally());
+        assert_eq!((tally.acked, tally.retried, tally.work.settled), (1, 1, 3));
+        assert_eq!((tally.work.handled, tally.work.failed), (2, 1));
+        assert_eq!(tally.dead.get(Cause::Time as usize), Some(&2));
+        assert_eq!(tally.faults.iter().sum::<u64>(), 1);
+        assert_eq!((tally.times.first(), tally.times.last()), (Some(&1), Some(&1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_counts_while_it_runs() {
+        let (stats, second) = (Stats::default(), Duration::from_secs(1));
+        let work = |stats: &Stats| {
+            let Work { busy_us, calls_us, calling, .. } = stats.tally().work;
+            (busy_us / 1_000_000, calls_us / 1_000_000, calling)
+        };
+        tokio::time::advance(second).await;
+        assert_eq!(work(&stats), (0, 0, 0));
+        stats.call_begins(Instant::now());
+        tokio::time::advance(second * 20).await;
+        assert!(stats.is_handling());
+        assert_eq!(work(&stats), (20, 0, 1));
+        stats.call_ended(second * 20);
+        tokio::time::advance(second).await;
+        assert_eq!(work(&stats), (20, 20, 0));
+        stats.call_begins(Instant::now());
+        tokio::time::advance(second * 3).await;
+        assert_eq!(work(&stats), (23, 20, 1));
+    }
+
+    #[test]
+    fn causes_and_kinds_count_where_their_lists_have_them() {
+        assert!(Cause::ALL.iter().enumerate().all(|(index, cause)| *cause as usize == index));
+        assert!(FaultKind::ALL.iter().enumerate().all(|(index, kind)| *kind as usize == index));
+    }
+}

@@ -1,0 +1,160 @@
+//! What the host does about a delivery, by what the handler answered: plain data and pure functions.
+
+use std::time::Duration;
+
+use crate::config::Retry;
+use crate::contract::{Cause, Death, Failure, Fault, Outcome, Response};
+
+/// The most characters of a reason that are kept.
+const REASON: usize = 1000;
+
+/// What the host does about a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// Publish, reply, ack.
+    Complete(Response),
+    /// It failed.
+    Fail(Verdict),
+}
+
+/// What the host does about a delivery whose attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nak with this delay.
+    Retry {
+        /// How long the server waits before it delivers again.
+        delay: Duration,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Keep as a dead letter, then term.
+    Dead(Death),
+}
+
+/// What to do about a delivery before its handler is called: a death if its attempts, those that no host saw the end of among
+/// them, are far more than it may have. `attempts` counts this one.
+pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
+    let most = retry.max_deliveries();
+    (attempts > most).then(|| Death {
+        cause: Cause::Exhausted,
+        reason: format!(
+            "delivered {attempts} times and never finished, and {most} times are allowed: it may kill its hosts"
+        ),
+    })
+}
+
+/// What to do about a delivery after its handler was called for the `attempt`th time.
+pub fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
+    Disposition::Fail(match outcome {
+        Ok(Ok(response)) => return Disposition::Complete(response),
+        Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death { cause: Cause::Rejected, reason: cut(reason) }),
+        Ok(Err(Failure::Retry(delay))) => {
+            judge(Cause::Retries, "the handler asked to retry".to_owned(), delay, attempt, retry)
+        }
+        Err(fault) => judge(fault.cause(), fault.to_string(), None, attempt, retry),
+    })
+}
+
+/// What to do about a response that turned out not to be possible to carry out.
+pub fn refused(problem: String, attempt: u32, retry: &Retry) -> Verdict {
+    let fault = Fault::Answer(problem);
+    judge(fault.cause(), fault.to_string(), None, attempt, retry)
+}
+
+fn judge(cause: Cause, reason: String, delay: Option<Duration>, attempt: u32, retry: &Retry) -> Verdict {
+    let reason = cut(reason);
+    if attempt >= retry.max_attempts {
+        return Verdict::Dead(Death { cause, reason });
+    }
+    Verdict::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
+}
+
+/// A reason is a guest's text, and it is remembered and logged.
+fn cut(mut reason: String) -> String {
+    if let Some((end, _)) = reason.char_indices().nth(REASON) {
+        reason.truncate(end);
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn retry(max_attempts: u32) -> Retry {
+        Retry { max_attempts, backoff: vec![Duration::from_secs(1), Duration::from_secs(5)] }
+    }
+
+    #[test]
+    fn success_completes_on_any_attempt() {
+        let response = Response { reply: Some(vec![]), publications: vec![] };
+        assert_eq!(dispose(Ok(Ok(response.clone())), 9, &retry(3)), Disposition::Complete(response));
+    }
+
+    #[test]
+    fn a_rejection_is_dead_at_once() {
+        let outcome = Ok(Err(Failure::Reject("no such customer".into())));
+        let death = Death { cause: Cause::Rejected, reason: "no such customer".into() };
+        assert_eq!(dispose(outcome, 1, &retry(3)), Disposition::Fail(Verdict::Dead(death)));
+    }
+
+    #[test]
+    fn a_retry_uses_the_handlers_delay_or_the_backoff_of_the_attempt() {
+        let delay = |outcome, attempt| match dispose(outcome, attempt, &retry(9)) {
+            Disposition::Fail(Verdict::Retry { delay, .. }) => delay,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(delay(Ok(Err(Failure::Retry(Some(Duration::from_millis(7))))), 1), Duration::from_millis(7));
+        assert_eq!(delay(Ok(Err(Failure::Retry(None))), 1), Duration::from_secs(1));
+        assert_eq!(delay(Ok(Err(Failure::Retry(None))), 2), Duration::from_secs(5));
+        assert_eq!(delay(Err(Fault::Trap("unreachable".into())), 8), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_delivery_that_never_finished_is_dead_without_a_call() {
+        assert_eq!(triage(9, &retry(3)), None);
+        assert_eq!(triage(10, &retry(3)).unwrap().cause, Cause::Exhausted);
+        assert_eq!(triage(u32::MAX, &retry(u32::MAX)), None);
+    }
+
+    #[test]
+    fn a_reason_is_as_long_as_a_letter_keeps_it() {
+        let Disposition::Fail(Verdict::Dead(death)) = dispose(Ok(Err(Failure::Reject("é".repeat(9999)))), 1, &retry(3))
+        else {
+            panic!("it is rejected");
+        };
+        assert_eq!(death.reason.chars().count(), REASON);
+    }
+
+    fn outcomes() -> impl Strategy<Value = Outcome> {
+        prop_oneof![
+            Just(Ok(Ok(Response::default()))),
+            proptest::option::of(0u64..100_000).prop_map(|ms| Ok(Err(Failure::Retry(ms.map(Duration::from_millis))))),
+            ".*".prop_map(|reason| Ok(Err(Failure::Reject(reason)))),
+            ".*".prop_map(|text| Err(Fault::Trap(text))),
+            Just(Err(Fault::Time(Duration::from_secs(1)))),
+            Just(Err(Fault::Memory(1))),
+            ".*".prop_map(|text| Err(Fault::Answer(text))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_retried_on_the_last_attempt(outcome in outcomes(), max in 1u32..20, past in 0u32..5) {
+            let disposition = dispose(outcome, max + past, &retry(max));
+            let retried = matches!(disposition, Disposition::Fail(Verdict::Retry { .. }));
+            prop_assert!(!retried);
+        }
+
+        #[test]
+        fn only_rejections_die_before_the_last_attempt(outcome in outcomes(), max in 2u32..20) {
+            let rejected = matches!(outcome, Ok(Err(Failure::Reject(_))));
+            let dead = matches!(dispose(outcome, max - 1, &retry(max)), Disposition::Fail(Verdict::Dead(_)));
+            prop_assert_eq!(dead, rejected);
+        }
+
+    }
+}

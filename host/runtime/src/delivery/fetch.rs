@@ -1,0 +1,247 @@
+//! Fetches the deliveries of one workload into its inbox.
+//!
+//! One task fetches for all workers of a workload, instead of each for itself. So a worker that drains has nothing
+//! to give back but the message it runs, a new worker finds messages at once, no worker hoards messages that others
+//! could run, and the pull that stays parked at zero workers is the same pull as any other.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::inbox::Inbox;
+use crate::delivery::pull_backoff::PullBackoff;
+use crate::delivery::settle::give_back_untaken;
+use crate::ports::{Notice, Pull, Pulled};
+
+/// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
+///
+/// `tell` is called with why a pull failed, each time, and with `None` when pulls do not fail any more. It ends when no pull
+/// can bring anything any more, which takes up to the pull's `expires`.
+pub async fn fetch<P: Pull>(
+    inbox: &Inbox<P::Held>,
+    pull: P,
+    consumer: &Effective,
+    tell: impl FnMut(Option<Notice>) + Send,
+    stop: impl Future<Output = ()> + Send,
+) {
+    tokio::pin!(stop);
+    let mut announcer = Announcer::new(consumer);
+    let mut fetcher = Fetcher { inbox, pull, tell, backoff: PullBackoff::default() };
+    loop {
+        fetcher.ask().await;
+        let until = fetcher.backoff.until();
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            pulled = fetcher.pull.next() => fetcher.take_in(pulled),
+            () = inbox.room() => {}
+            quarter = announcer.due() => inbox.announce(quarter).await,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => fetcher.backoff.is_over(),
+        }
+    }
+    fetcher.give_all_back(&mut announcer).await;
+}
+
+struct Fetcher<'a, P: Pull, T> {
+    inbox: &'a Inbox<P::Held>,
+    pull: P,
+    tell: T,
+    backoff: PullBackoff,
+}
+
+impl<P: Pull, T: FnMut(Option<Notice>)> Fetcher<'_, P, T> {
+    /// Asks for what the inbox wants, unless it is too early.
+    async fn ask(&mut self) {
+        // A consumer may let one pull ask for less than is wanted.
+        while self.backoff.until().is_none()
+            && let asked = self.pull.asked()
+            && let Some((count, bytes)) = self.inbox.wanted(asked)
+        {
+            match self.pull.ask(count, bytes).await {
+                Ok(()) if self.pull.asked() > asked => self.backoff.asked(Instant::now()),
+                Ok(()) => break,
+                Err(_) => self.backoff.unable(Instant::now()),
+            }
+        }
+        self.inbox.set_asked(self.pull.asked());
+    }
+
+    /// Takes in what has come, and all that is there with it.
+    fn take_in(&mut self, first: Pulled<P::Held>) {
+        let (mut pulled, now) = (Some(first), Instant::now());
+        while let Some(one) = pulled {
+            let works_again = match one {
+                Pulled::Delivery(delivery) => {
+                    self.inbox.put(delivery, now);
+                    self.backoff.delivered(now)
+                }
+                Pulled::Ended => self.backoff.ended(now),
+                Pulled::Lost => false,
+                Pulled::Connected => {
+                    self.backoff.is_over();
+                    false
+                }
+                Pulled::Failed(why) => {
+                    self.backoff.failed(now);
+                    (self.tell)(Some(why));
+                    false
+                }
+            };
+            if works_again {
+                (self.tell)(None);
+            }
+            pulled = self.pull.ready();
+        }
+    }
+
+    /// Gives back all at the end: what is given back while a pull is open comes right back by that pull, and each time
+    /// costs the message one of its attempts.
+    async fn give_all_back(mut self, announcer: &mut Announcer<'_>) {
+        self.inbox.end();
+        while self.pull.asked() > 0 {
+            tokio::select! {
+                pulled = self.pull.next() => self.add(pulled),
+                quarter = announcer.due() => self.inbox.announce(quarter).await,
+            }
+        }
+        while let Some(pulled) = self.pull.ready() {
+            self.add(pulled);
+        }
+        for waiting in self.inbox.take_those(|_| true) {
+            give_back_untaken(waiting.held, announcer.consumer).await;
+        }
+    }
+
+    fn add(&self, pulled: Pulled<P::Held>) {
+        if let Pulled::Delivery(delivery) = pulled {
+            self.inbox.add(delivery, Instant::now());
+        }
+    }
+}
+
+/// Says when deliveries that wait have to be announced, each quarter of the ack wait, whatever that is by now.
+struct Announcer<'a> {
+    consumer: &'a Effective,
+    quarter: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<'a> Announcer<'a> {
+    fn new(consumer: &'a Effective) -> Self {
+        let quarter = consumer.announce_after();
+        Self { consumer, quarter, sleep: Box::pin(sleep(quarter)) }
+    }
+
+    /// Waits until it is time, and returns after how long. Cancel-safe.
+    async fn due(&mut self) -> Duration {
+        loop {
+            // Armed before the look, so that an edit in between is not missed.
+            let edited = self.consumer.ack_wait_edited();
+            let quarter = self.consumer.announce_after();
+            if quarter != self.quarter {
+                self.quarter = quarter;
+                let soonest = self.sleep.deadline().min(Instant::now() + quarter);
+                self.sleep.as_mut().reset(soonest);
+            }
+            tokio::select! {
+                () = &mut self.sleep => {
+                    self.sleep.as_mut().reset(Instant::now() + quarter);
+                    return quarter;
+                }
+                () = edited => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::contract::Delivery;
+    use crate::delivery::inbox::Waiting;
+    use crate::delivery::test_delivery::TestDelivery;
+
+    /// A pull that brings what it is told to, as soon as it is asked.
+    struct Brings {
+        deliveries: Vec<TestDelivery>,
+        asked: usize,
+    }
+
+    impl Pull for Brings {
+        type Held = TestDelivery;
+
+        fn asked(&self) -> usize {
+            self.asked
+        }
+
+        async fn ask(&mut self, count: usize, _: usize) -> anyhow::Result<()> {
+            self.asked += count;
+            Ok(())
+        }
+
+        async fn next(&mut self) -> Pulled<TestDelivery> {
+            match self.ready() {
+                Some(pulled) => pulled,
+                None if self.asked > 0 => {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                    self.asked = 0;
+                    Pulled::Ended
+                }
+                None => std::future::pending().await,
+            }
+        }
+
+        fn ready(&mut self) -> Option<Pulled<TestDelivery>> {
+            self.asked = self.asked.checked_sub(1)?;
+            match self.deliveries.pop() {
+                Some(delivery) => Some(Pulled::Delivery(delivery)),
+                None => {
+                    self.asked += 1;
+                    None
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_no_worker_can_start_nothing_more_is_asked_for_and_what_waits_can_be_given_back() {
+        let given_back = Arc::new(Mutex::new(Vec::new()));
+        let deliveries = (1..=9).rev().map(|stream_sequence| TestDelivery {
+            delivery: Delivery { stream_sequence, ..Delivery::default() },
+            given_back: given_back.clone(),
+        });
+        let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
+        let inbox = Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX));
+        inbox.set_workers(3);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let fetching = inbox.clone();
+        let fetching = tokio::spawn(async move {
+            let stop = async { stopped.await.unwrap() };
+            let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+            fetch(&fetching, pull, &consumer, |_| {}, stop).await;
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((inbox.len(), given_back.lock().len()), (3, 0));
+        inbox.suspend();
+        tokio::time::timeout(Duration::from_secs(60), inbox.closed()).await.unwrap();
+        let number = |waiting: &Waiting<TestDelivery>| waiting.held.delivery.stream_sequence;
+        let taken = inbox.take_those(|held| held.delivery.stream_sequence != 2);
+        assert_eq!(taken.iter().map(number).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(inbox.try_take().as_ref().map(number), Some(2));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(inbox.is_empty());
+        inbox.resume();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(inbox.len(), 3);
+        stop.send(()).unwrap();
+        fetching.await.unwrap();
+        assert_eq!(given_back.lock().clone(), [4, 5, 6]);
+    }
+}

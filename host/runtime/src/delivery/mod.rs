@@ -1,0 +1,25 @@
+//! A delivery from the pull to its settlement: what waits, what a worker does, what becomes of the answer.
+//!
+//! What is decided about a delivery is pure: [`triage`], [`check()`] and [`dispose`]. The rest carries it out against the
+//! traits of [`ports`](crate::ports). Nothing here knows NATS or WebAssembly; how many workers there are is decided in
+//! [`scaling`](crate::scaling).
+
+pub mod attempts;
+mod check;
+pub mod consumer_settings;
+pub mod counters;
+mod disposition;
+pub mod fetch;
+pub mod inbox;
+pub mod outage;
+pub mod pending_publications;
+pub(crate) mod pull_backoff;
+pub mod rate_limit;
+pub mod settle;
+pub mod slow_lane;
+#[cfg(test)]
+pub(crate) mod test_delivery;
+pub mod worker;
+
+pub use check::{Bounds, MAX_HEADERS, check};
+pub use disposition::{Disposition, Verdict, dispose, refused, triage};

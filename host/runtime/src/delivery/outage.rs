@@ -1,0 +1,116 @@
+//! Effects that cannot be had now: told as a condition of the workload as long as it lasts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::conditions::{Conditions, Part};
+use crate::ports::EffectError;
+
+/// For how long nothing may fail before an outage is over: where one of two target streams fails, each of a thousand messages
+/// would begin and end it.
+const CALM: Duration = Duration::from_secs(5);
+
+/// After how long without any effect it is not known whether an outage lasts: what failed may have been purged.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// Whether one kind of effects can be had.
+#[derive(Debug)]
+pub struct Outage {
+    conditions: Arc<Conditions>,
+    part: Part,
+    /// When the last effect failed, while the condition lasts.
+    failed: Mutex<Option<Instant>>,
+    lasts: AtomicBool,
+    succeeded: AtomicBool,
+    begun: Notify,
+}
+
+impl Outage {
+    /// Of this part of a workload.
+    pub fn new(conditions: Arc<Conditions>, part: Part) -> Self {
+        let (failed, lasts, succeeded) = (Mutex::default(), AtomicBool::default(), AtomicBool::default());
+        Self { conditions, part, failed, lasts, succeeded, begun: Notify::new() }
+    }
+
+    /// An effect failed through no fault of its message. The first is told; those after it only prolong it.
+    pub fn failed(&self, error: &EffectError) {
+        let first = self.failed.lock().replace(Instant::now()).is_none();
+        self.succeeded.store(false, Relaxed);
+        if first {
+            self.lasts.store(true, Relaxed);
+            self.conditions.raise(self.part, &error.to_string());
+            self.begun.notify_one();
+        }
+    }
+
+    /// An effect was confirmed. Cheap.
+    pub fn succeeded(&self) {
+        if self.lasts.load(Relaxed) {
+            self.succeeded.store(true, Relaxed);
+        }
+    }
+
+    /// Ends each outage that is over, for ever.
+    pub async fn watch(&self) -> std::convert::Infallible {
+        loop {
+            self.begun.notified().await;
+            while let Some(at) = self.last() {
+                sleep_until((at + CALM).max(Instant::now() + CALM / 10)).await;
+                self.look();
+            }
+        }
+    }
+
+    fn last(&self) -> Option<Instant> {
+        *self.failed.lock()
+    }
+
+    fn look(&self) {
+        let mut failed = self.failed.lock();
+        let over = if self.succeeded.load(Relaxed) { CALM } else { FORGOTTEN };
+        if failed.is_some_and(|at| at.elapsed() >= over) {
+            *failed = None;
+            self.lasts.store(false, Relaxed);
+            self.conditions.clear(self.part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_lasts_until_effects_succeed_and_none_has_failed_for_a_while() {
+        let conditions = Conditions::new("orders".into());
+        let outage = Arc::new(Outage::new(conditions.clone(), Part::Effects));
+        let watched = outage.clone();
+        tokio::spawn(async move { watched.watch().await });
+        let problems = || conditions.all().into_iter().map(|(_, problem)| problem).collect::<Vec<_>>();
+        let error = |text: &str| EffectError::Unavailable(text.to_owned());
+        outage.succeeded();
+        assert!(problems().is_empty());
+        for which in ["full", "full", "gone"] {
+            outage.failed(&error(which));
+            outage.succeeded();
+            tokio::time::sleep(CALM / 2).await;
+            assert_eq!(problems(), ["full"]);
+        }
+        outage.failed(&error("full"));
+        tokio::time::sleep(FORGOTTEN / 2).await;
+        assert_eq!(problems(), ["full"], "nothing has shown that it is over");
+        outage.succeeded();
+        tokio::time::sleep(CALM).await;
+        assert!(problems().is_empty());
+        outage.failed(&error("full again"));
+        tokio::time::sleep(FORGOTTEN / 2).await;
+        assert_eq!(problems(), ["full again"]);
+        tokio::time::sleep(FORGOTTEN).await;
+        assert!(problems().is_empty());
+    }
+}

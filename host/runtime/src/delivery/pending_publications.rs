@@ -1,0 +1,71 @@
+//! What a worker has handled and still waits for: publications that are not confirmed yet.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use crate::delivery::settle::Settled;
+
+/// How many deliveries may wait while the worker goes on.
+const MOST: usize = 256;
+
+/// How many bytes they and their publications may have. One that is larger waits alone.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Deliveries of one worker whose publications are on their way.
+#[derive(Default)]
+pub struct Unconfirmed {
+    waiting: FuturesUnordered<BoxFuture<'static, (u64, Settled, usize)>>,
+    bytes: usize,
+}
+
+impl Unconfirmed {
+    /// Adds the delivery with this sequence, of so many bytes in and out.
+    pub fn push(&mut self, sequence: u64, bytes: usize, rest: BoxFuture<'static, Settled>) {
+        self.bytes += bytes;
+        self.waiting.push(Box::pin(async move { (sequence, rest.await, bytes) }));
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether the worker has to wait before it goes on.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= MOST || self.bytes >= MOST_BYTES
+    }
+
+    /// Waits for the next one, whichever it is. `None` if none waits. Nothing is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<(u64, Settled)> {
+        let (sequence, how, bytes) = self.waiting.next().await?;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Some((sequence, how))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done() -> BoxFuture<'static, Settled> {
+        Box::pin(std::future::ready(Settled::Acked))
+    }
+
+    #[tokio::test]
+    async fn a_worker_waits_for_many_deliveries_or_for_large_ones() {
+        let mut unconfirmed = Unconfirmed::default();
+        for sequence in 0..256 {
+            assert!(!unconfirmed.is_full());
+            unconfirmed.push(sequence, 100, done());
+        }
+        assert!(unconfirmed.is_full());
+        while unconfirmed.next().await.is_some() {}
+        assert!(unconfirmed.is_empty() && !unconfirmed.is_full());
+        unconfirmed.push(1, 5 << 20, done());
+        assert!(!unconfirmed.is_full());
+        unconfirmed.push(2, 5 << 20, done());
+        assert!(unconfirmed.is_full());
+        unconfirmed.next().await;
+        assert!(!unconfirmed.is_full());
+    }
+}

@@ -1,0 +1,299 @@
+//! Carries out a disposition: effects first, the settlement last.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep};
+
+use crate::conditions::{Conditions, Part};
+use crate::config::Retry;
+use crate::contract::Author;
+use crate::contract::{Cause, Death, Delivery, Outcome, Response};
+use crate::delivery::attempts::Attempts;
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::inbox::Waiting;
+use crate::delivery::outage::Outage;
+use crate::delivery::{Bounds, Disposition, Verdict, dispose, refused};
+use crate::ports::confirmed::{Kept, Stored};
+use crate::ports::{EffectError, Held};
+
+/// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Acknowledged.
+    Acked,
+    /// To be delivered again, for its handler failed or asked for it.
+    Retried,
+    /// To be delivered again, for an effect was not confirmed through no fault of the handler.
+    Unconfirmed,
+    /// Given back without an outcome.
+    GivenBack,
+    /// Kept as a dead letter.
+    Dead(Cause),
+    /// Its letter had been kept before, and the term was lost.
+    DeadBefore,
+}
+
+/// What settling needs to know of a workload.
+#[derive(Debug)]
+pub struct Rules {
+    /// How often and when to try again.
+    pub retry: Retry,
+    /// The consumer's settings.
+    pub consumer: Arc<Effective>,
+    /// What a response has to keep to.
+    pub bounds: Bounds,
+    /// What is known of earlier attempts.
+    pub attempts: Arc<Attempts>,
+    /// Whether publications and replies can be had.
+    pub effects: Outage,
+    /// Whether dead letters can be had.
+    pub letters: Outage,
+}
+
+impl Rules {
+    /// Of a workload that nothing is known of yet.
+    pub fn new(retry: Retry, consumer: Arc<Effective>, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
+        let outage = |part| Outage::new(conditions.clone(), part);
+        let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
+        Arc::new(Self { retry, consumer, bounds, attempts: Arc::default(), effects, letters })
+    }
+}
+
+/// What remains to be awaited after the effects of a delivery were sent.
+pub enum Step {
+    /// Nothing: it is settled.
+    Done(Settled),
+    /// Publications that are not confirmed yet, with the bytes of the delivery and of its response.
+    Unconfirmed(usize, BoxFuture<'static, Settled>),
+}
+
+/// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. While they cannot be
+/// sent, the end of what `give_up` makes gives it back.
+///
+/// What most messages do not need is boxed: a future that is moved for each message is better small.
+pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
+    waiting: Waiting<D>,
+    outcome: Outcome,
+    author: &Author,
+    rules: &Arc<Rules>,
+    give_up: impl FnOnce() -> F,
+) -> Step {
+    let attempt = rules.attempts.used(waiting.held.delivery());
+    match dispose(outcome, attempt, &rules.retry) {
+        Disposition::Complete(response) => match Stored::at_once(response) {
+            Ok(stored) => Step::Done(complete(waiting, stored, author, rules).await),
+            Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
+        },
+        Disposition::Fail(verdict) => Step::Done(Box::pin(carry_out(waiting, verdict, author, rules)).await),
+    }
+}
+
+/// Sends the publications of a response. What waits until they are stored, and does the rest, is left to be awaited.
+async fn publish<D: Held>(
+    mut waiting: Waiting<D>,
+    response: Response,
+    author: &Author,
+    rules: &Arc<Rules>,
+    give_up: impl Future<Output = ()> + Send,
+) -> Step {
+    let bytes = waiting.held.delivery().size() + response.size();
+    let Waiting { held, since } = &mut waiting;
+    let sent = tokio::select! {
+        biased;
+        sent = keep(held, since, &rules.consumer, Stored::send(held, response)) => Some(sent),
+        () = give_up => None,
+    };
+    let Some(sent) = sent else { return Step::Done(give_back(waiting, rules).await) };
+    let (author, rules) = (author.clone(), rules.clone());
+    let rest = async move {
+        let Waiting { held, since } = &mut waiting;
+        let stored = match sent {
+            Ok(stored) => keep(held, since, &rules.consumer, stored).await,
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(stored) => {
+                rules.effects.succeeded();
+                complete(waiting, stored, &author, &rules).await
+            }
+            Err(error) => fail(waiting, error, &author, &rules).await,
+        }
+    };
+    Step::Unconfirmed(bytes, Box::pin(rest))
+}
+
+/// Gives back a delivery that could not be finished within the grace time.
+pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
+    let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
+    tracing::info!(stream_sequence, "given back: not finished within the grace time");
+    if rules.consumer.is_last(attempt) {
+        return dead_letter(waiting, last("given back unfinished"), &nobody(), rules).await;
+    }
+    rules.attempts.excuse(waiting.held.delivery());
+    nak(waiting.held, Duration::ZERO, &rules.consumer).await;
+    Settled::GivenBack
+}
+
+/// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
+pub async fn hand_back<D: Held>(held: D, rules: &Rules) {
+    rules.attempts.excuse(held.delivery());
+    nak(held, Duration::ZERO, &rules.consumer).await;
+}
+
+/// Terms a message whose letter is kept.
+pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
+    let Waiting { held, .. } = waiting;
+    let stream_sequence = held.delivery().stream_sequence;
+    tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
+    held.term(kept, "it is a dead letter").await;
+    Settled::DeadBefore
+}
+
+/// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
+///
+/// `since` is when the server last heard of it, before and after.
+pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    // Most work is done at its first poll, and needs no timer.
+    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+        return done;
+    }
+    loop {
+        // Armed before the look, so that an edit in between is not missed.
+        let edited = consumer.ack_wait_edited();
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(consumer.announce_after().saturating_sub(since.elapsed())) => {
+                *since = Instant::now();
+                held.in_progress().await;
+            }
+            () = edited => {}
+        }
+    }
+}
+
+/// Replies and acks: all publications are stored.
+async fn complete<D: Held>(waiting: Waiting<D>, stored: Stored, author: &Author, rules: &Rules) -> Settled {
+    match stored.reply(&waiting.held).await {
+        Ok(confirmed) => {
+            rules.attempts.done(waiting.held.delivery());
+            waiting.held.ack(confirmed).await;
+            Settled::Acked
+        }
+        Err(error) => Box::pin(fail(waiting, error, author, rules)).await,
+    }
+}
+
+/// An effect is not confirmed. What is refused for the message's own sake is its failure like any other; an outage is nobody's.
+async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
+    let delivery = waiting.held.delivery();
+    if let EffectError::Refused(reason) = error {
+        let verdict = refused(reason, rules.attempts.used(delivery), &rules.retry);
+        return carry_out(waiting, verdict, author, rules).await;
+    }
+    rules.effects.failed(&error);
+    rules.attempts.excuse(delivery);
+    if rules.consumer.is_last(delivery.attempt) {
+        return dead_letter(waiting, last(&error.to_string()), author, rules).await;
+    }
+    // By the server's count, so that an outage that lasts is asked less and less.
+    let delay = rules.retry.delay(delivery.attempt);
+    let Author { plugin, generation } = author;
+    let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
+    tracing::warn!(%plugin, %generation, stream_sequence, attempt, %error, ?delay,
+        "an effect is not confirmed, so the message is to be delivered again; no attempt is used up");
+    nak(waiting.held, delay, &rules.consumer).await;
+    Settled::Unconfirmed
+}
+
+async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Author, rules: &Rules) -> Settled {
+    match verdict {
+        Verdict::Retry { reason, .. } if rules.consumer.is_last(waiting.held.delivery().attempt) => {
+            dead_letter(waiting, last(&reason), author, rules).await
+        }
+        Verdict::Retry { delay, reason } => {
+            let Author { plugin, generation } = author;
+            let delivery = waiting.held.delivery();
+            let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
+            tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
+            nak(waiting.held, delay, &rules.consumer).await;
+            Settled::Retried
+        }
+        Verdict::Dead(death) => dead_letter(waiting, death, author, rules).await,
+    }
+}
+
+/// Keeps a message that is not to be tried again as a dead letter, then terms it.
+pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
+    let Waiting { held, mut since } = waiting;
+    let Author { plugin, generation } = author;
+    let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
+    let cause = death.cause.as_str();
+    loop {
+        let error = match keep(&held, &mut since, &rules.consumer, Kept::letter(&held, &death, author)).await {
+            Ok(kept) => {
+                rules.letters.succeeded();
+                rules.attempts.kept(held.delivery(), kept.clone());
+                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
+                held.term(kept, &death.reason).await;
+                return Settled::Dead(death.cause);
+            }
+            Err(error) => error,
+        };
+        rules.letters.failed(&error);
+        if rules.consumer.is_last(attempt) {
+            // The server would not deliver it again, so it is held until there is room for its letter.
+            keep(&held, &mut since, &rules.consumer, sleep(AGAIN)).await;
+            continue;
+        }
+        tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
+            "the dead letter could not be kept, so the message stays in its stream");
+        rules.attempts.excuse(held.delivery());
+        rules.attempts.dying(held.delivery(), death, author.clone());
+        nak(held, rules.retry.delay(attempt), &rules.consumer).await;
+        return Settled::Unconfirmed;
+    }
+}
+
+/// Why a message is not tried again that the server would not deliver again.
+fn last(reason: &str) -> Death {
+    let reason = format!("{reason}; the consumer's max_deliver lets the server deliver it no more");
+    Death { cause: Cause::Exhausted, reason }
+}
+
+/// Who decided what no handler did.
+fn nobody() -> Author {
+    Author { plugin: "".into(), generation: "".into() }
+}
+
+/// Gives back, and remembers that: if `max_deliver` of the consumer is edited meanwhile, the server may drop it.
+async fn nak<D: Held>(held: D, delay: Duration, consumer: &Effective) {
+    consumer.gave_back(held.delivery().stream_sequence, held.delivery().attempt);
+    held.nak(delay).await;
+}
+
+/// Gives back a delivery that no worker has taken: the server delivers it again at once, here or elsewhere. One that it would
+/// not deliver again is kept as a dead letter.
+pub async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
+    if consumer.is_last(held.delivery().attempt) {
+        let death = last("given back unfinished");
+        match Kept::letter(&held, &death, &nobody()).await {
+            Ok(kept) => return held.term(kept, &death.reason).await,
+            Err(error) => {
+                let stream_sequence = held.delivery().stream_sequence;
+                tracing::error!(stream_sequence, %error, "neither finished nor kept as a dead letter, and the server delivers \
+                    it no more: it stays in its stream");
+            }
+        }
+    }
+    held.nak(Duration::ZERO).await;
+}

@@ -1,0 +1,58 @@
+//! A delivery for tests of what takes and settles deliveries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::contract::Author;
+use crate::contract::{Death, Delivery, Publication};
+use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{EffectError, Held};
+
+/// A delivery that notes when it is given back. All of its effects are confirmed at once.
+#[derive(Debug, Default)]
+pub(crate) struct TestDelivery {
+    pub(crate) delivery: Delivery,
+    /// The stream sequences of what was given back.
+    pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
+}
+
+impl TestDelivery {
+    pub(crate) fn of(delivery: Delivery) -> Self {
+        Self { delivery, given_back: Arc::default() }
+    }
+}
+
+impl Held for TestDelivery {
+    fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    async fn publish(
+        &self,
+        _: Vec<Publication>,
+    ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+        Ok(std::future::ready(Ok(())))
+    }
+
+    async fn reply(&self, _: Vec<u8>) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    async fn dead_letter(&self, _: &Death, _: &Author) -> Result<(), EffectError> {
+        Ok(())
+    }
+
+    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
+        std::future::ready(())
+    }
+
+    async fn ack(self, _: Confirmed) {}
+
+    async fn nak(self, _: Duration) {
+        self.given_back.lock().push(self.delivery.stream_sequence);
+    }
+
+    async fn term(self, _: Kept, _: &str) {}
+}

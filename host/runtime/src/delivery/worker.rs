@@ -1,0 +1,361 @@
+//! A worker: takes deliveries, calls its handler instance, settles.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::conditions::Conditions;
+use crate::config::Isolation;
+use crate::contract::Author;
+use crate::contract::{Fault, Outcome};
+use crate::delivery::attempts::Untried;
+use crate::delivery::counters::Stats;
+use crate::delivery::inbox::{Inbox, Waiting};
+use crate::delivery::pending_publications::Unconfirmed;
+use crate::delivery::rate_limit::RateLimit;
+use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
+use crate::delivery::slow_lane::Call;
+use crate::delivery::{Bounds, check};
+use crate::events::{Event, Observer};
+use crate::ports::{Handler, Handlers, Held};
+
+/// What all workers of a workload share.
+pub struct WorkerShared<D> {
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// What keeps the workload from flowing.
+    pub conditions: Arc<Conditions>,
+    /// Where deliveries come from.
+    pub inbox: Arc<Inbox<D>>,
+    /// How deliveries are settled.
+    pub rules: Arc<Rules>,
+    /// How long an instance lives.
+    pub isolation: Isolation,
+    /// How often an instance is made anew after a call that did not end well.
+    pub respawns: Arc<RateLimit>,
+    /// Where events go.
+    pub observer: Observer,
+}
+
+/// What the supervisor wants of a worker. A later one is stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Go on.
+    Work,
+    /// Finish the message you have, then end.
+    Drain,
+    /// Give back the message you have, then end.
+    GiveBack,
+}
+
+/// A loop that owns one handler instance.
+pub struct Worker<D, H> {
+    id: u64,
+    shared: Arc<WorkerShared<D>>,
+    handlers: H,
+    stats: Arc<Stats>,
+    mode: watch::Receiver<Mode>,
+    settlements: Settlements<D>,
+    /// Until then the rate limit holds back the next instance.
+    respawn_at: Option<Instant>,
+}
+
+/// The instance of a worker, if it has one.
+struct Slot<I> {
+    instance: Option<I>,
+    /// Whether it may handle another delivery.
+    usable: bool,
+}
+
+impl<D: Held, H: Handlers> Worker<D, H> {
+    /// Prepares; nothing is taken before [`Worker::run`].
+    pub fn new(
+        id: u64,
+        shared: Arc<WorkerShared<D>>,
+        handlers: H,
+        stats: Arc<Stats>,
+        mode: watch::Receiver<Mode>,
+    ) -> Self {
+        let settlements =
+            Settlements { shared: shared.clone(), stats: stats.clone(), unconfirmed: Unconfirmed::default() };
+        Self { id, shared, handlers, stats, mode, settlements, respawn_at: None }
+    }
+
+    /// Runs with its first instance until its mode is another than [`Mode::Work`], or until no other instance can be made.
+    ///
+    /// # Errors
+    /// The fault that kept an instance from starting. No delivery is held then.
+    pub async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
+        let result = self.work(Slot { instance: Some(first), usable: true }).await;
+        self.settlements.finish().await;
+        result
+    }
+
+    async fn work(&mut self, mut slot: Slot<H::Instance>) -> Result<(), Fault> {
+        loop {
+            self.settlements.make_room().await;
+            if *self.mode.borrow() > Mode::Work {
+                return Ok(());
+            }
+            if let Some(at) = self.respawn_at
+                && !self.may_respawn(at).await
+            {
+                continue;
+            }
+            if !slot.usable || self.handlers.is_newer() {
+                self.renew(&mut slot).await?;
+            }
+            let Some(instance) = slot.instance.as_mut().filter(|_| slot.usable) else { continue };
+            let waiting = match self.take_now() {
+                Some(waiting) => waiting,
+                None => match self.take().await {
+                    Some(waiting) => waiting,
+                    None => continue,
+                },
+            };
+            slot.usable = self.handle(instance, waiting).await;
+        }
+    }
+
+    /// Waits until an instance may be made anew. `false` if something else has to be looked at before.
+    async fn may_respawn(&mut self, at: Instant) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.mode.changed() => false,
+            () = self.settlements.next() => false,
+            () = sleep_until(at) => {
+                self.respawn_at = None;
+                true
+            }
+        }
+    }
+
+    /// Makes the next instance. One that can still be used is kept until the next one is there, and if that does not start;
+    /// where there is no room for both, it is used no more.
+    async fn renew(&mut self, slot: &mut Slot<H::Instance>) -> Result<(), Fault> {
+        if !slot.usable {
+            // The room that it has is for the next.
+            slot.instance = None;
+        }
+        match (self.settlements.meanwhile(pin!(self.handlers.instantiate(self.id))).await, &slot.instance) {
+            (Ok(made), _) => *slot = Slot { instance: Some(made), usable: true },
+            (Err(Fault::Room(_)), Some(_)) => slot.usable = false,
+            (Err(fault), Some(instance)) => keep_old(instance, &fault),
+            (Err(fault), None) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// A delivery that is there already.
+    fn take_now(&self) -> Option<Waiting<D>> {
+        if self.settlements.unconfirmed.is_empty() { self.shared.inbox.try_take() } else { None }
+    }
+
+    /// Waits for a delivery. `None` if something else has to be looked at before.
+    async fn take(&mut self) -> Option<Waiting<D>> {
+        tokio::select! {
+            biased;
+            _ = self.mode.changed() => None,
+            () = self.settlements.next() => None,
+            waiting = self.shared.inbox.take() => Some(waiting),
+            () = self.handlers.newer() => None,
+        }
+    }
+
+    /// Handles one delivery; whether the instance may handle another.
+    async fn handle(&mut self, instance: &mut H::Instance, mut waiting: Waiting<D>) -> bool {
+        // It may have come between the look before and this delivery.
+        let outdated = self.handlers.is_newer() && !self.swap(instance, &mut waiting).await;
+        let sequence = waiting.held.delivery().stream_sequence;
+        let handling = pin!(handle(&self.shared, &self.stats, instance, waiting, &mut self.mode));
+        let Some((step, well)) = self.settlements.meanwhile(handling).await else { return false };
+        match step {
+            Step::Done(how) => self.settlements.record(sequence, how),
+            Step::Unconfirmed(bytes, rest) => self.settlements.unconfirmed.push(sequence, bytes, rest),
+        }
+        if !well {
+            self.respawn_at = hold_back(&self.shared);
+        }
+        well && self.shared.isolation == Isolation::Worker && !outdated
+    }
+
+    /// Makes an instance of the newest generation for a delivery that is taken. `false` if there is no room for both
+    /// instances: then the old one handles this delivery, and makes room.
+    async fn swap(&mut self, instance: &mut H::Instance, waiting: &mut Waiting<D>) -> bool {
+        let Waiting { held, since } = waiting;
+        let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
+        match self.settlements.meanwhile(pin!(made)).await {
+            Ok(made) => *instance = made,
+            Err(Fault::Room(_)) => return false,
+            Err(fault) => keep_old(instance, &fault),
+        }
+        true
+    }
+}
+
+/// What became of the deliveries that a worker has handled, counted, and those that wait for their publications.
+struct Settlements<D> {
+    shared: Arc<WorkerShared<D>>,
+    stats: Arc<Stats>,
+    unconfirmed: Unconfirmed,
+}
+
+impl<D> Settlements<D> {
+    /// Waits until the worker may take another delivery.
+    async fn make_room(&mut self) {
+        while self.unconfirmed.is_full() {
+            self.next().await;
+        }
+    }
+
+    /// Waits until none is left.
+    async fn finish(&mut self) {
+        while !self.unconfirmed.is_empty() {
+            self.next().await;
+        }
+    }
+
+    /// Waits until one that waits for its publications is settled; for ever if there is none. Cancel-safe.
+    async fn next(&mut self) {
+        if self.unconfirmed.is_empty() {
+            return std::future::pending().await;
+        }
+        if let Some((sequence, how)) = self.unconfirmed.next().await {
+            self.record(sequence, how);
+        }
+    }
+
+    /// Awaits something. Those handled before are settled, and announced, however long it takes.
+    async fn meanwhile<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.next() => {}
+            }
+        }
+    }
+
+    fn record(&self, stream_sequence: u64, how: Settled) {
+        self.stats.settled(how);
+        if !matches!(how, Settled::Acked | Settled::GivenBack | Settled::DeadBefore) {
+            let workload = self.shared.workload.clone();
+            self.shared.observer.tell(Event::Failed {
+                workload,
+                stream_sequence,
+                dead: matches!(how, Settled::Dead(_)),
+            });
+        }
+    }
+}
+
+/// When an instance may be made anew after a call that did not end well, if that is not at once.
+fn hold_back<D>(shared: &WorkerShared<D>) -> Option<Instant> {
+    let now = Instant::now();
+    let at = shared.respawns.next(now);
+    if at <= now {
+        return None;
+    }
+    let held = shared.respawns.held();
+    // Each time would be a flood of its own.
+    if held.is_power_of_two() {
+        tracing::warn!(workload = %shared.workload, held,
+            "workers wait to make an instance anew: its calls end badly more often than limits.respawns allows in a second");
+    }
+    Some(at)
+}
+
+/// A newer generation passed its trial and does not start here, as under narrower limits: what runs stays.
+fn keep_old(instance: &impl Handler, fault: &Fault) {
+    let Author { plugin, generation } = instance.author();
+    tracing::warn!(%plugin, %generation, problem = %fault, "the newest generation does not start here; the one before goes on");
+}
+
+/// Handles one delivery: what remains to be awaited, and whether the call ended well, so that the instance can be used
+/// again. `None` if the delivery was given back.
+async fn handle<D: Held, I: Handler>(
+    shared: &WorkerShared<D>,
+    stats: &Stats,
+    instance: &mut I,
+    mut waiting: Waiting<D>,
+    mode: &mut watch::Receiver<Mode>,
+) -> Option<(Step, bool)> {
+    let rules = &shared.rules;
+    if waiting.held.delivery().attempt > 1
+        && let Some(untried) = again(&waiting.held, stats, rules)
+    {
+        let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
+        return Some((Step::Done(how), true));
+    }
+    let Some((outcome, well)) = call(shared, stats, instance, &mut waiting, mode).await else {
+        stats.settled(give_back(waiting, rules).await);
+        return None;
+    };
+    let give_up = move || async move {
+        // An error means that the supervisor is gone.
+        let _ = mode.wait_for(|mode| *mode == Mode::GiveBack).await;
+    };
+    Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
+}
+
+/// A message is delivered again: what is to be done about it uncalled, if anything is.
+fn again<D: Held>(held: &D, stats: &Stats, rules: &Rules) -> Option<Untried> {
+    stats.redelivered();
+    rules.consumer.came_back(held.delivery().stream_sequence);
+    rules.attempts.untried(held.delivery(), &rules.retry)
+}
+
+async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: &Author, rules: &Rules) -> Settled {
+    match untried {
+        Untried::DeadLetter(death, author) => {
+            dead_letter(waiting, death, author.as_ref().unwrap_or(newest), rules).await
+        }
+        Untried::Term(kept) => term_again(waiting, kept).await,
+    }
+}
+
+/// Calls the handler, and keeps the delivery announced meanwhile: the outcome, and whether the call ended well. `None` if
+/// the delivery is to be given back before the call has ended.
+async fn call<D: Held, I: Handler>(
+    shared: &WorkerShared<D>,
+    stats: &Stats,
+    instance: &mut I,
+    Waiting { held, since }: &mut Waiting<D>,
+    mode: &mut watch::Receiver<Mode>,
+) -> Option<(Outcome, bool)> {
+    let call = Call::begin();
+    let start = Instant::now();
+    stats.call_begins(start);
+    let mut waited = false;
+    let outcome = tokio::select! {
+        biased;
+        outcome = keep(held, since, &shared.rules.consumer, instance.handle(held.delivery())) => Some(outcome),
+        // Not polled where the call is done at once.
+        _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
+    };
+    let time = start.elapsed();
+    stats.call_ended(time);
+    if !waited {
+        call.make_way(time).await;
+    }
+    shared.inbox.took(time);
+    let outcome = outcome?;
+    let well = outcome.is_ok();
+    let outcome = checked(outcome, &shared.rules.bounds);
+    stats.handled(time, matches!(outcome, Ok(Ok(_))));
+    if let Err(fault) = &outcome {
+        stats.faulted(fault.kind());
+    }
+    Some((outcome, well))
+}
+
+/// An answer that cannot be carried out is a fault.
+fn checked(outcome: Outcome, bounds: &Bounds) -> Outcome {
+    let answer = outcome?;
+    if let Ok(response) = &answer {
+        check(response, bounds)?;
+    }
+    Ok(answer)
+}

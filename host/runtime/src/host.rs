@@ -1,0 +1,188 @@
+//! Puts a host together, runs it and drains it.
+
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::backoff::Backoff;
+use crate::config::{Config, DeadLetters, Manage, Nats};
+use crate::events::Observer;
+use crate::host_context::HostContext;
+use crate::jetstream::{Client, ConnectError, Lines, journal_stream};
+use crate::journal::{Journal, OpenError};
+use crate::plugin::{Directory, Host, HostError};
+use crate::restart::{Keeper, KeptWorkload};
+use crate::status::http::{self, HttpError, Serving, View};
+
+/// How long settlements may take after the workers have ended: a server that is away must not keep the process.
+const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The shortest and the longest pause before servers that are away are tried again.
+const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+
+/// Why a host did not start, or with [`RunError::Client`] why it ended. Once it runs, nothing else but `shutdown` ends it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The servers cannot be used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The client library has failed. What was not settled is delivered again after its ack wait, and a new run can go on.
+    #[error("the NATS client library has failed")]
+    Client,
+    /// The component host cannot be set up.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The address for HTTP cannot be listened on.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// Runs all workloads of a configuration until `shutdown` ends; then drains, and returns when every delivery is
+/// settled or given back.
+///
+/// What is not there yet is waited for: the server, a plugin, a stream or consumer that cannot be used. Each workload is
+/// set up by itself, and one that cannot be does not stop the others.
+///
+/// # Errors
+/// [`RunError`] if it cannot start.
+pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let mut shutdown = pin!(shutdown);
+    let nats = config.nats.clone();
+    let host = PreparedHost::new(config, observer)?;
+    let client = tokio::select! {
+        connected = connect(&nats) => connected?,
+        () = &mut shutdown => return Ok(()),
+    };
+    host.run(client, shutdown).await
+}
+
+/// A host before it is connected: it looks for its plugins, and answers over HTTP.
+struct PreparedHost {
+    name: String,
+    grace: Duration,
+    /// How long it may take to stop.
+    stop_within: Duration,
+    dead_letters: DeadLetters,
+    observer: Observer,
+    journal: Journal,
+    journal_lines: Option<Lines>,
+    workloads: Vec<KeptWorkload>,
+    connection: Arc<OnceLock<Client>>,
+    stop: watch::Sender<bool>,
+    /// Plugins are watched until this is dropped.
+    _directory: Arc<Directory>,
+    /// HTTP is answered until this is dropped.
+    _http: Option<Serving>,
+}
+
+impl PreparedHost {
+    fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
+        let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
+        let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
+        let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
+        let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
+        let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
+        let (sink, journal_lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
+        let journal = Journal::start(name.clone(), config.journal.file, sink)?;
+        let workloads = config.workloads.into_iter().map(|workload| KeptWorkload::new(&directory, workload));
+        let workloads: Vec<KeptWorkload> = workloads.collect();
+        let view = View {
+            host: name.clone(),
+            connection: connection.clone(),
+            directory: directory.clone(),
+            boards: workloads.iter().map(|kept| kept.board.clone()).collect(),
+            journal: journal.clone(),
+            stops: stop.subscribe(),
+        };
+        let http = listener.map(|listener| http::serve(listener, config.http_names, view)).transpose()?;
+        Ok(Self {
+            name,
+            grace: config.grace,
+            stop_within: config.grace.max(longest_pull) + SETTLE_WITHIN,
+            dead_letters: config.dead_letters,
+            observer,
+            journal,
+            journal_lines,
+            workloads,
+            connection,
+            stop,
+            _directory: directory,
+            _http: http,
+        })
+    }
+
+    /// Runs all workloads until `shutdown` ends, then drains.
+    async fn run(self, client: Client, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+        let client = self.connection.get_or_init(|| client).clone();
+        if let Some(lines) = self.journal_lines {
+            tokio::spawn(lines.store(client.clone()));
+        }
+        let context = HostContext {
+            client: client.clone(),
+            dead_letters: self.dead_letters,
+            journal: self.journal.clone(),
+            host: self.name,
+            grace: self.grace,
+            observer: self.observer,
+        };
+        let keeper = Keeper::new(Arc::new(context), self.stop.subscribe());
+        let workloads: JoinSet<()> = self.workloads.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
+        tokio::select! {
+            () = shutdown => {}
+            () = client.ended() => return Err(RunError::Client),
+            never = client.hear_again() => match never {},
+        }
+        tracing::info!("draining");
+        self.stop.send_replace(true);
+        if timeout(self.stop_within, drained(workloads, &self.journal, &client)).await.is_err() {
+            tracing::warn!(
+                "the server does not take what is to be settled or given back; it will deliver that again after its ack wait"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Waits until all workloads have stopped, and what they said is written and sent.
+async fn drained(mut workloads: JoinSet<()>, journal: &Journal, client: &Client) {
+    while workloads.join_next().await.is_some() {}
+    journal.close().await;
+    client.flush().await;
+}
+
+/// Connects, however long the servers are away.
+async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
+    let mut backoff = Backoff::new(CONNECT_AGAIN.0, CONNECT_AGAIN.1);
+    let mut told = None;
+    loop {
+        let connected = Client::connect(nats).await;
+        let Err(ConnectError::Unreachable { .. }) = &connected else {
+            if told.is_some() && connected.is_ok() {
+                tracing::info!("the NATS server is there");
+            }
+            return connected;
+        };
+        let problem = connected.err().map(|error| error.to_string().replace("\n ", ""));
+        if let Some(words) = problem.as_ref().filter(|_| told != problem) {
+            tracing::error!("{words} It is waited for.");
+        }
+        told = problem;
+        sleep(backoff.pause()).await;
+    }
+}
+
+/// How this host calls itself in dead letters.
+fn host_name() -> String {
+    let name = std::env::var("HOSTNAME").ok().or_else(|| {
+        let name = std::fs::read_to_string("/etc/hostname").ok()?;
+        Some(name.trim().to_owned())
+    });
+    format!("{}:{}", name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned()), std::process::id())
+}

@@ -1,0 +1,336 @@
+use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::{self, Context};
+use async_nats::{ConnectErrorKind, Event, ServerError};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::connection_log::Told;
+use super::consumer_watch::Floors;
+use super::credentials::{CREDS, NKEY, options, unusable};
+use super::permission_denials::Denied;
+use super::reply_inboxes::Requests;
+use crate::config::{Auth, Nats};
+use crate::permissions::Denial;
+
+/// The oldest server that has all that is needed here.
+const OLDEST: (i64, i64) = (2, 10);
+
+/// How often is looked whether a server that was away is back, beside what the client library tells.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A connection, cheap to clone. It reconnects by itself, for ever.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) nats: async_nats::Client,
+    pub(crate) context: Context,
+    pub(super) requests: Requests,
+    pub(super) denied: Arc<Denied>,
+    /// The URLs, without what is secret in them.
+    pub(super) servers: Arc<str>,
+    link: watch::Receiver<Link>,
+    pub(super) config: Arc<Nats>,
+    /// How far consumers are known to be settled.
+    pub(super) floors: Arc<Floors>,
+    inbox: Arc<str>,
+}
+
+/// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits still.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// How often the connection was made and lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) connects: u64,
+    pub(super) losses: u64,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody listens, or the name does not resolve, or the server is not reached in time.
+    #[error(
+        "no NATS server answers at {servers}: {reason}\n  Start one (`nats-server -js`), or name another with --server, NATS_URL or nats.url."
+    )]
+    Unreachable {
+        /// The URLs that were tried, without what is secret in them.
+        servers: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// A URL cannot be read.
+    #[error("cannot use the server URL {servers}: {reason}\n  Write host:port, nats://host:port or tls://host:port.")]
+    Url {
+        /// The URLs, without what is secret in them.
+        servers: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The server refused who we are.
+    #[error(
+        "the NATS server at {servers} refuses this client, which offers {offered}\n  Give credentials that it knows: --user and \
+         --password, --token, --nkey or --creds, the NATS_* variables, or [nats] of the configuration."
+    )]
+    Refused {
+        /// The URLs that were tried, without what is secret in them.
+        servers: String,
+        /// The kind of credentials that were offered.
+        offered: String,
+    },
+    /// TLS could not be set up.
+    #[error(
+        "TLS with {servers} failed: {reason}\n  Check the ca, cert and key that [nats], NATS_CA, NATS_CERT, NATS_KEY or --tlsca, \
+         --tlscert, --tlskey give."
+    )]
+    Tls {
+        /// The URLs that were tried, without what is secret in them.
+        servers: String,
+        /// What the client said.
+        reason: String,
+    },
+    /// A file that the connection needs could not be used.
+    #[error("cannot use {path} as {what}: {reason}\n  {remedy}")]
+    File {
+        /// The file.
+        path: String,
+        /// What it is meant to be.
+        what: &'static str,
+        /// Why.
+        reason: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The server is too old.
+    #[error(
+        "the NATS server at {servers} is version {version}, and tidegate needs 2.10 or newer\n  Update it (https://nats.io/download), \
+         or name another with --server, NATS_URL or nats.url."
+    )]
+    TooOld {
+        /// The URLs, without what is secret in them.
+        servers: String,
+        /// What the server says it is.
+        version: String,
+    },
+}
+
+impl Client {
+    /// JetStream on this connection, for what a host does not do: the lab fills streams with it.
+    pub fn jetstream(&self) -> &Context {
+        &self.context
+    }
+
+    /// Connects and checks that the server is new enough. Whether it has JetStream shows at the first use.
+    ///
+    /// # Errors
+    /// [`ConnectError`], each case with what to do about it. Once connected, a lost connection is no error: the
+    /// client says so in the log and comes back.
+    pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
+        let servers = shown(&config.servers);
+        let (changes, link) = watch::channel(Link::default());
+        let denied = Arc::new(Denied::new(config.inbox()));
+        let noted = denied.clone();
+        let told = Mutex::new(Told::default());
+        let options = options(config).await?.event_callback(move |event| {
+            match &event {
+                Event::Connected => {
+                    noted.forget();
+                    changes.send_modify(|link| link.connects += 1);
+                }
+                Event::Disconnected => changes.send_modify(|link| link.losses += 1),
+                Event::ServerError(ServerError::Other(words)) => {
+                    if let Some(denial) = Denial::parse(words) {
+                        noted.note(&denial);
+                        return std::future::ready(());
+                    }
+                }
+                _ => {}
+            }
+            told.lock().tell(&event);
+            std::future::ready(())
+        });
+        let nats = async_nats::connect_with_options(config.servers.as_slice(), options)
+            .await
+            .map_err(|error| explain(&error, servers.clone(), config))?;
+        let info = nats.server_info();
+        if !nats.is_server_compatible(OLDEST.0, OLDEST.1, 0) {
+            return Err(ConnectError::TooOld { servers, version: info.version });
+        }
+        let context = jetstream::new(nats.clone());
+        tracing::debug!(server = info.server_name, version = info.version, "connected");
+        Ok(Self {
+            nats,
+            context,
+            requests: Requests::default(),
+            denied,
+            servers: servers.into(),
+            link,
+            config: Arc::new(config.clone()),
+            floors: Arc::default(),
+            inbox: config.inbox().into(),
+        })
+    }
+
+    /// The version of the server that the client is connected to.
+    pub fn server_version(&self) -> String {
+        self.nats.server_info().version
+    }
+
+    /// The largest payload with headers that the server takes, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.nats.max_payload()
+    }
+
+    /// Whether the server can be reached now, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        self.nats.connection_state() == State::Connected
+    }
+
+    /// The first tokens of the subjects on which it listens for answers.
+    pub(super) fn inbox(&self) -> &str {
+        &self.inbox
+    }
+
+    /// Waits until the server can be reached.
+    pub async fn connected(&self) {
+        // The library tells of the connection just before its state says so.
+        while !self.is_connected() {
+            self.reconnected(LOOK).await;
+        }
+    }
+
+    /// Waits until the connection is made again, but no longer than this.
+    pub async fn reconnected(&self, limit: Duration) {
+        let mut link = self.link();
+        let connects = link.borrow().connects;
+        // The other end belongs to the library's task; without it nothing comes any more.
+        let again = async {
+            if link.wait_for(|link| link.connects != connects).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let _ = timeout(limit, again).await;
+    }
+
+    /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.
+    pub async fn flush(&self) {
+        if self.is_connected()
+            && let Err(error) = self.nats.flush().await
+        {
+            tracing::debug!(%error, "not flushed");
+        }
+    }
+
+    /// How often the connection was made again.
+    pub fn reconnects(&self) -> u64 {
+        self.link.borrow().connects.saturating_sub(1)
+    }
+
+    /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends it:
+    /// a header value with a carriage return in it makes its task panic.
+    pub async fn ended(&self) {
+        let mut link = self.link();
+        // The other end belongs to the library's task.
+        while link.changed().await.is_ok() {}
+        HAS_FAILED.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another client has ended before this one.
+    pub(super) fn follows_a_failure(&self) -> bool {
+        HAS_FAILED.load(Ordering::Relaxed)
+    }
+
+    /// What becomes of the connection.
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+}
+
+/// The servers as they may be shown: a URL may hold a password or a token.
+fn shown(servers: &[String]) -> String {
+    let without_secret = |server: &String| {
+        let (scheme, rest) = server.split_once("://").map_or(("", server.as_str()), |(scheme, rest)| (scheme, rest));
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+    };
+    servers.iter().map(without_secret).collect::<Vec<_>>().join(", ")
+}
+
+fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> ConnectError {
+    let offered = match &config.auth {
+        Auth::None => "no credentials".to_owned(),
+        Auth::User { .. } => "a user and a password".to_owned(),
+        Auth::Token(_) => "a token".to_owned(),
+        Auth::Nkey(path) => format!("an nkey, from {}", path.display()),
+        Auth::Creds(path) => {
+            format!("a creds file, {}; it may be expired or revoked, or of another account", path.display())
+        }
+    };
+    let reason = innermost(error);
+    match error.kind() {
+        // The server's challenge could not be signed: nothing was refused yet.
+        ConnectErrorKind::Authentication => match &config.auth {
+            Auth::Nkey(path) => unusable(path, NKEY, ours(&reason)),
+            Auth::Creds(path) => unusable(path, CREDS, ours(&reason)),
+            _ => ConnectError::Refused { servers, offered },
+        },
+        ConnectErrorKind::AuthorizationViolation => ConnectError::Refused { servers, offered },
+        _ if is_garbled(error) => ConnectError::Tls { servers, reason: handshake(reason) },
+        ConnectErrorKind::Tls => ConnectError::Tls { servers, reason: handshake(reason) },
+        ConnectErrorKind::ServerParse => ConnectError::Url { servers, reason },
+        _ => ConnectError::Unreachable { servers, reason },
+    }
+}
+
+/// What a failed handshake means, with the words of the TLS library after it.
+fn handshake(reason: String) -> String {
+    let meanings = [
+        ("UnknownIssuer", "the server's certificate is of an authority that is not trusted here"),
+        ("BadSignature", "the server's certificate is of an authority that is not trusted here"),
+        ("not valid for name", "the server's certificate is for another name than the URL has"),
+        ("CertificateRequired", "the server wants a client certificate"),
+        ("could not add certificate or key", "the client certificate and its key do not belong together"),
+        ("InvalidContentType", "the server does not speak TLS"),
+    ];
+    let alert = ["BadCertificate", "UnknownCA", "CertificateUnknown", "DecryptError"];
+    let meaning = meanings.iter().find(|(words, _)| reason.contains(words)).map(|(_, meaning)| *meaning);
+    let refused = alert
+        .iter()
+        .any(|words| reason.contains(words))
+        .then_some("the server does not take this client's certificate");
+    match meaning.or(refused) {
+        Some(meaning) => format!("{meaning} ({reason})"),
+        None => reason,
+    }
+}
+
+/// Whether a handshake failed: it comes as an input-output error of this kind.
+fn is_garbled(error: &async_nats::ConnectError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
+}
+
+/// What was said when a challenge was to be signed, without what the client puts around it.
+fn ours(reason: &str) -> &str {
+    reason.strip_prefix("AuthError(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(reason)
+}
+
+/// The first cause: what is around it says nothing more.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| (*error).source()).last().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_shown_without_what_is_secret_in_them() {
+        let servers = ["nats://ada:love@lace@a:1", "token@b", "tls://c:4222", "d:4222"].map(str::to_owned);
+        assert_eq!(shown(&servers), "nats://a:1, b, tls://c:4222, d:4222");
+    }
+}

@@ -1,0 +1,134 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::consumer_watch::{Follow, Found};
+use super::publisher::Publisher;
+use super::pull::Use;
+use super::setup::{Setup, SetupError};
+use super::signals::{HeaderWatch, Signals};
+use super::{Client, Lane, Puller};
+use crate::config::{DeadLetters, SignalSource, Workload};
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::counters::Traffic;
+use crate::permissions::Denial;
+
+/// How long a pull on the headers consumer waits at the server.
+const WATCHED_FOR: Duration = Duration::from_secs(1);
+
+/// A workload's consumer, checked and ready to be pulled from.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    pub(super) lane: Arc<Lane>,
+    consumer: String,
+    expires: Duration,
+    effective: Arc<Effective>,
+    found: Found,
+    watch_consumer: Option<(String, Arc<Effective>)>,
+}
+
+impl Bound {
+    /// Finds or makes the stream and the consumer of a workload and the stream of dead letters.
+    ///
+    /// # Errors
+    /// [`SetupError`], each case with what to do.
+    pub async fn new(
+        client: &Client,
+        workload: &Workload,
+        dead_letters: &DeadLetters,
+        host: &str,
+    ) -> Result<Self, SetupError> {
+        let setup = Setup { client, workload, queue: &workload.queue };
+        let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
+        // Boxed: it is large, and needed once.
+        let bound = Box::pin(Self::bind(&setup, dead_letters, host));
+        client.denied.unless(concerns, bound).await.unwrap_or_else(|denial| {
+            let allow = client.denied.grant(&denial);
+            let Denial { verb, subject } = denial;
+            Err(SetupError::Denied { workload: workload.name.clone(), verb, subject, allow })
+        })
+    }
+
+    async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
+        let Setup { client, workload, .. } = *setup;
+        let stream = setup.stream().await?;
+        let (state, verdict) = setup.consumer(&stream).await?;
+        let watch_consumer = match workload.scale.source {
+            SignalSource::Info => None,
+            SignalSource::Headers => {
+                let settings = setup.watch_consumer(&stream).await?.settings;
+                Some((workload.queue.watch_consumer.clone(), Effective::new(&settings)))
+            }
+        };
+        setup.dead_letters(dead_letters).await?;
+        setup.rehearse(&workload.queue.consumer).await;
+        if let Some((consumer, _)) = &watch_consumer {
+            setup.rehearse(consumer).await;
+        }
+        let lane = Lane {
+            client: client.clone(),
+            publisher: Publisher::new(client.clone()),
+            workload: workload.name.as_str().into(),
+            stream: workload.queue.stream.clone(),
+            consumer: workload.queue.consumer.clone(),
+            dead_letters: dead_letters.stream.clone(),
+            host: host.to_owned(),
+            grants: workload.grants.clone(),
+            traffic: Arc::default(),
+        };
+        Ok(Self {
+            lane: Arc::new(lane),
+            consumer: workload.queue.consumer.clone(),
+            expires: workload.pull.expires,
+            effective: Effective::new(&verdict.settings),
+            found: Found { workload: workload.clone(), consumer: state, stream, verdict },
+            watch_consumer,
+        })
+    }
+
+    /// The consumer's settings, as the server has them.
+    pub fn consumer(&self) -> Arc<Effective> {
+        self.effective.clone()
+    }
+
+    /// What this workload says to the server.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.lane.traffic.clone()
+    }
+
+    /// Bytes of the headers that are added to a publication.
+    pub fn own_headers(&self) -> usize {
+        self.lane.own_headers()
+    }
+
+    /// The largest payload with headers that the server takes, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.lane.client.max_payload()
+    }
+
+    /// Starts to pull.
+    ///
+    /// # Errors
+    /// If the connection is closed for good.
+    pub async fn puller(&self) -> anyhow::Result<Puller> {
+        self.lane.client.denied.tell();
+        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
+    }
+
+    /// What the monitor reads, and for the `headers` source what has to run beside it.
+    ///
+    /// # Errors
+    /// If the connection is closed for good.
+    pub async fn signals(&self) -> anyhow::Result<(Signals, Option<HeaderWatch>)> {
+        let watch = match &self.watch_consumer {
+            None => None,
+            Some((consumer, effective)) => {
+                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone(), Use::Count);
+                Some(HeaderWatch::new(puller))
+            }
+        };
+        let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
+        let inbox = self.lane.client.inbox().to_owned();
+        let follow = Follow::new(self.found.clone(), inbox, self.effective.clone());
+        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), follow, arrivals), watch))
+    }
+}

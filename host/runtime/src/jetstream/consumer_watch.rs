@@ -1,0 +1,253 @@
+//! What is known of a consumer while a workload works on it, and what is made of each change.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Lane;
+use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
+use crate::config::Workload;
+use crate::delivery::consumer_settings::{Effective, Flow};
+
+/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
+/// so.
+const AHEAD: u32 = 2;
+
+/// What was found when a workload was set up.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) workload: Workload,
+    pub(super) consumer: ConsumerState,
+    pub(super) stream: StreamState,
+    pub(super) verdict: Verdict,
+}
+
+/// Compares what the server says now with what it said before.
+#[derive(Debug)]
+pub(super) struct Follow {
+    workload: Workload,
+    inbox: String,
+    effective: Arc<Effective>,
+    seen: (ConsumerConfig, bool, StreamConfig),
+    flow: Flow,
+    warned: BTreeSet<String>,
+    /// When stream and consumer were made, and what the consumer had delivered when it was read last.
+    delivered: Option<((String, String), u64)>,
+    ahead: u32,
+}
+
+impl Follow {
+    /// From what was found when the workload was set up.
+    pub(super) fn new(found: Found, inbox: String, effective: Arc<Effective>) -> Self {
+        let Found { workload, consumer, stream, verdict } = found;
+        let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
+        effective.flows(flow.clone());
+        let seen = (consumer.config, consumer.paused, stream.config);
+        let warned = verdict.warnings.into_iter().collect();
+        Self { workload, inbox, effective, seen, flow, warned, delivered: None, ahead: 0 }
+    }
+
+    /// Judges what is new, lets it take effect, and says so.
+    pub(super) fn look(&mut self, consumer: &ConsumerState, stream: &StreamState) {
+        let (config, paused, of) = &self.seen;
+        if (config, *paused, of) != (&consumer.config, consumer.paused, &stream.config) {
+            self.judge(consumer, stream);
+        }
+        // The stream is read before its consumer, so what counts is what the consumer had delivered before that.
+        let made = (stream.created.clone(), consumer.created.clone());
+        let before = self.delivered.replace((made.clone(), consumer.delivered.stream_seq));
+        let before = before.filter(|(of, _)| *of == made).map_or(0, |(_, delivered)| delivered);
+        self.ahead = if before > stream.state.last_seq { self.ahead + 1 } else { 0 };
+        let ahead = (self.ahead >= AHEAD && self.flow == Flow::Free).then(|| ahead(&self.workload, consumer, stream));
+        self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
+    }
+
+    /// Keeps what waits for another try and the server drops, where it has come to that.
+    pub(super) async fn keep_dropped(&self, lane: &Lane, consumer: &ConsumerState) {
+        self.effective.settled_to(consumer.ack_floor.stream_seq);
+        let dropped = self.effective.dropped();
+        if !dropped.is_empty() {
+            for (sequence, attempt) in lane.keep_dropped(&self.workload.queue.consumer, dropped).await {
+                self.effective.gave_back(sequence, attempt);
+            }
+        }
+    }
+
+    fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
+        let (name, queue) = (&self.workload.name, &self.workload.queue);
+        let verdict = judge(consumer, &stream.config, &self.workload, Reserved { inbox: &self.inbox });
+        tracing::info!(workload = name, stream = queue.stream, consumer = queue.consumer, ack_wait = ?verdict.settings.ack_wait,
+            "the consumer or its stream has other settings now, which are followed");
+        for warning in verdict.warnings.iter().filter(|warning| !self.warned.contains(*warning)) {
+            tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
+        }
+        self.flow = verdict.flow(&queue.stream, &queue.consumer);
+        self.warned = verdict.warnings.into_iter().collect();
+        self.effective.set(&verdict.settings);
+        self.seen = (consumer.config.clone(), consumer.paused, stream.config.clone());
+    }
+}
+
+fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> Flow {
+    let (name, of) = (&workload.queue.consumer, &workload.queue.stream);
+    Flow::Doubtful(format!(
+        "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the server \
+         has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
+         (`nats consumer rm {of} {name}`): a host with manage = \"create\" makes it anew, others need it made",
+        consumer.delivered.stream_seq, stream.state.last_seq
+    ))
+}
+
+/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that is
+/// gone can be made anew where it was.
+#[derive(Debug, Default)]
+pub(super) struct Floors(Mutex<HashMap<(String, String), Floor>>);
+
+#[derive(Debug)]
+struct Floor {
+    /// When stream and consumer were made: others of the same names have other sequences.
+    made: (String, String),
+    sequence: u64,
+    last_seq: u64,
+    /// The stream has lost messages: the sequences up to the floor may be those of new ones.
+    spoiled: bool,
+}
+
+impl Floors {
+    /// A consumer is settled so far.
+    pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
+        let made = (of.created.clone(), state.created.clone());
+        let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
+        let mut floors = self.0.lock();
+        let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
+        let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
+        floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
+    }
+
+    /// After which message a consumer has to go on that is made anew, if that is known.
+    pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
+        let floors = self.0.lock();
+        let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
+        let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
+        (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use std::time::Duration;
+
+    use super::super::settings::{Messages, Position};
+    use super::*;
+    use crate::config::Config;
+
+    fn follow() -> (Follow, Arc<Effective>) {
+        let text = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        let workload = Config::from_toml(text).unwrap().workloads.remove(0);
+        let effective = Effective::with_ack_wait(Duration::from_secs(30));
+        let (consumer, stream) = (consumer(), stream(0));
+        let verdict = judge(&consumer, &stream.config, &workload, Reserved { inbox: "_INBOX" });
+        let found = Found { workload, consumer, stream, verdict };
+        (Follow::new(found, "_INBOX".to_owned(), effective.clone()), effective)
+    }
+
+    fn consumer() -> ConsumerState {
+        let config = ConsumerConfig {
+            durable_name: "orders-workers".into(),
+            ack_policy: "explicit".into(),
+            ack_wait: 30_000_000_000,
+            max_deliver: -1,
+            ..ConsumerConfig::default()
+        };
+        ConsumerState { config, ..ConsumerState::default() }
+    }
+
+    fn stream(last_seq: u64) -> StreamState {
+        let config =
+            StreamConfig { name: "ORDERS".into(), subjects: vec!["orders.>".into()], ..StreamConfig::default() };
+        let state = Messages { messages: last_seq, last_seq };
+        StreamState { created: "1".into(), config, state }
+    }
+
+    #[test]
+    fn an_edit_takes_effect_and_one_that_loses_messages_stops_the_pulls_until_it_is_mended() {
+        let (mut follow, effective) = follow();
+        let mut state = consumer();
+        follow.look(&state, &stream(0));
+        assert_eq!((effective.ack_wait(), effective.flow()), (Duration::from_secs(30), Flow::Free));
+        state.config.ack_wait = 1_000_000_000;
+        state.config.max_deliver = 2;
+        follow.look(&state, &stream(0));
+        assert_eq!(effective.ack_wait(), Duration::from_secs(1));
+        assert!(effective.is_refused() && effective.is_last(2));
+        assert!(
+            effective.flow().problem().unwrap().contains("nats consumer edit ORDERS orders-workers --max-deliver=-1")
+        );
+        state.config.max_deliver = -1;
+        follow.look(&state, &stream(0));
+        assert!(!effective.is_refused() && !effective.is_last(2));
+    }
+
+    #[test]
+    fn a_consumer_that_is_paused_says_so_and_goes_on() {
+        let (mut follow, effective) = follow();
+        let mut state = consumer();
+        state.paused = true;
+        state.config.pause_until = "2030-01-01T00:00:00Z".to_owned();
+        follow.look(&state, &stream(0));
+        assert!(effective.flow().problem().unwrap().contains("paused until 2030-01-01T00:00:00Z"));
+        state.paused = false;
+        follow.look(&state, &stream(0));
+        assert_eq!(effective.flow(), Flow::Free);
+    }
+
+    #[test]
+    fn a_consumer_that_stays_ahead_of_its_stream_is_told() {
+        let (mut follow, effective) = follow();
+        let mut state = consumer();
+        state.delivered = Position { consumer_seq: 100, stream_seq: 100 };
+        // Between the two requests it may have delivered what the stream did not have yet.
+        for last in [90, 91] {
+            follow.look(&state, &stream(last));
+            assert_eq!(effective.flow(), Flow::Free);
+        }
+        follow.look(&state, &stream(91));
+        let flow = effective.flow();
+        assert!(
+            matches!(&flow, Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91"))
+        );
+        follow.look(&state, &stream(100));
+        assert_eq!(effective.flow(), Flow::Free);
+    }
+
+    #[test]
+    fn what_is_known_of_a_consumer_holds_for_its_stream_alone() {
+        let floors = Floors::default();
+        let mut state = consumer();
+        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        assert_eq!(floors.known("S", "c", &stream(60)), None);
+        floors.saw("S", "c", &state, &stream(60));
+        assert_eq!(floors.known("S", "c", &stream(60)), Some(50));
+        assert_eq!(floors.known("S", "other", &stream(60)), None);
+        assert_eq!(floors.known("S", "c", &stream(40)), None);
+        assert_eq!(floors.known("S", "c", &StreamState { created: "2".into(), ..stream(60) }), None);
+    }
+
+    #[test]
+    fn where_a_stream_has_lost_messages_a_consumer_begins_at_its_beginning() {
+        let floors = Floors::default();
+        let mut state = consumer();
+        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        floors.saw("S", "c", &state, &stream(60));
+        floors.saw("S", "c", &state, &stream(40));
+        // New messages have the sequences of those that are lost.
+        floors.saw("S", "c", &state, &stream(70));
+        assert_eq!(floors.known("S", "c", &stream(70)), None);
+        // A consumer that was made since is as good as any.
+        state.created = "later".to_owned();
+        floors.saw("S", "c", &state, &stream(70));
+        assert_eq!(floors.known("S", "c", &stream(70)), Some(50));
+    }
+}

@@ -1,0 +1,389 @@
+//! Reads the stream of dead letters, and sends letters back.
+
+use std::fmt::Display;
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::stream::{PurgeError, PurgeErrorKind, PurgeResponse, Stream};
+use async_nats::jetstream::{Error as JetStreamError, ErrorCode};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+
+use super::Client;
+use super::message::headers;
+use super::raw_message::{self, Raw};
+use super::redrive_target::{Home, Homes};
+use super::stream_scan::Scan;
+use crate::dead_letter::{self, Content, Headers, Letter, Stored, block};
+use crate::delivery::MAX_HEADERS;
+use crate::permissions::{Denial, Verb};
+use crate::subject::check_subject;
+
+/// How long to wait for the answer to a rehearsal. A denial comes sooner.
+const REHEARSAL: Duration = Duration::from_secs(1);
+const READ: &str = "read";
+const DELETE: &str = "delete";
+
+/// A stream of dead letters as it was when it was opened: what is kept later does not count.
+#[derive(Debug, Clone)]
+pub struct Letters {
+    client: Client,
+    stream: Stream,
+    name: String,
+    last: u64,
+    homes: Homes,
+}
+
+/// Why dead letters cannot be read or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum LettersError {
+    /// The stream is not there.
+    #[error(
+        "there are no dead letters: stream {stream} is not there\n  A host makes it when it starts; name another with --dead-letters."
+    )]
+    NoStream {
+        /// The stream.
+        stream: String,
+    },
+    /// The server did not answer, or refused.
+    #[error("cannot {verb} the dead letters in stream {stream}: {reason}")]
+    Server {
+        /// What was to be done with them.
+        verb: &'static str,
+        /// The stream.
+        stream: String,
+        /// What the server or the client said.
+        reason: String,
+    },
+    /// The server does not let this user do it.
+    #[error(
+        "cannot {verb} the dead letters in stream {stream}: the NATS server does not let this user {does} to `{subject}`\n  \
+         Allow it to {does} to `{allow}`, or connect as another user."
+    )]
+    Denied {
+        /// What was to be done with the letters.
+        verb: &'static str,
+        /// The stream.
+        stream: String,
+        /// What this user wanted to do.
+        does: Verb,
+        /// With which subject.
+        subject: String,
+        /// The subject to allow.
+        allow: String,
+    },
+}
+
+/// Why a letter was not sent back. It stays where it is.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SendError {
+    /// Something about this letter; others may fare better.
+    #[error("{0}")]
+    Letter(String),
+    /// The server or the way to it; others would fare no better now.
+    #[error("{0}")]
+    Server(String),
+}
+
+/// An original, as it was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// Its headers; `Err` is the block that cannot be read.
+    pub headers: Result<Headers, Vec<u8>>,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+impl Client {
+    /// Opens a stream of dead letters.
+    ///
+    /// # Errors
+    /// [`LettersError`], each case with what to do.
+    pub async fn letters(&self, name: &str) -> Result<Letters, LettersError> {
+        let found = asked(self, name, READ, self.find_stream(name)).await?;
+        let stream = found.ok_or_else(|| LettersError::NoStream { stream: name.to_owned() })?;
+        let last = stream.cached_info().state.last_sequence;
+        Ok(Letters { client: self.clone(), stream, name: name.to_owned(), last, homes: Homes::default() })
+    }
+}
+
+/// Awaits what is asked about a stream of dead letters, or a denial because of which no answer comes.
+async fn asked<T, E: Display>(
+    client: &Client,
+    stream: &str,
+    verb: &'static str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, LettersError> {
+    let concerns = |denial: &Denial| {
+        denial.verb == Verb::Publish
+            && denial.subject.starts_with("$JS.API.")
+            && denial.subject.split('.').any(|token| token == stream)
+    };
+    let stream = stream.to_owned();
+    match client.denied.unless(concerns, answer).await {
+        Ok(answer) => answer.map_err(|error| LettersError::Server { verb, stream, reason: error.to_string() }),
+        Err(denial) => {
+            let allow = client.denied.grant(&denial);
+            let Denial { verb: does, subject } = denial;
+            Err(LettersError::Denied { verb, stream, does, subject, allow })
+        }
+    }
+}
+
+impl Letters {
+    /// The stream's name.
+    pub fn stream(&self) -> &str {
+        &self.name
+    }
+
+    async fn asked<T, E: Display>(
+        &self,
+        verb: &'static str,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, LettersError> {
+        asked(&self.client, &self.name, verb, answer).await
+    }
+
+    async fn raw(&self, sequence: u64) -> Result<Option<Raw>, LettersError> {
+        self.asked(READ, raw_message::get(&self.client, &self.name, sequence)).await
+    }
+
+    /// The workloads that have letters.
+    ///
+    /// # Errors
+    /// If the server does not say.
+    pub async fn workloads(&self) -> Result<Vec<String>, LettersError> {
+        let info = self.asked(READ, self.stream.info_builder().subjects(">").fetch()).await?;
+        let subjects = self.asked(READ, info.try_collect::<Vec<_>>()).await?;
+        let names = subjects.iter().filter_map(|(subject, _)| dead_letter::workload(subject));
+        let mut workloads: Vec<String> = names.map(str::to_owned).collect();
+        workloads.sort();
+        workloads.dedup();
+        Ok(workloads)
+    }
+
+    /// Reads all messages in their order, without their payloads: those of one workload, and kept since a time, if so
+    /// wanted.
+    ///
+    /// # Errors
+    /// If they cannot all be read.
+    pub async fn scan(
+        &self,
+        workload: Option<&str>,
+        since: Option<SystemTime>,
+        mut each: impl FnMut(Stored),
+    ) -> Result<(), LettersError> {
+        let subjects =
+            workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
+        let scan = Scan { last: self.last, subjects: subjects.unwrap_or_default(), since, payloads: false };
+        let each = |stored| {
+            each(stored);
+            ControlFlow::Continue(())
+        };
+        // Boxed: what reads a stream is large, and most of the time it is not there.
+        self.asked(READ, Box::pin(scan.run(&self.stream, each))).await
+    }
+
+    /// Reads one message, with its headers in the order in which they were published. `None` if it is not there.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub async fn get(&self, sequence: u64) -> Result<Option<Stored>, LettersError> {
+        let Some(raw) = self.raw(sequence).await? else { return Ok(None) };
+        let Raw { subject, block, payload, time, .. } = raw;
+        let headers = block::read(&block).unwrap_or_default();
+        Ok(Some(Stored { sequence, subject, headers, size: payload.len(), payload, time }))
+    }
+
+    /// The original of a letter, which was read with its payload. `None` if the other message that holds it is not
+    /// there any more.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub async fn original(&self, letter: &Letter, stored: &Stored) -> Result<Option<Original>, LettersError> {
+        let payload = stored.payload.clone();
+        Ok(Some(match &letter.content {
+            Content::Here(headers) => Original { headers: Ok(headers.clone()), payload },
+            Content::Unreadable(block) => Original { headers: Err(block.clone()), payload },
+            Content::Apart { sequence, headers } => {
+                let raw = self.raw(*sequence).await?;
+                let Some(mut content) = raw.map(|raw| raw.payload).filter(|payload| payload.len() >= *headers) else {
+                    return Ok(None);
+                };
+                let block = content.split_to(*headers);
+                Original { headers: block::read(&block).map_err(|_| block.to_vec()), payload: content }
+            }
+        }))
+    }
+
+    /// Publishes an original again and waits until it is stored: in `into`, or else in the stream that it died in or one that
+    /// this takes its messages from. Gives whether that had it already.
+    ///
+    /// # Errors
+    /// If it cannot be sent, or is not stored there.
+    pub async fn send(&self, letter: &Letter, original: Original, into: Option<&str>) -> Result<bool, SendError> {
+        let Ok(list) = &original.headers else {
+            return Err(SendError::Letter(
+                "its subject or headers cannot be published by this client, as no handler could be given them"
+                    .to_owned(),
+            ));
+        };
+        // Whoever may publish dead letters writes it.
+        check_subject(&letter.subject).map_err(SendError::Letter)?;
+        let stream = into.unwrap_or(&letter.stream);
+        let home = self.homes.of(&self.client, stream).await.map_err(SendError::Server)?;
+        let room = MAX_HEADERS.min(self.client.max_payload().saturating_sub(original.payload.len()));
+        // Before 2.12 a mirror refuses what its origin took with such a header.
+        let is_exact = home.is_exact && self.client.nats.is_server_compatible(2, 12, 0);
+        // What cannot say so in its headers is asked for before, and compared after.
+        if !is_exact
+            && let Ok(taker) = self.client.context.stream_by_subject(letter.subject.as_str()).await
+            && !home.takers.contains(&taker)
+        {
+            return Err(self.misled(&letter.subject, &home, None).await);
+        }
+        for name in &home.takers {
+            let named = letter.redriven(list, Some(name));
+            // A letter that has no room for the name is compared with what took it.
+            let is_named = is_exact && block::size(&named) <= room;
+            let map = headers(if is_named { named } else { letter.redriven(list, None) });
+            let map = map.map_err(|error| SendError::Letter(format!("its headers: {error}")))?;
+            match self.publish(&letter.subject, map, original.payload.clone()).await? {
+                Some(ack) if home.takers.contains(&ack.stream) => return Ok(ack.duplicate),
+                Some(ack) => return Err(self.misled(&letter.subject, &home, Some(ack)).await),
+                None => {}
+            }
+        }
+        Err(self.misled(&letter.subject, &home, None).await)
+    }
+
+    /// Publishes one message. `None` if the stream that took it is another than its headers say.
+    async fn publish(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Option<PublishAck>, SendError> {
+        let publish = PublishMessage::build().payload(payload).headers(headers);
+        let stored = async { self.client.context.send_publish(subject.to_owned(), publish).await?.await };
+        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
+        match self.client.denied.unless(concerns, stored).await {
+            Ok(Ok(ack)) => Ok(Some(ack)),
+            Ok(Err(error)) if is_elsewhere(&error) => Ok(None),
+            Ok(Err(error)) => Err(explain(subject, &error)),
+            Err(denial) => Err(SendError::Letter(format!(
+                "the NATS server does not let this user {} to `{}`; allow it, or connect as another user",
+                denial.verb,
+                denial.subject.escape_debug()
+            ))),
+        }
+    }
+
+    /// What is said of a letter whose subject leads to another stream.
+    async fn misled(&self, subject: &str, home: &Home, stored: Option<PublishAck>) -> SendError {
+        let copy = match &stored {
+            Some(ack) => format!(", and has stored it at {}", ack.sequence),
+            None => String::new(),
+        };
+        let taker = match stored {
+            Some(ack) => Some(ack.stream),
+            None => self.client.context.stream_by_subject(subject).await.ok(),
+        };
+        SendError::Letter(home.misled(subject, taker.as_deref(), &copy))
+    }
+
+    /// Deletes a letter, with the other message that holds its content if there is one. `false` if it was not there.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn delete(&self, letter: &Letter) -> Result<bool, LettersError> {
+        let deleted = self.remove(letter.sequence).await?;
+        if let Content::Apart { sequence, .. } = letter.content {
+            self.remove(sequence).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn remove(&self, sequence: u64) -> Result<bool, LettersError> {
+        self.asked(DELETE, raw_message::delete(&self.client, &self.name, sequence)).await
+    }
+
+    /// Whether letters may be deleted, as far as can be known without deleting one.
+    ///
+    /// # Errors
+    /// If the stream or the server's permissions keep every letter.
+    pub async fn may_delete(&self) -> Result<(), LettersError> {
+        let config = &self.stream.cached_info().config;
+        if config.deny_delete || config.sealed {
+            let setting = if config.sealed { "sealed" } else { "deny_delete" };
+            let reason = format!("its setting {setting} keeps every message; --keep leaves letters where they are");
+            return Err(LettersError::Server { verb: DELETE, stream: self.name.clone(), reason });
+        }
+        // There is never a message 0.
+        let nothing = async {
+            let _ = tokio::time::timeout(REHEARSAL, raw_message::delete(&self.client, &self.name, 0)).await;
+            Ok::<(), std::convert::Infallible>(())
+        };
+        self.asked(DELETE, nothing).await
+    }
+
+    /// Deletes all messages on the subjects of letters, or of one workload's, that were there when the stream was opened.
+    /// Gives how many the server has deleted.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn purge(&self, workload: Option<&str>) -> Result<u64, LettersError> {
+        let Some(workload) = workload else {
+            return self.purge_what(self.stream.purge().sequence(self.last + 1).into_future()).await;
+        };
+        let mut purged = 0;
+        // A stream that somebody else made may store them as they were published.
+        for subject in [dead_letter::stored_subject(workload), dead_letter::subject(workload)] {
+            let purge = self.stream.purge().sequence(self.last + 1).filter(subject);
+            purged += self.purge_what(purge.into_future()).await?;
+        }
+        Ok(purged)
+    }
+
+    async fn purge_what(
+        &self,
+        purge: impl Future<Output = Result<PurgeResponse, PurgeError>>,
+    ) -> Result<u64, LettersError> {
+        // The server says why in what the client has as the source.
+        let words = |error: PurgeError| match error.kind() {
+            PurgeErrorKind::JetStream(error) => error.to_string(),
+            _ => error.to_string(),
+        };
+        Ok(self.asked(DELETE, async { purge.await.map_err(words) }).await?.purged)
+    }
+}
+
+/// Whether a stream refused a message that names another.
+fn is_elsewhere(error: &PublishError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<JetStreamError>());
+    source.is_some_and(|error| error.error_code() == ErrorCode::STREAM_NOT_MATCH)
+}
+
+fn explain(subject: &str, error: &PublishError) -> SendError {
+    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => {
+            SendError::Letter(format!("no stream takes `{}` now: create one with this subject", subject.escape_debug()))
+        }
+        PublishErrorKind::MaxPayloadExceeded => SendError::Letter(format!(
+            "with the headers that name it, it is larger than the server takes; raise the server's max_payload: {reason}"
+        )),
+        PublishErrorKind::TimedOut => SendError::Server(
+            "no PubAck in time: it may be stored or not; run it again, and it is stored once within the duplicate window"
+                .to_owned(),
+        ),
+        PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => SendError::Server(reason),
+        PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence | PublishErrorKind::Other => {
+            SendError::Letter(format!("the stream of `{}` refused it: {reason}", subject.escape_debug()))
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use async_nats::header::HeaderMap;
+use async_nats::jetstream::stream;
+use bytes::Bytes;
+
+use super::Lane;
+use super::message::headers;
+use super::publisher::Window;
+use crate::config::DeadLetters;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery};
+use crate::dead_letter::draft::{Draft, Place, Shape};
+use crate::dead_letter::{self, name};
+use crate::ports::EffectError;
+
+/// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the
+/// workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores it as that.
+pub(super) const SUBJECTS: &str = "tidegate.dead.*";
+
+/// The stream of dead letters: each is stored with the subject `<workload>.dead`.
+///
+/// One that is full takes no more letters, so that messages stay in their own streams until there is room: it never
+/// makes room by forgetting one.
+pub(super) fn stream(config: &DeadLetters) -> stream::Config {
+    stream::Config {
+        name: config.stream.clone(),
+        description: Some("Messages that tidegate will not try again".to_owned()),
+        subjects: vec![SUBJECTS.to_owned()],
+        subject_transform: Some(stream::SubjectTransform {
+            source: SUBJECTS.to_owned(),
+            destination: dead_letter::stored_subject("{{wildcard(1)}}"),
+        }),
+        storage: stream::StorageType::File,
+        num_replicas: config.replicas,
+        max_age: config.max_age.unwrap_or(Duration::ZERO),
+        max_bytes: config.max_bytes.unwrap_or(-1),
+        discard: stream::DiscardPolicy::New,
+        allow_direct: true,
+        ..stream::Config::default()
+    }
+}
+
+impl Lane {
+    fn place(&self) -> Place<'_> {
+        Place { workload: &self.workload, stream: &self.stream, host: &self.host }
+    }
+
+    /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead letters.
+    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<u64, EffectError> {
+        self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
+    }
+
+    /// Keeps a message as a dead letter whose header block cannot be read.
+    pub(super) async fn bury_unreadable(
+        &self,
+        delivery: &Delivery,
+        death: &Death,
+        block: &[u8],
+    ) -> Result<u64, EffectError> {
+        self.keep(Draft::unreadable(self.place(), delivery, death, block), delivery.payload.clone()).await
+    }
+
+    async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
+        let subject = dead_letter::subject(&self.workload);
+        let (publisher, into) = (&self.publisher, &self.dead_letters);
+        let store = |headers, payload| publisher.store(Window::Letters, subject.clone(), headers, payload, into);
+        match draft.shape(payload.len(), self.client.max_payload()) {
+            Shape::Whole(list) => store(headers(list)?, payload).await,
+            Shape::Apart { mut block, headers: mut list } => {
+                block.extend_from_slice(&payload);
+                // Without headers, not even a message id: every byte of it may be needed.
+                let content = store(HeaderMap::new(), block.into()).await?;
+                list.push((name::CONTENT.to_owned(), content.to_string()));
+                store(headers(list)?, Bytes::new()).await
+            }
+        }
+    }
+}

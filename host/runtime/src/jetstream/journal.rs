@@ -1,0 +1,210 @@
+//! The journal's stream.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::stream::{self, Stream};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::Client;
+use super::create_errors::{Made, remedy};
+use super::settings::{Refusal, Reserved, StreamConfig, reserved};
+use super::stream_scan::Scan;
+use crate::backoff::Backoff;
+use crate::config::JournalStream;
+use crate::journal::{Room, Sink, Trouble};
+
+/// What the stream is bound to: the last token is the workload.
+pub(super) const SUBJECTS: &str = "tidegate.journal.*";
+/// Lines that may wait to be stored.
+const WAITING: usize = 1024;
+/// How long the server may take to store a line.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
+/// The shortest and the longest pause before a stream that cannot be used is looked for again.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// The lines on their way to the stream.
+pub struct Lines {
+    config: JournalStream,
+    may_create: bool,
+    waiting: mpsc::Receiver<(String, Bytes)>,
+    room: Arc<Room>,
+    lost: Arc<AtomicU64>,
+    trouble: Arc<Trouble>,
+}
+
+/// What takes lines without ever waiting, and what brings them to the stream.
+pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) {
+    let (lines, waiting) = mpsc::channel(WAITING);
+    let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
+    let room = Arc::new(Room::default());
+    let to_store =
+        Lines { config, may_create, waiting, room: room.clone(), lost: lost.clone(), trouble: trouble.clone() };
+    let dropped = lost.clone();
+    let take = Box::new(move |workload: &str, line: &[u8]| {
+        let size = line.len();
+        let has_room = room.take(size);
+        if has_room && lines.try_send((format!("tidegate.journal.{workload}"), Bytes::copy_from_slice(line))).is_ok() {
+            return;
+        }
+        if has_room {
+            room.give(size);
+        }
+        dropped.fetch_add(1, Relaxed);
+    });
+    (Sink { take, lost, trouble }, to_store)
+}
+
+/// Finds or makes the stream; otherwise what is wrong.
+async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), String> {
+    let name = config.name.as_str();
+    let failed = |problem: String| format!("the journal's stream {name} cannot be used: {problem}");
+    match client.stream_state(name).await.map_err(|error| failed(error.to_string()))? {
+        Some(found) => return fits(client, &found.config).map_err(failed),
+        None if may_create => {}
+        None => {
+            return Err(failed(format!(
+                "it is not there; make it, bound to {SUBJECTS}, or let one workload have manage = \"create\""
+            )));
+        }
+    }
+    let wanted = stream::Config {
+        name: name.to_owned(),
+        description: Some("Decisions of tidegate with what led to them".to_owned()),
+        subjects: vec![SUBJECTS.to_owned()],
+        storage: stream::StorageType::File,
+        num_replicas: config.replicas,
+        max_age: config.max_age.unwrap_or_default(),
+        max_bytes: config.max_bytes,
+        discard: stream::DiscardPolicy::Old,
+        ..stream::Config::default()
+    };
+    let wanted = serde_json::to_value(wanted).unwrap_or_default();
+    client.make_stream(name, &wanted).await.map_err(|error| {
+        match error.code().and_then(|code| remedy(Made::Journal, code)) {
+            Some(remedy) => failed(format!("{error}. {remedy}")),
+            None => failed(error.to_string()),
+        }
+    })?;
+    tracing::info!(stream = name, "stream of the journal created");
+    Ok(())
+}
+
+/// Whether the stream is there. One that can keep no lines is an error.
+pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String> {
+    match client.stream_state(name).await.map_err(|error| error.to_string())? {
+        Some(found) => fits(client, &found.config).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Whether lines can be kept in a stream that is there.
+fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
+    if !config.subjects.iter().any(|subject| subject == SUBJECTS) {
+        return Err(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream"));
+    }
+    if config.no_ack {
+        return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
+    }
+    match reserved(config, Some(SUBJECTS), Reserved { inbox: client.inbox() }) {
+        Some(Refusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
+        None => Ok(()),
+    }
+}
+
+impl Lines {
+    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more can
+    /// come.
+    pub async fn store(mut self, client: Client) {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        while let Err(problem) = find(&client, &self.config, self.may_create).await {
+            if client.is_connected() {
+                self.trouble.begin(&problem);
+            }
+            client.reconnected(backoff.pause()).await;
+        }
+        self.trouble.end("the journal's stream");
+        while let Some((subject, line)) = self.waiting.recv().await {
+            self.room.give(line.len());
+            let stored = async { client.context.publish(subject, line).await?.await };
+            let name = &self.config.name;
+            let problem = match timeout(STORED_WITHIN, stored).await {
+                Ok(Ok(ack)) if ack.stream == *name => {
+                    self.trouble.end("the journal's stream");
+                    continue;
+                }
+                Ok(Ok(ack)) => format!("stream {} takes them; bind {name} to {SUBJECTS}, and no other", ack.stream),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            self.lost.fetch_add(1, Relaxed);
+            self.trouble.begin(&format!("lines of the journal are not stored in its stream {name}: {problem}"));
+        }
+    }
+}
+
+/// The decisions in a stream as it was when it was opened.
+#[derive(Debug)]
+pub struct Decisions {
+    stream: Stream,
+    name: String,
+    last: u64,
+}
+
+/// Why the journal in a stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionsError {
+    /// The stream is not there.
+    #[error(
+        "there is no journal: stream {stream} is not there\n  A host writes one with journal.stream; name another with --stream."
+    )]
+    NoStream {
+        /// The stream.
+        stream: String,
+    },
+    /// The server did not answer, or refused.
+    #[error("cannot read the journal in stream {stream}: {reason}")]
+    Server {
+        /// The stream.
+        stream: String,
+        /// What the server or the client said.
+        reason: String,
+    },
+}
+
+impl Client {
+    /// Opens the stream of a journal.
+    ///
+    /// # Errors
+    /// If it is not there, or the server does not say.
+    pub async fn decisions(&self, name: &str) -> Result<Decisions, DecisionsError> {
+        let failed = |reason| DecisionsError::Server { stream: name.to_owned(), reason };
+        let found = self.find_stream(name).await.map_err(|error| failed(error.to_string()))?;
+        let stream = found.ok_or_else(|| DecisionsError::NoStream { stream: name.to_owned() })?;
+        let last = stream.cached_info().state.last_sequence;
+        Ok(Decisions { stream, name: name.to_owned(), last })
+    }
+}
+
+impl Decisions {
+    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and stored
+    /// since a time, if so wanted.
+    ///
+    /// # Errors
+    /// If they cannot all be read.
+    pub async fn scan(
+        &self,
+        workload: Option<&str>,
+        since: Option<SystemTime>,
+        mut each: impl FnMut(u64, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), DecisionsError> {
+        let subjects = vec![format!("tidegate.journal.{}", workload.unwrap_or("*"))];
+        let scan = Scan { last: self.last, subjects, since, payloads: true };
+        let done = scan.run(&self.stream, |stored| each(stored.sequence, stored.payload)).await;
+        done.map_err(|error| DecisionsError::Server { stream: self.name.clone(), reason: error.to_string() })
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether a connection may have been lost over a message that the client library cannot read. The library does not say why it
+//! gave one up, so it is asked whether the server is the same as before, which a crash or another server is not, and
+//! whether the consumer waits for settlements, as it does for a message that did not arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::Lane;
+use super::fallback::Careful;
+
+/// How long it may take to find out.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// How much longer than two ack waits a puller is careful after the last message that could not be read.
+const LONGER: Duration = Duration::from_secs(10);
+
+/// What a puller goes by.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    lane: Arc<Lane>,
+    consumer: String,
+    /// The server before.
+    server: String,
+    question: JoinSet<Found>,
+    /// Until when to be careful, and for how long after what cannot be read.
+    careful: Option<(Instant, Duration)>,
+}
+
+/// How to go on.
+pub(super) enum Outcome {
+    /// By the client library.
+    Library,
+    /// On a connection of its own, with an inbox there.
+    Careful { connection: Box<Careful>, subject: String },
+}
+
+struct Found {
+    server: String,
+    outcome: Option<(Careful, String, Duration)>,
+}
+
+impl Doubt {
+    pub(super) fn new(lane: Arc<Lane>, consumer: String) -> Self {
+        let server = lane.client.nats.server_info().server_id;
+        let mut doubt = Self { lane, consumer, server, question: JoinSet::new(), careful: None };
+        if doubt.lane.client.follows_a_failure() {
+            doubt.ask();
+        }
+        doubt
+    }
+
+    /// Whether nobody may be asked for anything before it is decided how.
+    pub(super) fn is_open(&self) -> bool {
+        !self.question.is_empty()
+    }
+
+    pub(super) fn is_careful(&self, now: Instant) -> bool {
+        self.careful.is_some_and(|(until, _)| now < until)
+    }
+
+    /// The connection is there again.
+    pub(super) fn reconnected(&mut self, now: Instant) {
+        if !self.is_careful(now) {
+            self.ask();
+        }
+    }
+
+    /// A message came that the client library could not have read.
+    pub(super) fn confirm(&mut self, now: Instant) {
+        if let Some((until, span)) = &mut self.careful {
+            *until = (*until).max(now + *span);
+        }
+    }
+
+    fn ask(&mut self) {
+        self.question.abort_all();
+        self.question = JoinSet::new();
+        self.question.spawn(find_out(self.lane.clone(), self.consumer.clone(), Some(self.server.clone())));
+    }
+
+    /// Makes another connection of its own.
+    pub(super) fn connect(&mut self) {
+        if self.question.is_empty() {
+            self.question.spawn(find_out(self.lane.clone(), self.consumer.clone(), None));
+        }
+    }
+
+    /// Waits until it is decided. Nothing is lost if the future is dropped.
+    pub(super) async fn decided(&mut self) -> Outcome {
+        let Some(found) = self.question.join_next().await else { return std::future::pending().await };
+        self.careful = self.careful.filter(|(until, _)| Instant::now() < *until);
+        let Ok(Found { server, outcome }) = found else { return Outcome::Library };
+        self.server = server;
+        let Some((connection, subject, span)) = outcome else {
+            self.careful = None;
+            return Outcome::Library;
+        };
+        if self.careful.is_none() {
+            tracing::info!(workload = %self.lane.workload, consumer = self.consumer, "the connection may have been lost over a \
+                message that the client library cannot read; for a while deliveries come on a second one");
+            self.careful = Some((Instant::now() + span, span));
+        }
+        Outcome::Careful { connection: Box::new(connection), subject }
+    }
+}
+
+/// Looks whether to be careful, where there was a server before, and connects if so.
+async fn find_out(lane: Arc<Lane>, consumer: String, before: Option<String>) -> Found {
+    let found = timeout(WITHIN, connect(&lane, &consumer, before.as_deref())).await;
+    let outcome = match found {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => {
+            tracing::warn!(workload = %lane.workload, consumer, error = format!("{error:#}"),
+                "no second connection: a message that the client library cannot read would break the first again");
+            None
+        }
+        Err(_) => None,
+    };
+    Found { server: lane.client.nats.server_info().server_id, outcome }
+}
+
+async fn connect(
+    lane: &Lane,
+    consumer: &str,
+    before: Option<&str>,
+) -> anyhow::Result<Option<(Careful, String, Duration)>> {
+    let client = &lane.client;
+    let info = client.context.get_stream_no_info(&lane.stream).await?.consumer_info(consumer).await;
+    // A consumer that is not there has nothing on its way, and a pull will tell.
+    let Ok(info) = info else { return Ok(None) };
+    let same = before.is_none_or(|before| client.nats.server_info().server_id == before);
+    if before.is_some() && !(same && info.num_ack_pending > 0) {
+        return Ok(None);
+    }
+    let mut pool = client.nats.server_pool().await?;
+    pool.sort_by_key(|server| (!server.did_connect, server.failed_attempts));
+    let servers: Vec<_> = pool.into_iter().map(|server| server.addr).collect();
+    let subject = client.nats.new_inbox();
+    let connection = Careful::new(&client.config, &servers, &format!("{subject}.*")).await?;
+    let ack_wait = info.config.backoff.iter().copied().max().unwrap_or(info.config.ack_wait);
+    Ok(Some((connection, subject, ack_wait * 2 + LONGER)))
+}

@@ -1,0 +1,287 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use bytes::Bytes;
+
+use super::Lane;
+use super::publisher::Window;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery, Publication};
+use crate::dead_letter::refusal;
+use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{EffectError, Held};
+use crate::subject::{check_subject, shown};
+
+/// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
+pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
+
+/// The longest delay of a nak. The server adds it to the time now, in nanoseconds since 1970 and 64 bits with a sign: what does not
+/// fit becomes no delay at all.
+const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A delivery of a pull consumer. It is small, for it is moved often.
+#[derive(Debug)]
+pub struct Message(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    delivery: Delivery,
+    settle: Subject,
+    lane: Arc<Lane>,
+}
+
+impl Message {
+    /// Takes what the server delivered; `None` if it is not a delivery of a consumer.
+    pub(super) fn new(message: async_nats::Message, lane: Arc<Lane>) -> Option<Self> {
+        let settle = message.reply?;
+        let position = Position::parse(&settle)?;
+        let headers = message.headers.as_ref().map(list).unwrap_or_default();
+        let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_HEADER));
+        let reply_to = reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty());
+        let delivery = Delivery {
+            subject: message.subject.into_string(),
+            reply_to: reply_to.filter(|inbox| lane.may_reply(inbox, position.stream_sequence)),
+            headers,
+            payload: message.payload,
+            stream_sequence: position.stream_sequence,
+            attempt: position.attempt,
+            published_at_ms: position.published_at_ms,
+        };
+        Some(Self(Box::new(Inner { delivery, settle, lane })))
+    }
+
+    /// Acks what a watch has counted: no handler is given it, so it has no effects.
+    pub(super) async fn seen(self) {
+        self.settle(Bytes::from_static(b"+ACK")).await;
+    }
+
+    /// Says the last thing about a delivery.
+    async fn settle(self, verb: Bytes) {
+        let Inner { delivery, settle, lane } = &*self.0;
+        lane.told(lane.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
+    }
+
+    /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is over.
+    async fn refuse(&self, death: &Death, letter: u64) {
+        let Inner { delivery, lane, .. } = &*self.0;
+        let Some(inbox) = &delivery.reply_to else { return };
+        let (nats, headers) = (&lane.client.nats, headers(refusal::headers(death, letter)));
+        let said = match headers {
+            Ok(headers) => {
+                nats.publish_with_headers(inbox.clone(), headers, Bytes::new()).await.map_err(|e| e.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = said {
+            tracing::debug!(error, workload = %lane.workload, "a requester is not told of a dead letter");
+        }
+    }
+}
+
+impl Lane {
+    /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can write.
+    fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
+        let problem = match check_subject(inbox) {
+            Err(problem) => problem,
+            Ok(()) if self.grants.may_reply(inbox) => return true,
+            Ok(()) => {
+                let inbox = shown(inbox);
+                format!("`{inbox}` is not granted: grants.reply of the workload has no subject that matches")
+            }
+        };
+        let refused = self.traffic.refused_reply();
+        // Each time would let a stranger fill the log.
+        if refused.is_power_of_two() {
+            tracing::warn!(workload = %self.workload, stream_sequence, refused, problem,
+                "no reply where its requester wants it");
+        }
+        false
+    }
+
+    /// The longest id that a publication gets, with its header's name.
+    pub(super) fn own_headers(&self) -> usize {
+        let longest = publication_id(self, u64::MAX, u64::MAX, usize::MAX);
+        "Nats-Msg-Id: \r\n".len() + longest.len()
+    }
+
+    /// What is said fails only when the connection is closed for good; then the server delivers again after the ack wait.
+    fn told(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
+        if let Err(error) = said {
+            tracing::debug!(%error, workload = %self.workload, stream_sequence, "not settled");
+        }
+    }
+}
+
+/// Publications are told apart by it, and stored once within the duplicate window. Another consumer's publications, and those of a
+/// stream that was deleted and made anew, are others.
+fn publication_id(lane: &Lane, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
+    format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer)
+}
+
+impl Held for Message {
+    fn delivery(&self) -> &Delivery {
+        &self.0.delivery
+    }
+
+    async fn publish(
+        &self,
+        publications: Vec<Publication>,
+    ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
+        let Inner { lane, delivery, .. } = &*self.0;
+        let mut sent = VecDeque::with_capacity(publications.len());
+        for (index, publication) in publications.into_iter().enumerate() {
+            let id = publication_id(lane, delivery.stream_sequence, delivery.published_at_ms, index);
+            let mut headers = headers(publication.headers)?;
+            headers.insert(NATS_MESSAGE_ID, id);
+            let Publication { subject, payload, .. } = publication;
+            lane.publisher.send(Window::Publications, &mut sent, subject, headers, payload.into()).await?;
+        }
+        Ok(async move {
+            // They are stored in about this order.
+            for one in sent {
+                one.stored().await?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn reply(&self, payload: Vec<u8>) -> Result<(), EffectError> {
+        let Some(inbox) = &self.0.delivery.reply_to else { return Ok(()) };
+        let sent = self.0.lane.client.nats.publish(inbox.clone(), payload.into()).await;
+        let problem = |error: &async_nats::PublishError| format!("the reply to `{}`: {error}", shown(inbox));
+        sent.map_err(|error| match error.kind() {
+            async_nats::client::PublishErrorKind::Send => EffectError::Unavailable(problem(&error)),
+            _ => EffectError::Refused(problem(&error)),
+        })
+    }
+
+    async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
+        let Inner { delivery, lane, .. } = &*self.0;
+        let letter = lane.bury(delivery, death, author).await?;
+        self.refuse(death, letter).await;
+        Ok(())
+    }
+
+    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
+        let Inner { delivery, settle, lane } = &*self.0;
+        let (lane, settle, stream_sequence) = (lane.clone(), settle.clone(), delivery.stream_sequence);
+        async move {
+            lane.traffic.told_in_progress();
+            lane.told(lane.client.nats.publish(settle, Bytes::from_static(b"+WPI")).await, stream_sequence);
+        }
+    }
+
+    fn ack(self, _: Confirmed) -> impl Future<Output = ()> + Send {
+        self.settle(Bytes::from_static(b"+ACK"))
+    }
+
+    async fn nak(self, delay: Duration) {
+        let verb = match delay.min(LONGEST_DELAY).as_nanos() {
+            0 => Bytes::from_static(b"-NAK"),
+            nanos => format!("-NAK {{\"delay\":{nanos}}}").into(),
+        };
+        self.settle(verb).await;
+    }
+
+    async fn term(self, _: Kept, reason: &str) {
+        let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect();
+        self.settle(format!("+TERM {reason}").into()).await;
+    }
+}
+
+pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in list {
+        let header = name.parse::<HeaderName>().ok().zip(value.parse::<HeaderValue>().ok());
+        let (legal_name, legal_value) =
+            header.ok_or_else(|| EffectError::Refused(format!("`{}` is not a legal header", shown(&name))))?;
+        headers.append(legal_name, legal_value);
+    }
+    Ok(headers)
+}
+
+/// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
+#[doc(hidden)]
+pub fn position(reply: &str) -> Option<(u32, u64, u64)> {
+    Position::parse(reply).map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
+}
+
+/// Whether a message may be published with these.
+#[doc(hidden)]
+pub fn may_be_headers(list: Vec<(String, String)>) -> bool {
+    headers(list).is_ok()
+}
+
+/// In the order of their names, so that a handler sees the same list on every attempt.
+pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
+    let mut list: Vec<(String, String)> = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))
+        .collect();
+    list.sort_by(|(a, _), (b, _)| a.cmp(b));
+    list
+}
+
+/// What the reply subject of a delivery says (JetStream's ADR-15).
+#[derive(Debug, PartialEq, Eq)]
+struct Position {
+    attempt: u32,
+    stream_sequence: u64,
+    published_at_ms: u64,
+}
+
+impl Position {
+    /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or the longer form that
+    /// has `<domain>.<account hash>` before the stream and may go on after pending.
+    fn parse(reply: &str) -> Option<Self> {
+        let tokens = reply.strip_prefix("$JS.ACK.")?;
+        let skip = match tokens.split('.').count() {
+            7 => 2,
+            9.. => 4,
+            _ => return None,
+        };
+        let mut numbers = tokens.split('.').skip(skip).map(|token| token.parse::<u64>().ok());
+        let (attempt, stream_sequence, _consumer_sequence) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let nanos = numbers.next()??;
+        Some(Self {
+            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            stream_sequence,
+            published_at_ms: nanos / 1_000_000,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_reply_subject_are_read() {
+        let position = Position { attempt: 3, stream_sequence: 77, published_at_ms: 1_600_000_000_123 };
+        let short = "$JS.ACK.ORDERS.w.3.77.9.1600000000123456789.5";
+        let long = "$JS.ACK._.ACCHASH.ORDERS.w.3.77.9.1600000000123456789.5";
+        let longer = "$JS.ACK.hub.ACCHASH.ORDERS.w.3.77.9.1600000000123456789.5.random";
+        for reply in [short, long, longer] {
+            assert_eq!(Position::parse(reply).as_ref(), Some(&position), "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_no_delivery_is_not_taken_for_one() {
+        for reply in ["", "_INBOX.abc", "$JS.ACK.", "$JS.ACK.S.c.x.2.3.4.5", "$JS.ACK.a.b.c.d.e.f.g.h"] {
+            assert_eq!(Position::parse(reply), None, "{reply}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(reply in "(\\$JS\\.ACK\\.)?[a-z0-9.]{0,60}") {
+            let _ = Position::parse(&reply);
+        }
+    }
+}

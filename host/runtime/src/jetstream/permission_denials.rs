@@ -1,0 +1,197 @@
+//! What the server does not let this user do, told once and kept for whoever waits in vain.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use crate::permissions::{Denial, Verb};
+
+/// How many denials are told and remembered. A guest or a requester can choose subjects.
+const MOST: usize = 100;
+
+/// How long a denial is remembered after its last time. A server may give a permission back without a word.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// What was denied since the connection was made.
+#[derive(Debug)]
+pub(super) struct Denied {
+    /// The first tokens of this client's inboxes.
+    inbox: String,
+    /// What would have to be allowed, and when that was last missed.
+    known: Mutex<HashMap<(Verb, String), Instant>>,
+    news: broadcast::Sender<Denial>,
+    aloud: AtomicBool,
+}
+
+impl Denied {
+    pub(super) fn new(inbox: &str) -> Self {
+        let (news, _) = broadcast::channel(MOST);
+        Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false) }
+    }
+
+    /// What is denied from now on.
+    pub(super) fn news(&self) -> broadcast::Receiver<Denial> {
+        self.news.subscribe()
+    }
+
+    /// From now on denials are logged: until then whoever asks for something says that it was denied.
+    pub(super) fn tell(&self) {
+        self.aloud.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes a denial, and logs it if it is the first that asks for this permission.
+    pub(super) fn note(&self, denial: &Denial) {
+        // Nobody may be waiting.
+        self.news.send(denial.clone()).ok();
+        let allow = denial.grant(&self.inbox);
+        let first = self.is_new(denial.verb, &allow);
+        let Denial { verb, subject } = denial;
+        if first && self.aloud.load(Ordering::Relaxed) {
+            tracing::error!(
+                subject,
+                allow,
+                "the NATS server does not let this user {verb} to a subject: allow it; \
+                `tidegate permissions` prints all that a host needs"
+            );
+        } else {
+            tracing::debug!(%verb, subject, "denied");
+        }
+    }
+
+    fn is_new(&self, verb: Verb, allow: &str) -> bool {
+        let mut known = self.known.lock();
+        known.retain(|_, last| last.elapsed() < REMEMBERED);
+        let key = (verb, allow.to_owned());
+        let is_known = known.contains_key(&key);
+        if is_known || known.len() < MOST {
+            known.insert(key, Instant::now());
+            return !is_known;
+        }
+        false
+    }
+
+    /// A new connection may have other permissions.
+    pub(super) fn forget(&self) {
+        self.known.lock().clear();
+    }
+
+    /// Whether the server has just denied to publish to a subject.
+    pub(super) fn publication(&self, subject: &str) -> bool {
+        let denial = Denial { verb: Verb::Publish, subject: subject.to_owned() };
+        let last = self.known.lock().get(&(Verb::Publish, denial.grant(&self.inbox))).copied();
+        last.is_some_and(|last| last.elapsed() < REMEMBERED)
+    }
+
+    /// Because of what nobody hears an answer to what is published to a subject, where that is known: what has to be allowed.
+    pub(super) fn silences(&self, subject: &str) -> Option<(Verb, String)> {
+        let ears = (Verb::Subscribe, format!("{}.>", self.inbox));
+        let known = self.known.lock();
+        let is_denied = |key: &(Verb, String)| known.get(key).is_some_and(|last| last.elapsed() < REMEMBERED);
+        [(Verb::Publish, subject.to_owned()), ears].into_iter().find(is_denied)
+    }
+
+    /// Whether a denial is about this client's inboxes: then no answer comes to anything it asks.
+    pub(super) fn is_deaf(&self, denial: &Denial) -> bool {
+        denial.verb == Verb::Subscribe
+            && denial.subject.strip_prefix(&self.inbox).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// What has to be allowed.
+    pub(super) fn grant(&self, denial: &Denial) -> String {
+        denial.grant(&self.inbox)
+    }
+
+    /// Awaits an answer, or a denial because of which it will not come. Without this it would be waited for in vain, for the
+    /// server says nothing to who asks.
+    pub(super) async fn unless<T>(
+        &self,
+        concerns: impl Fn(&Denial) -> bool,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Denial> {
+        let mut news = self.news();
+        let denied = async {
+            loop {
+                match news.recv().await {
+                    Ok(denial) if self.is_deaf(&denial) || concerns(&denial) => return denial,
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            denial = denied => Err(denial),
+            answer = answer => Ok(answer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denial(verb: Verb, subject: &str) -> Denial {
+        Denial { verb, subject: subject.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_answer_is_told_that_it_was_denied() {
+        let denied = Denied::new("_INBOX");
+        let (asked, other) = (denial(Verb::Publish, "a"), denial(Verb::Publish, "b"));
+        let asking = async {
+            denied.note(&other);
+            denied.note(&asked);
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(denied.unless(|denial| denial.subject == "a", asking).await, Err(asked));
+        assert_eq!(denied.unless(|_| true, std::future::ready(7)).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn without_an_inbox_no_answer_can_come() {
+        let denied = Denied::new("_INBOX_mine");
+        let asking = async {
+            denied.note(&denial(Verb::Subscribe, "_INBOX_mine2.a.*"));
+            denied.note(&denial(Verb::Subscribe, "_INBOX_mine.a.*"));
+            std::future::pending::<()>().await;
+        };
+        let denial = denied.unless(|_| false, asking).await;
+        assert_eq!(denial.map_err(|denial| denied.grant(&denial)), Err("_INBOX_mine.>".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denial_that_goes_on_is_told_once_and_one_that_comes_back_again() {
+        let denied = Denied::new("_INBOX");
+        for new in [true, false, false] {
+            assert_eq!(denied.is_new(Verb::Publish, "out.>"), new);
+            tokio::time::advance(REMEMBERED / 2).await;
+        }
+        assert!(denied.publication("out.>"));
+        tokio::time::advance(REMEMBERED).await;
+        assert!(!denied.publication("out.>"));
+        assert!(denied.is_new(Verb::Publish, "out.>"));
+    }
+
+    #[test]
+    fn a_denied_publication_is_known_until_the_connection_is_made_anew() {
+        let denied = Denied::new("_INBOX");
+        denied.note(&denial(Verb::Publish, "out.a"));
+        denied.note(&denial(Verb::Subscribe, "out.b"));
+        assert!(denied.publication("out.a") && !denied.publication("out.b"));
+        denied.forget();
+        assert!(!denied.publication("out.a"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let denied = Denied::new("_INBOX");
+        for number in 0..1000 {
+            denied.note(&denial(Verb::Publish, &format!("out.{number}")));
+        }
+        assert_eq!(denied.known.lock().len(), MOST);
+    }
+}

@@ -1,0 +1,380 @@
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::BatchConfig;
+use async_nats::{StatusCode, Subscriber};
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::connect::Link;
+use super::fallback::{Came, Careful, Raw};
+use super::loss_cause::{Doubt, Outcome};
+use super::pending_pulls::Asked;
+use super::pull_status::{End, judge, status, unanswered};
+use super::redeliver::nudge;
+use super::{Lane, Message, unreadable};
+use crate::delivery::consumer_settings::{Ask, Effective};
+use crate::permissions::Denial;
+use crate::ports::{Notice, Pull, Pulled};
+
+/// How much longer than `expires` a pull may stay unanswered before it counts as lost.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// So many pulls that nobody answers in a row are a problem, and not one that got lost.
+const UNANSWERED: u32 = 2;
+
+/// How many messages that cannot be read are dealt with at once.
+const AT_ONCE: usize = 64;
+
+/// What becomes of a message that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is to be handled, so it becomes a dead letter.
+    Handle,
+    /// It is only counted.
+    Count,
+}
+
+/// Pull requests on one consumer, all answered on one subscription that lives as long as the connection.
+///
+/// async-nats' own `batch` and `messages` subscribe for each batch or prefetch on their own, and what they have
+/// buffered when they are dropped stays unsettled until the ack wait ends. Here a pull is just a request: the
+/// puller counts what is still to come, so that whoever stops can wait for it.
+#[derive(Debug)]
+pub struct Puller {
+    lane: Arc<Lane>,
+    consumer: String,
+    usage: Use,
+    next: String,
+    /// Those that may still bring something; the last is the one to ask on.
+    inboxes: Vec<Inbox>,
+    /// What had come when the connection was lost.
+    saved: VecDeque<async_nats::Message>,
+    link: watch::Receiver<Link>,
+    known: Link,
+    expires: Duration,
+    unanswered: u32,
+    /// Whether the connection may have been lost over a message.
+    doubt: Doubt,
+    unreadable: JoinSet<()>,
+    /// Up to where messages that cannot be read were looked for.
+    seen: Arc<AtomicU64>,
+    /// What the consumer lets a pull ask for.
+    effective: Arc<Effective>,
+}
+
+/// Where the answers to some pulls come: those of one connection, and of not too long a time.
+#[derive(Debug)]
+struct Inbox {
+    subject: String,
+    answers: Answers,
+    asked: Asked,
+}
+
+#[derive(Debug)]
+enum Answers {
+    Library(Subscriber),
+    Careful(Box<Careful>),
+}
+
+/// What comes on an inbox.
+enum Answer {
+    Message(async_nats::Message),
+    /// A delivery that the client library could not read, and why.
+    Unreadable(Raw, String),
+    /// The server says no, in its words.
+    Error(String),
+    /// Nothing more comes.
+    Lost,
+}
+
+impl Puller {
+    pub(super) fn new(
+        lane: Arc<Lane>,
+        consumer: &str,
+        expires: Duration,
+        effective: Arc<Effective>,
+        usage: Use,
+    ) -> Self {
+        let mut link = lane.client.link();
+        let known = *link.borrow_and_update();
+        Self {
+            next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", lane.stream),
+            inboxes: Vec::new(),
+            saved: VecDeque::new(),
+            known,
+            link,
+            expires,
+            unanswered: 0,
+            doubt: Doubt::new(lane.clone(), consumer.to_owned()),
+            unreadable: JoinSet::new(),
+            seen: Arc::default(),
+            consumer: consumer.to_owned(),
+            usage,
+            effective,
+            lane,
+        }
+    }
+
+    /// The inbox to ask on; `None` while it is not known which.
+    async fn inbox(&mut self) -> anyhow::Result<Option<&mut Inbox>> {
+        let now = Instant::now();
+        let careful = self.doubt.is_careful(now);
+        let due = match self.inboxes.last() {
+            None => true,
+            Some(Inbox { answers: Answers::Careful(_), .. }) => !careful,
+            Some(inbox) => careful || inbox.asked.is_old(now),
+        };
+        if due && careful {
+            self.doubt.connect();
+        }
+        if self.doubt.is_open() {
+            return Ok(None);
+        }
+        if due {
+            let subject = self.lane.client.nats.new_inbox();
+            let answers = Answers::Library(self.lane.client.nats.subscribe(format!("{subject}.*")).await?);
+            self.inboxes.push(Inbox { subject, answers, asked: Asked::new(self.expires + SLACK) });
+        }
+        Ok(self.inboxes.last_mut())
+    }
+
+    /// It is decided how to go on.
+    fn decided(&mut self, outcome: Outcome) -> Pulled<Message> {
+        if let Outcome::Careful { connection, subject } = outcome {
+            let asked = Asked::new(self.expires + SLACK);
+            self.inboxes.push(Inbox { subject, answers: Answers::Careful(connection), asked });
+            if self.usage == Use::Handle {
+                self.unreadable.spawn(nudge(self.lane.clone(), self.consumer.clone(), self.seen.clone()));
+            }
+        }
+        Pulled::Connected
+    }
+
+    fn read(&mut self, index: usize, answer: Answer) -> Option<Pulled<Message>> {
+        match answer {
+            Answer::Message(message) => self.read_message(index, message),
+            Answer::Unreadable(raw, why) => {
+                self.came(index);
+                self.doubt.confirm(Instant::now());
+                match self.usage {
+                    Use::Handle => self.unreadable.spawn(unreadable::bury(self.lane.clone(), raw, why)),
+                    Use::Count => self.unreadable.spawn(unreadable::pass(self.lane.clone(), raw)),
+                };
+                None
+            }
+            Answer::Error(words) => {
+                match Denial::parse(&words) {
+                    Some(denial) => self.lane.client.denied.note(&denial),
+                    None => tracing::warn!(workload = %self.lane.workload, problem = words, "the second connection"),
+                }
+                None
+            }
+            Answer::Lost => {
+                if index < self.inboxes.len() {
+                    self.inboxes.remove(index);
+                }
+                Some(Pulled::Lost)
+            }
+        }
+    }
+
+    fn came(&mut self, index: usize) {
+        if let Some(inbox) = self.inboxes.get_mut(index) {
+            inbox.asked.came();
+        }
+        self.unanswered = 0;
+    }
+
+    fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<Message>> {
+        let Some(status) = status(&answer) else {
+            self.came(index);
+            return Message::new(answer, self.lane.clone()).map(Pulled::Delivery);
+        };
+        if status == StatusCode::IDLE_HEARTBEAT {
+            return None;
+        }
+        self.unanswered = 0;
+        let inbox = self.inboxes.get_mut(index)?;
+        let number = answer.subject.strip_prefix(&*inbox.subject).and_then(|rest| rest.strip_prefix('.')?.parse().ok());
+        let ended = number.and_then(|number| inbox.asked.end(number, unanswered(&answer), Instant::now()));
+        let words = answer.description.unwrap_or_default();
+        Some(match judge(status, &words, ended) {
+            End::Ordinary => Pulled::Ended,
+            End::Failed(notice) => Pulled::Failed(notice),
+        })
+    }
+
+    /// When what was asked for on one of the inboxes counts as lost.
+    fn deadline(&self) -> Option<Instant> {
+        self.inboxes.iter().filter_map(|inbox| inbox.asked.ends()).min()
+    }
+
+    /// Nobody has answered in time.
+    fn expire(&mut self) -> Pulled<Message> {
+        let now = Instant::now();
+        self.inboxes.retain_mut(|inbox| {
+            let expired = inbox.asked.ends().is_some_and(|ends| ends <= now);
+            if expired {
+                inbox.asked.forget();
+            }
+            // Nobody else sees to it whether a second connection is half open.
+            !(expired && matches!(inbox.answers, Answers::Careful(_)))
+        });
+        self.tidy();
+        self.unanswered += 1;
+        match self.lane.client.denied.silences(&self.next) {
+            Some((verb, allow)) => Pulled::Failed(Notice::Denied(verb, allow)),
+            None if self.unanswered >= UNANSWERED => Pulled::Failed(Notice::Unanswered),
+            None => Pulled::Lost,
+        }
+    }
+
+    /// Drops the inboxes on which nothing comes any more, but for the one to ask on.
+    fn tidy(&mut self) {
+        let last = self.inboxes.len().saturating_sub(1);
+        let mut index = 0;
+        self.inboxes.retain(|inbox| {
+            index += 1;
+            index > last || inbox.asked.left() > 0
+        });
+    }
+
+    /// The connection was lost, or is there again.
+    fn changed(&mut self) -> Pulled<Message> {
+        let link = *self.link.borrow_and_update();
+        let (lost, made) = (link.losses != self.known.losses, link.connects != self.known.connects);
+        self.known = link;
+        if made {
+            self.doubt.reconnected(Instant::now());
+        }
+        if lost && !made {
+            // The client library has not subscribed anew yet, and will not what is dropped now. So no pull that the server may
+            // remember can bring what nobody counts.
+            self.save();
+            return Pulled::Lost;
+        }
+        if lost {
+            // It is too late for that: what was asked for may come or not, and is waited for.
+            for inbox in &mut self.inboxes {
+                inbox.asked.wear();
+            }
+        }
+        Pulled::Connected
+    }
+
+    /// Keeps what has come by the client library, and drops its subscriptions.
+    fn save(&mut self) {
+        let saved = &mut self.saved;
+        self.inboxes.retain_mut(|inbox| {
+            let Answers::Library(answers) = &mut inbox.answers else { return true };
+            while let Some(Some(answer)) = answers.next().now_or_never() {
+                saved.push_back(answer);
+            }
+            false
+        });
+    }
+}
+
+/// What the next answer is, and on which inbox.
+fn poll_answer(inboxes: &mut [Inbox], busy: bool, cx: &mut Context<'_>) -> Poll<(usize, Answer)> {
+    for (index, inbox) in inboxes.iter_mut().enumerate() {
+        let answer = match &mut inbox.answers {
+            Answers::Library(answers) => {
+                Pin::new(answers).poll_next(cx).map(|answer| answer.map_or(Answer::Lost, Answer::Message))
+            }
+            // What comes may be more of what there is enough to do with.
+            Answers::Careful(_) if busy => Poll::Pending,
+            Answers::Careful(connection) => connection.poll(cx).map(|came| match came {
+                Came::Message(raw) => match raw.read() {
+                    Ok(message) => Answer::Message(message),
+                    Err(why) => Answer::Unreadable(raw, why),
+                },
+                Came::Error(words) => Answer::Error(words),
+                Came::Lost => Answer::Lost,
+            }),
+        };
+        if let Poll::Ready(answer) = answer {
+            return Poll::Ready((index, answer));
+        }
+    }
+    Poll::Pending
+}
+
+impl Pull for Puller {
+    type Held = Message;
+
+    fn asked(&self) -> usize {
+        self.inboxes.iter().map(|inbox| inbox.asked.left()).sum::<usize>() + self.unreadable.len()
+    }
+
+    async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
+        // It would be kept and sent with all the others when the server is back, and each of them be answered.
+        anyhow::ensure!(self.lane.client.is_connected(), "the server is away");
+        anyhow::ensure!(!self.effective.is_refused(), "the consumer may not be pulled from");
+        let limits = self.effective.pulls();
+        if self.asked().div_ceil(limits.batch) >= limits.waiting {
+            return Ok(());
+        }
+        let Ask { batch, bytes, expires } = limits.ask(count, bytes, self.expires, self.lane.client.max_payload());
+        let request = BatchConfig { batch, expires: Some(expires), max_bytes: bytes, ..BatchConfig::default() };
+        let request = serde_json::to_vec(&request)?;
+        let (nats, next) = (self.lane.client.nats.clone(), self.next.clone());
+        let Some(inbox) = self.inbox().await? else { return Ok(()) };
+        let reply = format!("{}.{}", inbox.subject, inbox.asked.ask(batch, expires, Instant::now()));
+        match &mut inbox.answers {
+            Answers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
+            Answers::Careful(connection) => connection.publish(&next, &reply, &request),
+        }
+        self.lane.traffic.pulled();
+        self.tidy();
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Pulled<Message> {
+        loop {
+            if let Some(pulled) = self.ready() {
+                return pulled;
+            }
+            let deadline = self.deadline();
+            let busy = self.unreadable.len() >= AT_ONCE;
+            let inboxes = &mut self.inboxes;
+            tokio::select! {
+                biased;
+                (index, answer) = poll_fn(|cx| poll_answer(inboxes, busy, cx)) => {
+                    if let Some(pulled) = self.read(index, answer) {
+                        return pulled;
+                    }
+                }
+                Ok(()) = self.link.changed() => return self.changed(),
+                outcome = self.doubt.decided() => return self.decided(outcome),
+                Some(_) = self.unreadable.join_next() => return Pulled::Lost,
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return self.expire(),
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Pulled<Message>> {
+        while let Some(saved) = self.saved.pop_front() {
+            if let Some(pulled) = self.read(usize::MAX, Answer::Message(saved)) {
+                return Some(pulled);
+            }
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready((index, answer)) =
+            poll_answer(&mut self.inboxes, self.unreadable.len() >= AT_ONCE, &mut cx)
+        {
+            if let Some(pulled) = self.read(index, answer) {
+                return Some(pulled);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,78 @@
+//! Has messages delivered at once that the client library could not read, and that would otherwise come again only after
+//! their ack wait.
+//!
+//! They are looked for in JSON, where nothing that a message holds can do harm, among the last that the consumer has
+//! delivered: so many as one loss of the connection may have cost, and none a second time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use tokio::time::sleep;
+
+use super::Lane;
+use super::raw_message::{self, Raw};
+use crate::config::subjects_overlap;
+use crate::dead_letter::block;
+
+/// How many messages are read, of how many bytes together, how many at once, and how long the pause after those is.
+const MOST: u64 = 1000;
+const MOST_BYTES: usize = 32 << 20;
+const AT_ONCE: usize = 16;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Looks once, and gives back (nak) what it finds. `seen` is up to where somebody has looked before.
+pub(super) async fn nudge(lane: Arc<Lane>, consumer: String, seen: Arc<AtomicU64>) {
+    if let Err(error) = look(&lane, &consumer, &seen).await {
+        let error = format!("{error:#}");
+        tracing::debug!(workload = %lane.workload, consumer, error, "what cannot be read comes after its ack wait");
+    }
+}
+
+async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<()> {
+    let info = lane.client.context.get_stream_no_info(&lane.stream).await?.consumer_info(consumer).await?;
+    let last = info.delivered.stream_sequence;
+    let first = info.ack_floor.stream_sequence.max(seen.load(Relaxed)).max(last.saturating_sub(MOST)) + 1;
+    if info.num_ack_pending == 0 || last < first {
+        return Ok(());
+    }
+    let filters = filters(&info.config);
+    let read = |sequence| async move { (sequence, raw_message::get(&lane.client, &lane.stream, sequence).await) };
+    let mut messages = stream::iter(first..=last).map(read).buffered(AT_ONCE);
+    let mut bytes = 0;
+    while let Some((sequence, message)) = messages.next().await {
+        let message = message?;
+        bytes += message.as_ref().map_or(0, |raw| raw.payload.len() + raw.block.len());
+        let delivered =
+            |raw: &Raw| filters.is_empty() || filters.iter().any(|filter| subjects_overlap(filter, &raw.subject));
+        if message.is_some_and(|raw| is_unreadable(&raw) && delivered(&raw)) {
+            // The server goes by the stream sequence, and takes any sequence of the consumer's own that it has used.
+            let settle =
+                format!("$JS.ACK.{}.{consumer}.1.{sequence}.{}.0.0", lane.stream, info.delivered.consumer_sequence);
+            lane.client.nats.publish(settle, Bytes::from_static(b"-NAK")).await?;
+        }
+        seen.store(sequence, Relaxed);
+        if bytes > MOST_BYTES {
+            break;
+        }
+        if sequence % AT_ONCE as u64 == 0 {
+            sleep(PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// The subjects that a consumer is limited to; none if to nothing.
+fn filters(config: &async_nats::jetstream::consumer::Config) -> Vec<String> {
+    let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
+    config.filter_subjects.iter().cloned().chain(single).collect()
+}
+
+/// In JSON the server has U+FFFD in the place of what is not UTF-8.
+fn is_unreadable(raw: &Raw) -> bool {
+    raw.subject.contains('\u{fffd}')
+        || (!raw.block.is_empty() && raw.subject.contains(char::is_whitespace))
+        || block::read(&raw.block).is_err()
+}

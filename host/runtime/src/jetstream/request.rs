@@ -1,0 +1,391 @@
+//! Request-reply through a stream.
+//!
+//! The request is a message of the stream, so it waits there until a worker has handled it; its `Nats-Reply` header
+//! says where the requester listens. (The message's own reply subject is taken: the stream sends its PubAck there.)
+//!
+//! The last token of an inbox is made from the message id, so a request that is sent again with the same id, which
+//! the stream then drops as a duplicate, still hears the reply to the message that it stored.
+
+use std::time::Duration;
+
+use async_nats::header::{HeaderName, HeaderValue};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::DeleteStatus;
+use async_nats::{HeaderMap, jetstream::publish::PublishAck};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::Client;
+use super::message::REPLY_HEADER;
+use super::reply_inboxes::{Waiter, last_token, token};
+use crate::dead_letter::refusal::{self, Refusal};
+use crate::permissions::{Denial, Verb};
+use crate::subject::check_subject;
+
+/// What the stream tells duplicates by.
+const ID_HEADER: &str = "Nats-Msg-Id";
+/// How long a deletion may take once a request has timed out.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What a reply that has reached the connection may take from there to who waits for it.
+const LAST_LOOK: Duration = Duration::from_millis(50);
+
+/// How a request is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestOptions {
+    /// For the PubAck and the reply together.
+    pub timeout: Duration,
+    /// The message id; `None` makes a new one. A request that failed with [`RequestError::NoPubAck`] can be sent
+    /// again with the same id and is stored once. After [`RequestError::NoReply`] it needs another id: the stream
+    /// remembers the id for its duplicate window even if the message is deleted, and would drop the message.
+    pub message_id: Option<String>,
+}
+
+impl Default for RequestOptions {
+    /// 5 s and a new message id.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(5), message_id: None }
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// What the handler answered.
+    pub payload: Bytes,
+    /// The reply's headers.
+    pub headers: Vec<(String, String)>,
+    /// Where the request was stored; `None` if the reply came and the PubAck did not.
+    pub stored: Option<Stored>,
+}
+
+/// Where a request was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The stream.
+    pub stream: String,
+    /// The position in it, from 1.
+    pub sequence: u64,
+    /// Whether the stream had a message with this id already; then this is that one's position.
+    pub duplicate: bool,
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// Nothing was sent: messages cannot be published on such a subject.
+    #[error("`{subject}` is not a subject to publish on: it must have no empty token, no space and no wildcard")]
+    Subject {
+        /// The subject.
+        subject: String,
+    },
+    /// Nothing was sent: a header is not legal, or is one that the request sets itself.
+    #[error("header `{name}`: {reason}")]
+    Header {
+        /// The header's name.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nothing was sent: the server would refuse it.
+    #[error("payload and headers of the request are too large: {reason}")]
+    TooLarge {
+        /// The size and the limit, in bytes.
+        reason: String,
+    },
+    /// Nobody listens: no stream has the subject, or JetStream is off.
+    #[error("no stream takes `{subject}`: create one with this subject, or turn JetStream on in the server")]
+    NoStream {
+        /// The subject.
+        subject: String,
+    },
+    /// The server does not let this user do it.
+    #[error(
+        "the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`, or connect as another user."
+    )]
+    Denied {
+        /// What it wanted to do.
+        verb: Verb,
+        /// With which subject.
+        subject: String,
+        /// The subject to allow.
+        allow: String,
+    },
+    /// The stream did not take the message.
+    #[error("the stream of `{subject}` refused the request: {reason}")]
+    Refused {
+        /// The subject.
+        subject: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The connection failed before the message was sent.
+    #[error("cannot publish on `{subject}`: {reason}")]
+    Publish {
+        /// The subject.
+        subject: String,
+        /// The client's words.
+        reason: String,
+    },
+    /// Neither PubAck nor reply came in time. The message may be stored or not; without a PubAck its position is
+    /// unknown, so it could not be deleted.
+    #[error(
+        "no PubAck for `{subject}` within {}: the request may be stored and may still be handled; send it again with \
+         the same message id to be sure of one copy", humantime::format_duration(*.timeout)
+    )]
+    NoPubAck {
+        /// The subject.
+        subject: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// The message will not be handled: it is a dead letter, or whoever handles it says that it failed.
+    #[error("{}", dead(.refusal))]
+    Dead {
+        /// Where the request was stored; `None` if the PubAck did not come.
+        stored: Option<Stored>,
+        /// What was answered.
+        refusal: Box<Refusal>,
+    },
+    /// The message was stored, and no reply came in time.
+    #[error(
+        "no reply within {}: stored in {} at {}, {}", humantime::format_duration(*.timeout), .stored.stream,
+        .stored.sequence, fate(.stored, *.deleted)
+    )]
+    NoReply {
+        /// Where the message was.
+        stored: Stored,
+        /// Whether it was deleted. If not, it had left the stream before: handled without a reply, or dead; or the
+        /// server did not answer.
+        deleted: bool,
+        /// How long was waited.
+        timeout: Duration,
+    },
+}
+
+fn dead(refusal: &Refusal) -> String {
+    let Refusal { code, reason, cause, letter } = refusal;
+    match (cause, letter) {
+        (Some(cause), Some(letter)) => format!(
+            "the request was not handled: it is dead letter {letter}, with the cause {cause}: {reason}\n  \
+             `tidegate dead show {letter}` shows all of it."
+        ),
+        _ => format!("the request was answered with error {code}: {reason}"),
+    }
+}
+
+fn fate(stored: &Stored, deleted: bool) -> &'static str {
+    match (deleted, stored.duplicate) {
+        (_, true) => "by an earlier request with this message id, to which its reply goes; it is left there",
+        (true, false) => "deleted from there; a worker that had it already may handle it all the same",
+        (false, false) => {
+            "and not deleted: it is no longer there, so a handler may have taken it without replying, or this user may not delete it"
+        }
+    }
+}
+
+impl Client {
+    /// Publishes a request into a stream and waits for the reply of whoever handles it.
+    ///
+    /// The message gets the headers `Nats-Reply` and `Nats-Msg-Id` beside `headers`. If no reply comes in time the
+    /// message is deleted from its stream, unless it is that of an earlier request with the same id, and a reply that comes
+    /// until then still counts.
+    ///
+    /// # Errors
+    /// [`RequestError`] says what was missing.
+    pub async fn request(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        headers: &[(String, String)],
+        options: &RequestOptions,
+    ) -> Result<Reply, RequestError> {
+        if check_subject(subject).is_err() {
+            return Err(RequestError::Subject { subject: subject.to_owned() });
+        }
+        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
+        let asked = Box::pin(self.ask(subject, payload, headers, options));
+        self.denied.unless(concerns, asked).await.unwrap_or_else(|denial| {
+            let allow = self.denied.grant(&denial);
+            let Denial { verb, subject } = denial;
+            Err(RequestError::Denied { verb, subject, allow })
+        })
+    }
+
+    async fn ask(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        headers: &[(String, String)],
+        options: &RequestOptions,
+    ) -> Result<Reply, RequestError> {
+        let failed = |error: PublishError| publish_error(subject, options.timeout, &error);
+        let deadline = Instant::now() + options.timeout;
+        let inbox = self
+            .requests
+            .inbox(&self.nats)
+            .await
+            .map_err(|error| RequestError::Publish { subject: subject.to_owned(), reason: error.to_string() })?;
+        let id = match &options.message_id {
+            Some(id) => id.clone(),
+            None => last_token(&self.nats.new_inbox()).to_owned(),
+        };
+        let token = token(&id);
+        let headers = header_map(headers, &id, &inbox.subject(&token))?;
+        let mut waiter = inbox.wait(token);
+
+        let publish = self.context.publish_with_headers(subject.to_owned(), headers, payload);
+        let ack = match timeout_at(deadline, publish).await {
+            Ok(sent) => sent.map_err(failed)?,
+            Err(_) => {
+                let reason = "the connection takes no messages".to_owned();
+                return Err(RequestError::Publish { subject: subject.to_owned(), reason });
+            }
+        };
+        let stored = match timeout_at(deadline, ack.into_future()).await {
+            Ok(Ok(ack)) => Some(Stored::from(ack)),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::TimedOut => None,
+            Ok(Err(error)) => return Err(failed(error)),
+            Err(_) => None,
+        };
+        let message = match timeout_at(deadline, &mut waiter.reply).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(_)) | Err(_) => self.give_up(subject, &mut waiter, stored.clone(), options.timeout).await?,
+        };
+        let headers = pairs(message.headers.as_ref());
+        match refusal::read(&headers) {
+            Some(refusal) => Err(RequestError::Dead { stored, refusal: Box::new(refusal) }),
+            None => Ok(Reply { payload: message.payload, headers, stored }),
+        }
+    }
+
+    /// Deletes a message that was not replied to in time. A reply sent before the message left the stream reaches
+    /// this connection before the answer to the deletion does, so after it is the moment to look for the last time.
+    async fn give_up(
+        &self,
+        subject: &str,
+        waiter: &mut Waiter,
+        stored: Option<Stored>,
+        timeout: Duration,
+    ) -> Result<async_nats::Message, RequestError> {
+        let Some(stored) = stored else {
+            let missing = RequestError::NoPubAck { subject: subject.to_owned(), timeout };
+            return waiter.reply.try_recv().map_err(|_| missing);
+        };
+        // The message of another request is that one's: it may wait for it still, or have been answered long ago.
+        let deleted = !stored.duplicate && self.delete_message(&stored.stream, stored.sequence).await;
+        match tokio::time::timeout(LAST_LOOK, &mut waiter.reply).await {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(_)) | Err(_) => Err(RequestError::NoReply { stored, deleted, timeout }),
+        }
+    }
+
+    async fn delete_message(&self, stream: &str, sequence: u64) -> bool {
+        let body = serde_json::json!({ "seq": sequence });
+        let request = self.context.request(format!("STREAM.MSG.DELETE.{stream}"), &body);
+        match tokio::time::timeout(DELETE_TIMEOUT, request).await {
+            Ok(Ok(Response::Ok(DeleteStatus { success }))) => success,
+            Ok(Ok(Response::Err { error })) => {
+                tracing::debug!(stream, sequence, %error, "request not deleted");
+                false
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(stream, sequence, %error, "request not deleted");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl From<PublishAck> for Stored {
+    fn from(ack: PublishAck) -> Self {
+        Self { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate }
+    }
+}
+
+fn publish_error(subject: &str, timeout: Duration, error: &PublishError) -> RequestError {
+    let subject = subject.to_owned();
+    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => RequestError::NoStream { subject },
+        PublishErrorKind::MaxPayloadExceeded => RequestError::TooLarge { reason },
+        PublishErrorKind::TimedOut => RequestError::NoPubAck { subject, timeout },
+        PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => RequestError::Publish { subject, reason },
+        PublishErrorKind::WrongLastMessageId | PublishErrorKind::WrongLastSequence | PublishErrorKind::Other => {
+            RequestError::Refused { subject, reason }
+        }
+    }
+}
+
+fn header_map(headers: &[(String, String)], id: &str, reply_to: &str) -> Result<HeaderMap, RequestError> {
+    let mut map = HeaderMap::new();
+    let bad = |name: &str, reason| RequestError::Header { name: name.to_owned(), reason };
+    let own = [(REPLY_HEADER, reply_to), (ID_HEADER, id)];
+    for (name, _) in headers {
+        if own.iter().any(|(own, _)| name.eq_ignore_ascii_case(own)) {
+            return Err(bad(name, "the request sets this one itself"));
+        }
+    }
+    let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in given.chain(own) {
+        let header: HeaderName =
+            name.parse().map_err(|_| bad(name, "a name is visible ASCII characters without a colon"))?;
+        let value: HeaderValue = value.parse().map_err(|_| bad(name, "a value has no line breaks"))?;
+        if name.is_empty() {
+            return Err(bad(name, "a name is not empty"));
+        }
+        map.append(header, value);
+    }
+    Ok(map)
+}
+
+fn pairs(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
+    let Some(headers) = headers else { return Vec::new() };
+    let pair = |name: &HeaderName, value: &HeaderValue| (name.to_string(), value.to_string());
+    headers.iter().flat_map(|(name, values)| values.iter().map(move |value| pair(name, value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn illegal_and_reserved_headers_are_refused_by_name() {
+        let refused = |name: &str, value: &str| {
+            let error = header_map(&[(name.to_owned(), value.to_owned())], "1", "_INBOX.x.y").unwrap_err();
+            assert!(matches!(&error, RequestError::Header { name: refused, .. } if refused == name), "{error}");
+        };
+        refused("a:b", "x");
+        refused("a b", "x");
+        refused("", "x");
+        refused("a", "x\r\ny");
+        refused("nats-msg-id", "x");
+        refused("Nats-Reply", "x");
+        let map = header_map(&[("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())], "id", "r").unwrap();
+        assert_eq!(map.get_all("a").count(), 2);
+        assert_eq!(map.get("Nats-Msg-Id").unwrap().as_str(), "id");
+        assert_eq!(map.get("Nats-Reply").unwrap().as_str(), "r");
+    }
+
+    #[test]
+    fn a_message_id_with_a_line_break_is_refused() {
+        assert!(
+            matches!(header_map(&[], "1\r\n2", "r"), Err(RequestError::Header { name, .. }) if name == "Nats-Msg-Id")
+        );
+    }
+
+    #[test]
+    fn an_error_says_which_was_missing() {
+        let stored = |duplicate| Stored { stream: "TEST".to_owned(), sequence: 7, duplicate };
+        let timeout = Duration::from_secs(1);
+        let text =
+            |duplicate, deleted| RequestError::NoReply { stored: stored(duplicate), deleted, timeout }.to_string();
+        assert!(text(false, true).starts_with("no reply within 1s: stored in TEST at 7, deleted from there; "));
+        assert!(text(false, false).contains("no longer there"));
+        assert!(text(true, false).contains("earlier request"));
+        let missing = RequestError::NoPubAck { subject: "a.b".to_owned(), timeout }.to_string();
+        assert!(missing.starts_with("no PubAck for `a.b` within 1s"), "{missing}");
+    }
+}

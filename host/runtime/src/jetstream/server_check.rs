@@ -1,0 +1,308 @@
+//! What the servers have for a configuration, looked at without a change.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::jetstream::response::Response;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use tracing::instrument::WithSubscriber;
+
+use super::Client;
+use super::dead_letters;
+use super::journal;
+use super::settings::StreamConfig;
+use super::setup::{Setup, SetupError};
+use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
+use crate::permissions::{Denial, Permissions, Verb};
+use crate::permissions::{Lack, Rights};
+
+/// How long an answer is waited for that may be denied without a word, or given by nobody.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Who is asked which streams there are, and who is asked what this user may do.
+const NAMES: &str = "$JS.API.STREAM.NAMES";
+const USER: &str = "$SYS.REQ.USER.INFO";
+/// What no request to JetStream means.
+const NONSENSE: &str = "rehearsal";
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// What does not fit.
+    pub found: Vec<Finding>,
+    /// What can work, and maybe should not.
+    pub warnings: Vec<String>,
+    /// What is not there and a host would make.
+    pub made: Vec<String>,
+    /// What could not be looked at, and why.
+    pub unchecked: Vec<String>,
+}
+
+/// Something that does not fit the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The key that it is about.
+    pub key: Vec<String>,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn new(key: &[&str], problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let key = key.iter().map(|part| (*part).to_owned()).collect();
+        Self { key, problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// What keeps a workload from being set up, as one line.
+    fn of(error: &SetupError, workload: &str, key: &[&str]) -> Self {
+        let text = error.to_string();
+        let text = text.strip_prefix(&format!("workload {workload}: ")).unwrap_or(&text);
+        let parts = text.split_once("\n  ").or_else(|| text.split_once("; "));
+        let (problem, remedy) = parts.unwrap_or((text, "the server's log may say more"));
+        Self::new(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'))
+    }
+
+    fn denied(client: &Client, denial: &Denial) -> Self {
+        let Denial { verb, subject } = denial;
+        let problem = format!("the NATS server does not let this user {verb} to `{subject}`");
+        let allow = client.denied.grant(denial);
+        Self::new(&["nats"], problem, format!("allow it to {verb} to `{allow}`; `tidegate permissions` prints all"))
+    }
+
+    fn lack(Lack { verb, subject, why }: &Lack) -> Self {
+        let problem = format!("the NATS server does not let this user {verb} to all of `{subject}` ({why})");
+        Self::new(&["nats"], problem, "allow it; `tidegate permissions` prints all that a host needs")
+    }
+}
+
+impl Client {
+    /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may publish
+    /// on, and permissions. Nothing is made or changed.
+    pub async fn survey(&self, config: &Config) -> Survey {
+        let mut survey = Survey::default();
+        let mut to_come = Vec::new();
+        for workload in &config.workloads {
+            self.workload(workload, config, &mut survey, &mut to_come).await;
+        }
+        self.own_streams(config, &mut survey).await;
+        self.grants(config, &to_come, &mut survey).await;
+        self.rights(&Permissions::of(config), &mut survey).await;
+        // What several ask for is denied to each.
+        let mut seen = Vec::new();
+        survey.found.retain(|finding| {
+            let new = !seen.contains(finding);
+            seen.push(finding.clone());
+            new
+        });
+        survey
+    }
+
+    /// The stream and the consumers of a workload. Subjects of streams that a host would make are added to `to_come`.
+    async fn workload(&self, workload: &Workload, config: &Config, survey: &mut Survey, to_come: &mut Vec<String>) {
+        let (name, may_create) = (&workload.name, workload.queue.manage == Manage::Create);
+        // Who only binds makes nothing.
+        let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
+        let bound = Workload { queue: queue.clone(), ..workload.clone() };
+        let setup = Setup { client: self, workload: &bound, queue: &queue };
+        let concerns = |denial: &Denial| setup.concerns(denial, &config.dead_letters.stream);
+        let stream = match self.denied.unless(concerns, setup.stream()).await {
+            Err(denial) => return survey.found.push(Finding::denied(self, &denial)),
+            Ok(Err(SetupError::NoStream { .. })) if may_create && !queue.subjects.is_empty() => {
+                let subjects = queue.subjects.join(", ");
+                survey
+                    .made
+                    .push(format!("stream {} for {subjects}, and its consumer {}", queue.stream, queue.consumer));
+                to_come.extend(queue.subjects.iter().cloned());
+                let (to_make, subjects) = (queue.stream.clone(), queue.subjects.clone());
+                if let Err(error) = setup.fits(&StreamConfig { name: to_make, subjects, ..StreamConfig::default() }) {
+                    survey.found.push(Finding::of(&error, name, &["workload", name, "subjects"]));
+                }
+                let key = ["workload", name, "subjects"];
+                return self.free(&queue.subjects, &queue.stream, &key, survey).await;
+            }
+            Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["workload", name, "stream"])),
+            Ok(Ok(stream)) => stream,
+        };
+        // What it would log is told here.
+        let quiet = || tracing::subscriber::NoSubscriber::new();
+        let works = async { setup.consumer(&stream).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
+        let works = self.denied.unless(concerns, works).await;
+        let mut consumers = vec![(&queue.consumer, "consumer", works)];
+        if workload.scale.source == SignalSource::Headers {
+            let watches = setup.watch_consumer(&stream).with_subscriber(quiet());
+            consumers.push((&queue.watch_consumer, "watch-consumer", self.denied.unless(concerns, watches).await));
+        }
+        for (consumer, key, result) in consumers {
+            match result {
+                Ok(Ok(verdict)) => {
+                    let said =
+                        verdict.warnings.iter().map(|said| format!("workload {name}: consumer {consumer}: {said}"));
+                    survey.warnings.extend(said);
+                }
+                Ok(Err(SetupError::NoConsumer { .. })) if may_create => {
+                    survey.made.push(format!("consumer {consumer} on stream {}", queue.stream));
+                }
+                Ok(Err(error)) => {
+                    let table: &[&str] =
+                        if key == "consumer" { &["workload", name] } else { &["workload", name, "scale"] };
+                    survey.found.push(Finding::of(&error, name, &[table, &[key]].concat()));
+                }
+                Err(denial) => survey.found.push(Finding::denied(self, &denial)),
+            }
+        }
+    }
+
+    /// Whether a stream that a host would make can have these subjects.
+    async fn free(&self, subjects: &[String], stream: &str, key: &[&str], survey: &mut Survey) {
+        for subject in subjects {
+            if let Ok(takers) = self.takers(subject).await
+                && let Some(taker) = takers.first()
+            {
+                let problem = format!("stream {taker} takes `{subject}` already, so stream {stream} cannot be made");
+                survey.found.push(Finding::new(key, problem, "name that stream, or give this one other subjects"));
+            }
+        }
+    }
+
+    /// The streams of dead letters and of the journal.
+    async fn own_streams(&self, config: &Config, survey: &mut Survey) {
+        if let Some(workload) = config.workloads.first() {
+            let name = &config.dead_letters.stream;
+            let setup = Setup { client: self, workload, queue: &workload.queue };
+            let key = ["dead-letters", "stream"];
+            let found =
+                self.denied.unless(|denial| is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
+            let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
+            self.own_stream(found, name, dead_letters::SUBJECTS, &key, survey).await;
+        }
+        if let Some(stream) = &config.journal.stream {
+            let (name, key) = (&stream.name, ["journal", "stream"]);
+            let found = self.denied.unless(|denial| is_about(denial, name), journal::is_there(self, name)).await;
+            let wrong = |problem: String| {
+                let (problem, remedy) =
+                    problem.split_once("; ").unwrap_or((&problem, "name another in journal.stream"));
+                Finding::new(&key, format!("stream {name}: {problem}"), remedy)
+            };
+            self.own_stream(found.map(|found| found.map_err(wrong)), name, journal::SUBJECTS, &key, survey).await;
+        }
+    }
+
+    /// Takes in whether a stream of the host's own is there.
+    async fn own_stream(
+        &self,
+        found: Result<Result<bool, Finding>, Denial>,
+        name: &str,
+        subjects: &str,
+        key: &[&str],
+        survey: &mut Survey,
+    ) {
+        match found {
+            Err(denial) => survey.found.push(Finding::denied(self, &denial)),
+            Ok(Err(finding)) => survey.found.push(finding),
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                survey.made.push(format!("stream {name} for {subjects}"));
+                self.free(&[subjects.to_owned()], name, key, survey).await;
+            }
+        }
+    }
+
+    /// Whether a stream takes what handlers may publish.
+    async fn grants(&self, config: &Config, to_come: &[String], survey: &mut Survey) {
+        for workload in &config.workloads {
+            for subject in &workload.grants.publish {
+                if to_come.iter().any(|own| subjects_overlap(own, subject)) {
+                    continue;
+                }
+                match self.takers(subject).await {
+                    Ok(takers) if takers.is_empty() => {
+                        let problem = format!(
+                            "no stream takes `{subject}`, so a message whose handler publishes there is never acknowledged"
+                        );
+                        let remedy =
+                            format!("create one, as with `nats stream add NAME --subjects '{subject}' --defaults`");
+                        let key = ["workload", &workload.name, "grants", "publish"];
+                        survey.found.push(Finding::new(&key, problem, remedy));
+                    }
+                    Ok(_) => {}
+                    Err(reason) => {
+                        let unchecked = format!("whether streams take what handlers may publish: {reason}");
+                        return survey.unchecked.push(unchecked);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The streams that take some of a subject, at least one of them if there are any.
+    async fn takers(&self, subject: &str) -> Result<Vec<String>, String> {
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            streams: Option<Vec<String>>,
+        }
+        let body = serde_json::json!({ "subject": subject });
+        match self.heard(NAMES, self.context.request("STREAM.NAMES", &body)).await? {
+            Ok(Response::Ok(Page { streams })) => Ok(streams.unwrap_or_default()),
+            Ok(Response::Err { error }) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What the user may do, or what can be found out of it by asking in vain.
+    async fn rights(&self, needed: &Permissions, survey: &mut Survey) {
+        match self.user().await {
+            Ok(rights) => survey.found.extend(rights.lacks(needed).iter().map(Finding::lack)),
+            Err(reason) => {
+                let apis = needed.publish.keys().filter(|subject| subject.starts_with("$JS."));
+                let denials = join_all(apis.map(|subject| self.rehearsed(subject))).await;
+                survey.found.extend(denials.iter().flatten().map(|denial| Finding::denied(self, denial)));
+                let what = "whether this user may publish what handlers answer, dead letters and replies";
+                survey.unchecked.push(format!("{what}: {reason}"));
+            }
+        }
+    }
+
+    async fn user(&self) -> Result<Rights, String> {
+        #[derive(Deserialize)]
+        struct Answer {
+            data: User,
+        }
+        #[derive(Deserialize)]
+        struct User {
+            #[serde(default)]
+            permissions: Option<Rights>,
+        }
+        let asked = tokio::time::timeout(PATIENCE, self.nats.request(USER, "".into()));
+        let answer = match self.heard(USER, asked).await? {
+            Ok(Ok(message)) => message.payload,
+            Ok(Err(error)) => return Err(format!("`{USER}`: {error}")),
+            Err(_) => return Err(format!("`{USER}` is not answered")),
+        };
+        let Answer { data } = serde_json::from_slice(&answer).map_err(|error| format!("`{USER}`: {error}"))?;
+        Ok(data.permissions.unwrap_or_default())
+    }
+
+    /// Says what means nothing to JetStream on a subject of its own, and hears whether it is denied.
+    async fn rehearsed(&self, subject: &str) -> Option<Denial> {
+        let literal = subject.replace(".>", ".rehearsal");
+        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == literal;
+        // An ack has no payload that means nothing, but no delivery has this subject.
+        let said = tokio::time::timeout(PATIENCE / 2, self.nats.request(literal.clone(), NONSENSE.into()));
+        self.denied.unless(concerns, said).await.err()
+    }
+
+    /// Awaits an answer to a question on `subject`. The error is that it is denied.
+    async fn heard<T>(&self, subject: &str, answer: impl Future<Output = T>) -> Result<T, String> {
+        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
+        let answer = self.denied.unless(concerns, answer).await;
+        answer.map_err(|_| format!("this user may not publish to `{subject}`"))
+    }
+}
+
+/// Whether a denial keeps this user from asking for a stream.
+fn is_about(denial: &Denial, stream: &str) -> bool {
+    denial.verb == Verb::Publish && denial.subject == format!("$JS.API.STREAM.INFO.{stream}")
+}

@@ -1,0 +1,374 @@
+//! From the settings of a consumer and its stream, and from the configuration, to what is to be done with them.
+
+use std::time::Duration;
+
+use super::overlap::{Reserved, reserved};
+use super::{ConsumerConfig, ConsumerState, StreamConfig, duration};
+use crate::config::units::show_duration;
+use crate::config::{Manage, Workload};
+use crate::delivery::consumer_settings::{Flow, PullLimits, Settings};
+
+/// With a shorter one, the network's delay alone would have messages delivered twice.
+const SHORTEST_ACK_WAIT: Duration = Duration::from_millis(100);
+/// With a shorter one, pulls would be all that a host does.
+const SHORTEST_EXPIRES: Duration = Duration::from_millis(100);
+/// With a shorter one, a host that connects again finds its consumer deleted.
+const SHORTEST_INACTIVE: Duration = Duration::from_secs(10);
+/// Pulls of one host that wait at once, at most, where the consumer lets each bring but little.
+const WAITING: usize = 16;
+/// The consumer's own default, which a file without the key has too.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Why something cannot be used, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub problem: String,
+    pub remedy: String,
+}
+
+/// What is to be done with a consumer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// It cannot be used.
+    pub refusal: Option<Refusal>,
+    /// It gives nothing for now: why, and the remedy.
+    pub held: Option<String>,
+    /// What is in effect if it is used.
+    pub settings: Settings,
+    /// What a person should know, with the remedy.
+    pub warnings: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether it flows, in words that stand for themselves.
+    pub fn flow(&self, stream: &str, consumer: &str) -> Flow {
+        match (&self.refusal, &self.held) {
+            (Some(Refusal { problem, remedy }), _) => Flow::Refused(format!(
+                "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until it is mended. {remedy}"
+            )),
+            (None, Some(held)) => Flow::Held(format!("consumer {consumer} on stream {stream} {held}")),
+            (None, None) => Flow::Free,
+        }
+    }
+}
+
+/// Judges a workload's consumer.
+pub fn judge(consumer: &ConsumerState, stream: &StreamConfig, workload: &Workload, own: Reserved<'_>) -> Verdict {
+    let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer });
+    let refusal = reserved(stream, None, own)
+        .map(|Refusal { problem, remedy }| Refusal { problem: format!("of its stream: {problem}"), remedy })
+        .or_else(|| refused(config, workload, &edit));
+    let mut warnings = slows(config, workload, &edit);
+    warnings.extend(forgets(config, stream, &edit));
+    warnings.extend(differs(config, stream, workload, &edit));
+    warnings.extend(of_stream(stream));
+    warnings.extend(loops(config, stream, workload));
+    Verdict { refusal, held: paused(consumer, &edit), settings: settings(config), warnings }
+}
+
+/// Judges the consumer of the `headers` source.
+pub fn judge_watch(consumer: &ConsumerState, needs: &str) -> Verdict {
+    let config = &consumer.config;
+    let ungrouped = config.priority_policy.is_empty() || config.priority_policy == "none";
+    let fits = config.ack_policy == "all" && config.headers_only && config.deliver_subject.is_empty() && ungrouped;
+    let refusal = (!fits).then(|| Refusal {
+        problem: format!("the headers source needs {needs}"),
+        remedy: "Delete it, or name another with scale.watch-consumer.".to_owned(),
+    });
+    Verdict { refusal, held: None, settings: settings(config), warnings: Vec::new() }
+}
+
+/// The command that changes a consumer.
+struct Edit<'a> {
+    stream: &'a str,
+    consumer: &'a str,
+}
+
+impl Edit<'_> {
+    fn with(&self, flag: &str) -> String {
+        format!("`nats consumer edit {} {} {flag}`", self.stream, self.consumer)
+    }
+
+    fn anew(&self, how: &str) -> String {
+        let Self { stream, consumer } = self;
+        format!(
+            "Make it anew {how} (`nats consumer rm {stream} {consumer}`, then `nats consumer add`), or name another consumer."
+        )
+    }
+}
+
+fn refused(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<Refusal> {
+    let refuse = |problem: String, remedy: String| Some(Refusal { problem, remedy });
+    if !config.deliver_subject.is_empty() {
+        return refuse("it is a push consumer".into(), "Use a pull consumer.".into());
+    }
+    if config.durable_name.is_empty() {
+        let problem = "it is not durable, so the server deletes it when nobody pulls";
+        return refuse(problem.into(), "Use a durable consumer.".into());
+    }
+    if config.direct || config.sourcing {
+        let problem = "it is one that the server keeps for a mirror or a source";
+        return refuse(problem.into(), "Name a consumer of your own.".into());
+    }
+    if config.ack_policy != "explicit" {
+        let problem = match config.ack_policy.as_str() {
+            "none" => "it has ack policy `none`: what a worker fails at would be lost",
+            _ => "its ack policy is not `explicit`: the ack of one message would settle those before it",
+        };
+        return refuse(problem.into(), "Use a consumer with ack policy `explicit`.".into());
+    }
+    if config.headers_only {
+        let remedy = format!("Use a consumer that delivers payloads, or {}.", edit.with("--no-headers-only"));
+        return refuse("it delivers headers only".into(), remedy);
+    }
+    if config.max_deliver > 0 {
+        let problem = format!(
+            "its max_deliver is {}: after so many deliveries the server drops a message without a dead letter",
+            config.max_deliver
+        );
+        let remedy =
+            format!("Set its max_deliver to -1 ({}); tidegate counts the attempts.", edit.with("--max-deliver=-1"));
+        return refuse(problem, remedy);
+    }
+    refused_pace(config, edit).or_else(|| refused_filter(config, workload, edit))
+}
+
+fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<Refusal> {
+    let refuse = |problem: String, remedy: String| Some(Refusal { problem, remedy });
+    if config.replay_policy == "original" {
+        let problem = "its replay policy is `original`: messages that wait would come as slowly as they were published";
+        return refuse(problem.into(), edit.anew("with replay policy `instant`"));
+    }
+    if config.rate_limit_bps > 0 {
+        let problem = format!("it has a rate limit of {} bits a second", config.rate_limit_bps);
+        return refuse(problem, edit.anew("without one"));
+    }
+    if !config.priority_groups.is_empty() || !["", "none"].contains(&config.priority_policy.as_str()) {
+        let problem = format!(
+            "it has priority groups (policy `{}`), and a host pulls for none: it would be given nothing",
+            config.priority_policy
+        );
+        return refuse(problem, edit.anew("without them"));
+    }
+    let ack_wait = config.shortest_ack_wait();
+    if ack_wait < SHORTEST_ACK_WAIT {
+        let of = if config.backoff.is_empty() { "ack wait" } else { "backoff, which takes the place of the ack wait," };
+        let flag = if config.backoff.is_empty() { "--wait=30s" } else { "--backoff=none" };
+        let problem = format!(
+            "its {of} is as short as {}, and what takes longer would be delivered again while it is handled",
+            show_duration(&ack_wait)
+        );
+        return refuse(problem, format!("Raise it: {}.", edit.with(flag)));
+    }
+    let expires = duration(config.max_expires);
+    if config.max_expires > 0 && expires < SHORTEST_EXPIRES {
+        let problem =
+            format!("its max_expires is {}, so that a host would do little but pull", show_duration(&expires));
+        return refuse(problem, format!("Raise it: {}.", edit.with("--max-pull-expire=5s")));
+    }
+    let inactive = duration(config.inactive_threshold);
+    if config.inactive_threshold > 0 && inactive < SHORTEST_INACTIVE {
+        let problem = format!(
+            "its inactive_threshold is {}: the server deletes it while a host connects again, and all that was handled is forgotten",
+            show_duration(&inactive)
+        );
+        return refuse(
+            problem,
+            format!("Raise it, or the stream's limit that it has from: {}.", edit.with("--inactive-threshold=24h")),
+        );
+    }
+    None
+}
+
+fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<Refusal> {
+    let (actual, mut wanted) = (config.filters(), workload.queue.filter.clone());
+    wanted.sort();
+    if wanted.is_empty() || actual == wanted || (wanted == [">"] && actual.is_empty()) {
+        return None;
+    }
+    let has =
+        if actual.is_empty() { "it has no filter".to_owned() } else { format!("its filter is {}", actual.join(", ")) };
+    let flags: Vec<_> = wanted.iter().map(|subject| format!("--filter='{subject}'")).collect();
+    Some(Refusal {
+        problem: format!("{has}, and the configuration's is {}", wanted.join(", ")),
+        remedy: format!(
+            "Make them the same ({}), leave out filter, or name another consumer.",
+            edit.with(&flags.join(" "))
+        ),
+    })
+}
+
+fn paused(consumer: &ConsumerState, edit: &Edit<'_>) -> Option<String> {
+    let Edit { stream, consumer: name } = edit;
+    let until = match consumer.config.pause_until.as_str() {
+        "" => String::new(),
+        until => format!(" until {until}"),
+    };
+    consumer
+        .paused
+        .then(|| format!("is paused{until}: nothing is delivered. `nats consumer resume {stream} {name}` ends that"))
+}
+
+/// What is in effect.
+fn settings(config: &ConsumerConfig) -> Settings {
+    let limit = |value: i64| usize::try_from(value).ok().filter(|value| *value > 0);
+    let expires = Some(duration(config.max_expires)).filter(|expires| !expires.is_zero());
+    Settings {
+        ack_wait: config.shortest_ack_wait(),
+        max_ack_pending: config.max_ack_pending,
+        max_deliver: u32::try_from(config.max_deliver).ok().filter(|most| *most > 0),
+        pulls: PullLimits {
+            batch: limit(config.max_batch).unwrap_or(usize::MAX),
+            bytes: limit(config.max_bytes).unwrap_or(usize::MAX),
+            expires: expires.unwrap_or(Duration::MAX),
+            waiting: limit(config.max_waiting).unwrap_or(WAITING).min(WAITING),
+        },
+    }
+}
+
+/// What makes it slower than the configuration expects.
+fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (workers, batch) = (i64::from(workload.scale.max), i64::try_from(workload.pull.batch).unwrap_or(i64::MAX));
+    let pending = config.max_ack_pending;
+    if pending > 0 && pending < workers.saturating_mul(batch) {
+        warnings.push(format!(
+            "the consumer's max_ack_pending is less than scale.max x pull.batch: {pending} and {workers} x {batch}; workers may \
+             wait though messages are pending; raise it ({}), or lower scale.max or pull.batch",
+            edit.with(&format!("--max-pending={}", workers.saturating_mul(batch).saturating_mul(2)))
+        ));
+    }
+    if pending > 0 && pending < workers {
+        warnings.push(format!(
+            "the consumer's max_ack_pending is less than scale.max: {pending} and {workers}; no more workers than that will run"
+        ));
+    }
+    if config.max_waiting > 0 && config.max_waiting < 4 {
+        warnings.push(format!(
+            "the consumer's max_waiting is less than 4: {}; pulls of several hosts will be refused; make the consumer anew with a larger one",
+            config.max_waiting
+        ));
+    }
+    if !config.backoff.is_empty() {
+        warnings.push(format!(
+            "the consumer has a backoff, which replaces its ack wait; tidegate delays retries by itself: {}",
+            edit.with("--backoff=none")
+        ));
+    }
+    let mut limits = Vec::new();
+    if config.max_batch > 0 && config.max_batch < batch {
+        limits.push(format!("max_batch {}", config.max_batch));
+    }
+    if config.max_bytes > 0 && u64::try_from(config.max_bytes).unwrap_or(0) < 1 << 20 {
+        limits.push(format!("max_bytes {}", config.max_bytes));
+    }
+    if config.max_expires > 0 && duration(config.max_expires) < workload.pull.expires {
+        limits.push(format!("max_expires {}", show_duration(&duration(config.max_expires))));
+    }
+    if !limits.is_empty() {
+        warnings.push(format!(
+            "the consumer lets a pull ask for less than the configuration has it ask for, and pulls keep to that: {}",
+            limits.join(", ")
+        ));
+    }
+    let unknown = config.unknown();
+    if !unknown.is_empty() {
+        warnings.push(format!(
+            "the consumer has settings that this version of tidegate does not know: {}; whether it flows with them is not known",
+            unknown.join(", ")
+        ));
+    }
+    warnings
+}
+
+/// What makes the server forget it, and with it what was handled.
+fn forgets(config: &ConsumerConfig, stream: &StreamConfig, edit: &Edit<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.inactive_threshold > 0 {
+        let after = show_duration(&duration(config.inactive_threshold));
+        let mends = if stream.consumer_limits.inactive_threshold > 0 {
+            format!(
+                "it has that from its stream, whose consumer_limits.inactive_threshold has to be taken away or raised: \
+                 `nats stream edit {} --limit-consumer-inactive=...`",
+                edit.stream
+            )
+        } else {
+            edit.with("--inactive-threshold=0s")
+        };
+        warnings.push(format!(
+            "the server deletes the consumer when no host has pulled for {after}, and what was handled is then handled again; {mends}"
+        ));
+    }
+    if config.mem_storage {
+        warnings.push(
+            "the consumer is kept in memory: when its server restarts it is gone, and what was handled is then handled again"
+                .to_owned(),
+        );
+    }
+    if config.num_replicas > 0 && config.num_replicas < stream.num_replicas {
+        warnings.push(format!(
+            "the consumer has fewer replicas than its stream ({} and {}), and can be lost where the stream is not: {}",
+            config.num_replicas,
+            stream.num_replicas,
+            edit.with(&format!("--replicas={}", stream.num_replicas))
+        ));
+    }
+    warnings
+}
+
+/// Where it is not what the configuration says. A key that is left out says something only where the host may make the
+/// consumer.
+fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<String> {
+    let (queue, creates) = (&workload.queue, workload.queue.manage == Manage::Create);
+    let mut warnings = Vec::new();
+    let mut differ = |key: &str, has: String, wanted: String, mends: String| {
+        warnings.push(format!(
+            "{key} of the configuration is {wanted}, and the consumer has {has}, which counts: make it what you want with {mends}, \
+             or change the file"
+        ));
+    };
+    let ack_wait = duration(config.ack_wait);
+    if config.backoff.is_empty() && ack_wait != queue.ack_wait && (creates || queue.ack_wait != ACK_WAIT) {
+        let wanted = show_duration(&queue.ack_wait);
+        differ(
+            "ack-wait",
+            show_duration(&ack_wait),
+            wanted.clone(),
+            edit.with(&format!("--wait={}", wanted.replace(' ', ""))),
+        );
+    }
+    let batch = i64::try_from(workload.pull.batch).unwrap_or(i64::MAX);
+    let derived = i64::from(workload.scale.max).saturating_mul(batch).saturating_mul(2).max(1_000);
+    let limit = stream.consumer_limits.max_ack_pending;
+    let wanted = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
+    if config.max_ack_pending != wanted && (creates || queue.max_ack_pending != derived) {
+        let mends = edit.with(&format!("--max-pending={wanted}"));
+        differ("max-ack-pending", config.max_ack_pending.to_string(), wanted.to_string(), mends);
+    }
+    let filters = config.filters();
+    if creates && queue.filter.is_empty() && !filters.is_empty() {
+        differ("filter", filters.join(", "), "none".to_owned(), edit.with("--filter='>'"));
+    }
+    warnings
+}
+
+fn of_stream(stream: &StreamConfig) -> Vec<String> {
+    let name = &stream.name;
+    let mut warnings = Vec::new();
+    if stream.sealed {
+        warnings.push(format!("stream {name} is sealed: no message comes to it any more"));
+    }
+    if stream.no_ack {
+        warnings.push(format!(
+            "stream {name} acknowledges no publication (no_ack), so `tidegate request` and redriven dead letters are not confirmed \
+             there: `nats stream edit {name} --ack`"
+        ));
+    }
+    warnings
+}
+
+/// Whether a handler may publish what it then is given itself.
+fn loops(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload) -> Option<String> {
+    let filters = config.filters();
+    workload.grants.loop_over(if filters.is_empty() { &stream.subjects } else { &filters })
+}

@@ -1,0 +1,284 @@
+//! Every setting, alone, on a consumer and a stream that flow.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Config, Workload};
+use crate::delivery::consumer_settings::{Flow, PullLimits};
+
+const MS: i64 = 1_000_000;
+const SECOND: i64 = 1000 * MS;
+
+fn workload(more: &str) -> Workload {
+    let text = format!("[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n{more}\n");
+    Config::from_toml(&text).unwrap_or_else(|errors| panic!("{errors}")).workloads.remove(0)
+}
+
+/// What a server of 2.15 answers for a durable that was made with its defaults.
+fn usual() -> Value {
+    json!({
+        "durable_name": "orders-workers", "name": "orders-workers", "deliver_policy": "all", "ack_policy": "explicit",
+        "ack_wait": 30 * SECOND, "max_deliver": -1, "replay_policy": "instant", "max_waiting": 512,
+        "max_ack_pending": 3_200, "num_replicas": 0, "metadata": { "_nats.req.level": "0", "_nats.ver": "2.15.1" },
+    })
+}
+
+fn with(setting: &str, value: Value) -> ConsumerState {
+    let mut config = usual();
+    config[setting] = value;
+    serde_json::from_value(json!({ "name": "orders-workers", "created": "2026-11-25T10:00:00Z", "config": config }))
+        .unwrap()
+}
+
+fn stream(more: Value) -> StreamConfig {
+    let mut config = json!({ "name": "ORDERS", "subjects": ["orders.>"], "retention": "limits", "num_replicas": 1 });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(config).unwrap()
+}
+
+fn judged(state: &ConsumerState, stream: &StreamConfig, more: &str) -> Verdict {
+    judge(state, stream, &workload(more), Reserved { inbox: "_INBOX" })
+}
+
+fn alone(setting: &str, value: Value) -> Verdict {
+    judged(&with(setting, value), &stream(json!({})), "")
+}
+
+#[test]
+fn a_usual_consumer_flows_without_a_word() {
+    let verdict = alone("description", json!("what it is for"));
+    assert_eq!((verdict.refusal.clone(), verdict.held.clone(), verdict.warnings.clone()), (None, None, vec![]));
+    assert_eq!(verdict.flow("ORDERS", "orders-workers"), Flow::Free);
+    assert_eq!(verdict.settings.ack_wait, Duration::from_secs(30));
+    assert_eq!(verdict.settings.pulls, PullLimits { waiting: 16, ..PullLimits::NONE });
+}
+
+#[test]
+fn what_would_lose_messages_or_never_flow_is_refused_with_the_remedy() {
+    for (setting, value, problem, remedy) in [
+        ("deliver_subject", json!("to.me"), "push consumer", "Use a pull consumer"),
+        ("durable_name", json!(""), "not durable", "Use a durable consumer"),
+        ("ack_policy", json!("none"), "ack policy `none`", "ack policy `explicit`"),
+        ("ack_policy", json!("all"), "not `explicit`", "ack policy `explicit`"),
+        ("ack_policy", json!("flow_control"), "not `explicit`", "ack policy `explicit`"),
+        ("ack_policy", json!("of a newer server"), "not `explicit`", "ack policy `explicit`"),
+        ("headers_only", json!(true), "headers only", "--no-headers-only"),
+        ("max_deliver", json!(1), "its max_deliver is 1", "nats consumer edit ORDERS orders-workers --max-deliver=-1"),
+        ("max_deliver", json!(i64::MAX), "its max_deliver is 9223372036854775807", "--max-deliver=-1"),
+        (
+            "replay_policy",
+            json!("original"),
+            "replay policy is `original`",
+            "Make it anew with replay policy `instant`",
+        ),
+        ("rate_limit_bps", json!(1), "rate limit of 1 bits", "Make it anew without one"),
+        ("priority_groups", json!(["jobs"]), "priority groups", "Make it anew without them"),
+        ("priority_policy", json!("overflow"), "policy `overflow`", "Make it anew without them"),
+        ("priority_policy", json!("pinned_client"), "policy `pinned_client`", "Make it anew without them"),
+        ("priority_policy", json!("prioritized"), "policy `prioritized`", "Make it anew without them"),
+        ("ack_wait", json!(1), "its ack wait is as short as", "--wait=30s"),
+        ("backoff", json!([SECOND, 99 * MS]), "its backoff, which takes the place", "--backoff=none"),
+        ("max_expires", json!(MS), "its max_expires is 1ms", "--max-pull-expire=5s"),
+        ("inactive_threshold", json!(SECOND), "its inactive_threshold is 1s", "--inactive-threshold=24h"),
+        ("direct", json!(true), "mirror or a source", "Name a consumer of your own"),
+        ("sourcing", json!(true), "mirror or a source", "Name a consumer of your own"),
+    ] {
+        let verdict = alone(setting, value.clone());
+        let refusal = verdict.refusal.clone().unwrap_or_else(|| panic!("{setting} = {value} is taken"));
+        assert!(refusal.problem.contains(problem), "{setting}: {}", refusal.problem);
+        assert!(refusal.remedy.contains(remedy), "{setting}: {}", refusal.remedy);
+        assert!(matches!(verdict.flow("S", "c"), Flow::Refused(_)));
+    }
+}
+
+#[test]
+fn what_only_limits_a_pull_is_kept_to_and_said() {
+    for (setting, value, expected) in [
+        ("max_batch", json!(1), PullLimits { batch: 1, ..PullLimits::NONE }),
+        ("max_batch", json!(i64::MAX), PullLimits { batch: i64::MAX as usize, ..PullLimits::NONE }),
+        ("max_bytes", json!(1), PullLimits { bytes: 1, ..PullLimits::NONE }),
+        ("max_expires", json!(SECOND), PullLimits { expires: Duration::from_secs(1), ..PullLimits::NONE }),
+        (
+            "max_expires",
+            json!(i64::MAX),
+            PullLimits { expires: Duration::from_nanos(i64::MAX as u64), ..PullLimits::NONE },
+        ),
+    ] {
+        let verdict = alone(setting, value.clone());
+        assert_eq!(verdict.refusal, None, "{setting}");
+        assert_eq!(verdict.settings.pulls, PullLimits { waiting: 16, ..expected }, "{setting}");
+        let is_huge = value == json!(i64::MAX);
+        assert_eq!(
+            verdict.warnings.iter().any(|said| said.contains(setting)),
+            !is_huge,
+            "{setting}: {:?}",
+            verdict.warnings
+        );
+    }
+    assert_eq!(alone("max_waiting", json!(1)).settings.pulls.waiting, 1);
+    assert_eq!(alone("max_waiting", json!(i64::MAX)).settings.pulls.waiting, 16);
+}
+
+#[test]
+fn what_slows_it_or_makes_the_server_forget_it_is_a_warning_with_the_remedy() {
+    for (setting, value, said) in [
+        ("max_ack_pending", json!(1), "max_ack_pending is less than scale.max:"),
+        ("max_ack_pending", json!(1), "nats consumer edit ORDERS orders-workers --max-pending=3200"),
+        ("max_waiting", json!(3), "max_waiting is less than 4"),
+        ("backoff", json!([SECOND, 2 * SECOND]), "--backoff=none"),
+        ("inactive_threshold", json!(3600 * SECOND), "when no host has pulled for 1h"),
+        ("mem_storage", json!(true), "kept in memory"),
+        ("a_setting_of_2.99", json!({ "of": ["any", 1] }), "does not know: a_setting_of_2.99"),
+    ] {
+        let verdict = alone(setting, value);
+        assert_eq!(verdict.refusal, None, "{setting}");
+        assert!(verdict.warnings.iter().any(|warning| warning.contains(said)), "{setting}: {:?}", verdict.warnings);
+    }
+}
+
+#[test]
+fn what_changes_nothing_for_who_pulls_is_taken_without_a_word() {
+    for (setting, value) in [
+        ("deliver_policy", json!("new")),
+        ("deliver_policy", json!("last_per_subject")),
+        ("opt_start_seq", json!(7)),
+        ("opt_start_time", json!("2026-01-01T00:00:00Z")),
+        ("sample_freq", json!("100%")),
+        ("max_ack_pending", json!(-1)),
+        ("num_replicas", json!(1)),
+        ("priority_policy", json!("none")),
+        ("pause_until", json!("2020-01-01T00:00:00Z")),
+    ] {
+        let verdict = alone(setting, value.clone());
+        assert_eq!((verdict.refusal, verdict.warnings), (None, vec![]), "{setting} = {value}");
+    }
+}
+
+#[test]
+fn a_paused_consumer_is_held_until_it_says() {
+    let mut state = with("pause_until", json!("2030-01-01T00:00:00Z"));
+    state.paused = true;
+    let verdict = judged(&state, &stream(json!({})), "");
+    let Flow::Held(said) = verdict.flow("ORDERS", "orders-workers") else { panic!("it is not held") };
+    assert!(said.contains("is paused until 2030-01-01T00:00:00Z"), "{said}");
+    assert!(said.contains("nats consumer resume ORDERS orders-workers"), "{said}");
+}
+
+#[test]
+fn every_difference_from_the_configuration_is_said_with_the_command_that_mends_it() {
+    let create = "manage = \"create\"";
+    let differs = |setting, value, more: &str| judged(&with(setting, value), &stream(json!({})), more).warnings;
+    for (setting, value, more, said) in [
+        ("ack_wait", json!(60 * SECOND), "ack-wait = \"90s\"", "nats consumer edit ORDERS orders-workers --wait=1m30s"),
+        ("ack_wait", json!(60 * SECOND), create, "--wait=30s"),
+        ("max_ack_pending", json!(9000), "max-ack-pending = 5000", "--max-pending=5000"),
+        ("max_ack_pending", json!(9000), create, "--max-pending=3200"),
+        ("filter_subject", json!("orders.eu.>"), create, "--filter='>'"),
+    ] {
+        let warnings = differs(setting, value, more);
+        assert_eq!(warnings.len(), 1, "{setting}: {warnings:?}");
+        assert!(warnings[0].contains(said), "{setting}: {warnings:?}");
+    }
+    // A file that only binds and leaves a key out says nothing about it.
+    for (setting, value) in
+        [("ack_wait", json!(60 * SECOND)), ("max_ack_pending", json!(9000)), ("filter_subject", json!("orders.eu.>"))]
+    {
+        assert_eq!(differs(setting, value, ""), Vec::<String>::new(), "{setting}");
+    }
+}
+
+#[test]
+fn a_filter_that_is_another_is_refused_in_whatever_order_it_is_written() {
+    let verdict =
+        |filters: Value, more: &str| judged(&with("filter_subjects", filters), &stream(json!({})), more).refusal;
+    assert_eq!(verdict(json!(["orders.b", "orders.a"]), "filter = [\"orders.a\", \"orders.b\"]"), None);
+    assert_eq!(verdict(json!([">"]), "filter = [\">\"]"), None);
+    let refusal = verdict(json!(["orders.b"]), "filter = \"orders.a\"").unwrap();
+    assert_eq!(refusal.problem, "its filter is orders.b, and the configuration's is orders.a");
+    assert!(refusal.remedy.contains("--filter='orders.a'"), "{refusal:?}");
+    assert_eq!(
+        verdict(json!([]), "filter = \"orders.a\"").unwrap().problem,
+        "it has no filter, and the configuration's is orders.a"
+    );
+}
+
+#[test]
+fn a_stream_that_takes_in_what_the_host_says_itself_is_refused() {
+    for (subjects, what) in [
+        (json!(["*.*"]), "what is delivered to this host (_INBOX.>)"),
+        (json!(["orders.>", ">"]), "what is delivered to this host"),
+        (json!(["_INBOX.*.>"]), "what is delivered to this host"),
+        (json!(["tidegate.>"]), "its dead letters (tidegate.dead.*)"),
+        (json!(["tidegate.journal.orders"]), "its lines of the journal"),
+    ] {
+        let refusal = reserved(&stream(json!({ "subjects": subjects })), None, Reserved { inbox: "_INBOX" });
+        let refusal = refusal.unwrap_or_else(|| panic!("{subjects} is taken"));
+        assert!(refusal.problem.contains(what), "{subjects}: {}", refusal.problem);
+        assert!(refusal.remedy.contains("nats stream edit ORDERS"), "{}", refusal.remedy);
+    }
+    let own = stream(json!({ "subjects": ["tidegate.dead.*"] }));
+    assert_eq!(reserved(&own, Some("tidegate.dead.*"), Reserved { inbox: "_INBOX" }), None);
+    let republished = stream(json!({ "republish": { "src": ">", "dest": "_INBOX.>" } }));
+    assert!(reserved(&republished, None, Reserved { inbox: "_INBOX" }).unwrap().problem.contains("republishes"));
+    let own = reserved(&stream(json!({ "subjects": ["*.*"] })), None, Reserved { inbox: "_MINE" }).unwrap();
+    assert!(own.problem.contains("_MINE.>"), "{}", own.problem);
+}
+
+#[test]
+fn settings_of_a_stream_that_matter_are_said_and_others_are_not() {
+    let state = with("max_waiting", json!(512));
+    for (settings, said) in
+        [(json!({ "sealed": true }), "is sealed"), (json!({ "no_ack": true }), "acknowledges no publication")]
+    {
+        let warnings = judged(&state, &stream(settings), "").warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains(said), "{warnings:?}");
+    }
+    let inherited = judged(
+        &with("inactive_threshold", json!(60 * SECOND)),
+        &stream(json!({ "consumer_limits": { "inactive_threshold": 60 * SECOND } })),
+        "",
+    );
+    assert!(
+        inherited.warnings[0].contains("nats stream edit ORDERS --limit-consumer-inactive"),
+        "{:?}",
+        inherited.warnings
+    );
+    let replicas = judged(&with("num_replicas", json!(1)), &stream(json!({ "num_replicas": 3 })), "").warnings;
+    assert!(replicas.len() == 1 && replicas[0].contains("--replicas=3"), "{replicas:?}");
+    for settings in [
+        json!({ "retention": "interest" }),
+        json!({ "retention": "workqueue" }),
+        json!({ "max_age": 1, "max_msgs": 1, "max_bytes": 1, "max_msgs_per_subject": 1, "max_msg_size": 1, "discard": "new" }),
+        json!({ "deny_delete": true, "deny_purge": true, "allow_rollup_hdrs": true, "allow_direct": true }),
+        json!({ "mirror": { "name": "OTHER" }, "sources": [{ "name": "A" }], "mirror_direct": true, "subjects": [] }),
+        json!({ "allow_msg_ttl": true, "allow_msg_counter": true, "allow_atomic": true, "allow_msg_schedules": true }),
+        json!({ "storage": "memory", "compression": "s2", "first_seq": 99, "persist_mode": "async", "duplicate_window": 1 }),
+        json!({ "subject_transform": { "src": "a", "dest": "b" }, "republish": { "src": "a", "dest": "copies" } }),
+    ] {
+        let verdict = judged(&state, &stream(settings.clone()), "");
+        assert_eq!((verdict.refusal, verdict.warnings), (None, vec![]), "{settings}");
+    }
+}
+
+#[test]
+fn a_grant_for_what_the_workload_reads_itself_is_a_warning() {
+    let state = with("filter_subject", json!("orders.new"));
+    let warnings = |grant: &str, state: &ConsumerState| {
+        judged(state, &stream(json!({})), &format!("grants.publish = [\"{grant}\"]")).warnings
+    };
+    assert_eq!(warnings("orders.done", &state), Vec::<String>::new());
+    let said = warnings("orders.*", &state);
+    assert!(said.len() == 1 && said[0].contains("`orders.*`") && said[0].contains("`orders.new`"), "{said:?}");
+    assert_eq!(warnings("orders.done", &with("max_waiting", json!(512))).len(), 1);
+}
+
+#[test]
+fn the_consumer_of_the_headers_source_acknowledges_all_and_brings_headers_alone() {
+    let mut state = with("ack_policy", json!("all"));
+    assert!(judge_watch(&state, "one that fits").refusal.is_some());
+    state.config.headers_only = true;
+    assert_eq!(judge_watch(&state, "one that fits").refusal, None);
+    state.config.priority_policy = "overflow".to_owned();
+    assert!(judge_watch(&state, "one that fits").refusal.unwrap().problem.contains("needs one that fits"));
+}

@@ -1,0 +1,258 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::{Instant, sleep_until};
+
+use super::arrivals::{Count, Reading};
+use super::consumer_watch::Follow;
+use super::settings::{ConsumerState, StreamState};
+use super::{Lane, Message, Puller};
+use crate::clock::Since;
+use crate::contract::Delivery;
+use crate::delivery::pull_backoff::PullBackoff;
+use crate::duration::micros;
+use crate::ports::Sample;
+use crate::ports::{Held, Notice, Pull, Pulled, Source};
+
+/// How many messages the `headers` source keeps asked for, and of how many bytes: as many as arrive while a pull is on its
+/// way, so that a rate is seen as it is however far the server.
+const AHEAD: usize = 1000;
+const AHEAD_BYTES: usize = 4 << 20;
+
+/// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed. What
+/// somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
+#[derive(Debug)]
+pub struct Signals {
+    lane: Arc<Lane>,
+    consumer: String,
+    follow: Follow,
+    count: Count,
+    oldest: Option<(u64, u64)>,
+    watch: Option<Arc<Arrivals>>,
+}
+
+impl Signals {
+    pub(super) fn new(lane: Arc<Lane>, consumer: String, follow: Follow, watch: Option<Arc<Arrivals>>) -> Self {
+        Self { lane, consumer, follow, count: Count::default(), oldest: None, watch }
+    }
+}
+
+impl Source for Signals {
+    async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
+        let (client, of) = (&self.lane.client, &self.lane.stream);
+        let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
+        let stream = stream.with_context(|| format!("stream {of} is gone"))?;
+        let consumer = client.consumer_state(of, &self.consumer).await;
+        let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
+        let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
+        self.follow.look(&consumer, &stream);
+        self.follow.keep_dropped(&self.lane, &consumer).await;
+        client.floors.saw(of, &self.consumer, &consumer, &stream);
+        let (arrivals, last_arrival) = match &self.watch {
+            None => (self.count(&consumer, &stream, redelivered), None),
+            Some(watch) => {
+                // Without this a consumer that is gone would look like a quiet one.
+                anyhow::ensure!(
+                    !watch.lost.load(Ordering::Acquire),
+                    "nothing can be fetched from the headers consumer"
+                );
+                let (arrivals, last) = watch.read();
+                (arrivals, Some(last))
+            }
+        };
+        Ok(Sample {
+            arrivals,
+            pending: consumer.num_pending,
+            ack_pending: consumer.num_ack_pending,
+            redelivered: consumer.num_redelivered,
+            oldest_ms: self.oldest(&consumer).await?,
+            now_ms: milliseconds(&consumer.ts),
+            last_arrival,
+        })
+    }
+}
+
+/// A time of day as servers write it, in milliseconds since the Unix epoch.
+fn milliseconds(time: &str) -> Option<u64> {
+    let time = OffsetDateTime::parse(time, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+impl Signals {
+    fn count(&mut self, consumer: &ConsumerState, stream: &StreamState, redelivered: u64) -> u64 {
+        let reading = Reading {
+            stream: stream.created.clone(),
+            consumer: consumer.created.clone(),
+            messages: stream.state.messages,
+            last: stream.state.last_seq,
+            pending: consumer.num_pending,
+            deliveries: consumer.delivered.consumer_seq,
+            delivered: consumer.delivered.stream_seq,
+            redelivered,
+        };
+        self.count.read(reading, !consumer.config.filters().is_empty())
+    }
+
+    /// When the first message after the ack floor was published. Read once for each ack floor.
+    async fn oldest(&mut self, consumer: &ConsumerState) -> anyhow::Result<Option<u64>> {
+        if consumer.num_pending == 0 && consumer.num_ack_pending == 0 {
+            self.oldest = None;
+            return Ok(None);
+        }
+        let floor = consumer.ack_floor.stream_seq;
+        if let Some((known, published)) = self.oldest
+            && known == floor
+        {
+            return Ok(Some(published));
+        }
+        let mut first: Option<(u64, u64)> = None;
+        let stream = self.lane.client.context.get_stream_no_info(&self.lane.stream).await?;
+        let (all, filters) = ([">".to_owned()], consumer.config.filters());
+        for subject in if filters.is_empty() { all.as_slice() } else { filters.as_slice() } {
+            match stream.get_first_raw_message_by_subject(subject, floor + 1).await {
+                Ok(message) => {
+                    let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+                    if first.is_none_or(|(sequence, _)| message.sequence < sequence) {
+                        first = Some((message.sequence, ms));
+                    }
+                }
+                // Settled between the two requests.
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(error).context("the oldest message"),
+            }
+        }
+        self.oldest = first.map(|(_, published)| (floor, published));
+        Ok(first.map(|(_, published)| published))
+    }
+}
+
+/// What the `headers` source has counted so far.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    count: AtomicU64,
+    last_us: AtomicU64,
+    /// Whether the last pull failed: what arrives now is not counted.
+    lost: AtomicBool,
+}
+
+impl Arrivals {
+    fn count(&self, start: Since) {
+        self.count.fetch_add(1, Ordering::Release);
+        let now = micros(start.elapsed());
+        self.last_us.store(now, Ordering::Release);
+    }
+
+    /// How many messages were seen, and when the last one was, since `start`.
+    pub fn read(&self) -> (u64, Duration) {
+        (self.count.load(Ordering::Acquire), Duration::from_micros(self.last_us.load(Ordering::Acquire)))
+    }
+}
+
+/// The Auto-Scaler's PROVISIONER: sees the headers of every message and acknowledges the last of each batch.
+#[derive(Debug)]
+pub struct HeaderWatch {
+    puller: Puller,
+    arrivals: Arc<Arrivals>,
+}
+
+impl HeaderWatch {
+    pub(super) fn new(puller: Puller) -> Self {
+        Self { puller, arrivals: Arc::default() }
+    }
+
+    /// Where it counts.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        self.arrivals.clone()
+    }
+
+    /// Counts until `stop` ends, and tells of pulls that fail, and when they do not any more. `start` is what
+    /// [`Arrivals::read`] measures from.
+    pub async fn run(mut self, start: Since, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let mut backoff = PullBackoff::default();
+        let mut seen = 0u64;
+        loop {
+            while backoff.until().is_none()
+                && let asked = self.puller.asked()
+                && asked * 2 <= AHEAD
+            {
+                match self.puller.ask(AHEAD - asked, AHEAD_BYTES).await {
+                    Ok(()) if self.puller.asked() > asked => backoff.asked(Instant::now()),
+                    Ok(()) => break,
+                    Err(_) => {
+                        backoff.unable(Instant::now());
+                        self.arrivals.lost.store(true, Ordering::Release);
+                    }
+                }
+            }
+            let until = backoff.until();
+            tokio::select! {
+                biased;
+                pulled = self.puller.next() => self.take(pulled, &mut seen, start, &mut backoff, &mut tell).await,
+                () = &mut stop => break,
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => backoff.is_over(),
+            }
+        }
+        // Acknowledging the last one acknowledges all before it. What still comes is not acknowledged: the next host to
+        // watch counts it.
+    }
+
+    /// Counts all that is there and acknowledges the last.
+    async fn take(
+        &mut self,
+        first: Pulled<Message>,
+        seen: &mut u64,
+        start: Since,
+        backoff: &mut PullBackoff,
+        tell: &mut impl FnMut(Option<Notice>),
+    ) {
+        let (mut newest, now) = (None, Instant::now());
+        let mut pulled = Some(first);
+        while let Some(one) = pulled {
+            let lost = match one {
+                Pulled::Delivery(message) => {
+                    let Delivery { stream_sequence, attempt, .. } = *message.delivery();
+                    // A redelivery is not an arrival, unless it was lost on its way before. A stream that is made anew
+                    // begins at 1 again.
+                    if attempt == 1 || stream_sequence > *seen {
+                        *seen = stream_sequence;
+                        self.arrivals.count(start);
+                    }
+                    newest = Some(message);
+                    if backoff.delivered(now) {
+                        tell(None);
+                    }
+                    Some(false)
+                }
+                Pulled::Ended => {
+                    if backoff.ended(now) {
+                        tell(None);
+                    }
+                    Some(false)
+                }
+                Pulled::Lost => None,
+                Pulled::Connected => {
+                    backoff.is_over();
+                    None
+                }
+                Pulled::Failed(why) => {
+                    backoff.failed(now);
+                    tell(Some(why));
+                    Some(true)
+                }
+            };
+            if let Some(lost) = lost {
+                self.arrivals.lost.store(lost, Ordering::Release);
+            }
+            pulled = self.puller.ready();
+        }
+        if let Some(message) = newest {
+            message.seen().await;
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A message that the client library cannot read becomes a dead letter: no handler could be given it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Lane;
+use super::fallback::Raw;
+use super::message::position;
+use crate::contract::{Cause, Death, Delivery};
+
+/// Keeps it, and says so to the server. One that cannot be kept comes again.
+pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {
+    let Some((attempt, stream_sequence, published_at_ms)) = raw.reply().and_then(position) else { return };
+    let delivery = Delivery {
+        subject: raw.shown_subject(),
+        payload: raw.payload.clone(),
+        stream_sequence,
+        attempt,
+        published_at_ms,
+        ..Delivery::default()
+    };
+    let death = Death { cause: Cause::Unreadable, reason };
+    let (workload, stream) = (&lane.workload, &lane.stream);
+    let kept = lane.bury_unreadable(&delivery, &death, raw.block.as_deref().unwrap_or_default()).await;
+    let verb = match kept {
+        Ok(_) => {
+            tracing::error!(%workload, stream, stream_sequence, subject = delivery.subject, reason = death.reason, "dead letter");
+            Bytes::from_static(b"+TERM it cannot be read")
+        }
+        Err(error) => {
+            tracing::error!(%workload, stream, stream_sequence, subject = delivery.subject, reason = death.reason, %error,
+                "the dead letter could not be kept, so the message stays in its stream");
+            Bytes::from_static(b"-NAK {\"delay\":5000000000}")
+        }
+    };
+    if let Err(error) = lane.client.nats.publish(raw.reply().unwrap_or_default().to_owned(), verb).await {
+        tracing::debug!(%error, %workload, stream_sequence, "not settled");
+    }
+}
+
+/// Tells a consumer whose messages are only counted that it has come.
+pub(super) async fn pass(lane: Arc<Lane>, raw: Raw) {
+    let Some(reply) = raw.reply() else { return };
+    if let Err(error) = lane.client.nats.publish(reply.to_owned(), Bytes::from_static(b"+ACK")).await {
+        tracing::debug!(%error, workload = %lane.workload, "not settled");
+    }
+}

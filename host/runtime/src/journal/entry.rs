@@ -1,0 +1,95 @@
+//! What is handed over to be written: values that are there anyway, nothing made into text yet.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::line::Bounds;
+use crate::contract::Author;
+use crate::contract::Fault;
+use crate::contract::{Decision, Observation};
+
+/// Whether what a policy decides is acted upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It is.
+    Live,
+    /// It is only noted.
+    Shadow,
+}
+
+/// One call of a policy.
+#[derive(Debug)]
+pub struct Entry {
+    /// When its answer was there.
+    pub at: SystemTime,
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// Whether it is acted upon.
+    pub role: Role,
+    /// Which code answered.
+    pub policy: Author,
+    /// What it got in `init`.
+    pub settings: Arc<[(String, String)]>,
+    /// What it might spend.
+    pub bounds: Bounds,
+    /// What was asked and answered.
+    pub what: What,
+}
+
+impl Entry {
+    /// About how many bytes it holds that no other entry has.
+    pub(super) fn size(&self) -> usize {
+        let held = match &self.what {
+            What::Init(Adoption { previous, answer }) => {
+                let first = answer.as_ref().map_or(0, |answer| answer.as_ref().map_or_else(String::len, Vec::len));
+                previous.as_ref().map_or(0, Vec::len) + first
+            }
+            What::Decide { state, answer, .. } => {
+                let answer = answer.as_ref().map_or(0, |decision| decision.reason.len() + decision.state.len());
+                state.len() + answer
+            }
+        };
+        size_of::<Self>() + held
+    }
+}
+
+/// What a policy was asked, and what it answered.
+#[derive(Debug)]
+pub enum What {
+    /// `init`.
+    Init(Adoption),
+    /// `decide`.
+    Decide {
+        /// What it was told.
+        seen: Observation,
+        /// Messages that had arrived since the host began to watch.
+        arrivals: u64,
+        /// The state it was given.
+        state: Vec<u8>,
+        /// What it answered.
+        answer: Result<Decision, Fault>,
+        /// What was made of it; nothing of a shadow's.
+        made: Option<Made>,
+    },
+}
+
+/// A policy that was to begin, or to take over from the version before.
+#[derive(Debug)]
+pub struct Adoption {
+    /// The state of the version before.
+    pub previous: Option<Vec<u8>>,
+    /// The first state, or why there is none.
+    pub answer: Result<Result<Vec<u8>, String>, Fault>,
+}
+
+/// What was made of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// The number of workers wanted before.
+    pub from: u32,
+    /// The number wanted from then on: the decision within `scale.min` and `scale.max`.
+    pub to: u32,
+}

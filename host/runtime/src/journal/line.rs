@@ -1,0 +1,370 @@
+//! The form of a journal: `docs/journal.md` describes it for those who read one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use data_encoding::HEXLOWER;
+use humantime::format_rfc3339_millis;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::entry::{Adoption, Entry, Made, Role, What};
+use crate::config::{Limits, is_plugin_name};
+use crate::contract::Fault;
+use crate::contract::Observation;
+
+/// The version of the form. It grows when a reader of the version before would misunderstand a line.
+pub const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// [`VERSION`].
+    pub journal: u32,
+    /// When, in UTC, to the millisecond.
+    pub time: String,
+    /// Which host.
+    pub host: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A policy's `init` was called.
+    Init(Init),
+    /// A policy's `decide` was called.
+    Decide(Turn),
+    /// Lines are missing here.
+    Dropped {
+        /// How many.
+        lines: u64,
+    },
+}
+
+/// A call of `init`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Init {
+    /// The workload's name.
+    pub workload: String,
+    /// Whether what it decides is acted upon.
+    pub role: Role,
+    /// Which code.
+    pub policy: PolicyName,
+    /// What it got.
+    pub settings: BTreeMap<String, String>,
+    /// What it might spend.
+    pub limits: Bounds,
+    /// The state of the version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<State>,
+    /// The first state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Why it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// Why it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Failure>,
+}
+
+/// A call of `decide`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The workload's name.
+    pub workload: String,
+    /// Whether what it decides is acted upon.
+    pub role: Role,
+    /// Which code.
+    pub policy: PolicyName,
+    /// What it got in `init`.
+    pub settings: BTreeMap<String, String>,
+    /// What it might spend.
+    pub limits: Bounds,
+    /// Messages that had arrived since the host began to watch.
+    pub arrivals: u64,
+    /// What it was told.
+    pub observation: Observation,
+    /// The state it was given.
+    pub state: State,
+    /// What it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Answer>,
+    /// Why it did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Failure>,
+    /// What the host did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Change>,
+}
+
+/// A policy's code.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PolicyName {
+    /// The plugin's name.
+    #[serde(deserialize_with = "plugin_name")]
+    pub name: String,
+    /// The digest of its generation.
+    pub generation: String,
+}
+
+/// A name that becomes a file's in the plugin directory, and of no other.
+fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let name = String::deserialize(from)?;
+    if is_plugin_name(&name) { Ok(name) } else { Err(D::Error::custom(format!("{name:?} is no plugin's name"))) }
+}
+
+/// What bounds a policy's call. Another bound can end a call elsewhere, so a replay needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bounds {
+    /// Instructions, as fuel.
+    pub fuel: u64,
+    /// Bytes of memory.
+    pub memory: usize,
+    /// Elements of tables.
+    pub table_elements: usize,
+    /// Core instances, memories and tables, each.
+    pub instances: usize,
+    /// Bytes handed over at once.
+    pub response: usize,
+}
+
+impl Bounds {
+    /// Those of a workload.
+    pub fn of(limits: &Limits) -> Self {
+        let Limits { fuel, memory, table_elements, instances, response, .. } = *limits;
+        Self { fuel, memory, table_elements, instances, response }
+    }
+
+    /// The limits of a replay.
+    pub fn limits(self) -> Limits {
+        let Self { fuel, memory, table_elements, instances, response } = self;
+        Limits { fuel, memory, table_elements, instances, response, ..Limits::default() }
+    }
+}
+
+/// A state: its digest, and its bytes where they are not those of the state that was written before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// SHA-256, in hexadecimal.
+    pub digest: String,
+    /// In base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+}
+
+/// Why a policy did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// In one word, as in the metric `tidegate_handler_faults`.
+    pub kind: String,
+    /// For a person.
+    pub text: String,
+}
+
+impl Failure {
+    /// That of a fault.
+    pub fn of(fault: &Fault) -> Self {
+        Self { kind: fault.kind().as_str().to_owned(), text: fault.to_string() }
+    }
+}
+
+/// What a policy decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The number it wants.
+    pub desired: u32,
+    /// Why.
+    pub reason: String,
+    /// The state for the next call.
+    pub state: State,
+}
+
+/// What the host did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Workers wanted before.
+    pub from: u32,
+    /// Workers wanted from then on.
+    pub to: u32,
+}
+
+/// The digest that names a state.
+pub fn digest(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// Makes lines. Remembers which state it wrote last for each policy, to leave the bytes out where nothing changed.
+#[derive(Debug)]
+pub struct Pen {
+    host: String,
+    last: HashMap<(String, Role), String>,
+}
+
+impl Pen {
+    /// For the host of this name.
+    pub fn new(host: String) -> Self {
+        Self { host, last: HashMap::new() }
+    }
+
+    /// A new file begins: a reader of it knows nothing of those before.
+    pub fn begin(&mut self) {
+        self.last.clear();
+    }
+
+    /// The line of an entry, with its end.
+    pub fn line(&mut self, entry: &Entry) -> Vec<u8> {
+        let workload = entry.workload.to_string();
+        let policy = PolicyName {
+            name: entry.policy.plugin.to_string(),
+            generation: entry.policy.generation.whole().to_owned(),
+        };
+        let settings = entry.settings.iter().cloned().collect();
+        let (role, limits) = (entry.role, entry.bounds);
+        let mut state = |bytes: &[u8]| self.state(&workload, role, bytes);
+        let event = match &entry.what {
+            What::Init(Adoption { previous, answer }) => {
+                let previous = previous.as_deref().map(&mut state);
+                let (made, refusal, fault) = match answer {
+                    Ok(Ok(first)) => (Some(state(first)), None, None),
+                    Ok(Err(refusal)) => (None, Some(refusal.clone()), None),
+                    Err(fault) => (None, None, Some(Failure::of(fault))),
+                };
+                Event::Init(Init { workload, role, policy, settings, limits, previous, state: made, refusal, fault })
+            }
+            What::Decide { seen, arrivals, state: before, answer, made } => {
+                let before = state(before);
+                let (decision, fault) = match answer {
+                    Ok(decision) => {
+                        let (desired, reason) = (decision.desired, decision.reason.clone());
+                        (Some(Answer { desired, reason, state: state(&decision.state) }), None)
+                    }
+                    Err(fault) => (None, Some(Failure::of(fault))),
+                };
+                let workers = made.map(|Made { from, to }| Change { from, to });
+                let observation = *seen;
+                Event::Decide(Turn {
+                    workload,
+                    role,
+                    policy,
+                    settings,
+                    limits,
+                    arrivals: *arrivals,
+                    observation,
+                    state: before,
+                    decision,
+                    fault,
+                    workers,
+                })
+            }
+        };
+        self.text(entry.at, event)
+    }
+
+    /// The line that says that lines are missing.
+    pub fn dropped(&self, at: std::time::SystemTime, lines: u64) -> Vec<u8> {
+        self.text(at, Event::Dropped { lines })
+    }
+
+    fn state(&mut self, workload: &str, role: Role, bytes: &[u8]) -> State {
+        let digest = digest(bytes);
+        let before = self.last.insert((workload.to_owned(), role), digest.clone());
+        let bytes = (before.as_ref() != Some(&digest)).then(|| BASE64_STANDARD.encode(bytes));
+        State { digest, bytes }
+    }
+
+    fn text(&self, at: std::time::SystemTime, event: Event) -> Vec<u8> {
+        let time = format_rfc3339_millis(at).to_string();
+        let line = Line { journal: VERSION, time, host: self.host.clone(), event };
+        // Nothing in a line is a number that JSON cannot have, nor a key that is no text.
+        let mut text = serde_json::to_vec(&line).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::contract::Author;
+    use crate::contract::Decision;
+
+    fn entry(state: &[u8], next: &[u8]) -> Entry {
+        let decision = Decision { desired: 3, reason: "because".to_owned(), state: next.to_vec() };
+        Entry {
+            at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            workload: "orders".into(),
+            role: Role::Live,
+            policy: Author { plugin: "backlog".into(), generation: "abc".into() },
+            settings: [("a".to_owned(), "1".to_owned())].into(),
+            bounds: Bounds::of(&Limits::default()),
+            what: What::Decide {
+                seen: Observation::default(),
+                arrivals: 9,
+                state: state.to_vec(),
+                answer: Ok(decision),
+                made: Some(Made { from: 1, to: 3 }),
+            },
+        }
+    }
+
+    fn turn(line: &[u8]) -> Turn {
+        let line: Line = serde_json::from_slice(line).unwrap();
+        assert_eq!((line.journal, line.time.as_str()), (1, "2023-11-14T22:13:20.123Z"));
+        let Event::Decide(turn) = line.event else { panic!("no decision") };
+        turn
+    }
+
+    #[test]
+    fn bytes_of_a_state_are_written_when_they_change_and_in_each_new_file() {
+        let mut pen = Pen::new("host:1".to_owned());
+        let bytes = |pen: &mut Pen, state: &[u8], next: &[u8]| {
+            let turn = turn(&pen.line(&entry(state, next)));
+            (turn.state.bytes, turn.decision.unwrap().state.bytes)
+        };
+        assert_eq!(bytes(&mut pen, b"a", b"b"), (Some("YQ==".to_owned()), Some("Yg==".to_owned())));
+        assert_eq!(bytes(&mut pen, b"b", b"b"), (None, None));
+        assert_eq!(bytes(&mut pen, b"b", b"a"), (None, Some("YQ==".to_owned())));
+        pen.begin();
+        assert_eq!(bytes(&mut pen, b"a", b"a"), (Some("YQ==".to_owned()), None));
+    }
+
+    #[test]
+    fn what_was_done_stands_in_the_line() {
+        let turn = turn(&Pen::new("host:1".to_owned()).line(&entry(b"a", b"b")));
+        assert_eq!(turn.workers, Some(Change { from: 1, to: 3 }));
+        assert_eq!(turn.settings, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
+        assert_eq!(turn.limits, Bounds::of(&Limits::default()));
+        assert_eq!(turn.state.digest, digest(b"a"));
+    }
+
+    proptest! {
+        /// What the observer makes is rounded; this is what makes a replay see the same bits.
+        #[test]
+        fn an_observation_is_read_as_it_was_written(numbers: [u32; 6], millionths: [u32; 6], counts: [u64; 4]) {
+            let of = |i: usize| ((f64::from(numbers[i]) + f64::from(millionths[i] % 1_000_000) / 1e6) * 1e6).round() / 1e6;
+            let seen = Observation {
+                now_ms: counts[0], idle_ms: Some(counts[1]), pending: counts[2], oldest_pending_ms: Some(counts[3]),
+                arrival_rate: of(0), mean_arrival_rate: of(1), completion_rate: of(2), failure_ratio: of(3),
+                busy_ratio: of(4), service_time_ms: of(5), ..Observation::default()
+            };
+            let mut entry = entry(b"a", b"b");
+            let What::Decide { seen: of_entry, .. } = &mut entry.what else { unreachable!() };
+            *of_entry = seen;
+            prop_assert_eq!(turn(&Pen::new(String::new()).line(&entry)).observation, seen);
+        }
+    }
+}

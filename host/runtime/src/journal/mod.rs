@@ -1,0 +1,24 @@
+//! The journal: every decision of a host with all that led to it, one JSON line each, so that it can be replayed.
+//!
+//! Whoever decides hands an [`Entry`] over and goes on: a thread of its own makes the line and writes it. Where that
+//! does not keep up, entries are dropped, counted, and the count is written as soon as there is room.
+
+mod entry;
+mod excerpt;
+mod file;
+mod line;
+mod read;
+mod room;
+mod trouble;
+mod writer;
+
+pub use entry::{Adoption, Entry, Made, Role, What};
+pub use excerpt::Excerpt;
+pub use file::OpenError;
+pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
+#[doc(hidden)]
+pub use read::parse;
+pub use read::{JournalError, Reader, Survey};
+pub(crate) use room::Room;
+pub use trouble::Trouble;
+pub use writer::{Journal, Sink, Take};

@@ -1,0 +1,326 @@
+//! The thread that writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Builder;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::entry::Entry;
+use super::file::{OpenError, Rotated};
+use super::line::Pen;
+use super::room::Room;
+use super::trouble::Trouble;
+use crate::clock::time_of_day;
+use crate::config::JournalFile;
+
+/// Entries that may wait to be written.
+const WAITING: usize = 4096;
+/// How long a host that stops waits for what is still to be written.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Takes a workload's line, without its end and without waiting.
+pub type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
+
+/// Brings lines elsewhere.
+pub struct Sink {
+    /// Takes each of them.
+    pub take: Take,
+    /// Lines that did not get there, ever: counted by whoever drops them.
+    pub lost: Arc<AtomicU64>,
+    /// Why they do not get there now.
+    pub trouble: Arc<Trouble>,
+}
+
+/// Where entries are handed over. A clone writes to the same journal.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    entries: Arc<RwLock<Option<SyncSender<Entry>>>>,
+    room: Arc<Room>,
+    /// Lines that did not get into the file, or anywhere.
+    dropped: Arc<AtomicU64>,
+    /// Lines that did not get through the sink.
+    lost: Arc<AtomicU64>,
+    /// Why lines do not get into the file, and why not through the sink.
+    troubles: [Arc<Trouble>; 2],
+    ended: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
+}
+
+impl Journal {
+    /// A journal that nobody keeps.
+    pub fn none() -> Self {
+        Self {
+            entries: Arc::default(),
+            room: Arc::default(),
+            dropped: Arc::default(),
+            lost: Arc::default(),
+            troubles: Default::default(),
+            ended: Arc::default(),
+        }
+    }
+
+    /// Begins to write, to a file, to a sink or to both.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn start(host: String, file: Option<JournalFile>, sink: Option<Sink>) -> Result<Self, OpenError> {
+        if file.is_none() && sink.is_none() {
+            return Ok(Self::none());
+        }
+        let path = file.as_ref().map(|options| options.path.clone()).unwrap_or_default();
+        let file = file.map(Rotated::open).transpose()?;
+        let (entries, waiting) = sync_channel(WAITING);
+        let (end, ended) = oneshot::channel();
+        let (dropped, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
+        let lost = sink.as_ref().map(|sink| sink.lost.clone()).unwrap_or_default();
+        let (trouble, of_sink) = (Arc::default(), sink.as_ref().map(|sink| sink.trouble.clone()).unwrap_or_default());
+        let mut writer = Writer {
+            pen: Pen::new(host),
+            file,
+            sink,
+            dropped: dropped.clone(),
+            told: 0,
+            trouble: Arc::clone(&trouble),
+            room: room.clone(),
+        };
+        let run = move || {
+            writer.run(&waiting);
+            // Nobody may wait for it.
+            let _ = end.send(());
+        };
+        Builder::new().name("tidegate-journal".to_owned()).spawn(run).map_err(|error| OpenError::Io { path, error })?;
+        Ok(Self {
+            entries: Arc::new(RwLock::new(Some(entries))),
+            room,
+            dropped,
+            lost,
+            troubles: [trouble, of_sink],
+            ended: Arc::new(Mutex::new(Some(ended))),
+        })
+    }
+
+    /// Whether somebody keeps it.
+    pub fn is_kept(&self) -> bool {
+        self.entries.read().is_some()
+    }
+
+    /// Has an entry written. Never waits.
+    pub fn record(&self, entry: Entry) {
+        let Some(entries) = &*self.entries.read() else { return };
+        let size = entry.size();
+        let has_room = self.room.take(size);
+        if has_room && entries.try_send(entry).is_ok() {
+            return;
+        }
+        if has_room {
+            self.room.give(size);
+        }
+        self.dropped.fetch_add(1, Relaxed);
+    }
+
+    /// Lines that were not written, ever.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed) + self.lost.load(Relaxed)
+    }
+
+    /// Why lines are not kept now.
+    pub fn problems(&self) -> Vec<String> {
+        self.troubles.iter().filter_map(|trouble| trouble.now()).collect()
+    }
+
+    /// Nothing more will come. Waits until all that came is written, but not for ever.
+    pub async fn close(&self) {
+        self.entries.write().take();
+        let ended = self.ended.lock().take();
+        if let Some(ended) = ended
+            && timeout(LAST_WORDS, ended).await.is_err()
+        {
+            tracing::warn!("the journal's last lines are not written: its disk does not answer");
+        }
+    }
+}
+
+struct Writer {
+    pen: Pen,
+    file: Option<Rotated>,
+    sink: Option<Sink>,
+    dropped: Arc<AtomicU64>,
+    /// How many drops the journal itself tells of.
+    told: u64,
+    trouble: Arc<Trouble>,
+    room: Arc<Room>,
+}
+
+impl Writer {
+    fn run(&mut self, entries: &Receiver<Entry>) {
+        while let Ok(entry) = entries.recv() {
+            self.write(&entry);
+            self.room.give(entry.size());
+        }
+        self.tell_drops();
+    }
+
+    fn write(&mut self, entry: &Entry) {
+        let is_there = self.follow();
+        if is_there {
+            self.tell_drops();
+        }
+        let mut line = self.pen.line(entry);
+        let mut is_well = is_there;
+        if self.file.as_ref().is_some_and(|file| is_there && file.is_full(line.len())) {
+            self.pen.begin();
+            line = self.pen.line(entry);
+            is_well = self.turn_over();
+        }
+        if !is_there || !self.put(&line) {
+            self.dropped.fetch_add(1, Relaxed);
+            // What it said of the state is not known to the reader.
+            self.pen.begin();
+        } else if is_well {
+            self.trouble.end("the journal's file");
+        }
+        if let Some(sink) = &mut self.sink {
+            (sink.take)(&entry.workload, line.trim_ascii_end());
+        }
+    }
+
+    /// Whether the file is where it belongs. One that was moved away or removed is begun anew.
+    fn follow(&mut self) -> bool {
+        match self.file.as_mut().map(Rotated::follow) {
+            Some(Err(error)) => {
+                self.trouble.begin(&error.to_string().replace("\n ", ""));
+                false
+            }
+            Some(Ok(true)) => {
+                tracing::warn!("the journal's file was moved away or removed; a new one is begun");
+                self.pen.begin();
+                true
+            }
+            Some(Ok(false)) | None => true,
+        }
+    }
+
+    fn turn_over(&mut self) -> bool {
+        let Some(Err(error)) = self.file.as_mut().map(Rotated::turn_over) else { return true };
+        self.trouble.begin(&format!("cannot turn the journal's file over, so it grows: {error}"));
+        false
+    }
+
+    fn put(&mut self, line: &[u8]) -> bool {
+        match self.file.as_mut().map(|file| file.write(line)) {
+            Some(Err(error)) => {
+                self.trouble.begin(&format!("cannot write to the journal: {error}"));
+                false
+            }
+            Some(Ok(())) | None => true,
+        }
+    }
+
+    /// Says in the journal how many lines are missing, where they are.
+    fn tell_drops(&mut self) {
+        let dropped = self.dropped.load(Relaxed);
+        if dropped > self.told && self.put(&self.pen.dropped(time_of_day(), dropped - self.told)) {
+            tracing::warn!(lines = dropped - self.told, "lines of the journal were dropped: it does not keep up");
+            self.told = dropped;
+            self.pen.begin();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::sync::mpsc;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::contract::Author;
+    use crate::journal::{Adoption, Bounds, Role, What};
+
+    fn entry(first: u8) -> Entry {
+        Entry {
+            at: UNIX_EPOCH,
+            workload: "orders".into(),
+            role: Role::Live,
+            policy: Author { plugin: "p".into(), generation: "g".into() },
+            settings: [].into(),
+            bounds: Bounds::of(&Limits::default()),
+            what: What::Init(Adoption { previous: None, answer: Ok(Ok(vec![first])) }),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_moved_away_is_begun_anew_and_a_directory_that_is_gone_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, path) = (dir.path().join("place"), dir.path().join("place/j"));
+        std::fs::create_dir(&place).unwrap();
+        let (wrote, written) = mpsc::channel();
+        let take = Box::new(move |_: &str, _: &[u8]| wrote.send(()).unwrap());
+        let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
+        let file = JournalFile { path: path.clone(), max_size: 1 << 30, keep: 0 };
+        let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
+        let record = |first| {
+            journal.record(entry(first));
+            written.recv().unwrap();
+        };
+        let lines = |path: &std::path::Path| std::fs::read_to_string(path).unwrap().lines().count();
+        record(0);
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        record(0);
+        assert_eq!((lines(&dir.path().join("old")), lines(&path)), (1, 1));
+        // A reader of the new file knows the state.
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"bytes\""));
+        std::fs::remove_dir_all(&place).unwrap();
+        record(0);
+        record(0);
+        let problems = journal.problems();
+        assert!(problems[0].contains("cannot be written: No such file"), "{problems:?}");
+        assert_eq!(journal.dropped(), 2);
+        std::fs::create_dir(&place).unwrap();
+        record(0);
+        assert_eq!(journal.problems(), Vec::<String>::new());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("{\"journal\"") && text.contains("\"event\":\"dropped\",\"lines\":2"), "{text}");
+        journal.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_does_not_keep_up_drops_and_says_how_much() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        let (go, gate) = mpsc::channel::<()>();
+        let (began, has_begun) = mpsc::channel();
+        // The thread stands still in the first line until it may go on.
+        let mut first = true;
+        let take = Box::new(move |_: &str, _: &[u8]| {
+            if std::mem::take(&mut first) {
+                began.send(()).unwrap();
+                gate.recv().unwrap();
+            }
+        });
+        let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
+        let file = JournalFile { path: path.clone(), max_size: 1 << 30, keep: 0 };
+        let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
+        journal.record(entry(0));
+        has_begun.recv().unwrap();
+        for _ in 0..WAITING + 7 {
+            journal.record(entry(1));
+        }
+        assert_eq!(journal.dropped(), 7);
+        go.send(()).unwrap();
+        journal.close().await;
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 1 + 1 + WAITING);
+        assert!(lines[1].contains("\"event\":\"dropped\",\"lines\":7"), "{}", lines[1]);
+        // After a gap the state is told again.
+        assert!(lines[2].contains("\"bytes\":\"AQ==\""), "{}", lines[2]);
+        assert!(!lines[3].contains("\"bytes\""), "{}", lines[3]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Runs WebAssembly workers on NATS JetStream and lets a WebAssembly policy decide how many.
+//!
+//! # The story of a message
+//!
+//! A workload's pulls wait at its durable consumer, so JetStream delivers a message to this host as soon as it is
+//! stored. [`delivery::inbox`] keeps it until a worker is free; if there is no worker, that starts one, with an instance that
+//! stands ready. A [`worker`](delivery::worker) owns one instance of the handler component and calls it with one [`delivery`] at a time.
+//! What the handler answers, or how it failed, becomes a disposition by a pure function, [`delivery::dispose`], and
+//! [`settle`](delivery::settle) carries that out: first the effects (publications are stored, the reply is sent, a dead letter is kept),
+//! then the ack, nak or term.
+//!
+//! Beside that, once an interval, a [`monitor`](scaling::monitor) reads the consumer's state and makes an observation of it
+//! ([`scaling`]), asks the policy component, clamps its answer and sets the desired count. The [`supervisor`](scaling::supervisor) starts
+//! and drains workers until they are as many.
+//!
+//! # What always holds
+//!
+//! 1. A delivery that was fetched is settled by this host or was never touched.
+//! 2. An ack goes out only after all effects of the message are confirmed.
+//! 3. A worker that drains finishes what it runs, or gives it back when the grace time is over.
+//! 4. A swap happens between two messages.
+//! 5. A plugin that cannot be used changes nothing: the last good generation stays.
+//! 6. A delivery that waits is announced as in progress before half its ack wait is over.
+//! 7. A policy that fails leaves the count where it is, and so do signals that cannot be read.
+//! 8. A guest can spend only its own time, memory and memory mappings, and a workload only its own publish window.
+//! 9. An outage is not a failure of a message or a guest.
+//! 10. Nothing fails silently: what does not flow is told in the log, in `/readyz` and in `/status`.
+//! 11. One workload that cannot start or go on does not stop the others.
+//!
+//! # Using it as a library
+//!
+//! [`run()`] is all that the `tidegate` program calls.
+
+mod backoff;
+pub mod clock;
+pub mod conditions;
+pub mod config;
+pub mod contract;
+pub mod dead_letter;
+pub mod delivery;
+pub mod digest;
+pub mod duration;
+pub mod events;
+mod host;
+pub mod host_context;
+pub mod jetstream;
+pub mod journal;
+#[cfg(test)]
+mod model_test;
+pub mod permissions;
+pub mod plugin;
+pub mod ports;
+pub mod process_status;
+mod recreate;
+mod restart;
+pub mod scaling;
+pub mod status;
+mod subject;
+pub mod text;
+pub mod workload;
+
+pub use config::Config;
+pub use events::{Event, Observer};
+pub use host::{RunError, run};
+pub use status::http::HttpError;

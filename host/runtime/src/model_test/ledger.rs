@@ -1,0 +1,312 @@
+//! What happened in a trial, and which rules it broke.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::step::{End, MAX_ATTEMPTS, Setup, TIME_LIMIT, retry};
+use crate::contract::{Cause, Death};
+
+/// A timer's step, and the ways of what is said.
+const TOLERANCE: Duration = Duration::from_millis(5);
+
+/// A delivery by host and message: a host does not get the next attempt of what it still holds.
+type Id = (usize, u64, u32);
+
+/// A delivery that a host has and has not settled.
+struct Held {
+    /// When the server last heard of it, or sent it.
+    told: Instant,
+    /// What the handler's call came to, and the generation that was called.
+    called: Option<(u64, Option<End>)>,
+    /// Effects that were not confirmed.
+    failed: bool,
+    replied: bool,
+    /// A worker has taken it.
+    taken: bool,
+    /// A dead letter was tried, and was stored.
+    buried: Option<bool>,
+}
+
+/// What a host has seen of a message.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    /// Attempts that ended through no fault of the handler.
+    excused: u32,
+    /// It is to be a dead letter, of this cause.
+    dying: Option<Cause>,
+    /// Its letter is kept.
+    kept: bool,
+}
+
+pub(super) struct Ledger {
+    setup: Setup,
+    begin: Instant,
+    held: BTreeMap<Id, Held>,
+    /// When each publication, by message and index, was stored.
+    pub(super) publications: BTreeMap<(u64, usize), Vec<Instant>>,
+    /// How often a dead letter of each message was stored.
+    pub(super) dead_letters: BTreeMap<u64, usize>,
+    /// Dead letters confirmed to a host.
+    causes: BTreeMap<u64, Cause>,
+    /// What each host knows of a message's earlier attempts.
+    past: BTreeMap<(usize, u64), Past>,
+    notes: Vec<(Duration, String)>,
+    /// The first rule that was broken.
+    pub(super) broken: Option<String>,
+}
+
+impl Ledger {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            begin: Instant::now(),
+            held: BTreeMap::new(),
+            publications: BTreeMap::new(),
+            dead_letters: BTreeMap::new(),
+            causes: BTreeMap::new(),
+            past: BTreeMap::new(),
+            notes: Vec::new(),
+            broken: None,
+        }
+    }
+
+    pub(super) fn note(&mut self, what: String) {
+        self.notes.push((self.begin.elapsed(), what));
+    }
+
+    pub(super) fn rule(&mut self, holds: bool, broken: impl FnOnce() -> String) {
+        if !holds && self.broken.is_none() {
+            let what = broken();
+            self.note(format!("BROKEN: {what}"));
+            self.broken = Some(what);
+        }
+    }
+
+    /// One line for each thing that happened, with the time since the start.
+    pub(super) fn trace(&self) -> String {
+        self.notes.iter().fold(String::new(), |mut text, (at, what)| {
+            let _ = writeln!(text, "{:>9.3}  {what}", at.as_secs_f64());
+            text
+        })
+    }
+
+    pub(super) fn fetched(&mut self, host: usize, sequence: u64, attempt: u32) {
+        let told = Instant::now();
+        let held = Held { told, called: None, failed: false, replied: false, taken: false, buried: None };
+        self.held.insert((host, sequence, attempt), held);
+    }
+
+    /// Deliveries that a host has and that no worker has taken.
+    pub(super) fn waiting(&self, host: usize) -> usize {
+        self.held.iter().filter(|(id, held)| id.0 == host && !held.taken).count()
+    }
+
+    /// The ack wait of a delivery ended. `heard` is whether the server could hear all the time.
+    pub(super) fn expired(&mut self, sequence: u64, heard: bool) {
+        self.note(format!("#{sequence} is not settled within its ack wait"));
+        let holder = self.held.keys().find(|id| id.1 == sequence).copied();
+        if let Some((host, ..)) = holder {
+            self.rule(!heard, || format!("host {host} holds #{sequence} and let its ack wait end"));
+        }
+    }
+
+    fn get(&mut self, id: Id) -> &mut Held {
+        self.held.get_mut(&id).expect("a delivery that is held")
+    }
+
+    fn announced(&mut self, id: Id) {
+        let (half, silence) = (self.setup.ack_wait / 2 + TOLERANCE, self.get(id).told.elapsed());
+        self.rule(silence <= half, || format!("#{} was not announced for {silence:?}", id.1));
+    }
+
+    pub(super) fn in_progress(&mut self, id: Id) {
+        if self.held.contains_key(&id) {
+            self.announced(id);
+            self.get(id).told = Instant::now();
+        }
+    }
+
+    pub(super) fn call(&mut self, id: Id, worker: u64, generation: u64) {
+        self.note(format!("#{} attempt {}: worker {worker} calls generation {generation}", id.1, id.2));
+        let (past, used) = (self.past(id), self.used(id));
+        self.rule(used <= retry().max_deliveries(), || format!("#{} is tried though it never finished", id.1));
+        let open = past.dying.is_none() && !past.kept;
+        self.rule(open, || format!("#{} is tried though its death is decided", id.1));
+        self.rule(self.get_called(id).is_none(), || format!("#{} is handled twice as one delivery", id.1));
+        let held = self.get(id);
+        (held.called, held.taken) = (Some((generation, None)), true);
+    }
+
+    fn past(&self, id: Id) -> Past {
+        self.past.get(&(id.0, id.1)).copied().unwrap_or_default()
+    }
+
+    fn past_mut(&mut self, id: Id) -> &mut Past {
+        self.past.entry((id.0, id.1)).or_default()
+    }
+
+    /// Attempts that count, this one among them.
+    fn used(&self, id: Id) -> u32 {
+        id.2.saturating_sub(self.past(id).excused).max(1)
+    }
+
+    fn get_called(&self, id: Id) -> Option<(u64, Option<End>)> {
+        self.held.get(&id).and_then(|held| held.called)
+    }
+
+    pub(super) fn called(&mut self, id: Id, end: End) {
+        self.note(format!("#{} attempt {}: {end:?}", id.1, id.2));
+        if let Some((_, ended)) = &mut self.get(id).called {
+            *ended = Some(end);
+        }
+    }
+
+    fn end(&self, id: Id) -> Option<End> {
+        self.get_called(id).and_then(|(_, end)| end)
+    }
+
+    pub(super) fn effect_failed(&mut self, id: Id) {
+        self.note(format!("#{} attempt {}: an effect is not confirmed", id.1, id.2));
+        self.get(id).failed = true;
+    }
+
+    fn effects(&mut self, id: Id, before: &str) {
+        let end = self.end(id);
+        let End::Ok(publications) = end.unwrap_or(End::Reject) else {
+            self.rule(false, || format!("{before} of #{}, and its handler ended with {end:?}", id.1));
+            return;
+        };
+        let stored = (0..publications).all(|index| self.publications.contains_key(&(id.1, index)));
+        self.rule(stored, || format!("{before} of #{} before its publications were stored", id.1));
+    }
+
+    pub(super) fn replied(&mut self, id: Id) {
+        self.effects(id, "the reply");
+        self.get(id).replied = true;
+    }
+
+    pub(super) fn ack(&mut self, id: Id) {
+        self.note(format!("#{} attempt {}: ack", id.1, id.2));
+        self.effects(id, "the ack");
+        let replied = self.get(id).replied;
+        self.rule(replied, || format!("the ack of #{} before its reply", id.1));
+        self.settled(id);
+    }
+
+    pub(super) fn nak(&mut self, id: Id, delay: Duration) {
+        self.note(format!("#{} attempt {}: nak, {delay:?}", id.1, id.2));
+        let used = self.used(id);
+        // An outage is asked less and less, by the server's count; a failure counts what the handler had.
+        let (outage, failure, last) = (retry().delay(id.2), retry().delay(used), used >= MAX_ATTEMPTS);
+        let unburied = self.get(id).buried == Some(false);
+        let failed = self.get(id).failed;
+        let wanted = match self.end(id) {
+            _ if unburied => Some(outage),
+            None => Some(Duration::ZERO),
+            Some(End::Ok(_)) => failed.then_some(outage),
+            Some(End::Reject) => None,
+            Some(_) if last => None,
+            Some(End::Retry(Some(ms))) => Some(Duration::from_millis(ms)),
+            Some(_) => Some(failure),
+        };
+        // What was never called, or did not end, is no failure of the handler.
+        if unburied || failed || self.end(id).is_none() {
+            self.past_mut(id).excused += 1;
+        }
+        self.rule(wanted == Some(delay), || format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1));
+        self.settled(id);
+    }
+
+    /// A dead letter is about to be stored.
+    pub(super) fn bury(&mut self, id: Id, death: &Death, generation: u64) {
+        self.note(format!("#{} attempt {}: dead letter, {}: {}", id.1, id.2, death.cause.as_str(), death.reason));
+        self.get(id).taken = true;
+        let (used, past) = (self.used(id), self.past(id));
+        self.rule(!past.kept, || format!("a second letter of #{} by the host that kept the first", id.1));
+        let wanted = match self.end(id) {
+            None if past.dying.is_some() => past.dying,
+            None => (used > retry().max_deliveries()).then_some(Cause::Exhausted),
+            Some(End::Reject) => Some(Cause::Rejected),
+            Some(End::Ok(_)) => None,
+            Some(_) if used < MAX_ATTEMPTS => None,
+            Some(End::Nonsense) => Some(Cause::Effects),
+            Some(End::Retry(_)) => Some(Cause::Retries),
+            Some(End::Trap) => Some(Cause::Trapped),
+            Some(End::Hang) => Some(Cause::Time),
+        };
+        self.past_mut(id).dying = Some(death.cause);
+        self.rule(wanted == Some(death.cause), || format!("#{} died of {:?} and not of {wanted:?}", id.1, death.cause));
+        // A death that was decided before names the generation of then.
+        let author = self.get_called(id).map_or(generation, |(generation, _)| generation);
+        self.rule(author == generation, || format!("the dead letter of #{} names the wrong generation", id.1));
+    }
+
+    pub(super) fn buried(&mut self, id: Id, stored: bool, cause: Cause) {
+        if !stored {
+            self.note(format!("#{} attempt {}: the dead letter is not confirmed", id.1, id.2));
+        }
+        self.get(id).buried = Some(stored);
+        if stored {
+            self.causes.insert(id.1, cause);
+            *self.past_mut(id) = Past { kept: true, ..self.past(id) };
+        }
+    }
+
+    pub(super) fn term(&mut self, id: Id) {
+        self.note(format!("#{} attempt {}: term", id.1, id.2));
+        let stored = self.dead_letters.contains_key(&id.1) && (self.get(id).buried == Some(true) || self.past(id).kept);
+        self.rule(stored, || format!("the term of #{} before its dead letter was stored", id.1));
+        self.settled(id);
+    }
+
+    fn settled(&mut self, id: Id) {
+        self.announced(id);
+        self.held.remove(&id);
+    }
+
+    /// A delivery was let go without a word: only one that nobody has touched, and that the host has again.
+    pub(super) fn dropped(&mut self, id: Id) {
+        if let Some(held) = self.held.remove(&id) {
+            let again = self.held.keys().any(|other| (other.0, other.1) == (id.0, id.1) && other.2 > id.2);
+            if again && !held.taken {
+                self.note(format!("#{} attempt {}: superseded", id.1, id.2));
+                self.past_mut(id).excused += 1;
+                return;
+            }
+            self.rule(false, || format!("#{} is dropped and not settled", id.1));
+        }
+    }
+
+    /// A host ended by itself: it holds nothing any more.
+    pub(super) fn ended(&mut self, host: usize) {
+        let left = self.held.keys().find(|id| id.0 == host).copied();
+        self.rule(left.is_none(), || format!("host {host} stopped and left #{}", left.unwrap_or_default().1));
+        self.lost(host);
+    }
+
+    /// A host is gone with all that it held.
+    pub(super) fn lost(&mut self, host: usize) {
+        self.held.retain(|id, _| id.0 != host);
+    }
+
+    /// At the end of all: an acked message has its effects, a termed one its dead letter.
+    pub(super) fn acked_at_last(&mut self, sequence: u64, publications: usize) {
+        let stored = (0..publications).all(|index| self.publications.contains_key(&(sequence, index)));
+        self.rule(stored, || format!("#{sequence} is acked and its publications are not stored"));
+        let twice = (0..publications).find(|index| {
+            let all = self.publications.get(&(sequence, *index)).map_or(&[][..], Vec::as_slice);
+            all.windows(2).any(|pair| pair[1] - pair[0] < TIME_LIMIT)
+        });
+        self.rule(twice.is_none(), || format!("publication {twice:?} of #{sequence} is stored twice"));
+    }
+
+    pub(super) fn termed_at_last(&mut self, sequence: u64) {
+        let letters = self.dead_letters.get(&sequence).copied().unwrap_or_default();
+        self.rule(letters > 0 && self.causes.contains_key(&sequence), || {
+            format!("#{sequence} is termed and has {letters} dead letters")
+        });
+    }
+}

@@ -1,0 +1,247 @@
+//! Plugins as the scaling loop and the workers see them.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use tokio::sync::watch as changes;
+
+use crate::config::Workload;
+use crate::contract::Author;
+use crate::contract::{Decision, Observation};
+use crate::contract::{Delivery, Fault, Outcome};
+use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
+use crate::digest::Digest;
+use crate::plugin::{
+    Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
+    Room, WorkerContext,
+};
+use crate::ports::{Handler, Handlers, Policies, Policy};
+
+/// Instances of a policy at once: each call has its own, and they come one after the other.
+const POLICY_INSTANCES: u32 = 2;
+
+fn author(generation: &Generation) -> Author {
+    Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
+}
+
+/// The handler of a workload, as its file is now.
+#[derive(Clone)]
+pub struct PluginHandlers {
+    watch: HandlerWatch,
+    context: WorkerContext,
+    /// An instance that no worker owns yet.
+    prepared: Arc<Mutex<Option<PluginHandler>>>,
+    room: Arc<Room>,
+    room_changes: changes::Receiver<u64>,
+    /// As the workload is configured.
+    max: u32,
+}
+
+impl PluginHandlers {
+    /// Asks the directory for it.
+    pub fn new(directory: &Directory, workload: &Workload) -> Self {
+        let room = directory.room(workload.scale.max);
+        let context = WorkerContext::new(
+            workload.name.as_str().into(),
+            0,
+            workload.settings.clone().into(),
+            workload.limits.clone(),
+        );
+        Self {
+            watch: directory.handler(&workload.handler, &workload.limits),
+            context: WorkerContext { room: Some(room.clone()), ..context },
+            prepared: Arc::default(),
+            room_changes: room.changes(),
+            room,
+            max: workload.scale.max,
+        }
+    }
+
+    fn context(&self, worker: u64) -> WorkerContext {
+        WorkerContext { worker, ..self.context.clone() }
+    }
+
+    /// Counts the log lines of all instances that were dropped.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.context.log.dropped()
+    }
+
+    /// Waits until there is one.
+    pub async fn loaded(&mut self) {
+        let plugin = loop {
+            match self.watch.current() {
+                Some(plugin) => break plugin,
+                None => self.watch.changed().await,
+            }
+        };
+        self.room.each_needs(plugin.need());
+        let most = self.most();
+        if most < self.max {
+            tracing::warn!(
+                workload = %self.context.workload, plugin = %plugin.generation().plugin, most, max = self.max,
+                "this host has no room for as many workers as scale.max says: {}", self.room.why()
+            );
+        }
+    }
+}
+
+async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginHandler, Fault> {
+    let instance = watch(pin!(plugin.instantiate(context))).await?;
+    Ok(PluginHandler { instance, author: author(plugin.generation()) })
+}
+
+/// A handler instance and which code it runs.
+pub struct PluginHandler {
+    instance: HandlerInstance,
+    author: Author,
+}
+
+impl Handlers for PluginHandlers {
+    type Instance = PluginHandler;
+
+    async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
+        let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
+        let prepared = self.prepared.lock().take();
+        if let Some(prepared) = prepared.filter(|prepared| prepared.author == author(plugin.generation())) {
+            prepared.instance.assign(worker);
+            return Ok(prepared);
+        }
+        make(&plugin, &self.context(worker)).await
+    }
+
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let (plugin, context, prepared) = (self.watch.current(), self.context(0), self.prepared.clone());
+        async move {
+            let Some(plugin) = plugin else { return };
+            if let Ok(made) = make(&plugin, &context).await {
+                *prepared.lock() = Some(made);
+            }
+        }
+    }
+
+    fn most(&mut self) -> u32 {
+        self.room_changes.mark_unchanged();
+        self.room.most()
+    }
+
+    fn why_no_more(&self) -> String {
+        self.room.why()
+    }
+
+    fn room_changed(&self, small: bool) -> impl Future<Output = ()> + Send + use<> {
+        let (room, mut changes) = (self.room.clone(), self.room_changes.clone());
+        async move {
+            tokio::select! {
+                // It does not end before the room does.
+                _ = changes.changed() => {}
+                () = room.ask_for_more(), if small => {}
+            }
+        }
+    }
+
+    fn is_newer(&self) -> bool {
+        self.watch.has_changed()
+    }
+
+    async fn newer(&mut self) {
+        // Waiting for the change marks it as seen; a clone leaves it for `instantiate`.
+        self.watch.clone().changed().await;
+    }
+}
+
+impl Handler for PluginHandler {
+    async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+        let outcome = self.instance.handle(delivery).await;
+        if outcome.is_err() {
+            step_down().await;
+        }
+        outcome
+    }
+
+    fn author(&self) -> &Author {
+        &self.author
+    }
+}
+
+/// A policy of a workload, as its file is now.
+pub struct PluginPolicies {
+    watch: PolicyWatch,
+    context: PolicyContext,
+    given: Option<Digest>,
+}
+
+impl PluginPolicies {
+    /// Asks the directory for the plugin of this name.
+    pub fn new(directory: &Directory, workload: &Workload, plugin: &str) -> Self {
+        Self {
+            watch: directory.policy(plugin, &workload.limits),
+            context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone())
+                .within(directory.room(POLICY_INSTANCES)),
+            given: None,
+        }
+    }
+
+    /// The same policy for a new start: no version of it was given yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
+    }
+
+    /// Counts the log lines of all calls that were dropped.
+    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+        self.context.log().dropped()
+    }
+}
+
+/// One generation of a policy.
+pub struct PluginPolicy {
+    plugin: Arc<PolicyPlugin>,
+    lane: Lane,
+    context: PolicyContext,
+    author: Author,
+}
+
+impl Policies for PluginPolicies {
+    type Policy = PluginPolicy;
+
+    fn latest(&mut self) -> Option<PluginPolicy> {
+        let plugin = self.watch.current()?;
+        let author = author(plugin.generation());
+        self.given = Some(author.generation.clone());
+        Some(PluginPolicy { plugin, lane: Lane::default(), context: self.context.clone(), author })
+    }
+
+    async fn newer(&mut self) {
+        loop {
+            // It may have been loaded, for another workload, before this one asked for it.
+            let current = self.watch.current().map(|plugin| plugin.generation().digest.clone());
+            if current.is_some() && current != self.given {
+                return;
+            }
+            self.watch.changed().await;
+        }
+    }
+}
+
+impl Policy for PluginPolicy {
+    async fn init(
+        &self,
+        settings: &[(String, String)],
+        previous: Option<&[u8]>,
+    ) -> Result<Result<Vec<u8>, String>, Fault> {
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (settings, previous) = (settings.to_vec(), previous.map(<[u8]>::to_vec));
+        roam_from(&self.lane, async move { plugin.init(&context, &settings, previous.as_deref()).await }).await
+    }
+
+    async fn decide(&self, seen: &Observation, state: &[u8]) -> Result<Decision, Fault> {
+        let (plugin, context) = (self.plugin.clone(), self.context.clone());
+        let (seen, state) = (*seen, state.to_vec());
+        roam_from(&self.lane, async move { plugin.decide(&context, &seen, &state).await }).await
+    }
+
+    fn author(&self) -> &Author {
+        &self.author
+    }
+}

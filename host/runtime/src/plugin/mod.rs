@@ -1,0 +1,50 @@
+//! Plugins: WebAssembly components that are compiled, linked, limited, run and replaced.
+//!
+//! The only folder that names wasmtime. What it offers to the rest:
+//!
+//! - [`Host`] compiles files; [`Directory`] keeps what workloads ask for up to date.
+//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
+//! - [`PolicyPlugin`] decides, each time in a fresh instance.
+//!
+//! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
+//! [`Fault`](crate::contract::Fault).
+
+mod adapter;
+mod bindings;
+mod cache;
+mod compiler;
+mod declared;
+mod directory;
+mod engine;
+mod fault;
+mod file;
+mod guest;
+mod handler;
+mod kind;
+mod limits;
+mod lines;
+mod load;
+mod look;
+mod policy;
+mod room;
+mod share;
+mod stdio;
+mod system;
+mod ticker;
+mod watch;
+
+pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
+pub use cache::CacheError;
+pub use compiler::{CompileError, compile_into};
+pub use declared::Declared;
+pub use directory::{Directory, HandlerWatch, PluginState, PolicyWatch, Watch, others};
+pub use engine::{Host, HostError};
+pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
+pub use kind::{Inspection, Kind, KindError, inspect};
+pub use load::{Generation, LoadError, Refusal};
+pub use policy::{PolicyContext, PolicyPlugin};
+pub use room::{Need, Room};
+pub use stdio::LogMeter;
+
+#[cfg(test)]
+mod tests;

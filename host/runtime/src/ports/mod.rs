@@ -1,0 +1,266 @@
+//! What the scaling loop and the workers need of JetStream and of the component host, and no more.
+//!
+//! The real ones are in `jetstream` and `plugin`; a model of either can stand in for it.
+
+pub mod confirmed;
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::contract::{Author, Death, Delivery, Fault, Outcome, Publication};
+use crate::contract::{Decision, Observation};
+use crate::permissions::Verb;
+use crate::ports::confirmed::{Confirmed, Kept};
+
+/// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// It is refused for the message's own sake: it cannot be sent, or never be stored.
+    #[error("{0}")]
+    Refused(String),
+    /// The server does not let this host do it.
+    #[error("{0}")]
+    Denied(String),
+    /// The server, the way to it or a stream does not take it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A delivery that was fetched and is not settled yet.
+///
+/// `ack`, `nak` and `term` settle it, and take it: nothing settles twice. What is dropped without a settlement is
+/// delivered again after its ack wait.
+pub trait Held: Send + Sync + 'static {
+    /// The message.
+    fn delivery(&self) -> &Delivery;
+
+    /// Sends publications in order and returns what waits until all are stored.
+    ///
+    /// # Errors
+    /// If one cannot be sent, or one before it is known not to be stored. Those before it were sent.
+    fn publish(
+        &self,
+        publications: Vec<Publication>,
+    ) -> impl Future<Output = Result<impl Future<Output = Result<(), EffectError>> + Send + use<Self>, EffectError>> + Send;
+
+    /// Sends the reply, if a requester waits.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
+
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
+    ///
+    /// # Errors
+    /// If the dead letter was not stored. Then the message must not be termed.
+    fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
+
+    /// Tells the server that the delivery is still being worked on. The future does not borrow the delivery.
+    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// Settles: done.
+    fn ack(self, proof: Confirmed) -> impl Future<Output = ()> + Send;
+
+    /// Settles: deliver again, after a delay.
+    fn nak(self, delay: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Settles: never deliver again.
+    fn term(self, proof: Kept, reason: &str) -> impl Future<Output = ()> + Send;
+}
+
+/// What came of asking a consumer for deliveries.
+#[derive(Debug)]
+pub enum Pulled<D> {
+    /// A delivery.
+    Delivery(D),
+    /// The server has ended a pull as it ends pulls; [`Pull::asked`] says what is still to come.
+    Ended,
+    /// Some of what was asked for will not come: the connection was lost, or nobody has answered.
+    Lost,
+    /// The connection is there again.
+    Connected,
+    /// A pull ended for a reason that asks for attention.
+    Failed(Notice),
+}
+
+/// Why a pull failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// Nobody answers for the consumer.
+    #[error("nobody answers for the consumer: it or its stream is gone, or JetStream is not available")]
+    NoResponders,
+    /// The consumer was deleted.
+    #[error("the consumer was deleted")]
+    ConsumerDeleted,
+    /// Too many pulls wait.
+    #[error("too many pulls wait at the consumer: its max_waiting is too small for the hosts that share it")]
+    MaxWaiting,
+    /// Too many deliveries are unsettled.
+    #[error("too many deliveries are unsettled: the consumer's max_ack_pending is too small for its workers")]
+    MaxAckPending,
+    /// The server does not let this user do something without which no pull is answered.
+    #[error("the NATS server does not let this user {0} to `{1}`")]
+    Denied(Verb, String),
+    /// Pulls are not answered at all.
+    #[error("the server does not answer pulls, as if it did not let this user ask or hear")]
+    Unanswered,
+    /// The server ended the pull for another reason, in its words.
+    #[error("the server ended a pull at once: {0}")]
+    Other(String),
+}
+
+impl Notice {
+    /// What mends it, where it is the consumer that has to be another.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoResponders | Self::ConsumerDeleted => {
+                "make the stream and the consumer again, or set manage = \"create\" and the host does"
+            }
+            Self::MaxWaiting => {
+                "make the consumer anew with a larger max_waiting (four for each host), or run fewer hosts"
+            }
+            Self::MaxAckPending => "raise the consumer's max_ack_pending, or lower scale.max or pull.batch",
+            Self::Denied(..) | Self::Unanswered => {
+                "allow it; `tidegate permissions` prints what the host must be allowed"
+            }
+            Self::Other(_) => {
+                "edit the consumer so that it takes such pulls (`nats consumer edit`), or name another one"
+            }
+        }
+    }
+}
+
+/// Asks a consumer for deliveries.
+pub trait Pull: Send + 'static {
+    /// What comes.
+    type Held: Held;
+
+    /// Deliveries that were asked for and may still come.
+    fn asked(&self) -> usize;
+
+    /// Asks for up to `count` more, of `bytes` together, or for nothing while the consumer lets no more pulls wait. One
+    /// message may be larger than that.
+    ///
+    /// # Errors
+    /// If there is no connection now. It can be tried again.
+    fn ask(&mut self, count: usize, bytes: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
+
+    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    fn next(&mut self) -> impl Future<Output = Pulled<Self::Held>> + Send;
+
+    /// What has come already.
+    fn ready(&mut self) -> Option<Pulled<Self::Held>>;
+}
+
+/// One handler instance.
+pub trait Handler: Send + 'static {
+    /// Handles one delivery. After a [`Fault`] the instance is thrown away.
+    fn handle(&mut self, delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
+
+    /// Which code it runs.
+    fn author(&self) -> &Author;
+}
+
+/// Makes handler instances, always of the newest generation.
+pub trait Handlers: Clone + Send + Sync + 'static {
+    /// What is made.
+    type Instance: Handler;
+
+    /// Makes an instance for a worker.
+    ///
+    /// # Errors
+    /// [`Fault::Start`] if the guest does not start.
+    fn instantiate(&mut self, worker: u64) -> impl Future<Output = Result<Self::Instance, Fault>> + Send;
+
+    /// Makes an instance ahead, of the newest generation, so that the next [`Handlers::instantiate`] has it at once. If
+    /// that fails, it is for `instantiate` to say so.
+    fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// How many instances this process has room for at once. That it may have become another number is told by
+    /// [`Handlers::room_changed`] from then on.
+    fn most(&mut self) -> u32 {
+        u32::MAX
+    }
+
+    /// Why there is no room for more, and what mends it.
+    fn why_no_more(&self) -> String {
+        String::new()
+    }
+
+    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for more.
+    fn room_changed(&self, small: bool) -> impl Future<Output = ()> + Send + use<Self> {
+        let _ = small;
+        std::future::pending()
+    }
+
+    /// Whether there is a generation newer than that of the last instance made or prepared. Cheap.
+    fn is_newer(&self) -> bool;
+
+    /// Waits until [`Handlers::is_newer`].
+    fn newer(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// One version of a policy.
+pub trait Policy: Send + Sync + 'static {
+    /// Checks the settings and makes the first state, from that of the version before if there was one. `Err` of the
+    /// inner result is the policy's own refusal.
+    ///
+    /// # Errors
+    /// If the policy did not answer.
+    fn init(
+        &self,
+        settings: &[(String, String)],
+        previous: Option<&[u8]>,
+    ) -> impl Future<Output = Result<Result<Vec<u8>, String>, Fault>> + Send;
+
+    /// Decides.
+    ///
+    /// # Errors
+    /// If the policy did not answer.
+    fn decide(&self, seen: &Observation, state: &[u8]) -> impl Future<Output = Result<Decision, Fault>> + Send;
+
+    /// Which code it is.
+    fn author(&self) -> &Author;
+}
+
+/// Gives the newest version of a policy.
+pub trait Policies: Send + 'static {
+    /// A version.
+    type Policy: Policy;
+
+    /// The newest version, if there is one yet.
+    fn latest(&mut self) -> Option<Self::Policy>;
+
+    /// Waits until there is a version that [`Policies::latest`] has not given.
+    fn newer(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// Reads the signals of a stream and a consumer.
+pub trait Source: Send + 'static {
+    /// Takes a sample. `redelivered` counts the deliveries of a second or later attempt that this host has seen, ever.
+    ///
+    /// # Errors
+    /// If the signals cannot be read.
+    fn sample(&mut self, redelivered: u64) -> impl Future<Output = anyhow::Result<Sample>> + Send;
+}
+
+/// What the stream and the consumer said at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// Messages that arrived since the host started to watch. Only grows.
+    pub arrivals: u64,
+    /// Messages not delivered yet.
+    pub pending: u64,
+    /// Deliveries not settled yet.
+    pub ack_pending: u64,
+    /// Messages delivered more than once and not settled yet.
+    pub redelivered: u64,
+    /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
+    pub oldest_ms: Option<u64>,
+    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it is not
+    /// known, the host's has to do.
+    pub now_ms: Option<u64>,
+    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise it
+    /// is the first sample that counts it.
+    pub last_arrival: Option<Duration>,
+}

@@ -1,0 +1,156 @@
+//! Keeps a workload running: where it cannot be set up, ends or panics, that is raised as a condition and it is tried again.
+//! The other workloads do not notice.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::backoff::Backoff;
+use crate::conditions::Part;
+use crate::config::Workload;
+use crate::host_context::HostContext;
+use crate::jetstream::Bound;
+use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
+use crate::status::workload::Board;
+use crate::workload::{self, Parts};
+
+/// The shortest and the longest pause before a workload is tried again.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// How long a workload that had ended has to run until that is no longer told.
+const STEADY: Duration = Duration::from_secs(10);
+/// How many workloads are set up at the same time: a server should not meet a thousand at once.
+const TOGETHER: usize = 16;
+
+/// What all workloads of a host are kept running with.
+pub(crate) struct Keeper {
+    host: Arc<HostContext>,
+    turns: Semaphore,
+    stops: watch::Receiver<bool>,
+}
+
+/// One workload with its plugins.
+pub(crate) struct KeptWorkload {
+    pub(crate) board: Arc<Board>,
+    pub(crate) handlers: PluginHandlers,
+    pub(crate) policies: PluginPolicies,
+    pub(crate) shadow: Option<PluginPolicies>,
+}
+
+impl KeptWorkload {
+    /// Its plugins are looked for from now on.
+    pub(crate) fn new(directory: &Directory, workload: Workload) -> Self {
+        let handlers = PluginHandlers::new(directory, &workload);
+        let policies = PluginPolicies::new(directory, &workload, &workload.policy);
+        let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
+        let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
+        let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
+        Self { board: Board::new(workload, lines), handlers, policies, shadow }
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new(host: Arc<HostContext>, stops: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops })
+    }
+
+    /// Runs a workload until the host stops, and begins anew each time it ends before.
+    pub(crate) async fn keep(self: Arc<Self>, kept: KeptWorkload) {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        let mut has_ended = false;
+        loop {
+            let began = Instant::now();
+            let once = Box::pin(AssertUnwindSafe(self.once(&kept, has_ended)).catch_unwind()).await;
+            kept.board.ended();
+            let problem = match once {
+                Ok(Ok(())) if *self.stops.borrow() => return,
+                Ok(Ok(())) => "it ended though nobody stopped it".to_owned(),
+                Ok(Err(error)) => format!("it ended: {error:#}"),
+                Err(panic) => format!("it panicked, which is a fault of tidegate's own: {}", words(&*panic)),
+            };
+            let problem = format!("{problem}; what it held is delivered again after its ack wait");
+            if *self.stops.borrow() {
+                tracing::error!(workload = kept.board.workload.name, "{problem}");
+                return;
+            }
+            has_ended = true;
+            kept.board.conditions.ended(&format!("{problem}; it is started again"));
+            if began.elapsed() > STEADY {
+                backoff.reset();
+            }
+            tokio::select! {
+                () = sleep(backoff.pause()) => {}
+                () = stopped(self.stops.clone()) => return,
+            }
+        }
+    }
+
+    /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
+    async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
+        let KeptWorkload { board, handlers, policies, shadow } = kept;
+        let mut handlers = handlers.clone();
+        let begin = async {
+            let bound = self.set_up(board).await;
+            handlers.loaded().await;
+            bound
+        };
+        let bound = tokio::select! {
+            bound = begin => bound,
+            () = stopped(self.stops.clone()) => return Ok(()),
+        };
+        let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
+        let parts = Parts { board: board.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
+        let mut run = pin!(workload::run(parts, stopped(self.stops.clone())));
+        if has_ended {
+            tokio::select! {
+                ended = &mut run => return ended,
+                () = sleep(STEADY) => board.conditions.clear(Part::Run),
+            }
+        }
+        run.await
+    }
+
+    /// Tries until it is done.
+    async fn set_up(&self, board: &Board) -> Bound {
+        let HostContext { client, dead_letters, host, .. } = &*self.host;
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        loop {
+            client.connected().await;
+            let turn = self.turns.acquire().await;
+            let bound = Bound::new(client, &board.workload, dead_letters, host).await;
+            drop(turn);
+            match bound {
+                Ok(bound) => {
+                    board.conditions.clear(Part::Setup);
+                    return bound;
+                }
+                Err(error) if client.is_connected() => {
+                    let text = error.to_string();
+                    let name = format!("workload {}: ", board.workload.name);
+                    let problem = text.strip_prefix(&name).unwrap_or(&text).trim_end_matches('.');
+                    board.conditions.raise(Part::Setup, &format!("{problem}; tried again until it works"));
+                }
+                // That the server is away is told once, for all.
+                Err(error) => tracing::debug!(workload = board.workload.name, %error, "not set up"),
+            }
+            client.reconnected(backoff.pause()).await;
+        }
+    }
+}
+
+/// Ends when the host stops.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the host is gone, and that is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}

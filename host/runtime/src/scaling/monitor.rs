@@ -1,0 +1,232 @@
+//! Once an interval: signals, an observation, the policy's decision, the desired count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::clock::{Since, time_of_day};
+use crate::conditions::{Conditions, Part};
+use crate::config::Scale;
+use crate::contract::Author;
+use crate::contract::{Decision, Observation};
+use crate::delivery::consumer_settings::{Effective, Flow};
+use crate::duration::unix_millis;
+use crate::events::{Event, Observer as Events};
+use crate::journal::Made;
+use crate::ports::Sample;
+use crate::ports::{Policies, Source};
+use crate::scaling::clock::Clock;
+use crate::scaling::history::History;
+use crate::scaling::observe::Observer;
+use crate::scaling::policy_state::ActivePolicy;
+use crate::scaling::shadow::{Tick, Ticks};
+use crate::scaling::supervisor::{Desired, Workers};
+use crate::scaling::{carried_out, clamp};
+
+/// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
+const TOLD: u32 = 3;
+const REMIND: u32 = 60;
+
+/// How long after a message that found no worker the policy is asked: what comes right behind it then counts too, and
+/// reading the signals does not delay the first reply.
+pub const BURST: Duration = Duration::from_millis(5);
+
+/// Sets the desired count of one workload.
+pub struct Monitor<P: Policies, S> {
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// The limits and the interval.
+    pub scale: Scale,
+    /// The consumer's settings.
+    pub consumer: Arc<Effective>,
+    /// The policy.
+    pub policy: ActivePolicy<P>,
+    /// Where the shadow is told what was observed.
+    pub ticks: Ticks,
+    /// Where signals come from.
+    pub source: S,
+    /// The workers.
+    pub workers: Arc<Workers>,
+    /// The count that is set.
+    pub desired: Arc<Desired>,
+    /// Whether a delivery waits for a worker.
+    pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Where events go.
+    pub events: Events,
+    /// What keeps the workload from flowing.
+    pub conditions: Arc<Conditions>,
+    /// Where decisions can be seen.
+    pub history: Arc<History>,
+    /// When the host started to watch.
+    pub start: Since,
+}
+
+/// What one tick leaves for the next.
+struct Past {
+    clock: Clock,
+    observer: Observer,
+    unread: FailureRow,
+    undecided: FailureRow,
+}
+
+impl<P: Policies, S: Source> Monitor<P, S> {
+    /// Runs until `stop` ends; then the desired count is 0.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        tokio::select! {
+            biased;
+            () = &mut stop => {}
+            () = self.watch() => {}
+        }
+        self.set(0, "the host stops");
+    }
+
+    async fn watch(&mut self) {
+        let mut ticks = interval(self.scale.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut past = Past {
+            clock: Clock::default(),
+            observer: Observer::new(self.scale.window),
+            unread: FailureRow::new(Part::Signals),
+            undecided: FailureRow::new(Part::Policy),
+        };
+        let desired = self.desired.clone();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.tick(false, &mut past).await,
+                () = desired.woken.notified() => {
+                    sleep(BURST).await;
+                    ticks.reset();
+                    self.tick(true, &mut past).await;
+                }
+                () = self.policy.newer() => {
+                    self.adopt().await;
+                    past.undecided = FailureRow::new(Part::Policy);
+                }
+            }
+        }
+    }
+
+    /// Reads the signals, asks the policy, acts upon its decision, has it written down. `woken` is whether a message that
+    /// found no worker has just started one.
+    async fn tick(&mut self, woken: bool, past: &mut Past) {
+        let sample = self.source.sample(self.workers.tally().redelivered).await;
+        past.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
+        let Ok(sample) = sample else { return };
+        let Some(seen) = self.observe(sample, past) else { return };
+        let needed = woken || seen.pending > 0 || (self.waiting)();
+        let call = self.policy.decide(&seen, sample.arrivals).await;
+        let decision = call.as_ref().and_then(|call| call.answer.as_ref().ok());
+        let live = decision.map(|decision| clamp(decision.desired, seen.min, seen.max));
+        let made = decision.map(|decision| self.act(decision, &seen, needed));
+        if let Some(call) = call {
+            past.undecided.count(self, call.answer.as_ref().err().map(ToString::to_string));
+            self.policy.record(call, made);
+        }
+        self.ticks.send(&self.history, Tick { seen, arrivals: sample.arrivals, live });
+    }
+
+    /// What the policies are told; `None` if the consumer gives nothing, so that nothing would come of asking them.
+    fn observe(&mut self, sample: Sample, past: &mut Past) -> Option<Observation> {
+        let flow = self.consumer.flow();
+        match flow.problem() {
+            Some(problem) => self.conditions.raise(Part::Consumer, problem),
+            None => self.conditions.clear(Part::Consumer),
+        }
+        let scale = self.consumer.employable(&self.scale);
+        if matches!(flow, Flow::Held(_) | Flow::Refused(_)) {
+            // More workers would have nothing to do. Those that there are finish what is out.
+            if sample.ack_pending == 0 {
+                self.set(scale.min, "the consumer gives nothing");
+            }
+            return None;
+        }
+        let now = past.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
+        let seen = past.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
+        self.history.saw(seen);
+        Some(seen)
+    }
+
+    /// Carries a decision out.
+    fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Made {
+        let to = carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed);
+        self.history.decided(decision, to);
+        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
+        Made { from: self.set(to, &decision.reason), to }
+    }
+
+    /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.
+    async fn adopt(&mut self) {
+        let Some((author, outcome)) = self.policy.adopt().await else { return };
+        match outcome {
+            Ok(()) => {
+                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
+                let Author { plugin, generation } = author.clone();
+                let workload = self.workload.clone();
+                self.events.tell(Event::Swapped { workload, plugin, generation });
+                self.history.adopted(author);
+                self.conditions.clear(Part::Policy);
+            }
+            Err(problem) => {
+                self.history.refused(&problem);
+                let Author { plugin, generation } = author;
+                if self.policy.has_policy() {
+                    tracing::error!(workload = %self.workload, %plugin, %generation, problem,
+                        "policy not used: the version before goes on");
+                } else {
+                    let problem = format!(
+                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
+                         workers stay at scale.min"
+                    );
+                    self.conditions.raise(Part::Policy, &problem);
+                }
+            }
+        }
+    }
+
+    /// Sets how many workers are wanted, and returns how many were.
+    fn set(&self, to: u32, reason: &str) -> u32 {
+        let from = self.desired.set(to);
+        if from != to {
+            tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
+            let workload = self.workload.clone();
+            self.events.tell(Event::Scaled { workload, from, to, reason: reason.to_owned() });
+        }
+        from
+    }
+}
+
+/// Failures in a row of something that a decision needs.
+struct FailureRow {
+    part: Part,
+    failures: u32,
+    /// Those that were not in a row among them.
+    ever: u64,
+}
+
+impl FailureRow {
+    fn new(part: Part) -> Self {
+        Self { part, failures: 0, ever: 0 }
+    }
+
+    /// Counts a tick. Several failures in a row are a condition. A single one may be of the moment; that of a policy is told
+    /// ever more seldom.
+    fn count<P: Policies, S>(&mut self, of: &Monitor<P, S>, problem: Option<String>) {
+        let Some(problem) = problem else {
+            if std::mem::take(&mut self.failures) >= TOLD {
+                of.conditions.clear(self.part);
+            }
+            return;
+        };
+        of.history.undecided(&problem);
+        let problem = format!("no decision, so the number of workers stays as it is: {problem}");
+        self.failures = self.failures.saturating_add(1);
+        self.ever += 1;
+        if self.failures % REMIND == TOLD {
+            of.conditions.raise(self.part, &problem);
+        } else if self.part == Part::Policy && self.ever.is_power_of_two() {
+            tracing::warn!(workload = %of.workload, failures = self.ever, "{problem}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A policy in use with its state: calls it, and has each call written in the journal.
+
+use std::sync::Arc;
+
+use crate::clock::time_of_day;
+use crate::contract::Author;
+use crate::contract::Fault;
+use crate::contract::{Decision, Observation};
+use crate::journal::{Adoption, Bounds, Entry, Journal, Made, Role, What};
+use crate::ports::{Policies, Policy};
+
+/// What a policy is called with beside observations, and where its calls are written.
+#[derive(Debug, Clone)]
+pub struct PolicySetup {
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// Whether it is acted upon.
+    pub role: Role,
+    /// What it gets in `init`.
+    pub settings: Arc<[(String, String)]>,
+    /// What it may spend.
+    pub bounds: Bounds,
+    /// Where its calls are written.
+    pub journal: Journal,
+}
+
+/// The newest version of a policy that has accepted its settings, and its state.
+pub struct ActivePolicy<P: Policies> {
+    setup: PolicySetup,
+    policies: P,
+    adopted: Option<Adopted<P::Policy>>,
+}
+
+struct Adopted<P> {
+    policy: P,
+    state: Vec<u8>,
+}
+
+/// A call of `decide`, to be written in the journal by [`ActivePolicy::record`].
+#[derive(Debug)]
+#[must_use]
+pub struct Call {
+    policy: Author,
+    seen: Observation,
+    arrivals: u64,
+    /// The state that it was given.
+    state: Vec<u8>,
+    /// What it answered.
+    pub answer: Result<Decision, Fault>,
+}
+
+impl<P: Policies> ActivePolicy<P> {
+    /// With no policy yet.
+    pub fn new(setup: PolicySetup, policies: P) -> Self {
+        Self { setup, policies, adopted: None }
+    }
+
+    /// Waits until there is a version that [`ActivePolicy::adopt`] has not tried.
+    pub async fn newer(&mut self) {
+        self.policies.newer().await;
+    }
+
+    /// Moves to the newest version if that accepts the settings; otherwise the one before stays. What was tried, and what is
+    /// wrong with it; `None` if there is nothing to try.
+    pub async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
+        let policy = self.policies.latest()?;
+        let author = policy.author().clone();
+        let previous = self.adopted.as_ref().map(|adopted| adopted.state.clone());
+        let answer = policy.init(&self.setup.settings, previous.as_deref()).await;
+        let outcome = match &answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refusal)) => Err(format!("it refuses its settings: {refusal}")),
+            Err(fault) => Err(fault.to_string()),
+        };
+        let first = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok()).cloned();
+        self.write(&author, || What::Init(Adoption { previous, answer }));
+        if let Some(state) = first {
+            self.adopted = Some(Adopted { policy, state });
+        }
+        Some((author, outcome))
+    }
+
+    /// Whether a version is in use.
+    pub fn has_policy(&self) -> bool {
+        self.adopted.is_some()
+    }
+
+    /// Asks for a decision on what was seen, after so many arrivals in all; `None` if there is no policy yet. If it does not
+    /// answer, its state stays as it is.
+    pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<Call> {
+        let Adopted { policy, state } = self.adopted.as_mut()?;
+        let answer = policy.decide(seen, state).await;
+        let before = match &answer {
+            Ok(decision) => std::mem::replace(state, decision.state.clone()),
+            Err(_) => state.clone(),
+        };
+        Some(Call { policy: policy.author().clone(), seen: *seen, arrivals, state: before, answer })
+    }
+
+    /// Has a call written in the journal, with what was made of its decision.
+    pub fn record(&self, call: Call, made: Option<Made>) {
+        let Call { policy, seen, arrivals, state, answer } = call;
+        self.write(&policy, || What::Decide { seen, arrivals, state, answer, made });
+    }
+
+    fn write(&self, policy: &Author, what: impl FnOnce() -> What) {
+        let PolicySetup { workload, role, settings, bounds, journal } = &self.setup;
+        if journal.is_kept() {
+            journal.record(Entry {
+                at: time_of_day(),
+                workload: workload.clone(),
+                role: *role,
+                policy: policy.clone(),
+                settings: settings.clone(),
+                bounds: *bounds,
+                what: what(),
+            });
+        }
+    }
+}

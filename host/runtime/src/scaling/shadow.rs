@@ -1,0 +1,105 @@
+//! A shadow: a policy that is asked what the live one is asked, and whose decisions are only counted and written down.
+//!
+//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches the journal and the status
+//! of its workload, and changes nothing else.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::contract::Observation;
+use crate::ports::Policies;
+use crate::scaling::clamp;
+use crate::scaling::history::History;
+use crate::scaling::policy_state::ActivePolicy;
+
+/// What the policies are asked on one tick.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick {
+    /// What was observed.
+    pub seen: Observation,
+    /// Messages that had arrived since the host began to watch.
+    pub arrivals: u64,
+    /// How many workers the live policy wants, within the limits; none if it did not answer.
+    pub live: Option<u32>,
+}
+
+/// Where ticks go, if the workload has a shadow. One may wait; what comes while one waits is missed, and counted.
+#[derive(Debug, Clone, Default)]
+pub struct Ticks(Option<mpsc::Sender<Tick>>);
+
+/// A policy in the shadow.
+pub struct Shadow<P: Policies> {
+    /// The policy.
+    pub policy: ActivePolicy<P>,
+    /// What it is asked.
+    pub ticks: mpsc::Receiver<Tick>,
+    /// The workload's name.
+    pub workload: Arc<str>,
+    /// Where it is counted.
+    pub history: Arc<History>,
+}
+
+impl Ticks {
+    /// To a shadow.
+    pub fn channel() -> (Self, mpsc::Receiver<Tick>) {
+        let (sender, ticks) = mpsc::channel(1);
+        (Self(Some(sender)), ticks)
+    }
+
+    /// Sends a tick to the shadow, if there is one.
+    pub fn send(&self, history: &History, tick: Tick) {
+        if self.0.as_ref().is_some_and(|ticks| ticks.try_send(tick).is_err()) {
+            history.shadow(|shadow| shadow.missed += 1);
+        }
+    }
+}
+
+impl<P: Policies> Shadow<P> {
+    /// Runs until no tick can come any more.
+    pub async fn run(mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.policy.newer() => self.adopt().await,
+                tick = self.ticks.recv() => match tick {
+                    Some(tick) => self.decide(tick).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn adopt(&mut self) {
+        let Some((author, outcome)) = self.policy.adopt().await else { return };
+        match outcome {
+            Ok(()) => {
+                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "shadow in use");
+                self.history.shadow(|shadow| (shadow.policy, shadow.problem) = (Some(author), None));
+            }
+            Err(problem) => {
+                tracing::warn!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem,
+                    "shadow not used; it changes nothing");
+                self.history.shadow(|shadow| shadow.problem = Some(problem));
+            }
+        }
+    }
+
+    async fn decide(&mut self, Tick { seen, arrivals, live }: Tick) {
+        let Some(call) = self.policy.decide(&seen, arrivals).await else { return };
+        self.history.shadow(|shadow| match &call.answer {
+            Ok(decision) => {
+                let count = clamp(decision.desired, seen.min, seen.max);
+                shadow.decisions += 1;
+                shadow.differing += u64::from(live.is_some_and(|live| live != count));
+                shadow.problem = None;
+                shadow.last = Some((count, decision.reason.clone()));
+            }
+            Err(fault) => {
+                shadow.failures += 1;
+                shadow.problem = Some(fault.to_string());
+            }
+        });
+        self.policy.record(call, None);
+    }
+}

@@ -1,0 +1,421 @@
+//! From the desired count to workers that run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::Instrument;
+
+use crate::backoff::Backoff;
+use crate::conditions::Part;
+use crate::contract::Fault;
+use crate::delivery::counters::{Stats, Tally};
+use crate::delivery::settle::hand_back;
+use crate::delivery::slow_lane::roam;
+use crate::delivery::worker::{Mode, Worker, WorkerShared};
+use crate::events::Event;
+use crate::ports::{Handlers, Held};
+use crate::scaling::plan::{Candidate, plan};
+
+/// The shortest and the longest wait before a worker that ended by itself is replaced.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How long no worker can start before what was fetched is given back: another host may be able to handle it.
+const GIVE_BACK: Duration = Duration::from_secs(10);
+
+/// How much later than the worker is started it is told that a message started it: the message goes first, and on a
+/// small machine a log line is in its way.
+const FIRST_REPLY: Duration = Duration::from_millis(1);
+
+/// The count that is wanted. Anything may set it: the monitor does, and a message that finds no worker.
+#[derive(Debug)]
+pub struct Desired {
+    count: watch::Sender<u32>,
+    /// Tells the monitor that a message found no worker.
+    pub woken: Notify,
+}
+
+impl Desired {
+    /// Starts with this count.
+    pub fn new(count: u32) -> Self {
+        Self { count: watch::Sender::new(count), woken: Notify::new() }
+    }
+
+    /// The count now.
+    pub fn get(&self) -> u32 {
+        *self.count.borrow()
+    }
+
+    /// Sets the count and returns the one before.
+    pub fn set(&self, count: u32) -> u32 {
+        let before = self.get();
+        self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
+        before
+    }
+}
+
+/// The workers of a workload, and what all that it ever had have done.
+#[derive(Debug, Default)]
+pub struct Workers {
+    running: AtomicU32,
+    counted: Mutex<Counted>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    ended: Tally,
+    alive: BTreeMap<u64, Arc<Stats>>,
+}
+
+impl Workers {
+    /// Workers that run and do not drain.
+    pub fn running(&self) -> u32 {
+        self.running.load(Relaxed)
+    }
+
+    /// What has been done in all.
+    pub fn tally(&self) -> Tally {
+        let counted = self.counted.lock();
+        counted.alive.values().fold(counted.ended, |sum, stats| sum.plus(stats.tally()))
+    }
+
+    /// The workers that there are, those that drain among them, each with what it has done.
+    pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
+        self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
+    }
+
+    fn add(&self, id: u64, stats: Arc<Stats>) {
+        self.counted.lock().alive.insert(id, stats);
+    }
+
+    fn remove(&self, id: u64) {
+        let mut counted = self.counted.lock();
+        if let Some(stats) = counted.alive.remove(&id) {
+            counted.ended = counted.ended.plus(stats.tally());
+        }
+    }
+}
+
+/// A worker that runs, or drains.
+struct WorkerTask {
+    task: Id,
+    /// Whether its instance is made.
+    started: Arc<AtomicBool>,
+    stats: Arc<Stats>,
+    mode: watch::Sender<Mode>,
+}
+
+/// No worker can start.
+#[derive(Debug, Clone, Copy)]
+struct Stuck {
+    since: Instant,
+    /// Whether the inbox gives back what it has.
+    suspended: bool,
+}
+
+/// Starts and drains workers until they are as many as desired, again and again.
+pub struct Supervisor<D, H> {
+    shared: Arc<WorkerShared<D>>,
+    handlers: H,
+    desired: Arc<Desired>,
+    workers: Arc<Workers>,
+    grace: Duration,
+    alive: BTreeMap<u64, WorkerTask>,
+    tasks: JoinSet<Result<(), Fault>>,
+    next: u64,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+    /// A worker has started.
+    started: Arc<Notify>,
+    /// Since when none can start.
+    stuck: Option<Stuck>,
+    /// Whether it is told that there is no room for all workers.
+    cramped: bool,
+    /// Whether an instance was made ahead since there are no workers.
+    prepared: bool,
+}
+
+impl<D: Held, H: Handlers> Supervisor<D, H> {
+    /// Prepares; nothing runs before [`Supervisor::run`].
+    pub fn new(
+        shared: Arc<WorkerShared<D>>,
+        handlers: H,
+        desired: Arc<Desired>,
+        workers: Arc<Workers>,
+        grace: Duration,
+    ) -> Self {
+        Self {
+            shared,
+            handlers,
+            desired,
+            workers,
+            grace,
+            alive: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            next: 1,
+            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            not_before: None,
+            started: Arc::default(),
+            stuck: None,
+            cramped: false,
+            prepared: false,
+        }
+    }
+
+    /// Runs until `stop` ends, then drains all workers: they have the grace time to finish what they run.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        let desired = self.desired.clone();
+        let mut changes = desired.count.subscribe();
+        let (shared, a_start) = (self.shared.clone(), self.started.clone());
+        loop {
+            let woken = self.wake();
+            let wanted = *changes.borrow_and_update();
+            let fitting = self.fitting(wanted);
+            let room_changes = self.handlers.room_changed(fitting < wanted);
+            let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
+            let started = self.reconcile(fitting);
+            self.shared.inbox.set_workers(self.running());
+            if woken {
+                sleep(FIRST_REPLY).await;
+                self.tell_woken();
+            }
+            self.tell_started(&started);
+            let at_zero = wanted == 0 && self.alive.is_empty();
+            if at_zero && !self.prepared {
+                // The next message should wait neither for an instance nor for what is slow to make one.
+                tokio::spawn(roam(self.handlers.prepare()));
+            }
+            self.prepared = at_zero;
+            tokio::select! {
+                () = &mut stop => break,
+                _ = changes.changed() => {}
+                () = shared.inbox.arrived_without_worker() => {}
+                () = room_changes => {}
+                () = shared.inbox.closed() => self.give_back().await,
+                () = a_start.notified() => self.works(),
+                () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => self.suspend(),
+                () = self.handlers.newer(), if at_zero => self.prepared = false,
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
+                () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
+            }
+        }
+        self.drain_all().await;
+    }
+
+    /// Where a message waits and no worker is wanted, there shall be one now. A worker that cannot start is no reason to
+    /// want it again before it is tried again.
+    fn wake(&self) -> bool {
+        let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shared.inbox.is_empty();
+        if wake {
+            self.desired.set(1);
+        }
+        wake
+    }
+
+    /// As many of the desired workers as there is room for. That others are missing is told.
+    fn fitting(&mut self, desired: u32) -> u32 {
+        let most = self.handlers.most();
+        if desired > most && self.stuck.is_none() {
+            self.cramped = true;
+            let why = self.handlers.why_no_more();
+            self.shared
+                .conditions
+                .raise(Part::Workers, &format!("there is room for {most} workers and for no more: {why}"));
+            if most == 0 {
+                self.stuck = Some(Stuck { since: Instant::now(), suspended: false });
+            }
+        } else if desired <= most && std::mem::take(&mut self.cramped) && self.stuck.is_none() {
+            self.shared.conditions.clear(Part::Workers);
+        }
+        desired.min(most)
+    }
+
+    fn tell_woken(&self) {
+        let workload = self.shared.workload.clone();
+        let reason = "a message arrived".to_owned();
+        tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
+        self.shared.observer.tell(Event::Scaled { workload, from: 0, to: 1, reason });
+        self.desired.woken.notify_one();
+    }
+
+    fn running(&self) -> usize {
+        self.alive.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
+    }
+
+    /// Starts and drains; returns which were started.
+    fn reconcile(&mut self, desired: u32) -> Vec<u64> {
+        let candidates: Vec<Candidate> = self
+            .alive
+            .iter()
+            .map(|(id, worker)| Candidate {
+                worker: *id,
+                handling: worker.stats.is_handling(),
+                settled: worker.stats.acked(),
+                draining: *worker.mode.borrow() > Mode::Work,
+            })
+            .collect();
+        let plan = plan(&candidates, desired);
+        let start = match (self.not_before, self.stuck) {
+            (Some(_), _) => 0,
+            // One that tries is enough, and where nobody waits for it, it still does: nothing is fetched before.
+            (None, Some(Stuck { suspended, .. })) if candidates.is_empty() => plan.start.clamp(suspended.into(), 1),
+            (None, Some(_)) => 0,
+            (None, None) => plan.start,
+        };
+        let started: Vec<u64> = (0..start).map(|_| self.start()).collect();
+        // One that nobody waits for only shows whether workers start again.
+        let unwanted = started.iter().copied().skip(usize::try_from(plan.start).unwrap_or(usize::MAX));
+        for id in plan.drain.into_iter().chain(unwanted) {
+            self.drain(id);
+        }
+        self.workers.running.store(u32::try_from(self.running()).unwrap_or(u32::MAX), Relaxed);
+        started
+    }
+
+    fn start(&mut self) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        let stats = Arc::new(Stats::default());
+        let (mode, modes) = watch::channel(Mode::Work);
+        let span = tracing::info_span!("tidegate.worker.run", workload = %self.shared.workload, worker = id);
+        let started = Arc::new(AtomicBool::new(false));
+        let run = {
+            let (shared, mut handlers, stats) = (self.shared.clone(), self.handlers.clone(), stats.clone());
+            let (started, a_start) = (started.clone(), self.started.clone());
+            async move {
+                let instance = handlers.instantiate(id).await?;
+                started.store(true, Relaxed);
+                a_start.notify_one();
+                Worker::new(id, shared, handlers, stats, modes).run(instance).await
+            }
+        };
+        let task = self.tasks.spawn(roam(run.instrument(span))).id();
+        self.workers.add(id, stats.clone());
+        self.alive.insert(id, WorkerTask { task, started, stats, mode });
+        id
+    }
+
+    fn tell_started(&self, started: &[u64]) {
+        for id in started {
+            tracing::info!(workload = %self.shared.workload, worker = id, "worker started");
+            self.shared.observer.tell(Event::WorkerStarted { workload: self.shared.workload.clone(), worker: *id });
+        }
+    }
+
+    fn drain(&mut self, id: u64) {
+        let Some(worker) = self.alive.get(&id) else { return };
+        worker.mode.send_replace(Mode::Drain);
+        let (mode, grace) = (worker.mode.clone(), self.grace);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(grace) => { mode.send_replace(Mode::GiveBack); }
+                () = mode.closed() => {}
+            }
+        });
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Result<(), Fault>), JoinError>) {
+        let (task, problem) = match ended {
+            Ok((task, Ok(()))) => (task, None),
+            Ok((task, Err(fault))) => {
+                self.alive.values().filter(|worker| worker.task == task).for_each(|worker| {
+                    worker.stats.faulted(fault.kind());
+                });
+                (task, Some(fault.to_string()))
+            }
+            Err(error) => (error.id(), Some(error.to_string())),
+        };
+        let Some(id) = self.alive.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
+        let Some(worker) = self.alive.remove(&id) else { return };
+        let (workload, handled) = (self.shared.workload.clone(), worker.stats.acked());
+        match problem {
+            None => {
+                self.backoff.reset();
+                tracing::info!(%workload, worker = id, handled, "worker stopped");
+            }
+            Some(problem) => {
+                if handled > 0 {
+                    self.backoff.reset();
+                }
+                self.failed(id, handled, &problem);
+            }
+        }
+        self.workers.remove(id);
+        self.shared.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
+    }
+
+    /// A worker ended by itself. Of several at the same time the first is told, and makes the others' replacement wait.
+    fn failed(&mut self, worker: u64, handled: u64, problem: &str) {
+        let workload = &self.shared.workload;
+        if self.not_before.is_some() {
+            tracing::debug!(%workload, worker, handled, problem, "worker ended by itself");
+        } else {
+            let retry_in = self.backoff.pause();
+            self.not_before = Some(Instant::now() + retry_in);
+            if self.stuck.is_none() {
+                tracing::error!(%workload, worker, handled, problem, ?retry_in, "worker ended by itself");
+            }
+        }
+        if self.any_started() {
+            let problem = format!("a worker ended by itself and is replaced: {problem}; the others go on");
+            self.shared.conditions.raise(Part::Workers, &problem);
+            return;
+        }
+        self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
+        let problem = format!(
+            "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine lacks. It is \
+             tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
+            BACKOFF.1
+        );
+        self.shared.conditions.raise(Part::Workers, &problem);
+    }
+
+    fn any_started(&self) -> bool {
+        self.alive.values().any(|worker| worker.started.load(Relaxed))
+    }
+
+    /// A worker has started, if it has not ended since.
+    fn works(&mut self) {
+        if self.any_started() {
+            self.shared.conditions.clear(Part::Workers);
+            if self.stuck.take().is_some() {
+                self.shared.inbox.resume();
+            }
+        }
+    }
+
+    /// Another host may be able to handle what waits here. What the server would not deliver again stays.
+    async fn give_back(&self) {
+        let rules = &self.shared.rules;
+        for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
+            hand_back(waiting.held, rules).await;
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Some(stuck) = &mut self.stuck {
+            stuck.suspended = true;
+            self.shared.inbox.suspend();
+        }
+    }
+
+    async fn drain_all(&mut self) {
+        let ids: Vec<u64> = self.alive.keys().copied().collect();
+        for id in ids {
+            self.drain(id);
+        }
+        self.workers.running.store(0, Relaxed);
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::View;
+use crate::conditions::Part;
+use crate::duration::millis;
+
+/// How often a task of the host says that it gets its turn.
+const BEAT: Duration = Duration::from_millis(250);
+/// After how long without a turn the process counts as stuck.
+const STUCK: Duration = Duration::from_secs(10);
+
+/// Whether tasks of a runtime get their turn.
+///
+/// It is looked at and not asked for: an answer must not wait for what it is about.
+pub(super) struct Pulse {
+    start: Instant,
+    /// Milliseconds since the start when the task had its last turn.
+    last: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Pulse {
+    /// Of the runtime that this is called in.
+    pub(super) fn start() -> Self {
+        let (start, last) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let beats = last.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                beats.store(millis(start.elapsed()), Relaxed);
+                tokio::time::sleep(BEAT).await;
+            }
+        });
+        Self { start, last, task }
+    }
+
+    /// What is wrong, if anything is.
+    pub(super) fn check(&self) -> Vec<String> {
+        let since = self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Relaxed)));
+        if since < STUCK {
+            return Vec::new();
+        }
+        vec![format!("no task of the host had its turn for {} s", since.as_secs())]
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What keeps a host from working, if anything does.
+pub(super) fn ready(view: &View) -> Vec<String> {
+    let mut problems = Vec::new();
+    if *view.stops.borrow() {
+        problems.push("the host stops".to_owned());
+    }
+    if !view.is_connected() {
+        problems.push("the NATS server is away".to_owned());
+    }
+    for plugin in view.directory.plugins().iter().filter(|plugin| plugin.generation.is_none()) {
+        let why = plugin.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+        problems.push(format!("plugin {} is not loaded{why}", plugin.plugin));
+    }
+    problems.extend(view.journal.problems());
+    for board in view.boards.iter().filter(|board| board.running().is_none()) {
+        problems.push(format!("workload {} does not run yet", board.workload.name));
+    }
+    for board in &view.boards {
+        let name = &board.workload.name;
+        let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
+        // A server that is away is told once.
+        let told = |(part, _): &(Part, String)| view.is_connected() || !part.is_of_the_server();
+        problems.extend(board.conditions.all().into_iter().filter(told).map(of));
+    }
+    problems
+}

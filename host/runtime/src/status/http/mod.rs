@@ -1,0 +1,160 @@
+//! Health, metrics and status over HTTP, on a thread of its own: guests that spin may hold every thread that workers
+//! run on, and that is just when somebody asks.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/healthz` | 200 while the process gets its tasks done |
+//! | `/readyz` | 200 while the server can be reached, every plugin is loaded and every workload runs |
+//! | `/metrics` | OpenMetrics |
+//! | `/status` | JSON: workloads, workers, generations, the last decisions with their reasons |
+
+mod health;
+mod metrics;
+mod serve;
+mod status;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{oneshot, watch};
+
+use crate::events::{Event, Observer};
+use crate::jetstream::Client;
+use crate::journal::Journal;
+use crate::plugin::Directory;
+use crate::status::workload::Board;
+use health::Pulse;
+
+/// What can be seen of a host.
+pub(crate) struct View {
+    /// Its name.
+    pub(crate) host: String,
+    /// Its connection, once there was one.
+    pub(crate) connection: Arc<OnceLock<Client>>,
+    /// Its plugins.
+    pub(crate) directory: Arc<Directory>,
+    /// Its workloads.
+    pub(crate) boards: Vec<Arc<Board>>,
+    /// Its journal.
+    pub(crate) journal: Journal,
+    /// Whether it stops.
+    pub(crate) stops: watch::Receiver<bool>,
+}
+
+impl View {
+    /// Whether the server can be reached now, as far as is known.
+    fn is_connected(&self) -> bool {
+        self.connection.get().is_some_and(Client::is_connected)
+    }
+}
+
+/// Why nothing can be seen of a host.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is taken, or not of this machine.
+    #[error(
+        "cannot listen on {address} for HTTP: {reason}\n  Name another address with --http or http, or leave it out."
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: io::Error,
+    },
+    /// No thread or no runtime can be had.
+    #[error("cannot answer over HTTP: {0}")]
+    Thread(io::Error),
+}
+
+/// Answers until it is dropped.
+pub(crate) struct Serving {
+    _stop: oneshot::Sender<()>,
+}
+
+/// Takes the address.
+pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpListener, HttpError> {
+    let listener = TcpListener::bind(address).map_err(|reason| HttpError::Listen { address, reason })?;
+    listener.set_nonblocking(true).map_err(HttpError::Thread)?;
+    let address = listener.local_addr().map_err(HttpError::Thread)?;
+    tracing::info!(%address, "health, metrics and status over HTTP: /healthz /readyz /metrics /status");
+    observer.tell(Event::Listening { address });
+    Ok(listener)
+}
+
+/// Answers on a thread of its own, by address and by these names. Must be called in the runtime whose health is told.
+pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Result<Serving, HttpError> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let seen = Arc::new(Seen { pulse: Pulse::start(), view });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
+    let router = serve::guard(router(seen), names);
+    let answer = async move {
+        let served = async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            Ok::<_, io::Error>(serve::serve(listener, router).await)
+        };
+        tokio::select! {
+            served = served => match served {
+                Ok(never) => match never {},
+                Err(error) => tracing::error!(%error, "nothing is answered over HTTP"),
+            },
+            _ = stopped => {}
+        }
+    };
+    thread::Builder::new()
+        .name("tidegate-http".into())
+        .spawn(move || runtime.block_on(answer))
+        .map_err(HttpError::Thread)?;
+    Ok(Serving { _stop: stop })
+}
+
+struct Seen {
+    pulse: Pulse,
+    view: View,
+}
+
+fn router(seen: Arc<Seen>) -> Router {
+    Router::new()
+        .route("/", get(async || "tidegate: /healthz /readyz /metrics /status\n"))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(seen)
+}
+
+async fn healthz(State(seen): State<Arc<Seen>>) -> Response {
+    told(seen.pulse.check())
+}
+
+async fn readyz(State(seen): State<Arc<Seen>>) -> Response {
+    told(health::ready(&seen.view))
+}
+
+/// `ok`, or what is wrong, one thing a line.
+fn told(problems: Vec<String>) -> Response {
+    if problems.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n").into_response()
+}
+
+async fn metrics(State(seen): State<Arc<Seen>>) -> Response {
+    match metrics::text(&seen.view) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn status(State(seen): State<Arc<Seen>>) -> Response {
+    match serde_json::to_string_pretty(&status::of(&seen.view)) {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,239 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{View, health};
+use crate::contract::Observation;
+use crate::contract::{Cause, FaultKind};
+use crate::duration::unix_millis;
+use crate::jetstream::Client;
+use crate::plugin::{Kind, PluginState};
+use crate::scaling::history::{Decided, Shadowed};
+use crate::status::workload::Board;
+
+/// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
+#[derive(Serialize)]
+pub(super) struct Status {
+    host: String,
+    version: &'static str,
+    ready: bool,
+    /// What keeps it from being ready.
+    problems: Vec<String>,
+    nats: Nats,
+    workloads: Vec<Workload>,
+    plugins: Vec<Plugin>,
+}
+
+#[derive(Serialize)]
+struct Nats {
+    connected: bool,
+    /// None before the first connection.
+    server_version: Option<String>,
+    reconnects: u64,
+}
+
+#[derive(Serialize)]
+struct Workload {
+    name: String,
+    stream: String,
+    consumer: String,
+    running: bool,
+    /// What keeps it from flowing, by the part that does not work.
+    problems: BTreeMap<&'static str, String>,
+    handler: String,
+    workers: Workers,
+    deliveries: BTreeMap<&'static str, u64>,
+    dead_letters: BTreeMap<&'static str, u64>,
+    faults: BTreeMap<&'static str, u64>,
+    scaling: Scaling,
+}
+
+#[derive(Serialize)]
+struct Workers {
+    min: u32,
+    max: u32,
+    desired: u32,
+    running: u32,
+    /// Those that drain among them.
+    alive: Vec<Worker>,
+}
+
+#[derive(Serialize)]
+struct Worker {
+    worker: u64,
+    handling: bool,
+    acked: u64,
+    alive_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Scaling {
+    policy: String,
+    generation: Option<String>,
+    /// Why the newest generation of the policy is not in use.
+    refused: Option<String>,
+    source: &'static str,
+    decisions: u64,
+    failures: u64,
+    /// Why the last tick ended without a decision.
+    problem: Option<String>,
+    observation: Option<Seen>,
+    /// Newest first; a row of the same decision is told once.
+    last_decisions: Vec<Decision>,
+    shadow: Option<Shadow>,
+}
+
+#[derive(Serialize)]
+struct Shadow {
+    policy: String,
+    generation: Option<String>,
+    decisions: u64,
+    /// Decisions that would have given another number of workers.
+    differing: u64,
+    failures: u64,
+    missed: u64,
+    /// Why the last tick ended without a decision, or why the newest generation is not in use.
+    problem: Option<String>,
+    count: Option<u32>,
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Seen {
+    arrival_rate: f64,
+    completion_rate: f64,
+    pending: u64,
+    ack_pending: u64,
+    redelivered: u64,
+    oldest_pending_ms: Option<u64>,
+    idle_ms: Option<u64>,
+    failure_ratio: f64,
+    busy_ratio: f64,
+    service_time_ms: f64,
+}
+
+#[derive(Serialize)]
+struct Decision {
+    at_ms: u64,
+    desired: u32,
+    count: u32,
+    reason: String,
+    times: u64,
+}
+
+#[derive(Serialize)]
+struct Plugin {
+    plugin: String,
+    kind: &'static str,
+    generation: Option<String>,
+    loaded: u64,
+    refused: u64,
+    problem: Option<String>,
+}
+
+/// The status of a host now.
+pub(super) fn of(view: &View) -> Status {
+    let problems = health::ready(view);
+    Status {
+        host: view.host.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        ready: problems.is_empty(),
+        problems,
+        nats: Nats {
+            connected: view.is_connected(),
+            server_version: view.connection.get().map(Client::server_version),
+            reconnects: view.connection.get().map_or(0, Client::reconnects),
+        },
+        workloads: view.boards.iter().map(|board| workload(board)).collect(),
+        plugins: view.directory.plugins().into_iter().map(plugin).collect(),
+    }
+}
+
+fn workload(board: &Board) -> Workload {
+    let of = &board.workload;
+    let parts = board.running();
+    let parts = parts.as_deref();
+    let tally = parts.map(|parts| parts.workers.tally()).unwrap_or_default();
+    let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
+    let scaling = board.history.scaling();
+    Workload {
+        name: of.name.clone(),
+        stream: of.queue.stream.clone(),
+        consumer: of.queue.consumer.clone(),
+        running: parts.is_some(),
+        problems: board.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
+        handler: of.handler.clone(),
+        workers: Workers {
+            min: of.scale.min,
+            max: of.scale.max,
+            desired: parts.map_or(0, |parts| parts.desired.get()),
+            running: parts.map_or(0, |parts| parts.workers.running()),
+            alive: alive
+                .into_iter()
+                .map(|(worker, stats)| Worker {
+                    worker,
+                    handling: stats.is_handling(),
+                    acked: stats.acked(),
+                    alive_ms: stats.tally().work.alive_us / 1000,
+                })
+                .collect(),
+        },
+        deliveries: BTreeMap::from([
+            ("acked", tally.acked),
+            ("retried", tally.retried),
+            ("unconfirmed", tally.unconfirmed),
+            ("dead", tally.dead.iter().sum()),
+            ("given_back", tally.given_back),
+            ("redelivered", tally.redelivered),
+        ]),
+        dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
+        faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
+        scaling: Scaling {
+            policy: of.policy.clone(),
+            generation: scaling.policy.map(|author| author.generation.whole().to_owned()),
+            refused: scaling.refused,
+            source: of.scale.source.as_str(),
+            decisions: scaling.decisions,
+            failures: scaling.failures,
+            problem: scaling.problem,
+            observation: scaling.seen.map(seen),
+            last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
+            shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, board.history.shadowed())),
+        },
+    }
+}
+
+fn shadow(policy: &str, shadowed: Shadowed) -> Shadow {
+    let Shadowed { policy: author, decisions, differing, failures, missed, problem, last } = shadowed;
+    let (count, reason) = last.unzip();
+    let generation = author.map(|author| author.generation.whole().to_owned());
+    Shadow { policy: policy.to_owned(), generation, decisions, differing, failures, missed, problem, count, reason }
+}
+
+fn seen(seen: Observation) -> Seen {
+    Seen {
+        arrival_rate: seen.arrival_rate,
+        completion_rate: seen.completion_rate,
+        pending: seen.pending,
+        ack_pending: seen.ack_pending,
+        redelivered: seen.redelivered,
+        oldest_pending_ms: seen.oldest_pending_ms,
+        idle_ms: seen.idle_ms,
+        failure_ratio: seen.failure_ratio,
+        busy_ratio: seen.busy_ratio,
+        service_time_ms: seen.service_time_ms,
+    }
+}
+
+fn decision(Decided { at, desired, count, reason, times }: Decided) -> Decision {
+    Decision { at_ms: unix_millis(at), desired, count, reason, times }
+}
+
+fn plugin(state: PluginState) -> Plugin {
+    let PluginState { plugin, kind, generation, loaded, refused, problem } = state;
+    let kind = match kind {
+        Kind::Policy => "policy",
+        Kind::Handler | Kind::Both => "handler",
+    };
+    Plugin { plugin, kind, generation: generation.map(|digest| digest.whole().to_owned()), loaded, refused, problem }
+}

@@ -1,0 +1,67 @@
+//! What a workload is doing, for whoever asks: a person, a scraper.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::conditions::Conditions;
+use crate::config::Workload;
+use crate::delivery::counters::Traffic;
+use crate::delivery::rate_limit::RateLimit;
+use crate::scaling::history::History;
+use crate::scaling::supervisor::{Desired, Workers};
+
+/// One workload, from the moment that it is configured.
+#[derive(Debug)]
+pub struct Board {
+    /// What was configured.
+    pub workload: Workload,
+    /// What keeps it from flowing now.
+    pub conditions: Arc<Conditions>,
+    /// What has been decided about the number of its workers.
+    pub history: Arc<History>,
+    dropped_lines: Vec<Arc<AtomicU64>>,
+    running: Mutex<Option<Arc<RunningParts>>>,
+}
+
+/// The parts of a workload that runs, each of which counts what it does.
+#[derive(Debug)]
+pub struct RunningParts {
+    /// Its workers.
+    pub workers: Arc<Workers>,
+    /// How many are wanted.
+    pub desired: Arc<Desired>,
+    /// What was said to the server.
+    pub traffic: Arc<Traffic>,
+    /// When instances were made anew.
+    pub respawns: Arc<RateLimit>,
+}
+
+impl Board {
+    /// A workload that does not run yet. The log lines of its guests that are dropped count elsewhere.
+    pub fn new(workload: Workload, dropped_lines: Vec<Arc<AtomicU64>>) -> Arc<Self> {
+        let conditions = Conditions::new(workload.name.as_str().into());
+        Arc::new(Self { workload, conditions, dropped_lines, running: Mutex::default(), history: Arc::default() })
+    }
+
+    /// It runs from now on.
+    pub fn runs(&self, parts: RunningParts) {
+        *self.running.lock() = Some(Arc::new(parts));
+    }
+
+    /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
+    pub fn ended(&self) {
+        *self.running.lock() = None;
+    }
+
+    /// Its parts, if it runs.
+    pub fn running(&self) -> Option<Arc<RunningParts>> {
+        self.running.lock().clone()
+    }
+
+    /// Log lines of its guests that were dropped.
+    pub fn lines_dropped(&self) -> u64 {
+        self.dropped_lines.iter().map(|lines| lines.load(Relaxed)).sum()
+    }
+}

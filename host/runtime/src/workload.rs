@@ -1,0 +1,193 @@
+//! Puts one workload together: its consumer, its plugins, its inbox, its workers and its monitor.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+
+use crate::clock::Since;
+use crate::conditions::Part;
+use crate::delivery::Bounds;
+use crate::delivery::fetch::fetch;
+use crate::delivery::inbox::Inbox;
+use crate::delivery::rate_limit::RateLimit;
+use crate::delivery::settle::Rules;
+use crate::delivery::worker::WorkerShared;
+use crate::events::Event;
+use crate::host_context::HostContext;
+use crate::jetstream::{Bound, HeaderWatch, Message, Signals};
+use crate::journal::{self, Role};
+use crate::ports::{Handlers, Notice, Policies};
+use crate::recreate::{PullHealth, notices};
+use crate::scaling::monitor::Monitor;
+use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
+use crate::scaling::shadow::{Shadow, Ticks};
+use crate::scaling::supervisor::{Desired, Supervisor, Workers};
+use crate::status::workload::{Board, RunningParts};
+
+/// What a workload is made of.
+pub struct Parts<H, P> {
+    /// Its configuration, and where what it does can be seen.
+    pub board: Arc<Board>,
+    /// Its consumer.
+    pub bound: Bound,
+    /// Its host.
+    pub host: Arc<HostContext>,
+    /// Its handler.
+    pub handlers: H,
+    /// Its policy.
+    pub policies: P,
+    /// The policy that is only compared with it.
+    pub shadow: Option<P>,
+}
+
+/// Runs a workload until `shutdown` ends: pulls end first, workers finish within the grace time, what is left is given
+/// back.
+///
+/// # Errors
+/// If the connection is closed for good.
+pub async fn run<H: Handlers, P: Policies>(
+    parts: Parts<H, P>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let Parts { board, bound, host, handlers, policies, shadow } = parts;
+    let (start, shutdown) = (Since::now(), shutdown.shared());
+    let pull = bound.puller().await?;
+    let (source, header_watch) = bound.signals().await?;
+    let assembly = Assembly::new(&board, &bound, &host, start);
+    let (ticks, shadow) = assembly.shadow(shadow);
+    let monitor = assembly.monitor(policies, source, ticks);
+    let supervisor = Supervisor::new(
+        assembly.shared.clone(),
+        handlers,
+        assembly.desired.clone(),
+        assembly.workers.clone(),
+        host.grace,
+    );
+    let queue = &board.workload.queue;
+    let health = |part, consumer| PullHealth { board: &board, host: &host, consumer, part };
+    let (pulls, watch) = (health(Part::Pull, &queue.consumer), health(Part::Watch, &queue.watch_consumer));
+    let ((tell, of_pulls), (tell_watch, of_watch)) = (notices(), notices());
+    assembly.announce();
+    // A task of its own, which ends when this is dropped.
+    let _shadow: JoinSet<()> = shadow.into_iter().map(Shadow::run).collect();
+    let WorkerShared { inbox, rules, conditions, .. } = &*assembly.shared;
+    let run = async {
+        tokio::join!(
+            fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
+            supervisor.run(shutdown.clone()),
+            monitor.run(shutdown.clone()),
+            watch_headers(header_watch, start, tell_watch, shutdown.clone()),
+            pulls.run(of_pulls),
+            watch.run(of_watch),
+        );
+    };
+    tokio::select! {
+        () = run => Ok(()),
+        never = rules.effects.watch() => match never {},
+        never = rules.letters.watch() => match never {},
+        never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
+    }
+}
+
+/// What the tasks of a workload share.
+struct Assembly<'a> {
+    board: &'a Arc<Board>,
+    bound: &'a Bound,
+    host: &'a HostContext,
+    start: Since,
+    shared: Arc<WorkerShared<Message>>,
+    desired: Arc<Desired>,
+    workers: Arc<Workers>,
+}
+
+impl<'a> Assembly<'a> {
+    fn new(board: &'a Arc<Board>, bound: &'a Bound, host: &'a HostContext, start: Since) -> Self {
+        let (workload, consumer) = (&board.workload, bound.consumer());
+        let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
+        let bounds = Bounds {
+            max_payload: bound.max_payload(),
+            own_headers: bound.own_headers(),
+            publications: workload.limits.publications,
+            grants: workload.grants.clone(),
+        };
+        let rules = Rules::new(workload.retry.clone(), consumer, bounds, &board.conditions);
+        let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+        let shared = WorkerShared {
+            workload: workload.name.as_str().into(),
+            conditions: board.conditions.clone(),
+            inbox: Arc::new(inbox),
+            rules,
+            isolation: workload.isolation,
+            respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
+            observer: host.observer.clone(),
+        };
+        Self { board, bound, host, start, shared: Arc::new(shared), desired, workers: Arc::default() }
+    }
+
+    fn policy(&self, role: Role, settings: &[(String, String)]) -> PolicySetup {
+        PolicySetup {
+            workload: self.shared.workload.clone(),
+            role,
+            settings: settings.into(),
+            bounds: journal::Bounds::of(&self.board.workload.limits),
+            journal: self.host.journal.clone(),
+        }
+    }
+
+    /// The shadow, if there is one, and where ticks go.
+    fn shadow<P: Policies>(&self, policies: Option<P>) -> (Ticks, Option<Shadow<P>>) {
+        let (Some(policies), Some(of)) = (policies, &self.board.workload.shadow) else {
+            return (Ticks::default(), None);
+        };
+        let (sender, ticks) = Ticks::channel();
+        let policy = ActivePolicy::new(self.policy(Role::Shadow, &of.settings), policies);
+        let (workload, history) = (self.shared.workload.clone(), self.board.history.clone());
+        (sender, Some(Shadow { workload, policy, ticks, history }))
+    }
+
+    fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
+        let (workload, inbox) = (&self.board.workload, self.shared.inbox.clone());
+        Monitor {
+            workload: self.shared.workload.clone(),
+            scale: workload.scale.clone(),
+            consumer: self.shared.rules.consumer.clone(),
+            policy: ActivePolicy::new(self.policy(Role::Live, &workload.policy_settings), policies),
+            ticks,
+            source,
+            workers: self.workers.clone(),
+            desired: self.desired.clone(),
+            waiting: Box::new(move || !inbox.is_empty()),
+            events: self.host.observer.clone(),
+            conditions: self.board.conditions.clone(),
+            history: self.board.history.clone(),
+            start: self.start,
+        }
+    }
+
+    /// It runs from now on.
+    fn announce(&self) {
+        let Self { shared, desired, workers, .. } = self;
+        self.board.runs(RunningParts {
+            workers: workers.clone(),
+            desired: desired.clone(),
+            traffic: self.bound.traffic(),
+            respawns: shared.respawns.clone(),
+        });
+        let queue = &self.board.workload.queue;
+        tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
+        self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
+    }
+}
+
+async fn watch_headers(
+    watch: Option<HeaderWatch>,
+    start: Since,
+    tell: impl FnMut(Option<Notice>),
+    stop: impl Future<Output = ()>,
+) {
+    match watch {
+        Some(watch) => watch.run(start, tell, stop).await,
+        None => stop.await,
+    }
+}

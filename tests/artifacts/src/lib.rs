@@ -1,0 +1,109 @@
+//! The guests that only tests need, as components, built from their sources.
+
+macro_rules! component {
+    ($file:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $file, ".wasm"))
+    };
+}
+
+/// Guests for tests.
+pub mod probes {
+    /// A handler that does what its payload says.
+    pub const WORKER_V1: &[u8] = component!("probe-worker");
+    /// The same with another version number, for swaps.
+    pub const WORKER_V2: &[u8] = component!("probe-worker-v2");
+    /// A policy that does what its settings say.
+    pub const POLICY_V1: &[u8] = component!("probe-policy");
+    /// The same with another version number, for swaps.
+    pub const POLICY_V2: &[u8] = component!("probe-policy-v2");
+    /// A handler that imports `probe:unknown/secrets@1.0.0`, which no host has.
+    pub const UNKNOWN_IMPORT: &[u8] = component!("unknown-import");
+    /// A handler that exports `tidegate:plugin/handler@0.2.0`, a version of the contract that there is not.
+    pub const OTHER_VERSION: &[u8] = component!("other-version");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use tidegate_artifacts::{policies, workers};
+    use wasmparser::{Parser, Payload, Validator};
+
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.0";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.0";
+    const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
+    const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
+
+    /// The names of what a component imports and exports.
+    fn interface(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
+        Validator::new().validate_all(bytes).unwrap();
+        let (mut imports, mut exports) = (Vec::new(), Vec::new());
+        let mut depth = 0;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.unwrap() {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) if depth > 0 => depth -= 1,
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    imports.extend(section.into_iter().map(|import| import.unwrap().name.name.to_owned()));
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    exports.extend(section.into_iter().map(|export| export.unwrap().name.name.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        (imports, exports)
+    }
+
+    /// Whether an interface is one of a WASI 0.2 command, which every host offers.
+    fn is_command_interface(name: &str) -> bool {
+        ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"]
+            .iter()
+            .any(|package| name.starts_with(package))
+    }
+
+    fn check(name: &str, bytes: &[u8], export: &str, own_imports: &[&str]) {
+        let (imports, exports) = interface(bytes);
+        assert_eq!(exports, [export], "{name}");
+        let others: Vec<_> = imports.iter().filter(|import| !is_command_interface(import)).collect();
+        assert!(others.iter().all(|import| own_imports.contains(&import.as_str())), "{name} imports {others:?}");
+    }
+
+    #[test]
+    fn every_handler_exports_its_interface_and_imports_what_the_host_has() {
+        for (name, bytes) in workers::ALL {
+            check(name, bytes, HANDLER, &[CONFIG, LOGGING]);
+        }
+        check("probe-worker", probes::WORKER_V1, HANDLER, &[CONFIG, LOGGING]);
+        check("probe-worker-v2", probes::WORKER_V2, HANDLER, &[CONFIG, LOGGING]);
+    }
+
+    #[test]
+    fn every_policy_exports_its_interface_and_imports_what_the_host_has() {
+        for (name, bytes) in policies::ALL {
+            check(name, bytes, SCALING, &[LOGGING]);
+        }
+        check("probe-policy", probes::POLICY_V1, SCALING, &[LOGGING]);
+        check("probe-policy-v2", probes::POLICY_V2, SCALING, &[LOGGING]);
+    }
+
+    #[test]
+    fn the_two_versions_of_a_probe_differ() {
+        assert_ne!(probes::WORKER_V1, probes::WORKER_V2);
+        assert_ne!(probes::POLICY_V1, probes::POLICY_V2);
+    }
+
+    #[test]
+    fn the_odd_guests_are_odd_in_the_one_way_they_should_be() {
+        check("unknown-import", probes::UNKNOWN_IMPORT, HANDLER, &["probe:unknown/secrets@1.0.0"]);
+        assert!(interface(probes::UNKNOWN_IMPORT).0.contains(&"probe:unknown/secrets@1.0.0".to_owned()));
+        check("other-version", probes::OTHER_VERSION, "tidegate:plugin/handler@0.2.0", &[]);
+    }
+
+    #[test]
+    fn the_guests_that_ship_are_small() {
+        for (name, bytes) in policies::ALL.iter().chain(workers::ALL) {
+            assert!(bytes.len() < 160 * 1024, "{name} has {} bytes", bytes.len());
+        }
+    }
+}
