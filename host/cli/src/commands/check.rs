@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Output;
 use super::flags::ConfigFlags;
+use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, Survey};
-use tidegate_runtime::plugin::{Host, LoadError, PolicyContext, Refusal, others};
+use tidegate_runtime::plugin::{HandlerPlugin, Host, LoadError, PolicyContext, PolicyPlugin, Refusal, others};
 use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
@@ -199,7 +199,7 @@ pub(super) fn refused(error: &LoadError) -> String {
 
 async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
-    let plugin = host.load_handler(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     Ok(format!("{} {}", workload.handler, plugin.generation().digest))
 }
 
@@ -211,7 +211,7 @@ async fn policy(
     settings: &[(String, String)],
 ) -> Result<String, String> {
     let file = file(dir, name);
-    let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let plugin: PolicyPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
     let problem = match plugin.init(&context, settings, None).await {
         Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),

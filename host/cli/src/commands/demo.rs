@@ -11,7 +11,8 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
-use super::{Output, positive};
+use super::output::Output;
+use super::positive;
 use tidegate_lab::demo::{self, Options, Report};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};

@@ -16,6 +16,7 @@ pub mod live;
 pub mod log;
 #[cfg(feature = "guests")]
 pub mod new;
+pub mod output;
 pub mod permissions;
 pub mod replay;
 pub mod request;
@@ -27,16 +28,6 @@ pub mod time_arg;
 use std::time::Duration;
 
 use tidegate_runtime::config::units;
-
-/// How the answer is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Output {
-    /// For a person.
-    #[default]
-    Text,
-    /// One JSON object, for a program.
-    Json,
-}
 
 /// A duration that can be waited for, such as `5s` or `250ms`.
 fn positive(text: &str) -> Result<Duration, String> {

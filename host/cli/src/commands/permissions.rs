@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Output;
 use super::flags::ConfigFlags;
+use super::output::Output;
 use tidegate_runtime::config::{Config, process_environment};
 use tidegate_runtime::permissions::Permissions;
 

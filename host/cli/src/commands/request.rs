@@ -8,8 +8,9 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Output, error_output, positive};
-use crate::commands::flags::ConnectionFlags;
+use super::flags::ConnectionFlags;
+use super::output::Output;
+use super::{error_output, positive};
 use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
 use tidegate_runtime::duration::micros;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
 use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
+use super::output::ReportFormat;
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimes, samples};
@@ -112,23 +112,11 @@ pub struct SimulateArgs {
     pub plot: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Format,
+    pub output: ReportFormat,
     #[allow(missing_docs)]
     #[command(flatten)]
     #[cfg(feature = "guests")]
     pub live: LiveArgs,
-}
-
-/// How the answer is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For a person
-    #[default]
-    Text,
-    /// One JSON object, for a program
-    Json,
-    /// A line for each policy
-    Csv,
 }
 
 /// One setting, as typed.
@@ -230,12 +218,12 @@ pub async fn run<F: Future<Output = ()>>(
         part.persist(file).with_context(|| cannot_write(file))?;
     }
     match args.output {
-        Format::Json => {
+        ReportFormat::Json => {
             serde_json::to_writer(&mut *out, &report)?;
             writeln!(out)?;
         }
-        Format::Csv => report.csv(&mut *out)?,
-        Format::Text => {
+        ReportFormat::Csv => report.csv(&mut *out)?,
+        ReportFormat::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;
         }
@@ -348,7 +336,7 @@ async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<Candidate>> {
 
 async fn candidate(host: &Host, name: String, file: &Path, settings: &[(String, String)]) -> anyhow::Result<Candidate> {
     let limits = Limits::default();
-    let plugin = host.load_policy(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
+    let plugin: PolicyPlugin = host.load(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let context = PolicyContext::new(Arc::from(WORKLOAD), limits);
     let state = match plugin.init(&context, settings, None).await {
         Ok(Ok(state)) => state,

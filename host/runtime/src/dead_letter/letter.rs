@@ -6,8 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
-/// Names and values in some order. A name may be there more than once.
-pub type Headers = Vec<(String, String)>;
+use super::headers::{self, Headers};
 
 /// A message of the stream of dead letters, whatever it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,8 +159,8 @@ impl Letter {
     /// The headers that the original is published again with; no stream but `into` then takes it.
     pub fn redriven(&self, original: &Headers, into: Option<&str>) -> Headers {
         let (stream, sequence) = &self.first;
-        let id = super::headers::redrive_id(stream, *sequence, self.sequence);
-        super::headers::redrive(original, self.redrives.saturating_add(1), &id, into)
+        let id = headers::redrive_id(stream, *sequence, self.sequence);
+        headers::redrive(original, self.redrives.saturating_add(1), &id, into)
     }
 }
 

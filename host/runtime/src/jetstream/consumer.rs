@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::binding::Lane;
 use super::consumer_watch::{Follow, Found};
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
-use super::{Client, Lane, Puller};
+use super::{Client, Puller};
 use crate::config::{DeadLetters, SignalSource, Workload};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;

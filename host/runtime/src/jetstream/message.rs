@@ -6,7 +6,7 @@ use async_nats::Subject;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use bytes::Bytes;
 
-use super::Lane;
+use super::binding::Lane;
 use super::publisher::Window;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};

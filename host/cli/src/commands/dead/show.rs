@@ -8,10 +8,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::args::{PlaceArgs, USAGE};
 use super::filter::not_there;
 use super::table::{object, pairs, seconds};
-use super::{PlaceArgs, USAGE};
-use crate::commands::{Output, error_output};
+use crate::commands::error_output;
+use crate::commands::output::Output;
 use tidegate_runtime::dead_letter::{Headers, Letter, Stored};
 use tidegate_runtime::jetstream::{Letters, Original};
 use tidegate_runtime::text::plain;
