@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use super::output::Format;
+use super::output::ReportFormat;
 use tidegate_artifacts::workers;
 use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options, Row};
 use tidegate_lab::simulate::arrivals::Cursor;
@@ -81,7 +81,7 @@ pub(super) async fn run(
     (model, arrivals): (&Model, &Arrivals),
     simulated: &[Simulated<'_>],
     (args, faster): (&LiveArgs, f64),
-    format: Format,
+    format: ReportFormat,
     terminal: &Terminal,
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
@@ -167,13 +167,13 @@ fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> Answer
     Answer { name: simulated.name.to_owned(), messages: outcome.messages, faster, comparison }
 }
 
-fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Result<()> {
+fn print(answers: &[Answer], format: ReportFormat, out: &mut impl Write) -> anyhow::Result<()> {
     match format {
-        Format::Json => {
+        ReportFormat::Json => {
             serde_json::to_writer(&mut *out, &serde_json::json!({ "policies": answers }))?;
             writeln!(out)?;
         }
-        Format::Csv => {
+        ReportFormat::Csv => {
             let mut csv = csv::Writer::from_writer(&mut *out);
             csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
             for Answer { name, comparison, .. } in answers {
@@ -185,7 +185,7 @@ fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Re
             }
             csv.flush()?;
         }
-        Format::Text => {
+        ReportFormat::Text => {
             for Answer { name, messages, faster, comparison } in answers {
                 writeln!(out, "{name}: {messages} messages, {faster} times as fast\n{comparison}")?;
             }
@@ -201,14 +201,14 @@ mod tests {
     use super::*;
     use tidegate_lab::simulate::arrivals::Row;
     use tidegate_lab::simulate::{Retry, Service};
-    use tidegate_runtime::config::{Scale, Source};
+    use tidegate_runtime::config::{Scale, SignalSource};
 
     const SECOND: u64 = 1_000_000_000;
 
     fn model(retry: Option<Retry>) -> Model {
         let second = Duration::from_secs(1);
         Model {
-            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: Source::Info },
+            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: SignalSource::Info },
             start_delay: 0,
             batch: 100,
             service: Service::Exponential(SECOND / 5),
@@ -250,14 +250,14 @@ mod tests {
         let numbers = Numbers { worker_seconds: 1.0, p50_ms: 2.0, p95_ms: 3.0, p99_ms: 4.0, peak_workers: 5 };
         let comparison = Comparison::new(&numbers, &numbers, 10.0);
         let answers = [Answer { name: "step".to_owned(), messages: 7, faster: 10.0, comparison }];
-        for format in [Format::Text, Format::Json, Format::Csv] {
+        for format in [ReportFormat::Text, ReportFormat::Json, ReportFormat::Csv] {
             let mut out = Vec::new();
             print(&answers, format, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             for row in &answers[0].comparison.rows {
                 assert!(text.contains(row.number), "{format:?}: {text}");
             }
-            if format == Format::Json {
+            if format == ReportFormat::Json {
                 let json: serde_json::Value = serde_json::from_str(&text).unwrap();
                 assert_eq!(json["policies"][0]["holds"], true);
                 assert_eq!(json["policies"][0]["rows"][0]["measured"], 1.0);

@@ -14,7 +14,7 @@ pub enum Output {
 
 /// How an answer with a table in it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For a person
     #[default]
     Text,

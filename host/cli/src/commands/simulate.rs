@@ -13,14 +13,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
-use super::output::Format;
+use super::output::ReportFormat;
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimes, samples};
 use tidegate_lab::simulate::report::Report;
 use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
-use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
 
@@ -112,7 +112,7 @@ pub struct SimulateArgs {
     pub plot: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Format,
+    pub output: ReportFormat,
     #[allow(missing_docs)]
     #[command(flatten)]
     #[cfg(feature = "guests")]
@@ -218,12 +218,12 @@ pub async fn run<F: Future<Output = ()>>(
         part.persist(file).with_context(|| cannot_write(file))?;
     }
     match args.output {
-        Format::Json => {
+        ReportFormat::Json => {
             serde_json::to_writer(&mut *out, &report)?;
             writeln!(out)?;
         }
-        Format::Csv => report.csv(&mut *out)?,
-        Format::Text => {
+        ReportFormat::Csv => report.csv(&mut *out)?,
+        ReportFormat::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;
         }
@@ -303,7 +303,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         }
     };
     Ok(Model {
-        scale: Scale { min, max, interval, window, source: Source::Info },
+        scale: Scale { min, max, interval, window, source: SignalSource::Info },
         start_delay: u64::try_from(args.start_delay.as_nanos()).context("--start-delay is too long")?,
         batch: usize::try_from(args.batch)?,
         service,
@@ -336,7 +336,7 @@ async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<Candidate>> {
 
 async fn candidate(host: &Host, name: String, file: &Path, settings: &[(String, String)]) -> anyhow::Result<Candidate> {
     let limits = Limits::default();
-    let plugin = host.load_policy(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
+    let plugin: PolicyPlugin = host.load(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let context = PolicyContext::new(Arc::from(WORKLOAD), limits);
     let state = match plugin.init(&context, settings, None).await {
         Ok(Ok(state)) => state,

@@ -13,13 +13,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::binding::Lane;
 use super::connect::Link;
 use super::fallback::{Came, Careful, Raw};
 use super::loss_cause::{Doubt, Outcome};
 use super::pending_pulls::Asked;
 use super::pull_status::{End, judge, status, unanswered};
 use super::redeliver::nudge;
-use super::{Lane, Message, unreadable};
+use super::{Message, unreadable};
 use crate::delivery::consumer_settings::{Ask, Effective};
 use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};

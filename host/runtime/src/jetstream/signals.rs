@@ -9,9 +9,10 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until};
 
 use super::arrivals::{Count, Reading};
+use super::binding::Lane;
 use super::consumer_watch::Follow;
 use super::settings::{ConsumerState, StreamState};
-use super::{Lane, Message, Puller};
+use super::{Message, Puller};
 use crate::clock::Since;
 use crate::contract::Delivery;
 use crate::delivery::pull_backoff::PullBackoff;

@@ -10,8 +10,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::bounds::Bounds;
 use super::entry::{Adoption, Change, Entry, PolicyCall, Role};
-use crate::config::{Limits, is_plugin_name};
+use crate::config::is_plugin_name;
 use crate::contract::Fault;
 use crate::contract::Observation;
 
@@ -118,36 +119,6 @@ pub struct PolicyName {
 fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
     if is_plugin_name(&name) { Ok(name) } else { Err(D::Error::custom(format!("{name:?} is no plugin's name"))) }
-}
-
-/// What bounds a policy's call. Another bound can end a call elsewhere, so a replay needs them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Bounds {
-    /// Instructions, as fuel.
-    pub fuel: u64,
-    /// Bytes of memory.
-    pub memory: usize,
-    /// Elements of tables.
-    pub table_elements: usize,
-    /// Core instances, memories and tables, each.
-    pub instances: usize,
-    /// Bytes handed over at once.
-    pub response: usize,
-}
-
-impl Bounds {
-    /// Those of a workload.
-    pub fn of(limits: &Limits) -> Self {
-        let Limits { fuel, memory, table_elements, instances, response, .. } = *limits;
-        Self { fuel, memory, table_elements, instances, response }
-    }
-
-    /// The limits of a replay.
-    pub fn limits(self) -> Limits {
-        let Self { fuel, memory, table_elements, instances, response } = self;
-        Limits { fuel, memory, table_elements, instances, response, ..Limits::default() }
-    }
 }
 
 /// A state: its digest, and its bytes where they are not those of the state that was written before.
@@ -294,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Limits;
     use crate::contract::Author;
     use crate::contract::Decision;
 

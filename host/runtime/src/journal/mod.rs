@@ -3,6 +3,7 @@
 //! An [`Entry`] is handed over without waiting: a thread of its own makes the line and writes it. Where that does not
 //! keep up, entries are dropped and counted, and the count is written as soon as there is room.
 
+mod bounds;
 mod entry;
 mod excerpt;
 mod file;
@@ -12,12 +13,11 @@ mod room;
 mod trouble;
 mod writer;
 
+pub use bounds::Bounds;
 pub use entry::{Adoption, Change, Entry, PolicyCall, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
-pub use line::{
-    Bounds, Decide, Event, Failure, Init, JournaledDecision, Line, LineWriter, PolicyName, State, VERSION, digest,
-};
+pub use line::{Decide, Event, Failure, Init, JournaledDecision, Line, LineWriter, PolicyName, State, VERSION, digest};
 #[doc(hidden)]
 pub use read::parse;
 pub use read::{JournalError, Reader, Survey};
