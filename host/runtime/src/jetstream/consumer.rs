@@ -9,7 +9,7 @@ use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Puller};
-use crate::config::{DeadLetters, Source, Workload};
+use crate::config::{DeadLetters, SignalSource, Workload};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
 use crate::permissions::Denial;
@@ -55,8 +55,8 @@ impl Bound {
         let stream = setup.stream().await?;
         let (state, verdict) = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {
-            Source::Info => None,
-            Source::Headers => {
+            SignalSource::Info => None,
+            SignalSource::Headers => {
                 let settings = setup.watch_consumer(&stream).await?.settings;
                 Some((workload.queue.watch_consumer.clone(), Effective::new(&settings)))
             }
