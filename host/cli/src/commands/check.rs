@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::flags::ConfigFlags;
 use super::output::Output;
-use tidegate_runtime::config::{Config, Flags, Plugins, Workload, Written, process_environment};
+use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, Survey};
 use tidegate_runtime::plugin::{HandlerPlugin, Host, LoadError, PolicyContext, PolicyPlugin, Refusal, others};
@@ -37,7 +38,7 @@ pub struct CheckArgs {
     pub connect: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: ConfigFlags,
 }
 
 /// What was checked.
@@ -77,11 +78,11 @@ struct Checked {
 /// If the answer cannot be written or compiled code cannot be cached.
 pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut answer = Answer::default();
-    match Config::load(&args.flags, &process_environment()) {
+    match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
             plugins(&config, &mut answer).await?;
             if args.connect {
-                servers(&config, &Written::of(&args.flags), &mut answer).await;
+                servers(&config, &KeyLocator::of(&args.flags.0), &mut answer).await;
             }
         }
         Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
@@ -129,13 +130,13 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// Looks at what the servers have.
-async fn servers(config: &Config, written: &Written, answer: &mut Answer) {
+async fn servers(config: &Config, keys: &KeyLocator, answer: &mut Answer) {
     let client = match Client::connect(&config.nats).await {
         Ok(client) => client,
         Err(error) => {
             let text = error.to_string();
             let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
-            let error = written.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
+            let error = keys.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
             return answer.problems.push(error.to_string());
         }
     };
@@ -143,7 +144,7 @@ async fn servers(config: &Config, written: &Written, answer: &mut Answer) {
     answer.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
-        answer.problems.push(written.error(&key, problem, remedy).to_string());
+        answer.problems.push(keys.error(&key, problem, remedy).to_string());
     }
     answer.servers = Some(Servers { version: client.server_version(), made, unchecked });
 }

@@ -16,7 +16,7 @@ use super::positive;
 use tidegate_lab::demo::{self, Options, Report};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
-use tidegate_runtime::config::{Compile, Source, units};
+use tidegate_runtime::config::{Compile, SignalSource, units};
 
 /// Columns where standard output is not a terminal.
 const WIDTH: usize = 80;
@@ -138,8 +138,8 @@ fn options(args: &DemoArgs) -> Options {
         pause: args.pause,
         seed: args.seed,
         source: match args.source {
-            SourceArg::Info => Source::Info,
-            SourceArg::Headers => Source::Headers,
+            SourceArg::Info => SignalSource::Info,
+            SourceArg::Headers => SignalSource::Headers,
         },
         handler: args.handler.clone(),
         policy: args.policy.clone(),
@@ -218,7 +218,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             pause: Duration::from_secs(3),
             seed: 1,
-            source: Source::Headers,
+            source: SignalSource::Headers,
             handler: "reply".to_owned(),
             policy: "step".to_owned(),
             compile: Compile::default(),

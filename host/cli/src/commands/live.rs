@@ -201,14 +201,14 @@ mod tests {
     use super::*;
     use tidegate_lab::simulate::arrivals::Row;
     use tidegate_lab::simulate::{Retry, Service};
-    use tidegate_runtime::config::{Scale, Source};
+    use tidegate_runtime::config::{Scale, SignalSource};
 
     const SECOND: u64 = 1_000_000_000;
 
     fn model(retry: Option<Retry>) -> Model {
         let second = Duration::from_secs(1);
         Model {
-            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: Source::Info },
+            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: SignalSource::Info },
             start_delay: 0,
             batch: 100,
             service: Service::Exponential(SECOND / 5),

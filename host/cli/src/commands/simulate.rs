@@ -20,7 +20,7 @@ use tidegate_lab::simulate::parse::{ServiceTimes, samples};
 use tidegate_lab::simulate::report::Report;
 use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
-use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
 
@@ -303,7 +303,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         }
     };
     Ok(Model {
-        scale: Scale { min, max, interval, window, source: Source::Info },
+        scale: Scale { min, max, interval, window, source: SignalSource::Info },
         start_delay: u64::try_from(args.start_delay.as_nanos()).context("--start-delay is too long")?,
         batch: usize::try_from(args.batch)?,
         service,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::binding::Lane;
 use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
@@ -11,6 +12,9 @@ use crate::delivery::consumer_settings::{Effective, Flow};
 /// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
 /// so.
 const AHEAD: u32 = 2;
+
+/// How long an edit of a consumer that has nothing to do may go unseen.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What was found when a workload was set up.
 #[derive(Debug, Clone)]
@@ -59,6 +63,16 @@ impl Follow {
         self.ahead = if before > stream.state.last_seq { self.ahead + 1 } else { 0 };
         let ahead = (self.ahead >= AHEAD && self.flow == Flow::Free).then(|| ahead(&self.workload, consumer, stream));
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
+    }
+
+    /// How long a consumer without anything to do may go unlooked at: several intervals, and a few seconds at most.
+    pub(super) fn unlooked(&self) -> Duration {
+        (self.workload.scale.interval * 10).min(LONGEST)
+    }
+
+    /// Whether nothing is wrong with the consumer.
+    pub(super) fn is_free(&self) -> bool {
+        self.flow == Flow::Free && self.ahead == 0
     }
 
     /// Keeps what waits for another try and the server drops, where it has come to that.

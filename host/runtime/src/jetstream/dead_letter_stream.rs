@@ -20,7 +20,7 @@ use super::probe;
 use super::raw_message::{self, RawMessage};
 use super::redrive_target::{Home, Homes};
 use super::stream_scan::Scan;
-use crate::dead_letter::{self, Content, Headers, Letter, Stored, block};
+use crate::dead_letter::{self, Content, Headers, Letter, StoredMessage, block};
 use crate::delivery::MAX_HEADERS;
 use crate::permissions::{Denial, Verb};
 use crate::subject::check_subject;
@@ -124,7 +124,7 @@ impl Letters {
         &self,
         workload: Option<&str>,
         since: Option<SystemTime>,
-        mut each: impl FnMut(Stored),
+        mut each: impl FnMut(StoredMessage),
     ) -> Result<(), LettersError> {
         let subjects =
             workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
@@ -141,7 +141,7 @@ impl Letters {
     ///
     /// # Errors
     /// If the server does not answer.
-    pub async fn get(&self, sequence: u64) -> Result<Option<Stored>, LettersError> {
+    pub async fn get(&self, sequence: u64) -> Result<Option<StoredMessage>, LettersError> {
         let Some(raw) = self.raw(sequence).await? else { return Ok(None) };
         Ok(Some(raw.into()))
     }
@@ -151,7 +151,7 @@ impl Letters {
     ///
     /// # Errors
     /// If the server does not answer.
-    pub async fn original(&self, letter: &Letter, stored: &Stored) -> Result<Option<Original>, LettersError> {
+    pub async fn original(&self, letter: &Letter, stored: &StoredMessage) -> Result<Option<Original>, LettersError> {
         let payload = stored.payload.clone();
         Ok(Some(match &letter.content {
             Content::Here(headers) => Original { headers: Ok(headers.clone()), payload },

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::connect::Client;
-use crate::dead_letter::{Stored, block};
+use crate::dead_letter::{StoredMessage, block};
 
 /// JetStream's "no message found", and what it says of one that is deleted already.
 const NO_MESSAGE: u64 = 10037;
@@ -64,7 +64,7 @@ impl RawMessage {
     }
 }
 
-impl From<RawMessage> for Stored {
+impl From<RawMessage> for StoredMessage {
     fn from(raw: RawMessage) -> Self {
         let RawMessage { sequence, subject, block, payload, time } = raw;
         let headers = block::read(&block);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::connect::{Client, Link};
 use super::raw_message;
-use crate::dead_letter::Stored;
+use crate::dead_letter::StoredMessage;
 
 /// How many messages are asked for at once: without their payloads, and with them.
 const BATCH: (usize, usize) = (1000, 100);
@@ -52,7 +52,7 @@ impl Scan {
         &self,
         client: &Client,
         stream: &Stream,
-        mut each: impl FnMut(Stored) -> ControlFlow<()>,
+        mut each: impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let mut begin = match self.since {
             Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
@@ -86,7 +86,7 @@ impl Scan {
         &self,
         mut link: watch::Receiver<Link>,
         consumer: &PullConsumer,
-        each: &mut impl FnMut(Stored) -> ControlFlow<()>,
+        each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<Read, Failure> {
         let info = consumer.cached_info();
         if info.num_pending == 0 {
@@ -143,7 +143,7 @@ impl Scan {
         client: &Client,
         stream: &str,
         mut after: u64,
-        each: &mut impl FnMut(Stored) -> ControlFlow<()>,
+        each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<Option<u64>, Failure> {
         loop {
             let next = raw_message::next(client, stream, after + 1, &self.subjects).await?;
@@ -151,7 +151,7 @@ impl Scan {
             after = message.sequence;
             let is_readable = !message.is_unreadable();
             let counts = self.since.is_none_or(|since| message.time >= since);
-            let mut message = Stored::from(message);
+            let mut message = StoredMessage::from(message);
             if !self.payloads {
                 message.payload = Bytes::new();
             }
@@ -166,11 +166,11 @@ impl Scan {
 }
 
 /// A message as a consumer gives it.
-fn stored(sequence: u64, time: SystemTime, message: async_nats::Message) -> Stored {
+fn stored(sequence: u64, time: SystemTime, message: async_nats::Message) -> StoredMessage {
     let mut headers = message.headers.as_ref().map(super::message::list).unwrap_or_default();
     // The server says how large the payload is where it left it out.
     let size = headers.iter().position(|(name, _)| name == "Nats-Msg-Size").map(|at| headers.remove(at).1);
     let size = size.and_then(|size| size.parse().ok()).unwrap_or(message.payload.len());
     let subject = message.subject.into_string();
-    Stored { sequence, subject, headers, is_readable: true, payload: message.payload, size, time }
+    StoredMessage { sequence, subject, headers, is_readable: true, payload: message.payload, size, time }
 }

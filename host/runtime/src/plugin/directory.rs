@@ -182,10 +182,11 @@ impl Keeper {
                 }
             }
             for slot in slots.into_iter().skip(plugins.len()) {
-                let path = file(&self.dir, slot.name());
+                let name = slot.name().to_owned();
+                let path = file(&self.dir, &name);
                 // A plugin may compute in its trial.
                 let kept = roam(slot.keep(self.host.clone(), path, look.clone()));
-                plugins.spawn(run(self.asked.clone(), slot.name().to_owned(), kept));
+                plugins.spawn(run(self.asked.clone(), name, kept));
             }
             looks.send_replace(is_there);
             tokio::select! {

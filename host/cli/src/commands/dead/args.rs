@@ -1,8 +1,9 @@
 //! What the commands about dead letters have in common: which letters, where they are, and how many that are.
 
 use super::filter::FilterArgs;
+use crate::commands::flags::ConnectionFlags;
 use crate::commands::output::Output;
-use tidegate_runtime::config::{ConnectionFlags, DeadLetters, Nats, process_environment};
+use tidegate_runtime::config::{DeadLetters, Nats, process_environment};
 use tidegate_runtime::jetstream::{Client, Letters};
 
 /// The arguments fit together in no way, as clap has it for its own.
@@ -28,7 +29,6 @@ pub struct PlaceArgs {
     /// The stream that keeps dead letters
     #[arg(long, value_name = "STREAM", default_value = DeadLetters::STREAM)]
     pub dead_letters: String,
-    // Last, or what follows would be listed under its heading.
     #[allow(missing_docs)]
     #[command(flatten)]
     pub connection: ConnectionFlags,
@@ -36,7 +36,7 @@ pub struct PlaceArgs {
 
 impl PlaceArgs {
     pub(super) async fn open(&self) -> anyhow::Result<Letters> {
-        let nats = Nats::load(&self.connection, None, &process_environment())?;
+        let nats = Nats::load(&self.connection.0, None, &process_environment())?;
         Ok(Client::connect(&nats).await?.letters(&self.dead_letters).await?)
     }
 }

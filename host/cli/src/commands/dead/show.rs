@@ -13,7 +13,7 @@ use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use crate::commands::error_output;
 use crate::commands::output::Output;
-use tidegate_runtime::dead_letter::{Headers, Letter, Stored};
+use tidegate_runtime::dead_letter::{Headers, Letter, StoredMessage};
 use tidegate_runtime::jetstream::{Letters, Original};
 use tidegate_runtime::text::plain;
 
@@ -46,7 +46,7 @@ pub struct ShowArgs {
 
 struct Shown {
     letter: Letter,
-    stored: Stored,
+    stored: StoredMessage,
     /// None if the message that holds the content is gone.
     original: Option<Original>,
 }
