@@ -62,10 +62,5 @@ pub async fn run(
         () = interrupted => bail!("interrupted"),
     };
     server.stop().await;
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &report)?,
-        Output::Text => write!(out, "{report}")?,
-    }
-    writeln!(out)?;
-    Ok(())
+    args.output.write(out, &report, |out| writeln!(out, "{report}"))
 }

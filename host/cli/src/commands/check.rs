@@ -87,11 +87,7 @@ pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCo
         Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
     }
     answer.ok = answer.problems.is_empty();
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &answer)?,
-        Output::Text => text(&answer, out)?,
-    }
-    writeln!(out)?;
+    args.output.write(out, &answer, |out| text(&answer, out))?;
     Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -121,10 +117,10 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "{}", plain(line))?;
     }
     match answer.problems.len() {
-        0 if answer.servers.is_none() => write!(out, "all can run; --connect looks at the servers too"),
-        0 => write!(out, "all can run"),
-        1 => write!(out, "1 problem"),
-        count => write!(out, "{count} problems"),
+        0 if answer.servers.is_none() => writeln!(out, "all can run; --connect looks at the servers too"),
+        0 => writeln!(out, "all can run"),
+        1 => writeln!(out, "1 problem"),
+        count => writeln!(out, "{count} problems"),
     }
 }
 

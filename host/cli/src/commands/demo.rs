@@ -112,12 +112,7 @@ pub async fn run(
         let svg = demo::svg(&report.timeline, &report.title)?;
         std::fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &report.summary)?,
-        Output::Text => write!(out, "{}", text(&report, width()))?,
-    }
-    writeln!(out)?;
-    out.flush()?;
+    args.output.write(out, &report.summary, |out| writeln!(out, "{}", text(&report, width())))?;
     Ok(if report.summary.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
+use super::answer::json_line;
 use super::simulate::Format;
 use tidegate_artifacts::workers;
 use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options, Row};
@@ -169,22 +170,8 @@ fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> Answer
 
 fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Result<()> {
     match format {
-        Format::Json => {
-            serde_json::to_writer(&mut *out, &serde_json::json!({ "policies": answers }))?;
-            writeln!(out)?;
-        }
-        Format::Csv => {
-            let mut csv = csv::Writer::from_writer(&mut *out);
-            csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
-            for Answer { name, comparison, .. } in answers {
-                for Row { number, foretold, measured, ratio, .. } in &comparison.rows {
-                    csv.write_field(name)?;
-                    csv.write_field(number)?;
-                    csv.write_record([foretold, measured, ratio].map(f64::to_string))?;
-                }
-            }
-            csv.flush()?;
-        }
+        Format::Json => json_line(out, &serde_json::json!({ "policies": answers }))?,
+        Format::Csv => write!(out, "{}", csv(answers)?)?,
         Format::Text => {
             for Answer { name, messages, faster, comparison } in answers {
                 writeln!(out, "{name}: {messages} messages, {faster} times as fast\n{comparison}")?;
@@ -193,6 +180,20 @@ fn print(answers: &[Answer], format: Format, out: &mut impl Write) -> anyhow::Re
     }
     out.flush()?;
     Ok(())
+}
+
+/// A line for each number of each policy.
+fn csv(answers: &[Answer]) -> anyhow::Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
+    for Answer { name, comparison, .. } in answers {
+        for Row { number, foretold, measured, ratio, .. } in &comparison.rows {
+            csv.write_field(name)?;
+            csv.write_field(number)?;
+            csv.write_record([foretold, measured, ratio].map(f64::to_string))?;
+        }
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
 }
 
 #[cfg(test)]

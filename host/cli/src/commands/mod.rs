@@ -1,5 +1,6 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
+mod answer;
 #[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
@@ -23,19 +24,11 @@ pub mod signals;
 pub mod simulate;
 pub mod time_arg;
 
+pub use answer::Output;
+
 use std::time::Duration;
 
 use tidegate_runtime::config::units;
-
-/// How the answer is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Output {
-    /// For a person.
-    #[default]
-    Text,
-    /// One JSON object, for a program.
-    Json,
-}
 
 /// A duration that can be waited for, such as `5s` or `250ms`.
 fn positive(text: &str) -> Result<Duration, String> {

@@ -73,7 +73,7 @@ pub struct ReplayArgs {
 pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let workload = args.workload.as_deref();
     if args.shadow {
-        return told(&shadow(&args.journals, workload)?, "shadow", args.output, out);
+        return write(&shadow(&args.journals, workload)?, "shadow", args.output, out);
     }
     let plugins = Plugins {
         dir: args.plugins.clone(),
@@ -98,7 +98,7 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
             let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
             let settings = (!settings.is_empty()).then_some(&settings);
             let compared = compare(other, &args.journals, survey.workload(workload)?, settings).await?;
-            return told(&compared, "replayed", args.output, out);
+            return write(&compared, "replayed", args.output, out);
         }
     }
     let mut library = if loaded.is_empty() { Library::directory(args.plugins.clone()) } else { Library::of(loaded) };
@@ -106,10 +106,7 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
     for policy in named.iter().filter(|policy| !replayed.has(policy)) {
         tracing::warn!("--policy: {} decided nothing of it", shown(policy));
     }
-    match args.output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string(&Answer::of(&replayed))?)?,
-        Output::Text => text(&replayed, &library.place(), out)?,
-    }
+    args.output.write(out, &Answer::of(&replayed), |out| text(&replayed, &library.place(), out))?;
     Ok(if replayed.is_same() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -201,11 +198,8 @@ fn shown(policy: &PolicyName) -> String {
     plain(&format!("{} {}", policy.name, tidegate_runtime::digest::shown(&policy.generation)))
 }
 
-fn told(compared: &Comparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string(compared)?)?,
-        Output::Text => table(compared, other, out)?,
-    }
+fn write(compared: &Comparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    output.write(out, compared, |out| table(compared, other, out))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,6 +8,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::answer::json_line;
 use super::{Output, error_output, positive};
 use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
@@ -71,8 +72,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
         Err(error) if args.output == Output::Text => return Err(error),
         Err(error) => {
             let answer = json!({ "error": error.to_string(), "missing": null, "deleted": false });
-            serde_json::to_writer(&mut *out, &answer)?;
-            writeln!(out)?;
+            json_line(out, &answer)?;
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -81,10 +81,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
     let answer = client.request(&args.subject, payload, &args.headers, &options).await;
     let code = code(&answer);
     match args.output {
-        Output::Json => {
-            serde_json::to_writer(&mut *out, &object(&answer, start.elapsed()))?;
-            writeln!(out)?;
-        }
+        Output::Json => json_line(out, &object(&answer, start.elapsed()))?,
         Output::Text => match answer {
             Ok(reply) => {
                 out.write_all(&reply.payload)?;

@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::answer::json_line;
 use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
@@ -230,11 +231,8 @@ pub async fn run<F: Future<Output = ()>>(
         part.persist(file).with_context(|| cannot_write(file))?;
     }
     match args.output {
-        Format::Json => {
-            serde_json::to_writer(&mut *out, &report)?;
-            writeln!(out)?;
-        }
-        Format::Csv => report.csv(&mut *out)?,
+        Format::Json => json_line(out, &report)?,
+        Format::Csv => write!(out, "{}", report.csv()?)?,
         Format::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::filter::{Found, find, not_there, nothing_found, which};
 use super::turns::turns;
 use super::{AskArgs, USAGE, count};
-use crate::commands::{Output, error_output};
+use crate::commands::error_output;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::dead_letter::{Content, Letter};
@@ -110,12 +110,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
         error_output::write(&missing);
     }
     counts.missing = found.missing;
-    match args.ask.output {
-        Output::Json => serde_json::to_writer(&mut *out, &counts)?,
-        Output::Text => write!(out, "{}", told(&counts))?,
-    }
-    writeln!(out)?;
-    out.flush()?;
+    args.ask.output.write(out, &counts, |out| writeln!(out, "{}", told(&counts)))?;
     if let Some(error) = error {
         return Err(error.into());
     }

@@ -10,7 +10,7 @@ use super::filter::{find, not_there, nothing_found, which};
 use super::show::content_lost;
 use super::turns::turns;
 use super::{AskArgs, USAGE, count};
-use crate::commands::{Output, error_output};
+use crate::commands::error_output;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::dead_letter::Letter;
 use tidegate_runtime::jetstream::{Letters, LettersError, SendError};
@@ -134,12 +134,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
     if sequences.is_empty() && counts.missing.is_empty() {
         error_output::write(&nothing_found(&letters, &filter).await?);
     }
-    match args.ask.output {
-        Output::Json => serde_json::to_writer(&mut *out, &counts)?,
-        Output::Text => write!(out, "{}", told(&counts, args.keep))?,
-    }
-    writeln!(out)?;
-    out.flush()?;
+    args.ask.output.write(out, &counts, |out| writeln!(out, "{}", told(&counts, args.keep)))?;
     let whole = counts.failed == 0 && counts.missing.is_empty() && !counts.interrupted;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
+use super::super::answer::json_line;
 use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use super::{PlaceArgs, USAGE};
@@ -69,8 +70,7 @@ pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result
             out.write_all(&original.payload)?;
         }
     } else if args.output == Output::Json {
-        serde_json::to_writer(&mut *out, &shown.iter().map(json_of).collect::<Vec<_>>())?;
-        writeln!(out)?;
+        json_line(out, &shown.iter().map(json_of).collect::<Vec<_>>())?;
     } else {
         let texts: Vec<String> = shown.iter().map(|shown| text_of(shown, &letters)).collect();
         write!(out, "{}", texts.join("\n"))?;
