@@ -7,9 +7,9 @@ use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_artifacts::policies;
+use tidegate_runtime::config::JournalFile;
 use tidegate_runtime::config::{Config, Journal, JournalStream, Shadow, Workload};
 use tidegate_runtime::events::Event;
-use tidegate_runtime::journal::Options;
 use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{Ended, run};
@@ -20,7 +20,7 @@ use crate::support::web::get;
 
 /// A host that writes a journal.
 async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
-    let options = Options { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
+    let options = JournalFile { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
     let journal = Journal { file: Some(options), stream: None };
     let count = workloads.len();
     let http = Some("127.0.0.1:0".parse().unwrap());

@@ -7,9 +7,11 @@ use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::{FutureExt, StreamExt};
 use tidegate_runtime::clock::Since;
 use tidegate_runtime::config::{DeadLetters, Retention, Scale, Source, Workload};
+use tidegate_runtime::delivery::counters::Work;
 use tidegate_runtime::jetstream::{Bound, Client, HeaderWatch, Signals};
+use tidegate_runtime::ports::Sample;
 use tidegate_runtime::ports::Source as _;
-use tidegate_runtime::scaling::observe::{Moment, Observer, Sample, Work};
+use tidegate_runtime::scaling::observe::{Moment, Observer};
 use tokio::sync::oneshot;
 
 use crate::support::eventually;

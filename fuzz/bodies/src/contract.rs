@@ -8,7 +8,8 @@ use tidegate_test_artifacts::probes;
 use super::guests::{self, MIRROR, MIRRORED};
 use super::lab::{Guest, Lab};
 use tidegate_runtime::config::Grants;
-use tidegate_runtime::delivery::{Bounds, Delivery, Failure, Outcome, Publication, Response, check};
+use tidegate_runtime::contract::{Delivery, Failure, Outcome, Publication, Response};
+use tidegate_runtime::delivery::{Bounds, check};
 use tidegate_runtime::jetstream;
 
 struct Guests {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use tidegate_runtime::config::Limits;
-use tidegate_runtime::delivery::Delivery;
+use tidegate_runtime::contract::Delivery;
 use tidegate_runtime::plugin::{HandlerInstance, HandlerPlugin, Host, WorkerContext};
 
 pub(super) struct Lab {
@@ -39,7 +39,7 @@ impl Guest {
         Self { plugin, context, instance: None }
     }
 
-    pub(super) fn handle(&mut self, lab: &Lab, delivery: &Delivery) -> tidegate_runtime::delivery::Outcome {
+    pub(super) fn handle(&mut self, lab: &Lab, delivery: &Delivery) -> tidegate_runtime::contract::Outcome {
         lab.runtime.block_on(async {
             let mut instance = match self.instance.take() {
                 Some(instance) => instance,

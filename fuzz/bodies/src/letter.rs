@@ -3,11 +3,11 @@ use std::time::{Duration, SystemTime};
 use arbitrary::{Arbitrary, Result, Unstructured};
 use bytes::Bytes;
 
+use tidegate_runtime::contract::Author;
+use tidegate_runtime::contract::{Cause, Death, Delivery};
 use tidegate_runtime::dead_letter::draft::{Draft, Place, Shape};
 use tidegate_runtime::dead_letter::{Content, Headers, Letter, Stored, block, headers};
-use tidegate_runtime::delivery::{Cause, Death, Delivery};
 use tidegate_runtime::jetstream;
-use tidegate_runtime::ports::Author;
 
 /// Any delivery as a dead letter: it can be published, and what is read of it is what was written. Any bytes as a header
 /// block, and any headers as a letter: read, or refused.

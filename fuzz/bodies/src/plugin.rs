@@ -7,7 +7,7 @@ use tidegate_test_artifacts::probes;
 
 use super::guests;
 use super::lab::{Lab, limits};
-use tidegate_runtime::delivery::Delivery;
+use tidegate_runtime::contract::Delivery;
 use tidegate_runtime::plugin::{Kind, PolicyContext, Refusal, WorkerContext, inspect};
 
 /// What is changed.

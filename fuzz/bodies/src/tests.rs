@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::guests;
 use super::lab::{Guest, Lab};
-use tidegate_runtime::delivery::{Delivery, Response};
+use tidegate_runtime::contract::{Delivery, Response};
 
 fn seeds(target: &str, body: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds").join(target);

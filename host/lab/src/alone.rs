@@ -8,12 +8,13 @@ use tokio::task::JoinHandle;
 
 use tidegate_runtime::config::{DeadLetters, Workload};
 use tidegate_runtime::events::Observer;
+use tidegate_runtime::host_context::HostContext;
 use tidegate_runtime::jetstream::{Bound, Client};
 use tidegate_runtime::journal::Journal;
 use tidegate_runtime::plugin::{Directory, PluginHandlers};
 use tidegate_runtime::ports::{Handlers, Policies};
 use tidegate_runtime::status::workload::Board;
-use tidegate_runtime::workload::{self, HostContext, Parts};
+use tidegate_runtime::workload::{self, Parts};
 
 /// How long its workers may take to finish.
 const GRACE: Duration = Duration::from_secs(5);

@@ -11,12 +11,12 @@ use tokio::time::{sleep, timeout};
 use crate::backoff::Backoff;
 use crate::config::{Config, DeadLetters, Manage, Nats};
 use crate::events::Observer;
+use crate::host_context::HostContext;
 use crate::jetstream::{Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, Host, HostError};
 use crate::restart::{Keeper, KeptWorkload};
 use crate::status::http::{self, HttpError, Serving, View};
-use crate::workload::HostContext;
 
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);

@@ -33,13 +33,16 @@
 
 mod backoff;
 pub mod clock;
+pub mod conditions;
 pub mod config;
+pub mod contract;
 pub mod dead_letter;
 pub mod delivery;
 pub mod digest;
 pub mod duration;
 pub mod events;
 mod host;
+pub mod host_context;
 pub mod jetstream;
 pub mod journal;
 #[cfg(test)]
@@ -52,6 +55,7 @@ mod recreate;
 mod restart;
 pub mod scaling;
 pub mod status;
+mod subject;
 pub mod text;
 pub mod workload;
 

@@ -7,12 +7,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
+use crate::conditions::Part;
 use crate::config::Manage;
+use crate::host_context::HostContext;
 use crate::jetstream::Bound;
 use crate::ports::Notice;
-use crate::status::conditions::Part;
 use crate::status::workload::Board;
-use crate::workload::HostContext;
 
 /// A consumer that is gone again within so long is recreated ever later, at most so far apart.
 const SETTLED: Duration = Duration::from_secs(60);

@@ -12,12 +12,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
+use crate::conditions::Part;
 use crate::config::Workload;
+use crate::host_context::HostContext;
 use crate::jetstream::Bound;
 use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
-use crate::status::conditions::Part;
 use crate::status::workload::Board;
-use crate::workload::{self, HostContext, Parts};
+use crate::workload::{self, Parts};
 
 /// The shortest and the longest pause before a workload is tried again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));

@@ -1,46 +1,29 @@
 //! Puts one workload together: its consumer, its plugins, its inbox, its workers and its monitor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use crate::clock::Since;
-use crate::config::DeadLetters;
+use crate::conditions::Part;
 use crate::delivery::Bounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
-use crate::events::{Event, Observer};
-use crate::jetstream::{Bound, Client, HeaderWatch, Message, Signals};
-use crate::journal::{self, Journal, Role};
+use crate::events::Event;
+use crate::host_context::HostContext;
+use crate::jetstream::{Bound, HeaderWatch, Message, Signals};
+use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
 use crate::scaling::monitor::Monitor;
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::{Shadow, Ticks};
 use crate::scaling::supervisor::{Desired, Supervisor, Workers};
-use crate::status::conditions::Part;
 use crate::status::workload::{Board, RunningParts};
-
-/// What a workload needs of its host.
-pub struct HostContext {
-    /// The connection.
-    pub client: Client,
-    /// Where dead letters are kept.
-    pub dead_letters: DeadLetters,
-    /// Where decisions are kept.
-    pub journal: Journal,
-    /// The host's name.
-    pub host: String,
-    /// How long workers may take to finish.
-    pub grace: Duration,
-    /// Where events go.
-    pub observer: Observer,
-}
 
 /// What a workload is made of.
 pub struct Parts<H, P> {
@@ -159,7 +142,8 @@ impl<'a> Assembly<'a> {
         };
         let (sender, ticks) = Ticks::channel();
         let policy = ActivePolicy::new(self.policy(Role::Shadow, &of.settings), policies);
-        (sender, Some(Shadow { policy, ticks, board: self.board.clone() }))
+        let (workload, history) = (self.shared.workload.clone(), self.board.history.clone());
+        (sender, Some(Shadow { workload, policy, ticks, history }))
     }
 
     fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
@@ -175,7 +159,8 @@ impl<'a> Assembly<'a> {
             desired: self.desired.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
             events: self.host.observer.clone(),
-            board: self.board.clone(),
+            conditions: self.board.conditions.clone(),
+            history: self.board.history.clone(),
             start: self.start,
         }
     }

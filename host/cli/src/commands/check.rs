@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Output;
 use tidegate_runtime::config::{Config, Flags, Plugins, Workload, Written, process_environment};
-use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, Survey};
 use tidegate_runtime::plugin::{Host, LoadError, PolicyContext, Refusal, others};
 use tidegate_runtime::text::plain;

@@ -22,7 +22,7 @@ use tidegate_lab::simulate::report::Report;
 use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
-use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
 
 /// The workload's name, which a policy's random numbers are made from.
@@ -404,7 +404,7 @@ impl Candidate {
         spawn_blocking(move || {
             let Self { name, plugin, context, mut state } = self;
             let mut failed: Option<Fault> = None;
-            let mut decide = |seen: &tidegate_runtime::scaling::Observation| match runtime
+            let mut decide = |seen: &tidegate_runtime::contract::Observation| match runtime
                 .block_on(plugin.decide(&context, seen, &state))
             {
                 Ok(decision) => {

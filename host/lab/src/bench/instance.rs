@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::report::Instance;
 use tidegate_runtime::config::Limits;
-use tidegate_runtime::delivery::Delivery;
+use tidegate_runtime::contract::Delivery;
 use tidegate_runtime::plugin::{Host, WorkerContext};
 use tidegate_runtime::process_status::ProcessStatus;
 

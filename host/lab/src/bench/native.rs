@@ -2,9 +2,10 @@
 
 use std::future::{Future, pending, ready};
 
-use tidegate_runtime::delivery::{Delivery, Fault, Outcome, Response};
-use tidegate_runtime::ports::{Author, Handler, Handlers, Policies, Policy};
-use tidegate_runtime::scaling::{Decision, Observation};
+use tidegate_runtime::contract::Author;
+use tidegate_runtime::contract::{Decision, Observation};
+use tidegate_runtime::contract::{Delivery, Fault, Outcome, Response};
+use tidegate_runtime::ports::{Handler, Handlers, Policies, Policy};
 
 /// Makes handlers that answer with an empty reply.
 #[derive(Clone)]

@@ -37,7 +37,7 @@ use record::{Recorder, State};
 
 /// What the demo logs by default: its own story, and what anyone should know. The host tells the same events in more
 /// detail, which would be each line twice.
-pub const LOG_FILTER: &str = "warn,crate::demo=info";
+pub const LOG_FILTER: &str = "warn,tidegate_lab::demo=info";
 
 /// How long streams, consumers and plugins may take to be there.
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use tidegate_runtime::delivery::{Delivery, Fault, Outcome};
-use tidegate_runtime::ports::{Author, Handler, Handlers};
+use tidegate_runtime::contract::Author;
+use tidegate_runtime::contract::{Delivery, Fault, Outcome};
+use tidegate_runtime::ports::{Handler, Handlers};
 
 /// Both ends of a wait are taken from this process's one clock, so no two clocks have to agree. Messages are sent one after
 /// the other into an empty stream, so a message's position there says which it is.

@@ -122,7 +122,7 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     let board = &running.board;
 
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
-        let why = board.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
+        let why = board.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
     let workers = board.running().context("the workload does not run")?.workers.clone();

@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use tidegate_runtime::delivery::Fault;
-use tidegate_runtime::ports::{Author, Policies, Policy};
-use tidegate_runtime::scaling::{Decision, Observation};
+use tidegate_runtime::contract::Author;
+use tidegate_runtime::contract::Fault;
+use tidegate_runtime::contract::{Decision, Observation};
+use tidegate_runtime::ports::{Policies, Policy};
 
 /// How real time becomes that of the trace.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ mod shadow;
 
 use std::path::Path;
 
-use tidegate_runtime::delivery::Fault;
+use tidegate_runtime::contract::Fault;
 use tidegate_runtime::journal::{Bounds, JournalError, PolicyName};
 use tidegate_runtime::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
 use tidegate_runtime::text::plain;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Asked, Library, ReplayError, nothing};
-use tidegate_runtime::delivery::{Fault, FaultKind};
+use tidegate_runtime::contract::Decision;
+use tidegate_runtime::contract::{Fault, FaultKind};
 use tidegate_runtime::digest::is_same;
 use tidegate_runtime::journal::{Answer, Event, Failure, Init, PolicyName, Reader, Role, State, Turn, digest};
 use tidegate_runtime::plugin::Host;
-use tidegate_runtime::scaling::Decision;
 
 /// What came of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -13,10 +13,13 @@ use super::outcome::{Outcome, Record};
 use super::random::{Attempt, Draws, Retry, Service};
 use super::worker_pool::{Crew, Held};
 use tidegate_runtime::config::Scale;
+use tidegate_runtime::contract::Observation;
+use tidegate_runtime::delivery::counters::Work;
 use tidegate_runtime::delivery::inbox;
+use tidegate_runtime::ports::Sample;
+use tidegate_runtime::scaling::carried_out;
 use tidegate_runtime::scaling::monitor::BURST;
-use tidegate_runtime::scaling::observe::{Moment, Observer, Sample, Work};
-use tidegate_runtime::scaling::{Observation, carried_out};
+use tidegate_runtime::scaling::observe::{Moment, Observer};
 
 /// The time of day when a simulation begins: a Monday's midnight, in milliseconds since the Unix epoch.
 pub const MIDNIGHT_MS: u64 = 1_704_067_200_000;

@@ -10,7 +10,7 @@ use super::arrivals::{Arrivals, Row};
 use super::generate::Generator;
 use super::*;
 use tidegate_runtime::config::{Scale, Source};
-use tidegate_runtime::scaling::Observation;
+use tidegate_runtime::contract::Observation;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;

@@ -54,7 +54,7 @@ impl Config {
     /// unless `plugins.cache` says where.
     ///
     /// ```
-    /// let config = crate::config::Config::from_toml(
+    /// let config = tidegate_runtime::Config::from_toml(
     ///     r#"
     ///     [workload.orders]
     ///     stream = "ORDERS"
@@ -63,7 +63,7 @@ impl Config {
     ///     "#,
     /// )?;
     /// assert_eq!(config.workloads[0].queue.consumer, "orders-workers");
-    /// # Ok::<(), crate::config::ConfigErrors>(())
+    /// # Ok::<(), tidegate_runtime::config::ConfigErrors>(())
     /// ```
     ///
     /// # Errors

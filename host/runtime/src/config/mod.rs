@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod flags;
 mod flags_file;
+mod journal_file;
 mod load;
 mod names;
 mod resolve;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use connection::ConnectionFlags;
 pub use error::{ConfigError, ConfigErrors, Wrong};
 pub use flags::{Flags, HostFlags, WorkloadFlags, setting};
+pub use journal_file::JournalFile;
 pub use load::{Environment, process_environment};
 pub(crate) use names::is_plugin_name;
 pub use names::{nearest, overlap as subjects_overlap};
@@ -82,7 +84,7 @@ impl Default for DeadLetters {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Journal {
     /// A file of this host alone.
-    pub file: Option<crate::journal::Options>,
+    pub file: Option<JournalFile>,
     /// A stream.
     pub stream: Option<JournalStream>,
 }

@@ -2,7 +2,7 @@
 
 use super::error::Wrong;
 use super::units::quoted;
-use crate::delivery::MAX_SUBJECT;
+use crate::subject::MAX_SUBJECT;
 
 /// The longest name JetStream takes, in bytes.
 const LONGEST: usize = 255;

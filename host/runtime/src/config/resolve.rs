@@ -11,11 +11,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::JournalFile;
 use super::error::{At, ConfigError};
 use super::file::{DeadLettersTable, File, JournalTable, NatsTable, PluginsTable};
 use super::value::{Size, Strings};
 use super::{Compile, Config, DeadLetters, Journal, JournalStream, Plugins, names, units};
-use crate::journal;
 
 pub(super) use nats::Layers;
 
@@ -95,7 +95,7 @@ fn journal(table: JournalTable, environment: &BTreeMap<String, String>, problems
     let max_bytes: u64 = size(table.max_bytes, 1 << 30, 1 << 20..=1 << 50, problems);
     let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
     Journal {
-        file: table.path.map(|at| journal::Options { path: path(&at, environment, problems), max_size, keep }),
+        file: table.path.map(|at| JournalFile { path: path(&at, environment, problems), max_size, keep }),
         stream: table.stream.map(|at| JournalStream { name: stream_name(at, problems), replicas, max_age, max_bytes }),
     }
 }

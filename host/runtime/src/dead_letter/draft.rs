@@ -4,8 +4,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::{Headers, block, headers, name};
-use crate::delivery::{Death, Delivery, MAX_HEADERS};
-use crate::ports::Author;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery};
+use crate::delivery::MAX_HEADERS;
 
 /// The most characters of a reason that are kept.
 const REASON: usize = 1000;
@@ -125,9 +126,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::contract::Cause;
     use crate::dead_letter::tests::headers;
     use crate::dead_letter::{Content, Letter, Stored};
-    use crate::delivery::Cause;
 
     const PLACE: Place<'_> = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
 

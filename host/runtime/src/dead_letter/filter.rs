@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::Letter;
 use crate::config::subjects_overlap;
-use crate::delivery::Cause;
+use crate::contract::Cause;
 
 /// What a letter has to be. What is not set allows all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub struct Letter {
     pub published: Option<SystemTime>,
     /// How often the original was delivered; none if that is not known.
     pub attempts: Option<u32>,
-    /// The word of a [`Cause`](crate::delivery::Cause), or of one that a newer host knows.
+    /// The word of a [`Cause`](crate::contract::Cause), or of one that a newer host knows.
     pub cause: String,
     /// What was said about it.
     pub reason: String,

@@ -1,7 +1,7 @@
 //! What a requester is told whose message became a dead letter: NATS's service error headers, with no payload.
 
 use super::Headers;
-use crate::delivery::{Cause, Death};
+use crate::contract::{Cause, Death};
 
 /// NATS's header for the code of an error. Any answer that has it is an error.
 const CODE: &str = "Nats-Service-Error-Code";

@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use crate::config::Retry;
-use crate::delivery::confirmed::Kept;
-use crate::delivery::{Death, Delivery, triage};
-use crate::ports::Author;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery};
+use crate::delivery::triage;
+use crate::ports::confirmed::Kept;
 
 /// How many messages are remembered at most.
 const MOST: usize = 8_192;
@@ -133,7 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::delivery::Cause;
+    use crate::contract::Cause;
 
     fn delivery(stream_sequence: u64, attempt: u32) -> Delivery {
         Delivery { stream_sequence, attempt, ..Delivery::default() }

@@ -164,7 +164,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::delivery::Delivery;
+    use crate::contract::Delivery;
     use crate::delivery::inbox::Waiting;
     use crate::delivery::test_delivery::TestDelivery;
 

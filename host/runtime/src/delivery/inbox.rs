@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::delivery::Delivery;
+use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
 use crate::ports::Held;
 

@@ -6,8 +6,8 @@
 
 pub mod attempts;
 mod check;
-pub mod confirmed;
 pub mod consumer_settings;
+pub mod counters;
 mod disposition;
 pub mod fetch;
 pub mod inbox;
@@ -22,8 +22,4 @@ pub(crate) mod test_delivery;
 pub mod worker;
 
 pub use check::{Bounds, MAX_HEADERS, check};
-pub(crate) use check::{MAX_SUBJECT, check_subject, shown};
-pub use disposition::{
-    Cause, Death, Delivery, Disposition, Failure, Fault, FaultKind, Outcome, Publication, Response, Verdict, dispose,
-    refused, triage,
-};
+pub use disposition::{Disposition, Verdict, dispose, refused, triage};

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use crate::conditions::{Conditions, Part};
 use crate::ports::EffectError;
-use crate::status::conditions::{Conditions, Part};
 
 /// For how long nothing may fail before an outage is over: where one of two target streams fails, each of a thousand messages
 /// would begin and end it.

@@ -9,15 +9,17 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 
+use crate::conditions::{Conditions, Part};
 use crate::config::Retry;
+use crate::contract::Author;
+use crate::contract::{Cause, Death, Delivery, Outcome, Response};
 use crate::delivery::attempts::Attempts;
-use crate::delivery::confirmed::{Kept, Stored};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Waiting;
 use crate::delivery::outage::Outage;
-use crate::delivery::{Bounds, Cause, Death, Delivery, Disposition, Outcome, Response, Verdict, dispose, refused};
-use crate::ports::{Author, EffectError, Held};
-use crate::status::conditions::{Conditions, Part};
+use crate::delivery::{Bounds, Disposition, Verdict, dispose, refused};
+use crate::ports::confirmed::{Kept, Stored};
+use crate::ports::{EffectError, Held};
 
 /// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
 const AGAIN: Duration = Duration::from_secs(1);

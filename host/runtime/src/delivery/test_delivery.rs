@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::delivery::confirmed::{Confirmed, Kept};
-use crate::delivery::{Death, Delivery, Publication};
-use crate::ports::{Author, EffectError, Held};
+use crate::contract::Author;
+use crate::contract::{Death, Delivery, Publication};
+use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{EffectError, Held};
 
 /// A delivery that notes when it is given back. All of its effects are confirmed at once.
 #[derive(Debug, Default)]

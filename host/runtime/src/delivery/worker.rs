@@ -6,18 +6,20 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::conditions::Conditions;
 use crate::config::Isolation;
+use crate::contract::Author;
+use crate::contract::{Fault, Outcome};
 use crate::delivery::attempts::Untried;
+use crate::delivery::counters::Stats;
 use crate::delivery::inbox::{Inbox, Waiting};
 use crate::delivery::pending_publications::Unconfirmed;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
-use crate::delivery::{Bounds, Fault, Outcome, check};
+use crate::delivery::{Bounds, check};
 use crate::events::{Event, Observer};
-use crate::ports::{Author, Handler, Handlers, Held};
-use crate::status::conditions::Conditions;
-use crate::status::counters::Stats;
+use crate::ports::{Handler, Handlers, Held};
 
 /// What all workers of a workload share.
 pub struct WorkerShared<D> {

@@ -11,8 +11,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::consumer::Bound;
+use crate::conditions::{Conditions, Part};
 use crate::permissions::{Denial, Verb, ack_of};
-use crate::status::conditions::{Conditions, Part};
 
 /// How often to try.
 const EVERY: Duration = Duration::from_secs(2);

@@ -9,8 +9,8 @@ use super::signals::{HeaderWatch, Signals};
 use super::{Client, Lane, Puller};
 use crate::config::{DeadLetters, Source, Workload};
 use crate::delivery::consumer_settings::Effective;
+use crate::delivery::counters::Traffic;
 use crate::permissions::Denial;
-use crate::status::counters::Traffic;
 
 /// How long a pull on the headers consumer waits at the server.
 const WATCHED_FOR: Duration = Duration::from_secs(1);

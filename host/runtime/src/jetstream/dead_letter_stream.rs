@@ -19,8 +19,9 @@ use super::raw_message::{self, Raw};
 use super::redrive_target::{Home, Homes};
 use super::stream_scan::Scan;
 use crate::dead_letter::{self, Content, Headers, Letter, Stored, block};
-use crate::delivery::{MAX_HEADERS, check_subject};
+use crate::delivery::MAX_HEADERS;
 use crate::permissions::{Denial, Verb};
+use crate::subject::check_subject;
 
 /// How long to wait for the answer to a rehearsal. A denial comes sooner.
 const REHEARSAL: Duration = Duration::from_secs(1);

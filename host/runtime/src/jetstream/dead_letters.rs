@@ -8,10 +8,11 @@ use super::Lane;
 use super::message::headers;
 use super::publisher::Window;
 use crate::config::DeadLetters;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery};
 use crate::dead_letter::draft::{Draft, Place, Shape};
 use crate::dead_letter::{self, name};
-use crate::delivery::{Death, Delivery};
-use crate::ports::{Author, EffectError};
+use crate::ports::EffectError;
 
 /// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the
 /// workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores it as that.

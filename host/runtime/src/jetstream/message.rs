@@ -8,10 +8,12 @@ use bytes::Bytes;
 
 use super::Lane;
 use super::publisher::Window;
+use crate::contract::Author;
+use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
-use crate::delivery::confirmed::{Confirmed, Kept};
-use crate::delivery::{Death, Delivery, Publication, check_subject, shown};
-use crate::ports::{Author, EffectError, Held};
+use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{EffectError, Held};
+use crate::subject::{check_subject, shown};
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";

@@ -39,7 +39,7 @@ mod unsettled;
 use std::sync::Arc;
 
 use crate::config::Grants;
-use crate::status::counters::Traffic;
+use crate::delivery::counters::Traffic;
 
 pub use connect::{Client, ConnectError};
 pub use consumer::Bound;

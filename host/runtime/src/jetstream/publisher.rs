@@ -23,8 +23,8 @@ use tokio::time::{sleep, timeout};
 use super::Client;
 use super::permission_denials::Denied;
 use super::reply_inboxes::last_token;
-use crate::delivery::{check_subject, shown};
 use crate::ports::EffectError;
+use crate::subject::{check_subject, shown};
 
 /// Publications of a workload that may wait for their acks.
 const PUBLICATIONS: usize = 5_000;

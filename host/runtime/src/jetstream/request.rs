@@ -20,8 +20,8 @@ use super::Client;
 use super::message::REPLY_HEADER;
 use super::reply_inboxes::{Waiter, last_token, token};
 use crate::dead_letter::refusal::{self, Refusal};
-use crate::delivery::check_subject;
 use crate::permissions::{Denial, Verb};
+use crate::subject::check_subject;
 
 /// What the stream tells duplicates by.
 const ID_HEADER: &str = "Nats-Msg-Id";

@@ -13,11 +13,11 @@ use super::consumer_watch::Follow;
 use super::settings::{ConsumerState, StreamState};
 use super::{Lane, Message, Puller};
 use crate::clock::Since;
-use crate::delivery::Delivery;
+use crate::contract::Delivery;
 use crate::delivery::pull_backoff::PullBackoff;
 use crate::duration::micros;
+use crate::ports::Sample;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
-use crate::scaling::observe::Sample;
 
 /// How many messages the `headers` source keeps asked for, and of how many bytes: as many as arrive while a pull is on its
 /// way, so that a rate is seen as it is however far the server.

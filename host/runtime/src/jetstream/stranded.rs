@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::Lane;
 use super::raw_message::{self, Raw};
+use crate::contract::Author;
+use crate::contract::{Cause, Death, Delivery};
 use crate::dead_letter::block;
-use crate::delivery::{Cause, Death, Delivery};
 use crate::duration::millis;
-use crate::ports::{Author, EffectError};
+use crate::ports::EffectError;
 
 impl Lane {
     /// Keeps them as dead letters. Those that could not be kept come back.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Lane;
 use super::fallback::Raw;
 use super::message::position;
-use crate::delivery::{Cause, Death, Delivery};
+use crate::contract::{Cause, Death, Delivery};
 
 /// Keeps it, and says so to the server. One that cannot be kept comes again.
 pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::line::Bounds;
-use crate::delivery::Fault;
-use crate::ports::Author;
-use crate::scaling::{Decision, Observation};
+use crate::contract::Author;
+use crate::contract::Fault;
+use crate::contract::{Decision, Observation};
 
 /// Whether what a policy decides is acted upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -91,9 +91,9 @@ mod tests {
 
     use super::*;
     use crate::config::Limits;
+    use crate::contract::Author;
+    use crate::contract::{Decision, Observation};
     use crate::journal::{Bounds, Entry, Pen, Reader, What};
-    use crate::ports::Author;
-    use crate::scaling::{Decision, Observation};
 
     fn entry(workload: &str, state: &[u8], next: &[u8]) -> Entry {
         Entry {

@@ -1,20 +1,10 @@
 //! A file that is turned over when it is full: `journal.jsonl`, then `journal.jsonl.1`, up to as many as are kept.
 
+use crate::config::JournalFile;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-/// What a journal's file may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Bytes after which it is turned over.
-    pub max_size: u64,
-    /// How many full files are kept beside the one being written.
-    pub keep: u32,
-}
 
 /// Why a journal's file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +29,7 @@ pub enum OpenError {
 /// The file that is being written.
 #[derive(Debug)]
 pub(super) struct Rotated {
-    options: Options,
+    options: JournalFile,
     file: File,
     size: u64,
     /// A write did not end well, so the last line may lack its end.
@@ -47,7 +37,7 @@ pub(super) struct Rotated {
 }
 
 impl Rotated {
-    pub(super) fn open(options: Options) -> Result<Self, OpenError> {
+    pub(super) fn open(options: JournalFile) -> Result<Self, OpenError> {
         let failed = |error| OpenError::Io { path: options.path.clone(), error };
         let (mut file, size) = open(&options.path).map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::Taken(options.path.clone()),
@@ -160,8 +150,8 @@ mod tests {
 
     use super::*;
 
-    fn options(dir: &Path, keep: u32) -> Options {
-        Options { path: dir.join("j"), max_size: 10, keep }
+    fn options(dir: &Path, keep: u32) -> JournalFile {
+        JournalFile { path: dir.join("j"), max_size: 10, keep }
     }
 
     fn write(file: &mut Rotated, line: &str) {
@@ -199,7 +189,7 @@ mod tests {
     fn a_line_that_was_cut_off_is_removed() {
         let dir = tempdir().unwrap();
         fs::write(dir.path().join("j"), "whole\ncut o").unwrap();
-        let mut file = Rotated::open(Options { max_size: 100, ..options(dir.path(), 0) }).unwrap();
+        let mut file = Rotated::open(JournalFile { max_size: 100, ..options(dir.path(), 0) }).unwrap();
         write(&mut file, "next\n");
         assert_eq!(fs::read_to_string(dir.path().join("j")).unwrap(), "whole\nnext\n");
         drop(file);

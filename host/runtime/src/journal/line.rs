@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::entry::{Adoption, Entry, Made, Role, What};
 use crate::config::{Limits, is_plugin_name};
-use crate::delivery::Fault;
-use crate::scaling::Observation;
+use crate::contract::Fault;
+use crate::contract::Observation;
 
 /// The version of the form. It grows when a reader of the version before would misunderstand a line.
 pub const VERSION: u32 = 1;
@@ -299,8 +299,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ports::Author;
-    use crate::scaling::Decision;
+    use crate::contract::Author;
+    use crate::contract::Decision;
 
     fn entry(state: &[u8], next: &[u8]) -> Entry {
         let decision = Decision { desired: 3, reason: "because".to_owned(), state: next.to_vec() };

@@ -14,7 +14,7 @@ mod writer;
 
 pub use entry::{Adoption, Entry, Made, Role, What};
 pub use excerpt::Excerpt;
-pub use file::{OpenError, Options};
+pub use file::OpenError;
 pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
 #[doc(hidden)]
 pub use read::parse;

@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::entry::Entry;
-use super::file::{OpenError, Options, Rotated};
+use super::file::{OpenError, Rotated};
 use super::line::Pen;
 use super::room::Room;
 use super::trouble::Trouble;
 use crate::clock::time_of_day;
+use crate::config::JournalFile;
 
 /// Entries that may wait to be written.
 const WAITING: usize = 4096;
@@ -66,7 +67,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn start(host: String, file: Option<Options>, sink: Option<Sink>) -> Result<Self, OpenError> {
+    pub fn start(host: String, file: Option<JournalFile>, sink: Option<Sink>) -> Result<Self, OpenError> {
         if file.is_none() && sink.is_none() {
             return Ok(Self::none());
         }
@@ -239,8 +240,8 @@ mod tests {
 
     use super::*;
     use crate::config::Limits;
+    use crate::contract::Author;
     use crate::journal::{Adoption, Bounds, Role, What};
-    use crate::ports::Author;
 
     fn entry(first: u8) -> Entry {
         Entry {
@@ -262,7 +263,7 @@ mod tests {
         let (wrote, written) = mpsc::channel();
         let take = Box::new(move |_: &str, _: &[u8]| wrote.send(()).unwrap());
         let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
-        let file = Options { path: path.clone(), max_size: 1 << 30, keep: 0 };
+        let file = JournalFile { path: path.clone(), max_size: 1 << 30, keep: 0 };
         let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
         let record = |first| {
             journal.record(entry(first));
@@ -304,7 +305,7 @@ mod tests {
             }
         });
         let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
-        let file = Options { path: path.clone(), max_size: 1 << 30, keep: 0 };
+        let file = JournalFile { path: path.clone(), max_size: 1 << 30, keep: 0 };
         let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
         journal.record(entry(0));
         has_begun.recv().unwrap();

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep};
 use super::server::Server;
 use super::step::{End, Start, TIME_LIMIT};
 use crate::config::Isolation;
-use crate::delivery::{Delivery, Failure, Fault, Outcome, Publication, Response};
-use crate::ports::{Author, Handler, Handlers};
+use crate::contract::Author;
+use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::ports::{Handler, Handlers};
 
 /// How long a generation that starts slowly takes.
 const SLOW: Duration = Duration::from_millis(2_900);

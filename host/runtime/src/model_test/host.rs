@@ -9,9 +9,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::said::{Answer, Say};
 use super::server::Server;
-use crate::delivery::confirmed::{Confirmed, Kept};
-use crate::delivery::{Cause, Death, Delivery, Publication};
-use crate::ports::{Author, EffectError, Held, Pull, Pulled};
+use crate::contract::Author;
+use crate::contract::{Cause, Death, Delivery, Publication};
+use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{EffectError, Held, Pull, Pulled};
 
 /// How long a client waits for a stream's word.
 const ANSWER: Duration = Duration::from_secs(5);

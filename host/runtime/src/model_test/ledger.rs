@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::step::{End, MAX_ATTEMPTS, Setup, TIME_LIMIT, retry};
-use crate::delivery::{Cause, Death};
+use crate::contract::{Cause, Death};
 
 /// A timer's step, and the ways of what is said.
 const TOLERANCE: Duration = Duration::from_millis(5);

@@ -12,6 +12,7 @@ use super::guest::{Generation, Guests};
 use super::host::{EXPIRES, Parcel, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
+use crate::conditions::Conditions;
 use crate::config::Grants;
 use crate::delivery::Bounds;
 use crate::delivery::consumer_settings::Effective;
@@ -22,7 +23,6 @@ use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
 use crate::scaling::supervisor::{Desired, Supervisor, Workers};
-use crate::status::conditions::Conditions;
 
 /// How long the host may take to do what a step asks for, while nothing of what is outside is slow.
 const PROMPTLY: Duration = Duration::from_millis(10);

@@ -8,15 +8,16 @@ use parking_lot::Mutex;
 use tokio::sync::watch as changes;
 
 use crate::config::Workload;
+use crate::contract::Author;
+use crate::contract::{Decision, Observation};
+use crate::contract::{Delivery, Fault, Outcome};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
-use crate::delivery::{Delivery, Fault, Outcome};
 use crate::digest::Digest;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, WorkerContext,
 };
-use crate::ports::{Author, Handler, Handlers, Policies, Policy};
-use crate::scaling::{Decision, Observation};
+use crate::ports::{Handler, Handlers, Policies, Policy};
 
 /// Instances of a policy at once: each call has its own, and they come one after the other.
 const POLICY_INSTANCES: u32 = 2;

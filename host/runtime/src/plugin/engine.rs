@@ -22,7 +22,7 @@ use super::guest::Guest;
 use super::room::Rooms;
 use super::ticker::Ticker;
 use crate::config::{Compile, Plugins};
-use crate::delivery::Fault;
+use crate::contract::Fault;
 use crate::delivery::slow_lane;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.

@@ -7,7 +7,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::limits::Quota;
 use crate::config::Limits;
-use crate::delivery::Fault;
+use crate::contract::Fault;
 
 /// Functions of the guest's stack that a fault tells.
 const FRAMES: usize = 4;

@@ -16,7 +16,7 @@ use super::load::Generation;
 use super::room::{Need, Place, Room};
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
-use crate::delivery::{Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
 
 /// A compiled handler: one generation of a plugin.
 pub struct HandlerPlugin {

@@ -20,7 +20,7 @@ use super::kind::{Inspection, Kind, KindError, inspect, some};
 use super::policy::{PolicyContext, PolicyPlugin};
 use crate::config::Limits;
 use crate::config::units::show_size;
-use crate::delivery::Fault;
+use crate::contract::Fault;
 use crate::digest::Digest;
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2.

@@ -7,7 +7,7 @@
 //! - [`PolicyPlugin`] decides, each time in a fresh instance.
 //!
 //! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
-//! [`Fault`](crate::delivery::Fault).
+//! [`Fault`](crate::contract::Fault).
 
 mod adapter;
 mod bindings;

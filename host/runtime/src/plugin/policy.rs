@@ -17,8 +17,8 @@ use super::load::Generation;
 use super::room::{Need, Room};
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
-use crate::delivery::Fault;
-use crate::scaling::{Decision, Observation};
+use crate::contract::Fault;
+use crate::contract::{Decision, Observation};
 
 /// The most bytes of state.
 const STATE: usize = 64 << 10;

@@ -16,7 +16,7 @@ use super::declared::Declared;
 use super::share::divide;
 use super::system::{self, Supply};
 use crate::config::units::show_size;
-use crate::delivery::Fault;
+use crate::contract::Fault;
 
 /// Mappings of one memory: what is before, in and after the part that the component fills, and what is reserved.
 const OF_A_MEMORY: u64 = 4;

@@ -6,8 +6,9 @@
 //! in [`delivery`](crate::delivery).
 
 pub mod clock;
+mod count;
+pub mod history;
 pub mod monitor;
-mod observation;
 pub mod observe;
 pub mod plan;
 pub mod policy_state;
@@ -15,4 +16,4 @@ pub mod shadow;
 pub mod supervisor;
 pub mod window;
 
-pub use observation::{Decision, Observation, carried_out, clamp};
+pub use count::{carried_out, clamp};

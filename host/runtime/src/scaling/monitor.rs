@@ -6,20 +6,23 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock::{Since, time_of_day};
+use crate::conditions::{Conditions, Part};
 use crate::config::Scale;
+use crate::contract::Author;
+use crate::contract::{Decision, Observation};
 use crate::delivery::consumer_settings::{Effective, Flow};
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Made;
-use crate::ports::{Author, Policies, Source};
+use crate::ports::Sample;
+use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
-use crate::scaling::observe::{Observer, Sample};
+use crate::scaling::history::History;
+use crate::scaling::observe::Observer;
 use crate::scaling::policy_state::ActivePolicy;
 use crate::scaling::shadow::{Tick, Ticks};
 use crate::scaling::supervisor::{Desired, Workers};
-use crate::scaling::{Decision, Observation, carried_out, clamp};
-use crate::status::conditions::Part;
-use crate::status::workload::Board;
+use crate::scaling::{carried_out, clamp};
 
 /// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
 const TOLD: u32 = 3;
@@ -51,8 +54,10 @@ pub struct Monitor<P: Policies, S> {
     pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
     /// Where events go.
     pub events: Events,
-    /// Where decisions and problems can be seen.
-    pub board: Arc<Board>,
+    /// What keeps the workload from flowing.
+    pub conditions: Arc<Conditions>,
+    /// Where decisions can be seen.
+    pub history: Arc<History>,
     /// When the host started to watch.
     pub start: Since,
 }
@@ -107,7 +112,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     /// found no worker has just started one.
     async fn tick(&mut self, woken: bool, past: &mut Past) {
         let sample = self.source.sample(self.workers.tally().redelivered).await;
-        past.unread.count(&self.board, sample.as_ref().err().map(|error| format!("{error:#}")));
+        past.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
         let Ok(sample) = sample else { return };
         let Some(seen) = self.observe(sample, past) else { return };
         let needed = woken || seen.pending > 0 || (self.waiting)();
@@ -116,18 +121,18 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let live = decision.map(|decision| clamp(decision.desired, seen.min, seen.max));
         let made = decision.map(|decision| self.act(decision, &seen, needed));
         if let Some(call) = call {
-            past.undecided.count(&self.board, call.answer.as_ref().err().map(ToString::to_string));
+            past.undecided.count(self, call.answer.as_ref().err().map(ToString::to_string));
             self.policy.record(call, made);
         }
-        self.ticks.send(&self.board, Tick { seen, arrivals: sample.arrivals, live });
+        self.ticks.send(&self.history, Tick { seen, arrivals: sample.arrivals, live });
     }
 
     /// What the policies are told; `None` if the consumer gives nothing, so that nothing would come of asking them.
     fn observe(&mut self, sample: Sample, past: &mut Past) -> Option<Observation> {
         let flow = self.consumer.flow();
         match flow.problem() {
-            Some(problem) => self.board.conditions.raise(Part::Consumer, problem),
-            None => self.board.conditions.clear(Part::Consumer),
+            Some(problem) => self.conditions.raise(Part::Consumer, problem),
+            None => self.conditions.clear(Part::Consumer),
         }
         let scale = self.consumer.employable(&self.scale);
         if matches!(flow, Flow::Held(_) | Flow::Refused(_)) {
@@ -139,14 +144,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
         let now = past.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
         let seen = past.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
-        self.board.saw(seen);
+        self.history.saw(seen);
         Some(seen)
     }
 
     /// Carries a decision out.
     fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Made {
         let to = carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed);
-        self.board.decided(decision, to);
+        self.history.decided(decision, to);
         tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
         Made { from: self.set(to, &decision.reason), to }
     }
@@ -160,11 +165,11 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                 let Author { plugin, generation } = author.clone();
                 let workload = self.workload.clone();
                 self.events.tell(Event::Swapped { workload, plugin, generation });
-                self.board.adopted(author);
-                self.board.conditions.clear(Part::Policy);
+                self.history.adopted(author);
+                self.conditions.clear(Part::Policy);
             }
             Err(problem) => {
-                self.board.refused(&problem);
+                self.history.refused(&problem);
                 let Author { plugin, generation } = author;
                 if self.policy.has_policy() {
                     tracing::error!(workload = %self.workload, %plugin, %generation, problem,
@@ -174,7 +179,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                         "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
                          workers stay at scale.min"
                     );
-                    self.board.conditions.raise(Part::Policy, &problem);
+                    self.conditions.raise(Part::Policy, &problem);
                 }
             }
         }
@@ -207,21 +212,21 @@ impl FailureRow {
 
     /// Counts a tick. Several failures in a row are a condition. A single one may be of the moment; that of a policy is told
     /// ever more seldom.
-    fn count(&mut self, board: &Board, problem: Option<String>) {
+    fn count<P: Policies, S>(&mut self, of: &Monitor<P, S>, problem: Option<String>) {
         let Some(problem) = problem else {
             if std::mem::take(&mut self.failures) >= TOLD {
-                board.conditions.clear(self.part);
+                of.conditions.clear(self.part);
             }
             return;
         };
-        board.undecided(&problem);
+        of.history.undecided(&problem);
         let problem = format!("no decision, so the number of workers stays as it is: {problem}");
         self.failures = self.failures.saturating_add(1);
         self.ever += 1;
         if self.failures % REMIND == TOLD {
-            board.conditions.raise(self.part, &problem);
+            of.conditions.raise(self.part, &problem);
         } else if self.part == Part::Policy && self.ever.is_power_of_two() {
-            tracing::warn!(workload = %board.workload.name, failures = self.ever, "{problem}");
+            tracing::warn!(workload = %of.workload, failures = self.ever, "{problem}");
         }
     }
 }

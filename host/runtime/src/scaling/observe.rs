@@ -2,50 +2,12 @@
 
 use std::time::Duration;
 
-use super::Observation;
 use super::window::{Window, per_second, share};
 use crate::config::Scale;
+use crate::contract::Observation;
+use crate::delivery::counters::Work;
 use crate::duration::millis;
-
-/// What the stream and the consumer said at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sample {
-    /// Messages that arrived since the host started to watch. Only grows.
-    pub arrivals: u64,
-    /// Messages not delivered yet.
-    pub pending: u64,
-    /// Deliveries not settled yet.
-    pub ack_pending: u64,
-    /// Messages delivered more than once and not settled yet.
-    pub redelivered: u64,
-    /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
-    pub oldest_ms: Option<u64>,
-    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it is not
-    /// known, the host's has to do.
-    pub now_ms: Option<u64>,
-    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise it
-    /// is the first sample that counts it.
-    pub last_arrival: Option<Duration>,
-}
-
-/// What the workers have done since the host started. Only grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Work {
-    /// Deliveries settled for good: acknowledged or dead.
-    pub settled: u64,
-    /// Handler calls that ended.
-    pub handled: u64,
-    /// Handler calls that ended in a failure.
-    pub failed: u64,
-    /// Microseconds that all workers spent in handlers, calls that still run included.
-    pub busy_us: u64,
-    /// Microseconds of the calls that ended.
-    pub calls_us: u64,
-    /// Calls that run now. The one number here that does not only grow.
-    pub calling: u64,
-    /// Microseconds that all workers have lived.
-    pub alive_us: u64,
-}
+use crate::ports::Sample;
 
 /// When something is observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::clock::time_of_day;
-use crate::delivery::Fault;
+use crate::contract::Author;
+use crate::contract::Fault;
+use crate::contract::{Decision, Observation};
 use crate::journal::{Adoption, Bounds, Entry, Journal, Made, Role, What};
-use crate::ports::{Author, Policies, Policy};
-use crate::scaling::{Decision, Observation};
+use crate::ports::{Policies, Policy};
 
 /// What a policy is called with beside observations, and where its calls are written.
 #[derive(Debug, Clone)]

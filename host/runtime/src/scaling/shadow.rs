@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::contract::Observation;
 use crate::ports::Policies;
+use crate::scaling::clamp;
+use crate::scaling::history::History;
 use crate::scaling::policy_state::ActivePolicy;
-use crate::scaling::{Observation, clamp};
-use crate::status::workload::Board;
 
 /// What the policies are asked on one tick.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +34,10 @@ pub struct Shadow<P: Policies> {
     pub policy: ActivePolicy<P>,
     /// What it is asked.
     pub ticks: mpsc::Receiver<Tick>,
+    /// The workload's name.
+    pub workload: Arc<str>,
     /// Where it is counted.
-    pub board: Arc<Board>,
+    pub history: Arc<History>,
 }
 
 impl Ticks {
@@ -45,9 +48,9 @@ impl Ticks {
     }
 
     /// Sends a tick to the shadow, if there is one.
-    pub fn send(&self, board: &Board, tick: Tick) {
+    pub fn send(&self, history: &History, tick: Tick) {
         if self.0.as_ref().is_some_and(|ticks| ticks.try_send(tick).is_err()) {
-            board.shadow(|shadow| shadow.missed += 1);
+            history.shadow(|shadow| shadow.missed += 1);
         }
     }
 }
@@ -69,23 +72,22 @@ impl<P: Policies> Shadow<P> {
 
     async fn adopt(&mut self) {
         let Some((author, outcome)) = self.policy.adopt().await else { return };
-        let workload = &self.board.workload.name;
         match outcome {
             Ok(()) => {
-                tracing::info!(workload, plugin = %author.plugin, generation = %author.generation, "shadow in use");
-                self.board.shadow(|shadow| (shadow.policy, shadow.problem) = (Some(author), None));
+                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "shadow in use");
+                self.history.shadow(|shadow| (shadow.policy, shadow.problem) = (Some(author), None));
             }
             Err(problem) => {
-                tracing::warn!(workload, plugin = %author.plugin, generation = %author.generation, problem,
+                tracing::warn!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem,
                     "shadow not used; it changes nothing");
-                self.board.shadow(|shadow| shadow.problem = Some(problem));
+                self.history.shadow(|shadow| shadow.problem = Some(problem));
             }
         }
     }
 
     async fn decide(&mut self, Tick { seen, arrivals, live }: Tick) {
         let Some(call) = self.policy.decide(&seen, arrivals).await else { return };
-        self.board.shadow(|shadow| match &call.answer {
+        self.history.shadow(|shadow| match &call.answer {
             Ok(decision) => {
                 let count = clamp(decision.desired, seen.min, seen.max);
                 shadow.decisions += 1;

@@ -12,15 +12,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
-use crate::delivery::Fault;
+use crate::conditions::Part;
+use crate::contract::Fault;
+use crate::delivery::counters::{Stats, Tally};
 use crate::delivery::settle::hand_back;
 use crate::delivery::slow_lane::roam;
 use crate::delivery::worker::{Mode, Worker, WorkerShared};
 use crate::events::Event;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
-use crate::status::conditions::Part;
-use crate::status::counters::{Stats, Tally};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));

@@ -2,8 +2,6 @@
 //!
 //! Who does something counts it here and raises a condition here; [`http`] shows it. Nothing here decides or does work.
 
-pub mod conditions;
-pub mod counters;
 pub(crate) mod http;
 pub mod log_lines;
 pub mod workload;

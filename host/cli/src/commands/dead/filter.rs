@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::commands::time_arg::{TimeArg, time_arg};
 use tidegate_runtime::clock::time_of_day;
 use tidegate_runtime::config::nearest;
+use tidegate_runtime::contract::Cause;
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::dead_letter::{self, Content, Letter};
-use tidegate_runtime::delivery::Cause;
 use tidegate_runtime::jetstream::{Letters, LettersError};
 
 /// Which letters, as typed. All of it has to hold.

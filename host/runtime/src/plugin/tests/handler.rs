@@ -6,7 +6,7 @@ use tidegate_test_artifacts::probes;
 
 use super::{Logged, core, delivery, file, host, limits};
 use crate::config::Limits;
-use crate::delivery::{Delivery, Failure, Fault, Outcome};
+use crate::contract::{Delivery, Failure, Fault, Outcome};
 use crate::plugin::{HandlerInstance, HandlerPlugin, WorkerContext};
 
 fn context(limits: Limits) -> WorkerContext {

@@ -5,7 +5,7 @@ use tidegate_test_artifacts::probes;
 
 use super::{core, core_at, core_text, file, host, limits};
 use crate::config::{Compile, Limits, Plugins};
-use crate::delivery::Fault;
+use crate::contract::Fault;
 use crate::plugin::{HandlerPlugin, Host, Kind, KindError, LoadError, Refusal};
 
 async fn load_with(bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, LoadError> {

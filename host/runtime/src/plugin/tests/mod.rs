@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::Host;
 use crate::config::Limits;
-use crate::delivery::Delivery;
+use crate::contract::Delivery;
 
 /// One host for all tests, for each compiles its guests only once.
 static HOST: LazyLock<(tempfile::TempDir, Host)> = LazyLock::new(|| {

@@ -5,9 +5,9 @@ use tidegate_test_artifacts::probes;
 
 use super::{file, host, limits};
 use crate::config::Limits;
-use crate::delivery::Fault;
+use crate::contract::Fault;
+use crate::contract::{Decision, Observation};
 use crate::plugin::{Host, PolicyContext, PolicyPlugin};
-use crate::scaling::{Decision, Observation};
 
 fn context() -> PolicyContext {
     PolicyContext::new("orders".into(), limits())

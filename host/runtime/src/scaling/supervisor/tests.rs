@@ -7,17 +7,19 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::conditions::{Conditions, Part};
 use crate::config::{Grants, Isolation, Retry};
+use crate::contract::Author;
+use crate::contract::{Delivery, Outcome, Response};
+use crate::delivery::Bounds;
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::test_delivery::TestDelivery;
-use crate::delivery::{Bounds, Delivery, Outcome, Response};
 use crate::events::Observer;
-use crate::ports::{Author, Handler};
-use crate::status::conditions::{Conditions, Part};
+use crate::ports::Handler;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

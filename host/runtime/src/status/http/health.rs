@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::View;
+use crate::conditions::Part;
 use crate::duration::millis;
-use crate::status::conditions::Part;
 
 /// How often a task of the host says that it gets its turn.
 const BEAT: Duration = Duration::from_millis(250);

@@ -11,12 +11,13 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::View;
-use crate::delivery::{Cause, FaultKind};
+use crate::contract::{Cause, FaultKind};
+use crate::delivery::counters::{TIMES_US, Tally};
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
 use crate::process_status::ProcessStatus;
-use crate::status::counters::{TIMES_US, Tally};
-use crate::status::workload::{Board, RunningParts, Scaling, Shadowed};
+use crate::scaling::history::{Scaling, Shadowed};
+use crate::status::workload::{Board, RunningParts};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -91,8 +92,8 @@ impl Workload {
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
             tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
-            scaling: board.scaling(),
-            shadow: board.workload.shadow.as_ref().map(|_| board.shadowed()),
+            scaling: board.history.scaling(),
+            shadow: board.workload.shadow.as_ref().map(|_| board.history.shadowed()),
             pulls: of(|parts| parts.traffic.pulls()),
             in_progress: of(|parts| parts.traffic.in_progress()),
             replies_refused: of(|parts| parts.traffic.replies_refused()),

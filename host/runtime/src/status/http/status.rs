@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use super::{View, health};
 use crate::config::Source;
-use crate::delivery::{Cause, FaultKind};
+use crate::contract::Observation;
+use crate::contract::{Cause, FaultKind};
 use crate::duration::unix_millis;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
-use crate::scaling::Observation;
-use crate::status::workload::{Board, Decided, Shadowed};
+use crate::scaling::history::{Decided, Shadowed};
+use crate::status::workload::Board;
 
 /// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
 #[derive(Serialize)]
@@ -155,7 +156,7 @@ fn workload(board: &Board) -> Workload {
     let parts = parts.as_deref();
     let tally = parts.map(|parts| parts.workers.tally()).unwrap_or_default();
     let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
-    let scaling = board.scaling();
+    let scaling = board.history.scaling();
     Workload {
         name: of.name.clone(),
         stream: of.queue.stream.clone(),
@@ -201,7 +202,7 @@ fn workload(board: &Board) -> Workload {
             problem: scaling.problem,
             observation: scaling.seen.map(seen),
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
-            shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, board.shadowed())),
+            shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, board.history.shadowed())),
         },
     }
 }

@@ -1,8 +1,9 @@
 //! Proofs that the effects of a delivery are confirmed. Nothing but this file makes one, and without one nothing acks or
 //! terms: a response becomes [`Stored`], that becomes [`Confirmed`], and an ack takes it.
 
-use crate::delivery::{Death, Response};
-use crate::ports::{Author, EffectError, Held};
+use crate::contract::Author;
+use crate::contract::{Death, Response};
+use crate::ports::{EffectError, Held};
 
 /// All publications of a response are stored. Its reply is still to be sent.
 #[derive(Debug)]

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::contract::{Cause, FaultKind};
 use crate::delivery::settle::Settled;
-use crate::delivery::{Cause, FaultKind};
-use crate::scaling::observe::Work;
 
 /// Upper bounds of the times that are told apart, in microseconds.
 pub const TIMES_US: [u64; 18] = [
@@ -21,6 +20,25 @@ pub const TIMES_US: [u64; 18] = [
 
 /// How many handler calls took how long: one count for each bound of [`TIMES_US`], and one for what took longer.
 pub type Times = [u64; TIMES_US.len() + 1];
+
+/// What the workers have done since the host started. Only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Deliveries settled for good: acknowledged or dead.
+    pub settled: u64,
+    /// Handler calls that ended.
+    pub handled: u64,
+    /// Handler calls that ended in a failure.
+    pub failed: u64,
+    /// Microseconds that all workers spent in handlers, calls that still run included.
+    pub busy_us: u64,
+    /// Microseconds of the calls that ended.
+    pub calls_us: u64,
+    /// Calls that run now. The one number here that does not only grow.
+    pub calling: u64,
+    /// Microseconds that all workers have lived.
+    pub alive_us: u64,
+}
 
 /// What one worker, or all workers that a workload ever had, have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,25 +2,15 @@
 //!
 //! The real ones are in `jetstream` and `plugin`; a model of either can stand in for it.
 
+pub mod confirmed;
+
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::confirmed::{Confirmed, Kept};
-use crate::delivery::{Death, Delivery, Fault, Outcome, Publication};
-use crate::digest::Digest;
+use crate::contract::{Author, Death, Delivery, Fault, Outcome, Publication};
+use crate::contract::{Decision, Observation};
 use crate::permissions::Verb;
-use crate::scaling::observe::Sample;
-use crate::scaling::{Decision, Observation};
-
-/// Which code was running: it stands in dead letters and logs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Author {
-    /// The handler's plugin name.
-    pub plugin: Arc<str>,
-    /// The digest of its generation.
-    pub generation: Digest,
-}
+use crate::ports::confirmed::{Confirmed, Kept};
 
 /// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -252,4 +242,25 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// If the signals cannot be read.
     fn sample(&mut self, redelivered: u64) -> impl Future<Output = anyhow::Result<Sample>> + Send;
+}
+
+/// What the stream and the consumer said at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// Messages that arrived since the host started to watch. Only grows.
+    pub arrivals: u64,
+    /// Messages not delivered yet.
+    pub pending: u64,
+    /// Deliveries not settled yet.
+    pub ack_pending: u64,
+    /// Messages delivered more than once and not settled yet.
+    pub redelivered: u64,
+    /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
+    pub oldest_ms: Option<u64>,
+    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it is not
+    /// known, the host's has to do.
+    pub now_ms: Option<u64>,
+    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise it
+    /// is the first sample that counts it.
+    pub last_arrival: Option<Duration>,
 }

@@ -1,0 +1,63 @@
+//! Why a message is not tried again.
+
+/// Why a message will not be tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// The kind of the last failure.
+    pub cause: Cause,
+    /// What the handler or the host said about it.
+    pub reason: String,
+}
+
+/// The kind of a failure, as dead letters name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The handler rejected the message.
+    Rejected,
+    /// The handler asked for one more try than the workload allows.
+    Retries,
+    /// The last attempt trapped.
+    Trapped,
+    /// The last attempt took too long.
+    Time,
+    /// The last attempt needed too much memory.
+    Memory,
+    /// The last attempt answered what cannot be carried out.
+    Effects,
+    /// No instance could be made for the last attempt.
+    Start,
+    /// Delivered several times as often as the workload tries a message, and never finished: it may have killed its hosts.
+    Exhausted,
+    /// The client library cannot read the message's headers, so no handler was given it.
+    Unreadable,
+}
+
+impl Cause {
+    /// All of them, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Rejected,
+        Self::Retries,
+        Self::Trapped,
+        Self::Time,
+        Self::Memory,
+        Self::Effects,
+        Self::Start,
+        Self::Exhausted,
+        Self::Unreadable,
+    ];
+
+    /// The word that stands in a dead letter's header.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Rejected => "rejected",
+            Cause::Retries => "retries",
+            Cause::Trapped => "trapped",
+            Cause::Time => "time",
+            Cause::Memory => "memory",
+            Cause::Effects => "effects",
+            Cause::Start => "start",
+            Cause::Exhausted => "exhausted",
+            Cause::Unreadable => "unreadable",
+        }
+    }
+}

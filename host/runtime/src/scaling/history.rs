@@ -1,0 +1,134 @@
+//! What has been decided about the number of a workload's workers, to be seen.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use crate::clock::time_of_day;
+use crate::contract::{Author, Decision, Observation};
+
+/// How many decisions are remembered.
+const REMEMBERED: usize = 20;
+
+/// What the policy of a workload has decided, and its shadow.
+#[derive(Debug, Default)]
+pub struct History {
+    scaling: Mutex<Scaling>,
+    shadow: Mutex<Shadowed>,
+}
+
+/// What has been decided so far.
+#[derive(Debug, Clone, Default)]
+pub struct Scaling {
+    /// The policy in use.
+    pub policy: Option<Author>,
+    /// Why the newest generation of the policy is not in use, if it is not.
+    pub refused: Option<String>,
+    /// Decisions, ever.
+    pub decisions: u64,
+    /// Ticks that ended without one, ever.
+    pub failures: u64,
+    /// Why the last tick ended without one, if it did.
+    pub problem: Option<String>,
+    /// What was seen last.
+    pub seen: Option<Observation>,
+    /// The last decisions that differ from the one before, oldest first.
+    pub last: VecDeque<Decided>,
+}
+
+/// What a shadow has decided so far, which nobody acted upon.
+#[derive(Debug, Clone, Default)]
+pub struct Shadowed {
+    /// The policy in use.
+    pub policy: Option<Author>,
+    /// Decisions, ever.
+    pub decisions: u64,
+    /// Those that would have given another number of workers than the live policy's, ever.
+    pub differing: u64,
+    /// Ticks on which it did not answer, ever.
+    pub failures: u64,
+    /// Ticks that passed while it was still at one before, ever.
+    pub missed: u64,
+    /// Why the last tick ended without a decision, or why the newest generation is not in use.
+    pub problem: Option<String>,
+    /// The last decision: how many workers, and why.
+    pub last: Option<(u32, String)>,
+}
+
+/// One decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// When it was made first.
+    pub at: SystemTime,
+    /// Workers that the policy wants.
+    pub desired: u32,
+    /// Workers that it gets, within `scale.min` and `scale.max`.
+    pub count: u32,
+    /// Why, in the policy's words.
+    pub reason: String,
+    /// How often in a row it was made.
+    pub times: u64,
+}
+
+impl History {
+    /// What has been decided.
+    pub fn scaling(&self) -> Scaling {
+        self.scaling.lock().clone()
+    }
+
+    /// A generation of the policy is in use.
+    pub fn adopted(&self, author: Author) {
+        let mut scaling = self.scaling.lock();
+        scaling.policy = Some(author);
+        scaling.refused = None;
+    }
+
+    /// A generation of the policy is not used.
+    pub fn refused(&self, problem: &str) {
+        self.scaling.lock().refused = Some(problem.to_owned());
+    }
+
+    /// This was seen.
+    pub fn saw(&self, seen: Observation) {
+        self.scaling.lock().seen = Some(seen);
+    }
+
+    /// This was decided, and gives so many workers.
+    pub fn decided(&self, decision: &Decision, count: u32) {
+        let mut scaling = self.scaling.lock();
+        scaling.decisions += 1;
+        scaling.problem = None;
+        // What changes with each tick is the state; a person wants to see what changed the workers.
+        match scaling.last.back_mut() {
+            Some(last) if (last.desired, last.count) == (decision.desired, count) => {
+                last.times += 1;
+                last.reason.clone_from(&decision.reason);
+            }
+            _ => {
+                let (desired, reason) = (decision.desired, decision.reason.clone());
+                scaling.last.push_back(Decided { at: time_of_day(), desired, count, reason, times: 1 });
+                if scaling.last.len() > REMEMBERED {
+                    scaling.last.pop_front();
+                }
+            }
+        }
+    }
+
+    /// A tick ended without a decision.
+    pub fn undecided(&self, problem: &str) {
+        let mut scaling = self.scaling.lock();
+        scaling.failures += 1;
+        scaling.problem = Some(problem.to_owned());
+    }
+
+    /// Counts what the shadow did.
+    pub fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
+        count(&mut self.shadow.lock());
+    }
+
+    /// What the shadow did.
+    pub fn shadowed(&self) -> Shadowed {
+        self.shadow.lock().clone()
+    }
+}
