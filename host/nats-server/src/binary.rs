@@ -123,9 +123,9 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// What came of running `--version`.
-type Answer = io::Result<Output>;
+type VersionAnswer = io::Result<Output>;
 
-async fn ask(path: &Path) -> Answer {
+async fn ask(path: &Path) -> VersionAnswer {
     let output = Command::new(path).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(ANSWER_WITHIN, output).await {
         Ok(answer) => answer,
@@ -133,7 +133,7 @@ async fn ask(path: &Path) -> Answer {
     }
 }
 
-fn judge(path: &Path, origin: Origin, answer: Answer) -> Result<Version, ServerError> {
+fn judge(path: &Path, origin: Origin, answer: VersionAnswer) -> Result<Version, ServerError> {
     let path = path.to_owned();
     let answer = match answer {
         Ok(output) => output,

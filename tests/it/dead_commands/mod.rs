@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_nats::jetstream::stream::{Config, SubjectTransform};
 use async_nats::{HeaderMap, Message};
 use serde_json::Value;
-use tidegate_nats_server::Options;
+use tidegate_nats_server::ServerOptions;
 use tidegate_runtime::config::{Retry, Workload};
 
 use crate::support::cli::{Ended, run, tidegate};
@@ -100,7 +100,7 @@ async fn guarded() -> Arc<Site> {
             } }
         ] }
     "#;
-    Site::with(Options { config: config.into(), ..Options::default() }).await
+    Site::with(ServerOptions { config: config.into(), ..ServerOptions::default() }).await
 }
 
 /// All values of a header.

@@ -11,7 +11,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tidegate_nats_server::{Options, Server};
+use tidegate_nats_server::{Server, ServerOptions};
 use tidegate_runtime::config::{Compile, Config, DeadLetters, Journal, Nats, Plugins};
 use tokio::sync::Mutex;
 
@@ -35,10 +35,10 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Arc<Self> {
-        Self::with(Options::default()).await
+        Self::with(ServerOptions::default()).await
     }
 
-    pub(crate) async fn with(options: Options) -> Arc<Self> {
+    pub(crate) async fn with(options: ServerOptions) -> Arc<Self> {
         log::collect();
         let server = nats_with(options).await;
         let client = client(&server).await;

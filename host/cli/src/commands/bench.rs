@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::Output;
 use tidegate_artifacts::workers;
-use tidegate_lab::bench::{self, Options};
+use tidegate_lab::bench::{self, BenchOptions};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 
@@ -47,8 +47,9 @@ pub async fn run(
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
-    let options = Options {
+    let server =
+        Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
+    let options = BenchOptions {
         messages: usize::try_from(args.messages)?,
         payload: usize::try_from(args.payload_size)?,
         rounds: args.rounds,

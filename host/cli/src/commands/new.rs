@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::scaffold::{Kind, Name, files, place, place_config};
+use crate::scaffold::{CrateKind, CrateName, files, place, place_config};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +48,7 @@ pub struct ConfigFile {
 pub struct Named {
     /// The name of the crate, its directory and the plugin: lower-case letters, digits, - and _
     #[arg(value_name = "NAME", allow_hyphen_values = true)]
-    pub name: Name,
+    pub name: CrateName,
 }
 
 /// Makes it in the directory that the process is in, and says to `out` how to go on.
@@ -57,8 +57,8 @@ pub struct Named {
 /// If there is something of that name, or it cannot be written.
 pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let (kind, name) = match &args.what {
-        What::Policy(named) => (Kind::Policy, &named.name),
-        What::Handler(named) => (Kind::Handler, &named.name),
+        What::Policy(named) => (CrateKind::Policy, &named.name),
+        What::Handler(named) => (CrateKind::Handler, &named.name),
         What::Config(ConfigFile { file }) => return config(file, out),
     };
     place(Path::new(name.as_str()), &files(kind, name)?)?;

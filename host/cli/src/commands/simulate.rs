@@ -17,9 +17,9 @@ use super::check::refused;
 use super::live::{self, LiveArgs};
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
-use tidegate_lab::simulate::parse::{ServiceTimes, samples};
+use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::Report;
-use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
+use tidegate_lab::simulate::{Arrivals, Model, Outcome, RetryModel, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
 use tidegate_runtime::contract::Fault;
@@ -77,10 +77,10 @@ pub struct SimulateArgs {
     pub arrival_scale: f64,
     /// How long an attempt takes: constant:TIME, exponential:MEAN, log-normal:MEAN:VARIATION, measured:FILE
     #[arg(long, value_name = "KIND", default_value = "exponential:100ms")]
-    pub service: ServiceTimes,
+    pub service: ServiceTimeSource,
     /// The share of attempts that fail, and after which delay they are tried again
     #[arg(long, value_name = "SHARE:DELAY")]
-    pub retry: Option<Retry>,
+    pub retry: Option<RetryModel>,
     /// From the start of a worker until it takes a message
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub start_delay: Duration,
@@ -305,8 +305,8 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
     let window = args.window.unwrap_or(interval.max(Duration::from_secs(5)));
     ensure!(window >= interval, "--window is shorter than --interval; raise it");
     let service = match &args.service {
-        ServiceTimes::Drawn(service) => service.clone(),
-        ServiceTimes::Measured(file) => {
+        ServiceTimeSource::Drawn(service) => service.clone(),
+        ServiceTimeSource::Measured(file) => {
             let text =
                 std::fs::read_to_string(file).with_context(|| format!("cannot read the service times {file}"))?;
             samples(&text).map_err(|(line, problem)| anyhow::anyhow!("{file}:{line}: {problem}"))?

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Latency, Options, Round};
+use super::{BenchOptions, Latency, Round};
 
 /// The benchmark's answer.
 #[derive(Debug, Clone, Serialize)]
@@ -109,7 +109,7 @@ impl Report {
     #[expect(clippy::too_many_arguments, reason = "each is measured by itself")]
     pub(super) fn new(
         server: &str,
-        options: &Options,
+        options: &BenchOptions,
         rounds: &[Vec<Round>; 5],
         latencies: &[Vec<Latency>; 2],
         from_zero: f64,

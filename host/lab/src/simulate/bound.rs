@@ -24,7 +24,7 @@
 
 use super::arrivals::{Arrivals, Cursor};
 use super::outcome::{allowed, histogram, record};
-use super::random::{Attempt, Draws};
+use super::random::{Attempt, RandomAttempts};
 use super::run::Model;
 
 /// The bound in nanoseconds of workers' lives, where a share (0 to 1) of the messages may not wait longer than the
@@ -44,15 +44,15 @@ pub fn bound(model: &Model, arrivals: &Arrivals, share: f64) -> anyhow::Result<u
         }
     };
 
-    let mut draws = Draws::new(&model.service, model.retry, model.seed);
+    let mut attempts = RandomAttempts::new(&model.service, model.retry, model.seed);
     let mut times = histogram()?;
     let mut work = 0_u128;
     let mut messages = 0_u64;
     let total = arrivals.total();
     let mut cursor = (steps > 0).then(|| Cursor::new(arrivals, model.seed));
     while messages < total {
-        let Attempt { time, fails } = draws.first();
-        let rest = if fails { draws.rest(messages) } else { 0 };
+        let Attempt { time, fails } = attempts.first();
+        let rest = if fails { attempts.rest(messages) } else { 0 };
         work += u128::from(time) + u128::from(rest);
         messages += 1;
         if let Some(cursor) = &mut cursor

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::arrivals::{Arrivals, Row};
+use super::arrivals::{ArrivalRow, Arrivals};
 use super::random::{exponential, mix};
 use tidegate_runtime::config::units;
 
@@ -67,7 +67,7 @@ impl Generator {
         };
         let counts: Vec<u64> = (0..seconds).map(count).collect();
         Arrivals::new(
-            (0..).zip(counts).map(|(second, count)| Row { start: second * STEP, step: STEP, count }).collect(),
+            (0..).zip(counts).map(|(second, count)| ArrivalRow { start: second * STEP, step: STEP, count }).collect(),
         )
     }
 

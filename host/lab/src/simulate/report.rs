@@ -35,7 +35,7 @@ pub struct Report {
     /// What no policy that meets the objective costs less than.
     pub bound: Bound,
     /// What each policy came to.
-    pub policies: Vec<Row>,
+    pub policies: Vec<PolicyRow>,
     /// The share of messages that have to be within the objective.
     pub slo_share: f64,
 }
@@ -49,7 +49,7 @@ pub struct Bound {
 
 /// What one policy came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct PolicyRow {
     /// Its name.
     pub name: String,
     /// What all workers lived, in seconds.
@@ -91,7 +91,7 @@ pub struct Waits {
 impl Report {
     /// From the outcomes of policies by name. `bound` is in worker-seconds.
     pub fn new(trace: String, slo_ms: f64, slo_share: f64, bound: f64, outcomes: &[(String, Outcome)]) -> Self {
-        let row = |(name, outcome): &(String, Outcome)| Row {
+        let row = |(name, outcome): &(String, Outcome)| PolicyRow {
             name: name.clone(),
             worker_seconds: outcome.worker_seconds(),
             utilisation: outcome.utilisation(),
@@ -165,7 +165,7 @@ impl Report {
     }
 }
 
-fn cells(row: &Row) -> [String; 14] {
+fn cells(row: &PolicyRow) -> [String; 14] {
     let Waits { p50, p95, p99, max } = row.wait_ms;
     [
         row.name.clone(),
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let row = |name: &str, met_slo: bool| Row {
+        let row = |name: &str, met_slo: bool| PolicyRow {
             name: name.to_owned(),
             worker_seconds: 1234.5,
             utilisation: 0.81,
