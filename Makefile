@@ -37,7 +37,7 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup demo install test faults bench policies fuzz guests lint fmt clean
+.PHONY: help setup demo install test faults bench policies docs fuzz guests lint fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +86,9 @@ policies: setup guests ## simulate all policies on the traces of a directory, in
 
 # The crates of the host and of its tests.
 HOST = tidegate tidegate-runtime tidegate-lab tidegate-nats-server tidegate-fuzz-bodies tidegate-test-artifacts
+
+docs: setup ## write the tables of docs/configuration.md and the example file anew, out of the table of keys
+	TIDEGATE_WRITE_DOCS=1 $(CARGO) test --release -p tidegate-runtime --lib what_the_table_of_keys_makes
 
 # Two runs: in one, the guests' dependencies would give wasmtime's other features, and it would be built once for the
 # tests and once for the program.

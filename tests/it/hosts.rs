@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tidegate_runtime::config::{Isolation, Manage, Queue, Retention, Scale, Source, Workload};
+use tidegate_runtime::config::{Isolation, Manage, Queue, Retention, Scale, SignalSource, Workload};
 use tidegate_runtime::events::Event;
 
 use crate::support::host::{Host, handled, policy, workers, workload};
@@ -137,7 +137,7 @@ async fn a_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_headers_consumer_that_somebody_deletes_is_made_again_where_that_is_allowed() {
     let workload = workload("work");
-    let scale = Scale { source: Source::Headers, ..workload.scale.clone() };
+    let scale = Scale { source: SignalSource::Headers, ..workload.scale.clone() };
     let host = Host::start(vec![Workload { scale, ..workload }]).await;
     let stream = host.js.get_stream("work").await.unwrap();
     let first = stream.consumer_info("work-workers-watch").await.unwrap().created;

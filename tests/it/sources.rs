@@ -1,13 +1,15 @@
 //! Both sources of signals, under one load.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::{FutureExt, StreamExt};
 use tidegate_runtime::clock::Since;
-use tidegate_runtime::config::{DeadLetters, Retention, Scale, Source, Workload};
+use tidegate_runtime::config::{DeadLetters, Retention, Scale, SignalSource, Workload};
 use tidegate_runtime::delivery::counters::Work;
+use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::{Bound, Client, HeaderWatch, Signals};
 use tidegate_runtime::ports::Sample;
 use tidegate_runtime::ports::Source as _;
@@ -15,11 +17,11 @@ use tidegate_runtime::scaling::observe::{Moment, Observer};
 use tokio::sync::oneshot;
 
 use crate::support::eventually;
-use crate::support::host::{Host, policy, workload};
+use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::Site;
 
 /// A workload on the stream `work`, read by one source or the other.
-fn read_by(source: Source) -> Workload {
+fn read_by(source: SignalSource) -> Workload {
     let workload = workload("work");
     let scale = Scale { source, ..workload.scale.clone() };
     Workload { scale, ..workload }
@@ -40,9 +42,9 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
         change(&mut workload);
         Bound::new(&client, &workload, &DeadLetters::default(), "test").await.unwrap().signals().await.unwrap()
     };
-    let (info, none) = bound(Source::Info).await;
+    let (info, none) = bound(SignalSource::Info).await;
     assert!(none.is_none());
-    let (headers, watch) = bound(Source::Headers).await;
+    let (headers, watch) = bound(SignalSource::Headers).await;
     let watch: HeaderWatch = watch.unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let watch = tokio::spawn(watch.run(Since::now(), |_| {}, async {
@@ -82,7 +84,7 @@ async fn both_sources_make_the_same_observation_of_one_load() {
     site.stream("work", &["in.work.>"]).await;
     site.publish("in.work.a", "was there before, so it is no arrival").await;
     let mut readers = readers(&site, |_| {}).await;
-    let scale = read_by(Source::Info).scale;
+    let scale = read_by(SignalSource::Info).scale;
     let (mut by_info, mut by_headers) = (Observer::new(scale.window), Observer::new(scale.window));
     for step in 0..30 {
         // A message that was just stored may not be pending yet.
@@ -175,7 +177,7 @@ async fn both_sources_count_under_one_load_what_runs_through_a_host() {
     site.stream("work", &["in.work.>"]).await;
     let mut readers = readers(&site, |_| {}).await;
     readers.sample().await;
-    let host = Host::start_at(site.clone(), vec![read_by(Source::Info)]).await;
+    let host = Host::start_at(site.clone(), vec![read_by(SignalSource::Info)]).await;
     let load = async {
         for _ in 0..40 {
             site.publish_all("in.work.a", (0..100).map(|_| "ok".to_owned())).await;
@@ -192,7 +194,7 @@ async fn both_sources_count_under_one_load_what_runs_through_a_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_scales_by_either_source_and_an_interest_stream_lets_go_of_what_is_handled() {
-    for source in [Source::Info, Source::Headers] {
+    for source in [SignalSource::Info, SignalSource::Headers] {
         let mut workload = policy(read_by(source), "backlog", &[]);
         workload.queue.retention = Retention::Interest;
         let host = Host::start(vec![workload]).await;
@@ -204,7 +206,7 @@ async fn a_workload_scales_by_either_source_and_an_interest_stream_lets_go_of_wh
         .await;
         assert!(host.workers("work").0 >= 1);
         let watch = host.js.get_stream("work").await.unwrap().consumer_info("work-workers-watch").await;
-        assert_eq!(watch.is_ok(), source == Source::Headers);
+        assert_eq!(watch.is_ok(), source == SignalSource::Headers);
     }
 }
 
@@ -227,4 +229,28 @@ async fn the_headers_are_asked_for_ahead_so_that_a_server_far_away_makes_no_rate
     }
     assert!((1..=20).contains(&asked), "{asked} pulls");
     readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_alone_asks_seldom_about_a_consumer_that_is_idle_and_sees_the_next_message_at_once() {
+    let idle = workers("idle", 0);
+    let scale = Scale { interval: Duration::from_millis(20), ..idle.scale.clone() };
+    let host = Host::start(vec![Workload { scale, ..idle }]).await;
+    host.publish("in.idle.a", "ok").await;
+    host.settled("idle").await;
+    eventually("no worker is left", async || host.count(|event| matches!(event, Event::WorkerEnded { .. })) == 1).await;
+    let mut wire = host.wire().await;
+    let (mut pulls, mut asked) = (0, 0);
+    wire.read(|message| {
+        let subject = message.subject.as_str();
+        pulls += u32::from(subject.starts_with("$JS.API.CONSUMER.MSG.NEXT.idle."));
+        asked += u32::from(subject.starts_with("$JS.API.CONSUMER.INFO.idle."));
+        if pulls == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .await;
+    // Three pulls wait for a second each, and that is 150 intervals.
+    assert!((3..40).contains(&asked), "{asked}");
+    host.publish("in.idle.a", "ok").await;
+    wire.samples("idle", 2).await;
+    host.settled("idle").await;
 }

@@ -1,7 +1,7 @@
 //! Messages whose subject or headers the client library cannot read.
 
 use serde_json::Value;
-use tidegate_runtime::config::{Retry, Scale, Source, Workload};
+use tidegate_runtime::config::{Retry, Scale, SignalSource, Workload};
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::eventually;
@@ -74,7 +74,7 @@ async fn a_subject_that_breaks_the_connection_is_told_in_a_dead_letter_and_the_o
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_read_does_not_stop_the_headers_source() {
     let workload = once("work");
-    let scale = Scale { source: Source::Headers, ..workload.scale.clone() };
+    let scale = Scale { source: SignalSource::Headers, ..workload.scale.clone() };
     let host = Host::start(vec![Workload { scale, ..workload }]).await;
     let url = host.nats.servers[0].clone();
     raw::publish(&url, b"in.work.\xff", b"", b"x").await;

@@ -34,7 +34,7 @@ pub(super) struct Guest {
 impl Guest {
     pub(super) fn new(lab: &Lab, bytes: &[u8]) -> Self {
         let limits = limits(Duration::from_secs(10));
-        let plugin = lab.runtime.block_on(lab.host.handler_of(bytes, &limits)).unwrap();
+        let plugin = lab.runtime.block_on(lab.host.load_bytes(bytes, &limits)).unwrap();
         let context = WorkerContext::new("orders".into(), 1, [].into(), limits);
         Self { plugin, context, instance: None }
     }

@@ -8,7 +8,7 @@ use tidegate_test_artifacts::probes;
 use super::guests;
 use super::lab::{Lab, limits};
 use tidegate_runtime::contract::Delivery;
-use tidegate_runtime::plugin::{Kind, PolicyContext, Refusal, WorkerContext, inspect};
+use tidegate_runtime::plugin::{HandlerPlugin, Kind, PolicyContext, PolicyPlugin, Refusal, WorkerContext, inspect};
 
 /// What is changed.
 const REAL: [&[u8]; 4] = [workers::ECHO, policies::STEP, probes::POLICY_V1, probes::OTHER_VERSION];
@@ -89,7 +89,8 @@ fn load(lab: &Lab, file: &[u8]) {
     let found = inspect(file);
     let limits = limits(Duration::from_millis(200));
     lab.runtime.block_on(async {
-        match lab.host.handler_of(file, &limits).await {
+        let handler: Result<HandlerPlugin, Refusal> = lab.host.load_bytes(file, &limits).await;
+        match handler {
             Ok(plugin) => {
                 assert!(found.as_ref().unwrap().kind.serves(Kind::Handler));
                 let context = WorkerContext::new("".into(), 1, [].into(), limits.clone());
@@ -100,7 +101,8 @@ fn load(lab: &Lab, file: &[u8]) {
             }
             Err(refusal) => told(&refusal),
         }
-        match lab.host.policy_of(file, &limits).await {
+        let policy: Result<PolicyPlugin, Refusal> = lab.host.load_bytes(file, &limits).await;
+        match policy {
             Ok(plugin) => {
                 assert!(found.as_ref().unwrap().kind.serves(Kind::Policy));
                 let _ = plugin.init(&PolicyContext::new("".into(), limits.clone()), &[], None).await;

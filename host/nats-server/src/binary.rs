@@ -1,7 +1,6 @@
 //! Which nats-server to run, and whether it will do.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,9 +11,7 @@ use semver::Version;
 use tokio::process::Command;
 
 use super::error::ServerError;
-
-/// The environment variable that names the nats-server.
-pub const VARIABLE: &str = "TIDEGATE_NATS_SERVER";
+use super::origin::{Origin, VARIABLE};
 
 /// What `make install` calls the one that it brings: where other programs are, it must not be in the way of another.
 const BESIDE: &str = "tidegate-nats-server";
@@ -30,30 +27,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 fn version_in(answer: &str) -> Option<Version> {
     let version = Version::parse(answer.trim().strip_prefix("nats-server: v")?).ok()?;
     Some(Version::new(version.major, version.minor, version.patch))
-}
-
-/// Who said which nats-server to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The caller: `--nats-server`.
-    Flag,
-    /// The environment: `TIDEGATE_NATS_SERVER`.
-    Environment,
-    /// The first executable `nats-server` in `PATH`.
-    Path,
-    /// The one that `make install` puts beside this program.
-    Beside,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Flag => "--nats-server",
-            Self::Environment => VARIABLE,
-            Self::Path => "PATH",
-            Self::Beside => "the directory of this program",
-        })
-    }
 }
 
 /// A nats-server that exists, runs and is new enough.

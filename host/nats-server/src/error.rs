@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use semver::Version;
 
-use super::binary::{Origin, VARIABLE};
+use super::origin::{Origin, VARIABLE};
 
 /// What every message about a missing or unusable binary ends with.
 const REMEDY: &str = "get nats-server 2.10 or newer from https://nats.io/download and put it into PATH or name it by \

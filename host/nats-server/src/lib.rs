@@ -5,6 +5,7 @@
 
 mod binary;
 mod error;
+mod origin;
 mod process;
 mod ready;
 
@@ -15,8 +16,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub use binary::{Binary, Origin, VARIABLE};
+pub use binary::Binary;
 pub use error::ServerError;
+pub use origin::{Origin, VARIABLE};
 use process::Process;
 use ready::Ready;
 pub use semver::Version;

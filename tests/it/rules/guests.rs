@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use tidegate_runtime::config::{Limits, Manage, Queue, Retry, Scale, Source, Workload};
+use tidegate_runtime::config::{Limits, Manage, Queue, Retry, Scale, SignalSource, Workload};
 
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::Site;
@@ -77,7 +77,7 @@ async fn rule_7_headers_that_cannot_be_read_change_nothing() {
     stream.create_consumer(watch).await.unwrap();
     let flapping = policy(quick("work"), "probe-policy", &[("mode", "flap"), ("desired", "3")]);
     let queue = Queue { manage: Manage::Bind, ..flapping.queue.clone() };
-    let scale = Scale { source: Source::Headers, ..flapping.scale.clone() };
+    let scale = Scale { source: SignalSource::Headers, ..flapping.scale.clone() };
     let host = Host::start_at(site, vec![Workload { queue, scale, ..flapping }]).await;
     eventually("the count changes", async || host.scalings("work").len() > 3).await;
     // It is told only to a pull that waits there.

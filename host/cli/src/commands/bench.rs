@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use super::Output;
+use super::output::Output;
 use tidegate_artifacts::workers;
 use tidegate_lab::bench::{self, BenchOptions};
 use tidegate_lab::terminal::Terminal;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Output;
-use tidegate_runtime::config::{Config, Flags, Plugins, Workload, Written, process_environment};
+use super::flags::ConfigFlags;
+use super::output::Output;
+use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, Survey};
-use tidegate_runtime::plugin::{Host, LoadError, PolicyContext, Refusal, others};
+use tidegate_runtime::plugin::{HandlerPlugin, Host, LoadError, PolicyContext, PolicyPlugin, Refusal, others};
 use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub struct CheckArgs {
     pub connect: bool,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: ConfigFlags,
 }
 
 /// What was checked.
@@ -77,11 +78,11 @@ struct CheckedWorkload {
 /// If the answer cannot be written or compiled code cannot be cached.
 pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let mut answer = CheckReport::default();
-    match Config::load(&args.flags, &process_environment()) {
+    match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
             plugins(&config, &mut answer).await?;
             if args.connect {
-                servers(&config, &Written::of(&args.flags), &mut answer).await;
+                servers(&config, &KeyLocator::of(&args.flags.0), &mut answer).await;
             }
         }
         Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
@@ -125,13 +126,13 @@ fn text(answer: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// Looks at what the servers have.
-async fn servers(config: &Config, written: &Written, answer: &mut CheckReport) {
+async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
     let client = match Client::connect(&config.nats).await {
         Ok(client) => client,
         Err(error) => {
             let text = error.to_string();
             let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
-            let error = written.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
+            let error = keys.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
             return answer.problems.push(error.to_string());
         }
     };
@@ -139,7 +140,7 @@ async fn servers(config: &Config, written: &Written, answer: &mut CheckReport) {
     answer.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
-        answer.problems.push(written.error(&key, problem, remedy).to_string());
+        answer.problems.push(keys.error(&key, problem, remedy).to_string());
     }
     answer.servers = Some(CheckedServers { version: client.server_version(), made, unchecked });
 }
@@ -194,7 +195,7 @@ pub(super) fn refused(error: &LoadError) -> String {
 
 async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
-    let plugin = host.load_handler(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     Ok(format!("{} {}", workload.handler, plugin.generation().digest))
 }
 
@@ -206,7 +207,7 @@ async fn policy(
     settings: &[(String, String)],
 ) -> Result<String, String> {
     let file = file(dir, name);
-    let plugin = host.load_policy(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let plugin: PolicyPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
     let problem = match plugin.init(&context, settings, None).await {
         Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit, umask};
 
 use super::error_output;
-use tidegate_runtime::plugin::compile_into;
+use tidegate_runtime::plugin::{Kind, compile_into};
 
 /// How much more modest this is than the host that started it.
 const NICE: i32 = 10;
@@ -43,7 +43,8 @@ pub fn run(args: &CompileArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match compile_into(&args.cache_dir, args.policy, &bytes) {
+    let kind = if args.policy { Kind::Policy } else { Kind::Handler };
+    match compile_into(&args.cache_dir, kind, &bytes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If nobody reads it, nobody waits for it.

@@ -11,11 +11,12 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 use tidegate_artifacts::{policies, workers};
 
-use super::{Output, positive};
+use super::output::Output;
+use super::positive;
 use tidegate_lab::demo::{self, DemoOptions, Report};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
-use tidegate_runtime::config::{Compile, Source, units};
+use tidegate_runtime::config::{Compile, SignalSource, units};
 
 /// Columns where standard output is not a terminal.
 const WIDTH: usize = 80;
@@ -132,8 +133,8 @@ fn options(args: &DemoArgs) -> DemoOptions {
         pause: args.pause,
         seed: args.seed,
         source: match args.source {
-            SourceArg::Info => Source::Info,
-            SourceArg::Headers => Source::Headers,
+            SourceArg::Info => SignalSource::Info,
+            SourceArg::Headers => SignalSource::Headers,
         },
         handler: args.handler.clone(),
         policy: args.policy.clone(),
@@ -212,7 +213,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             pause: Duration::from_secs(3),
             seed: 1,
-            source: Source::Headers,
+            source: SignalSource::Headers,
             handler: "reply".to_owned(),
             policy: "step".to_owned(),
             compile: Compile::default(),

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 use anyhow::bail;
 use bytes::Bytes;
 
-use super::answer::json_line;
 use super::error_output;
+use super::output::json_line;
 use super::time_arg::{TimeArg, time_arg};
+use crate::commands::flags::ConnectionFlags;
 use tidegate_runtime::clock::time_of_day;
-use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
+use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::jetstream::{Client, Decisions};
 use tidegate_runtime::journal::{Excerpt, Line, parse};
 
@@ -42,9 +43,8 @@ pub struct JournalArgs {
     /// Decisions since then: `2h` ago, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time_arg)]
     pub since: Option<TimeArg>,
-    // Last, or what follows would be listed under its heading.
     #[allow(missing_docs)]
-    #[command(flatten, next_help_heading = "Connection")]
+    #[command(flatten)]
     pub connection: ConnectionFlags,
 }
 
@@ -53,7 +53,7 @@ pub struct JournalArgs {
 /// # Errors
 /// When there is no connection, no such stream, no decision or such of several hosts, or the answer cannot be written.
 pub async fn run(args: &JournalArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let nats = Nats::load(&args.connection, None, &process_environment())?;
+    let nats = Nats::load(&args.connection.0, None, &process_environment())?;
     let decisions = Client::connect(&nats).await?.decisions(&args.stream).await?;
     // Before anything is printed everything was read, so that what is wrong leaves no half of a journal.
     let since = args.since.map(|since| since.resolve(time_of_day()));

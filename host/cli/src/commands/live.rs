@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use super::answer::json_line;
-use super::simulate::Format;
+use super::output::{ReportFormat, json_line};
 use tidegate_artifacts::workers;
 use tidegate_lab::live_run::{self, ComparedNumber, LiveComparison, LiveRunOptions, Measured, Message, Numbers};
 use tidegate_lab::simulate::arrivals::Cursor;
@@ -82,7 +81,7 @@ pub(super) async fn run(
     (model, arrivals): (&Model, &Arrivals),
     simulated: &[Simulated<'_>],
     (args, faster): (&LiveArgs, f64),
-    format: Format,
+    format: ReportFormat,
     terminal: &Terminal,
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
@@ -173,11 +172,11 @@ fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> LiveRe
     LiveReport { name: simulated.name.to_owned(), messages: outcome.messages, faster, comparison }
 }
 
-fn print(answers: &[LiveReport], format: Format, out: &mut impl Write) -> anyhow::Result<()> {
+fn print(answers: &[LiveReport], format: ReportFormat, out: &mut impl Write) -> anyhow::Result<()> {
     match format {
-        Format::Json => json_line(out, &serde_json::json!({ "policies": answers }))?,
-        Format::Csv => write!(out, "{}", csv(answers)?)?,
-        Format::Text => {
+        ReportFormat::Json => json_line(out, &serde_json::json!({ "policies": answers }))?,
+        ReportFormat::Csv => write!(out, "{}", csv(answers)?)?,
+        ReportFormat::Text => {
             for LiveReport { name, messages, faster, comparison } in answers {
                 writeln!(out, "{name}: {messages} messages, {faster} times as fast\n{comparison}")?;
             }
@@ -207,14 +206,14 @@ mod tests {
     use super::*;
     use tidegate_lab::simulate::arrivals::ArrivalRow;
     use tidegate_lab::simulate::{RetryModel, ServiceTime};
-    use tidegate_runtime::config::{Scale, Source};
+    use tidegate_runtime::config::{Scale, SignalSource};
 
     const SECOND: u64 = 1_000_000_000;
 
     fn model(retry: Option<RetryModel>) -> Model {
         let second = Duration::from_secs(1);
         Model {
-            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: Source::Info },
+            scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: SignalSource::Info },
             start_delay: 0,
             batch: 100,
             service: ServiceTime::Exponential(SECOND / 5),
@@ -257,14 +256,14 @@ mod tests {
         let numbers = Numbers { worker_seconds: 1.0, p50_ms: 2.0, p95_ms: 3.0, p99_ms: 4.0, peak_workers: 5 };
         let comparison = LiveComparison::new(&numbers, &numbers, 10.0);
         let answers = [LiveReport { name: "step".to_owned(), messages: 7, faster: 10.0, comparison }];
-        for format in [Format::Text, Format::Json, Format::Csv] {
+        for format in [ReportFormat::Text, ReportFormat::Json, ReportFormat::Csv] {
             let mut out = Vec::new();
             print(&answers, format, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             for row in &answers[0].comparison.rows {
                 assert!(text.contains(row.number), "{format:?}: {text}");
             }
-            if format == Format::Json {
+            if format == ReportFormat::Json {
                 let json: serde_json::Value = serde_json::from_str(&text).unwrap();
                 assert_eq!(json["policies"][0]["holds"], true);
                 assert_eq!(json["policies"][0]["rows"][0]["measured"], 1.0);

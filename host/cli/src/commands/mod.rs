@@ -1,6 +1,5 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
-mod answer;
 #[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
@@ -10,12 +9,14 @@ pub mod dead;
 pub mod demo;
 pub mod error_output;
 mod escaped_fields;
+pub mod flags;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
 pub mod log;
 #[cfg(feature = "guests")]
 pub mod new;
+pub mod output;
 pub mod permissions;
 pub mod replay;
 pub mod request;
@@ -23,8 +24,6 @@ pub mod run;
 pub mod signals;
 pub mod simulate;
 pub mod time_arg;
-
-pub use answer::Output;
 
 use std::time::Duration;
 

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Output;
-use tidegate_runtime::config::{Config, Flags, process_environment};
+use super::flags::ConfigFlags;
+use super::output::Output;
+use tidegate_runtime::config::{Config, process_environment};
 use tidegate_runtime::permissions::Permissions;
 
 const EXAMPLES: &str = "\
@@ -24,7 +25,7 @@ pub struct PermissionsArgs {
     pub output: Output,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: ConfigFlags,
 }
 
 /// Prints to `out` what the configuration needs.
@@ -32,7 +33,7 @@ pub struct PermissionsArgs {
 /// # Errors
 /// If the configuration is wrong or the answer cannot be written.
 pub fn run(args: &PermissionsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.flags, &process_environment())?;
+    let config = Config::load(&args.flags.0, &process_environment())?;
     let needed = Permissions::of(&config);
     args.output.write(out, &needed.json(), |out| writeln!(out, "{needed}"))?;
     Ok(ExitCode::SUCCESS)

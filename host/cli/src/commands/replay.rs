@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::Output;
+use super::output::Output;
 use tidegate_lab::chart::sparkline;
 use tidegate_lab::replay::{
     DifferingTicks, FirstDifference, LoadedPolicy, PolicyComparison, PolicyFiles, Replayed, Unverified, compare, same,

@@ -8,9 +8,10 @@ use anyhow::Context;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::answer::json_line;
-use super::{Output, error_output, positive};
-use tidegate_runtime::config::{ConnectionFlags, Nats, process_environment};
+use super::flags::ConnectionFlags;
+use super::output::{Output, json_line};
+use super::{error_output, positive};
+use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::jetstream::{Client, Reply, RequestError, RequestOptions};
@@ -50,7 +51,6 @@ pub struct RequestArgs {
     /// How the reply is printed: the payload as it is, or an object that has headers and position too
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    // Last, or what follows would be listed under its heading.
     #[allow(missing_docs)]
     #[command(flatten)]
     pub connection: ConnectionFlags,
@@ -64,7 +64,7 @@ pub struct RequestArgs {
 pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let payload = payload(&args.payload)?;
     let connected = async {
-        let nats = Nats::load(&args.connection, None, &process_environment())?;
+        let nats = Nats::load(&args.connection.0, None, &process_environment())?;
         anyhow::Ok(Client::connect(&nats).await?)
     };
     let client = match connected.await {

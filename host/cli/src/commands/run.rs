@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::sleep;
 
+use super::flags::ConfigFlags;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Config, Flags, process_environment};
+use tidegate_runtime::config::{Config, process_environment};
 use tidegate_runtime::events::Observer;
 
 /// The pause before a host whose client library failed is started again.
@@ -38,7 +39,7 @@ pub struct RunArgs {
     pub nats_server: Option<PathBuf>,
     #[allow(missing_docs)]
     #[command(flatten)]
-    pub flags: Flags,
+    pub flags: ConfigFlags,
 }
 
 /// Runs until `shutdown` ends.
@@ -46,7 +47,7 @@ pub struct RunArgs {
 /// # Errors
 /// If the configuration is wrong or the host cannot start.
 pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let mut config = Config::load(&args.flags, &process_environment())?;
+    let mut config = Config::load(&args.flags.0, &process_environment())?;
     config.plugins.compile = config.plugins.compile.by_this_program()?;
     if !args.local {
         return Ok(host(config, shutdown).await?);

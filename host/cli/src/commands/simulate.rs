@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
 use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::answer::json_line;
 use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
+use super::output::{ReportFormat, json_line};
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::Report;
 use tidegate_lab::simulate::{Arrivals, Model, Outcome, RetryModel, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
-use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, Source, units};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
 
@@ -113,23 +112,11 @@ pub struct SimulateArgs {
     pub plot: Option<PathBuf>,
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Format,
+    pub output: ReportFormat,
     #[allow(missing_docs)]
     #[command(flatten)]
     #[cfg(feature = "guests")]
     pub live: LiveArgs,
-}
-
-/// How the answer is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
-    /// For a person
-    #[default]
-    Text,
-    /// One JSON object, for a program
-    Json,
-    /// A line for each policy
-    Csv,
 }
 
 /// One setting, as typed.
@@ -231,9 +218,9 @@ pub async fn run<F: Future<Output = ()>>(
         part.persist(file).with_context(|| cannot_write(file))?;
     }
     match args.output {
-        Format::Json => json_line(out, &report)?,
-        Format::Csv => write!(out, "{}", report.csv()?)?,
-        Format::Text => {
+        ReportFormat::Json => json_line(out, &report)?,
+        ReportFormat::Csv => write!(out, "{}", report.csv()?)?,
+        ReportFormat::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;
         }
@@ -313,7 +300,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         }
     };
     Ok(Model {
-        scale: Scale { min, max, interval, window, source: Source::Info },
+        scale: Scale { min, max, interval, window, source: SignalSource::Info },
         start_delay: u64::try_from(args.start_delay.as_nanos()).context("--start-delay is too long")?,
         batch: usize::try_from(args.batch)?,
         service,
@@ -346,7 +333,7 @@ async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<Candidate>> {
 
 async fn candidate(host: &Host, name: String, file: &Path, settings: &[(String, String)]) -> anyhow::Result<Candidate> {
     let limits = Limits::default();
-    let plugin = host.load_policy(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
+    let plugin: PolicyPlugin = host.load(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let context = PolicyContext::new(Arc::from(WORKLOAD), limits);
     let state = match plugin.init(&context, settings, None).await {
         Ok(Ok(state)) => state,

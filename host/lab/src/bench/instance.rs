@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::report::Instance;
 use tidegate_runtime::config::Limits;
 use tidegate_runtime::contract::Delivery;
-use tidegate_runtime::plugin::{Host, WorkerContext};
+use tidegate_runtime::plugin::{HandlerPlugin, Host, WorkerContext};
 use tidegate_runtime::process_status::ProcessStatus;
 
 /// Instances that are kept at once.
@@ -20,7 +20,7 @@ pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<Instance> {
     let file = directory.path().join("reply.wasm");
     std::fs::write(&file, reply)?;
     let limits = Limits::default();
-    let plugin = Host::new(None)?.load_handler(&file, &limits).await?;
+    let plugin: HandlerPlugin = Host::new(None)?.load(&file, &limits).await?;
     let delivery = Delivery { subject: "bench".to_owned(), attempt: 1, ..Delivery::default() };
     let mut times = Histogram::<u64>::new(3)?;
     let mut kept = Vec::new();

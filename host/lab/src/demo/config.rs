@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::DemoOptions;
 use tidegate_runtime::config::{
     Config, DeadLetters, Grants, Isolation, Journal, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry,
-    Scale, Source, Workload,
+    Scale, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -77,13 +77,5 @@ fn queue() -> Queue {
         max_ack_pending: workers.saturating_mul(batch).saturating_mul(2),
         max_waiting: workers.saturating_mul(4),
         watch_consumer: WATCH_CONSUMER.to_owned(),
-    }
-}
-
-/// How the workload's signals are named in the title of a chart.
-pub(super) fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::Info => "info",
-        Source::Headers => "headers",
     }
 }

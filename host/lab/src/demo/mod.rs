@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::terminal::{Bar, Terminal};
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Compile, Source};
+use tidegate_runtime::config::{Compile, SignalSource};
 use tidegate_runtime::jetstream::{Client, RequestError, RequestOptions};
 
 pub use chart::chart;
@@ -69,7 +69,7 @@ pub struct DemoOptions {
     /// What message ids and payloads are made from.
     pub seed: u64,
     /// Where the host's signals come from.
-    pub source: Source,
+    pub source: SignalSource,
     /// The handler's plugin name.
     pub handler: String,
     /// The policy's plugin name.
@@ -266,7 +266,7 @@ fn present(dir: &Path) -> String {
 fn title(options: &DemoOptions) -> String {
     let requests = summary::thousands(u64::from(options.requests));
     let DemoOptions { batches, policy, handler, .. } = options;
-    let source = config::source_name(options.source);
+    let source = options.source.as_str();
     format!("{batches} x {requests} requests: handler {handler}, policy {policy}, signals from {source}")
 }
 

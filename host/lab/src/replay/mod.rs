@@ -72,7 +72,7 @@ impl LoadedPolicy {
     /// If it is not a policy that can run.
     pub async fn load(host: &Host, file: &Path) -> Result<Self, LoadError> {
         // What it may spend follows with each line; loading it starts it once, which takes little.
-        let plugin = host.load_policy(file, &tidegate_runtime::config::Limits::default()).await?;
+        let plugin: PolicyPlugin = host.load(file, &tidegate_runtime::config::Limits::default()).await?;
         Ok(Self { plugin, context: None })
     }
 

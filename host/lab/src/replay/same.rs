@@ -8,7 +8,9 @@ use super::{LoadedPolicy, PolicyFiles, ReplayError, nothing};
 use tidegate_runtime::contract::Decision;
 use tidegate_runtime::contract::{Fault, FaultKind};
 use tidegate_runtime::digest::is_same;
-use tidegate_runtime::journal::{Answer, Event, Failure, Init, PolicyName, Reader, Role, State, Turn, digest};
+use tidegate_runtime::journal::{
+    Decide, Event, Failure, Init, JournaledDecision, PolicyName, Reader, Role, State, digest,
+};
 use tidegate_runtime::plugin::Host;
 
 /// What came of a replay.
@@ -236,7 +238,7 @@ async fn again_init(
 
 async fn again(
     loaded: &mut LoadedPolicy,
-    turn: &Turn,
+    turn: &Decide,
     reader: &mut Reader,
     replayed: &mut Replayed,
 ) -> Result<DifferingParts, ReplayError> {
@@ -256,7 +258,7 @@ async fn again(
 }
 
 fn differences(
-    was: Option<&Answer>,
+    was: Option<&JournaledDecision>,
     next: Option<&[u8]>,
     fault: Option<&Failure>,
     is: &Result<Decision, Fault>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::compare::{ComparedTicks, DesiredWorkers, PolicyComparison};
 use super::{ReplayError, nothing};
-use tidegate_runtime::journal::{Event, PolicyName, Reader, Role, Survey, Turn};
+use tidegate_runtime::journal::{Decide, Event, PolicyName, Reader, Role, Survey};
 use tidegate_runtime::scaling::clamp;
 
 /// Compares what was decided with what the shadow would have.
@@ -15,7 +15,7 @@ use tidegate_runtime::scaling::clamp;
 pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<PolicyComparison, ReplayError> {
     let workload = Survey::of(journals)?.workload(workload)?;
     // The two are written in any order; what makes them one tick is the time that both were told.
-    let mut waiting: HashMap<u64, (String, Turn)> = HashMap::new();
+    let mut waiting: HashMap<u64, (String, Decide)> = HashMap::new();
     let (mut pairs, mut recorded, mut other) = (ComparedTicks::default(), Vec::<PolicyName>::new(), None);
     for journal in journals {
         let mut reader = Reader::open(journal)?;
@@ -52,7 +52,7 @@ pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<PolicyComp
     })
 }
 
-fn count(turn: &Turn) -> Option<DesiredWorkers> {
+fn count(turn: &Decide) -> Option<DesiredWorkers> {
     let decision = turn.decision.as_ref()?;
     let workers = clamp(decision.desired, turn.observation.min, turn.observation.max);
     Some(DesiredWorkers { workers, reason: decision.reason.clone() })

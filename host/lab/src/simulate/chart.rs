@@ -115,13 +115,13 @@ mod tests {
     use super::super::{Model, ServiceTime, run};
     use super::*;
     use crate::simulate::generate::Generator;
-    use tidegate_runtime::config::{Scale, Source};
+    use tidegate_runtime::config::{Scale, SignalSource};
 
     #[test]
     fn the_picture_names_what_it_shows_and_its_parts_add_up() {
         let second = Duration::from_secs(1);
         let model = Model {
-            scale: Scale { min: 2, max: 2, interval: second, window: second, source: Source::Info },
+            scale: Scale { min: 2, max: 2, interval: second, window: second, source: SignalSource::Info },
             start_delay: 0,
             batch: 1,
             service: ServiceTime::Constant(1_000_000),

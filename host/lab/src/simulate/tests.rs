@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::arrivals::{ArrivalRow, Arrivals};
 use super::generate::Generator;
 use super::*;
-use tidegate_runtime::config::{Scale, Source};
+use tidegate_runtime::config::{Scale, SignalSource};
 use tidegate_runtime::contract::Observation;
 
 const MS: u64 = 1_000_000;
@@ -18,7 +18,7 @@ const SECOND: u64 = 1000 * MS;
 fn model(min: u32, max: u32, service: ServiceTime) -> Model {
     let second = Duration::from_secs(1);
     Model {
-        scale: Scale { min, max, interval: second, window: 5 * second, source: Source::Info },
+        scale: Scale { min, max, interval: second, window: 5 * second, source: SignalSource::Info },
         start_delay: 0,
         batch: 100,
         service,

@@ -1,110 +1,186 @@
-//! The flags that say how to reach NATS. They are named as those of the `nats` command.
+//! How to reach NATS: flags over environment over file, and a context in the place where it is named.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use super::error::At;
-use super::file::NatsTable;
-use super::value::Strings;
+use super::environment::Environment;
+use super::error::{At, ConfigError, Place};
+use super::keys::HOST;
+use super::layer::Layer;
+use super::nats::{Auth, Nats};
+use super::reader::Reader;
+use super::units::quoted;
+use super::userinfo;
 
-/// How to reach NATS, as typed. Every command that connects has these.
-///
-/// A flag wins over the environment variable beside it, and that over the file.
-#[derive(Clone, Default, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "Connection")]
-pub struct ConnectionFlags {
-    /// Servers to connect to, separated by commas [env: NATS_URL] [default: nats://127.0.0.1:4222]
-    #[arg(long, short, value_name = "URL", value_delimiter = ',', conflicts_with = "context")]
-    pub server: Option<Vec<String>>,
-    /// A context as the nats command keeps them; the other variables and the nats table of the file are then ignored [env: NATS_CONTEXT]
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
-    /// The user's name; without a password it is taken as a token [env: NATS_USER]
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-    /// The user's password; the variable keeps it out of the list of processes [env: NATS_PASSWORD]
-    #[arg(long, value_name = "PASSWORD")]
-    pub password: Option<String>,
-    /// A token; the variable keeps it out of the list of processes [env: NATS_TOKEN]
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
-    /// A file with an nkey seed [env: NATS_NKEY]
-    #[arg(long, value_name = "FILE")]
-    pub nkey: Option<String>,
-    /// A .creds file with a JWT and a seed [env: NATS_CREDS]
-    #[arg(long, value_name = "FILE")]
-    pub creds: Option<String>,
-    /// A PEM file with the certificate authorities to trust instead of the system's [env: NATS_CA]
-    #[arg(long, value_name = "FILE")]
-    pub tlsca: Option<String>,
-    /// A PEM file with the client's certificate; needs --tlskey [env: NATS_CERT]
-    #[arg(long, value_name = "FILE")]
-    pub tlscert: Option<String>,
-    /// A PEM file with the key of the client's certificate; needs --tlscert [env: NATS_KEY]
-    #[arg(long, value_name = "FILE")]
-    pub tlskey: Option<String>,
-    /// Where replies to this client go: its first tokens instead of _INBOX, so that others cannot be let in on them
-    #[arg(long, value_name = "PREFIX")]
-    pub inbox_prefix: Option<String>,
+/// Where a connection's settings come from.
+pub(super) struct ConnectionLayers {
+    pub(super) flags: Layer,
+    pub(super) environment: Layer,
+    pub(super) file: Layer,
+    /// What the context holds that the highest layer names.
+    pub(super) context: Option<Layer>,
 }
 
-/// Shows which flags were given and keeps their values, some of which are secret.
-impl std::fmt::Debug for ConnectionFlags {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let table = self.table();
-        let given = [
-            ("server", table.url.is_some()),
-            ("context", table.context.is_some()),
-            ("user", table.user.is_some()),
-            ("password", table.password.is_some()),
-            ("token", table.token.is_some()),
-            ("nkey", table.nkey.is_some()),
-            ("creds", table.creds.is_some()),
-            ("tlsca", table.ca.is_some()),
-            ("tlscert", table.cert.is_some()),
-            ("tlskey", table.key.is_some()),
-            ("inbox-prefix", table.inbox_prefix.is_some()),
-        ];
-        f.debug_set().entries(given.iter().filter(|(_, given)| *given).map(|(name, _)| name)).finish()
-    }
-}
-
-impl ConnectionFlags {
-    pub(super) fn table(&self) -> NatsTable {
-        let text = |flag: &str, value: &Option<String>| value.clone().map(|value| At::named(flag, value));
-        NatsTable {
-            url: self.server.clone().map(|urls| At::named("--server", Strings(urls))),
-            context: text("--context", &self.context),
-            user: text("--user", &self.user),
-            password: text("--password", &self.password),
-            token: text("--token", &self.token),
-            nkey: text("--nkey", &self.nkey),
-            creds: text("--creds", &self.creds),
-            ca: text("--tlsca", &self.tlsca),
-            cert: text("--tlscert", &self.tlscert),
-            key: text("--tlskey", &self.tlskey),
-            inbox_prefix: text("--inbox-prefix", &self.inbox_prefix),
+impl ConnectionLayers {
+    /// Decides how to connect.
+    pub(super) fn resolve(self, variables: &Environment, problems: &mut Vec<ConfigError>) -> Nats {
+        if let Some(context) = self.file.text("nats.context").filter(|_| self.file.has("nats.url")) {
+            problems.push(context.error("url and context are both given", "keep one; a context has a url of its own"));
+        }
+        let layers = self.that_count();
+        let all = layers.iter().fold(Layer::default(), |above, below| above.over(below));
+        let nowhere = Place::default();
+        let mut keys = Reader::new(HOST, &all, &nowhere, variables, problems);
+        let urls = At { value: keys.get("nats.url"), place: keys.place("nats.url") };
+        let (servers, in_url) = servers(&urls, keys.problems);
+        let named = layers.iter().position(|layer| !methods(layer).is_empty());
+        let depth = layers.iter().position(|layer| layer.has("nats.url"));
+        let auth = match in_url {
+            // What stands above the URL, or beside it, was said of this connection; what is below, of another.
+            Some(in_url) if named.is_none() || named >= depth => {
+                if named == depth {
+                    let problem = format!("{} says who this is, and so does another setting beside it", urls.place.key);
+                    keys.problems.push(urls.error(problem, "keep one"));
+                }
+                in_url
+            }
+            _ => {
+                named.and_then(|named| layers.get(named)).map(|layer| auth(layer, &all, &mut keys)).unwrap_or_default()
+            }
+        };
+        Nats {
+            servers,
+            auth,
+            ca: keys.path("nats.ca"),
+            certificate: certificate(&all, &mut keys),
+            inbox_prefix: keys.maybe("nats.inbox-prefix"),
         }
     }
+
+    /// The layers that count, the highest first. A context ends the list: what is below it belongs to another server,
+    /// and its password must not go to this one.
+    fn that_count(self) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        for layer in [self.flags, self.environment, self.file] {
+            let context = layer.has("nats.context");
+            layers.push(layer);
+            if context {
+                layers.extend(self.context);
+                break;
+            }
+        }
+        layers
+    }
 }
 
-/// The variables the `nats` command reads. An empty one counts as not set.
-pub(super) fn environment(variables: &BTreeMap<String, String>) -> NatsTable {
-    let text = |name: &str| {
-        let value = variables.get(name).filter(|value| !value.is_empty());
-        value.map(|value| At::named(name, value.clone()))
-    };
-    NatsTable {
-        url: text("NATS_URL")
-            .map(|At { value, place }| At { value: Strings(value.split(',').map(str::to_owned).collect()), place }),
-        context: text("NATS_CONTEXT"),
-        user: text("NATS_USER"),
-        password: text("NATS_PASSWORD"),
-        token: text("NATS_TOKEN"),
-        nkey: text("NATS_NKEY"),
-        creds: text("NATS_CREDS"),
-        ca: text("NATS_CA"),
-        cert: text("NATS_CERT"),
-        key: text("NATS_KEY"),
-        inbox_prefix: None,
+/// A certificate and its key, which go together.
+fn certificate(all: &Layer, keys: &mut Reader<'_>) -> Option<(PathBuf, PathBuf)> {
+    match (all.text("nats.cert"), all.text("nats.key")) {
+        (Some(_), Some(_)) => keys.path("nats.cert").zip(keys.path("nats.key")),
+        (Some(cert), None) => {
+            let remedy = format!("give {} too", sibling(&cert, "key"));
+            keys.problems.push(cert.error("a certificate without its key", remedy));
+            None
+        }
+        (None, Some(key)) => {
+            let remedy = format!("give {} too", sibling(&key, "cert"));
+            keys.problems.push(key.error("a key without its certificate", remedy));
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+/// How the key `name` is written where `at` was.
+fn sibling(at: &At<String>, name: &str) -> String {
+    let row = HOST.iter().find(|row| row.path.strip_prefix("nats.") == Some(name));
+    let flag = row.and_then(|row| row.flag).filter(|_| at.place.is_flag());
+    let variable = row.and_then(|row| row.variable).filter(|_| at.place.key.starts_with("NATS_"));
+    flag.map(|flag| format!("--{flag}")).or(variable.map(str::to_owned)).unwrap_or_else(|| name.to_owned())
+}
+
+/// The servers without the credentials that their URLs may hold, and those.
+fn servers(url: &At<Vec<String>>, problems: &mut Vec<ConfigError>) -> (Vec<String>, Option<Auth>) {
+    let (servers, who): (Vec<String>, Vec<Option<Auth>>) =
+        url.value.iter().map(|server| userinfo::split(server.trim())).unzip();
+    let mut who = who.into_iter().flatten();
+    let auth = who.next();
+    if who.any(|other| Some(other) != auth) {
+        problems.push(url.error("the URLs hold several credentials", "give all servers the same user"));
+    }
+    if servers.is_empty() {
+        problems.push(url.error("the list of servers is empty", "write a URL such as \"nats://127.0.0.1:4222\""));
+    }
+    // A URL may hold a password, so the messages do not repeat it.
+    for server in &servers {
+        let remedy = "write host:port, nats://host:port or tls://host:port";
+        if server.is_empty() || server.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            problems.push(url.error("a server's URL is empty or holds white space", remedy));
+        }
+        match server.split_once("://") {
+            Some((scheme, _)) if !["nats", "tls"].contains(&scheme) => {
+                problems.push(url.error(format!("the scheme {} is not known", quoted(scheme)), remedy));
+            }
+            Some((_, "")) => problems.push(url.error("a server's URL has no host", remedy)),
+            _ => {}
+        }
+    }
+    (servers, auth)
+}
+
+/// The ways to say who one is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    User,
+    Token,
+    Nkey,
+    Creds,
+}
+
+/// The methods that a layer speaks of, each with the value to name in an error.
+fn methods(layer: &Layer) -> Vec<(Method, At<String>)> {
+    [
+        (Method::User, layer.text("nats.user").or_else(|| layer.text("nats.password"))),
+        (Method::Token, layer.text("nats.token")),
+        (Method::Nkey, layer.text("nats.nkey")),
+        (Method::Creds, layer.text("nats.creds")),
+    ]
+    .into_iter()
+    .filter_map(|(method, at)| Some((method, at?)))
+    .collect()
+}
+
+/// `layer`, the highest that names a method, decides which; a name in the file may have its password in the environment.
+fn auth(layer: &Layer, all: &Layer, keys: &mut Reader<'_>) -> Auth {
+    let mut found = methods(layer).into_iter();
+    let Some((method, at)) = found.next() else { return Auth::None };
+    for (_, other) in found {
+        let problem = format!("{} and {} are two ways to say who this is", at.place.key, other.place.key);
+        keys.problems.push(other.error(problem, "keep one"));
+    }
+    match method {
+        Method::Token => Auth::Token(at.value),
+        Method::Nkey => Auth::Nkey(keys.path("nats.nkey").unwrap_or_default()),
+        Method::Creds => Auth::Creds(keys.path("nats.creds").unwrap_or_default()),
+        Method::User => user_auth(all.text("nats.user"), all.text("nats.password"), keys.problems),
+    }
+}
+
+fn user_auth(user: Option<At<String>>, password: Option<At<String>>, problems: &mut Vec<ConfigError>) -> Auth {
+    match (user, password) {
+        (Some(user), Some(password)) => Auth::User { name: user.value, password: password.value },
+        // The nats command takes a name alone as a token.
+        (Some(user), None) if user.place.key == "--user" || user.place.key == "NATS_USER" => Auth::Token(user.value),
+        // As is a context's (whose key has no table before it), with an empty password.
+        (Some(user), None) if user.place.key == "user" => Auth::User { name: user.value, password: String::new() },
+        (Some(user), None) => {
+            let remedy = "give password too, here or in NATS_PASSWORD, or write token instead";
+            problems.push(user.error("a user without a password", remedy));
+            Auth::None
+        }
+        (None, Some(password)) => {
+            problems.push(password.error("a password without a user", "give the user's name too"));
+            Auth::None
+        }
+        (None, None) => Auth::None,
     }
 }

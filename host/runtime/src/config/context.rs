@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{At, ConfigErrors, Place};
-use super::file::NatsTable;
-use super::value::Strings;
+use super::keys::HOST;
+use super::layer::Layer;
 
 /// What a context may ask for that this program cannot do. Connecting without it would connect to the wrong place or as
 /// the wrong user, so it is refused.
@@ -38,7 +38,7 @@ pub(super) fn path(name: &At<String>, environment: &BTreeMap<String, String>) ->
 }
 
 /// Reads the context `name`. The only IO here.
-pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<NatsTable, ConfigErrors> {
+pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) -> Result<Layer, ConfigErrors> {
     let path = path(name, environment)?;
     let text = std::fs::read_to_string(&path).map_err(|error| {
         name.error(
@@ -50,7 +50,7 @@ pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) ->
 }
 
 /// Reads the text of a context file.
-fn parse(text: &str, path: &Path) -> Result<NatsTable, ConfigErrors> {
+fn parse(text: &str, path: &Path) -> Result<Layer, ConfigErrors> {
     let place = |key: &str| Place { file: Some(path.to_owned()), key: key.to_owned(), ..Place::default() };
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(|error| {
         let place = Place { line: Some(error.line().max(1)), ..place("") };
@@ -64,30 +64,22 @@ fn parse(text: &str, path: &Path) -> Result<NatsTable, ConfigErrors> {
             problems.push(place(key).error("tidegate cannot connect in this way", remedy));
         }
     }
-    let mut text = |key: &str| match fields.get(key) {
-        None | Some(serde_json::Value::Null) => None,
-        Some(serde_json::Value::String(value)) if value.is_empty() => None,
-        Some(serde_json::Value::String(value)) => Some(At { value: value.clone(), place: place(key) }),
-        Some(_) => {
-            problems.push(place(key).error("expected a string", "`nats context edit` mends it"));
-            None
+    let mut layer = Layer::default();
+    for row in HOST {
+        // A context has the names of the table `nats`, and names no other context.
+        let Some(key) = row.path.strip_prefix("nats.").filter(|key| *key != "context") else { continue };
+        let key = key.replace('-', "_");
+        match fields.get(&key) {
+            None | Some(serde_json::Value::Null) => {}
+            Some(serde_json::Value::String(text)) if text.is_empty() => {}
+            Some(serde_json::Value::String(text)) => match row.parse(text) {
+                Ok(value) => layer.put(row, At { value, place: place(&key) }),
+                Err(wrong) => problems.push(wrong.at(&place(&key))),
+            },
+            Some(_) => problems.push(place(&key).error("expected a string", "`nats context edit` mends it")),
         }
-    };
-    let table = NatsTable {
-        url: text("url")
-            .map(|At { value, place }| At { value: Strings(value.split(',').map(str::to_owned).collect()), place }),
-        context: None,
-        user: text("user"),
-        password: text("password"),
-        token: text("token"),
-        nkey: text("nkey"),
-        creds: text("creds"),
-        ca: text("ca"),
-        cert: text("cert"),
-        key: text("key"),
-        inbox_prefix: text("inbox_prefix"),
-    };
-    if problems.is_empty() { Ok(table) } else { Err(ConfigErrors(problems)) }
+    }
+    if problems.is_empty() { Ok(layer) } else { Err(ConfigErrors(problems)) }
 }
 
 fn is_nothing(value: &serde_json::Value) -> bool {
@@ -97,6 +89,7 @@ fn is_nothing(value: &serde_json::Value) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::super::value::Value;
     use super::*;
 
     fn named(name: &str) -> At<String> {
@@ -127,10 +120,11 @@ mod tests {
     fn a_context_gives_its_servers_and_credentials() {
         let text =
             r#"{"description":"prod","url":"nats://a:4222,nats://b:4222","creds":"/x.creds","user":"","nsc":""}"#;
-        let table = parse(text, Path::new("prod.json")).unwrap();
-        assert_eq!(table.url.unwrap().value.0, ["nats://a:4222", "nats://b:4222"]);
-        assert_eq!(table.creds.unwrap().value, "/x.creds");
-        assert_eq!(table.user, None);
+        let layer = parse(text, Path::new("prod.json")).unwrap();
+        let servers = vec!["nats://a:4222".to_owned(), "nats://b:4222".to_owned()];
+        assert_eq!(layer.get("nats.url").unwrap().value, Value::Texts(servers));
+        assert_eq!(layer.text("nats.creds").unwrap().value, "/x.creds");
+        assert!(!layer.has("nats.user"));
     }
 
     #[test]

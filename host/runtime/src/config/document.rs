@@ -1,24 +1,129 @@
-//! Reads values out of a TOML document and notes every one that is wrong, with its place.
+//! Reads a TOML document by the table of keys, and notes every value that is wrong, with its place.
 //!
 //! Serde would stop at the first; a user who has three mistakes wants to hear of three.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::{At, ConfigError, Place, Wrong};
+use super::error::{At, ConfigError, Place};
+use super::keys::{HOST, Key, WORKLOAD};
+use super::layer::Layer;
 use super::names::nearest;
-use super::value::Value;
+use super::value::{Kind, Value, setting_value, type_of};
+
+/// The table of the workloads by their names.
+const WORKLOADS: &str = "workload";
+
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Document {
+    pub(super) host: Layer,
+    /// In the order of the file.
+    pub(super) workloads: Vec<(At<String>, Layer)>,
+}
+
+impl Document {
+    /// Reads the text of a file. What could be read comes even where something else is wrong.
+    pub(super) fn parse(text: &str, file: Option<&Path>, problems: &mut Vec<ConfigError>) -> Self {
+        let text = FileText { text, file };
+        let (document, errors) = DeTable::parse_recoverable(text.text);
+        if !errors.is_empty() {
+            problems.extend(errors.into_iter().map(|error| {
+                let message = error.message().lines().collect::<Vec<_>>().join(", ");
+                let place = text.place(String::new(), error.span());
+                place.error(format!("this is not TOML: {message}"), "see https://toml.io for how TOML is written")
+            }));
+            return Self::default();
+        }
+        let root = Section { text, table: document.get_ref(), path: String::new() };
+        let host = Keys { rows: HOST, prefix: String::new() }.read(&root, problems);
+        let tables = root.table(WORKLOADS, problems).map(|section| section.tables(problems)).unwrap_or_default();
+        let read = |(name, table): (At<String>, Section<'_>)| {
+            (name, Keys { rows: WORKLOAD, prefix: String::new() }.read(&table, problems))
+        };
+        Self { host, workloads: tables.into_iter().map(read).collect() }
+    }
+}
+
+/// The keys that a table of the document may have: those of `rows` whose path begins with `prefix`.
+struct Keys {
+    rows: &'static [Key],
+    prefix: String,
+}
+
+impl Keys {
+    fn read(&self, section: &Section<'_>, problems: &mut Vec<ConfigError>) -> Layer {
+        let mut layer = Layer::default();
+        self.read_into(&mut layer, section, problems);
+        layer
+    }
+
+    fn read_into(&self, layer: &mut Layer, section: &Section<'_>, problems: &mut Vec<ConfigError>) {
+        let known = self.known(section);
+        for (name, place, value) in section.entries() {
+            let path = format!("{}{name}", self.prefix);
+            match self.rows.iter().find(|key| key.path == path) {
+                _ if !known.contains(&name.as_str()) => {
+                    problems.push(place.error("unknown key", self.remedy(&name, &known, section)));
+                }
+                Some(key) => {
+                    let value = match key.kind {
+                        Kind::Table => {
+                            section.table(&name, problems).map(|table| Value::Table(table.settings(problems)))
+                        }
+                        kind => kind.read(value).map_err(|wrong| problems.push(wrong.at(&place))).ok(),
+                    };
+                    if let Some(value) = value {
+                        layer.put(key, At { value, place });
+                    }
+                }
+                None if name == WORKLOADS => {}
+                None => {
+                    if let Some(section) = section.table(&name, problems) {
+                        Self { rows: self.rows, prefix: format!("{path}.") }.read_into(layer, &section, problems);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The names of the keys and of the tables here, each once.
+    fn known(&self, section: &Section<'_>) -> Vec<&'static str> {
+        let here = self.rows.iter().filter_map(|key| key.path.strip_prefix(self.prefix.as_str()));
+        let mut known: Vec<_> = here.map(|path| path.split_once('.').map_or(path, |(table, _)| table)).collect();
+        known.dedup();
+        if section.path.is_empty() {
+            known.push(WORKLOADS);
+        }
+        known
+    }
+
+    /// What may have been meant by a key that is not known.
+    fn remedy(&self, name: &str, known: &[&str], section: &Section<'_>) -> String {
+        let here = self.rows.iter().filter_map(|key| key.path.strip_prefix(self.prefix.as_str()));
+        let home = here.filter_map(|path| path.split_once('.')).find(|(_, key)| *key == name);
+        if let Some((table, _)) = home {
+            format!("it belongs in [{}]", section.path_of(table))
+        } else if let Some(near) = nearest(name, known.iter().copied()) {
+            format!("did you mean {near}?")
+        } else {
+            let table = if section.path.is_empty() { "the file".to_owned() } else { format!("[{}]", section.path) };
+            format!("{table} may hold {}", known.join(", "))
+        }
+    }
+}
 
 /// A document's text, for the places in it.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(super) struct FileText<'a> {
     pub(super) text: &'a str,
     pub(super) file: Option<&'a Path>,
 }
 
-impl Source<'_> {
+impl FileText<'_> {
     /// The place of `key`, which stands at the bytes `span`.
     pub(super) fn place(&self, key: String, span: Option<Range<usize>>) -> Place {
         let before = span.and_then(|span| self.text.get(..span.start));
@@ -32,126 +137,64 @@ impl Source<'_> {
 }
 
 /// One table of a document.
-#[derive(Clone)]
-pub(super) struct Section<'a> {
-    source: Source<'a>,
+struct Section<'a> {
+    text: FileText<'a>,
     table: &'a DeTable<'a>,
     /// Dotted; empty for the document itself.
     path: String,
 }
 
-/// A field of a configuration table: a value, or a table of its own.
-pub(super) trait Field: Sized + Default {
-    /// The keys of the table, if it is one.
-    const KEYS: &'static [&'static str] = &[];
-
-    /// Reads `key` of `section`, if it is there.
-    fn take(section: &Section<'_>, key: &str, problems: &mut Vec<ConfigError>) -> Self;
-
-    /// What is set here, and the rest from `below`.
-    fn over(self, below: Self) -> Self;
-}
-
-impl<T: Value> Field for Option<At<T>> {
-    fn take(section: &Section<'_>, key: &str, problems: &mut Vec<ConfigError>) -> Self {
-        let (place, value) = section.get(key)?;
-        match T::read(value) {
-            Ok(value) => Some(At { value, place }),
-            Err(wrong) => {
-                problems.push(wrong.at(&place));
-                None
-            }
-        }
-    }
-
-    fn over(self, below: Self) -> Self {
-        self.or(below)
-    }
-}
-
 impl<'a> Section<'a> {
-    /// The whole document, unless it is not TOML.
-    pub(super) fn document(source: Source<'a>, table: &'a DeTable<'a>) -> Self {
-        Self { source, table, path: String::new() }
-    }
-
     /// For a line of its own, whatever the key has in it.
     fn path_of(&self, key: &str) -> String {
         let key = key.escape_debug();
         if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) }
     }
 
-    fn get(&self, key: &str) -> Option<(Place, &'a DeValue<'a>)> {
-        let (at, value) = self.table.get_key_value(key)?;
-        Some((self.source.place(self.path_of(key), Some(at.span())), value.get_ref()))
-    }
-
-    /// The table `key`, if it is there and one.
-    pub(super) fn table(&self, key: &str, problems: &mut Vec<ConfigError>) -> Option<Self> {
-        let (place, value) = self.get(key)?;
-        match value {
-            DeValue::Table(table) => Some(Self { source: self.source, table, path: place.key }),
+    /// The table `name`, if it is there and one.
+    fn table(&self, name: &str, problems: &mut Vec<ConfigError>) -> Option<Self> {
+        let (at, value) = self.table.get_key_value(name)?;
+        let place = self.text.place(self.path_of(name), Some(at.span()));
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self { text: self.text, table, path: place.key }),
             other => {
-                let problem = format!("expected a table, found {}", article(other.type_str()));
-                problems
-                    .push(place.error(problem, format!("write [{}] on a line of its own, its keys below", place.key)));
+                let problem = format!("expected a table, found {}", type_of(other));
+                let remedy = format!("write [{}] on a line of its own, its keys below", place.key);
+                problems.push(place.error(problem, remedy));
                 None
             }
         }
     }
 
     /// The tables in this one, whatever their keys, in the order of the document.
-    pub(super) fn tables(&self, problems: &mut Vec<ConfigError>) -> Vec<(At<String>, Self)> {
+    fn tables(&self, problems: &mut Vec<ConfigError>) -> Vec<(At<String>, Self)> {
         let mut keys: Vec<_> = self.table.keys().collect();
         keys.sort_by_key(|key| key.span().start);
         keys.into_iter()
             .filter_map(|key| {
                 let section = self.table(key.get_ref(), problems)?;
-                let place = self.source.place(section.path.clone(), Some(key.span()));
+                let place = self.text.place(section.path.clone(), Some(key.span()));
                 Some((At { value: key.get_ref().to_string(), place }, section))
             })
             .collect()
     }
 
-    /// The keys and values of a table that may hold any keys.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (String, Place, &'a DeValue<'a>)> {
+    fn entries(&self) -> impl Iterator<Item = (String, Place, &'a DeValue<'a>)> {
         self.table.iter().map(|(key, value)| {
-            let place = self.source.place(self.path_of(key.get_ref()), Some(key.span()));
+            let place = self.text.place(self.path_of(key.get_ref()), Some(key.span()));
             (key.get_ref().to_string(), place, value.get_ref())
         })
     }
 
-    /// Notes keys that are not among `known`. `nested` are the tables that belong in this one, with their keys.
-    pub(super) fn refuse_others(
-        &self,
-        known: &[&str],
-        nested: &[(&str, &'static [&'static str])],
-        problems: &mut Vec<ConfigError>,
-    ) {
-        for (key, place, _) in self.entries() {
-            if known.contains(&key.as_str()) {
-                continue;
+    /// The strings of a table that may have any keys.
+    fn settings(&self, problems: &mut Vec<ConfigError>) -> BTreeMap<String, String> {
+        let mut settings = BTreeMap::new();
+        for (name, place, value) in self.entries() {
+            match setting_value(value) {
+                Ok(text) => drop(settings.insert(name, text)),
+                Err(wrong) => problems.push(wrong.at(&place)),
             }
-            let home = nested.iter().find(|(_, keys)| keys.contains(&key.as_str()));
-            let remedy = if let Some((table, _)) = home {
-                format!("it belongs in [{}]", self.path_of(table))
-            } else if let Some(near) = nearest(&key, known.iter().copied()) {
-                format!("did you mean {near}?")
-            } else {
-                let table = if self.path.is_empty() { "the file".to_owned() } else { format!("[{}]", self.path) };
-                format!("{table} may hold {}", known.join(", "))
-            };
-            problems.push(place.error("unknown key", remedy));
         }
+        settings
     }
-}
-
-/// What is wrong with a value of another type than `expected`.
-pub(super) fn wrong_type(expected: &str, found: &DeValue<'_>, remedy: &str) -> Wrong {
-    Wrong::new(format!("expected {expected}, found {}", article(found.type_str())), remedy)
-}
-
-fn article(noun: &str) -> String {
-    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
-    format!("{} {noun}", if vowel { "an" } else { "a" })
 }

@@ -81,15 +81,9 @@ impl Place {
         Self { key: key.to_owned(), ..Self::default() }
     }
 
-    /// The key `name` of the table that stands here; for flags the flag of that name.
+    /// The key `name` of the table that stands here.
     pub(super) fn child(&self, name: &str) -> Self {
-        let key = if self.is_flag() {
-            format!("--{}", name.rsplit('.').next().unwrap_or(name))
-        } else if self.key.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.key)
-        };
+        let key = if self.key.is_empty() { name.to_owned() } else { format!("{}.{name}", self.key) };
         Self { key, ..self.clone() }
     }
 

@@ -1,27 +1,47 @@
 //! From files, flags and variables to a [`Config`]: the only IO is reading the file and a context.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::connection::{ConnectionFlags, environment};
-use super::error::{ConfigError, ConfigErrors, Place};
-use super::file::{File, NatsTable};
-use super::flags::{Flags, WorkloadFlags};
-use super::resolve::{Inputs, Layers, resolve, wanted_context};
-use super::{Config, Nats, context};
+use super::connection::ConnectionLayers;
+use super::dead_letters::DeadLetters;
+use super::document::Document;
+use super::environment::{self, Environment, process_environment};
+use super::error::{At, ConfigError, ConfigErrors, Place};
+use super::flags::Flags;
+use super::journal::Journal;
+use super::keys::HOST;
+use super::layer::Layer;
+use super::names::listen_address;
+use super::nats::Nats;
+use super::plugins::Plugins;
+use super::reader::Reader;
+use super::workload::Workload;
+use super::{context, workloads};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tidegate.toml";
 
-/// Variables by name, as in [`process_environment`].
-pub type Environment = BTreeMap<String, String>;
-
-/// The variables of this process that are text.
-pub fn process_environment() -> Environment {
-    let text = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((key.into_string().ok()?, value.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(text).collect()
+/// Everything [`crate::run()`] needs to know: every value decided, every default in place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// How to reach the servers.
+    pub nats: Nats,
+    /// Where the plugins are.
+    pub plugins: Plugins,
+    /// Where dead letters are kept.
+    pub dead_letters: DeadLetters,
+    /// Where decisions are kept; nowhere by default.
+    pub journal: Journal,
+    /// How long workers may take to finish what they have when the host stops.
+    pub grace: Duration,
+    /// Where health, metrics and status can be read over HTTP; nowhere by default.
+    pub http: Option<SocketAddr>,
+    /// Names under which that may be asked for, beside addresses and `localhost`.
+    pub http_names: Vec<String>,
+    /// At least one, with distinct names and distinct consumers.
+    pub workloads: Vec<Workload>,
 }
 
 impl Config {
@@ -32,7 +52,7 @@ impl Config {
     /// Everything that is wrong, in the order it was found.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
         let path = file_of(flags);
-        if path.is_none() && flags.workload == WorkloadFlags::default() {
+        if path.is_none() && !flags.has_workload() {
             return Err(nothing_to_run().into());
         }
         match path {
@@ -46,7 +66,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order it was found.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
-        let flags = Flags { config: Some(path.as_ref().to_owned()), ..Flags::default() };
+        let flags = Flags { file: Some(path.as_ref().to_owned()), ..Flags::default() };
         Self::load(&flags, &process_environment())
     }
 
@@ -74,21 +94,41 @@ impl Config {
 
     fn of_text(text: &str, path: Option<&Path>, flags: &Flags, variables: &Environment) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
-        let file = File::parse(text, path, &mut problems);
-        let names: Vec<_> = file.workloads.0.iter().map(|(name, _)| name.clone()).collect();
+        let mut document = Document::parse(text, path, &mut problems);
         // Without a whole file, flags that change one of its workloads would be blamed for what they cannot find.
-        if problems.is_empty() || !names.is_empty() {
-            let mut over = flags.file(&names, &mut problems);
-            let nats = layers(std::mem::take(&mut over.nats), &file.nats, variables, &mut problems);
-            let file = super::document::Field::over(over, file);
-            let no_workload = no_workload(text, path);
-            let config = resolve(Inputs { file, nats, environment: variables, no_workload }, &mut problems);
+        if problems.is_empty() || !document.workloads.is_empty() {
+            if let Err(errors) = flags.lay_over(&mut document.workloads) {
+                problems.extend(errors.0);
+            }
+            if document.workloads.is_empty() && problems.is_empty() {
+                problems.push(no_workload(text, path));
+            }
+            let config = Self::of_layers(document, &flags.host, variables, &mut problems);
             if problems.is_empty() {
                 return Ok(config);
             }
         }
         problems.sort_by_key(|problem| problem.line);
         Err(ConfigErrors(problems))
+    }
+
+    /// Decides every value. Notes everything that is wrong; the answer is of use only if nothing is.
+    fn of_layers(document: Document, flags: &Layer, variables: &Environment, problems: &mut Vec<ConfigError>) -> Self {
+        let connection = connection_layers(flags, &document.host, variables, problems);
+        let host = flags.clone().over(&connection.environment).over(&document.host);
+        let nats = connection.resolve(variables, problems);
+        let top = Place::default();
+        let mut keys = Reader::new(HOST, &host, &top, variables, problems);
+        Self {
+            nats,
+            dead_letters: DeadLetters::read(&mut keys),
+            journal: Journal::read(&mut keys),
+            grace: keys.get("grace"),
+            plugins: Plugins::read(&mut keys),
+            http: keys.parsed("http", listen_address),
+            http_names: keys.get("http-names"),
+            workloads: workloads::read(document.workloads, variables, problems),
+        }
     }
 }
 
@@ -98,26 +138,23 @@ impl Nats {
     ///
     /// # Errors
     /// Everything that is wrong, in the order it was found.
-    pub fn load(
-        flags: &ConnectionFlags,
-        config: Option<&Path>,
-        environment: &Environment,
-    ) -> Result<Self, ConfigErrors> {
+    pub fn load(flags: &Layer, config: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
-        let file = match config {
-            Some(path) => File::parse(&read(path)?, Some(path), &mut problems),
-            None => File::default(),
+        let document = match config {
+            Some(path) => Document::parse(&read(path)?, Some(path), &mut problems),
+            None => Document::default(),
         };
-        let nats = layers(flags.table(), &file.nats, environment, &mut problems).resolve(environment, &mut problems);
+        let layers = connection_layers(flags, &document.host, environment, &mut problems);
+        let nats = layers.resolve(environment, &mut problems);
         if problems.is_empty() { Ok(nats) } else { Err(ConfigErrors(problems)) }
     }
 }
 
 /// The file that is read.
 pub(super) fn file_of(flags: &Flags) -> Option<PathBuf> {
-    match &flags.config {
+    match &flags.file {
         Some(path) => Some(path.clone()),
-        None if flags.workload.stream.is_some() => None,
+        None if flags.workload.has("stream") => None,
         None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
     }
 }
@@ -138,16 +175,18 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
     })
 }
 
-fn layers(flags: NatsTable, file: &NatsTable, variables: &Environment, problems: &mut Vec<ConfigError>) -> Layers {
-    let environment = environment(variables);
-    let context = wanted_context([&flags, &environment, file]).and_then(|name| match context::read(name, variables) {
-        Ok(table) => Some(table),
-        Err(errors) => {
-            problems.extend(errors.0);
-            None
-        }
-    });
-    Layers { flags, environment, file: file.clone(), context }
+/// All that says how to connect, with the context that the highest layer names.
+fn connection_layers(
+    flags: &Layer,
+    file: &Layer,
+    variables: &Environment,
+    problems: &mut Vec<ConfigError>,
+) -> ConnectionLayers {
+    let environment = environment::read(variables, problems);
+    let named = [flags, &environment, file].into_iter().find_map(|layer| layer.text("nats.context"));
+    let context = named
+        .and_then(|name: At<String>| context::read(&name, variables).map_err(|errors| problems.extend(errors.0)).ok());
+    ConnectionLayers { flags: flags.clone(), environment, file: file.clone(), context }
 }
 
 fn no_workload(text: &str, path: Option<&Path>) -> ConfigError {

@@ -1,5 +1,7 @@
 //! What names and subjects may look like.
 
+use std::net::SocketAddr;
+
 use super::error::Wrong;
 use super::units::quoted;
 use crate::subject::MAX_SUBJECT;
@@ -123,6 +125,27 @@ pub(super) fn inbox_prefix(prefix: &str) -> Result<(), Wrong> {
         ));
     }
     Ok(())
+}
+
+/// Checks the name of a host, without a port.
+pub(super) fn host(name: &str) -> Result<(), Wrong> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !name.is_empty() && name.chars().all(is_part) {
+        return Ok(());
+    }
+    let problem = format!("{} is not the name of a host", quoted(name));
+    Err(Wrong::new(problem, "write a name without a port, such as \"tidegate.internal\""))
+}
+
+/// Reads `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for
+/// what can be read there is for whoever looks after this host.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').or((port == text).then_some(port)).and_then(|port| port.parse::<u16>().ok());
+    port.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).or_else(|| text.parse().ok()).ok_or_else(|| {
+        let remedy = "write a port, such as \"8222\", or an IP address and a port, such as \"0.0.0.0:8222\"";
+        Wrong::new(format!("{} is not an address to listen on", quoted(text)), remedy)
+    })
 }
 
 /// Whether a message can have a subject that both match.

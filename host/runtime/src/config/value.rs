@@ -1,157 +1,268 @@
-//! TOML values as the types the program uses.
+//! The types that a value may have, and how it is read from TOML and from text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use toml::de::{DeInteger, DeValue};
 
-use super::document::{Field, Section, wrong_type};
-use super::error::{ConfigError, Wrong};
-use super::units;
-use super::words::Word;
+use super::error::Wrong;
+use super::units::{self, quoted};
+use super::words::{Word, choose, listed};
 
-/// What one key may hold.
-pub(super) trait Value: Sized {
-    /// Reads it.
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong>;
+/// The type of a key's value.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// The path of a file or a directory.
+    Path,
+    /// One string or a list of them.
+    Texts,
+    /// One of a few words.
+    Word(fn() -> Vec<&'static str>),
+    /// A whole number.
+    Integer,
+    /// Bytes, as in `64MiB`.
+    Size,
+    /// As in `5s`.
+    Duration,
+    /// A list of durations.
+    Delays,
+    /// Strings by names that are not known beforehand.
+    Table,
 }
 
-impl Value for String {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match value {
-            DeValue::String(text) => Ok(text.to_string()),
-            other => Err(wrong_type("a string", other, "write it in quotes")),
-        }
+/// A value. Its `Debug` keeps it, for it may be a secret.
+#[derive(Clone, PartialEq, PartialOrd)]
+pub enum Value {
+    /// Of the kinds `Text`, `Path` and `Word`.
+    Text(String),
+    /// Of the kind `Texts`.
+    Texts(Vec<String>),
+    /// Of the kind `Integer`.
+    Integer(i64),
+    /// Of the kind `Size`, in bytes.
+    Size(u64),
+    /// Of the kind `Duration`.
+    Duration(Duration),
+    /// Of the kind `Delays`.
+    Delays(Vec<Duration>),
+    /// Of the kind `Table`.
+    Table(BTreeMap<String, String>),
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
     }
 }
 
-/// One string or a list of them, in either form.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Strings(pub(super) Vec<String>);
-
-impl Value for Strings {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        let remedy = "write \"one\" or [\"one\", \"two\"]";
-        match value {
-            DeValue::String(text) => Ok(Self(vec![text.to_string()])),
-            DeValue::Array(items) => {
-                let strings = items.iter().map(|item| match item.get_ref() {
-                    DeValue::String(text) => Ok(text.to_string()),
-                    other => Err(wrong_type("a list of strings", other, remedy)),
-                });
-                Ok(Self(strings.collect::<Result<_, _>>()?))
+impl Kind {
+    /// Reads a value of a file. A table's are read one by one, by [`setting_value`].
+    pub(super) fn read(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
+        match (self, value) {
+            (Self::Text | Self::Path, DeValue::String(text)) => Ok(Value::Text(text.to_string())),
+            (Self::Text | Self::Path, _) => Err(wrong_type("a string", value, "write it in quotes")),
+            (Self::Word(words), DeValue::String(text)) => {
+                choose(text, &words()).map(|word| Value::Text(word.to_owned()))
             }
-            other => Err(wrong_type("a string or a list of strings", other, remedy)),
-        }
-    }
-}
-
-impl Value for i64 {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        let DeValue::Integer(integer) = value else {
-            let remedy = "write it without quotes and without a fraction, such as 10";
-            return Err(wrong_type("an integer", value, remedy));
-        };
-        integer_value(integer)
-            .and_then(|integer| Self::try_from(integer).ok())
-            .ok_or_else(|| Wrong::new(format!("{integer} is too large"), "write a smaller integer"))
-    }
-}
-
-fn integer_value(integer: &DeInteger<'_>) -> Option<i128> {
-    i128::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-impl Value for Duration {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match value {
-            DeValue::String(text) => units::duration(text),
-            DeValue::Integer(integer) => Err(wrong_type(
-                "a duration",
-                value,
-                &format!("write it with a unit and in quotes, such as \"{integer}s\" or \"{integer}ms\""),
-            )),
-            other => Err(wrong_type("a duration", other, "write a string such as \"5s\" or \"250ms\"")),
-        }
-    }
-}
-
-/// Durations, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Durations(pub(super) Vec<Duration>);
-
-impl Value for Durations {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match value {
-            DeValue::Array(items) => {
-                items.iter().map(|item| Duration::read(item.get_ref())).collect::<Result<_, _>>().map(Self)
+            (Self::Word(words), _) => Err(wrong_type("a string", value, &format!("it can be {}", listed(&words())))),
+            (Self::Texts, _) => texts(value).map(Value::Texts),
+            (Self::Integer, DeValue::Integer(written)) => integer(written).map(Value::Integer),
+            (Self::Integer, _) => {
+                Err(wrong_type("an integer", value, "write it without quotes and without a fraction, such as 10"))
             }
-            other => Err(wrong_type("a list of durations", other, "write a list such as [\"1s\", \"5s\"]")),
-        }
-    }
-}
-
-/// Bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Default)]
-pub(super) struct Size(pub(super) u64);
-
-impl Value for Size {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match value {
-            DeValue::String(text) => units::size(text).map(Self),
-            DeValue::Integer(integer) => Err(wrong_type(
-                "a size",
-                value,
-                &format!("write it with a unit and in quotes, such as \"{integer}B\" or \"{integer}MiB\""),
-            )),
-            other => Err(wrong_type("a size", other, "write a string such as \"64MiB\"")),
-        }
-    }
-}
-
-impl<W: Word> Value for W {
-    fn read(value: &DeValue<'_>) -> Result<Self, Wrong> {
-        match value {
-            DeValue::String(text) => W::parse(text),
-            other => {
-                let words: Vec<String> = W::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-                Err(wrong_type("a string", other, &format!("it can be {}", words.join(", "))))
+            (Self::Size, DeValue::String(text)) => units::size(text).map(Value::Size),
+            (Self::Size, DeValue::Integer(number)) => {
+                let remedy = format!("write it with a unit and in quotes, such as \"{number}B\" or \"{number}MiB\"");
+                Err(wrong_type("a size", value, &remedy))
             }
+            (Self::Size, _) => Err(wrong_type("a size", value, "write a string such as \"64MiB\"")),
+            (Self::Duration, _) => duration(value).map(Value::Duration),
+            (Self::Delays, DeValue::Array(items)) => {
+                items.iter().map(|item| duration(item.get_ref())).collect::<Result<_, _>>().map(Value::Delays)
+            }
+            (Self::Delays, _) => Err(wrong_type("a list of durations", value, "write a list such as [\"1s\", \"5s\"]")),
+            (Self::Table, _) => Err(wrong_type("a table", value, "write its keys below a line of its own")),
+        }
+    }
+
+    /// Reads a value as a flag or a variable has it: lists with commas between, and of a table one `KEY=VALUE`.
+    pub(super) fn parse(self, text: &str) -> Result<Value, Wrong> {
+        Ok(match self {
+            Self::Text | Self::Path => Value::Text(text.to_owned()),
+            Self::Word(words) => Value::Text(choose(text, &words())?.to_owned()),
+            Self::Texts => Value::Texts(text.split(',').map(str::to_owned).collect()),
+            Self::Integer => Value::Integer(text.trim().parse().map_err(|_| {
+                Wrong::new(format!("{} is not an integer", quoted(text)), "write it without a fraction, such as 10")
+            })?),
+            Self::Size => Value::Size(units::size(text)?),
+            Self::Duration => Value::Duration(units::duration(text)?),
+            Self::Delays => Value::Delays(text.split(',').map(units::duration).collect::<Result<_, _>>()?),
+            Self::Table => Value::Table(BTreeMap::from([setting(text)?])),
+        })
+    }
+}
+
+impl Value {
+    /// What is given again: it adds to a list or a table, and replaces everything else.
+    pub(super) fn and(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Texts(mut all), Self::Texts(more)) => {
+                all.extend(more);
+                Self::Texts(all)
+            }
+            (Self::Delays(mut all), Self::Delays(more)) => {
+                all.extend(more);
+                Self::Delays(all)
+            }
+            (Self::Table(mut all), Self::Table(more)) => {
+                all.extend(more);
+                Self::Table(all)
+            }
+            (_, later) => later,
+        }
+    }
+
+    /// A number as a person reads it.
+    pub(super) fn show(&self) -> String {
+        match self {
+            Self::Integer(number) => number.to_string(),
+            Self::Size(bytes) => units::show_size(bytes),
+            Self::Duration(duration) => units::show_duration(duration),
+            Self::Text(_) | Self::Texts(_) | Self::Delays(_) | Self::Table(_) => format!("{self:?}"),
         }
     }
 }
 
-/// What a plugin is told: strings by name. Numbers and booleans are taken as they are written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Settings(pub(super) BTreeMap<String, String>);
+/// A type that the program uses, made of a value.
+pub(super) trait FromValue: Sized {
+    /// `None` if the value is of another kind.
+    fn from_value(value: Value) -> Option<Self>;
+}
 
-impl Field for Settings {
-    fn take(section: &Section<'_>, key: &str, problems: &mut Vec<ConfigError>) -> Self {
-        let Some(table) = section.table(key, problems) else { return Self::default() };
-        let mut settings = BTreeMap::new();
-        for (name, place, value) in table.entries() {
-            let text = match value {
-                DeValue::String(text) => text.to_string(),
-                DeValue::Integer(integer) => match integer_value(integer) {
-                    Some(integer) => integer.to_string(),
-                    None => integer.to_string(),
-                },
-                DeValue::Float(float) => float.as_str().to_owned(),
-                DeValue::Boolean(boolean) => boolean.to_string(),
-                other => {
-                    problems
-                        .push(wrong_type("a string, a number or a boolean", other, "write it as a string").at(&place));
-                    continue;
+impl FromValue for String {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Text(text) = value { Some(text) } else { None }
+    }
+}
+
+impl FromValue for Vec<String> {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Texts(texts) = value { Some(texts) } else { None }
+    }
+}
+
+impl FromValue for Duration {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Duration(duration) = value { Some(duration) } else { None }
+    }
+}
+
+impl FromValue for Vec<Duration> {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Delays(delays) = value { Some(delays) } else { None }
+    }
+}
+
+impl FromValue for Vec<(String, String)> {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Table(table) = value { Some(table.into_iter().collect()) } else { None }
+    }
+}
+
+impl<W: Word> FromValue for W {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Text(text) = value { W::parse(&text).ok() } else { None }
+    }
+}
+
+/// Integers and bytes. The key's range must lie within the type.
+macro_rules! numbers {
+    ($($number:ty)*) => {$(
+        impl FromValue for $number {
+            fn from_value(value: Value) -> Option<Self> {
+                match value {
+                    Value::Integer(number) => Self::try_from(number).ok(),
+                    Value::Size(bytes) => Self::try_from(bytes).ok(),
+                    _ => None,
                 }
-            };
-            settings.insert(name, text);
+            }
         }
-        Self(settings)
-    }
+    )*};
+}
 
-    fn over(self, below: Self) -> Self {
-        let mut settings = below.0;
-        settings.extend(self.0);
-        Self(settings)
+numbers!(u32 u64 i64 usize);
+
+fn texts(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
+    let remedy = "write \"one\" or [\"one\", \"two\"]";
+    match value {
+        DeValue::String(text) => Ok(vec![text.to_string()]),
+        DeValue::Array(items) => {
+            let strings = items.iter().map(|item| match item.get_ref() {
+                DeValue::String(text) => Ok(text.to_string()),
+                other => Err(wrong_type("a list of strings", other, remedy)),
+            });
+            strings.collect()
+        }
+        other => Err(wrong_type("a string or a list of strings", other, remedy)),
     }
+}
+
+fn integer(written: &DeInteger<'_>) -> Result<i64, Wrong> {
+    wide(written)
+        .and_then(|integer| i64::try_from(integer).ok())
+        .ok_or_else(|| Wrong::new(format!("{written} is too large"), "write a smaller integer"))
+}
+
+fn wide(written: &DeInteger<'_>) -> Option<i128> {
+    i128::from_str_radix(written.as_str(), written.radix()).ok()
+}
+
+fn duration(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    match value {
+        DeValue::String(text) => units::duration(text),
+        DeValue::Integer(number) => {
+            let remedy = format!("write it with a unit and in quotes, such as \"{number}s\" or \"{number}ms\"");
+            Err(wrong_type("a duration", value, &remedy))
+        }
+        other => Err(wrong_type("a duration", other, "write a string such as \"5s\" or \"250ms\"")),
+    }
+}
+
+/// A value of a table of strings. Numbers and booleans are taken as they are written.
+pub(super) fn setting_value(value: &DeValue<'_>) -> Result<String, Wrong> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(integer) => {
+            Ok(wide(integer).map_or_else(|| integer.to_string(), |integer| integer.to_string()))
+        }
+        DeValue::Float(float) => Ok(float.as_str().to_owned()),
+        DeValue::Boolean(boolean) => Ok(boolean.to_string()),
+        other => Err(wrong_type("a string, a number or a boolean", other, "write it as a string")),
+    }
+}
+
+/// A setting as `KEY=VALUE`.
+///
+/// # Errors
+/// If it has no key.
+pub fn setting(text: &str) -> Result<(String, String), Wrong> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err(Wrong::new("a setting has a key and a value", "write it as KEY=VALUE")),
+    }
+}
+
+/// What is wrong with a value of another type than `expected`.
+fn wrong_type(expected: &str, found: &DeValue<'_>, remedy: &str) -> Wrong {
+    Wrong::new(format!("expected {expected}, found {}", type_of(found)), remedy)
+}
+
+/// The type of a value, with its article.
+pub(super) fn type_of(value: &DeValue<'_>) -> String {
+    let noun = value.type_str();
+    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {noun}", if vowel { "an" } else { "a" })
 }

@@ -7,7 +7,8 @@
 //! Headers that the server or the host would act upon stay readable under the prefix `Tidegate-Original-`. One that has
 //! this prefix already gets it once more, so that each way back is exact.
 
-use super::Headers;
+/// Names and values in some order. A name may be there more than once.
+pub type Headers = Vec<(String, String)>;
 
 /// What reserved headers are kept under.
 pub const KEPT: &str = "Tidegate-Original-";

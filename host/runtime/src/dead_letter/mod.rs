@@ -11,7 +11,8 @@ pub mod headers;
 mod letter;
 pub mod refusal;
 
+pub use headers::Headers;
 #[cfg(test)]
 pub(crate) use letter::tests;
-pub use letter::{Content, Headers, Letter, Stored, workload};
+pub use letter::{Content, Letter, StoredMessage, workload};
 pub(crate) use letter::{name, stored_subject, subject};

@@ -12,7 +12,7 @@ use crate::config::Retry;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
 use crate::delivery::triage;
-use crate::ports::confirmed::Kept;
+use crate::ports::Kept;
 
 /// How many messages are remembered at most.
 const MOST: usize = 8_192;

@@ -233,7 +233,7 @@ impl Effective {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Source;
+    use crate::config::SignalSource;
 
     fn settings(max_ack_pending: i64, max_deliver: Option<u32>) -> Settings {
         Settings { ack_wait: Duration::from_secs(2), max_ack_pending, max_deliver, pulls: PullLimits::NONE }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn no_more_workers_than_deliveries_that_may_be_unsettled() {
         let second = Duration::from_secs(1);
-        let scale = Scale { min: 4, max: 8, interval: second, window: second, source: Source::Info };
+        let scale = Scale { min: 4, max: 8, interval: second, window: second, source: SignalSource::Info };
         let bounds = |limit| {
             let scale = Effective::new(&settings(limit, None)).employable(&scale);
             (scale.min, scale.max)

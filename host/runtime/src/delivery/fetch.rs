@@ -216,6 +216,7 @@ mod tests {
         let deliveries = (1..=9).rev().map(|stream_sequence| TestDelivery {
             delivery: Delivery { stream_sequence, ..Delivery::default() },
             given_back: given_back.clone(),
+            ..TestDelivery::default()
         });
         let pull = Brings { deliveries: deliveries.collect(), asked: 0 };
         let inbox = Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX));

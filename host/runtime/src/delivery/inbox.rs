@@ -272,9 +272,9 @@ impl<D: Held> Inbox<D> {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         let (message, waiting) = (sequence(&held), Waiting { held, since });
         let mut all = self.waiting.lock();
-        let again = waiting.held.delivery().attempt > 1;
-        let same = |old: &&mut Waiting<D>| sequence(&old.held) == message;
-        match all.iter_mut().take(LOOK).find(same).filter(|_| again) {
+        // Only what is delivered again may be here already.
+        let look = if waiting.held.delivery().attempt > 1 { LOOK } else { 0 };
+        match all.iter_mut().take(look).find(|old| sequence(&old.held) == message) {
             Some(old) => {
                 let old = std::mem::replace(old, waiting).held;
                 drop(all);
@@ -326,6 +326,20 @@ mod tests {
 
     use super::*;
     use crate::delivery::test_delivery::TestDelivery;
+
+    #[test]
+    fn what_waits_is_looked_at_only_for_what_is_delivered_again() {
+        let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+        let put = |stream_sequence, attempt| {
+            let delivery = Delivery { stream_sequence, attempt, ..Delivery::default() };
+            inbox.put(TestDelivery::of(delivery), Instant::now());
+        };
+        (1..=100).for_each(|sequence| put(sequence, 1));
+        let looks = |waiting: &Waiting<TestDelivery>| waiting.held.looks.load(Relaxed);
+        assert!(inbox.waiting.lock().iter().all(|waiting| looks(waiting) < 10));
+        put(50, 2);
+        assert_eq!((inbox.len(), inbox.waiting.lock()[49].held.delivery.attempt), (100, 2));
+    }
 
     #[test]
     fn two_deliveries_wake_two_workers_that_have_just_looked() {

@@ -13,12 +13,12 @@ const MOST_BYTES: usize = 8 << 20;
 
 /// Deliveries of one worker whose publications are on their way.
 #[derive(Default)]
-pub struct Unconfirmed {
+pub struct PendingPublications {
     waiting: FuturesUnordered<BoxFuture<'static, (u64, Settled, usize)>>,
     bytes: usize,
 }
 
-impl Unconfirmed {
+impl PendingPublications {
     /// Adds the delivery with this sequence, of so many bytes in and out.
     pub fn push(&mut self, sequence: u64, bytes: usize, rest: BoxFuture<'static, Settled>) {
         self.bytes += bytes;
@@ -53,19 +53,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_waits_for_many_deliveries_or_for_large_ones() {
-        let mut unconfirmed = Unconfirmed::default();
+        let mut pending = PendingPublications::default();
         for sequence in 0..256 {
-            assert!(!unconfirmed.is_full());
-            unconfirmed.push(sequence, 100, done());
+            assert!(!pending.is_full());
+            pending.push(sequence, 100, done());
         }
-        assert!(unconfirmed.is_full());
-        while unconfirmed.next().await.is_some() {}
-        assert!(unconfirmed.is_empty() && !unconfirmed.is_full());
-        unconfirmed.push(1, 5 << 20, done());
-        assert!(!unconfirmed.is_full());
-        unconfirmed.push(2, 5 << 20, done());
-        assert!(unconfirmed.is_full());
-        unconfirmed.next().await;
-        assert!(!unconfirmed.is_full());
+        assert!(pending.is_full());
+        while pending.next().await.is_some() {}
+        assert!(pending.is_empty() && !pending.is_full());
+        pending.push(1, 5 << 20, done());
+        assert!(!pending.is_full());
+        pending.push(2, 5 << 20, done());
+        assert!(pending.is_full());
+        pending.next().await;
+        assert!(!pending.is_full());
     }
 }

@@ -18,8 +18,8 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Waiting;
 use crate::delivery::outage::Outage;
 use crate::delivery::{Bounds, Disposition, Verdict, dispose, refused};
-use crate::ports::confirmed::{Kept, Stored};
 use crate::ports::{EffectError, Held};
+use crate::ports::{Kept, Published};
 
 /// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
 ) -> Step {
     let attempt = rules.attempts.used(waiting.held.delivery());
     match dispose(outcome, attempt, &rules.retry) {
-        Disposition::Complete(response) => match Stored::at_once(response) {
+        Disposition::Complete(response) => match Published::at_once(response) {
             Ok(stored) => Step::Done(complete(waiting, stored, author, rules).await),
             Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
         },
@@ -108,7 +108,7 @@ async fn publish<D: Held>(
     let Waiting { held, since } = &mut waiting;
     let sent = tokio::select! {
         biased;
-        sent = keep(held, since, &rules.consumer, Stored::send(held, response)) => Some(sent),
+        sent = keep(held, since, &rules.consumer, Published::send(held, response)) => Some(sent),
         () = give_up => None,
     };
     let Some(sent) = sent else { return Step::Done(give_back(waiting, rules).await) };
@@ -182,7 +182,7 @@ pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effectiv
 }
 
 /// Replies and acks: all publications are stored.
-async fn complete<D: Held>(waiting: Waiting<D>, stored: Stored, author: &Author, rules: &Rules) -> Settled {
+async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Author, rules: &Rules) -> Settled {
     match stored.reply(&waiting.held).await {
         Ok(confirmed) => {
             rules.attempts.done(waiting.held.delivery());

@@ -1,13 +1,14 @@
 //! A delivery for tests of what takes and settles deliveries.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
-use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 
 /// A delivery that notes when it is given back. All of its effects are confirmed at once.
@@ -16,16 +17,19 @@ pub(crate) struct TestDelivery {
     pub(crate) delivery: Delivery,
     /// The stream sequences of what was given back.
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
+    /// How often somebody has looked at the message.
+    pub(crate) looks: AtomicUsize,
 }
 
 impl TestDelivery {
     pub(crate) fn of(delivery: Delivery) -> Self {
-        Self { delivery, given_back: Arc::default() }
+        Self { delivery, ..Self::default() }
     }
 }
 
 impl Held for TestDelivery {
     fn delivery(&self) -> &Delivery {
+        self.looks.fetch_add(1, Relaxed);
         &self.delivery
     }
 

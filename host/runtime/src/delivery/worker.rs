@@ -13,7 +13,7 @@ use crate::contract::{Fault, Outcome};
 use crate::delivery::attempts::Untried;
 use crate::delivery::counters::Stats;
 use crate::delivery::inbox::{Inbox, Waiting};
-use crate::delivery::pending_publications::Unconfirmed;
+use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
@@ -79,7 +79,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         mode: watch::Receiver<Mode>,
     ) -> Self {
         let settlements =
-            Settlements { shared: shared.clone(), stats: stats.clone(), unconfirmed: Unconfirmed::default() };
+            Settlements { shared: shared.clone(), stats: stats.clone(), pending: PendingPublications::default() };
         Self { id, shared, handlers, stats, mode, settlements, respawn_at: None }
     }
 
@@ -150,7 +150,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
 
     /// A delivery that is there already.
     fn take_now(&self) -> Option<Waiting<D>> {
-        if self.settlements.unconfirmed.is_empty() { self.shared.inbox.try_take() } else { None }
+        if self.settlements.pending.is_empty() { self.shared.inbox.try_take() } else { None }
     }
 
     /// Waits for a delivery. `None` if something else has to be looked at before.
@@ -173,7 +173,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let Some((step, well)) = self.settlements.meanwhile(handling).await else { return false };
         match step {
             Step::Done(how) => self.settlements.record(sequence, how),
-            Step::Unconfirmed(bytes, rest) => self.settlements.unconfirmed.push(sequence, bytes, rest),
+            Step::Unconfirmed(bytes, rest) => self.settlements.pending.push(sequence, bytes, rest),
         }
         if !well {
             self.respawn_at = hold_back(&self.shared);
@@ -199,30 +199,30 @@ impl<D: Held, H: Handlers> Worker<D, H> {
 struct Settlements<D> {
     shared: Arc<WorkerShared<D>>,
     stats: Arc<Stats>,
-    unconfirmed: Unconfirmed,
+    pending: PendingPublications,
 }
 
 impl<D> Settlements<D> {
     /// Waits until the worker may take another delivery.
     async fn make_room(&mut self) {
-        while self.unconfirmed.is_full() {
+        while self.pending.is_full() {
             self.next().await;
         }
     }
 
     /// Waits until none is left.
     async fn finish(&mut self) {
-        while !self.unconfirmed.is_empty() {
+        while !self.pending.is_empty() {
             self.next().await;
         }
     }
 
     /// Waits until one that waits for its publications is settled; for ever if there is none. Cancel-safe.
     async fn next(&mut self) {
-        if self.unconfirmed.is_empty() {
+        if self.pending.is_empty() {
             return std::future::pending().await;
         }
-        if let Some((sequence, how)) = self.unconfirmed.next().await {
+        if let Some((sequence, how)) = self.pending.next().await {
             self.record(sequence, how);
         }
     }

@@ -1,13 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::binding::Lane;
 use super::consumer_watch::{Follow, Found};
+use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
 use super::signals::{HeaderWatch, Signals};
-use super::{Client, Lane, Puller};
-use crate::config::{DeadLetters, Source, Workload};
+use super::{Client, Puller};
+use crate::config::{DeadLetters, SignalSource, Workload};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
 use crate::permissions::Denial;
@@ -53,8 +55,8 @@ impl Bound {
         let stream = setup.stream().await?;
         let (state, verdict) = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {
-            Source::Info => None,
-            Source::Headers => {
+            SignalSource::Info => None,
+            SignalSource::Headers => {
                 let settings = setup.watch_consumer(&stream).await?.settings;
                 Some((workload.queue.watch_consumer.clone(), Effective::new(&settings)))
             }
@@ -74,6 +76,7 @@ impl Bound {
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
+            parked: ParkedPull::default(),
         };
         Ok(Self {
             lane: Arc::new(lane),

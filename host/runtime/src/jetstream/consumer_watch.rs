@@ -1,11 +1,10 @@
 //! What is known of a consumer while a workload works on it, and what is made of each change.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::Lane;
+use super::binding::Lane;
 use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
 use crate::config::Workload;
 use crate::delivery::consumer_settings::{Effective, Flow};
@@ -13,6 +12,9 @@ use crate::delivery::consumer_settings::{Effective, Flow};
 /// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
 /// so.
 const AHEAD: u32 = 2;
+
+/// How long an edit of a consumer that has nothing to do may go unseen.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What was found when a workload was set up.
 #[derive(Debug, Clone)]
@@ -63,6 +65,16 @@ impl Follow {
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
     }
 
+    /// How long a consumer without anything to do may go unlooked at: several intervals, and a few seconds at most.
+    pub(super) fn unlooked(&self) -> Duration {
+        (self.workload.scale.interval * 10).min(LONGEST)
+    }
+
+    /// Whether nothing is wrong with the consumer.
+    pub(super) fn is_free(&self) -> bool {
+        self.flow == Flow::Free && self.ahead == 0
+    }
+
     /// Keeps what waits for another try and the server drops, where it has come to that.
     pub(super) async fn keep_dropped(&self, lane: &Lane, consumer: &ConsumerState) {
         self.effective.settled_to(consumer.ack_floor.stream_seq);
@@ -97,41 +109,6 @@ fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) ->
          (`nats consumer rm {of} {name}`): a host with manage = \"create\" makes it anew, others need it made",
         consumer.delivered.stream_seq, stream.state.last_seq
     ))
-}
-
-/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that is
-/// gone can be made anew where it was.
-#[derive(Debug, Default)]
-pub(super) struct Floors(Mutex<HashMap<(String, String), Floor>>);
-
-#[derive(Debug)]
-struct Floor {
-    /// When stream and consumer were made: others of the same names have other sequences.
-    made: (String, String),
-    sequence: u64,
-    last_seq: u64,
-    /// The stream has lost messages: the sequences up to the floor may be those of new ones.
-    spoiled: bool,
-}
-
-impl Floors {
-    /// A consumer is settled so far.
-    pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
-        let made = (of.created.clone(), state.created.clone());
-        let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
-        let mut floors = self.0.lock();
-        let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
-        let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
-        floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
-    }
-
-    /// After which message a consumer has to go on that is made anew, if that is known.
-    pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
-        let floors = self.0.lock();
-        let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
-        let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
-        (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)
-    }
 }
 
 #[cfg(test)]
@@ -220,34 +197,5 @@ mod tests {
         );
         follow.look(&state, &stream(100));
         assert_eq!(effective.flow(), Flow::Free);
-    }
-
-    #[test]
-    fn what_is_known_of_a_consumer_holds_for_its_stream_alone() {
-        let floors = Floors::default();
-        let mut state = consumer();
-        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
-        assert_eq!(floors.known("S", "c", &stream(60)), None);
-        floors.saw("S", "c", &state, &stream(60));
-        assert_eq!(floors.known("S", "c", &stream(60)), Some(50));
-        assert_eq!(floors.known("S", "other", &stream(60)), None);
-        assert_eq!(floors.known("S", "c", &stream(40)), None);
-        assert_eq!(floors.known("S", "c", &StreamState { created: "2".into(), ..stream(60) }), None);
-    }
-
-    #[test]
-    fn where_a_stream_has_lost_messages_a_consumer_begins_at_its_beginning() {
-        let floors = Floors::default();
-        let mut state = consumer();
-        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
-        floors.saw("S", "c", &state, &stream(60));
-        floors.saw("S", "c", &state, &stream(40));
-        // New messages have the sequences of those that are lost.
-        floors.saw("S", "c", &state, &stream(70));
-        assert_eq!(floors.known("S", "c", &stream(70)), None);
-        // A consumer that was made since is as good as any.
-        state.created = "later".to_owned();
-        floors.saw("S", "c", &state, &stream(70));
-        assert_eq!(floors.known("S", "c", &stream(70)), Some(50));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::{AuthError, ConnectOptions};
 use nkeys::{KeyPair, KeyPairType};
 
-use super::ConnectError;
+use super::connect_error::ConnectError;
 use crate::config::{Auth, Nats};
 
 /// How often a server that says nothing is asked whether it is there. After the third question without an answer the

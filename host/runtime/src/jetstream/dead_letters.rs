@@ -4,7 +4,7 @@ use async_nats::header::HeaderMap;
 use async_nats::jetstream::stream;
 use bytes::Bytes;
 
-use super::Lane;
+use super::binding::Lane;
 use super::message::headers;
 use super::publisher::Window;
 use crate::config::DeadLetters;

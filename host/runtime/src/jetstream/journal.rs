@@ -16,7 +16,7 @@ use super::settings::{Refusal, Reserved, StreamConfig, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
-use crate::journal::{Room, Sink, Trouble};
+use crate::journal::{ByteBudget, Sink, Trouble};
 
 /// What the stream is bound to: the last token is the workload.
 pub(super) const SUBJECTS: &str = "tidegate.journal.*";
@@ -32,7 +32,7 @@ pub struct Lines {
     config: JournalStream,
     may_create: bool,
     waiting: mpsc::Receiver<(String, Bytes)>,
-    room: Arc<Room>,
+    room: Arc<ByteBudget>,
     lost: Arc<AtomicU64>,
     trouble: Arc<Trouble>,
 }
@@ -41,7 +41,7 @@ pub struct Lines {
 pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) {
     let (lines, waiting) = mpsc::channel(WAITING);
     let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
-    let room = Arc::new(Room::default());
+    let room = Arc::new(ByteBudget::default());
     let to_store =
         Lines { config, may_create, waiting, room: room.clone(), lost: lost.clone(), trouble: trouble.clone() };
     let dropped = lost.clone();

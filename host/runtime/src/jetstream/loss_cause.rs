@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::Lane;
+use super::binding::Lane;
 use super::fallback::Careful;
 
 /// How long it may take to find out.

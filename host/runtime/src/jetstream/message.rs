@@ -6,12 +6,12 @@ use async_nats::Subject;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use bytes::Bytes;
 
-use super::Lane;
+use super::binding::Lane;
 use super::publisher::Window;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
-use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 use crate::subject::{check_subject, shown};
 

@@ -1,8 +1,11 @@
 //! JetStream. The only folder that names async_nats types.
 
+mod ack_floors;
 mod ack_permission;
 mod arrivals;
+mod binding;
 mod connect;
+mod connect_error;
 mod connection_log;
 mod consumer;
 mod consumer_watch;
@@ -14,6 +17,7 @@ mod fallback;
 mod journal;
 mod loss_cause;
 mod message;
+mod parked_pull;
 mod pending_pulls;
 mod permission_denials;
 mod publisher;
@@ -36,12 +40,8 @@ mod stream_scan;
 mod unreadable;
 mod unsettled;
 
-use std::sync::Arc;
-
-use crate::config::Grants;
-use crate::delivery::counters::Traffic;
-
-pub use connect::{Client, ConnectError};
+pub use connect::Client;
+pub use connect_error::ConnectError;
 pub use consumer::Bound;
 pub use dead_letter_stream::{Letters, LettersError, Original, SendError};
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
@@ -53,18 +53,3 @@ pub use request::{Reply, RequestError, RequestOptions, Stored};
 pub use server_check::{Finding, Survey};
 pub use setup::SetupError;
 pub use signals::{HeaderWatch, Signals};
-
-/// What every delivery of one workload needs to be settled.
-#[derive(Debug)]
-struct Lane {
-    client: Client,
-    publisher: publisher::Publisher,
-    workload: Arc<str>,
-    stream: String,
-    consumer: String,
-    /// The stream of dead letters.
-    dead_letters: String,
-    host: String,
-    grants: Grants,
-    traffic: Arc<Traffic>,
-}

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::Client;
+use super::connect::Client;
 use super::permission_denials::Denied;
 use super::reply_inboxes::last_token;
 use crate::ports::EffectError;

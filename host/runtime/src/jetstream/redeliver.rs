@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::sleep;
 
-use super::Lane;
+use super::binding::Lane;
 use super::raw_message::{self, Raw};
 use crate::config::subjects_overlap;
 use crate::dead_letter::block;

@@ -13,7 +13,7 @@ use super::dead_letters;
 use super::journal;
 use super::settings::StreamConfig;
 use super::setup::{Setup, SetupError};
-use crate::config::{Config, Manage, Queue, Source, Workload, subjects_overlap};
+use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
 use crate::permissions::{Denial, Permissions, Verb};
 use crate::permissions::{Lack, Rights};
 
@@ -130,7 +130,7 @@ impl Client {
         let works = async { setup.consumer(&stream).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
         let works = self.denied.unless(concerns, works).await;
         let mut consumers = vec![(&queue.consumer, "consumer", works)];
-        if workload.scale.source == Source::Headers {
+        if workload.scale.source == SignalSource::Headers {
             let watches = setup.watch_consumer(&stream).with_subscriber(quiet());
             consumers.push((&queue.watch_consumer, "watch-consumer", self.denied.unless(concerns, watches).await));
         }

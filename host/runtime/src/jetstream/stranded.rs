@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::Lane;
+use super::binding::Lane;
 use super::raw_message::{self, Raw};
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery};

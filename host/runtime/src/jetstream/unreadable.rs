@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Lane;
+use super::binding::Lane;
 use super::fallback::Raw;
 use super::message::position;
 use crate::contract::{Cause, Death, Delivery};

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::line::Bounds;
+use super::bounds::Bounds;
 use crate::contract::Author;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
@@ -36,18 +36,18 @@ pub struct Entry {
     /// What it might spend.
     pub bounds: Bounds,
     /// What was asked and answered.
-    pub what: What,
+    pub call: PolicyCall,
 }
 
 impl Entry {
     /// About how many bytes it holds that no other entry has.
     pub(super) fn size(&self) -> usize {
-        let held = match &self.what {
-            What::Init(Adoption { previous, answer }) => {
+        let held = match &self.call {
+            PolicyCall::Init(Adoption { previous, answer }) => {
                 let first = answer.as_ref().map_or(0, |answer| answer.as_ref().map_or_else(String::len, Vec::len));
                 previous.as_ref().map_or(0, Vec::len) + first
             }
-            What::Decide { state, answer, .. } => {
+            PolicyCall::Decide { state, answer, .. } => {
                 let answer = answer.as_ref().map_or(0, |decision| decision.reason.len() + decision.state.len());
                 state.len() + answer
             }
@@ -58,7 +58,7 @@ impl Entry {
 
 /// What a policy was asked, and what it answered.
 #[derive(Debug)]
-pub enum What {
+pub enum PolicyCall {
     /// `init`.
     Init(Adoption),
     /// `decide`.
@@ -72,7 +72,7 @@ pub enum What {
         /// What it answered.
         answer: Result<Decision, Fault>,
         /// What was made of it; nothing of a shadow's.
-        made: Option<Made>,
+        made: Option<Change>,
     },
 }
 
@@ -85,11 +85,11 @@ pub struct Adoption {
     pub answer: Result<Result<Vec<u8>, String>, Fault>,
 }
 
-/// What was made of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Made {
-    /// The number of workers wanted before.
+/// What the host made of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Workers wanted before.
     pub from: u32,
-    /// The number wanted from then on: the decision within `scale.min` and `scale.max`.
+    /// Workers wanted from then on: the decision within `scale.min` and `scale.max`.
     pub to: u32,
 }

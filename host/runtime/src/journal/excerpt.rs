@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use super::entry::Role;
-use super::line::{Event, Init, Line, State, Turn};
+use super::line::{Decide, Event, Init, Line, State};
 
 /// Makes a journal of its own of lines of one, in their order. A line names a state by its digest where the line before
 /// has the bytes, so the first line that is taken needs them, which are in lines that are not.
@@ -32,7 +32,7 @@ impl Excerpt {
             Event::Init(Init { workload, role, previous, state, .. }) => {
                 (workload.clone(), *role, previous.iter_mut().chain(state).collect::<Vec<_>>())
             }
-            Event::Decide(Turn { workload, role, state, decision, .. }) => {
+            Event::Decide(Decide { workload, role, state, decision, .. }) => {
                 let after = decision.iter_mut().map(|answer| &mut answer.state);
                 (workload.clone(), *role, std::iter::once(state).chain(after).collect())
             }
@@ -93,7 +93,7 @@ mod tests {
     use crate::config::Limits;
     use crate::contract::Author;
     use crate::contract::{Decision, Observation};
-    use crate::journal::{Bounds, Entry, Pen, Reader, What};
+    use crate::journal::{Bounds, Entry, LineWriter, PolicyCall, Reader};
 
     fn entry(workload: &str, state: &[u8], next: &[u8]) -> Entry {
         Entry {
@@ -103,7 +103,7 @@ mod tests {
             policy: Author { plugin: "p".into(), generation: "g".into() },
             settings: [].into(),
             bounds: Bounds::of(&Limits::default()),
-            what: What::Decide {
+            call: PolicyCall::Decide {
                 seen: Observation::default(),
                 arrivals: 0,
                 state: state.to_vec(),
@@ -138,9 +138,9 @@ mod tests {
 
     #[test]
     fn what_begins_in_the_middle_has_the_bytes_of_its_first_state() {
-        let mut pen = Pen::new("h".to_owned());
+        let mut writer = LineWriter::new("h".to_owned());
         let lines: Vec<Vec<u8>> = [(b"a", b"b"), (b"b", b"b"), (b"b", b"c"), (b"c", b"c")]
-            .map(|(state, next)| pen.line(&entry("w", state, next)))
+            .map(|(state, next)| writer.line(&entry("w", state, next)))
             .into();
         let pair = |a: &[u8], b: &[u8]| (a.to_vec(), b.to_vec());
         assert_eq!(
@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn what_was_written_once_is_not_written_again() {
-        let (mut pen, mut excerpt) = (Pen::new("h".to_owned()), Excerpt::default());
+        let (mut writer, mut excerpt) = (LineWriter::new("h".to_owned()), Excerpt::default());
         let mut taken = |state: &[u8], next: &[u8]| {
-            let line: Line = serde_json::from_slice(&pen.line(&entry("w", state, next))).unwrap();
+            let line: Line = serde_json::from_slice(&writer.line(&entry("w", state, next))).unwrap();
             assert_eq!(excerpt.take(line.clone()).unwrap(), line);
         };
         taken(b"a", b"b");
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn each_host_and_each_workload_has_its_own_states() {
-        let (mut one, mut two) = (Pen::new("1".to_owned()), Pen::new("2".to_owned()));
+        let (mut one, mut two) = (LineWriter::new("1".to_owned()), LineWriter::new("2".to_owned()));
         let lines = [
             one.line(&entry("w", b"a", b"b")),
             two.line(&entry("w", b"x", b"y")),

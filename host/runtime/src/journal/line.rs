@@ -10,8 +10,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::entry::{Adoption, Entry, Made, Role, What};
-use crate::config::{Limits, is_plugin_name};
+use super::bounds::Bounds;
+use super::entry::{Adoption, Change, Entry, PolicyCall, Role};
+use crate::config::is_plugin_name;
 use crate::contract::Fault;
 use crate::contract::Observation;
 
@@ -39,7 +40,7 @@ pub enum Event {
     /// A policy's `init` was called.
     Init(Init),
     /// A policy's `decide` was called.
-    Decide(Turn),
+    Decide(Decide),
     /// Lines are missing here.
     Dropped {
         /// How many.
@@ -76,7 +77,7 @@ pub struct Init {
 
 /// A call of `decide`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Turn {
+pub struct Decide {
     /// The workload's name.
     pub workload: String,
     /// Whether what it decides is acted upon.
@@ -95,7 +96,7 @@ pub struct Turn {
     pub state: State,
     /// What it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Answer>,
+    pub decision: Option<JournaledDecision>,
     /// Why it did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Failure>,
@@ -118,36 +119,6 @@ pub struct PolicyName {
 fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
     if is_plugin_name(&name) { Ok(name) } else { Err(D::Error::custom(format!("{name:?} is no plugin's name"))) }
-}
-
-/// What bounds a policy's call. Another bound can end a call elsewhere, so a replay needs them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Bounds {
-    /// Instructions, as fuel.
-    pub fuel: u64,
-    /// Bytes of memory.
-    pub memory: usize,
-    /// Elements of tables.
-    pub table_elements: usize,
-    /// Core instances, memories and tables, each.
-    pub instances: usize,
-    /// Bytes handed over at once.
-    pub response: usize,
-}
-
-impl Bounds {
-    /// Those of a workload.
-    pub fn of(limits: &Limits) -> Self {
-        let Limits { fuel, memory, table_elements, instances, response, .. } = *limits;
-        Self { fuel, memory, table_elements, instances, response }
-    }
-
-    /// The limits of a replay.
-    pub fn limits(self) -> Limits {
-        let Self { fuel, memory, table_elements, instances, response } = self;
-        Limits { fuel, memory, table_elements, instances, response, ..Limits::default() }
-    }
 }
 
 /// A state: its digest, and its bytes where they are not those of the state that was written before.
@@ -178,7 +149,7 @@ impl Failure {
 
 /// What a policy decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct JournaledDecision {
     /// The number it wants.
     pub desired: u32,
     /// Why.
@@ -187,28 +158,23 @@ pub struct Answer {
     pub state: State,
 }
 
-/// What the host did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Workers wanted before.
-    pub from: u32,
-    /// Workers wanted from then on.
-    pub to: u32,
-}
-
 /// The digest that names a state.
 pub fn digest(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// Makes lines. Remembers which state it wrote last for each policy, to leave the bytes out where nothing changed.
+///
+/// Rejected: to write the bytes always, which is simpler to read. Measured over an hour of a day's wave, a line would have
+/// 1,526 bytes instead of 1,235 with the policy `objective`, 1,266 instead of 1,083 with `backlog`, 2,793 instead of 1,857
+/// with `kpa` and 2,042 instead of 973 with `utilization`, so a disk would hold half of the time.
 #[derive(Debug)]
-pub struct Pen {
+pub struct LineWriter {
     host: String,
     last: HashMap<(String, Role), String>,
 }
 
-impl Pen {
+impl LineWriter {
     /// For the host of this name.
     pub fn new(host: String) -> Self {
         Self { host, last: HashMap::new() }
@@ -229,8 +195,8 @@ impl Pen {
         let settings = entry.settings.iter().cloned().collect();
         let (role, limits) = (entry.role, entry.bounds);
         let mut state = |bytes: &[u8]| self.state(&workload, role, bytes);
-        let event = match &entry.what {
-            What::Init(Adoption { previous, answer }) => {
+        let event = match &entry.call {
+            PolicyCall::Init(Adoption { previous, answer }) => {
                 let previous = previous.as_deref().map(&mut state);
                 let (made, refusal, fault) = match answer {
                     Ok(Ok(first)) => (Some(state(first)), None, None),
@@ -239,18 +205,18 @@ impl Pen {
                 };
                 Event::Init(Init { workload, role, policy, settings, limits, previous, state: made, refusal, fault })
             }
-            What::Decide { seen, arrivals, state: before, answer, made } => {
+            PolicyCall::Decide { seen, arrivals, state: before, answer, made } => {
                 let before = state(before);
                 let (decision, fault) = match answer {
                     Ok(decision) => {
                         let (desired, reason) = (decision.desired, decision.reason.clone());
-                        (Some(Answer { desired, reason, state: state(&decision.state) }), None)
+                        (Some(JournaledDecision { desired, reason, state: state(&decision.state) }), None)
                     }
                     Err(fault) => (None, Some(Failure::of(fault))),
                 };
-                let workers = made.map(|Made { from, to }| Change { from, to });
+                let workers = *made;
                 let observation = *seen;
-                Event::Decide(Turn {
+                Event::Decide(Decide {
                     workload,
                     role,
                     policy,
@@ -299,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Limits;
     use crate::contract::Author;
     use crate::contract::Decision;
 
@@ -311,17 +278,17 @@ mod tests {
             policy: Author { plugin: "backlog".into(), generation: "abc".into() },
             settings: [("a".to_owned(), "1".to_owned())].into(),
             bounds: Bounds::of(&Limits::default()),
-            what: What::Decide {
+            call: PolicyCall::Decide {
                 seen: Observation::default(),
                 arrivals: 9,
                 state: state.to_vec(),
                 answer: Ok(decision),
-                made: Some(Made { from: 1, to: 3 }),
+                made: Some(Change { from: 1, to: 3 }),
             },
         }
     }
 
-    fn turn(line: &[u8]) -> Turn {
+    fn turn(line: &[u8]) -> Decide {
         let line: Line = serde_json::from_slice(line).unwrap();
         assert_eq!((line.journal, line.time.as_str()), (1, "2023-11-14T22:13:20.123Z"));
         let Event::Decide(turn) = line.event else { panic!("no decision") };
@@ -330,21 +297,21 @@ mod tests {
 
     #[test]
     fn bytes_of_a_state_are_written_when_they_change_and_in_each_new_file() {
-        let mut pen = Pen::new("host:1".to_owned());
-        let bytes = |pen: &mut Pen, state: &[u8], next: &[u8]| {
-            let turn = turn(&pen.line(&entry(state, next)));
+        let mut writer = LineWriter::new("host:1".to_owned());
+        let bytes = |writer: &mut LineWriter, state: &[u8], next: &[u8]| {
+            let turn = turn(&writer.line(&entry(state, next)));
             (turn.state.bytes, turn.decision.unwrap().state.bytes)
         };
-        assert_eq!(bytes(&mut pen, b"a", b"b"), (Some("YQ==".to_owned()), Some("Yg==".to_owned())));
-        assert_eq!(bytes(&mut pen, b"b", b"b"), (None, None));
-        assert_eq!(bytes(&mut pen, b"b", b"a"), (None, Some("YQ==".to_owned())));
-        pen.begin();
-        assert_eq!(bytes(&mut pen, b"a", b"a"), (Some("YQ==".to_owned()), None));
+        assert_eq!(bytes(&mut writer, b"a", b"b"), (Some("YQ==".to_owned()), Some("Yg==".to_owned())));
+        assert_eq!(bytes(&mut writer, b"b", b"b"), (None, None));
+        assert_eq!(bytes(&mut writer, b"b", b"a"), (None, Some("YQ==".to_owned())));
+        writer.begin();
+        assert_eq!(bytes(&mut writer, b"a", b"a"), (Some("YQ==".to_owned()), None));
     }
 
     #[test]
     fn what_was_done_stands_in_the_line() {
-        let turn = turn(&Pen::new("host:1".to_owned()).line(&entry(b"a", b"b")));
+        let turn = turn(&LineWriter::new("host:1".to_owned()).line(&entry(b"a", b"b")));
         assert_eq!(turn.workers, Some(Change { from: 1, to: 3 }));
         assert_eq!(turn.settings, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
         assert_eq!(turn.limits, Bounds::of(&Limits::default()));
@@ -362,9 +329,9 @@ mod tests {
                 busy_ratio: of(4), service_time_ms: of(5), ..Observation::default()
             };
             let mut entry = entry(b"a", b"b");
-            let What::Decide { seen: of_entry, .. } = &mut entry.what else { unreachable!() };
+            let PolicyCall::Decide { seen: of_entry, .. } = &mut entry.call else { unreachable!() };
             *of_entry = seen;
-            prop_assert_eq!(turn(&Pen::new(String::new()).line(&entry)).observation, seen);
+            prop_assert_eq!(turn(&LineWriter::new(String::new()).line(&entry)).observation, seen);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Whoever decides hands an [`Entry`] over and goes on: a thread of its own makes the line and writes it. Where that
 //! does not keep up, entries are dropped, counted, and the count is written as soon as there is room.
 
+mod bounds;
 mod entry;
 mod excerpt;
 mod file;
@@ -12,13 +13,14 @@ mod room;
 mod trouble;
 mod writer;
 
-pub use entry::{Adoption, Entry, Made, Role, What};
+pub use bounds::Bounds;
+pub use entry::{Adoption, Change, Entry, PolicyCall, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
-pub use line::{Answer, Bounds, Change, Event, Failure, Init, Line, Pen, PolicyName, State, Turn, VERSION, digest};
+pub use line::{Decide, Event, Failure, Init, JournaledDecision, Line, LineWriter, PolicyName, State, VERSION, digest};
 #[doc(hidden)]
 pub use read::parse;
 pub use read::{JournalError, Reader, Survey};
-pub(crate) use room::Room;
+pub(crate) use room::ByteBudget;
 pub use trouble::Trouble;
 pub use writer::{Journal, Sink, Take};

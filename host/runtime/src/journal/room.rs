@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// Bytes that may wait to be written or stored: a state may have 64 KiB, so that a number of lines alone bounds little.
 const BYTES: usize = 16 << 20;
 
-/// Room for what waits.
+/// ByteBudget for what waits.
 #[derive(Debug, Default)]
-pub(crate) struct Room(AtomicUsize);
+pub(crate) struct ByteBudget(AtomicUsize);
 
-impl Room {
+impl ByteBudget {
     /// Takes room for so many bytes, if there is.
     pub(crate) fn take(&self, bytes: usize) -> bool {
         let has_room = self.0.fetch_add(bytes, Relaxed).saturating_add(bytes) <= BYTES;
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_takes_none() {
-        let room = Room::default();
+        let room = ByteBudget::default();
         assert!(room.take(BYTES - 1) && !room.take(2) && room.take(1) && !room.take(1));
         room.give(1);
         assert!(room.take(1));

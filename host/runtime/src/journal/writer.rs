@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::entry::Entry;
 use super::file::{OpenError, Rotated};
-use super::line::Pen;
-use super::room::Room;
+use super::line::LineWriter;
+use super::room::ByteBudget;
 use super::trouble::Trouble;
 use crate::clock::time_of_day;
 use crate::config::JournalFile;
@@ -40,7 +40,7 @@ pub struct Sink {
 #[derive(Debug, Clone)]
 pub struct Journal {
     entries: Arc<RwLock<Option<SyncSender<Entry>>>>,
-    room: Arc<Room>,
+    room: Arc<ByteBudget>,
     /// Lines that did not get into the file, or anywhere.
     dropped: Arc<AtomicU64>,
     /// Lines that did not get through the sink.
@@ -75,11 +75,11 @@ impl Journal {
         let file = file.map(Rotated::open).transpose()?;
         let (entries, waiting) = sync_channel(WAITING);
         let (end, ended) = oneshot::channel();
-        let (dropped, room) = (Arc::new(AtomicU64::new(0)), Arc::new(Room::default()));
+        let (dropped, room) = (Arc::new(AtomicU64::new(0)), Arc::new(ByteBudget::default()));
         let lost = sink.as_ref().map(|sink| sink.lost.clone()).unwrap_or_default();
         let (trouble, of_sink) = (Arc::default(), sink.as_ref().map(|sink| sink.trouble.clone()).unwrap_or_default());
         let mut writer = Writer {
-            pen: Pen::new(host),
+            lines: LineWriter::new(host),
             file,
             sink,
             dropped: dropped.clone(),
@@ -145,14 +145,14 @@ impl Journal {
 }
 
 struct Writer {
-    pen: Pen,
+    lines: LineWriter,
     file: Option<Rotated>,
     sink: Option<Sink>,
     dropped: Arc<AtomicU64>,
     /// How many drops the journal itself tells of.
     told: u64,
     trouble: Arc<Trouble>,
-    room: Arc<Room>,
+    room: Arc<ByteBudget>,
 }
 
 impl Writer {
@@ -169,17 +169,17 @@ impl Writer {
         if is_there {
             self.tell_drops();
         }
-        let mut line = self.pen.line(entry);
+        let mut line = self.lines.line(entry);
         let mut is_well = is_there;
         if self.file.as_ref().is_some_and(|file| is_there && file.is_full(line.len())) {
-            self.pen.begin();
-            line = self.pen.line(entry);
+            self.lines.begin();
+            line = self.lines.line(entry);
             is_well = self.turn_over();
         }
         if !is_there || !self.put(&line) {
             self.dropped.fetch_add(1, Relaxed);
             // What it said of the state is not known to the reader.
-            self.pen.begin();
+            self.lines.begin();
         } else if is_well {
             self.trouble.end("the journal's file");
         }
@@ -197,7 +197,7 @@ impl Writer {
             }
             Some(Ok(true)) => {
                 tracing::warn!("the journal's file was moved away or removed; a new one is begun");
-                self.pen.begin();
+                self.lines.begin();
                 true
             }
             Some(Ok(false)) | None => true,
@@ -223,10 +223,10 @@ impl Writer {
     /// Says in the journal how many lines are missing, where they are.
     fn tell_drops(&mut self) {
         let dropped = self.dropped.load(Relaxed);
-        if dropped > self.told && self.put(&self.pen.dropped(time_of_day(), dropped - self.told)) {
+        if dropped > self.told && self.put(&self.lines.dropped(time_of_day(), dropped - self.told)) {
             tracing::warn!(lines = dropped - self.told, "lines of the journal were dropped: it does not keep up");
             self.told = dropped;
-            self.pen.begin();
+            self.lines.begin();
         }
     }
 }
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::contract::Author;
-    use crate::journal::{Adoption, Bounds, Role, What};
+    use crate::journal::{Adoption, Bounds, PolicyCall, Role};
 
     fn entry(first: u8) -> Entry {
         Entry {
@@ -251,7 +251,7 @@ mod tests {
             policy: Author { plugin: "p".into(), generation: "g".into() },
             settings: [].into(),
             bounds: Bounds::of(&Limits::default()),
-            what: What::Init(Adoption { previous: None, answer: Ok(Ok(vec![first])) }),
+            call: PolicyCall::Init(Adoption { previous: None, answer: Ok(Ok(vec![first])) }),
         }
     }
 

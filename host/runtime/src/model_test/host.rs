@@ -11,7 +11,7 @@ use super::said::{ClientMessage, ServerMessage};
 use super::server::Server;
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery, Publication};
-use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held, Pull, Pulled};
 
 /// How long a client waits for a stream's word.

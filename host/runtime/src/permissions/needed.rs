@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, Manage, Source, Workload};
+use crate::config::{Config, Manage, SignalSource, Workload};
 
 /// What a user does with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,7 +126,7 @@ impl Permissions {
             self.may_publish(format!("$JS.API.STREAM.CREATE.{stream}"), &format!("{name}: make its stream"));
         }
         self.consumer(workload, &queue.consumer);
-        if workload.scale.source == Source::Headers {
+        if workload.scale.source == SignalSource::Headers {
             self.consumer(workload, &queue.watch_consumer);
         }
         self.may_publish(format!("tidegate.dead.{name}"), &format!("{name}: keep dead letters"));

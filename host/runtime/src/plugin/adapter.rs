@@ -43,15 +43,16 @@ impl PluginHandlers {
     /// Asks the directory for it.
     pub fn new(directory: &Directory, workload: &Workload) -> Self {
         let room = directory.room(workload.scale.max);
-        let context = WorkerContext::new(
+        let mut context = WorkerContext::new(
             workload.name.as_str().into(),
             0,
             workload.settings.clone().into(),
             workload.limits.clone(),
         );
+        context.guest.room = Some(room.clone());
         Self {
-            watch: directory.handler(&workload.handler, &workload.limits),
-            context: WorkerContext { room: Some(room.clone()), ..context },
+            watch: directory.watch(&workload.handler, &workload.limits),
+            context,
             prepared: Arc::default(),
             room_changes: room.changes(),
             room,
@@ -65,7 +66,7 @@ impl PluginHandlers {
 
     /// Counts the log lines of all instances that were dropped.
     pub fn dropped_lines(&self) -> Arc<AtomicU64> {
-        self.context.log.dropped()
+        self.context.guest.log.dropped()
     }
 
     /// Waits until there is one.
@@ -80,7 +81,7 @@ impl PluginHandlers {
         let most = self.most();
         if most < self.max {
             tracing::warn!(
-                workload = %self.context.workload, plugin = %plugin.generation().plugin, most, max = self.max,
+                workload = %self.context.guest.workload, plugin = %plugin.generation().plugin, most, max = self.max,
                 "this host has no room for as many workers as scale.max says: {}", self.room.why()
             );
         }
@@ -176,7 +177,7 @@ impl PluginPolicies {
     /// Asks the directory for the plugin of this name.
     pub fn new(directory: &Directory, workload: &Workload, plugin: &str) -> Self {
         Self {
-            watch: directory.policy(plugin, &workload.limits),
+            watch: directory.watch(plugin, &workload.limits),
             context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone())
                 .within(directory.room(POLICY_INSTANCES)),
             given: None,

@@ -2,8 +2,6 @@
 //!
 //! Parameters are lowered from borrowed data, so a payload is copied once: into the guest's memory.
 
-use std::sync::Arc;
-
 use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
@@ -30,9 +28,6 @@ pub(super) mod policy {
 }
 
 use worker::wasi::{config::store, logging::logging};
-
-/// The settings that a handler reads through `wasi:config/store`.
-pub(super) type Settings = Arc<[(String, String)]>;
 
 impl store::Host for Guest {
     fn get(&mut self, key: String) -> Result<Option<String>, store::Error> {
@@ -68,4 +63,9 @@ pub(super) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub(super) fn link_policy(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     policy::Policy::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+/// As generated functions take pairs.
+pub(super) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

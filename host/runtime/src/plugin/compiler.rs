@@ -13,14 +13,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::{Config, Engine};
 
 use super::cache;
-use super::engine;
+use super::engine_config::{handlers, policies};
 use super::fault::brief;
 use super::kind::Kind;
-use super::load::Refusal;
+use super::refusal::Refusal;
 use crate::config::units::{show_duration, show_size};
 
 /// How many plugins are compiled at once.
@@ -168,10 +168,12 @@ impl CompileError {
 ///
 /// # Errors
 /// If it does not compile, or if the cache does not have it afterwards.
-pub fn compile_into(dir: &Path, policy: bool, bytes: &[u8]) -> Result<(), CompileError> {
+pub fn compile_into(dir: &Path, kind: Kind, bytes: &[u8]) -> Result<(), CompileError> {
     let cache = cache::open(dir)?;
-    let config: Config =
-        if policy { engine::policies(Some(cache.clone())) } else { engine::handlers(Some(cache.clone())) };
+    let config = match kind {
+        Kind::Policy => policies(Some(cache.clone())),
+        Kind::Handler | Kind::Both => handlers(Some(cache.clone())),
+    };
     let invalid = |error: wasmtime::Error| CompileError::Invalid(format!("{error:#}"));
     let engine = Engine::new(&config).map_err(invalid)?;
     Component::from_binary(&engine, bytes).map_err(invalid)?;

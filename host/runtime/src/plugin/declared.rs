@@ -8,27 +8,10 @@ use wasmparser::{
     ComponentOuterAliasKind, ComponentTypeRef, Encoding, Instance, Payload,
 };
 
-use super::kind::KindError;
-
-/// Functions of all modules: a compiler takes some 7 KiB of memory for each. A Python interpreter has a tenth of this.
-const FUNCTIONS: u32 = 100_000;
-/// Code of all modules, and of one function, which takes a compiler more than linear time.
-const CODE_BYTES: usize = 64 << 20;
-const FUNCTION_BYTES: usize = 1 << 20;
-/// Imports, functions, tables, memories, globals, exports and segments of all modules.
-const ITEMS: u32 = 1 << 18;
-/// Bytes of the sections that declare those, with their names. Code and data are not among them.
-const ITEM_BYTES: usize = 16 << 20;
-/// The same for what is declared around the modules. A component that imports all of WASI has a tenth of this.
-const OUTER_ITEMS: u32 = 1 << 16;
-const OUTER_BYTES: usize = 1 << 20;
-/// Modules and components in a file, and how deep one may be within another.
-const PARTS: u32 = 2_000;
-const DEPTH: usize = 16;
-/// What the modules of one instance declare together, each as often as it is instantiated.
-const INSTANTIATED: u64 = 1 << 20;
-/// Instances of modules and components in one instance: as many as `limits.instances` can allow.
-const INSTANCES: u64 = 10_000;
+use super::limits::component::{
+    CODE_BYTES, DEPTH, FUNCTION_BYTES, FUNCTIONS, INSTANCES, INSTANTIATED, ITEM_BYTES, ITEMS, OUTER_BYTES, OUTER_ITEMS,
+    PARTS,
+};
 
 /// With what an instance of a component begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,8 +77,8 @@ struct Scope {
 
 /// Why counting ended.
 pub(super) enum Stop {
-    /// It declares too much.
-    TooMuch(KindError),
+    /// It declares too much of this.
+    TooMuch(String),
     /// It cannot be read.
     Unreadable(wasmparser::BinaryReaderError),
 }
@@ -107,7 +90,7 @@ impl From<wasmparser::BinaryReaderError> for Stop {
 }
 
 fn too_much(what: impl Into<String>) -> Stop {
-    Stop::TooMuch(KindError::TooMuch(what.into()))
+    Stop::TooMuch(what.into())
 }
 
 /// Adds, and refuses what is more than `most`.
@@ -362,7 +345,7 @@ pub(super) fn counted(bytes: &[u8]) -> Result<Declared, String> {
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
         match counter.take(&payload.map_err(|error| error.to_string())?) {
             Ok(()) => {}
-            Err(Stop::TooMuch(error)) => return Err(error.to_string()),
+            Err(Stop::TooMuch(what)) => return Err(what),
             Err(Stop::Unreadable(error)) => return Err(error.to_string()),
         }
     }

@@ -4,9 +4,11 @@
 //! before is loaded; if that fails, the generation before stays in use and the reason is told once. What is on disk now
 //! decides: what is loaded is given up as soon as its file has another content.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,23 +16,18 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::engine::Host;
-use super::file::{Loaded, PluginFile};
-use super::handler::HandlerPlugin;
-use super::kind::Kind;
-use super::policy::PolicyPlugin;
+use super::file::PluginFile;
 use super::room::Room;
+use super::slot::{PluginState, Slot, Watch};
+use super::source::file;
 use super::watch::DirectoryEvents;
+use super::world::World;
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
-use crate::digest::Digest;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);
-/// How many plugins are named where one is missing.
-const NAMED: usize = 20;
-
 /// The plugin directory. Watching ends when this is dropped; what was loaded stays.
-#[derive(Debug)]
 pub struct Directory {
     host: Host,
     dir: PathBuf,
@@ -38,87 +35,47 @@ pub struct Directory {
     task: JoinHandle<()>,
 }
 
-/// The current generation of one plugin, and when it changes.
-#[derive(Debug)]
-pub struct Watch<P>(watch::Receiver<Option<Arc<P>>>);
-
-/// Watches a handler.
-pub type HandlerWatch = Watch<HandlerPlugin>;
-/// Watches a policy.
-pub type PolicyWatch = Watch<PolicyPlugin>;
-
-impl<P> Clone for Watch<P> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<P> Watch<P> {
-    /// The generation in use, and from now on [`Watch::has_changed`] speaks of later ones. `None` until one was loaded.
-    pub fn current(&mut self) -> Option<Arc<P>> {
-        self.0.borrow_and_update().clone()
-    }
-
-    /// Whether there is a generation that [`Watch::current`] has not returned. Cheap.
-    pub fn has_changed(&self) -> bool {
-        self.0.has_changed().unwrap_or(false)
-    }
-
-    /// Waits for a generation that [`Watch::current`] has not returned; for ever if the directory is no longer watched.
-    pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Asked {
-    slots: Mutex<Vec<Arc<Slot>>>,
+    slots: Mutex<Vec<Arc<dyn AnySlot>>>,
     more: Notify,
 }
 
-/// One plugin as somebody uses it.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) name: String,
-    pub(super) publish: Publish,
-    /// The widest that workloads with this plugin have; a trial instance runs under them.
-    limits: Mutex<Limits>,
-    pub(super) history: Mutex<History>,
-    /// Whether something happened to its file since it was last looked at, however it may look.
-    pub(super) touched: AtomicBool,
+/// A slot of a plugin of either world.
+trait AnySlot: Any + Send + Sync {
+    fn name(&self) -> &str;
+    fn touch(&self);
+    fn state(&self) -> PluginState;
+    /// Keeps the plugin as its file is, for ever.
+    fn keep(
+        self: Arc<Self>,
+        host: Host,
+        file: PathBuf,
+        looks: watch::Receiver<bool>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// What became of the contents that a plugin's file had.
-#[derive(Debug, Clone, Default)]
-pub(super) struct History {
-    pub(super) loaded: u64,
-    refused: u64,
-    pub(super) problem: Option<String>,
-}
+impl<W: World> AnySlot for Slot<W> {
+    fn name(&self) -> &str {
+        &self.name
+    }
 
-/// A plugin that somebody uses, as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PluginState {
-    /// Its name.
-    pub plugin: String,
-    /// What it is used as.
-    pub kind: Kind,
-    /// The digest of the generation in use; `None` if none was loaded yet.
-    pub generation: Option<Digest>,
-    /// Generations loaded, ever.
-    pub loaded: u64,
-    /// Contents of its file that were refused, ever.
-    pub refused: u64,
-    /// Why the content that its file has now is not in use, if it is not.
-    pub problem: Option<String>,
-}
+    fn touch(&self) {
+        self.touched.store(true, Relaxed);
+    }
 
-#[derive(Debug)]
-pub(super) enum Publish {
-    Handler(watch::Sender<Option<Arc<HandlerPlugin>>>),
-    Policy(watch::Sender<Option<Arc<PolicyPlugin>>>),
+    fn state(&self) -> PluginState {
+        self.state()
+    }
+
+    fn keep(
+        self: Arc<Self>,
+        host: Host,
+        file: PathBuf,
+        looks: watch::Receiver<bool>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(PluginFile::new(host, file, self, looks).run())
+    }
 }
 
 impl Directory {
@@ -146,42 +103,21 @@ impl Directory {
         self.host.0.rooms.claim(instances)
     }
 
-    /// Asks for a handler by its plugin name, for a workload with these limits.
-    pub fn handler(&self, name: &str, limits: &Limits) -> HandlerWatch {
-        let found = self.ask(name, limits, |publish| match publish {
-            Publish::Handler(sender) => Some(sender.subscribe()),
-            Publish::Policy(_) => None,
+    /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
+    pub fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
+        let mut slots = self.asked.slots.lock();
+        let found = slots.iter().find_map(|slot| {
+            let slot: Arc<dyn Any + Send + Sync> = slot.clone();
+            slot.downcast::<Slot<W>>().ok().filter(|slot| slot.name == name)
         });
-        Watch(found.unwrap_or_else(|| {
-            let (sender, receiver) = watch::channel(None);
-            self.add(name, limits, Publish::Handler(sender));
-            receiver
-        }))
-    }
-
-    /// Asks for a policy by its plugin name, for a workload with these limits.
-    pub fn policy(&self, name: &str, limits: &Limits) -> PolicyWatch {
-        let found = self.ask(name, limits, |publish| match publish {
-            Publish::Policy(sender) => Some(sender.subscribe()),
-            Publish::Handler(_) => None,
+        let slot = found.unwrap_or_else(|| {
+            let slot = Arc::new(Slot::new(name, limits));
+            slots.push(slot.clone());
+            slot
         });
-        Watch(found.unwrap_or_else(|| {
-            let (sender, receiver) = watch::channel(None);
-            self.add(name, limits, Publish::Policy(sender));
-            receiver
-        }))
-    }
-
-    /// A slot that is there already, with its limits widened to these.
-    fn ask<T>(&self, name: &str, limits: &Limits, of: impl Fn(&Publish) -> Option<T>) -> Option<T> {
-        let slots = self.asked.slots.lock();
-        let (slot, found) =
-            slots.iter().filter(|slot| slot.name == name).find_map(|slot| Some((slot, of(&slot.publish)?)))?;
-        let mut widest = slot.limits.lock();
-        *widest = wider(&widest, limits);
-        drop(widest);
+        slot.widen(limits);
         self.asked.more.notify_one();
-        Some(found)
+        slot.watch()
     }
 
     /// The plugins that somebody uses, as they are now.
@@ -189,62 +125,17 @@ impl Directory {
         let slots = self.asked.slots.lock().clone();
         slots.iter().map(|slot| slot.state()).collect()
     }
-
-    fn add(&self, name: &str, limits: &Limits, publish: Publish) {
-        let slot = Slot {
-            name: name.to_owned(),
-            publish,
-            limits: Mutex::new(limits.clone()),
-            history: Mutex::default(),
-            touched: AtomicBool::new(false),
-        };
-        self.asked.slots.lock().push(Arc::new(slot));
-        self.asked.more.notify_one();
-    }
 }
 
-impl Slot {
-    fn state(&self) -> PluginState {
-        let History { loaded, refused, problem } = self.history.lock().clone();
-        let kind = match self.publish {
-            Publish::Handler(_) => Kind::Handler,
-            Publish::Policy(_) => Kind::Policy,
-        };
-        PluginState { plugin: self.name.clone(), kind, generation: self.publish.generation(), loaded, refused, problem }
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        self.limits.lock().clone()
-    }
-
-    pub(super) fn refused(&self, reason: &str) {
-        let mut history = self.history.lock();
-        history.refused += 1;
-        history.problem = Some(reason.to_owned());
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-fn file(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}.wasm"))
-}
-
-fn wider(a: &Limits, b: &Limits) -> Limits {
-    Limits {
-        time: a.time.max(b.time),
-        memory: a.memory.max(b.memory),
-        table_elements: a.table_elements.max(b.table_elements),
-        instances: a.instances.max(b.instances),
-        fuel: a.fuel.max(b.fuel),
-        response: a.response.max(b.response),
-        publications: a.publications.max(b.publications),
-        log_rate: a.log_rate.max(b.log_rate),
-        respawns: a.respawns.max(b.respawns),
     }
 }
 
@@ -269,14 +160,14 @@ impl Keeper {
             let touched = self.events.touched();
             let slots = self.asked.slots.lock().clone();
             for slot in &slots {
-                if touched.contains(file(Path::new(""), &slot.name).as_os_str()) {
-                    slot.touched.store(true, Relaxed);
+                if touched.contains(file(Path::new(""), slot.name()).as_os_str()) {
+                    slot.touch();
                 }
             }
             for slot in slots.into_iter().skip(plugins.len()) {
-                let path = file(&self.dir, &slot.name);
+                let path = file(&self.dir, slot.name());
                 // A plugin may compute in its trial.
-                plugins.spawn(roam(PluginFile::new(self.host.clone(), path, slot, look.clone()).run()));
+                plugins.spawn(roam(slot.keep(self.host.clone(), path, look.clone())));
             }
             looks.send_replace(is_there);
             tokio::select! {
@@ -310,48 +201,5 @@ impl Keeper {
             self.dir_told = Some(error);
         }
         false
-    }
-}
-
-/// The plugins that are where `file` is missing: a name may be misspelt.
-pub fn others(file: &Path) -> String {
-    let entries = file.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
-    let mut names: Vec<String> = entries
-        .flatten()
-        .map(|entry| PathBuf::from(entry.file_name()))
-        .filter(|name| name.extension().is_some_and(|extension| extension == "wasm"))
-        .filter_map(|name| Some(name.file_stem()?.to_string_lossy().into_owned()))
-        .collect();
-    names.sort();
-    names.truncate(NAMED);
-    if names.is_empty() {
-        "the directory has no plugins".into()
-    } else {
-        format!("the directory has {}", names.join(", "))
-    }
-}
-
-impl Publish {
-    pub(super) fn send(&self, loaded: Loaded) {
-        match (self, loaded) {
-            (Self::Handler(sender), Loaded::Handler(plugin)) => drop(sender.send_replace(Some(Arc::new(plugin)))),
-            (Self::Policy(sender), Loaded::Policy(plugin)) => drop(sender.send_replace(Some(Arc::new(plugin)))),
-            // `load` makes what its slot publishes.
-            _ => {}
-        }
-    }
-
-    pub(super) fn generation(&self) -> Option<Digest> {
-        match self {
-            Self::Handler(sender) => sender.borrow().as_ref().map(|plugin| plugin.generation().digest.clone()),
-            Self::Policy(sender) => sender.borrow().as_ref().map(|plugin| plugin.generation().digest.clone()),
-        }
-    }
-
-    pub(super) fn what_stays(&self) -> String {
-        match self.generation() {
-            Some(generation) => format!("generation {generation} stays in use"),
-            None => "its workloads wait for another one".into(),
-        }
     }
 }

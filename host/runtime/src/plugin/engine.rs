@@ -1,7 +1,4 @@
 //! The two engines, their linkers and their clock.
-//!
-//! Two, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions would
-//! slow them; policies run under fuel, so that the same call ends in the same place on every machine.
 
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -18,20 +15,13 @@ use wasmtime::{Cache, Config, Engine};
 use super::bindings;
 use super::cache::{self, CacheError};
 use super::compiler::{self, Compiler};
+use super::engine_config::{handlers, policies};
 use super::guest::Guest;
 use super::room::Rooms;
 use super::ticker::Ticker;
 use crate::config::{Compile, Plugins};
 use crate::contract::Fault;
 use crate::delivery::slow_lane;
-
-/// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
-pub(super) const RESERVATION: u64 = 4 << 30;
-/// A component of a few bytes with data far apart would have an image of so much for each memory, held by this process.
-const IMAGE: u64 = 64 << 10;
-/// The stack of guest code in bytes. The rest of the async stack is for the host's functions.
-const WASM_STACK: usize = 512 << 10;
-const ASYNC_STACK: usize = 2 << 20;
 
 /// Compiles and runs plugins. Clones are the same host.
 #[derive(Clone)]
@@ -54,7 +44,8 @@ pub enum HostError {
     Engine(String),
 }
 
-pub(super) struct Engines {
+/// What all plugins of this process share.
+pub struct Engines {
     /// Bytes of the largest plugin file.
     pub(super) max_size: u64,
     /// `None` compiles here, without a bound.
@@ -65,11 +56,24 @@ pub(super) struct Engines {
     pub(super) rooms: Arc<Rooms>,
     /// Where compiled code is kept for as long as this lives, if it is kept nowhere else.
     _own_cache: Option<TempDir>,
-    pub(super) handlers: Engine,
-    pub(super) policies: Engine,
-    pub(super) handler_linker: Linker<Guest>,
-    pub(super) policy_linker: Linker<Guest>,
+    pub(super) handlers: WorldEngine,
+    pub(super) policies: WorldEngine,
     pub(super) ticker: Ticker,
+}
+
+/// What compiles and links the guests of one world.
+pub struct WorldEngine {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<Guest>,
+}
+
+impl WorldEngine {
+    fn new(config: &Config, link: impl FnOnce(&mut Linker<Guest>) -> wasmtime::Result<()>) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker)?;
+        Ok(Self { engine, linker })
+    }
 }
 
 impl std::fmt::Debug for Host {
@@ -127,15 +131,10 @@ impl Engines {
         compiler: Option<Compiler>,
         own_cache: Option<TempDir>,
     ) -> Result<Self, HostError> {
-        let engine = |config: &Config| Engine::new(config).map_err(failed);
         let cache_dir = cache.as_ref().map(|cache| cache.directory().clone());
-        let handlers = engine(&handlers(cache.clone()))?;
-        let policies = engine(&policies(cache))?;
-        let mut handler_linker = Linker::new(&handlers);
-        bindings::link_worker(&mut handler_linker).map_err(failed)?;
-        let mut policy_linker = Linker::new(&policies);
-        bindings::link_policy(&mut policy_linker).map_err(failed)?;
-        let ticker = Ticker::start(vec![handlers.weak(), policies.weak()])
+        let handlers = WorldEngine::new(&handlers(cache.clone()), bindings::link_worker).map_err(failed)?;
+        let policies = WorldEngine::new(&policies(cache), bindings::link_policy).map_err(failed)?;
+        let ticker = Ticker::start(vec![handlers.engine.weak(), policies.engine.weak()])
             .map_err(|error| HostError::Engine(format!("its clock needs a thread: {error}")))?;
         Ok(Self {
             max_size,
@@ -145,14 +144,10 @@ impl Engines {
             _own_cache: own_cache,
             handlers,
             policies,
-            handler_linker,
-            policy_linker,
             ticker,
         })
     }
-}
 
-impl Engines {
     /// Runs a guest's call, which yields at each tick.
     ///
     /// # Errors
@@ -169,51 +164,4 @@ impl Engines {
 
 fn failed(error: wasmtime::Error) -> HostError {
     HostError::Engine(format!("{error:#}"))
-}
-
-/// How handlers are compiled and run.
-pub(super) fn handlers(cache: Option<Cache>) -> Config {
-    common(cache)
-}
-
-/// How policies are compiled and run.
-pub(super) fn policies(cache: Option<Cache>) -> Config {
-    let mut config = common(cache);
-    config.consume_fuel(true).cranelift_nan_canonicalization(true);
-    config
-}
-
-fn common(cache: Option<Cache>) -> Config {
-    let mut config = Config::new();
-    config
-        .cache(cache)
-        .epoch_interruption(true)
-        .memory_reservation(RESERVATION)
-        .memory_guaranteed_dense_image_size(IMAGE)
-        .max_wasm_stack(WASM_STACK)
-        .async_stack_size(ASYNC_STACK)
-        // Each of these is surface that no guest of this contract needs.
-        .concurrency_support(false)
-        .wasm_memory64(false)
-        .shared_memory(false)
-        .relaxed_simd_deterministic(true);
-    config
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use wasmtime::component::Component;
-
-    use super::*;
-
-    #[test]
-    fn data_that_lies_far_apart_makes_no_large_image() {
-        let module = r#"(core module (memory 256) (data (i32.const 0) "a") (data (i32.const 16000000) "b"))"#;
-        let bytes = wat::parse_str(format!("(component {})", module.repeat(20))).unwrap();
-        let engine = Engine::new(&handlers(None)).unwrap();
-        let compiled = Component::from_binary(&engine, &bytes).unwrap().serialize().unwrap();
-        assert!(compiled.len() < 4 << 20, "{} bytes of {}", compiled.len(), bytes.len());
-    }
 }

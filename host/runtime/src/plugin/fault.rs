@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::limits::Quota;
+use super::quota::Quota;
 use crate::config::Limits;
 use crate::contract::Fault;
 

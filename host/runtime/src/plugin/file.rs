@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::directory::{Publish, Slot, others};
 use super::engine::Host;
-use super::handler::HandlerPlugin;
-use super::load::{Refusal, Source};
 use super::look::{Cause, Fingerprint, Notice, Progress, Refused, Verdict};
-use super::policy::PolicyPlugin;
+use super::refusal::Refusal;
+use super::slot::Slot;
+use super::source::{Source, others};
+use super::world::{Plugin, World};
 use crate::clock::time_of_day;
 use crate::config::Limits;
 use crate::digest::{Digest, shown};
@@ -22,10 +23,10 @@ use crate::duration::millis;
 const WATCH: Duration = Duration::from_millis(100);
 
 /// Keeps one plugin as its file is now.
-pub(super) struct PluginFile {
+pub(super) struct PluginFile<W> {
     host: Host,
     file: PathBuf,
-    slot: Arc<Slot>,
+    slot: Arc<Slot<W>>,
     /// The limits of the last trial.
     tried: Limits,
     /// Says when to look, and whether the directory is there.
@@ -33,14 +34,8 @@ pub(super) struct PluginFile {
     progress: Progress,
 }
 
-/// What a content became that was loaded, until it is used.
-pub(super) enum Loaded {
-    Handler(HandlerPlugin),
-    Policy(PolicyPlugin),
-}
-
-impl PluginFile {
-    pub(super) fn new(host: Host, file: PathBuf, slot: Arc<Slot>, looks: watch::Receiver<bool>) -> Self {
+impl<W: World> PluginFile<W> {
+    pub(super) fn new(host: Host, file: PathBuf, slot: Arc<Slot<W>>, looks: watch::Receiver<bool>) -> Self {
         Self { host, file, tried: slot.limits(), slot, looks, progress: Progress::default() }
     }
 
@@ -91,15 +86,15 @@ impl PluginFile {
 
     /// Loads what was read, unless it is known.
     async fn consider(&mut self, source: Source, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
-        let digest = source.digest.clone();
+        let digest = source.generation.digest.clone();
         if self.progress.needs_loading(digest.whole(), read) {
-            let (slot, began) = (self.slot.clone(), Instant::now());
+            let began = Instant::now();
             self.tell_long(&source);
             let loaded = tokio::select! {
                 biased;
-                loaded = load(&self.host, &slot, source, &self.tried) => loaded,
+                loaded = self.host.make(source, &self.tried) => loaded,
                 // What loads is dropped, and a process that compiles it ends.
-                () = withdrawn(&self.host, &self.file, &slot, &digest, fingerprint) => return self.tell_withdrawn(&digest),
+                () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => return self.tell_withdrawn(&digest),
             };
             match loaded {
                 // What is on disk now decides, not what was there when this began.
@@ -116,7 +111,7 @@ impl PluginFile {
                 }
             }
         }
-        if self.slot.publish.generation().as_ref() == Some(&digest) {
+        if self.slot.generation().as_ref() == Some(&digest) {
             self.slot.history.lock().problem = None;
         }
         self.progress.settle(fingerprint, read);
@@ -127,7 +122,7 @@ impl PluginFile {
         let mebibytes = source.bytes.len() >> 20;
         if mebibytes > 0 {
             tracing::info!(
-                plugin = self.slot.name, generation = %source.digest, mebibytes,
+                plugin = self.slot.name, generation = %source.generation.digest, mebibytes,
                 "loading {}: compiling it may take some seconds, unless it is in the cache", self.file.display()
             );
         }
@@ -142,11 +137,9 @@ impl PluginFile {
         Some(Duration::ZERO)
     }
 
-    fn adopt(&mut self, loaded: Loaded, digest: &Digest, began: Instant) {
-        // Before the others learn of it: what they count is there then.
+    fn adopt(&mut self, loaded: Plugin<W>, digest: &Digest, began: Instant) {
         self.progress.loaded(digest.whole());
-        self.slot.history.lock().loaded += 1;
-        self.slot.publish.send(loaded);
+        self.slot.adopt(loaded);
         let milliseconds = millis(began.elapsed());
         tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
     }
@@ -173,7 +166,7 @@ impl PluginFile {
                 let later = if cause == Cause::Outside { "; it will be tried again" } else { "" };
                 tracing::warn!(
                     plugin = self.slot.name, generation = %digest,
-                    "refused {file}: {reason}; {}{later}", self.slot.publish.what_stays()
+                    "refused {file}: {reason}; {}{later}", self.slot.what_stays()
                 );
             }
         }
@@ -197,14 +190,14 @@ impl PluginFile {
 }
 
 /// Ends when the file has no longer this content.
-async fn withdrawn(host: &Host, file: &Path, slot: &Slot, digest: &Digest, mut known: Fingerprint) {
+async fn withdrawn(host: &Host, file: &Path, touched: &AtomicBool, digest: &Digest, mut known: Fingerprint) {
     loop {
         tokio::time::sleep(WATCH).await;
-        let touched = slot.touched.swap(false, Relaxed);
+        let touched = touched.swap(false, Relaxed);
         match tokio::fs::metadata(file).await.map(|metadata| Fingerprint::of(&metadata)) {
             Ok(now) if now == known && !touched => {}
             Ok(now) => match host.read(file).await {
-                Ok(source) if source.digest == *digest => known = now,
+                Ok(source) if source.generation.digest == *digest => known = now,
                 _ => return,
             },
             Err(_) => return,
@@ -216,14 +209,7 @@ async fn withdrawn(host: &Host, file: &Path, slot: &Slot, digest: &Digest, mut k
 async fn is_still_there(host: &Host, file: &Path, digest: &Digest, known: Fingerprint) -> bool {
     match tokio::fs::metadata(file).await {
         Ok(metadata) if Fingerprint::of(&metadata) == known => true,
-        Ok(_) => host.read(file).await.is_ok_and(|source| source.digest == *digest),
+        Ok(_) => host.read(file).await.is_ok_and(|source| source.generation.digest == *digest),
         Err(_) => false,
-    }
-}
-
-async fn load(host: &Host, slot: &Slot, source: Source, limits: &Limits) -> Result<Loaded, Refusal> {
-    match &slot.publish {
-        Publish::Handler(_) => host.handler(source, limits).await.map(Loaded::Handler),
-        Publish::Policy(_) => host.policy(source, limits).await.map(Loaded::Policy),
     }
 }

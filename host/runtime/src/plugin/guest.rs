@@ -7,19 +7,17 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::Settings;
 use super::declared::Declared;
-use super::limits::Quota;
+use super::limits::instance::{RANDOM_BYTES, RESOURCES};
+use super::quota::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
 
-/// Resources (streams, pollables) that an instance may hold at once.
-const RESOURCES: usize = 1_000;
-/// Random bytes that one call may ask for.
-const RANDOM: u64 = 1 << 20;
+/// The settings that a handler reads through `wasi:config/store`.
+pub(super) type Settings = Arc<[(String, String)]>;
 
 /// The data of a store.
-pub(super) struct Guest {
+pub struct Guest {
     wasi: WasiCtx,
     resources: ResourceTable,
     pub(super) quota: Quota,
@@ -34,7 +32,7 @@ impl WasiView for Guest {
 }
 
 /// What a guest's clocks and random numbers are.
-pub(super) enum World<'a> {
+pub(super) enum Inputs<'a> {
     /// The host's.
     Real,
     /// Functions of the inputs of a call.
@@ -53,7 +51,7 @@ pub(super) fn store(
     declared: &Declared,
     log: Arc<GuestLog>,
     settings: Settings,
-    world: World<'_>,
+    inputs: Inputs<'_>,
 ) -> Store<Guest> {
     let mut wasi = WasiCtx::builder();
     wasi.stdout(GuestOutput { log: Arc::clone(&log), stderr: false })
@@ -61,8 +59,8 @@ pub(super) fn store(
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .max_random_size(RANDOM);
-    if let World::Replayed { now_ms, random } = world {
+        .max_random_size(RANDOM_BYTES);
+    if let Inputs::Replayed { now_ms, random } = inputs {
         wasi.wall_clock(Frozen(now_ms))
             .monotonic_clock(Frozen(now_ms))
             .secure_random(Deterministic::new(random.to_vec()))

@@ -5,49 +5,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
+use super::bindings::borrow;
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
-use super::declared::Declared;
-use super::engine::{Engines, RESERVATION};
-use super::fault::{classify, classify_start};
-use super::guest::{self, Guest, World};
-use super::load::Generation;
-use super::room::{Need, Place, Room};
-use super::stdio::{GuestLog, LogMeter, Speaker};
+use super::engine::{Engines, WorldEngine};
+use super::fault::classify;
+use super::guest::{Guest, Inputs, Settings};
+use super::kind::Kind;
+use super::room::Place;
+use super::slot::Watch;
+use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
 
 /// A compiled handler: one generation of a plugin.
-pub struct HandlerPlugin {
-    engines: Arc<Engines>,
-    generation: Generation,
-    declared: Declared,
-    pre: WorkerPre<Guest>,
-}
+pub type HandlerPlugin = Plugin<WorkerPre<Guest>>;
+/// Watches a handler.
+pub type HandlerWatch = Watch<WorkerPre<Guest>>;
 
-/// Who an instance works for and what it may spend.
+/// What an instance is made with.
 #[derive(Debug, Clone)]
 pub struct WorkerContext {
-    /// The workload's name.
-    pub workload: Arc<str>,
+    /// The workload, and what the instance may spend.
+    pub guest: GuestContext,
     /// The worker's number; 0 for an instance that is made ahead.
     pub worker: u64,
     /// What `wasi:config/store` has.
     pub settings: Arc<[(String, String)]>,
-    /// What one instance and one call may spend.
-    pub limits: Limits,
-    /// What all instances may log.
-    pub log: Arc<LogMeter>,
-    /// Where all instances have to find room; `None` for one that nothing else competes with.
-    pub room: Option<Arc<Room>>,
 }
 
 impl WorkerContext {
     /// For the instance of a worker, with a log of its own.
-    pub fn new(workload: Arc<str>, worker: u64, settings: Arc<[(String, String)]>, limits: Limits) -> Self {
-        let log = LogMeter::new(limits.log_rate);
-        Self { workload, worker, settings, limits, log, room: None }
+    pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
+        Self { guest: GuestContext::new(workload, limits), worker, settings }
     }
 }
 
@@ -63,59 +55,48 @@ pub struct HandlerInstance {
 
 struct Live {
     store: Store<Guest>,
-    bindings: Worker,
+    exports: Worker,
     /// Given back after the store, which takes it, is gone.
     _place: Option<Place>,
 }
 
+impl World for WorkerPre<Guest> {
+    const KIND: Kind = Kind::Handler;
+    type Exports = Worker;
+
+    fn engine(engines: &Engines) -> &WorldEngine {
+        &engines.handlers
+    }
+
+    fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Self::new(linked)
+    }
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Worker> {
+        self.instantiate_async(store).await
+    }
+
+    async fn try_out(plugin: &HandlerPlugin, limits: &Limits) -> Result<(), Fault> {
+        let context = WorkerContext::new("".into(), 0, Arc::new([]), limits.clone());
+        plugin.instantiate(&context).await.map(drop)
+    }
+}
+
 impl HandlerPlugin {
-    pub(super) fn new(
-        engines: Arc<Engines>,
-        generation: Generation,
-        declared: Declared,
-        pre: WorkerPre<Guest>,
-    ) -> Self {
-        Self { engines, generation, declared, pre }
-    }
-
-    /// What each instance takes of the room in this process.
-    pub fn need(&self) -> Need {
-        Need::of(&self.declared, RESERVATION)
-    }
-
-    /// Which plugin this is and which version of it.
-    pub fn generation(&self) -> &Generation {
-        &self.generation
-    }
-
     /// Makes an instance.
     ///
     /// # Errors
-    /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins with more memory than it may have,
-    /// [`Fault::Time`] if starting takes longer than one call may.
+    /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins with
+    /// more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
-        let limits = &context.limits;
-        let place = context.room.as_ref().map(|room| room.enter(self.need())).transpose()?;
-        let speaker = Speaker {
-            workload: Arc::clone(&context.workload),
-            plugin: Arc::clone(&self.generation.plugin),
-            generation: self.generation.digest.clone(),
-        };
-        let log = GuestLog::new(speaker, context.worker, Arc::clone(&context.log));
-        let settings = Arc::clone(&context.settings);
-        let mut store = guest::store(&self.engines.handlers, limits, &self.declared, log, settings, World::Real);
-        let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut store))).await;
-        let last_words = store.data().log.end_call();
-        match started {
-            Ok(Ok(bindings)) => Ok(HandlerInstance {
-                engines: Arc::clone(&self.engines),
-                limits: limits.clone(),
-                live: Some(Live { store, bindings, _place: place }),
-                calling: false,
-            }),
-            Ok(Err(error)) => Err(classify_start(&error, &store.data().quota, limits, &last_words)),
-            Err(fault) => Err(fault),
-        }
+        let WorkerContext { guest, worker, settings } = context;
+        let place = self.enter(guest)?;
+        let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
+        let started = self.start(&mut store, &guest.limits).await;
+        store.data().log.end_call();
+        let live = Live { exports: started?, store, _place: place };
+        let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
+        Ok(HandlerInstance { engines, limits, live: Some(live), calling: false })
     }
 }
 
@@ -147,7 +128,7 @@ impl HandlerInstance {
             guest.log.begin_call(delivery.stream_sequence);
             live.store.set_epoch_deadline(1);
             let headers = borrow(&delivery.headers);
-            let handler = live.bindings.tidegate_plugin_handler();
+            let handler = live.exports.tidegate_plugin_handler();
             let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
             self.engines.call(self.limits.time, pin!(call)).await
         };
@@ -161,10 +142,6 @@ impl HandlerInstance {
         self.live = None;
         Err(fault)
     }
-}
-
-pub(super) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
-    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn lower<'a>(delivery: &'a Delivery, headers: &'a [(&'a str, &'a str)]) -> wit::Delivery<'a> {
@@ -197,12 +174,6 @@ impl From<wit::Failure> for Failure {
             wit::Failure::Retry(delay) => Self::Retry(delay.map(Duration::from_millis)),
             wit::Failure::Reject(reason) => Self::Reject(reason),
         }
-    }
-}
-
-impl std::fmt::Debug for HandlerPlugin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandlerPlugin").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 

@@ -7,14 +7,12 @@ use wasmparser::{
 
 use super::declared::{Counter, Declared, Stop};
 use super::fault::brief;
+use super::limits::component::{NAME_BYTES, NAMES};
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
 const VERSION: (&str, &str) = ("0.1.", "0.1.0");
 const MAGIC: &[u8] = b"\0asm";
-/// Imports, or exports, of a component, and bytes of the name of one. One that imports all of WASI has some 60.
-const NAMES: usize = 1_000;
-const NAME_BYTES: usize = 1_000;
 /// How many names an error tells.
 const TOLD: usize = 10;
 
@@ -140,7 +138,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
             return Err(KindError::CoreModule);
         }
         let stopped = |stop| match stop {
-            Stop::TooMuch(error) => error,
+            Stop::TooMuch(what) => KindError::TooMuch(what),
             Stop::Unreadable(error) => unparsable(&error, bytes.len()),
         };
         counter.take(&payload).map_err(stopped)?;
@@ -185,7 +183,7 @@ struct Found {
 
 fn checked(name: &str) -> Result<String, Stop> {
     match name.len() {
-        bytes if bytes > NAME_BYTES => Err(Stop::TooMuch(KindError::TooMuch(format!("a name of {bytes} bytes")))),
+        bytes if bytes > NAME_BYTES => Err(Stop::TooMuch(format!("a name of {bytes} bytes"))),
         _ => Ok(name.to_owned()),
     }
 }
@@ -193,7 +191,7 @@ fn checked(name: &str) -> Result<String, Stop> {
 fn few(names: &[String], more: u32, what: &str) -> Result<(), Stop> {
     match names.len().saturating_add(usize::try_from(more).unwrap_or(usize::MAX)) {
         0..=NAMES => Ok(()),
-        _ => Err(Stop::TooMuch(KindError::TooMuch(format!("more than {NAMES} {what} of its own")))),
+        _ => Err(Stop::TooMuch(format!("more than {NAMES} {what} of its own"))),
     }
 }
 

@@ -1,186 +1,77 @@
-//! What one store may allocate, and whether it asked for more.
-
-use wasmtime::ResourceLimiter;
+//! What guests may have and spend, in one list.
+//!
+//! What a workload sets for itself is in [`Limits`]: `time`, `memory`, `table_elements`, `instances`, `response` and `log_rate` hold for
+//! both kinds of guest, `publications` and `respawns` for handlers, `fuel` for policies. What is here holds for all workloads. Who
+//! holds a guest to a limit says what happened in the error or the [`Fault`](crate::delivery::Fault).
 
 use crate::config::Limits;
 
-/// Bytes that an instance may take beside its memories without that being counted: one that is compiled from Rust
-/// takes a tenth of this.
-const FREE: usize = 1 << 20;
-
-/// Counts what a store has, refuses what is over the limits and remembers that it did.
-///
-/// The limits hold for all memories and tables of the store together: a component may have many.
-#[derive(Debug)]
-pub(super) struct Quota {
-    memory: Budget,
-    elements: Budget,
-    /// Core instances, memories and tables, each.
-    count: usize,
+/// What a component may have in it. More is refused before it is compiled: it would cost the host, or the compiler, memory that
+/// no limit of a guest sees.
+pub(super) mod component {
+    /// Functions of all modules: a compiler takes some 7 KiB of memory for each. A Python interpreter has a tenth of this.
+    pub(crate) const FUNCTIONS: u32 = 100_000;
+    /// Bytes of code of all modules.
+    pub(crate) const CODE_BYTES: usize = 64 << 20;
+    /// Bytes of one function, which takes a compiler more than linear time.
+    pub(crate) const FUNCTION_BYTES: usize = 1 << 20;
+    /// Imports, functions, tables, memories, globals, exports and segments of all modules.
+    pub(crate) const ITEMS: u32 = 1 << 18;
+    /// Bytes of the sections that declare those, with their names. Code and data are not among them.
+    pub(crate) const ITEM_BYTES: usize = 16 << 20;
+    /// What is declared around the modules. A component that imports all of WASI has a tenth of this.
+    pub(crate) const OUTER_ITEMS: u32 = 1 << 16;
+    /// Bytes of the sections that declare that.
+    pub(crate) const OUTER_BYTES: usize = 1 << 20;
+    /// Modules and components in a file.
+    pub(crate) const PARTS: u32 = 2_000;
+    /// How deep a module or component may be within others.
+    pub(crate) const DEPTH: usize = 16;
+    /// What the modules of one instance declare together, each as often as it is instantiated.
+    pub(crate) const INSTANTIATED: u64 = 1 << 20;
+    /// Instances of modules and components in one instance: as many as `limits.instances` can allow.
+    pub(crate) const INSTANCES: u64 = 10_000;
+    /// Imports, and exports, of the component itself. One that imports all of WASI has some 60.
+    pub(crate) const NAMES: usize = 1_000;
+    /// Bytes of the name of one.
+    pub(crate) const NAME_BYTES: usize = 1_000;
 }
 
-#[derive(Debug)]
-struct Budget {
-    used: usize,
-    limit: usize,
-    refused: bool,
-    /// What the last growth that was let pass added, until the next.
-    last: usize,
+/// What an instance of either kind may have.
+pub(super) mod instance {
+    /// Resources (streams, pollables) at once.
+    pub(crate) const RESOURCES: usize = 1_000;
+    /// Random bytes that one call of the host gives.
+    pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
+    /// Bytes of its stack.
+    pub(crate) const STACK: usize = 512 << 10;
+    /// Bytes beside its memories that do not count as memory: one that is compiled from Rust takes a tenth of this.
+    pub(crate) const UNCOUNTED: usize = 1 << 20;
+    /// Bytes that it may print in one call of a stream.
+    pub(crate) const WRITE: usize = 64 << 10;
+    /// Bytes of a line that it prints; what is longer is broken into several.
+    pub(crate) const LINE: usize = 8 << 10;
 }
 
-impl Budget {
-    fn new(limit: usize) -> Self {
-        Self { used: 0, limit, refused: false, last: 0 }
-    }
-
-    /// `current` to `desired` is the growth of one memory or table; `maximum` is the one it declared itself.
-    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
-        let more = desired.saturating_sub(current);
-        let used = more.saturating_add(self.used);
-        self.last = 0;
-        // What a guest's own maximum forbids fails without the host's doing.
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            return false;
-        }
-        if used > self.limit {
-            self.refused = true;
-            return false;
-        }
-        self.used = used;
-        self.last = more;
-        true
-    }
-
-    /// The growth that was let pass did not come to be, as where the system had no memory for it.
-    fn failed(&mut self) {
-        self.used = self.used.saturating_sub(self.last);
-        self.last = 0;
-    }
+/// What a policy may answer.
+pub(super) mod policy {
+    /// Bytes of its state.
+    pub(crate) const STATE: usize = 64 << 10;
+    /// Bytes of a reason; what is longer is cut.
+    pub(crate) const REASON: usize = 1 << 10;
 }
 
-impl Quota {
-    /// `begins_with` is how many bytes an instance takes beside its memories.
-    pub(super) fn new(limits: &Limits, begins_with: usize) -> Self {
-        let mut memory = Budget::new(limits.memory);
-        // What is over the limit already leaves nothing for a memory, and says so as soon as there is one.
-        memory.used = begins_with.saturating_sub(FREE);
-        Self { memory, elements: Budget::new(limits.table_elements), count: limits.instances }
-    }
-
-    /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].
-    pub(super) fn refused_memory(&self) -> Option<usize> {
-        self.memory.refused.then_some(self.memory.limit)
-    }
-
-    /// The limit in elements, if table elements were refused since the last [`Quota::forget`].
-    pub(super) fn refused_elements(&self) -> Option<usize> {
-        self.elements.refused.then_some(self.elements.limit)
-    }
-
-    /// Begins a new call: what an earlier one was refused and lived with does not explain a later trap.
-    pub(super) fn forget(&mut self) {
-        self.memory.refused = false;
-        self.elements.refused = false;
-    }
-}
-
-impl ResourceLimiter for Quota {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired, maximum))
-    }
-
-    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory.failed();
-        Ok(())
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.elements.grow(current, desired, maximum))
-    }
-
-    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.elements.failed();
-        Ok(())
-    }
-
-    fn instances(&self) -> usize {
-        self.count
-    }
-
-    fn tables(&self) -> usize {
-        self.count
-    }
-
-    fn memories(&self) -> usize {
-        self.count
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn memories_share_one_limit() {
-        let mut budget = Budget::new(100);
-        assert!(budget.grow(0, 60, None));
-        assert!(!budget.grow(0, 60, None));
-        assert!(budget.refused);
-        assert!(budget.grow(60, 100, None));
-    }
-
-    #[test]
-    fn growth_that_failed_is_not_charged() {
-        let mut budget = Budget::new(100);
-        assert!(budget.grow(0, 60, None));
-        budget.failed();
-        assert!(budget.grow(0, 90, None));
-        // One that was refused before it was tried is told to have failed too.
-        assert!(!budget.grow(90, 190, None));
-        budget.failed();
-        assert_eq!(budget.used, 90);
-    }
-
-    #[test]
-    fn what_an_instance_begins_with_is_memory_too() {
-        let limits = Limits { memory: 2 << 20, ..Limits::default() };
-        let mut small = Quota::new(&limits, 1 << 20);
-        assert!(small.memory_growing(0, 2 << 20, None).unwrap());
-        let mut large = Quota::new(&limits, 4 << 20);
-        assert!(!large.memory_growing(0, 1, None).unwrap());
-        assert_eq!(large.refused_memory(), Some(2 << 20));
-    }
-
-    #[test]
-    fn a_guests_own_maximum_is_not_a_refusal_of_the_host() {
-        let mut budget = Budget::new(100);
-        assert!(!budget.grow(0, 60, Some(50)));
-        assert!(!budget.refused);
-    }
-
-    proptest! {
-        #[test]
-        fn no_sequence_of_growths_passes_the_limit(steps in proptest::collection::vec((0usize..4, 0usize..50), 0..40)) {
-            let mut budget = Budget::new(100);
-            let mut sizes = [0usize; 4];
-            for (which, by) in steps {
-                let Some(size) = sizes.get_mut(which) else { continue };
-                if budget.grow(*size, *size + by, None) {
-                    *size += by;
-                }
-            }
-            prop_assert!(sizes.iter().sum::<usize>() <= 100);
-        }
-
-        #[test]
-        fn absurd_sizes_are_refused_without_overflow(current: usize, desired: usize) {
-            let mut budget = Budget::new(100);
-            let grown = budget.grow(current, desired, None);
-            prop_assert_eq!(grown, desired.saturating_sub(current) <= 100);
-        }
+/// What either of two workloads allows.
+pub(super) fn wider(a: &Limits, b: &Limits) -> Limits {
+    Limits {
+        time: a.time.max(b.time),
+        memory: a.memory.max(b.memory),
+        table_elements: a.table_elements.max(b.table_elements),
+        instances: a.instances.max(b.instances),
+        fuel: a.fuel.max(b.fuel),
+        response: a.response.max(b.response),
+        publications: a.publications.max(b.publications),
+        log_rate: a.log_rate.max(b.log_rate),
+        respawns: a.respawns.max(b.respawns),
     }
 }

@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest line in bytes; what is longer is broken into several.
-pub(super) const LINE: usize = 8 * 1024;
+use super::limits::instance::LINE;
+
 /// Bytes of standard error kept for the fault that may follow.
 const LAST_WORDS: usize = 1024;
 

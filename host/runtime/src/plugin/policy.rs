@@ -5,62 +5,55 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
+use wasmtime::component::InstancePre;
 
+use super::bindings::borrow;
 use super::bindings::policy::exports::tidegate::plugin::scaling as wit;
 use super::bindings::policy::{Policy, PolicyPre};
-use super::declared::Declared;
-use super::engine::{Engines, RESERVATION};
-use super::fault::{classify, classify_start, cut};
-use super::guest::{self, Guest, World};
-use super::handler::borrow;
-use super::load::Generation;
-use super::room::{Need, Room};
-use super::stdio::{GuestLog, LogMeter, Speaker};
+use super::engine::{Engines, WorldEngine};
+use super::fault::{classify, cut};
+use super::guest::{Guest, Inputs};
+use super::kind::Kind;
+use super::limits::policy::{REASON, STATE};
+use super::room::Room;
+use super::slot::Watch;
+use super::stdio::LogMeter;
+use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
 
-/// The most bytes of state.
-const STATE: usize = 64 << 10;
-/// The most bytes of a reason; what is longer is cut.
-const REASON: usize = 1 << 10;
 /// Random bytes after which a policy's random numbers repeat.
 const RANDOM: u16 = 16 << 10;
 
 /// A compiled policy: one generation of a plugin.
-pub struct PolicyPlugin {
-    engines: Arc<Engines>,
-    generation: Generation,
-    declared: Declared,
-    pre: PolicyPre<Guest>,
-}
+pub type PolicyPlugin = Plugin<PolicyPre<Guest>>;
+/// Watches a policy.
+pub type PolicyWatch = Watch<PolicyPre<Guest>>;
 
-/// Whom a policy decides for and what it may spend.
+/// The workload that a policy decides for, and what it may spend.
 #[derive(Debug, Clone)]
 pub struct PolicyContext {
-    workload: Arc<str>,
-    limits: Limits,
+    guest: GuestContext,
     random: Arc<[u8]>,
-    log: Arc<LogMeter>,
-    room: Option<Arc<Room>>,
 }
 
 impl PolicyContext {
     /// For the workload of this name. A policy's random numbers depend on nothing but the name.
     pub fn new(workload: Arc<str>, limits: Limits) -> Self {
-        let (random, log) = (random(&workload), LogMeter::new(limits.log_rate));
-        Self { workload, limits, random, log, room: None }
+        Self { random: random(&workload), guest: GuestContext::new(workload, limits) }
     }
 
     /// Its calls have to find room here.
     #[must_use]
-    pub fn within(self, room: Arc<Room>) -> Self {
-        Self { room: Some(room), ..self }
+    pub fn within(mut self, room: Arc<Room>) -> Self {
+        self.guest.room = Some(room);
+        self
     }
 
     /// What all calls may log.
     pub fn log(&self) -> &Arc<LogMeter> {
-        &self.log
+        &self.guest.log
     }
 }
 
@@ -71,21 +64,29 @@ fn random(workload: &str) -> Arc<[u8]> {
     (0..blocks).flat_map(block).collect()
 }
 
+impl World for PolicyPre<Guest> {
+    const KIND: Kind = Kind::Policy;
+    type Exports = Policy;
+
+    fn engine(engines: &Engines) -> &WorldEngine {
+        &engines.policies
+    }
+
+    fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Self::new(linked)
+    }
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Policy> {
+        self.instantiate_async(store).await
+    }
+
+    async fn try_out(plugin: &PolicyPlugin, limits: &Limits) -> Result<(), Fault> {
+        let context = PolicyContext::new("".into(), limits.clone());
+        plugin.fresh(&context, 0, async |_, _| Ok(())).await
+    }
+}
+
 impl PolicyPlugin {
-    pub(super) fn new(
-        engines: Arc<Engines>,
-        generation: Generation,
-        declared: Declared,
-        pre: PolicyPre<Guest>,
-    ) -> Self {
-        Self { engines, generation, declared, pre }
-    }
-
-    /// Which plugin this is and which version of it.
-    pub fn generation(&self) -> &Generation {
-        &self.generation
-    }
-
     /// Checks the settings and makes the first state. The inner `Err` is the policy's own refusal.
     ///
     /// # Errors
@@ -96,10 +97,9 @@ impl PolicyPlugin {
         settings: &[(String, String)],
         previous: Option<&[u8]>,
     ) -> Result<Result<Vec<u8>, String>, Fault> {
-        let mut store = self.store(context, 0);
         let settings = borrow(settings);
         let answer = self
-            .fresh(context, &mut store, async |policy, store| {
+            .fresh(context, 0, async |policy, store| {
                 policy.tidegate_plugin_scaling().call_init(store, &settings, previous).await
             })
             .await?;
@@ -119,10 +119,9 @@ impl PolicyPlugin {
         observation: &Observation,
         state: &[u8],
     ) -> Result<Decision, Fault> {
-        let mut store = self.store(context, observation.now_ms);
-        let observation = lower(observation);
+        let (now_ms, observation) = (observation.now_ms, lower(observation));
         let answer = self
-            .fresh(context, &mut store, async |policy, store| {
+            .fresh(context, now_ms, async |policy, store| {
                 policy.tidegate_plugin_scaling().call_decide(store, observation, state).await
             })
             .await?;
@@ -133,42 +132,22 @@ impl PolicyPlugin {
         })
     }
 
-    /// Whether an instance can be made at all.
-    pub(super) async fn probe(&self, context: &PolicyContext) -> Result<(), Fault> {
-        let mut store = self.store(context, 0);
-        self.fresh(context, &mut store, async |_, _| Ok(())).await
-    }
-
-    fn store(&self, context: &PolicyContext, now_ms: u64) -> Store<Guest> {
-        let speaker = Speaker {
-            workload: Arc::clone(&context.workload),
-            plugin: Arc::clone(&self.generation.plugin),
-            generation: self.generation.digest.clone(),
-        };
-        let log = GuestLog::new(speaker, 0, Arc::clone(&context.log));
-        let world = World::Replayed { now_ms, random: &context.random };
-        guest::store(&self.engines.policies, &context.limits, &self.declared, log, Arc::new([]), world)
-    }
-
-    /// One call in an instance of its own. Fuel ends it in the same place each time; the wall clock ends what waits
+    /// One call in an instance of its own, whose clocks all read `now_ms`. Fuel ends it in the same place each time; the wall clock ends what waits
     /// in a host call, where no fuel burns.
     async fn fresh<T>(
         &self,
         context: &PolicyContext,
-        store: &mut Store<Guest>,
+        now_ms: u64,
         call: impl AsyncFnOnce(&Policy, &mut Store<Guest>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        let limits = &context.limits;
-        let need = || Need::of(&self.declared, RESERVATION);
-        let _place = context.room.as_ref().map(|room| room.enter(need())).transpose()?;
+        let PolicyContext { guest, random } = context;
+        let limits = &guest.limits;
+        let _place = self.enter(guest)?;
+        let mut store = self.store(guest, 0, Arc::new([]), Inputs::Replayed { now_ms, random });
         store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
-        let started = self.engines.call(limits.time, pin!(self.pre.instantiate_async(&mut *store))).await?;
-        let policy = started.map_err(|error| {
-            let last_words = store.data().log.end_call();
-            classify_start(&error, &store.data().quota, limits, &last_words)
-        })?;
+        let policy = self.start(&mut store, limits).await?;
         store.data_mut().quota.forget();
-        let called = self.engines.call(limits.time, pin!(call(&policy, store))).await;
+        let called = self.engines.call(limits.time, pin!(call(&policy, &mut store))).await;
         let last_words = store.data().log.end_call();
         called?.map_err(|error| classify(&error, &store.data().quota, limits, &last_words))
     }
@@ -215,11 +194,5 @@ fn lower(observation: &Observation) -> wit::Observation {
         failure_ratio,
         busy_ratio,
         service_time_ms,
-    }
-}
-
-impl std::fmt::Debug for PolicyPlugin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PolicyPlugin").field("generation", &self.generation).finish_non_exhaustive()
     }
 }

@@ -13,11 +13,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::fault::{cut, is_advice};
-use super::lines::{Admission, Dropped, LINE, LineBuffer, RateCap, remember};
+use super::limits::instance::{LINE, WRITE};
+use super::lines::{Admission, Dropped, LineBuffer, RateCap, remember};
 use crate::digest::Digest;
-
-/// Bytes a guest may write in one call of the stream.
-const PERMIT: usize = 64 * 1024;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,6 +249,6 @@ impl OutputStream for GuestOutput {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(PERMIT)
+        Ok(WRITE)
     }
 }

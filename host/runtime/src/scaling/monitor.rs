@@ -13,7 +13,7 @@ use crate::contract::{Decision, Observation};
 use crate::delivery::consumer_settings::{Effective, Flow};
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
-use crate::journal::Made;
+use crate::journal::Change;
 use crate::ports::Sample;
 use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
@@ -63,7 +63,7 @@ pub struct Monitor<P: Policies, S> {
 }
 
 /// What one tick leaves for the next.
-struct Past {
+struct TickState {
     clock: Clock,
     observer: Observer,
     unread: FailureRow,
@@ -85,7 +85,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     async fn watch(&mut self) {
         let mut ticks = interval(self.scale.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut past = Past {
+        let mut state = TickState {
             clock: Clock::default(),
             observer: Observer::new(self.scale.window),
             unread: FailureRow::new(Part::Signals),
@@ -94,15 +94,15 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let desired = self.desired.clone();
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.tick(false, &mut past).await,
+                _ = ticks.tick() => self.tick(false, &mut state).await,
                 () = desired.woken.notified() => {
                     sleep(BURST).await;
                     ticks.reset();
-                    self.tick(true, &mut past).await;
+                    self.tick(true, &mut state).await;
                 }
                 () = self.policy.newer() => {
                     self.adopt().await;
-                    past.undecided = FailureRow::new(Part::Policy);
+                    state.undecided = FailureRow::new(Part::Policy);
                 }
             }
         }
@@ -110,25 +110,25 @@ impl<P: Policies, S: Source> Monitor<P, S> {
 
     /// Reads the signals, asks the policy, acts upon its decision, has it written down. `woken` is whether a message that
     /// found no worker has just started one.
-    async fn tick(&mut self, woken: bool, past: &mut Past) {
+    async fn tick(&mut self, woken: bool, state: &mut TickState) {
         let sample = self.source.sample(self.workers.tally().redelivered).await;
-        past.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
+        state.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
         let Ok(sample) = sample else { return };
-        let Some(seen) = self.observe(sample, past) else { return };
+        let Some(seen) = self.observe(sample, state) else { return };
         let needed = woken || seen.pending > 0 || (self.waiting)();
         let call = self.policy.decide(&seen, sample.arrivals).await;
         let decision = call.as_ref().and_then(|call| call.answer.as_ref().ok());
         let live = decision.map(|decision| clamp(decision.desired, seen.min, seen.max));
         let made = decision.map(|decision| self.act(decision, &seen, needed));
         if let Some(call) = call {
-            past.undecided.count(self, call.answer.as_ref().err().map(ToString::to_string));
+            state.undecided.count(self, call.answer.as_ref().err().map(ToString::to_string));
             self.policy.record(call, made);
         }
         self.ticks.send(&self.history, Tick { seen, arrivals: sample.arrivals, live });
     }
 
     /// What the policies are told; `None` if the consumer gives nothing, so that nothing would come of asking them.
-    fn observe(&mut self, sample: Sample, past: &mut Past) -> Option<Observation> {
+    fn observe(&mut self, sample: Sample, state: &mut TickState) -> Option<Observation> {
         let flow = self.consumer.flow();
         match flow.problem() {
             Some(problem) => self.conditions.raise(Part::Consumer, problem),
@@ -142,18 +142,18 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             }
             return None;
         }
-        let now = past.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
-        let seen = past.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
+        let now = state.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
+        let seen = state.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
         self.history.saw(seen);
         Some(seen)
     }
 
     /// Carries a decision out.
-    fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Made {
+    fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
         let to = carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed);
         self.history.decided(decision, to);
         tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
-        Made { from: self.set(to, &decision.reason), to }
+        Change { from: self.set(to, &decision.reason), to }
     }
 
     /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.

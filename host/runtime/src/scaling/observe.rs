@@ -83,14 +83,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Source;
+    use crate::config::SignalSource;
 
     const SCALE: Scale = Scale {
         min: 0,
         max: 8,
         interval: Duration::from_secs(1),
         window: Duration::from_secs(5),
-        source: Source::Info,
+        source: SignalSource::Info,
     };
 
     fn at(ms: u64) -> Moment {

@@ -6,7 +6,7 @@ use crate::clock::time_of_day;
 use crate::contract::Author;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
-use crate::journal::{Adoption, Bounds, Entry, Journal, Made, Role, What};
+use crate::journal::{Adoption, Bounds, Change, Entry, Journal, PolicyCall, Role};
 use crate::ports::{Policies, Policy};
 
 /// What a policy is called with beside observations, and where its calls are written.
@@ -39,7 +39,7 @@ struct Adopted<P> {
 /// A call of `decide`, to be written in the journal by [`ActivePolicy::record`].
 #[derive(Debug)]
 #[must_use]
-pub struct Call {
+pub struct DecideCall {
     policy: Author,
     seen: Observation,
     arrivals: u64,
@@ -73,7 +73,7 @@ impl<P: Policies> ActivePolicy<P> {
             Err(fault) => Err(fault.to_string()),
         };
         let first = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok()).cloned();
-        self.write(&author, || What::Init(Adoption { previous, answer }));
+        self.write(&author, || PolicyCall::Init(Adoption { previous, answer }));
         if let Some(state) = first {
             self.adopted = Some(Adopted { policy, state });
         }
@@ -87,23 +87,23 @@ impl<P: Policies> ActivePolicy<P> {
 
     /// Asks for a decision on what was seen, after so many arrivals in all; `None` if there is no policy yet. If it does not
     /// answer, its state stays as it is.
-    pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<Call> {
+    pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<DecideCall> {
         let Adopted { policy, state } = self.adopted.as_mut()?;
         let answer = policy.decide(seen, state).await;
         let before = match &answer {
             Ok(decision) => std::mem::replace(state, decision.state.clone()),
             Err(_) => state.clone(),
         };
-        Some(Call { policy: policy.author().clone(), seen: *seen, arrivals, state: before, answer })
+        Some(DecideCall { policy: policy.author().clone(), seen: *seen, arrivals, state: before, answer })
     }
 
     /// Has a call written in the journal, with what was made of its decision.
-    pub fn record(&self, call: Call, made: Option<Made>) {
-        let Call { policy, seen, arrivals, state, answer } = call;
-        self.write(&policy, || What::Decide { seen, arrivals, state, answer, made });
+    pub fn record(&self, call: DecideCall, made: Option<Change>) {
+        let DecideCall { policy, seen, arrivals, state, answer } = call;
+        self.write(&policy, || PolicyCall::Decide { seen, arrivals, state, answer, made });
     }
 
-    fn write(&self, policy: &Author, what: impl FnOnce() -> What) {
+    fn write(&self, policy: &Author, call: impl FnOnce() -> PolicyCall) {
         let PolicySetup { workload, role, settings, bounds, journal } = &self.setup;
         if journal.is_kept() {
             journal.record(Entry {
@@ -113,7 +113,7 @@ impl<P: Policies> ActivePolicy<P> {
                 policy: policy.clone(),
                 settings: settings.clone(),
                 bounds: *bounds,
-                what: what(),
+                call: call(),
             });
         }
     }

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use serde::Serializer as _;
 
+use super::args::{AskArgs, count};
 use super::filter::{find, nothing_found};
 use super::table::{object, table};
-use super::{AskArgs, count};
-use crate::commands::{Output, error_output};
+use crate::commands::error_output;
+use crate::commands::output::Output;
 use tidegate_runtime::dead_letter::Letter;
 
 /// How many letters a person is shown.

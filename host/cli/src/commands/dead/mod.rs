@@ -1,5 +1,6 @@
 //! `tidegate dead`: dead letters, listed, shown, sent back and deleted.
 
+mod args;
 mod filter;
 mod list;
 mod purge;
@@ -11,19 +12,14 @@ mod turns;
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::Output;
 use tidegate_lab::terminal::Terminal;
-use tidegate_runtime::config::{ConnectionFlags, DeadLetters, Nats, process_environment};
-use tidegate_runtime::jetstream::{Client, Letters};
 
+pub use args::{AskArgs, PlaceArgs};
 pub use filter::FilterArgs;
 pub use list::ListArgs;
 pub use purge::PurgeArgs;
 pub use redrive::RedriveArgs;
 pub use show::ShowArgs;
-
-/// The arguments fit together in no way, as clap has it for its own.
-const USAGE: u8 = 2;
 
 /// Lists, shows, sends back or deletes dead letters.
 ///
@@ -51,39 +47,6 @@ pub enum DeadCommand {
     Purge(Box<PurgeArgs>),
 }
 
-/// Which letters, where they are, and how the answer is printed.
-#[derive(Debug, Clone, clap::Args)]
-pub struct AskArgs {
-    /// How the answer is printed
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Output,
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub filter: FilterArgs,
-    #[allow(missing_docs)]
-    #[command(flatten, next_help_heading = "Connection")]
-    pub place: PlaceArgs,
-}
-
-/// Where the dead letters are.
-#[derive(Debug, Clone, clap::Args)]
-pub struct PlaceArgs {
-    /// The stream that keeps dead letters
-    #[arg(long, value_name = "STREAM", default_value = DeadLetters::STREAM)]
-    pub dead_letters: String,
-    // Last, or what follows would be listed under its heading.
-    #[allow(missing_docs)]
-    #[command(flatten)]
-    pub connection: ConnectionFlags,
-}
-
-impl PlaceArgs {
-    async fn open(&self) -> anyhow::Result<Letters> {
-        let nats = Nats::load(&self.connection, None, &process_environment())?;
-        Ok(Client::connect(&nats).await?.letters(&self.dead_letters).await?)
-    }
-}
-
 /// Does it, and prints the answer to `out`. `interrupted` is called where the work
 /// is such that it should end between two letters, and its future ends it.
 ///
@@ -101,9 +64,4 @@ pub async fn run<F: Future<Output = ()>>(
         DeadCommand::Redrive(args) => redrive::run(&args, terminal, out, interrupted).await,
         DeadCommand::Purge(args) => purge::run(&args, terminal, out, interrupted).await,
     }
-}
-
-/// `1 dead letter`, `2 dead letters`.
-fn count(letters: usize) -> String {
-    format!("{letters} dead letter{}", if letters == 1 { "" } else { "s" })
 }

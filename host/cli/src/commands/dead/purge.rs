@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::args::{AskArgs, USAGE, count};
 use super::filter::{Found, find, not_there, nothing_found, which};
 use super::turns::turns;
-use super::{AskArgs, USAGE, count};
 use crate::commands::error_output;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::dead_letter::filter::Filter;

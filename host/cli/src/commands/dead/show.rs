@@ -8,12 +8,12 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::super::answer::json_line;
+use super::args::{PlaceArgs, USAGE};
 use super::filter::not_there;
 use super::table::{object, pairs, seconds};
-use super::{PlaceArgs, USAGE};
-use crate::commands::{Output, error_output};
-use tidegate_runtime::dead_letter::{Headers, Letter, Stored};
+use crate::commands::error_output;
+use crate::commands::output::{Output, json_line};
+use tidegate_runtime::dead_letter::{Headers, Letter, StoredMessage};
 use tidegate_runtime::jetstream::{Letters, Original};
 use tidegate_runtime::text::plain;
 
@@ -46,7 +46,7 @@ pub struct ShowArgs {
 
 struct Shown {
     letter: Letter,
-    stored: Stored,
+    stored: StoredMessage,
     /// None if the message that holds the content is gone.
     original: Option<Original>,
 }

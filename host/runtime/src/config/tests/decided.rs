@@ -80,28 +80,14 @@ fn the_stream_of_dead_letters_is_made_as_the_file_says() {
 
 #[test]
 fn the_example_file_shows_every_key() {
-    use crate::config::document::Field;
-    use crate::config::file;
-    for key in [
-        file::File::KEYS,
-        file::NatsTable::KEYS,
-        file::PluginsTable::KEYS,
-        file::DeadLettersTable::KEYS,
-        file::WorkloadTable::KEYS,
-        file::ScaleTable::KEYS,
-        file::PullTable::KEYS,
-        file::GrantsTable::KEYS,
-        file::LimitsTable::KEYS,
-        file::RetryTable::KEYS,
-    ]
-    .concat()
-    {
+    use super::keys::{HOST, WORKLOAD};
+    for (table, key) in HOST.iter().chain(WORKLOAD).map(keys::Key::parts) {
         let shown = EXAMPLE.lines().map(|line| line.trim_start_matches("# ")).any(|line| {
             line.starts_with(&format!("{key} ="))
                 || line.starts_with(&format!("[{key}"))
                 || line.contains(&format!(".{key}]"))
         });
-        assert!(shown, "{key}");
+        assert!(shown, "{table}.{key}");
     }
 }
 

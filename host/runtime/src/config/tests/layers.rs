@@ -156,14 +156,7 @@ fn a_context_replaces_what_is_below_it_and_yields_to_what_is_above() {
 }
 
 #[test]
-fn flags_that_cannot_be_meant_are_refused_at_once() {
-    for line in ["--server a --context b", "--cache-dir a --no-cache", "--interval 5", "--manage crate"] {
-        assert!(Cli::try_parse_from(std::iter::once("tidegate").chain(line.split(' '))).is_err(), "{line}");
-    }
-}
-
-#[test]
 fn a_command_that_only_connects_needs_no_workload() {
-    let nats = Nats::load(&ConnectionFlags::default(), None, &variables(&[("NATS_URL", "nats://env")])).unwrap();
+    let nats = Nats::load(&Layer::default(), None, &variables(&[("NATS_URL", "nats://env")])).unwrap();
     assert_eq!(nats.servers, ["nats://env"]);
 }

@@ -1,26 +1,41 @@
-//! Configurations as users write them. By topic: what is decided, what is refused, what wins, what always holds.
+//! Configurations as users write them. By topic: what is decided, what is refused, what wins, what always holds; and the documents about them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod decided;
 mod layers;
 mod properties;
+mod reference;
 mod refused;
 
-use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
 
+use super::keys::{HOST, WORKLOAD};
 use super::*;
 
 /// The least that runs.
 const LEAST: &str = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"receipts\"\npolicy = \"backlog\"\n";
 
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    flags: Flags,
-}
-
+/// The flags of a line, which the command line reads in the same way but for its own checks.
 fn flags(line: &str) -> Flags {
-    Cli::try_parse_from(std::iter::once("tidegate").chain(line.split_whitespace())).unwrap().flags
+    let (mut flags, mut words) = (Flags::default(), line.split_whitespace());
+    while let Some(word) = words.next() {
+        let name = word.strip_prefix("--").unwrap();
+        if let Some(key) = HOST.iter().find(|key| key.switch.is_some_and(|(switch, ..)| switch == name)) {
+            flags.host.add(key, word, Value::Text(key.switch.unwrap().1.to_owned()));
+            continue;
+        }
+        let text = words.next().unwrap();
+        let of = |keys: &'static [keys::Key]| keys.iter().find(|key| key.flag == Some(name));
+        match (name, of(HOST), of(WORKLOAD)) {
+            ("config", ..) => flags.file = Some(text.into()),
+            ("workload", ..) => flags.workload_name = Some(text.to_owned()),
+            (_, Some(key), _) => flags.host.add(key, word, key.parse(text).unwrap()),
+            (_, _, Some(key)) => flags.workload.add(key, word, key.parse(text).unwrap()),
+            _ => panic!("{word} is no flag"),
+        }
+    }
+    flags
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Environment {

@@ -86,7 +86,7 @@ fn what_is_out_of_range_is_told_the_range() {
         ("limits.memory = \"1KiB\"", "1KiB is too small; it can be 64KiB to 4GiB"),
         ("limits.memory = \"64parsec\"", "unknown unit \"parsec\""),
         ("max-ack-pending = 1600", "1600 is not more than max x batch, which is 16 x 100; write at least 1601"),
-        ("max-waiting = 15", "15 is too small; it can be 16 to "),
+        ("max-waiting = 15", "15 is too small; it can be 16 or more"),
     ] {
         let error = one(line);
         assert!(error.contains(expected), "{line}: {error}");

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::info::{ConsumerConfig, ConsumerState, StreamConfig, duration};
 use super::overlap::{Reserved, reserved};
-use super::{ConsumerConfig, ConsumerState, StreamConfig, duration};
+use super::refusal::Refusal;
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
 use crate::delivery::consumer_settings::{Flow, PullLimits, Settings};
@@ -18,13 +19,6 @@ const SHORTEST_INACTIVE: Duration = Duration::from_secs(10);
 const WAITING: usize = 16;
 /// The consumer's own default, which a file without the key has too.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-
-/// Why something cannot be used, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub problem: String,
-    pub remedy: String,
-}
 
 /// What is to be done with a consumer.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! Subjects that would make a host talk to itself.
 
-use super::Refusal;
-use super::StreamConfig;
+use super::info::StreamConfig;
+use super::refusal::Refusal;
 use crate::config::subjects_overlap;
 
 /// Where a host hears and keeps things.

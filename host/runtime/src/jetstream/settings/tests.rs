@@ -1,6 +1,8 @@
 //! Every setting, alone, on a consumer and a stream that flow.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{Logged, host, limits};
 use crate::config::{Compile, Plugins};
-use crate::plugin::{Directory, HandlerWatch, Host};
+use crate::plugin::{Directory, HandlerWatch, Host, PolicyWatch};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,14 +51,15 @@ async fn a_plugin_that_is_there_is_loaded_when_it_is_asked_for() {
     put(dir.path(), "echo.wasm", workers::ECHO);
     put(dir.path(), "step.wasm", policies::STEP);
     let directory = start(dir.path(), EVENTS);
-    let mut handler = directory.handler("echo", &limits());
+    let mut handler = directory.watch("echo", &limits());
     next(&mut handler).await;
     assert!(!handler.has_changed());
-    let mut policy = directory.policy("step", &limits());
+    let mut policy: PolicyWatch = directory.watch("step", &limits());
     timeout(PATIENCE, policy.changed()).await.unwrap();
     assert_eq!(&*policy.current().unwrap().generation().plugin, "step");
     // Who asks later has it at once.
-    assert!(directory.handler("echo", &limits()).current().is_some());
+    let mut again: HandlerWatch = directory.watch("echo", &limits());
+    assert!(again.current().is_some());
 }
 
 #[tokio::test]
@@ -66,7 +67,7 @@ async fn a_replaced_file_is_the_next_generation() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "probe.wasm", probes::WORKER_V1);
     let directory = start(dir.path(), EVENTS);
-    let mut watch = directory.handler("probe", &limits());
+    let mut watch = directory.watch("probe", &limits());
     let first = next(&mut watch).await;
     put(dir.path(), "probe.wasm", probes::WORKER_V2);
     let second = next(&mut watch).await;
@@ -80,7 +81,7 @@ async fn a_workload_waits_for_a_plugin_that_is_not_there_and_says_so() {
     let log = Logged::start();
     let dir = tempfile::tempdir().unwrap();
     let directory = start(dir.path(), EVENTS);
-    let mut watch = directory.handler("echo", &limits());
+    let mut watch = directory.watch("echo", &limits());
     logged(&log, "waiting for").await;
     assert!(watch.current().is_none());
     assert!(log.with("waiting for")[0].contains("echo.wasm: there is no such file"));
@@ -94,7 +95,7 @@ async fn a_refused_file_is_told_once_and_the_last_good_generation_stays() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "echo.wasm", workers::ECHO);
     let directory = start(dir.path(), RESCAN);
-    let mut watch = directory.handler("echo", &limits());
+    let mut watch = directory.watch("echo", &limits());
     let first = next(&mut watch).await;
     put(dir.path(), "echo.wasm", policies::STEP);
     logged(&log, "it is a policy, and is used as a handler").await;
@@ -117,7 +118,7 @@ async fn a_file_that_is_written_slowly_is_loaded_when_it_is_whole() {
     let mut file = std::fs::File::create(dir.path().join("echo.wasm")).unwrap();
     let (head, tail) = workers::ECHO.split_at(workers::ECHO.len() / 2);
     file.write_all(head).unwrap();
-    let mut watch = directory.handler("echo", &limits());
+    let mut watch = directory.watch("echo", &limits());
     logged(&log, "may be half written").await;
     assert!(watch.current().is_none());
     file.write_all(tail).unwrap();
@@ -132,7 +133,7 @@ async fn a_removed_file_leaves_its_generation_in_use() {
     let dir = tempfile::tempdir().unwrap();
     put(dir.path(), "echo.wasm", workers::ECHO);
     let directory = start(dir.path(), EVENTS);
-    let mut watch = directory.handler("echo", &limits());
+    let mut watch = directory.watch("echo", &limits());
     let first = next(&mut watch).await;
     std::fs::remove_file(dir.path().join("echo.wasm")).unwrap();
     logged(&log, "the generation in use stays").await;
@@ -147,7 +148,7 @@ async fn a_directory_may_come_late_and_vanish() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("plugins");
     let directory = start(&dir, RESCAN);
-    let mut watch = directory.handler("probe", &limits());
+    let mut watch = directory.watch("probe", &limits());
     logged(&log, "the plugin directory cannot be read").await;
     std::fs::create_dir(&dir).unwrap();
     put(&dir, "probe.wasm", probes::WORKER_V1);
@@ -213,7 +214,7 @@ async fn a_compilation_that_nobody_wants_any_more_is_ended_and_what_was_put_back
     slow.go(true);
     put(dir.path(), "probe.wasm", probes::WORKER_V1);
     let directory = slow.directory(dir.path());
-    let mut watch = directory.handler("probe", &limits());
+    let mut watch = directory.watch("probe", &limits());
     let first = next(&mut watch).await;
     slow.go(false);
     std::fs::remove_file(slow.dir.path().join("runs")).unwrap();
@@ -239,7 +240,7 @@ async fn a_generation_that_was_withdrawn_while_it_was_loaded_is_not_used() {
     let slow = Slow::new("exit 0");
     put(dir.path(), "probe.wasm", probes::WORKER_V1);
     let directory = slow.directory(dir.path());
-    let mut watch = directory.handler("probe", &limits());
+    let mut watch = directory.watch("probe", &limits());
     slow.runs().await;
     std::fs::remove_file(dir.path().join("probe.wasm")).unwrap();
     slow.go(true);
@@ -256,11 +257,11 @@ async fn a_plugin_that_takes_long_keeps_no_other_waiting() {
     let slow = Slow::new("exit 0");
     put(dir.path(), "probe.wasm", probes::WORKER_V1);
     let directory = slow.directory(dir.path());
-    let _never = directory.handler("probe", &limits());
+    let _never: HandlerWatch = directory.watch("probe", &limits());
     slow.runs().await;
     std::fs::remove_file(slow.dir.path().join("runs")).unwrap();
     put(dir.path(), "echo.wasm", workers::ECHO);
-    let _other = directory.handler("echo", &limits());
+    let _other: HandlerWatch = directory.watch("echo", &limits());
     slow.runs().await;
 }
 
@@ -273,7 +274,7 @@ async fn what_is_not_the_files_fault_is_told_once_and_tried_again() {
     slow.go(true);
     put(dir.path(), "probe.wasm", probes::WORKER_V1);
     let directory = slow.directory(dir.path());
-    let mut watch = directory.handler("probe", &limits());
+    let mut watch = directory.watch("probe", &limits());
     logged(&log, "it will be tried again").await;
     logged(&log, "was refused again").await;
     assert!(log.with("WARN")[0].contains("cannot be kept in") && log.with("WARN")[0].contains("no room"));
@@ -297,7 +298,7 @@ async fn a_flipped_link_is_seen() {
     version("..1", probes::WORKER_V1);
     std::os::unix::fs::symlink("..data/probe.wasm", dir.path().join("probe.wasm")).unwrap();
     let directory = start(dir.path(), EVENTS);
-    let mut watch = directory.handler("probe", &limits());
+    let mut watch = directory.watch("probe", &limits());
     let first = next(&mut watch).await;
     version("..2", probes::WORKER_V2);
     assert_ne!(next(&mut watch).await, first);

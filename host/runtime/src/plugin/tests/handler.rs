@@ -15,7 +15,7 @@ fn context(limits: Limits) -> WorkerContext {
 
 async fn plugin(bytes: &[u8]) -> HandlerPlugin {
     let (_dir, file) = file(bytes);
-    host().load_handler(&file, &limits()).await.unwrap()
+    host().load(&file, &limits()).await.unwrap()
 }
 
 async fn probe_with(limits: Limits) -> HandlerInstance {
@@ -132,7 +132,7 @@ async fn a_million_publications_are_a_fault() {
         "(i32.store (i32.const 20) (i32.const 4096)) (i32.store (i32.const 24) (i32.const 1000000)) (i32.const 0)";
     let limits = Limits { memory: 65 << 20, ..limits() };
     let (_dir, file) = file(core("1024", handle, ""));
-    let plugin = host().load_handler(&file, &limits).await.unwrap();
+    let plugin: HandlerPlugin = host().load(&file, &limits).await.unwrap();
     let outcome = plugin.instantiate(&context(limits)).await.unwrap().handle(&delivery("")).await;
     assert_eq!(outcome, Err(Fault::Response(16 << 20)));
 }

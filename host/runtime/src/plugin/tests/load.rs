@@ -10,7 +10,7 @@ use crate::plugin::{HandlerPlugin, Host, Kind, KindError, LoadError, Refusal};
 
 async fn load_with(bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, LoadError> {
     let (_dir, file) = file(bytes);
-    host().load_handler(&file, limits).await
+    host().load(&file, limits).await
 }
 
 async fn refusal(bytes: &[u8]) -> (Refusal, String) {
@@ -75,7 +75,7 @@ async fn what_cannot_be_had_is_refused_before_anything_is_compiled() {
     let host = Host::start(&plugins).unwrap();
     let refusal = async |name: &str| {
         let (_dir, file) = file(importing(name));
-        host.load_handler(&file, &limits()).await.unwrap_err().refusal
+        host.load(&file, &limits()).await.map(|_: HandlerPlugin| ()).unwrap_err().refusal
     };
     let http = refusal("wasi:http/types@0.2.3").await;
     assert!(matches!(http, Refusal::Import(_)) && http.to_string().contains("disableFeatures"), "{http}");
@@ -148,7 +148,7 @@ async fn what_is_not_a_readable_file_is_told() {
     std::os::unix::fs::symlink("nowhere", path("link.wasm")).unwrap();
     let refusal = |name: &str| {
         let file = path(name);
-        async move { host().load_handler(&file, &limits()).await.unwrap_err().refusal }
+        async move { host().load(&file, &limits()).await.map(|_: HandlerPlugin| ()).unwrap_err().refusal }
     };
     assert!(matches!(refusal("directory.wasm").await, Refusal::NotAFile));
     assert!(matches!(refusal("link.wasm").await, Refusal::DanglingLink));

@@ -19,7 +19,7 @@ fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 async fn probe_on(host: &Host) -> PolicyPlugin {
     let (_dir, file) = file(probes::POLICY_V1);
-    host.load_policy(&file, &limits()).await.unwrap()
+    host.load(&file, &limits()).await.unwrap()
 }
 
 async fn decide_in(context: &PolicyContext, mode: &[(&str, &str)], now_ms: u64) -> Result<Decision, Fault> {
@@ -42,7 +42,7 @@ async fn the_state_goes_from_call_to_call_and_from_version_to_version() {
         state = decision.state;
     }
     let (_dir, file) = file(probes::POLICY_V2);
-    let next = host().load_policy(&file, &limits()).await.unwrap();
+    let next: PolicyPlugin = host().load(&file, &limits()).await.unwrap();
     let state = next.init(&context(), &settings(&[("mode", "count")]), Some(&state)).await.unwrap().unwrap();
     let decision = next.decide(&context(), &Observation::default(), &state).await.unwrap();
     assert_eq!((decision.desired, decision.reason.as_str()), (4, "v2 call 4"));
@@ -114,7 +114,7 @@ async fn each_fault_is_told_apart() {
 async fn the_policies_that_ship_start_without_settings() {
     for (name, bytes) in policies::ALL {
         let (_dir, file) = file(bytes);
-        let policy = host().load_policy(&file, &limits()).await.unwrap();
+        let policy: PolicyPlugin = host().load(&file, &limits()).await.unwrap();
         let state = policy.init(&context(), &[], None).await.unwrap().unwrap();
         let decision = policy.decide(&context(), &Observation { max: 4, ..Observation::default() }, &state).await;
         assert!(decision.is_ok(), "{name}: {decision:?}");

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{View, health};
-use crate::config::Source;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
 use crate::duration::unix_millis;
@@ -193,10 +192,7 @@ fn workload(board: &Board) -> Workload {
             policy: of.policy.clone(),
             generation: scaling.policy.map(|author| author.generation.whole().to_owned()),
             refused: scaling.refused,
-            source: match of.scale.source {
-                Source::Info => "info",
-                Source::Headers => "headers",
-            },
+            source: of.scale.source.as_str(),
             decisions: scaling.decisions,
             failures: scaling.failures,
             problem: scaling.problem,

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::config::Auth;
+use super::nats::Auth;
 
 /// Takes `user:password@` or `token@` out of a URL: the URL without it, and what it says. What is not a letter, a digit or
 /// one of `-._~` is written there as `%` and two hexadecimal digits.

@@ -4,19 +4,20 @@ use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
-use super::document::Source;
+use super::document::FileText;
 use super::error::{ConfigError, Place};
 use super::flags::Flags;
+use super::keys::{HOST, WORKLOAD};
 use super::load::file_of;
 
-/// What the user wrote: a file, or flags alone.
+/// Finds where a key was written: in a file, or by flags alone.
 #[derive(Debug, Clone, Default)]
-pub struct Written {
+pub struct KeyLocator {
     file: Option<(PathBuf, String)>,
 }
 
-impl Written {
-    /// What a configuration is read from. A file that cannot be read has no places.
+impl KeyLocator {
+    /// For what a configuration is read from. A file that cannot be read has no places.
     pub fn of(flags: &Flags) -> Self {
         Self { file: file_of(flags).and_then(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?))) }
     }
@@ -27,8 +28,7 @@ impl Written {
     }
 
     fn place(&self, path: &[&str]) -> Place {
-        let Some((file, text)) = &self.file else { return Place::named(&flag(path)) };
-        let source = Source { text, file: Some(file) };
+        let Some((file, text)) = &self.file else { return Place::named(&format!("--{}", flag(path))) };
         let (document, _) = DeTable::parse_recoverable(text);
         let (mut table, mut span) = (document.get_ref(), None);
         for key in path {
@@ -39,21 +39,21 @@ impl Written {
                 _ => break,
             }
         }
-        source.place(path.join("."), span)
+        FileText { text, file: Some(file) }.place(path.join("."), span)
     }
 }
 
-/// The flag for a key of a workload or of the host.
-fn flag(path: &[&str]) -> String {
-    let flag = match path {
-        ["nats", ..] => "server",
-        ["dead-letters", ..] => "dead-letters",
-        ["journal", ..] => "journal",
-        [.., "grants", "publish"] => "grant-publish",
-        [.., key] if ["stream", "subjects", "consumer", "watch-consumer", "filter"].contains(key) => key,
-        _ => "stream",
+/// The flag for a key, or else the first for its table.
+fn flag(path: &[&str]) -> &'static str {
+    let (keys, path) = match path {
+        ["workload", _, path @ ..] => (WORKLOAD, path),
+        path => (HOST, path),
     };
-    format!("--{flag}")
+    let mut flags = keys.iter().filter_map(|key| Some((key, key.flag?)));
+    let table = path.first().copied().unwrap_or_default();
+    let exact = flags.clone().find(|(key, _)| key.path == path.join("."));
+    let beside = || flags.clone().find(|(key, _)| key.path.split('.').next() == Some(table));
+    exact.or_else(beside).or_else(|| flags.next()).map_or("config", |(_, flag)| flag)
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_key_is_found_where_it_stands_or_where_it_would_stand() {
         let text = "[nats]\nurl = \"a\"\n[workload.orders]\nstream = \"S\"\ngrants.publish = \"a.>\"\n";
-        let written = Written { file: Some(("tidegate.toml".into(), text.to_owned())) };
+        let written = KeyLocator { file: Some(("tidegate.toml".into(), text.to_owned())) };
         for (path, line) in [
             (&["workload", "orders", "stream"][..], 4),
             (&["workload", "orders", "grants", "publish"], 5),
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn without_a_file_the_flag_is_named() {
-        let shown = |path: &[&str]| Written::default().error(path, "problem", "remedy").to_string();
+        let shown = |path: &[&str]| KeyLocator::default().error(path, "problem", "remedy").to_string();
         assert_eq!(shown(&["workload", "orders", "grants", "publish"]), "--grant-publish: problem; remedy");
         assert_eq!(shown(&["workload", "orders", "consumer"]), "--consumer: problem; remedy");
         assert_eq!(shown(&["nats"]), "--server: problem; remedy");

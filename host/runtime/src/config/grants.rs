@@ -1,0 +1,49 @@
+//! Where the effects of a handler may go.
+
+use super::keys::WORKLOAD;
+use super::names::overlap;
+use super::reader::Reader;
+
+/// Where the effects of a handler may go: subjects, with wildcards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants {
+    /// What it may publish on; nothing by default.
+    pub publish: Vec<String>,
+    /// Where a requester may have the reply sent. Whoever may publish to the stream chooses that subject, and the host's
+    /// rights are not theirs.
+    pub reply: Vec<String>,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Reader::of_nothing(WORKLOAD, Self::read)
+    }
+}
+
+impl Grants {
+    pub(super) fn read(keys: &mut Reader<'_>) -> Self {
+        Self { publish: keys.get("grants.publish"), reply: keys.get("grants.reply") }
+    }
+
+    /// Whether the handler may publish on a literal subject.
+    pub fn may_publish(&self, subject: &str) -> bool {
+        self.publish.iter().any(|granted| overlap(granted, subject))
+    }
+
+    /// What a person should know where the handler may publish on a subject that its own workload reads.
+    pub fn loop_over(&self, reads: &[String]) -> Option<String> {
+        let (granted, read) = self
+            .publish
+            .iter()
+            .find_map(|granted| reads.iter().find(|read| overlap(granted, read)).map(|read| (granted, read)))?;
+        Some(format!(
+            "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes back to \
+             it, maybe without end; grant less, or limit the consumer with filter"
+        ))
+    }
+
+    /// Whether a reply may go to a literal subject.
+    pub fn may_reply(&self, subject: &str) -> bool {
+        self.reply.iter().any(|granted| overlap(granted, subject))
+    }
+}

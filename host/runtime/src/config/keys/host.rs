@@ -1,0 +1,185 @@
+//! The keys of the host: what all its workloads share.
+
+use super::key::Key;
+use crate::config::names;
+
+/// The stream that keeps dead letters if no other is named.
+pub(in crate::config) const DEAD_LETTERS: &str = "TIDEGATE_DEAD";
+
+/// In the order of the page and of the example file.
+pub const HOST: &[Key] = &[
+    Key::duration("grace")
+        .flag("grace")
+        .default("30s")
+        .range("0s to 1h")
+        .help("How long workers may take to finish what they have when the host stops")
+        .more("What they cannot finish they give back."),
+    Key::text("http", "ADDRESS")
+        .flag("http")
+        .nothing("nowhere")
+        .range("a port, or an IP address and a port")
+        .comment("\"8222\"")
+        .help("Where health, metrics and status can be read over HTTP; a port alone is on the loopback address")
+        .more(
+            "Paths: `/healthz`, `/readyz`, `/metrics`, `/status`. There is no authentication: do not listen where \
+             strangers can reach it.",
+        ),
+    Key::texts("http-names", "NAME")
+        .flag("http-names")
+        .range("names of hosts, without ports")
+        .rule(names::host)
+        .comment("[\"tidegate.internal\"]")
+        .help("Names under which that may be asked for, beside addresses and localhost")
+        .more(
+            "What is asked for under another name is refused (421), for a page in somebody's browser could have its own \
+             name lead here.",
+        ),
+    Key::texts("nats.url", "URL")
+        .flag("server")
+        .letter('s')
+        .variable("NATS_URL")
+        .default("nats://127.0.0.1:4222")
+        .help("Servers to connect to"),
+    Key::text("nats.context", "NAME")
+        .flag("context")
+        .variable("NATS_CONTEXT")
+        .comment("\"prod\"")
+        .help("A context as the nats command keeps them; the other variables and the nats table are then ignored"),
+    Key::text("nats.user", "NAME")
+        .flag("user")
+        .variable("NATS_USER")
+        .comment("\"tidegate\"")
+        .help("The user's name; as flag or variable without a password it is taken as a token"),
+    Key::text("nats.password", "PASSWORD")
+        .flag("password")
+        .variable("NATS_PASSWORD")
+        .comment("\"secret\"")
+        .help("The user's password; the variable keeps it out of files and of the list of processes"),
+    Key::text("nats.token", "TOKEN")
+        .flag("token")
+        .variable("NATS_TOKEN")
+        .comment("\"secret\"")
+        .help("A token; the variable keeps it out of files and of the list of processes"),
+    Key::file("nats.nkey", "FILE")
+        .flag("nkey")
+        .variable("NATS_NKEY")
+        .comment("\"tidegate.nk\"")
+        .help("A file with an nkey seed"),
+    Key::file("nats.creds", "FILE")
+        .flag("creds")
+        .variable("NATS_CREDS")
+        .comment("\"tidegate.creds\"")
+        .help("A .creds file with a JWT and a seed"),
+    Key::file("nats.ca", "FILE")
+        .flag("tlsca")
+        .variable("NATS_CA")
+        .nothing("the system's authorities")
+        .comment("\"ca.pem\"")
+        .help("A PEM file with the certificate authorities to trust instead of the system's"),
+    Key::file("nats.cert", "FILE")
+        .flag("tlscert")
+        .variable("NATS_CERT")
+        .comment("\"client.pem\"")
+        .help("A PEM file with the client's certificate; needs the key too"),
+    Key::file("nats.key", "FILE")
+        .flag("tlskey")
+        .variable("NATS_KEY")
+        .comment("\"client-key.pem\"")
+        .help("A PEM file with the key of the client's certificate; needs the certificate too"),
+    Key::text("nats.inbox-prefix", "PREFIX")
+        .flag("inbox-prefix")
+        .nothing("_INBOX")
+        .range("a subject without wildcards")
+        .rule(names::inbox_prefix)
+        .comment("\"_INBOX_tidegate\"")
+        .help("The first tokens of the subjects on which deliveries and answers come, so that nobody else can be let in on them"),
+    Key::file("plugins.dir", "DIR")
+        .flag("plugins")
+        .default("plugins")
+        .help("The directory with the plugins, which are *.wasm files")
+        .more("It is flat."),
+    Key::duration("plugins.rescan")
+        .flag("rescan")
+        .default("5s")
+        .range("100ms to 1h")
+        .help("How often the plugin directory is read even if no file system event came"),
+    Key::file("plugins.cache", "DIR")
+        .flag("cache-dir")
+        .switch("no-cache", "off", "Compile every plugin at every start")
+        .derived("$XDG_CACHE_HOME/tidegate/compiled or ~/.cache/tidegate/compiled")
+        .range("a path, or off")
+        .comment("\"/var/cache/tidegate\"")
+        .help("Where compiled plugins are kept")
+        .more(
+            "With `\"off\"`, or without a home directory, each start compiles them again, into a temporary directory of \
+             its own.",
+        ),
+    Key::size("plugins.max-size")
+        .flag("max-plugin-size")
+        .default("64MiB")
+        .range("1KiB to 1GiB")
+        .help("The largest plugin file")
+        .more("A larger one is refused before it is read."),
+    Key::duration("plugins.compile-time")
+        .flag("compile-time")
+        .default("60s")
+        .range("1s to 1h")
+        .help("How long compiling one plugin may take"),
+    Key::size("plugins.compile-memory")
+        .flag("compile-memory")
+        .default("2GiB")
+        .range("128MiB to 64GiB")
+        .help("Memory that compiling one plugin may take"),
+    Key::text("dead-letters.stream", "STREAM")
+        .flag("dead-letters")
+        .default(DEAD_LETTERS)
+        .rule(names::jetstream)
+        .help("The stream that keeps dead letters"),
+    Key::integer("dead-letters.replicas", "COUNT")
+        .default("1")
+        .range("1 to 5")
+        .help("Servers of a cluster that keep a copy, where the host makes the stream"),
+    Key::duration("dead-letters.max-age")
+        .nothing("for ever")
+        .range("1s to 10 years")
+        .comment("\"720h\"")
+        .help("How long a letter is kept, where the host makes the stream")
+        .more("Without it, until it is redriven or purged."),
+    Key::size("dead-letters.max-bytes")
+        .nothing("no limit")
+        .range("1MiB to 1048576GiB")
+        .comment("\"1GiB\"")
+        .help("Bytes of all letters together, where the host makes the stream; a full one takes no more and forgets none")
+        .more("Messages that should become a letter then stay in their streams and are tried again."),
+    Key::file("journal.path", "FILE")
+        .flag("journal")
+        .comment("\"journal.jsonl\"")
+        .help("A file for every decision with what led to it, which tidegate replay reads")
+        .more("Each host needs one of its own."),
+    Key::size("journal.max-size")
+        .default("64MiB")
+        .range("1KiB to 1024GiB")
+        .help("Bytes after which the file is turned over: journal.jsonl becomes journal.jsonl.1"),
+    Key::integer("journal.keep", "COUNT")
+        .default("4")
+        .range("0 to 10000")
+        .help("Full files that are kept beside the one being written"),
+    Key::text("journal.stream", "STREAM")
+        .rule(names::jetstream)
+        .comment("\"TIDEGATE_JOURNAL\"")
+        .help("A stream that keeps the same lines, as well or instead")
+        .more("Their subject is `tidegate.journal.<workload>`."),
+    Key::integer("journal.replicas", "COUNT")
+        .default("1")
+        .range("1 to 5")
+        .help("Servers of a cluster that keep a copy, where the host makes the stream"),
+    Key::duration("journal.max-age")
+        .nothing("for ever")
+        .range("1s to 10 years")
+        .comment("\"720h\"")
+        .help("How long a line is kept, where the host makes the stream"),
+    Key::size("journal.max-bytes")
+        .default("1GiB")
+        .range("1MiB to 1048576GiB")
+        .help("Bytes of all lines together, where the host makes the stream; the oldest go first"),
+];

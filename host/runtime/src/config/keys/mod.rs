@@ -1,0 +1,13 @@
+//! The table of keys: each key's type, flag, variable, default, range and help, said once.
+//!
+//! The file's reader, the flags, `--help`, the texts of errors, `docs/configuration.md` and the example file are made of
+//! it (`make docs` writes the latter two anew). A new key is a row here, and a field that is read from it by the path.
+
+mod host;
+mod key;
+mod workload;
+
+pub(super) use host::DEAD_LETTERS;
+pub use host::HOST;
+pub use key::{Example, Key, Unset};
+pub use workload::WORKLOAD;

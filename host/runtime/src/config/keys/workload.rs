@@ -1,0 +1,245 @@
+//! The keys of a workload, as they stand in `[workload.NAME]`.
+
+use super::key::Key;
+use crate::config::names;
+use crate::config::words::{Isolation, Manage, Retention, SignalSource};
+
+/// In the order of the page and of the example file.
+pub const WORKLOAD: &[Key] = &[
+    Key::text("stream", "STREAM")
+        .flag("stream")
+        .required("the name of the stream to work on")
+        .rule(names::jetstream)
+        .set("\"ORDERS\"")
+        .help("The stream to work on"),
+    Key::text("consumer", "CONSUMER")
+        .flag("consumer")
+        .derived("NAME-workers")
+        .set("\"orders-workers\"")
+        .rule(names::jetstream)
+        .help("The durable consumer")
+        .more("Two workloads cannot share one."),
+    Key::word::<Manage>("manage", "HOW")
+        .flag("manage")
+        .derived("bind; create without a file")
+        .set("\"create\"")
+        .help("Whether the host makes a stream and consumer that are missing")
+        .more(
+            "`bind`: stream and consumer must be there, with settings that can work. `create`: what is missing is made, \
+             what is there is checked.",
+        ),
+    Key::texts("subjects", "SUBJECT")
+        .flag("subjects")
+        .rule(names::subject)
+        .set("[\"shop.orders.>\", \"shop.receipts.>\"]")
+        .help("The subjects of the stream, where the host makes it"),
+    Key::word::<Retention>("retention", "WHEN")
+        .flag("retention")
+        .default("limits")
+        .help("When the stream lets go of a message, where the host makes it"),
+    Key::size("max-bytes")
+        .nothing("no limit")
+        .range("1MiB to 1048576GiB")
+        .comment("\"10GiB\"")
+        .help("Bytes of the stream, where the host makes it; the oldest messages go first")
+        .more("Some accounts want it for every stream. In the file alone: the flag `--max-bytes` is of the pulls."),
+    Key::texts("filter", "SUBJECT")
+        .flag("filter")
+        .nothing("all subjects")
+        .rule(names::subject)
+        .set("\"shop.orders.new\"")
+        .help("Subjects that the consumer is limited to")
+        .more("They must not overlap."),
+    Key::duration("ack-wait")
+        .flag("ack-wait")
+        .default("30s")
+        .range("1s to 1day")
+        .help("How long the server waits for a settlement before it delivers again")
+        .more("Workers extend it while they work."),
+    Key::integer("max-ack-pending", "COUNT")
+        .flag("max-ack-pending")
+        .derived("max x batch x 2, at least 1000")
+        .range("more than max x batch; -1 is no limit")
+        .set("12800")
+        .help("Deliveries that may be unsettled at once")
+        .more("Those that wait for a retry count too."),
+    Key::integer("max-waiting", "COUNT")
+        .flag("max-waiting")
+        .default("512")
+        .range("16 or more")
+        .help("Pulls that may wait at once, of all hosts")
+        .more("Fixed when the consumer is created. A host has a few at a time, however many workers it runs."),
+    Key::text("handler", "PLUGIN")
+        .flag("handler")
+        .required("the name of a plugin that handles a message")
+        .rule(names::plugin)
+        .set("\"receipts\"")
+        .help("The plugin that handles a message, by name: receipts for receipts.wasm"),
+    Key::text("policy", "PLUGIN")
+        .flag("policy")
+        .required("the name of a plugin that decides the number of workers, such as \"backlog\"")
+        .rule(names::plugin)
+        .set("\"backlog\"")
+        .help("The plugin that decides the number of workers, by name")
+        .more("A plugin cannot be a handler in one place and a policy in another."),
+    Key::word::<Isolation>("isolation", "LIFE")
+        .flag("isolation")
+        .default("worker")
+        .help("Whether a handler instance lives as long as its worker or for one message"),
+    Key::table("settings")
+        .flag("setting")
+        .set("subject-prefix = \"shop.receipts\"")
+        .help("Settings that the handler reads through wasi:config/store"),
+    Key::table("policy-settings")
+        .flag("policy-setting")
+        .set("pending-per-worker = 100")
+        .help("Settings that the policy gets when it starts"),
+    Key::text("shadow.policy", "PLUGIN")
+        .flag("shadow")
+        .rule(names::plugin)
+        .comment("\"candidate\"")
+        .help("A policy that is asked too, by name; what it decides is only noted")
+        .more("It is asked on every tick, counted, and written in the journal."),
+    Key::table("shadow.policy-settings")
+        .flag("shadow-setting")
+        .nothing("those of the policy")
+        .comment("pending-per-worker = 50")
+        .help("Settings that the shadow gets when it starts"),
+    Key::integer("scale.min", "WORKERS")
+        .flag("min")
+        .default("0")
+        .range("0 to 10000")
+        .help("The fewest workers, not more than max; with 0 an idle workload has none")
+        .more("Its next message starts one."),
+    Key::integer("scale.max", "WORKERS")
+        .flag("max")
+        .default("16")
+        .range("1 to 10000")
+        .set("64")
+        .help("The most workers of this host")
+        .more(
+            "16 is enough for most handlers that wait on something, and at 64 MiB each at worst 1 GiB of memory. Linux \
+             lets a process have 65,530 memory mappings (`vm.max_map_count`), of which a worker takes about 7: where that \
+             is not enough for all workloads together, fewer workers run and `/readyz` says so.",
+        ),
+    Key::duration("scale.interval")
+        .flag("interval")
+        .default("1s")
+        .range("10ms to 1h")
+        .help("Time between decisions of the policy"),
+    Key::duration("scale.window")
+        .flag("window")
+        .derived("5s, or the interval if that is longer")
+        .range("interval to 1h")
+        .set("\"5s\"")
+        .help("What rates are measured over"),
+    Key::word::<SignalSource>("scale.source", "SOURCE")
+        .flag("source")
+        .default("info")
+        .help("Where the policy's signals come from: consumer state, or a headers-only consumer")
+        .more(
+            "`headers` sees every message. It is for one host on a workload (several share the headers, and each sees a \
+             part), and not for a stream with workqueue retention.",
+        ),
+    Key::text("scale.watch-consumer", "CONSUMER")
+        .flag("watch-consumer")
+        .derived("CONSUMER-watch")
+        .set("\"orders-workers-watch\"")
+        .rule(names::jetstream)
+        .help("The durable consumer of the source headers"),
+    Key::integer("pull.batch", "DELIVERIES")
+        .flag("batch")
+        .default("100")
+        .range("1 to 10000")
+        .help("The most deliveries a worker holds at once"),
+    Key::size("pull.max-bytes")
+        .flag("max-bytes")
+        .default("64MiB")
+        .range("1MiB to 64GiB")
+        .help("Bytes of messages that wait for workers")
+        .more("A message larger than what is left of it is still fetched, alone."),
+    Key::duration("pull.expires")
+        .flag("expires")
+        .default("5s")
+        .range("1s to 5m")
+        .help("How long a pull waits at the server before it is sent again")
+        .more("A host that stops waits for its last pull to end."),
+    Key::texts("grants.publish", "SUBJECT")
+        .flag("grant-publish")
+        .nothing("nothing")
+        .rule(names::subject)
+        .set("[\"shop.receipts.>\"]")
+        .help("Subjects, with wildcards, that the handler may publish on")
+        .more("An answer with another subject is a failure."),
+    Key::texts("grants.reply", "SUBJECT")
+        .flag("grant-reply")
+        .default("_INBOX.>")
+        .rule(names::subject)
+        .help("Subjects that a requester may have the reply sent to; what is given replaces the default")
+        .more(
+            "Whoever may publish to the stream chooses it, so widen this only to subjects on which anything may be said \
+             with this host's rights. No reply is sent elsewhere.",
+        ),
+    Key::duration("limits.time")
+        .flag("limit-time")
+        .default("10s")
+        .range("1ms to 1h")
+        .help("Wall-clock time of one handler call"),
+    Key::size("limits.memory")
+        .flag("limit-memory")
+        .default("64MiB")
+        .range("64KiB to 4GiB")
+        .help("Memory of one instance, all its memories together"),
+    Key::integer("limits.table-elements", "COUNT")
+        .flag("limit-table-elements")
+        .default("100000")
+        .range("1 to 10000000")
+        .help("Elements of one instance's tables, all together"),
+    Key::integer("limits.instances", "COUNT")
+        .flag("limit-instances")
+        .default("100")
+        .range("1 to 10000")
+        .help("Core instances, memories and tables, each, that one component may have"),
+    Key::integer("limits.fuel", "FUEL")
+        .flag("limit-fuel")
+        .default("1000000000")
+        .range("10000 or more")
+        .help("Instructions of one policy call, as wasmtime counts fuel"),
+    Key::size("limits.response")
+        .flag("limit-response")
+        .default("16MiB")
+        .range("64KiB to 256MiB")
+        .help("Bytes that a guest may hand the host at once, as in a response with all its publications"),
+    Key::integer("limits.publications", "COUNT")
+        .flag("limit-publications")
+        .default("1000")
+        .range("0 to 100000")
+        .help("Publications of one response"),
+    Key::size("limits.log-rate")
+        .flag("limit-log-rate")
+        .default("256KiB")
+        .range("1KiB to 1GiB")
+        .help("Bytes that all instances of the handler may log in a second, and those of the policy")
+        .more("What is over it is dropped and counted."),
+    Key::integer("limits.respawns", "COUNT")
+        .flag("limit-respawns")
+        .default("100")
+        .range("1 to 100000")
+        .help("Handler instances made anew in a second after a call that trapped, took too long or too much")
+        .more("Workers wait before they make more."),
+    Key::integer("retry.max-attempts", "COUNT")
+        .flag("max-attempts")
+        .default("5")
+        .range("1 to 10000")
+        .help("How often a handler tries a message before it becomes a dead letter")
+        .more(
+            "Outages use up no attempt; a message that was delivered three times as often and never finished becomes a \
+             dead letter untried.",
+        ),
+    Key::delays("retry.backoff")
+        .flag("backoff")
+        .default("1s,5s,30s,2m")
+        .range("0s to 7days")
+        .help("Delays after the first, second, ... failed attempt; the last one repeats")
+        .more("So too after a delivery that an outage ended."),
+];

@@ -1,0 +1,51 @@
+//! What a guest may spend.
+
+use std::time::Duration;
+
+use super::keys::WORKLOAD;
+use super::reader::Reader;
+
+/// What a guest may spend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Wall-clock time of one handler call.
+    pub time: Duration,
+    /// Bytes of memory of one instance, all its memories together.
+    pub memory: usize,
+    /// Elements of one instance's tables, all together.
+    pub table_elements: usize,
+    /// Core instances, memories and tables, each, that one component may have.
+    pub instances: usize,
+    /// Instructions of one policy call, as wasmtime counts fuel.
+    pub fuel: u64,
+    /// Bytes that a guest may hand the host at once, as in a response with all its publications.
+    pub response: usize,
+    /// Publications of one response.
+    pub publications: usize,
+    /// Bytes that all instances of a workload's handler, or of its policy, may log in a second.
+    pub log_rate: usize,
+    /// Handler instances made anew in a second after a call that did not end well.
+    pub respawns: u32,
+}
+
+impl Limits {
+    pub(super) fn read(keys: &mut Reader<'_>) -> Self {
+        Self {
+            time: keys.get("limits.time"),
+            memory: keys.get("limits.memory"),
+            table_elements: keys.get("limits.table-elements"),
+            instances: keys.get("limits.instances"),
+            fuel: keys.get("limits.fuel"),
+            response: keys.get("limits.response"),
+            publications: keys.get("limits.publications"),
+            log_rate: keys.get("limits.log-rate"),
+            respawns: keys.get("limits.respawns"),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Reader::of_nothing(WORKLOAD, Self::read)
+    }
+}

@@ -1,0 +1,64 @@
+//! How many workers, how that is decided, and how they fetch.
+
+use std::time::Duration;
+
+use super::reader::Reader;
+use super::units::show_duration;
+use super::words::SignalSource;
+
+/// How many workers, and how that is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    /// The fewest workers. 0 parks the workload when its policy says so.
+    pub min: u32,
+    /// The most workers.
+    pub max: u32,
+    /// Time between decisions.
+    pub interval: Duration,
+    /// What rates are measured over.
+    pub window: Duration,
+    /// Where the signals come from.
+    pub source: SignalSource,
+}
+
+impl Scale {
+    pub(super) fn read(keys: &mut Reader<'_>) -> Self {
+        let (min, max) = (keys.get("scale.min"), keys.get("scale.max"));
+        if min > max {
+            let by_default = if keys.is_set("scale.max") { "" } else { " by default" };
+            let problem = format!("{min} is more than max, which is {max}{by_default}");
+            keys.problems.push(keys.place("scale.min").error(problem, "lower min or raise max"));
+        }
+        let interval = keys.get("scale.interval");
+        Self { min, max, interval, window: window(keys, interval), source: keys.get("scale.source") }
+    }
+}
+
+/// What rates are measured over: at least the time between two decisions.
+fn window(keys: &mut Reader<'_>, interval: Duration) -> Duration {
+    const USUAL: Duration = Duration::from_secs(5);
+    let window = keys.maybe("scale.window").unwrap_or_else(|| interval.max(USUAL));
+    if window >= interval {
+        return window;
+    }
+    let problem = format!("{} is less than interval, which is {}", show_duration(&window), show_duration(&interval));
+    keys.problems.push(keys.place("scale.window").error(problem, "raise window or lower interval"));
+    interval
+}
+
+/// How workers fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// The most deliveries a worker holds at once.
+    pub batch: usize,
+    /// Bytes of messages that wait for workers.
+    pub max_bytes: usize,
+    /// How long a pull waits at the server.
+    pub expires: Duration,
+}
+
+impl Pull {
+    pub(super) fn read(keys: &mut Reader<'_>) -> Self {
+        Self { batch: keys.get("pull.batch"), max_bytes: keys.get("pull.max-bytes"), expires: keys.get("pull.expires") }
+    }
+}

@@ -1,0 +1,127 @@
+//! One consumer's work.
+
+use super::environment::Environment;
+use super::error::{At, ConfigError, Place};
+use super::grants::Grants;
+use super::keys::WORKLOAD;
+use super::layer::Layer;
+use super::limits::Limits;
+use super::names;
+use super::queue::Queue;
+use super::reader::{Reader, place};
+use super::retry::Retry;
+use super::scale::{Pull, Scale};
+use super::words::{Isolation, Manage};
+
+/// One consumer's work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// The name, which is also the first token of its dead letters' subject.
+    pub name: String,
+    /// The stream and the consumer.
+    pub queue: Queue,
+    /// The handler's plugin name.
+    pub handler: String,
+    /// The policy's plugin name.
+    pub policy: String,
+    /// How long a handler instance lives.
+    pub isolation: Isolation,
+    /// What the handler reads through `wasi:config/store`.
+    pub settings: Vec<(String, String)>,
+    /// What the policy gets in `init`.
+    pub policy_settings: Vec<(String, String)>,
+    /// A policy that is asked too, and not listened to.
+    pub shadow: Option<Shadow>,
+    /// How many workers, and how that is decided.
+    pub scale: Scale,
+    /// How workers fetch.
+    pub pull: Pull,
+    /// Where the handler's effects may go.
+    pub grants: Grants,
+    /// What a guest may spend.
+    pub limits: Limits,
+    /// What happens after a failure.
+    pub retry: Retry,
+}
+
+/// A policy that is asked beside the one that decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    /// Its plugin name.
+    pub policy: String,
+    /// What it gets in `init`: its own settings, or the workload's `policy-settings` if it has none.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Workload {
+    /// What a person should know, as far as the file says it.
+    pub fn warnings(&self) -> Vec<String> {
+        let reads = if self.queue.filter.is_empty() { &self.queue.subjects } else { &self.queue.filter };
+        self.grants.loop_over(reads).into_iter().collect()
+    }
+}
+
+/// A workload and where it was written, for what must hold among all of them.
+pub(super) struct WrittenWorkload {
+    pub(super) workload: Workload,
+    name: Place,
+    layer: Layer,
+}
+
+impl WrittenWorkload {
+    /// Decides every value of the workload `name`.
+    pub(super) fn read(
+        name: At<String>,
+        layer: Layer,
+        variables: &Environment,
+        problems: &mut Vec<ConfigError>,
+    ) -> Self {
+        let mut keys = Reader::new(WORKLOAD, &layer, &name.place, variables, problems);
+        let wrong = names::workload(&name.value).err();
+        let named = wrong.is_none();
+        if let Some(wrong) = wrong {
+            keys.note(wrong.at(&name.place));
+        }
+        let handler = keys.get("handler");
+        let policy = keys.get("policy");
+        let (scale, pull) = (Scale::read(&mut keys), Pull::read(&mut keys));
+        // Without a file nobody has said that something else looks after the consumer.
+        let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
+        let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
+        let policy_settings: Vec<_> = keys.get("policy-settings");
+        let workload = Workload {
+            name: name.value,
+            queue,
+            handler,
+            policy,
+            isolation: keys.get("isolation"),
+            settings: keys.get("settings"),
+            shadow: shadow(&mut keys, &policy_settings),
+            policy_settings,
+            scale,
+            pull,
+            grants: Grants::read(&mut keys),
+            limits: Limits::read(&mut keys),
+            retry: Retry::read(&mut keys),
+        };
+        Self { workload, name: name.place, layer }
+    }
+
+    /// Where the key at `path` was written, or would be.
+    pub(super) fn place(&self, path: &str) -> Place {
+        place(WORKLOAD, &self.layer, &self.name, path)
+    }
+}
+
+fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<Shadow> {
+    let own: Vec<_> = keys.get("shadow.policy-settings");
+    let Some(policy) = keys.maybe("shadow.policy") else {
+        if !own.is_empty() {
+            let problem = "is missing, though the shadow has settings";
+            let remedy = "give the name of a plugin that decides, or remove the settings";
+            keys.note(keys.place("shadow.policy").error(problem, remedy));
+        }
+        return None;
+    };
+    Some(Shadow { policy, settings: if own.is_empty() { of_policy.to_vec() } else { own } })
+}

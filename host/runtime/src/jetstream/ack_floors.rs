@@ -1,0 +1,82 @@
+//! How far consumers are known to be settled, for as long as the connection lives.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+
+use super::settings::{ConsumerState, StreamState};
+
+/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that is
+/// gone can be made anew where it was.
+#[derive(Debug, Default)]
+pub(super) struct AckFloors(Mutex<HashMap<(String, String), Floor>>);
+
+#[derive(Debug)]
+struct Floor {
+    /// When stream and consumer were made: others of the same names have other sequences.
+    made: (String, String),
+    sequence: u64,
+    last_seq: u64,
+    /// The stream has lost messages: the sequences up to the floor may be those of new ones.
+    spoiled: bool,
+}
+
+impl AckFloors {
+    /// A consumer is settled so far.
+    pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
+        let made = (of.created.clone(), state.created.clone());
+        let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
+        let mut floors = self.0.lock();
+        let before = floors.get(&(stream.to_owned(), consumer.to_owned())).filter(|floor| floor.made == made);
+        let lost = before.is_some_and(|floor| floor.spoiled || last_seq < floor.last_seq.max(floor.sequence));
+        floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
+    }
+
+    /// After which message a consumer has to go on that is made anew, if that is known.
+    pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
+        let floors = self.0.lock();
+        let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
+        let lost = floor.spoiled || of.state.last_seq < floor.last_seq.max(floor.sequence);
+        (floor.made.0 == of.created && !lost && floor.sequence > 0).then_some(floor.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{Messages, Position};
+    use super::*;
+
+    fn stream(last_seq: u64) -> StreamState {
+        let state = Messages { messages: last_seq, last_seq };
+        StreamState { created: "1".into(), state, ..StreamState::default() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_consumer_holds_for_its_stream_alone() {
+        let floors = AckFloors::default();
+        let mut state = ConsumerState::default();
+        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        assert_eq!(floors.known("S", "c", &stream(60)), None);
+        floors.saw("S", "c", &state, &stream(60));
+        assert_eq!(floors.known("S", "c", &stream(60)), Some(50));
+        assert_eq!(floors.known("S", "other", &stream(60)), None);
+        assert_eq!(floors.known("S", "c", &stream(40)), None);
+        assert_eq!(floors.known("S", "c", &StreamState { created: "2".into(), ..stream(60) }), None);
+    }
+
+    #[test]
+    fn where_a_stream_has_lost_messages_a_consumer_begins_at_its_beginning() {
+        let floors = AckFloors::default();
+        let mut state = ConsumerState::default();
+        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        floors.saw("S", "c", &state, &stream(60));
+        floors.saw("S", "c", &state, &stream(40));
+        // New messages have the sequences of those that are lost.
+        floors.saw("S", "c", &state, &stream(70));
+        assert_eq!(floors.known("S", "c", &stream(70)), None);
+        // A consumer that was made since is as good as any.
+        state.created = "later".to_owned();
+        floors.saw("S", "c", &state, &stream(70));
+        assert_eq!(floors.known("S", "c", &stream(70)), Some(50));
+    }
+}

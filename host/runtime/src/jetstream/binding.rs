@@ -1,0 +1,24 @@
+//! A workload on its connection: what every delivery needs to be settled.
+
+use std::sync::Arc;
+
+use super::connect::Client;
+use super::publisher::Publisher;
+use crate::config::Grants;
+use crate::delivery::counters::Traffic;
+
+/// What every delivery of one workload needs to be settled.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) client: Client,
+    pub(super) publisher: Publisher,
+    pub(super) workload: Arc<str>,
+    pub(super) stream: String,
+    pub(super) consumer: String,
+    /// The stream of dead letters.
+    pub(super) dead_letters: String,
+    pub(super) host: String,
+    pub(super) grants: Grants,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) parked: super::parked_pull::ParkedPull,
+}

@@ -1,0 +1,8 @@
+//! Why a stream or a consumer is not worked on.
+
+/// Why something cannot be used, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub problem: String,
+    pub remedy: String,
+}
