@@ -24,9 +24,9 @@ Examples:
 
 /// Checks the configuration and the plugins, without a server and without handling a message.
 ///
-/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at too:
-/// streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made or
-/// changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
+/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at
+/// too: streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made
+/// or changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
@@ -43,9 +43,9 @@ pub struct CheckArgs {
 
 /// What was checked.
 #[derive(Debug, Default, Serialize)]
-struct Answer {
+struct CheckReport {
     ok: bool,
-    workloads: Vec<Checked>,
+    workloads: Vec<CheckedWorkload>,
     /// What can run, and maybe should not.
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ struct Servers {
 }
 
 #[derive(Debug, Serialize)]
-struct Checked {
+struct CheckedWorkload {
     workload: String,
     handler: Option<String>,
     policy: Option<String>,
@@ -77,27 +77,27 @@ struct Checked {
 /// # Errors
 /// If the answer cannot be written or compiled code cannot be cached.
 pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut answer = Answer::default();
+    let mut report = CheckReport::default();
     match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
-            plugins(&config, &mut answer).await?;
+            plugins(&config, &mut report).await?;
             if args.connect {
-                servers(&config, &KeyLocator::of(&args.flags.0), &mut answer).await;
+                servers(&config, &KeyLocator::of(&args.flags.0), &mut report).await;
             }
         }
-        Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
+        Err(errors) => report.problems = errors.0.iter().map(ToString::to_string).collect(),
     }
-    answer.ok = answer.problems.is_empty();
+    report.ok = report.problems.is_empty();
     match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &answer)?,
-        Output::Text => text(&answer, out)?,
+        Output::Json => serde_json::to_writer(&mut *out, &report)?,
+        Output::Text => text(&report, out)?,
     }
     writeln!(out)?;
-    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
-    for Checked { workload, handler, policy, shadow } in &answer.workloads {
+fn text(report: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
+    for CheckedWorkload { workload, handler, policy, shadow } in &report.workloads {
         let shown = |generation: &Option<String>| generation.clone().unwrap_or_else(|| "cannot run".to_owned());
         write!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
         match shadow {
@@ -105,10 +105,10 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
             None => writeln!(out)?,
         }
     }
-    for warning in &answer.warnings {
+    for warning in &report.warnings {
         writeln!(out, "warning: {}", plain(warning))?;
     }
-    if let Some(Servers { version, made, unchecked }) = &answer.servers {
+    if let Some(Servers { version, made, unchecked }) = &report.servers {
         writeln!(out, "nats-server {version}")?;
         for made in made {
             writeln!(out, "not there yet, a host makes it: {made}")?;
@@ -118,11 +118,11 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
         }
     }
     // A policy's refusal is in a guest's words.
-    for line in answer.problems.iter().flat_map(|problem| problem.lines()) {
+    for line in report.problems.iter().flat_map(|problem| problem.lines()) {
         writeln!(out, "{}", plain(line))?;
     }
-    match answer.problems.len() {
-        0 if answer.servers.is_none() => write!(out, "all can run; --connect looks at the servers too"),
+    match report.problems.len() {
+        0 if report.servers.is_none() => write!(out, "all can run; --connect looks at the servers too"),
         0 => write!(out, "all can run"),
         1 => write!(out, "1 problem"),
         count => write!(out, "{count} problems"),
@@ -130,34 +130,34 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// Looks at what the servers have.
-async fn servers(config: &Config, keys: &KeyLocator, answer: &mut Answer) {
+async fn servers(config: &Config, keys: &KeyLocator, report: &mut CheckReport) {
     let client = match Client::connect(&config.nats).await {
         Ok(client) => client,
         Err(error) => {
             let text = error.to_string();
             let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
             let error = keys.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
-            return answer.problems.push(error.to_string());
+            return report.problems.push(error.to_string());
         }
     };
     let Survey { found, warnings, made, unchecked } = client.survey(config).await;
-    answer.warnings.extend(warnings);
+    report.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
-        answer.problems.push(keys.error(&key, problem, remedy).to_string());
+        report.problems.push(keys.error(&key, problem, remedy).to_string());
     }
-    answer.servers = Some(Servers { version: client.server_version(), made, unchecked });
+    report.servers = Some(Servers { version: client.server_version(), made, unchecked });
 }
 
-async fn plugins(config: &Config, answer: &mut Answer) -> anyhow::Result<()> {
+async fn plugins(config: &Config, report: &mut CheckReport) -> anyhow::Result<()> {
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
     let host = Host::start(&plugins)?;
     let dir = &config.plugins.dir;
     for workload in &config.workloads {
-        answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
+        report.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
     }
     if let Err(problem) = list(dir) {
-        answer.problems.push(problem);
+        report.problems.push(problem);
         return Ok(());
     }
     for workload in &config.workloads {
@@ -168,11 +168,11 @@ async fn plugins(config: &Config, answer: &mut Answer) -> anyhow::Result<()> {
             None => None,
         };
         let mut keep = |result: Result<String, String>| {
-            result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
+            result.map_err(|problem| report.problems.push(format!("workload {}: {problem}", workload.name))).ok()
         };
         let (handler, policy, shadow) = (keep(handler), keep(live), shadow.map(&mut keep));
-        let checked = Checked { workload: workload.name.clone(), handler, policy, shadow };
-        answer.workloads.push(checked);
+        let checked = CheckedWorkload { workload: workload.name.clone(), handler, policy, shadow };
+        report.workloads.push(checked);
     }
     Ok(())
 }
