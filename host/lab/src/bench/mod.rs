@@ -137,8 +137,8 @@ async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
     Ok(times.value_at_quantile(0.5) as f64 / 1000.0)
 }
 
-/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests. Both
-/// handlers are compiled already, as after the first time.
+/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests.
+/// Both handlers are compiled already, as after the first time.
 async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     lab.put(false)?;
     let mut running = lab.serve_swapped().await?;

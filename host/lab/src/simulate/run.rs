@@ -1,7 +1,7 @@
 //! One workload under one policy, from the first arrival to the last message handled.
 //!
-//! Between two decisions nothing changes but which worker has which message. So there is no queue of events: messages are
-//! begun in the order they came, each by the worker that is free first, until the next would begin after the next
+//! Between two decisions nothing changes but which worker has which message. So there is no queue of events: messages
+//! are begun in the order they came, each by the worker that is free first, until the next would begin after the next
 //! decision. A message costs a logarithm of the number of workers and no allocation.
 
 use std::cmp::Reverse;
@@ -45,8 +45,8 @@ pub struct Model {
     pub objective: u64,
 }
 
-/// Runs it. `decide` gives the number of workers wanted, or `None` where the policy fails, which leaves the number as it
-/// is. `progress` is told the time at each decision.
+/// Runs it. `decide` gives the number of workers wanted, or `None` where the policy fails, which leaves the number as
+/// it is. `progress` is told the time at each decision.
 ///
 /// # Errors
 /// If there is no memory for the waits.
