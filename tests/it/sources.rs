@@ -1,5 +1,6 @@
 //! Both sources of signals, under one load.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
@@ -8,6 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use tidegate_runtime::clock::Since;
 use tidegate_runtime::config::{DeadLetters, Retention, Scale, SignalSource, Workload};
 use tidegate_runtime::delivery::counters::Work;
+use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::{Bound, Client, HeaderWatch, Signals};
 use tidegate_runtime::ports::Sample;
 use tidegate_runtime::ports::Source as _;
@@ -15,7 +17,7 @@ use tidegate_runtime::scaling::observe::{Moment, Observer};
 use tokio::sync::oneshot;
 
 use crate::support::eventually;
-use crate::support::host::{Host, policy, workload};
+use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::Site;
 
 /// A workload on the stream `work`, read by one source or the other.
@@ -227,4 +229,28 @@ async fn the_headers_are_asked_for_ahead_so_that_a_server_far_away_makes_no_rate
     }
     assert!((1..=20).contains(&asked), "{asked} pulls");
     readers.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_alone_asks_seldom_about_a_consumer_that_is_idle_and_sees_the_next_message_at_once() {
+    let idle = workers("idle", 0);
+    let scale = Scale { interval: Duration::from_millis(20), ..idle.scale.clone() };
+    let host = Host::start(vec![Workload { scale, ..idle }]).await;
+    host.publish("in.idle.a", "ok").await;
+    host.settled("idle").await;
+    eventually("no worker is left", async || host.count(|event| matches!(event, Event::WorkerEnded { .. })) == 1).await;
+    let mut wire = host.wire().await;
+    let (mut pulls, mut asked) = (0, 0);
+    wire.read(|message| {
+        let subject = message.subject.as_str();
+        pulls += u32::from(subject.starts_with("$JS.API.CONSUMER.MSG.NEXT.idle."));
+        asked += u32::from(subject.starts_with("$JS.API.CONSUMER.INFO.idle."));
+        if pulls == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .await;
+    // Three pulls wait for a second each, and that is 150 intervals.
+    assert!((3..40).contains(&asked), "{asked}");
+    host.publish("in.idle.a", "ok").await;
+    wire.samples("idle", 2).await;
+    host.settled("idle").await;
 }

@@ -49,13 +49,13 @@ struct CheckReport {
     /// What can run, and maybe should not.
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    servers: Option<Servers>,
+    servers: Option<CheckedServers>,
     problems: Vec<String>,
 }
 
 /// What the servers have.
 #[derive(Debug, Serialize)]
-struct Servers {
+struct CheckedServers {
     version: String,
     /// What a host would make.
     made: Vec<String>,
@@ -77,27 +77,23 @@ struct CheckedWorkload {
 /// # Errors
 /// If the answer cannot be written or compiled code cannot be cached.
 pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut report = CheckReport::default();
+    let mut answer = CheckReport::default();
     match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
-            plugins(&config, &mut report).await?;
+            plugins(&config, &mut answer).await?;
             if args.connect {
-                servers(&config, &KeyLocator::of(&args.flags.0), &mut report).await;
+                servers(&config, &KeyLocator::of(&args.flags.0), &mut answer).await;
             }
         }
-        Err(errors) => report.problems = errors.0.iter().map(ToString::to_string).collect(),
+        Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
     }
-    report.ok = report.problems.is_empty();
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &report)?,
-        Output::Text => text(&report, out)?,
-    }
-    writeln!(out)?;
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    answer.ok = answer.problems.is_empty();
+    args.output.write(out, &answer, |out| text(&answer, out))?;
+    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn text(report: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
-    for CheckedWorkload { workload, handler, policy, shadow } in &report.workloads {
+fn text(answer: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
+    for CheckedWorkload { workload, handler, policy, shadow } in &answer.workloads {
         let shown = |generation: &Option<String>| generation.clone().unwrap_or_else(|| "cannot run".to_owned());
         write!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
         match shadow {
@@ -105,10 +101,10 @@ fn text(report: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
             None => writeln!(out)?,
         }
     }
-    for warning in &report.warnings {
+    for warning in &answer.warnings {
         writeln!(out, "warning: {}", plain(warning))?;
     }
-    if let Some(Servers { version, made, unchecked }) = &report.servers {
+    if let Some(CheckedServers { version, made, unchecked }) = &answer.servers {
         writeln!(out, "nats-server {version}")?;
         for made in made {
             writeln!(out, "not there yet, a host makes it: {made}")?;
@@ -118,46 +114,46 @@ fn text(report: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
         }
     }
     // A policy's refusal is in a guest's words.
-    for line in report.problems.iter().flat_map(|problem| problem.lines()) {
+    for line in answer.problems.iter().flat_map(|problem| problem.lines()) {
         writeln!(out, "{}", plain(line))?;
     }
-    match report.problems.len() {
-        0 if report.servers.is_none() => write!(out, "all can run; --connect looks at the servers too"),
-        0 => write!(out, "all can run"),
-        1 => write!(out, "1 problem"),
-        count => write!(out, "{count} problems"),
+    match answer.problems.len() {
+        0 if answer.servers.is_none() => writeln!(out, "all can run; --connect looks at the servers too"),
+        0 => writeln!(out, "all can run"),
+        1 => writeln!(out, "1 problem"),
+        count => writeln!(out, "{count} problems"),
     }
 }
 
 /// Looks at what the servers have.
-async fn servers(config: &Config, keys: &KeyLocator, report: &mut CheckReport) {
+async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
     let client = match Client::connect(&config.nats).await {
         Ok(client) => client,
         Err(error) => {
             let text = error.to_string();
             let (problem, remedy) = text.split_once("\n  ").unwrap_or((&text, "see what the server says"));
             let error = keys.error(&["nats"], problem, remedy.replace("\n  ", " ").trim_end_matches('.'));
-            return report.problems.push(error.to_string());
+            return answer.problems.push(error.to_string());
         }
     };
     let Survey { found, warnings, made, unchecked } = client.survey(config).await;
-    report.warnings.extend(warnings);
+    answer.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
-        report.problems.push(keys.error(&key, problem, remedy).to_string());
+        answer.problems.push(keys.error(&key, problem, remedy).to_string());
     }
-    report.servers = Some(Servers { version: client.server_version(), made, unchecked });
+    answer.servers = Some(CheckedServers { version: client.server_version(), made, unchecked });
 }
 
-async fn plugins(config: &Config, report: &mut CheckReport) -> anyhow::Result<()> {
+async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()> {
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
     let host = Host::start(&plugins)?;
     let dir = &config.plugins.dir;
     for workload in &config.workloads {
-        report.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
+        answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
     }
     if let Err(problem) = list(dir) {
-        report.problems.push(problem);
+        answer.problems.push(problem);
         return Ok(());
     }
     for workload in &config.workloads {
@@ -168,11 +164,11 @@ async fn plugins(config: &Config, report: &mut CheckReport) -> anyhow::Result<()
             None => None,
         };
         let mut keep = |result: Result<String, String>| {
-            result.map_err(|problem| report.problems.push(format!("workload {}: {problem}", workload.name))).ok()
+            result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
         };
         let (handler, policy, shadow) = (keep(handler), keep(live), shadow.map(&mut keep));
         let checked = CheckedWorkload { workload: workload.name.clone(), handler, policy, shadow };
-        report.workloads.push(checked);
+        answer.workloads.push(checked);
     }
     Ok(())
 }

@@ -52,7 +52,8 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     if !args.local {
         return Ok(host(config, shutdown).await?);
     }
-    let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
+    let server =
+        Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
     config.nats.servers = vec![server.url().to_owned()];
     tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
     let ended = host(config, shutdown).await;

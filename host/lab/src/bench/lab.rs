@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::Options;
+use super::BenchOptions;
 use super::native::{Always, Native};
 use crate::alone::{self, Alone};
 use crate::streams;
@@ -62,7 +62,7 @@ pub(super) struct Running {
 
 impl Lab {
     /// Connects, and fills a stream with `messages` of `payload` bytes.
-    pub(super) async fn new(url: &str, options: &Options) -> anyhow::Result<Self> {
+    pub(super) async fn new(url: &str, options: &BenchOptions) -> anyhow::Result<Self> {
         let plugins = TempDir::new()?;
         std::fs::write(plugins.path().join("reply.wasm"), options.reply)?;
         let config = workload("any", FILLED, 1, plugins.path())?;
@@ -75,7 +75,7 @@ impl Lab {
         let compile = Compile::default().by_this_program()?;
         let plugged = Plugins { cache: None, compile, ..config.plugins };
         let directory = Directory::start(Host::start(&plugged)?, &plugged);
-        let &Options { messages, reply, echo, .. } = options;
+        let &BenchOptions { messages, reply, echo, .. } = options;
         Ok(Self { client, directory, plugins, messages, reply, echo, next: 1 })
     }
 

@@ -31,7 +31,7 @@ const IDLE_WORKLOADS: u32 = 10;
 
 /// What is measured.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct BenchOptions {
     /// Messages of a throughput round.
     pub messages: usize,
     /// Bytes of each message.
@@ -46,7 +46,7 @@ pub struct Options {
     pub echo: &'static [u8],
 }
 
-impl Options {
+impl BenchOptions {
     /// How often [`run`] advances its bar.
     pub fn steps(&self) -> u64 {
         5 + 7 * u64::from(self.rounds)
@@ -57,7 +57,7 @@ impl Options {
 ///
 /// # Errors
 /// If the server or a workload fails.
-pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Report> {
+pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result<Report> {
     let step = |what: &str| {
         bar.advance();
         bar.say(what.to_owned());
@@ -137,8 +137,8 @@ async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
     Ok(times.value_at_quantile(0.5) as f64 / 1000.0)
 }
 
-/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests. Both
-/// handlers are compiled already, as after the first time.
+/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests.
+/// Both handlers are compiled already, as after the first time.
 async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     lab.put(false)?;
     let mut running = lab.serve_swapped().await?;

@@ -37,12 +37,12 @@ impl TraceTime {
 
 /// The first question to a policy: that is when the trace begins.
 #[derive(Debug, Default)]
-pub(super) struct Beginning {
+pub(super) struct FirstDecision {
     now_ms: OnceLock<u64>,
     asked: Notify,
 }
 
-impl Beginning {
+impl FirstDecision {
     /// Waits until the policy is asked.
     pub(super) async fn came(&self) {
         self.asked.notified().await;
@@ -58,23 +58,23 @@ impl Beginning {
 }
 
 /// Policies that are told the time of the trace.
-pub(super) struct InTraceTime<P> {
+pub(super) struct PoliciesInTraceTime<P> {
     inner: P,
     time: TraceTime,
-    beginning: Arc<Beginning>,
+    beginning: Arc<FirstDecision>,
 }
 
-impl<P> InTraceTime<P> {
-    pub(super) fn new(inner: P, time: TraceTime, beginning: Arc<Beginning>) -> Self {
+impl<P> PoliciesInTraceTime<P> {
+    pub(super) fn new(inner: P, time: TraceTime, beginning: Arc<FirstDecision>) -> Self {
         Self { inner, time, beginning }
     }
 }
 
-impl<P: Policies> Policies for InTraceTime<P> {
-    type Policy = Told<P::Policy>;
+impl<P: Policies> Policies for PoliciesInTraceTime<P> {
+    type Policy = PolicyInTraceTime<P::Policy>;
 
-    fn latest(&mut self) -> Option<Told<P::Policy>> {
-        Some(Told { inner: self.inner.latest()?, time: self.time, beginning: self.beginning.clone() })
+    fn latest(&mut self) -> Option<PolicyInTraceTime<P::Policy>> {
+        Some(PolicyInTraceTime { inner: self.inner.latest()?, time: self.time, beginning: self.beginning.clone() })
     }
 
     async fn newer(&mut self) {
@@ -83,13 +83,13 @@ impl<P: Policies> Policies for InTraceTime<P> {
 }
 
 /// A policy that is told the time of the trace.
-pub(super) struct Told<P> {
+pub(super) struct PolicyInTraceTime<P> {
     inner: P,
     time: TraceTime,
-    beginning: Arc<Beginning>,
+    beginning: Arc<FirstDecision>,
 }
 
-impl<P: Policy> Policy for Told<P> {
+impl<P: Policy> Policy for PolicyInTraceTime<P> {
     async fn init(
         &self,
         settings: &[(String, String)],

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::contract::Cause;
     use crate::dead_letter::tests::headers;
-    use crate::dead_letter::{Content, Letter, Stored};
+    use crate::dead_letter::{Content, Letter, StoredMessage};
 
     const PLACE: Place<'_> = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
 
@@ -141,7 +141,7 @@ mod tests {
 
     fn read(headers: Headers) -> Letter {
         let (subject, time) = ("orders.dead".to_owned(), SystemTime::UNIX_EPOCH);
-        Letter::read(&Stored { sequence: 1, subject, headers, payload: Bytes::new(), size: 0, time }).unwrap()
+        Letter::read(&StoredMessage { sequence: 1, subject, headers, payload: Bytes::new(), size: 0, time }).unwrap()
     }
 
     #[test]

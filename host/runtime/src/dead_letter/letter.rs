@@ -10,7 +10,7 @@ use super::headers::{self, Headers};
 
 /// A message of the stream of dead letters, whatever it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredMessage {
     /// Its position in the stream of dead letters, from 1.
     pub sequence: u64,
     /// The subject it is stored with.
@@ -115,7 +115,7 @@ pub fn workload(subject: &str) -> Option<&str> {
 
 impl Letter {
     /// Reads what a stored message says about itself. `None` if it is no dead letter.
-    pub fn read(stored: &Stored) -> Option<Self> {
+    pub fn read(stored: &StoredMessage) -> Option<Self> {
         // What a host says comes after the original's own headers.
         let value = |name: &str| stored.headers.iter().rev().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
         let text = |name: &str| value(name).unwrap_or_default().to_owned();
@@ -214,7 +214,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_says_nothing_about_a_death_is_no_letter() {
-        let stored = |headers: &[(&str, &str)], subject: &str| Stored {
+        let stored = |headers: &[(&str, &str)], subject: &str| StoredMessage {
             sequence: 1,
             subject: subject.to_owned(),
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),

@@ -14,5 +14,5 @@ pub mod refusal;
 pub use headers::Headers;
 #[cfg(test)]
 pub(crate) use letter::tests;
-pub use letter::{Content, Letter, Stored, workload};
+pub use letter::{Content, Letter, StoredMessage, workload};
 pub(crate) use letter::{name, stored_subject, subject};

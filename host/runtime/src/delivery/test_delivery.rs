@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
-use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 
 /// A delivery that notes when it is given back. All of its effects are confirmed at once.

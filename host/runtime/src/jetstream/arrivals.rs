@@ -58,6 +58,11 @@ impl Count {
         self.arrivals
     }
 
+    /// Whether the last reading had nothing that is to be counted with the next.
+    pub(super) fn is_settled(&self) -> bool {
+        self.owed == 0
+    }
+
     fn filtered(&mut self, before: &Reading, now: &Reading) -> u64 {
         let grew = |of: fn(&Reading) -> u64| of(now).saturating_sub(of(before));
         let (deliveries, delivered) = (grew(|at| at.deliveries), grew(|at| at.delivered));

@@ -20,4 +20,5 @@ pub(super) struct Lane {
     pub(super) host: String,
     pub(super) grants: Grants,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) parked: super::parked_pull::ParkedPull,
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::binding::Lane;
 use super::consumer_watch::{Follow, Found};
+use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::{Setup, SetupError};
@@ -75,6 +76,7 @@ impl Bound {
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
+            parked: ParkedPull::default(),
         };
         Ok(Self {
             lane: Arc::new(lane),

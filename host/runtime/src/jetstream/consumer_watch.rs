@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::binding::Lane;
 use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
@@ -11,6 +12,9 @@ use crate::delivery::consumer_settings::{Effective, Flow};
 /// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
 /// so.
 const AHEAD: u32 = 2;
+
+/// How long an edit of a consumer that has nothing to do may go unseen.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What was found when a workload was set up.
 #[derive(Debug, Clone)]
@@ -61,6 +65,16 @@ impl Follow {
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
     }
 
+    /// How long a consumer without anything to do may go unlooked at: several intervals, and a few seconds at most.
+    pub(super) fn unlooked(&self) -> Duration {
+        (self.workload.scale.interval * 10).min(LONGEST)
+    }
+
+    /// Whether nothing is wrong with the consumer.
+    pub(super) fn is_free(&self) -> bool {
+        self.flow == Flow::Free && self.ahead == 0
+    }
+
     /// Keeps what waits for another try and the server drops, where it has come to that.
     pub(super) async fn keep_dropped(&self, lane: &Lane, consumer: &ConsumerState) {
         self.effective.settled_to(consumer.ack_floor.stream_seq);
@@ -75,8 +89,14 @@ impl Follow {
     fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (name, queue) = (&self.workload.name, &self.workload.queue);
         let verdict = judge(consumer, &stream.config, &self.workload, Reserved { inbox: &self.inbox });
-        tracing::info!(workload = name, stream = queue.stream, consumer = queue.consumer, ack_wait = ?verdict.settings.ack_wait,
-            "the consumer or its stream has other settings now, which are followed");
+        let ack_wait = verdict.settings.ack_wait;
+        tracing::info!(
+            workload = name,
+            stream = queue.stream,
+            consumer = queue.consumer,
+            ?ack_wait,
+            "the consumer or its stream has other settings now, which are followed"
+        );
         for warning in verdict.warnings.iter().filter(|warning| !self.warned.contains(*warning)) {
             tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
         }
@@ -178,9 +198,10 @@ mod tests {
         }
         follow.look(&state, &stream(91));
         let flow = effective.flow();
-        assert!(
-            matches!(&flow, Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91"))
-        );
+        assert!(matches!(
+            &flow,
+            Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
+        ));
         follow.look(&state, &stream(100));
         assert_eq!(effective.flow(), Flow::Free);
     }

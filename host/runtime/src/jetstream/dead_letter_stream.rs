@@ -18,7 +18,7 @@ use super::message::headers;
 use super::raw_message::{self, Raw};
 use super::redrive_target::{Home, Homes};
 use super::stream_scan::Scan;
-use crate::dead_letter::{self, Content, Headers, Letter, Stored, block};
+use crate::dead_letter::{self, Content, Headers, Letter, StoredMessage, block};
 use crate::delivery::MAX_HEADERS;
 use crate::permissions::{Denial, Verb};
 use crate::subject::check_subject;
@@ -175,7 +175,7 @@ impl Letters {
         &self,
         workload: Option<&str>,
         since: Option<SystemTime>,
-        mut each: impl FnMut(Stored),
+        mut each: impl FnMut(StoredMessage),
     ) -> Result<(), LettersError> {
         let subjects =
             workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
@@ -192,11 +192,11 @@ impl Letters {
     ///
     /// # Errors
     /// If the server does not answer.
-    pub async fn get(&self, sequence: u64) -> Result<Option<Stored>, LettersError> {
+    pub async fn get(&self, sequence: u64) -> Result<Option<StoredMessage>, LettersError> {
         let Some(raw) = self.raw(sequence).await? else { return Ok(None) };
         let Raw { subject, block, payload, time, .. } = raw;
         let headers = block::read(&block).unwrap_or_default();
-        Ok(Some(Stored { sequence, subject, headers, size: payload.len(), payload, time }))
+        Ok(Some(StoredMessage { sequence, subject, headers, size: payload.len(), payload, time }))
     }
 
     /// The original of a letter, which was read with its payload. `None` if the other message that holds it is not
@@ -204,7 +204,7 @@ impl Letters {
     ///
     /// # Errors
     /// If the server does not answer.
-    pub async fn original(&self, letter: &Letter, stored: &Stored) -> Result<Option<Original>, LettersError> {
+    pub async fn original(&self, letter: &Letter, stored: &StoredMessage) -> Result<Option<Original>, LettersError> {
         let payload = stored.payload.clone();
         Ok(Some(match &letter.content {
             Content::Here(headers) => Original { headers: Ok(headers.clone()), payload },

@@ -11,7 +11,7 @@ use super::publisher::Window;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
-use crate::ports::confirmed::{Confirmed, Kept};
+use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 use crate::subject::{check_subject, shown};
 

@@ -17,6 +17,7 @@ mod fallback;
 mod journal;
 mod loss_cause;
 mod message;
+mod parked_pull;
 mod pending_pulls;
 mod permission_denials;
 mod publisher;

@@ -17,6 +17,7 @@ use super::binding::Lane;
 use super::connect::Link;
 use super::fallback::{Came, Careful, Raw};
 use super::loss_cause::{Doubt, Outcome};
+use super::parked_pull::ParkedPull;
 use super::pending_pulls::Asked;
 use super::pull_status::{End, judge, status, unanswered};
 use super::redeliver::nudge;
@@ -179,6 +180,7 @@ impl Puller {
                 None
             }
             Answer::Lost => {
+                self.disturbed();
                 if index < self.inboxes.len() {
                     self.inboxes.remove(index);
                 }
@@ -187,7 +189,17 @@ impl Puller {
         }
     }
 
+    /// Where it is noted whether a pull is parked: that of the deliveries, for what the others bring is counted anyway.
+    fn parked(&self) -> Option<&ParkedPull> {
+        (self.usage == Use::Handle).then_some(&self.lane.parked)
+    }
+
+    fn disturbed(&self) {
+        self.parked().into_iter().for_each(ParkedPull::disturbed);
+    }
+
     fn came(&mut self, index: usize) {
+        self.disturbed();
         if let Some(inbox) = self.inboxes.get_mut(index) {
             inbox.asked.came();
         }
@@ -208,8 +220,14 @@ impl Puller {
         let ended = number.and_then(|number| inbox.asked.end(number, unanswered(&answer), Instant::now()));
         let words = answer.description.unwrap_or_default();
         Some(match judge(status, &words, ended) {
-            End::Ordinary => Pulled::Ended,
-            End::Failed(notice) => Pulled::Failed(notice),
+            End::Ordinary => {
+                self.parked().into_iter().for_each(ParkedPull::ended);
+                Pulled::Ended
+            }
+            End::Failed(notice) => {
+                self.disturbed();
+                Pulled::Failed(notice)
+            }
         })
     }
 
@@ -220,6 +238,7 @@ impl Puller {
 
     /// Nobody has answered in time.
     fn expire(&mut self) -> Pulled<Message> {
+        self.disturbed();
         let now = Instant::now();
         self.inboxes.retain_mut(|inbox| {
             let expired = inbox.asked.ends().is_some_and(|ends| ends <= now);
@@ -250,6 +269,7 @@ impl Puller {
 
     /// The connection was lost, or is there again.
     fn changed(&mut self) -> Pulled<Message> {
+        self.disturbed();
         let link = *self.link.borrow_and_update();
         let (lost, made) = (link.losses != self.known.losses, link.connects != self.known.connects);
         self.known = link;
@@ -335,6 +355,7 @@ impl Pull for Puller {
             Answers::Careful(connection) => connection.publish(&next, &reply, &request),
         }
         self.lane.traffic.pulled();
+        self.parked().into_iter().for_each(|parked| parked.waits(Instant::now() + expires));
         self.tidy();
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::arrivals::{Count, Reading};
 use super::binding::Lane;
 use super::consumer_watch::Follow;
+use super::parked_pull::Mark;
 use super::settings::{ConsumerState, StreamState};
 use super::{Message, Puller};
 use crate::clock::Since;
@@ -27,6 +28,9 @@ const AHEAD_BYTES: usize = 4 << 20;
 
 /// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed. What
 /// somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
+///
+/// While a consumer that no other host pulls from is idle, the parked pull tells of the next message, so that the server is
+/// asked only now and then, for edits.
 #[derive(Debug)]
 pub struct Signals {
     lane: Arc<Lane>,
@@ -35,16 +39,46 @@ pub struct Signals {
     count: Count,
     oldest: Option<(u64, u64)>,
     watch: Option<Arc<Arrivals>>,
+    idle: Option<Idle>,
+}
+
+/// A sample of a consumer that has nothing to do.
+#[derive(Debug)]
+struct Idle {
+    sample: Sample,
+    at: Instant,
+    mark: Mark,
 }
 
 impl Signals {
     pub(super) fn new(lane: Arc<Lane>, consumer: String, follow: Follow, watch: Option<Arc<Arrivals>>) -> Self {
-        Self { lane, consumer, follow, count: Count::default(), oldest: None, watch }
+        Self { lane, consumer, follow, count: Count::default(), oldest: None, watch, idle: None }
+    }
+
+    /// The sample before, where nothing can have come since.
+    fn still_idle(&self, now: Instant) -> Option<Sample> {
+        let Idle { sample, at, mark } = self.idle.as_ref()?;
+        let recent = now < *at + self.follow.unlooked();
+        (recent && self.lane.parked.is_silent_since(*mark, now)).then_some(*sample)
+    }
+
+    /// Remembers a sample if nobody has anything to do by it.
+    fn remember(&mut self, sample: Sample, consumer: &ConsumerState, (at, mark): (Instant, Mark)) {
+        let nothing = sample.pending == 0 && sample.ack_pending == 0 && sample.redelivered == 0;
+        // Another host's pull could bring to that one what this one does not hear of.
+        let alone = consumer.num_waiting <= 1;
+        let idle = nothing && alone && self.watch.is_none() && self.follow.is_free() && self.count.is_settled();
+        self.idle = idle.then_some(Idle { sample, at, mark });
     }
 }
 
 impl Source for Signals {
     async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
+        let moment = (Instant::now(), self.lane.parked.mark());
+        if let Some(sample) = self.still_idle(moment.0) {
+            return Ok(sample);
+        }
+        self.idle = None;
         let (client, of) = (&self.lane.client, &self.lane.stream);
         let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
         let stream = stream.with_context(|| format!("stream {of} is gone"))?;
@@ -66,7 +100,7 @@ impl Source for Signals {
                 (arrivals, Some(last))
             }
         };
-        Ok(Sample {
+        let sample = Sample {
             arrivals,
             pending: consumer.num_pending,
             ack_pending: consumer.num_ack_pending,
@@ -74,7 +108,9 @@ impl Source for Signals {
             oldest_ms: self.oldest(&consumer).await?,
             now_ms: milliseconds(&consumer.ts),
             last_arrival,
-        })
+        };
+        self.remember(sample, &consumer, moment);
+        Ok(sample)
     }
 }
 

@@ -7,7 +7,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt;
 
-use crate::dead_letter::Stored;
+use crate::dead_letter::StoredMessage;
 
 /// How many messages are asked for at once: without their payloads, and with them.
 const BATCH: (usize, usize) = (1000, 100);
@@ -34,7 +34,7 @@ impl Scan {
     pub(super) async fn run(
         &self,
         stream: &Stream,
-        mut each: impl FnMut(Stored) -> ControlFlow<()>,
+        mut each: impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
         let mut policy = match self.since {
             Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
@@ -68,7 +68,7 @@ impl Scan {
         &self,
         read: &mut Reading,
         consumer: &PullConsumer,
-        each: &mut impl FnMut(Stored) -> ControlFlow<()>,
+        each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<bool, Failure> {
         let most = if self.payloads { BATCH.1 } else { BATCH.0 };
         loop {
@@ -106,10 +106,10 @@ struct Reading {
 }
 
 /// A message as a consumer gives it.
-fn stored(sequence: u64, time: SystemTime, message: async_nats::Message) -> Stored {
+fn stored(sequence: u64, time: SystemTime, message: async_nats::Message) -> StoredMessage {
     let mut headers = message.headers.as_ref().map(super::message::list).unwrap_or_default();
     // The server says how large the payload is where it left it out.
     let size = headers.iter().position(|(name, _)| name == "Nats-Msg-Size").map(|at| headers.remove(at).1);
     let size = size.and_then(|size| size.parse().ok()).unwrap_or(message.payload.len());
-    Stored { sequence, subject: message.subject.into_string(), headers, payload: message.payload, size, time }
+    StoredMessage { sequence, subject: message.subject.into_string(), headers, payload: message.payload, size, time }
 }

@@ -2,71 +2,15 @@
 //!
 //! The real ones are in `jetstream` and `plugin`; a model of either can stand in for it.
 
-pub mod confirmed;
+mod held;
 
 use std::future::Future;
 use std::time::Duration;
 
-use crate::contract::{Author, Death, Delivery, Fault, Outcome, Publication};
-use crate::contract::{Decision, Observation};
+use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
-use crate::ports::confirmed::{Confirmed, Kept};
 
-/// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EffectError {
-    /// It is refused for the message's own sake: it cannot be sent, or never be stored.
-    #[error("{0}")]
-    Refused(String),
-    /// The server does not let this host do it.
-    #[error("{0}")]
-    Denied(String),
-    /// The server, the way to it or a stream does not take it now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-/// A delivery that was fetched and is not settled yet.
-///
-/// `ack`, `nak` and `term` settle it, and take it: nothing settles twice. What is dropped without a settlement is
-/// delivered again after its ack wait.
-pub trait Held: Send + Sync + 'static {
-    /// The message.
-    fn delivery(&self) -> &Delivery;
-
-    /// Sends publications in order and returns what waits until all are stored.
-    ///
-    /// # Errors
-    /// If one cannot be sent, or one before it is known not to be stored. Those before it were sent.
-    fn publish(
-        &self,
-        publications: Vec<Publication>,
-    ) -> impl Future<Output = Result<impl Future<Output = Result<(), EffectError>> + Send + use<Self>, EffectError>> + Send;
-
-    /// Sends the reply, if a requester waits.
-    ///
-    /// # Errors
-    /// If it cannot be sent.
-    fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
-
-    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
-    ///
-    /// # Errors
-    /// If the dead letter was not stored. Then the message must not be termed.
-    fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
-
-    /// Tells the server that the delivery is still being worked on. The future does not borrow the delivery.
-    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
-
-    /// Settles: done.
-    fn ack(self, proof: Confirmed) -> impl Future<Output = ()> + Send;
-
-    /// Settles: deliver again, after a delay.
-    fn nak(self, delay: Duration) -> impl Future<Output = ()> + Send;
-
-    /// Settles: never deliver again.
-    fn term(self, proof: Kept, reason: &str) -> impl Future<Output = ()> + Send;
-}
+pub use held::{Confirmed, EffectError, Held, Kept, Published};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]

@@ -21,6 +21,8 @@ pub struct ConsumerState {
     pub num_ack_pending: u64,
     pub num_redelivered: u64,
     pub num_pending: u64,
+    /// Pulls that wait, of all hosts.
+    pub num_waiting: u64,
     pub paused: bool,
     /// The server's time of day when it answered.
     pub ts: String,

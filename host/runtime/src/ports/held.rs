@@ -1,0 +1,127 @@
+//! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and without
+//! one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes it.
+
+use std::time::Duration;
+
+use crate::contract::{Author, Death, Delivery, Publication, Response};
+
+/// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// It is refused for the message's own sake: it cannot be sent, or never be stored.
+    #[error("{0}")]
+    Refused(String),
+    /// The server does not let this host do it.
+    #[error("{0}")]
+    Denied(String),
+    /// The server, the way to it or a stream does not take it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Whether what a delivery brings about is confirmed.
+pub type Effect = Result<(), EffectError>;
+
+/// A delivery that was fetched and is not settled yet.
+///
+/// `ack`, `nak` and `term` settle it, and take it: nothing settles twice. What is dropped without a settlement is
+/// delivered again after its ack wait.
+pub trait Held: Send + Sync + 'static {
+    /// The message.
+    fn delivery(&self) -> &Delivery;
+
+    /// Sends publications in order and returns what waits until all are stored.
+    ///
+    /// # Errors
+    /// If one cannot be sent, or one before it is known not to be stored. Those before it were sent.
+    fn publish(
+        &self,
+        publications: Vec<Publication>,
+    ) -> impl Future<Output = Result<impl Future<Output = Effect> + Send + use<Self>, EffectError>> + Send;
+
+    /// Sends the reply, if a requester waits.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
+
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
+    ///
+    /// # Errors
+    /// If the dead letter was not stored. Then the message must not be termed.
+    fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
+
+    /// Tells the server that the delivery is still being worked on. The future does not borrow the delivery.
+    fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
+
+    /// Settles: done.
+    fn ack(self, proof: Confirmed) -> impl Future<Output = ()> + Send;
+
+    /// Settles: deliver again, after a delay.
+    fn nak(self, delay: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Settles: never deliver again.
+    fn term(self, proof: Kept, reason: &str) -> impl Future<Output = ()> + Send;
+}
+
+/// All publications of a response are stored. Its reply is still to be sent.
+#[derive(Debug)]
+pub struct Published {
+    reply: Option<Vec<u8>>,
+}
+
+/// All effects of a response are confirmed: its publications are stored, its reply is on its way on the same connection.
+#[derive(Debug)]
+pub struct Confirmed(());
+
+/// The message is kept as a dead letter.
+#[derive(Debug, Clone)]
+pub struct Kept(());
+
+impl Published {
+    /// Of a response without publications; any other is given back.
+    ///
+    /// # Errors
+    /// The response, if it has publications.
+    pub fn at_once(response: Response) -> Result<Self, Response> {
+        if response.publications.is_empty() { Ok(Self { reply: response.reply }) } else { Err(response) }
+    }
+
+    /// Sends the publications of a response, and returns what waits until all are stored.
+    ///
+    /// # Errors
+    /// If one cannot be sent, or one that was sent is known not to be stored.
+    pub async fn send<D: Held>(
+        held: &D,
+        response: Response,
+    ) -> Result<impl Future<Output = Result<Self, EffectError>> + Send + use<D>, EffectError> {
+        let Response { reply, publications } = response;
+        let stored = held.publish(publications).await?;
+        Ok(async move {
+            stored.await?;
+            Ok(Self { reply })
+        })
+    }
+
+    /// Sends the reply, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be sent.
+    pub async fn reply<D: Held>(self, held: &D) -> Result<Confirmed, EffectError> {
+        if let Some(payload) = self.reply {
+            held.reply(payload).await?;
+        }
+        Ok(Confirmed(()))
+    }
+}
+
+impl Kept {
+    /// Keeps a message as a dead letter, and waits until it is stored.
+    ///
+    /// # Errors
+    /// If it is not stored.
+    pub async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
+        held.dead_letter(death, author).await?;
+        Ok(Self(()))
+    }
+}
