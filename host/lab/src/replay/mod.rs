@@ -60,7 +60,7 @@ fn nothing(problem: &str) -> ReplayError {
     JournalError::Nothing(plain(problem)).into()
 }
 
-/// A policy that is asked again, with what it could spend then.
+/// A policy that decisions are replayed with, within the limits of the call that is replayed.
 pub struct LoadedPolicy {
     plugin: PolicyPlugin,
     context: Option<(String, Bounds, PolicyContext)>,

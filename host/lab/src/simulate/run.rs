@@ -39,7 +39,7 @@ pub struct Model {
     pub service: ServiceTime,
     /// How attempts fail.
     pub retry: Option<RetryModel>,
-    /// What chance begins with.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// The longest wait that is within the objective.
     pub objective: u64,
@@ -146,24 +146,24 @@ impl<'a> Simulation<'a> {
         Ok(simulation)
     }
 
-    /// The moment at which a message is there that has not begun.
+    /// When the next message can be begun: it has arrived, or its retry delay is over.
     fn available(&self) -> Option<u64> {
         let again = self.again.peek().map(|Reverse((ready, ..))| *ready);
         self.cursor.peek().into_iter().chain(again).min()
     }
 
-    /// When a message meets no worker.
+    /// When a message arrives while there is no worker.
     fn unattended(&self) -> Option<u64> {
         let at = self.available()?;
         (self.pool.running() == 0).then(|| at.max(self.now))
     }
 
-    /// When all is over: nothing is left to begin, all that began has ended, and so has the trace.
+    /// When the run ends: no message is left to begin, all attempts have ended, and so has the trace.
     fn end(&self) -> Option<u64> {
         self.available().is_none().then(|| self.length.max(self.last_end))
     }
 
-    /// Begins all that begins before `limit`.
+    /// Begins all messages that can be begun before `limit`.
     fn work_until(&mut self, limit: u64) {
         while let Some(free) = self.pool.first_free() {
             let again = self.again.peek().map(|Reverse((ready, ..))| (*ready).max(free));
