@@ -30,7 +30,8 @@ impl Servers {
         let start = ports.iter().enumerate().map(|(index, port)| {
             // Clients are told of no other URL: they keep to those they know, some of which are proxies.
             let config = format!(
-                "server_name: s{index}\ncluster {{ name: bench, listen: \"127.0.0.1:{port}\", no_advertise: true, routes: {routes:?} }}"
+                "server_name: s{index}\ncluster {{ name: bench, listen: \"127.0.0.1:{port}\", no_advertise: true, \
+                 routes: {routes:?} }}"
             );
             Server::start(ServerOptions { config, ..ServerOptions::default() })
         });

@@ -231,8 +231,8 @@ impl StartPlan {
         let config = self.files.path().join("server.conf");
         let mut text = String::new();
         if self.options.jetstream {
-            // Not as flags, which a 2.10 forgets when it reads its configuration anew. A block of the caller's overrides this,
-            // and on one line with it the server's errors name the lines that the caller knows.
+            // Not as flags, which a 2.10 forgets when it reads its configuration anew. A block of the caller's
+            // overrides this, and on one line with it the server's errors name the lines that the caller knows.
             let not_text = || io::Error::new(io::ErrorKind::InvalidFilename, "its path is not UTF-8");
             let dir = self.store_dir.to_str().ok_or_else(not_text);
             let dir = serde_json::Value::from(dir.map_err(ServerError::io("use", &self.store_dir))?);

@@ -54,8 +54,8 @@ async fn listed(site: &Site, more: &[&str]) -> Vec<u64> {
     list.as_array().unwrap().iter().map(|letter| letter["sequence"].as_u64().unwrap()).collect()
 }
 
-/// A stream of dead letters with so many letters of workload `orders`, and the stream ORDERS for them to return to, without
-/// a host.
+/// A stream of dead letters with so many letters of workload `orders`, and the stream ORDERS for them to return to,
+/// without a host.
 async fn letters(site: &Site, count: usize) {
     site.stream("ORDERS", &["orders.>"]).await;
     let transform = SubjectTransform { source: "tidegate.dead.*".into(), destination: "{{wildcard(1)}}.dead".into() };

@@ -119,7 +119,8 @@ impl Site {
         Wire::new(&self.client, ">").await
     }
 
-    /// What is said about deliveries of a workload from now on. Unlike [`Site::wire`] it is no interest in what has none.
+    /// What is said about deliveries of a workload from now on. Unlike [`Site::wire`] it is no interest in what has
+    /// none.
     pub(crate) async fn settlements(&self, workload: &str) -> Wire {
         Wire::new(&self.client, &format!("$JS.ACK.{workload}.>")).await
     }

@@ -24,9 +24,9 @@ Examples:
 
 /// Checks the configuration and the plugins, without a server and without handling a message.
 ///
-/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at too:
-/// streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made or
-/// changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
+/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at
+/// too: streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made
+/// or changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {

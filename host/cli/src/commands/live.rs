@@ -24,9 +24,9 @@ const LATE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "For real")]
 pub struct LiveArgs {
-    /// After the simulation run the same messages for real, so many times faster than the trace: on a nats-server of its own,
-    /// with a host and a handler that takes as long as the simulation says. Exit code 1: worker-seconds or the p95 wait
-    /// are not within 15 % of what was foretold, or the p99 wait or the most workers not within 50 %
+    /// After the simulation run the same messages for real, so many times faster than the trace: on a nats-server of
+    /// its own, with a host and a handler that takes as long as the simulation says. Exit code 1: worker-seconds or the
+    /// p95 wait are not within 15 % of what was foretold, or the p99 wait or the most workers not within 50 %
     #[arg(long, value_name = "FACTOR", value_parser = faster)]
     pub live: Option<f64>,
     /// The nats-server that --live starts [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
@@ -147,7 +147,8 @@ fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> LiveRe
     let late = Duration::from_micros(measured.late.value_at_quantile(0.99));
     if late > LATE {
         tracing::warn!(
-            "{}: one message in a hundred was sent {} ms late: the machine is too busy to measure anything; lower --live",
+            "{}: one message in a hundred was sent {} ms late: the machine is too busy to measure anything; lower \
+             --live",
             simulated.name,
             late.as_millis()
         );

@@ -36,25 +36,30 @@ Examples:
 
 /// Replays a journal with the policies that wrote it, or with another.
 ///
-/// The code that wrote a line has to decide the same again, bit for bit: the first call that does not is shown, and so is what
-/// could not be verified because its code is not there. With other code, or with --shadow, it shows where the two part.
-/// Exit code 0: all is the same, or compared. 1: something decides otherwise or was not verified, or the journal or a policy
-/// cannot be used. 2: wrong usage.
+/// The code that wrote a line has to decide the same again, bit for bit: the first call that does not is shown, and so
+/// is what could not be verified because its code is not there. With other code, or with --shadow, it shows where the
+/// two part. Exit code 0: all is the same, or compared. 1: something decides otherwise or was not verified, or the
+/// journal or a policy cannot be used. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReplayArgs {
     /// A journal; may be given several times, the oldest first
     #[arg(long = "journal", value_name = "FILE", required = true)]
     pub journals: Vec<PathBuf>,
-    /// A policy's file. Several, as of all versions that a journal spans, are found by their digests. A single one that did
-    /// not decide all of it is compared with what did [default: the files in --plugins, found by their digests]
+    /// A policy's file. Several, as of all versions that a journal spans, are found by their digests. A single one that
+    /// did not decide all of it is compared with what did [default: the files in --plugins, found by their digests]
     #[arg(long = "policy", value_name = "FILE", conflicts_with = "shadow")]
     pub policies: Vec<PathBuf>,
     /// The directory with the plugins
     #[arg(long, value_name = "DIR", default_value = "plugins")]
     pub plugins: PathBuf,
     /// A setting of the other policy; may be given several times [default: those in the journal]
-    #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = tidegate_runtime::config::setting, requires = "policies")]
+    #[arg(
+        long = "policy-setting",
+        value_name = "KEY=VALUE",
+        value_parser = tidegate_runtime::config::setting,
+        requires = "policies"
+    )]
     pub settings: Vec<(String, String)>,
     /// Compares the live policy with its shadow, both as the journal has them
     #[arg(long)]

@@ -29,8 +29,8 @@ Examples:
 /// Publishes a request into a stream and prints the reply of the worker that handles it.
 ///
 /// Exit code 0: a reply came. 1: the request could not be sent. 2: wrong usage. 3: no PubAck or no reply within the
-/// time-out; the message is then deleted from the stream if it is still there, unless an earlier request with the same id
-/// stored it. 4: the message was not handled and is a dead letter now.
+/// time-out; the message is then deleted from the stream if it is still there, unless an earlier request with the same
+/// id stored it. 4: the message was not handled and is a dead letter now.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RequestArgs {
@@ -127,7 +127,10 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
         Ok(reply) => {
             let stored = reply.stored.as_ref();
             json!({
-                "payload": std::str::from_utf8(&reply.payload).map_or_else(|_| json!(&reply.payload[..]), |text| json!(text)),
+                "payload": match std::str::from_utf8(&reply.payload) {
+                    Ok(text) => json!(text),
+                    Err(_) => json!(&reply.payload[..]),
+                },
                 "headers": reply.headers,
                 "stream": stored.map(|stored| &stored.stream),
                 "sequence": stored.map(|stored| stored.sequence),

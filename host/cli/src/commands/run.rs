@@ -25,9 +25,9 @@ Examples:
 
 /// Runs workers on streams until SIGINT, SIGTERM, SIGQUIT or SIGHUP, then drains.
 ///
-/// With a configuration file it runs the workloads there, without one a single workload made of flags. What is not there
-/// yet is waited for, and told: a server, a stream, a consumer, a plugin. Exit code 0: drained. 1: it could not start.
-/// 2: wrong usage. 130: a second signal ended it at once.
+/// With a configuration file it runs the workloads there, without one a single workload made of flags. What is not
+/// there yet is waited for, and told: a server, a stream, a consumer, a plugin. Exit code 0: drained. 1: it could not
+/// start. 2: wrong usage. 130: a second signal ended it at once.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -64,8 +64,8 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     Ok(())
 }
 
-/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor must
-/// a server that is away just then.
+/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor
+/// must a server that is away just then.
 async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     let mut has_run = false;

@@ -36,15 +36,16 @@ const STEPS: u64 = 100;
 const EXAMPLES: &str = "\
 Examples:
   tidegate simulate --policy plugins/step.wasm --policy plugins/backlog.wasm --trace day.csv --service exponential:200ms
-  tidegate simulate --policy plugins/backlog.wasm --policy-setting pending-per-worker=50 --generate diurnal:1:200 --duration 24h
+  tidegate simulate --policy plugins/backlog.wasm --policy-setting pending-per-worker=50 --generate diurnal:1:200 \
+    --duration 24h
   tidegate simulate --policy plugins/fixed.wasm --policy plugins/fixed.wasm --policy-setting fixed.workers=4 \\
     --policy-setting fixed-2.workers=6 --generate poisson:18 --service log-normal:200ms:1.5 --output json";
 
 /// Policies against a trace, simulated: what they would cost and how long messages would wait.
 ///
-/// Drives the real policy components. The lower bound is the work, and the fewest workers that --min allows: no policy that
-/// meets the objective costs less, and where workers take long to start none comes near. The same seed gives the same answer on any machine. Exit code 0: simulated. 1: a
-/// trace, a policy or its settings cannot be used.
+/// Drives the real policy components. The lower bound is the work, and the fewest workers that --min allows: no policy
+/// that meets the objective costs less, and where workers take long to start none comes near. The same seed gives the
+/// same answer on any machine. Exit code 0: simulated. 1: a trace, a policy or its settings cannot be used.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("arrivals").required(true).args(["trace", "journal", "generate"])))]
@@ -52,8 +53,8 @@ pub struct SimulateArgs {
     /// A policy's file; more of them are simulated side by side
     #[arg(long, value_name = "FILE", required = true)]
     pub policy: Vec<PathBuf>,
-    /// A setting of a policy, which is named by its file's stem, with -2, -3, ... for a stem that came before; the name can be
-    /// left out where there is one policy
+    /// A setting of a policy, which is named by its file's stem, with -2, -3, ... for a stem that came before; the name
+    /// can be left out where there is one policy
     #[arg(long = "policy-setting", value_name = "[POLICY.]KEY=VALUE", value_parser = setting)]
     pub policy_settings: Vec<Setting>,
     /// Arrivals to simulate: CSV with the columns second,arrivals
@@ -65,7 +66,8 @@ pub struct SimulateArgs {
     /// The workload of the journal [default: the only one]
     #[arg(long, value_name = "NAME", requires = "journal")]
     pub workload: Option<String>,
-    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD, ramp:FROM:TO
+    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD,
+    /// ramp:FROM:TO
     #[arg(long, value_name = "KIND")]
     pub generate: Option<Generator>,
     /// For how long arrivals are made [default: 1h]

@@ -1,7 +1,8 @@
 //! A crate to begin with: what `tidegate new` writes.
 //!
-//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the crate that guests are written
-//! with and a plugin that ships beside it, so that it builds with nothing but crates.io and runs at once.
+//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the crate
+//! that guests are written with and a plugin that ships beside it, so that it builds with nothing but crates.io and
+//! runs at once.
 
 mod name;
 mod place;

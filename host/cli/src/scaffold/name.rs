@@ -93,7 +93,10 @@ pub enum NameError {
         example: String,
     },
     /// It begins with something other than a letter.
-    #[error("\"{0}\" begins with {first:?}; begin with a lower-case letter", first = .0.chars().next().unwrap_or_default())]
+    #[error(
+        "\"{0}\" begins with {first:?}; begin with a lower-case letter",
+        first = .0.chars().next().unwrap_or_default()
+    )]
     Beginning(String),
     /// It is too long.
     #[error("\"{0}\" is longer than {LONGEST} characters; choose a shorter name")]

@@ -193,7 +193,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "a replaced file: {:.0} ms to the first answer of the new handler (at most {:.0} ms), {:.0} of the old one meanwhile",
+            "a replaced file: {:.0} ms to the first answer of the new handler (at most {:.0} ms), {:.0} of the old one \
+             meanwhile",
             swap.ms_p50, swap.ms_max, swap.old_answers_p50
         )?;
         write!(f, "an idle host with ten workloads: {:.2} % of a core", self.idle_percent)

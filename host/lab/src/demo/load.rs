@@ -91,7 +91,8 @@ struct Sent {
     sequences: Vec<u64>,
 }
 
-/// Sends one batch; `number` counts from 1 and keeps the message ids of batches apart. `done` is called after each request.
+/// Sends one batch; `number` counts from 1 and keeps the message ids of batches apart. `done` is called after each
+/// request.
 ///
 /// # Errors
 /// When requests cannot be sent at all, or when the last ten were all unanswered.

@@ -13,8 +13,8 @@ use tidegate_runtime::contract::Author;
 use tidegate_runtime::contract::{Delivery, Fault, Outcome};
 use tidegate_runtime::ports::{Handler, Handlers};
 
-/// Both ends of a wait are taken from this process's one clock, so no two clocks have to agree. Messages are sent one after
-/// the other into an empty stream, so a message's position there says which it is.
+/// Both ends of a wait are taken from this process's one clock, so no two clocks have to agree. Messages are sent one
+/// after the other into an empty stream, so a message's position there says which it is.
 #[derive(Debug)]
 pub(super) struct WaitRecorder {
     start: OnceLock<Instant>,

@@ -12,8 +12,8 @@ pub const LOOSE: f64 = 0.5;
 const WORKERS: f64 = 1.0;
 /// The number that is of workers.
 const PEAK: &str = "peak-workers";
-/// Milliseconds of real time that a message may be on its way through a server and a host. A simulation has no way, so a wait that
-/// differs by no more is the same.
+/// Milliseconds of real time that a message may be on its way through a server and a host. A simulation has no way, so
+/// a wait that differs by no more is the same.
 pub const ON_THE_WAY_MS: f64 = 5.0;
 
 /// What a simulation foretells and a run measures.

@@ -1,4 +1,4 @@
-//! What a policy would see if the host did not run faster than the trace.
+//! Converts observations to the time of the trace, so that a policy sees what it would if the run were not compressed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -35,7 +35,7 @@ impl TraceTime {
     }
 }
 
-/// The first question to a policy: that is when the trace begins.
+/// The first time that a policy is asked for a decision, which is when the trace begins.
 #[derive(Debug, Default)]
 pub(super) struct FirstDecision {
     now_ms: OnceLock<u64>,
@@ -43,7 +43,7 @@ pub(super) struct FirstDecision {
 }
 
 impl FirstDecision {
-    /// Waits until the policy is asked.
+    /// Waits until the policy is asked for a decision.
     pub(super) async fn came(&self) {
         self.asked.notified().await;
     }
@@ -57,7 +57,7 @@ impl FirstDecision {
     }
 }
 
-/// Policies that are told the time of the trace.
+/// Policies whose observations are in the time of the trace.
 pub(super) struct PoliciesInTraceTime<P> {
     inner: P,
     time: TraceTime,
@@ -82,7 +82,7 @@ impl<P: Policies> Policies for PoliciesInTraceTime<P> {
     }
 }
 
-/// A policy that is told the time of the trace.
+/// A policy whose observations are in the time of the trace.
 pub(super) struct PolicyInTraceTime<P> {
     inner: P,
     time: TraceTime,

@@ -1,7 +1,7 @@
 //! Other code on the same observations: where the two would have parted.
 //!
-//! What was observed stays what it was: had the other policy run, there would have been other numbers of workers, and so other
-//! backlogs. `tidegate simulate` answers that question.
+//! What was observed stays what it was: had the other policy run, there would have been other numbers of workers, and
+//! so other backlogs. `tidegate simulate` answers that question.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -157,7 +157,8 @@ impl ComparedTicks {
     }
 }
 
-/// Folds another policy over what was observed. Without settings of its own it gets those of the journal's first decision.
+/// Folds another policy over what was observed. Without settings of its own it gets those of the journal's first
+/// decision.
 ///
 /// # Errors
 /// If a journal cannot be read, or the policy does not begin.

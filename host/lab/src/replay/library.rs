@@ -1,4 +1,4 @@
-//! The policies that can be asked again, found by the digest of their code.
+//! The policies that are there to replay decisions with, found by the digest of their code.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,7 +9,7 @@ use tidegate_runtime::digest::is_same;
 use tidegate_runtime::journal::{PolicyName, digest};
 use tidegate_runtime::plugin::Host;
 
-/// Files of policies, of several generations of one maybe.
+/// Files of policies, possibly several generations of one policy.
 #[derive(Debug)]
 pub struct PolicyFiles {
     from: PolicySource,
@@ -79,7 +79,7 @@ impl PolicyFiles {
         Ok(self.loaded.len().checked_sub(1))
     }
 
-    /// Why nothing could be asked again, where this code was needed first.
+    /// The error for a journal of which nothing could be replayed. `policy` is the first code that was needed.
     pub(super) async fn nothing(&self, host: &Host, policy: PolicyName, journal: String) -> ReplayError {
         let PolicyName { name, generation: wants } = policy;
         let found = match &self.from {

@@ -31,8 +31,8 @@ pub enum ReplayError {
     Host(#[from] HostError),
     /// None of the code that decided is there.
     #[error(
-        "{found}, and {journal} was written by generation {wants} of {name}\n  Name the file of that generation with --policy. To see \
-         where another would have parted, name that with --policy."
+        "{found}, and {journal} was written by generation {wants} of {name}\n  Name the file of that generation with \
+         --policy. To see where another would have parted, name that with --policy."
     )]
     Generation {
         /// What there is instead.
@@ -46,7 +46,8 @@ pub enum ReplayError {
     },
     /// The policy refuses the settings.
     #[error(
-        "the policy refuses its settings: {0}\n  Give others with --policy-setting KEY=VALUE; without any it gets those in the journal."
+        "the policy refuses its settings: {0}\n  Give others with --policy-setting KEY=VALUE; without any it gets \
+         those in the journal."
     )]
     Refused(String),
     /// The policy's `init` did not answer.
@@ -59,7 +60,7 @@ fn nothing(problem: &str) -> ReplayError {
     JournalError::Nothing(plain(problem)).into()
 }
 
-/// A policy that is asked again, with what it could spend then.
+/// A policy that decisions are replayed with, within the limits of the call that is replayed.
 pub struct LoadedPolicy {
     plugin: PolicyPlugin,
     context: Option<(String, Bounds, PolicyContext)>,

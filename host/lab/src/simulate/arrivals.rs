@@ -68,8 +68,8 @@ impl Arrivals {
 /// The moments of all arrivals, one after the other. Each message of a row arrives at a moment of the row that chance
 /// picks, each as likely as the other.
 ///
-/// A row's moments come from the seed and the row's number alone, so two cursors agree wherever they are, and none has to
-/// remember more than a row.
+/// A row's moments come from the seed and the row's number alone, so two cursors agree wherever they are, and none has
+/// to remember more than a row.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
     rows: &'a [ArrivalRow],
@@ -192,7 +192,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_message_arrives_in_its_row_and_in_order(counts in proptest::collection::vec(0_u64..9, 0..30), seed: u64) {
+        fn every_message_arrives_in_its_row_and_in_order(
+            counts in proptest::collection::vec(0_u64..9, 0..30), seed: u64,
+        ) {
             let arrivals = rows(&counts, 1000);
             let moments = all(&arrivals, seed);
             prop_assert!(moments.is_sorted());
@@ -205,7 +207,9 @@ mod tests {
 
         #[test]
         fn the_counter_agrees_with_the_cursor(
-            counts in proptest::collection::vec(0_u64..9, 0..20), seed: u64, mut asked in proptest::collection::vec(0_u64..22_000, 0..40),
+            counts in proptest::collection::vec(0_u64..9, 0..20),
+            seed: u64,
+            mut asked in proptest::collection::vec(0_u64..22_000, 0..40),
         ) {
             let arrivals = rows(&counts, 1000);
             let moments = all(&arrivals, seed);

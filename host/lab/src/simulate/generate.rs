@@ -36,7 +36,8 @@ pub enum Generator {
         /// How long one is.
         length: Duration,
     },
-    /// A Poisson process whose rate goes from `low` at the start to `high` half a period later and back, as a cosine does.
+    /// A Poisson process whose rate goes from `low` at the start to `high` half a period later and back, as a cosine
+    /// does.
     Diurnal {
         /// The lowest rate.
         low: f64,

@@ -15,7 +15,8 @@ pub struct Outcome {
     pub messages: u64,
     /// Messages that were not handled to their end, because it was given up.
     pub unfinished: u64,
-    /// The lives of all workers until `end`: from their start until they were told to end and had handled what they had.
+    /// The lives of all workers until `end`: from their start until they were told to end and had handled what they
+    /// had.
     pub worker_time: u128,
     /// The time of all attempts.
     pub busy_time: u128,

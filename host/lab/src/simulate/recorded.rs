@@ -44,8 +44,8 @@ pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<
     Ok(Arrivals::new(rows))
 }
 
-/// From times in milliseconds and counts that only grow. A count that falls is that of another host, which began with none;
-/// a time that does not grow is left out.
+/// From times in milliseconds and counts that only grow. A count that falls is that of another host, which began with
+/// none; a time that does not grow is left out.
 fn rows(marks: &[(u64, u64)]) -> Vec<ArrivalRow> {
     let Some(((first, begun), rest)) = marks.split_first() else { return Vec::new() };
     let (mut last, mut counted, mut rows) = (*first, *begun, Vec::new());

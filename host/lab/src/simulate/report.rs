@@ -66,8 +66,8 @@ pub struct PolicyRow {
     pub peak_workers: u32,
     /// Changes of the number of workers, up and down.
     pub scalings: u64,
-    /// Worker-seconds over those of the bound; none where the objective was missed, for then the bound is none of this, and
-    /// where the bound is nothing.
+    /// Worker-seconds over those of the bound; none where the objective was missed, for then the bound is none of this,
+    /// and where the bound is nothing.
     pub ratio_to_bound: Option<f64>,
     /// Whether enough messages were within the objective, and all were handled.
     pub met_slo: bool,
@@ -234,7 +234,11 @@ mod tests {
     #[test]
     fn the_object_has_the_fields_that_programs_rely_on() {
         let json = serde_json::to_string(&report()).unwrap();
-        let first = r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345,"met_slo":true,"unfinished":0}"#;
+        let first = concat!(
+            r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"#,
+            r#""wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"#,
+            r#""peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345,"met_slo":true,"unfinished":0}"#
+        );
         let begin =
             format!(r#"{{"trace":"t.csv","slo_ms":1000.0,"bound":{{"worker_seconds":1000.0}},"policies":[{first},"#);
         assert!(json.starts_with(&begin), "{json}");
@@ -247,13 +251,16 @@ mod tests {
         assert_eq!(
             report().table().lines().collect::<Vec<_>>(),
             [
-                "policy       worker-s  /bound    used  wait p50    p95     p99    max     over  backlog  workers  up  down",
-                "step             1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3",
-                "a,b              1234       -  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3  MISSED",
+                "policy       worker-s  /bound    used  wait p50    p95     p99    max     over  backlog  workers  \
+                 up  down",
+                "step             1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   \
+                 4     3",
+                "a,b              1234       -  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   \
+                 4     3  MISSED",
                 "lower bound      1000",
                 "",
-                "Objective: 99.0 % of the messages begin within 1.0 s of their arrival. A policy that misses it is marked, \
-                 and has no ratio to the bound.",
+                "Objective: 99.0 % of the messages begin within 1.0 s of their arrival. A policy that misses it is \
+                 marked, and has no ratio to the bound.",
                 "a,b: 9 messages were not handled to their end.",
             ]
         );

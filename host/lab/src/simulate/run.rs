@@ -1,7 +1,7 @@
 //! One workload under one policy, from the first arrival to the last message handled.
 //!
-//! Between two decisions nothing changes but which worker has which message. So there is no queue of events: messages are
-//! begun in the order they came, each by the worker that is free first, until the next would begin after the next
+//! Between two decisions nothing changes but which worker has which message. So there is no queue of events: messages
+//! are begun in the order they came, each by the worker that is free first, until the next would begin after the next
 //! decision. A message costs a logarithm of the number of workers and no allocation.
 
 use std::cmp::Reverse;
@@ -39,14 +39,14 @@ pub struct Model {
     pub service: ServiceTime,
     /// How attempts fail.
     pub retry: Option<RetryModel>,
-    /// What chance begins with.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// The longest wait that is within the objective.
     pub objective: u64,
 }
 
-/// Runs it. `decide` gives the number of workers wanted, or `None` where the policy fails, which leaves the number as it
-/// is. `progress` is told the time at each decision.
+/// Runs it. `decide` gives the number of workers wanted, or `None` where the policy fails, which leaves the number as
+/// it is. `progress` is told the time at each decision.
 ///
 /// # Errors
 /// If there is no memory for the waits.
@@ -146,24 +146,24 @@ impl<'a> Simulation<'a> {
         Ok(simulation)
     }
 
-    /// The moment at which a message is there that has not begun.
+    /// When the next message can be begun: it has arrived, or its retry delay is over.
     fn available(&self) -> Option<u64> {
         let again = self.again.peek().map(|Reverse((ready, ..))| *ready);
         self.cursor.peek().into_iter().chain(again).min()
     }
 
-    /// When a message meets no worker.
+    /// When a message arrives while there is no worker.
     fn unattended(&self) -> Option<u64> {
         let at = self.available()?;
         (self.pool.running() == 0).then(|| at.max(self.now))
     }
 
-    /// When all is over: nothing is left to begin, all that began has ended, and so has the trace.
+    /// When the run ends: no message is left to begin, all attempts have ended, and so has the trace.
     fn end(&self) -> Option<u64> {
         self.available().is_none().then(|| self.length.max(self.last_end))
     }
 
-    /// Begins all that begins before `limit`.
+    /// Begins all messages that can be begun before `limit`.
     fn work_until(&mut self, limit: u64) {
         while let Some(free) = self.pool.first_free() {
             let again = self.again.peek().map(|Reverse((ready, ..))| (*ready).max(free));

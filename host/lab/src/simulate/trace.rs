@@ -1,9 +1,10 @@
 //! Reads a trace: a CSV file of `second,arrivals`.
 //!
-//! Each row says how many messages arrived from its second up to that of the next row. The last row lasts as long as most do.
+//! Each row says how many messages arrived from its second up to that of the next row. The last row lasts as long as
+//! most do.
 //!
-//! Rows may come a little late, as those of a monitoring system do. Where a row would last more than twice as long as most,
-//! or more than a second where most last one, rows are missing.
+//! Rows may come a little late, as those of a monitoring system do. Where a row would last more than twice as long as
+//! most, or more than a second where most last one, rows are missing.
 
 use std::path::Path;
 
@@ -29,8 +30,8 @@ pub fn read(file: &Path) -> anyhow::Result<Arrivals> {
     let Trace { arrivals, late } = of_text(&text).map_err(|wrong| anyhow::anyhow!("{}:{wrong}", file.display()))?;
     if let Some(LateRows { line, step, usual, count }) = late {
         tracing::warn!(
-            "{}:{line}: comes {step} s after the row above, where most come after {usual} s; the row above is taken to last as \
-             long ({count} such in all)",
+            "{}:{line}: comes {step} s after the row above, where most come after {usual} s; the row above is taken to \
+             last as long ({count} such in all)",
             file.display()
         );
     }
@@ -130,8 +131,8 @@ fn late(read: &[TraceRow], usual: u64) -> Result<Option<LateRows>, TraceError> {
     for (row, step) in steps(read).filter(|(_, step)| *step > usual) {
         if step > most {
             let problem = format!(
-                "second {} comes {step} s after that of the row above, where most come after {usual} s; write the rows that are \
-                 missing, with 0 where nothing arrived",
+                "second {} comes {step} s after that of the row above, where most come after {usual} s; write the rows \
+                 that are missing, with 0 where nothing arrived",
                 row.second
             );
             return Err(TraceError { line: row.line, problem });

@@ -1,4 +1,4 @@
-//! The workers of a simulated workload: who is free first, who drains.
+//! The workers of a simulated workload: which is free first, which ones drain, how long all have lived.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -14,7 +14,7 @@ pub(super) struct HeldMessage {
     pub(super) arrival: u64,
     /// How often it has been delivered.
     pub(super) attempt: u32,
-    /// What chance has decided.
+    /// How long this attempt takes and whether it fails.
     pub(super) outcome: Attempt,
 }
 
@@ -34,7 +34,7 @@ impl Worker {
     }
 }
 
-/// All workers. The one that is free first has the next message; of several that of the lowest place.
+/// All workers. The next message goes to the worker that is free first; among several, to the one started first.
 #[derive(Debug, Default)]
 pub(super) struct WorkerPool {
     running: Vec<Worker>,
@@ -53,12 +53,12 @@ impl WorkerPool {
         u32::try_from(self.running.len()).unwrap_or(u32::MAX)
     }
 
-    /// Nanoseconds that all workers have lived until the last [`WorkerPool::count`].
+    /// The sum of the lifetimes of all workers up to the last [`WorkerPool::count`].
     pub(super) fn alive(&self) -> u128 {
         self.alive
     }
 
-    /// Counts the lives of all workers up to `now`, which does not go back.
+    /// Adds the time since the last call to the lifetimes of all workers. `now` does not go back.
     pub(super) fn count(&mut self, now: u64) {
         let since = self.counted;
         self.alive += u128::from(now.saturating_sub(since)) * u128::from(self.running());
@@ -91,7 +91,7 @@ impl WorkerPool {
         end
     }
 
-    /// Starts and drains at `now` until so many run. A worker takes `delay` to start.
+    /// Starts or drains workers at `now` until `desired` run. A worker takes `delay` to start.
     pub(super) fn set(&mut self, desired: u32, now: u64, delay: u64) {
         self.count(now);
         let missing = desired.saturating_sub(self.running());

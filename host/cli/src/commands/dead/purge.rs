@@ -23,10 +23,10 @@ Examples:
 
 /// Deletes dead letters for good.
 ///
-/// It asks before it deletes, unless it is told --yes. Letters that are kept meanwhile stay, and what is said to be deleted
-/// is what the server says it has deleted. Exit code 0: those that matched are gone. 1: some are not, or the answer was no,
-/// or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters, or there is no terminal to
-/// ask on and no --yes.
+/// It asks before it deletes, unless it is told --yes. Letters that are kept meanwhile stay, and what is said to be
+/// deleted is what the server says it has deleted. Exit code 0: those that matched are gone. 1: some are not, or the
+/// answer was no, or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters, or there
+/// is no terminal to ask on and no --yes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PurgeArgs {
@@ -127,7 +127,8 @@ fn problem(args: &PurgeArgs, filter: &Filter) -> Option<String> {
     })
 }
 
-/// Whether one request deletes exactly what was found: all that was there on its subjects, and a message for each letter.
+/// Whether one request deletes exactly what was found: all that was there on its subjects, and a message for each
+/// letter.
 fn whole(args: &PurgeArgs, filter: &Filter, matched: &[Letter], found: &Found) -> bool {
     let apart = |letter: &Letter| matches!(letter.content, Content::Apart { .. });
     args.sequences.is_empty() && filter.is_by_workload() && found.foreign == 0 && !matched.iter().any(apart)

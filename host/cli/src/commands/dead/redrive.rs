@@ -26,11 +26,11 @@ Examples:
 
 /// Publishes dead letters again, each on its original subject, and removes those that are stored.
 ///
-/// Payload and headers are the original's. The message id is a new one that names the original and is always the same for
-/// the same letter: a redrive that was cut can be run again. What dies meanwhile is not redriven. A letter goes back into
-/// the stream that its message died in, or one that this takes its messages from: where another stream takes the subject
-/// now, the letter stays. Exit code 0: all that matched are stored again, if any did. 1: some are not and stay, or it was
-/// interrupted, or they cannot be read. 2: wrong usage: nothing says which letters.
+/// Payload and headers are the original's. The message id is a new one that names the original and is always the same
+/// for the same letter: a redrive that was cut can be run again. What dies meanwhile is not redriven. A letter goes
+/// back into the stream that its message died in, or one that this takes its messages from: where another stream takes
+/// the subject now, the letter stays. Exit code 0: all that matched are stored again, if any did. 1: some are not and
+/// stay, or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RedriveArgs {

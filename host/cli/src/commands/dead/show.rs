@@ -25,8 +25,8 @@ Examples:
 
 /// Shows dead letters whole: why they died, all headers, and the payload.
 ///
-/// A payload that is no printable text is shown as a hex dump. As JSON it is one array with an object for each letter, and
-/// the payload is base64. Exit code 0: shown. 1: one of them is not there, or they cannot be read. 2: wrong usage.
+/// A payload that is no printable text is shown as a hex dump. As JSON it is one array with an object for each letter,
+/// and the payload is base64. Exit code 0: shown. 1: one of them is not there, or they cannot be read. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ShowArgs {
