@@ -89,8 +89,14 @@ impl Follow {
     fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (name, queue) = (&self.workload.name, &self.workload.queue);
         let verdict = judge(consumer, &stream.config, &self.workload, Reserved { inbox: &self.inbox });
-        tracing::info!(workload = name, stream = queue.stream, consumer = queue.consumer, ack_wait = ?verdict.settings.ack_wait,
-            "the consumer or its stream has other settings now, which are followed");
+        let ack_wait = verdict.settings.ack_wait;
+        tracing::info!(
+            workload = name,
+            stream = queue.stream,
+            consumer = queue.consumer,
+            ?ack_wait,
+            "the consumer or its stream has other settings now, which are followed"
+        );
         for warning in verdict.warnings.iter().filter(|warning| !self.warned.contains(*warning)) {
             tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
         }
@@ -192,9 +198,10 @@ mod tests {
         }
         follow.look(&state, &stream(91));
         let flow = effective.flow();
-        assert!(
-            matches!(&flow, Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91"))
-        );
+        assert!(matches!(
+            &flow,
+            Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
+        ));
         follow.look(&state, &stream(100));
         assert_eq!(effective.flow(), Flow::Free);
     }

@@ -30,7 +30,9 @@ pub(super) fn remedy(made: Made, code: u64) -> Option<String> {
     match code {
         10113 => key("max-bytes", "The account wants a limit of bytes for every stream; give one"),
         10122 => key("max-bytes", "The account allows fewer bytes for one stream; give no more than it allows"),
-        10047 | 10028 if made == Made::Consumer => Some("The server has no storage left: make room, or give it more.".into()),
+        10047 | 10028 if made == Made::Consumer => {
+            Some("The server has no storage left: make room, or give it more.".into())
+        }
         10047 | 10028 => key("max-bytes", "The server, or this account, has less storage than the stream wants; ask for less, or give it more"),
         10074 | 10005 if made == Made::Stream => Some(
             "The server cannot have the stream: it is to have one replica in file storage; see whether a server of the cluster has room.".into(),
@@ -52,7 +54,9 @@ pub(super) fn remedy(made: Made, code: u64) -> Option<String> {
             "The stream has workqueue retention, and another consumer takes the same messages; use that one (consumer), or limit this one",
         ),
         10101 => Some("The stream has workqueue retention, where each consumer begins at the beginning.".into()),
-        10008 | 10023 | 10118 | 10119 | 10004 | 10075 | 10202 => Some("The server cannot do it now; it is tried again.".into()),
+        10008 | 10023 | 10118 | 10119 | 10004 | 10075 | 10202 => {
+            Some("The server cannot do it now; it is tried again.".into())
+        }
         _ => None,
     }
 }

@@ -64,7 +64,8 @@ impl Setup<'_> {
                 _ => return Err(self.server(what(), Made::Stream, &error)),
             },
         };
-        tracing::info!(workload = self.workload.name, stream = queue.stream, subjects = ?queue.subjects, "stream created");
+        let (workload, stream, subjects) = (&self.workload.name, &queue.stream, &queue.subjects);
+        tracing::info!(workload, stream, ?subjects, "stream created");
         Ok(made)
     }
 

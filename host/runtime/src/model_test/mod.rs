@@ -21,8 +21,13 @@ mod server;
 mod step;
 mod trial;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+
+use crate::config::Isolation;
+use step::{End, Script, Setup, Start, Step};
 
 /// Trials in `make test`: a few seconds.
 const CASES: u32 = 4_000;
@@ -32,15 +37,28 @@ fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {
     let given = std::env::var_os("PROPTEST_CASES").is_some();
     let config = Config { failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
     let config = if given { config } else { Config { cases: CASES, ..config } };
-    let tried = TestRunner::new(config).run(&step::trials(), |(setup, steps)| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (trace, broken) = runtime.block_on(trial::run(setup, steps));
-        match broken {
-            None => Ok(()),
-            Some(broken) => Err(TestCaseError::fail(format!("{broken}\n{trace}"))),
-        }
-    });
+    let tried =
+        TestRunner::new(config).run(&step::trials(), |(setup, steps)| run(setup, steps).map_err(TestCaseError::fail));
     if let Err(failure) = tried {
         panic!("{failure}");
+    }
+}
+
+#[test]
+fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it() {
+    let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
+    let setup = Setup { isolation, batch: 1, ack_wait: second * 4, max_ack_pending: 1, grace: Duration::ZERO };
+    let hang = Script { end: End::Hang, well_from: 3, takes_ms: 0 };
+    let steps =
+        vec![Step::Publish(2, hang), Step::SwapAtNext(Start::Slow), Step::Desire(0), Step::Cut, Step::Pass(3_971)];
+    run(setup, steps).unwrap();
+}
+
+/// Runs one trial; what broke and all that happened if a rule was broken.
+fn run(setup: Setup, steps: Vec<Step>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    match runtime.block_on(trial::run(setup, steps)) {
+        (_, None) => Ok(()),
+        (trace, Some(broken)) => Err(format!("{broken}\n{trace}")),
     }
 }

@@ -94,7 +94,9 @@ impl<W: World> PluginFile<W> {
                 biased;
                 loaded = self.host.make(source, &self.tried) => loaded,
                 // What loads is dropped, and a process that compiles it ends.
-                () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => return self.tell_withdrawn(&digest),
+                () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
+                    return self.tell_withdrawn(&digest);
+                }
             };
             match loaded {
                 // What is on disk now decides, not what was there when this began.

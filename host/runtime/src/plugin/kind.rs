@@ -88,7 +88,10 @@ pub enum KindError {
     )]
     Async,
     /// It speaks another version of the contract.
-    #[error("it was built for {found}, and this host speaks {PACKAGE}@{}; build it again with this host's wit/", VERSION.1)]
+    #[error(
+        "it was built for {found}, and this host speaks {PACKAGE}@{}; build it again with this host's wit/",
+        VERSION.1
+    )]
     OtherVersion {
         /// The package and version it was built for.
         found: String,

@@ -72,7 +72,8 @@ pub enum Refusal {
     NoCompiler(io::Error),
     /// The cache does not keep it, and without it this process would have to compile it.
     #[error(
-        "its compiled code cannot be kept in {}: {why}; see that there is room and that this user can write there", dir.display()
+        "its compiled code cannot be kept in {}: {why}; see that there is room and that this user can write there",
+        dir.display()
     )]
     NotKept {
         /// The directory of the cache.

@@ -187,7 +187,8 @@ impl GuestLog {
         tracing::warn!(
             target: "tidegate::guest",
             %workload, %plugin, %generation, lines = dropped.lines, bytes = dropped.bytes,
-            "dropped log lines: the plugin logs more than the {} bytes a second that limits.log-rate allows", self.meter.rate
+            "dropped log lines: the plugin logs more than the {} bytes a second that limits.log-rate allows",
+            self.meter.rate
         );
     }
 }

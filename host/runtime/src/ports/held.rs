@@ -19,6 +19,9 @@ pub enum EffectError {
     Unavailable(String),
 }
 
+/// Whether what a delivery brings about is confirmed.
+pub type Effect = Result<(), EffectError>;
+
 /// A delivery that was fetched and is not settled yet.
 ///
 /// `ack`, `nak` and `term` settle it, and take it: nothing settles twice. What is dropped without a settlement is
@@ -34,7 +37,7 @@ pub trait Held: Send + Sync + 'static {
     fn publish(
         &self,
         publications: Vec<Publication>,
-    ) -> impl Future<Output = Result<impl Future<Output = Result<(), EffectError>> + Send + use<Self>, EffectError>> + Send;
+    ) -> impl Future<Output = Result<impl Future<Output = Effect> + Send + use<Self>, EffectError>> + Send;
 
     /// Sends the reply, if a requester waits.
     ///

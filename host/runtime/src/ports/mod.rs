@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
-pub use held::{Confirmed, EffectError, Held, Kept, Published};
+pub use held::{Confirmed, Effect, EffectError, Held, Kept, Published};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]
