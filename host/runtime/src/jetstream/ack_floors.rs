@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 
 use super::settings::{ConsumerState, StreamState};
 
-/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that is
-/// gone can be made anew where it was.
+/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that
+/// is gone can be made anew where it was.
 #[derive(Debug, Default)]
 pub(super) struct AckFloors(Mutex<HashMap<(String, String), Floor>>);
 

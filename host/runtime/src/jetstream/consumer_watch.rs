@@ -9,8 +9,8 @@ use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, Str
 use crate::config::Workload;
 use crate::delivery::consumer_settings::{Effective, Flow};
 
-/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
-/// so.
+/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may
+/// seem so.
 const AHEAD: u32 = 2;
 
 /// How long an edit of a consumer that has nothing to do may go unseen.
@@ -110,8 +110,8 @@ impl Follow {
 fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> Flow {
     let (name, of) = (&workload.queue.consumer, &workload.queue.stream);
     Flow::Doubtful(format!(
-        "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the server \
-         has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
+        "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the \
+         server has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
          (`nats consumer rm {of} {name}`): a host with manage = \"create\" makes it anew, others need it made",
         consumer.delivered.stream_seq, stream.state.last_seq
     ))

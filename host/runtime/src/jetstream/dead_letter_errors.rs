@@ -7,7 +7,8 @@ use crate::permissions::Verb;
 pub enum LettersError {
     /// The stream is not there.
     #[error(
-        "there are no dead letters: stream {stream} is not there\n  A host makes it when it starts; name another with --dead-letters."
+        "there are no dead letters: stream {stream} is not there\n  A host makes it when it starts; name another with \
+         --dead-letters."
     )]
     NoStream {
         /// The stream.
@@ -25,8 +26,8 @@ pub enum LettersError {
     },
     /// The server does not let this user do it.
     #[error(
-        "cannot {verb} the dead letters in stream {stream}: the NATS server does not let this user {does} to `{subject}`\n  \
-         Allow it to {does} to `{allow}`, or connect as another user."
+        "cannot {verb} the dead letters in stream {stream}: the NATS server does not let this user {does} to \
+         `{subject}`\n  Allow it to {does} to `{allow}`, or connect as another user."
     )]
     Denied {
         /// What was to be done with the letters.

@@ -167,8 +167,8 @@ impl Letters {
         }))
     }
 
-    /// Publishes an original again and waits until it is stored: in `into`, or else in the stream that it died in or one that
-    /// this takes its messages from. Gives whether that had it already.
+    /// Publishes an original again and waits until it is stored: in `into`, or else in the stream that it died in or
+    /// one that this takes its messages from. Gives whether that had it already.
     ///
     /// # Errors
     /// If it cannot be sent, or is not stored there.
@@ -278,8 +278,8 @@ impl Letters {
         self.asked(DELETE, nothing).await
     }
 
-    /// Deletes all messages on the subjects of letters, or of one workload's, that were there when the stream was opened.
-    /// Gives how many the server has deleted.
+    /// Deletes all messages on the subjects of letters, or of one workload's, that were there when the stream was
+    /// opened. Gives how many the server has deleted.
     ///
     /// # Errors
     /// If the server refuses.
@@ -322,10 +322,12 @@ fn explain(subject: &str, error: &PublishError) -> SendError {
             SendError::Letter(format!("no stream takes `{}` now: create one with this subject", subject.escape_debug()))
         }
         PublishErrorKind::MaxPayloadExceeded => SendError::Letter(format!(
-            "with the headers that name it, it is larger than the server takes; raise the server's max_payload: {reason}"
+            "with the headers that name it, it is larger than the server takes; raise the server's max_payload: \
+             {reason}"
         )),
         PublishErrorKind::TimedOut => SendError::Server(
-            "no PubAck in time: it may be stored or not; run it again, and it is stored once within the duplicate window"
+            "no PubAck in time: it may be stored or not; run it again, and it is stored once within the duplicate \
+             window"
                 .to_owned(),
         ),
         PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => SendError::Server(reason),

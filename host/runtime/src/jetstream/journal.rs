@@ -117,8 +117,8 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
 }
 
 impl Lines {
-    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more can
-    /// come.
+    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more
+    /// can come.
     pub async fn store(mut self, client: Client) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         while let Err(problem) = find(&client, &self.config, self.may_create).await {
@@ -161,7 +161,8 @@ pub struct Decisions {
 pub enum DecisionsError {
     /// The stream is not there.
     #[error(
-        "there is no journal: stream {stream} is not there\n  A host writes one with journal.stream; name another with --stream."
+        "there is no journal: stream {stream} is not there\n  A host writes one with journal.stream; name another with \
+         --stream."
     )]
     NoStream {
         /// The stream.
@@ -192,8 +193,8 @@ impl Client {
 }
 
 impl Decisions {
-    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and stored
-    /// since a time, if so wanted.
+    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and
+    /// stored since a time, if so wanted.
     ///
     /// # Errors
     /// If they cannot all be read.

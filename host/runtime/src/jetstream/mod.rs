@@ -1,8 +1,9 @@
 //! JetStream: the connection, streams and consumers, pulls, settlements and publications.
 //!
-//! The only folder that names async_nats types. Here belongs whatever is sent to a NATS server or read from one, and what its
-//! answers mean. What is done with a delivery does not (`delivery`), nor what a dead letter says (`dead_letter`), nor which rights
-//! a host needs (`permissions`). The rest of the runtime sees the traits in `ports`, which are implemented here.
+//! The only folder that names async_nats types. Here belongs whatever is sent to a NATS server or read from one, and
+//! what its answers mean. What is done with a delivery does not (`delivery`), nor what a dead letter says
+//! (`dead_letter`), nor which rights a host needs (`permissions`). The rest of the runtime sees the traits in `ports`,
+//! which are implemented here.
 
 mod ack_floors;
 mod ack_permission;

@@ -1,5 +1,5 @@
-//! Asks the server for what a host will do, in ways that change nothing, so that a permission that is missing shows now and not
-//! when the first message has been handled and cannot be settled.
+//! Asks the server for what a host will do, in ways that change nothing, so that a permission that is missing shows now
+//! and not when the first message has been handled and cannot be settled.
 //!
 //! The server does not answer what it denies. Who probes listens for denials meanwhile ([`PermissionDenials::unless`]).
 
@@ -14,8 +14,8 @@ use super::permission_denials::PermissionDenials;
 
 /// How long an answer is waited for. A denial comes sooner.
 pub(super) const WITHIN: Duration = Duration::from_secs(1);
-/// How long the client library may take to pass on what the server denied: its task for that may get its turn later than the
-/// one that asked. A denial that is later still shows at the first use.
+/// How long the client library may take to pass on what the server denied: its task for that may get its turn later
+/// than the one that asked. A denial that is later still shows at the first use.
 const PASSED_ON: Duration = Duration::from_millis(50);
 /// What the subject of an ack says of one delivery: here of none.
 const NO_DELIVERY: &str = "1.0.0.0.0";

@@ -1,7 +1,7 @@
 //! Single messages of a stream as the server has them, whatever their headers are.
 //!
-//! In the answer to `STREAM.MSG.GET` the header block is base64 text, so one that is no good does not break the connection,
-//! and the order of the headers is kept.
+//! In the answer to `STREAM.MSG.GET` the header block is base64 text, so one that is no good does not break the
+//! connection, and the order of the headers is kept.
 
 use std::time::SystemTime;
 
@@ -55,8 +55,8 @@ struct Message {
 }
 
 impl RawMessage {
-    /// Whether the client library gives up its connection when this is delivered. In JSON the server has U+FFFD in the place
-    /// of what is not UTF-8.
+    /// Whether the client library gives up its connection when this is delivered. In JSON the server has U+FFFD in the
+    /// place of what is not UTF-8.
     pub(super) fn is_unreadable(&self) -> bool {
         self.subject.contains('\u{fffd}')
             || (!self.block.is_empty() && self.subject.contains(char::is_whitespace))
@@ -86,8 +86,8 @@ pub(super) async fn get(client: &Client, stream: &str, sequence: u64) -> anyhow:
     request(client, stream, &json!({ "seq": sequence })).await
 }
 
-/// Reads the first message from a position on, on one of these subjects, or on any if there are none. `None` if there is no
-/// such message.
+/// Reads the first message from a position on, on one of these subjects, or on any if there are none. `None` if there
+/// is no such message.
 pub(super) async fn next(
     client: &Client,
     stream: &str,

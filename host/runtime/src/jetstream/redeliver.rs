@@ -1,5 +1,5 @@
-//! Has messages delivered at once that the client library could not read, and that would otherwise come again only after
-//! their ack wait.
+//! Has messages delivered at once that the client library could not read, and that would otherwise come again only
+//! after their ack wait.
 //!
 //! They are looked for in JSON, where nothing that a message holds can do harm, among the last that the consumer has
 //! delivered: so many as one loss of the connection may have cost, and none a second time.

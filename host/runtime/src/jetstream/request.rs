@@ -64,8 +64,8 @@ impl Client {
     /// Publishes a request into a stream and waits for the reply of whoever handles it.
     ///
     /// The message gets the headers `Nats-Reply` and `Nats-Msg-Id` beside `headers`. If no reply comes in time the
-    /// message is deleted from its stream, unless it is that of an earlier request with the same id, and a reply that comes
-    /// until then still counts.
+    /// message is deleted from its stream, unless it is that of an earlier request with the same id, and a reply that
+    /// comes until then still counts.
     ///
     /// # Errors
     /// [`RequestError`] says what was missing.

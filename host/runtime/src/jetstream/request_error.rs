@@ -47,7 +47,8 @@ pub enum RequestError {
     },
     /// The server does not let this user do it.
     #[error(
-        "the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`, or connect as another user."
+        "the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`, or connect \
+         as another user."
     )]
     Denied {
         /// What it wanted to do.
@@ -125,7 +126,8 @@ fn fate(stored: &Stored, deleted: bool) -> &'static str {
         (_, true) => "by an earlier request with this message id, to which its reply goes; it is left there",
         (true, false) => "deleted from there; a worker that had it already may handle it all the same",
         (false, false) => {
-            "and not deleted: it is no longer there, so a handler may have taken it without replying, or this user may not delete it"
+            "and not deleted: it is no longer there, so a handler may have taken it without replying, or this user may \
+             not delete it"
         }
     }
 }

@@ -79,8 +79,8 @@ impl Finding {
 }
 
 impl Client {
-    /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may publish
-    /// on, and permissions. Nothing is made or changed.
+    /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may
+    /// publish on, and permissions. Nothing is made or changed.
     pub async fn survey(&self, config: &Config) -> Survey {
         let mut survey = Survey::default();
         let mut to_come = Vec::new();
@@ -220,7 +220,8 @@ impl Client {
                 match self.takers(subject).await {
                     Ok(takers) if takers.is_empty() => {
                         let problem = format!(
-                            "no stream takes `{subject}`, so a message whose handler publishes there is never acknowledged"
+                            "no stream takes `{subject}`, so a message whose handler publishes there is never \
+                             acknowledged"
                         );
                         let remedy =
                             format!("create one, as with `nats stream add NAME --subjects '{subject}' --defaults`");
@@ -286,8 +287,8 @@ impl Client {
         Ok(data.permissions.unwrap_or_default())
     }
 
-    /// Whether a request to JetStream on a subject is denied, asked with a payload that means nothing there. No delivery has the
-    /// subject that acks are tried on.
+    /// Whether a request to JetStream on a subject is denied, asked with a payload that means nothing there. No
+    /// delivery has the subject that acks are tried on.
     async fn denial(&self, subject: &str) -> Option<Denial> {
         let literal = subject.replace(".>", ".rehearsal");
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == literal;

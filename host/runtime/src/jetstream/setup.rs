@@ -80,7 +80,8 @@ impl Setup<'_> {
         Reserved { inbox: self.client.inbox() }
     }
 
-    /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from it.
+    /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from
+    /// it.
     pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, Verdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
@@ -111,8 +112,8 @@ impl Setup<'_> {
                 consumer,
                 floor,
                 pending,
-                "the consumer was gone and is made anew; it goes on where it was known to be settled, and what was handled \
-                 after that is handled again"
+                "the consumer was gone and is made anew; it goes on where it was known to be settled, and what was \
+                 handled after that is handled again"
             ),
             (None, 0) => tracing::info!(workload, stream, consumer, "consumer created"),
             (None, pending) => tracing::warn!(
@@ -120,9 +121,10 @@ impl Setup<'_> {
                 stream,
                 consumer,
                 pending,
-                "consumer created, at the beginning of its stream: {pending} messages are to be handled, and if hosts have \
-                 handled them before, with a consumer that was deleted meanwhile, they are handled again; to begin elsewhere, \
-                 make the consumer yourself before the host starts (`nats consumer add {stream} {consumer} --pull --deliver=...`)"
+                "consumer created, at the beginning of its stream: {pending} messages are to be handled, and if hosts \
+                 have handled them before, with a consumer that was deleted meanwhile, they are handled again; to \
+                 begin elsewhere, make the consumer yourself before the host starts (`nats consumer add {stream} \
+                 {consumer} --pull --deliver=...`)"
             ),
         }
     }
@@ -204,7 +206,8 @@ impl Setup<'_> {
         }
         if config.no_ack {
             return said(format!(
-                "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream edit {name} --ack`"
+                "it acknowledges no publication (no_ack), so no dead letter could be known to be kept; `nats stream \
+                 edit {name} --ack`"
             ));
         }
         match reserved(&config, Some(dead_letters::SUBJECTS), self.reserved()) {

@@ -19,7 +19,8 @@ pub enum SetupError {
     },
     /// The consumer is not there.
     #[error(
-        "workload {workload}: stream {stream} has no consumer {consumer}\n  Create it ({kind}), or set manage = \"create\"."
+        "workload {workload}: stream {stream} has no consumer {consumer}\n  Create it ({kind}), or set manage = \
+         \"create\"."
     )]
     NoConsumer {
         /// The workload.
@@ -59,8 +60,8 @@ pub enum SetupError {
     },
     /// JetStream is off.
     #[error(
-        "workload {workload}: JetStream does not answer on {servers}: {reason}\n  Start the server with `-js`, or enable JetStream \
-         for this account."
+        "workload {workload}: JetStream does not answer on {servers}: {reason}\n  Start the server with `-js`, or \
+         enable JetStream for this account."
     )]
     NoJetStream {
         /// The workload.
@@ -72,8 +73,8 @@ pub enum SetupError {
     },
     /// The server does not let this user do what a host has to do.
     #[error(
-        "workload {workload}: the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`; \
-         `tidegate permissions` prints all that a host needs."
+        "workload {workload}: the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to \
+         `{allow}`; `tidegate permissions` prints all that a host needs."
     )]
     Denied {
         /// The workload.

@@ -1,7 +1,7 @@
 //! Messages that wait for another try when somebody sets the consumer's `max_deliver`.
 //!
-//! The server drops each of them that has had as many deliveries by then, and says nothing but an advisory of some. So the
-//! host that gave them back keeps them as dead letters, as soon as it reads of the edit.
+//! The server drops each of them that has had as many deliveries by then, and says nothing but an advisory of some. So
+//! the host that gave them back keeps them as dead letters, as soon as it reads of the edit.
 
 use bytes::Bytes;
 
@@ -25,8 +25,8 @@ impl Lane {
                     would have had the server drop it")
                 }
                 Err(error) => {
-                    tracing::error!(%workload, stream_sequence, attempt, error = format!("{error:#}"), "a message that the \
-                        consumer's max_deliver has the server drop is not kept yet; trying again");
+                    tracing::error!(%workload, stream_sequence, attempt, error = format!("{error:#}"), "a message that \
+                        the consumer's max_deliver has the server drop is not kept yet; trying again");
                     left.push((stream_sequence, attempt));
                 }
             }

@@ -43,8 +43,8 @@ enum Read {
 impl Scan {
     /// Reads until `each` has enough.
     ///
-    /// A message that the client library cannot read breaks the connection, or ends a batch. So where one did not come, it is
-    /// read as JSON, and another consumer goes on after it.
+    /// A message that the client library cannot read breaks the connection, or ends a batch. So where one did not come,
+    /// it is read as JSON, and another consumer goes on after it.
     ///
     /// # Errors
     /// If the messages cannot all be read.

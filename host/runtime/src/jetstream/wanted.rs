@@ -25,7 +25,8 @@ pub(super) fn stream(queue: &Queue) -> Value {
     })
 }
 
-/// The consumer of a workload, where the host makes it. `known` is the message up to which one of the same name was settled.
+/// The consumer of a workload, where the host makes it. `known` is the message up to which one of the same name was
+/// settled.
 pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>) -> Value {
     let limit = stream.consumer_limits.max_ack_pending;
     let max_ack_pending = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };

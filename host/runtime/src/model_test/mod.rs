@@ -1,15 +1,16 @@
-//! A state machine test: the real inbox, workers and supervisor between a model of JetStream and a model of the handler.
+//! A state machine test: the real inbox, workers and supervisor between a model of JetStream and a model of the
+//! handler.
 //!
-//! A trial is a list of steps: messages come whose handler ends in a given way, workers are wanted, time passes, stores and
-//! connections fail, the handler is swapped, hosts stop, are lost and start. Then all faults end, and every message has to
-//! end too: acked with its effects stored, or as a dead letter. [`ledger`] has the rules. What breaks one is shrunk to the
-//! fewest steps, and shown with all that happened, a line each.
+//! A trial is a list of steps: messages come whose handler ends in a given way, workers are wanted, time passes, stores
+//! and connections fail, the handler is swapped, hosts stop, are lost and start. Then all faults end, and every message
+//! has to end too: acked with its effects stored, or as a dead letter. [`ledger`] has the rules. What breaks one is
+//! shrunk to the fewest steps, and shown with all that happened, a line each.
 //!
-//! Plain lists of steps, and not `proptest-state-machine`: that turns on proptest's `fork`, which would have wasmtime built anew.
-//! Steps need no preconditions: one without sense does nothing, and shrinking removes it.
+//! Plain lists of steps, and not `proptest-state-machine`: that turns on proptest's `fork`, which would have wasmtime
+//! built anew. Steps need no preconditions: one without sense does nothing, and shrinking removes it.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release -p tidegate --lib machine` tries more of them. The time is tokio's, paused, so
-//! an hour of a trial takes milliseconds.
+//! `PROPTEST_CASES=100000 cargo test --release -p tidegate --lib machine` tries more of them. The time is tokio's,
+//! paused, so an hour of a trial takes milliseconds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

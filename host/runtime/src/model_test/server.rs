@@ -1,8 +1,9 @@
 //! A model of JetStream: a stream, a pull consumer with ack wait, the streams of publications and dead letters.
 //!
 //! What the two sides say takes a millisecond to the other, and is lost if the connection is cut meanwhile. As in the
-//! server: an ack settles whichever delivery of its message; a nak with a delay, and what waits for its redelivery, count
-//! as pending; redeliveries go first and `max_ack_pending` does not hold them up; a lost connection loses its pulls.
+//! server: an ack settles whichever delivery of its message; a nak with a delay, and what waits for its redelivery,
+//! count as pending; redeliveries go first and `max_ack_pending` does not hold them up; a lost connection loses its
+//! pulls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

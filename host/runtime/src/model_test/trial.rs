@@ -58,7 +58,8 @@ struct Trial {
     wanted: u32,
 }
 
-/// Runs the steps, then lifts all faults and waits until all is settled. Gives what happened, and the rule that was broken.
+/// Runs the steps, then lifts all faults and waits until all is settled. Gives what happened, and the rule that was
+/// broken.
 pub(super) async fn run(setup: Setup, steps: Vec<Step>) -> (String, Option<String>) {
     let server = Server::new(setup);
     let pump = tokio::spawn(server.clone().run());

@@ -31,9 +31,9 @@ pub enum CacheError {
     },
     /// Others could plant code in it, or could before.
     #[error(
-        "in the cache directory, {} can be written to by others (mode {mode:o}), and code there is run unchecked; whatever \
-         they may have put there stays if only the mode is changed, so delete it (`rm -r {}`), choose another directory, or switch \
-         the cache off", path.display(), dir.display()
+        "in the cache directory, {} can be written to by others (mode {mode:o}), and code there is run unchecked; \
+         whatever they may have put there stays if only the mode is changed, so delete it (`rm -r {}`), choose another \
+         directory, or switch the cache off", path.display(), dir.display()
     )]
     Shared {
         /// The directory, or what is in it.
@@ -129,8 +129,8 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Removes the files to which something was being written. Another host that writes just now finds its own gone, and tries
-/// again.
+/// Removes the files to which something was being written. Another host that writes just now finds its own gone, and
+/// tries again.
 pub(super) fn forget_unfinished(dir: &Path) {
     let mut unread = vec![dir.to_owned()];
     while let Some(within) = unread.pop() {

@@ -123,7 +123,8 @@ impl Compiler {
                 Err(Refusal::CompilerKilled(output.status.to_string()))
             }
             _ => {
-                tracing::debug!(status = %output.status, complained = %complained.trim(), "the compiling process failed");
+                tracing::debug!(status = %output.status, complained = %complained.trim(), "the compiling process \
+                failed");
                 Err(Refusal::Compile("the compiler failed on it".into()))
             }
         }

@@ -156,8 +156,8 @@ impl Drop for Directory {
     }
 }
 
-/// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes long
-/// keeps no other waiting.
+/// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes
+/// long keeps no other waiting.
 struct Keeper {
     host: Host,
     dir: PathBuf,
@@ -214,8 +214,8 @@ impl Keeper {
         if self.dir_told.as_deref() != Some(&error) {
             tracing::warn!(
                 directory = %self.dir.display(), error,
-                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until then what is loaded \
-                 stays and the rest waits"
+                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until \
+                 then what is loaded stays and the rest waits"
             );
             self.dir_told = Some(error);
         }

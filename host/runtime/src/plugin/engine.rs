@@ -35,8 +35,8 @@ pub enum HostError {
     Cache(#[from] CacheError),
     /// There is no place for compiled code, not even a temporary one.
     #[error(
-        "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that only \
-         this user can write to, or TMPDIR"
+        "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that \
+         only this user can write to, or TMPDIR"
     )]
     NoPlace(std::io::Error),
     /// The engine cannot run here.
@@ -83,8 +83,8 @@ impl std::fmt::Debug for Host {
 }
 
 impl Host {
-    /// Starts both engines, which compile in this process, without a bound. `cache` is the directory that keeps compiled
-    /// code; `None` keeps none.
+    /// Starts both engines, which compile in this process, without a bound. `cache` is the directory that keeps
+    /// compiled code; `None` keeps none.
     ///
     /// # Errors
     /// If the cache cannot be used or the engines do not run here.

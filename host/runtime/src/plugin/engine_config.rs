@@ -1,7 +1,7 @@
 //! How wasmtime compiles and runs each kind of guest.
 //!
-//! Two engines, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions would
-//! slow them; policies run under fuel, so that the same call ends in the same place on every machine.
+//! Two engines, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions
+//! would slow them; policies run under fuel, so that the same call ends in the same place on every machine.
 
 use wasmtime::{Cache, Config};
 

@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_told_in_one_line() {
-        let written = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno stock\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        let written = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno stock\nnote: run with `RUST_BACKTRACE=1` \
+                       environment variable to display a backtrace\n";
         assert_eq!(one_line(written), "thread '<unnamed>' panicked at src/lib.rs:3:5: / no stock");
     }
 

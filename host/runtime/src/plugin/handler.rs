@@ -86,8 +86,8 @@ impl HandlerPlugin {
     /// Makes an instance.
     ///
     /// # Errors
-    /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins with
-    /// more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
+    /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
+    /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
         let WorkerContext { guest, worker, settings } = context;
         let place = self.enter(guest)?;

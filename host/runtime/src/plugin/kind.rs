@@ -83,8 +83,8 @@ pub enum KindError {
     TooMuch(String),
     /// It has functions of the asynchronous form.
     #[error(
-        "it has asynchronous functions, which came with WASI 0.3, and this host has WASI 0.2; make its exports ordinary \
-         functions and build it for WASI 0.2, as for the target wasm32-wasip2"
+        "it has asynchronous functions, which came with WASI 0.3, and this host has WASI 0.2; make its exports \
+         ordinary functions and build it for WASI 0.2, as for the target wasm32-wasip2"
     )]
     Async,
     /// It speaks another version of the contract.
@@ -317,8 +317,8 @@ mod tests {
     fn exporting(names: &[&str]) -> Vec<u8> {
         let exports: String = names.iter().map(|name| format!("(export \"{name}\" (instance 0))")).collect();
         component(&format!(
-            "(component (import \"wasi:cli/stdout@0.2.3\" (instance)) (component (export \"inner\" (component 0)) (component)) \
-             (core module (func (export \"f\"))) {exports})"
+            "(component (import \"wasi:cli/stdout@0.2.3\" (instance)) (component (export \"inner\" (component 0)) \
+             (component)) (core module (func (export \"f\"))) {exports})"
         ))
     }
 

@@ -163,7 +163,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_byte_is_lost_and_no_line_is_too_long(writes in proptest::collection::vec(proptest::collection::vec(0x20u8..0x7f, 0..9000), 0..6)) {
+        fn no_byte_is_lost_and_no_line_is_too_long(
+            writes in proptest::collection::vec(proptest::collection::vec(0x20u8..0x7f, 0..9000), 0..6),
+        ) {
             let all = writes.concat();
             let got = lines(&writes.iter().map(Vec::as_slice).collect::<Vec<_>>());
             prop_assert!(got.iter().all(|line| line.len() <= LINE));

@@ -93,7 +93,8 @@ impl Host {
     }
 }
 
-/// What can be told before anything is compiled: what it is, what it needs of the host, and with what an instance begins.
+/// What can be told before anything is compiled: what it is, what it needs of the host, and with what an instance
+/// begins.
 fn check(source: &Source, wanted: Kind) -> Result<Declared, Refusal> {
     let Inspection { kind: found, needs, declared, .. } = inspect(&source.bytes)?;
     if !found.serves(wanted) {

@@ -1,7 +1,8 @@
 //! Plugins: WebAssembly components that are compiled, linked, limited, run and replaced.
 //!
-//! The only folder that names wasmtime. Here belongs what a file, a component or an instance is and may do. What is made of a
-//! guest's answer does not (`delivery`, `scaling`), nor what the contract's words are (`contract`). What it offers to the rest:
+//! The only folder that names wasmtime. Here belongs what a file, a component or an instance is and may do. What is
+//! made of a guest's answer does not (`delivery`, `scaling`), nor what the contract's words are (`contract`). What it
+//! offers to the rest:
 //!
 //! - [`Host`] compiles files; [`Directory`] keeps what workloads ask for up to date.
 //! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.

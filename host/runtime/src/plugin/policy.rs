@@ -132,8 +132,8 @@ impl PolicyPlugin {
         })
     }
 
-    /// One call in an instance of its own, whose clocks all read `now_ms`. Fuel ends it in the same place each time; the wall clock ends what waits
-    /// in a host call, where no fuel burns.
+    /// One call in an instance of its own, whose clocks all read `now_ms`. Fuel ends it in the same place each time;
+    /// the wall clock ends what waits in a host call, where no fuel burns.
     async fn fresh<T>(
         &self,
         context: &PolicyContext,

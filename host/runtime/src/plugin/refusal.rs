@@ -61,7 +61,8 @@ pub enum Refusal {
     CompileMemory(String),
     /// Somebody ended what compiled it, as a system does that has no memory left.
     #[error(
-        "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the plugin smaller"
+        "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the \
+         plugin smaller"
     )]
     CompilerKilled(String),
     /// The system bounds it closer than the configuration does.
@@ -89,8 +90,8 @@ pub enum Refusal {
     Import(Vec<String>),
     /// It was made for a later WASI.
     #[error(
-        "it was built for a later WASI (it imports {}), and this host has WASI 0.2; build it for that, as for the target \
-         wasm32-wasip2", some(.0)
+        "it was built for a later WASI (it imports {}), and this host has WASI 0.2; build it for that, as for the \
+         target wasm32-wasip2", some(.0)
     )]
     LaterWasi(Vec<String>),
     /// It offers something else under a name of the contract, or asks for something else under a known name.
@@ -115,7 +116,8 @@ fn readable(error: &io::Error) -> &'static str {
 /// How the tool that is known to add an import is told to leave it out.
 fn way_out(imports: &[String]) -> &'static str {
     if imports.iter().any(|import| import.starts_with("wasi:http/")) {
-        "; a component made from JavaScript imports wasi:http unless it is made with `disableFeatures: ['http', 'fetch-event']`"
+        "; a component made from JavaScript imports wasi:http unless it is made with `disableFeatures: ['http', \
+         'fetch-event']`"
     } else {
         ""
     }

@@ -240,8 +240,9 @@ impl Room {
         if mappings.most(need.mappings) <= address.most(need.address) {
             let share = mappings.share.load(Relaxed);
             format!(
-                "an instance takes up to {} memory mappings, and of the {} that vm.max_map_count allows this process its part is {share}; \
-                 raise that (`sysctl -w vm.max_map_count={}`), lower scale.max, or run it on more hosts",
+                "an instance takes up to {} memory mappings, and of the {} that vm.max_map_count allows this process \
+                 its part is {share}; raise that (`sysctl -w vm.max_map_count={}`), lower scale.max, or run it on more \
+                 hosts",
                 need.mappings,
                 limits.mappings,
                 self.rooms.enough_mappings(),
@@ -249,8 +250,8 @@ impl Room {
         } else {
             let share = address.share.load(Relaxed);
             format!(
-                "an instance takes {} of address space, and of the {} that this process may have its part is {}; raise that \
-                 (`ulimit -v`), lower scale.max, or run it on more hosts",
+                "an instance takes {} of address space, and of the {} that this process may have its part is {}; raise \
+                 that (`ulimit -v`), lower scale.max, or run it on more hosts",
                 show_size(&rough(need.address)),
                 show_size(&rough(limits.address)),
                 show_size(&rough(share)),

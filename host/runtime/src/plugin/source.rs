@@ -42,8 +42,8 @@ pub(super) fn file(dir: &Path, plugin: &str) -> PathBuf {
     dir.join(format!("{plugin}.wasm"))
 }
 
-/// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the file
-/// meanwhile.
+/// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the
+/// file meanwhile.
 pub(super) fn read(file: &Path, most: u64) -> Result<Source, Refusal> {
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound if file.is_symlink() => Refusal::DanglingLink,

@@ -1,4 +1,5 @@
-//! What handlers and policies have in common: a component of one world of the contract, compiled, linked and instantiated.
+//! What handlers and policies have in common: a component of one world of the contract, compiled, linked and
+//! instantiated.
 
 use std::pin::pin;
 use std::sync::Arc;

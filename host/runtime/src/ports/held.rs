@@ -1,5 +1,6 @@
-//! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and without
-//! one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes it.
+//! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and
+//! without one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes
+//! it.
 
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ pub struct Published {
     reply: Option<Vec<u8>>,
 }
 
-/// All effects of a response are confirmed: its publications are stored, its reply is on its way on the same connection.
+/// All effects of a response are confirmed: its publications are stored, its reply is on its way on the same
+/// connection.
 #[derive(Debug)]
 pub struct Confirmed(());
 

@@ -33,8 +33,8 @@ const BYTES: usize = 16 << 10;
 /// The pause after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers for ever. A connection that comes when there are as many as may be takes the place of the oldest: one that says
-/// what it wants is answered long before it is that.
+/// Answers for ever. A connection that comes when there are as many as may be takes the place of the oldest: one that
+/// says what it wants is answered long before it is that.
 pub(super) async fn serve(listener: TcpListener, router: Router) -> Infallible {
     let (most, mut open) = (most(), VecDeque::<AbortHandle>::new());
     loop {
@@ -71,8 +71,8 @@ fn most() -> usize {
     usize::try_from(quarter.clamp(1, CONNECTIONS)).unwrap_or(1)
 }
 
-/// Answers only what is asked of this host by a name of its own. A page in somebody's browser may have a name of its own lead
-/// here, and would be let read what is answered.
+/// Answers only what is asked of this host by a name of its own. A page in somebody's browser may have a name of its
+/// own lead here, and would be let read what is answered.
 pub(super) fn guard(router: Router, names: Vec<String>) -> Router {
     router.layer(middleware::from_fn_with_state(Arc::<[String]>::from(names), ask))
 }
