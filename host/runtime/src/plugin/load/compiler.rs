@@ -17,11 +17,11 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache;
-use super::engine_config::{handlers, policies};
-use super::fault::brief;
-use super::kind::Kind;
 use super::refusal::Refusal;
 use crate::config::units::{show_duration, show_size};
+use crate::plugin::run::engine_config::{handlers, policies};
+use crate::plugin::run::fault::brief;
+use crate::plugin::run::kind::Kind;
 
 /// How many plugins are compiled at once.
 pub(super) const AT_ONCE: usize = 2;

@@ -5,9 +5,11 @@ use wasmparser::{
     Encoding, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
 };
 
-use super::declared::{Counter, Declared, Stop};
-use super::fault::brief;
-use super::limits::component::{NAME_BYTES, NAMES};
+use super::declaration_count::{Counter, Stop};
+use crate::plugin::limits::component::{NAME_BYTES, NAMES};
+use crate::plugin::run::declared::Declared;
+use crate::plugin::run::fault::brief;
+use crate::plugin::run::kind::Kind;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
@@ -15,34 +17,6 @@ const VERSION: (&str, &str) = ("0.1.", "0.1.0");
 const MAGIC: &[u8] = b"\0asm";
 /// How many names an error tells.
 const TOLD: usize = 10;
-
-/// What a workload can use a plugin as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It exports `handler`.
-    Handler,
-    /// It exports `scaling`.
-    Policy,
-    /// It exports both and serves as either.
-    Both,
-}
-
-impl Kind {
-    /// Whether a plugin of this kind can be used as `wanted`.
-    pub fn serves(self, wanted: Kind) -> bool {
-        self == Kind::Both || self == wanted
-    }
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Handler => "a handler",
-            Self::Policy => "a policy",
-            Self::Both => "a handler and a policy",
-        })
-    }
-}
 
 /// A component of this contract.
 #[derive(Debug, Clone, PartialEq, Eq)]

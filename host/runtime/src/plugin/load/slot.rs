@@ -6,14 +6,21 @@ use std::sync::atomic::AtomicBool;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::kind::Kind;
-use super::limits::wider;
-use super::world::{Plugin, World};
 use crate::config::Limits;
 use crate::digest::Digest;
+use crate::plugin::limits::wider;
+use crate::plugin::run::bindings::{policy::PolicyPre, worker::WorkerPre};
+use crate::plugin::run::guest::Guest;
+use crate::plugin::run::kind::Kind;
+use crate::plugin::run::world::{Plugin, World};
 
 /// The current generation of one plugin, and when it changes.
 pub struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
+
+/// Watches a handler.
+pub type HandlerWatch = Watch<WorkerPre<Guest>>;
+/// Watches a policy.
+pub type PolicyWatch = Watch<PolicyPre<Guest>>;
 
 impl<W> std::fmt::Debug for Watch<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -18,7 +18,7 @@ const LINGER: u32 = 50;
 ///
 /// It is a thread and not a task because a guest that spins may hold every thread of the async runtime.
 #[derive(Debug)]
-pub(super) struct Ticker {
+pub(crate) struct Ticker {
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
 }
@@ -33,7 +33,7 @@ struct State {
 
 impl Ticker {
     /// Starts the thread. It holds the engines weakly and ends with this value.
-    pub(super) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
+    pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
         let thread =
@@ -43,7 +43,7 @@ impl Ticker {
 
     /// Runs a guest call. Time passes for it: one that computes for longer than a tick yields, and by being polled
     /// again keeps the thread awake.
-    pub(super) fn during<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+    pub(crate) fn during<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
         poll_fn(move |context| {
             self.keep_awake();
             call.as_mut().poll(context)

@@ -8,21 +8,21 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
 use super::declared::Declared;
-use super::limits::instance::{RANDOM_BYTES, RESOURCES};
 use super::quota::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
+use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
 
 /// The settings that a handler reads through `wasi:config/store`.
-pub(super) type Settings = Arc<[(String, String)]>;
+pub(crate) type Settings = Arc<[(String, String)]>;
 
 /// The data of a store.
 pub struct Guest {
     wasi: WasiCtx,
     resources: ResourceTable,
-    pub(super) quota: Quota,
-    pub(super) log: Arc<GuestLog>,
-    pub(super) settings: Settings,
+    pub(crate) quota: Quota,
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) settings: Settings,
 }
 
 impl WasiView for Guest {
@@ -32,7 +32,7 @@ impl WasiView for Guest {
 }
 
 /// What a guest's clocks and random numbers are.
-pub(super) enum Inputs<'a> {
+pub(crate) enum Inputs<'a> {
     /// The host's.
     Real,
     /// Functions of the inputs of a call.
@@ -45,7 +45,7 @@ pub(super) enum Inputs<'a> {
 }
 
 /// A store for one instance. Nothing is granted: no directory, address, variable or argument.
-pub(super) fn store(
+pub(crate) fn store(
     engine: &Engine,
     limits: &Limits,
     declared: &Declared,

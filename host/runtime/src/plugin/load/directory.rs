@@ -17,15 +17,15 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::engine::Host;
-use super::file::PluginFile;
-use super::room::Room;
+use super::directory_events::DirectoryEvents;
+use super::host::Host;
+use super::plugin_file::PluginFile;
 use super::slot::{PluginState, Slot, Watch};
 use super::source::file;
-use super::watch::DirectoryEvents;
-use super::world::World;
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
+use crate::plugin::run::room::Room;
+use crate::plugin::run::world::World;
 
 /// How long events are collected before files are looked at: a copy makes many.
 const DEBOUNCE: Duration = Duration::from_millis(75);
@@ -104,7 +104,7 @@ impl Directory {
 
     /// Asks for room for so many instances of a plugin: what this process has is divided between all that ask.
     pub fn room(&self, instances: u32) -> Arc<Room> {
-        self.host.0.rooms.claim(instances)
+        self.host.engines().rooms.claim(instances)
     }
 
     /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.

@@ -10,7 +10,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::look::Fingerprint;
+use super::file_progress::Fingerprint;
 
 /// Events of one directory. They only say when to look: what changed is found by looking.
 pub(super) struct DirectoryEvents {

@@ -14,22 +14,19 @@ use super::engine::{Engines, WorldEngine};
 use super::fault::{classify, cut};
 use super::guest::{Guest, Inputs};
 use super::kind::Kind;
-use super::limits::policy::{REASON, STATE};
 use super::room::Room;
-use super::slot::Watch;
 use super::stdio::LogMeter;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
+use crate::plugin::limits::policy::{REASON, STATE};
 
 /// Random bytes after which a policy's random numbers repeat.
 const RANDOM: u16 = 16 << 10;
 
 /// A compiled policy: one generation of a plugin.
 pub type PolicyPlugin = Plugin<PolicyPre<Guest>>;
-/// Watches a policy.
-pub type PolicyWatch = Watch<PolicyPre<Guest>>;
 
 /// The workload that a policy decides for, and what it may spend.
 #[derive(Debug, Clone)]

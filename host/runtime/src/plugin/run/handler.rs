@@ -15,15 +15,12 @@ use super::fault::classify;
 use super::guest::{Guest, Inputs, Settings};
 use super::kind::Kind;
 use super::room::Place;
-use super::slot::Watch;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
 
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<WorkerPre<Guest>>;
-/// Watches a handler.
-pub type HandlerWatch = Watch<WorkerPre<Guest>>;
 
 /// What an instance is made with.
 #[derive(Debug, Clone)]

@@ -5,22 +5,22 @@
 
 use wasmtime::{Cache, Config};
 
-use super::limits::instance::STACK;
+use crate::plugin::limits::instance::STACK;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
-pub(super) const RESERVATION: u64 = 4 << 30;
+pub(crate) const RESERVATION: u64 = 4 << 30;
 /// A component of a few bytes with data far apart would have an image of so much for each memory, held by this process.
 const IMAGE: u64 = 64 << 10;
 /// Bytes of the async stack. What the guest's code does not use of it is for the host's functions.
 const ASYNC_STACK: usize = 2 << 20;
 
 /// How handlers are compiled and run.
-pub(super) fn handlers(cache: Option<Cache>) -> Config {
+pub(crate) fn handlers(cache: Option<Cache>) -> Config {
     common(cache)
 }
 
 /// How policies are compiled and run.
-pub(super) fn policies(cache: Option<Cache>) -> Config {
+pub(crate) fn policies(cache: Option<Cache>) -> Config {
     let mut config = common(cache);
     config.consume_fuel(true).cranelift_nan_canonicalization(true);
     config

@@ -1,6 +1,6 @@
 //! What a guest prints becomes log lines that carry the worker and the message.
 //!
-//! A guest can print without end: [`super::lines`] has what keeps that within bounds.
+//! A guest can print without end: [`super::log_rate`] has what keeps that within bounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::fault::{cut, is_advice};
-use super::limits::instance::{LINE, WRITE};
-use super::lines::{Admission, Dropped, LineBuffer, RateCap, remember};
+use super::log_rate::{Admission, Dropped, LineBuffer, RateCap, remember};
 use crate::digest::Digest;
+use crate::plugin::limits::instance::{LINE, WRITE};
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     Trace,
     Debug,
     Info,
@@ -29,10 +29,10 @@ pub(super) enum Level {
 
 /// Who speaks.
 #[derive(Debug, Clone)]
-pub(super) struct Speaker {
-    pub(super) workload: Arc<str>,
-    pub(super) plugin: Arc<str>,
-    pub(super) generation: Digest,
+pub(crate) struct Speaker {
+    pub(crate) workload: Arc<str>,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) generation: Digest,
 }
 
 /// How much all instances of one plugin may log for one workload: so many bytes in a second, and at once after a pause.
@@ -69,7 +69,7 @@ impl LogMeter {
 
 /// The log of one instance.
 #[derive(Debug)]
-pub(super) struct GuestLog {
+pub(crate) struct GuestLog {
     speaker: Speaker,
     meter: Arc<LogMeter>,
     /// 0 for a policy, and for an instance that no worker owns yet.
@@ -88,7 +88,7 @@ struct Inner {
 }
 
 impl GuestLog {
-    pub(super) fn new(speaker: Speaker, worker: u64, meter: Arc<LogMeter>) -> Arc<Self> {
+    pub(crate) fn new(speaker: Speaker, worker: u64, meter: Arc<LogMeter>) -> Arc<Self> {
         Arc::new(Self {
             speaker,
             meter,
@@ -104,17 +104,17 @@ impl GuestLog {
     }
 
     /// Lines from now on belong to this worker.
-    pub(super) fn assign(&self, worker: u64) {
+    pub(crate) fn assign(&self, worker: u64) {
         self.worker.store(worker, Ordering::Relaxed);
     }
 
     /// Lines from now on belong to this message.
-    pub(super) fn begin_call(&self, stream_sequence: u64) {
+    pub(crate) fn begin_call(&self, stream_sequence: u64) {
         self.stream_sequence.store(stream_sequence, Ordering::Relaxed);
     }
 
     /// Logs what has no line end yet. Returns what was written to standard error, or its end.
-    pub(super) fn end_call(&self) -> String {
+    pub(crate) fn end_call(&self) -> String {
         if !self.printed.swap(false, Ordering::Relaxed) {
             return String::new();
         }
@@ -129,7 +129,7 @@ impl GuestLog {
     }
 
     /// One line of `wasi:logging`.
-    pub(super) fn line(&self, level: Level, context: &str, message: &str) {
+    pub(crate) fn line(&self, level: Level, context: &str, message: &str) {
         self.printed.store(true, Ordering::Relaxed);
         self.emit(level, cut(context, 256), cut(message.trim_end(), LINE));
     }
@@ -211,9 +211,9 @@ fn is_logged(level: Level) -> bool {
 
 /// Standard output or standard error of one instance.
 #[derive(Debug, Clone)]
-pub(super) struct GuestOutput {
-    pub(super) log: Arc<GuestLog>,
-    pub(super) stderr: bool,
+pub(crate) struct GuestOutput {
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) stderr: bool,
 }
 
 impl IsTerminal for GuestOutput {

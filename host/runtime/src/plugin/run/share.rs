@@ -2,7 +2,7 @@
 
 /// What each gets of `supply`: all that it wants, as far as that goes; otherwise as much as every other that wants
 /// more. What nobody wants is divided evenly.
-pub(super) fn divide(supply: u64, wants: &[u64]) -> Vec<u64> {
+pub(crate) fn divide(supply: u64, wants: &[u64]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..wants.len()).collect();
     order.sort_by_key(|index| wants.get(*index).copied());
     let mut shares = vec![0; wants.len()];

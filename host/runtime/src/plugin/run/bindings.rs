@@ -7,7 +7,7 @@ use wasmtime::component::{HasSelf, Linker};
 use super::guest::Guest;
 
 #[allow(missing_docs, clippy::pedantic)]
-pub(super) mod worker {
+pub(crate) mod worker {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "worker",
@@ -17,7 +17,7 @@ pub(super) mod worker {
 }
 
 #[allow(missing_docs, clippy::pedantic)]
-pub(super) mod policy {
+pub(crate) mod policy {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "policy",
@@ -54,18 +54,18 @@ impl logging::Host for Guest {
 }
 
 /// What a handler may import: WASI 0.2's command interfaces with nothing in them, settings, logging.
-pub(super) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
 /// What a policy may import: the same without settings, which `init` gets.
-pub(super) fn link_policy(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn link_policy(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     policy::Policy::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
 /// As generated functions take pairs.
-pub(super) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+pub(crate) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
     pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

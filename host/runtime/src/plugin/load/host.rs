@@ -1,20 +1,25 @@
-//! From a file to a generation: read, inspect, compile, link, try.
+//! What compiles plugins, and the steps from a file to a generation: read, inspect, compile, link, try.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::cache;
-use super::declared::Declared;
-use super::engine::Host;
-use super::fault::brief;
-use super::kind::{Inspection, Kind, inspect};
+use super::cache::{self, CacheError};
+use super::compiler::{self, Compiler};
+use super::inspect::{Inspection, inspect};
 use super::refusal::{LoadError, Refusal};
 use super::source::{Source, read};
-use super::world::{Plugin, World};
-use crate::config::Limits;
+use crate::config::{Compile, Limits, Plugins};
+use crate::plugin::run::declared::Declared;
+use crate::plugin::run::engine::Engines;
+use crate::plugin::run::fault::brief;
+use crate::plugin::run::kind::Kind;
+use crate::plugin::run::world::{Plugin, World};
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2.
 const PACKAGES: &[&str] =
@@ -26,7 +31,93 @@ const SAID: usize = 1 << 10;
 /// The package that only a handler may import from: a policy gets its settings in `init`.
 const HANDLER_PACKAGE: &str = "wasi:config/";
 
+/// Compiles and runs plugins. Clones are the same host.
+#[derive(Clone)]
+pub struct Host(Arc<Parts>);
+
+struct Parts {
+    engines: Arc<Engines>,
+    /// Bytes of the largest plugin file.
+    max_size: u64,
+    /// `None` compiles here, without a bound.
+    compiler: Option<Compiler>,
+    /// Where compiled code is kept, if it is.
+    cache_dir: Option<PathBuf>,
+    /// Where compiled code is kept for as long as this lives, if it is kept nowhere else.
+    _own_cache: Option<TempDir>,
+}
+
+/// Why there is no host for plugins.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Compiled code cannot be kept where it should.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// There is no place for compiled code, not even a temporary one.
+    #[error(
+        "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that \
+         only this user can write to, or TMPDIR"
+    )]
+    NoPlace(std::io::Error),
+    /// The engine cannot run here.
+    #[error("the WebAssembly engine does not run on this machine: {0}")]
+    Engine(String),
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
 impl Host {
+    /// Starts both engines, which compile in this process, without a bound. `cache` is the directory that keeps
+    /// compiled code; `None` keeps none.
+    ///
+    /// # Errors
+    /// If the cache cannot be used or the engines do not run here.
+    pub fn new(cache: Option<&Path>) -> Result<Self, HostError> {
+        let plugins = Plugins {
+            dir: "".into(),
+            rescan: Duration::MAX,
+            cache: cache.map(Path::to_owned),
+            compile: Compile::default(),
+        };
+        Self::start(&plugins)
+    }
+
+    /// Starts both engines, which compile as the configuration says.
+    ///
+    /// # Errors
+    /// If the cache cannot be used or the engines do not run here.
+    pub fn start(plugins: &Plugins) -> Result<Self, HostError> {
+        let Compile { program, max_size, time, memory } = plugins.compile.clone();
+        // What one process compiles, another can only find in a directory.
+        let own = match (&program, &plugins.cache) {
+            (Some(_), None) => {
+                Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?)
+            }
+            _ => None,
+        };
+        let dir = plugins.cache.as_deref().or(own.as_ref().map(TempDir::path));
+        let cache = dir.map(cache::open).transpose()?;
+        let compiler = program.zip(cache.as_ref()).map(|(program, cache)| Compiler {
+            program,
+            cache: cache.directory().clone(),
+            time,
+            memory,
+            turns: Arc::new(Semaphore::new(compiler::AT_ONCE)),
+        });
+        let cache_dir = cache.as_ref().map(|cache| cache.directory().clone());
+        let engines = Arc::new(Engines::start(cache).map_err(HostError::Engine)?);
+        Ok(Self(Arc::new(Parts { engines, max_size, compiler, cache_dir, _own_cache: own })))
+    }
+
+    /// What instances run in.
+    pub(super) fn engines(&self) -> &Engines {
+        &self.0.engines
+    }
+
     /// Reads what a plugin's file is, without compiling it.
     ///
     /// # Errors
@@ -48,12 +139,12 @@ impl Host {
     /// Compiles, links and tries what was read.
     pub(super) async fn make<W: World>(&self, source: Source, limits: &Limits) -> Result<Plugin<W>, Refusal> {
         let declared = check(&source, W::KIND)?;
-        let to = W::engine(&self.0);
+        let to = W::engine(&self.0.engines);
         let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = to.linker.instantiate_pre(&component).and_then(W::of);
         let world = linked.map_err(|error| Refusal::Link(brief(&format!("{error:#}"), SAID)))?;
-        let plugin = Plugin { engines: Arc::clone(&self.0), generation: source.generation, declared, world };
+        let plugin = Plugin { engines: Arc::clone(&self.0.engines), generation: source.generation, declared, world };
         W::try_out(&plugin, limits).await.map_err(Refusal::Trial)?;
         Ok(plugin)
     }
@@ -82,8 +173,8 @@ impl Host {
     /// What is counted in a component before it is compiled, and how many memories the compiler finds. `None` if either
     /// refuses it.
     pub fn counted(&self, bytes: &[u8]) -> Option<(Declared, u32)> {
-        let counted = super::declared::counted(bytes).ok()?;
-        let compiled = Component::from_binary(&self.0.handlers.engine, bytes).ok()?;
+        let counted = super::declaration_count::counted(bytes).ok()?;
+        let compiled = Component::from_binary(&self.0.engines.handlers.engine, bytes).ok()?;
         Some((counted, compiled.resources_required()?.num_memories))
     }
 

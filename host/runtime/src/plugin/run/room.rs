@@ -38,7 +38,7 @@ pub struct Need {
 
 impl Need {
     /// Of an instance of a component, each memory of which has so much address space reserved.
-    pub(super) fn of(declared: &Declared, reservation: u64) -> Self {
+    pub(crate) fn of(declared: &Declared, reservation: u64) -> Self {
         let memories = declared.memories;
         Self {
             mappings: memories.saturating_mul(OF_A_MEMORY).saturating_add(OF_AN_INSTANCE),
@@ -54,7 +54,7 @@ impl Need {
 
 /// All of the room that there is, and who has which part of it.
 #[derive(Debug)]
-pub(super) struct Rooms {
+pub(crate) struct Rooms {
     claims: Mutex<Claims>,
     /// Of all together: a part that has just become smaller may be full beyond its end.
     all: Accounts,
@@ -113,7 +113,7 @@ impl Account {
 
 impl Rooms {
     /// As much as the system gives this process now.
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::of(system::supply(0))
     }
 
@@ -125,7 +125,7 @@ impl Rooms {
     }
 
     /// Asks for a part that is enough for so many instances.
-    pub(super) fn claim(self: &Arc<Self>, instances: u32) -> Arc<Room> {
+    pub(crate) fn claim(self: &Arc<Self>, instances: u32) -> Arc<Room> {
         let part = Arc::new(Part { instances: instances.into(), ..Part::default() });
         let mut claims = self.claims.lock();
         let id = claims.next;
@@ -216,7 +216,7 @@ impl Room {
     ///
     /// # Errors
     /// [`Fault::Room`] if there is none.
-    pub(super) fn enter(&self, need: Need) -> Result<Place, Fault> {
+    pub(crate) fn enter(&self, need: Need) -> Result<Place, Fault> {
         self.each_needs(need);
         if !self.part.has.take(need) {
             return Err(Fault::Room(self.why()));
@@ -294,7 +294,7 @@ impl Drop for Room {
 
 /// Room that one instance has, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     rooms: Arc<Rooms>,
     part: Arc<Part>,
     need: Need,

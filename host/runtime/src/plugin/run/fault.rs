@@ -21,7 +21,7 @@ const NAME: usize = 128;
 const ADVICE: &str = "note: run with `RUST_BACKTRACE";
 
 /// What an error out of a guest call means. `last_words` is what the guest wrote to standard error in this call.
-pub(super) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
         return Fault::Fuel(limits.fuel);
@@ -62,7 +62,7 @@ fn is_without_memory(text: &str) -> bool {
 }
 
 /// The same for a store in which no instance came to be.
-pub(super) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+pub(crate) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
     match classify(error, quota, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
         Fault::Answer(text) if is_without_memory(&text) => {
@@ -117,12 +117,12 @@ fn one_line(text: &str) -> String {
 }
 
 /// Whether a line that a guest wrote is of no use to anybody here.
-pub(super) fn is_advice(line: &str) -> bool {
+pub(crate) fn is_advice(line: &str) -> bool {
     line.starts_with(ADVICE)
 }
 
 /// In one line, without what acts upon a terminal, and in at most so many bytes and a sign that there was more.
-pub(super) fn brief(text: &str, most: usize) -> String {
+pub(crate) fn brief(text: &str, most: usize) -> String {
     // What is longer by far is cut before it is copied.
     let line = one_line(cut(text, most.saturating_mul(4)));
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -130,7 +130,7 @@ pub(super) fn brief(text: &str, most: usize) -> String {
 }
 
 /// At most `most` bytes, ending between two characters.
-pub(super) fn cut(text: &str, most: usize) -> &str {
+pub(crate) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }
 

@@ -9,19 +9,10 @@ use sha2::Sha256;
 
 use super::refusal::Refusal;
 use crate::config::units::show_size;
-use crate::digest::Digest;
+use crate::plugin::run::generation::Generation;
 
 /// How many plugins are named where one is missing.
 const NAMED: usize = 20;
-
-/// One compiled version of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generation {
-    /// The plugin's name: its file's stem.
-    pub plugin: Arc<str>,
-    /// That of the bytes that were compiled.
-    pub digest: Digest,
-}
 
 /// The bytes of a plugin's file and what names them.
 #[derive(Clone)]

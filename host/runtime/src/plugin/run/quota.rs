@@ -2,14 +2,14 @@
 
 use wasmtime::ResourceLimiter;
 
-use super::limits::instance::UNCOUNTED;
 use crate::config::Limits;
+use crate::plugin::limits::instance::UNCOUNTED;
 
 /// Counts what a store has, refuses what is over the limits and remembers that it did.
 ///
 /// The limits hold for all memories and tables of the store together: a component may have many.
 #[derive(Debug)]
-pub(super) struct Quota {
+pub(crate) struct Quota {
     memory: Budget,
     elements: Budget,
     /// Core instances, memories and tables, each.
@@ -57,7 +57,7 @@ impl Budget {
 
 impl Quota {
     /// `begins_with` is how many bytes an instance takes beside its memories.
-    pub(super) fn new(limits: &Limits, begins_with: usize) -> Self {
+    pub(crate) fn new(limits: &Limits, begins_with: usize) -> Self {
         let mut memory = Budget::new(limits.memory);
         // What is over the limit already leaves nothing for a memory, and says so as soon as there is one.
         memory.used = begins_with.saturating_sub(UNCOUNTED);
@@ -65,17 +65,17 @@ impl Quota {
     }
 
     /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].
-    pub(super) fn refused_memory(&self) -> Option<usize> {
+    pub(crate) fn refused_memory(&self) -> Option<usize> {
         self.memory.refused.then_some(self.memory.limit)
     }
 
     /// The limit in elements, if table elements were refused since the last [`Quota::forget`].
-    pub(super) fn refused_elements(&self) -> Option<usize> {
+    pub(crate) fn refused_elements(&self) -> Option<usize> {
         self.elements.refused.then_some(self.elements.limit)
     }
 
     /// Begins a new call: what an earlier one was refused and lived with does not explain a later trap.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.memory.refused = false;
         self.elements.refused = false;
     }

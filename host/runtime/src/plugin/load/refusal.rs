@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::kind::{Kind, KindError, some};
+use super::inspect::{KindError, some};
 use crate::contract::Fault;
+use crate::plugin::run::kind::Kind;
 
 /// Why a file did not become a generation.
 #[derive(Debug, thiserror::Error)]

@@ -11,10 +11,10 @@ use super::declared::Declared;
 use super::engine::{Engines, WorldEngine};
 use super::engine_config::RESERVATION;
 use super::fault::classify_start;
+use super::generation::Generation;
 use super::guest::{self, Guest, Inputs, Settings};
 use super::kind::Kind;
 use super::room::{Need, Place, Room};
-use super::source::Generation;
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::contract::Fault;
@@ -41,10 +41,10 @@ pub trait World: Sized + Send + Sync + 'static {
 
 /// One generation of a plugin, compiled and linked.
 pub struct Plugin<W> {
-    pub(super) engines: Arc<Engines>,
-    pub(super) generation: Generation,
-    pub(super) declared: Declared,
-    pub(super) world: W,
+    pub(crate) engines: Arc<Engines>,
+    pub(crate) generation: Generation,
+    pub(crate) declared: Declared,
+    pub(crate) world: W,
 }
 
 /// Which workload instances work for, and what they may spend.
@@ -79,12 +79,12 @@ impl<W: World> Plugin<W> {
     }
 
     /// Room for one more instance, if it has to find any.
-    pub(super) fn enter(&self, context: &GuestContext) -> Result<Option<Place>, Fault> {
+    pub(crate) fn enter(&self, context: &GuestContext) -> Result<Option<Place>, Fault> {
         context.room.as_ref().map(|room| room.enter(self.need())).transpose()
     }
 
     /// A store for one instance, whose log lines carry the worker.
-    pub(super) fn store(
+    pub(crate) fn store(
         &self,
         context: &GuestContext,
         worker: u64,
@@ -101,7 +101,7 @@ impl<W: World> Plugin<W> {
     }
 
     /// Makes an instance in its store.
-    pub(super) async fn start(&self, store: &mut Store<Guest>, limits: &Limits) -> Result<W::Exports, Fault> {
+    pub(crate) async fn start(&self, store: &mut Store<Guest>, limits: &Limits) -> Result<W::Exports, Fault> {
         let started = self.engines.call(limits.time, pin!(self.world.instantiate(&mut *store))).await?;
         started.map_err(|error| {
             let last_words = store.data().log.end_call();

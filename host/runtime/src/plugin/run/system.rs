@@ -15,32 +15,32 @@ const OWN_ADDRESSES: u64 = 2 << 30;
 
 /// What there is for instances, and out of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Supply {
-    pub(super) mappings: u64,
-    pub(super) address: u64,
+pub(crate) struct Supply {
+    pub(crate) mappings: u64,
+    pub(crate) address: u64,
     limits: Limits,
 }
 
 /// What the system lets the process have in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) mappings: u64,
-    pub(super) address: u64,
+pub(crate) struct Limits {
+    pub(crate) mappings: u64,
+    pub(crate) address: u64,
 }
 
 impl Supply {
     #[cfg(test)]
-    pub(super) fn of(mappings: u64, address: u64) -> Self {
+    pub(crate) fn of(mappings: u64, address: u64) -> Self {
         Self { mappings, address, limits: Limits { mappings, address } }
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 }
 
 /// What there is now. Instances have this many bytes of what is taken already.
-pub(super) fn supply(instances: u64) -> Supply {
+pub(crate) fn supply(instances: u64) -> Supply {
     // What is not told is not bounded.
     let mappings =
         std::fs::read_to_string(MAX_MAP_COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(u64::MAX);
@@ -60,7 +60,7 @@ fn own_mappings(limit: u64) -> u64 {
 }
 
 /// A limit that leaves so many mappings for instances.
-pub(super) fn limit_for(wanted: u64) -> u64 {
+pub(crate) fn limit_for(wanted: u64) -> u64 {
     let limit = wanted.saturating_add(wanted / 15).saturating_add(OWN_MAPPINGS);
     limit.checked_next_multiple_of(1 << 16).unwrap_or(u64::MAX)
 }

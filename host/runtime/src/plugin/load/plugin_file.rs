@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::engine::Host;
-use super::look::{Cause, Fingerprint, Notice, Progress, Refused, Verdict};
+use super::file_progress::{Cause, Fingerprint, Notice, Progress, Refused, Verdict};
+use super::host::Host;
 use super::refusal::Refusal;
 use super::slot::Slot;
 use super::source::{Source, others};
-use super::world::{Plugin, World};
 use crate::clock::time_of_day;
 use crate::config::Limits;
 use crate::digest::{Digest, shown};
 use crate::duration::millis;
+use crate::plugin::run::world::{Plugin, World};
 
 /// How often it is looked, while a content is loaded, whether it is still that of the file.
 const WATCH: Duration = Duration::from_millis(100);

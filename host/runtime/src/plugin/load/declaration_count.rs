@@ -1,4 +1,4 @@
-//! What a component declares, counted before anything is compiled, and with what an instance of it begins. Pure.
+//! What a component declares, counted before anything is compiled. Pure.
 //!
 //! What is declared costs memory that no limit of a guest sees: in the host that reads it, in the compiler, and in each
 //! instance. A few bytes can declare much, and components within components multiply it.
@@ -8,42 +8,11 @@ use wasmparser::{
     ComponentOuterAliasKind, ComponentTypeRef, Encoding, Instance, Payload,
 };
 
-use super::limits::component::{
+use crate::plugin::limits::component::{
     CODE_BYTES, DEPTH, FUNCTION_BYTES, FUNCTIONS, INSTANCES, INSTANTIATED, ITEM_BYTES, ITEMS, OUTER_BYTES, OUTER_ITEMS,
     PARTS,
 };
-
-/// With what an instance of a component begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Declared {
-    /// Imports, functions, tables, memories, globals and segments of all its modules.
-    pub items: u64,
-    /// Instances of modules and of components.
-    pub instances: u64,
-    /// Memories.
-    pub memories: u64,
-}
-
-/// Bytes that an instance takes for one of its items, at most: a reference to a function.
-const OF_AN_ITEM: u64 = 32;
-
-impl Declared {
-    /// The same with as many memories as the compiler found, should it have found more.
-    pub(super) fn at_least(self, memories: Option<u32>) -> Self {
-        Self { memories: self.memories.max(memories.unwrap_or(0).into()), ..self }
-    }
-
-    /// Bytes that an instance takes beside its memories and tables.
-    pub(super) fn bytes(&self) -> usize {
-        usize::try_from(self.items.saturating_mul(OF_AN_ITEM)).unwrap_or(usize::MAX)
-    }
-
-    fn add(&mut self, other: Self) {
-        self.items = self.items.saturating_add(other.items);
-        self.instances = self.instances.saturating_add(other.instances);
-        self.memories = self.memories.saturating_add(other.memories);
-    }
-}
+use crate::plugin::run::declared::Declared;
 
 /// Counts what is declared, section by section, and refuses what is too much before it is read.
 #[derive(Default)]

@@ -4,13 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::instance::LINE;
+use crate::plugin::limits::instance::LINE;
 
 /// Bytes of standard error kept for the fault that may follow.
 const LAST_WORDS: usize = 1024;
 
 /// Keeps the end of what was written.
-pub(super) fn remember(last_words: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn remember(last_words: &mut Vec<u8>, bytes: &[u8]) {
     let tail = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or(bytes);
     let surplus = (last_words.len() + tail.len()).saturating_sub(LAST_WORDS);
     last_words.drain(..surplus.min(last_words.len()));
@@ -19,12 +19,12 @@ pub(super) fn remember(last_words: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Cuts a stream of bytes into lines of at most [`LINE`] bytes.
 #[derive(Debug, Default)]
-pub(super) struct LineBuffer {
+pub(crate) struct LineBuffer {
     partial: Vec<u8>,
 }
 
 impl LineBuffer {
-    pub(super) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(&str)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let mut rest = piece;
             while self.partial.len() + rest.len() > LINE {
@@ -40,7 +40,7 @@ impl LineBuffer {
         }
     }
 
-    pub(super) fn flush(&mut self, mut line: impl FnMut(&str)) {
+    pub(crate) fn flush(&mut self, mut line: impl FnMut(&str)) {
         if !self.partial.is_empty() {
             line(String::from_utf8_lossy(&self.partial).trim_end());
             self.partial.clear();
@@ -50,7 +50,7 @@ impl LineBuffer {
 
 /// A token bucket in bytes.
 #[derive(Debug)]
-pub(super) struct RateCap {
+pub(crate) struct RateCap {
     rate: usize,
     left: usize,
     since: Instant,
@@ -60,13 +60,13 @@ pub(super) struct RateCap {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dropped {
-    pub(super) lines: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Dropped {
+    pub(crate) lines: u64,
+    pub(crate) bytes: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(crate) enum Admission {
     Log,
     /// Log it, and first that lines before it were dropped.
     LogAfter(Dropped),
@@ -74,11 +74,11 @@ pub(super) enum Admission {
 }
 
 impl RateCap {
-    pub(super) fn new(rate: usize, now: Instant) -> Self {
+    pub(crate) fn new(rate: usize, now: Instant) -> Self {
         Self { rate, left: rate, since: now, dropped: Dropped::default(), told: None }
     }
 
-    pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Admission {
+    pub(crate) fn admit(&mut self, bytes: usize, now: Instant) -> Admission {
         // Refilled by the whole second: a flood is then told once a second and not line by line.
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             self.since = now;
@@ -99,7 +99,7 @@ impl RateCap {
     }
 
     /// What was dropped and not told yet, at most once a second.
-    pub(super) fn take_dropped(&mut self, now: Instant) -> Option<Dropped> {
+    pub(crate) fn take_dropped(&mut self, now: Instant) -> Option<Dropped> {
         let lately = self.told.is_some_and(|told| now.saturating_duration_since(told) < Duration::from_secs(1));
         if lately || self.dropped.lines == 0 {
             return None;
