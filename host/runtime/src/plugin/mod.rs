@@ -24,8 +24,8 @@ mod run;
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::secrets::SettingsReader;
 pub use load::{
-    CacheError, CompileError, Directory, HandlerWatch, Host, HostError, Inspection, KindError, LoadError, PluginState,
-    PolicyWatch, Refusal, Watch, compile_into, inspect, others,
+    CacheError, CompileError, Directory, HandlerWatch, Host, HostError, Inspection, KindError, LoadError,
+    PluginRefusal, PluginState, PolicyWatch, Watch, compile_into, inspect, others,
 };
 pub use run::{
     Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
