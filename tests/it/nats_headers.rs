@@ -54,7 +54,7 @@ async fn later_has_a_message_published_once_more_and_a_server_that_cannot_is_nam
     let config = Config { workloads: vec![work], ..site.config() };
     let host = Host::run(site, config);
     if old {
-        return log::logged(&["workload reminders", "`Nats-Schedule*`", "2.12 or newer", "grants.nats-headers"]).await;
+        return log::logged(&["reminders", "Nats-Schedule* in grants.nats-headers needs 2.12 or newer"]).await;
     }
     host.ready(1).await;
     stream(&host, json!({"name": "LATER", "subjects": ["later.>", "due"], "allow_msg_schedules": true})).await;
