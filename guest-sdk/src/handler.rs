@@ -40,8 +40,8 @@ macro_rules! handler {
 }
 
 impl Delivery {
-    /// A first delivery of a message on `subject`, for tests: without headers, at position 1 of its stream, with a requester
-    /// that waits for a reply.
+    /// A first delivery of a message on `subject`, for tests: without headers, at position 1 of its stream, with a
+    /// requester that waits for a reply.
     #[must_use]
     pub fn test(subject: &str, payload: impl Into<Vec<u8>>) -> Self {
         Self {

@@ -13,8 +13,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! A **policy** says how many workers run. It is two functions, a fold: from an observation and a state they make a decision
-//! and the next state.
+//! A **policy** says how many workers run. It is two functions, a fold: from an observation and a state they make a
+//! decision and the next state.
 //!
 //! ```
 //! use tidegate_guest::policy::{Decision, Observation};
@@ -35,11 +35,12 @@
 //! # fn main() {}
 //! ```
 //!
-//! Build either as a `cdylib` for `wasm32-wasip2`, and put the file into the host's plugin directory. Tests run natively:
+//! Build either as a `cdylib` for `wasm32-wasip2`, and put the file into the host's plugin directory. Tests run
+//! natively:
 //! [`handler::Delivery::test`], [`policy::Observation::test`] and [`testing`] make what a host would give.
 //!
-//! The contract is WIT, in `wit/` of this crate, and says for each case what the host does. Nothing here is needed to fulfil
-//! it: `wit_bindgen::generate!` on those files does too.
+//! The contract is WIT, in `wit/` of this crate, and says for each case what the host does. Nothing here is needed to
+//! fulfil it: `wit_bindgen::generate!` on those files does too.
 
 pub mod handler;
 #[cfg(feature = "log")]
@@ -52,8 +53,8 @@ pub mod testing;
 pub use handler::bindings::wasi::logging::logging::{Level, log};
 pub use settings::Settings;
 
-/// What the macros call before the guest's own function. With the feature `log` it makes [`log`](https://docs.rs/log) write to
-/// the host.
+/// What the macros call before the guest's own function. With the feature `log` it makes [`log`](https://docs.rs/log)
+/// write to the host.
 #[doc(hidden)]
 pub fn start() {
     #[cfg(feature = "log")]

@@ -17,7 +17,8 @@ pub mod bindings {
 pub use bindings::exports::tidegate::plugin::scaling::{Decision, Guest, Observation};
 
 /// Makes a component of two functions, `fn(Settings, Option<&[u8]>) -> Result<Vec<u8>, String>` and
-/// `fn(&Observation, Vec<u8>) -> Decision`: a policy. A setting that is there twice is refused before the first is called.
+/// `fn(&Observation, Vec<u8>) -> Decision`: a policy. A setting that is there twice is refused before the first is
+/// called.
 #[macro_export]
 macro_rules! policy {
     ($init:path, $decide:path) => {
@@ -68,7 +69,8 @@ impl Observation {
         }
     }
 
-    /// Messages that are not done: those that no consumer has had and those that are being handled or wait for another try.
+    /// Messages that are not done: those that no consumer has had and those that are being handled or wait for another
+    /// try.
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.pending.saturating_add(self.ack_pending)

@@ -1,7 +1,7 @@
 //! The settings of a handler or a policy.
 //!
-//! They are taken one by one with the `take_` functions; [`Settings::finish`] then refuses what is left. Every error names
-//! the key, the value and what would be right, for the host shows it to the user as it is.
+//! They are taken one by one with the `take_` functions; [`Settings::finish`] then refuses what is left. Every error
+//! names the key, the value and what would be right, for the host shows it to the user as it is.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -97,8 +97,8 @@ impl Settings {
         })
     }
 
-    /// Takes what `read` makes of the value, without the spaces around it; `default` where it is not set. `wanted` says in the
-    /// error what would be right: `must be {wanted}`.
+    /// Takes what `read` makes of the value, without the spaces around it; `default` where it is not set. `wanted` says
+    /// in the error what would be right: `must be {wanted}`.
     ///
     /// # Errors
     /// `read` makes nothing of the value.
@@ -113,8 +113,8 @@ impl Settings {
         read(text.trim()).ok_or_else(|| format!("{key} = \"{text}\": must be {wanted}"))
     }
 
-    /// Those of the workload that this handler runs for: the table `settings` in the host's configuration. They do not change
-    /// as long as an instance lives. In a native test there are none.
+    /// Those of the workload that this handler runs for: the table `settings` in the host's configuration. They do not
+    /// change as long as an instance lives. In a native test there are none.
     ///
     /// # Errors
     /// The host does not give them, or as [`Settings::new`].

@@ -1,9 +1,9 @@
 //! A policy's state, with a version.
 //!
-//! Every call of a policy runs in a fresh instance, so `decide` knows the settings only from the state that `init` made of
-//! them. [`encode`] and [`decode`] write a state as one line of text, which [`Settings`] can read again. Its first word is the
-//! form: a name and a version, such as `step/1`. A newer version of a policy that reads the forms before its own too goes on
-//! where the one before stopped.
+//! Every call of a policy runs in a fresh instance, so `decide` knows the settings only from the state that `init` made
+//! of them. [`encode`] and [`decode`] write a state as one line of text, which [`Settings`] can read again. Its first
+//! word is the form: a name and a version, such as `step/1`. A newer version of a policy that reads the forms before
+//! its own too goes on where the one before stopped.
 
 use crate::Settings;
 
@@ -53,7 +53,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_state_is_read_as_it_was_written(number: u64, fraction in any::<f64>().prop_filter("finite", |f| f.is_finite())) {
+        fn a_state_is_read_as_it_was_written(
+            number: u64, fraction in any::<f64>().prop_filter("finite", |f| f.is_finite()),
+        ) {
             let state = encode("form/1", &[("n", number.to_string()), ("f", fraction.to_string())]);
             let mut read = decode("form/1", &state).unwrap();
             prop_assert_eq!(read.take_u64("n", 0, 0..=u64::MAX).unwrap(), number);

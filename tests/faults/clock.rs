@@ -64,8 +64,8 @@ async fn jump(form: Form) -> Result<Report> {
     if seen.len() < 2 {
         return Ok(Report::not_injected("the host does not take its time from a C library that can be shifted"));
     }
-    // `clock 1790000000123` in the reasons of the decisions: it jumps ahead with the time of day, and goes on when that is
-    // set back.
+    // `clock 1790000000123` in the reasons of the decisions: it jumps ahead with the time of day, and goes on when that
+    // is set back.
     let mut told: Vec<u64> =
         host.log().lines().filter_map(|line| line.split("clock ").nth(1)?.get(..13)?.parse().ok()).collect();
     // A decision that changes the number of workers is told twice.

@@ -107,7 +107,8 @@ async fn host_paused(form: Form) -> Result<Report> {
     Ok(report)
 }
 
-/// A message whose handler is running when its host dies, three times as often as the workload tries one: then it is not run again.
+/// A message whose handler is running when its host dies, three times as often as the workload tries one: then it is
+/// not run again.
 async fn poison_that_kills(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let stage = Stage::one().await?;

@@ -223,8 +223,8 @@ pub(crate) async fn read(
         }
     }
     drop(messages);
-    // Some rows read a stream many times, and a server allows only so many consumers. One that is made anew meanwhile has
-    // another name, and goes by itself.
+    // Some rows read a stream many times, and a server allows only so many consumers. One that is made anew meanwhile
+    // has another name, and goes by itself.
     let _ = stream.delete_consumer(&name).await;
     Ok(())
 }

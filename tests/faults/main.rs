@@ -27,7 +27,8 @@
 //! ```
 //!
 //! An error and a panic count as `broken`. What cannot be injected here returns [`Report::not_injected`] with the
-//! reason. The parts: [`stage`] has the server or the cluster, the plugins and the configuration; [`hosts`] the processes;
+//! reason. The parts: [`stage`] has the server or the cluster, the plugins and the configuration; [`hosts`] the
+//! processes;
 //! [`ledger`] the count of messages; [`pulse`] when something came out; [`patience`] conditions that are awaited.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
 // Each row uses what it needs.

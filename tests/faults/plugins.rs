@@ -91,8 +91,8 @@ fn last_words(host: &Host) -> String {
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
-/// Prefixes of a component in place of a plugin that runs. Of every length it is asked what it is; those that pass for a
-/// handler, and a sample of the others, are put into place.
+/// Prefixes of a component in place of a plugin that runs. Of every length it is asked what it is; those that pass for
+/// a handler, and a sample of the others, are put into place.
 async fn half_written(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let whole = probes::WORKER_V2;
@@ -135,8 +135,9 @@ async fn half_written(form: Form) -> Result<Report> {
     report.must(audit.dead == 0, format!("a bad generation handled them: {:?}", audit.causes));
     report.must(bad.is_empty(), format!("bad activations of {:?}", head(&bad)));
     report.must(host.is_running(), "the host lives");
-    report.note(format!("of {inspected} lengths of {} {} pass for a handler (only names are cut off); of {} put into place {active} ran, \
-         bad activations {}",
+    report.note(format!(
+        "of {inspected} lengths of {} {} pass for a handler (only names are cut off); of {} put into \
+         place {active} ran, bad activations {}",
         whole.len(),
         passing.len(),
         lengths.len(),

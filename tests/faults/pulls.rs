@@ -31,8 +31,8 @@ struct Hostile {
     block: Vec<u8>,
 }
 
-/// With every byte that a server lets through in its subject, in the name and in the value of a header; with white space of
-/// Unicode, blocks that are none, and a subject for the reply that no server takes.
+/// With every byte that a server lets through in its subject, in the name and in the value of a header; with white
+/// space of Unicode, blocks that are none, and a subject for the reply that no server takes.
 fn hostile() -> Vec<Hostile> {
     let plain = b"NATS/1.0\r\nA: b\r\n\r\n";
     let mut all = Vec::new();
@@ -128,7 +128,8 @@ async fn hostile_publisher(form: Form) -> Result<Report> {
 fn guarded(permissions: &Permissions, newer: bool) -> String {
     let flags = if newer { "feature_flags { js_ack_fc_v2: true }\n" } else { "" };
     format!(
-        "{flags}no_auth_user: all\nauthorization {{ users: [ {{ user: all, password: all }}\n{{ user: host, password: some\n{permissions}\n}} ] }}"
+        "{flags}no_auth_user: all\nauthorization {{ users: [ {{ user: all, password: all }}\n{{ user: host, password: \
+         some\n{permissions}\n}} ] }}"
     )
 }
 
@@ -200,7 +201,8 @@ async fn awaits(host: &Host, path: &str, code: u16, what: &str, form: Form) -> R
     Ok(())
 }
 
-/// More workers than the client library can hold deliveries for; and a connection that is cut again and again under one worker.
+/// More workers than the client library can hold deliveries for; and a connection that is cut again and again under one
+/// worker.
 async fn full_buffer(form: Form) -> Result<Report> {
     /// Half of what a subscription of the client library holds.
     const MOST: usize = 1 << 15;
@@ -211,7 +213,8 @@ async fn full_buffer(form: Form) -> Result<Report> {
     let proxy = Proxy::to(stage.servers.member(0).port()).await?;
     let workers = form.pick(200, 2_000);
     let over = format!(
-        "ack-wait = '30s'\nmax-ack-pending = 1000000\npolicy-settings.workers = '{workers}'\nscale.max = {workers}\npull.batch = 1000"
+        "ack-wait = '30s'\nmax-ack-pending = 1000000\npolicy-settings.workers = '{workers}'\nscale.max = \
+         {workers}\npull.batch = 1000"
     );
     let single = "ack-wait = '30s'\nmax-ack-pending = 100000\npolicy-settings.workers = '1'\npull.batch = 100";
     let host = stage.host_to(&[proxy.url()], &with(work("many", &over), work("one", single))).await?;

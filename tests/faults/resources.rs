@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use async_nats::jetstream::stream;
 use tempfile::TempDir;
-use tidegate_nats_server::Options;
+use tidegate_nats_server::ServerOptions;
 
 use crate::ledger::Ledger;
 use crate::patience::within;
@@ -63,10 +63,10 @@ async fn store_full(form: Form) -> Result<Report> {
 
 async fn full_once(form: Form, small: &Small, report: &mut Report) -> Result<()> {
     // The server would keep to what it thinks is free, and never find the disk full.
-    let options = Options {
+    let options = ServerOptions {
         store_dir: Some(small.path().join("store")),
         config: "jetstream { max_file_store: 1GB }".to_owned(),
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let mut stage = Stage::on(Servers::with(options).await?).await?;
     let mut ledger = Ledger::open_without_raw(&stage, "work").await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::ConnectOptions;
-use tidegate_nats_server::{Options, Server};
+use tidegate_nats_server::{Server, ServerOptions};
 
 /// One server, or three in a cluster.
 pub(crate) struct Servers {
@@ -15,11 +15,11 @@ pub(crate) struct Servers {
 impl Servers {
     /// A server with this configuration in its own format; empty will do.
     pub(crate) async fn one(config: &str) -> Result<Self> {
-        Self::with(Options { config: config.to_owned(), ..Options::default() }).await
+        Self::with(ServerOptions { config: config.to_owned(), ..ServerOptions::default() }).await
     }
 
     /// A server as told.
-    pub(crate) async fn with(options: Options) -> Result<Self> {
+    pub(crate) async fn with(options: ServerOptions) -> Result<Self> {
         Ok(Self { members: vec![Server::start(options).await?] })
     }
 
@@ -30,9 +30,10 @@ impl Servers {
         let start = ports.iter().enumerate().map(|(index, port)| {
             // Clients are told of no other URL: they keep to those they know, some of which are proxies.
             let config = format!(
-                "server_name: s{index}\ncluster {{ name: bench, listen: \"127.0.0.1:{port}\", no_advertise: true, routes: {routes:?} }}"
+                "server_name: s{index}\ncluster {{ name: bench, listen: \"127.0.0.1:{port}\", no_advertise: true, \
+                 routes: {routes:?} }}"
             );
-            Server::start(Options { config, ..Options::default() })
+            Server::start(ServerOptions { config, ..ServerOptions::default() })
         });
         let members = futures_util::future::try_join_all(start).await?;
         Ok(Self { members })

@@ -41,7 +41,8 @@ fn over(mut table: Value, more: &Value) -> Value {
     table
 }
 
-/// Each setting of consumers and streams at its smallest, its largest and its oddest: of the consumer, and of the stream.
+/// Each setting of consumers and streams at its smallest, its largest and its oddest: of the consumer, and of the
+/// stream.
 fn odd_settings() -> Vec<(Value, Value)> {
     let consumer = |settings| (settings, json!({}));
     let stream = |settings| (json!({}), settings);

@@ -1,6 +1,6 @@
 //! What a user sees of answers that cannot be carried out. `dead_letters` has what becomes of them.
 
-use tidegate_nats_server::Options;
+use tidegate_nats_server::ServerOptions;
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::plugins;
@@ -8,7 +8,7 @@ use crate::support::nats::nats_with;
 
 #[tokio::test]
 async fn the_log_names_the_message_the_plugin_and_what_is_wrong_with_its_answer() {
-    let server = nats_with(Options { config: "max_payload: 2048".into(), ..Options::default() }).await;
+    let server = nats_with(ServerOptions { config: "max_payload: 2048".into(), ..ServerOptions::default() }).await;
     let plugins = plugins();
     let dir = plugins.path().to_str().unwrap();
     let flags =

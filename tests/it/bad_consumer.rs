@@ -126,7 +126,8 @@ async fn streams_that_take_in_what_the_host_says_itself_are_refused() {
 async fn what_the_server_refuses_to_make_is_told_with_the_key_that_mends_it() {
     let server = nats().await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    let text = "[dead-letters]\nreplicas = 3\n[workload.probe]\nstream = \"s\"\nsubjects = \"s.>\"\nmanage = \"create\"\n\
+    let text = "[dead-letters]\nreplicas = 3\n[workload.probe]\nstream = \"s\"\nsubjects = \"s.>\"\nmanage = \
+                \"create\"\n\
         handler = \"probe\"\npolicy = \"fixed\"\n";
     let waits_with = async |text: &str, said: &[&str]| {
         std::fs::write(file.path(), text).unwrap();

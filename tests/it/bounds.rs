@@ -1,4 +1,5 @@
-//! What is sent is checked before: no subject, header or duration of a stranger's or a guest's may break the connection.
+//! What is sent is checked before: no subject, header or duration of a stranger's or a guest's may break the
+//! connection.
 
 use std::time::Duration;
 

@@ -17,7 +17,8 @@ fn file(site: &Site, more: &str) -> File {
     let dir = tempfile::tempdir().unwrap();
     let (url, plugins) = (&site.nats.servers[0], site.plugins.path().to_str().unwrap());
     let text = format!(
-        "nats.url = \"{url}\"\nplugins.dir = \"{plugins}\"\n[workload.orders]\nstream = \"ORDERS\"\nhandler = \"probe\"\n\
+        "nats.url = \"{url}\"\nplugins.dir = \"{plugins}\"\n[workload.orders]\nstream = \"ORDERS\"\nhandler = \
+         \"probe\"\n\
          policy = \"fixed\"\ngrants.publish = [\"receipts.>\"]\n{more}"
     );
     std::fs::write(dir.path().join("tidegate.toml"), text).unwrap();
@@ -114,8 +115,10 @@ async fn streams_and_consumers_that_do_not_fit_are_named_by_line_and_key_with_a_
     create.check(&[]).await.failed_with(
         1,
         &[
-            "tidegate.toml:9: workload.orders.subjects: stream ORDERS takes `orders.new` already, so stream NEW cannot be made",
-            "tidegate.toml: dead-letters.stream: cannot set up stream TIDEGATE_DEAD for dead letters: it is there, and not bound",
+            "tidegate.toml:9: workload.orders.subjects: stream ORDERS takes `orders.new` already, so stream NEW cannot \
+             be made",
+            "tidegate.toml: dead-letters.stream: cannot set up stream TIDEGATE_DEAD for dead letters: it is there, and \
+             not bound",
             "; name another stream in [dead-letters]",
             "2 problems",
         ],

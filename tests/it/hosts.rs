@@ -60,7 +60,8 @@ async fn the_worker_that_a_message_started_stays_while_messages_wait_whatever_th
         started > 0 && started == ended
     })
     .await;
-    // Once up and once down, and again where the last message was on its way when the policy was asked; not for each message.
+    // Once up and once down, and again where the last message was on its way when the policy was asked; not for each
+    // message.
     let scalings = host.scalings("calm");
     assert!(scalings.len() <= 6, "{scalings:?}");
 }

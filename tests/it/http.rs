@@ -3,12 +3,14 @@
 use serde_json::Value;
 use tidegate_runtime::config::Config;
 use tidegate_test_artifacts::probes;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 use crate::support::cli::run;
 use crate::support::host::{Host, install, workload};
 use crate::support::site::Site;
 use crate::support::web::{ask, get};
-use crate::support::{eventually, until};
+use crate::support::{PATIENCE, eventually, until};
 
 /// A host that answers over HTTP, and where.
 async fn host(site: std::sync::Arc<Site>) -> (Host, String) {
@@ -163,12 +165,32 @@ async fn a_name_that_is_none_of_the_hosts_is_refused_and_a_half_request_keeps_no
     }
     let mut open = Vec::new();
     for _ in 0..300 {
-        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let mut stream = TcpStream::connect(&address).await.unwrap();
         // One that is closed already does not take it.
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\n").await.ok();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").await.ok();
         open.push(stream);
     }
     assert_eq!(get(&address, "/healthz").await, (200, "ok\n".to_owned()));
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_takes_several_requests_and_is_closed_when_none_comes() {
+    let (host, address) = host(Site::new().await).await;
+    let mut connection = BufReader::new(TcpStream::connect(&address).await.unwrap());
+    for _ in 0..3 {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line| line != "ok\n") {
+            let mut line = String::new();
+            assert!(connection.read_line(&mut line).await.unwrap() > 0, "closed after {lines:?}");
+            lines.push(line);
+        }
+        assert_eq!(lines[0], "HTTP/1.1 200 OK\r\n");
+    }
+    let closed = tokio::time::timeout(PATIENCE, connection.read_u8()).await.expect("an idle connection is closed");
+    assert_eq!(closed.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
     host.stop().await;
 }
 

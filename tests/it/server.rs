@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use rustix::process::Signal;
-use tidegate_nats_server::{Options, Origin, Server, ServerError};
+use tidegate_nats_server::{Origin, Server, ServerError, ServerOptions};
 use tokio::process::Command;
 
 use crate::support::cli::Running;
@@ -17,12 +17,12 @@ fn orders() -> stream::Config {
     stream::Config { name: "ORDERS".into(), subjects: vec!["orders.>".into()], ..Default::default() }
 }
 
-async fn start_error(options: Options) -> ServerError {
+async fn start_error(options: ServerOptions) -> ServerError {
     Server::start(options).await.expect_err("it started")
 }
 
 async fn binary_error(path: impl AsRef<Path>) -> ServerError {
-    start_error(Options { binary: Some(path.as_ref().to_owned()), ..Options::default() }).await
+    start_error(ServerOptions { binary: Some(path.as_ref().to_owned()), ..ServerOptions::default() }).await
 }
 
 fn fixture(name: &str) -> std::path::PathBuf {
@@ -65,7 +65,7 @@ async fn a_dropped_server_is_gone_with_its_directory() {
 #[tokio::test]
 async fn a_named_store_directory_outlives_its_server() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { store_dir: Some(dir.path().to_owned()), ..Options::default() };
+    let options = ServerOptions { store_dir: Some(dir.path().to_owned()), ..ServerOptions::default() };
     let first = nats_with(options.clone()).await;
     jetstream(&first).await.create_stream(orders()).await.unwrap();
     first.stop().await;
@@ -126,14 +126,14 @@ async fn a_server_that_ended_can_be_neither_paused_nor_resumed() {
 
 #[tokio::test]
 async fn jetstream_can_be_off() {
-    let server = nats_with(Options { jetstream: false, ..Options::default() }).await;
+    let server = nats_with(ServerOptions { jetstream: false, ..ServerOptions::default() }).await;
     jetstream(&server).await.query_account().await.unwrap_err();
 }
 
 #[tokio::test]
 async fn more_configuration_reaches_the_server() {
     let config = "max_payload: 2048\nauthorization { user: ada, password: lovelace }".to_owned();
-    let server = nats_with(Options { config, ..Options::default() }).await;
+    let server = nats_with(ServerOptions { config, ..ServerOptions::default() }).await;
     async_nats::connect(server.url()).await.unwrap_err();
     let options = async_nats::ConnectOptions::with_user_and_password("ada".into(), "lovelace".into());
     let client = options.connect(server.url()).await.unwrap();
@@ -142,7 +142,7 @@ async fn more_configuration_reaches_the_server() {
 
 #[tokio::test]
 async fn a_configuration_that_the_server_refuses_is_an_error_with_its_words() {
-    let error = start_error(Options { config: "max_payload: lots".into(), ..Options::default() }).await;
+    let error = start_error(ServerOptions { config: "max_payload: lots".into(), ..ServerOptions::default() }).await;
     assert!(matches!(error, ServerError::Ended { .. }), "{error}");
     assert!(error.to_string().contains("server.conf:1:"), "{error}");
 }
@@ -150,17 +150,17 @@ async fn a_configuration_that_the_server_refuses_is_an_error_with_its_words() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_an_error_with_the_servers_words() {
     let server = nats().await;
-    let error = start_error(Options { port: Some(server.port()), ..Options::default() }).await;
+    let error = start_error(ServerOptions { port: Some(server.port()), ..ServerOptions::default() }).await;
     assert!(matches!(error, ServerError::Ended { .. }), "{error}");
     assert!(error.to_string().contains("address already in use"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_come_up_is_an_error_with_its_words() {
-    let options = Options {
+    let options = ServerOptions {
         binary: Some(fixture("nats-server-that-hangs")),
         ready_within: Duration::from_millis(300),
-        ..Options::default()
+        ..ServerOptions::default()
     };
     let error = start_error(options).await;
     assert!(matches!(error, ServerError::NotReady { .. }), "{error}");

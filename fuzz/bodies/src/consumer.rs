@@ -5,8 +5,8 @@ use tidegate_runtime::config::Config;
 use tidegate_runtime::delivery::consumer_settings::{Effective, Flow};
 
 /// What a server says of a consumer and of its stream: two JSON texts with a NUL between them, read as the answers to
-/// `CONSUMER.INFO` and `STREAM.INFO`. It is used, held or refused, and what is used can be pulled from without spinning and
-/// without losing messages.
+/// `CONSUMER.INFO` and `STREAM.INFO`. It is used, held or refused, and what is used can be pulled from without spinning
+/// and without losing messages.
 pub fn consumer(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (consumer, stream) = text.split_once('\0').unwrap_or((text, "{}"));

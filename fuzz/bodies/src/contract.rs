@@ -29,8 +29,8 @@ thread_local! {
     });
 }
 
-/// Any delivery into a handler and any answer out of one: it comes through as it is, or is a fault. What may be published
-/// after [`check`] has legal headers.
+/// Any delivery into a handler and any answer out of one: it comes through as it is, or is a fault. What may be
+/// published after [`check`] has legal headers.
 pub fn contract(bytes: &[u8]) {
     // Bytes that do not suffice are as good as none.
     let _ = GUESTS.with_borrow_mut(|guests| attempt(guests, &mut Unstructured::new(bytes)));

@@ -10,8 +10,8 @@ thread_local! {
     static DIR: TempDir = TempDir::new().unwrap();
 }
 
-/// Any bytes as a journal: each line is read, or told to be wrong with its place; and so are its states, its arrivals and
-/// the decisions of a shadow.
+/// Any bytes as a journal: each line is read, or told to be wrong with its place; and so are its states, its arrivals
+/// and the decisions of a shadow.
 pub fn journal(bytes: &[u8]) {
     DIR.with(|dir| {
         let file = dir.path().join("journal.jsonl");

@@ -9,8 +9,8 @@ use tidegate_runtime::dead_letter::draft::{Draft, Place, Shape};
 use tidegate_runtime::dead_letter::{Content, Headers, Letter, StoredMessage, block, headers};
 use tidegate_runtime::jetstream;
 
-/// Any delivery as a dead letter: it can be published, and what is read of it is what was written. Any bytes as a header
-/// block, and any headers as a letter: read, or refused.
+/// Any delivery as a dead letter: it can be published, and what is read of it is what was written. Any bytes as a
+/// header block, and any headers as a letter: read, or refused.
 pub fn letter(bytes: &[u8]) {
     if let Ok(read) = block::read(bytes) {
         // White space before a value cannot be written. The client has some where the first line of a value is empty.
@@ -106,5 +106,13 @@ fn value(u: &mut Unstructured<'_>) -> Result<String> {
 
 fn stored(headers: Headers) -> StoredMessage {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    StoredMessage { sequence: 1, subject: "orders.dead".into(), headers, payload: Bytes::new(), size: 0, time }
+    StoredMessage {
+        sequence: 1,
+        subject: "orders.dead".into(),
+        headers,
+        is_readable: true,
+        payload: Bytes::new(),
+        size: 0,
+        time,
+    }
 }

@@ -113,8 +113,8 @@ fn load(lab: &Lab, file: &[u8]) {
     spent.check(file.len());
 }
 
-/// The CPU time of this process: on a busy machine, time passes without anything being done. Unit tests run beside others, and
-/// do not measure.
+/// The CPU time of this process: on a busy machine, time passes without anything being done. Unit tests run beside
+/// others, and do not measure.
 struct Spent(#[cfg(feature = "smith")] i64);
 
 #[cfg(feature = "smith")]

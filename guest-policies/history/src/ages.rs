@@ -116,7 +116,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_list_of_all(steps in prop::collection::vec((0_u64..500, 0_usize..20), 1..80), oldest in 1_u64..2_000) {
+        fn it_agrees_with_a_list_of_all(
+            steps in prop::collection::vec((0_u64..500, 0_usize..20), 1..80), oldest in 1_u64..2_000,
+        ) {
             let (mut ages, mut now, mut all) = (Ages::new(), 1_000_u64, vec![]);
             for (step, count) in steps {
                 now += step;
@@ -129,7 +131,9 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(steps in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u64>()), 0..40), text: String) {
+        fn nothing_makes_it_panic(
+            steps in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u64>()), 0..40), text: String,
+        ) {
             let mut ages = Ages::new();
             for (now, count, oldest) in steps {
                 ages.record(now, count, oldest);

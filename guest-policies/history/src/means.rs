@@ -163,7 +163,9 @@ mod tests {
         }
 
         #[test]
-        fn a_mean_lies_between_the_least_and_the_largest(values in prop::collection::vec((any::<u64>(), -1e300..1e300), 1..80)) {
+        fn a_mean_lies_between_the_least_and_the_largest(
+            values in prop::collection::vec((any::<u64>(), -1e300..1e300), 1..80),
+        ) {
             let mut means = Means::new(1_000, 60);
             for &(now, value) in &values {
                 means.record(now, value);

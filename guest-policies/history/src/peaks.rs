@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 /// What the largest value of the last while needs: each value that no later one reaches.
 ///
-/// For the least value, record `u32::MAX - value`. There are never more than some 130 values, however often it is asked:
-/// those of the same 128th of the window are one, which may then count for that much longer.
+/// For the least value, record `u32::MAX - value`. There are never more than some 130 values, however often it is
+/// asked: those of the same 128th of the window are one, which may then count for that much longer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Peaks {
     falling: VecDeque<(u64, u32)>,
@@ -130,7 +130,9 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(steps in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u64>()), 0..40), text: String) {
+        fn nothing_makes_it_panic(
+            steps in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u64>()), 0..40), text: String,
+        ) {
             let mut peaks = Peaks::new();
             for (now, value, window) in steps {
                 peaks.record(now, value, window);

@@ -224,7 +224,10 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_makes_it_panic_or_outgrow_its_state(
-            looks in prop::collection::vec((any::<u64>(), any::<u64>(), any::<f64>(), any::<u64>(), any::<u64>()), 0..40),
+            looks in prop::collection::vec(
+                (any::<u64>(), any::<u64>(), any::<f64>(), any::<u64>(), any::<u64>()),
+                0..40,
+            ),
         ) {
             let mut bursts = Bursts::default();
             for (now_ms, gap_ms, rate, ahead_ms, memory_ms) in looks {

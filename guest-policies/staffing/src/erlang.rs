@@ -1,7 +1,7 @@
 //! The queue M/M/c: messages that come at random, calls of random length, `c` workers.
 //!
-//! `load` is the offered load `a = rate * service time`, in Erlang: how many workers would be busy if there were enough.
-//! `patience` is the objective in service times, `miss` the share of messages that may wait longer.
+//! `load` is the offered load `a = rate * service time`, in Erlang: how many workers would be busy if there were
+//! enough. `patience` is the objective in service times, `miss` the share of messages that may wait longer.
 
 /// Above this load the square-root rule takes the place of the recursion: there they differ by less than a worker in
 /// a thousand, and the recursion would take one step for each worker.
@@ -147,7 +147,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_fewest_keep_the_share_and_one_fewer_does_not(load in 0.001..3_000.0, patience in 0.0..20.0, miss in 0.0001..0.5) {
+        fn the_fewest_keep_the_share_and_one_fewer_does_not(
+            load in 0.001..3_000.0, patience in 0.0..20.0, miss in 0.0001..0.5,
+        ) {
             let workers = fewest(load, patience, miss);
             let share = |workers: u32| miss_of(wait_probability(workers, load), f64::from(workers) - load, patience);
             prop_assert!(share(workers) <= miss && f64::from(workers) > load);
@@ -155,7 +157,9 @@ mod tests {
         }
 
         #[test]
-        fn the_square_root_rule_is_near_where_loads_are_large(load in 100.0..9_000.0, patience in 0.0..2.0, miss in 0.001..0.3) {
+        fn the_square_root_rule_is_near_where_loads_are_large(
+            load in 100.0..9_000.0, patience in 0.0..2.0, miss in 0.001..0.3,
+        ) {
             let (exact, rule) = (fewest(load, patience, miss), fewest_by_square_root(load, patience, miss));
             prop_assert!(exact.abs_diff(rule) <= 1 + exact / 200, "{exact} {rule}");
         }

@@ -200,7 +200,8 @@ mod tests {
 
         #[test]
         fn settings_come_back_from_the_state_as_they_were(ms in 0_u64..1_000_000_000, per_worker in 0.001..1e9) {
-            let rule = Rule { inactive_after: Duration::from_millis(ms), rate_per_worker: per_worker, rate: Rate::Mean };
+            let inactive_after = Duration::from_millis(ms);
+            let rule = Rule { inactive_after, rate_per_worker: per_worker, rate: Rate::Mean };
             prop_assert_eq!(Rule::read(decode(FORM, &rule.state()).unwrap()).unwrap(), rule);
         }
     }

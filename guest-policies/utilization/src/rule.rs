@@ -111,8 +111,8 @@ impl Rule {
         if !observation.busy_ratio.is_finite() {
             return None;
         }
-        // The controller's utilization is a whole number, cut off. The ratio is in millionths, which are told apart before
-        // that: 0.29 times 100 is less than 29.
+        // The controller's utilization is a whole number, cut off. The ratio is in millionths, which are told apart
+        // before that: 0.29 times 100 is less than 29.
         let percent = ((observation.busy_ratio * 1e6).round() / 1e4).floor();
         let ratio = percent / self.target;
         let busy = format!("busy {percent:.0} % of {} %", self.target);

@@ -1,7 +1,7 @@
 //! Waits as long as the payload says: work that takes time and no processor.
 //!
-//! A host wakes its guests a little late, by up to a millisecond. What a wait took too long is taken off the next one, so
-//! that the mean of many is right.
+//! A host wakes its guests a little late, by up to a millisecond. What a wait took too long is taken off the next one,
+//! so that the mean of many is right.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

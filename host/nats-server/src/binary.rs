@@ -22,8 +22,8 @@ const OLDEST: Version = Version::new(2, 10, 0);
 /// How long a program may take to say its version.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Reads the answer to `nats-server --version`: `nats-server: v2.10.26`. What follows a `-` is left out, for a candidate
-/// of a release has its features.
+/// Reads the answer to `nats-server --version`: `nats-server: v2.10.26`. What follows a `-` is left out, for a
+/// candidate of a release has its features.
 fn version_in(answer: &str) -> Option<Version> {
     let version = Version::parse(answer.trim().strip_prefix("nats-server: v")?).ok()?;
     Some(Version::new(version.major, version.minor, version.patch))
@@ -38,7 +38,8 @@ pub struct Binary {
 
 impl Binary {
     /// Takes the named program, else the one in `TIDEGATE_NATS_SERVER`, else the first in `PATH`, else the one that
-    /// `make install` puts beside this program, and runs it once to learn its version. A named one that will not do is an error, not a reason to look further.
+    /// `make install` puts beside this program, and runs it once to learn its version. A named one that will not do is
+    /// an error, not a reason to look further.
     ///
     /// # Errors
     /// When there is none, when it is not a nats-server, or when it is older than 2.10.
@@ -96,9 +97,9 @@ fn is_executable(path: &Path) -> bool {
 }
 
 /// What came of running `--version`.
-type Answer = io::Result<Output>;
+type VersionAnswer = io::Result<Output>;
 
-async fn ask(path: &Path) -> Answer {
+async fn ask(path: &Path) -> VersionAnswer {
     let output = Command::new(path).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(ANSWER_WITHIN, output).await {
         Ok(answer) => answer,
@@ -106,7 +107,7 @@ async fn ask(path: &Path) -> Answer {
     }
 }
 
-fn judge(path: &Path, origin: Origin, answer: Answer) -> Result<Version, ServerError> {
+fn judge(path: &Path, origin: Origin, answer: VersionAnswer) -> Result<Version, ServerError> {
     let path = path.to_owned();
     let answer = match answer {
         Ok(output) => output,

@@ -11,8 +11,8 @@ use super::origin::{Origin, VARIABLE};
 
 /// What every message about a missing or unusable binary ends with.
 const REMEDY: &str = "get nats-server 2.10 or newer from https://nats.io/download and put it into PATH or name it by \
-                      --nats-server; in a source checkout `make setup` brings one that the make targets use, and `make install` puts it \
-                      beside the program";
+                      --nats-server; in a source checkout `make setup` brings one that the make targets use, and `make \
+                      install` puts it beside the program";
 
 /// Why a server of its own did not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,10 @@ pub enum ServerError {
         origin: Origin,
     },
     /// The program does not answer `--version` as a nats-server does.
-    #[error("{origin} gives `{}` as the nats-server, but it is something else: `--version` {answer}; {REMEDY}", path.display())]
+    #[error(
+        "{origin} gives `{}` as the nats-server, but it is something else: `--version` {answer}; {REMEDY}",
+        path.display()
+    )]
     NotNatsServer {
         /// The program that was run.
         path: PathBuf,

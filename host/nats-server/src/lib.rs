@@ -28,7 +28,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// What server to start.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ServerOptions {
     /// The nats-server to run; `None` looks at `TIDEGATE_NATS_SERVER`, then in `PATH`.
     pub binary: Option<PathBuf>,
     /// Where streams are kept. It outlives the server; `None` uses a directory that is removed with it.
@@ -43,7 +43,7 @@ pub struct Options {
     pub ready_within: Duration,
 }
 
-impl Default for Options {
+impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             binary: None,
@@ -61,7 +61,7 @@ impl Default for Options {
 pub struct Server {
     // Dropped first: nobody writes to the directories when they are removed.
     process: Process,
-    plan: Plan,
+    plan: StartPlan,
     ready: Ready,
 }
 
@@ -70,8 +70,8 @@ impl Server {
     ///
     /// # Errors
     /// When there is no usable nats-server, or when it does not come up; see [`ServerError`].
-    pub async fn start(options: Options) -> Result<Self, ServerError> {
-        let plan = Plan::new(options).await?;
+    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        let plan = StartPlan::new(options).await?;
         let (process, ready) = plan.launch(plan.options.port).await?;
         Ok(Self { process, plan, ready })
     }
@@ -180,16 +180,16 @@ impl Server {
 
 /// Everything a start needs, and what a restart needs again.
 #[derive(Debug)]
-struct Plan {
+struct StartPlan {
     binary: Binary,
-    options: Options,
+    options: ServerOptions,
     store_dir: PathBuf,
     /// Configuration, ports file and log; the store too, unless it was named.
     files: TempDir,
 }
 
-impl Plan {
-    async fn new(options: Options) -> Result<Self, ServerError> {
+impl StartPlan {
+    async fn new(options: ServerOptions) -> Result<Self, ServerError> {
         let binary = Binary::find(options.binary.as_deref()).await?;
         let files = tempfile::Builder::new()
             .prefix("tidegate-nats-")
@@ -231,8 +231,8 @@ impl Plan {
         let config = self.files.path().join("server.conf");
         let mut text = String::new();
         if self.options.jetstream {
-            // Not as flags, which a 2.10 forgets when it reads its configuration anew. A block of the caller's overrides this,
-            // and on one line with it the server's errors name the lines that the caller knows.
+            // Not as flags, which a 2.10 forgets when it reads its configuration anew. A block of the caller's
+            // overrides this, and on one line with it the server's errors name the lines that the caller knows.
             let not_text = || io::Error::new(io::ErrorKind::InvalidFilename, "its path is not UTF-8");
             let dir = self.store_dir.to_str().ok_or_else(not_text);
             let dir = serde_json::Value::from(dir.map_err(ServerError::io("use", &self.store_dir))?);

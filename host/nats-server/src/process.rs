@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_pro
 /// How often a child's state is looked at while it is awaited.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Becomes the program, after leaving behind a guard that reads a pipe of which this process holds the other end. A line
-/// sends the guard home; the end of the pipe, which even `kill -9` of this process brings, makes it kill the program and
-/// remove the directory that nobody else will remove.
+/// Becomes the program, after leaving behind a guard that reads a pipe of which this process holds the other end. A
+/// line sends the guard home; the end of the pipe, which even `kill -9` of this process brings, makes it kill the
+/// program and remove the directory that nobody else will remove.
 ///
 /// Linux could do the same by `PR_SET_PDEATHSIG`, but that needs unsafe code, fires when the thread that spawned ends
 /// (tokio ends idle ones) and is unknown elsewhere. The guard is there before the program is, so there is no gap.

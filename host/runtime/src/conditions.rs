@@ -1,5 +1,5 @@
-//! What keeps a workload from flowing: told in the log when it begins and when it ends, and in `/readyz` and `/status` as
-//! long as it lasts.
+//! What keeps a workload from flowing: told in the log when it begins and when it ends, and in `/readyz` and `/status`
+//! as long as it lasts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

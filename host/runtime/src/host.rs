@@ -24,13 +24,15 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause before servers that are away are tried again.
 const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
-/// Why a host did not start, or with [`RunError::Client`] why it ended. Once it runs, nothing else but `shutdown` ends it.
+/// Why a host did not start, or with [`RunError::Client`] why it ended. Once it runs, nothing else but `shutdown` ends
+/// it.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The servers cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The client library has failed. What was not settled is delivered again after its ack wait, and a new run can go on.
+    /// The client library has failed. What was not settled is delivered again after its ack wait, and a new run can go
+    /// on.
     #[error("the NATS client library has failed")]
     Client,
     /// The component host cannot be set up.
@@ -47,8 +49,8 @@ pub enum RunError {
 /// Runs all workloads of a configuration until `shutdown` ends; then drains, and returns when every delivery is
 /// settled or given back.
 ///
-/// What is not there yet is waited for: the server, a plugin, a stream or consumer that cannot be used. Each workload is
-/// set up by itself, and one that cannot be does not stop the others.
+/// What is not there yet is waited for: the server, a plugin, a stream or consumer that cannot be used. Each workload
+/// is set up by itself, and one that cannot be does not stop the others.
 ///
 /// # Errors
 /// [`RunError`] if it cannot start.
@@ -143,7 +145,8 @@ impl PreparedHost {
         self.stop.send_replace(true);
         if timeout(self.stop_within, drained(workloads, &self.journal, &client)).await.is_err() {
             tracing::warn!(
-                "the server does not take what is to be settled or given back; it will deliver that again after its ack wait"
+                "the server does not take what is to be settled or given back; \
+                it will deliver that again after its ack wait"
             );
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! Raises what is wrong with the pulls on a consumer as a condition of the workload, and recreates a consumer that somebody
-//! deleted, where the configuration allows that.
+//! Raises what is wrong with the pulls on a consumer as a condition of the workload, and recreates a consumer that
+//! somebody deleted, where the configuration allows that.
 
 use std::time::Duration;
 

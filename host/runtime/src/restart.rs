@@ -1,5 +1,5 @@
-//! Keeps a workload running: where it cannot be set up, ends or panics, that is raised as a condition and it is tried again.
-//! The other workloads do not notice.
+//! Keeps a workload running: where it cannot be set up, ends or panics, that is raised as a condition and it is tried
+//! again. The other workloads do not notice.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -22,7 +22,7 @@ use crate::workload::{self, Parts};
 
 /// The shortest and the longest pause before a workload is tried again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
-/// How long a workload that had ended has to run until that is no longer told.
+/// How long a workload that had ended has to run until that condition is cleared.
 const STEADY: Duration = Duration::from_secs(10);
 /// How many workloads are set up at the same time: a server should not meet a thousand at once.
 const TOGETHER: usize = 16;
@@ -135,7 +135,7 @@ impl Keeper {
                     let problem = text.strip_prefix(&name).unwrap_or(&text).trim_end_matches('.');
                     board.conditions.raise(Part::Setup, &format!("{problem}; tried again until it works"));
                 }
-                // That the server is away is told once, for all.
+                // That the server is away is logged once, for all workloads.
                 Err(error) => tracing::debug!(workload = board.workload.name, %error, "not set up"),
             }
             client.reconnected(backoff.pause()).await;

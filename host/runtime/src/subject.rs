@@ -1,7 +1,7 @@
 //! Subjects that strangers and guests name. Pure.
 
-/// The most bytes of a subject. The server ends a connection that sends a longer control line than 4 KiB, and beside the subject
-/// that has an inbox and sizes.
+/// The most bytes of a subject. The server ends a connection that sends a longer control line than 4 KiB, and beside
+/// the subject that has an inbox and sizes.
 pub(crate) const MAX_SUBJECT: usize = 3072;
 /// The most characters of a stranger's or a guest's text that are shown in an error.
 const SHOWN: usize = 100;
@@ -21,8 +21,8 @@ pub(crate) fn check_subject(subject: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a subject names one place: no wildcards, no empty tokens, nothing that could end the protocol's line. Some clients
-/// end it, or a part of it, at any white space that Unicode knows.
+/// Whether a subject names one place: no wildcards, no empty tokens, nothing that could end the protocol's line. Some
+/// clients end it, or a part of it, at any white space that Unicode knows.
 fn is_literal_subject(subject: &str) -> bool {
     !subject.is_empty()
         && subject.split('.').all(|token| !token.is_empty() && token != "*" && token != ">")

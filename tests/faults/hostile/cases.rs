@@ -110,7 +110,8 @@ impl Bench {
         Ok(Self { stage, host, good, health })
     }
 
-    /// Sends a case so many messages, and awaits that each is a dead letter as it has to be. Says how long the last took.
+    /// Sends a case so many messages, and awaits that each is a dead letter as it has to be. Says how long the last
+    /// took.
     pub(crate) async fn inject(&self, case: &Case, count: u64, limit: Duration) -> Result<Duration> {
         let start = Instant::now();
         for _ in 0..count {

@@ -41,7 +41,8 @@ pub(crate) fn thousand_instances() -> Vec<u8> {
 
 /// Takes table elements until it gets no more, then traps.
 pub(crate) fn grows_a_table() -> Vec<u8> {
-    let grow = "(loop (if (i32.eq (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable)) (br 0)) unreachable";
+    let grow = "(loop (if (i32.eq (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable)) \
+                (br 0)) unreachable";
     handler(1, grow, "(table $t 1 funcref)")
 }
 
@@ -61,14 +62,16 @@ pub(crate) fn bogus_pointer() -> Vec<u8> {
 
 /// Replies with four gigabytes that it does not have.
 pub(crate) fn bogus_length() -> Vec<u8> {
-    let reply = "(i32.store8 (i32.const 8) (i32.const 1)) (i32.store (i32.const 12) (i32.const 16)) (i32.store (i32.const 16) (i32.const -1))";
+    let reply = "(i32.store8 (i32.const 8) (i32.const 1)) (i32.store (i32.const 12) (i32.const 16)) (i32.store \
+                 (i32.const 16) (i32.const -1))";
     handler(1, &format!("{reply} {OK}"), "")
 }
 
 /// Publishes a thousand times the whole of its megabyte: the list is small, and what is in it is not.
 pub(crate) fn same_megabyte_often() -> Vec<u8> {
     // publications: pointer at 20, length at 24. Each: subject, headers, payload, of a pointer and a length.
-    let each = "(i32.store (i32.add (local.get 0) (i32.const 20)) (i32.const 1000000)) (local.set 0 (i32.add (local.get 0) (i32.const 24)))";
+    let each = "(i32.store (i32.add (local.get 0) (i32.const 20)) (i32.const 1000000)) (local.set 0 (i32.add \
+                (local.get 0) (i32.const 24)))";
     let list =
         "(local.set 0 (i32.const 4096)) (loop (if (i32.lt_u (local.get 0) (i32.const 28096)) (then EACH (br 1))))";
     let ends = "(i32.store (i32.const 20) (i32.const 4096)) (i32.store (i32.const 24) (i32.const 1000))";

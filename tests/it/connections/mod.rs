@@ -15,7 +15,7 @@ mod variables;
 use std::path::Path;
 
 use rustix::process::Signal;
-use tidegate_nats_server::{Options, Server};
+use tidegate_nats_server::{Server, ServerOptions};
 use tokio::process::Command;
 
 use crate::support::cli::{Ended, Running, tidegate};
@@ -27,7 +27,7 @@ const WORKLOAD: [&str; 8] = ["--stream", "work", "--subjects", "work.>", "--hand
 
 /// A server with more configuration, in its own format.
 async fn configured(config: impl Into<String>) -> Server {
-    nats_with(Options { config: config.into(), ..Options::default() }).await
+    nats_with(ServerOptions { config: config.into(), ..ServerOptions::default() }).await
 }
 
 /// How the program is told to connect.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tidegate_nats_server::Options;
+use tidegate_nats_server::ServerOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -95,7 +95,7 @@ async fn a_url_that_is_none_is_told_from_a_server_that_is_not_there() {
 
 #[tokio::test]
 async fn jetstream_that_is_off_is_told_for_the_server_and_for_the_account() {
-    let off = nats_with(Options { jetstream: false, ..Options::default() }).await;
+    let off = nats_with(ServerOptions { jetstream: false, ..ServerOptions::default() }).await;
     waits_at(off.url(), &[], &["JetStream does not answer", off.url(), "not enabled in the server", "-js"]).await;
     let accounts = configured("accounts { A { users: [ { user: ada, password: lovelace } ] } }").await;
     let said = ["JetStream not enabled for account", accounts.url(), "enable JetStream for this account"];

@@ -1,5 +1,6 @@
 use super::{dead, dead_json, letters, listed, once};
 use crate::support::host::Host;
+use crate::support::raw;
 use crate::support::site::{DEAD, Site};
 use crate::support::until;
 
@@ -107,4 +108,26 @@ async fn many_letters_are_listed_without_their_payloads_and_what_is_none_is_told
     let stream = site.js.get_stream(DEAD).await.unwrap();
     until("no consumer is left", async || (stream.get_info().await.ok()?.state.consumer_count == 0).then_some(()))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_sent_with_headers_that_break_the_client_is_told_and_ends_no_listing() {
+    let site = Site::new().await;
+    letters(&site, 3).await;
+    let url = site.nats.servers[0].clone();
+    let good = b"NATS/1.0\r\nA: b\r\n\r\n";
+    for block in [&b"NATS/1.0\r\nA: \xff\r\n\r\n"[..], b"NATS/1.0\r\nnothing\r\n\r\n", b"NATS/1.0 408 x\r\n\r\n", good]
+    {
+        raw::publish(&url, "tidegate.dead.orders", block, b"a stranger").await;
+    }
+    letters(&site, 2).await;
+    raw::publish(&url, "tidegate.dead.orders", b"NATS/1.0\r\nA name: x\r\n\r\n", b"a stranger").await;
+    for filter in [&["list"][..], &["list", "--workload", "orders"], &["list", "--since", "1h"]] {
+        let ended = dead(&site, filter).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        let said = &ended.stderr;
+        assert!(said.contains("5 messages in TIDEGATE_DEAD are no dead letters"), "{filter:?}: {said}");
+        assert!(said.contains("cannot be read: 4, 5, 10; `nats stream rmm TIDEGATE_DEAD 4`"), "{filter:?}: {said}");
+    }
+    assert_eq!(listed(&site, &[]).await, [1, 2, 3, 8, 9]);
 }

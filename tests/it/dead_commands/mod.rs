@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_nats::jetstream::stream::{Config, SubjectTransform};
 use async_nats::{HeaderMap, Message};
 use serde_json::Value;
-use tidegate_nats_server::Options;
+use tidegate_nats_server::ServerOptions;
 use tidegate_runtime::config::{Retry, Workload};
 
 use crate::support::cli::{Ended, run, tidegate};
@@ -54,8 +54,8 @@ async fn listed(site: &Site, more: &[&str]) -> Vec<u64> {
     list.as_array().unwrap().iter().map(|letter| letter["sequence"].as_u64().unwrap()).collect()
 }
 
-/// A stream of dead letters with so many letters of workload `orders`, and the stream ORDERS for them to return to, without
-/// a host.
+/// A stream of dead letters with so many letters of workload `orders`, and the stream ORDERS for them to return to,
+/// without a host.
 async fn letters(site: &Site, count: usize) {
     site.stream("ORDERS", &["orders.>"]).await;
     let transform = SubjectTransform { source: "tidegate.dead.*".into(), destination: "{{wildcard(1)}}.dead".into() };
@@ -100,7 +100,7 @@ async fn guarded() -> Arc<Site> {
             } }
         ] }
     "#;
-    Site::with(Options { config: config.into(), ..Options::default() }).await
+    Site::with(ServerOptions { config: config.into(), ..ServerOptions::default() }).await
 }
 
 /// All values of a header.

@@ -28,6 +28,8 @@ async fn payload_and_headers_come_back_and_what_the_server_acts_upon_does_nothin
     assert_eq!((&counts["matched"], &counts["redriven"], &counts["removed"]), (&json!(1), &json!(1), &json!(1)));
     assert!(site.stored(DEAD).await.is_empty());
     let again = &site.stored_count("work", 2).await[1];
+    // Servers before 2.12 do not let a mirror have a message with this header, so there the taker is asked for first.
+    let expected_stream: &[&str] = if site.client.is_server_compatible(2, 12, 0) { &["work"] } else { &[] };
     assert_eq!((again.subject.as_str(), &again.payload[..]), ("in.work.a", &payload[..]));
     for (name, expected) in [
         ("Tint", &["blue: sky", "grün"][..]),
@@ -35,7 +37,7 @@ async fn payload_and_headers_come_back_and_what_the_server_acts_upon_does_nothin
         ("X-Empty", &[""]),
         ("Nats-Msg-Id", &["redrive:work:1:1"]),
         ("Nats-Reply", &["_INBOX.gone.7"]),
-        ("Nats-Expected-Stream", &["work"]),
+        ("Nats-Expected-Stream", expected_stream),
         ("Nats-Expected-Last-Sequence", &[]),
         ("Tidegate-Reason", &["mine"]),
         ("Tidegate-Original-Nats-Msg-Id", &["order-7"]),
@@ -47,7 +49,7 @@ async fn payload_and_headers_come_back_and_what_the_server_acts_upon_does_nothin
     ] {
         assert_eq!(values(again, name), expected, "{name}");
     }
-    assert_eq!(again.headers.as_ref().unwrap().len(), 12);
+    assert_eq!(again.headers.as_ref().unwrap().len(), 11 + expected_stream.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,7 +87,11 @@ async fn a_workload_waits_for_a_plugin_that_is_not_there_yet() {
     log::logged(&["waiting for", &site.plugins.path().join("probe.wasm").display().to_string()]).await;
     assert!(late.events().is_empty());
     site.install("probe", probes::WORKER_V1);
-    until("the consumer", async || site.js.get_stream("late").await.ok()).await;
+    until("the consumer", async || {
+        let stream = site.js.get_stream_no_info("late").await.ok()?;
+        stream.consumer_info("late-workers").await.ok()
+    })
+    .await;
     site.settled("late").await;
 }
 

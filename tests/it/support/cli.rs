@@ -118,7 +118,8 @@ impl Running {
         }
     }
 
-    /// Awaits a line that has all of `parts`, in the words of this program, and that it goes on: told to end, it drains.
+    /// Awaits a line that has all of `parts`, in the words of this program, and that it goes on: told to end, it
+    /// drains.
     pub(crate) async fn waits_with(mut self, parts: &[&str]) -> Ended {
         let (first, rest) = parts.split_first().unwrap();
         let line = self.line_with(first).await;

@@ -23,15 +23,16 @@ impl Operator {
         let operator = json!({ "type": "operator", "version": 2 });
         let (system, account) = (self.system.public_key(), self.account.public_key());
         format!(
-            "operator: {}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{ {system}: {}, {account}: {} }}\n",
+            "operator: {}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{ {system}: {}, {account}: \
+             {} }}\n",
             jwt(&self.operator, &self.operator, operator, None),
             jwt(&self.operator, &self.system, account_claims(0, &[]), None),
             jwt(&self.operator, &self.account, account_claims(-1, revoked), None),
         )
     }
 
-    /// A new user of the account: its public key, and the text of its `.creds` file. `expires` is in seconds since the Unix
-    /// epoch.
+    /// A new user of the account: its public key, and the text of its `.creds` file. `expires` is in seconds since the
+    /// Unix epoch.
     pub(crate) fn user(&self, expires: Option<u64>) -> (String, String) {
         let user = KeyPair::new_user();
         let claims =

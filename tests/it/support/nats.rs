@@ -1,17 +1,17 @@
 //! A nats-server for one test.
 
-use tidegate_nats_server::{Options, Server};
+use tidegate_nats_server::{Server, ServerOptions};
 use tidegate_runtime::config::Nats;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// A server with JetStream on; it ends with the test.
 pub(crate) async fn nats() -> Server {
-    nats_with(Options::default()).await
+    nats_with(ServerOptions::default()).await
 }
 
 /// A server as told; it ends with the test.
-pub(crate) async fn nats_with(options: Options) -> Server {
+pub(crate) async fn nats_with(options: ServerOptions) -> Server {
     // Shown, not debugged: the message says what to do where there is no nats-server.
     Server::start(options).await.unwrap_or_else(|error| panic!("{error}"))
 }

@@ -11,7 +11,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
-use tidegate_nats_server::{Options, Server};
+use tidegate_nats_server::{Server, ServerOptions};
 use tidegate_runtime::config::{Compile, Config, DeadLetters, Journal, Nats, Plugins};
 use tokio::sync::Mutex;
 
@@ -35,10 +35,10 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new() -> Arc<Self> {
-        Self::with(Options::default()).await
+        Self::with(ServerOptions::default()).await
     }
 
-    pub(crate) async fn with(options: Options) -> Arc<Self> {
+    pub(crate) async fn with(options: ServerOptions) -> Arc<Self> {
         log::collect();
         let server = nats_with(options).await;
         let client = client(&server).await;
@@ -119,7 +119,8 @@ impl Site {
         Wire::new(&self.client, ">").await
     }
 
-    /// What is said about deliveries of a workload from now on. Unlike [`Site::wire`] it is no interest in what has none.
+    /// What is said about deliveries of a workload from now on. Unlike [`Site::wire`] it is no interest in what has
+    /// none.
     pub(crate) async fn settlements(&self, workload: &str) -> Wire {
         Wire::new(&self.client, &format!("$JS.ACK.{workload}.>")).await
     }

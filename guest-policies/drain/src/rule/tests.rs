@@ -134,7 +134,9 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
 
 proptest! {
     #[test]
-    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..70)) {
+    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(
+        looks in prop::collection::vec(any_observation(), 1..70),
+    ) {
         let mut state = state(init, &[], None);
         for observation in looks {
             state = decide(&observation, state).state;
@@ -145,7 +147,9 @@ proptest! {
     }
 
     #[test]
-    fn a_larger_backlog_never_wants_fewer(running in 1_u32..500, less in 1_u64..1_000_000, more in 1_u64..1_000_000, rate in 0.1..1e5) {
+    fn a_larger_backlog_never_wants_fewer(
+        running in 1_u32..500, less in 1_u64..1_000_000, more in 1_u64..1_000_000, rate in 0.1..1e5,
+    ) {
         let (less, more) = (less.min(more), less.max(more));
         prop_assert!(wants(PLAIN, &at(0, running, less, rate)).0 <= wants(PLAIN, &at(0, running, more, rate)).0);
     }

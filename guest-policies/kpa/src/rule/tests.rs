@@ -136,7 +136,9 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
 
 proptest! {
     #[test]
-    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..70)) {
+    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(
+        looks in prop::collection::vec(any_observation(), 1..70),
+    ) {
         let mut state = state(init, &[("scale-down-delay", "1m")], None);
         for observation in looks {
             state = decide(&observation, state).state;

@@ -173,7 +173,9 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
 
 proptest! {
     #[test]
-    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..20)) {
+    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(
+        looks in prop::collection::vec(any_observation(), 1..20),
+    ) {
         let mut state = state(init, &[("start-delay", "5m")], None);
         for observation in looks {
             state = decide(&observation, state).state;

@@ -163,8 +163,8 @@ impl Memory {
         if sign > 0 { wanted.min(limit.max(current)) } else { wanted.max(limit.min(current)) }
     }
 
-    /// Records a change, and forgets those that no period needs. Those of the same part of a period are one, as old as the
-    /// youngest of them: the shorter period's parts where that needs them, else the longer one's.
+    /// Records a change, and forgets those that no period needs. Those of the same part of a period are one, as old as
+    /// the youngest of them: the shorter period's parts where that needs them, else the longer one's.
     pub(super) fn changed(&mut self, now_ms: u64, from: u32, to: u32, behavior: &Behavior) {
         let (up, down) = (behavior.up.period, behavior.down.period);
         let change = (from != to).then(|| (now_ms, i64::from(to) - i64::from(from)));

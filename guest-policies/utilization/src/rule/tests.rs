@@ -179,7 +179,9 @@ fn settings_that_are_wrong_or_unknown_are_refused() {
 
 proptest! {
     #[test]
-    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(looks in prop::collection::vec(any_observation(), 1..20)) {
+    fn nothing_that_is_observed_makes_it_panic_or_loses_the_state(
+        looks in prop::collection::vec(any_observation(), 1..20),
+    ) {
         let mut state = state(init, &[("sync-period", "0s"), ("scale-up-window", "5m")], None);
         for observation in looks {
             state = decide(&observation, state).state;
@@ -190,7 +192,9 @@ proptest! {
     }
 
     #[test]
-    fn a_decision_is_within_the_limits_of_the_workload(seen in any_observation(), limits in prop::array::uniform3(any::<u32>())) {
+    fn a_decision_is_within_the_limits_of_the_workload(
+        seen in any_observation(), limits in prop::array::uniform3(any::<u32>()),
+    ) {
         let [min, running, max] = { let mut sorted = limits; sorted.sort(); sorted };
         let observation = Observation { min, running, max, ..seen };
         let desired = decide(&observation, state(init, &[], None)).desired;

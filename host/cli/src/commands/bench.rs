@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::output::Output;
 use tidegate_artifacts::workers;
-use tidegate_lab::bench::{self, Options};
+use tidegate_lab::bench::{self, BenchOptions};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 
@@ -21,7 +21,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..))]
     pub messages: u32,
     /// Bytes of each message
-    #[arg(long, value_name = "BYTES", default_value_t = 128, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(..=1_000_000)
+    )]
     pub payload_size: u32,
     /// Rounds of each kind; medians are reported
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -47,8 +52,9 @@ pub async fn run(
     out: &mut impl Write,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
-    let options = Options {
+    let server =
+        Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
+    let options = BenchOptions {
         messages: usize::try_from(args.messages)?,
         payload: usize::try_from(args.payload_size)?,
         rounds: args.rounds,
@@ -62,10 +68,5 @@ pub async fn run(
         () = interrupted => bail!("interrupted"),
     };
     server.stop().await;
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &report)?,
-        Output::Text => write!(out, "{report}")?,
-    }
-    writeln!(out)?;
-    Ok(())
+    args.output.write(out, &report, |out| writeln!(out, "{report}"))
 }

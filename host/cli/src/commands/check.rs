@@ -24,9 +24,9 @@ Examples:
 
 /// Checks the configuration and the plugins, without a server and without handling a message.
 ///
-/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at too:
-/// streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made or
-/// changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
+/// Plugins are compiled and started once, and policies get their settings. With --connect the servers are looked at
+/// too: streams, consumers, subjects that handlers may publish on and no stream takes, and permissions; nothing is made
+/// or changed there. Exit code 0: all can run. 1: something cannot; each problem is one line.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CheckArgs {
@@ -43,19 +43,19 @@ pub struct CheckArgs {
 
 /// What was checked.
 #[derive(Debug, Default, Serialize)]
-struct Answer {
+struct CheckReport {
     ok: bool,
-    workloads: Vec<Checked>,
+    workloads: Vec<CheckedWorkload>,
     /// What can run, and maybe should not.
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    servers: Option<Servers>,
+    servers: Option<CheckedServers>,
     problems: Vec<String>,
 }
 
 /// What the servers have.
 #[derive(Debug, Serialize)]
-struct Servers {
+struct CheckedServers {
     version: String,
     /// What a host would make.
     made: Vec<String>,
@@ -64,7 +64,7 @@ struct Servers {
 }
 
 #[derive(Debug, Serialize)]
-struct Checked {
+struct CheckedWorkload {
     workload: String,
     handler: Option<String>,
     policy: Option<String>,
@@ -77,7 +77,7 @@ struct Checked {
 /// # Errors
 /// If the answer cannot be written or compiled code cannot be cached.
 pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut answer = Answer::default();
+    let mut answer = CheckReport::default();
     match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
             plugins(&config, &mut answer).await?;
@@ -88,16 +88,12 @@ pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCo
         Err(errors) => answer.problems = errors.0.iter().map(ToString::to_string).collect(),
     }
     answer.ok = answer.problems.is_empty();
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &answer)?,
-        Output::Text => text(&answer, out)?,
-    }
-    writeln!(out)?;
+    args.output.write(out, &answer, |out| text(&answer, out))?;
     Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
-    for Checked { workload, handler, policy, shadow } in &answer.workloads {
+fn text(answer: &CheckReport, out: &mut impl Write) -> std::io::Result<()> {
+    for CheckedWorkload { workload, handler, policy, shadow } in &answer.workloads {
         let shown = |generation: &Option<String>| generation.clone().unwrap_or_else(|| "cannot run".to_owned());
         write!(out, "workload {workload}: handler {}, policy {}", shown(handler), shown(policy))?;
         match shadow {
@@ -108,7 +104,7 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
     for warning in &answer.warnings {
         writeln!(out, "warning: {}", plain(warning))?;
     }
-    if let Some(Servers { version, made, unchecked }) = &answer.servers {
+    if let Some(CheckedServers { version, made, unchecked }) = &answer.servers {
         writeln!(out, "nats-server {version}")?;
         for made in made {
             writeln!(out, "not there yet, a host makes it: {made}")?;
@@ -122,15 +118,15 @@ fn text(answer: &Answer, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "{}", plain(line))?;
     }
     match answer.problems.len() {
-        0 if answer.servers.is_none() => write!(out, "all can run; --connect looks at the servers too"),
-        0 => write!(out, "all can run"),
-        1 => write!(out, "1 problem"),
-        count => write!(out, "{count} problems"),
+        0 if answer.servers.is_none() => writeln!(out, "all can run; --connect looks at the servers too"),
+        0 => writeln!(out, "all can run"),
+        1 => writeln!(out, "1 problem"),
+        count => writeln!(out, "{count} problems"),
     }
 }
 
 /// Looks at what the servers have.
-async fn servers(config: &Config, keys: &KeyLocator, answer: &mut Answer) {
+async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
     let client = match Client::connect(&config.nats).await {
         Ok(client) => client,
         Err(error) => {
@@ -146,10 +142,10 @@ async fn servers(config: &Config, keys: &KeyLocator, answer: &mut Answer) {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         answer.problems.push(keys.error(&key, problem, remedy).to_string());
     }
-    answer.servers = Some(Servers { version: client.server_version(), made, unchecked });
+    answer.servers = Some(CheckedServers { version: client.server_version(), made, unchecked });
 }
 
-async fn plugins(config: &Config, answer: &mut Answer) -> anyhow::Result<()> {
+async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()> {
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
     let host = Host::start(&plugins)?;
     let dir = &config.plugins.dir;
@@ -171,7 +167,7 @@ async fn plugins(config: &Config, answer: &mut Answer) -> anyhow::Result<()> {
             result.map_err(|problem| answer.problems.push(format!("workload {}: {problem}", workload.name))).ok()
         };
         let (handler, policy, shadow) = (keep(handler), keep(live), shadow.map(&mut keep));
-        let checked = Checked { workload: workload.name.clone(), handler, policy, shadow };
+        let checked = CheckedWorkload { workload: workload.name.clone(), handler, policy, shadow };
         answer.workloads.push(checked);
     }
     Ok(())

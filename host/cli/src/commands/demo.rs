@@ -13,7 +13,7 @@ use tidegate_artifacts::{policies, workers};
 
 use super::output::Output;
 use super::positive;
-use tidegate_lab::demo::{self, Options, Report};
+use tidegate_lab::demo::{self, DemoOptions, Report};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::config::{Compile, SignalSource, units};
@@ -100,7 +100,7 @@ pub async fn run(
         None => PluginDir::embedded()?,
     };
     let binary = args.nats_server.clone();
-    let server = Server::start(server::Options { binary, ..server::Options::default() }).await?;
+    let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
     let mut options = options(args);
     options.compile = options.compile.by_this_program()?;
     let report = tokio::select! {
@@ -113,12 +113,7 @@ pub async fn run(
         let svg = demo::svg(&report.timeline, &report.title)?;
         std::fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    match args.output {
-        Output::Json => serde_json::to_writer(&mut *out, &report.summary)?,
-        Output::Text => write!(out, "{}", text(&report, width()))?,
-    }
-    writeln!(out)?;
-    out.flush()?;
+    args.output.write(out, &report.summary, |out| writeln!(out, "{}", text(&report, width())))?;
     Ok(if report.summary.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -128,8 +123,8 @@ fn check_writable(file: &Path) -> anyhow::Result<()> {
     opened.map(drop).with_context(|| format!("--plot: cannot write {}", file.display()))
 }
 
-fn options(args: &DemoArgs) -> Options {
-    Options {
+fn options(args: &DemoArgs) -> DemoOptions {
+    DemoOptions {
         batches: args.batches,
         requests: args.requests,
         concurrency: usize::try_from(args.concurrency).unwrap_or(usize::MAX),
@@ -210,7 +205,7 @@ mod tests {
     #[test]
     fn without_flags_it_is_the_example() {
         let options = options(&parse(&[]).unwrap());
-        let example = Options {
+        let example = DemoOptions {
             batches: 2,
             requests: 10_000,
             concurrency: 1,

@@ -8,7 +8,8 @@ use tidegate_runtime::text::plain;
 /// What every line begins with.
 const NAME: &str = "tidegate: ";
 
-/// Says why the program ends. Nothing if it ends because nobody reads its answer any more, as in `tidegate check | head`.
+/// Says why the program ends. Nothing if it ends because nobody reads its answer any more, as in `tidegate check |
+/// head`.
 pub fn say(error: &anyhow::Error) {
     let unread = error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
         || error.downcast_ref::<serde_json::Error>().is_some_and(|e| e.io_error_kind() == Some(ErrorKind::BrokenPipe));
@@ -17,8 +18,8 @@ pub fn say(error: &anyhow::Error) {
     }
 }
 
-/// Writes a text to standard error, where every line that is not indented begins with the program's name. It may have words
-/// of a guest or of a file, so nothing of it acts upon a terminal.
+/// Writes a text to standard error, where every line that is not indented begins with the program's name. It may have
+/// words of a guest or of a file, so nothing of it acts upon a terminal.
 pub(super) fn write(text: &str) {
     for line in text.lines() {
         let name = if line.starts_with(' ') { "" } else { NAME };

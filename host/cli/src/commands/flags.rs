@@ -13,8 +13,8 @@ const CONNECTION: &str = "nats.";
 
 /// How to reach NATS. Every command that connects has these.
 ///
-/// They are named as those of the `nats` command. A flag wins over the environment variable beside it, and that over the
-/// file.
+/// They are named as those of the `nats` command. A flag wins over the environment variable beside it, and that over
+/// the file.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectionFlags(pub Layer);
 

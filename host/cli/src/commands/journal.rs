@@ -9,6 +9,7 @@ use anyhow::bail;
 use bytes::Bytes;
 
 use super::error_output;
+use super::output::json_line;
 use super::time_arg::{TimeArg, time_arg};
 use crate::commands::flags::ConnectionFlags;
 use tidegate_runtime::clock::time_of_day;
@@ -75,8 +76,7 @@ pub async fn run(args: &JournalArgs, out: &mut impl Write) -> anyhow::Result<Exi
     let mut excerpt = Excerpt::default();
     each(&decisions, args, since, |line| {
         if let Some(line) = excerpt.take(line) {
-            serde_json::to_writer(&mut *out, &line)?;
-            out.write_all(b"\n")?;
+            json_line(out, &line)?;
         }
         Ok(())
     })

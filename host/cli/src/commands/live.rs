@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde::Serialize;
 
-use super::output::ReportFormat;
+use super::output::{ReportFormat, json_line};
 use tidegate_artifacts::workers;
-use tidegate_lab::live_run::{self, Comparison, Measured, Message, Numbers, Options, Row};
+use tidegate_lab::live_run::{self, ComparedNumber, LiveComparison, LiveRunOptions, Measured, Message, Numbers};
 use tidegate_lab::simulate::arrivals::Cursor;
-use tidegate_lab::simulate::{Arrivals, Draws, MIDNIGHT_MS, Model, Outcome};
+use tidegate_lab::simulate::{Arrivals, MIDNIGHT_MS, Model, Outcome, RandomAttempts};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 
@@ -24,9 +24,9 @@ const LATE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "For real")]
 pub struct LiveArgs {
-    /// After the simulation run the same messages for real, so many times faster than the trace: on a nats-server of its own,
-    /// with a host and a handler that takes as long as the simulation says. Exit code 1: worker-seconds or the p95 wait
-    /// are not within 15 % of what was foretold, or the p99 wait or the most workers not within 50 %
+    /// After the simulation run the same messages for real, so many times faster than the trace: on a nats-server of
+    /// its own, with a host and a handler that takes as long as the simulation says. Exit code 1: worker-seconds or the
+    /// p95 wait are not within 15 % of what was foretold, or the p99 wait or the most workers not within 50 %
     #[arg(long, value_name = "FACTOR", value_parser = faster)]
     pub live: Option<f64>,
     /// The nats-server that --live starts [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
@@ -49,12 +49,12 @@ pub(super) struct Simulated<'a> {
 
 /// How one policy went.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct LiveReport {
     name: String,
     messages: u64,
     faster: f64,
     #[serde(flatten)]
-    comparison: Comparison,
+    comparison: LiveComparison,
 }
 
 /// Whether the simulation can be run for real.
@@ -91,7 +91,7 @@ pub(super) async fn run(
         for policy in simulated {
             // Each on a server of its own, so that none finds what another has left.
             let binary = args.nats_server.clone();
-            let server = Server::start(server::Options { binary, ..server::Options::default() }).await?;
+            let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
             let bar = terminal.bar(arrivals.total());
             let measured = live_run::run(&options(model, arrivals, policy, faster)?, server.url(), &bar).await;
             server.stop().await;
@@ -110,18 +110,23 @@ pub(super) async fn run(
 /// The arrivals and the times that the simulation has, message by message.
 fn messages(model: &Model, arrivals: &Arrivals) -> Vec<Message> {
     let mut cursor = Cursor::new(arrivals, model.seed);
-    let mut draws = Draws::new(&model.service, None, model.seed);
+    let mut attempts = RandomAttempts::new(&model.service, None, model.seed);
     let mut messages = Vec::new();
     while let Some(at) = cursor.peek() {
         cursor.advance();
-        let service = Duration::from_nanos(draws.first().time);
+        let service = Duration::from_nanos(attempts.first().time);
         messages.push(Message { at: Duration::from_nanos(at), service });
     }
     messages
 }
 
-fn options(model: &Model, arrivals: &Arrivals, simulated: &Simulated<'_>, faster: f64) -> anyhow::Result<Options> {
-    Ok(Options {
+fn options(
+    model: &Model,
+    arrivals: &Arrivals,
+    simulated: &Simulated<'_>,
+    faster: f64,
+) -> anyhow::Result<LiveRunOptions> {
+    Ok(LiveRunOptions {
         messages: messages(model, arrivals),
         length: Duration::from_nanos(arrivals.length()),
         faster,
@@ -138,11 +143,12 @@ fn options(model: &Model, arrivals: &Arrivals, simulated: &Simulated<'_>, faster
     })
 }
 
-fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> Answer {
+fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> LiveReport {
     let late = Duration::from_micros(measured.late.value_at_quantile(0.99));
     if late > LATE {
         tracing::warn!(
-            "{}: one message in a hundred was sent {} ms late: the machine is too busy to measure anything; lower --live",
+            "{}: one message in a hundred was sent {} ms late: the machine is too busy to measure anything; lower \
+             --live",
             simulated.name,
             late.as_millis()
         );
@@ -163,30 +169,16 @@ fn answer(simulated: &Simulated<'_>, measured: &Measured, faster: f64) -> Answer
         p99_ms: wait_ms(0.99),
         peak_workers: measured.peak_workers,
     };
-    let comparison = Comparison::new(&foretold, &measured, faster);
-    Answer { name: simulated.name.to_owned(), messages: outcome.messages, faster, comparison }
+    let comparison = LiveComparison::new(&foretold, &measured, faster);
+    LiveReport { name: simulated.name.to_owned(), messages: outcome.messages, faster, comparison }
 }
 
-fn print(answers: &[Answer], format: ReportFormat, out: &mut impl Write) -> anyhow::Result<()> {
+fn print(answers: &[LiveReport], format: ReportFormat, out: &mut impl Write) -> anyhow::Result<()> {
     match format {
-        ReportFormat::Json => {
-            serde_json::to_writer(&mut *out, &serde_json::json!({ "policies": answers }))?;
-            writeln!(out)?;
-        }
-        ReportFormat::Csv => {
-            let mut csv = csv::Writer::from_writer(&mut *out);
-            csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
-            for Answer { name, comparison, .. } in answers {
-                for Row { number, foretold, measured, ratio, .. } in &comparison.rows {
-                    csv.write_field(name)?;
-                    csv.write_field(number)?;
-                    csv.write_record([foretold, measured, ratio].map(f64::to_string))?;
-                }
-            }
-            csv.flush()?;
-        }
+        ReportFormat::Json => json_line(out, &serde_json::json!({ "policies": answers }))?,
+        ReportFormat::Csv => write!(out, "{}", csv(answers)?)?,
         ReportFormat::Text => {
-            for Answer { name, messages, faster, comparison } in answers {
+            for LiveReport { name, messages, faster, comparison } in answers {
                 writeln!(out, "{name}: {messages} messages, {faster} times as fast\n{comparison}")?;
             }
         }
@@ -195,23 +187,37 @@ fn print(answers: &[Answer], format: ReportFormat, out: &mut impl Write) -> anyh
     Ok(())
 }
 
+/// A line for each number of each policy.
+fn csv(answers: &[LiveReport]) -> anyhow::Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    csv.write_record(["name", "number", "foretold", "measured", "ratio"])?;
+    for LiveReport { name, comparison, .. } in answers {
+        for ComparedNumber { number, foretold, measured, ratio, .. } in &comparison.rows {
+            csv.write_field(name)?;
+            csv.write_field(number)?;
+            csv.write_record([foretold, measured, ratio].map(f64::to_string))?;
+        }
+    }
+    Ok(String::from_utf8(csv.into_inner()?)?)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use tidegate_lab::simulate::arrivals::Row;
-    use tidegate_lab::simulate::{Retry, Service};
+    use tidegate_lab::simulate::arrivals::ArrivalRow;
+    use tidegate_lab::simulate::{RetryModel, ServiceTime};
     use tidegate_runtime::config::{Scale, SignalSource};
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn model(retry: Option<Retry>) -> Model {
+    fn model(retry: Option<RetryModel>) -> Model {
         let second = Duration::from_secs(1);
         Model {
             scale: Scale { min: 0, max: 8, interval: second, window: 5 * second, source: SignalSource::Info },
             start_delay: 0,
             batch: 100,
-            service: Service::Exponential(SECOND / 5),
+            service: ServiceTime::Exponential(SECOND / 5),
             retry,
             seed: 3,
             objective: SECOND,
@@ -219,7 +225,8 @@ mod tests {
     }
 
     fn arrivals(counts: &[u64]) -> Arrivals {
-        let row = |(index, count): (usize, &u64)| Row { start: index as u64 * SECOND, step: SECOND, count: *count };
+        let row =
+            |(index, count): (usize, &u64)| ArrivalRow { start: index as u64 * SECOND, step: SECOND, count: *count };
         Arrivals::new(counts.iter().enumerate().map(row).collect())
     }
 
@@ -229,13 +236,13 @@ mod tests {
         assert_eq!(messages.len(), 43);
         assert!(messages.is_sorted_by_key(|message| message.at));
         assert_eq!(messages.iter().filter(|message| message.at < Duration::from_secs(1)).count(), 3);
-        let mut draws = Draws::new(&Service::Exponential(SECOND / 5), None, 3);
-        assert!(messages.iter().all(|message| message.service == Duration::from_nanos(draws.first().time)));
+        let mut attempts = RandomAttempts::new(&ServiceTime::Exponential(SECOND / 5), None, 3);
+        assert!(messages.iter().all(|message| message.service == Duration::from_nanos(attempts.first().time)));
     }
 
     #[test]
     fn what_cannot_be_run_for_real_is_refused_before_anything_runs() {
-        let retry = Some(Retry { share: 0.1, delay: SECOND });
+        let retry = Some(RetryModel { share: 0.1, delay: SECOND });
         let refused = check(&model(retry), &arrivals(&[1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("leave --retry out"), "{refused}");
         let refused = check(&model(None), &arrivals(&[MOST + 1]), 10.0).unwrap_err().to_string();
@@ -248,8 +255,8 @@ mod tests {
     #[test]
     fn every_format_has_every_number() {
         let numbers = Numbers { worker_seconds: 1.0, p50_ms: 2.0, p95_ms: 3.0, p99_ms: 4.0, peak_workers: 5 };
-        let comparison = Comparison::new(&numbers, &numbers, 10.0);
-        let answers = [Answer { name: "step".to_owned(), messages: 7, faster: 10.0, comparison }];
+        let comparison = LiveComparison::new(&numbers, &numbers, 10.0);
+        let answers = [LiveReport { name: "step".to_owned(), messages: 7, faster: 10.0, comparison }];
         for format in [ReportFormat::Text, ReportFormat::Json, ReportFormat::Csv] {
             let mut out = Vec::new();
             print(&answers, format, &mut out).unwrap();

@@ -22,7 +22,8 @@ use tidegate_lab::terminal::Terminal;
 #[command(next_help_heading = "Logging")]
 pub struct LogArgs {
     /// What is logged: off, error, warn, info, debug or trace, and more or less of parts, as in
-    /// `info,tidegate_runtime::delivery::worker=debug` [default: info; for the demo its own story, for simulate warnings]
+    /// `info,tidegate_runtime::delivery::worker=debug` [default: info; for the demo its own story, for simulate
+    /// warnings]
     #[arg(long, global = true, value_name = "FILTER", env = "TIDEGATE_LOG", hide_env_values = true)]
     pub log: Option<String>,
     /// How log lines look

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::scaffold::{Kind, Name, files, place, place_config};
+use crate::scaffold::{CrateKind, CrateName, files, place, place_config};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,9 +13,9 @@ Examples:
 
 /// Makes something to begin with: a policy or a handler that builds, has tests, and runs, or a configuration.
 ///
-/// A crate is a new directory of that name where this is run, with the contract in it; building it needs Rust, the target
-/// wasm32-wasip2, and crates.io. A configuration is a file with comments. What is there already is never touched. Exit code 0: it is made. 1: it is not, and nothing
-/// is left behind. 2: wrong usage.
+/// A crate is a new directory of that name where this is run, with the contract in it; building it needs Rust, the
+/// target wasm32-wasip2, and crates.io. A configuration is a file with comments. What is there already is never
+/// touched. Exit code 0: it is made. 1: it is not, and nothing is left behind. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct NewArgs {
@@ -48,7 +48,7 @@ pub struct ConfigFile {
 pub struct Named {
     /// The name of the crate, its directory and the plugin: lower-case letters, digits, - and _
     #[arg(value_name = "NAME", allow_hyphen_values = true)]
-    pub name: Name,
+    pub name: CrateName,
 }
 
 /// Makes it in the directory that the process is in, and says to `out` how to go on.
@@ -57,8 +57,8 @@ pub struct Named {
 /// If there is something of that name, or it cannot be written.
 pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let (kind, name) = match &args.what {
-        What::Policy(named) => (Kind::Policy, &named.name),
-        What::Handler(named) => (Kind::Handler, &named.name),
+        What::Policy(named) => (CrateKind::Policy, &named.name),
+        What::Handler(named) => (CrateKind::Handler, &named.name),
         What::Config(ConfigFile { file }) => return config(file, out),
     };
     place(Path::new(name.as_str()), &files(kind, name)?)?;

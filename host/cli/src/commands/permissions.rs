@@ -35,10 +35,6 @@ pub struct PermissionsArgs {
 pub fn run(args: &PermissionsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags.0, &process_environment())?;
     let needed = Permissions::of(&config);
-    match args.output {
-        Output::Text => write!(out, "{needed}")?,
-        Output::Json => serde_json::to_writer(&mut *out, &needed.json())?,
-    }
-    writeln!(out)?;
+    args.output.write(out, &needed.json(), |out| writeln!(out, "{needed}"))?;
     Ok(ExitCode::SUCCESS)
 }

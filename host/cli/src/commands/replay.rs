@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::output::Output;
 use tidegate_lab::chart::sparkline;
 use tidegate_lab::replay::{
-    Asked, Comparison, Difference, Library, Replayed, Stretch, Unverified, compare, same, shadow,
+    DifferingTicks, FirstDifference, LoadedPolicy, PolicyComparison, PolicyFiles, Replayed, Unverified, compare, same,
+    shadow,
 };
 use tidegate_lab::text_table::{aligned, cut};
 use tidegate_runtime::config::{Compile, Plugins};
@@ -35,25 +36,30 @@ Examples:
 
 /// Replays a journal with the policies that wrote it, or with another.
 ///
-/// The code that wrote a line has to decide the same again, bit for bit: the first call that does not is shown, and so is what
-/// could not be verified because its code is not there. With other code, or with --shadow, it shows where the two part.
-/// Exit code 0: all is the same, or compared. 1: something decides otherwise or was not verified, or the journal or a policy
-/// cannot be used. 2: wrong usage.
+/// The code that wrote a line has to decide the same again, bit for bit: the first call that does not is shown, and so
+/// is what could not be verified because its code is not there. With other code, or with --shadow, it shows where the
+/// two part. Exit code 0: all is the same, or compared. 1: something decides otherwise or was not verified, or the
+/// journal or a policy cannot be used. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReplayArgs {
     /// A journal; may be given several times, the oldest first
     #[arg(long = "journal", value_name = "FILE", required = true)]
     pub journals: Vec<PathBuf>,
-    /// A policy's file. Several, as of all versions that a journal spans, are found by their digests. A single one that did
-    /// not decide all of it is compared with what did [default: the files in --plugins, found by their digests]
+    /// A policy's file. Several, as of all versions that a journal spans, are found by their digests. A single one that
+    /// did not decide all of it is compared with what did [default: the files in --plugins, found by their digests]
     #[arg(long = "policy", value_name = "FILE", conflicts_with = "shadow")]
     pub policies: Vec<PathBuf>,
     /// The directory with the plugins
     #[arg(long, value_name = "DIR", default_value = "plugins")]
     pub plugins: PathBuf,
     /// A setting of the other policy; may be given several times [default: those in the journal]
-    #[arg(long = "policy-setting", value_name = "KEY=VALUE", value_parser = tidegate_runtime::config::setting, requires = "policies")]
+    #[arg(
+        long = "policy-setting",
+        value_name = "KEY=VALUE",
+        value_parser = tidegate_runtime::config::setting,
+        requires = "policies"
+    )]
     pub settings: Vec<(String, String)>,
     /// Compares the live policy with its shadow, both as the journal has them
     #[arg(long)]
@@ -73,7 +79,7 @@ pub struct ReplayArgs {
 pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let workload = args.workload.as_deref();
     if args.shadow {
-        return told(&shadow(&args.journals, workload)?, "shadow", args.output, out);
+        return write(&shadow(&args.journals, workload)?, "shadow", args.output, out);
     }
     let plugins = Plugins {
         dir: args.plugins.clone(),
@@ -84,37 +90,35 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
     let host = Host::start(&plugins)?;
     let mut loaded = Vec::new();
     for file in &args.policies {
-        loaded.push(Asked::load(&host, file).await?);
+        loaded.push(LoadedPolicy::load(&host, file).await?);
     }
     ensure!(
         args.settings.is_empty() || loaded.len() == 1,
         "--policy-setting is for one --policy; {} are given",
         loaded.len()
     );
-    let named: Vec<PolicyName> = loaded.iter().map(Asked::name).collect();
+    let named: Vec<PolicyName> = loaded.iter().map(LoadedPolicy::name).collect();
     if let [other] = loaded.as_mut_slice() {
         let survey = Survey::of(&args.journals)?;
         if !args.settings.is_empty() || !survey.decided(workload, &other.name()) {
             let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
             let settings = (!settings.is_empty()).then_some(&settings);
             let compared = compare(other, &args.journals, survey.workload(workload)?, settings).await?;
-            return told(&compared, "replayed", args.output, out);
+            return write(&compared, "replayed", args.output, out);
         }
     }
-    let mut library = if loaded.is_empty() { Library::directory(args.plugins.clone()) } else { Library::of(loaded) };
-    let replayed = same(&host, &args.journals, workload, &mut library).await?;
+    let mut files =
+        if loaded.is_empty() { PolicyFiles::directory(args.plugins.clone()) } else { PolicyFiles::of(loaded) };
+    let replayed = same(&host, &args.journals, workload, &mut files).await?;
     for policy in named.iter().filter(|policy| !replayed.has(policy)) {
         tracing::warn!("--policy: {} decided nothing of it", shown(policy));
     }
-    match args.output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string(&Answer::of(&replayed))?)?,
-        Output::Text => text(&replayed, &library.place(), out)?,
-    }
+    args.output.write(out, &ReplayReport::of(&replayed), |out| text(&replayed, &files.place(), out))?;
     Ok(if replayed.is_same() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct ReplayReport<'a> {
     same: bool,
     decisions: u64,
     inits: u64,
@@ -123,34 +127,35 @@ struct Answer<'a> {
     policies: &'a [PolicyName],
     unverified: &'a [Unverified],
     #[serde(skip_serializing_if = "Option::is_none")]
-    difference: Option<First<'a>>,
+    difference: Option<DifferenceReport<'a>>,
 }
 
 #[derive(Serialize)]
-struct First<'a> {
+struct DifferenceReport<'a> {
     file: &'a Path,
     line: u64,
     time: &'a str,
     workload: &'a str,
     policy: &'a PolicyName,
     call: &'a str,
-    parts: Vec<Part<'a>>,
+    parts: Vec<DifferingPart<'a>>,
 }
 
 #[derive(Serialize)]
-struct Part<'a> {
+struct DifferingPart<'a> {
     part: &'a str,
     recorded: &'a str,
     replayed: &'a str,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> ReplayReport<'a> {
     fn of(replayed: &'a Replayed) -> Self {
         let Replayed { decisions, inits, timed_out, dropped, policies, unverified, difference } = replayed;
         let difference = difference.as_ref().map(|difference| {
-            let Difference { file, line, time, workload, policy, call, parts } = difference;
-            let parts = parts.iter().map(|(part, recorded, replayed)| Part { part, recorded, replayed }).collect();
-            First { file, line: *line, time, workload, policy, call, parts }
+            let FirstDifference { file, line, time, workload, policy, call, parts } = difference;
+            let parts =
+                parts.iter().map(|(part, recorded, replayed)| DifferingPart { part, recorded, replayed }).collect();
+            DifferenceReport { file, line: *line, time, workload, policy, call, parts }
         });
         let same = replayed.is_same();
         let (decisions, inits, timed_out, dropped) = (*decisions, *inits, *timed_out, *dropped);
@@ -172,7 +177,7 @@ fn text(replayed: &Replayed, place: &str, out: &mut impl Write) -> std::io::Resu
     if replayed.timed_out > 0 {
         writeln!(out, "{} calls were ended by the wall clock and are left out", replayed.timed_out)?;
     }
-    let Some(Difference { file, line, time, workload, policy, call, parts }) = &replayed.difference else {
+    let Some(FirstDifference { file, line, time, workload, policy, call, parts }) = &replayed.difference else {
         let policies: Vec<_> = replayed.policies.iter().map(shown).collect();
         return writeln!(
             out,
@@ -201,15 +206,12 @@ fn shown(policy: &PolicyName) -> String {
     plain(&format!("{} {}", policy.name, tidegate_runtime::digest::shown(&policy.generation)))
 }
 
-fn told(compared: &Comparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string(compared)?)?,
-        Output::Text => table(compared, other, out)?,
-    }
+fn write(compared: &PolicyComparison, other: &str, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    output.write(out, compared, |out| table(compared, other, out))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::Result<()> {
+fn table(compared: &PolicyComparison, other: &str, out: &mut impl Write) -> std::io::Result<()> {
     let recorded: Vec<_> = compared.recorded.iter().map(shown).collect();
     let (from, to) = &compared.span;
     writeln!(out, "{}", plain(&format!("workload {}, {from} to {to}", compared.workload)))?;
@@ -238,8 +240,9 @@ fn table(compared: &Comparison, other: &str, out: &mut impl Write) -> std::io::R
         return Ok(());
     }
     writeln!(out)?;
-    let side = |count: &tidegate_lab::replay::Count| cut(&plain(&format!("{} {}", count.workers, count.reason)), 32);
-    let row = |Stretch { from, ticks, recorded, other, .. }: &Stretch| {
+    let side =
+        |count: &tidegate_lab::replay::DesiredWorkers| cut(&plain(&format!("{} {}", count.workers, count.reason)), 32);
+    let row = |DifferingTicks { from, ticks, recorded, other, .. }: &DifferingTicks| {
         [format!("  {}", plain(from)), ticks.to_string(), side(recorded), side(other)]
     };
     let head = ["where they part", "ticks", "recorded", other].map(str::to_owned);

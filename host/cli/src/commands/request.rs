@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::flags::ConnectionFlags;
-use super::output::Output;
+use super::output::{Output, json_line};
 use super::{error_output, positive};
 use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::dead_letter::refusal::Refusal;
@@ -29,8 +29,8 @@ Examples:
 /// Publishes a request into a stream and prints the reply of the worker that handles it.
 ///
 /// Exit code 0: a reply came. 1: the request could not be sent. 2: wrong usage. 3: no PubAck or no reply within the
-/// time-out; the message is then deleted from the stream if it is still there, unless an earlier request with the same id
-/// stored it. 4: the message was not handled and is a dead letter now.
+/// time-out; the message is then deleted from the stream if it is still there, unless an earlier request with the same
+/// id stored it. 4: the message was not handled and is a dead letter now.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RequestArgs {
@@ -72,8 +72,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
         Err(error) if args.output == Output::Text => return Err(error),
         Err(error) => {
             let answer = json!({ "error": error.to_string(), "missing": null, "deleted": false });
-            serde_json::to_writer(&mut *out, &answer)?;
-            writeln!(out)?;
+            json_line(out, &answer)?;
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -82,10 +81,7 @@ pub async fn run(args: &RequestArgs, out: &mut impl Write) -> anyhow::Result<Exi
     let answer = client.request(&args.subject, payload, &args.headers, &options).await;
     let code = code(&answer);
     match args.output {
-        Output::Json => {
-            serde_json::to_writer(&mut *out, &object(&answer, start.elapsed()))?;
-            writeln!(out)?;
-        }
+        Output::Json => json_line(out, &object(&answer, start.elapsed()))?,
         Output::Text => match answer {
             Ok(reply) => {
                 out.write_all(&reply.payload)?;
@@ -131,7 +127,10 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
         Ok(reply) => {
             let stored = reply.stored.as_ref();
             json!({
-                "payload": std::str::from_utf8(&reply.payload).map_or_else(|_| json!(&reply.payload[..]), |text| json!(text)),
+                "payload": match std::str::from_utf8(&reply.payload) {
+                    Ok(text) => json!(text),
+                    Err(_) => json!(&reply.payload[..]),
+                },
                 "headers": reply.headers,
                 "stream": stored.map(|stored| &stored.stream),
                 "sequence": stored.map(|stored| stored.sequence),

@@ -25,9 +25,9 @@ Examples:
 
 /// Runs workers on streams until SIGINT, SIGTERM, SIGQUIT or SIGHUP, then drains.
 ///
-/// With a configuration file it runs the workloads there, without one a single workload made of flags. What is not there
-/// yet is waited for, and told: a server, a stream, a consumer, a plugin. Exit code 0: drained. 1: it could not start.
-/// 2: wrong usage. 130: a second signal ended it at once.
+/// With a configuration file it runs the workloads there, without one a single workload made of flags. What is not
+/// there yet is waited for, and told: a server, a stream, a consumer, a plugin. Exit code 0: drained. 1: it could not
+/// start. 2: wrong usage. 130: a second signal ended it at once.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
@@ -52,7 +52,8 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     if !args.local {
         return Ok(host(config, shutdown).await?);
     }
-    let server = Server::start(server::Options { binary: args.nats_server, ..server::Options::default() }).await?;
+    let server =
+        Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
     config.nats.servers = vec![server.url().to_owned()];
     tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
     let ended = host(config, shutdown).await;
@@ -63,8 +64,8 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     Ok(())
 }
 
-/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor must
-/// a server that is away just then.
+/// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor
+/// must a server that is away just then.
 async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     let mut has_run = false;

@@ -13,8 +13,8 @@ const FORCED: i32 = 130;
 /// How long a process that is told twice waits for its last line to be written.
 const LAST_LINE: Duration = Duration::from_millis(250);
 
-/// Ends at the first SIGINT, SIGTERM, SIGQUIT or SIGHUP. A second one of them ends the process, but for SIGHUP, which may come
-/// before another when a terminal is closed. SIGUSR1 and SIGUSR2 mean nothing here, and are told.
+/// Ends at the first SIGINT, SIGTERM, SIGQUIT or SIGHUP. A second one of them ends the process, but for SIGHUP, which
+/// may come before another when a terminal is closed. SIGUSR1 and SIGUSR2 mean nothing here, and are told.
 ///
 /// # Errors
 /// If signals cannot be heard.
@@ -28,7 +28,8 @@ pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
                 Heard::Nothing(name) => tracing::warn!("{name} means nothing to tidegate"),
                 Heard::End(name) if asked => {
                     tracing::warn!(
-                        "second signal, {name}: ending at once; what is not settled is delivered again after its ack wait"
+                        "second signal, {name}: ending at once; what is not settled is delivered again after its ack \
+                         wait"
                     );
                     log_output::finish(LAST_LINE);
                     exit(FORCED);

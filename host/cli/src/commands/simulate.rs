@@ -13,12 +13,12 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::check::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
-use super::output::ReportFormat;
+use super::output::{ReportFormat, json_line};
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
-use tidegate_lab::simulate::parse::{ServiceTimes, samples};
+use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::Report;
-use tidegate_lab::simulate::{Arrivals, Model, Outcome, Retry, bound, chart, recorded, run as simulate, trace};
+use tidegate_lab::simulate::{Arrivals, Model, Outcome, RetryModel, bound, chart, recorded, run as simulate, trace};
 use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
 use tidegate_runtime::contract::Fault;
@@ -36,15 +36,16 @@ const STEPS: u64 = 100;
 const EXAMPLES: &str = "\
 Examples:
   tidegate simulate --policy plugins/step.wasm --policy plugins/backlog.wasm --trace day.csv --service exponential:200ms
-  tidegate simulate --policy plugins/backlog.wasm --policy-setting pending-per-worker=50 --generate diurnal:1:200 --duration 24h
+  tidegate simulate --policy plugins/backlog.wasm --policy-setting pending-per-worker=50 --generate diurnal:1:200 \
+    --duration 24h
   tidegate simulate --policy plugins/fixed.wasm --policy plugins/fixed.wasm --policy-setting fixed.workers=4 \\
     --policy-setting fixed-2.workers=6 --generate poisson:18 --service log-normal:200ms:1.5 --output json";
 
 /// Policies against a trace, simulated: what they would cost and how long messages would wait.
 ///
-/// Drives the real policy components. The lower bound is the work, and the fewest workers that --min allows: no policy that
-/// meets the objective costs less, and where workers take long to start none comes near. The same seed gives the same answer on any machine. Exit code 0: simulated. 1: a
-/// trace, a policy or its settings cannot be used.
+/// Drives the real policy components. The lower bound is the work, and the fewest workers that --min allows: no policy
+/// that meets the objective costs less, and where workers take long to start none comes near. The same seed gives the
+/// same answer on any machine. Exit code 0: simulated. 1: a trace, a policy or its settings cannot be used.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("arrivals").required(true).args(["trace", "journal", "generate"])))]
@@ -52,8 +53,8 @@ pub struct SimulateArgs {
     /// A policy's file; more of them are simulated side by side
     #[arg(long, value_name = "FILE", required = true)]
     pub policy: Vec<PathBuf>,
-    /// A setting of a policy, which is named by its file's stem, with -2, -3, ... for a stem that came before; the name can be
-    /// left out where there is one policy
+    /// A setting of a policy, which is named by its file's stem, with -2, -3, ... for a stem that came before; the name
+    /// can be left out where there is one policy
     #[arg(long = "policy-setting", value_name = "[POLICY.]KEY=VALUE", value_parser = setting)]
     pub policy_settings: Vec<Setting>,
     /// Arrivals to simulate: CSV with the columns second,arrivals
@@ -65,7 +66,8 @@ pub struct SimulateArgs {
     /// The workload of the journal [default: the only one]
     #[arg(long, value_name = "NAME", requires = "journal")]
     pub workload: Option<String>,
-    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD, ramp:FROM:TO
+    /// Arrivals to make: constant:RATE, poisson:RATE, burst:LOW:HIGH:EVERY:LENGTH, diurnal:LOW:HIGH:PERIOD,
+    /// ramp:FROM:TO
     #[arg(long, value_name = "KIND")]
     pub generate: Option<Generator>,
     /// For how long arrivals are made [default: 1h]
@@ -76,10 +78,10 @@ pub struct SimulateArgs {
     pub arrival_scale: f64,
     /// How long an attempt takes: constant:TIME, exponential:MEAN, log-normal:MEAN:VARIATION, measured:FILE
     #[arg(long, value_name = "KIND", default_value = "exponential:100ms")]
-    pub service: ServiceTimes,
+    pub service: ServiceTimeSource,
     /// The share of attempts that fail, and after which delay they are tried again
     #[arg(long, value_name = "SHARE:DELAY")]
-    pub retry: Option<Retry>,
+    pub retry: Option<RetryModel>,
     /// From the start of a worker until it takes a message
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub start_delay: Duration,
@@ -218,11 +220,8 @@ pub async fn run<F: Future<Output = ()>>(
         part.persist(file).with_context(|| cannot_write(file))?;
     }
     match args.output {
-        ReportFormat::Json => {
-            serde_json::to_writer(&mut *out, &report)?;
-            writeln!(out)?;
-        }
-        ReportFormat::Csv => report.csv(&mut *out)?,
+        ReportFormat::Json => json_line(out, &report)?,
+        ReportFormat::Csv => write!(out, "{}", report.csv()?)?,
         ReportFormat::Text => {
             writeln!(out, "{}", report.table())?;
             write!(out, "{}", chart::lines(&arrivals, &outcomes, WIDTH))?;
@@ -295,8 +294,8 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
     let window = args.window.unwrap_or(interval.max(Duration::from_secs(5)));
     ensure!(window >= interval, "--window is shorter than --interval; raise it");
     let service = match &args.service {
-        ServiceTimes::Drawn(service) => service.clone(),
-        ServiceTimes::Measured(file) => {
+        ServiceTimeSource::Drawn(service) => service.clone(),
+        ServiceTimeSource::Measured(file) => {
             let text =
                 std::fs::read_to_string(file).with_context(|| format!("cannot read the service times {file}"))?;
             samples(&text).map_err(|(line, problem)| anyhow::anyhow!("{file}:{line}: {problem}"))?

@@ -33,7 +33,8 @@ pub(super) fn time_arg(text: &str) -> Result<TimeArg, String> {
     }
     let time = OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from);
     time.filter(|time| *time >= SystemTime::UNIX_EPOCH).map(TimeArg::At).ok_or_else(|| {
-        "it is neither a duration nor a time; write how long ago, such as 2h, or a time such as 2026-01-31T12:00:00Z".to_owned()
+        "it is neither a duration nor a time; write how long ago, such as 2h, or a time such as 2026-01-31T12:00:00Z"
+            .to_owned()
     })
 }
 

@@ -1,7 +1,8 @@
 //! A crate to begin with: what `tidegate new` writes.
 //!
-//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the crate that guests are written
-//! with and a plugin that ships beside it, so that it builds with nothing but crates.io and runs at once.
+//! The crate is one of `host/templates/`, where its files can be read as they are, under a new name, with the crate
+//! that guests are written with and a plugin that ships beside it, so that it builds with nothing but crates.io and
+//! runs at once.
 
 mod name;
 mod place;
@@ -10,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use tidegate_artifacts::{policies, workers};
 
-pub use name::{Name, NameError};
+pub use name::{CrateName, NameError};
 pub use place::{PlaceError, place, place_config};
 
 /// What is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CrateKind {
     /// A component that decides how many workers run.
     Policy,
     /// A component that handles one message.
@@ -23,7 +24,7 @@ pub enum Kind {
 }
 
 /// A file of the new crate: its path within, and what is in it.
-pub type File = (PathBuf, Vec<u8>);
+pub type ScaffoldFile = (PathBuf, Vec<u8>);
 
 /// The crate that it is written with, whole, with the contract in it.
 const SDK: &[(&str, &str)] = &[
@@ -62,7 +63,7 @@ const HANDLER: &[(&str, &str)] = &[
     ("src/lib.rs", include_str!("../../templates/handler/src/lib.rs")),
 ];
 
-impl Kind {
+impl CrateKind {
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -99,7 +100,7 @@ impl Kind {
 ///
 /// # Errors
 /// If the plugin that it is tried with has that name.
-pub fn files(kind: Kind, name: &Name) -> Result<Vec<File>, NameError> {
+pub fn files(kind: CrateKind, name: &CrateName) -> Result<Vec<ScaffoldFile>, NameError> {
     let (plugin, bytes) = kind.companion();
     if Path::new(plugin).file_stem().is_some_and(|stem| stem == name.as_str()) {
         return Err(NameError::Companion(name.as_str().to_owned()));
@@ -134,17 +135,19 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    const KINDS: [Kind; 2] = [Kind::Policy, Kind::Handler];
+    const KINDS: [CrateKind; 2] = [CrateKind::Policy, CrateKind::Handler];
 
-    fn named(kind: Kind, name: &str) -> Vec<File> {
+    fn named(kind: CrateKind, name: &str) -> Vec<ScaffoldFile> {
         files(kind, &name.parse().unwrap()).unwrap()
     }
 
     #[test]
     fn a_name_that_contains_a_stand_in_is_put_in_once() {
-        for (kind, name) in
-            [(Kind::Policy, "new_policy2"), (Kind::Policy, "my-new-policy"), (Kind::Handler, "new_handler")]
-        {
+        for (kind, name) in [
+            (CrateKind::Policy, "new_policy2"),
+            (CrateKind::Policy, "my-new-policy"),
+            (CrateKind::Handler, "new_handler"),
+        ] {
             for (path, bytes) in named(kind, name) {
                 let text = String::from_utf8_lossy(&bytes).replace(name, "x").replace(&name.replace('-', "_"), "x");
                 for word in [kind.stand_in(), &kind.stand_in().replace('-', "_")] {
@@ -161,13 +164,13 @@ mod tests {
 
     #[test]
     fn the_plugin_that_a_crate_is_tried_with_keeps_its_name() {
-        let refused = files(Kind::Policy, &"echo".parse().unwrap()).unwrap_err().to_string();
+        let refused = files(CrateKind::Policy, &"echo".parse().unwrap()).unwrap_err().to_string();
         assert_eq!(
             refused,
             "\"echo\" is the plugin that the new one is tried with; choose another name, such as my-echo"
         );
-        assert!(files(Kind::Handler, &"step".parse().unwrap()).is_err());
-        assert!(files(Kind::Handler, &"echo".parse().unwrap()).is_ok());
+        assert!(files(CrateKind::Handler, &"step".parse().unwrap()).is_err());
+        assert!(files(CrateKind::Handler, &"echo".parse().unwrap()).is_ok());
     }
 
     #[test]

@@ -71,7 +71,7 @@ const TAKEN: &[&str] = &[
 
 /// A name for a package and a plugin: lower-case letters, digits, `-` and `_`, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name(String);
+pub struct CrateName(String);
 
 /// Why a name cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -93,7 +93,10 @@ pub enum NameError {
         example: String,
     },
     /// It begins with something other than a letter.
-    #[error("\"{0}\" begins with {first:?}; begin with a lower-case letter", first = .0.chars().next().unwrap_or_default())]
+    #[error(
+        "\"{0}\" begins with {first:?}; begin with a lower-case letter",
+        first = .0.chars().next().unwrap_or_default()
+    )]
     Beginning(String),
     /// It is too long.
     #[error("\"{0}\" is longer than {LONGEST} characters; choose a shorter name")]
@@ -106,7 +109,7 @@ pub enum NameError {
     Taken(String),
 }
 
-impl Name {
+impl CrateName {
     /// The name as it is.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -118,7 +121,7 @@ impl Name {
     }
 }
 
-impl FromStr for Name {
+impl FromStr for CrateName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -159,7 +162,7 @@ fn example(text: &str) -> String {
         after_small = character.is_ascii_lowercase() || character.is_ascii_digit();
         better.push(if " .".contains(character) { '-' } else { character.to_ascii_lowercase() });
     }
-    if better.chars().all(is_allowed) && better.parse::<Name>().is_ok() {
+    if better.chars().all(is_allowed) && better.parse::<CrateName>().is_ok() {
         format!(", as in {better}")
     } else {
         String::new()
@@ -173,13 +176,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn refused(text: &str) -> String {
-        text.parse::<Name>().unwrap_err().to_string()
+        text.parse::<CrateName>().unwrap_err().to_string()
     }
 
     #[test]
     fn a_name_is_that_of_a_package_and_of_a_library() {
         for (text, library) in [("shout", "shout"), ("queue-age", "queue_age"), ("b2_b-3", "b2_b_3")] {
-            let name: Name = text.parse().unwrap();
+            let name: CrateName = text.parse().unwrap();
             assert_eq!((name.as_str(), name.library().as_str()), (text, library));
         }
     }
@@ -208,7 +211,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_taken_is_a_plugin_and_one_token_of_a_subject(text in "[a-z0-9_./ A-Z-]{0,12}") {
-            if let Ok(name) = text.parse::<Name>() {
+            if let Ok(name) = text.parse::<CrateName>() {
                 prop_assert!(name.as_str().chars().all(is_allowed));
                 let toml = format!(
                     r#"

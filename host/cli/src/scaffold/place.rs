@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use super::{CONFIG, File};
+use super::{CONFIG, ScaffoldFile};
 
 /// Why nothing was written.
 #[derive(Debug, Error)]
@@ -23,7 +23,7 @@ pub enum PlaceError {
 ///
 /// # Errors
 /// If there is something at `target`, or a file cannot be written. Then nothing is left behind.
-pub fn place(target: &Path, files: &[File]) -> Result<(), PlaceError> {
+pub fn place(target: &Path, files: &[ScaffoldFile]) -> Result<(), PlaceError> {
     if target.symlink_metadata().is_ok() {
         return Err(PlaceError::Occupied(target.to_owned()));
     }
@@ -84,7 +84,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    fn file(path: &str) -> File {
+    fn file(path: &str) -> ScaffoldFile {
         (path.into(), path.as_bytes().to_vec())
     }
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::Options;
+use super::BenchOptions;
 use super::native::{Always, Native};
 use crate::alone::{self, Alone};
 use crate::streams;
@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// Which loop works a stream off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum LoopKind {
     /// Tidegate's, with a native no-op as its handler.
     Native,
     /// Tidegate's, with a component.
@@ -62,7 +62,7 @@ pub(super) struct Running {
 
 impl Lab {
     /// Connects, and fills a stream with `messages` of `payload` bytes.
-    pub(super) async fn new(url: &str, options: &Options) -> anyhow::Result<Self> {
+    pub(super) async fn new(url: &str, options: &BenchOptions) -> anyhow::Result<Self> {
         let plugins = TempDir::new()?;
         std::fs::write(plugins.path().join("reply.wasm"), options.reply)?;
         let config = workload("any", FILLED, 1, plugins.path())?;
@@ -75,17 +75,17 @@ impl Lab {
         let compile = Compile::default().by_this_program()?;
         let plugged = Plugins { cache: None, compile, ..config.plugins };
         let directory = Directory::start(Host::start(&plugged)?, &plugged);
-        let &Options { messages, reply, echo, .. } = options;
+        let &BenchOptions { messages, reply, echo, .. } = options;
         Ok(Self { client, directory, plugins, messages, reply, echo, next: 1 })
     }
 
     /// Works the filled stream off.
-    pub(super) async fn throughput(&mut self, way: Way, workers: u32) -> anyhow::Result<Round> {
+    pub(super) async fn throughput(&mut self, kind: LoopKind, workers: u32) -> anyhow::Result<Round> {
         let name = self.name();
         let consumer = format!("{name}-workers");
         let (began, cpu) = (Instant::now(), cpu_time());
-        let taken = match way {
-            Way::Example => {
+        let taken = match kind {
+            LoopKind::Example => {
                 let workers = usize::try_from(workers)?;
                 let work = streams::work_off_as_the_example(&self.client, FILLED, &consumer, workers);
                 // Its loops end by a time-out; the clock stops when all is settled.
@@ -93,8 +93,8 @@ impl Lab {
                 worked?;
                 settled?
             }
-            Way::Native | Way::Wasm => {
-                let running = self.start(&name, FILLED, way, workers, workers).await?;
+            LoopKind::Native | LoopKind::Wasm => {
+                let running = self.start(&name, FILLED, kind, workers, workers).await?;
                 let settled = self.settled(&consumer, began, cpu).await?;
                 running.stop().await?;
                 settled
@@ -117,9 +117,9 @@ impl Lab {
     }
 
     /// Starts a workload on the stream of requests.
-    pub(super) async fn serve(&mut self, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
+    pub(super) async fn serve(&mut self, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<Running> {
         let name = self.name();
-        self.start(&name, REQUESTS, way, min, always).await
+        self.start(&name, REQUESTS, kind, min, always).await
     }
 
     /// Puts a handler into place that answers with what it is sent, or one that answers with nothing.
@@ -149,11 +149,11 @@ impl Lab {
         self.run_loaded(workload, 0).await
     }
 
-    async fn start(&self, name: &str, stream: &str, way: Way, min: u32, always: u32) -> anyhow::Result<Running> {
+    async fn start(&self, name: &str, stream: &str, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<Running> {
         let mut config = workload(name, stream, min, self.plugins.path())?;
         let workload = config.workloads.pop().context("a workload")?;
-        match way {
-            Way::Wasm => self.run_loaded(workload, always).await,
+        match kind {
+            LoopKind::Wasm => self.run_loaded(workload, always).await,
             _ => self.run(workload, Native, always).await,
         }
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 
 use crate::terminal::Bar;
-use lab::{Lab, Round, SUBJECT, Way, cpu_time};
+use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
@@ -31,7 +31,7 @@ const IDLE_WORKLOADS: u32 = 10;
 
 /// What is measured.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct BenchOptions {
     /// Messages of a throughput round.
     pub messages: usize,
     /// Bytes of each message.
@@ -46,7 +46,7 @@ pub struct Options {
     pub echo: &'static [u8],
 }
 
-impl Options {
+impl BenchOptions {
     /// How often [`run`] advances its bar.
     pub fn steps(&self) -> u64 {
         5 + 7 * u64::from(self.rounds)
@@ -57,7 +57,7 @@ impl Options {
 ///
 /// # Errors
 /// If the server or a workload fails.
-pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Report> {
+pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result<Report> {
     let step = |what: &str| {
         bar.advance();
         bar.say(what.to_owned());
@@ -71,16 +71,21 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Repo
 
     let mut rounds: [Vec<Round>; 5] = Default::default();
     let mut latencies: [Vec<Latency>; 2] = Default::default();
-    let kinds =
-        [(Way::Native, WORKERS), (Way::Wasm, WORKERS), (Way::Example, WORKERS), (Way::Native, 1), (Way::Wasm, 1)];
+    let kinds = [
+        (LoopKind::Native, WORKERS),
+        (LoopKind::Wasm, WORKERS),
+        (LoopKind::Example, WORKERS),
+        (LoopKind::Native, 1),
+        (LoopKind::Wasm, 1),
+    ];
     for _ in 0..options.rounds {
-        for ((way, workers), rounds) in kinds.into_iter().zip(&mut rounds) {
-            step(&format!("throughput, {way:?}, {workers} workers"));
-            rounds.push(lab.throughput(way, workers).await?);
+        for ((kind, workers), rounds) in kinds.into_iter().zip(&mut rounds) {
+            step(&format!("throughput, {kind:?}, {workers} workers"));
+            rounds.push(lab.throughput(kind, workers).await?);
         }
-        for (way, latencies) in [Way::Native, Way::Wasm].into_iter().zip(&mut latencies) {
-            step(&format!("requests, {way:?}"));
-            latencies.push(requests(&mut lab, way, options.requests).await?);
+        for (kind, latencies) in [LoopKind::Native, LoopKind::Wasm].into_iter().zip(&mut latencies) {
+            step(&format!("requests, {kind:?}"));
+            latencies.push(requests(&mut lab, kind, options.requests).await?);
         }
     }
     step("from zero");
@@ -99,8 +104,8 @@ struct Latency {
 }
 
 /// Sequential requests to one worker.
-async fn requests(lab: &mut Lab, way: Way, count: u32) -> anyhow::Result<Latency> {
-    let mut running = lab.serve(way, 1, 1).await?;
+async fn requests(lab: &mut Lab, kind: LoopKind, count: u32) -> anyhow::Result<Latency> {
+    let mut running = lab.serve(kind, 1, 1).await?;
     running.wait(|event| matches!(event, Event::WorkerStarted { .. })).await?;
     let mut times = Histogram::<u64>::new(3)?;
     for turn in 0..count + count / 10 {
@@ -125,7 +130,7 @@ async fn request(lab: &Lab) -> anyhow::Result<u64> {
 /// The median of the first request to a host without workers, in microseconds. Its policy wants none, so the worker
 /// that the request started is gone before the next.
 async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
-    let mut running = lab.serve(Way::Wasm, 0, 0).await?;
+    let mut running = lab.serve(LoopKind::Wasm, 0, 0).await?;
     running.wait(|event| matches!(event, Event::Ready { .. })).await?;
     let mut times = Histogram::<u64>::new(3)?;
     for _ in 0..WAKES {
@@ -137,8 +142,8 @@ async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
     Ok(times.value_at_quantile(0.5) as f64 / 1000.0)
 }
 
-/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests. Both
-/// handlers are compiled already, as after the first time.
+/// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests.
+/// Both handlers are compiled already, as after the first time.
 async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     lab.put(false)?;
     let mut running = lab.serve_swapped().await?;

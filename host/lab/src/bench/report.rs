@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Latency, Options, Round};
+use super::{BenchOptions, Latency, Round};
 
 /// The benchmark's answer.
 #[derive(Debug, Clone, Serialize)]
@@ -109,7 +109,7 @@ impl Report {
     #[expect(clippy::too_many_arguments, reason = "each is measured by itself")]
     pub(super) fn new(
         server: &str,
-        options: &Options,
+        options: &BenchOptions,
         rounds: &[Vec<Round>; 5],
         latencies: &[Vec<Latency>; 2],
         from_zero: f64,
@@ -193,7 +193,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "a replaced file: {:.0} ms to the first answer of the new handler (at most {:.0} ms), {:.0} of the old one meanwhile",
+            "a replaced file: {:.0} ms to the first answer of the new handler (at most {:.0} ms), {:.0} of the old one \
+             meanwhile",
             swap.ms_p50, swap.ms_max, swap.old_answers_p50
         )?;
         write!(f, "an idle host with ten workloads: {:.2} % of a core", self.idle_percent)

@@ -1,4 +1,5 @@
-//! What charts share: time in equal parts, blocks for a terminal, SVG documents. What is drawn stands where it is known.
+//! What charts share: time in equal parts, blocks for a terminal, SVG documents. What is drawn stands where it is
+//! known.
 
 mod blocks;
 mod parts;

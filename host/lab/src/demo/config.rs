@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::Options;
+use super::DemoOptions;
 use tidegate_runtime::config::{
     Config, DeadLetters, Grants, Isolation, Journal, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry,
     Scale, Workload,
@@ -19,7 +19,7 @@ const MAX_WORKERS: u32 = 64;
 const BATCH: usize = 100;
 
 /// What [`tidegate_runtime::run()`] is given.
-pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
+pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config {
     Config {
         nats: Nats { servers: vec![url.to_owned()], ..Nats::default() },
         plugins: Plugins {
@@ -37,7 +37,7 @@ pub(super) fn config(options: &Options, url: &str, plugins: &Path) -> Config {
     }
 }
 
-fn workload(options: &Options) -> Workload {
+fn workload(options: &DemoOptions) -> Workload {
     Workload {
         name: WORKLOAD.to_owned(),
         queue: queue(),

@@ -31,7 +31,7 @@ pub(super) struct Load {
 
 /// How sending a request once ended.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(super) enum RequestOutcome {
     /// With a reply.
     Replied,
     /// Not known to be stored. The same message id is safe to use again.
@@ -51,7 +51,7 @@ pub(super) enum Attempt {
 /// Sends one request once. Errors are those that another attempt would meet again.
 pub(super) trait Requester: Sync {
     /// Sends it and waits for the reply.
-    fn request(&self, id: &str, payload: Bytes) -> impl Future<Output = anyhow::Result<Attempt>> + Send;
+    fn request(&self, id: &str, payload: Bytes) -> impl Future<Output = anyhow::Result<RequestOutcome>> + Send;
 }
 
 /// A request that never got a reply.
@@ -91,7 +91,8 @@ struct Sent {
     sequences: Vec<u64>,
 }
 
-/// Sends one batch; `number` counts from 1 and keeps the message ids of batches apart. `done` is called after each request.
+/// Sends one batch; `number` counts from 1 and keeps the message ids of batches apart. `done` is called after each
+/// request.
 ///
 /// # Errors
 /// When requests cannot be sent at all, or when the last ten were all unanswered.
@@ -140,16 +141,16 @@ async fn one(load: &Load, number: u32, index: u32, requester: &impl Requester) -
     let mut sent = Sent { index, latency: None, retries: 0, sequences: Vec::new() };
     loop {
         match requester.request(&id, payload.clone()).await? {
-            Attempt::Replied => {
+            RequestOutcome::Replied => {
                 sent.latency = Some(start.elapsed());
                 return Ok(sent);
             }
-            Attempt::Dead { sequence } => {
+            RequestOutcome::Dead { sequence } => {
                 sent.sequences.push(sequence);
                 return Ok(sent);
             }
-            Attempt::Unacked => {}
-            Attempt::Unanswered { sequence } => {
+            RequestOutcome::Unacked => {}
+            RequestOutcome::Unanswered { sequence } => {
                 sent.sequences.push(sequence);
                 id = format!("{base}.{}", sent.retries.saturating_add(1));
             }
@@ -213,18 +214,18 @@ mod tests {
     /// Answers each id as told, and `Replied` where nothing is told; remembers all ids.
     #[derive(Default)]
     struct Script {
-        told: BTreeMap<String, Attempt>,
+        told: BTreeMap<String, RequestOutcome>,
         ids: Mutex<Vec<String>>,
     }
 
     impl Requester for Script {
-        async fn request(&self, id: &str, _: Bytes) -> anyhow::Result<Attempt> {
+        async fn request(&self, id: &str, _: Bytes) -> anyhow::Result<RequestOutcome> {
             self.ids.lock().push(id.to_owned());
             Ok(match self.told.get(id) {
-                Some(Attempt::Unacked) => Attempt::Unacked,
-                Some(Attempt::Unanswered { sequence }) => Attempt::Unanswered { sequence: *sequence },
-                Some(Attempt::Dead { sequence }) => Attempt::Dead { sequence: *sequence },
-                Some(Attempt::Replied) | None => Attempt::Replied,
+                Some(RequestOutcome::Unacked) => RequestOutcome::Unacked,
+                Some(RequestOutcome::Unanswered { sequence }) => RequestOutcome::Unanswered { sequence: *sequence },
+                Some(RequestOutcome::Dead { sequence }) => RequestOutcome::Dead { sequence: *sequence },
+                Some(RequestOutcome::Replied) | None => RequestOutcome::Replied,
             })
         }
     }
@@ -246,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_may_not_be_stored_is_sent_again_with_the_same_id() {
         let id = message_id(1, 1, 3);
-        let script = Script { told: BTreeMap::from([(id.clone(), Attempt::Unacked)]), ..Script::default() };
+        let script = Script { told: BTreeMap::from([(id.clone(), RequestOutcome::Unacked)]), ..Script::default() };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 19, 4));
         assert_eq!(batch.unanswered, [Unanswered { id: id.clone(), sequences: vec![] }]);
@@ -256,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_was_stored_and_deleted_is_sent_again_with_a_new_id() {
         let id = message_id(1, 1, 0);
-        let told = BTreeMap::from([(id.clone(), Attempt::Unanswered { sequence: 9 })]);
+        let told = BTreeMap::from([(id.clone(), RequestOutcome::Unanswered { sequence: 9 })]);
         let script = Script { told, ..Script::default() };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 20, 1));
@@ -267,7 +268,7 @@ mod tests {
     async fn a_request_that_became_a_dead_letter_is_not_sent_again() {
         let id = message_id(1, 1, 2);
         let script =
-            Script { told: BTreeMap::from([(id.clone(), Attempt::Dead { sequence: 9 })]), ..Script::default() };
+            Script { told: BTreeMap::from([(id.clone(), RequestOutcome::Dead { sequence: 9 })]), ..Script::default() };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 19, 0));
         assert_eq!(batch.unanswered, [Unanswered { id, sequences: vec![9] }]);
@@ -277,8 +278,8 @@ mod tests {
     async fn a_handler_that_never_replies_ends_the_batch() {
         struct Silent;
         impl Requester for Silent {
-            async fn request(&self, _: &str, _: Bytes) -> anyhow::Result<Attempt> {
-                Ok(Attempt::Unanswered { sequence: 1 })
+            async fn request(&self, _: &str, _: Bytes) -> anyhow::Result<RequestOutcome> {
+                Ok(RequestOutcome::Unanswered { sequence: 1 })
             }
         }
         let error = batch(&LOAD, 1, &Silent, || {}).await.unwrap_err();
@@ -290,7 +291,7 @@ mod tests {
         #[derive(Default)]
         struct Counter(Mutex<(usize, usize)>);
         impl Requester for Counter {
-            async fn request(&self, _: &str, _: Bytes) -> anyhow::Result<Attempt> {
+            async fn request(&self, _: &str, _: Bytes) -> anyhow::Result<RequestOutcome> {
                 {
                     let mut count = self.0.lock();
                     count.0 += 1;
@@ -298,7 +299,7 @@ mod tests {
                 }
                 tokio::task::yield_now().await;
                 self.0.lock().0 -= 1;
-                Ok(Attempt::Replied)
+                Ok(RequestOutcome::Replied)
             }
         }
         for concurrency in [1, 4] {

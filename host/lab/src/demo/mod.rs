@@ -32,7 +32,7 @@ pub use record::Scaling;
 pub use summary::{BatchSummary, Summary, Worker};
 pub use timeline::Timeline;
 
-use load::{Attempt, Batch, Load, Requester};
+use load::{Batch, Load, RequestOutcome, Requester};
 use record::{Recorder, State};
 
 /// What the demo logs by default: its own story, and what anyone should know. The host tells the same events in more
@@ -53,7 +53,7 @@ const LAST_LOOKS: u32 = 20;
 
 /// What to send and what to run it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub struct DemoOptions {
     /// Batches, at least 1.
     pub batches: u32,
     /// Requests of each batch, at least 1.
@@ -93,7 +93,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When a plugin is not there, when the host does not start, or when requests cannot be sent.
-pub async fn run(options: &Options, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<Report> {
+pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<Report> {
     check_plugins(plugins, [&options.handler, &options.policy])?;
     let config = config::config(options, url, plugins);
     let client = Client::connect(&config.nats).await?;
@@ -153,13 +153,18 @@ fn joined(ended: Result<Result<(), RunError>, JoinError>) -> anyhow::Result<()> 
     ended.context("the host")?.map_err(anyhow::Error::from)
 }
 
-async fn all_batches(options: &Options, client: Client, recorder: &Recorder, bar: &Bar) -> anyhow::Result<Vec<Batch>> {
+async fn all_batches(
+    options: &DemoOptions,
+    client: Client,
+    recorder: &Recorder,
+    bar: &Bar,
+) -> anyhow::Result<Vec<Batch>> {
     let mut state = recorder.state();
     let ready = timeout(READY_WITHIN, state.wait_for(|state| state.ready)).await;
     ready.map_err(|_| anyhow!("the host was not ready within {}", humantime::format_duration(READY_WITHIN)))??;
     let _shown = AbortOnDrop(tokio::spawn(show(bar.clone(), recorder.clone())));
     let requester = ThroughStream { client, recorder: recorder.clone(), timeout: options.timeout };
-    let Options { requests, concurrency, payload_size, seed, .. } = *options;
+    let DemoOptions { requests, concurrency, payload_size, seed, .. } = *options;
     let load = Load { requests, concurrency, payload_size, seed };
     recorder.start();
     let mut batches = Vec::new();
@@ -218,16 +223,16 @@ struct ThroughStream {
 }
 
 impl Requester for ThroughStream {
-    async fn request(&self, id: &str, payload: Bytes) -> anyhow::Result<Attempt> {
+    async fn request(&self, id: &str, payload: Bytes) -> anyhow::Result<RequestOutcome> {
         self.recorder.arrived();
         let options = RequestOptions { timeout: self.timeout, message_id: Some(id.to_owned()) };
         match self.client.request(config::SUBJECT, payload, &[], &options).await {
-            Ok(_) => Ok(Attempt::Replied),
-            Err(RequestError::NoPubAck { .. }) => Ok(Attempt::Unacked),
+            Ok(_) => Ok(RequestOutcome::Replied),
+            Err(RequestError::NoPubAck { .. }) => Ok(RequestOutcome::Unacked),
             Err(RequestError::NoReply { stored, .. }) => {
                 let sequence = stored.sequence;
                 let dead = self.recorder.is_dead(sequence);
-                Ok(if dead { Attempt::Dead { sequence } } else { Attempt::Unanswered { sequence } })
+                Ok(if dead { RequestOutcome::Dead { sequence } } else { RequestOutcome::Unanswered { sequence } })
             }
             Err(error) => Err(error.into()),
         }
@@ -258,9 +263,9 @@ fn present(dir: &Path) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-fn title(options: &Options) -> String {
+fn title(options: &DemoOptions) -> String {
     let requests = summary::thousands(u64::from(options.requests));
-    let Options { batches, policy, handler, .. } = options;
+    let DemoOptions { batches, policy, handler, .. } = options;
     let source = options.source.as_str();
     format!("{batches} x {requests} requests: handler {handler}, policy {policy}, signals from {source}")
 }

@@ -13,10 +13,10 @@ use tidegate_runtime::contract::Author;
 use tidegate_runtime::contract::{Delivery, Fault, Outcome};
 use tidegate_runtime::ports::{Handler, Handlers};
 
-/// Both ends of a wait are taken from this process's one clock, so no two clocks have to agree. Messages are sent one after
-/// the other into an empty stream, so a message's position there says which it is.
+/// Both ends of a wait are taken from this process's one clock, so no two clocks have to agree. Messages are sent one
+/// after the other into an empty stream, so a message's position there says which it is.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct WaitRecorder {
     start: OnceLock<Instant>,
     /// Nanoseconds since the start, in the order of the stream.
     sent: Vec<AtomicU64>,
@@ -25,7 +25,7 @@ pub(super) struct Begun {
     left: watch::Sender<usize>,
 }
 
-impl Begun {
+impl WaitRecorder {
     pub(super) fn new(messages: usize) -> anyhow::Result<Self> {
         Ok(Self {
             start: OnceLock::new(),
@@ -91,33 +91,33 @@ impl Begun {
 
 /// Handlers whose instances note when they begin with a message.
 #[derive(Clone)]
-pub(super) struct Timed<H> {
+pub(super) struct RecordingHandlers<H> {
     inner: H,
-    begun: Arc<Begun>,
+    recorder: Arc<WaitRecorder>,
     start_delay: Duration,
 }
 
-impl<H> Timed<H> {
+impl<H> RecordingHandlers<H> {
     /// `start_delay` is real time that each instance takes longer to start.
-    pub(super) fn new(inner: H, begun: Arc<Begun>, start_delay: Duration) -> Self {
-        Self { inner, begun, start_delay }
+    pub(super) fn new(inner: H, recorder: Arc<WaitRecorder>, start_delay: Duration) -> Self {
+        Self { inner, recorder, start_delay }
     }
 }
 
-pub(super) struct TimedHandler<I> {
+pub(super) struct RecordingHandler<I> {
     inner: I,
-    begun: Arc<Begun>,
+    recorder: Arc<WaitRecorder>,
 }
 
-impl<H: Handlers> Handlers for Timed<H> {
-    type Instance = TimedHandler<H::Instance>;
+impl<H: Handlers> Handlers for RecordingHandlers<H> {
+    type Instance = RecordingHandler<H::Instance>;
 
     async fn instantiate(&mut self, worker: u64) -> Result<Self::Instance, Fault> {
         let inner = self.inner.instantiate(worker).await?;
         if !self.start_delay.is_zero() {
             sleep(self.start_delay).await;
         }
-        Ok(TimedHandler { inner, begun: self.begun.clone() })
+        Ok(RecordingHandler { inner, recorder: self.recorder.clone() })
     }
 
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<H> {
@@ -133,15 +133,15 @@ impl<H: Handlers> Handlers for Timed<H> {
     }
 }
 
-impl<I: Handler> Handler for TimedHandler<I> {
+impl<I: Handler> Handler for RecordingHandler<I> {
     async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let is_first = delivery.attempt == 1;
         if is_first {
-            self.begun.begin(delivery.stream_sequence);
+            self.recorder.begin(delivery.stream_sequence);
         }
         let outcome = self.inner.handle(delivery).await;
         if is_first {
-            self.begun.end();
+            self.recorder.end();
         }
         outcome
     }
@@ -159,19 +159,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_is_from_sending_to_beginning_and_in_the_time_of_the_trace() {
-        let begun = Begun::new(2).unwrap();
-        begun.start(Instant::now());
-        begun.sent(0);
+        let recorder = WaitRecorder::new(2).unwrap();
+        recorder.start(Instant::now());
+        recorder.sent(0);
         advance(Duration::from_millis(30)).await;
-        begun.sent(1);
+        recorder.sent(1);
         advance(Duration::from_millis(20)).await;
-        begun.begin(1);
-        begun.begin(2);
-        assert_eq!(begun.left(), 2);
-        begun.end();
-        begun.end();
-        begun.all().await;
-        let waits = begun.waits(10.0);
+        recorder.begin(1);
+        recorder.begin(2);
+        assert_eq!(recorder.left(), 2);
+        recorder.end();
+        recorder.end();
+        recorder.all().await;
+        let waits = recorder.waits(10.0);
         assert_eq!(waits.len(), 2);
         let close = |value: u64, to: u64| value.abs_diff(to) * 500 <= to;
         assert!(close(waits.min(), 200_000) && close(waits.max(), 500_000), "{} {}", waits.min(), waits.max());
@@ -179,9 +179,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_of_somebody_else_is_not_counted() {
-        let begun = Begun::new(1).unwrap();
-        begun.begin(0);
-        begun.begin(2);
-        assert_eq!(begun.waits(1.0).len(), 0);
+        let recorder = WaitRecorder::new(1).unwrap();
+        recorder.begin(0);
+        recorder.begin(2);
+        assert_eq!(recorder.waits(1.0).len(), 0);
     }
 }

@@ -12,8 +12,8 @@ pub const LOOSE: f64 = 0.5;
 const WORKERS: f64 = 1.0;
 /// The number that is of workers.
 const PEAK: &str = "peak-workers";
-/// Milliseconds of real time that a message may be on its way through a server and a host. A simulation has no way, so a wait that
-/// differs by no more is the same.
+/// Milliseconds of real time that a message may be on its way through a server and a host. A simulation has no way, so
+/// a wait that differs by no more is the same.
 pub const ON_THE_WAY_MS: f64 = 5.0;
 
 /// What a simulation foretells and a run measures.
@@ -33,7 +33,7 @@ pub struct Numbers {
 
 /// One number, foretold and measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Row {
+pub struct ComparedNumber {
     /// Which, with its unit.
     pub number: &'static str,
     /// What the simulation says.
@@ -52,14 +52,14 @@ pub struct Row {
 
 /// All of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct LiveComparison {
     /// Whether all that count hold.
     pub holds: bool,
     /// The numbers.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ComparedNumber>,
 }
 
-impl Row {
+impl ComparedNumber {
     fn new(number: &'static str, (foretold, measured): (f64, f64), slack: f64, tolerance: Option<f64>) -> Self {
         let ratio = if foretold == measured { 1.0 } else { measured / foretold };
         let row = Self { number, foretold, measured, ratio, slack, tolerance, holds: false };
@@ -81,12 +81,12 @@ impl Row {
     }
 }
 
-impl Comparison {
+impl LiveComparison {
     /// Compares what was foretold with what a run measured that was `faster` times as fast as the trace.
     pub fn new(foretold: &Numbers, measured: &Numbers, faster: f64) -> Self {
         let way = ON_THE_WAY_MS * faster;
         let row = |name, number: fn(&Numbers) -> f64, slack, tolerance| {
-            Row::new(name, (number(foretold), number(measured)), slack, tolerance)
+            ComparedNumber::new(name, (number(foretold), number(measured)), slack, tolerance)
         };
         let rows = vec![
             row("worker-seconds", |numbers| numbers.worker_seconds, 0.0, Some(TOLERANCE)),
@@ -100,11 +100,11 @@ impl Comparison {
     }
 }
 
-impl fmt::Display for Comparison {
+impl fmt::Display for LiveComparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:<16}{:>12}{:>12}{:>10}", "", "foretold", "measured", "ratio")?;
         for row in &self.rows {
-            let Row { number, foretold, measured, ratio, .. } = row;
+            let ComparedNumber { number, foretold, measured, ratio, .. } = row;
             writeln!(f, "{number:<16}{foretold:>12.1}{measured:>12.1}{ratio:>10.3}{}", row.verdict())?;
         }
         Ok(())
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn worker_seconds_and_the_p95_wait_have_to_be_within_15_percent_and_what_few_make_within_50() {
-        let holds = |measured: Numbers| Comparison::new(&FORETOLD, &measured, 1.0).holds;
+        let holds = |measured: Numbers| LiveComparison::new(&FORETOLD, &measured, 1.0).holds;
         assert!(holds(FORETOLD));
         assert!(holds(Numbers { worker_seconds: 114.0, p95_ms: 350.0, ..FORETOLD }));
         assert!(!holds(Numbers { worker_seconds: 116.0, ..FORETOLD }));
@@ -129,14 +129,14 @@ mod tests {
         assert!(!holds(Numbers { p99_ms: 2.7 * 900.0, ..FORETOLD }));
         assert!(!holds(Numbers { peak_workers: 8, ..FORETOLD }));
         let one = Numbers { peak_workers: 1, ..FORETOLD };
-        assert!(Comparison::new(&one, &Numbers { peak_workers: 2, ..one }, 1.0).holds);
+        assert!(LiveComparison::new(&one, &Numbers { peak_workers: 2, ..one }, 1.0).holds);
     }
 
     #[test]
     fn a_wait_may_differ_by_the_way_of_a_message() {
         let holds = |measured, faster| {
             let none = Numbers { p95_ms: 0.0, ..FORETOLD };
-            Comparison::new(&none, &Numbers { p95_ms: measured, ..FORETOLD }, faster).holds
+            LiveComparison::new(&none, &Numbers { p95_ms: measured, ..FORETOLD }, faster).holds
         };
         assert!(holds(0.0, 1.0) && holds(5.0, 1.0) && holds(50.0, 10.0));
         assert!(!holds(5.1, 1.0) && !holds(51.0, 10.0));
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_table_says_which_number_is_off_and_by_what_another_holds() {
-        let text = |p95_ms, faster| Comparison::new(&FORETOLD, &Numbers { p95_ms, ..FORETOLD }, faster).to_string();
+        let text = |p95_ms, faster| LiveComparison::new(&FORETOLD, &Numbers { p95_ms, ..FORETOLD }, faster).to_string();
         let off = text(500.0, 1.0);
         assert!(off.contains("wait-p95-ms            400.0       500.0     1.250  NOT within 15 %"), "{off}");
         assert!(off.contains("worker-seconds         100.0       100.0     1.000  within 15 %"), "{off}");

@@ -1,9 +1,10 @@
-//! A simulated workload for real: the same messages with the same service times, sent to a nats-server and handled by a host.
+//! A simulated workload for real: the same messages with the same service times, sent to a nats-server and handled by a
+//! host.
 //!
 //! All times are compressed by one factor, so an hour of a trace takes minutes. The host is the one that
-//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the times and rates of the
-//! trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when each message is begun. The
-//! handler is `wait`, which takes as long as its payload says.
+//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the
+//! times and rates of the trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when
+//! each message is begun. The handler is `wait`, which takes as long as its payload says.
 //!
 //! What is measured is in trace time again, to stand beside what a simulation foretold ([`compare`]).
 
@@ -24,13 +25,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::alone::{self, Alone};
 use crate::terminal::Bar;
-use begun::{Begun, Timed};
-pub use compare::{Comparison, LOOSE, Numbers, ON_THE_WAY_MS, Row, TOLERANCE};
+use begun::{RecordingHandlers, WaitRecorder};
+pub use compare::{ComparedNumber, LOOSE, LiveComparison, Numbers, ON_THE_WAY_MS, TOLERANCE};
 use tidegate_runtime::config::{Config, Nats, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, Host, PluginPolicies};
-use trace_time::{Beginning, InTraceTime, TraceTime};
+use trace_time::{FirstDecision, PoliciesInTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.
 pub const LOG_FILTER: &str = "warn,tidegate::commands=info";
@@ -53,7 +54,7 @@ pub struct Message {
 
 /// What is run. All times are those of the trace.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct LiveRunOptions {
     /// The messages, in the order of time.
     pub messages: Vec<Message>,
     /// How long the trace is. It is over when this is, and all messages are handled.
@@ -102,21 +103,21 @@ pub struct Measured {
 ///
 /// # Errors
 /// If the server, the host or the policy fails, or messages are left over.
-pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Measured> {
+pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Result<Measured> {
     let plugins = TempDir::new().context("a directory for the plugins")?;
     std::fs::write(plugins.path().join("wait.wasm"), options.wait)?;
     std::fs::write(plugins.path().join("policy.wasm"), &options.policy)?;
     let (nats, directory, workload) = prepared(options, url, plugins.path())?;
     let (host_client, client) = (Client::connect(&nats).await?, Client::connect(&nats).await?);
-    let begun = Arc::new(Begun::new(options.messages.len())?);
+    let recorder = Arc::new(WaitRecorder::new(options.messages.len())?);
 
     let handlers = alone::loaded(&directory, &workload).await;
-    let handlers = Timed::new(handlers, begun.clone(), options.real(options.start_delay));
+    let handlers = RecordingHandlers::new(handlers, recorder.clone(), options.real(options.start_delay));
     let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
-    let beginning = Arc::new(Beginning::default());
+    let beginning = Arc::new(FirstDecision::default());
     let policies =
-        InTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
-    let scaled = Arc::new(Scaled::default());
+        PoliciesInTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
+    let scaled = Arc::new(ScalingCounters::default());
     let plugins = (handlers, policies);
     let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
     let board = &running.board;
@@ -128,33 +129,33 @@ pub async fn run(options: &Options, url: &str, bar: &Bar) -> anyhow::Result<Meas
     let workers = board.running().context("the workload does not run")?.workers.clone();
     let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
-    begun.start(start);
-    let late = publish::all(options, &client, start, &begun, bar).await?;
+    recorder.start(start);
+    let late = publish::all(options, &client, start, &recorder, bar).await?;
     sleep_until(start + options.real(options.length)).await;
-    if timeout(FINISH_WITHIN, begun.all()).await.is_err() {
+    if timeout(FINISH_WITHIN, recorder.all()).await.is_err() {
         let late = humantime::format_duration(FINISH_WITHIN);
-        bail!("{late} after the end of the trace {} messages were not handled", begun.left());
+        bail!("{late} after the end of the trace {} messages were not handled", recorder.left());
     }
     let lived_us = alive_us().saturating_sub(before);
     let (peak_workers, scalings) = (scaled.peak.load(Relaxed), scaled.count.load(Relaxed));
     running.stop().await?;
     Ok(Measured {
         worker_seconds: lived_us as f64 / 1e6 * options.faster,
-        waits: begun.waits(options.faster),
+        waits: recorder.waits(options.faster),
         peak_workers,
         scalings,
         late,
     })
 }
 
-impl Options {
+impl LiveRunOptions {
     /// A time of the trace as it is now.
     fn real(&self, time: Duration) -> Duration {
         Duration::try_from_secs_f64(time.as_secs_f64() / self.faster).unwrap_or(Duration::MAX)
     }
 }
 
-fn prepared(options: &Options, url: &str, plugins: &Path) -> anyhow::Result<(Nats, Directory, Workload)> {
+fn prepared(options: &LiveRunOptions, url: &str, plugins: &Path) -> anyhow::Result<(Nats, Directory, Workload)> {
     let mut config = config(options)?;
     config.plugins.dir = plugins.to_owned();
     let mut workload = config.workloads.pop().context("a workload")?;
@@ -166,8 +167,8 @@ fn prepared(options: &Options, url: &str, plugins: &Path) -> anyhow::Result<(Nat
     Ok((Nats { servers: vec![url.to_owned()], ..config.nats }, directory, workload))
 }
 
-fn config(options: &Options) -> anyhow::Result<Config> {
-    let Options { min, max, batch, .. } = options;
+fn config(options: &LiveRunOptions) -> anyhow::Result<Config> {
+    let LiveRunOptions { min, max, batch, .. } = options;
     Ok(Config::from_toml(&format!(
         r#"
         [workload.{NAME}]
@@ -185,12 +186,12 @@ fn config(options: &Options) -> anyhow::Result<Config> {
 
 /// What the host tells of its scaling.
 #[derive(Debug, Default)]
-struct Scaled {
+struct ScalingCounters {
     peak: AtomicU32,
     count: AtomicU32,
 }
 
-impl Scaled {
+impl ScalingCounters {
     fn observer(self: &Arc<Self>, bar: &Bar) -> Observer {
         let (scaled, bar) = (self.clone(), bar.clone());
         Observer::new(move |event| {

@@ -5,8 +5,8 @@ use hdrhistogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::begun::Begun;
-use super::{NAME, Options};
+use super::begun::WaitRecorder;
+use super::{LiveRunOptions, NAME};
 use crate::streams::send;
 use crate::terminal::Bar;
 use tidegate_runtime::duration::micros;
@@ -20,10 +20,10 @@ const UNSTORED: usize = 4096;
 /// # Errors
 /// If one is not stored.
 pub(super) async fn all(
-    options: &Options,
+    options: &LiveRunOptions,
     client: &Client,
     start: Instant,
-    begun: &Begun,
+    recorder: &WaitRecorder,
     bar: &Bar,
 ) -> anyhow::Result<Histogram<u64>> {
     let subject = format!("{NAME}.message");
@@ -36,7 +36,7 @@ pub(super) async fn all(
             let at = start + options.real(message.at);
             sleep_until(at).await;
             late.record(micros(at.elapsed()))?;
-            begun.sent(index);
+            recorder.sent(index);
             let payload = Bytes::from(format!("{}us", options.real(message.service).as_micros()));
             let Ok(()) = stored.send(send(client, &subject, payload).await?).await else { break };
             bar.advance();

@@ -1,4 +1,4 @@
-//! What a policy would see if the host did not run faster than the trace.
+//! Converts observations to the time of the trace, so that a policy sees what it would if the run were not compressed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -35,15 +35,15 @@ impl TraceTime {
     }
 }
 
-/// The first question to a policy: that is when the trace begins.
+/// The first time that a policy is asked for a decision, which is when the trace begins.
 #[derive(Debug, Default)]
-pub(super) struct Beginning {
+pub(super) struct FirstDecision {
     now_ms: OnceLock<u64>,
     asked: Notify,
 }
 
-impl Beginning {
-    /// Waits until the policy is asked.
+impl FirstDecision {
+    /// Waits until the policy is asked for a decision.
     pub(super) async fn came(&self) {
         self.asked.notified().await;
     }
@@ -57,24 +57,24 @@ impl Beginning {
     }
 }
 
-/// Policies that are told the time of the trace.
-pub(super) struct InTraceTime<P> {
+/// Policies whose observations are in the time of the trace.
+pub(super) struct PoliciesInTraceTime<P> {
     inner: P,
     time: TraceTime,
-    beginning: Arc<Beginning>,
+    beginning: Arc<FirstDecision>,
 }
 
-impl<P> InTraceTime<P> {
-    pub(super) fn new(inner: P, time: TraceTime, beginning: Arc<Beginning>) -> Self {
+impl<P> PoliciesInTraceTime<P> {
+    pub(super) fn new(inner: P, time: TraceTime, beginning: Arc<FirstDecision>) -> Self {
         Self { inner, time, beginning }
     }
 }
 
-impl<P: Policies> Policies for InTraceTime<P> {
-    type Policy = Told<P::Policy>;
+impl<P: Policies> Policies for PoliciesInTraceTime<P> {
+    type Policy = PolicyInTraceTime<P::Policy>;
 
-    fn latest(&mut self) -> Option<Told<P::Policy>> {
-        Some(Told { inner: self.inner.latest()?, time: self.time, beginning: self.beginning.clone() })
+    fn latest(&mut self) -> Option<PolicyInTraceTime<P::Policy>> {
+        Some(PolicyInTraceTime { inner: self.inner.latest()?, time: self.time, beginning: self.beginning.clone() })
     }
 
     async fn newer(&mut self) {
@@ -82,14 +82,14 @@ impl<P: Policies> Policies for InTraceTime<P> {
     }
 }
 
-/// A policy that is told the time of the trace.
-pub(super) struct Told<P> {
+/// A policy whose observations are in the time of the trace.
+pub(super) struct PolicyInTraceTime<P> {
     inner: P,
     time: TraceTime,
-    beginning: Arc<Beginning>,
+    beginning: Arc<FirstDecision>,
 }
 
-impl<P: Policy> Policy for Told<P> {
+impl<P: Policy> Policy for PolicyInTraceTime<P> {
     async fn init(
         &self,
         settings: &[(String, String)],

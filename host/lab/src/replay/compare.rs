@@ -1,20 +1,20 @@
 //! Other code on the same observations: where the two would have parted.
 //!
-//! What was observed stays what it was: had the other policy run, there would have been other numbers of workers, and so other
-//! backlogs. `tidegate simulate` answers that question.
+//! What was observed stays what it was: had the other policy run, there would have been other numbers of workers, and
+//! so other backlogs. `tidegate simulate` answers that question.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Asked, ReplayError, nothing};
+use super::{LoadedPolicy, ReplayError, nothing};
 use tidegate_runtime::journal::{Event, PolicyName, Reader, Role};
 use tidegate_runtime::scaling::clamp;
 
 /// One policy's number of workers at one tick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Count {
+pub struct DesiredWorkers {
     /// Within `scale.min` and `scale.max`.
     pub workers: u32,
     /// Why, in the policy's words.
@@ -23,7 +23,7 @@ pub struct Count {
 
 /// Ticks in a row on which the two wanted other numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stretch {
+pub struct DifferingTicks {
     /// When the first of them was.
     pub from: String,
     /// When the last of them was.
@@ -31,14 +31,14 @@ pub struct Stretch {
     /// How many they are.
     pub ticks: u64,
     /// What was decided on the first.
-    pub recorded: Count,
+    pub recorded: DesiredWorkers,
     /// What the other decided on the first.
-    pub other: Count,
+    pub other: DesiredWorkers,
 }
 
 /// Two policies on the same observations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct PolicyComparison {
     /// The workload.
     pub workload: String,
     /// Which code decided; several where it was swapped.
@@ -58,7 +58,7 @@ pub struct Comparison {
     /// The same of the other.
     pub other_worker_seconds: f64,
     /// Where they parted.
-    pub stretches: Vec<Stretch>,
+    pub stretches: Vec<DifferingTicks>,
     /// The first tick and the last.
     pub span: (String, String),
     /// All numbers, recorded and other, for a chart.
@@ -68,7 +68,7 @@ pub struct Comparison {
 
 /// Puts two rows of counts together, tick by tick.
 #[derive(Debug, Default)]
-pub(super) struct Pairs {
+pub(super) struct ComparedTicks {
     ticks: Vec<Tick>,
     recorded_failures: u64,
     other_failures: u64,
@@ -78,12 +78,18 @@ pub(super) struct Pairs {
 struct Tick {
     time: String,
     now_ms: u64,
-    recorded: Count,
-    other: Count,
+    recorded: DesiredWorkers,
+    other: DesiredWorkers,
 }
 
-impl Pairs {
-    pub(super) fn push(&mut self, time: &str, now_ms: u64, recorded: Option<Count>, other: Option<Count>) {
+impl ComparedTicks {
+    pub(super) fn push(
+        &mut self,
+        time: &str,
+        now_ms: u64,
+        recorded: Option<DesiredWorkers>,
+        other: Option<DesiredWorkers>,
+    ) {
         self.recorded_failures += u64::from(recorded.is_none());
         self.other_failures += u64::from(other.is_none());
         // Who does not answer leaves the number as it is.
@@ -95,7 +101,12 @@ impl Pairs {
         }
     }
 
-    pub(super) fn finish(self, workload: String, recorded: Vec<PolicyName>, other: PolicyName) -> Option<Comparison> {
+    pub(super) fn finish(
+        self,
+        workload: String,
+        recorded: Vec<PolicyName>,
+        other: PolicyName,
+    ) -> Option<PolicyComparison> {
         let (first, last) = (self.ticks.first()?, self.ticks.last()?);
         let span = (first.time.clone(), last.time.clone());
         let seconds = |count: fn(&Tick) -> u32| {
@@ -109,7 +120,7 @@ impl Pairs {
         };
         let was = |tick: &Tick| tick.recorded.workers;
         let is = |tick: &Tick| tick.other.workers;
-        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut stretches: Vec<DifferingTicks> = Vec::new();
         let mut parted = false;
         for tick in &self.ticks {
             let differs = was(tick) != is(tick);
@@ -118,7 +129,7 @@ impl Pairs {
                     stretch.to.clone_from(&tick.time);
                     stretch.ticks += 1;
                 }
-                _ if differs => stretches.push(Stretch {
+                _ if differs => stretches.push(DifferingTicks {
                     from: tick.time.clone(),
                     to: tick.time.clone(),
                     ticks: 1,
@@ -129,7 +140,7 @@ impl Pairs {
             }
             parted = differs;
         }
-        Some(Comparison {
+        Some(PolicyComparison {
             workload,
             recorded,
             other,
@@ -146,17 +157,18 @@ impl Pairs {
     }
 }
 
-/// Folds another policy over what was observed. Without settings of its own it gets those of the journal's first decision.
+/// Folds another policy over what was observed. Without settings of its own it gets those of the journal's first
+/// decision.
 ///
 /// # Errors
 /// If a journal cannot be read, or the policy does not begin.
 pub async fn compare(
-    asked: &mut Asked,
+    asked: &mut LoadedPolicy,
     journals: &[PathBuf],
     workload: String,
     settings: Option<&BTreeMap<String, String>>,
-) -> Result<Comparison, ReplayError> {
-    let (mut pairs, mut recorded, mut state) = (Pairs::default(), Vec::new(), None);
+) -> Result<PolicyComparison, ReplayError> {
+    let (mut pairs, mut recorded, mut state) = (ComparedTicks::default(), Vec::new(), None);
     for journal in journals {
         let mut reader = Reader::open(journal)?;
         while let Some(line) = reader.next()? {
@@ -175,7 +187,7 @@ pub async fn compare(
             };
             let seen = &turn.observation;
             let answer = plugin.decide(context, seen, &before).await;
-            let within = |desired, reason: &str| Count {
+            let within = |desired, reason: &str| DesiredWorkers {
                 workers: clamp(desired, seen.min, seen.max),
                 reason: reason.to_owned(),
             };
@@ -202,13 +214,13 @@ mod tests {
         PolicyName { name: name.to_owned(), generation: "g".to_owned() }
     }
 
-    fn count(workers: u32) -> Option<Count> {
-        Some(Count { workers, reason: workers.to_string() })
+    fn count(workers: u32) -> Option<DesiredWorkers> {
+        Some(DesiredWorkers { workers, reason: workers.to_string() })
     }
 
     #[test]
     fn ticks_in_a_row_that_differ_are_one_stretch() {
-        let mut pairs = Pairs::default();
+        let mut pairs = ComparedTicks::default();
         for (second, was, is) in [(0, 1, 1), (1, 2, 1), (2, 3, 1), (3, 3, 3), (4, 3, 2), (6, 3, 3)] {
             pairs.push(&second.to_string(), second * 1000, count(was), count(is));
         }
@@ -224,7 +236,7 @@ mod tests {
 
     #[test]
     fn who_does_not_answer_leaves_the_number_as_it_is() {
-        let mut pairs = Pairs::default();
+        let mut pairs = ComparedTicks::default();
         pairs.push("0", 0, count(2), None);
         pairs.push("1", 1000, count(2), count(2));
         pairs.push("2", 2000, count(3), None);

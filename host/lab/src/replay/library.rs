@@ -1,47 +1,47 @@
-//! The policies that can be asked again, found by the digest of their code.
+//! The policies that are there to replay decisions with, found by the digest of their code.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Asked, ReplayError};
+use super::{LoadedPolicy, ReplayError};
 use tidegate_runtime::digest::is_same;
 use tidegate_runtime::journal::{PolicyName, digest};
 use tidegate_runtime::plugin::Host;
 
-/// Files of policies, of several generations of one maybe.
+/// Files of policies, possibly several generations of one policy.
 #[derive(Debug)]
-pub struct Library {
-    from: From,
+pub struct PolicyFiles {
+    from: PolicySource,
     /// Those that are loaded, by the digest that a journal names; nothing where there is no such file.
     known: HashMap<String, Option<usize>>,
-    loaded: Vec<Asked>,
+    loaded: Vec<LoadedPolicy>,
 }
 
 #[derive(Debug)]
-enum From {
+enum PolicySource {
     /// They are all loaded.
     Files,
     /// Its files and their digests, read when the first policy is looked for.
     Directory(PathBuf, Option<Vec<(PathBuf, String)>>),
 }
 
-impl Library {
+impl PolicyFiles {
     /// Of policies that are loaded.
-    pub fn of(loaded: Vec<Asked>) -> Self {
-        Self { from: From::Files, known: HashMap::new(), loaded }
+    pub fn of(loaded: Vec<LoadedPolicy>) -> Self {
+        Self { from: PolicySource::Files, known: HashMap::new(), loaded }
     }
 
     /// Of what is in the plugin directory. Only what is asked for is loaded.
     pub fn directory(dir: PathBuf) -> Self {
-        Self { from: From::Directory(dir, None), known: HashMap::new(), loaded: Vec::new() }
+        Self { from: PolicySource::Directory(dir, None), known: HashMap::new(), loaded: Vec::new() }
     }
 
     /// Where policies are looked for, for a person.
     pub fn place(&self) -> String {
         match &self.from {
-            From::Files => "what --policy names".to_owned(),
-            From::Directory(dir, _) => dir.display().to_string(),
+            PolicySource::Files => "what --policy names".to_owned(),
+            PolicySource::Directory(dir, _) => dir.display().to_string(),
         }
     }
 
@@ -49,7 +49,11 @@ impl Library {
     ///
     /// # Errors
     /// If its file is there and no policy that can run.
-    pub(super) async fn find(&mut self, host: &Host, policy: &PolicyName) -> Result<Option<&mut Asked>, ReplayError> {
+    pub(super) async fn find(
+        &mut self,
+        host: &Host,
+        policy: &PolicyName,
+    ) -> Result<Option<&mut LoadedPolicy>, ReplayError> {
         let place = match self.known.get(&policy.generation) {
             Some(place) => *place,
             None => {
@@ -66,23 +70,23 @@ impl Library {
         {
             return Ok(Some(place));
         }
-        let From::Directory(dir, files) = &mut self.from else { return Ok(None) };
+        let PolicySource::Directory(dir, files) = &mut self.from else { return Ok(None) };
         let files = files.get_or_insert_with(|| digests(dir));
         let Some((file, _)) = files.iter().find(|(_, digest)| is_same(digest, &policy.generation)) else {
             return Ok(None);
         };
-        self.loaded.push(Asked::load(host, file).await?);
+        self.loaded.push(LoadedPolicy::load(host, file).await?);
         Ok(self.loaded.len().checked_sub(1))
     }
 
-    /// Why nothing could be asked again, where this code was needed first.
+    /// The error for a journal of which nothing could be replayed. `policy` is the first code that was needed.
     pub(super) async fn nothing(&self, host: &Host, policy: PolicyName, journal: String) -> ReplayError {
         let PolicyName { name, generation: wants } = policy;
         let found = match &self.from {
-            From::Files => format!("{} has other generations", self.place()),
-            From::Directory(dir, _) => {
+            PolicySource::Files => format!("{} has other generations", self.place()),
+            PolicySource::Directory(dir, _) => {
                 let file = dir.join(format!("{name}.wasm"));
-                match Asked::load(host, &file).await {
+                match LoadedPolicy::load(host, &file).await {
                     Ok(asked) => format!("{} is generation {}", file.display(), shown(&asked.name().generation)),
                     Err(error) => return error.into(),
                 }

@@ -12,9 +12,9 @@ use tidegate_runtime::journal::{Bounds, JournalError, PolicyName};
 use tidegate_runtime::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
 use tidegate_runtime::text::plain;
 
-pub use compare::{Comparison, Count, Stretch, compare};
-pub use library::Library;
-pub use same::{Difference, Replayed, Unverified, same};
+pub use compare::{DesiredWorkers, DifferingTicks, PolicyComparison, compare};
+pub use library::PolicyFiles;
+pub use same::{FirstDifference, Replayed, Unverified, same};
 pub use shadow::shadow;
 
 /// Why a journal cannot be replayed.
@@ -31,8 +31,8 @@ pub enum ReplayError {
     Host(#[from] HostError),
     /// None of the code that decided is there.
     #[error(
-        "{found}, and {journal} was written by generation {wants} of {name}\n  Name the file of that generation with --policy. To see \
-         where another would have parted, name that with --policy."
+        "{found}, and {journal} was written by generation {wants} of {name}\n  Name the file of that generation with \
+         --policy. To see where another would have parted, name that with --policy."
     )]
     Generation {
         /// What there is instead.
@@ -46,7 +46,8 @@ pub enum ReplayError {
     },
     /// The policy refuses the settings.
     #[error(
-        "the policy refuses its settings: {0}\n  Give others with --policy-setting KEY=VALUE; without any it gets those in the journal."
+        "the policy refuses its settings: {0}\n  Give others with --policy-setting KEY=VALUE; without any it gets \
+         those in the journal."
     )]
     Refused(String),
     /// The policy's `init` did not answer.
@@ -59,13 +60,13 @@ fn nothing(problem: &str) -> ReplayError {
     JournalError::Nothing(plain(problem)).into()
 }
 
-/// A policy that is asked again, with what it could spend then.
-pub struct Asked {
+/// A policy that decisions are replayed with, within the limits of the call that is replayed.
+pub struct LoadedPolicy {
     plugin: PolicyPlugin,
     context: Option<(String, Bounds, PolicyContext)>,
 }
 
-impl Asked {
+impl LoadedPolicy {
     /// Loads a policy from its file.
     ///
     /// # Errors
@@ -92,7 +93,7 @@ impl Asked {
     }
 }
 
-impl std::fmt::Debug for Asked {
+impl std::fmt::Debug for LoadedPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Asked").field(&self.name()).finish()
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Asked, Library, ReplayError, nothing};
+use super::{LoadedPolicy, PolicyFiles, ReplayError, nothing};
 use tidegate_runtime::contract::Decision;
 use tidegate_runtime::contract::{Fault, FaultKind};
 use tidegate_runtime::digest::is_same;
@@ -29,12 +29,12 @@ pub struct Replayed {
     /// What could not be replayed, since the code is not there.
     pub unverified: Vec<Unverified>,
     /// The first difference; nothing was replayed after it.
-    pub difference: Option<Difference>,
+    pub difference: Option<FirstDifference>,
 }
 
 /// A call that did not answer as it had.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct FirstDifference {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1.
@@ -82,7 +82,7 @@ impl Replayed {
 
     /// Whether this code answered anything.
     pub fn has(&self, policy: &PolicyName) -> bool {
-        self.policies.iter().any(|asked| is_same(&asked.generation, &policy.generation))
+        self.policies.iter().any(|loaded| is_same(&loaded.generation, &policy.generation))
     }
 
     fn verified_any(&self) -> bool {
@@ -121,7 +121,7 @@ pub async fn same(
     host: &Host,
     journals: &[PathBuf],
     workload: Option<&str>,
-    library: &mut Library,
+    files: &mut PolicyFiles,
 ) -> Result<Replayed, ReplayError> {
     let mut replayed = Replayed::default();
     for journal in journals {
@@ -139,7 +139,7 @@ pub async fn same(
                 continue;
             }
             let (of, policy) = (of.clone(), policy.clone());
-            let Some(asked) = library.find(host, &policy).await? else {
+            let Some(loaded) = files.find(host, &policy).await? else {
                 // A generation that was tried and not used has decided nothing.
                 if !matches!(&line.event, Event::Init(init) if init.state.is_none()) {
                     let at = format!("{}:{}", journal.display(), reader.number());
@@ -153,12 +153,12 @@ pub async fn same(
                 replayed.policies.push(policy.clone());
             }
             let (call, parts) = match &line.event {
-                Event::Init(init) => ("init", again_init(asked, init, &mut reader, &mut replayed).await?),
-                Event::Decide(turn) => ("decide", again(asked, turn, &mut reader, &mut replayed).await?),
+                Event::Init(init) => ("init", again_init(loaded, init, &mut reader, &mut replayed).await?),
+                Event::Decide(turn) => ("decide", again(loaded, turn, &mut reader, &mut replayed).await?),
                 Event::Dropped { .. } => continue,
             };
             if !parts.is_empty() {
-                replayed.difference = Some(Difference {
+                replayed.difference = Some(FirstDifference {
                     file: journal.clone(),
                     line: reader.number(),
                     time: line.time,
@@ -173,7 +173,7 @@ pub async fn same(
     }
     match replayed.unverified.first() {
         _ if replayed.verified_any() => Ok(replayed),
-        Some(first) => Err(library.nothing(host, first.policy.clone(), first.at.clone()).await),
+        Some(first) => Err(files.nothing(host, first.policy.clone(), first.at.clone()).await),
         None => {
             let of = workload.map_or_else(String::new, |workload| format!(" of workload {workload}"));
             Err(nothing(&format!("the journal has no decision{of}")))
@@ -197,14 +197,14 @@ fn pass_over(event: &Event, reader: &mut Reader) -> Result<(), ReplayError> {
     Ok(())
 }
 
-type Parts = Vec<(&'static str, String, String)>;
+type DifferingParts = Vec<(&'static str, String, String)>;
 
 async fn again_init(
-    asked: &mut Asked,
+    loaded: &mut LoadedPolicy,
     init: &Init,
     reader: &mut Reader,
     replayed: &mut Replayed,
-) -> Result<Parts, ReplayError> {
+) -> Result<DifferingParts, ReplayError> {
     let mut bytes = |state: &Option<State>| match state {
         Some(state) => reader.state(&init.workload, init.role, state).map(Some),
         None => Ok(None),
@@ -212,10 +212,10 @@ async fn again_init(
     let (previous, before) = (bytes(&init.previous)?, bytes(&init.state)?);
     if is_timeout(init.fault.as_ref()) {
         replayed.timed_out += 1;
-        return Ok(Parts::new());
+        return Ok(DifferingParts::new());
     }
     let settings: Vec<_> = init.settings.clone().into_iter().collect();
-    let (plugin, context) = asked.for_workload(&init.workload, init.limits);
+    let (plugin, context) = loaded.for_workload(&init.workload, init.limits);
     let answer = plugin.init(context, &settings, previous.as_deref()).await;
     replayed.inits += 1;
     let was = match (&before, &init.refusal, &init.fault) {
@@ -233,15 +233,15 @@ async fn again_init(
         (Ok(Ok(state)), Some(before)) => state == before,
         _ => was == is,
     };
-    Ok(if same { Parts::new() } else { vec![("state", was, is)] })
+    Ok(if same { DifferingParts::new() } else { vec![("state", was, is)] })
 }
 
 async fn again(
-    asked: &mut Asked,
+    loaded: &mut LoadedPolicy,
     turn: &Decide,
     reader: &mut Reader,
     replayed: &mut Replayed,
-) -> Result<Parts, ReplayError> {
+) -> Result<DifferingParts, ReplayError> {
     let state = reader.state(&turn.workload, turn.role, &turn.state)?;
     let next = match &turn.decision {
         Some(decision) => Some(reader.state(&turn.workload, turn.role, &decision.state)?),
@@ -249,9 +249,9 @@ async fn again(
     };
     if is_timeout(turn.fault.as_ref()) {
         replayed.timed_out += 1;
-        return Ok(Parts::new());
+        return Ok(DifferingParts::new());
     }
-    let (plugin, context) = asked.for_workload(&turn.workload, turn.limits);
+    let (plugin, context) = loaded.for_workload(&turn.workload, turn.limits);
     let answer = plugin.decide(context, &turn.observation, &state).await;
     replayed.decisions += 1;
     Ok(differences(turn.decision.as_ref(), next.as_deref(), turn.fault.as_ref(), &answer))
@@ -262,8 +262,8 @@ fn differences(
     next: Option<&[u8]>,
     fault: Option<&Failure>,
     is: &Result<Decision, Fault>,
-) -> Parts {
-    let mut parts = Parts::new();
+) -> DifferingParts {
+    let mut parts = DifferingParts::new();
     let mut part = |name, was: String, is: String| {
         if was != is {
             parts.push((name, was, is));

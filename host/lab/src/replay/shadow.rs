@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::compare::{Comparison, Count, Pairs};
+use super::compare::{ComparedTicks, DesiredWorkers, PolicyComparison};
 use super::{ReplayError, nothing};
 use tidegate_runtime::journal::{Decide, Event, PolicyName, Reader, Role, Survey};
 use tidegate_runtime::scaling::clamp;
@@ -12,11 +12,11 @@ use tidegate_runtime::scaling::clamp;
 ///
 /// # Errors
 /// If a journal cannot be read, or has no decisions of a shadow.
-pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<Comparison, ReplayError> {
+pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<PolicyComparison, ReplayError> {
     let workload = Survey::of(journals)?.workload(workload)?;
     // The two are written in any order; what makes them one tick is the time that both were told.
     let mut waiting: HashMap<u64, (String, Decide)> = HashMap::new();
-    let (mut pairs, mut recorded, mut other) = (Pairs::default(), Vec::<PolicyName>::new(), None);
+    let (mut pairs, mut recorded, mut other) = (ComparedTicks::default(), Vec::<PolicyName>::new(), None);
     for journal in journals {
         let mut reader = Reader::open(journal)?;
         while let Some(line) = reader.next()? {
@@ -52,8 +52,8 @@ pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<Comparison
     })
 }
 
-fn count(turn: &Decide) -> Option<Count> {
+fn count(turn: &Decide) -> Option<DesiredWorkers> {
     let decision = turn.decision.as_ref()?;
     let workers = clamp(decision.desired, turn.observation.min, turn.observation.max);
-    Some(Count { workers, reason: decision.reason.clone() })
+    Some(DesiredWorkers { workers, reason: decision.reason.clone() })
 }

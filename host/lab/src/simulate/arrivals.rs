@@ -6,7 +6,7 @@ use super::random::mix;
 
 /// So many messages arrive within a time. Times are nanoseconds since the first row's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct ArrivalRow {
     /// When the row begins.
     pub start: u64,
     /// How long it is; above 0.
@@ -15,7 +15,7 @@ pub struct Row {
     pub count: u64,
 }
 
-impl Row {
+impl ArrivalRow {
     /// When the next row may begin.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.step)
@@ -25,24 +25,24 @@ impl Row {
 /// Rows in the order of time that do not overlap, the first of which begins at 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Arrivals {
-    rows: Vec<Row>,
+    rows: Vec<ArrivalRow>,
 }
 
 impl Arrivals {
     /// Takes rows as they are. They must ascend and not overlap.
-    pub fn new(rows: Vec<Row>) -> Self {
+    pub fn new(rows: Vec<ArrivalRow>) -> Self {
         debug_assert!(rows.windows(2).all(|pair| matches!(pair, [a, b] if a.end() <= b.start)));
         Self { rows }
     }
 
     /// The rows.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &[ArrivalRow] {
         &self.rows
     }
 
     /// When the last row ends.
     pub fn length(&self) -> u64 {
-        self.rows.last().map_or(0, Row::end)
+        self.rows.last().map_or(0, ArrivalRow::end)
     }
 
     /// All messages.
@@ -54,12 +54,12 @@ impl Arrivals {
     /// total is right.
     pub fn scaled(&self, factor: f64) -> Self {
         let (mut before, mut given) = (0_u64, 0_u64);
-        let scale = |row: &Row| {
+        let scale = |row: &ArrivalRow| {
             before = before.saturating_add(row.count);
             let due = (before as f64 * factor).round() as u64;
             let count = due.saturating_sub(given);
             given = given.max(due);
-            Row { count, ..*row }
+            ArrivalRow { count, ..*row }
         };
         Self { rows: self.rows.iter().map(scale).collect() }
     }
@@ -68,11 +68,11 @@ impl Arrivals {
 /// The moments of all arrivals, one after the other. Each message of a row arrives at a moment of the row that chance
 /// picks, each as likely as the other.
 ///
-/// A row's moments come from the seed and the row's number alone, so two cursors agree wherever they are, and none has to
-/// remember more than a row.
+/// A row's moments come from the seed and the row's number alone, so two cursors agree wherever they are, and none has
+/// to remember more than a row.
 #[derive(Debug, Clone)]
 pub struct Cursor<'a> {
-    rows: &'a [Row],
+    rows: &'a [ArrivalRow],
     seed: u64,
     /// The row whose moments are in `moments`, and how many of them have passed.
     row: usize,
@@ -121,7 +121,7 @@ impl<'a> Cursor<'a> {
 /// Counts arrivals up to moments that do not go back. It looks into a row only where a moment falls inside of it.
 #[derive(Debug, Clone)]
 pub struct Counter<'a> {
-    rows: &'a [Row],
+    rows: &'a [ArrivalRow],
     /// The row that is not over yet, and the arrivals of those before.
     row: usize,
     before: u64,
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     fn rows(counts: &[u64], step: u64) -> Arrivals {
-        let row = |(index, count): (usize, &u64)| Row { start: index as u64 * step, step, count: *count };
+        let row = |(index, count): (usize, &u64)| ArrivalRow { start: index as u64 * step, step, count: *count };
         Arrivals::new(counts.iter().enumerate().map(row).collect())
     }
 
@@ -192,7 +192,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_message_arrives_in_its_row_and_in_order(counts in proptest::collection::vec(0_u64..9, 0..30), seed: u64) {
+        fn every_message_arrives_in_its_row_and_in_order(
+            counts in proptest::collection::vec(0_u64..9, 0..30), seed: u64,
+        ) {
             let arrivals = rows(&counts, 1000);
             let moments = all(&arrivals, seed);
             prop_assert!(moments.is_sorted());
@@ -205,7 +207,9 @@ mod tests {
 
         #[test]
         fn the_counter_agrees_with_the_cursor(
-            counts in proptest::collection::vec(0_u64..9, 0..20), seed: u64, mut asked in proptest::collection::vec(0_u64..22_000, 0..40),
+            counts in proptest::collection::vec(0_u64..9, 0..20),
+            seed: u64,
+            mut asked in proptest::collection::vec(0_u64..22_000, 0..40),
         ) {
             let arrivals = rows(&counts, 1000);
             let moments = all(&arrivals, seed);

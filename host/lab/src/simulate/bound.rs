@@ -1,30 +1,33 @@
 //! A lower bound: what no run that meets the objective can cost less than. No policy may be able to cost as little.
 //!
-//! It holds for every run of [`run`](super::run()) that handles all messages and begins all but a share of them in time,
-//! whatever counts it runs and whenever it changes them. Chance gives the k-th message the same times under every policy,
-//! so the work `W` of all attempts is known. In such a run let `m` be the least number of workers, `H` the trace's length
-//! and, at each moment, `busy` of the workers that live have a message. Those that live are at least `max(m, busy)`. Call
-//! `f` the work done by up to `m` of the busy ones and `x` that of the others, both until some moment:
+//! It holds for every run of [`run`](super::run()) that handles all messages and begins all but a share of them in
+//! time, whatever counts it runs and whenever it changes them. Chance gives the k-th message the same times under every
+//! policy, so the work `W` of all attempts is known. In such a run let `m` be the least number of workers, `H` the
+//! trace's length and, at each moment, `busy` of the workers that live have a message. Those that live are at least
+//! `max(m, busy)`. Call `f` the work done by up to `m` of the busy ones and `x` that of the others, both until some
+//! moment:
 //!
-//! - cost ≥ ∫ max(m, busy) ≥ m·H + x(H) + (W - f(H) - x(H)) = m·H + W - f(H): what is left after `H` costs at least itself;
+//! - cost ≥ ∫ max(m, busy) ≥ m·H + x(H) + (W - f(H) - x(H)) = m·H + W - f(H): what is left after `H` costs at least
+//!   itself;
 //! - f grows by at most m a second, and f + x never exceeds the work that has arrived;
-//! - f + x is at least the work that is due, which is that of the messages whose arrival, objective and first attempt have
-//!   passed, but for the messages that may be late: at most the dearest ones.
+//! - f + x is at least the work that is due, which is that of the messages whose arrival, objective and first attempt
+//!   have passed, but for the messages that may be late: at most the dearest ones.
 //!
-//! So the bound is m·H + W less the largest f(H) that these allow. The largest f grows as fast as it may while x grows only
-//! when it must: whoever has less x at some moment has missed what is due, and whoever has more left less to f. Between two
-//! ticks the work of the whole step is taken to be there from its begin and to be due at its end, which allows more.
+//! So the bound is m·H + W less the largest f(H) that these allow. The largest f grows as fast as it may while x grows
+//! only when it must: whoever has less x at some moment has missed what is due, and whoever has more left less to f.
+//! Between two ticks the work of the whole step is taken to be there from its begin and to be due at its end, which
+//! allows more.
 //!
-//! With `m` = 0 it is `W`. No more can be said there, for counts are whole but lives are not: a worker that is told to end
-//! lives just as long as its message takes, and a message that meets no worker starts one at any moment.
+//! With `m` = 0 it is `W`. No more can be said there, for counts are whole but lives are not: a worker that is told to
+//! end lives just as long as its message takes, and a message that meets no worker starts one at any moment.
 //!
-//! What a start delay costs is left out. Whoever has to start workers before each of many peaks, or to keep them through the
-//! lulls, pays for one of both; but the messages that may be late could be all those of some peaks, so no single peak proves
-//! any start, and all of them together would be a problem of its own.
+//! What a start delay costs is left out. Whoever has to start workers before each of many peaks, or to keep them
+//! through the lulls, pays for one of both; but the messages that may be late could be all those of some peaks, so no
+//! single peak proves any start, and all of them together would be a problem of its own.
 
 use super::arrivals::{Arrivals, Cursor};
 use super::outcome::{allowed, histogram, record};
-use super::random::{Attempt, Draws};
+use super::random::{Attempt, RandomAttempts};
 use super::run::Model;
 
 /// The bound in nanoseconds of workers' lives, where a share (0 to 1) of the messages may not wait longer than the
@@ -44,15 +47,15 @@ pub fn bound(model: &Model, arrivals: &Arrivals, share: f64) -> anyhow::Result<u
         }
     };
 
-    let mut draws = Draws::new(&model.service, model.retry, model.seed);
+    let mut attempts = RandomAttempts::new(&model.service, model.retry, model.seed);
     let mut times = histogram()?;
     let mut work = 0_u128;
     let mut messages = 0_u64;
     let total = arrivals.total();
     let mut cursor = (steps > 0).then(|| Cursor::new(arrivals, model.seed));
     while messages < total {
-        let Attempt { time, fails } = draws.first();
-        let rest = if fails { draws.rest(messages) } else { 0 };
+        let Attempt { time, fails } = attempts.first();
+        let rest = if fails { attempts.rest(messages) } else { 0 };
         work += u128::from(time) + u128::from(rest);
         messages += 1;
         if let Some(cursor) = &mut cursor
@@ -129,7 +132,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_floor_does_the_most_that_any_way_allows(
-            arrived in proptest::collection::vec(0_u128..5, 1..5), delay in 0_usize..3, late in 0_u128..4, capacity in 0_u128..4,
+            arrived in proptest::collection::vec(0_u128..5, 1..5),
+            delay in 0_usize..3,
+            late in 0_u128..4,
+            capacity in 0_u128..4,
         ) {
             let mut due = vec![0; delay.min(arrived.len())];
             due.extend(arrived.iter().take(arrived.len() - due.len()));

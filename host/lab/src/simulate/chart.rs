@@ -112,7 +112,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use std::time::Duration;
 
-    use super::super::{Model, Service, run};
+    use super::super::{Model, ServiceTime, run};
     use super::*;
     use crate::simulate::generate::Generator;
     use tidegate_runtime::config::{Scale, SignalSource};
@@ -124,7 +124,7 @@ mod tests {
             scale: Scale { min: 2, max: 2, interval: second, window: second, source: SignalSource::Info },
             start_delay: 0,
             batch: 1,
-            service: Service::Constant(1_000_000),
+            service: ServiceTime::Constant(1_000_000),
             retry: None,
             seed: 1,
             objective: 1_000_000_000,

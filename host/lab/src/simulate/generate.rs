@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::arrivals::{Arrivals, Row};
+use super::arrivals::{ArrivalRow, Arrivals};
 use super::random::{exponential, mix};
 use tidegate_runtime::config::units;
 
@@ -36,7 +36,8 @@ pub enum Generator {
         /// How long one is.
         length: Duration,
     },
-    /// A Poisson process whose rate goes from `low` at the start to `high` half a period later and back, as a cosine does.
+    /// A Poisson process whose rate goes from `low` at the start to `high` half a period later and back, as a cosine
+    /// does.
     Diurnal {
         /// The lowest rate.
         low: f64,
@@ -67,7 +68,7 @@ impl Generator {
         };
         let counts: Vec<u64> = (0..seconds).map(count).collect();
         Arrivals::new(
-            (0..).zip(counts).map(|(second, count)| Row { start: second * STEP, step: STEP, count }).collect(),
+            (0..).zip(counts).map(|(second, count)| ArrivalRow { start: second * STEP, step: STEP, count }).collect(),
         )
     }
 

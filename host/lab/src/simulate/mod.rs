@@ -17,8 +17,8 @@ mod worker_pool;
 
 pub use arrivals::Arrivals;
 pub use bound::bound;
-pub use outcome::{Outcome, PARTS, Part, allowed};
-pub use random::{Attempt, Draws, Retry, Service};
+pub use outcome::{Outcome, PARTS, WaitPart, allowed};
+pub use random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
 pub use recorded::recorded;
 pub use run::MIDNIGHT_MS;
 pub use run::{Model, run};

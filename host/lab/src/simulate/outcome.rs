@@ -15,7 +15,8 @@ pub struct Outcome {
     pub messages: u64,
     /// Messages that were not handled to their end, because it was given up.
     pub unfinished: u64,
-    /// The lives of all workers until `end`: from their start until they were told to end and had handled what they had.
+    /// The lives of all workers until `end`: from their start until they were told to end and had handled what they
+    /// had.
     pub worker_time: u128,
     /// The time of all attempts.
     pub busy_time: u128,
@@ -40,12 +41,12 @@ pub struct Outcome {
     /// From when on how many workers ran.
     pub workers: Vec<(u64, u32)>,
     /// The waits of what began in each of [`PARTS`] equal parts of the trace. What began later is in the last.
-    pub wait_parts: Vec<Part>,
+    pub wait_parts: Vec<WaitPart>,
 }
 
 /// The waits of a part of the time line, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Part {
+pub struct WaitPart {
     /// How many.
     pub count: u64,
     /// Their sum.
@@ -54,7 +55,7 @@ pub struct Part {
     pub longest: u64,
 }
 
-impl Part {
+impl WaitPart {
     fn add(&mut self, wait: u64) {
         self.count += 1;
         self.sum = self.sum.saturating_add(wait);
@@ -102,13 +103,13 @@ fn share(part: f64, whole: f64) -> f64 {
 
 /// Keeps what becomes an outcome.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct OutcomeRecorder {
     objective: u64,
     part: u64,
     outcome: Outcome,
 }
 
-impl Record {
+impl OutcomeRecorder {
     pub(super) fn new(length: u64, objective: u64) -> anyhow::Result<Self> {
         let outcome = Outcome {
             end: 0,
@@ -126,7 +127,7 @@ impl Record {
             decisions: 0,
             failures: 0,
             workers: Vec::new(),
-            wait_parts: vec![Part::default(); PARTS],
+            wait_parts: vec![WaitPart::default(); PARTS],
         };
         Ok(Self { objective, part: length.div_ceil(PARTS as u64).max(1), outcome })
     }

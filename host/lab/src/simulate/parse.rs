@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::random::{Retry, Service};
+use super::random::{RetryModel, ServiceTime};
 use tidegate_runtime::config::units;
 
 /// How service times are written.
@@ -14,14 +14,14 @@ const LONGEST: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// Where service times come from.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ServiceTimes {
+pub enum ServiceTimeSource {
     /// A distribution.
-    Drawn(Service),
+    Drawn(ServiceTime),
     /// A file of samples, for [`samples`].
     Measured(String),
 }
 
-impl FromStr for ServiceTimes {
+impl FromStr for ServiceTimeSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -30,10 +30,10 @@ impl FromStr for ServiceTimes {
         }
         let parts: Vec<&str> = text.split(':').collect();
         Ok(Self::Drawn(match parts.as_slice() {
-            ["constant", time] => Service::Constant(nanos(time)?),
-            ["exponential", mean] => Service::Exponential(nanos(mean)?),
+            ["constant", time] => ServiceTime::Constant(nanos(time)?),
+            ["exponential", mean] => ServiceTime::Exponential(nanos(mean)?),
             ["log-normal", mean, variation] => match variation.parse::<f64>() {
-                Ok(number) if (0.0..=100.0).contains(&number) => Service::LogNormal(nanos(mean)?, number),
+                Ok(number) if (0.0..=100.0).contains(&number) => ServiceTime::LogNormal(nanos(mean)?, number),
                 _ => {
                     return Err(format!(
                         "{variation:?} is not a coefficient of variation, which is a number from 0 to 100"
@@ -45,7 +45,7 @@ impl FromStr for ServiceTimes {
     }
 }
 
-impl FromStr for Retry {
+impl FromStr for RetryModel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -69,7 +69,7 @@ fn nanos(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// The line, from 1, and what is wrong with it.
-pub fn samples(text: &str) -> Result<Service, (usize, String)> {
+pub fn samples(text: &str) -> Result<ServiceTime, (usize, String)> {
     let mut samples = Vec::new();
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.trim();
@@ -90,7 +90,7 @@ pub fn samples(text: &str) -> Result<Service, (usize, String)> {
     if samples.is_empty() {
         return Err((1, "there are no service times; write milliseconds, one a line".to_owned()));
     }
-    Ok(Service::Measured(samples.into()))
+    Ok(ServiceTime::Measured(samples.into()))
 }
 
 #[cfg(test)]
@@ -100,13 +100,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_meant() {
-        let read = |text: &str| text.parse::<ServiceTimes>().unwrap();
-        assert_eq!(read("constant:20ms"), ServiceTimes::Drawn(Service::Constant(20_000_000)));
-        assert_eq!(read("exponential:1s"), ServiceTimes::Drawn(Service::Exponential(1_000_000_000)));
-        assert_eq!(read("log-normal:1s:0.5"), ServiceTimes::Drawn(Service::LogNormal(1_000_000_000, 0.5)));
-        assert_eq!(read("measured:a:b.txt"), ServiceTimes::Measured("a:b.txt".into()));
-        assert_eq!("0.05:1s".parse(), Ok(Retry { share: 0.05, delay: 1_000_000_000 }));
-        assert_eq!(samples("12.5\n\n3\n"), Ok(Service::Measured([12_500_000, 3_000_000].into())));
+        let read = |text: &str| text.parse::<ServiceTimeSource>().unwrap();
+        assert_eq!(read("constant:20ms"), ServiceTimeSource::Drawn(ServiceTime::Constant(20_000_000)));
+        assert_eq!(read("exponential:1s"), ServiceTimeSource::Drawn(ServiceTime::Exponential(1_000_000_000)));
+        assert_eq!(read("log-normal:1s:0.5"), ServiceTimeSource::Drawn(ServiceTime::LogNormal(1_000_000_000, 0.5)));
+        assert_eq!(read("measured:a:b.txt"), ServiceTimeSource::Measured("a:b.txt".into()));
+        assert_eq!("0.05:1s".parse(), Ok(RetryModel { share: 0.05, delay: 1_000_000_000 }));
+        assert_eq!(samples("12.5\n\n3\n"), Ok(ServiceTime::Measured([12_500_000, 3_000_000].into())));
     }
 
     #[test]
@@ -114,10 +114,10 @@ mod tests {
         for text in
             ["", "fast", "constant", "constant:5", "exponential:-1s", "log-normal:1s", "log-normal:1s:x", "measured:"]
         {
-            assert!(text.parse::<ServiceTimes>().is_err(), "{text}");
+            assert!(text.parse::<ServiceTimeSource>().is_err(), "{text}");
         }
         for text in ["", "0.5", "1:1s", "nan:1s", "-0.1:1s", "0.1:1"] {
-            assert!(text.parse::<Retry>().is_err(), "{text}");
+            assert!(text.parse::<RetryModel>().is_err(), "{text}");
         }
         assert_eq!(samples("1\nten\n").unwrap_err().0, 2);
         assert!(samples("1\n-3\n").is_err() && samples("\n").is_err());

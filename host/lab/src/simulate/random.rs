@@ -23,7 +23,7 @@ pub(super) fn mix(seed: u64, salt: u64) -> u64 {
 
 /// How long one attempt takes. Times are nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Service {
+pub enum ServiceTime {
     /// Always the same.
     Constant(u64),
     /// Exponential with this mean.
@@ -34,7 +34,7 @@ pub enum Service {
     Measured(Arc<[u64]>),
 }
 
-impl Service {
+impl ServiceTime {
     /// The mean.
     pub fn mean(&self) -> f64 {
         match self {
@@ -73,7 +73,7 @@ fn normal(chance: &mut Rng) -> f64 {
 
 /// Some attempts fail, and are tried again after a delay until one succeeds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Retry {
+pub struct RetryModel {
     /// The share of attempts that fail: 0 to below 1.
     pub share: f64,
     /// Nanoseconds from the failure until the message can be delivered again.
@@ -91,17 +91,17 @@ pub struct Attempt {
 
 /// Draws attempts.
 #[derive(Debug, Clone)]
-pub struct Draws {
-    service: Service,
+pub struct RandomAttempts {
+    service: ServiceTime,
     share: f64,
     seed: u64,
     times: Rng,
     coins: Rng,
 }
 
-impl Draws {
+impl RandomAttempts {
     /// From a seed.
-    pub fn new(service: &Service, retry: Option<Retry>, seed: u64) -> Self {
+    pub fn new(service: &ServiceTime, retry: Option<RetryModel>, seed: u64) -> Self {
         Self {
             service: service.clone(),
             share: retry.map_or(0.0, |retry| retry.share),
@@ -146,9 +146,9 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     /// Mean and standard deviation of many draws.
-    fn moments(service: &Service) -> (f64, f64) {
-        let mut draws = Draws::new(service, None, 7);
-        let times: Vec<f64> = (0..200_000).map(|_| draws.first().time as f64).collect();
+    fn moments(service: &ServiceTime) -> (f64, f64) {
+        let mut attempts = RandomAttempts::new(service, None, 7);
+        let times: Vec<f64> = (0..200_000).map(|_| attempts.first().time as f64).collect();
         let mean = times.iter().sum::<f64>() / times.len() as f64;
         let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / times.len() as f64;
         (mean, variance.sqrt())
@@ -159,15 +159,15 @@ mod tests {
         let close = |value: f64, wanted: f64, slack: f64| {
             assert!((value - wanted).abs() <= slack * wanted, "{value} is not {wanted}");
         };
-        let service = Service::Constant(20 * MS);
+        let service = ServiceTime::Constant(20 * MS);
         assert_eq!(moments(&service), (20e6, 0.0));
-        let (mean, deviation) = moments(&Service::Exponential(200 * MS));
+        let (mean, deviation) = moments(&ServiceTime::Exponential(200 * MS));
         close(mean, 200e6, 0.01);
         close(deviation, 200e6, 0.02);
-        let (mean, deviation) = moments(&Service::LogNormal(50 * MS, 1.5));
+        let (mean, deviation) = moments(&ServiceTime::LogNormal(50 * MS, 1.5));
         close(mean, 50e6, 0.02);
         close(deviation, 75e6, 0.06);
-        let measured = Service::Measured([10 * MS, 30 * MS].into());
+        let measured = ServiceTime::Measured([10 * MS, 30 * MS].into());
         let (mean, deviation) = moments(&measured);
         close(mean, measured.mean(), 0.01);
         close(deviation, 10e6, 0.01);
@@ -176,21 +176,22 @@ mod tests {
     #[test]
     fn an_exponential_draw_is_what_it_was() {
         // The same on every machine and with every later version, or seeds mean something else.
-        let mut draws = Draws::new(&Service::Exponential(200 * MS), Some(Retry { share: 0.5, delay: 0 }), 1);
-        let first: Vec<Attempt> = (0..3).map(|_| draws.first()).collect();
+        let mut attempts =
+            RandomAttempts::new(&ServiceTime::Exponential(200 * MS), Some(RetryModel { share: 0.5, delay: 0 }), 1);
+        let first: Vec<Attempt> = (0..3).map(|_| attempts.first()).collect();
         assert_eq!(
             first.iter().map(|attempt| attempt.time).collect::<Vec<_>>(),
             [36_233_711, 144_950_558, 186_214_840]
         );
-        assert_eq!(draws.again(2, 2).time, 218_906_895);
+        assert_eq!(attempts.again(2, 2).time, 218_906_895);
     }
 
     #[test]
     fn attempts_fail_as_often_as_they_should() {
-        let mut draws = Draws::new(&Service::Constant(1), Some(Retry { share: 0.2, delay: 0 }), 3);
-        let failed = (0..100_000).filter(|_| draws.first().fails).count();
+        let mut attempts = RandomAttempts::new(&ServiceTime::Constant(1), Some(RetryModel { share: 0.2, delay: 0 }), 3);
+        let failed = (0..100_000).filter(|_| attempts.first().fails).count();
         assert!((19_500..20_500).contains(&failed), "{failed}");
-        let again = (0..100_000).filter(|message| draws.again(*message, 2).fails).count();
+        let again = (0..100_000).filter(|message| attempts.again(*message, 2).fails).count();
         assert!((19_500..20_500).contains(&again), "{again}");
     }
 }

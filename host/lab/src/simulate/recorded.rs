@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use super::arrivals::{Arrivals, Row};
+use super::arrivals::{ArrivalRow, Arrivals};
 use tidegate_runtime::journal::{Event, Reader, Role, Survey};
 use tidegate_runtime::text::plain;
 
@@ -44,9 +44,9 @@ pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<
     Ok(Arrivals::new(rows))
 }
 
-/// From times in milliseconds and counts that only grow. A count that falls is that of another host, which began with none;
-/// a time that does not grow is left out.
-fn rows(marks: &[(u64, u64)]) -> Vec<Row> {
+/// From times in milliseconds and counts that only grow. A count that falls is that of another host, which began with
+/// none; a time that does not grow is left out.
+fn rows(marks: &[(u64, u64)]) -> Vec<ArrivalRow> {
     let Some(((first, begun), rest)) = marks.split_first() else { return Vec::new() };
     let (mut last, mut counted, mut rows) = (*first, *begun, Vec::new());
     let mut owed = 0_u64;
@@ -54,7 +54,7 @@ fn rows(marks: &[(u64, u64)]) -> Vec<Row> {
         owed = owed.saturating_add(if *arrivals >= counted { arrivals - counted } else { *arrivals });
         counted = *arrivals;
         if *now > last {
-            rows.push(Row { start: (last - first) * MS, step: (now - last) * MS, count: owed });
+            rows.push(ArrivalRow { start: (last - first) * MS, step: (now - last) * MS, count: owed });
             (last, owed) = (*now, 0);
         }
     }

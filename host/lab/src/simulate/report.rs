@@ -1,7 +1,6 @@
 //! What simulations came to, for programs and for people.
 
 use std::fmt::Write as _;
-use std::io;
 
 use serde::Serialize;
 
@@ -36,7 +35,7 @@ pub struct Report {
     /// What no policy that meets the objective costs less than.
     pub bound: Bound,
     /// What each policy came to.
-    pub policies: Vec<Row>,
+    pub policies: Vec<PolicyRow>,
     /// The share of messages that have to be within the objective.
     pub slo_share: f64,
 }
@@ -50,7 +49,7 @@ pub struct Bound {
 
 /// What one policy came to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub struct PolicyRow {
     /// Its name.
     pub name: String,
     /// What all workers lived, in seconds.
@@ -67,8 +66,8 @@ pub struct Row {
     pub peak_workers: u32,
     /// Changes of the number of workers, up and down.
     pub scalings: u64,
-    /// Worker-seconds over those of the bound; none where the objective was missed, for then the bound is none of this, and
-    /// where the bound is nothing.
+    /// Worker-seconds over those of the bound; none where the objective was missed, for then the bound is none of this,
+    /// and where the bound is nothing.
     pub ratio_to_bound: Option<f64>,
     /// Whether enough messages were within the objective, and all were handled.
     pub met_slo: bool,
@@ -92,7 +91,7 @@ pub struct Waits {
 impl Report {
     /// From the outcomes of policies by name. `bound` is in worker-seconds.
     pub fn new(trace: String, slo_ms: f64, slo_share: f64, bound: f64, outcomes: &[(String, Outcome)]) -> Self {
-        let row = |(name, outcome): &(String, Outcome)| Row {
+        let row = |(name, outcome): &(String, Outcome)| PolicyRow {
             name: name.clone(),
             worker_seconds: outcome.worker_seconds(),
             utilisation: outcome.utilisation(),
@@ -115,12 +114,12 @@ impl Report {
         Self { trace, slo_ms, bound: Bound { worker_seconds: bound }, policies, slo_share }
     }
 
-    /// Writes a header and a line for each policy. The columns are the fields of the JSON.
+    /// A header and a line for each policy. The columns are the fields of the JSON.
     ///
     /// # Errors
-    /// When `out` cannot be written to.
-    pub fn csv(&self, out: impl io::Write) -> csv::Result<()> {
-        let mut csv = csv::Writer::from_writer(out);
+    /// When the library refuses, which it has no reason to.
+    pub fn csv(&self) -> anyhow::Result<String> {
+        let mut csv = csv::Writer::from_writer(Vec::new());
         csv.write_record(CSV_COLUMNS)?;
         for row in &self.policies {
             let Waits { p50, p95, p99, max } = row.wait_ms;
@@ -135,7 +134,7 @@ impl Report {
             csv.write_field(self.bound.worker_seconds.to_string())?;
             csv.write_record([row.met_slo.to_string(), row.unfinished.to_string()])?;
         }
-        Ok(csv.flush()?)
+        Ok(String::from_utf8(csv.into_inner()?)?)
     }
 
     /// A table for a person.
@@ -166,7 +165,7 @@ impl Report {
     }
 }
 
-fn cells(row: &Row) -> [String; 14] {
+fn cells(row: &PolicyRow) -> [String; 14] {
     let Waits { p50, p95, p99, max } = row.wait_ms;
     [
         row.name.clone(),
@@ -213,7 +212,7 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let row = |name: &str, met_slo: bool| Row {
+        let row = |name: &str, met_slo: bool| PolicyRow {
             name: name.to_owned(),
             worker_seconds: 1234.5,
             utilisation: 0.81,
@@ -235,7 +234,11 @@ mod tests {
     #[test]
     fn the_object_has_the_fields_that_programs_rely_on() {
         let json = serde_json::to_string(&report()).unwrap();
-        let first = r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345,"met_slo":true,"unfinished":0}"#;
+        let first = concat!(
+            r#"{"name":"step","worker_seconds":1234.5,"utilisation":0.81,"#,
+            r#""wait_ms":{"p50":0.0,"p95":12.3,"p99":456.0,"max":7890.0},"over_slo":0.0004,"#,
+            r#""peak_backlog":17,"peak_workers":5,"scalings":7,"ratio_to_bound":1.2345,"met_slo":true,"unfinished":0}"#
+        );
         let begin =
             format!(r#"{{"trace":"t.csv","slo_ms":1000.0,"bound":{{"worker_seconds":1000.0}},"policies":[{first},"#);
         assert!(json.starts_with(&begin), "{json}");
@@ -248,13 +251,16 @@ mod tests {
         assert_eq!(
             report().table().lines().collect::<Vec<_>>(),
             [
-                "policy       worker-s  /bound    used  wait p50    p95     p99    max     over  backlog  workers  up  down",
-                "step             1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3",
-                "a,b              1234       -  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   4     3  MISSED",
+                "policy       worker-s  /bound    used  wait p50    p95     p99    max     over  backlog  workers  \
+                 up  down",
+                "step             1234   1.234  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   \
+                 4     3",
+                "a,b              1234       -  81.0 %         0  12 ms  456 ms  7.9 s  0.040 %       17        5   \
+                 4     3  MISSED",
                 "lower bound      1000",
                 "",
-                "Objective: 99.0 % of the messages begin within 1.0 s of their arrival. A policy that misses it is marked, \
-                 and has no ratio to the bound.",
+                "Objective: 99.0 % of the messages begin within 1.0 s of their arrival. A policy that misses it is \
+                 marked, and has no ratio to the bound.",
                 "a,b: 9 messages were not handled to their end.",
             ]
         );
@@ -262,9 +268,7 @@ mod tests {
 
     #[test]
     fn csv_has_a_line_for_each_policy() {
-        let mut csv = Vec::new();
-        report().csv(&mut csv).unwrap();
-        let csv = String::from_utf8(csv).unwrap();
+        let csv = report().csv().unwrap();
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0].split(',').count(), lines[1].split(',').count());

@@ -1,7 +1,7 @@
 //! One workload under one policy, from the first arrival to the last message handled.
 //!
-//! Between two decisions nothing changes but which worker has which message. So there is no queue of events: messages are
-//! begun in the order they came, each by the worker that is free first, until the next would begin after the next
+//! Between two decisions nothing changes but which worker has which message. So there is no queue of events: messages
+//! are begun in the order they came, each by the worker that is free first, until the next would begin after the next
 //! decision. A message costs a logarithm of the number of workers and no allocation.
 
 use std::cmp::Reverse;
@@ -9,9 +9,9 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use super::arrivals::{Arrivals, Counter, Cursor};
-use super::outcome::{Outcome, Record};
-use super::random::{Attempt, Draws, Retry, Service};
-use super::worker_pool::{Crew, Held};
+use super::outcome::{Outcome, OutcomeRecorder};
+use super::random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
+use super::worker_pool::{HeldMessage, WorkerPool};
 use tidegate_runtime::config::Scale;
 use tidegate_runtime::contract::Observation;
 use tidegate_runtime::delivery::counters::Work;
@@ -36,17 +36,17 @@ pub struct Model {
     /// The most deliveries that a worker holds at once.
     pub batch: usize,
     /// How long an attempt takes.
-    pub service: Service,
+    pub service: ServiceTime,
     /// How attempts fail.
-    pub retry: Option<Retry>,
-    /// What chance begins with.
+    pub retry: Option<RetryModel>,
+    /// The seed of all random numbers.
     pub seed: u64,
     /// The longest wait that is within the objective.
     pub objective: u64,
 }
 
-/// Runs it. `decide` gives the number of workers wanted, or `None` where the policy fails, which leaves the number as it
-/// is. `progress` is told the time at each decision.
+/// Runs it. `decide` gives the number of workers wanted, or `None` where the policy fails, which leaves the number as
+/// it is. `progress` is told the time at each decision.
 ///
 /// # Errors
 /// If there is no memory for the waits.
@@ -56,28 +56,28 @@ pub fn run(
     decide: &mut dyn FnMut(&Observation) -> Option<u32>,
     progress: &mut dyn FnMut(u64),
 ) -> anyhow::Result<Outcome> {
-    let mut world = World::new(model, arrivals)?;
+    let mut simulation = Simulation::new(model, arrivals)?;
     let interval = nanos(model.scale.interval).max(1);
     let give_up = arrivals.length().saturating_add(arrivals.length().max(PATIENCE));
     let mut tick = 0_u64;
     loop {
         let mut woken = false;
-        if let Some(at) = world.unattended().filter(|at| *at < tick) {
-            world.set(at, 1);
+        if let Some(at) = simulation.unattended().filter(|at| *at < tick) {
+            simulation.set(at, 1);
             // The monitor's own: what comes right behind the message that woke it counts too.
             tick = at.saturating_add(nanos(BURST));
             woken = true;
         }
-        world.work_until(tick);
-        if let Some(end) = world.end().filter(|end| *end <= tick) {
-            return Ok(world.finish(end));
+        simulation.work_until(tick);
+        if let Some(end) = simulation.end().filter(|end| *end <= tick) {
+            return Ok(simulation.finish(end));
         }
         if tick >= give_up {
-            return Ok(world.finish(tick));
+            return Ok(simulation.finish(tick));
         }
-        let seen = world.observe(tick);
+        let seen = simulation.observe(tick);
         let decided = decide(&seen);
-        world.decided(tick, decided, woken);
+        simulation.decided(tick, decided, woken);
         progress(tick);
         tick = tick.saturating_add(interval);
     }
@@ -88,30 +88,30 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 /// A message that failed and will be delivered again: when, which, since when it is there, how often it was delivered.
-type Again = Reverse<(u64, u64, u64, u32)>;
+type Redelivery = Reverse<(u64, u64, u64, u32)>;
 
-struct World<'a> {
+struct Simulation<'a> {
     model: &'a Model,
     length: u64,
     cursor: Cursor<'a>,
     counter: Counter<'a>,
-    draws: Draws,
-    crew: Crew,
+    attempts: RandomAttempts,
+    pool: WorkerPool,
     observer: Observer,
-    again: BinaryHeap<Again>,
+    again: BinaryHeap<Redelivery>,
     /// The messages of `again`, oldest first.
     failed: BTreeSet<(u64, u64)>,
     /// How many of `again` were delivered more than once.
     redelivered: u64,
     now: u64,
     /// Messages begun, and when the last of all attempts ends.
-    begun: u64,
+    started: u64,
     last_end: u64,
     /// A moving mean of the time of an attempt, as the inbox keeps it.
     mean: u64,
     /// What all attempts come to that have begun.
     work: Totals,
-    record: Record,
+    record: OutcomeRecorder,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,51 +121,51 @@ struct Totals {
     busy: u128,
 }
 
-impl<'a> World<'a> {
+impl<'a> Simulation<'a> {
     fn new(model: &'a Model, arrivals: &'a Arrivals) -> anyhow::Result<Self> {
-        let mut world = Self {
+        let mut simulation = Self {
             model,
             length: arrivals.length(),
             cursor: Cursor::new(arrivals, model.seed),
             counter: Counter::new(arrivals, model.seed),
-            draws: Draws::new(&model.service, model.retry, model.seed),
-            crew: Crew::default(),
+            attempts: RandomAttempts::new(&model.service, model.retry, model.seed),
+            pool: WorkerPool::default(),
             observer: Observer::new(model.scale.window),
             again: BinaryHeap::new(),
             failed: BTreeSet::new(),
             redelivered: 0,
             now: 0,
-            begun: 0,
+            started: 0,
             last_end: 0,
             mean: 0,
             work: Totals::default(),
-            record: Record::new(arrivals.length(), model.objective)?,
+            record: OutcomeRecorder::new(arrivals.length(), model.objective)?,
         };
-        world.crew.set(model.scale.min, 0, model.start_delay);
-        world.record.starts_with(model.scale.min);
-        Ok(world)
+        simulation.pool.set(model.scale.min, 0, model.start_delay);
+        simulation.record.starts_with(model.scale.min);
+        Ok(simulation)
     }
 
-    /// The moment at which a message is there that has not begun.
+    /// When the next message can be begun: it has arrived, or its retry delay is over.
     fn available(&self) -> Option<u64> {
         let again = self.again.peek().map(|Reverse((ready, ..))| *ready);
         self.cursor.peek().into_iter().chain(again).min()
     }
 
-    /// When a message meets no worker.
+    /// When a message arrives while there is no worker.
     fn unattended(&self) -> Option<u64> {
         let at = self.available()?;
-        (self.crew.running() == 0).then(|| at.max(self.now))
+        (self.pool.running() == 0).then(|| at.max(self.now))
     }
 
-    /// When all is over: nothing is left to begin, all that began has ended, and so has the trace.
+    /// When the run ends: no message is left to begin, all attempts have ended, and so has the trace.
     fn end(&self) -> Option<u64> {
         self.available().is_none().then(|| self.length.max(self.last_end))
     }
 
-    /// Begins all that begins before `limit`.
+    /// Begins all messages that can be begun before `limit`.
     fn work_until(&mut self, limit: u64) {
-        while let Some(free) = self.crew.first_free() {
+        while let Some(free) = self.pool.first_free() {
             let again = self.again.peek().map(|Reverse((ready, ..))| (*ready).max(free));
             let new = self.cursor.peek().map(|arrival| arrival.max(free));
             match (again, new) {
@@ -181,9 +181,9 @@ impl<'a> World<'a> {
         let Some(arrival) = self.cursor.peek() else { return };
         self.cursor.advance();
         self.record.waited(start, start - arrival);
-        let outcome = self.draws.first();
-        self.give(self.begun, Held { arrival, attempt: 1, outcome }, start);
-        self.begun += 1;
+        let outcome = self.attempts.first();
+        self.give(self.started, HeldMessage { arrival, attempt: 1, outcome }, start);
+        self.started += 1;
     }
 
     fn begin_again(&mut self, start: u64) {
@@ -191,11 +191,11 @@ impl<'a> World<'a> {
         self.failed.remove(&(arrival, message));
         self.redelivered -= u64::from(delivered > 1);
         let attempt = delivered.saturating_add(1);
-        self.give(message, Held { arrival, attempt, outcome: self.draws.again(message, attempt) }, start);
+        self.give(message, HeldMessage { arrival, attempt, outcome: self.attempts.again(message, attempt) }, start);
     }
 
-    fn give(&mut self, message: u64, held: Held, start: u64) {
-        let end = self.crew.give(held, start);
+    fn give(&mut self, message: u64, held: HeldMessage, start: u64) {
+        let end = self.pool.give(held, start);
         let Attempt { time, fails } = held.outcome;
         self.last_end = self.last_end.max(end);
         self.mean = if self.mean == 0 { time.max(1) } else { self.mean - self.mean / 8 + time / 8 };
@@ -214,11 +214,11 @@ impl<'a> World<'a> {
     /// host counts.
     fn observe(&mut self, now: u64) -> Observation {
         self.now = now;
-        self.crew.count(now);
+        self.pool.count(now);
         let (mut work, mut handled_now, mut redelivered, mut oldest) =
             (self.work, 0_u64, self.redelivered, None::<u64>);
         let (mut calling, mut running) = (0, 0_u128);
-        for (held, left) in self.crew.handling(now) {
+        for (held, left) in self.pool.handling(now) {
             work.attempts -= 1;
             work.busy -= u128::from(held.outcome.time);
             calling += 1;
@@ -233,7 +233,7 @@ impl<'a> World<'a> {
             }
         }
         let arrived = self.counter.before(now);
-        let waiting = arrived - self.begun;
+        let waiting = arrived - self.started;
         self.record.backlog(waiting);
         let fetched = waiting.min(self.fetched_ahead());
         let waits = self.cursor.peek().filter(|arrival| *arrival < now);
@@ -255,17 +255,17 @@ impl<'a> World<'a> {
             busy_us: micros(work.busy + running),
             calls_us: micros(work.busy),
             calling,
-            alive_us: micros(self.crew.alive()),
+            alive_us: micros(self.pool.alive()),
         };
         let now_ms = MIDNIGHT_MS + now / 1_000_000;
         let at = Moment { elapsed: Duration::from_nanos(now), now_ms, wall_ms: now_ms };
-        self.observer.observe(at, sample, work, self.crew.running(), &self.model.scale)
+        self.observer.observe(at, sample, work, self.pool.running(), &self.model.scale)
     }
 
     /// How many deliveries the inbox holds where enough messages wait.
     fn fetched_ahead(&self) -> u64 {
         let mean = (self.mean > 0).then(|| Duration::from_nanos(self.mean));
-        let workers = usize::try_from(self.crew.running()).unwrap_or(usize::MAX);
+        let workers = usize::try_from(self.pool.running()).unwrap_or(usize::MAX);
         count(inbox::capacity(workers, self.model.batch, mean))
     }
 
@@ -275,33 +275,33 @@ impl<'a> World<'a> {
         if let Some(desired) = decided {
             let needed = woken || self.available().is_some_and(|at| at < now);
             let limits = (self.model.scale.min, self.model.scale.max);
-            self.set(now, carried_out(desired, limits, self.crew.running(), needed));
+            self.set(now, carried_out(desired, limits, self.pool.running(), needed));
         }
     }
 
     fn set(&mut self, now: u64, workers: u32) {
         self.now = now;
-        if self.crew.running() != workers {
-            self.record.scaled(now, self.crew.running(), workers);
-            self.crew.set(workers, now, self.model.start_delay);
+        if self.pool.running() != workers {
+            self.record.scaled(now, self.pool.running(), workers);
+            self.pool.set(workers, now, self.model.start_delay);
         }
     }
 
     /// At the end nobody waits any more, or what waits has been given up.
     fn finish(mut self, end: u64) -> Outcome {
-        self.crew.count(end);
+        self.pool.count(end);
         while let Some(arrival) = self.cursor.peek() {
             self.record.gave_up(end.saturating_sub(arrival));
             self.cursor.advance();
         }
         let (mut handling, mut left) = (0, 0);
-        for (held, time) in self.crew.handling(end) {
+        for (held, time) in self.pool.handling(end) {
             left += u128::from(time);
             // One that will fail is among those that will be delivered again.
             handling += u64::from(!held.outcome.fails);
         }
         let unfinished = count(self.again.len()) + handling;
-        self.record.outcome(end, unfinished, self.crew.alive(), self.work.busy - left)
+        self.record.outcome(end, unfinished, self.pool.alive(), self.work.busy - left)
     }
 }
 

@@ -1,15 +1,16 @@
 //! Reads a trace: a CSV file of `second,arrivals`.
 //!
-//! Each row says how many messages arrived from its second up to that of the next row. The last row lasts as long as most do.
+//! Each row says how many messages arrived from its second up to that of the next row. The last row lasts as long as
+//! most do.
 //!
-//! Rows may come a little late, as those of a monitoring system do. Where a row would last more than twice as long as most,
-//! or more than a second where most last one, rows are missing.
+//! Rows may come a little late, as those of a monitoring system do. Where a row would last more than twice as long as
+//! most, or more than a second where most last one, rows are missing.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use super::arrivals::{Arrivals, Row};
+use super::arrivals::{ArrivalRow, Arrivals};
 
 const HEADER: &str = "second,arrivals";
 const SECOND: u64 = 1_000_000_000;
@@ -27,10 +28,10 @@ pub fn read(file: &Path) -> anyhow::Result<Arrivals> {
         bail!("{}: not a text file; a trace is CSV with the columns {HEADER}", file.display());
     };
     let Trace { arrivals, late } = of_text(&text).map_err(|wrong| anyhow::anyhow!("{}:{wrong}", file.display()))?;
-    if let Some(Late { line, step, usual, count }) = late {
+    if let Some(LateRows { line, step, usual, count }) = late {
         tracing::warn!(
-            "{}:{line}: comes {step} s after the row above, where most come after {usual} s; the row above is taken to last as \
-             long ({count} such in all)",
+            "{}:{line}: comes {step} s after the row above, where most come after {usual} s; the row above is taken to \
+             last as long ({count} such in all)",
             file.display()
         );
     }
@@ -42,12 +43,12 @@ pub fn read(file: &Path) -> anyhow::Result<Arrivals> {
 #[doc(hidden)]
 pub struct Trace {
     pub arrivals: Arrivals,
-    late: Option<Late>,
+    late: Option<LateRows>,
 }
 
 /// Rows that come later than usual: the line and the step of the first, the usual step, how many there are.
 #[derive(Debug, PartialEq, Eq)]
-struct Late {
+struct LateRows {
     line: usize,
     step: u64,
     usual: u64,
@@ -58,7 +59,7 @@ struct Late {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}: {problem}")]
 #[doc(hidden)]
-pub struct Wrong {
+pub struct TraceError {
     pub line: usize,
     problem: String,
 }
@@ -67,10 +68,10 @@ pub struct Wrong {
 ///
 /// # Errors
 /// With the line and what is wrong with it.
-pub fn of_text(text: &str) -> Result<Trace, Wrong> {
+pub fn of_text(text: &str) -> Result<Trace, TraceError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).map(|(line, text)| (line, text.trim()));
-    let wrong = |line: usize, problem: String| Wrong { line, problem };
+    let wrong = |line: usize, problem: String| TraceError { line, problem };
     match lines.next() {
         None => return Err(wrong(1, format!("the file is empty; write {HEADER} and a row for each step"))),
         Some((_, HEADER)) => {}
@@ -78,7 +79,7 @@ pub fn of_text(text: &str) -> Result<Trace, Wrong> {
             return Err(wrong(line, format!("the columns are {:?}; they must be {HEADER}", shorten(found))));
         }
     }
-    let mut read: Vec<Read> = Vec::new();
+    let mut read: Vec<TraceRow> = Vec::new();
     let mut blank = None;
     for (line, text) in lines {
         if text.is_empty() {
@@ -95,7 +96,7 @@ pub fn of_text(text: &str) -> Result<Trace, Wrong> {
             let problem = if second == last.second { "comes twice" } else { "is before that of the row above" };
             return Err(wrong(line, format!("second {second} {problem}; seconds must ascend")));
         }
-        read.push(Read { line, second, count });
+        read.push(TraceRow { line, second, count });
     }
     if read.is_empty() {
         return Err(wrong(1, "there are no rows; write one for each step".to_owned()));
@@ -106,37 +107,37 @@ pub fn of_text(text: &str) -> Result<Trace, Wrong> {
 }
 
 /// A row as it is written.
-struct Read {
+struct TraceRow {
     line: usize,
     second: u64,
     count: u64,
 }
 
-fn steps(read: &[Read]) -> impl Iterator<Item = (&Read, u64)> {
+fn steps(read: &[TraceRow]) -> impl Iterator<Item = (&TraceRow, u64)> {
     read.iter().skip(1).zip(read).map(|(row, before)| (row, row.second - before.second))
 }
 
 /// From one row to the next, as most are: the median.
-fn usual(read: &[Read]) -> u64 {
+fn usual(read: &[TraceRow]) -> u64 {
     let mut all: Vec<u64> = steps(read).map(|(_, step)| step).collect();
     all.sort_unstable();
     all.get(all.len().saturating_sub(1) / 2).copied().unwrap_or(1)
 }
 
 /// Rows that come later than usual, if they do not come so late that others are missing.
-fn late(read: &[Read], usual: u64) -> Result<Option<Late>, Wrong> {
+fn late(read: &[TraceRow], usual: u64) -> Result<Option<LateRows>, TraceError> {
     let most = if usual == 1 { 1 } else { 2 * usual };
     let mut late = None;
     for (row, step) in steps(read).filter(|(_, step)| *step > usual) {
         if step > most {
             let problem = format!(
-                "second {} comes {step} s after that of the row above, where most come after {usual} s; write the rows that are \
-                 missing, with 0 where nothing arrived",
+                "second {} comes {step} s after that of the row above, where most come after {usual} s; write the rows \
+                 that are missing, with 0 where nothing arrived",
                 row.second
             );
-            return Err(Wrong { line: row.line, problem });
+            return Err(TraceError { line: row.line, problem });
         }
-        late.get_or_insert(Late { line: row.line, step, usual, count: 0 }).count += 1;
+        late.get_or_insert(LateRows { line: row.line, step, usual, count: 0 }).count += 1;
     }
     Ok(late)
 }
@@ -165,11 +166,14 @@ fn shorten(text: &str) -> String {
 }
 
 /// From seconds and counts to rows from 0 on.
-fn rows(read: &[Read], usual: u64) -> Vec<Row> {
+fn rows(read: &[TraceRow], usual: u64) -> Vec<ArrivalRow> {
     let first = read.first().map_or(0, |row| row.second);
     let steps = steps(read).map(|(_, step)| step).chain([usual]);
-    let row =
-        |(row, step): (&Read, u64)| Row { start: (row.second - first) * SECOND, step: step * SECOND, count: row.count };
+    let row = |(row, step): (&TraceRow, u64)| ArrivalRow {
+        start: (row.second - first) * SECOND,
+        step: step * SECOND,
+        count: row.count,
+    };
     read.iter().zip(steps).map(row).collect()
 }
 
@@ -181,16 +185,16 @@ mod tests {
     use super::*;
 
     fn wrong(text: &str) -> (usize, String) {
-        let Wrong { line, problem } = of_text(text).unwrap_err();
+        let TraceError { line, problem } = of_text(text).unwrap_err();
         (line, problem)
     }
 
     #[test]
     fn a_row_lasts_until_the_next_and_the_last_as_long_as_most() {
         let trace = of_text("second,arrivals\r\n10,3\r\n310,0\r\n600,4\r\n1200,7\r\n\r\n").unwrap();
-        let row = |start, step, count| Row { start: start * SECOND, step: step * SECOND, count };
+        let row = |start, step, count| ArrivalRow { start: start * SECOND, step: step * SECOND, count };
         assert_eq!(trace.arrivals.rows(), [row(0, 300, 3), row(300, 290, 0), row(590, 600, 4), row(1190, 300, 7)]);
-        assert_eq!(trace.late, Some(Late { line: 5, step: 600, usual: 300, count: 1 }));
+        assert_eq!(trace.late, Some(LateRows { line: 5, step: 600, usual: 300, count: 1 }));
         let trace = of_text("second,arrivals\n0,5").unwrap();
         assert_eq!((trace.arrivals.length(), trace.late), (SECOND, None));
     }

@@ -1,4 +1,4 @@
-//! The workers of a simulated workload: who is free first, who drains.
+//! The workers of a simulated workload: which is free first, which ones drain, how long all have lived.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -9,12 +9,12 @@ use tidegate_runtime::scaling::plan::{Candidate, plan};
 
 /// A message that a worker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct HeldMessage {
     /// When it arrived.
     pub(super) arrival: u64,
     /// How often it has been delivered.
     pub(super) attempt: u32,
-    /// What chance has decided.
+    /// How long this attempt takes and whether it fails.
     pub(super) outcome: Attempt,
 }
 
@@ -25,18 +25,18 @@ struct Worker {
     free_at: u64,
     settled: u64,
     /// What it handled last; until `free_at` it still does.
-    held: Option<Held>,
+    held: Option<HeldMessage>,
 }
 
 impl Worker {
-    fn handling(&self, now: u64) -> Option<&Held> {
+    fn handling(&self, now: u64) -> Option<&HeldMessage> {
         self.held.as_ref().filter(|_| self.free_at > now)
     }
 }
 
-/// All workers. The one that is free first has the next message; of several that of the lowest place.
+/// All workers. The next message goes to the worker that is free first; among several, to the one started first.
 #[derive(Debug, Default)]
-pub(super) struct Crew {
+pub(super) struct WorkerPool {
     running: Vec<Worker>,
     /// When each of `running` is free.
     free: BinaryHeap<Reverse<(u64, u32)>>,
@@ -47,18 +47,18 @@ pub(super) struct Crew {
     alive: u128,
 }
 
-impl Crew {
+impl WorkerPool {
     /// Workers that are not draining.
     pub(super) fn running(&self) -> u32 {
         u32::try_from(self.running.len()).unwrap_or(u32::MAX)
     }
 
-    /// Nanoseconds that all workers have lived until the last [`Crew::count`].
+    /// The sum of the lifetimes of all workers up to the last [`WorkerPool::count`].
     pub(super) fn alive(&self) -> u128 {
         self.alive
     }
 
-    /// Counts the lives of all workers up to `now`, which does not go back.
+    /// Adds the time since the last call to the lifetimes of all workers. `now` does not go back.
     pub(super) fn count(&mut self, now: u64) {
         let since = self.counted;
         self.alive += u128::from(now.saturating_sub(since)) * u128::from(self.running());
@@ -75,7 +75,7 @@ impl Crew {
     }
 
     /// Gives the worker that is free first a message that it begins at `start`; returns when it ends.
-    pub(super) fn give(&mut self, held: Held, start: u64) -> u64 {
+    pub(super) fn give(&mut self, held: HeldMessage, start: u64) -> u64 {
         let end = start.saturating_add(held.outcome.time);
         if let Some(mut first) = self.free.peek_mut() {
             let place = usize::try_from(first.0.1).unwrap_or(usize::MAX);
@@ -91,7 +91,7 @@ impl Crew {
         end
     }
 
-    /// Starts and drains at `now` until so many run. A worker takes `delay` to start.
+    /// Starts or drains workers at `now` until `desired` run. A worker takes `delay` to start.
     pub(super) fn set(&mut self, desired: u32, now: u64, delay: u64) {
         self.count(now);
         let missing = desired.saturating_sub(self.running());
@@ -133,7 +133,7 @@ impl Crew {
     }
 
     /// The messages that are being handled at `now`, each with the time that it will still take.
-    pub(super) fn handling(&self, now: u64) -> impl Iterator<Item = (&Held, u64)> {
+    pub(super) fn handling(&self, now: u64) -> impl Iterator<Item = (&HeldMessage, u64)> {
         let all = self.running.iter().chain(&self.draining);
         all.filter_map(move |worker| Some((worker.handling(now)?, worker.free_at.saturating_sub(now))))
     }

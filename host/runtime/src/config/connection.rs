@@ -149,7 +149,8 @@ fn methods(layer: &Layer) -> Vec<(Method, At<String>)> {
     .collect()
 }
 
-/// `layer`, the highest that names a method, decides which; a name in the file may have its password in the environment.
+/// `layer`, the highest that names a method, decides which; a name in the file may have its password in the
+/// environment.
 fn auth(layer: &Layer, all: &Layer, keys: &mut Reader<'_>) -> Auth {
     let mut found = methods(layer).into_iter();
     let Some((method, at)) = found.next() else { return Auth::None };

@@ -14,8 +14,8 @@ pub struct DeadLetters {
     pub replicas: usize,
     /// How long a letter is kept; `None` is for ever.
     pub max_age: Option<Duration>,
-    /// Bytes of all letters together; `None` is no limit. A letter that does not fit is not taken, and its message stays
-    /// in its own stream.
+    /// Bytes of all letters together; `None` is no limit. A letter that does not fit is not taken, and its message
+    /// stays in its own stream.
     pub max_bytes: Option<i64>,
 }
 

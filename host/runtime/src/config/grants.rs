@@ -9,8 +9,8 @@ use super::reader::Reader;
 pub struct Grants {
     /// What it may publish on; nothing by default.
     pub publish: Vec<String>,
-    /// Where a requester may have the reply sent. Whoever may publish to the stream chooses that subject, and the host's
-    /// rights are not theirs.
+    /// Where a requester may have the reply sent. Whoever may publish to the stream chooses that subject, and the
+    /// host's rights are not theirs.
     pub reply: Vec<String>,
 }
 
@@ -37,8 +37,8 @@ impl Grants {
             .iter()
             .find_map(|granted| reads.iter().find(|read| overlap(granted, read)).map(|read| (granted, read)))?;
         Some(format!(
-            "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes back to \
-             it, maybe without end; grant less, or limit the consumer with filter"
+            "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes \
+             back to it, maybe without end; grant less, or limit the consumer with filter"
         ))
     }
 

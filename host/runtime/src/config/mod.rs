@@ -1,12 +1,12 @@
-//! From what the user wrote, in a file, flags and variables, to what the program uses: every value decided, every default
-//! in place.
+//! From what the user wrote, in a file, flags and variables, to what the program uses: every value decided, every
+//! default in place.
 //!
-//! Here belong the table of keys ([`keys`]), the readers of files and variables, and the types of the answer. The command
-//! line does not: it makes [`Flags`] out of the same table. Whether servers and plugins fit the answer is found out by
-//! those who use it.
+//! Here belong the table of keys ([`keys`]), the readers of files and variables, and the types of the answer. The
+//! command line does not: it makes [`Flags`] out of the same table. Whether servers and plugins fit the answer is found
+//! out by those who use it.
 //!
-//! A key is looked up in [`keys`], found by `document`, `environment` or a flag, kept in a [`Layer`] with its place, and
-//! made a value of the right type by `reader`, for a field of [`Config`].
+//! A key is looked up in [`keys`], found by `document`, `environment` or a flag, kept in a [`Layer`] with its place,
+//! and made a value of the right type by `reader`, for a field of [`Config`].
 
 mod connection;
 mod context;

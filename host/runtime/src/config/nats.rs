@@ -14,7 +14,8 @@ pub struct Nats {
     pub ca: Option<PathBuf>,
     /// PEM files of the client certificate and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The first tokens of the subjects on which this client listens for answers; `None` is `_INBOX`, as everybody has it.
+    /// The first tokens of the subjects on which this client listens for answers; `None` is `_INBOX`, as everybody has
+    /// it.
     pub inbox_prefix: Option<String>,
 }
 

@@ -77,7 +77,8 @@ impl Compile {
     /// # Errors
     /// If this program's file cannot be found.
     pub fn by_this_program(self) -> std::io::Result<Self> {
-        // On Linux the program that runs, even if its file was replaced meanwhile: what one compiles the other must load.
+        // On Linux the program that runs, even if its file was replaced meanwhile: what one compiles the other must
+        // load.
         let program =
             if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe()? };
         Ok(Self { program: Some(program), ..self })

@@ -69,8 +69,8 @@ impl Queue {
     }
 }
 
-/// A consumer's name and whether it is right: as given, or made of another name. If that one is wrong, what is made of it
-/// is not wrong once more.
+/// A consumer's name and whether it is right: as given, or made of another name. If that one is wrong, what is made of
+/// it is not wrong once more.
 fn derived(keys: &mut Reader<'_>, path: &str, may_check: bool, make: impl Fn() -> String) -> (String, bool) {
     let before = keys.problems.len();
     if let Some(given) = keys.maybe(path) {
@@ -98,8 +98,8 @@ fn distinct(keys: &mut Reader<'_>, path: &str) -> Vec<String> {
     subjects
 }
 
-/// How many deliveries may be unsettled at once. Every worker may hold a batch; as many again may wait for a retry before
-/// the server stops delivering.
+/// How many deliveries may be unsettled at once. Every worker may hold a batch; as many again may wait for a retry
+/// before the server stops delivering.
 fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &Pull) -> i64 {
     let held = i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX));
     let derived = held.saturating_mul(2).max(1_000);

@@ -18,7 +18,8 @@ impl Retry {
         Self { max_attempts: keys.get("retry.max-attempts"), backoff: keys.get("retry.backoff") }
     }
 
-    /// How often a message is delivered at most. Deliveries that no host saw the end of, for it was killed, count here alone.
+    /// How often a message is delivered at most. Deliveries that no host saw the end of, for it was killed, count here
+    /// alone.
     pub fn max_deliveries(&self) -> u32 {
         self.max_attempts.saturating_mul(3)
     }

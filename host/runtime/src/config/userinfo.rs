@@ -4,8 +4,8 @@ use percent_encoding::percent_decode_str;
 
 use super::nats::Auth;
 
-/// Takes `user:password@` or `token@` out of a URL: the URL without it, and what it says. What is not a letter, a digit or
-/// one of `-._~` is written there as `%` and two hexadecimal digits.
+/// Takes `user:password@` or `token@` out of a URL: the URL without it, and what it says. What is not a letter, a digit
+/// or one of `-._~` is written there as `%` and two hexadecimal digits.
 pub(super) fn split(url: &str) -> (String, Option<Auth>) {
     let (scheme, rest) = match url.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),

@@ -26,7 +26,8 @@ pub enum Cause {
     Effects,
     /// No instance could be made for the last attempt.
     Start,
-    /// Delivered several times as often as the workload tries a message, and never finished: it may have killed its hosts.
+    /// Delivered several times as often as the workload tries a message, and never finished: it may have killed its
+    /// hosts.
     Exhausted,
     /// The client library cannot read the message's headers, so no handler was given it.
     Unreadable,

@@ -69,8 +69,8 @@ impl Draft {
         Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
     }
 
-    /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. A reason gives way before two
-    /// messages are made.
+    /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. A reason gives
+    /// way before two messages are made.
     pub fn shape(mut self, payload: usize, limit: usize) -> Shape {
         let mut kept = headers::keep(&self.original);
         if let Some(block) = &self.unreadable {
@@ -141,7 +141,16 @@ mod tests {
 
     fn read(headers: Headers) -> Letter {
         let (subject, time) = ("orders.dead".to_owned(), SystemTime::UNIX_EPOCH);
-        Letter::read(&StoredMessage { sequence: 1, subject, headers, payload: Bytes::new(), size: 0, time }).unwrap()
+        Letter::read(&StoredMessage {
+            sequence: 1,
+            subject,
+            headers,
+            is_readable: true,
+            payload: Bytes::new(),
+            size: 0,
+            time,
+        })
+        .unwrap()
     }
 
     #[test]
@@ -184,7 +193,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_letter_is_never_larger_than_the_server_takes(original in headers(), reason in ".{0,50}", payload in 0usize..4000) {
+        fn a_letter_is_never_larger_than_the_server_takes(
+            original in headers(), reason in ".{0,50}", payload in 0usize..4000,
+        ) {
             let came_in = block::size(&original) + payload;
             // A published message was not larger than the server takes.
             let limit = came_in.max(1000);

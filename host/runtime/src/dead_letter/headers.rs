@@ -48,7 +48,8 @@ pub fn unkeep(letter: &Headers) -> Headers {
 ///
 /// What the server acts upon has been done when the message was published first, and would now do harm: a sequence that
 /// was expected then makes the server refuse the message, a rollup deletes others, a time to live or a schedule lets
-/// the message go before it is handled. `into` is the stream that has to take it, for its subject may lead to another by now.
+/// the message go before it is handled. `into` is the stream that has to take it, for its subject may lead to another
+/// by now.
 pub fn redrive(original: &Headers, redrives: u32, id: &str, into: Option<&str>) -> Headers {
     let mut headers = rename(original, |name| {
         let acted_upon = begins(name, "nats-") && name != REPLY;

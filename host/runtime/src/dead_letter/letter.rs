@@ -15,8 +15,10 @@ pub struct StoredMessage {
     pub sequence: u64,
     /// The subject it is stored with.
     pub subject: String,
-    /// All of its headers.
+    /// All of its headers; none if they cannot be read.
     pub headers: Headers,
+    /// Whether its headers can be read.
+    pub is_readable: bool,
     /// Its payload; empty if only headers were asked for.
     pub payload: Bytes,
     /// Bytes of the payload.
@@ -218,6 +220,7 @@ pub(crate) mod tests {
             sequence: 1,
             subject: subject.to_owned(),
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            is_readable: true,
             payload: Bytes::new(),
             size: 0,
             time: SystemTime::UNIX_EPOCH,

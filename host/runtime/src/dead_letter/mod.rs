@@ -1,7 +1,8 @@
 //! Dead letters as they are stored: plain data and pure functions.
 //!
 //! What a letter says ([`draft`]), how it is read ([`Letter`]) and what of it goes back into its stream ([`headers`]).
-//! Reading and writing the stream is in [`jetstream`](crate::jetstream); when a message becomes a dead letter is decided in
+//! Reading and writing the stream is in [`jetstream`](crate::jetstream); when a message becomes a dead letter is
+//! decided in
 //! [`delivery`](crate::delivery).
 
 pub mod block;

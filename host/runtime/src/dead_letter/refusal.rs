@@ -27,8 +27,8 @@ pub struct Refusal {
     pub letter: Option<u64>,
 }
 
-/// The headers that tell of a death. A requester may be a stranger: it reads what the handler says to it, and of a handler
-/// that failed no more than that.
+/// The headers that tell of a death. A requester may be a stranger: it reads what the handler says to it, and of a
+/// handler that failed no more than that.
 pub fn headers(death: &Death, letter: u64) -> Headers {
     let (code, reason) = match death.cause {
         Cause::Rejected => ("400", death.reason.as_str()),

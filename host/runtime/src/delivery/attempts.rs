@@ -1,8 +1,8 @@
 //! What this host knows of a message's earlier attempts, and the server does not.
 //!
-//! The server counts deliveries, whatever became of them. An attempt that ended through no fault of the handler is remembered
-//! here and subtracted; so is it that a message's death was decided, or that its letter is kept already. It is bounded: what is
-//! forgotten counts as the server has it.
+//! The server counts deliveries, whatever became of them. An attempt that ended through no fault of the handler is
+//! remembered here and subtracted. It is also remembered if a message is to become a dead letter, and if its dead
+//! letter is stored already. The memory is bounded: for what is forgotten the server's count is used.
 
 use std::collections::HashMap;
 
@@ -20,9 +20,9 @@ const MOST: usize = 8_192;
 /// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
 pub enum Untried {
-    /// Keep the message as a dead letter. The author of its last attempt is given if there was one here.
+    /// Store it as a dead letter. The author is that of its last attempt, if that was made here.
     DeadLetter(Death, Option<Author>),
-    /// Term it: its letter is kept already, and the term before was lost.
+    /// Term it: its dead letter is stored already, and the term before was lost.
     Term(Kept),
 }
 
@@ -52,7 +52,7 @@ fn key(delivery: &Delivery) -> Key {
 #[derive(Debug, Default)]
 pub struct Attempts(Mutex<Memory>);
 
-/// Two halves, of which the older is forgotten when the newer is full.
+/// Two generations: when the newer one is full, the older one is forgotten.
 #[derive(Debug, Default)]
 struct Memory {
     new: HashMap<Key, Past>,
@@ -81,10 +81,10 @@ impl Memory {
 }
 
 impl Attempts {
-    /// The attempts that the message has had, this one among them: the server's count without those that were no fault of its
-    /// handler's.
+    /// The attempts that the message has had, including this one: the server's count without those that ended through
+    /// no fault of the handler.
     pub fn used(&self, delivery: &Delivery) -> u32 {
-        // What is delivered for the first time has no past.
+        // A first delivery has no earlier attempts.
         if delivery.attempt <= 1 {
             return delivery.attempt;
         }
@@ -110,17 +110,17 @@ impl Attempts {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
-    /// The message's death is decided, and its letter is not kept yet.
+    /// The message is to become a dead letter, which is not stored yet.
     pub fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
     }
 
-    /// The message's letter is kept.
+    /// The message's dead letter is stored.
     pub fn kept(&self, delivery: &Delivery, kept: Kept) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
-    /// The message is done.
+    /// The message is settled for good.
     pub fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
             self.0.lock().forget(key(delivery));

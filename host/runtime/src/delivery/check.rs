@@ -21,8 +21,8 @@ pub struct Bounds {
     pub grants: Grants,
 }
 
-/// Checks that a response can be carried out: as many publications as are allowed, on subjects that are granted, with legal
-/// headers, and what the server takes.
+/// Checks that a response can be carried out: as many publications as are allowed, on subjects that are granted, with
+/// legal headers, and what the server takes.
 ///
 /// # Errors
 /// [`Fault::Publications`] or [`Fault::Answer`], with the first thing that is wrong.

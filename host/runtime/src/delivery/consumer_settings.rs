@@ -1,7 +1,7 @@
 //! What binds a workload now: the settings of its consumer as the server has them, which somebody may edit at any time.
 //!
-//! `jetstream` writes it when it reads the consumer's state, once an interval; workers, the fetching task and the monitor
-//! read it where they need it.
+//! `jetstream` writes it when it reads the consumer's state, once an interval; workers, the fetching task and the
+//! monitor read it where they need it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,12 +61,12 @@ pub struct Ask {
 }
 
 impl PullLimits {
-    /// What one pull asks for that shall bring up to `count` messages of `bytes` together and wait for `expires`, where the
-    /// server takes payloads of `max_payload`.
+    /// What one pull asks for that shall bring up to `count` messages of `bytes` together and wait for `expires`, where
+    /// the server takes payloads of `max_payload`.
     ///
-    /// A message that is larger than all that a pull may bring would never be delivered, and hold up those behind it. So
-    /// where the consumer lets a pull ask for fewer bytes than one message may have, with its subject and headers, the pull
-    /// names none, and asks for no more messages than fit.
+    /// A message that is larger than all that a pull may bring would never be delivered, and hold up those behind it.
+    /// So where the consumer lets a pull ask for fewer bytes than one message may have, with its subject and headers,
+    /// the pull names none, and asks for no more messages than fit.
     pub fn ask(&self, count: usize, bytes: usize, expires: Duration, max_payload: usize) -> Ask {
         let one = max_payload.saturating_mul(2);
         let batch = count.min(self.batch).max(1);
@@ -176,8 +176,8 @@ impl Effective {
         self.edited.notified()
     }
 
-    /// Whether the server delivers a message no more that it has delivered so often. What is not settled for good then is
-    /// lost.
+    /// Whether the server delivers a message no more that it has delivered so often. What is not settled for good then
+    /// is lost.
     pub fn is_last(&self, attempt: u32) -> bool {
         let most = self.max_deliver.load(Relaxed);
         most > 0 && attempt >= most
@@ -205,7 +205,8 @@ impl Effective {
         }
     }
 
-    /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered them.
+    /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered
+    /// them.
     pub fn dropped(&self) -> Vec<(u64, u32)> {
         let most = self.max_deliver.load(Relaxed);
         if most == 0 {

@@ -122,8 +122,8 @@ impl<const N: usize> Counts<N> {
     }
 }
 
-/// How long a worker was in its handler. Only the worker writes, so that a call costs it three plain stores; whoever reads
-/// sees the time of the call that still runs too.
+/// How long a worker was in its handler. Only the worker writes, so that a call costs it three plain stores; whoever
+/// reads sees the time of the call that still runs too.
 #[derive(Debug, Default)]
 struct Calls {
     /// Nanoseconds, twice, and 1 if a call runs: of calls that ended, less when the one that runs began. One number, so

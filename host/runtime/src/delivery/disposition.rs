@@ -31,8 +31,8 @@ pub enum Verdict {
     Dead(Death),
 }
 
-/// What to do about a delivery before its handler is called: a death if its attempts, those that no host saw the end of among
-/// them, are far more than it may have. `attempts` counts this one.
+/// What to do about a delivery before its handler is called: a death if its attempts, those that no host saw the end of
+/// among them, are far more than it may have. `attempts` counts this one.
 pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
     let most = retry.max_deliveries();
     (attempts > most).then(|| Death {

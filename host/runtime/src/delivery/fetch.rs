@@ -17,8 +17,8 @@ use crate::ports::{Notice, Pull, Pulled};
 
 /// Fetches until `stop` ends, then gives back (nak, no delay) what no worker has taken and what still comes.
 ///
-/// `tell` is called with why a pull failed, each time, and with `None` when pulls do not fail any more. It ends when no pull
-/// can bring anything any more, which takes up to the pull's `expires`.
+/// `tell` is called with the reason each time a pull fails, and with `None` when pulls do not fail any more. This
+/// returns when no pull can bring anything any more, which takes up to the pull's `expires`.
 pub async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     pull: P,

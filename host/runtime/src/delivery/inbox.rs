@@ -17,8 +17,8 @@ use crate::ports::Held;
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
 
-/// The most that is held, waiting and asked for. The client library drops what comes to a subscription that holds 65,536;
-/// half of it is left for what the server says about pulls.
+/// The most deliveries that wait or are asked for. The client library drops what comes to a subscription that holds
+/// 65,536 messages; half of that is left for the server's status messages about pulls.
 const MOST: usize = 1 << 15;
 
 /// How many deliveries, from the oldest on, are looked at for one that a newer takes the place of.
@@ -37,7 +37,7 @@ pub struct Waiting<D> {
 #[derive(Debug)]
 pub struct Inbox<D> {
     waiting: Mutex<VecDeque<Waiting<D>>>,
-    /// Of the payloads and headers that wait.
+    /// The size of the payloads and headers that wait.
     bytes: AtomicUsize,
     arrived: Notify,
     room: Notify,
@@ -58,8 +58,8 @@ pub struct Inbox<D> {
     attempts: Option<Arc<Attempts>>,
 }
 
-/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never more
-/// than the client library can.
+/// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
+/// more than the client library can.
 ///
 /// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker, for a handler that takes
 /// seconds should not find a hundred messages waiting behind its first.
@@ -105,7 +105,7 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// Has what is delivered again before it was tried use up no attempt.
+    /// With a memory of attempts, so that a message that is delivered again before it was tried uses up no attempt.
     #[must_use]
     pub fn remembering(self, attempts: Arc<Attempts>) -> Self {
         Self { attempts: Some(attempts), ..self }
@@ -130,13 +130,13 @@ impl<D: Held> Inbox<D> {
         self.room.notify_one();
     }
 
-    /// Waits until deliveries wait, [`Inbox::suspend`] holds and nothing can come any more: what is given back while a pull is
-    /// open comes right back by that pull.
+    /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
+    /// a pull is open, it would bring them right back. Cancel-safe.
     pub async fn closed(&self) {
         self.closed.notified().await;
     }
 
-    /// Takes all of these, oldest first.
+    /// Takes all deliveries that match, oldest first.
     pub fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
         let mut all = self.waiting.lock();
         let (taken, left): (Vec<_>, _) =
@@ -152,7 +152,7 @@ impl<D: Held> Inbox<D> {
         self.suspended.load(Relaxed)
     }
 
-    /// Lets nothing be fetched or taken, or all again. What waits stays announced.
+    /// Stops fetching and taking, or lets both go on. What waits stays announced.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Relaxed);
         if !paused {
@@ -165,7 +165,7 @@ impl<D: Held> Inbox<D> {
     pub fn took(&self, time: Duration) {
         let new = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         let old = self.service_ns.load(Relaxed);
-        // Two workers may overwrite each other's; the mean is a guess anyway.
+        // Two workers may overwrite each other's value; the mean is an estimate anyway.
         let mean = if old == 0 { new } else { old - old / 8 + new / 8 };
         self.service_ns.store(mean, Relaxed);
     }
@@ -284,7 +284,8 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// The server could not hear of a delivery for so long that it has delivered the message again, and nobody has touched it.
+    /// The server was not told for so long that a delivery is in progress that it has delivered the message again, and
+    /// no worker has taken it.
     fn supersede(&self, old: &Delivery) {
         self.bytes.fetch_sub(old.size(), Relaxed);
         tracing::debug!(

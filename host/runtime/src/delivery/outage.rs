@@ -1,4 +1,4 @@
-//! Effects that cannot be had now: told as a condition of the workload as long as it lasts.
+//! Effects that are not confirmed now, through no fault of a message: a condition of the workload as long as it lasts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep_until};
 use crate::conditions::{Conditions, Part};
 use crate::ports::EffectError;
 
-/// For how long nothing may fail before an outage is over: where one of two target streams fails, each of a thousand messages
-/// would begin and end it.
+/// For how long nothing must fail until an outage is over. Otherwise, where one of two target streams fails, each
+/// message would begin and end one.
 const CALM: Duration = Duration::from_secs(5);
 
-/// After how long without any effect it is not known whether an outage lasts: what failed may have been purged.
+/// After how long without any effect an outage is taken to be over: the messages that failed may have been purged.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// Whether one kind of effects can be had.
+/// Whether one kind of effect is confirmed now.
 #[derive(Debug)]
 pub struct Outage {
     conditions: Arc<Conditions>,
@@ -31,13 +31,13 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// Of this part of a workload.
+    /// For this part of a workload.
     pub fn new(conditions: Arc<Conditions>, part: Part) -> Self {
         let (failed, lasts, succeeded) = (Mutex::default(), AtomicBool::default(), AtomicBool::default());
         Self { conditions, part, failed, lasts, succeeded, begun: Notify::new() }
     }
 
-    /// An effect failed through no fault of its message. The first is told; those after it only prolong it.
+    /// An effect failed through no fault of its message. The first failure raises the condition; later ones prolong it.
     pub fn failed(&self, error: &EffectError) {
         let first = self.failed.lock().replace(Instant::now()).is_none();
         self.succeeded.store(false, Relaxed);
@@ -55,7 +55,7 @@ impl Outage {
         }
     }
 
-    /// Ends each outage that is over, for ever.
+    /// Clears the condition each time an outage is over; never returns.
     pub async fn watch(&self) -> std::convert::Infallible {
         loop {
             self.begun.notified().await;

@@ -1,4 +1,4 @@
-//! What a worker has handled and still waits for: publications that are not confirmed yet.
+//! The deliveries that a worker has handled and whose publications are not confirmed yet.
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -35,7 +35,7 @@ impl PendingPublications {
         self.waiting.len() >= MOST || self.bytes >= MOST_BYTES
     }
 
-    /// Waits for the next one, whichever it is. `None` if none waits. Nothing is lost if the future is dropped.
+    /// Waits for the next one, whichever it is. `None` if none waits. Cancel-safe.
     pub async fn next(&mut self) -> Option<(u64, Settled)> {
         let (sequence, how, bytes) = self.waiting.next().await?;
         self.bytes = self.bytes.saturating_sub(bytes);

@@ -16,7 +16,7 @@ const QUICK: u32 = 5;
 /// A consumer without a failure for so long works again.
 const CALM: Duration = Duration::from_secs(3);
 
-/// Pulls that end at once without a delivery are sent so far apart, after the first few.
+/// After a few pulls that ended at once without a delivery, pulls are at least so far apart.
 const APART: Duration = Duration::from_millis(100);
 const BARREN: u32 = 3;
 
@@ -26,7 +26,7 @@ pub(crate) struct PullBackoff {
     until: Option<Instant>,
     /// Grows with each failure since the last delivery.
     backoff: Backoff,
-    /// The last failure that was told and did not end yet.
+    /// The last failure, until pulls work again.
     failed: Option<Instant>,
     asked: Option<Instant>,
     /// Pulls that ended since the last delivery.
@@ -51,30 +51,30 @@ impl PullBackoff {
         self.until = None;
     }
 
-    /// It was asked.
+    /// A pull was sent.
     pub(crate) fn asked(&mut self, now: Instant) {
         self.asked = Some(now);
     }
 
-    /// It could not be asked.
+    /// A pull could not be sent.
     pub(crate) fn unable(&mut self, now: Instant) {
         self.until = Some(now + PAUSE);
     }
 
-    /// It refused, or did not answer.
+    /// The consumer refused a pull, or did not answer.
     pub(crate) fn failed(&mut self, now: Instant) {
         self.until = Some(now + self.backoff.pause());
         self.failed = Some(now);
     }
 
-    /// A delivery came. Whether that ends a time of failures.
+    /// A delivery came. Returns whether that ends a series of failures.
     pub(crate) fn delivered(&mut self, now: Instant) -> bool {
         self.backoff.reset();
         self.barren = 0;
         self.works_again(now)
     }
 
-    /// A pull ended as pulls do. Whether that ends a time of failures.
+    /// A pull ended as pulls do. Returns whether that ends a series of failures.
     pub(crate) fn ended(&mut self, now: Instant) -> bool {
         self.barren = self.barren.saturating_add(1);
         if let Some(asked) = self.asked

@@ -1,4 +1,4 @@
-//! So many things in a second, and no more.
+//! A rate limit: so many events in a second, and no more.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Gives out the moments at which something may happen: so many at once after a pause, then evenly spread.
+/// Gives out the moments at which events may happen: after a pause as many at once as in a second, then evenly spread.
 #[derive(Debug)]
 pub struct RateLimit {
     every: Duration,
@@ -21,7 +21,7 @@ impl RateLimit {
         Self { every: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(None), held: AtomicU64::new(0) }
     }
 
-    /// How often something had to wait.
+    /// How many events had to wait.
     pub fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }

@@ -21,7 +21,7 @@ use crate::delivery::{Bounds, Disposition, Verdict, dispose, refused};
 use crate::ports::{EffectError, Held};
 use crate::ports::{Kept, Published};
 
-/// How long to wait before a dead letter is tried to be kept again whose message would be lost otherwise.
+/// How long to wait before storing a dead letter is tried again whose message would be lost otherwise.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How a delivery ended.
@@ -35,9 +35,9 @@ pub enum Settled {
     Unconfirmed,
     /// Given back without an outcome.
     GivenBack,
-    /// Kept as a dead letter.
+    /// Stored as a dead letter, and termed.
     Dead(Cause),
-    /// Its letter had been kept before, and the term was lost.
+    /// Termed again: its dead letter was stored before, and that term was lost.
     DeadBefore,
 }
 
@@ -48,18 +48,18 @@ pub struct Rules {
     pub retry: Retry,
     /// The consumer's settings.
     pub consumer: Arc<Effective>,
-    /// What a response has to keep to.
+    /// What a response must not exceed.
     pub bounds: Bounds,
     /// What is known of earlier attempts.
     pub attempts: Arc<Attempts>,
-    /// Whether publications and replies can be had.
+    /// Whether publications and replies are confirmed now.
     pub effects: Outage,
-    /// Whether dead letters can be had.
+    /// Whether dead letters are stored now.
     pub letters: Outage,
 }
 
 impl Rules {
-    /// Of a workload that nothing is known of yet.
+    /// For a workload that has handled nothing yet.
     pub fn new(retry: Retry, consumer: Arc<Effective>, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
@@ -75,10 +75,10 @@ pub enum Step {
     Unconfirmed(usize, BoxFuture<'static, Settled>),
 }
 
-/// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. While they cannot be
-/// sent, the end of what `give_up` makes gives it back.
+/// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. If the
+/// future that `give_up` makes ends while they cannot be sent, the delivery is given back.
 ///
-/// What most messages do not need is boxed: a future that is moved for each message is better small.
+/// Only what few messages need is boxed, so that the future that is moved for each message stays small.
 pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,
@@ -96,7 +96,8 @@ pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
     }
 }
 
-/// Sends the publications of a response. What waits until they are stored, and does the rest, is left to be awaited.
+/// Sends the publications of a response. The rest (to wait until they are stored, to reply, to settle) is returned as a
+/// future.
 async fn publish<D: Held>(
     mut waiting: Waiting<D>,
     response: Response,
@@ -135,7 +136,7 @@ pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
     tracing::info!(stream_sequence, "given back: not finished within the grace time");
     if rules.consumer.is_last(attempt) {
-        return dead_letter(waiting, last("given back unfinished"), &nobody(), rules).await;
+        return dead_letter(waiting, last_delivery("given back unfinished"), &no_author(), rules).await;
     }
     rules.attempts.excuse(waiting.held.delivery());
     nak(waiting.held, Duration::ZERO, &rules.consumer).await;
@@ -148,7 +149,7 @@ pub async fn hand_back<D: Held>(held: D, rules: &Rules) {
     nak(held, Duration::ZERO, &rules.consumer).await;
 }
 
-/// Terms a message whose letter is kept.
+/// Terms a message whose dead letter is stored already.
 pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
     let Waiting { held, .. } = waiting;
     let stream_sequence = held.delivery().stream_sequence;
@@ -193,7 +194,8 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
     }
 }
 
-/// An effect is not confirmed. What is refused for the message's own sake is its failure like any other; an outage is nobody's.
+/// An effect is not confirmed. If it was refused because of the message itself, that counts as a failed attempt; an
+/// outage does not.
 async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
     let delivery = waiting.held.delivery();
     if let EffectError::Refused(reason) = error {
@@ -203,7 +205,7 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
     rules.effects.failed(&error);
     rules.attempts.excuse(delivery);
     if rules.consumer.is_last(delivery.attempt) {
-        return dead_letter(waiting, last(&error.to_string()), author, rules).await;
+        return dead_letter(waiting, last_delivery(&error.to_string()), author, rules).await;
     }
     // By the server's count, so that an outage that lasts is asked less and less.
     let delay = rules.retry.delay(delivery.attempt);
@@ -218,7 +220,7 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
 async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Author, rules: &Rules) -> Settled {
     match verdict {
         Verdict::Retry { reason, .. } if rules.consumer.is_last(waiting.held.delivery().attempt) => {
-            dead_letter(waiting, last(&reason), author, rules).await
+            dead_letter(waiting, last_delivery(&reason), author, rules).await
         }
         Verdict::Retry { delay, reason } => {
             let Author { plugin, generation } = author;
@@ -232,7 +234,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Auth
     }
 }
 
-/// Keeps a message that is not to be tried again as a dead letter, then terms it.
+/// Stores a message that is not to be tried again as a dead letter, then terms it.
 pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
     let Waiting { held, mut since } = waiting;
     let Author { plugin, generation } = author;
@@ -243,7 +245,8 @@ pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Au
             Ok(kept) => {
                 rules.letters.succeeded();
                 rules.attempts.kept(held.delivery(), kept.clone());
-                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, "dead letter");
+                tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason,
+                    "dead letter");
                 held.term(kept, &death.reason).await;
                 return Settled::Dead(death.cause);
             }
@@ -251,7 +254,7 @@ pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Au
         };
         rules.letters.failed(&error);
         if rules.consumer.is_last(attempt) {
-            // The server would not deliver it again, so it is held until there is room for its letter.
+            // The server would not deliver it again, so it is held until its dead letter can be stored.
             keep(&held, &mut since, &rules.consumer, sleep(AGAIN)).await;
             continue;
         }
@@ -264,34 +267,35 @@ pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Au
     }
 }
 
-/// Why a message is not tried again that the server would not deliver again.
-fn last(reason: &str) -> Death {
+/// The reason for a dead letter where the server would not deliver the message again.
+fn last_delivery(reason: &str) -> Death {
     let reason = format!("{reason}; the consumer's max_deliver lets the server deliver it no more");
     Death { cause: Cause::Exhausted, reason }
 }
 
-/// Who decided what no handler did.
-fn nobody() -> Author {
+/// The author of a dead letter that no handler has decided about.
+fn no_author() -> Author {
     Author { plugin: "".into(), generation: "".into() }
 }
 
-/// Gives back, and remembers that: if `max_deliver` of the consumer is edited meanwhile, the server may drop it.
+/// Naks, and remembers that: if `max_deliver` of the consumer is edited meanwhile, the server may drop the message.
 async fn nak<D: Held>(held: D, delay: Duration, consumer: &Effective) {
     consumer.gave_back(held.delivery().stream_sequence, held.delivery().attempt);
     held.nak(delay).await;
 }
 
-/// Gives back a delivery that no worker has taken: the server delivers it again at once, here or elsewhere. One that it would
-/// not deliver again is kept as a dead letter.
+/// Gives back a delivery that no worker has taken: the server delivers it again at once, here or elsewhere. One that it
+/// would not deliver again is stored as a dead letter.
 pub async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
     if consumer.is_last(held.delivery().attempt) {
-        let death = last("given back unfinished");
-        match Kept::letter(&held, &death, &nobody()).await {
+        let death = last_delivery("given back unfinished");
+        match Kept::letter(&held, &death, &no_author()).await {
             Ok(kept) => return held.term(kept, &death.reason).await,
             Err(error) => {
                 let stream_sequence = held.delivery().stream_sequence;
-                tracing::error!(stream_sequence, %error, "neither finished nor kept as a dead letter, and the server delivers \
-                    it no more: it stays in its stream");
+                tracing::error!(stream_sequence, %error, 
+                    "neither finished nor kept as a dead letter, and the server delivers it no more: \
+                    it stays in its stream");
             }
         }
     }

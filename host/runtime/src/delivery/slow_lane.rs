@@ -61,7 +61,7 @@ fn spent() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
-/// Polls a guest's call that was not done at once, and notes where a poll computes for long.
+/// Polls a guest's call that was not done at once, and notes if a poll computes for long.
 pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
     poll_fn(move |context| {
         let began = spent();
@@ -85,8 +85,8 @@ impl Call {
         Self { spent: SEEN.get().suspect.then(spent) }
     }
 
-    /// It was done at its first poll and took so long by the wall clock. One that took long makes way for others: no tick
-    /// interrupts a guest that hands over much, for it is the host that copies.
+    /// The call was done at its first poll and took `time` by the wall clock. If that is long, this yields to other
+    /// tasks: no tick interrupts a guest that hands over many bytes, for it is the host that copies them.
     pub(crate) async fn make_way(self, time: Duration) {
         let long = time >= LONG;
         let computed = long && self.spent.is_some_and(|before| spent().saturating_sub(before) >= LONG);
@@ -99,8 +99,8 @@ impl Call {
     }
 }
 
-/// A guest's call ended badly. Making its instance anew costs more than most calls do, so that comes after others' work
-/// too.
+/// A guest's call ended badly. Making its instance anew costs more than most calls do, so that is done on the slow
+/// lane.
 pub(crate) async fn step_down() {
     note(|seen| seen.computed = true);
     tokio::task::yield_now().await;
@@ -112,7 +112,7 @@ pub(crate) struct Lane {
     slow: AtomicBool,
 }
 
-/// Runs work that calls guests, on the lane that it deserves. It is part of this task: dropping this ends it.
+/// Runs work that calls guests, on the lane that fits what it costs. It is part of this task: dropping this ends it.
 pub(crate) async fn roam<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     roam_from(&Lane::default(), work).await
 }
@@ -153,8 +153,8 @@ fn on_fast<T>(work: &mut Work<T>, suspect: &mut bool, context: &mut Context<'_>)
     }
 }
 
-/// Polls once: also whether a guest computed for long. Where one of these is within another, it is the nearer one that
-/// learns of it, and moves.
+/// Polls once; returns also whether a guest computed for long. Where one of these runs within another, only the inner
+/// one learns of it, and moves.
 fn look<T>(work: &mut Work<T>, suspect: &mut bool, context: &mut Context<'_>) -> (Poll<T>, bool) {
     let outer = SEEN.replace(Seen { computed: false, suspect: *suspect });
     let polled = work.as_mut().poll(context);
@@ -170,7 +170,7 @@ async fn on_slow<T>(mut work: Work<T>, home: Handle) -> (Work<T>, Option<(T, boo
     let mut last = came;
     let done = poll_fn(|context| {
         let _home = home.enter();
-        // Whatever comes here is suspect.
+        // All work on the slow lane is suspect.
         let (polled, computed) = look(&mut work, &mut true, context);
         let now = Instant::now();
         if computed {

@@ -83,7 +83,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         Self { id, shared, handlers, stats, mode, settlements, respawn_at: None }
     }
 
-    /// Runs with its first instance until its mode is another than [`Mode::Work`], or until no other instance can be made.
+    /// Runs, at first with this instance, until the mode is not [`Mode::Work`] or the next instance cannot be made.
     ///
     /// # Errors
     /// The fault that kept an instance from starting. No delivery is held then.
@@ -132,8 +132,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    /// Makes the next instance. One that can still be used is kept until the next one is there, and if that does not start;
-    /// where there is no room for both, it is used no more.
+    /// Makes the next instance. An old one that can still be used is kept until the new one is there, and if the new
+    /// one does not start. Where there is no room for both, the old one is given up first.
     async fn renew(&mut self, slot: &mut Slot<H::Instance>) -> Result<(), Fault> {
         if !slot.usable {
             // The room that it has is for the next.
@@ -262,19 +262,21 @@ fn hold_back<D>(shared: &WorkerShared<D>) -> Option<Instant> {
     // Each time would be a flood of its own.
     if held.is_power_of_two() {
         tracing::warn!(workload = %shared.workload, held,
-            "workers wait to make an instance anew: its calls end badly more often than limits.respawns allows in a second");
+            "workers wait to make an instance anew: \
+            its calls end badly more often than limits.respawns allows in a second");
     }
     Some(at)
 }
 
-/// A newer generation passed its trial and does not start here, as under narrower limits: what runs stays.
+/// A newer generation passed its trial and does not start here, as under narrower limits: the old instance stays.
 fn keep_old(instance: &impl Handler, fault: &Fault) {
     let Author { plugin, generation } = instance.author();
-    tracing::warn!(%plugin, %generation, problem = %fault, "the newest generation does not start here; the one before goes on");
+    tracing::warn!(%plugin, %generation, problem = %fault,
+        "the newest generation does not start here; the one before goes on");
 }
 
-/// Handles one delivery: what remains to be awaited, and whether the call ended well, so that the instance can be used
-/// again. `None` if the delivery was given back.
+/// Handles one delivery. Returns what remains to be awaited and whether the call ended well, so that the instance can
+/// be used again; `None` if the delivery was given back.
 async fn handle<D: Held, I: Handler>(
     shared: &WorkerShared<D>,
     stats: &Stats,
@@ -300,7 +302,7 @@ async fn handle<D: Held, I: Handler>(
     Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
 }
 
-/// A message is delivered again: what is to be done about it uncalled, if anything is.
+/// A message is delivered again: what is to be done instead of calling the handler, if anything.
 fn again<D: Held>(held: &D, stats: &Stats, rules: &Rules) -> Option<Untried> {
     stats.redelivered();
     rules.consumer.came_back(held.delivery().stream_sequence);
@@ -316,8 +318,8 @@ async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: 
     }
 }
 
-/// Calls the handler, and keeps the delivery announced meanwhile: the outcome, and whether the call ended well. `None` if
-/// the delivery is to be given back before the call has ended.
+/// Calls the handler, and keeps the delivery announced meanwhile. Returns the outcome and whether the call ended well;
+/// `None` if the delivery is to be given back before the call has ended.
 async fn call<D: Held, I: Handler>(
     shared: &WorkerShared<D>,
     stats: &Stats,

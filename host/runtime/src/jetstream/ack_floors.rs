@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 
 use super::settings::{ConsumerState, StreamState};
 
-/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that is
-/// gone can be made anew where it was.
+/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that
+/// is gone can be made anew where it was.
 #[derive(Debug, Default)]
 pub(super) struct AckFloors(Mutex<HashMap<(String, String), Floor>>);
 
@@ -54,8 +54,8 @@ mod tests {
     #[test]
     fn what_is_known_of_a_consumer_holds_for_its_stream_alone() {
         let floors = AckFloors::default();
-        let mut state = ConsumerState::default();
-        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        let ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        let state = ConsumerState { ack_floor, ..ConsumerState::default() };
         assert_eq!(floors.known("S", "c", &stream(60)), None);
         floors.saw("S", "c", &state, &stream(60));
         assert_eq!(floors.known("S", "c", &stream(60)), Some(50));
@@ -67,8 +67,8 @@ mod tests {
     #[test]
     fn where_a_stream_has_lost_messages_a_consumer_begins_at_its_beginning() {
         let floors = AckFloors::default();
-        let mut state = ConsumerState::default();
-        state.ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        let ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        let mut state = ConsumerState { ack_floor, ..ConsumerState::default() };
         floors.saw("S", "c", &state, &stream(60));
         floors.saw("S", "c", &state, &stream(40));
         // New messages have the sequences of those that are lost.

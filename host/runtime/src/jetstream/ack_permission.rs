@@ -1,7 +1,8 @@
-//! What becomes of a workload whose acks the server denies: nothing is handled that could not be settled, until it may be again.
+//! What becomes of a workload whose acks the server denies: nothing is handled that could not be settled, until it may
+//! be again.
 //!
-//! A server tells neither which delivery it was nor that the right is given back, so one that was denied is said again, as in
-//! progress, until nobody denies it.
+//! A server tells neither which delivery it was nor that the right is given back, so one that was denied is said again,
+//! as in progress, until nobody denies it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -38,8 +39,8 @@ impl Bound {
             conditions.raise(
                 Part::Settlement,
                 &format!(
-                    "the NATS server does not let this user publish to `{allow}`, so nothing can be settled: allow it; nothing \
-                     is fetched and handled until then"
+                    "the NATS server does not let this user publish to `{allow}`, so nothing can be settled: allow it; \
+                     nothing is fetched and handled until then"
                 ),
             );
             loop {

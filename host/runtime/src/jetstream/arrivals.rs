@@ -33,10 +33,10 @@ pub(super) struct Count {
 }
 
 impl Count {
-    /// How many have arrived since the first reading. With a filter the stream's sequence counts messages of other subjects
-    /// too, and the consumer's state does not say how many of its deliveries, to all hosts, were redeliveries; so there it is
-    /// the least of three numbers that are never less than it. It is exact while nothing is redelivered, and while nothing
-    /// comes to the stream.
+    /// How many have arrived since the first reading. With a filter the stream's sequence counts messages of other
+    /// subjects too, and the consumer's state does not say how many of its deliveries, to all hosts, were redeliveries;
+    /// so there it is the least of three numbers that are never less than it. It is exact while nothing is redelivered,
+    /// and while nothing comes to the stream.
     pub(super) fn read(&mut self, now: Reading, filtered: bool) -> u64 {
         let before = self.last.replace(now.clone());
         let arrived = match before {
@@ -185,7 +185,9 @@ mod tests {
         }
 
         #[test]
-        fn it_never_counts_more_than_the_stream_grew(steps in proptest::collection::vec((0u64..50, 0u64..500, 0u64..500, 0u64..50), 1..40)) {
+        fn it_never_counts_more_than_the_stream_grew(
+            steps in proptest::collection::vec((0u64..50, 0u64..500, 0u64..500, 0u64..50), 1..40),
+        ) {
             let (mut count, mut now) = (Count::default(), reading(0, 0, 0, 0));
             count.read(now.clone(), true);
             for (stored, pending, deliveries, redelivered) in steps {

@@ -41,7 +41,8 @@ pub struct Client {
     inbox: Arc<str>,
 }
 
-/// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits still.
+/// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits
+/// still.
 static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// How often the connection was made and lost.
@@ -163,8 +164,8 @@ impl Client {
         self.link.borrow().connects.saturating_sub(1)
     }
 
-    /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends it:
-    /// a header value with a carriage return in it makes its task panic.
+    /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends
+    /// it: a header value with a carriage return in it makes its task panic.
     pub async fn ended(&self) {
         let mut link = self.link();
         // The other end belongs to the library's task.

@@ -5,7 +5,8 @@
 pub enum ConnectError {
     /// Nobody listens, or the name does not resolve, or the server is not reached in time.
     #[error(
-        "no NATS server answers at {servers}: {reason}\n  Start one (`nats-server -js`), or name another with --server, NATS_URL or nats.url."
+        "no NATS server answers at {servers}: {reason}\n  Start one (`nats-server -js`), or name another with \
+         --server, NATS_URL or nats.url."
     )]
     Unreachable {
         /// The URLs that were tried, without what is secret in them.
@@ -23,8 +24,8 @@ pub enum ConnectError {
     },
     /// The server refused who we are.
     #[error(
-        "the NATS server at {servers} refuses this client, which offers {offered}\n  Give credentials that it knows: --user and \
-         --password, --token, --nkey or --creds, the NATS_* variables, or [nats] of the configuration."
+        "the NATS server at {servers} refuses this client, which offers {offered}\n  Give credentials that it knows: \
+         --user and --password, --token, --nkey or --creds, the NATS_* variables, or [nats] of the configuration."
     )]
     Refused {
         /// The URLs that were tried, without what is secret in them.
@@ -34,8 +35,8 @@ pub enum ConnectError {
     },
     /// TLS could not be set up.
     #[error(
-        "TLS with {servers} failed: {reason}\n  Check the ca, cert and key that [nats], NATS_CA, NATS_CERT, NATS_KEY or --tlsca, \
-         --tlscert, --tlskey give."
+        "TLS with {servers} failed: {reason}\n  Check the ca, cert and key that [nats], NATS_CA, NATS_CERT, NATS_KEY \
+         or --tlsca, --tlscert, --tlskey give."
     )]
     Tls {
         /// The URLs that were tried, without what is secret in them.
@@ -57,8 +58,8 @@ pub enum ConnectError {
     },
     /// The server is too old.
     #[error(
-        "the NATS server at {servers} is version {version}, and tidegate needs 2.10 or newer\n  Update it (https://nats.io/download), \
-         or name another with --server, NATS_URL or nats.url."
+        "the NATS server at {servers} is version {version}, and tidegate needs 2.10 or newer\n  Update it \
+         (https://nats.io/download), or name another with --server, NATS_URL or nats.url."
     )]
     TooOld {
         /// The URLs, without what is secret in them.

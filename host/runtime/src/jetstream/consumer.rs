@@ -6,7 +6,8 @@ use super::consumer_watch::{Follow, Found};
 use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
-use super::setup::{Setup, SetupError};
+use super::setup::Setup;
+use super::setup_error::SetupError;
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Puller};
 use crate::config::{DeadLetters, SignalSource, Workload};
@@ -62,10 +63,9 @@ impl Bound {
             }
         };
         setup.dead_letters(dead_letters).await?;
-        setup.rehearse(&workload.queue.consumer).await;
-        if let Some((consumer, _)) = &watch_consumer {
-            setup.rehearse(consumer).await;
-        }
+        let watch = watch_consumer.as_ref().map(|(consumer, _)| consumer.as_str());
+        let consumers: Vec<&str> = watch.into_iter().chain([workload.queue.consumer.as_str()]).collect();
+        client.probe_consumers(&workload.queue.stream, &consumers).await;
         let lane = Lane {
             client: client.clone(),
             publisher: Publisher::new(client.clone()),

@@ -9,8 +9,8 @@ use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, Str
 use crate::config::Workload;
 use crate::delivery::consumer_settings::{Effective, Flow};
 
-/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may seem
-/// so.
+/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may
+/// seem so.
 const AHEAD: u32 = 2;
 
 /// How long an edit of a consumer that has nothing to do may go unseen.
@@ -89,8 +89,14 @@ impl Follow {
     fn judge(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (name, queue) = (&self.workload.name, &self.workload.queue);
         let verdict = judge(consumer, &stream.config, &self.workload, Reserved { inbox: &self.inbox });
-        tracing::info!(workload = name, stream = queue.stream, consumer = queue.consumer, ack_wait = ?verdict.settings.ack_wait,
-            "the consumer or its stream has other settings now, which are followed");
+        let ack_wait = verdict.settings.ack_wait;
+        tracing::info!(
+            workload = name,
+            stream = queue.stream,
+            consumer = queue.consumer,
+            ?ack_wait,
+            "the consumer or its stream has other settings now, which are followed"
+        );
         for warning in verdict.warnings.iter().filter(|warning| !self.warned.contains(*warning)) {
             tracing::warn!(workload = name, stream = queue.stream, consumer = queue.consumer, "{warning}");
         }
@@ -104,8 +110,8 @@ impl Follow {
 fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> Flow {
     let (name, of) = (&workload.queue.consumer, &workload.queue.stream);
     Flow::Doubtful(format!(
-        "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the server \
-         has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
+        "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the \
+         server has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
          (`nats consumer rm {of} {name}`): a host with manage = \"create\" makes it anew, others need it made",
         consumer.delivered.stream_seq, stream.state.last_seq
     ))
@@ -192,9 +198,10 @@ mod tests {
         }
         follow.look(&state, &stream(91));
         let flow = effective.flow();
-        assert!(
-            matches!(&flow, Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91"))
-        );
+        assert!(matches!(
+            &flow,
+            Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
+        ));
         follow.look(&state, &stream(100));
         assert_eq!(effective.flow(), Flow::Free);
     }

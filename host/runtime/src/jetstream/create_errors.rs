@@ -30,29 +30,41 @@ pub(super) fn remedy(made: Made, code: u64) -> Option<String> {
     match code {
         10113 => key("max-bytes", "The account wants a limit of bytes for every stream; give one"),
         10122 => key("max-bytes", "The account allows fewer bytes for one stream; give no more than it allows"),
-        10047 | 10028 if made == Made::Consumer => Some("The server has no storage left: make room, or give it more.".into()),
-        10047 | 10028 => key("max-bytes", "The server, or this account, has less storage than the stream wants; ask for less, or give it more"),
+        10047 | 10028 if made == Made::Consumer => {
+            Some("The server has no storage left: make room, or give it more.".into())
+        }
+        10047 | 10028 => key("max-bytes", "The server, or this account, has less storage than the stream wants; ask \
+                                           for less, or give it more"),
         10074 | 10005 if made == Made::Stream => Some(
-            "The server cannot have the stream: it is to have one replica in file storage; see whether a server of the cluster has room.".into(),
+            "The server cannot have the stream: it is to have one replica in file storage; see whether a server of the \
+             cluster has room.".into(),
         ),
         10074 => key("replicas", "This server is in no cluster, so one copy is all it can keep; set to 1"),
         10005 => key("replicas", "Too few servers of the cluster have room; ask for fewer"),
-        10120 => key("replicas", "The account has no limits for streams of so many replicas; have it given some, or change"),
+        10120 => key("replicas", "The account has no limits for streams of so many replicas; have it given some, or \
+                                  change"),
         10002 | 10027 => Some(format!(
-            "The account's limits are reached: have them raised, delete what is not needed, or lower max-bytes of {table}."
+            "The account's limits are reached: have them raised, delete what is not needed, or lower max-bytes of \
+             {table}."
         )),
-        10026 => Some("No more consumers are allowed on the stream: delete one (`nats consumer rm`), or raise its max_consumers.".into()),
-        10121 => key("max-ack-pending", "The server, the account or the stream's consumer_limits allow less; lower it, or scale.max or pull.batch"),
-        10153 => Some("The stream's consumer_limits.inactive_threshold is too short: `nats stream edit --limit-consumer-inactive=...`.".into()),
+        10026 => Some("No more consumers are allowed on the stream: delete one (`nats consumer rm`), or raise its \
+                       max_consumers.".into()),
+        10121 => key("max-ack-pending", "The server, the account or the stream's consumer_limits allow less; lower it, \
+                                         or scale.max or pull.batch"),
+        10153 => Some("The stream's consumer_limits.inactive_threshold is too short: `nats stream edit \
+                       --limit-consumer-inactive=...`.".into()),
         10065 => key("subjects", "Another stream has one of the subjects; change"),
         10093 => key("filter", "The stream has no such subjects; change"),
         10138 => key("filter", "The subjects overlap; change"),
         10099 | 10100 => key(
             "filter",
-            "The stream has workqueue retention, and another consumer takes the same messages; use that one (consumer), or limit this one",
+            "The stream has workqueue retention, and another consumer takes the same messages; use that one \
+             (consumer), or limit this one",
         ),
         10101 => Some("The stream has workqueue retention, where each consumer begins at the beginning.".into()),
-        10008 | 10023 | 10118 | 10119 | 10004 | 10075 | 10202 => Some("The server cannot do it now; it is tried again.".into()),
+        10008 | 10023 | 10118 | 10119 | 10004 | 10075 | 10202 => {
+            Some("The server cannot do it now; it is tried again.".into())
+        }
         _ => None,
     }
 }

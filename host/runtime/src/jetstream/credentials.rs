@@ -1,6 +1,7 @@
 //! How a connection is made: who the client says it is, and the files that it needs for that.
 //!
-//! Files with keys are read again for each connection: credentials expire, and whoever issues new ones replaces the file.
+//! Files with keys are read again for each connection: credentials expire, and whoever issues new ones replaces the
+//! file.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_nats::header::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
@@ -13,9 +13,11 @@ use async_nats::jetstream::{Error as JetStreamError, ErrorCode};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::Client;
+use super::connect::Client;
+use super::dead_letter_errors::{LettersError, SendError};
 use super::message::headers;
-use super::raw_message::{self, Raw};
+use super::probe;
+use super::raw_message::{self, RawMessage};
 use super::redrive_target::{Home, Homes};
 use super::stream_scan::Scan;
 use crate::dead_letter::{self, Content, Headers, Letter, StoredMessage, block};
@@ -23,8 +25,6 @@ use crate::delivery::MAX_HEADERS;
 use crate::permissions::{Denial, Verb};
 use crate::subject::check_subject;
 
-/// How long to wait for the answer to a rehearsal. A denial comes sooner.
-const REHEARSAL: Duration = Duration::from_secs(1);
 const READ: &str = "read";
 const DELETE: &str = "delete";
 
@@ -36,57 +36,6 @@ pub struct Letters {
     name: String,
     last: u64,
     homes: Homes,
-}
-
-/// Why dead letters cannot be read or deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum LettersError {
-    /// The stream is not there.
-    #[error(
-        "there are no dead letters: stream {stream} is not there\n  A host makes it when it starts; name another with --dead-letters."
-    )]
-    NoStream {
-        /// The stream.
-        stream: String,
-    },
-    /// The server did not answer, or refused.
-    #[error("cannot {verb} the dead letters in stream {stream}: {reason}")]
-    Server {
-        /// What was to be done with them.
-        verb: &'static str,
-        /// The stream.
-        stream: String,
-        /// What the server or the client said.
-        reason: String,
-    },
-    /// The server does not let this user do it.
-    #[error(
-        "cannot {verb} the dead letters in stream {stream}: the NATS server does not let this user {does} to `{subject}`\n  \
-         Allow it to {does} to `{allow}`, or connect as another user."
-    )]
-    Denied {
-        /// What was to be done with the letters.
-        verb: &'static str,
-        /// The stream.
-        stream: String,
-        /// What this user wanted to do.
-        does: Verb,
-        /// With which subject.
-        subject: String,
-        /// The subject to allow.
-        allow: String,
-    },
-}
-
-/// Why a letter was not sent back. It stays where it is.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum SendError {
-    /// Something about this letter; others may fare better.
-    #[error("{0}")]
-    Letter(String),
-    /// The server or the way to it; others would fare no better now.
-    #[error("{0}")]
-    Server(String),
 }
 
 /// An original, as it was published.
@@ -148,7 +97,7 @@ impl Letters {
         asked(&self.client, &self.name, verb, answer).await
     }
 
-    async fn raw(&self, sequence: u64) -> Result<Option<Raw>, LettersError> {
+    async fn raw(&self, sequence: u64) -> Result<Option<RawMessage>, LettersError> {
         self.asked(READ, raw_message::get(&self.client, &self.name, sequence)).await
     }
 
@@ -185,7 +134,7 @@ impl Letters {
             ControlFlow::Continue(())
         };
         // Boxed: what reads a stream is large, and most of the time it is not there.
-        self.asked(READ, Box::pin(scan.run(&self.stream, each))).await
+        self.asked(READ, Box::pin(scan.run(&self.client, &self.stream, each))).await
     }
 
     /// Reads one message, with its headers in the order in which they were published. `None` if it is not there.
@@ -194,9 +143,7 @@ impl Letters {
     /// If the server does not answer.
     pub async fn get(&self, sequence: u64) -> Result<Option<StoredMessage>, LettersError> {
         let Some(raw) = self.raw(sequence).await? else { return Ok(None) };
-        let Raw { subject, block, payload, time, .. } = raw;
-        let headers = block::read(&block).unwrap_or_default();
-        Ok(Some(StoredMessage { sequence, subject, headers, size: payload.len(), payload, time }))
+        Ok(Some(raw.into()))
     }
 
     /// The original of a letter, which was read with its payload. `None` if the other message that holds it is not
@@ -220,8 +167,8 @@ impl Letters {
         }))
     }
 
-    /// Publishes an original again and waits until it is stored: in `into`, or else in the stream that it died in or one that
-    /// this takes its messages from. Gives whether that had it already.
+    /// Publishes an original again and waits until it is stored: in `into`, or else in the stream that it died in or
+    /// one that this takes its messages from. Gives whether that had it already.
     ///
     /// # Errors
     /// If it cannot be sent, or is not stored there.
@@ -325,14 +272,14 @@ impl Letters {
         }
         // There is never a message 0.
         let nothing = async {
-            let _ = tokio::time::timeout(REHEARSAL, raw_message::delete(&self.client, &self.name, 0)).await;
+            let _ = tokio::time::timeout(probe::WITHIN, raw_message::delete(&self.client, &self.name, 0)).await;
             Ok::<(), std::convert::Infallible>(())
         };
         self.asked(DELETE, nothing).await
     }
 
-    /// Deletes all messages on the subjects of letters, or of one workload's, that were there when the stream was opened.
-    /// Gives how many the server has deleted.
+    /// Deletes all messages on the subjects of letters, or of one workload's, that were there when the stream was
+    /// opened. Gives how many the server has deleted.
     ///
     /// # Errors
     /// If the server refuses.
@@ -375,10 +322,12 @@ fn explain(subject: &str, error: &PublishError) -> SendError {
             SendError::Letter(format!("no stream takes `{}` now: create one with this subject", subject.escape_debug()))
         }
         PublishErrorKind::MaxPayloadExceeded => SendError::Letter(format!(
-            "with the headers that name it, it is larger than the server takes; raise the server's max_payload: {reason}"
+            "with the headers that name it, it is larger than the server takes; raise the server's max_payload: \
+             {reason}"
         )),
         PublishErrorKind::TimedOut => SendError::Server(
-            "no PubAck in time: it may be stored or not; run it again, and it is stored once within the duplicate window"
+            "no PubAck in time: it may be stored or not; run it again, and it is stored once within the duplicate \
+             window"
                 .to_owned(),
         ),
         PublishErrorKind::BrokenPipe | PublishErrorKind::MaxAckPending => SendError::Server(reason),

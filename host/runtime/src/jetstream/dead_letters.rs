@@ -46,7 +46,8 @@ impl Lane {
         Place { workload: &self.workload, stream: &self.stream, host: &self.host }
     }
 
-    /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead letters.
+    /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead
+    /// letters.
     pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<u64, EffectError> {
         self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
     }

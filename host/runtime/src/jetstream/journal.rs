@@ -117,8 +117,8 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
 }
 
 impl Lines {
-    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more can
-    /// come.
+    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more
+    /// can come.
     pub async fn store(mut self, client: Client) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         while let Err(problem) = find(&client, &self.config, self.may_create).await {
@@ -150,6 +150,7 @@ impl Lines {
 /// The decisions in a stream as it was when it was opened.
 #[derive(Debug)]
 pub struct Decisions {
+    client: Client,
     stream: Stream,
     name: String,
     last: u64,
@@ -160,7 +161,8 @@ pub struct Decisions {
 pub enum DecisionsError {
     /// The stream is not there.
     #[error(
-        "there is no journal: stream {stream} is not there\n  A host writes one with journal.stream; name another with --stream."
+        "there is no journal: stream {stream} is not there\n  A host writes one with journal.stream; name another with \
+         --stream."
     )]
     NoStream {
         /// The stream.
@@ -186,13 +188,13 @@ impl Client {
         let found = self.find_stream(name).await.map_err(|error| failed(error.to_string()))?;
         let stream = found.ok_or_else(|| DecisionsError::NoStream { stream: name.to_owned() })?;
         let last = stream.cached_info().state.last_sequence;
-        Ok(Decisions { stream, name: name.to_owned(), last })
+        Ok(Decisions { client: self.clone(), stream, name: name.to_owned(), last })
     }
 }
 
 impl Decisions {
-    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and stored
-    /// since a time, if so wanted.
+    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and
+    /// stored since a time, if so wanted.
     ///
     /// # Errors
     /// If they cannot all be read.
@@ -204,7 +206,7 @@ impl Decisions {
     ) -> Result<(), DecisionsError> {
         let subjects = vec![format!("tidegate.journal.{}", workload.unwrap_or("*"))];
         let scan = Scan { last: self.last, subjects, since, payloads: true };
-        let done = scan.run(&self.stream, |stored| each(stored.sequence, stored.payload)).await;
+        let done = scan.run(&self.client, &self.stream, |stored| each(stored.sequence, stored.payload)).await;
         done.map_err(|error| DecisionsError::Server { stream: self.name.clone(), reason: error.to_string() })
     }
 }

@@ -1,6 +1,6 @@
-//! Whether a connection may have been lost over a message that the client library cannot read. The library does not say why it
-//! gave one up, so it is asked whether the server is the same as before, which a crash or another server is not, and
-//! whether the consumer waits for settlements, as it does for a message that did not arrive.
+//! Whether a connection may have been lost over a message that the client library cannot read. The library does not say
+//! why it gave one up, so it is asked whether the server is the same as before, which a crash or another server is not,
+//! and whether the consumer waits for settlements, as it does for a message that did not arrive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,8 +99,8 @@ impl Doubt {
             return Outcome::Library;
         };
         if self.careful.is_none() {
-            tracing::info!(workload = %self.lane.workload, consumer = self.consumer, "the connection may have been lost over a \
-                message that the client library cannot read; for a while deliveries come on a second one");
+            tracing::info!(workload = %self.lane.workload, consumer = self.consumer, "the connection may have been \
+                lost over a message that the client library cannot read; for a while deliveries come on a second one");
             self.careful = Some((Instant::now() + span, span));
         }
         Outcome::Careful { connection: Box::new(connection), subject }

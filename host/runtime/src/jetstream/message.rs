@@ -18,8 +18,8 @@ use crate::subject::{check_subject, shown};
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
 
-/// The longest delay of a nak. The server adds it to the time now, in nanoseconds since 1970 and 64 bits with a sign: what does not
-/// fit becomes no delay at all.
+/// The longest delay of a nak. The server adds it to the time now, in nanoseconds since 1970 and 64 bits with a sign:
+/// what does not fit becomes no delay at all.
 const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A delivery of a pull consumer. It is small, for it is moved often.
@@ -64,7 +64,8 @@ impl Message {
         lane.told(lane.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
     }
 
-    /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is over.
+    /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is
+    /// over.
     async fn refuse(&self, death: &Death, letter: u64) {
         let Inner { delivery, lane, .. } = &*self.0;
         let Some(inbox) = &delivery.reply_to else { return };
@@ -82,7 +83,8 @@ impl Message {
 }
 
 impl Lane {
-    /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can write.
+    /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can
+    /// write.
     fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
         let problem = match check_subject(inbox) {
             Err(problem) => problem,
@@ -107,7 +109,8 @@ impl Lane {
         "Nats-Msg-Id: \r\n".len() + longest.len()
     }
 
-    /// What is said fails only when the connection is closed for good; then the server delivers again after the ack wait.
+    /// What is said fails only when the connection is closed for good; then the server delivers again after the ack
+    /// wait.
     fn told(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
         if let Err(error) = said {
             tracing::debug!(%error, workload = %self.workload, stream_sequence, "not settled");
@@ -115,8 +118,8 @@ impl Lane {
     }
 }
 
-/// Publications are told apart by it, and stored once within the duplicate window. Another consumer's publications, and those of a
-/// stream that was deleted and made anew, are others.
+/// Publications are told apart by it, and stored once within the duplicate window. Another consumer's publications, and
+/// those of a stream that was deleted and made anew, are others.
 fn publication_id(lane: &Lane, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
     format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer)
 }

@@ -1,4 +1,9 @@
-//! JetStream. The only folder that names async_nats types.
+//! JetStream: the connection, streams and consumers, pulls, settlements and publications.
+//!
+//! The only folder that names async_nats types. Here belongs whatever is sent to a NATS server or read from one, and
+//! what its answers mean. What is done with a delivery does not (`delivery`), nor what a dead letter says
+//! (`dead_letter`), nor which rights a host needs (`permissions`). The rest of the runtime sees the traits in `ports`,
+//! which are implemented here.
 
 mod ack_floors;
 mod ack_permission;
@@ -11,6 +16,7 @@ mod consumer;
 mod consumer_watch;
 mod create_errors;
 mod credentials;
+mod dead_letter_errors;
 mod dead_letter_stream;
 mod dead_letters;
 mod fallback;
@@ -20,6 +26,7 @@ mod message;
 mod parked_pull;
 mod pending_pulls;
 mod permission_denials;
+mod probe;
 mod publisher;
 mod pull;
 mod pull_status;
@@ -28,28 +35,33 @@ mod redeliver;
 mod redrive_target;
 mod reply_inboxes;
 mod request;
+mod request_error;
 mod resubscribe;
 mod server_check;
 #[doc(hidden)]
 pub mod settings;
 mod setup;
+mod setup_error;
 mod signals;
 mod state;
 mod stranded;
 mod stream_scan;
 mod unreadable;
 mod unsettled;
+mod wanted;
 
 pub use connect::Client;
 pub use connect_error::ConnectError;
 pub use consumer::Bound;
-pub use dead_letter_stream::{Letters, LettersError, Original, SendError};
+pub use dead_letter_errors::{LettersError, SendError};
+pub use dead_letter_stream::{Letters, Original};
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
 pub use message::Message;
 #[doc(hidden)]
 pub use message::{may_be_headers, position};
 pub use pull::Puller;
-pub use request::{Reply, RequestError, RequestOptions, Stored};
+pub use request::{Reply, RequestOptions};
+pub use request_error::{RequestError, Stored};
 pub use server_check::{Finding, Survey};
-pub use setup::SetupError;
+pub use setup_error::SetupError;
 pub use signals::{HeaderWatch, Signals};

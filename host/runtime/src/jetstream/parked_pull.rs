@@ -1,4 +1,5 @@
-//! Whether a pull waits at the server and nothing has come: then nothing has arrived, and the server need not be asked. No IO.
+//! Whether a pull waits at the server and nothing has come: then nothing has arrived, and the server need not be asked.
+//! No IO.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -1,7 +1,7 @@
 //! What was asked for on one inbox, and may still come. No IO.
 //!
-//! Each pull has a subject of its own under the inbox, so what the server says about a pull is known to be about that one.
-//! A delivery comes with the subject of its message, so that only the sum is known to shrink.
+//! Each pull has a subject of its own under the inbox, so what the server says about a pull is known to be about that
+//! one. A delivery comes with the subject of its message, so that only the sum is known to shrink.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -68,8 +68,8 @@ impl Asked {
         self.left = self.left.saturating_sub(1);
     }
 
-    /// A pull has ended, and that much of it was unanswered. Without a number all of it counts as that. `None` for a pull
-    /// that is not known any more.
+    /// A pull has ended, and that much of it was unanswered. Without a number all of it counts as that. `None` for a
+    /// pull that is not known any more.
     pub(super) fn end(&mut self, number: u64, unanswered: Option<usize>, now: Instant) -> Option<Ended> {
         let first = self.next - self.pulls.len() as u64;
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
@@ -91,9 +91,9 @@ impl Asked {
         self.left = 0;
     }
 
-    /// Whether another inbox is due: something has been on its way for longer than any pull lasts. A pull that was lost on
-    /// its way to the server looks like one that is answered in full, and its part would count for as long as others follow
-    /// it here.
+    /// Whether another inbox is due: something has been on its way for longer than any pull lasts. A pull that was lost
+    /// on its way to the server looks like one that is answered in full, and its part would count for as long as others
+    /// follow it here.
     pub(super) fn is_old(&self, now: Instant) -> bool {
         self.left > 0 && (self.worn || self.since + self.life <= now)
     }
@@ -151,7 +151,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_comes_than_was_asked_for(steps in prop::collection::vec((0u8..3, 0u64..20, prop::option::of(0usize..9)), 0..200)) {
+        fn no_more_comes_than_was_asked_for(
+            steps in prop::collection::vec((0u8..3, 0u64..20, prop::option::of(0usize..9)), 0..200),
+        ) {
             let (mut asked, mut now) = (Asked::new(LIFE), Instant::now());
             let mut all = 0;
             for (step, number, count) in steps {

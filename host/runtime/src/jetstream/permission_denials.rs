@@ -86,7 +86,8 @@ impl Denied {
         last.is_some_and(|last| last.elapsed() < REMEMBERED)
     }
 
-    /// Because of what nobody hears an answer to what is published to a subject, where that is known: what has to be allowed.
+    /// Because of what nobody hears an answer to what is published to a subject, where that is known: what has to be
+    /// allowed.
     pub(super) fn silences(&self, subject: &str) -> Option<(Verb, String)> {
         let ears = (Verb::Subscribe, format!("{}.>", self.inbox));
         let known = self.known.lock();
@@ -105,8 +106,8 @@ impl Denied {
         denial.grant(&self.inbox)
     }
 
-    /// Awaits an answer, or a denial because of which it will not come. Without this it would be waited for in vain, for the
-    /// server says nothing to who asks.
+    /// Awaits an answer, or a denial because of which it will not come. Without this it would be waited for in vain,
+    /// for the server says nothing to who asks.
     pub(super) async fn unless<T>(
         &self,
         concerns: impl Fn(&Denial) -> bool,

@@ -1,9 +1,9 @@
 //! Publications to streams, and the acks that say that they are stored.
 //!
-//! The client library has one window of acks for all that a connection publishes. Here each workload has its own, and its dead
-//! letters another, so that a target stream that stalls holds up nobody else. A task takes in the acks and makes room, whether
-//! anybody awaits them or not: who sends a list longer than the window only waits for the server. An ack that never comes gives
-//! its room back with whoever gave it up.
+//! The client library has one window of acks for all that a connection publishes. Here each workload has its own, and
+//! its dead letters another, so that a target stream that stalls holds up nobody else. A task takes in the acks and
+//! makes room, whether anybody awaits them or not: who sends a list longer than the window only waits for the server.
+//! An ack that never comes gives its room back with whoever gave it up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -70,18 +70,20 @@ impl Publisher {
         let Some(sent) = sent.pop_front() else {
             return Err(EffectError::Unavailable("the publication was not sent".to_owned()));
         };
-        // `Nats-Expected-Stream` would say so before, but what the stream republishes has it too, and is refused for it.
+        // `Nats-Expected-Stream` would say so before, but what the stream republishes has it too, and is refused for
+        // it.
         match sent.stored().await? {
             PublishAck { stream, sequence, .. } if stream == into => Ok(sequence),
             PublishAck { stream, .. } => Err(EffectError::Unavailable(format!(
-                "stream {stream} has stored what was published on `{}`, and it belongs into {into}: bind that one to it",
+                "stream {stream} has stored what was published on `{}`, and it belongs into {into}: bind that one to \
+                 it",
                 shown(&subject)
             ))),
         }
     }
 
-    /// Publishes once there is room in the window, and adds to `sent` what waits until it is stored. Meanwhile those sent before
-    /// are taken off it as their acks come.
+    /// Publishes once there is room in the window, and adds to `sent` what waits until it is stored. Meanwhile those
+    /// sent before are taken off it as their acks come.
     pub(super) async fn send(
         &self,
         window: Window,

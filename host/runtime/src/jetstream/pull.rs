@@ -277,8 +277,8 @@ impl Puller {
             self.doubt.reconnected(Instant::now());
         }
         if lost && !made {
-            // The client library has not subscribed anew yet, and will not what is dropped now. So no pull that the server may
-            // remember can bring what nobody counts.
+            // The client library has not subscribed anew yet, and will not what is dropped now. So no pull that the
+            // server may remember can bring what nobody counts.
             self.save();
             return Pulled::Lost;
         }

@@ -14,8 +14,8 @@ pub(super) enum End {
     Failed(Notice),
 }
 
-/// What the server says about a pull; `None` for a delivery. Servers before 2.12 deliver a message with the status line that it
-/// was published with, so that alone says nothing.
+/// What the server says about a pull; `None` for a delivery. Servers before 2.12 deliver a message with the status line
+/// that it was published with, so that alone says nothing.
 pub(super) fn status(answer: &async_nats::Message) -> Option<StatusCode> {
     let delivered = answer.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."));
     answer.status.filter(|_| !delivered)
@@ -30,7 +30,8 @@ pub(super) fn unanswered(answer: &async_nats::Message) -> Option<usize> {
 pub(super) fn judge(status: StatusCode, words: &str, ended: Option<Ended>) -> End {
     let lower = words.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
-    // One that ends long before its time and brought nothing would be followed by the next at once, and that by another.
+    // One that ends long before its time and brought nothing would be followed by the next at once, and that by
+    // another.
     let early = ended.is_some_and(|ended| ended.whole && ended.early);
     let in_words = || Notice::Other(if words.is_empty() { format!("status {status}") } else { words.to_owned() });
     match status {

@@ -1,5 +1,5 @@
-//! Has messages delivered at once that the client library could not read, and that would otherwise come again only after
-//! their ack wait.
+//! Has messages delivered at once that the client library could not read, and that would otherwise come again only
+//! after their ack wait.
 //!
 //! They are looked for in JSON, where nothing that a message holds can do harm, among the last that the consumer has
 //! delivered: so many as one loss of the connection may have cost, and none a second time.
@@ -13,9 +13,8 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::sleep;
 
 use super::binding::Lane;
-use super::raw_message::{self, Raw};
+use super::raw_message::{self, RawMessage};
 use crate::config::subjects_overlap;
-use crate::dead_letter::block;
 
 /// How many messages are read, of how many bytes together, how many at once, and how long the pause after those is.
 const MOST: u64 = 1000;
@@ -45,9 +44,10 @@ async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<(
     while let Some((sequence, message)) = messages.next().await {
         let message = message?;
         bytes += message.as_ref().map_or(0, |raw| raw.payload.len() + raw.block.len());
-        let delivered =
-            |raw: &Raw| filters.is_empty() || filters.iter().any(|filter| subjects_overlap(filter, &raw.subject));
-        if message.is_some_and(|raw| is_unreadable(&raw) && delivered(&raw)) {
+        let delivered = |raw: &RawMessage| {
+            filters.is_empty() || filters.iter().any(|filter| subjects_overlap(filter, &raw.subject))
+        };
+        if message.is_some_and(|raw| raw.is_unreadable() && delivered(&raw)) {
             // The server goes by the stream sequence, and takes any sequence of the consumer's own that it has used.
             let settle =
                 format!("$JS.ACK.{}.{consumer}.1.{sequence}.{}.0.0", lane.stream, info.delivered.consumer_sequence);
@@ -68,11 +68,4 @@ async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<(
 fn filters(config: &async_nats::jetstream::consumer::Config) -> Vec<String> {
     let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
     config.filter_subjects.iter().cloned().chain(single).collect()
-}
-
-/// In JSON the server has U+FFFD in the place of what is not UTF-8.
-fn is_unreadable(raw: &Raw) -> bool {
-    raw.subject.contains('\u{fffd}')
-        || (!raw.block.is_empty() && raw.subject.contains(char::is_whitespace))
-        || block::read(&raw.block).is_err()
 }

@@ -20,8 +20,8 @@ pub(super) struct Home {
     pub(super) stream: String,
     /// That stream, and those that it mirrors or sources, at any distance.
     pub(super) takers: Vec<String>,
-    /// Whether the message may say which stream has to take it. What a stream republishes has all of its headers, so that
-    /// another stream, which takes what is republished, would refuse it.
+    /// Whether the message may say which stream has to take it. What a stream republishes has all of its headers, so
+    /// that another stream, which takes what is republished, would refuse it.
     pub(super) is_exact: bool,
     /// Whether the stream is there.
     is_there: bool,

@@ -16,10 +16,11 @@ use async_nats::{HeaderMap, jetstream::publish::PublishAck};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::Client;
+use super::connect::Client;
 use super::message::REPLY_HEADER;
 use super::reply_inboxes::{Waiter, last_token, token};
-use crate::dead_letter::refusal::{self, Refusal};
+use super::request_error::{RequestError, Stored};
+use crate::dead_letter::refusal;
 use crate::permissions::{Denial, Verb};
 use crate::subject::check_subject;
 
@@ -59,137 +60,12 @@ pub struct Reply {
     pub stored: Option<Stored>,
 }
 
-/// Where a request was stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The stream.
-    pub stream: String,
-    /// The position in it, from 1.
-    pub sequence: u64,
-    /// Whether the stream had a message with this id already; then this is that one's position.
-    pub duplicate: bool,
-}
-
-/// Why there is no reply.
-#[derive(Debug, thiserror::Error)]
-pub enum RequestError {
-    /// Nothing was sent: messages cannot be published on such a subject.
-    #[error("`{subject}` is not a subject to publish on: it must have no empty token, no space and no wildcard")]
-    Subject {
-        /// The subject.
-        subject: String,
-    },
-    /// Nothing was sent: a header is not legal, or is one that the request sets itself.
-    #[error("header `{name}`: {reason}")]
-    Header {
-        /// The header's name.
-        name: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// Nothing was sent: the server would refuse it.
-    #[error("payload and headers of the request are too large: {reason}")]
-    TooLarge {
-        /// The size and the limit, in bytes.
-        reason: String,
-    },
-    /// Nobody listens: no stream has the subject, or JetStream is off.
-    #[error("no stream takes `{subject}`: create one with this subject, or turn JetStream on in the server")]
-    NoStream {
-        /// The subject.
-        subject: String,
-    },
-    /// The server does not let this user do it.
-    #[error(
-        "the NATS server does not let this user {verb} to `{subject}`\n  Allow it to {verb} to `{allow}`, or connect as another user."
-    )]
-    Denied {
-        /// What it wanted to do.
-        verb: Verb,
-        /// With which subject.
-        subject: String,
-        /// The subject to allow.
-        allow: String,
-    },
-    /// The stream did not take the message.
-    #[error("the stream of `{subject}` refused the request: {reason}")]
-    Refused {
-        /// The subject.
-        subject: String,
-        /// The server's words.
-        reason: String,
-    },
-    /// The connection failed before the message was sent.
-    #[error("cannot publish on `{subject}`: {reason}")]
-    Publish {
-        /// The subject.
-        subject: String,
-        /// The client's words.
-        reason: String,
-    },
-    /// Neither PubAck nor reply came in time. The message may be stored or not; without a PubAck its position is
-    /// unknown, so it could not be deleted.
-    #[error(
-        "no PubAck for `{subject}` within {}: the request may be stored and may still be handled; send it again with \
-         the same message id to be sure of one copy", humantime::format_duration(*.timeout)
-    )]
-    NoPubAck {
-        /// The subject.
-        subject: String,
-        /// How long was waited.
-        timeout: Duration,
-    },
-    /// The message will not be handled: it is a dead letter, or whoever handles it says that it failed.
-    #[error("{}", dead(.refusal))]
-    Dead {
-        /// Where the request was stored; `None` if the PubAck did not come.
-        stored: Option<Stored>,
-        /// What was answered.
-        refusal: Box<Refusal>,
-    },
-    /// The message was stored, and no reply came in time.
-    #[error(
-        "no reply within {}: stored in {} at {}, {}", humantime::format_duration(*.timeout), .stored.stream,
-        .stored.sequence, fate(.stored, *.deleted)
-    )]
-    NoReply {
-        /// Where the message was.
-        stored: Stored,
-        /// Whether it was deleted. If not, it had left the stream before: handled without a reply, or dead; or the
-        /// server did not answer.
-        deleted: bool,
-        /// How long was waited.
-        timeout: Duration,
-    },
-}
-
-fn dead(refusal: &Refusal) -> String {
-    let Refusal { code, reason, cause, letter } = refusal;
-    match (cause, letter) {
-        (Some(cause), Some(letter)) => format!(
-            "the request was not handled: it is dead letter {letter}, with the cause {cause}: {reason}\n  \
-             `tidegate dead show {letter}` shows all of it."
-        ),
-        _ => format!("the request was answered with error {code}: {reason}"),
-    }
-}
-
-fn fate(stored: &Stored, deleted: bool) -> &'static str {
-    match (deleted, stored.duplicate) {
-        (_, true) => "by an earlier request with this message id, to which its reply goes; it is left there",
-        (true, false) => "deleted from there; a worker that had it already may handle it all the same",
-        (false, false) => {
-            "and not deleted: it is no longer there, so a handler may have taken it without replying, or this user may not delete it"
-        }
-    }
-}
-
 impl Client {
     /// Publishes a request into a stream and waits for the reply of whoever handles it.
     ///
     /// The message gets the headers `Nats-Reply` and `Nats-Msg-Id` beside `headers`. If no reply comes in time the
-    /// message is deleted from its stream, unless it is that of an earlier request with the same id, and a reply that comes
-    /// until then still counts.
+    /// message is deleted from its stream, unless it is that of an earlier request with the same id, and a reply that
+    /// comes until then still counts.
     ///
     /// # Errors
     /// [`RequestError`] says what was missing.
@@ -374,18 +250,5 @@ mod tests {
         assert!(
             matches!(header_map(&[], "1\r\n2", "r"), Err(RequestError::Header { name, .. }) if name == "Nats-Msg-Id")
         );
-    }
-
-    #[test]
-    fn an_error_says_which_was_missing() {
-        let stored = |duplicate| Stored { stream: "TEST".to_owned(), sequence: 7, duplicate };
-        let timeout = Duration::from_secs(1);
-        let text =
-            |duplicate, deleted| RequestError::NoReply { stored: stored(duplicate), deleted, timeout }.to_string();
-        assert!(text(false, true).starts_with("no reply within 1s: stored in TEST at 7, deleted from there; "));
-        assert!(text(false, false).contains("no longer there"));
-        assert!(text(true, false).contains("earlier request"));
-        let missing = RequestError::NoPubAck { subject: "a.b".to_owned(), timeout }.to_string();
-        assert!(missing.starts_with("no PubAck for `a.b` within 1s"), "{missing}");
     }
 }

@@ -1,5 +1,5 @@
-//! Hearing again. Where the right to subscribe is taken away from a connected client, the server drops the subscriptions;
-//! where it is given back, the server neither restores them nor says a word.
+//! Hearing again. Where the right to subscribe is taken away from a connected client, the server drops the
+//! subscriptions; where it is given back, the server neither restores them nor says a word.
 
 use std::convert::Infallible;
 use std::time::Duration;

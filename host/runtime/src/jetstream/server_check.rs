@@ -12,7 +12,8 @@ use super::Client;
 use super::dead_letters;
 use super::journal;
 use super::settings::StreamConfig;
-use super::setup::{Setup, SetupError};
+use super::setup::Setup;
+use super::setup_error::SetupError;
 use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
 use crate::permissions::{Denial, Permissions, Verb};
 use crate::permissions::{Lack, Rights};
@@ -78,8 +79,8 @@ impl Finding {
 }
 
 impl Client {
-    /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may publish
-    /// on, and permissions. Nothing is made or changed.
+    /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may
+    /// publish on, and permissions. Nothing is made or changed.
     pub async fn survey(&self, config: &Config) -> Survey {
         let mut survey = Survey::default();
         let mut to_come = Vec::new();
@@ -219,7 +220,8 @@ impl Client {
                 match self.takers(subject).await {
                     Ok(takers) if takers.is_empty() => {
                         let problem = format!(
-                            "no stream takes `{subject}`, so a message whose handler publishes there is never acknowledged"
+                            "no stream takes `{subject}`, so a message whose handler publishes there is never \
+                             acknowledged"
                         );
                         let remedy =
                             format!("create one, as with `nats stream add NAME --subjects '{subject}' --defaults`");
@@ -257,7 +259,7 @@ impl Client {
             Ok(rights) => survey.found.extend(rights.lacks(needed).iter().map(Finding::lack)),
             Err(reason) => {
                 let apis = needed.publish.keys().filter(|subject| subject.starts_with("$JS."));
-                let denials = join_all(apis.map(|subject| self.rehearsed(subject))).await;
+                let denials = join_all(apis.map(|subject| self.denial(subject))).await;
                 survey.found.extend(denials.iter().flatten().map(|denial| Finding::denied(self, denial)));
                 let what = "whether this user may publish what handlers answer, dead letters and replies";
                 survey.unchecked.push(format!("{what}: {reason}"));
@@ -285,13 +287,12 @@ impl Client {
         Ok(data.permissions.unwrap_or_default())
     }
 
-    /// Says what means nothing to JetStream on a subject of its own, and hears whether it is denied.
-    async fn rehearsed(&self, subject: &str) -> Option<Denial> {
+    /// Whether a request to JetStream on a subject is denied, asked with a payload that means nothing there. No
+    /// delivery has the subject that acks are tried on.
+    async fn denial(&self, subject: &str) -> Option<Denial> {
         let literal = subject.replace(".>", ".rehearsal");
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == literal;
-        // An ack has no payload that means nothing, but no delivery has this subject.
-        let said = tokio::time::timeout(PATIENCE / 2, self.nats.request(literal.clone(), NONSENSE.into()));
-        self.denied.unless(concerns, said).await.err()
+        self.denied.unless(concerns, self.probe(literal.clone(), NONSENSE)).await.err()
     }
 
     /// Awaits an answer to a question on `subject`. The error is that it is denied.

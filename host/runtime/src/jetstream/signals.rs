@@ -21,16 +21,16 @@ use crate::duration::micros;
 use crate::ports::Sample;
 use crate::ports::{Held, Notice, Pull, Pulled, Source};
 
-/// How many messages the `headers` source keeps asked for, and of how many bytes: as many as arrive while a pull is on its
-/// way, so that a rate is seen as it is however far the server.
+/// How many messages the `headers` source keeps asked for, and of how many bytes: as many as arrive while a pull is on
+/// its way, so that a rate is seen as it is however far the server.
 const AHEAD: usize = 1000;
 const AHEAD_BYTES: usize = 4 << 20;
 
-/// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed. What
-/// somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
+/// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed.
+/// What somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
 ///
-/// While a consumer that no other host pulls from is idle, the parked pull tells of the next message, so that the server is
-/// asked only now and then, for edits.
+/// While a consumer that no other host pulls from is idle, the parked pull tells of the next message, so that the
+/// server is asked only now and then, for edits.
 #[derive(Debug)]
 pub struct Signals {
     lane: Arc<Lane>,

@@ -1,8 +1,9 @@
 //! Asks the server for streams and consumers, and makes them.
 
 use async_nats::jetstream;
-use async_nats::jetstream::context::{RequestError, RequestErrorKind};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use super::Client;
 use super::settings::{ConsumerState, StreamState};
 
 /// JetStream's "stream not found", "consumer not found" and "consumer already exists".
-pub(super) const STREAM_NOT_FOUND: u64 = 10059;
+const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 const CONSUMER_EXISTS: u64 = 10148;
 
@@ -41,6 +42,17 @@ impl ApiError {
 }
 
 impl Client {
+    /// The stream of this name; `None` where there is none.
+    pub(super) async fn find_stream(&self, name: &str) -> Result<Option<stream::Stream>, GetStreamError> {
+        match self.context.get_stream(name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(code) if code.error_code().0 == STREAM_NOT_FOUND => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
     async fn api<T: DeserializeOwned>(&self, subject: String, body: &Value) -> Result<T, ApiError> {
         match self.context.request(subject, body).await? {
             Response::Ok(answer) => Ok(answer),

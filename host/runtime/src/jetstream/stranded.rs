@@ -1,12 +1,12 @@
 //! Messages that wait for another try when somebody sets the consumer's `max_deliver`.
 //!
-//! The server drops each of them that has had as many deliveries by then, and says nothing but an advisory of some. So the
-//! host that gave them back keeps them as dead letters, as soon as it reads of the edit.
+//! The server drops each of them that has had as many deliveries by then, and says nothing but an advisory of some. So
+//! the host that gave them back keeps them as dead letters, as soon as it reads of the edit.
 
 use bytes::Bytes;
 
 use super::binding::Lane;
-use super::raw_message::{self, Raw};
+use super::raw_message::{self, RawMessage};
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery};
 use crate::dead_letter::block;
@@ -25,8 +25,8 @@ impl Lane {
                     would have had the server drop it")
                 }
                 Err(error) => {
-                    tracing::error!(%workload, stream_sequence, attempt, error = format!("{error:#}"), "a message that the \
-                        consumer's max_deliver has the server drop is not kept yet; trying again");
+                    tracing::error!(%workload, stream_sequence, attempt, error = format!("{error:#}"), "a message that \
+                        the consumer's max_deliver has the server drop is not kept yet; trying again");
                     left.push((stream_sequence, attempt));
                 }
             }
@@ -48,7 +48,7 @@ impl Lane {
 
     async fn keep_raw(
         &self,
-        raw: Raw,
+        raw: RawMessage,
         stream_sequence: u64,
         attempt: u32,
         published_at_ms: u64,

@@ -5,12 +5,18 @@ use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::Stream;
+use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::sync::watch;
 
+use super::connect::{Client, Link};
+use super::raw_message;
 use crate::dead_letter::StoredMessage;
 
 /// How many messages are asked for at once: without their payloads, and with them.
 const BATCH: (usize, usize) = (1000, 100);
+/// How long a pull waits at the server.
+const EXPIRES: Duration = Duration::from_secs(5);
 
 /// What is read of a stream.
 pub(super) struct Scan {
@@ -26,83 +32,137 @@ pub(super) struct Scan {
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// How far one consumer was read.
+enum Read {
+    /// There is no more, or it was enough.
+    All,
+    /// The message after the one of this sequence did not come.
+    Until(u64),
+}
+
 impl Scan {
     /// Reads until `each` has enough.
+    ///
+    /// A message that the client library cannot read breaks the connection, or ends a batch. So where one did not come,
+    /// it is read as JSON, and another consumer goes on after it.
     ///
     /// # Errors
     /// If the messages cannot all be read.
     pub(super) async fn run(
         &self,
+        client: &Client,
         stream: &Stream,
         mut each: impl FnMut(StoredMessage) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        let mut policy = match self.since {
+        let mut begin = match self.since {
             Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
             None => DeliverPolicy::All,
         };
-        // A reconnect may lose messages on their way. Then it goes on after the last that came.
         loop {
-            let config = pull::Config {
-                ack_policy: AckPolicy::None,
-                deliver_policy: policy,
-                filter_subjects: self.subjects.clone(),
-                headers_only: !self.payloads,
-                max_waiting: 4,
-                ..pull::Config::default()
-            };
-            let consumer: PullConsumer = stream.create_consumer(config).await?;
-            let mut read = Reading { before: 0, consumer_sequence: 0 };
-            if consumer.cached_info().num_pending == 0 || self.through(&mut read, &consumer, &mut each).await? {
-                stream.delete_consumer(&consumer.cached_info().name).await.ok();
-                return Ok(());
-            }
-            policy = match read.before {
-                0 => policy,
-                sequence => DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 },
-            };
+            let link = client.link();
+            let consumer: PullConsumer = stream.create_consumer(self.consumer(begin)).await?;
+            let read = self.read(link, &consumer, &mut each).await;
+            stream.delete_consumer(&consumer.cached_info().name).await.ok();
+            let Read::Until(after) = read? else { return Ok(()) };
+            let name = &stream.cached_info().config.name;
+            let Some(after) = self.read_as_json(client, name, after, &mut each).await? else { return Ok(()) };
+            begin = DeliverPolicy::ByStartSequence { start_sequence: after + 1 };
         }
     }
 
-    /// Reads until there is nothing left, or `each` has enough. `false` if something was lost on its way.
-    async fn through(
+    fn consumer(&self, begin: DeliverPolicy) -> pull::Config {
+        pull::Config {
+            ack_policy: AckPolicy::None,
+            deliver_policy: begin,
+            filter_subjects: self.subjects.clone(),
+            headers_only: !self.payloads,
+            max_waiting: 4,
+            ..pull::Config::default()
+        }
+    }
+
+    /// Reads until there is nothing left, something does not come, or `each` has enough.
+    async fn read(
         &self,
-        read: &mut Reading,
+        mut link: watch::Receiver<Link>,
         consumer: &PullConsumer,
         each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Read, Failure> {
+        let info = consumer.cached_info();
+        if info.num_pending == 0 {
+            return Ok(Read::All);
+        }
+        let losses = link.borrow_and_update().losses;
+        let (mut after, mut count) = (info.delivered.stream_sequence, 0);
         let most = if self.payloads { BATCH.1 } else { BATCH.0 };
         loop {
-            let mut came = 0;
-            let mut batch = consumer.fetch().max_messages(most).expires(Duration::from_secs(5)).messages().await?;
-            while let Some(message) = batch.next().await {
-                let message = message?;
+            let before = count;
+            let mut batch = consumer.fetch().max_messages(most).expires(EXPIRES).messages().await?;
+            loop {
+                let message = tokio::select! {
+                    biased;
+                    message = batch.next() => message,
+                    // What was on its way is lost with the connection.
+                    Ok(_) = link.wait_for(|link| link.losses != losses) => return Ok(Read::Until(after)),
+                };
+                let message = match message {
+                    Some(Ok(message)) => message,
+                    // The message has a status line, or the consumer is gone.
+                    Some(Err(_)) => return Ok(Read::Until(after)),
+                    None => break,
+                };
                 let info = message.info()?;
-                if info.consumer_sequence != read.consumer_sequence + 1 {
-                    return Ok(false);
+                if info.consumer_sequence != count + 1 {
+                    return Ok(Read::Until(after));
                 }
-                (read.consumer_sequence, read.before) = (info.consumer_sequence, info.stream_sequence);
-                if read.before > self.last {
-                    return Ok(true);
+                (count, after) = (info.consumer_sequence, info.stream_sequence);
+                if after > self.last {
+                    return Ok(Read::All);
                 }
-                let time = info.published.into();
-                let pending = info.pending;
-                came += 1;
-                if each(stored(read.before, time, message.message)).is_break() || pending == 0 {
-                    return Ok(true);
+                let (time, pending) = (info.published.into(), info.pending);
+                if each(stored(after, time, message.message)).is_break() || pending == 0 {
+                    return Ok(Read::All);
                 }
             }
-            if came == 0 && consumer.get_info().await?.num_pending == 0 {
-                return Ok(true);
+            if count == before {
+                let info = consumer.get_info().await?;
+                if info.delivered.consumer_sequence > count {
+                    return Ok(Read::Until(after));
+                }
+                if info.num_pending == 0 {
+                    return Ok(Read::All);
+                }
             }
         }
     }
-}
 
-/// What was read with one consumer.
-struct Reading {
-    /// The last that came, or 0.
-    before: u64,
-    consumer_sequence: u64,
+    /// Reads what follows upon a message as JSON, up to the first that the client library could have read. Gives its
+    /// sequence; `None` if there is nothing left, or `each` has enough.
+    async fn read_as_json(
+        &self,
+        client: &Client,
+        stream: &str,
+        mut after: u64,
+        each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
+    ) -> Result<Option<u64>, Failure> {
+        loop {
+            let next = raw_message::next(client, stream, after + 1, &self.subjects).await?;
+            let Some(message) = next.filter(|message| message.sequence <= self.last) else { return Ok(None) };
+            after = message.sequence;
+            let is_readable = !message.is_unreadable();
+            let counts = self.since.is_none_or(|since| message.time >= since);
+            let mut message = StoredMessage::from(message);
+            if !self.payloads {
+                message.payload = Bytes::new();
+            }
+            if counts && each(message).is_break() {
+                return Ok(None);
+            }
+            if is_readable {
+                return Ok(Some(after));
+            }
+        }
+    }
 }
 
 /// A message as a consumer gives it.
@@ -111,5 +171,6 @@ fn stored(sequence: u64, time: SystemTime, message: async_nats::Message) -> Stor
     // The server says how large the payload is where it left it out.
     let size = headers.iter().position(|(name, _)| name == "Nats-Msg-Size").map(|at| headers.remove(at).1);
     let size = size.and_then(|size| size.parse().ok()).unwrap_or(message.payload.len());
-    StoredMessage { sequence, subject: message.subject.into_string(), headers, payload: message.payload, size, time }
+    let subject = message.subject.into_string();
+    StoredMessage { sequence, subject, headers, is_readable: true, payload: message.payload, size, time }
 }

@@ -22,14 +22,15 @@ pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {
     };
     let death = Death { cause: Cause::Unreadable, reason };
     let (workload, stream) = (&lane.workload, &lane.stream);
+    let (subject, reason) = (&delivery.subject, &death.reason);
     let kept = lane.bury_unreadable(&delivery, &death, raw.block.as_deref().unwrap_or_default()).await;
     let verb = match kept {
         Ok(_) => {
-            tracing::error!(%workload, stream, stream_sequence, subject = delivery.subject, reason = death.reason, "dead letter");
+            tracing::error!(%workload, stream, stream_sequence, subject, reason, "dead letter");
             Bytes::from_static(b"+TERM it cannot be read")
         }
         Err(error) => {
-            tracing::error!(%workload, stream, stream_sequence, subject = delivery.subject, reason = death.reason, %error,
+            tracing::error!(%workload, stream, stream_sequence, subject, reason, %error,
                 "the dead letter could not be kept, so the message stays in its stream");
             Bytes::from_static(b"-NAK {\"delay\":5000000000}")
         }

@@ -11,7 +11,7 @@ use super::line::{Decide, Event, Init, Line, State};
 #[derive(Debug, Default)]
 pub struct Excerpt {
     known: HashMap<Whose, Known>,
-    /// The states that a reader of what was taken knows: those of its last lines, of whichever host.
+    /// The states that a reader of the excerpt knows: the last one of each workload and role, of whichever host.
     written: HashMap<(String, Role), String>,
     left_out: u64,
 }
@@ -147,7 +147,8 @@ mod tests {
             states(lines.clone()),
             (vec![pair(b"a", b"b"), pair(b"b", b"b"), pair(b"b", b"c"), pair(b"c", b"c")], 0)
         );
-        // Of the second line no state is known. The third rests on one that nobody has, too, but shows the one after it.
+        // Of the second line no state is known. The third rests on one that nobody has, too, but shows the one after
+        // it.
         assert_eq!(states(lines.into_iter().skip(1)), (vec![pair(b"c", b"c")], 2));
     }
 

@@ -1,7 +1,7 @@
 //! The journal: every decision of a host with all that led to it, one JSON line each, so that it can be replayed.
 //!
-//! Whoever decides hands an [`Entry`] over and goes on: a thread of its own makes the line and writes it. Where that
-//! does not keep up, entries are dropped, counted, and the count is written as soon as there is room.
+//! An [`Entry`] is handed over without waiting: a thread of its own makes the line and writes it. Where that does not
+//! keep up, entries are dropped and counted, and the count is written as soon as there is room.
 
 mod bounds;
 mod entry;

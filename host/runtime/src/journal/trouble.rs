@@ -2,8 +2,8 @@
 
 use parking_lot::Mutex;
 
-/// What keeps a file or a stream from having its lines: told in the log when it begins and when it ends, and to be seen as
-/// long as it lasts.
+/// What keeps lines from a file or a stream: logged when it begins and when it ends, and to be seen as long as it
+/// lasts.
 #[derive(Debug, Default)]
 pub struct Trouble(Mutex<Option<String>>);
 

@@ -30,13 +30,13 @@ pub type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
 pub struct Sink {
     /// Takes each of them.
     pub take: Take,
-    /// Lines that did not get there, ever: counted by whoever drops them.
+    /// Lines that did not get there, ever: counted where they are dropped.
     pub lost: Arc<AtomicU64>,
     /// Why they do not get there now.
     pub trouble: Arc<Trouble>,
 }
 
-/// Where entries are handed over. A clone writes to the same journal.
+/// Where entries are handed over. Clones write to the same journal.
 #[derive(Debug, Clone)]
 pub struct Journal {
     entries: Arc<RwLock<Option<SyncSender<Entry>>>>,
@@ -51,7 +51,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// A journal that nobody keeps.
+    /// A journal that is not kept: entries are ignored.
     pub fn none() -> Self {
         Self {
             entries: Arc::default(),
@@ -89,7 +89,7 @@ impl Journal {
         };
         let run = move || {
             writer.run(&waiting);
-            // Nobody may wait for it.
+            // An error means that the journal was dropped without being closed.
             let _ = end.send(());
         };
         Builder::new().name("tidegate-journal".to_owned()).spawn(run).map_err(|error| OpenError::Io { path, error })?;
@@ -103,7 +103,7 @@ impl Journal {
         })
     }
 
-    /// Whether somebody keeps it.
+    /// Whether it is kept.
     pub fn is_kept(&self) -> bool {
         self.entries.read().is_some()
     }
@@ -132,7 +132,7 @@ impl Journal {
         self.troubles.iter().filter_map(|trouble| trouble.now()).collect()
     }
 
-    /// Nothing more will come. Waits until all that came is written, but not for ever.
+    /// Takes no more entries, and waits for a bounded time until those before are written.
     pub async fn close(&self) {
         self.entries.write().take();
         let ended = self.ended.lock().take();
@@ -149,7 +149,7 @@ struct Writer {
     file: Option<Rotated>,
     sink: Option<Sink>,
     dropped: Arc<AtomicU64>,
-    /// How many drops the journal itself tells of.
+    /// How many drops the journal has lines about.
     told: u64,
     trouble: Arc<Trouble>,
     room: Arc<ByteBudget>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::said::{Answer, Say};
+use super::said::{ClientMessage, ServerMessage};
 use super::server::Server;
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery, Publication};
@@ -21,25 +21,25 @@ pub(super) const EXPIRES: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(1);
 
 /// A delivery.
-pub(super) struct Parcel {
+pub(super) struct HeldDelivery {
     server: Server,
     host: usize,
     delivery: Delivery,
 }
 
-impl std::fmt::Debug for Parcel {
+impl std::fmt::Debug for HeldDelivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.delivery.fmt(f)
     }
 }
 
-impl Parcel {
+impl HeldDelivery {
     fn id(&self) -> (usize, u64, u32) {
         (self.host, self.delivery.stream_sequence, self.delivery.attempt)
     }
 }
 
-impl Drop for Parcel {
+impl Drop for HeldDelivery {
     fn drop(&mut self) {
         self.server.with(|state| state.ledger.dropped(self.id()));
     }
@@ -65,7 +65,7 @@ async fn word(stored: oneshot::Receiver<bool>) -> Result<(), EffectError> {
     }
 }
 
-impl Held for Parcel {
+impl Held for HeldDelivery {
     fn delivery(&self) -> &Delivery {
         &self.delivery
     }
@@ -78,7 +78,7 @@ impl Held for Parcel {
         let words: Vec<_> = (0..publications.len())
             .map(|index| {
                 let (answer, stored) = oneshot::channel();
-                server.of(id.0, |state| state.say(id.0, Say::Publication(id.1, index, answer)));
+                server.of(id.0, |state| state.say(id.0, ClientMessage::Publication(id.1, index, answer)));
                 word(stored)
             })
             .collect();
@@ -101,7 +101,7 @@ impl Held for Parcel {
         let cause: Cause = death.cause;
         self.server.of(self.host, |state| {
             state.ledger.bury(self.id(), death, generation(author));
-            state.say(self.host, Say::DeadLetter(self.delivery.stream_sequence, answer));
+            state.say(self.host, ClientMessage::DeadLetter(self.delivery.stream_sequence, answer));
         });
         let stored = word(stored).await;
         self.server.of(self.host, |state| state.ledger.buried(self.id(), stored.is_ok(), cause));
@@ -113,7 +113,7 @@ impl Held for Parcel {
         async move {
             server.of(id.0, |state| {
                 state.ledger.in_progress(id);
-                state.say(id.0, Say::InProgress(id.1));
+                state.say(id.0, ClientMessage::InProgress(id.1));
             });
         }
     }
@@ -121,21 +121,21 @@ impl Held for Parcel {
     async fn ack(self, _: Confirmed) {
         self.server.of(self.host, |state| {
             state.ledger.ack(self.id());
-            state.say(self.host, Say::Ack(self.delivery.stream_sequence));
+            state.say(self.host, ClientMessage::Ack(self.delivery.stream_sequence));
         });
     }
 
     async fn nak(self, delay: Duration) {
         self.server.of(self.host, |state| {
             state.ledger.nak(self.id(), delay);
-            state.say(self.host, Say::Nak(self.delivery.stream_sequence, delay));
+            state.say(self.host, ClientMessage::Nak(self.delivery.stream_sequence, delay));
         });
     }
 
     async fn term(self, _: Kept, _: &str) {
         self.server.of(self.host, |state| {
             state.ledger.term(self.id());
-            state.say(self.host, Say::Term(self.delivery.stream_sequence));
+            state.say(self.host, ClientMessage::Term(self.delivery.stream_sequence));
         });
     }
 }
@@ -158,9 +158,9 @@ impl Puller {
         Self { server, host, arrived, asked: 0, connects, last_ends: Instant::now(), most }
     }
 
-    fn come(&mut self) -> Option<Pulled<Parcel>> {
+    fn come(&mut self) -> Option<Pulled<HeldDelivery>> {
         match self.server.with(|state| state.lines[self.host].incoming.pop_front())? {
-            Answer::Delivery { sequence, attempt } => {
+            ServerMessage::Delivery { sequence, attempt } => {
                 self.asked = self.asked.saturating_sub(1);
                 let delivery = Delivery {
                     subject: "orders.new".into(),
@@ -169,19 +169,19 @@ impl Puller {
                     reply_to: Some("_INBOX.requester".into()),
                     ..Delivery::default()
                 };
-                Some(Pulled::Delivery(Parcel { server: self.server.clone(), host: self.host, delivery }))
+                Some(Pulled::Delivery(HeldDelivery { server: self.server.clone(), host: self.host, delivery }))
             }
-            Answer::Ended(left) => {
+            ServerMessage::Ended(left) => {
                 self.asked = self.asked.saturating_sub(left);
                 Some(Pulled::Ended)
             }
-            Answer::Stored(..) => None,
+            ServerMessage::Stored(..) => None,
         }
     }
 }
 
 impl Pull for Puller {
-    type Held = Parcel;
+    type Held = HeldDelivery;
 
     fn asked(&self) -> usize {
         self.asked
@@ -190,7 +190,7 @@ impl Pull for Puller {
     async fn ask(&mut self, count: usize, _bytes: usize) -> anyhow::Result<()> {
         self.server.with(|state| {
             anyhow::ensure!(state.is_up, "the server is away");
-            state.say(self.host, Say::Pull { count, expires: EXPIRES });
+            state.say(self.host, ClientMessage::Pull { count, expires: EXPIRES });
             let (all, most) = (state.ledger.waiting(self.host) + self.asked + count, (self.most)());
             state.ledger.rule(all <= most, || format!("{all} deliveries are asked for or wait, and {most} may"));
             Ok(())
@@ -200,7 +200,7 @@ impl Pull for Puller {
         Ok(())
     }
 
-    async fn next(&mut self) -> Pulled<Parcel> {
+    async fn next(&mut self) -> Pulled<HeldDelivery> {
         loop {
             if let Some(pulled) = self.come() {
                 return pulled;
@@ -219,7 +219,7 @@ impl Pull for Puller {
         }
     }
 
-    fn ready(&mut self) -> Option<Pulled<Parcel>> {
+    fn ready(&mut self) -> Option<Pulled<HeldDelivery>> {
         self.come()
     }
 }

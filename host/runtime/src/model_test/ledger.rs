@@ -193,6 +193,10 @@ impl Ledger {
         self.effects(id, "the ack");
         let replied = self.get(id).replied;
         self.rule(replied, || format!("the ack of #{} before its reply", id.1));
+        // The host forgets what it knew of the message. An earlier attempt that ends later changes nothing any more.
+        if id.2 > 1 {
+            self.past.remove(&(id.0, id.1));
+        }
         self.settled(id);
     }
 

@@ -1,15 +1,16 @@
-//! A state machine test: the real inbox, workers and supervisor between a model of JetStream and a model of the handler.
+//! A state machine test: the real inbox, workers and supervisor between a model of JetStream and a model of the
+//! handler.
 //!
-//! A trial is a list of steps: messages come whose handler ends in a given way, workers are wanted, time passes, stores and
-//! connections fail, the handler is swapped, hosts stop, are lost and start. Then all faults end, and every message has to
-//! end too: acked with its effects stored, or as a dead letter. [`ledger`] has the rules. What breaks one is shrunk to the
-//! fewest steps, and shown with all that happened, a line each.
+//! A trial is a list of steps: messages come whose handler ends in a given way, workers are wanted, time passes, stores
+//! and connections fail, the handler is swapped, hosts stop, are lost and start. Then all faults end, and every message
+//! has to end too: acked with its effects stored, or as a dead letter. [`ledger`] has the rules. What breaks one is
+//! shrunk to the fewest steps, and shown with all that happened, a line each.
 //!
-//! Plain lists of steps, and not `proptest-state-machine`: that turns on proptest's `fork`, which would have wasmtime built anew.
-//! Steps need no preconditions: one without sense does nothing, and shrinking removes it.
+//! Plain lists of steps, and not `proptest-state-machine`: that turns on proptest's `fork`, which would have wasmtime
+//! built anew. Steps need no preconditions: one without sense does nothing, and shrinking removes it.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release -p tidegate --lib machine` tries more of them. The time is tokio's, paused, so
-//! an hour of a trial takes milliseconds.
+//! `PROPTEST_CASES=100000 cargo test --release -p tidegate --lib machine` tries more of them. The time is tokio's,
+//! paused, so an hour of a trial takes milliseconds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -21,8 +22,13 @@ mod server;
 mod step;
 mod trial;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+
+use crate::config::Isolation;
+use step::{End, Script, Setup, Start, Step};
 
 /// Trials in `make test`: a few seconds.
 const CASES: u32 = 4_000;
@@ -32,15 +38,28 @@ fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {
     let given = std::env::var_os("PROPTEST_CASES").is_some();
     let config = Config { failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
     let config = if given { config } else { Config { cases: CASES, ..config } };
-    let tried = TestRunner::new(config).run(&step::trials(), |(setup, steps)| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (trace, broken) = runtime.block_on(trial::run(setup, steps));
-        match broken {
-            None => Ok(()),
-            Some(broken) => Err(TestCaseError::fail(format!("{broken}\n{trace}"))),
-        }
-    });
+    let tried =
+        TestRunner::new(config).run(&step::trials(), |(setup, steps)| run(setup, steps).map_err(TestCaseError::fail));
     if let Err(failure) = tried {
         panic!("{failure}");
+    }
+}
+
+#[test]
+fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it() {
+    let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
+    let setup = Setup { isolation, batch: 1, ack_wait: second * 4, max_ack_pending: 1, grace: Duration::ZERO };
+    let hang = Script { end: End::Hang, well_from: 3, takes_ms: 0 };
+    let steps =
+        vec![Step::Publish(2, hang), Step::SwapAtNext(Start::Slow), Step::Desire(0), Step::Cut, Step::Pass(3_971)];
+    run(setup, steps).unwrap();
+}
+
+/// Runs one trial; what broke and all that happened if a rule was broken.
+fn run(setup: Setup, steps: Vec<Step>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    match runtime.block_on(trial::run(setup, steps)) {
+        (_, None) => Ok(()),
+        (trace, Some(broken)) => Err(format!("{broken}\n{trace}")),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a host says.
-pub(super) enum Say {
+pub(super) enum ClientMessage {
     Pull {
         count: usize,
         expires: Duration,
@@ -20,7 +20,7 @@ pub(super) enum Say {
 }
 
 /// What the server says.
-pub(super) enum Answer {
+pub(super) enum ServerMessage {
     Delivery {
         sequence: u64,
         attempt: u32,

@@ -1,8 +1,9 @@
 //! A model of JetStream: a stream, a pull consumer with ack wait, the streams of publications and dead letters.
 //!
 //! What the two sides say takes a millisecond to the other, and is lost if the connection is cut meanwhile. As in the
-//! server: an ack settles whichever delivery of its message; a nak with a delay, and what waits for its redelivery, count
-//! as pending; redeliveries go first and `max_ack_pending` does not hold them up; a lost connection loses its pulls.
+//! server: an ack settles whichever delivery of its message; a nak with a delay, and what waits for its redelivery,
+//! count as pending; redeliveries go first and `max_ack_pending` does not hold them up; a lost connection loses its
+//! pulls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::ledger::Ledger;
-use super::said::{Answer, Say};
+use super::said::{ClientMessage, ServerMessage};
 use super::step::{Script, Setup, Store};
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -21,8 +22,8 @@ const LATENCY: Duration = Duration::from_millis(1);
 const DUPLICATES: Duration = Duration::from_secs(120);
 
 enum Wire {
-    Up(usize, Say),
-    Down(usize, Answer),
+    Up(usize, ClientMessage),
+    Down(usize, ServerMessage),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +56,9 @@ struct Request {
 /// A host's end of the connection.
 #[derive(Default)]
 pub(super) struct Line {
-    pub(super) incoming: VecDeque<Answer>,
+    pub(super) incoming: VecDeque<ServerMessage>,
     /// Said while there was no connection: the client library keeps it.
-    unsent: Vec<Say>,
+    unsent: Vec<ClientMessage>,
     pub(super) arrived: Arc<Notify>,
     pub(super) gone: bool,
 }
@@ -160,7 +161,7 @@ impl State {
     }
 
     /// Sends what a host says, or has its client keep it.
-    pub(super) fn say(&mut self, host: usize, say: Say) {
+    pub(super) fn say(&mut self, host: usize, say: ClientMessage) {
         if self.is_up { self.send(Wire::Up(host, say)) } else { self.lines[host].unsent.push(say) }
     }
 
@@ -215,7 +216,7 @@ impl State {
         wire.into_iter().chain(waits).chain(self.pulls.iter().map(|pull| pull.until)).min()
     }
 
-    fn hear(&mut self, host: usize, say: Say) {
+    fn hear(&mut self, host: usize, say: ClientMessage) {
         let (now, ack_wait) = (Instant::now(), self.setup.ack_wait);
         let settle = |state: &mut Self, sequence: u64, place: Place| {
             if matches!(state.message(sequence).place, Place::Out { .. } | Place::Again) {
@@ -227,26 +228,28 @@ impl State {
             }
         };
         match say {
-            Say::Pull { count, expires } if !self.lines[host].gone => {
+            ClientMessage::Pull { count, expires } if !self.lines[host].gone => {
                 self.pulls.push_back(Request { host, left: count, until: now + expires });
             }
-            Say::Pull { .. } => {}
-            Say::Ack(sequence) => settle(self, sequence, Place::Acked),
-            Say::Term(sequence) => settle(self, sequence, Place::Termed),
-            Say::Nak(sequence, Duration::ZERO) => settle(self, sequence, Place::Again),
-            Say::Nak(sequence, delay) => settle(self, sequence, Place::Out { until: now + delay, delayed: true }),
-            Say::InProgress(sequence) => {
+            ClientMessage::Pull { .. } => {}
+            ClientMessage::Ack(sequence) => settle(self, sequence, Place::Acked),
+            ClientMessage::Term(sequence) => settle(self, sequence, Place::Termed),
+            ClientMessage::Nak(sequence, Duration::ZERO) => settle(self, sequence, Place::Again),
+            ClientMessage::Nak(sequence, delay) => {
+                settle(self, sequence, Place::Out { until: now + delay, delayed: true })
+            }
+            ClientMessage::InProgress(sequence) => {
                 if let Place::Out { until, delayed: false } = &mut self.message(sequence).place {
                     *until = now + ack_wait;
                 }
             }
-            Say::Publication(sequence, index, answer) => {
+            ClientMessage::Publication(sequence, index, answer) => {
                 let id = format!("{sequence}:{index}");
                 if self.keep(host, self.publications, id, answer) {
                     self.ledger.publications.entry((sequence, index)).or_default().push(now);
                 }
             }
-            Say::DeadLetter(sequence, answer) => {
+            ClientMessage::DeadLetter(sequence, answer) => {
                 if self.keep(host, self.dead_letters, format!("dead:{sequence}"), answer) {
                     *self.ledger.dead_letters.entry(sequence).or_default() += 1;
                 }
@@ -263,25 +266,25 @@ impl State {
             self.ids.insert(id, now);
         }
         match store {
-            Store::Works | Store::Refuses => self.send(Wire::Down(host, Answer::Stored(answer, stores))),
+            Store::Works | Store::Refuses => self.send(Wire::Down(host, ServerMessage::Stored(answer, stores))),
             // It is never heard of again; the client waits no longer than it does for any answer.
             Store::Silent | Store::Mute => {}
         }
         stores && is_new
     }
 
-    fn arrive(&mut self, host: usize, answer: Answer) {
+    fn arrive(&mut self, host: usize, answer: ServerMessage) {
         if self.lines[host].gone {
             return;
         }
         match answer {
-            Answer::Stored(waits, stored) => {
+            ServerMessage::Stored(waits, stored) => {
                 // Who waited may have given up.
                 let _ = waits.send(stored);
             }
             other => {
                 self.lines[host].arrived.notify_one();
-                if let Answer::Delivery { sequence, attempt } = other {
+                if let ServerMessage::Delivery { sequence, attempt } = other {
                     self.ledger.fetched(host, sequence, attempt);
                     if let Some(at_next) = self.at_next.take() {
                         at_next();
@@ -309,7 +312,7 @@ impl State {
         self.pulls = open;
         let ended: VecDeque<Request> = ended;
         for pull in ended.iter().filter(|pull| pull.left > 0) {
-            self.send(Wire::Down(pull.host, Answer::Ended(pull.left)));
+            self.send(Wire::Down(pull.host, ServerMessage::Ended(pull.left)));
         }
     }
 
@@ -325,7 +328,7 @@ impl State {
             message.place = Place::Out { until, delayed: false };
             let attempt = message.attempts;
             self.ledger.note(format!("#{sequence} is delivered, attempt {attempt}"));
-            self.send(Wire::Down(pull.host, Answer::Delivery { sequence, attempt }));
+            self.send(Wire::Down(pull.host, ServerMessage::Delivery { sequence, attempt }));
             pull.left -= 1;
             if pull.left > 0 {
                 self.pulls.push_back(pull);

@@ -161,7 +161,8 @@ impl fmt::Debug for Setup {
         };
         write!(
             f,
-            "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace {grace:?}"
+            "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace \
+             {grace:?}"
         )
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::guest::{Generation, Guests};
-use super::host::{EXPIRES, Parcel, Puller};
+use super::host::{EXPIRES, HeldDelivery, Puller};
 use super::server::{Place, Server};
 use super::step::{End, Setup, Start, Step, Store, retry};
 use crate::conditions::Conditions;
@@ -40,7 +40,7 @@ struct Host {
     number: usize,
     desired: Arc<Desired>,
     workers: Arc<Workers>,
-    inbox: Arc<Inbox<Parcel>>,
+    inbox: Arc<Inbox<HeldDelivery>>,
     /// The most workers that were desired, and that were since the last step.
     peak: Arc<AtomicU32>,
     recent: Arc<AtomicU32>,
@@ -58,7 +58,8 @@ struct Trial {
     wanted: u32,
 }
 
-/// Runs the steps, then lifts all faults and waits until all is settled. Gives what happened, and the rule that was broken.
+/// Runs the steps, then lifts all faults and waits until all is settled. Gives what happened, and the rule that was
+/// broken.
 pub(super) async fn run(setup: Setup, steps: Vec<Step>) -> (String, Option<String>) {
     let server = Server::new(setup);
     let pump = tokio::spawn(server.clone().run());
@@ -138,7 +139,7 @@ impl Trial {
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
         let rules = Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into()));
-        let inbox = Inbox::<Parcel>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
+        let inbox = Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
         let inbox = Arc::new(inbox);
         let shared = WorkerShared {
             workload: "orders".into(),

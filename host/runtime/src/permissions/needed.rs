@@ -45,8 +45,8 @@ impl Denial {
         Some(Self { verb, subject: subject.to_owned() })
     }
 
-    /// The subject that has to be allowed: one that stays the same from message to message. `inbox` is the prefix of this
-    /// client's inboxes.
+    /// The subject that has to be allowed: one that stays the same from message to message. `inbox` is the prefix of
+    /// this client's inboxes.
     pub fn grant(&self, inbox: &str) -> String {
         let own = self.subject.strip_prefix(inbox).is_some_and(|rest| rest.starts_with('.'));
         let prefix = if own {
@@ -64,8 +64,8 @@ impl Denial {
     }
 }
 
-/// The stream and the consumer of the delivery that is settled by a subject, in either form: with the domain and the account
-/// before them, which servers from 2.14 on send when they are told to, or without.
+/// The stream and the consumer of the delivery that is settled by a subject, in either form: with the domain and the
+/// account before them, which servers from 2.14 on send when they are told to, or without.
 pub fn ack_of(subject: &str) -> Option<(&str, &str)> {
     let skip = if has_domain(subject) { 2 } else { 0 };
     let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.').skip(skip);
@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn inboxes_are_where_the_configuration_puts_them() {
-        let text = "nats.inbox-prefix = \"_INBOX_orders\"\n[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        let text = "nats.inbox-prefix = \"_INBOX_orders\"\n[workload.orders]\nstream = \"ORDERS\"\nhandler = \
+                    \"h\"\npolicy = \"p\"\n";
         assert_eq!(of(text).subscribe.keys().collect::<Vec<_>>(), ["_INBOX_orders.>"]);
         // Requesters wait at theirs.
         assert!(of(text).publish.contains_key("_INBOX.>"));
@@ -269,7 +270,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_what_a_server_says_never_panics(words in "(Permissions Violation for )?(Publish|Subscription)?.{0,40}") {
+        fn reading_what_a_server_says_never_panics(
+            words in "(Permissions Violation for )?(Publish|Subscription)?.{0,40}",
+        ) {
             if let Some(denial) = Denial::parse(&words) {
                 prop_assert!(!denial.grant("_INBOX").is_empty() || denial.subject.is_empty());
             }

@@ -1,15 +1,17 @@
 //! What guests may have and spend, in one list.
 //!
-//! What a workload sets for itself is in [`Limits`]: `time`, `memory`, `table_elements`, `instances`, `response` and `log_rate` hold for
-//! both kinds of guest, `publications` and `respawns` for handlers, `fuel` for policies. What is here holds for all workloads. Who
-//! holds a guest to a limit says what happened in the error or the [`Fault`](crate::delivery::Fault).
+//! What a workload sets for itself is in [`Limits`]: `time`, `memory`, `table_elements`, `instances`, `response` and
+//! `log_rate` hold for both kinds of guest, `publications` and `respawns` for handlers, `fuel` for policies. What is
+//! here holds for all workloads. Who holds a guest to a limit says what happened in the error or the
+//! [`Fault`](crate::delivery::Fault).
 
 use crate::config::Limits;
 
-/// What a component may have in it. More is refused before it is compiled: it would cost the host, or the compiler, memory that
-/// no limit of a guest sees.
+/// What a component may have in it. More is refused before it is compiled: it would cost the host, or the compiler,
+/// memory that no limit of a guest sees.
 pub(super) mod component {
-    /// Functions of all modules: a compiler takes some 7 KiB of memory for each. A Python interpreter has a tenth of this.
+    /// Functions of all modules: a compiler takes some 7 KiB of memory for each. A Python interpreter has a tenth of
+    /// this.
     pub(crate) const FUNCTIONS: u32 = 100_000;
     /// Bytes of code of all modules.
     pub(crate) const CODE_BYTES: usize = 64 << 20;

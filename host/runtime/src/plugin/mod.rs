@@ -1,6 +1,8 @@
 //! Plugins: WebAssembly components that are compiled, linked, limited, run and replaced.
 //!
-//! The only folder that names wasmtime. What it offers to the rest:
+//! The only folder that names wasmtime. Here belongs what a file, a component or an instance is and may do. What is
+//! made of a guest's answer does not (`delivery`, `scaling`), nor what the contract's words are (`contract`). What it
+//! offers to the rest:
 //!
 //! - [`Host`] compiles files; [`Directory`] keeps what workloads ask for up to date.
 //! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
@@ -8,52 +10,25 @@
 //!
 //! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
 //! [`Fault`](crate::contract::Fault).
+//!
+//! `load/` makes a generation of a file and keeps it up to date; `run/` makes instances of it and holds them to their
+//! limits, which are all in `limits.rs`. What a plugin is for, deliveries or scaling, is not known here: `adapter.rs`
+//! puts plugins behind the traits of [`ports`](crate::ports).
 
 mod adapter;
-mod bindings;
-mod cache;
-mod compiler;
-mod declared;
-mod directory;
-mod engine;
-mod engine_config;
-mod fault;
-mod file;
-mod guest;
-mod handler;
-mod kind;
 mod limits;
-mod lines;
 mod load;
-mod look;
-mod policy;
-mod quota;
-mod refusal;
-mod room;
-mod share;
-mod slot;
-mod source;
-mod stdio;
-mod system;
-mod ticker;
-mod watch;
-mod world;
+mod run;
 
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
-pub use cache::CacheError;
-pub use compiler::{CompileError, compile_into};
-pub use declared::Declared;
-pub use directory::Directory;
-pub use engine::{Host, HostError};
-pub use handler::{HandlerInstance, HandlerPlugin, HandlerWatch, WorkerContext};
-pub use kind::{Inspection, Kind, KindError, inspect};
-pub use policy::{PolicyContext, PolicyPlugin, PolicyWatch};
-pub use refusal::{LoadError, Refusal};
-pub use room::{Need, Room};
-pub use slot::{PluginState, Watch};
-pub use source::{Generation, others};
-pub use stdio::LogMeter;
-pub use world::{GuestContext, Plugin, World};
+pub use load::{
+    CacheError, CompileError, Directory, HandlerWatch, Host, HostError, Inspection, KindError, LoadError, PluginState,
+    PolicyWatch, Refusal, Watch, compile_into, inspect, others,
+};
+pub use run::{
+    Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
+    PolicyPlugin, Room, WorkerContext, World,
+};
 
 #[cfg(test)]
 mod tests;

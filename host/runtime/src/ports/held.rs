@@ -1,5 +1,6 @@
-//! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and without
-//! one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes it.
+//! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and
+//! without one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes
+//! it.
 
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub enum EffectError {
     Unavailable(String),
 }
 
+/// Whether what a delivery brings about is confirmed.
+pub type Effect = Result<(), EffectError>;
+
 /// A delivery that was fetched and is not settled yet.
 ///
 /// `ack`, `nak` and `term` settle it, and take it: nothing settles twice. What is dropped without a settlement is
@@ -34,7 +38,7 @@ pub trait Held: Send + Sync + 'static {
     fn publish(
         &self,
         publications: Vec<Publication>,
-    ) -> impl Future<Output = Result<impl Future<Output = Result<(), EffectError>> + Send + use<Self>, EffectError>> + Send;
+    ) -> impl Future<Output = Result<impl Future<Output = Effect> + Send + use<Self>, EffectError>> + Send;
 
     /// Sends the reply, if a requester waits.
     ///
@@ -67,7 +71,8 @@ pub struct Published {
     reply: Option<Vec<u8>>,
 }
 
-/// All effects of a response are confirmed: its publications are stored, its reply is on its way on the same connection.
+/// All effects of a response are confirmed: its publications are stored, its reply is on its way on the same
+/// connection.
 #[derive(Debug)]
 pub struct Confirmed(());
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
-pub use held::{Confirmed, EffectError, Held, Kept, Published};
+pub use held::{Confirmed, Effect, EffectError, Held, Kept, Published};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]
@@ -131,7 +131,8 @@ pub trait Handlers: Clone + Send + Sync + 'static {
         String::new()
     }
 
-    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for more.
+    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for
+    /// more.
     fn room_changed(&self, small: bool) -> impl Future<Output = ()> + Send + use<Self> {
         let _ = small;
         std::future::pending()
@@ -201,10 +202,10 @@ pub struct Sample {
     pub redelivered: u64,
     /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
     pub oldest_ms: Option<u64>,
-    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it is not
-    /// known, the host's has to do.
+    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it
+    /// is not known, the host's has to do.
     pub now_ms: Option<u64>,
-    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise it
-    /// is the first sample that counts it.
+    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise
+    /// it is the first sample that counts it.
     pub last_arrival: Option<Duration>,
 }

@@ -5,20 +5,20 @@ use std::time::Duration;
 use super::observe::Moment;
 use crate::duration::millis;
 
-/// Makes moments of the host's clocks. A policy's time follows the wall clock: it jumps ahead with it when that is set or
-/// when the machine was suspended. When the wall clock is set back, a policy's time goes on half as fast as time passes, until
-/// the wall clock has caught up.
+/// Makes moments of the host's clocks. A policy's time follows the wall clock: it jumps ahead with it when that is set
+/// or when the machine was suspended. When the wall clock is set back, a policy's time goes on half as fast as time
+/// passes, until the wall clock has caught up.
 ///
-/// Rejected: the wall clock as it was at the start and then a clock that nobody can set. It never finds out that the wall clock
-/// was wrong at the start.
+/// Rejected: the wall clock as it was at the start and then a clock that nobody can set. It never finds out that the
+/// wall clock was wrong at the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock {
     last: Option<Moment>,
 }
 
 impl Clock {
-    /// The moment at which a clock that nobody can set has gone on by `elapsed` since the host started to watch, and the wall
-    /// clock has `wall_ms` milliseconds since the Unix epoch.
+    /// The moment at which a clock that nobody can set has gone on by `elapsed` since the host started to watch, and
+    /// the wall clock has `wall_ms` milliseconds since the Unix epoch.
     pub fn moment(&mut self, elapsed: Duration, wall_ms: u64) -> Moment {
         let now_ms = match self.last {
             None => wall_ms,
@@ -63,7 +63,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_never_goes_back_and_is_never_behind_the_wall_clock(steps in proptest::collection::vec((0_u64..10_000, 0..2 * HOUR), 1..50)) {
+        fn it_never_goes_back_and_is_never_behind_the_wall_clock(
+            steps in proptest::collection::vec((0_u64..10_000, 0..2 * HOUR), 1..50)
+        ) {
             let (mut clock, mut elapsed, mut before) = (Clock::default(), 0, 0);
             for (step, wall) in steps {
                 elapsed += step;

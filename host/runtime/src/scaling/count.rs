@@ -1,8 +1,9 @@
 //! What is made of a decision. Pure: no clock, no IO.
 
 /// What a decision comes to where so many workers were wanted before: the count within the limits. But the last worker
-/// stays while it is `needed`, which is where messages wait, and for one interval after a message started it: no message
-/// is left behind, and a policy that wants nobody neither stops each worker that a message starts nor is asked for each.
+/// stays while it is `needed`, which is where messages wait, and for one interval after a message started it: no
+/// message is left behind, and a policy that wants nobody neither stops each worker that a message starts nor is asked
+/// for each.
 pub fn carried_out(desired: u32, (min, max): (u32, u32), before: u32, needed: bool) -> u32 {
     match clamp(desired, min, max) {
         0 if before > 0 && needed => 1,

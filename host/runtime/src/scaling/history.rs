@@ -37,7 +37,7 @@ pub struct Scaling {
     pub last: VecDeque<Decided>,
 }
 
-/// What a shadow has decided so far, which nobody acted upon.
+/// What a shadow has decided so far, which was not acted upon.
 #[derive(Debug, Clone, Default)]
 pub struct Shadowed {
     /// The policy in use.
@@ -72,7 +72,7 @@ pub struct Decided {
 }
 
 impl History {
-    /// What has been decided.
+    /// What the policy has decided.
     pub fn scaling(&self) -> Scaling {
         self.scaling.lock().clone()
     }
@@ -89,12 +89,12 @@ impl History {
         self.scaling.lock().refused = Some(problem.to_owned());
     }
 
-    /// This was seen.
+    /// The last observation.
     pub fn saw(&self, seen: Observation) {
         self.scaling.lock().seen = Some(seen);
     }
 
-    /// This was decided, and gives so many workers.
+    /// A decision, which comes to so many workers.
     pub fn decided(&self, decision: &Decision, count: u32) {
         let mut scaling = self.scaling.lock();
         scaling.decisions += 1;

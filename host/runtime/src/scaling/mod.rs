@@ -2,8 +2,8 @@
 //! drain.
 //!
 //! [`observe`], [`clock`], [`window`], [`plan`] and [`clamp`] are pure. [`monitor`] asks the policy once an interval,
-//! [`supervisor`] starts and drains workers. Nothing here knows NATS or WebAssembly; what a worker does with a delivery is
-//! in [`delivery`](crate::delivery).
+//! [`supervisor`] starts and drains workers. Nothing here knows NATS or WebAssembly; what a worker does with a delivery
+//! is in [`delivery`](crate::delivery).
 
 pub mod clock;
 mod count;

@@ -24,12 +24,12 @@ use crate::scaling::shadow::{Tick, Ticks};
 use crate::scaling::supervisor::{Desired, Workers};
 use crate::scaling::{carried_out, clamp};
 
-/// How many failures in a row are told as a problem of the workload, and after how many more its words are told anew.
-const TOLD: u32 = 3;
+/// How many failures in a row raise a condition of the workload, and after how many more its text is renewed.
+const RAISE: u32 = 3;
 const REMIND: u32 = 60;
 
-/// How long after a message that found no worker the policy is asked: what comes right behind it then counts too, and
-/// reading the signals does not delay the first reply.
+/// How long after a message that found no worker the policy is asked: messages that come right behind it then count
+/// too, and reading the signals does not delay the first reply.
 pub const BURST: Duration = Duration::from_millis(5);
 
 /// Sets the desired count of one workload.
@@ -108,8 +108,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
     }
 
-    /// Reads the signals, asks the policy, acts upon its decision, has it written down. `woken` is whether a message that
-    /// found no worker has just started one.
+    /// Reads the signals, asks the policy, acts upon its decision, has that written in the journal. `woken` is whether
+    /// a message that found no worker has just started one.
     async fn tick(&mut self, woken: bool, state: &mut TickState) {
         let sample = self.source.sample(self.workers.tally().redelivered).await;
         state.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
@@ -127,7 +127,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         self.ticks.send(&self.history, Tick { seen, arrivals: sample.arrivals, live });
     }
 
-    /// What the policies are told; `None` if the consumer gives nothing, so that nothing would come of asking them.
+    /// The observation for the policies; `None` if the consumer delivers nothing, so that a decision would change
+    /// nothing.
     fn observe(&mut self, sample: Sample, state: &mut TickState) -> Option<Observation> {
         let flow = self.consumer.flow();
         match flow.problem() {
@@ -136,7 +137,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
         let scale = self.consumer.employable(&self.scale);
         if matches!(flow, Flow::Held(_) | Flow::Refused(_)) {
-            // More workers would have nothing to do. Those that there are finish what is out.
+            // More workers would have nothing to do. The ones that run finish what was delivered.
             if sample.ack_pending == 0 {
                 self.set(scale.min, "the consumer gives nothing");
             }
@@ -152,7 +153,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
         let to = carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed);
         self.history.decided(decision, to);
-        tracing::debug!(workload = %self.workload, ?seen, desired = decision.desired, reason = decision.reason, "decision");
+        let (desired, reason) = (decision.desired, &decision.reason);
+        tracing::debug!(workload = %self.workload, ?seen, desired, reason, "decision");
         Change { from: self.set(to, &decision.reason), to }
     }
 
@@ -161,8 +163,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let Some((author, outcome)) = self.policy.adopt().await else { return };
         match outcome {
             Ok(()) => {
-                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "policy in use");
                 let Author { plugin, generation } = author.clone();
+                tracing::info!(workload = %self.workload, %plugin, %generation, "policy in use");
                 let workload = self.workload.clone();
                 self.events.tell(Event::Swapped { workload, plugin, generation });
                 self.history.adopted(author);
@@ -176,8 +178,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
                         "policy not used: the version before goes on");
                 } else {
                     let problem = format!(
-                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; until then the \
-                         workers stay at scale.min"
+                        "policy not used: {problem}; mend {plugin} (generation {generation}) or the policy-settings; \
+                         until then the workers stay at scale.min"
                     );
                     self.conditions.raise(Part::Policy, &problem);
                 }
@@ -201,7 +203,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
 struct FailureRow {
     part: Part,
     failures: u32,
-    /// Those that were not in a row among them.
+    /// All failures, in a row or not.
     ever: u64,
 }
 
@@ -210,11 +212,11 @@ impl FailureRow {
         Self { part, failures: 0, ever: 0 }
     }
 
-    /// Counts a tick. Several failures in a row are a condition. A single one may be of the moment; that of a policy is told
-    /// ever more seldom.
+    /// Counts a tick. Several failures in a row raise a condition. A single one may be transient; those of a policy are
+    /// logged ever more seldom.
     fn count<P: Policies, S>(&mut self, of: &Monitor<P, S>, problem: Option<String>) {
         let Some(problem) = problem else {
-            if std::mem::take(&mut self.failures) >= TOLD {
+            if std::mem::take(&mut self.failures) >= RAISE {
                 of.conditions.clear(self.part);
             }
             return;
@@ -223,7 +225,7 @@ impl FailureRow {
         let problem = format!("no decision, so the number of workers stays as it is: {problem}");
         self.failures = self.failures.saturating_add(1);
         self.ever += 1;
-        if self.failures % REMIND == TOLD {
+        if self.failures % REMIND == RAISE {
             of.conditions.raise(self.part, &problem);
         } else if self.part == Part::Policy && self.ever.is_power_of_two() {
             tracing::warn!(workload = %of.workload, failures = self.ever, "{problem}");

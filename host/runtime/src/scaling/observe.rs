@@ -156,8 +156,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_number_is_finite_and_in_range(steps in proptest::collection::vec((0u64..100_000, 0u64..1000, 0u64..1000, 0u64..10_000_000), 1..40)) {
-            let (mut observer, mut now, mut sample, mut work) = (Observer::new(SCALE.window), 0, Sample::default(), Work::default());
+        fn every_number_is_finite_and_in_range(
+            steps in proptest::collection::vec((0u64..100_000, 0u64..1000, 0u64..1000, 0u64..10_000_000), 1..40)
+        ) {
+            let (mut observer, mut now) = (Observer::new(SCALE.window), 0);
+            let (mut sample, mut work) = (Sample::default(), Work::default());
             for (step, arrived, failed, busy) in steps {
                 now += step;
                 sample.arrivals += arrived;

@@ -60,8 +60,8 @@ impl<P: Policies> ActivePolicy<P> {
         self.policies.newer().await;
     }
 
-    /// Moves to the newest version if that accepts the settings; otherwise the one before stays. What was tried, and what is
-    /// wrong with it; `None` if there is nothing to try.
+    /// Moves to the newest version if that accepts the settings; otherwise the one before stays. Returns which version
+    /// was tried and what is wrong with it; `None` if there is none to try.
     pub async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
         let policy = self.policies.latest()?;
         let author = policy.author().clone();
@@ -85,8 +85,8 @@ impl<P: Policies> ActivePolicy<P> {
         self.adopted.is_some()
     }
 
-    /// Asks for a decision on what was seen, after so many arrivals in all; `None` if there is no policy yet. If it does not
-    /// answer, its state stays as it is.
+    /// Asks for a decision on an observation, after so many arrivals in all; `None` if there is no policy yet. If the
+    /// policy does not answer, its state stays as it is.
     pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<DecideCall> {
         let Adopted { policy, state } = self.adopted.as_mut()?;
         let answer = policy.decide(seen, state).await;

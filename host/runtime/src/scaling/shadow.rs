@@ -1,13 +1,13 @@
 //! A shadow: a policy that is asked what the live one is asked, and whose decisions are only counted and written down.
 //!
-//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches the journal and the status
-//! of its workload, and changes nothing else.
+//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches the journal and the
+//! status of its workload, and changes nothing else.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::contract::Observation;
+use crate::contract::{Author, Observation};
 use crate::ports::Policies;
 use crate::scaling::clamp;
 use crate::scaling::history::History;
@@ -20,7 +20,7 @@ pub struct Tick {
     pub seen: Observation,
     /// Messages that had arrived since the host began to watch.
     pub arrivals: u64,
-    /// How many workers the live policy wants, within the limits; none if it did not answer.
+    /// How many workers the live policy wants, within the limits; `None` if it did not answer.
     pub live: Option<u32>,
 }
 
@@ -74,11 +74,13 @@ impl<P: Policies> Shadow<P> {
         let Some((author, outcome)) = self.policy.adopt().await else { return };
         match outcome {
             Ok(()) => {
-                tracing::info!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, "shadow in use");
+                let Author { plugin, generation } = &author;
+                tracing::info!(workload = %self.workload, %plugin, %generation, "shadow in use");
                 self.history.shadow(|shadow| (shadow.policy, shadow.problem) = (Some(author), None));
             }
             Err(problem) => {
-                tracing::warn!(workload = %self.workload, plugin = %author.plugin, generation = %author.generation, problem,
+                let Author { plugin, generation } = &author;
+                tracing::warn!(workload = %self.workload, %plugin, %generation, problem,
                     "shadow not used; it changes nothing");
                 self.history.shadow(|shadow| shadow.problem = Some(problem));
             }

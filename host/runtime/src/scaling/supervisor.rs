@@ -28,15 +28,15 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How long no worker can start before what was fetched is given back: another host may be able to handle it.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
-/// How much later than the worker is started it is told that a message started it: the message goes first, and on a
-/// small machine a log line is in its way.
+/// How long after starting a worker for a message that is logged: the message goes first, and on a small machine a log
+/// line would delay it.
 const FIRST_REPLY: Duration = Duration::from_millis(1);
 
-/// The count that is wanted. Anything may set it: the monitor does, and a message that finds no worker.
+/// The number of workers that is wanted. The monitor sets it, and a message that finds no worker does.
 #[derive(Debug)]
 pub struct Desired {
     count: watch::Sender<u32>,
-    /// Tells the monitor that a message found no worker.
+    /// Wakes the monitor: a message found no worker.
     pub woken: Notify,
 }
 
@@ -59,7 +59,7 @@ impl Desired {
     }
 }
 
-/// The workers of a workload, and what all that it ever had have done.
+/// The workers of a workload, and counters of all that it ever had.
 #[derive(Debug, Default)]
 pub struct Workers {
     running: AtomicU32,
@@ -78,13 +78,13 @@ impl Workers {
         self.running.load(Relaxed)
     }
 
-    /// What has been done in all.
+    /// The counters of all workers, ended ones included.
     pub fn tally(&self) -> Tally {
         let counted = self.counted.lock();
         counted.alive.values().fold(counted.ended, |sum, stats| sum.plus(stats.tally()))
     }
 
-    /// The workers that there are, those that drain among them, each with what it has done.
+    /// The workers that run or drain, each with its counters.
     pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
         self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
@@ -134,8 +134,8 @@ pub struct Supervisor<D, H> {
     started: Arc<Notify>,
     /// Since when none can start.
     stuck: Option<Stuck>,
-    /// Whether it is told that there is no room for all workers.
-    cramped: bool,
+    /// Whether the condition is raised that there is no room for all workers.
+    lacks_room: bool,
     /// Whether an instance was made ahead since there are no workers.
     prepared: bool,
 }
@@ -162,7 +162,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             not_before: None,
             started: Arc::default(),
             stuck: None,
-            cramped: false,
+            lacks_room: false,
             prepared: false,
         }
     }
@@ -183,33 +183,38 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             self.shared.inbox.set_workers(self.running());
             if woken {
                 sleep(FIRST_REPLY).await;
-                self.tell_woken();
+                self.announce_wake();
             }
-            self.tell_started(&started);
+            self.announce_started(&started);
             let at_zero = wanted == 0 && self.alive.is_empty();
-            if at_zero && !self.prepared {
-                // The next message should wait neither for an instance nor for what is slow to make one.
-                tokio::spawn(roam(self.handlers.prepare()));
-            }
-            self.prepared = at_zero;
+            self.prepare(at_zero);
+            let not_before = self.not_before;
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
                 () = shared.inbox.arrived_without_worker() => {}
                 () = room_changes => {}
                 () = shared.inbox.closed() => self.give_back().await,
-                () = a_start.notified() => self.works(),
-                () = sleep_until(give_back_at.unwrap_or_else(Instant::now)), if give_back_at.is_some() => self.suspend(),
+                () = a_start.notified() => self.has_started(),
+                () = reached(give_back_at) => self.suspend(),
                 () = self.handlers.newer(), if at_zero => self.prepared = false,
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
-                () = sleep_until(self.not_before.unwrap_or_else(Instant::now)), if self.not_before.is_some() => self.not_before = None,
+                () = reached(not_before) => self.not_before = None,
             }
         }
         self.drain_all().await;
     }
 
-    /// Where a message waits and no worker is wanted, there shall be one now. A worker that cannot start is no reason to
-    /// want it again before it is tried again.
+    /// Has an instance made ahead once there are no workers, so that the next message need not wait until one is made.
+    fn prepare(&mut self, at_zero: bool) {
+        if at_zero && !self.prepared {
+            tokio::spawn(roam(self.handlers.prepare()));
+        }
+        self.prepared = at_zero;
+    }
+
+    /// Wants one worker if a message waits and none is wanted. While a worker that could not start is not to be tried
+    /// again yet, nothing changes.
     fn wake(&self) -> bool {
         let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shared.inbox.is_empty();
         if wake {
@@ -218,11 +223,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         wake
     }
 
-    /// As many of the desired workers as there is room for. That others are missing is told.
+    /// As many of the desired workers as there is room for. If that is fewer, a condition is raised.
     fn fitting(&mut self, desired: u32) -> u32 {
         let most = self.handlers.most();
         if desired > most && self.stuck.is_none() {
-            self.cramped = true;
+            self.lacks_room = true;
             let why = self.handlers.why_no_more();
             self.shared
                 .conditions
@@ -230,13 +235,13 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             if most == 0 {
                 self.stuck = Some(Stuck { since: Instant::now(), suspended: false });
             }
-        } else if desired <= most && std::mem::take(&mut self.cramped) && self.stuck.is_none() {
+        } else if desired <= most && std::mem::take(&mut self.lacks_room) && self.stuck.is_none() {
             self.shared.conditions.clear(Part::Workers);
         }
         desired.min(most)
     }
 
-    fn tell_woken(&self) {
+    fn announce_wake(&self) {
         let workload = self.shared.workload.clone();
         let reason = "a message arrived".to_owned();
         tracing::info!(workload = %workload, reason, "scaling 0 -> 1");
@@ -263,13 +268,13 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let plan = plan(&candidates, desired);
         let start = match (self.not_before, self.stuck) {
             (Some(_), _) => 0,
-            // One that tries is enough, and where nobody waits for it, it still does: nothing is fetched before.
+            // One that tries is enough. It tries even if none is desired, for nothing is fetched until one has started.
             (None, Some(Stuck { suspended, .. })) if candidates.is_empty() => plan.start.clamp(suspended.into(), 1),
             (None, Some(_)) => 0,
             (None, None) => plan.start,
         };
         let started: Vec<u64> = (0..start).map(|_| self.start()).collect();
-        // One that nobody waits for only shows whether workers start again.
+        // One that is not desired only shows whether workers start again.
         let unwanted = started.iter().copied().skip(usize::try_from(plan.start).unwrap_or(usize::MAX));
         for id in plan.drain.into_iter().chain(unwanted) {
             self.drain(id);
@@ -301,7 +306,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         id
     }
 
-    fn tell_started(&self, started: &[u64]) {
+    fn announce_started(&self, started: &[u64]) {
         for id in started {
             tracing::info!(workload = %self.shared.workload, worker = id, "worker started");
             self.shared.observer.tell(Event::WorkerStarted { workload: self.shared.workload.clone(), worker: *id });
@@ -350,7 +355,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.shared.observer.tell(Event::WorkerEnded { workload, worker: id, handled });
     }
 
-    /// A worker ended by itself. Of several at the same time the first is told, and makes the others' replacement wait.
+    /// A worker ended by itself. Of several at the same time only the first is logged as an error, and delays the
+    /// replacement of all.
     fn failed(&mut self, worker: u64, handled: u64, problem: &str) {
         let workload = &self.shared.workload;
         if self.not_before.is_some() {
@@ -369,8 +375,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
         self.stuck.get_or_insert(Stuck { since: Instant::now(), suspended: false });
         let problem = format!(
-            "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine lacks. It is \
-             tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
+            "no worker starts: {problem}; mend the handler, raise the limit that it names or free what this machine \
+             lacks. It is tried again at least every {:?}; what was fetched is given back after {GIVE_BACK:?}",
             BACKOFF.1
         );
         self.shared.conditions.raise(Part::Workers, &problem);
@@ -380,8 +386,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.alive.values().any(|worker| worker.started.load(Relaxed))
     }
 
-    /// A worker has started, if it has not ended since.
-    fn works(&mut self) {
+    /// A worker has started, unless it has ended since.
+    fn has_started(&mut self) {
         if self.any_started() {
             self.shared.conditions.clear(Part::Workers);
             if self.stuck.take().is_some() {
@@ -390,7 +396,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
     }
 
-    /// Another host may be able to handle what waits here. What the server would not deliver again stays.
+    /// Gives back what waits: another host may be able to handle it. What the server would not deliver again stays.
     async fn give_back(&self) {
         let rules = &self.shared.rules;
         for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
@@ -414,6 +420,14 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         while let Some(ended) = self.tasks.join_next_with_id().await {
             self.ended(ended);
         }
+    }
+}
+
+/// Waits until this time; for ever if there is none.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

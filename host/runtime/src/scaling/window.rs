@@ -93,7 +93,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_steady_rate_is_measured_exactly(rate in 0u64..10_000, step in 1u64..2000, window in 1u64..20_000, n in 1u64..200) {
+        fn a_steady_rate_is_measured_exactly(
+            rate in 0u64..10_000, step in 1u64..2000, window in 1u64..20_000, n in 1u64..200
+        ) {
             let mut w = Window::new(ms(window));
             let mut last = w.push(ms(0), [0]);
             for i in 1..=n {
@@ -104,7 +106,9 @@ mod tests {
         }
 
         #[test]
-        fn it_looks_back_one_window_and_at_most_one_step_more(step in 1u64..2000, window in 1u64..20_000, n in 1u64..200) {
+        fn it_looks_back_one_window_and_at_most_one_step_more(
+            step in 1u64..2000, window in 1u64..20_000, n in 1u64..200
+        ) {
             let mut w = Window::new(ms(window));
             let mut last = w.push(ms(0), [0]);
             for i in 1..=n {

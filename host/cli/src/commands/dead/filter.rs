@@ -90,6 +90,8 @@ pub(super) struct Found {
     pub(super) strays: usize,
     /// Of these, those on a subject that no letter is stored with: somebody else's.
     pub(super) foreign: usize,
+    /// Of the strays, the sequences of those of which the headers cannot be read.
+    pub(super) unreadable: Vec<u64>,
 }
 
 /// Gives each letter that is meant to `each`, in their order: of these sequences, or of all if there are none.
@@ -102,18 +104,23 @@ pub(super) async fn find(
     let mut found = Found::default();
     if sequences.is_empty() {
         let mut strays = BTreeSet::new();
-        let scan = letters.scan(filter.workload.as_deref(), filter.since, |stored| match Letter::read(&stored) {
-            Some(letter) => {
-                if let Content::Apart { sequence, .. } = letter.content {
-                    strays.remove(&sequence);
-                }
-                if filter.takes(&letter) {
-                    each(letter, stored.size);
-                }
+        let scan = letters.scan(filter.workload.as_deref(), filter.since, |stored| {
+            if !stored.is_readable {
+                found.unreadable.push(stored.sequence);
             }
-            None if dead_letter::workload(&stored.subject).is_none() => found.foreign += 1,
-            None => {
-                strays.insert(stored.sequence);
+            match Letter::read(&stored) {
+                Some(letter) => {
+                    if let Content::Apart { sequence, .. } = letter.content {
+                        strays.remove(&sequence);
+                    }
+                    if filter.takes(&letter) {
+                        each(letter, stored.size);
+                    }
+                }
+                None if dead_letter::workload(&stored.subject).is_none() => found.foreign += 1,
+                None => {
+                    strays.insert(stored.sequence);
+                }
             }
         });
         scan.await?;

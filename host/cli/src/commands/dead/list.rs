@@ -92,5 +92,21 @@ pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result
             found.strays
         ));
     }
+    if let Some(unreadable) = unreadable(&found.unreadable, letters.stream()) {
+        error_output::write(&unreadable);
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of messages of which nobody can say what they are: whoever may publish dead letters can send such.
+fn unreadable(sequences: &[u64], stream: &str) -> Option<String> {
+    let first = sequences.first()?;
+    let mut list: Vec<String> = sequences.iter().take(SHOWN).map(u64::to_string).collect();
+    if sequences.len() > SHOWN {
+        list.push(format!("and {} more", sequences.len() - SHOWN));
+    }
+    Some(format!(
+        "the headers of messages in {stream} cannot be read: {}; `nats stream rmm {stream} {first}` deletes one",
+        list.join(", ")
+    ))
 }

@@ -10,7 +10,6 @@ use super::args::{AskArgs, USAGE, count};
 use super::filter::{Found, find, not_there, nothing_found, which};
 use super::turns::turns;
 use crate::commands::error_output;
-use crate::commands::output::Output;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::dead_letter::{Content, Letter};
@@ -24,10 +23,10 @@ Examples:
 
 /// Deletes dead letters for good.
 ///
-/// It asks before it deletes, unless it is told --yes. Letters that are kept meanwhile stay, and what is said to be deleted
-/// is what the server says it has deleted. Exit code 0: those that matched are gone. 1: some are not, or the answer was no,
-/// or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters, or there is no terminal to
-/// ask on and no --yes.
+/// It asks before it deletes, unless it is told --yes. Letters that are kept meanwhile stay, and what is said to be
+/// deleted is what the server says it has deleted. Exit code 0: those that matched are gone. 1: some are not, or the
+/// answer was no, or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters, or there
+/// is no terminal to ask on and no --yes.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PurgeArgs {
@@ -111,12 +110,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
         error_output::write(&missing);
     }
     counts.missing = found.missing;
-    match args.ask.output {
-        Output::Json => serde_json::to_writer(&mut *out, &counts)?,
-        Output::Text => write!(out, "{}", told(&counts))?,
-    }
-    writeln!(out)?;
-    out.flush()?;
+    args.ask.output.write(out, &counts, |out| writeln!(out, "{}", told(&counts)))?;
     if let Some(error) = error {
         return Err(error.into());
     }
@@ -133,7 +127,8 @@ fn problem(args: &PurgeArgs, filter: &Filter) -> Option<String> {
     })
 }
 
-/// Whether one request deletes exactly what was found: all that was there on its subjects, and a message for each letter.
+/// Whether one request deletes exactly what was found: all that was there on its subjects, and a message for each
+/// letter.
 fn whole(args: &PurgeArgs, filter: &Filter, matched: &[Letter], found: &Found) -> bool {
     let apart = |letter: &Letter| matches!(letter.content, Content::Apart { .. });
     args.sequences.is_empty() && filter.is_by_workload() && found.foreign == 0 && !matched.iter().any(apart)

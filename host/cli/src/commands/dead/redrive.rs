@@ -11,7 +11,6 @@ use super::filter::{find, not_there, nothing_found, which};
 use super::show::content_lost;
 use super::turns::turns;
 use crate::commands::error_output;
-use crate::commands::output::Output;
 use tidegate_lab::terminal::Terminal;
 use tidegate_runtime::dead_letter::Letter;
 use tidegate_runtime::jetstream::{Letters, LettersError, SendError};
@@ -27,11 +26,11 @@ Examples:
 
 /// Publishes dead letters again, each on its original subject, and removes those that are stored.
 ///
-/// Payload and headers are the original's. The message id is a new one that names the original and is always the same for
-/// the same letter: a redrive that was cut can be run again. What dies meanwhile is not redriven. A letter goes back into
-/// the stream that its message died in, or one that this takes its messages from: where another stream takes the subject
-/// now, the letter stays. Exit code 0: all that matched are stored again, if any did. 1: some are not and stay, or it was
-/// interrupted, or they cannot be read. 2: wrong usage: nothing says which letters.
+/// Payload and headers are the original's. The message id is a new one that names the original and is always the same
+/// for the same letter: a redrive that was cut can be run again. What dies meanwhile is not redriven. A letter goes
+/// back into the stream that its message died in, or one that this takes its messages from: where another stream takes
+/// the subject now, the letter stays. Exit code 0: all that matched are stored again, if any did. 1: some are not and
+/// stay, or it was interrupted, or they cannot be read. 2: wrong usage: nothing says which letters.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RedriveArgs {
@@ -135,12 +134,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
     if sequences.is_empty() && counts.missing.is_empty() {
         error_output::write(&nothing_found(&letters, &filter).await?);
     }
-    match args.ask.output {
-        Output::Json => serde_json::to_writer(&mut *out, &counts)?,
-        Output::Text => write!(out, "{}", told(&counts, args.keep))?,
-    }
-    writeln!(out)?;
-    out.flush()?;
+    args.ask.output.write(out, &counts, |out| writeln!(out, "{}", told(&counts, args.keep)))?;
     let whole = counts.failed == 0 && counts.missing.is_empty() && !counts.interrupted;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

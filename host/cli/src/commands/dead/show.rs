@@ -12,7 +12,7 @@ use super::args::{PlaceArgs, USAGE};
 use super::filter::not_there;
 use super::table::{object, pairs, seconds};
 use crate::commands::error_output;
-use crate::commands::output::Output;
+use crate::commands::output::{Output, json_line};
 use tidegate_runtime::dead_letter::{Headers, Letter, StoredMessage};
 use tidegate_runtime::jetstream::{Letters, Original};
 use tidegate_runtime::text::plain;
@@ -25,8 +25,8 @@ Examples:
 
 /// Shows dead letters whole: why they died, all headers, and the payload.
 ///
-/// A payload that is no printable text is shown as a hex dump. As JSON it is one array with an object for each letter, and
-/// the payload is base64. Exit code 0: shown. 1: one of them is not there, or they cannot be read. 2: wrong usage.
+/// A payload that is no printable text is shown as a hex dump. As JSON it is one array with an object for each letter,
+/// and the payload is base64. Exit code 0: shown. 1: one of them is not there, or they cannot be read. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ShowArgs {
@@ -70,8 +70,7 @@ pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result
             out.write_all(&original.payload)?;
         }
     } else if args.output == Output::Json {
-        serde_json::to_writer(&mut *out, &shown.iter().map(json_of).collect::<Vec<_>>())?;
-        writeln!(out)?;
+        json_line(out, &shown.iter().map(json_of).collect::<Vec<_>>())?;
     } else {
         let texts: Vec<String> = shown.iter().map(|shown| text_of(shown, &letters)).collect();
         write!(out, "{}", texts.join("\n"))?;

@@ -10,8 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 /// How many letters may wait for an answer at once.
 const IN_FLIGHT: usize = 64;
 
-/// Gives each item its turn, at most `rate` a second, until all had it, `done` has enough or `interrupted` ends. What is
-/// under way then is finished. Gives how many had no turn.
+/// Gives each item its turn, at most `rate` a second, until all had it, `done` has enough or `interrupted` ends. What
+/// is under way then is finished. Gives how many had no turn.
 pub(super) async fn turns<I, T, F: Future<Output = T>>(
     items: impl IntoIterator<Item = I>,
     rate: Option<u32>,

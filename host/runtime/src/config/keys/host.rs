@@ -31,8 +31,8 @@ pub const HOST: &[Key] = &[
         .comment("[\"tidegate.internal\"]")
         .help("Names under which that may be asked for, beside addresses and localhost")
         .more(
-            "What is asked for under another name is refused (421), for a page in somebody's browser could have its own \
-             name lead here.",
+            "What is asked for under another name is refused (421), for a page in somebody's browser could have its \
+             own name lead here.",
         ),
     Key::texts("nats.url", "URL")
         .flag("server")
@@ -92,7 +92,7 @@ pub const HOST: &[Key] = &[
         .range("a subject without wildcards")
         .rule(names::inbox_prefix)
         .comment("\"_INBOX_tidegate\"")
-        .help("The first tokens of the subjects on which deliveries and answers come, so that nobody else can be let in on them"),
+        .help("The first tokens of the subjects on which deliveries and answers come, to keep others from them"),
     Key::file("plugins.dir", "DIR")
         .flag("plugins")
         .default("plugins")
@@ -111,8 +111,8 @@ pub const HOST: &[Key] = &[
         .comment("\"/var/cache/tidegate\"")
         .help("Where compiled plugins are kept")
         .more(
-            "With `\"off\"`, or without a home directory, each start compiles them again, into a temporary directory of \
-             its own.",
+            "With `\"off\"`, or without a home directory, each start compiles them again, into a temporary directory \
+             of its own.",
         ),
     Key::size("plugins.max-size")
         .flag("max-plugin-size")
@@ -149,7 +149,7 @@ pub const HOST: &[Key] = &[
         .nothing("no limit")
         .range("1MiB to 1048576GiB")
         .comment("\"1GiB\"")
-        .help("Bytes of all letters together, where the host makes the stream; a full one takes no more and forgets none")
+        .help("Bytes of all letters together, where the host makes the stream; a full one takes no more")
         .more("Messages that should become a letter then stay in their streams and are tried again."),
     Key::file("journal.path", "FILE")
         .flag("journal")

@@ -1,7 +1,8 @@
 //! The table of keys: each key's type, flag, variable, default, range and help, said once.
 //!
-//! The file's reader, the flags, `--help`, the texts of errors, `docs/configuration.md` and the example file are made of
-//! it (`make docs` writes the latter two anew). A new key is a row here, and a field that is read from it by the path.
+//! The file's reader, the flags, `--help`, the texts of errors, `docs/configuration.md` and the example file are made
+//! of it (`make docs` writes the latter two anew). A new key is a row here, and a field that is read from it by the
+//! path.
 
 mod host;
 mod key;

@@ -25,8 +25,8 @@ pub const WORKLOAD: &[Key] = &[
         .set("\"create\"")
         .help("Whether the host makes a stream and consumer that are missing")
         .more(
-            "`bind`: stream and consumer must be there, with settings that can work. `create`: what is missing is made, \
-             what is there is checked.",
+            "`bind`: stream and consumer must be there, with settings that can work. `create`: what is missing is \
+             made, what is there is checked.",
         ),
     Key::texts("subjects", "SUBJECT")
         .flag("subjects")
@@ -119,8 +119,8 @@ pub const WORKLOAD: &[Key] = &[
         .help("The most workers of this host")
         .more(
             "16 is enough for most handlers that wait on something, and at 64 MiB each at worst 1 GiB of memory. Linux \
-             lets a process have 65,530 memory mappings (`vm.max_map_count`), of which a worker takes about 7: where that \
-             is not enough for all workloads together, fewer workers run and `/readyz` says so.",
+             lets a process have 65,530 memory mappings (`vm.max_map_count`), of which a worker takes about 7: where \
+             that is not enough for all workloads together, fewer workers run and `/readyz` says so.",
         ),
     Key::duration("scale.interval")
         .flag("interval")
@@ -138,8 +138,8 @@ pub const WORKLOAD: &[Key] = &[
         .default("info")
         .help("Where the policy's signals come from: consumer state, or a headers-only consumer")
         .more(
-            "`headers` sees every message. It is for one host on a workload (several share the headers, and each sees a \
-             part), and not for a stream with workqueue retention.",
+            "`headers` sees every message. It is for one host on a workload (several share the headers, and each sees \
+             a part), and not for a stream with workqueue retention.",
         ),
     Key::text("scale.watch-consumer", "CONSUMER")
         .flag("watch-consumer")
@@ -177,8 +177,8 @@ pub const WORKLOAD: &[Key] = &[
         .rule(names::subject)
         .help("Subjects that a requester may have the reply sent to; what is given replaces the default")
         .more(
-            "Whoever may publish to the stream chooses it, so widen this only to subjects on which anything may be said \
-             with this host's rights. No reply is sent elsewhere.",
+            "Whoever may publish to the stream chooses it, so widen this only to subjects on which anything may be \
+             said with this host's rights. No reply is sent elsewhere.",
         ),
     Key::duration("limits.time")
         .flag("limit-time")

@@ -1,4 +1,5 @@
-//! Configurations as users write them. By topic: what is decided, what is refused, what wins, what always holds; and the documents about them.
+//! Configurations as users write them. By topic: what is decided, what is refused, what wins, what always holds; and
+//! the documents about them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod decided;

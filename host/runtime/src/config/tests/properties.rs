@@ -18,8 +18,8 @@ fn explicit(config: &Config) -> String {
          max-ack-pending = {}\nmax-waiting = {}\n\
          scale = {{ min = {}, max = {}, interval = {:?}, window = {:?}, watch-consumer = {:?} }}\n\
          pull = {{ batch = {}, max-bytes = {:?}, expires = {:?} }}\n\
-         limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {}, response = {:?}, publications = {}, \
-         log-rate = {:?}, respawns = {} }}\n\
+         limits = {{ time = {:?}, memory = {:?}, table-elements = {}, instances = {}, fuel = {}, response = {:?}, \
+         publications = {}, log-rate = {:?}, respawns = {} }}\n\
          grants = {{ publish = {:?}, reply = {:?} }}\n\
          retry = {{ max-attempts = {}, backoff = {:?} }}\n",
         show(config.grace),

@@ -6,7 +6,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::dead_letter::block;
 
-/// The longest line that a server sends: the server takes no longer one from its clients, and may map a subject to a longer.
+/// The longest line that a server sends: the server takes no longer one from its clients, and may map a subject to a
+/// longer.
 const LONGEST_LINE: usize = 1 << 20;
 
 /// One thing that a server sends.

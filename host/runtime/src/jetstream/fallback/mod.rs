@@ -1,10 +1,10 @@
 //! A connection that no message can break.
 //!
 //! The client library gives up its connection over a message that it cannot read: a subject that is not UTF-8, or has
-//! Unicode white space in it, a header block that is no good. All that was on its way is lost with it, for every workload, and
-//! the server delivers the message again after its ack wait, to the same end. Who may publish to the stream can do that. So
-//! after such a loss a puller asks on a connection of its own for a while, of which only so much of the protocol is spoken
-//! as pulls need, and on which a message is just bytes until it has arrived.
+//! Unicode white space in it, a header block that is no good. All that was on its way is lost with it, for every
+//! workload, and the server delivers the message again after its ack wait, to the same end. Who may publish to the
+//! stream can do that. So after such a loss a puller asks on a connection of its own for a while, of which only so much
+//! of the protocol is spoken as pulls need, and on which a message is just bytes until it has arrived.
 
 mod dial;
 mod frame;

@@ -38,7 +38,8 @@ impl Verdict {
     pub fn flow(&self, stream: &str, consumer: &str) -> Flow {
         match (&self.refusal, &self.held) {
             (Some(Refusal { problem, remedy }), _) => Flow::Refused(format!(
-                "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until it is mended. {remedy}"
+                "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until \
+                 it is mended. {remedy}"
             )),
             (None, Some(held)) => Flow::Held(format!("consumer {consumer} on stream {stream} {held}")),
             (None, None) => Flow::Free,
@@ -86,7 +87,8 @@ impl Edit<'_> {
     fn anew(&self, how: &str) -> String {
         let Self { stream, consumer } = self;
         format!(
-            "Make it anew {how} (`nats consumer rm {stream} {consumer}`, then `nats consumer add`), or name another consumer."
+            "Make it anew {how} (`nats consumer rm {stream} {consumer}`, then `nats consumer add`), or name another \
+             consumer."
         )
     }
 }
@@ -163,7 +165,8 @@ fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<Refusal> {
     let inactive = duration(config.inactive_threshold);
     if config.inactive_threshold > 0 && inactive < SHORTEST_INACTIVE {
         let problem = format!(
-            "its inactive_threshold is {}: the server deletes it while a host connects again, and all that was handled is forgotten",
+            "its inactive_threshold is {}: the server deletes it while a host connects again, and all that was handled \
+             is forgotten",
             show_duration(&inactive)
         );
         return refuse(
@@ -227,19 +230,21 @@ fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<S
     let pending = config.max_ack_pending;
     if pending > 0 && pending < workers.saturating_mul(batch) {
         warnings.push(format!(
-            "the consumer's max_ack_pending is less than scale.max x pull.batch: {pending} and {workers} x {batch}; workers may \
-             wait though messages are pending; raise it ({}), or lower scale.max or pull.batch",
+            "the consumer's max_ack_pending is less than scale.max x pull.batch: {pending} and {workers} x {batch}; \
+             workers may wait though messages are pending; raise it ({}), or lower scale.max or pull.batch",
             edit.with(&format!("--max-pending={}", workers.saturating_mul(batch).saturating_mul(2)))
         ));
     }
     if pending > 0 && pending < workers {
         warnings.push(format!(
-            "the consumer's max_ack_pending is less than scale.max: {pending} and {workers}; no more workers than that will run"
+            "the consumer's max_ack_pending is less than scale.max: {pending} and {workers}; no more workers than that \
+             will run"
         ));
     }
     if config.max_waiting > 0 && config.max_waiting < 4 {
         warnings.push(format!(
-            "the consumer's max_waiting is less than 4: {}; pulls of several hosts will be refused; make the consumer anew with a larger one",
+            "the consumer's max_waiting is less than 4: {}; pulls of several hosts will be refused; make the consumer \
+             anew with a larger one",
             config.max_waiting
         ));
     }
@@ -268,7 +273,8 @@ fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<S
     let unknown = config.unknown();
     if !unknown.is_empty() {
         warnings.push(format!(
-            "the consumer has settings that this version of tidegate does not know: {}; whether it flows with them is not known",
+            "the consumer has settings that this version of tidegate does not know: {}; whether it flows with them is \
+             not known",
             unknown.join(", ")
         ));
     }
@@ -290,12 +296,14 @@ fn forgets(config: &ConsumerConfig, stream: &StreamConfig, edit: &Edit<'_>) -> V
             edit.with("--inactive-threshold=0s")
         };
         warnings.push(format!(
-            "the server deletes the consumer when no host has pulled for {after}, and what was handled is then handled again; {mends}"
+            "the server deletes the consumer when no host has pulled for {after}, and what was handled is then handled \
+             again; {mends}"
         ));
     }
     if config.mem_storage {
         warnings.push(
-            "the consumer is kept in memory: when its server restarts it is gone, and what was handled is then handled again"
+            "the consumer is kept in memory: when its server restarts it is gone, and what was handled is then handled \
+             again"
                 .to_owned(),
         );
     }
@@ -317,8 +325,8 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
     let mut warnings = Vec::new();
     let mut differ = |key: &str, has: String, wanted: String, mends: String| {
         warnings.push(format!(
-            "{key} of the configuration is {wanted}, and the consumer has {has}, which counts: make it what you want with {mends}, \
-             or change the file"
+            "{key} of the configuration is {wanted}, and the consumer has {has}, which counts: make it what you want \
+             with {mends}, or change the file"
         ));
     };
     let ack_wait = duration(config.ack_wait);
@@ -354,8 +362,8 @@ fn of_stream(stream: &StreamConfig) -> Vec<String> {
     }
     if stream.no_ack {
         warnings.push(format!(
-            "stream {name} acknowledges no publication (no_ack), so `tidegate request` and redriven dead letters are not confirmed \
-             there: `nats stream edit {name} --ack`"
+            "stream {name} acknowledges no publication (no_ack), so `tidegate request` and redriven dead letters are \
+             not confirmed there: `nats stream edit {name} --ack`"
         ));
     }
     warnings

@@ -251,11 +251,15 @@ fn settings_of_a_stream_that_matter_are_said_and_others_are_not() {
     for settings in [
         json!({ "retention": "interest" }),
         json!({ "retention": "workqueue" }),
-        json!({ "max_age": 1, "max_msgs": 1, "max_bytes": 1, "max_msgs_per_subject": 1, "max_msg_size": 1, "discard": "new" }),
+        json!({
+            "max_age": 1, "max_msgs": 1, "max_bytes": 1, "max_msgs_per_subject": 1, "max_msg_size": 1, "discard": "new",
+        }),
         json!({ "deny_delete": true, "deny_purge": true, "allow_rollup_hdrs": true, "allow_direct": true }),
         json!({ "mirror": { "name": "OTHER" }, "sources": [{ "name": "A" }], "mirror_direct": true, "subjects": [] }),
         json!({ "allow_msg_ttl": true, "allow_msg_counter": true, "allow_atomic": true, "allow_msg_schedules": true }),
-        json!({ "storage": "memory", "compression": "s2", "first_seq": 99, "persist_mode": "async", "duplicate_window": 1 }),
+        json!({
+            "storage": "memory", "compression": "s2", "first_seq": 99, "persist_mode": "async", "duplicate_window": 1,
+        }),
         json!({ "subject_transform": { "src": "a", "dest": "b" }, "republish": { "src": "a", "dest": "copies" } }),
     ] {
         let verdict = judged(&state, &stream(settings.clone()), "");

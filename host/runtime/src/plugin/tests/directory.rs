@@ -173,7 +173,8 @@ impl Slow {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().display();
         let text = format!(
-            "#!/bin/sh\necho $$ > {at}/runs.new && mv {at}/runs.new {at}/runs\nwhile [ ! -e {at}/go ]; do sleep 0.02; done\n{end}\n"
+            "#!/bin/sh\necho $$ > {at}/runs.new && mv {at}/runs.new {at}/runs\nwhile [ ! -e {at}/go ]; do sleep 0.02; \
+             done\n{end}\n"
         );
         std::fs::write(dir.path().join("program"), text).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

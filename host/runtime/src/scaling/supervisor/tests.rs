@@ -118,8 +118,8 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
     }
 }
 
-/// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute. In
-/// the middle of it comes a new generation.
+/// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute.
+/// In the middle of it comes a new generation.
 async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
     let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let conditions = Conditions::new("work".into());

@@ -66,6 +66,7 @@ pub(super) fn ready(view: &View) -> Vec<String> {
         let why = plugin.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
         problems.push(format!("plugin {} is not loaded{why}", plugin.plugin));
     }
+    problems.extend(view.directory.problems());
     problems.extend(view.journal.problems());
     for board in view.boards.iter().filter(|board| board.running().is_none()) {
         problems.push(format!("workload {} does not run yet", board.workload.name));

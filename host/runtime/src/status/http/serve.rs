@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// How long the head of a request may take, and all that a connection is for.
+/// How long a connection may be idle and the head of a request may take, together.
 const HEAD: Duration = Duration::from_secs(5);
+/// How long a connection takes requests.
 const ALL: Duration = Duration::from_secs(30);
+/// How long its last answer may take from then on.
+const LAST: Duration = Duration::from_secs(5);
 /// The most connections at once.
 const CONNECTIONS: u64 = 64;
 /// The most bytes of a request's head.
@@ -29,8 +33,8 @@ const BYTES: usize = 16 << 10;
 /// The pause after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers for ever. A connection that comes when there are as many as may be takes the place of the oldest: one that says
-/// what it wants is answered long before it is that.
+/// Answers for ever. A connection that comes when there are as many as may be takes the place of the oldest: one that
+/// says what it wants is answered long before it is that.
 pub(super) async fn serve(listener: TcpListener, router: Router) -> Infallible {
     let (most, mut open) = (most(), VecDeque::<AbortHandle>::new());
     loop {
@@ -52,10 +56,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router) -> Infallible {
 
 async fn answer(stream: TcpStream, router: Router) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false).max_buf_size(BYTES);
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // What the other side does wrong is its own.
-    let _ = timeout(ALL, served).await;
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BYTES);
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    if timeout(ALL, served.as_mut()).await.is_err() {
+        served.as_mut().graceful_shutdown();
+        // What the other side does wrong is its own.
+        let _ = timeout(LAST, served).await;
+    }
 }
 
 /// So many that most descriptors of the process are left for what it is there for.
@@ -64,8 +71,8 @@ fn most() -> usize {
     usize::try_from(quarter.clamp(1, CONNECTIONS)).unwrap_or(1)
 }
 
-/// Answers only what is asked of this host by a name of its own. A page in somebody's browser may have a name of its own lead
-/// here, and would be let read what is answered.
+/// Answers only what is asked of this host by a name of its own. A page in somebody's browser may have a name of its
+/// own lead here, and would be let read what is answered.
 pub(super) fn guard(router: Router, names: Vec<String>) -> Router {
     router.layer(middleware::from_fn_with_state(Arc::<[String]>::from(names), ask))
 }

@@ -1,0 +1,68 @@
+//! The streams and consumers of a workload as the host makes them, where it may.
+
+use serde_json::{Value, json};
+
+use super::settings::StreamConfig;
+use crate::config::{Queue, Retention};
+
+/// The stream of a workload, where the host makes it.
+pub(super) fn stream(queue: &Queue) -> Value {
+    json!({
+        "name": queue.stream,
+        "subjects": queue.subjects,
+        "retention": match queue.retention {
+            Retention::Limits => "limits",
+            Retention::Interest => "interest",
+            Retention::Workqueue => "workqueue",
+        },
+        "storage": "file",
+        "num_replicas": 1,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_bytes": queue.max_bytes.unwrap_or(-1),
+        "max_msg_size": -1,
+        "discard": "old",
+    })
+}
+
+/// The consumer of a workload, where the host makes it. `known` is the message up to which one of the same name was
+/// settled.
+pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>) -> Value {
+    let limit = stream.consumer_limits.max_ack_pending;
+    let max_ack_pending = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
+    let mut wanted = json!({
+        "durable_name": queue.consumer,
+        "name": queue.consumer,
+        "ack_policy": "explicit",
+        "ack_wait": u64::try_from(queue.ack_wait.as_nanos()).unwrap_or(u64::MAX),
+        "max_deliver": -1,
+        "filter_subjects": queue.filter,
+        "max_waiting": queue.max_waiting,
+        "max_ack_pending": max_ack_pending,
+        "replay_policy": "instant",
+        "deliver_policy": "all",
+    });
+    // A stream with workqueue retention has nothing that is settled, and takes no other start.
+    if let (Some(known), Some(wanted), false) = (known, wanted.as_object_mut(), stream.is_workqueue()) {
+        wanted.insert("deliver_policy".to_owned(), json!("by_start_sequence"));
+        wanted.insert("opt_start_seq".to_owned(), json!(known + 1));
+    }
+    wanted
+}
+
+/// The consumer by which the `headers` source counts arrivals.
+pub(super) fn watch_consumer(queue: &Queue, stream: &StreamConfig) -> Value {
+    json!({
+        "durable_name": queue.watch_consumer,
+        "name": queue.watch_consumer,
+        "ack_policy": "all",
+        "headers_only": true,
+        "max_deliver": -1,
+        "filter_subjects": queue.filter,
+        "max_ack_pending": -1,
+        "replay_policy": "instant",
+        // What is in the stream already is not an arrival. An interest stream keeps a message until this
+        // consumer has acknowledged it, so it has to see all of them there.
+        "deliver_policy": if stream.is_interest() { "all" } else { "new" },
+    })
+}

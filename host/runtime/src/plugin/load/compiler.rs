@@ -1,0 +1,191 @@
+//! Compiles a plugin in a process of its own, so that a file can cost only a bounded time and memory.
+//!
+//! The process puts the compiled code into the cache; this one then loads the component as ever, and finds it there.
+//! So no native code is taken that wasmtime's cache does not vouch for, and a compiler that fails ends nobody else.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::cache;
+use super::refusal::Refusal;
+use crate::config::units::{show_duration, show_size};
+use crate::plugin::run::engine_config::{handlers, policies};
+use crate::plugin::run::fault::brief;
+use crate::plugin::run::kind::Kind;
+
+/// How many plugins are compiled at once.
+pub(super) const AT_ONCE: usize = 2;
+/// Threads of one compiling process: each keeps memory of its own, and others want to run too.
+const THREADS: usize = 4;
+/// Bytes of what the process says that are read.
+const SAID: usize = 4 << 10;
+/// Exit codes of the command `compile`, besides 0 for success.
+const INVALID: u8 = 3;
+const NOT_KEPT: u8 = 4;
+
+/// What compiling may cost, and who does it.
+#[derive(Debug, Clone)]
+pub(super) struct Compiler {
+    pub(super) program: PathBuf,
+    /// The directory of the cache.
+    pub(super) cache: PathBuf,
+    pub(super) time: Duration,
+    pub(super) memory: u64,
+    /// How many compile at once: one that takes long should not keep all others waiting.
+    pub(super) turns: Arc<Semaphore>,
+}
+
+impl Compiler {
+    /// Compiles into the cache.
+    pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), Refusal> {
+        // The time that it waits for others is not its own. Nobody closes the semaphore.
+        let _turn = self.turns.acquire().await;
+        let mut child = self.command(kind).spawn().map_err(Refusal::NoCompiler)?;
+        let input = child.stdin.take();
+        let work = async {
+            if let Some(mut input) = input {
+                // One that ends early says why by its exit.
+                let _ = input.write_all(bytes).await;
+            }
+            child.wait_with_output().await
+        };
+        // It is killed when it is dropped.
+        match timeout(self.time, work).await {
+            Err(_) => Err(Refusal::CompileTime(show_duration(&self.time))),
+            Ok(Err(error)) => Err(Refusal::NoCompiler(error)),
+            Ok(Ok(output)) => self.judge(&output),
+        }
+    }
+
+    fn command(&self, kind: Kind) -> Command {
+        let threads = available_parallelism().map_or(1, |all| all.get().min(THREADS));
+        let mut command = Command::new(&self.program);
+        command
+            .arg("compile")
+            .arg(match kind {
+                Kind::Policy => "--policy",
+                Kind::Handler | Kind::Both => "--handler",
+            })
+            .arg("--cache-dir")
+            .arg(&self.cache)
+            .arg("--memory")
+            .arg(self.memory.to_string())
+            .arg("--cpu-seconds")
+            // If nobody is left to kill it.
+            .arg((self.time.as_secs() + 1).saturating_mul(u64::try_from(threads).unwrap_or(1)).to_string())
+            // What is compiled is not trusted, and the environment may have secrets.
+            .env_clear()
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            // Each arena reserves address space, which is what is bounded.
+            .env("MALLOC_ARENA_MAX", "2")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Its own bound, or a closer one of the system.
+    fn without_memory(&self) -> Refusal {
+        match bytes_allowed().filter(|allowed| *allowed < self.memory) {
+            Some(allowed) => Refusal::NoMemory(show_size(&allowed)),
+            None => Refusal::CompileMemory(show_size(&self.memory)),
+        }
+    }
+
+    fn judge(&self, output: &Output) -> Result<(), Refusal> {
+        let said = brief(&String::from_utf8_lossy(&output.stdout), SAID);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        let without_memory =
+            |text: &str| ["memory allocation of", "annot allocate memory"].iter().any(|part| text.contains(part));
+        match output.status.code() {
+            Some(0) => Ok(()),
+            _ if without_memory(&said) || without_memory(&complained) => Err(self.without_memory()),
+            Some(code) if code == i32::from(INVALID) => Err(Refusal::Compile(said)),
+            Some(code) if code == i32::from(NOT_KEPT) => Err(Refusal::NotKept { dir: self.cache.clone(), why: said }),
+            // It ended before it came to the plugin.
+            Some(1) => Err(Refusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
+            _ if ended_by(output, rustix::process::Signal::XCPU) => {
+                Err(Refusal::CompileTime(show_duration(&self.time)))
+            }
+            // Nobody here kills it but where nobody waits for it any more.
+            _ if ended_by(output, rustix::process::Signal::KILL) => {
+                Err(Refusal::CompilerKilled(output.status.to_string()))
+            }
+            _ => {
+                tracing::debug!(status = %output.status, complained = %complained.trim(), "the compiling process \
+                failed");
+                Err(Refusal::Compile("the compiler failed on it".into()))
+            }
+        }
+    }
+}
+
+/// The bytes of address space that the system lets this process and those that it starts have, if it bounds them.
+fn bytes_allowed() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::As).current
+}
+
+fn ended_by(output: &Output, signal: rustix::process::Signal) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    output.status.signal() == Some(signal.as_raw())
+}
+
+/// Why the command `compile` failed. The exit code is for the process that asked, and so is the text.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] cache::CacheError),
+    /// The component is not valid code, or the engine does not run here.
+    #[error("{0}")]
+    Invalid(String),
+    /// Compiled code did not stay in the cache.
+    #[error("the compiled code cannot be kept")]
+    NotKept,
+}
+
+impl CompileError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Invalid(_) => INVALID,
+            Self::Cache(_) | Self::NotKept => NOT_KEPT,
+        }
+    }
+}
+
+/// Compiles a component in this process, into the cache in `dir`. A component that is there already is only read.
+///
+/// # Errors
+/// If it does not compile, or if the cache does not have it afterwards.
+pub fn compile_into(dir: &Path, kind: Kind, bytes: &[u8]) -> Result<(), CompileError> {
+    let cache = cache::open(dir)?;
+    let config = match kind {
+        Kind::Policy => policies(Some(cache.clone())),
+        Kind::Handler | Kind::Both => handlers(Some(cache.clone())),
+    };
+    let invalid = |error: wasmtime::Error| CompileError::Invalid(format!("{error:#}"));
+    let engine = Engine::new(&config).map_err(invalid)?;
+    Component::from_binary(&engine, bytes).map_err(invalid)?;
+    if cache.cache_hits() == 0 {
+        // It was compiled just now. Whoever loads it next must find it, or would compile it without a bound.
+        Component::from_binary(&engine, bytes).map_err(invalid)?;
+    }
+    if cache.cache_hits() > 0 {
+        return Ok(());
+    }
+    // Nothing could be written again where a write that failed has left its file.
+    cache::forget_unfinished(cache.directory());
+    Err(CompileError::NotKept)
+}

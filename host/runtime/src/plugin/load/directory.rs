@@ -1,0 +1,260 @@
+//! Keeps the plugins that workloads ask for as their files are now.
+//!
+//! Files are looked at when the directory changes and, slowly, even if no event came. A content that was not seen
+//! before is loaded; if that fails, the generation before stays in use and the reason is told once. What is on disk now
+//! decides: what is loaded is given up as soon as its file has another content.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::directory_events::DirectoryEvents;
+use super::host::Host;
+use super::plugin_file::PluginFile;
+use super::slot::{PluginState, Slot, Watch};
+use super::source::file;
+use crate::config::{Limits, Plugins};
+use crate::delivery::slow_lane::roam;
+use crate::plugin::run::room::Room;
+use crate::plugin::run::world::World;
+
+/// How long events are collected before files are looked at: a copy makes many.
+const DEBOUNCE: Duration = Duration::from_millis(75);
+/// The plugin directory. Watching ends when this is dropped; what was loaded stays.
+pub struct Directory {
+    host: Host,
+    dir: PathBuf,
+    asked: Arc<Asked>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Asked {
+    slots: Mutex<Vec<Arc<dyn AnySlot>>>,
+    more: Notify,
+    /// The plugins whose tasks have panicked.
+    given_up: Mutex<Vec<String>>,
+}
+
+/// A slot of a plugin of either world.
+trait AnySlot: Any + Send + Sync {
+    fn name(&self) -> &str;
+    fn touch(&self);
+    fn state(&self) -> PluginState;
+    /// Keeps the plugin as its file is, for ever.
+    fn keep(
+        self: Arc<Self>,
+        host: Host,
+        file: PathBuf,
+        looks: watch::Receiver<bool>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+impl<W: World> AnySlot for Slot<W> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn touch(&self) {
+        self.touched.store(true, Relaxed);
+    }
+
+    fn state(&self) -> PluginState {
+        self.state()
+    }
+
+    fn keep(
+        self: Arc<Self>,
+        host: Host,
+        file: PathBuf,
+        looks: watch::Receiver<bool>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(PluginFile::new(host, file, self, looks).run())
+    }
+}
+
+impl Directory {
+    /// Begins to watch. Nothing is loaded before it is asked for. Must be called in a tokio runtime.
+    pub fn start(host: Host, plugins: &Plugins) -> Self {
+        let asked = Arc::new(Asked::default());
+        let keeper = Keeper {
+            host: host.clone(),
+            dir: plugins.dir.clone(),
+            asked: Arc::clone(&asked),
+            events: DirectoryEvents::new(&plugins.dir),
+            dir_told: None,
+        };
+        let task = tokio::spawn(keeper.run(plugins.rescan));
+        Self { host, dir: plugins.dir.clone(), asked, task }
+    }
+
+    /// Where a plugin's file is, or has to be put.
+    pub fn file(&self, name: &str) -> PathBuf {
+        file(&self.dir, name)
+    }
+
+    /// Asks for room for so many instances of a plugin: what this process has is divided between all that ask.
+    pub fn room(&self, instances: u32) -> Arc<Room> {
+        self.host.engines().rooms.claim(instances)
+    }
+
+    /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
+    pub fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
+        let mut slots = self.asked.slots.lock();
+        let found = slots.iter().find_map(|slot| {
+            let slot: Arc<dyn Any + Send + Sync> = slot.clone();
+            slot.downcast::<Slot<W>>().ok().filter(|slot| slot.name == name)
+        });
+        let slot = found.unwrap_or_else(|| {
+            let slot = Arc::new(Slot::new(name, limits));
+            slots.push(slot.clone());
+            slot
+        });
+        slot.widen(limits);
+        self.asked.more.notify_one();
+        slot.watch()
+    }
+
+    /// The plugins that somebody uses, as they are now.
+    pub fn plugins(&self) -> Vec<PluginState> {
+        let slots = self.asked.slots.lock().clone();
+        slots.iter().map(|slot| slot.state()).collect()
+    }
+
+    /// What keeps new generations from being loaded, though none of the files is at fault.
+    pub fn problems(&self) -> Vec<String> {
+        if self.task.is_finished() {
+            return vec![
+                "the plugin directory is not watched any more: its task has panicked; start the host again".to_owned(),
+            ];
+        }
+        let of = |plugin: &String| {
+            format!("the file of plugin {plugin} is not watched any more: its task has panicked; start the host again")
+        };
+        self.asked.given_up.lock().iter().map(of).collect()
+    }
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes
+/// long keeps no other waiting.
+struct Keeper {
+    host: Host,
+    dir: PathBuf,
+    asked: Arc<Asked>,
+    events: DirectoryEvents,
+    dir_told: Option<String>,
+}
+
+impl Keeper {
+    async fn run(mut self, rescan: Duration) {
+        // Whether the directory is there. What is sent says to look, even if it is the same again.
+        let (looks, look) = watch::channel(false);
+        // They end with this.
+        let mut plugins = JoinSet::new();
+        loop {
+            let is_there = self.look_at_directory().await;
+            let touched = self.events.touched();
+            let slots = self.asked.slots.lock().clone();
+            for slot in &slots {
+                if touched.contains(file(Path::new(""), slot.name()).as_os_str()) {
+                    slot.touch();
+                }
+            }
+            for slot in slots.into_iter().skip(plugins.len()) {
+                let name = slot.name().to_owned();
+                let path = file(&self.dir, &name);
+                // A plugin may compute in its trial.
+                let kept = roam(slot.keep(self.host.clone(), path, look.clone()));
+                plugins.spawn(run(self.asked.clone(), name, kept));
+            }
+            looks.send_replace(is_there);
+            tokio::select! {
+                () = self.events.changed() => tokio::time::sleep(DEBOUNCE).await,
+                () = self.asked.more.notified() => {}
+                () = tokio::time::sleep(rescan) => {}
+            }
+        }
+    }
+
+    /// Whether the directory is there. Told once when it is not, and when it is back.
+    async fn look_at_directory(&mut self) -> bool {
+        let error = match tokio::fs::metadata(&self.dir).await {
+            Ok(metadata) if metadata.is_dir() => {
+                self.events.follow(&metadata);
+                if self.dir_told.take().is_some() {
+                    tracing::info!(directory = %self.dir.display(), "the plugin directory is there");
+                }
+                return true;
+            }
+            Ok(_) => "it is not a directory".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.events.lose();
+        if self.dir_told.as_deref() != Some(&error) {
+            tracing::warn!(
+                directory = %self.dir.display(), error,
+                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until \
+                 then what is loaded stays and the rest waits"
+            );
+            self.dir_told = Some(error);
+        }
+        false
+    }
+}
+
+/// Runs the task of one plugin, which ends only if it panics. The others go on.
+async fn run(asked: Arc<Asked>, plugin: String, kept: impl Future<Output = ()>) {
+    if AssertUnwindSafe(kept).catch_unwind().await.is_err() {
+        tracing::error!(
+            plugin,
+            "the task that watches its file has panicked; what is loaded stays until the host is started again"
+        );
+        asked.given_up.lock().push(plugin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(dir: &Path) -> Directory {
+        let host = Host::new(None).unwrap();
+        let plugins = Plugins { dir: dir.to_owned(), rescan: Duration::MAX, cache: None, compile: Default::default() };
+        Directory::start(host, &plugins)
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_task_panicked_is_told_and_so_is_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut directory = directory(dir.path());
+        assert_eq!(directory.problems(), Vec::<String>::new());
+        run(directory.asked.clone(), "receipts".into(), async { panic!("a fault of this host") }).await;
+        let told = directory.problems();
+        assert!(told.len() == 1 && told[0].contains("plugin receipts is not watched any more"), "{told:?}");
+        directory.task.abort();
+        let _ = (&mut directory.task).await;
+        let told = directory.problems();
+        assert!(told.len() == 1 && told[0].starts_with("the plugin directory is not watched"), "{told:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Tells when something in the plugin directory may have changed.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::file_progress::Fingerprint;
+
+/// Events of one directory. They only say when to look: what changed is found by looking.
+pub(super) struct DirectoryEvents {
+    path: PathBuf,
+    changed: Arc<Notify>,
+    /// The names of files to which something happened.
+    touched: Arc<Mutex<BTreeSet<OsString>>>,
+    watching: Option<(RecommendedWatcher, (u64, u64))>,
+    /// Whether it was told that events cannot be had.
+    told: bool,
+}
+
+impl DirectoryEvents {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            changed: Arc::new(Notify::new()),
+            touched: Arc::default(),
+            watching: None,
+            told: false,
+        }
+    }
+
+    /// Waits until something happened since this was last called.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The names of files to which something happened since this was last called.
+    pub(super) fn touched(&self) -> BTreeSet<OsString> {
+        std::mem::take(&mut *self.touched.lock())
+    }
+
+    /// Watches the directory that the path leads to now: it may be another one than before, or new.
+    pub(super) fn follow(&mut self, metadata: &std::fs::Metadata) {
+        let fingerprint = Fingerprint::of(metadata);
+        let identity = (fingerprint.device, fingerprint.inode);
+        if self.watching.as_ref().is_some_and(|(_, watched)| *watched == identity) {
+            return;
+        }
+        // The watcher before goes first: it may hold the same path.
+        self.watching = None;
+        match self.watch() {
+            Ok(watcher) => self.watching = Some((watcher, identity)),
+            Err(error) if !self.told => {
+                self.told = true;
+                tracing::warn!(
+                    directory = %self.path.display(), %error,
+                    "the plugin directory cannot be watched; changes are seen at the next rescan"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The directory is gone, and the watch with it.
+    pub(super) fn lose(&mut self) {
+        self.watching = None;
+    }
+
+    fn watch(&self) -> notify::Result<RecommendedWatcher> {
+        let (changed, touched) = (Arc::clone(&self.changed), Arc::clone(&self.touched));
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            match event {
+                Ok(event) if !matters(event.kind) => return,
+                Ok(event) => {
+                    let names = event.paths.iter().filter_map(|path| path.file_name()).map(OsString::from);
+                    touched.lock().extend(names);
+                }
+                // Events may have been lost: look.
+                Err(_) => {}
+            }
+            changed.notify_one();
+        })?;
+        watcher.watch(&self.path, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    }
+}
+
+/// Reading a file is an event too, and looking reads.
+fn matters(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}

@@ -1,0 +1,218 @@
+//! What compiles plugins, and the steps from a file to a generation: read, inspect, compile, link, try.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::cache::{self, CacheError};
+use super::compiler::{self, Compiler};
+use super::inspect::{Inspection, inspect};
+use super::refusal::{LoadError, Refusal};
+use super::source::{Source, read};
+use crate::config::{Compile, Limits, Plugins};
+use crate::plugin::run::declared::Declared;
+use crate::plugin::run::engine::Engines;
+use crate::plugin::run::fault::brief;
+use crate::plugin::run::kind::Kind;
+use crate::plugin::run::world::{Plugin, World};
+
+/// The packages that every plugin may import from. Those of WASI in its version 0.2.
+const PACKAGES: &[&str] =
+    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:logging/", "wasi:random/", "wasi:sockets/"];
+/// How a version of WASI after 0.2 begins.
+const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
+/// Bytes of what a compiler or a linker says that is told.
+const SAID: usize = 1 << 10;
+/// The package that only a handler may import from: a policy gets its settings in `init`.
+const HANDLER_PACKAGE: &str = "wasi:config/";
+
+/// Compiles and runs plugins. Clones are the same host.
+#[derive(Clone)]
+pub struct Host(Arc<Parts>);
+
+struct Parts {
+    engines: Arc<Engines>,
+    /// Bytes of the largest plugin file.
+    max_size: u64,
+    /// `None` compiles here, without a bound.
+    compiler: Option<Compiler>,
+    /// Where compiled code is kept, if it is.
+    cache_dir: Option<PathBuf>,
+    /// Where compiled code is kept for as long as this lives, if it is kept nowhere else.
+    _own_cache: Option<TempDir>,
+}
+
+/// Why there is no host for plugins.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Compiled code cannot be kept where it should.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// There is no place for compiled code, not even a temporary one.
+    #[error(
+        "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that \
+         only this user can write to, or TMPDIR"
+    )]
+    NoPlace(std::io::Error),
+    /// The engine cannot run here.
+    #[error("the WebAssembly engine does not run on this machine: {0}")]
+    Engine(String),
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Starts both engines, which compile in this process, without a bound. `cache` is the directory that keeps
+    /// compiled code; `None` keeps none.
+    ///
+    /// # Errors
+    /// If the cache cannot be used or the engines do not run here.
+    pub fn new(cache: Option<&Path>) -> Result<Self, HostError> {
+        let plugins = Plugins {
+            dir: "".into(),
+            rescan: Duration::MAX,
+            cache: cache.map(Path::to_owned),
+            compile: Compile::default(),
+        };
+        Self::start(&plugins)
+    }
+
+    /// Starts both engines, which compile as the configuration says.
+    ///
+    /// # Errors
+    /// If the cache cannot be used or the engines do not run here.
+    pub fn start(plugins: &Plugins) -> Result<Self, HostError> {
+        let Compile { program, max_size, time, memory } = plugins.compile.clone();
+        // What one process compiles, another can only find in a directory.
+        let own = match (&program, &plugins.cache) {
+            (Some(_), None) => {
+                Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?)
+            }
+            _ => None,
+        };
+        let dir = plugins.cache.as_deref().or(own.as_ref().map(TempDir::path));
+        let cache = dir.map(cache::open).transpose()?;
+        let compiler = program.zip(cache.as_ref()).map(|(program, cache)| Compiler {
+            program,
+            cache: cache.directory().clone(),
+            time,
+            memory,
+            turns: Arc::new(Semaphore::new(compiler::AT_ONCE)),
+        });
+        let cache_dir = cache.as_ref().map(|cache| cache.directory().clone());
+        let engines = Arc::new(Engines::start(cache).map_err(HostError::Engine)?);
+        Ok(Self(Arc::new(Parts { engines, max_size, compiler, cache_dir, _own_cache: own })))
+    }
+
+    /// What instances run in.
+    pub(super) fn engines(&self) -> &Engines {
+        &self.0.engines
+    }
+
+    /// Reads what a plugin's file is, without compiling it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn inspect(&self, file: &Path) -> Result<Inspection, LoadError> {
+        let inspected = read(file, self.0.max_size).and_then(|source| inspect(&source.bytes).map_err(Refusal::from));
+        inspected.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+    }
+
+    /// Makes a handler, or a policy, of a file. `limits` are those of the workload that uses it.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub async fn load<W: World>(&self, file: &Path, limits: &Limits) -> Result<Plugin<W>, LoadError> {
+        let loaded = async { self.make(self.read(file).await?, limits).await };
+        loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
+    }
+
+    /// Compiles, links and tries what was read.
+    pub(super) async fn make<W: World>(&self, source: Source, limits: &Limits) -> Result<Plugin<W>, Refusal> {
+        let declared = check(&source, W::KIND)?;
+        let to = W::engine(&self.0.engines);
+        let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
+        let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
+        let linked = to.linker.instantiate_pre(&component).and_then(W::of);
+        let world = linked.map_err(|error| Refusal::Link(brief(&format!("{error:#}"), SAID)))?;
+        let plugin = Plugin { engines: Arc::clone(&self.0.engines), generation: source.generation, declared, world };
+        W::try_out(&plugin, limits).await.map_err(Refusal::Trial)?;
+        Ok(plugin)
+    }
+
+    /// Reads off the async threads.
+    pub(super) async fn read(&self, file: &Path) -> Result<Source, Refusal> {
+        let (file, most) = (file.to_owned(), self.0.max_size);
+        tokio::task::spawn_blocking(move || read(&file, most)).await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    async fn compile(&self, engine: Engine, kind: Kind, source: &Source) -> Result<Component, Refusal> {
+        if let Some(compiler) = &self.0.compiler {
+            compiler.compile(kind, &source.bytes).await?;
+        }
+        let loaded = load_or_compile(engine, source).await;
+        if let (None, Some(dir)) = (&self.0.compiler, self.0.cache_dir.clone()) {
+            // It may just have been compiled here, with the rights that this process gives its files.
+            let _ = tokio::task::spawn_blocking(move || cache::tighten(&dir)).await;
+        }
+        loaded
+    }
+}
+
+#[doc(hidden)]
+impl Host {
+    /// What is counted in a component before it is compiled, and how many memories the compiler finds. `None` if either
+    /// refuses it.
+    pub fn counted(&self, bytes: &[u8]) -> Option<(Declared, u32)> {
+        let counted = super::declaration_count::counted(bytes).ok()?;
+        let compiled = Component::from_binary(&self.0.engines.handlers.engine, bytes).ok()?;
+        Some((counted, compiled.resources_required()?.num_memories))
+    }
+
+    /// Makes a plugin of bytes.
+    pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, Refusal> {
+        self.make(Source::new("fuzzed", bytes.to_vec()), limits).await
+    }
+}
+
+/// What can be told before anything is compiled: what it is, what it needs of the host, and with what an instance
+/// begins.
+fn check(source: &Source, wanted: Kind) -> Result<Declared, Refusal> {
+    let Inspection { kind: found, needs, declared, .. } = inspect(&source.bytes)?;
+    if !found.serves(wanted) {
+        return Err(Refusal::WrongKind { wanted, found });
+    }
+    let is_later =
+        |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
+    let later: Vec<String> = needs.iter().filter(|import| is_later(import)).cloned().collect();
+    if !later.is_empty() {
+        return Err(Refusal::LaterWasi(later));
+    }
+    let is_known = |import: &String| {
+        PACKAGES.iter().any(|package| import.starts_with(package))
+            || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
+    };
+    let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
+    if unknown.is_empty() { Ok(declared) } else { Err(Refusal::Import(unknown)) }
+}
+
+/// Takes it from the cache, or compiles it, off the async threads.
+async fn load_or_compile(engine: Engine, source: &Source) -> Result<Component, Refusal> {
+    let bytes = Arc::clone(&source.bytes);
+    let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes));
+    match compiled.await {
+        Ok(compiled) => compiled.map_err(|error| Refusal::Compile(brief(&format!("{error:#}"), SAID))),
+        // Cancelled with the runtime, or the compiler panicked on it: neither is worth the host.
+        Err(error) if error.is_panic() => Err(Refusal::Compile("the compiler failed on it".into())),
+        Err(_) => Err(Refusal::Stopping),
+    }
+}

@@ -1,0 +1,415 @@
+//! What a file is, read from its bytes before anything is compiled. Pure.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentImport, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
+    Encoding, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
+};
+
+use super::declaration_count::{Counter, Stop};
+use crate::plugin::limits::component::{NAME_BYTES, NAMES};
+use crate::plugin::run::declared::Declared;
+use crate::plugin::run::fault::brief;
+use crate::plugin::run::kind::Kind;
+
+/// The contract's package and the version of it that this host speaks.
+const PACKAGE: &str = "tidegate:plugin";
+const VERSION: (&str, &str) = ("0.1.", "0.1.0");
+const MAGIC: &[u8] = b"\0asm";
+/// How many names an error tells.
+const TOLD: usize = 10;
+
+/// A component of this contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// What it can be used as.
+    pub kind: Kind,
+    /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
+    pub imports: Vec<String>,
+    /// Those that a host must have: the others only name types.
+    pub needs: Vec<String>,
+    /// With what an instance of it begins.
+    pub declared: Declared,
+}
+
+/// Why bytes are no plugin of this contract.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KindError {
+    /// There is nothing.
+    #[error("it is empty; write a component to it")]
+    Empty,
+    /// Characters and not code.
+    #[error("it is text, not a component; build it for wasm32-wasip2 and copy the .wasm file")]
+    Text,
+    /// Some other file.
+    #[error("it is not WebAssembly; build it for wasm32-wasip2 and copy the .wasm file")]
+    NotWasm,
+    /// A module of the core language.
+    #[error("it is a core module, not a component; build it for wasm32-wasip2")]
+    CoreModule,
+    /// It ends in the middle.
+    #[error("it ends in the middle, at byte {0}; it was not copied whole, so copy it again")]
+    Incomplete(usize),
+    /// It begins as a component and goes on as something else.
+    #[error("it is damaged: {0}; build it again")]
+    Malformed(String),
+    /// Reading, compiling or running it would take more than a host should spend on it.
+    #[error("it has {0}; build it optimized for size, with less in it")]
+    TooMuch(String),
+    /// It has functions of the asynchronous form.
+    #[error(
+        "it has asynchronous functions, which came with WASI 0.3, and this host has WASI 0.2; make its exports \
+         ordinary functions and build it for WASI 0.2, as for the target wasm32-wasip2"
+    )]
+    Async,
+    /// It speaks another version of the contract.
+    #[error(
+        "it was built for {found}, and this host speaks {PACKAGE}@{}; build it again with this host's wit/",
+        VERSION.1
+    )]
+    OtherVersion {
+        /// The package and version it was built for.
+        found: String,
+    },
+    /// It is a component of some other world.
+    #[error(
+        "it exports neither {PACKAGE}/handler nor {PACKAGE}/scaling{}; build it for the world `worker` or `policy` \
+         of this host's wit/", exports_text(.exports)
+    )]
+    OtherWorld {
+        /// What it exports instead.
+        exports: Vec<String>,
+    },
+}
+
+fn exports_text(exports: &[String]) -> String {
+    if exports.is_empty() { " (it exports nothing)".into() } else { format!(" but {}", some(exports)) }
+}
+
+/// The first of many names, each in brief.
+pub(super) fn some(names: &[String]) -> String {
+    let told: Vec<String> = names.iter().take(TOLD).map(|name| brief(name, 100)).collect();
+    let more = names.len().saturating_sub(TOLD);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", told.join(", "))
+}
+
+impl KindError {
+    /// Whether the file may only be half written. Some prefixes of a component are components that lack exports.
+    pub fn may_be_half_written(&self) -> bool {
+        match self {
+            Self::Empty | Self::Incomplete(_) => true,
+            Self::OtherWorld { exports } => exports.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+/// Reads what a file is. Of one that declares too much no more is read than that.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
+    preamble(bytes)?;
+    let mut counter = Counter::default();
+    let mut found = Found::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(|error| unparsable(&error, bytes.len()))?;
+        if matches!(payload, Payload::Version { encoding: Encoding::Module, .. }) && counter.is_at_start() {
+            return Err(KindError::CoreModule);
+        }
+        let stopped = |stop| match stop {
+            Stop::TooMuch(what) => KindError::TooMuch(what),
+            Stop::Unreadable(error) => unparsable(&error, bytes.len()),
+        };
+        counter.take(&payload).map_err(stopped)?;
+        if counter.depth() == 0 {
+            found.take(&payload).map_err(stopped)?;
+        }
+    }
+    found.judge(&counter)
+}
+
+fn preamble(bytes: &[u8]) -> Result<(), KindError> {
+    if bytes.is_empty() {
+        Err(KindError::Empty)
+    } else if bytes.starts_with(MAGIC) {
+        Ok(())
+    } else if MAGIC.starts_with(bytes) {
+        Err(KindError::Incomplete(bytes.len()))
+    } else if bytes.iter().take(512).all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace()) {
+        Err(KindError::Text)
+    } else {
+        Err(KindError::NotWasm)
+    }
+}
+
+fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError {
+    // What the parser misses at the very end would have come after it.
+    if error.offset() >= length || error.message().contains("unexpected end") {
+        KindError::Incomplete(length)
+    } else {
+        KindError::Malformed(brief(&error.to_string(), 300))
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    imports: Vec<String>,
+    needs: Vec<String>,
+    exports: Vec<String>,
+    /// Of each type of the component, whether an import of that type needs something of the host.
+    types: Vec<bool>,
+}
+
+fn checked(name: &str) -> Result<String, Stop> {
+    match name.len() {
+        bytes if bytes > NAME_BYTES => Err(Stop::TooMuch(format!("a name of {bytes} bytes"))),
+        _ => Ok(name.to_owned()),
+    }
+}
+
+fn few(names: &[String], more: u32, what: &str) -> Result<(), Stop> {
+    match names.len().saturating_add(usize::try_from(more).unwrap_or(usize::MAX)) {
+        0..=NAMES => Ok(()),
+        _ => Err(Stop::TooMuch(format!("more than {NAMES} {what} of its own"))),
+    }
+}
+
+impl Found {
+    /// Takes in a section of the component itself.
+    fn take(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
+        match payload {
+            Payload::ComponentTypeSection(section) => {
+                for ty in section.clone() {
+                    self.types.push(is_needy(&ty?));
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                for alias in section.clone() {
+                    if let ComponentAlias::InstanceExport { kind: ComponentExternalKind::Type, .. }
+                    | ComponentAlias::Outer { kind: ComponentOuterAliasKind::Type, .. } = alias?
+                    {
+                        self.types.push(true);
+                    }
+                }
+            }
+            Payload::ComponentImportSection(section) => {
+                few(&self.imports, section.count(), "imports")?;
+                for import in section.clone() {
+                    self.import(&import?)?;
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                few(&self.exports, section.count(), "exports")?;
+                for export in section.clone() {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Type {
+                        self.types.push(self.type_is_needy(export.index));
+                    }
+                    self.exports.push(checked(export.name.name)?);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, import: &ComponentImport<'_>) -> Result<(), Stop> {
+        let name = checked(import.name.name)?;
+        let needy = match import.ty {
+            ComponentTypeRef::Instance(index) => self.type_is_needy(index),
+            ComponentTypeRef::Type(TypeBounds::Eq(_)) => false,
+            _ => true,
+        };
+        if let ComponentTypeRef::Type(_) = import.ty {
+            self.types.push(true);
+        }
+        if needy {
+            self.needs.push(name.clone());
+        }
+        self.imports.push(name);
+        Ok(())
+    }
+
+    fn type_is_needy(&self, index: u32) -> bool {
+        usize::try_from(index).ok().and_then(|index| self.types.get(index)).is_none_or(|needy| *needy)
+    }
+
+    fn judge(self, counter: &Counter) -> Result<Inspection, KindError> {
+        let (mut handler, mut policy, mut other) = (false, false, None);
+        for name in &self.exports {
+            let Some((interface, version)) = of_contract(name) else {
+                continue;
+            };
+            if !version.starts_with(VERSION.0) {
+                other = Some(if version.is_empty() { PACKAGE.to_owned() } else { format!("{PACKAGE}@{version}") });
+                continue;
+            }
+            handler |= interface == "handler";
+            policy |= interface == "scaling";
+        }
+        let kind = match (handler, policy, other) {
+            (true, true, _) => Kind::Both,
+            (true, false, _) => Kind::Handler,
+            (false, true, _) => Kind::Policy,
+            (false, false, Some(found)) => return Err(KindError::OtherVersion { found: brief(&found, 100) }),
+            (false, false, None) => {
+                return Err(KindError::OtherWorld { exports: self.exports });
+            }
+        };
+        if counter.is_async() {
+            return Err(KindError::Async);
+        }
+        Ok(Inspection { kind, imports: self.imports, needs: self.needs, declared: counter.declared() })
+    }
+}
+
+/// Whether an import of this type needs something of the host: not if it is an instance that has nothing but types.
+fn is_needy(ty: &ComponentType<'_>) -> bool {
+    let ComponentType::Instance(declarations) = ty else { return true };
+    declarations.iter().any(|declaration| match declaration {
+        InstanceTypeDeclaration::Export { ty, .. } => !matches!(ty, ComponentTypeRef::Type(TypeBounds::Eq(_))),
+        _ => false,
+    })
+}
+
+/// The interface and version in `tidegate:plugin/<interface>@<version>`.
+fn of_contract(name: &str) -> Option<(&str, &str)> {
+    let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
+    Some(rest.split_once('@').unwrap_or((rest, "")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn component(text: &str) -> Vec<u8> {
+        wat::parse_str(text).unwrap()
+    }
+
+    fn exporting(names: &[&str]) -> Vec<u8> {
+        let exports: String = names.iter().map(|name| format!("(export \"{name}\" (instance 0))")).collect();
+        component(&format!(
+            "(component (import \"wasi:cli/stdout@0.2.3\" (instance)) (component (export \"inner\" (component 0)) \
+             (component)) (core module (func (export \"f\"))) {exports})"
+        ))
+    }
+
+    #[test]
+    fn the_kind_is_read_from_the_exports() {
+        let handler = inspect(&exporting(&["tidegate:plugin/handler@0.1.0"])).unwrap();
+        assert_eq!(handler.kind, Kind::Handler);
+        assert_eq!(handler.imports, ["wasi:cli/stdout@0.2.3"]);
+        assert_eq!(inspect(&exporting(&["tidegate:plugin/scaling@0.1.0"])).unwrap().kind, Kind::Policy);
+        let both = exporting(&["tidegate:plugin/scaling@0.1.0", "tidegate:plugin/handler@0.1.3"]);
+        assert_eq!(inspect(&both).unwrap().kind, Kind::Both);
+    }
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        let error = inspect(&exporting(&["tidegate:plugin/handler@0.2.0"])).unwrap_err();
+        assert_eq!(error, KindError::OtherVersion { found: "tidegate:plugin@0.2.0".into() });
+        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.0"), "{error}");
+    }
+
+    #[test]
+    fn another_world_is_refused_with_what_it_exports() {
+        let error = inspect(&exporting(&["wasi:cli/run@0.2.0"])).unwrap_err();
+        assert!(error.to_string().contains("but wasi:cli/run@0.2.0"), "{error}");
+        assert!(!error.may_be_half_written());
+    }
+
+    #[test]
+    fn what_is_no_component_is_named() {
+        assert_eq!(inspect(b""), Err(KindError::Empty));
+        assert_eq!(inspect(b"<html>not found</html>"), Err(KindError::Text));
+        assert_eq!(inspect("(component) ; ünïcode".as_bytes()), Err(KindError::Text));
+        assert_eq!(inspect(b"\x7fELF\x02\x01\x01\0"), Err(KindError::NotWasm));
+        assert_eq!(inspect(b"\0as"), Err(KindError::Incomplete(3)));
+        assert_eq!(inspect(&component("(module)")), Err(KindError::CoreModule));
+        assert_eq!(inspect(&component("(component)")), Err(KindError::OtherWorld { exports: vec![] }));
+    }
+
+    #[test]
+    fn a_compile_bomb_is_refused_before_it_is_compiled() {
+        let refused = |functions: &str| {
+            let error = inspect(&component(&format!("(component (core module {functions}))"))).unwrap_err();
+            assert!(matches!(error, KindError::TooMuch(_)), "{error}");
+        };
+        refused(&"(func)".repeat(100_001));
+        refused(&format!("(func {})", "nop ".repeat(1 << 20)));
+    }
+
+    #[test]
+    fn an_import_that_only_names_types_needs_nothing() {
+        let text = r#"(component
+            (import "a:b/functions" (instance (export "f" (func))))
+            (import "a:b/resources" (instance (export "r" (type (sub resource)))))
+            (type (instance (type u8) (export "t" (type (eq 0)))))
+            (import "a:b/types" (instance (type 2)))
+            (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#;
+        let found = inspect(&component(text)).unwrap();
+        assert_eq!(found.imports, ["a:b/functions", "a:b/resources", "a:b/types"]);
+        assert_eq!(found.needs, ["a:b/functions", "a:b/resources"]);
+    }
+
+    #[test]
+    fn many_and_long_names_are_refused_in_few_words() {
+        let import = |n: usize| format!("(import \"a{n}\" (instance))");
+        let many: String = (0..2_000).map(import).collect();
+        let error = inspect(&component(&format!("(component {many})"))).unwrap_err().to_string();
+        assert!(error.contains("more than 1000 imports"), "{error}");
+        let long = format!("(component (instance $i) (export \"{}\" (instance $i)))", "a".repeat(90_000));
+        let error = inspect(&component(&long)).unwrap_err().to_string();
+        assert!(error.contains("a name of 90000 bytes") && error.len() < 200, "{error}");
+        let others: Vec<String> = (0..500).map(|n| format!("a:b/c{n}{}", "d".repeat(500))).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let error = inspect(&exporting(&others)).unwrap_err().to_string();
+        assert!(error.contains("and 490 more") && error.len() < 2_000, "{error}");
+    }
+
+    #[test]
+    fn asynchronous_functions_are_refused_by_what_they_are() {
+        let text = r#"(component
+            (core module $m (func (export "f")) (func (export "cb") (param i32 i32 i32) (result i32) unreachable))
+            (core instance $i (instantiate $m))
+            (func $f async (canon lift (core func $i "f") async))
+            (instance $h (export "handle" (func $f)))
+            (export "tidegate:plugin/handler@0.1.0" (instance $h)))"#;
+        let error = inspect(&component(text)).unwrap_err();
+        assert_eq!(error, KindError::Async);
+        assert!(error.to_string().contains("WASI 0.2"), "{error}");
+    }
+
+    #[test]
+    fn no_prefix_without_the_exports_passes() {
+        let whole = exporting(&["tidegate:plugin/handler@0.1.0"]);
+        for length in 0..whole.len() {
+            match inspect(whole.get(..length).unwrap()) {
+                // Only the section with names may be cut off.
+                Ok(found) => assert_eq!(found.kind, Kind::Handler),
+                Err(error) => assert!(error.may_be_half_written(), "{length}: {error}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_mutation_panics(at in 0usize..400, byte: u8, cut in 0usize..400) {
+            let mut bytes = exporting(&["tidegate:plugin/handler@0.1.0"]);
+            let length = bytes.len();
+            if let Some(target) = bytes.get_mut(at % length) {
+                *target = byte;
+            }
+            bytes.truncate(length - cut % length);
+            let _ = inspect(&bytes);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = inspect(&bytes);
+            let _ = inspect(&[MAGIC, &[0x0d, 0, 1, 0], &bytes].concat());
+        }
+    }
+}

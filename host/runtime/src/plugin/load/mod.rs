@@ -1,0 +1,27 @@
+//! From a file in the plugin directory to a generation that workloads use, and to the next one when the file changes.
+//!
+//! What belongs here: finding and reading files, inspecting, compiling, linking and trying them, and when to do it
+//! again. What does not: anything that an instance needs once it runs; that is in [`run`](super::run), which knows
+//! nothing of files.
+
+mod cache;
+mod compiler;
+mod declaration_count;
+mod directory;
+mod directory_events;
+mod file_progress;
+mod host;
+mod inspect;
+mod plugin_file;
+mod refusal;
+mod slot;
+mod source;
+
+pub use cache::CacheError;
+pub use compiler::{CompileError, compile_into};
+pub use directory::Directory;
+pub use host::{Host, HostError};
+pub use inspect::{Inspection, KindError, inspect};
+pub use refusal::{LoadError, Refusal};
+pub use slot::{HandlerWatch, PluginState, PolicyWatch, Watch};
+pub use source::others;

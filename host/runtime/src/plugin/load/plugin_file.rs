@@ -1,0 +1,217 @@
+//! One plugin's file: looked at, and its content loaded and put into use.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::file_progress::{Cause, Fingerprint, Notice, Progress, Refused, Verdict};
+use super::host::Host;
+use super::refusal::Refusal;
+use super::slot::Slot;
+use super::source::{Source, others};
+use crate::clock::time_of_day;
+use crate::config::Limits;
+use crate::digest::{Digest, shown};
+use crate::duration::millis;
+use crate::plugin::run::world::{Plugin, World};
+
+/// How often it is looked, while a content is loaded, whether it is still that of the file.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// Keeps one plugin as its file is now.
+pub(super) struct PluginFile<W> {
+    host: Host,
+    file: PathBuf,
+    slot: Arc<Slot<W>>,
+    /// The limits of the last trial.
+    tried: Limits,
+    /// Says when to look, and whether the directory is there.
+    looks: watch::Receiver<bool>,
+    progress: Progress,
+}
+
+impl<W: World> PluginFile<W> {
+    pub(super) fn new(host: Host, file: PathBuf, slot: Arc<Slot<W>>, looks: watch::Receiver<bool>) -> Self {
+        Self { host, file, tried: slot.limits(), slot, looks, progress: Progress::default() }
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            let is_there = *self.looks.borrow_and_update();
+            let again = if is_there { self.look().await } else { None };
+            tokio::select! {
+                changed = self.looks.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
+            }
+        }
+    }
+
+    /// Looks at the file. Says how soon to look again, if not only when something happens.
+    async fn look(&mut self) -> Option<Duration> {
+        let limits = self.slot.limits();
+        if self.tried != limits {
+            self.tried = limits;
+            self.progress.reconsider();
+        }
+        if self.slot.touched.swap(false, Relaxed) {
+            self.progress.suspect();
+        }
+        let now = Instant::now();
+        let fingerprint = match tokio::fs::metadata(&self.file).await {
+            Ok(metadata) => Fingerprint::of(&metadata),
+            // If it can be read after all, it came in between, and the next look is soon.
+            Err(_) => {
+                match self.host.read(&self.file).await {
+                    Ok(_) => return Some(Duration::ZERO),
+                    Err(refusal) => self.unreadable(&refusal),
+                }
+                return self.progress.look_again(now);
+            }
+        };
+        if !self.progress.needs_reading(fingerprint, now) {
+            return self.progress.look_again(now);
+        }
+        match self.host.read(&self.file).await {
+            Ok(source) => self.consider(source, fingerprint, now).await,
+            Err(refusal) => {
+                self.unreadable(&refusal);
+                self.progress.look_again(now)
+            }
+        }
+    }
+
+    /// Loads what was read, unless it is known.
+    async fn consider(&mut self, source: Source, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
+        let digest = source.generation.digest.clone();
+        if self.progress.needs_loading(digest.whole(), read) {
+            let began = Instant::now();
+            self.tell_long(&source);
+            let loaded = tokio::select! {
+                biased;
+                loaded = self.host.make(source, &self.tried) => loaded,
+                // What loads is dropped, and a process that compiles it ends.
+                () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
+                    return self.tell_withdrawn(&digest);
+                }
+            };
+            match loaded {
+                // What is on disk now decides, not what was there when this began.
+                Ok(_) if !is_still_there(&self.host, &self.file, &digest, fingerprint).await => {
+                    return self.tell_withdrawn(&digest);
+                }
+                Ok(loaded) => self.adopt(loaded, &digest, began),
+                Err(Refusal::Stopping) => return None,
+                Err(refusal) => {
+                    if !self.refuse(&refusal, &digest, fingerprint, began) {
+                        self.progress.suspect();
+                        return self.progress.look_again(Instant::now());
+                    }
+                }
+            }
+        }
+        if self.slot.generation().as_ref() == Some(&digest) {
+            self.slot.history.lock().problem = None;
+        }
+        self.progress.settle(fingerprint, read);
+        self.progress.look_again(Instant::now())
+    }
+
+    fn tell_long(&self, source: &Source) {
+        let mebibytes = source.bytes.len() >> 20;
+        if mebibytes > 0 {
+            tracing::info!(
+                plugin = self.slot.name, generation = %source.generation.digest, mebibytes,
+                "loading {}: compiling it may take some seconds, unless it is in the cache", self.file.display()
+            );
+        }
+    }
+
+    fn tell_withdrawn(&mut self, digest: &Digest) -> Option<Duration> {
+        tracing::info!(
+            plugin = self.slot.name, generation = %digest,
+            "{} has changed while this generation was loaded, which will not be used", self.file.display()
+        );
+        self.progress.suspect();
+        Some(Duration::ZERO)
+    }
+
+    fn adopt(&mut self, loaded: Plugin<W>, digest: &Digest, began: Instant) {
+        self.progress.loaded(digest.whole());
+        self.slot.adopt(loaded);
+        let milliseconds = millis(began.elapsed());
+        tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
+    }
+
+    /// False if the file may not be there whole.
+    fn refuse(&mut self, refusal: &Refusal, digest: &Digest, fingerprint: Fingerprint, began: Instant) -> bool {
+        let (reason, file) = (refusal.to_string(), self.file.display());
+        let cause = match refusal {
+            refusal if refusal.may_be_half_written() => Cause::HalfWritten,
+            refusal if refusal.may_pass_later() => Cause::Outside,
+            _ => Cause::File,
+        };
+        let refused = Refused { digest: digest.whole(), reason: &reason, cause, fingerprint, took: began.elapsed() };
+        match self.progress.refused(refused, time_of_day(), Instant::now()) {
+            Verdict::Wait => {
+                tracing::debug!(plugin = self.slot.name, reason, "{file} may be half written");
+                return false;
+            }
+            Verdict::Known => {
+                tracing::debug!(plugin = self.slot.name, generation = %digest, reason, "{file} was refused again")
+            }
+            Verdict::Tell => {
+                self.slot.refused(&reason);
+                let later = if cause == Cause::Outside { "; it will be tried again" } else { "" };
+                tracing::warn!(
+                    plugin = self.slot.name, generation = %digest,
+                    "refused {file}: {reason}; {}{later}", self.slot.what_stays()
+                );
+            }
+        }
+        true
+    }
+
+    fn unreadable(&mut self, refusal: &Refusal) {
+        let (plugin, file) = (self.slot.name.as_str(), &self.file);
+        self.slot.history.lock().problem = Some(refusal.to_string());
+        match self.progress.unreadable(&refusal.to_string()) {
+            Notice::Nothing => {}
+            Notice::Waiting => {
+                tracing::warn!(plugin, "waiting for {}: {refusal}; {}", file.display(), others(file));
+            }
+            Notice::Kept(generation) => {
+                let generation = shown(&generation);
+                tracing::warn!(plugin, generation, "{}: {refusal}; the generation in use stays", file.display());
+            }
+        }
+    }
+}
+
+/// Ends when the file has no longer this content.
+async fn withdrawn(host: &Host, file: &Path, touched: &AtomicBool, digest: &Digest, mut known: Fingerprint) {
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let touched = touched.swap(false, Relaxed);
+        match tokio::fs::metadata(file).await.map(|metadata| Fingerprint::of(&metadata)) {
+            Ok(now) if now == known && !touched => {}
+            Ok(now) => match host.read(file).await {
+                Ok(source) if source.generation.digest == *digest => known = now,
+                _ => return,
+            },
+            Err(_) => return,
+        }
+    }
+}
+
+/// Whether the file has this content.
+async fn is_still_there(host: &Host, file: &Path, digest: &Digest, known: Fingerprint) -> bool {
+    match tokio::fs::metadata(file).await {
+        Ok(metadata) if Fingerprint::of(&metadata) == known => true,
+        Ok(_) => host.read(file).await.is_ok_and(|source| source.generation.digest == *digest),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,158 @@
+//! Why a plugin's file is not used, in words that say what to do. No IO.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::inspect::{KindError, some};
+use crate::contract::Fault;
+use crate::plugin::run::kind::Kind;
+
+/// Why a file did not become a generation.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {refusal}", file.display())]
+pub struct LoadError {
+    /// The plugin's file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub refusal: Refusal,
+}
+
+/// What is wrong with a plugin's file, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is none.
+    #[error("there is no such file; copy the component there")]
+    Missing,
+    /// There is a link to none.
+    #[error("it is a link that leads nowhere; copy the component there or mend the link")]
+    DanglingLink,
+    /// It cannot be read.
+    #[error("cannot be read: {error}; {remedy}", error = .0, remedy = readable(.0))]
+    Unreadable(io::Error),
+    /// It is a directory, or a pipe.
+    #[error("it is not a file; put the component itself there")]
+    NotAFile,
+    /// It is not even tried.
+    #[error("it has {size} bytes, more than {most}; strip its debug information, or raise plugins.max-size")]
+    TooLarge {
+        /// Its size in bytes, as far as that is known.
+        size: u64,
+        /// The most that the configuration allows.
+        most: String,
+    },
+    /// It is no component of this contract.
+    #[error(transparent)]
+    Kind(#[from] KindError),
+    /// It is used as what it is not.
+    #[error("it is {found}, and is used as {wanted}; name another plugin in the configuration")]
+    WrongKind {
+        /// What the workload uses it as.
+        wanted: Kind,
+        /// What it is.
+        found: Kind,
+    },
+    /// It is not valid code.
+    #[error("it does not compile: {0}; build it again")]
+    Compile(String),
+    /// It took too long, if only because the machine was busy.
+    #[error("compiling it took more than {0}; raise plugins.compile-time or make it smaller")]
+    CompileTime(String),
+    /// It took too much memory.
+    #[error("compiling it took more than {0} of memory; raise plugins.compile-memory or make it smaller")]
+    CompileMemory(String),
+    /// Somebody ended what compiled it, as a system does that has no memory left.
+    #[error(
+        "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the \
+         plugin smaller"
+    )]
+    CompilerKilled(String),
+    /// The system bounds it closer than the configuration does.
+    #[error("compiling it took more than the {0} of address space that the system allows this host; raise `ulimit -v`")]
+    NoMemory(String),
+    /// Nothing compiles it.
+    #[error("the process that compiles does not run: {0}; let this host start processes of its own program")]
+    NoCompiler(io::Error),
+    /// The cache does not keep it, and without it this process would have to compile it.
+    #[error(
+        "its compiled code cannot be kept in {}: {why}; see that there is room and that this user can write there",
+        dir.display()
+    )]
+    NotKept {
+        /// The directory of the cache.
+        dir: PathBuf,
+        /// What the process that compiles said.
+        why: String,
+    },
+    /// It asks for what this host does not offer.
+    #[error(
+        "it imports {}, which this host does not have; build it for the world `worker` or `policy` of this host's \
+         wit/, without other imports{}", some(.0), way_out(.0)
+    )]
+    Import(Vec<String>),
+    /// It was made for a later WASI.
+    #[error(
+        "it was built for a later WASI (it imports {}), and this host has WASI 0.2; build it for that, as for the \
+         target wasm32-wasip2", some(.0)
+    )]
+    LaterWasi(Vec<String>),
+    /// It offers something else under a name of the contract, or asks for something else under a known name.
+    #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
+    Link(String),
+    /// It does not start, with the limits of the workloads that use it.
+    #[error("a trial instance {0}; correct what it does at its start, or raise the workload's limits")]
+    Trial(Fault),
+    /// The host is stopping.
+    #[error("it was not compiled, because the host is stopping")]
+    Stopping,
+}
+
+fn readable(error: &io::Error) -> &'static str {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => "raise `ulimit -n`",
+        _ => "let the user that runs this host read it",
+    }
+}
+
+/// How the tool that is known to add an import is told to leave it out.
+fn way_out(imports: &[String]) -> &'static str {
+    if imports.iter().any(|import| import.starts_with("wasi:http/")) {
+        "; a component made from JavaScript imports wasi:http unless it is made with `disableFeatures: ['http', \
+         'fetch-event']`"
+    } else {
+        ""
+    }
+}
+
+impl Refusal {
+    /// Whether the cause is outside of the file, so that the same file may become a generation later.
+    pub fn may_pass_later(&self) -> bool {
+        match self {
+            Self::Unreadable(_)
+            | Self::CompileTime(_)
+            | Self::CompilerKilled(_)
+            | Self::NoCompiler(_)
+            | Self::NotKept { .. }
+            | Self::NoMemory(_)
+            | Self::Trial(Fault::Room(_) | Fault::Time(_))
+            | Self::Stopping => true,
+            Self::Missing
+            | Self::DanglingLink
+            | Self::NotAFile
+            | Self::TooLarge { .. }
+            | Self::Kind(_)
+            | Self::WrongKind { .. }
+            | Self::Compile(_)
+            | Self::CompileMemory(_)
+            | Self::Import(_)
+            | Self::LaterWasi(_)
+            | Self::Link(_)
+            | Self::Trial(_) => false,
+        }
+    }
+
+    /// Whether the file may only be half written.
+    pub fn may_be_half_written(&self) -> bool {
+        matches!(self, Self::Kind(error) if error.may_be_half_written())
+    }
+}

@@ -1,0 +1,154 @@
+//! A plugin that workloads use: what they allow it, the generation they are given, and what became of its file.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::config::Limits;
+use crate::digest::Digest;
+use crate::plugin::limits::wider;
+use crate::plugin::run::bindings::{policy::PolicyPre, worker::WorkerPre};
+use crate::plugin::run::guest::Guest;
+use crate::plugin::run::kind::Kind;
+use crate::plugin::run::world::{Plugin, World};
+
+/// The current generation of one plugin, and when it changes.
+pub struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
+
+/// Watches a handler.
+pub type HandlerWatch = Watch<WorkerPre<Guest>>;
+/// Watches a policy.
+pub type PolicyWatch = Watch<PolicyPre<Guest>>;
+
+impl<W> std::fmt::Debug for Watch<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<W> Clone for Watch<W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<W> Watch<W> {
+    /// The generation in use, and from now on [`Watch::has_changed`] speaks of later ones. `None` until one was loaded.
+    pub fn current(&mut self) -> Option<Arc<Plugin<W>>> {
+        self.0.borrow_and_update().clone()
+    }
+
+    /// Whether there is a generation that [`Watch::current`] has not returned. Cheap.
+    pub fn has_changed(&self) -> bool {
+        self.0.has_changed().unwrap_or(false)
+    }
+
+    /// Waits for a generation that [`Watch::current`] has not returned; for ever if the directory is no longer watched.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// A plugin that somebody uses, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginState {
+    /// Its name.
+    pub plugin: String,
+    /// What it is used as.
+    pub kind: Kind,
+    /// The digest of the generation in use; `None` if none was loaded yet.
+    pub generation: Option<Digest>,
+    /// Generations loaded, ever.
+    pub loaded: u64,
+    /// Contents of its file that were refused, ever.
+    pub refused: u64,
+    /// Why the content that its file has now is not in use, if it is not.
+    pub problem: Option<String>,
+}
+
+/// One plugin as workloads use it in one world.
+pub(super) struct Slot<W> {
+    pub(super) name: String,
+    current: watch::Sender<Option<Arc<Plugin<W>>>>,
+    /// The widest that workloads with this plugin have; a trial instance runs under them.
+    limits: Mutex<Limits>,
+    pub(super) history: Mutex<History>,
+    /// Whether something happened to its file since it was last looked at, however it may look.
+    pub(super) touched: AtomicBool,
+}
+
+/// What became of the contents that a plugin's file had.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    loaded: u64,
+    refused: u64,
+    pub(super) problem: Option<String>,
+}
+
+impl<W: World> Slot<W> {
+    pub(super) fn new(name: &str, limits: &Limits) -> Self {
+        Self {
+            name: name.to_owned(),
+            current: watch::Sender::new(None),
+            limits: Mutex::new(limits.clone()),
+            history: Mutex::default(),
+            touched: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn watch(&self) -> Watch<W> {
+        Watch(self.current.subscribe())
+    }
+
+    pub(super) fn state(&self) -> PluginState {
+        let History { loaded, refused, problem } = self.history.lock().clone();
+        PluginState {
+            plugin: self.name.clone(),
+            kind: W::KIND,
+            generation: self.generation(),
+            loaded,
+            refused,
+            problem,
+        }
+    }
+
+    /// The digest of the generation in use.
+    pub(super) fn generation(&self) -> Option<Digest> {
+        self.current.borrow().as_ref().map(|plugin| plugin.generation().digest.clone())
+    }
+
+    /// What a workload has while another generation is refused.
+    pub(super) fn what_stays(&self) -> String {
+        match self.generation() {
+            Some(generation) => format!("generation {generation} stays in use"),
+            None => "its workloads wait for another one".into(),
+        }
+    }
+
+    /// Puts a generation into use.
+    pub(super) fn adopt(&self, plugin: Plugin<W>) {
+        // Before the others learn of it: what they count is there then.
+        self.history.lock().loaded += 1;
+        self.current.send_replace(Some(Arc::new(plugin)));
+    }
+
+    pub(super) fn refused(&self, reason: &str) {
+        let mut history = self.history.lock();
+        history.refused += 1;
+        history.problem = Some(reason.to_owned());
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.lock().clone()
+    }
+
+    /// One more workload uses it, with these limits.
+    pub(super) fn widen(&self, limits: &Limits) {
+        let mut widest = self.limits.lock();
+        *widest = wider(&widest, limits);
+    }
+}

@@ -1,0 +1,78 @@
+//! A plugin's file: where it is, what is in it, and what names that.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use sha2::Sha256;
+
+use super::refusal::Refusal;
+use crate::config::units::show_size;
+use crate::plugin::run::generation::Generation;
+
+/// How many plugins are named where one is missing.
+const NAMED: usize = 20;
+
+/// The bytes of a plugin's file and what names them.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) generation: Generation,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+impl Source {
+    pub(super) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
+        let digest = HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(&bytes));
+        Self { generation: Generation { plugin: plugin.into(), digest: digest.into() }, bytes: bytes.into() }
+    }
+}
+
+/// Where the file of a plugin is.
+pub(super) fn file(dir: &Path, plugin: &str) -> PathBuf {
+    dir.join(format!("{plugin}.wasm"))
+}
+
+/// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the
+/// file meanwhile.
+pub(super) fn read(file: &Path, most: u64) -> Result<Source, Refusal> {
+    let refused = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound if file.is_symlink() => Refusal::DanglingLink,
+        io::ErrorKind::NotFound => Refusal::Missing,
+        _ => Refusal::Unreadable(error),
+    };
+    // Looked at before it is opened: opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(file).map_err(refused)?;
+    if !metadata.is_file() {
+        return Err(Refusal::NotAFile);
+    }
+    let allowed = |size: u64| {
+        if size > most { Err(Refusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
+    };
+    allowed(metadata.len())?;
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(refused)?;
+    opened.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(refused)?;
+    // It may have grown meanwhile.
+    allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(Source::new(&name, bytes))
+}
+
+/// The plugins that are where `file` is missing: a name may be misspelt.
+pub fn others(file: &Path) -> String {
+    let entries = file.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| PathBuf::from(entry.file_name()))
+        .filter(|name| name.extension().is_some_and(|extension| extension == "wasm"))
+        .filter_map(|name| Some(name.file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    names.truncate(NAMED);
+    if names.is_empty() {
+        "the directory has no plugins".into()
+    } else {
+        format!("the directory has {}", names.join(", "))
+    }
+}

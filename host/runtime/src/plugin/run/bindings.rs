@@ -1,0 +1,71 @@
+//! Rust for the two worlds of `wit/`, and what the host puts behind their imports.
+//!
+//! Parameters are lowered from borrowed data, so a payload is copied once: into the guest's memory.
+
+use wasmtime::component::{HasSelf, Linker};
+
+use super::guest::Guest;
+
+#[allow(missing_docs, clippy::pedantic)]
+pub(crate) mod worker {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "worker",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: false },
+    });
+}
+
+#[allow(missing_docs, clippy::pedantic)]
+pub(crate) mod policy {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "policy",
+        exports: { default: async },
+        ownership: Borrowing { duplicate_if_necessary: false },
+        with: { "wasi:logging/logging": super::worker::wasi::logging::logging },
+    });
+}
+
+use worker::wasi::{config::store, logging::logging};
+
+impl store::Host for Guest {
+    fn get(&mut self, key: String) -> Result<Option<String>, store::Error> {
+        Ok(self.settings.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone()))
+    }
+
+    fn get_all(&mut self) -> Result<Vec<(String, String)>, store::Error> {
+        Ok(self.settings.to_vec())
+    }
+}
+
+impl logging::Host for Guest {
+    fn log(&mut self, level: logging::Level, context: String, message: String) {
+        use super::stdio::Level;
+        let level = match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error | logging::Level::Critical => Level::Error,
+        };
+        self.log.line(level, &context, &message);
+    }
+}
+
+/// What a handler may import: WASI 0.2's command interfaces with nothing in them, settings, logging.
+pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+/// What a policy may import: the same without settings, which `init` gets.
+pub(crate) fn link_policy(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    policy::Policy::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+}
+
+/// As generated functions take pairs.
+pub(crate) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}

@@ -1,0 +1,70 @@
+//! The two engines, their linkers and their clock.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use wasmtime::component::Linker;
+use wasmtime::{Cache, Config, Engine};
+
+use super::bindings;
+use super::engine_config::{handlers, policies};
+use super::guest::Guest;
+use super::room::Rooms;
+use super::ticker::Ticker;
+use crate::contract::Fault;
+use crate::delivery::slow_lane;
+
+/// What all plugins of this process share.
+pub struct Engines {
+    /// The room that instances have in this process.
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) handlers: WorldEngine,
+    pub(crate) policies: WorldEngine,
+    pub(crate) ticker: Ticker,
+}
+
+/// What compiles and links the guests of one world.
+pub struct WorldEngine {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Guest>,
+}
+
+impl WorldEngine {
+    fn new(config: &Config, link: impl FnOnce(&mut Linker<Guest>) -> wasmtime::Result<()>) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+impl Engines {
+    /// Starts both engines and their clock. What they compile is kept in `cache`.
+    ///
+    /// # Errors
+    /// Why they do not run here.
+    pub(crate) fn start(cache: Option<Cache>) -> Result<Self, String> {
+        let failed = |error: wasmtime::Error| format!("{error:#}");
+        let handlers = WorldEngine::new(&handlers(cache.clone()), bindings::link_worker).map_err(failed)?;
+        let policies = WorldEngine::new(&policies(cache), bindings::link_policy).map_err(failed)?;
+        let ticker = Ticker::start(vec![handlers.engine.weak(), policies.engine.weak()])
+            .map_err(|error| format!("its clock needs a thread: {error}"))?;
+        Ok(Self { rooms: Rooms::new(), handlers, policies, ticker })
+    }
+
+    /// Runs a guest's call, which yields at each tick.
+    ///
+    /// # Errors
+    /// [`Fault::Time`] if it does not end within `limit` of the wall clock. Then its store is of no use any more.
+    pub(crate) async fn call<T>(&self, limit: Duration, call: Pin<&mut impl Future<Output = T>>) -> Result<T, Fault> {
+        let mut call = pin!(self.ticker.during(call));
+        // Most calls end at their first poll, which a tick ends at the latest, and need no timer.
+        match futures_util::poll!(call.as_mut()) {
+            Poll::Ready(answer) => Ok(answer),
+            Poll::Pending => timeout(limit, slow_lane::watch(call)).await.map_err(|_| Fault::Time(limit)),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How wasmtime compiles and runs each kind of guest.
+//!
+//! Two engines, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions
+//! would slow them; policies run under fuel, so that the same call ends in the same place on every machine.
+
+use wasmtime::{Cache, Config};
+
+use crate::plugin::limits::instance::STACK;
+
+/// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
+pub(crate) const RESERVATION: u64 = 4 << 30;
+/// A component of a few bytes with data far apart would have an image of so much for each memory, held by this process.
+const IMAGE: u64 = 64 << 10;
+/// Bytes of the async stack. What the guest's code does not use of it is for the host's functions.
+const ASYNC_STACK: usize = 2 << 20;
+
+/// How handlers are compiled and run.
+pub(crate) fn handlers(cache: Option<Cache>) -> Config {
+    common(cache)
+}
+
+/// How policies are compiled and run.
+pub(crate) fn policies(cache: Option<Cache>) -> Config {
+    let mut config = common(cache);
+    config.consume_fuel(true).cranelift_nan_canonicalization(true);
+    config
+}
+
+fn common(cache: Option<Cache>) -> Config {
+    let mut config = Config::new();
+    config
+        .cache(cache)
+        .epoch_interruption(true)
+        .memory_reservation(RESERVATION)
+        .memory_guaranteed_dense_image_size(IMAGE)
+        .max_wasm_stack(STACK)
+        .async_stack_size(ASYNC_STACK)
+        // Each of these is surface that no guest of this contract needs.
+        .concurrency_support(false)
+        .wasm_memory64(false)
+        .shared_memory(false)
+        .relaxed_simd_deterministic(true);
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use wasmtime::Engine;
+    use wasmtime::component::Component;
+
+    use super::*;
+
+    #[test]
+    fn data_that_lies_far_apart_makes_no_large_image() {
+        let module = r#"(core module (memory 256) (data (i32.const 0) "a") (data (i32.const 16000000) "b"))"#;
+        let bytes = wat::parse_str(format!("(component {})", module.repeat(20))).unwrap();
+        let engine = Engine::new(&handlers(None)).unwrap();
+        let compiled = Component::from_binary(&engine, &bytes).unwrap().serialize().unwrap();
+        assert!(compiled.len() < 4 << 20, "{} bytes of {}", compiled.len(), bytes.len());
+    }
+}

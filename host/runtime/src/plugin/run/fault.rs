@@ -1,0 +1,171 @@
+//! From wasmtime's error to the [`Fault`] that settles a delivery.
+
+use std::fmt::Write as _;
+
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::quota::Quota;
+use crate::config::Limits;
+use crate::contract::Fault;
+
+/// Functions of the guest's stack that a fault tells.
+const FRAMES: usize = 4;
+/// Bytes of what the guest last wrote to standard error that a fault tells.
+const LAST_WORDS: usize = 512;
+/// Bytes of anything else that a guest has a say in.
+const TEXT: usize = 1 << 10;
+/// Bytes of a function's name.
+const NAME: usize = 128;
+/// What Rust advises after a panic. Nobody can set that variable for a guest.
+const ADVICE: &str = "note: run with `RUST_BACKTRACE";
+
+/// What an error out of a guest call means. `last_words` is what the guest wrote to standard error in this call.
+pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+    let trap = error.downcast_ref::<Trap>();
+    if trap == Some(&Trap::OutOfFuel) {
+        return Fault::Fuel(limits.fuel);
+    }
+    if let Some(limit) = quota.refused_memory() {
+        return Fault::Memory(u64::try_from(limit).unwrap_or(u64::MAX));
+    }
+    if handed_too_much(error) {
+        return Fault::Response(u64::try_from(limits.response).unwrap_or(u64::MAX));
+    }
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    if trap.is_none() && backtrace.is_none() {
+        // No guest code was on the stack: the host failed to read what the guest returned.
+        return Fault::Answer(brief(&format!("{error:#}"), TEXT));
+    }
+    let mut text = reason(error, trap);
+    if let Some(backtrace) = backtrace {
+        frames(&mut text, backtrace);
+    }
+    let last_words = one_line(last_words);
+    if !last_words.is_empty() {
+        let _ = write!(text, "; it wrote: {}", cut(&last_words, LAST_WORDS));
+    }
+    match quota.refused_elements() {
+        Some(limit) => Fault::Table { limit: u64::try_from(limit).unwrap_or(u64::MAX), trap: text },
+        None => Fault::Trap(text),
+    }
+}
+
+/// Whether the guest wanted to hand over more at once than the store lets it. wasmtime's error has a private type.
+fn handed_too_much(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}
+
+/// Whether the machine, and not the guest, had no memory left for it.
+fn is_without_memory(text: &str) -> bool {
+    ["os error 12)", "annot allocate memory", "mmap failed"].iter().any(|part| text.contains(part))
+}
+
+/// The same for a store in which no instance came to be.
+pub(crate) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+    match classify(error, quota, limits, last_words) {
+        Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
+        Fault::Answer(text) if is_without_memory(&text) => {
+            Fault::Room(format!("the system has no memory for it: {text}; see `ulimit -v` and vm.max_map_count"))
+        }
+        Fault::Answer(text) => Fault::Start(text),
+        other => other,
+    }
+}
+
+fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return format!("it called exit with status {}", exit.0);
+    }
+    match trap {
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+        // The error of a host function; the context around it is the backtrace, which is told below.
+        None => brief(&error.root_cause().to_string(), TEXT),
+    }
+}
+
+fn frames(text: &mut String, backtrace: &WasmBacktrace) {
+    let mut names: Vec<String> = backtrace
+        .frames()
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        // The alternate form leaves out the hash.
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .filter(|name| !is_machinery(name))
+        .map(|name| brief(&name, NAME))
+        .collect();
+    // A recursion is told once.
+    names.dedup();
+    names.truncate(FRAMES);
+    if !names.is_empty() {
+        let _ = write!(text, " in {}", names.join(" < "));
+    }
+}
+
+/// Whether a function is on every stack: how Rust panics, and what the bindings generate.
+fn is_machinery(name: &str) -> bool {
+    ["std::", "core::", "__rust", "tidegate:plugin/"].iter().any(|start| name.starts_with(start))
+        || name.contains("::_export_")
+        || name == "abort"
+}
+
+/// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
+    told.join(" / ")
+}
+
+/// Whether a line that a guest wrote is of no use to anybody here.
+pub(crate) fn is_advice(line: &str) -> bool {
+    line.starts_with(ADVICE)
+}
+
+/// In one line, without what acts upon a terminal, and in at most so many bytes and a sign that there was more.
+pub(crate) fn brief(text: &str, most: usize) -> String {
+    // What is longer by far is cut before it is copied.
+    let line = one_line(cut(text, most.saturating_mul(4)));
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.len() <= most && text.len() <= most.saturating_mul(4) { line } else { format!("{}...", cut(&line, most)) }
+}
+
+/// At most `most` bytes, ending between two characters.
+pub(crate) fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_in_one_line() {
+        let written = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno stock\nnote: run with `RUST_BACKTRACE=1` \
+                       environment variable to display a backtrace\n";
+        assert_eq!(one_line(written), "thread '<unnamed>' panicked at src/lib.rs:3:5: / no stock");
+    }
+
+    #[test]
+    fn what_is_long_is_told_in_brief_and_in_one_line() {
+        assert_eq!(brief("a\nb\u{1b}[2J", 100), "a / b [2J");
+        assert_eq!(brief("abcdef", 3), "abc...");
+        assert!(brief(&"ab".repeat(1 << 20), 100).len() <= 103);
+    }
+
+    #[test]
+    fn generated_functions_are_machinery_and_the_guests_own_are_not() {
+        assert!(is_machinery("core::panicking::panic_fmt"));
+        assert!(is_machinery("tidegate:plugin/handler@0.1.0#handle"));
+        assert!(!is_machinery("receipts::price::of"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_is_a_prefix_within_the_bound(text: String, most in 0usize..64) {
+            let short = cut(&text, most);
+            prop_assert!(short.len() <= most && text.starts_with(short));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a store holds: an empty WASI, the quota, the log, the settings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use super::declared::Declared;
+use super::quota::Quota;
+use super::stdio::{GuestLog, GuestOutput};
+use crate::config::Limits;
+use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
+
+/// The settings that a handler reads through `wasi:config/store`.
+pub(crate) type Settings = Arc<[(String, String)]>;
+
+/// The data of a store.
+pub struct Guest {
+    wasi: WasiCtx,
+    resources: ResourceTable,
+    pub(crate) quota: Quota,
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) settings: Settings,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+/// What a guest's clocks and random numbers are.
+pub(crate) enum Inputs<'a> {
+    /// The host's.
+    Real,
+    /// Functions of the inputs of a call.
+    Replayed {
+        /// What every clock reads.
+        now_ms: u64,
+        /// What random bytes repeat; not empty.
+        random: &'a [u8],
+    },
+}
+
+/// A store for one instance. Nothing is granted: no directory, address, variable or argument.
+pub(crate) fn store(
+    engine: &Engine,
+    limits: &Limits,
+    declared: &Declared,
+    log: Arc<GuestLog>,
+    settings: Settings,
+    inputs: Inputs<'_>,
+) -> Store<Guest> {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(GuestOutput { log: Arc::clone(&log), stderr: false })
+        .stderr(GuestOutput { log: Arc::clone(&log), stderr: true })
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .max_random_size(RANDOM_BYTES);
+    if let Inputs::Replayed { now_ms, random } = inputs {
+        wasi.wall_clock(Frozen(now_ms))
+            .monotonic_clock(Frozen(now_ms))
+            .secure_random(Deterministic::new(random.to_vec()))
+            .insecure_random(Deterministic::new(random.to_vec()))
+            .insecure_random_seed(random.iter().take(16).fold(0, |seed, byte| seed << 8 | u128::from(*byte)));
+    }
+    let mut resources = ResourceTable::new();
+    resources.set_max_capacity(RESOURCES);
+    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits, declared.bytes()), log, settings };
+    let mut store = Store::new(engine, guest);
+    store.limiter(|guest| &mut guest.quota);
+    store.set_hostcall_fuel(limits.response);
+    store.set_max_component_handles(RESOURCES);
+    // Other tasks get their turn at each tick; the wall clock ends the call.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_async_yield_and_update(1);
+    store
+}
+
+/// A clock that stands still at a number of milliseconds since the Unix epoch.
+struct Frozen(u64);
+
+impl HostWallClock for Frozen {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl HostMonotonicClock for Frozen {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        self.0.saturating_mul(1_000_000)
+    }
+}

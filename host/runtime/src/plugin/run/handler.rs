@@ -1,0 +1,181 @@
+//! Runs handlers: one instance, one delivery at a time.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use super::bindings::borrow;
+use super::bindings::worker::exports::tidegate::plugin::handler as wit;
+use super::bindings::worker::{Worker, WorkerPre};
+use super::engine::{Engines, WorldEngine};
+use super::fault::classify;
+use super::guest::{Guest, Inputs, Settings};
+use super::kind::Kind;
+use super::room::Place;
+use super::world::{GuestContext, Plugin, World};
+use crate::config::Limits;
+use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
+
+/// A compiled handler: one generation of a plugin.
+pub type HandlerPlugin = Plugin<WorkerPre<Guest>>;
+
+/// What an instance is made with.
+#[derive(Debug, Clone)]
+pub struct WorkerContext {
+    /// The workload, and what the instance may spend.
+    pub guest: GuestContext,
+    /// The worker's number; 0 for an instance that is made ahead.
+    pub worker: u64,
+    /// What `wasi:config/store` has.
+    pub settings: Arc<[(String, String)]>,
+}
+
+impl WorkerContext {
+    /// For the instance of a worker, with a log of its own.
+    pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
+        Self { guest: GuestContext::new(workload, limits), worker, settings }
+    }
+}
+
+/// One handler instance. It lives until it is dropped or until a call ends in a [`Fault`].
+pub struct HandlerInstance {
+    engines: Arc<Engines>,
+    limits: Limits,
+    /// Gone after a call that faulted.
+    live: Option<Live>,
+    /// Set for as long as a call runs, so also if its future was dropped: then nothing can be called again.
+    calling: bool,
+}
+
+struct Live {
+    store: Store<Guest>,
+    exports: Worker,
+    /// Given back after the store, which takes it, is gone.
+    _place: Option<Place>,
+}
+
+impl World for WorkerPre<Guest> {
+    const KIND: Kind = Kind::Handler;
+    type Exports = Worker;
+
+    fn engine(engines: &Engines) -> &WorldEngine {
+        &engines.handlers
+    }
+
+    fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Self::new(linked)
+    }
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Worker> {
+        self.instantiate_async(store).await
+    }
+
+    async fn try_out(plugin: &HandlerPlugin, limits: &Limits) -> Result<(), Fault> {
+        let context = WorkerContext::new("".into(), 0, Arc::new([]), limits.clone());
+        plugin.instantiate(&context).await.map(drop)
+    }
+}
+
+impl HandlerPlugin {
+    /// Makes an instance.
+    ///
+    /// # Errors
+    /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
+    /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
+    pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
+        let WorkerContext { guest, worker, settings } = context;
+        let place = self.enter(guest)?;
+        let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
+        let started = self.start(&mut store, &guest.limits).await;
+        store.data().log.end_call();
+        let live = Live { exports: started?, store, _place: place };
+        let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
+        Ok(HandlerInstance { engines, limits, live: Some(live), calling: false })
+    }
+}
+
+impl HandlerInstance {
+    /// Gives an instance that was made ahead to a worker: its log lines carry this number.
+    pub fn assign(&self, worker: u64) {
+        if let Some(live) = &self.live {
+            live.store.data().log.assign(worker);
+        }
+    }
+
+    /// Whether it can still be called: not after a [`Fault`], nor after the future of a call was dropped.
+    pub fn is_usable(&self) -> bool {
+        self.live.is_some() && !self.calling
+    }
+
+    /// Handles one delivery.
+    ///
+    /// After a [`Fault`] the instance is gone with its state; drop this and make another. Dropping the future ends
+    /// the call, and the instance with it.
+    pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+        let Some(live) = self.live.as_mut().filter(|_| !self.calling) else {
+            return Err(Fault::Start("this instance ended with an earlier call".into()));
+        };
+        self.calling = true;
+        let called = {
+            let guest = live.store.data_mut();
+            guest.quota.forget();
+            guest.log.begin_call(delivery.stream_sequence);
+            live.store.set_epoch_deadline(1);
+            let headers = borrow(&delivery.headers);
+            let handler = live.exports.tidegate_plugin_handler();
+            let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
+            self.engines.call(self.limits.time, pin!(call)).await
+        };
+        let last_words = live.store.data().log.end_call();
+        self.calling = false;
+        let fault = match called {
+            Ok(Ok(answer)) => return Ok(answer.map(Response::from).map_err(Failure::from)),
+            Ok(Err(error)) => classify(&error, &live.store.data().quota, &self.limits, &last_words),
+            Err(fault) => fault,
+        };
+        self.live = None;
+        Err(fault)
+    }
+}
+
+fn lower<'a>(delivery: &'a Delivery, headers: &'a [(&'a str, &'a str)]) -> wit::Delivery<'a> {
+    wit::Delivery {
+        subject: &delivery.subject,
+        headers,
+        payload: &delivery.payload,
+        stream_sequence: delivery.stream_sequence,
+        attempt: delivery.attempt,
+        published_at_ms: delivery.published_at_ms,
+        expects_reply: delivery.reply_to.is_some(),
+    }
+}
+
+impl From<wit::Response> for Response {
+    fn from(response: wit::Response) -> Self {
+        Self { reply: response.reply, publications: response.publications.into_iter().map(Publication::from).collect() }
+    }
+}
+
+impl From<wit::Publication> for Publication {
+    fn from(publication: wit::Publication) -> Self {
+        Self { subject: publication.subject, headers: publication.headers, payload: publication.payload }
+    }
+}
+
+impl From<wit::Failure> for Failure {
+    fn from(failure: wit::Failure) -> Self {
+        match failure {
+            wit::Failure::Retry(delay) => Self::Retry(delay.map(Duration::from_millis)),
+            wit::Failure::Reject(reason) => Self::Reject(reason),
+        }
+    }
+}
+
+impl std::fmt::Debug for HandlerInstance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandlerInstance").field("usable", &self.is_usable()).finish_non_exhaustive()
+    }
+}

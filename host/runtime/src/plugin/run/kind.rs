@@ -1,0 +1,29 @@
+//! Which worlds of the contract a component can be used for.
+
+/// What a workload can use a plugin as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It exports `handler`.
+    Handler,
+    /// It exports `scaling`.
+    Policy,
+    /// It exports both and serves as either.
+    Both,
+}
+
+impl Kind {
+    /// Whether a plugin of this kind can be used as `wanted`.
+    pub fn serves(self, wanted: Kind) -> bool {
+        self == Kind::Both || self == wanted
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Handler => "a handler",
+            Self::Policy => "a policy",
+            Self::Both => "a handler and a policy",
+        })
+    }
+}

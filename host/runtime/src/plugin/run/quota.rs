@@ -1,0 +1,183 @@
+//! What one store may allocate, and whether it asked for more.
+
+use wasmtime::ResourceLimiter;
+
+use crate::config::Limits;
+use crate::plugin::limits::instance::UNCOUNTED;
+
+/// Counts what a store has, refuses what is over the limits and remembers that it did.
+///
+/// The limits hold for all memories and tables of the store together: a component may have many.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    memory: Budget,
+    elements: Budget,
+    /// Core instances, memories and tables, each.
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Budget {
+    used: usize,
+    limit: usize,
+    refused: bool,
+    /// What the last growth that was let pass added, until the next.
+    last: usize,
+}
+
+impl Budget {
+    fn new(limit: usize) -> Self {
+        Self { used: 0, limit, refused: false, last: 0 }
+    }
+
+    /// `current` to `desired` is the growth of one memory or table; `maximum` is the one it declared itself.
+    fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        let more = desired.saturating_sub(current);
+        let used = more.saturating_add(self.used);
+        self.last = 0;
+        // What a guest's own maximum forbids fails without the host's doing.
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return false;
+        }
+        if used > self.limit {
+            self.refused = true;
+            return false;
+        }
+        self.used = used;
+        self.last = more;
+        true
+    }
+
+    /// The growth that was let pass did not come to be, as where the system had no memory for it.
+    fn failed(&mut self) {
+        self.used = self.used.saturating_sub(self.last);
+        self.last = 0;
+    }
+}
+
+impl Quota {
+    /// `begins_with` is how many bytes an instance takes beside its memories.
+    pub(crate) fn new(limits: &Limits, begins_with: usize) -> Self {
+        let mut memory = Budget::new(limits.memory);
+        // What is over the limit already leaves nothing for a memory, and says so as soon as there is one.
+        memory.used = begins_with.saturating_sub(UNCOUNTED);
+        Self { memory, elements: Budget::new(limits.table_elements), count: limits.instances }
+    }
+
+    /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].
+    pub(crate) fn refused_memory(&self) -> Option<usize> {
+        self.memory.refused.then_some(self.memory.limit)
+    }
+
+    /// The limit in elements, if table elements were refused since the last [`Quota::forget`].
+    pub(crate) fn refused_elements(&self) -> Option<usize> {
+        self.elements.refused.then_some(self.elements.limit)
+    }
+
+    /// Begins a new call: what an earlier one was refused and lived with does not explain a later trap.
+    pub(crate) fn forget(&mut self) {
+        self.memory.refused = false;
+        self.elements.refused = false;
+    }
+}
+
+impl ResourceLimiter for Quota {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.memory.grow(current, desired, maximum))
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory.failed();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.elements.grow(current, desired, maximum))
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.elements.failed();
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        self.count
+    }
+
+    fn tables(&self) -> usize {
+        self.count
+    }
+
+    fn memories(&self) -> usize {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn memories_share_one_limit() {
+        let mut budget = Budget::new(100);
+        assert!(budget.grow(0, 60, None));
+        assert!(!budget.grow(0, 60, None));
+        assert!(budget.refused);
+        assert!(budget.grow(60, 100, None));
+    }
+
+    #[test]
+    fn growth_that_failed_is_not_charged() {
+        let mut budget = Budget::new(100);
+        assert!(budget.grow(0, 60, None));
+        budget.failed();
+        assert!(budget.grow(0, 90, None));
+        // One that was refused before it was tried is told to have failed too.
+        assert!(!budget.grow(90, 190, None));
+        budget.failed();
+        assert_eq!(budget.used, 90);
+    }
+
+    #[test]
+    fn what_an_instance_begins_with_is_memory_too() {
+        let limits = Limits { memory: 2 << 20, ..Limits::default() };
+        let mut small = Quota::new(&limits, 1 << 20);
+        assert!(small.memory_growing(0, 2 << 20, None).unwrap());
+        let mut large = Quota::new(&limits, 4 << 20);
+        assert!(!large.memory_growing(0, 1, None).unwrap());
+        assert_eq!(large.refused_memory(), Some(2 << 20));
+    }
+
+    #[test]
+    fn a_guests_own_maximum_is_not_a_refusal_of_the_host() {
+        let mut budget = Budget::new(100);
+        assert!(!budget.grow(0, 60, Some(50)));
+        assert!(!budget.refused);
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_growths_passes_the_limit(steps in proptest::collection::vec((0usize..4, 0usize..50), 0..40)) {
+            let mut budget = Budget::new(100);
+            let mut sizes = [0usize; 4];
+            for (which, by) in steps {
+                let Some(size) = sizes.get_mut(which) else { continue };
+                if budget.grow(*size, *size + by, None) {
+                    *size += by;
+                }
+            }
+            prop_assert!(sizes.iter().sum::<usize>() <= 100);
+        }
+
+        #[test]
+        fn absurd_sizes_are_refused_without_overflow(current: usize, desired: usize) {
+            let mut budget = Budget::new(100);
+            let grown = budget.grow(current, desired, None);
+            prop_assert_eq!(grown, desired.saturating_sub(current) <= 100);
+        }
+    }
+}

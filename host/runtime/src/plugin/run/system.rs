@@ -1,0 +1,92 @@
+//! How much the system lets this process map.
+
+use rustix::process::{Resource, getrlimit};
+
+use crate::process_status::ProcessStatus;
+
+/// Where Linux says how many mappings a process may have.
+const MAX_MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
+/// Mappings that the host keeps for itself, at least: threads, buffers, compiled code.
+const OWN_MAPPINGS: u64 = 2_000;
+/// Address space that a process can have on the machines that this runs on.
+const ADDRESSES: u64 = 1 << 47;
+/// Address space that the host keeps for itself at most: threads, buffers, compiled code.
+const OWN_ADDRESSES: u64 = 2 << 30;
+
+/// What there is for instances, and out of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Supply {
+    pub(crate) mappings: u64,
+    pub(crate) address: u64,
+    limits: Limits,
+}
+
+/// What the system lets the process have in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) mappings: u64,
+    pub(crate) address: u64,
+}
+
+impl Supply {
+    #[cfg(test)]
+    pub(crate) fn of(mappings: u64, address: u64) -> Self {
+        Self { mappings, address, limits: Limits { mappings, address } }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+}
+
+/// What there is now. Instances have this many bytes of what is taken already.
+pub(crate) fn supply(instances: u64) -> Supply {
+    // What is not told is not bounded.
+    let mappings =
+        std::fs::read_to_string(MAX_MAP_COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(u64::MAX);
+    let address = getrlimit(Resource::As).current.unwrap_or(u64::MAX).min(ADDRESSES);
+    let taken = mapped().unwrap_or(0).saturating_sub(instances);
+    let own = (address / 8).min(OWN_ADDRESSES);
+    Supply {
+        mappings: mappings - own_mappings(mappings),
+        address: address.saturating_sub(taken).saturating_sub(own),
+        limits: Limits { mappings, address },
+    }
+}
+
+/// How many of so many mappings are the host's own.
+fn own_mappings(limit: u64) -> u64 {
+    (limit / 16).max(OWN_MAPPINGS).min(limit / 2)
+}
+
+/// A limit that leaves so many mappings for instances.
+pub(crate) fn limit_for(wanted: u64) -> u64 {
+    let limit = wanted.saturating_add(wanted / 15).saturating_add(OWN_MAPPINGS);
+    limit.checked_next_multiple_of(1 << 16).unwrap_or(u64::MAX)
+}
+
+/// Bytes of address space that this process has taken.
+fn mapped() -> Option<u64> {
+    Some(ProcessStatus::read()?.number("VmSize")?.saturating_mul(1 << 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_what_the_system_gives_is_the_hosts_own() {
+        for limit in [0, 1, 1_000, 65_530, 1 << 20, u64::MAX] {
+            assert!(own_mappings(limit) <= limit / 2);
+        }
+        assert_eq!(65_530 - own_mappings(65_530), 61_435);
+    }
+
+    #[test]
+    fn a_limit_that_is_advised_is_enough() {
+        for wanted in [0, 100, 65_530, 700_000] {
+            let limit = limit_for(wanted);
+            assert!(limit - own_mappings(limit) >= wanted, "{wanted}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Makes time pass for guests: at each tick a running guest yields to other tasks.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use wasmtime::EngineWeak;
+
+/// How long a guest computes before other tasks get their turn.
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks in which no guest ran after which the thread sleeps until one does.
+const LINGER: u32 = 50;
+
+/// An OS thread that increments epochs while guest calls run. It sleeps when none does, so an idle host does not wake.
+///
+/// It is a thread and not a task because a guest that spins may hold every thread of the async runtime.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether a guest ran since the last tick. Not a count: every call of every worker would write to it.
+    ran: AtomicBool,
+    asleep: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Ticker {
+    /// Starts the thread. It holds the engines weakly and ends with this value.
+    pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        let thread =
+            std::thread::Builder::new().name("tidegate-ticker".into()).spawn(move || tick(&shared, &engines))?;
+        Ok(Self { state, thread: Some(thread) })
+    }
+
+    /// Runs a guest call. Time passes for it: one that computes for longer than a tick yields, and by being polled
+    /// again keeps the thread awake.
+    pub(crate) fn during<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+        poll_fn(move |context| {
+            self.keep_awake();
+            call.as_mut().poll(context)
+        })
+    }
+
+    fn keep_awake(&self) {
+        if !self.state.ran.load(Ordering::SeqCst) {
+            self.state.ran.store(true, Ordering::SeqCst);
+        }
+        if self.state.asleep.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::SeqCst);
+        self.wake();
+        // Not joined: this may be dropped on an async thread, and the thread ends within a tick.
+    }
+}
+
+fn tick(state: &State, engines: &[EngineWeak]) {
+    let mut idle = 0;
+    while !state.ended.load(Ordering::SeqCst) {
+        // Both park: an unpark only shortens a tick.
+        std::thread::park_timeout(TICK);
+        for engine in engines {
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            engine.increment_epoch();
+        }
+        idle = if state.ran.swap(false, Ordering::SeqCst) { 0 } else { idle + 1 };
+        if idle >= LINGER {
+            idle = 0;
+            sleep(state);
+        }
+    }
+}
+
+/// Until a guest runs or the ticker ends.
+fn sleep(state: &State) {
+    // Announce first, look second: a call that began between the two sees the announcement or is seen.
+    state.asleep.store(true, Ordering::SeqCst);
+    while !state.ran.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+    state.asleep.store(false, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn wait_until(condition: impl Fn() -> bool) {
+        while !condition() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn it_sleeps_while_no_guest_runs_and_wakes_with_the_next_call() {
+        let ticker = Ticker::start(Vec::new()).unwrap();
+        let asleep = || ticker.state.asleep.load(Ordering::SeqCst);
+        wait_until(asleep);
+        assert_eq!(ticker.during(pin!(std::future::ready(1))).now_or_never(), Some(1));
+        wait_until(|| !asleep());
+        wait_until(asleep);
+    }
+
+    #[test]
+    fn its_thread_ends_with_it_even_asleep() {
+        let ticker = Ticker::start(Vec::new()).unwrap();
+        let state = Arc::downgrade(&ticker.state);
+        wait_until(|| ticker.state.asleep.load(Ordering::SeqCst));
+        drop(ticker);
+        wait_until(|| state.upgrade().is_none());
+    }
+}
