@@ -7,8 +7,8 @@ use tidegate_runtime::config::{Limits, Retry, Workload};
 use tokio::time::timeout;
 
 use crate::support::host::{Host, workload};
-use crate::support::{PATIENCE, log};
 use crate::support::site::{DEAD, Site, header, text};
+use crate::support::{PATIENCE, log};
 
 /// One attempt is all that a message has.
 fn once(name: &str) -> Workload {
