@@ -10,7 +10,7 @@ use tidegate_runtime::clock::Since;
 use tidegate_runtime::config::{DeadLetters, Retention, Scale, SignalSource, Workload};
 use tidegate_runtime::delivery::counters::Work;
 use tidegate_runtime::events::Event;
-use tidegate_runtime::jetstream::{Bound, Client, HeaderWatch, Signals};
+use tidegate_runtime::jetstream::{BoundConsumer, Client, HeaderWatch, Signals};
 use tidegate_runtime::ports::Sample;
 use tidegate_runtime::ports::Source as _;
 use tidegate_runtime::scaling::observe::{Moment, Observer};
@@ -40,7 +40,7 @@ async fn readers(site: &Site, change: impl Fn(&mut Workload)) -> Readers {
     let bound = async |source| {
         let mut workload = read_by(source);
         change(&mut workload);
-        Bound::new(&client, &workload, &DeadLetters::default(), "test").await.unwrap().signals().await.unwrap()
+        BoundConsumer::new(&client, &workload, &DeadLetters::default(), "test").await.unwrap().signals().await.unwrap()
     };
     let (info, none) = bound(SignalSource::Info).await;
     assert!(none.is_none());

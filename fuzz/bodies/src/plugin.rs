@@ -8,7 +8,9 @@ use tidegate_test_artifacts::probes;
 use super::guests;
 use super::lab::{Lab, limits};
 use tidegate_runtime::contract::Delivery;
-use tidegate_runtime::plugin::{HandlerPlugin, Kind, PolicyContext, PolicyPlugin, Refusal, WorkerContext, inspect};
+use tidegate_runtime::plugin::{
+    HandlerPlugin, Kind, PluginRefusal, PolicyContext, PolicyPlugin, WorkerContext, inspect,
+};
 
 /// What is changed.
 const REAL: [&[u8]; 4] = [workers::ECHO, policies::STEP, probes::POLICY_V1, probes::OTHER_VERSION];
@@ -89,7 +91,7 @@ fn load(lab: &Lab, file: &[u8]) {
     let found = inspect(file);
     let limits = limits(Duration::from_millis(200));
     lab.runtime.block_on(async {
-        let handler: Result<HandlerPlugin, Refusal> = lab.host.load_bytes(file, &limits).await;
+        let handler: Result<HandlerPlugin, PluginRefusal> = lab.host.load_bytes(file, &limits).await;
         match handler {
             Ok(plugin) => {
                 assert!(found.as_ref().unwrap().kind.serves(Kind::Handler));
@@ -101,7 +103,7 @@ fn load(lab: &Lab, file: &[u8]) {
             }
             Err(refusal) => told(&refusal),
         }
-        let policy: Result<PolicyPlugin, Refusal> = lab.host.load_bytes(file, &limits).await;
+        let policy: Result<PolicyPlugin, PluginRefusal> = lab.host.load_bytes(file, &limits).await;
         match policy {
             Ok(plugin) => {
                 assert!(found.as_ref().unwrap().kind.serves(Kind::Policy));
@@ -141,7 +143,7 @@ impl Spent {
     fn check(self, _: usize) {}
 }
 
-fn told(refusal: &Refusal) {
+fn told(refusal: &PluginRefusal) {
     assert!(!refusal.to_string().is_empty());
-    assert!(!matches!(refusal, Refusal::Stopping), "{refusal}");
+    assert!(!matches!(refusal, PluginRefusal::Stopping), "{refusal}");
 }

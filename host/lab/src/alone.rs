@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tidegate_runtime::config::{DeadLetters, Workload};
 use tidegate_runtime::events::Observer;
 use tidegate_runtime::host_context::HostContext;
-use tidegate_runtime::jetstream::{Bound, Client};
+use tidegate_runtime::jetstream::{BoundConsumer, Client};
 use tidegate_runtime::journal::Journal;
 use tidegate_runtime::plugin::{Directory, PluginHandlers};
 use tidegate_runtime::ports::{Handlers, Policies};
@@ -46,7 +46,7 @@ impl Alone {
             grace: GRACE,
             observer,
         };
-        let bound = Bound::new(&host.client, &workload, &host.dead_letters, &host.host).await?;
+        let bound = BoundConsumer::new(&host.client, &workload, &host.dead_letters, &host.host).await?;
         let board = Board::new(workload, Vec::new());
         let (stop, stopped) = oneshot::channel();
         let parts = Parts { board: board.clone(), bound, host: Arc::new(host), handlers, policies, shadow: None };

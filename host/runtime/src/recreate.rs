@@ -10,7 +10,7 @@ use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::Manage;
 use crate::host_context::HostContext;
-use crate::jetstream::Bound;
+use crate::jetstream::BoundConsumer;
 use crate::ports::Notice;
 use crate::status::workload::Board;
 
@@ -54,7 +54,7 @@ impl PullHealth<'_> {
                 () = ended(notices.clone()) => return,
             }
             let HostContext { client, dead_letters, host, .. } = self.host;
-            let made = Bound::new(client, &self.board.workload, dead_letters, host).await;
+            let made = BoundConsumer::new(client, &self.board.workload, dead_letters, host).await;
             in_vain = made.err().map(|error| error.to_string());
         }
     }

@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::Workload;
 use crate::host_context::HostContext;
-use crate::jetstream::Bound;
+use crate::jetstream::BoundConsumer;
 use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
 use crate::status::workload::Board;
 use crate::workload::{self, Parts};
@@ -116,13 +116,13 @@ impl Keeper {
     }
 
     /// Tries until it is done.
-    async fn set_up(&self, board: &Board) -> Bound {
+    async fn set_up(&self, board: &Board) -> BoundConsumer {
         let HostContext { client, dead_letters, host, .. } = &*self.host;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             client.connected().await;
             let turn = self.turns.acquire().await;
-            let bound = Bound::new(client, &board.workload, dead_letters, host).await;
+            let bound = BoundConsumer::new(client, &board.workload, dead_letters, host).await;
             drop(turn);
             match bound {
                 Ok(bound) => {

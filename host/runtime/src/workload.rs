@@ -15,7 +15,7 @@ use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::host_context::HostContext;
-use crate::jetstream::{Bound, HeaderWatch, Message, Signals};
+use crate::jetstream::{BoundConsumer, HeaderWatch, Message, Signals};
 use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
@@ -30,7 +30,7 @@ pub struct Parts<H, P> {
     /// Its configuration, and where what it does can be seen.
     pub board: Arc<Board>,
     /// Its consumer.
-    pub bound: Bound,
+    pub bound: BoundConsumer,
     /// Its host.
     pub host: Arc<HostContext>,
     /// Its handler.
@@ -93,7 +93,7 @@ pub async fn run<H: Handlers, P: Policies>(
 /// What the tasks of a workload share.
 struct Assembly<'a> {
     board: &'a Arc<Board>,
-    bound: &'a Bound,
+    bound: &'a BoundConsumer,
     host: &'a HostContext,
     start: Since,
     shared: Arc<WorkerShared<Message>>,
@@ -102,7 +102,7 @@ struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(board: &'a Arc<Board>, bound: &'a Bound, host: &'a HostContext, start: Since) -> Self {
+    fn new(board: &'a Arc<Board>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
         let (workload, consumer) = (&board.workload, bound.consumer());
         let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
         let bounds = Bounds {

@@ -11,8 +11,10 @@ use super::flags::ConfigFlags;
 use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
-use tidegate_runtime::jetstream::{Client, Finding, Survey};
-use tidegate_runtime::plugin::{HandlerPlugin, Host, LoadError, PolicyContext, PolicyPlugin, Refusal, others};
+use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
+use tidegate_runtime::plugin::{
+    HandlerPlugin, Host, LoadError, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, others,
+};
 use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
@@ -136,7 +138,7 @@ async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
             return answer.problems.push(error.to_string());
         }
     };
-    let Survey { found, warnings, made, unchecked } = client.survey(config).await;
+    let ServerCheck { found, warnings, made, unchecked } = client.survey(config).await;
     answer.warnings.extend(warnings);
     for Finding { key, problem, remedy } in &found {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
@@ -188,7 +190,7 @@ fn file(dir: &Path, plugin: &str) -> PathBuf {
 /// A missing file may be a misspelt name, so what is there is told too.
 pub(super) fn refused(error: &LoadError) -> String {
     match error.refusal {
-        Refusal::Missing => format!("{error}; {}", others(&error.file)),
+        PluginRefusal::Missing => format!("{error}; {}", others(&error.file)),
         _ => error.to_string(),
     }
 }
@@ -196,7 +198,11 @@ pub(super) fn refused(error: &LoadError) -> String {
 async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
     let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
-    Ok(format!("{} {}", workload.handler, plugin.generation().digest))
+    match SettingsReader::new(&workload.settings).read().await {
+        Ok(_) => Ok(format!("{} {}", workload.handler, plugin.generation().digest)),
+        Err(Fault::Start(why)) => Err(format!("its handler {why}")),
+        Err(fault) => Err(format!("its handler {fault}")),
+    }
 }
 
 async fn policy(

@@ -164,10 +164,10 @@ fn object(answer: &Result<Reply, RequestError>, elapsed: Duration) -> serde_json
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use tidegate_runtime::jetstream::Stored;
+    use tidegate_runtime::jetstream::StoredAt;
 
     fn no_reply() -> RequestError {
-        let stored = Stored { stream: "TEST".to_owned(), sequence: 4, duplicate: false };
+        let stored = StoredAt { stream: "TEST".to_owned(), sequence: 4, duplicate: false };
         RequestError::NoReply { stored, deleted: true, timeout: Duration::from_secs(1) }
     }
 

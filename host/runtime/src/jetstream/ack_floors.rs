@@ -43,7 +43,7 @@ impl AckFloors {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::{Messages, Position};
+    use super::super::settings::{Messages, SequencePair};
     use super::*;
 
     fn stream(last_seq: u64) -> StreamState {
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_consumer_holds_for_its_stream_alone() {
         let floors = AckFloors::default();
-        let ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        let ack_floor = SequencePair { consumer_seq: 9, stream_seq: 50 };
         let state = ConsumerState { ack_floor, ..ConsumerState::default() };
         assert_eq!(floors.known("S", "c", &stream(60)), None);
         floors.saw("S", "c", &state, &stream(60));
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn where_a_stream_has_lost_messages_a_consumer_begins_at_its_beginning() {
         let floors = AckFloors::default();
-        let ack_floor = Position { consumer_seq: 9, stream_seq: 50 };
+        let ack_floor = SequencePair { consumer_seq: 9, stream_seq: 50 };
         let mut state = ConsumerState { ack_floor, ..ConsumerState::default() };
         floors.saw("S", "c", &state, &stream(60));
         floors.saw("S", "c", &state, &stream(40));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
-use super::consumer::Bound;
+use super::consumer::BoundConsumer;
 use crate::conditions::{Conditions, Part};
 use crate::permissions::{Denial, Verb, ack_of};
 
@@ -21,10 +21,10 @@ const EVERY: Duration = Duration::from_secs(2);
 /// A server that says nothing against it for so long allows it.
 const SILENCE: Duration = Duration::from_secs(1);
 
-impl Bound {
+impl BoundConsumer {
     /// Watches for it, and never ends. `hold` hears whether nothing may be taken now.
     pub async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
-        let (lane, denied) = (&self.lane, &self.lane.client.denied);
+        let (binding, denied) = (&self.binding, &self.binding.client.denied);
         loop {
             let mut news = denied.news();
             let denial = loop {
@@ -46,9 +46,9 @@ impl Bound {
             loop {
                 sleep(EVERY).await;
                 let trial = async {
-                    let said = lane.client.nats.publish(subject.clone(), Bytes::from_static(b"+WPI")).await;
+                    let said = binding.client.nats.publish(subject.clone(), Bytes::from_static(b"+WPI")).await;
                     sleep(SILENCE).await;
-                    said.is_ok() && lane.client.is_connected()
+                    said.is_ok() && binding.client.is_connected()
                 };
                 if denied.unless(|denial| denial.subject == subject, trial).await.unwrap_or(false) {
                     break;
@@ -61,6 +61,6 @@ impl Bound {
 
     fn is_ack(&self, denial: &Denial) -> bool {
         denial.verb == Verb::Publish
-            && ack_of(&denial.subject) == Some((self.lane.stream.as_str(), self.lane.consumer.as_str()))
+            && ack_of(&denial.subject) == Some((self.binding.stream.as_str(), self.binding.consumer.as_str()))
     }
 }

@@ -2,7 +2,7 @@
 
 /// What was read at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Reading {
+pub(super) struct ConsumerReading {
     /// When the stream was made.
     pub(super) stream: String,
     /// When the consumer was made.
@@ -23,21 +23,21 @@ pub(super) struct Reading {
 
 /// Counts arrivals from one reading to the next.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Count {
+pub(super) struct ArrivalCount {
     arrivals: u64,
-    last: Option<Reading>,
+    last: Option<ConsumerReading>,
     /// What came for the consumer when it was read last, and the stream, which is read before it, had not shown yet.
     owed: u64,
     /// Redeliveries that this host has seen, and that no reading has shown yet; negative where readings came first.
     unseen: i64,
 }
 
-impl Count {
+impl ArrivalCount {
     /// How many have arrived since the first reading. With a filter the stream's sequence counts messages of other
     /// subjects too, and the consumer's state does not say how many of its deliveries, to all hosts, were redeliveries;
     /// so there it is the least of three numbers that are never less than it. It is exact while nothing is redelivered,
     /// and while nothing comes to the stream.
-    pub(super) fn read(&mut self, now: Reading, filtered: bool) -> u64 {
+    pub(super) fn read(&mut self, now: ConsumerReading, filtered: bool) -> u64 {
         let before = self.last.replace(now.clone());
         let arrived = match before {
             None => 0,
@@ -63,8 +63,8 @@ impl Count {
         self.owed == 0
     }
 
-    fn filtered(&mut self, before: &Reading, now: &Reading) -> u64 {
-        let grew = |of: fn(&Reading) -> u64| of(now).saturating_sub(of(before));
+    fn filtered(&mut self, before: &ConsumerReading, now: &ConsumerReading) -> u64 {
+        let grew = |of: fn(&ConsumerReading) -> u64| of(now).saturating_sub(of(before));
         let (deliveries, delivered) = (grew(|at| at.deliveries), grew(|at| at.delivered));
         // More deliveries than the stream's sequence went on by are redeliveries, whoever saw them.
         let first = deliveries.min(delivered);
@@ -90,8 +90,8 @@ mod tests {
 
     use super::*;
 
-    fn reading(last: u64, pending: u64, deliveries: u64, delivered: u64) -> Reading {
-        Reading {
+    fn reading(last: u64, pending: u64, deliveries: u64, delivered: u64) -> ConsumerReading {
+        ConsumerReading {
             stream: "s1".into(),
             consumer: "c1".into(),
             messages: last,
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn redeliveries_to_other_hosts_are_no_arrivals() {
-        let mut count = Count::default();
+        let mut count = ArrivalCount::default();
         count.read(reading(1000, 100, 50, 500), true);
         // Nothing comes; deliveries are repeated, and go through messages of other subjects.
         for tick in 1..=10 {
@@ -120,15 +120,15 @@ mod tests {
 
     #[test]
     fn redeliveries_to_this_host_are_no_arrivals_either() {
-        let mut count = Count::default();
+        let mut count = ArrivalCount::default();
         count.read(reading(1000, 0, 100, 1000), true);
-        let now = Reading { redelivered: 30, ..reading(1100, 0, 140, 1100) };
+        let now = ConsumerReading { redelivered: 30, ..reading(1100, 0, 140, 1100) };
         assert_eq!(count.read(now, true), 10);
     }
 
     #[test]
     fn what_comes_between_the_two_readings_is_counted_with_the_next() {
-        let mut count = Count::default();
+        let mut count = ArrivalCount::default();
         count.read(reading(1000, 0, 100, 1000), true);
         assert_eq!(count.read(reading(1000, 50, 100, 1000), true), 0);
         assert_eq!(count.read(reading(1050, 50, 100, 1000), true), 50);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn messages_of_other_subjects_are_no_arrivals() {
-        let mut count = Count::default();
+        let mut count = ArrivalCount::default();
         count.read(reading(1000, 0, 100, 1000), true);
         assert_eq!(count.read(reading(1500, 7, 100, 1000), true), 7);
         assert_eq!(count.read(reading(1900, 0, 107, 1900), true), 7);
@@ -145,9 +145,9 @@ mod tests {
     #[test]
     fn a_stream_made_anew_is_counted_from_its_first_message() {
         for filtered in [false, true] {
-            let mut count = Count::default();
+            let mut count = ArrivalCount::default();
             count.read(reading(5000, 0, 5000, 5000), filtered);
-            let anew = |last, pending| Reading {
+            let anew = |last, pending| ConsumerReading {
                 stream: "s2".into(),
                 consumer: "c2".into(),
                 redelivered: 900,
@@ -160,9 +160,10 @@ mod tests {
 
     #[test]
     fn a_consumer_made_anew_is_counted_from_then_on() {
-        let mut count = Count::default();
-        count.read(Reading { redelivered: 900, ..reading(5000, 0, 5000, 5000) }, true);
-        let anew = |last, pending| Reading { consumer: "c2".into(), redelivered: 900, ..reading(last, pending, 0, 0) };
+        let mut count = ArrivalCount::default();
+        count.read(ConsumerReading { redelivered: 900, ..reading(5000, 0, 5000, 5000) }, true);
+        let anew =
+            |last, pending| ConsumerReading { consumer: "c2".into(), redelivered: 900, ..reading(last, pending, 0, 0) };
         assert_eq!(count.read(anew(5000, 4000), true), 0);
         assert_eq!(count.read(anew(5010, 4010), true), 10);
     }
@@ -171,7 +172,7 @@ mod tests {
         #[test]
         fn without_redeliveries_it_is_exact(steps in proptest::collection::vec((0u64..50, 0u64..50, 0u64..80), 1..40)) {
             // Messages for the consumer come before those for others in each step, and are delivered in order.
-            let (mut count, mut expected) = (Count::default(), 0);
+            let (mut count, mut expected) = (ArrivalCount::default(), 0);
             let (mut last, mut queue, mut deliveries, mut delivered) = (0, Vec::new(), 0, 0);
             count.read(reading(0, 0, 0, 0), true);
             for (ours, others, taken) in steps {
@@ -188,7 +189,7 @@ mod tests {
         fn it_never_counts_more_than_the_stream_grew(
             steps in proptest::collection::vec((0u64..50, 0u64..500, 0u64..500, 0u64..50), 1..40),
         ) {
-            let (mut count, mut now) = (Count::default(), reading(0, 0, 0, 0));
+            let (mut count, mut now) = (ArrivalCount::default(), reading(0, 0, 0, 0));
             count.read(now.clone(), true);
             for (stored, pending, deliveries, redelivered) in steps {
                 now.last += stored;

@@ -9,7 +9,7 @@ use crate::delivery::counters::Traffic;
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct WorkloadBinding {
     pub(super) client: Client,
     pub(super) publisher: Publisher,
     pub(super) workload: Arc<str>,

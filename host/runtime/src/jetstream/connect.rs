@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::ack_floors::AckFloors;
 use super::connect_error::ConnectError;
-use super::connection_log::Told;
+use super::connection_log::ConnectionLog;
 use super::credentials::{CREDS, NKEY, options, unusable};
 use super::permission_denials::Denied;
 use super::reply_inboxes::Requests;
@@ -68,7 +68,7 @@ impl Client {
         let (changes, link) = watch::channel(Link::default());
         let denied = Arc::new(Denied::new(config.inbox()));
         let noted = denied.clone();
-        let told = Mutex::new(Told::default());
+        let told = Mutex::new(ConnectionLog::default());
         let options = options(config).await?.event_callback(move |event| {
             match &event {
                 Event::Connected => {

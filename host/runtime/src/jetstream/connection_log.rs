@@ -10,14 +10,14 @@ const MOST: usize = 10;
 
 /// Tells what happens to the connection: that it is lost and why it does not come back, each once, and that it is back.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct ConnectionLog {
     lost: bool,
     /// The server has ended the connection since the credentials have expired, as those do that are renewed.
     expired: bool,
     problems: HashSet<String>,
 }
 
-impl Told {
+impl ConnectionLog {
     pub(super) fn tell(&mut self, event: &Event) {
         match event {
             Event::Connected if self.lost => {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn credentials_that_are_renewed_are_no_loss() {
-        let mut told = Told::default();
+        let mut told = ConnectionLog::default();
         told.tell(&Event::ServerError(ServerError::Other("User Authentication Expired".to_owned())));
         told.tell(&Event::Disconnected);
         assert!(told.lost && told.expired);

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binding::Lane;
-use super::consumer_watch::{Follow, Found};
+use super::binding::WorkloadBinding;
+use super::consumer_watch::{Follow, FoundAtSetup};
 use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
@@ -20,16 +20,16 @@ const WATCHED_FOR: Duration = Duration::from_secs(1);
 
 /// A workload's consumer, checked and ready to be pulled from.
 #[derive(Debug, Clone)]
-pub struct Bound {
-    pub(super) lane: Arc<Lane>,
+pub struct BoundConsumer {
+    pub(super) binding: Arc<WorkloadBinding>,
     consumer: String,
     expires: Duration,
     effective: Arc<Effective>,
-    found: Found,
+    found: FoundAtSetup,
     watch_consumer: Option<(String, Arc<Effective>)>,
 }
 
-impl Bound {
+impl BoundConsumer {
     /// Finds or makes the stream and the consumer of a workload and the stream of dead letters.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Bound {
         let watch = watch_consumer.as_ref().map(|(consumer, _)| consumer.as_str());
         let consumers: Vec<&str> = watch.into_iter().chain([workload.queue.consumer.as_str()]).collect();
         client.probe_consumers(&workload.queue.stream, &consumers).await;
-        let lane = Lane {
+        let binding = WorkloadBinding {
             client: client.clone(),
             publisher: Publisher::new(client.clone()),
             workload: workload.name.as_str().into(),
@@ -79,11 +79,11 @@ impl Bound {
             parked: ParkedPull::default(),
         };
         Ok(Self {
-            lane: Arc::new(lane),
+            binding: Arc::new(binding),
             consumer: workload.queue.consumer.clone(),
             expires: workload.pull.expires,
             effective: Effective::new(&verdict.settings),
-            found: Found { workload: workload.clone(), consumer: state, stream, verdict },
+            found: FoundAtSetup { workload: workload.clone(), consumer: state, stream, verdict },
             watch_consumer,
         })
     }
@@ -95,17 +95,17 @@ impl Bound {
 
     /// What this workload says to the server.
     pub fn traffic(&self) -> Arc<Traffic> {
-        self.lane.traffic.clone()
+        self.binding.traffic.clone()
     }
 
     /// Bytes of the headers that are added to a publication.
     pub fn own_headers(&self) -> usize {
-        self.lane.own_headers()
+        self.binding.own_headers()
     }
 
     /// The largest payload with headers that the server takes, in bytes.
     pub fn max_payload(&self) -> usize {
-        self.lane.client.max_payload()
+        self.binding.client.max_payload()
     }
 
     /// Starts to pull.
@@ -113,8 +113,8 @@ impl Bound {
     /// # Errors
     /// If the connection is closed for good.
     pub async fn puller(&self) -> anyhow::Result<Puller> {
-        self.lane.client.denied.tell();
-        Ok(Puller::new(self.lane.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
+        self.binding.client.denied.tell();
+        Ok(Puller::new(self.binding.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }
 
     /// What the monitor reads, and for the `headers` source what has to run beside it.
@@ -125,13 +125,13 @@ impl Bound {
         let watch = match &self.watch_consumer {
             None => None,
             Some((consumer, effective)) => {
-                let puller = Puller::new(self.lane.clone(), consumer, WATCHED_FOR, effective.clone(), Use::Count);
+                let puller = Puller::new(self.binding.clone(), consumer, WATCHED_FOR, effective.clone(), Use::Count);
                 Some(HeaderWatch::new(puller))
             }
         };
         let arrivals = watch.as_ref().map(HeaderWatch::arrivals);
-        let inbox = self.lane.client.inbox().to_owned();
+        let inbox = self.binding.client.inbox().to_owned();
         let follow = Follow::new(self.found.clone(), inbox, self.effective.clone());
-        Ok((Signals::new(self.lane.clone(), self.consumer.clone(), follow, arrivals), watch))
+        Ok((Signals::new(self.binding.clone(), self.consumer.clone(), follow, arrivals), watch))
     }
 }

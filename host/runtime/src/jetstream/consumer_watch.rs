@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binding::Lane;
-use super::settings::{ConsumerConfig, ConsumerState, Reserved, StreamConfig, StreamState, Verdict, judge};
+use super::binding::WorkloadBinding;
+use super::settings::{ConsumerConfig, ConsumerState, ConsumerVerdict, Reserved, StreamConfig, StreamState, judge};
 use crate::config::Workload;
 use crate::delivery::consumer_settings::{Effective, Flow};
 
@@ -18,11 +18,11 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// What was found when a workload was set up.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct FoundAtSetup {
     pub(super) workload: Workload,
     pub(super) consumer: ConsumerState,
     pub(super) stream: StreamState,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: ConsumerVerdict,
 }
 
 /// Compares what the server says now with what it said before.
@@ -41,8 +41,8 @@ pub(super) struct Follow {
 
 impl Follow {
     /// From what was found when the workload was set up.
-    pub(super) fn new(found: Found, inbox: String, effective: Arc<Effective>) -> Self {
-        let Found { workload, consumer, stream, verdict } = found;
+    pub(super) fn new(found: FoundAtSetup, inbox: String, effective: Arc<Effective>) -> Self {
+        let FoundAtSetup { workload, consumer, stream, verdict } = found;
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
         effective.flows(flow.clone());
         let seen = (consumer.config, consumer.paused, stream.config);
@@ -76,11 +76,11 @@ impl Follow {
     }
 
     /// Keeps what waits for another try and the server drops, where it has come to that.
-    pub(super) async fn keep_dropped(&self, lane: &Lane, consumer: &ConsumerState) {
+    pub(super) async fn keep_dropped(&self, binding: &WorkloadBinding, consumer: &ConsumerState) {
         self.effective.settled_to(consumer.ack_floor.stream_seq);
         let dropped = self.effective.dropped();
         if !dropped.is_empty() {
-            for (sequence, attempt) in lane.keep_dropped(&self.workload.queue.consumer, dropped).await {
+            for (sequence, attempt) in binding.keep_dropped(&self.workload.queue.consumer, dropped).await {
                 self.effective.gave_back(sequence, attempt);
             }
         }
@@ -122,7 +122,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use std::time::Duration;
 
-    use super::super::settings::{Messages, Position};
+    use super::super::settings::{Messages, SequencePair};
     use super::*;
     use crate::config::Config;
 
@@ -132,7 +132,7 @@ mod tests {
         let effective = Effective::with_ack_wait(Duration::from_secs(30));
         let (consumer, stream) = (consumer(), stream(0));
         let verdict = judge(&consumer, &stream.config, &workload, Reserved { inbox: "_INBOX" });
-        let found = Found { workload, consumer, stream, verdict };
+        let found = FoundAtSetup { workload, consumer, stream, verdict };
         (Follow::new(found, "_INBOX".to_owned(), effective.clone()), effective)
     }
 
@@ -190,7 +190,7 @@ mod tests {
     fn a_consumer_that_stays_ahead_of_its_stream_is_told() {
         let (mut follow, effective) = follow();
         let mut state = consumer();
-        state.delivered = Position { consumer_seq: 100, stream_seq: 100 };
+        state.delivered = SequencePair { consumer_seq: 100, stream_seq: 100 };
         // Between the two requests it may have delivered what the stream did not have yet.
         for last in [90, 91] {
             follow.look(&state, &stream(last));

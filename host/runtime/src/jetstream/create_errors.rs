@@ -2,7 +2,7 @@
 
 /// What the host wanted to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Made {
+pub(super) enum Creation {
     /// The stream of a workload.
     Stream,
     /// A consumer of a workload.
@@ -13,7 +13,7 @@ pub(super) enum Made {
     Journal,
 }
 
-impl Made {
+impl Creation {
     fn table(self) -> &'static str {
         match self {
             Self::Stream | Self::Consumer => "the workload",
@@ -24,18 +24,18 @@ impl Made {
 }
 
 /// What to do about JetStream's error of this number; `None` where its words suffice.
-pub(super) fn remedy(made: Made, code: u64) -> Option<String> {
+pub(super) fn remedy(made: Creation, code: u64) -> Option<String> {
     let table = made.table();
     let key = |key: &str, what: &str| Some(format!("{what}: {key} of {table}."));
     match code {
         10113 => key("max-bytes", "The account wants a limit of bytes for every stream; give one"),
         10122 => key("max-bytes", "The account allows fewer bytes for one stream; give no more than it allows"),
-        10047 | 10028 if made == Made::Consumer => {
+        10047 | 10028 if made == Creation::Consumer => {
             Some("The server has no storage left: make room, or give it more.".into())
         }
         10047 | 10028 => key("max-bytes", "The server, or this account, has less storage than the stream wants; ask \
                                            for less, or give it more"),
-        10074 | 10005 if made == Made::Stream => Some(
+        10074 | 10005 if made == Creation::Stream => Some(
             "The server cannot have the stream: it is to have one replica in file storage; see whether a server of the \
              cluster has room.".into(),
         ),
@@ -77,17 +77,17 @@ mod tests {
     #[test]
     fn the_servers_numbers_name_the_key_that_mends_it() {
         for (made, code, expected) in [
-            (Made::Stream, 10113, "max-bytes of the workload"),
-            (Made::DeadLetters, 10113, "max-bytes of [dead-letters]"),
-            (Made::Journal, 10047, "max-bytes of [journal]"),
-            (Made::DeadLetters, 10074, "replicas of [dead-letters]"),
-            (Made::Consumer, 10121, "max-ack-pending of the workload"),
-            (Made::Stream, 10065, "subjects of the workload"),
-            (Made::Consumer, 10093, "filter of the workload"),
+            (Creation::Stream, 10113, "max-bytes of the workload"),
+            (Creation::DeadLetters, 10113, "max-bytes of [dead-letters]"),
+            (Creation::Journal, 10047, "max-bytes of [journal]"),
+            (Creation::DeadLetters, 10074, "replicas of [dead-letters]"),
+            (Creation::Consumer, 10121, "max-ack-pending of the workload"),
+            (Creation::Stream, 10065, "subjects of the workload"),
+            (Creation::Consumer, 10093, "filter of the workload"),
         ] {
             let said = remedy(made, code).unwrap();
             assert!(said.contains(expected), "{code}: {said}");
         }
-        assert_eq!(remedy(Made::Stream, 10003), None);
+        assert_eq!(remedy(Creation::Stream, 10003), None);
     }
 }

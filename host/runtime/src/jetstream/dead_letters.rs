@@ -4,9 +4,9 @@ use async_nats::header::HeaderMap;
 use async_nats::jetstream::stream;
 use bytes::Bytes;
 
-use super::binding::Lane;
+use super::binding::WorkloadBinding;
 use super::message::headers;
-use super::publisher::Window;
+use super::publisher::PublishWindow;
 use crate::config::DeadLetters;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
@@ -41,19 +41,24 @@ pub(super) fn stream(config: &DeadLetters) -> stream::Config {
     }
 }
 
-impl Lane {
+impl WorkloadBinding {
     fn place(&self) -> Place<'_> {
         Place { workload: &self.workload, stream: &self.stream, host: &self.host }
     }
 
     /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead
     /// letters.
-    pub(super) async fn bury(&self, delivery: &Delivery, death: &Death, author: &Author) -> Result<u64, EffectError> {
+    pub(super) async fn keep_dead_letter(
+        &self,
+        delivery: &Delivery,
+        death: &Death,
+        author: &Author,
+    ) -> Result<u64, EffectError> {
         self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
     }
 
     /// Keeps a message as a dead letter whose header block cannot be read.
-    pub(super) async fn bury_unreadable(
+    pub(super) async fn keep_unreadable(
         &self,
         delivery: &Delivery,
         death: &Death,
@@ -65,7 +70,7 @@ impl Lane {
     async fn keep(&self, draft: Draft, payload: Bytes) -> Result<u64, EffectError> {
         let subject = dead_letter::subject(&self.workload);
         let (publisher, into) = (&self.publisher, &self.dead_letters);
-        let store = |headers, payload| publisher.store(Window::Letters, subject.clone(), headers, payload, into);
+        let store = |headers, payload| publisher.store(PublishWindow::Letters, subject.clone(), headers, payload, into);
         match draft.shape(payload.len(), self.client.max_payload()) {
             Shape::Whole(list) => store(headers(list)?, payload).await,
             Shape::Apart { mut block, headers: mut list } => {

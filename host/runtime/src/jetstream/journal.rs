@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Client;
-use super::create_errors::{Made, remedy};
-use super::settings::{Refusal, Reserved, StreamConfig, reserved};
+use super::create_errors::{Creation, remedy};
+use super::settings::{Reserved, SettingsRefusal, StreamConfig, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
@@ -85,7 +85,7 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
     };
     let wanted = serde_json::to_value(wanted).unwrap_or_default();
     client.make_stream(name, &wanted).await.map_err(|error| {
-        match error.code().and_then(|code| remedy(Made::Journal, code)) {
+        match error.code().and_then(|code| remedy(Creation::Journal, code)) {
             Some(remedy) => failed(format!("{error}. {remedy}")),
             None => failed(error.to_string()),
         }
@@ -111,7 +111,7 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
         return Err("it acknowledges no publication (no_ack), so no line could be known to be kept".to_owned());
     }
     match reserved(config, Some(SUBJECTS), Reserved { inbox: client.inbox() }) {
-        Some(Refusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
+        Some(SettingsRefusal { problem, remedy }) => Err(format!("{problem}. {remedy}")),
         None => Ok(()),
     }
 }

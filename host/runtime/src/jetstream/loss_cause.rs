@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::binding::Lane;
+use super::binding::WorkloadBinding;
 use super::fallback::Careful;
 
 /// How long it may take to find out.
@@ -20,11 +20,11 @@ const LONGER: Duration = Duration::from_secs(10);
 /// What a puller goes by.
 #[derive(Debug)]
 pub(super) struct Doubt {
-    lane: Arc<Lane>,
+    binding: Arc<WorkloadBinding>,
     consumer: String,
     /// The server before.
     server: String,
-    question: JoinSet<Found>,
+    question: JoinSet<ServerAnswer>,
     /// Until when to be careful, and for how long after what cannot be read.
     careful: Option<(Instant, Duration)>,
 }
@@ -37,16 +37,16 @@ pub(super) enum Outcome {
     Careful { connection: Box<Careful>, subject: String },
 }
 
-struct Found {
+struct ServerAnswer {
     server: String,
     outcome: Option<(Careful, String, Duration)>,
 }
 
 impl Doubt {
-    pub(super) fn new(lane: Arc<Lane>, consumer: String) -> Self {
-        let server = lane.client.nats.server_info().server_id;
-        let mut doubt = Self { lane, consumer, server, question: JoinSet::new(), careful: None };
-        if doubt.lane.client.follows_a_failure() {
+    pub(super) fn new(binding: Arc<WorkloadBinding>, consumer: String) -> Self {
+        let server = binding.client.nats.server_info().server_id;
+        let mut doubt = Self { binding, consumer, server, question: JoinSet::new(), careful: None };
+        if doubt.binding.client.follows_a_failure() {
             doubt.ask();
         }
         doubt
@@ -78,13 +78,13 @@ impl Doubt {
     fn ask(&mut self) {
         self.question.abort_all();
         self.question = JoinSet::new();
-        self.question.spawn(find_out(self.lane.clone(), self.consumer.clone(), Some(self.server.clone())));
+        self.question.spawn(find_out(self.binding.clone(), self.consumer.clone(), Some(self.server.clone())));
     }
 
     /// Makes another connection of its own.
     pub(super) fn connect(&mut self) {
         if self.question.is_empty() {
-            self.question.spawn(find_out(self.lane.clone(), self.consumer.clone(), None));
+            self.question.spawn(find_out(self.binding.clone(), self.consumer.clone(), None));
         }
     }
 
@@ -92,14 +92,14 @@ impl Doubt {
     pub(super) async fn decided(&mut self) -> Outcome {
         let Some(found) = self.question.join_next().await else { return std::future::pending().await };
         self.careful = self.careful.filter(|(until, _)| Instant::now() < *until);
-        let Ok(Found { server, outcome }) = found else { return Outcome::Library };
+        let Ok(ServerAnswer { server, outcome }) = found else { return Outcome::Library };
         self.server = server;
         let Some((connection, subject, span)) = outcome else {
             self.careful = None;
             return Outcome::Library;
         };
         if self.careful.is_none() {
-            tracing::info!(workload = %self.lane.workload, consumer = self.consumer, "the connection may have been \
+            tracing::info!(workload = %self.binding.workload, consumer = self.consumer, "the connection may have been \
                 lost over a message that the client library cannot read; for a while deliveries come on a second one");
             self.careful = Some((Instant::now() + span, span));
         }
@@ -108,27 +108,27 @@ impl Doubt {
 }
 
 /// Looks whether to be careful, where there was a server before, and connects if so.
-async fn find_out(lane: Arc<Lane>, consumer: String, before: Option<String>) -> Found {
-    let found = timeout(WITHIN, connect(&lane, &consumer, before.as_deref())).await;
+async fn find_out(binding: Arc<WorkloadBinding>, consumer: String, before: Option<String>) -> ServerAnswer {
+    let found = timeout(WITHIN, connect(&binding, &consumer, before.as_deref())).await;
     let outcome = match found {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
-            tracing::warn!(workload = %lane.workload, consumer, error = format!("{error:#}"),
+            tracing::warn!(workload = %binding.workload, consumer, error = format!("{error:#}"),
                 "no second connection: a message that the client library cannot read would break the first again");
             None
         }
         Err(_) => None,
     };
-    Found { server: lane.client.nats.server_info().server_id, outcome }
+    ServerAnswer { server: binding.client.nats.server_info().server_id, outcome }
 }
 
 async fn connect(
-    lane: &Lane,
+    binding: &WorkloadBinding,
     consumer: &str,
     before: Option<&str>,
 ) -> anyhow::Result<Option<(Careful, String, Duration)>> {
-    let client = &lane.client;
-    let info = client.context.get_stream_no_info(&lane.stream).await?.consumer_info(consumer).await;
+    let client = &binding.client;
+    let info = client.context.get_stream_no_info(&binding.stream).await?.consumer_info(consumer).await;
     // A consumer that is not there has nothing on its way, and a pull will tell.
     let Ok(info) = info else { return Ok(None) };
     let same = before.is_none_or(|before| client.nats.server_info().server_id == before);

@@ -6,8 +6,8 @@ use async_nats::Subject;
 use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use bytes::Bytes;
 
-use super::binding::Lane;
-use super::publisher::Window;
+use super::binding::WorkloadBinding;
+use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
@@ -30,27 +30,27 @@ pub struct Message(Box<Inner>);
 struct Inner {
     delivery: Delivery,
     settle: Subject,
-    lane: Arc<Lane>,
+    binding: Arc<WorkloadBinding>,
 }
 
 impl Message {
     /// Takes what the server delivered; `None` if it is not a delivery of a consumer.
-    pub(super) fn new(message: async_nats::Message, lane: Arc<Lane>) -> Option<Self> {
+    pub(super) fn new(message: async_nats::Message, binding: Arc<WorkloadBinding>) -> Option<Self> {
         let settle = message.reply?;
-        let position = Position::parse(&settle)?;
+        let position = DeliveryPosition::parse(&settle)?;
         let headers = message.headers.as_ref().map(list).unwrap_or_default();
         let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_HEADER));
         let reply_to = reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty());
         let delivery = Delivery {
             subject: message.subject.into_string(),
-            reply_to: reply_to.filter(|inbox| lane.may_reply(inbox, position.stream_sequence)),
+            reply_to: reply_to.filter(|inbox| binding.may_reply(inbox, position.stream_sequence)),
             headers,
             payload: message.payload,
             stream_sequence: position.stream_sequence,
             attempt: position.attempt,
             published_at_ms: position.published_at_ms,
         };
-        Some(Self(Box::new(Inner { delivery, settle, lane })))
+        Some(Self(Box::new(Inner { delivery, settle, binding })))
     }
 
     /// Acks what a watch has counted: no handler is given it, so it has no effects.
@@ -60,16 +60,16 @@ impl Message {
 
     /// Says the last thing about a delivery.
     async fn settle(self, verb: Bytes) {
-        let Inner { delivery, settle, lane } = &*self.0;
-        lane.told(lane.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
+        let Inner { delivery, settle, binding } = &*self.0;
+        binding.log_unsettled(binding.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
     }
 
     /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is
     /// over.
     async fn refuse(&self, death: &Death, letter: u64) {
-        let Inner { delivery, lane, .. } = &*self.0;
+        let Inner { delivery, binding, .. } = &*self.0;
         let Some(inbox) = &delivery.reply_to else { return };
-        let (nats, headers) = (&lane.client.nats, headers(refusal::headers(death, letter)));
+        let (nats, headers) = (&binding.client.nats, headers(refusal::headers(death, letter)));
         let said = match headers {
             Ok(headers) => {
                 nats.publish_with_headers(inbox.clone(), headers, Bytes::new()).await.map_err(|e| e.to_string())
@@ -77,12 +77,12 @@ impl Message {
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = said {
-            tracing::debug!(error, workload = %lane.workload, "a requester is not told of a dead letter");
+            tracing::debug!(error, workload = %binding.workload, "a requester is not told of a dead letter");
         }
     }
 }
 
-impl Lane {
+impl WorkloadBinding {
     /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can
     /// write.
     fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
@@ -111,7 +111,7 @@ impl Lane {
 
     /// What is said fails only when the connection is closed for good; then the server delivers again after the ack
     /// wait.
-    fn told(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
+    fn log_unsettled(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
         if let Err(error) = said {
             tracing::debug!(%error, workload = %self.workload, stream_sequence, "not settled");
         }
@@ -120,8 +120,8 @@ impl Lane {
 
 /// Publications are told apart by it, and stored once within the duplicate window. Another consumer's publications, and
 /// those of a stream that was deleted and made anew, are others.
-fn publication_id(lane: &Lane, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
-    format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", lane.stream, lane.consumer)
+fn publication_id(binding: &WorkloadBinding, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
+    format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", binding.stream, binding.consumer)
 }
 
 impl Held for Message {
@@ -133,14 +133,14 @@ impl Held for Message {
         &self,
         publications: Vec<Publication>,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
-        let Inner { lane, delivery, .. } = &*self.0;
+        let Inner { binding, delivery, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
         for (index, publication) in publications.into_iter().enumerate() {
-            let id = publication_id(lane, delivery.stream_sequence, delivery.published_at_ms, index);
+            let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
             let Publication { subject, payload, .. } = publication;
-            lane.publisher.send(Window::Publications, &mut sent, subject, headers, payload.into()).await?;
+            binding.publisher.send(PublishWindow::Publications, &mut sent, subject, headers, payload.into()).await?;
         }
         Ok(async move {
             // They are stored in about this order.
@@ -153,7 +153,7 @@ impl Held for Message {
 
     async fn reply(&self, payload: Vec<u8>) -> Result<(), EffectError> {
         let Some(inbox) = &self.0.delivery.reply_to else { return Ok(()) };
-        let sent = self.0.lane.client.nats.publish(inbox.clone(), payload.into()).await;
+        let sent = self.0.binding.client.nats.publish(inbox.clone(), payload.into()).await;
         let problem = |error: &async_nats::PublishError| format!("the reply to `{}`: {error}", shown(inbox));
         sent.map_err(|error| match error.kind() {
             async_nats::client::PublishErrorKind::Send => EffectError::Unavailable(problem(&error)),
@@ -162,18 +162,19 @@ impl Held for Message {
     }
 
     async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
-        let Inner { delivery, lane, .. } = &*self.0;
-        let letter = lane.bury(delivery, death, author).await?;
+        let Inner { delivery, binding, .. } = &*self.0;
+        let letter = binding.keep_dead_letter(delivery, death, author).await?;
         self.refuse(death, letter).await;
         Ok(())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        let Inner { delivery, settle, lane } = &*self.0;
-        let (lane, settle, stream_sequence) = (lane.clone(), settle.clone(), delivery.stream_sequence);
+        let Inner { delivery, settle, binding } = &*self.0;
+        let (binding, settle, stream_sequence) = (binding.clone(), settle.clone(), delivery.stream_sequence);
         async move {
-            lane.traffic.told_in_progress();
-            lane.told(lane.client.nats.publish(settle, Bytes::from_static(b"+WPI")).await, stream_sequence);
+            binding.traffic.told_in_progress();
+            binding
+                .log_unsettled(binding.client.nats.publish(settle, Bytes::from_static(b"+WPI")).await, stream_sequence);
         }
     }
 
@@ -209,7 +210,8 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
 /// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
 #[doc(hidden)]
 pub fn position(reply: &str) -> Option<(u32, u64, u64)> {
-    Position::parse(reply).map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
+    DeliveryPosition::parse(reply)
+        .map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
 }
 
 /// Whether a message may be published with these.
@@ -230,13 +232,13 @@ pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
 
 /// What the reply subject of a delivery says (JetStream's ADR-15).
 #[derive(Debug, PartialEq, Eq)]
-struct Position {
+struct DeliveryPosition {
     attempt: u32,
     stream_sequence: u64,
     published_at_ms: u64,
 }
 
-impl Position {
+impl DeliveryPosition {
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`, or the longer form that
     /// has `<domain>.<account hash>` before the stream and may go on after pending.
     fn parse(reply: &str) -> Option<Self> {
@@ -265,26 +267,26 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_reply_subject_are_read() {
-        let position = Position { attempt: 3, stream_sequence: 77, published_at_ms: 1_600_000_000_123 };
+        let position = DeliveryPosition { attempt: 3, stream_sequence: 77, published_at_ms: 1_600_000_000_123 };
         let short = "$JS.ACK.ORDERS.w.3.77.9.1600000000123456789.5";
         let long = "$JS.ACK._.ACCHASH.ORDERS.w.3.77.9.1600000000123456789.5";
         let longer = "$JS.ACK.hub.ACCHASH.ORDERS.w.3.77.9.1600000000123456789.5.random";
         for reply in [short, long, longer] {
-            assert_eq!(Position::parse(reply).as_ref(), Some(&position), "{reply}");
+            assert_eq!(DeliveryPosition::parse(reply).as_ref(), Some(&position), "{reply}");
         }
     }
 
     #[test]
     fn a_message_that_is_no_delivery_is_not_taken_for_one() {
         for reply in ["", "_INBOX.abc", "$JS.ACK.", "$JS.ACK.S.c.x.2.3.4.5", "$JS.ACK.a.b.c.d.e.f.g.h"] {
-            assert_eq!(Position::parse(reply), None, "{reply}");
+            assert_eq!(DeliveryPosition::parse(reply), None, "{reply}");
         }
     }
 
     proptest! {
         #[test]
         fn parsing_never_panics(reply in "(\\$JS\\.ACK\\.)?[a-z0-9.]{0,60}") {
-            let _ = Position::parse(&reply);
+            let _ = DeliveryPosition::parse(&reply);
         }
     }
 }

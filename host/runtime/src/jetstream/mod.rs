@@ -52,7 +52,7 @@ mod wanted;
 
 pub use connect::Client;
 pub use connect_error::ConnectError;
-pub use consumer::Bound;
+pub use consumer::BoundConsumer;
 pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
@@ -61,7 +61,7 @@ pub use message::Message;
 pub use message::{may_be_headers, position};
 pub use pull::Puller;
 pub use request::{Reply, RequestOptions};
-pub use request_error::{RequestError, Stored};
-pub use server_check::{Finding, Survey};
+pub use request_error::{RequestError, StoredAt};
+pub use server_check::{Finding, ServerCheck};
 pub use setup_error::SetupError;
 pub use signals::{HeaderWatch, Signals};

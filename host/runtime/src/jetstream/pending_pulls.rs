@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// The pulls of one inbox.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingPulls {
     /// How long after it was sent a pull can bring nothing any more.
     life: Duration,
     /// The newest pulls, oldest first, with their numbers in a row up to `next`.
@@ -39,7 +39,7 @@ pub(super) struct Ended {
     pub(super) early: bool,
 }
 
-impl Asked {
+impl PendingPulls {
     pub(super) fn new(life: Duration) -> Self {
         Self { life, pulls: VecDeque::new(), next: 0, left: 0, since: Instant::now(), worn: false }
     }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn one_refusal_ends_one_pull() {
-        let (mut asked, now) = (Asked::new(LIFE), Instant::now());
+        let (mut asked, now) = (PendingPulls::new(LIFE), Instant::now());
         let (first, second) = (asked.ask(100, LIFE, now), asked.ask(50, LIFE, now));
         assert_eq!(asked.end(second, None, now), Some(Ended { whole: true, early: true }));
         assert_eq!(asked.left(), 100);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_pull_that_is_not_known_ends_nothing() {
-        let (mut asked, now) = (Asked::new(LIFE), Instant::now());
+        let (mut asked, now) = (PendingPulls::new(LIFE), Instant::now());
         assert_eq!(asked.end(0, None, now), None);
         asked.ask(5, LIFE, now);
         asked.ask(7, LIFE, now + LIFE);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn another_inbox_is_due_when_something_was_on_its_way_for_too_long() {
-        let (mut asked, now) = (Asked::new(LIFE), Instant::now());
+        let (mut asked, now) = (PendingPulls::new(LIFE), Instant::now());
         asked.ask(1, LIFE, now);
         assert!(!asked.is_old(now + LIFE / 2));
         assert!(asked.is_old(now + LIFE));
@@ -154,7 +154,7 @@ mod tests {
         fn no_more_comes_than_was_asked_for(
             steps in prop::collection::vec((0u8..3, 0u64..20, prop::option::of(0usize..9)), 0..200),
         ) {
-            let (mut asked, mut now) = (Asked::new(LIFE), Instant::now());
+            let (mut asked, mut now) = (PendingPulls::new(LIFE), Instant::now());
             let mut all = 0;
             for (step, number, count) in steps {
                 match step {

@@ -37,14 +37,14 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Publisher {
     client: Client,
-    inbox: OnceCell<Inbox>,
+    inbox: OnceCell<AckInbox>,
     publications: Arc<Semaphore>,
     letters: Arc<Semaphore>,
 }
 
 /// Which window a publication takes part of.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Window {
+pub(super) enum PublishWindow {
     Publications,
     Letters,
 }
@@ -59,7 +59,7 @@ impl Publisher {
     /// Publishes, and waits until the stream `into` has stored it. Gives the position there.
     pub(super) async fn store(
         &self,
-        window: Window,
+        window: PublishWindow,
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
@@ -86,7 +86,7 @@ impl Publisher {
     /// sent before are taken off it as their acks come.
     pub(super) async fn send(
         &self,
-        window: Window,
+        window: PublishWindow,
         sent: &mut VecDeque<Sent>,
         subject: String,
         headers: HeaderMap,
@@ -94,7 +94,7 @@ impl Publisher {
     ) -> Result<(), EffectError> {
         check_subject(&subject).map_err(EffectError::Refused)?;
         let room = self.room(window, sent).await?;
-        let inbox = self.inbox.get_or_try_init(|| Inbox::open(&self.client)).await?;
+        let inbox = self.inbox.get_or_try_init(|| AckInbox::open(&self.client)).await?;
         let subject = Subject::from(subject);
         let (token, answer) = inbox.waiting.add(room);
         // From here on its room is given back, whatever happens.
@@ -107,10 +107,14 @@ impl Publisher {
         Ok(())
     }
 
-    async fn room(&self, window: Window, sent: &mut VecDeque<Sent>) -> Result<OwnedSemaphorePermit, EffectError> {
+    async fn room(
+        &self,
+        window: PublishWindow,
+        sent: &mut VecDeque<Sent>,
+    ) -> Result<OwnedSemaphorePermit, EffectError> {
         let window = match window {
-            Window::Publications => &self.publications,
-            Window::Letters => &self.letters,
+            PublishWindow::Publications => &self.publications,
+            PublishWindow::Letters => &self.letters,
         };
         if let Ok(room) = window.clone().try_acquire_owned() {
             return Ok(room);
@@ -150,7 +154,7 @@ pub(super) struct Sent {
     token: u64,
     answer: oneshot::Receiver<Message>,
     is_answered: bool,
-    waiting: Arc<Waiting>,
+    waiting: Arc<PendingAcks>,
     denied: Arc<Denied>,
 }
 
@@ -232,7 +236,7 @@ fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
 
 /// Who waits for acks, by the last token of where they come.
 #[derive(Debug, Default)]
-struct Waiting(Mutex<Waiters>);
+struct PendingAcks(Mutex<Waiters>);
 
 #[derive(Debug, Default)]
 struct Waiters {
@@ -240,7 +244,7 @@ struct Waiters {
     by_token: HashMap<u64, (oneshot::Sender<Message>, OwnedSemaphorePermit)>,
 }
 
-impl Waiting {
+impl PendingAcks {
     fn add(&self, room: OwnedSemaphorePermit) -> (u64, oneshot::Receiver<Message>) {
         let (sender, answer) = oneshot::channel();
         let mut waiters = self.0.lock();
@@ -266,20 +270,20 @@ impl Waiting {
 
 /// A subscription to `<prefix>.*`, and the task that reads it.
 #[derive(Debug)]
-struct Inbox {
+struct AckInbox {
     prefix: String,
-    waiting: Arc<Waiting>,
+    waiting: Arc<PendingAcks>,
     task: tokio::task::AbortHandle,
 }
 
-impl Inbox {
+impl AckInbox {
     async fn open(client: &Client) -> Result<Self, EffectError> {
         let prefix = client.nats.new_inbox();
         let subscribed = client.nats.subscribe(format!("{prefix}.*")).await;
         let mut answers = subscribed.map_err(|error| {
             EffectError::Unavailable(format!("cannot listen for the acks of publications: {error}"))
         })?;
-        let waiting = Arc::<Waiting>::default();
+        let waiting = Arc::<PendingAcks>::default();
         let hears = waiting.clone();
         let task = tokio::spawn(async move {
             while let Some(answer) = answers.next().await {
@@ -290,7 +294,7 @@ impl Inbox {
     }
 }
 
-impl Drop for Inbox {
+impl Drop for AckInbox {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -315,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_ack_makes_room_though_nobody_awaits_it() {
-        let (waiting, window) = (Waiting::default(), Arc::new(Semaphore::new(2)));
+        let (waiting, window) = (PendingAcks::default(), Arc::new(Semaphore::new(2)));
         let tokens = [(); 2].map(|()| {
             let room = window.clone().try_acquire_owned().unwrap();
             waiting.add(room)

@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::binding::Lane;
+use super::binding::WorkloadBinding;
 use super::connect::Link;
 use super::fallback::{Came, Careful, Raw};
 use super::loss_cause::{Doubt, Outcome};
 use super::parked_pull::ParkedPull;
-use super::pending_pulls::Asked;
+use super::pending_pulls::PendingPulls;
 use super::pull_status::{End, judge, status, unanswered};
 use super::redeliver::nudge;
 use super::{Message, unreadable};
@@ -51,12 +51,12 @@ pub(super) enum Use {
 /// puller counts what is still to come, so that whoever stops can wait for it.
 #[derive(Debug)]
 pub struct Puller {
-    lane: Arc<Lane>,
+    binding: Arc<WorkloadBinding>,
     consumer: String,
     usage: Use,
     next: String,
     /// Those that may still bring something; the last is the one to ask on.
-    inboxes: Vec<Inbox>,
+    inboxes: Vec<PullInbox>,
     /// What had come when the connection was lost.
     saved: VecDeque<async_nats::Message>,
     link: watch::Receiver<Link>,
@@ -74,20 +74,20 @@ pub struct Puller {
 
 /// Where the answers to some pulls come: those of one connection, and of not too long a time.
 #[derive(Debug)]
-struct Inbox {
+struct PullInbox {
     subject: String,
-    answers: Answers,
-    asked: Asked,
+    answers: PullAnswers,
+    asked: PendingPulls,
 }
 
 #[derive(Debug)]
-enum Answers {
+enum PullAnswers {
     Library(Subscriber),
     Careful(Box<Careful>),
 }
 
 /// What comes on an inbox.
-enum Answer {
+enum PullAnswer {
     Message(async_nats::Message),
     /// A delivery that the client library could not read, and why.
     Unreadable(Raw, String),
@@ -99,39 +99,39 @@ enum Answer {
 
 impl Puller {
     pub(super) fn new(
-        lane: Arc<Lane>,
+        binding: Arc<WorkloadBinding>,
         consumer: &str,
         expires: Duration,
         effective: Arc<Effective>,
         usage: Use,
     ) -> Self {
-        let mut link = lane.client.link();
+        let mut link = binding.client.link();
         let known = *link.borrow_and_update();
         Self {
-            next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", lane.stream),
+            next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", binding.stream),
             inboxes: Vec::new(),
             saved: VecDeque::new(),
             known,
             link,
             expires,
             unanswered: 0,
-            doubt: Doubt::new(lane.clone(), consumer.to_owned()),
+            doubt: Doubt::new(binding.clone(), consumer.to_owned()),
             unreadable: JoinSet::new(),
             seen: Arc::default(),
             consumer: consumer.to_owned(),
             usage,
             effective,
-            lane,
+            binding,
         }
     }
 
     /// The inbox to ask on; `None` while it is not known which.
-    async fn inbox(&mut self) -> anyhow::Result<Option<&mut Inbox>> {
+    async fn inbox(&mut self) -> anyhow::Result<Option<&mut PullInbox>> {
         let now = Instant::now();
         let careful = self.doubt.is_careful(now);
         let due = match self.inboxes.last() {
             None => true,
-            Some(Inbox { answers: Answers::Careful(_), .. }) => !careful,
+            Some(PullInbox { answers: PullAnswers::Careful(_), .. }) => !careful,
             Some(inbox) => careful || inbox.asked.is_old(now),
         };
         if due && careful {
@@ -141,9 +141,9 @@ impl Puller {
             return Ok(None);
         }
         if due {
-            let subject = self.lane.client.nats.new_inbox();
-            let answers = Answers::Library(self.lane.client.nats.subscribe(format!("{subject}.*")).await?);
-            self.inboxes.push(Inbox { subject, answers, asked: Asked::new(self.expires + SLACK) });
+            let subject = self.binding.client.nats.new_inbox();
+            let answers = PullAnswers::Library(self.binding.client.nats.subscribe(format!("{subject}.*")).await?);
+            self.inboxes.push(PullInbox { subject, answers, asked: PendingPulls::new(self.expires + SLACK) });
         }
         Ok(self.inboxes.last_mut())
     }
@@ -151,35 +151,35 @@ impl Puller {
     /// It is decided how to go on.
     fn decided(&mut self, outcome: Outcome) -> Pulled<Message> {
         if let Outcome::Careful { connection, subject } = outcome {
-            let asked = Asked::new(self.expires + SLACK);
-            self.inboxes.push(Inbox { subject, answers: Answers::Careful(connection), asked });
+            let asked = PendingPulls::new(self.expires + SLACK);
+            self.inboxes.push(PullInbox { subject, answers: PullAnswers::Careful(connection), asked });
             if self.usage == Use::Handle {
-                self.unreadable.spawn(nudge(self.lane.clone(), self.consumer.clone(), self.seen.clone()));
+                self.unreadable.spawn(nudge(self.binding.clone(), self.consumer.clone(), self.seen.clone()));
             }
         }
         Pulled::Connected
     }
 
-    fn read(&mut self, index: usize, answer: Answer) -> Option<Pulled<Message>> {
+    fn read(&mut self, index: usize, answer: PullAnswer) -> Option<Pulled<Message>> {
         match answer {
-            Answer::Message(message) => self.read_message(index, message),
-            Answer::Unreadable(raw, why) => {
+            PullAnswer::Message(message) => self.read_message(index, message),
+            PullAnswer::Unreadable(raw, why) => {
                 self.came(index);
                 self.doubt.confirm(Instant::now());
                 match self.usage {
-                    Use::Handle => self.unreadable.spawn(unreadable::bury(self.lane.clone(), raw, why)),
-                    Use::Count => self.unreadable.spawn(unreadable::pass(self.lane.clone(), raw)),
+                    Use::Handle => self.unreadable.spawn(unreadable::keep_dead_letter(self.binding.clone(), raw, why)),
+                    Use::Count => self.unreadable.spawn(unreadable::pass(self.binding.clone(), raw)),
                 };
                 None
             }
-            Answer::Error(words) => {
+            PullAnswer::Error(words) => {
                 match Denial::parse(&words) {
-                    Some(denial) => self.lane.client.denied.note(&denial),
-                    None => tracing::warn!(workload = %self.lane.workload, problem = words, "the second connection"),
+                    Some(denial) => self.binding.client.denied.note(&denial),
+                    None => tracing::warn!(workload = %self.binding.workload, problem = words, "the second connection"),
                 }
                 None
             }
-            Answer::Lost => {
+            PullAnswer::Lost => {
                 self.disturbed();
                 if index < self.inboxes.len() {
                     self.inboxes.remove(index);
@@ -191,7 +191,7 @@ impl Puller {
 
     /// Where it is noted whether a pull is parked: that of the deliveries, for what the others bring is counted anyway.
     fn parked(&self) -> Option<&ParkedPull> {
-        (self.usage == Use::Handle).then_some(&self.lane.parked)
+        (self.usage == Use::Handle).then_some(&self.binding.parked)
     }
 
     fn disturbed(&self) {
@@ -209,7 +209,7 @@ impl Puller {
     fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<Message>> {
         let Some(status) = status(&answer) else {
             self.came(index);
-            return Message::new(answer, self.lane.clone()).map(Pulled::Delivery);
+            return Message::new(answer, self.binding.clone()).map(Pulled::Delivery);
         };
         if status == StatusCode::IDLE_HEARTBEAT {
             return None;
@@ -246,11 +246,11 @@ impl Puller {
                 inbox.asked.forget();
             }
             // Nobody else sees to it whether a second connection is half open.
-            !(expired && matches!(inbox.answers, Answers::Careful(_)))
+            !(expired && matches!(inbox.answers, PullAnswers::Careful(_)))
         });
         self.tidy();
         self.unanswered += 1;
-        match self.lane.client.denied.silences(&self.next) {
+        match self.binding.client.denied.silences(&self.next) {
             Some((verb, allow)) => Pulled::Failed(Notice::Denied(verb, allow)),
             None if self.unanswered >= UNANSWERED => Pulled::Failed(Notice::Unanswered),
             None => Pulled::Lost,
@@ -295,7 +295,7 @@ impl Puller {
     fn save(&mut self) {
         let saved = &mut self.saved;
         self.inboxes.retain_mut(|inbox| {
-            let Answers::Library(answers) = &mut inbox.answers else { return true };
+            let PullAnswers::Library(answers) = &mut inbox.answers else { return true };
             while let Some(Some(answer)) = answers.next().now_or_never() {
                 saved.push_back(answer);
             }
@@ -305,21 +305,21 @@ impl Puller {
 }
 
 /// What the next answer is, and on which inbox.
-fn poll_answer(inboxes: &mut [Inbox], busy: bool, cx: &mut Context<'_>) -> Poll<(usize, Answer)> {
+fn poll_answer(inboxes: &mut [PullInbox], busy: bool, cx: &mut Context<'_>) -> Poll<(usize, PullAnswer)> {
     for (index, inbox) in inboxes.iter_mut().enumerate() {
         let answer = match &mut inbox.answers {
-            Answers::Library(answers) => {
-                Pin::new(answers).poll_next(cx).map(|answer| answer.map_or(Answer::Lost, Answer::Message))
+            PullAnswers::Library(answers) => {
+                Pin::new(answers).poll_next(cx).map(|answer| answer.map_or(PullAnswer::Lost, PullAnswer::Message))
             }
             // What comes may be more of what there is enough to do with.
-            Answers::Careful(_) if busy => Poll::Pending,
-            Answers::Careful(connection) => connection.poll(cx).map(|came| match came {
+            PullAnswers::Careful(_) if busy => Poll::Pending,
+            PullAnswers::Careful(connection) => connection.poll(cx).map(|came| match came {
                 Came::Message(raw) => match raw.read() {
-                    Ok(message) => Answer::Message(message),
-                    Err(why) => Answer::Unreadable(raw, why),
+                    Ok(message) => PullAnswer::Message(message),
+                    Err(why) => PullAnswer::Unreadable(raw, why),
                 },
-                Came::Error(words) => Answer::Error(words),
-                Came::Lost => Answer::Lost,
+                Came::Error(words) => PullAnswer::Error(words),
+                Came::Lost => PullAnswer::Lost,
             }),
         };
         if let Poll::Ready(answer) = answer {
@@ -338,23 +338,23 @@ impl Pull for Puller {
 
     async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
         // It would be kept and sent with all the others when the server is back, and each of them be answered.
-        anyhow::ensure!(self.lane.client.is_connected(), "the server is away");
+        anyhow::ensure!(self.binding.client.is_connected(), "the server is away");
         anyhow::ensure!(!self.effective.is_refused(), "the consumer may not be pulled from");
         let limits = self.effective.pulls();
         if self.asked().div_ceil(limits.batch) >= limits.waiting {
             return Ok(());
         }
-        let Ask { batch, bytes, expires } = limits.ask(count, bytes, self.expires, self.lane.client.max_payload());
+        let Ask { batch, bytes, expires } = limits.ask(count, bytes, self.expires, self.binding.client.max_payload());
         let request = BatchConfig { batch, expires: Some(expires), max_bytes: bytes, ..BatchConfig::default() };
         let request = serde_json::to_vec(&request)?;
-        let (nats, next) = (self.lane.client.nats.clone(), self.next.clone());
+        let (nats, next) = (self.binding.client.nats.clone(), self.next.clone());
         let Some(inbox) = self.inbox().await? else { return Ok(()) };
         let reply = format!("{}.{}", inbox.subject, inbox.asked.ask(batch, expires, Instant::now()));
         match &mut inbox.answers {
-            Answers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
-            Answers::Careful(connection) => connection.publish(&next, &reply, &request),
+            PullAnswers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
+            PullAnswers::Careful(connection) => connection.publish(&next, &reply, &request),
         }
-        self.lane.traffic.pulled();
+        self.binding.traffic.pulled();
         self.parked().into_iter().for_each(|parked| parked.waits(Instant::now() + expires));
         self.tidy();
         Ok(())
@@ -385,7 +385,7 @@ impl Pull for Puller {
 
     fn ready(&mut self) -> Option<Pulled<Message>> {
         while let Some(saved) = self.saved.pop_front() {
-            if let Some(pulled) = self.read(usize::MAX, Answer::Message(saved)) {
+            if let Some(pulled) = self.read(usize::MAX, PullAnswer::Message(saved)) {
                 return Some(pulled);
             }
         }

@@ -40,11 +40,11 @@ pub(super) struct RawMessage {
 
 #[derive(Deserialize)]
 struct GetResponse {
-    message: Message,
+    message: MessageJson,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct MessageJson {
     seq: u64,
     subject: String,
     #[serde(default)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::sleep;
 
-use super::binding::Lane;
+use super::binding::WorkloadBinding;
 use super::raw_message::{self, RawMessage};
 use crate::config::subjects_overlap;
 
@@ -23,22 +23,22 @@ const AT_ONCE: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks once, and gives back (nak) what it finds. `seen` is up to where somebody has looked before.
-pub(super) async fn nudge(lane: Arc<Lane>, consumer: String, seen: Arc<AtomicU64>) {
-    if let Err(error) = look(&lane, &consumer, &seen).await {
+pub(super) async fn nudge(binding: Arc<WorkloadBinding>, consumer: String, seen: Arc<AtomicU64>) {
+    if let Err(error) = look(&binding, &consumer, &seen).await {
         let error = format!("{error:#}");
-        tracing::debug!(workload = %lane.workload, consumer, error, "what cannot be read comes after its ack wait");
+        tracing::debug!(workload = %binding.workload, consumer, error, "what cannot be read comes after its ack wait");
     }
 }
 
-async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<()> {
-    let info = lane.client.context.get_stream_no_info(&lane.stream).await?.consumer_info(consumer).await?;
+async fn look(binding: &WorkloadBinding, consumer: &str, seen: &AtomicU64) -> anyhow::Result<()> {
+    let info = binding.client.context.get_stream_no_info(&binding.stream).await?.consumer_info(consumer).await?;
     let last = info.delivered.stream_sequence;
     let first = info.ack_floor.stream_sequence.max(seen.load(Relaxed)).max(last.saturating_sub(MOST)) + 1;
     if info.num_ack_pending == 0 || last < first {
         return Ok(());
     }
     let filters = filters(&info.config);
-    let read = |sequence| async move { (sequence, raw_message::get(&lane.client, &lane.stream, sequence).await) };
+    let read = |sequence| async move { (sequence, raw_message::get(&binding.client, &binding.stream, sequence).await) };
     let mut messages = stream::iter(first..=last).map(read).buffered(AT_ONCE);
     let mut bytes = 0;
     while let Some((sequence, message)) = messages.next().await {
@@ -50,8 +50,8 @@ async fn look(lane: &Lane, consumer: &str, seen: &AtomicU64) -> anyhow::Result<(
         if message.is_some_and(|raw| raw.is_unreadable() && delivered(&raw)) {
             // The server goes by the stream sequence, and takes any sequence of the consumer's own that it has used.
             let settle =
-                format!("$JS.ACK.{}.{consumer}.1.{sequence}.{}.0.0", lane.stream, info.delivered.consumer_sequence);
-            lane.client.nats.publish(settle, Bytes::from_static(b"-NAK")).await?;
+                format!("$JS.ACK.{}.{consumer}.1.{sequence}.{}.0.0", binding.stream, info.delivered.consumer_sequence);
+            binding.client.nats.publish(settle, Bytes::from_static(b"-NAK")).await?;
         }
         seen.store(sequence, Relaxed);
         if bytes > MOST_BYTES {

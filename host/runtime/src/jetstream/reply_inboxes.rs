@@ -14,29 +14,29 @@ use tokio::sync::{OnceCell, oneshot};
 
 /// The inbox that all clones of a client share, made with the first request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<OnceCell<Inbox>>);
+pub(super) struct Requests(Arc<OnceCell<ReplyInbox>>);
 
 impl Requests {
-    pub(super) async fn inbox(&self, nats: &async_nats::Client) -> Result<&Inbox, async_nats::SubscribeError> {
-        self.0.get_or_try_init(|| Inbox::open(nats)).await
+    pub(super) async fn inbox(&self, nats: &async_nats::Client) -> Result<&ReplyInbox, async_nats::SubscribeError> {
+        self.0.get_or_try_init(|| ReplyInbox::open(nats)).await
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<async_nats::Message>>>>>;
+type PendingReplies = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<async_nats::Message>>>>>;
 
 /// A subscription to `<prefix>.*` and who waits for what comes there.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(super) struct ReplyInbox {
     prefix: String,
-    waiting: Waiting,
+    waiting: PendingReplies,
     task: tokio::task::AbortHandle,
 }
 
-impl Inbox {
+impl ReplyInbox {
     async fn open(nats: &async_nats::Client) -> Result<Self, async_nats::SubscribeError> {
         let prefix = nats.new_inbox();
         let mut replies = nats.subscribe(format!("{prefix}.*")).await?;
-        let waiting = Waiting::default();
+        let waiting = PendingReplies::default();
         let task = tokio::spawn({
             let waiting = Arc::clone(&waiting);
             async move {
@@ -65,7 +65,7 @@ impl Inbox {
     }
 }
 
-impl Drop for Inbox {
+impl Drop for ReplyInbox {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -75,7 +75,7 @@ impl Drop for Inbox {
 pub(super) struct Waiter {
     token: String,
     pub(super) reply: oneshot::Receiver<async_nats::Message>,
-    waiting: Waiting,
+    waiting: PendingReplies,
 }
 
 impl Drop for Waiter {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connect::Client;
 use super::message::REPLY_HEADER;
 use super::reply_inboxes::{Waiter, last_token, token};
-use super::request_error::{RequestError, Stored};
+use super::request_error::{RequestError, StoredAt};
 use crate::dead_letter::refusal;
 use crate::permissions::{Denial, Verb};
 use crate::subject::check_subject;
@@ -57,7 +57,7 @@ pub struct Reply {
     /// The reply's headers.
     pub headers: Vec<(String, String)>,
     /// Where the request was stored; `None` if the reply came and the PubAck did not.
-    pub stored: Option<Stored>,
+    pub stored: Option<StoredAt>,
 }
 
 impl Client {
@@ -119,7 +119,7 @@ impl Client {
             }
         };
         let stored = match timeout_at(deadline, ack.into_future()).await {
-            Ok(Ok(ack)) => Some(Stored::from(ack)),
+            Ok(Ok(ack)) => Some(StoredAt::from(ack)),
             Ok(Err(error)) if error.kind() == PublishErrorKind::TimedOut => None,
             Ok(Err(error)) => return Err(failed(error)),
             Err(_) => None,
@@ -141,7 +141,7 @@ impl Client {
         &self,
         subject: &str,
         waiter: &mut Waiter,
-        stored: Option<Stored>,
+        stored: Option<StoredAt>,
         timeout: Duration,
     ) -> Result<async_nats::Message, RequestError> {
         let Some(stored) = stored else {
@@ -174,7 +174,7 @@ impl Client {
     }
 }
 
-impl From<PublishAck> for Stored {
+impl From<PublishAck> for StoredAt {
     fn from(ack: PublishAck) -> Self {
         Self { stream: ack.stream, sequence: ack.sequence, duplicate: ack.duplicate }
     }

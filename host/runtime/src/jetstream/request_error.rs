@@ -7,7 +7,7 @@ use crate::permissions::Verb;
 
 /// Where a request was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredAt {
     /// The stream.
     pub stream: String,
     /// The position in it, from 1.
@@ -90,7 +90,7 @@ pub enum RequestError {
     #[error("{}", dead(.refusal))]
     Dead {
         /// Where the request was stored; `None` if the PubAck did not come.
-        stored: Option<Stored>,
+        stored: Option<StoredAt>,
         /// What was answered.
         refusal: Box<Refusal>,
     },
@@ -101,7 +101,7 @@ pub enum RequestError {
     )]
     NoReply {
         /// Where the message was.
-        stored: Stored,
+        stored: StoredAt,
         /// Whether it was deleted. If not, it had left the stream before: handled without a reply, or dead; or the
         /// server did not answer.
         deleted: bool,
@@ -121,7 +121,7 @@ fn dead(refusal: &Refusal) -> String {
     }
 }
 
-fn fate(stored: &Stored, deleted: bool) -> &'static str {
+fn fate(stored: &StoredAt, deleted: bool) -> &'static str {
     match (deleted, stored.duplicate) {
         (_, true) => "by an earlier request with this message id, to which its reply goes; it is left there",
         (true, false) => "deleted from there; a worker that had it already may handle it all the same",
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_error_says_which_was_missing() {
-        let stored = |duplicate| Stored { stream: "TEST".to_owned(), sequence: 7, duplicate };
+        let stored = |duplicate| StoredAt { stream: "TEST".to_owned(), sequence: 7, duplicate };
         let timeout = Duration::from_secs(1);
         let text =
             |duplicate, deleted| RequestError::NoReply { stored: stored(duplicate), deleted, timeout }.to_string();

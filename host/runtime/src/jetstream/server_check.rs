@@ -28,7 +28,7 @@ const NONSENSE: &str = "rehearsal";
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
-pub struct Survey {
+pub struct ServerCheck {
     /// What does not fit.
     pub found: Vec<Finding>,
     /// What can work, and maybe should not.
@@ -81,8 +81,8 @@ impl Finding {
 impl Client {
     /// Looks whether a host with this configuration could work: at streams, consumers, the subjects that handlers may
     /// publish on, and permissions. Nothing is made or changed.
-    pub async fn survey(&self, config: &Config) -> Survey {
-        let mut survey = Survey::default();
+    pub async fn survey(&self, config: &Config) -> ServerCheck {
+        let mut survey = ServerCheck::default();
         let mut to_come = Vec::new();
         for workload in &config.workloads {
             self.workload(workload, config, &mut survey, &mut to_come).await;
@@ -101,7 +101,13 @@ impl Client {
     }
 
     /// The stream and the consumers of a workload. Subjects of streams that a host would make are added to `to_come`.
-    async fn workload(&self, workload: &Workload, config: &Config, survey: &mut Survey, to_come: &mut Vec<String>) {
+    async fn workload(
+        &self,
+        workload: &Workload,
+        config: &Config,
+        survey: &mut ServerCheck,
+        to_come: &mut Vec<String>,
+    ) {
         let (name, may_create) = (&workload.name, workload.queue.manage == Manage::Create);
         // Who only binds makes nothing.
         let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
@@ -156,7 +162,7 @@ impl Client {
     }
 
     /// Whether a stream that a host would make can have these subjects.
-    async fn free(&self, subjects: &[String], stream: &str, key: &[&str], survey: &mut Survey) {
+    async fn free(&self, subjects: &[String], stream: &str, key: &[&str], survey: &mut ServerCheck) {
         for subject in subjects {
             if let Ok(takers) = self.takers(subject).await
                 && let Some(taker) = takers.first()
@@ -168,7 +174,7 @@ impl Client {
     }
 
     /// The streams of dead letters and of the journal.
-    async fn own_streams(&self, config: &Config, survey: &mut Survey) {
+    async fn own_streams(&self, config: &Config, survey: &mut ServerCheck) {
         if let Some(workload) = config.workloads.first() {
             let name = &config.dead_letters.stream;
             let setup = Setup { client: self, workload, queue: &workload.queue };
@@ -197,7 +203,7 @@ impl Client {
         name: &str,
         subjects: &str,
         key: &[&str],
-        survey: &mut Survey,
+        survey: &mut ServerCheck,
     ) {
         match found {
             Err(denial) => survey.found.push(Finding::denied(self, &denial)),
@@ -211,7 +217,7 @@ impl Client {
     }
 
     /// Whether a stream takes what handlers may publish.
-    async fn grants(&self, config: &Config, to_come: &[String], survey: &mut Survey) {
+    async fn grants(&self, config: &Config, to_come: &[String], survey: &mut ServerCheck) {
         for workload in &config.workloads {
             for subject in &workload.grants.publish {
                 if to_come.iter().any(|own| subjects_overlap(own, subject)) {
@@ -254,7 +260,7 @@ impl Client {
     }
 
     /// What the user may do, or what can be found out of it by asking in vain.
-    async fn rights(&self, needed: &Permissions, survey: &mut Survey) {
+    async fn rights(&self, needed: &Permissions, survey: &mut ServerCheck) {
         match self.user().await {
             Ok(rights) => survey.found.extend(rights.lacks(needed).iter().map(Finding::lack)),
             Err(reason) => {
@@ -269,7 +275,7 @@ impl Client {
 
     async fn user(&self) -> Result<Rights, String> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct UserInfo {
             data: User,
         }
         #[derive(Deserialize)]
@@ -283,7 +289,7 @@ impl Client {
             Ok(Err(error)) => return Err(format!("`{USER}`: {error}")),
             Err(_) => return Err(format!("`{USER}` is not answered")),
         };
-        let Answer { data } = serde_json::from_slice(&answer).map_err(|error| format!("`{USER}`: {error}"))?;
+        let UserInfo { data } = serde_json::from_slice(&answer).map_err(|error| format!("`{USER}`: {error}"))?;
         Ok(data.permissions.unwrap_or_default())
     }
 

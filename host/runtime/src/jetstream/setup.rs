@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::connect::Client;
-use super::create_errors::{Made, remedy};
+use super::create_errors::{Creation, remedy};
 use super::settings::{
-    ConsumerState, Refusal, Reserved, StreamConfig, StreamState, Verdict, judge, judge_watch, reserved,
+    ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, judge, judge_watch, reserved,
 };
 use super::setup_error::SetupError;
 use super::state::ApiError;
@@ -40,7 +40,8 @@ impl Setup<'_> {
         let queue = self.queue;
         let what = || format!("stream {}", queue.stream);
         let found = self.client.stream_state(&queue.stream).await;
-        let refused = |error| self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), Made::Stream, &error));
+        let refused =
+            |error| self.no_jetstream(&error).unwrap_or_else(|| self.server(what(), Creation::Stream, &error));
         if let Some(found) = found.map_err(refused)? {
             self.fits(&found.config)?;
             return Ok(found);
@@ -61,7 +62,7 @@ impl Setup<'_> {
             // Another workload, or another host, may have made it meanwhile, with other subjects.
             Err(error) => match self.client.stream_state(&queue.stream).await {
                 Ok(Some(found)) => return self.fits(&found.config).map(|()| found),
-                _ => return Err(self.server(what(), Made::Stream, &error)),
+                _ => return Err(self.server(what(), Creation::Stream, &error)),
             },
         };
         let (workload, stream, subjects) = (&self.workload.name, &queue.stream, &queue.subjects);
@@ -71,7 +72,7 @@ impl Setup<'_> {
 
     /// Whether a stream may be worked on whatever its consumer is.
     pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
-        let Some(Refusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
+        let Some(SettingsRefusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
         let (workload, stream) = (self.workload.name.clone(), config.name.clone());
         Err(SetupError::UnsuitableStream { workload, stream, problem, remedy })
     }
@@ -82,13 +83,13 @@ impl Setup<'_> {
 
     /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from
     /// it.
-    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, Verdict), SetupError> {
+    pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, ConsumerVerdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
         let wanted = wanted::consumer(self.queue, &stream.config, known);
         let (state, made) = self.found_or_made(name, &wanted, WORKS).await?;
         let verdict = judge(&state, &stream.config, self.workload, self.reserved());
-        if let Some(Refusal { problem, remedy }) = &verdict.refusal {
+        if let Some(SettingsRefusal { problem, remedy }) = &verdict.refusal {
             return Err(self.unsuitable(name, problem.clone(), remedy));
         }
         if made {
@@ -129,7 +130,7 @@ impl Setup<'_> {
         }
     }
 
-    pub(super) async fn watch_consumer(&self, stream: &StreamState) -> Result<Verdict, SetupError> {
+    pub(super) async fn watch_consumer(&self, stream: &StreamState) -> Result<ConsumerVerdict, SetupError> {
         let queue = self.queue;
         if stream.config.is_workqueue() {
             let problem = "the stream has workqueue retention, so only one consumer sees a message".to_owned();
@@ -138,7 +139,7 @@ impl Setup<'_> {
         let wanted = wanted::watch_consumer(queue, &stream.config);
         let (state, made) = self.found_or_made(&queue.watch_consumer, &wanted, WATCHES).await?;
         let verdict = judge_watch(&state, WATCHES);
-        if let Some(Refusal { problem, remedy }) = &verdict.refusal {
+        if let Some(SettingsRefusal { problem, remedy }) = &verdict.refusal {
             return Err(self.unsuitable(&queue.watch_consumer, problem.clone(), remedy));
         }
         if made {
@@ -156,7 +157,7 @@ impl Setup<'_> {
         kind: &'static str,
     ) -> Result<(ConsumerState, bool), SetupError> {
         let stream = &self.queue.stream;
-        let failed = |error: ApiError| self.server(format!("consumer {name}"), Made::Consumer, &error);
+        let failed = |error: ApiError| self.server(format!("consumer {name}"), Creation::Consumer, &error);
         if let Some(found) = self.client.consumer_state(stream, name).await.map_err(failed)? {
             return Ok((found, false));
         }
@@ -187,7 +188,7 @@ impl Setup<'_> {
         let wanted = serde_json::to_value(dead_letters::stream(config)).unwrap_or_default();
         let what = || format!("stream {name} for dead letters");
         let made = self.client.make_stream(name, &wanted).await;
-        made.map_err(|error| self.server(what(), Made::DeadLetters, &error))?;
+        made.map_err(|error| self.server(what(), Creation::DeadLetters, &error))?;
         tracing::info!(stream = name, "stream of dead letters created");
         Ok(())
     }
@@ -196,7 +197,7 @@ impl Setup<'_> {
     pub(super) async fn has_dead_letters(&self, config: &DeadLetters) -> Result<bool, SetupError> {
         let name = config.stream.as_str();
         let what = || format!("stream {name} for dead letters");
-        let failed = |error: ApiError| self.server(what(), Made::DeadLetters, &error);
+        let failed = |error: ApiError| self.server(what(), Creation::DeadLetters, &error);
         let said = |reason| Err(SetupError::Server { workload: self.workload.name.clone(), what: what(), reason });
         let Some(found) = self.client.stream_state(name).await.map_err(failed)? else { return Ok(false) };
         let config = found.config;
@@ -211,7 +212,7 @@ impl Setup<'_> {
             ));
         }
         match reserved(&config, Some(dead_letters::SUBJECTS), self.reserved()) {
-            Some(Refusal { problem, remedy }) => said(format!("{problem}\n  {remedy}")),
+            Some(SettingsRefusal { problem, remedy }) => said(format!("{problem}\n  {remedy}")),
             None => Ok(true),
         }
     }
@@ -227,7 +228,7 @@ impl Setup<'_> {
         Some(SetupError::NoJetStream { workload, servers, reason })
     }
 
-    fn server(&self, what: String, made: Made, error: &ApiError) -> SetupError {
+    fn server(&self, what: String, made: Creation, error: &ApiError) -> SetupError {
         let remedy = error.code().and_then(|code| remedy(made, code));
         let reason = match remedy {
             Some(remedy) => format!("{error}\n  {remedy}"),

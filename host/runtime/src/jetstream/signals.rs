@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until};
 
-use super::arrivals::{Count, Reading};
-use super::binding::Lane;
+use super::arrivals::{ArrivalCount, ConsumerReading};
+use super::binding::WorkloadBinding;
 use super::consumer_watch::Follow;
 use super::parked_pull::Mark;
 use super::settings::{ConsumerState, StreamState};
@@ -33,10 +33,10 @@ const AHEAD_BYTES: usize = 4 << 20;
 /// server is asked only now and then, for edits.
 #[derive(Debug)]
 pub struct Signals {
-    lane: Arc<Lane>,
+    binding: Arc<WorkloadBinding>,
     consumer: String,
     follow: Follow,
-    count: Count,
+    count: ArrivalCount,
     oldest: Option<(u64, u64)>,
     watch: Option<Arc<Arrivals>>,
     idle: Option<Idle>,
@@ -51,15 +51,20 @@ struct Idle {
 }
 
 impl Signals {
-    pub(super) fn new(lane: Arc<Lane>, consumer: String, follow: Follow, watch: Option<Arc<Arrivals>>) -> Self {
-        Self { lane, consumer, follow, count: Count::default(), oldest: None, watch, idle: None }
+    pub(super) fn new(
+        binding: Arc<WorkloadBinding>,
+        consumer: String,
+        follow: Follow,
+        watch: Option<Arc<Arrivals>>,
+    ) -> Self {
+        Self { binding, consumer, follow, count: ArrivalCount::default(), oldest: None, watch, idle: None }
     }
 
     /// The sample before, where nothing can have come since.
     fn still_idle(&self, now: Instant) -> Option<Sample> {
         let Idle { sample, at, mark } = self.idle.as_ref()?;
         let recent = now < *at + self.follow.unlooked();
-        (recent && self.lane.parked.is_silent_since(*mark, now)).then_some(*sample)
+        (recent && self.binding.parked.is_silent_since(*mark, now)).then_some(*sample)
     }
 
     /// Remembers a sample if nobody has anything to do by it.
@@ -74,19 +79,19 @@ impl Signals {
 
 impl Source for Signals {
     async fn sample(&mut self, redelivered: u64) -> anyhow::Result<Sample> {
-        let moment = (Instant::now(), self.lane.parked.mark());
+        let moment = (Instant::now(), self.binding.parked.mark());
         if let Some(sample) = self.still_idle(moment.0) {
             return Ok(sample);
         }
         self.idle = None;
-        let (client, of) = (&self.lane.client, &self.lane.stream);
+        let (client, of) = (&self.binding.client, &self.binding.stream);
         let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
         let stream = stream.with_context(|| format!("stream {of} is gone"))?;
         let consumer = client.consumer_state(of, &self.consumer).await;
         let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
         let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
         self.follow.look(&consumer, &stream);
-        self.follow.keep_dropped(&self.lane, &consumer).await;
+        self.follow.keep_dropped(&self.binding, &consumer).await;
         client.floors.saw(of, &self.consumer, &consumer, &stream);
         let (arrivals, last_arrival) = match &self.watch {
             None => (self.count(&consumer, &stream, redelivered), None),
@@ -122,7 +127,7 @@ fn milliseconds(time: &str) -> Option<u64> {
 
 impl Signals {
     fn count(&mut self, consumer: &ConsumerState, stream: &StreamState, redelivered: u64) -> u64 {
-        let reading = Reading {
+        let reading = ConsumerReading {
             stream: stream.created.clone(),
             consumer: consumer.created.clone(),
             messages: stream.state.messages,
@@ -148,7 +153,7 @@ impl Signals {
             return Ok(Some(published));
         }
         let mut first: Option<(u64, u64)> = None;
-        let stream = self.lane.client.context.get_stream_no_info(&self.lane.stream).await?;
+        let stream = self.binding.client.context.get_stream_no_info(&self.binding.stream).await?;
         let (all, filters) = ([">".to_owned()], consumer.config.filters());
         for subject in if filters.is_empty() { all.as_slice() } else { filters.as_slice() } {
             match stream.get_first_raw_message_by_subject(subject, floor + 1).await {

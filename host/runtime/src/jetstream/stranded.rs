@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::binding::Lane;
+use super::binding::WorkloadBinding;
 use super::raw_message::{self, RawMessage};
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery};
@@ -13,7 +13,7 @@ use crate::dead_letter::block;
 use crate::duration::millis;
 use crate::ports::EffectError;
 
-impl Lane {
+impl WorkloadBinding {
     /// Keeps them as dead letters. Those that could not be kept come back.
     pub(super) async fn keep_dropped(&self, consumer: &str, dropped: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
         let mut left = Vec::new();
@@ -68,8 +68,8 @@ impl Lane {
             reply_to: None,
         };
         if !is_readable {
-            return self.bury_unreadable(&delivery, &death, &raw.block).await;
+            return self.keep_unreadable(&delivery, &death, &raw.block).await;
         }
-        self.bury(&delivery, &death, &Author { plugin: "".into(), generation: "".into() }).await
+        self.keep_dead_letter(&delivery, &death, &Author { plugin: "".into(), generation: "".into() }).await
     }
 }

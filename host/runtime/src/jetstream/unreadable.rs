@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::binding::Lane;
+use super::binding::WorkloadBinding;
 use super::fallback::Raw;
 use super::message::position;
 use crate::contract::{Cause, Death, Delivery};
 
 /// Keeps it, and says so to the server. One that cannot be kept comes again.
-pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {
+pub(super) async fn keep_dead_letter(binding: Arc<WorkloadBinding>, raw: Raw, reason: String) {
     let Some((attempt, stream_sequence, published_at_ms)) = raw.reply().and_then(position) else { return };
     let delivery = Delivery {
         subject: raw.shown_subject(),
@@ -21,9 +21,9 @@ pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {
         ..Delivery::default()
     };
     let death = Death { cause: Cause::Unreadable, reason };
-    let (workload, stream) = (&lane.workload, &lane.stream);
+    let (workload, stream) = (&binding.workload, &binding.stream);
     let (subject, reason) = (&delivery.subject, &death.reason);
-    let kept = lane.bury_unreadable(&delivery, &death, raw.block.as_deref().unwrap_or_default()).await;
+    let kept = binding.keep_unreadable(&delivery, &death, raw.block.as_deref().unwrap_or_default()).await;
     let verb = match kept {
         Ok(_) => {
             tracing::error!(%workload, stream, stream_sequence, subject, reason, "dead letter");
@@ -35,15 +35,15 @@ pub(super) async fn bury(lane: Arc<Lane>, raw: Raw, reason: String) {
             Bytes::from_static(b"-NAK {\"delay\":5000000000}")
         }
     };
-    if let Err(error) = lane.client.nats.publish(raw.reply().unwrap_or_default().to_owned(), verb).await {
+    if let Err(error) = binding.client.nats.publish(raw.reply().unwrap_or_default().to_owned(), verb).await {
         tracing::debug!(%error, %workload, stream_sequence, "not settled");
     }
 }
 
 /// Tells a consumer whose messages are only counted that it has come.
-pub(super) async fn pass(lane: Arc<Lane>, raw: Raw) {
+pub(super) async fn pass(binding: Arc<WorkloadBinding>, raw: Raw) {
     let Some(reply) = raw.reply() else { return };
-    if let Err(error) = lane.client.nats.publish(reply.to_owned(), Bytes::from_static(b"+ACK")).await {
-        tracing::debug!(%error, workload = %lane.workload, "not settled");
+    if let Err(error) = binding.client.nats.publish(reply.to_owned(), Bytes::from_static(b"+ACK")).await {
+        tracing::debug!(%error, workload = %binding.workload, "not settled");
     }
 }

@@ -16,8 +16,8 @@ pub struct ConsumerState {
     /// When it was made: another one of the same name has another time.
     pub created: String,
     pub config: ConsumerConfig,
-    pub delivered: Position,
-    pub ack_floor: Position,
+    pub delivered: SequencePair,
+    pub ack_floor: SequencePair,
     pub num_ack_pending: u64,
     pub num_redelivered: u64,
     pub num_pending: u64,
@@ -31,7 +31,7 @@ pub struct ConsumerState {
 /// A place in a stream, and in what a consumer has delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
-pub struct Position {
+pub struct SequencePair {
     pub consumer_seq: u64,
     pub stream_seq: u64,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::info::{ConsumerConfig, ConsumerState, StreamConfig, duration};
 use super::overlap::{Reserved, reserved};
-use super::refusal::Refusal;
+use super::refusal::SettingsRefusal;
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
 use crate::delivery::consumer_settings::{Flow, PullLimits, Settings};
@@ -22,9 +22,9 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// What is to be done with a consumer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub struct ConsumerVerdict {
     /// It cannot be used.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<SettingsRefusal>,
     /// It gives nothing for now: why, and the remedy.
     pub held: Option<String>,
     /// What is in effect if it is used.
@@ -33,11 +33,11 @@ pub struct Verdict {
     pub warnings: Vec<String>,
 }
 
-impl Verdict {
+impl ConsumerVerdict {
     /// Whether it flows, in words that stand for themselves.
     pub fn flow(&self, stream: &str, consumer: &str) -> Flow {
         match (&self.refusal, &self.held) {
-            (Some(Refusal { problem, remedy }), _) => Flow::Refused(format!(
+            (Some(SettingsRefusal { problem, remedy }), _) => Flow::Refused(format!(
                 "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until \
                  it is mended. {remedy}"
             )),
@@ -48,29 +48,37 @@ impl Verdict {
 }
 
 /// Judges a workload's consumer.
-pub fn judge(consumer: &ConsumerState, stream: &StreamConfig, workload: &Workload, own: Reserved<'_>) -> Verdict {
+pub fn judge(
+    consumer: &ConsumerState,
+    stream: &StreamConfig,
+    workload: &Workload,
+    own: Reserved<'_>,
+) -> ConsumerVerdict {
     let (config, edit) = (&consumer.config, Edit { stream: &stream.name, consumer: &workload.queue.consumer });
     let refusal = reserved(stream, None, own)
-        .map(|Refusal { problem, remedy }| Refusal { problem: format!("of its stream: {problem}"), remedy })
+        .map(|SettingsRefusal { problem, remedy }| SettingsRefusal {
+            problem: format!("of its stream: {problem}"),
+            remedy,
+        })
         .or_else(|| refused(config, workload, &edit));
     let mut warnings = slows(config, workload, &edit);
     warnings.extend(forgets(config, stream, &edit));
     warnings.extend(differs(config, stream, workload, &edit));
     warnings.extend(of_stream(stream));
     warnings.extend(loops(config, stream, workload));
-    Verdict { refusal, held: paused(consumer, &edit), settings: settings(config), warnings }
+    ConsumerVerdict { refusal, held: paused(consumer, &edit), settings: settings(config), warnings }
 }
 
 /// Judges the consumer of the `headers` source.
-pub fn judge_watch(consumer: &ConsumerState, needs: &str) -> Verdict {
+pub fn judge_watch(consumer: &ConsumerState, needs: &str) -> ConsumerVerdict {
     let config = &consumer.config;
     let ungrouped = config.priority_policy.is_empty() || config.priority_policy == "none";
     let fits = config.ack_policy == "all" && config.headers_only && config.deliver_subject.is_empty() && ungrouped;
-    let refusal = (!fits).then(|| Refusal {
+    let refusal = (!fits).then(|| SettingsRefusal {
         problem: format!("the headers source needs {needs}"),
         remedy: "Delete it, or name another with scale.watch-consumer.".to_owned(),
     });
-    Verdict { refusal, held: None, settings: settings(config), warnings: Vec::new() }
+    ConsumerVerdict { refusal, held: None, settings: settings(config), warnings: Vec::new() }
 }
 
 /// The command that changes a consumer.
@@ -93,8 +101,8 @@ impl Edit<'_> {
     }
 }
 
-fn refused(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<Refusal> {
-    let refuse = |problem: String, remedy: String| Some(Refusal { problem, remedy });
+fn refused(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<SettingsRefusal> {
+    let refuse = |problem: String, remedy: String| Some(SettingsRefusal { problem, remedy });
     if !config.deliver_subject.is_empty() {
         return refuse("it is a push consumer".into(), "Use a pull consumer.".into());
     }
@@ -129,8 +137,8 @@ fn refused(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Opt
     refused_pace(config, edit).or_else(|| refused_filter(config, workload, edit))
 }
 
-fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<Refusal> {
-    let refuse = |problem: String, remedy: String| Some(Refusal { problem, remedy });
+fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<SettingsRefusal> {
+    let refuse = |problem: String, remedy: String| Some(SettingsRefusal { problem, remedy });
     if config.replay_policy == "original" {
         let problem = "its replay policy is `original`: messages that wait would come as slowly as they were published";
         return refuse(problem.into(), edit.anew("with replay policy `instant`"));
@@ -177,7 +185,7 @@ fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<Refusal> {
     None
 }
 
-fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<Refusal> {
+fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<SettingsRefusal> {
     let (actual, mut wanted) = (config.filters(), workload.queue.filter.clone());
     wanted.sort();
     if wanted.is_empty() || actual == wanted || (wanted == [">"] && actual.is_empty()) {
@@ -186,7 +194,7 @@ fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>)
     let has =
         if actual.is_empty() { "it has no filter".to_owned() } else { format!("its filter is {}", actual.join(", ")) };
     let flags: Vec<_> = wanted.iter().map(|subject| format!("--filter='{subject}'")).collect();
-    Some(Refusal {
+    Some(SettingsRefusal {
         problem: format!("{has}, and the configuration's is {}", wanted.join(", ")),
         remedy: format!(
             "Make them the same ({}), leave out filter, or name another consumer.",

@@ -9,7 +9,7 @@ mod tests;
 
 pub use info::{ConsumerConfig, ConsumerState, StreamConfig, StreamState};
 #[cfg(test)]
-pub use info::{Messages, Position};
-pub use judge::{Verdict, judge, judge_watch};
+pub use info::{Messages, SequencePair};
+pub use judge::{ConsumerVerdict, judge, judge_watch};
 pub use overlap::{Reserved, reserved};
-pub use refusal::Refusal;
+pub use refusal::SettingsRefusal;

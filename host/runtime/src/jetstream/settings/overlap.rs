@@ -1,7 +1,7 @@
 //! Subjects that would make a host talk to itself.
 
 use super::info::StreamConfig;
-use super::refusal::Refusal;
+use super::refusal::SettingsRefusal;
 use crate::config::subjects_overlap;
 
 /// Where a host hears and keeps things.
@@ -31,10 +31,10 @@ impl Reserved<'_> {
 
 /// Why nobody should work on a stream of these subjects: what the host is sent, or keeps, would become messages of it,
 /// which it is sent again. `but` is the host's own subject that the stream is for, if it is for one.
-pub fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<Refusal> {
+pub fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<SettingsRefusal> {
     let name = &config.name;
     if let Some((subject, what)) = reserved.overlap(&config.subjects, but) {
-        return Some(Refusal {
+        return Some(SettingsRefusal {
             problem: format!(
                 "its subject `{subject}` takes in {what}, so that each message would make new ones for ever"
             ),
@@ -43,7 +43,7 @@ pub fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>
     }
     let dest = config.republish.as_ref().map(|republish| [republish.dest.clone()])?;
     let (subject, what) = reserved.overlap(&dest, None)?;
-    Some(Refusal {
+    Some(SettingsRefusal {
         problem: format!("it republishes on `{subject}`, which takes in {what}"),
         remedy: format!("Let it republish elsewhere: `nats stream edit {name} --republish-destination=...`."),
     })

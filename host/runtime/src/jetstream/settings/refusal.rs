@@ -2,7 +2,7 @@
 
 /// Why something cannot be used, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct SettingsRefusal {
     pub problem: String,
     pub remedy: String,
 }

@@ -39,11 +39,11 @@ fn stream(more: Value) -> StreamConfig {
     serde_json::from_value(config).unwrap()
 }
 
-fn judged(state: &ConsumerState, stream: &StreamConfig, more: &str) -> Verdict {
+fn judged(state: &ConsumerState, stream: &StreamConfig, more: &str) -> ConsumerVerdict {
     judge(state, stream, &workload(more), Reserved { inbox: "_INBOX" })
 }
 
-fn alone(setting: &str, value: Value) -> Verdict {
+fn alone(setting: &str, value: Value) -> ConsumerVerdict {
     judged(&with(setting, value), &stream(json!({})), "")
 }
 

@@ -17,7 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache;
-use super::refusal::Refusal;
+use super::refusal::PluginRefusal;
 use crate::config::units::{show_duration, show_size};
 use crate::plugin::run::engine_config::{handlers, policies};
 use crate::plugin::run::fault::brief;
@@ -47,10 +47,10 @@ pub(super) struct Compiler {
 
 impl Compiler {
     /// Compiles into the cache.
-    pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), Refusal> {
+    pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), PluginRefusal> {
         // The time that it waits for others is not its own. Nobody closes the semaphore.
         let _turn = self.turns.acquire().await;
-        let mut child = self.command(kind).spawn().map_err(Refusal::NoCompiler)?;
+        let mut child = self.command(kind).spawn().map_err(PluginRefusal::NoCompiler)?;
         let input = child.stdin.take();
         let work = async {
             if let Some(mut input) = input {
@@ -61,8 +61,8 @@ impl Compiler {
         };
         // It is killed when it is dropped.
         match timeout(self.time, work).await {
-            Err(_) => Err(Refusal::CompileTime(show_duration(&self.time))),
-            Ok(Err(error)) => Err(Refusal::NoCompiler(error)),
+            Err(_) => Err(PluginRefusal::CompileTime(show_duration(&self.time))),
+            Ok(Err(error)) => Err(PluginRefusal::NoCompiler(error)),
             Ok(Ok(output)) => self.judge(&output),
         }
     }
@@ -96,14 +96,14 @@ impl Compiler {
     }
 
     /// Its own bound, or a closer one of the system.
-    fn without_memory(&self) -> Refusal {
+    fn without_memory(&self) -> PluginRefusal {
         match bytes_allowed().filter(|allowed| *allowed < self.memory) {
-            Some(allowed) => Refusal::NoMemory(show_size(&allowed)),
-            None => Refusal::CompileMemory(show_size(&self.memory)),
+            Some(allowed) => PluginRefusal::NoMemory(show_size(&allowed)),
+            None => PluginRefusal::CompileMemory(show_size(&self.memory)),
         }
     }
 
-    fn judge(&self, output: &Output) -> Result<(), Refusal> {
+    fn judge(&self, output: &Output) -> Result<(), PluginRefusal> {
         let said = brief(&String::from_utf8_lossy(&output.stdout), SAID);
         let complained = String::from_utf8_lossy(&output.stderr);
         let without_memory =
@@ -111,21 +111,23 @@ impl Compiler {
         match output.status.code() {
             Some(0) => Ok(()),
             _ if without_memory(&said) || without_memory(&complained) => Err(self.without_memory()),
-            Some(code) if code == i32::from(INVALID) => Err(Refusal::Compile(said)),
-            Some(code) if code == i32::from(NOT_KEPT) => Err(Refusal::NotKept { dir: self.cache.clone(), why: said }),
+            Some(code) if code == i32::from(INVALID) => Err(PluginRefusal::Compile(said)),
+            Some(code) if code == i32::from(NOT_KEPT) => {
+                Err(PluginRefusal::NotKept { dir: self.cache.clone(), why: said })
+            }
             // It ended before it came to the plugin.
-            Some(1) => Err(Refusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
+            Some(1) => Err(PluginRefusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
             _ if ended_by(output, rustix::process::Signal::XCPU) => {
-                Err(Refusal::CompileTime(show_duration(&self.time)))
+                Err(PluginRefusal::CompileTime(show_duration(&self.time)))
             }
             // Nobody here kills it but where nobody waits for it any more.
             _ if ended_by(output, rustix::process::Signal::KILL) => {
-                Err(Refusal::CompilerKilled(output.status.to_string()))
+                Err(PluginRefusal::CompilerKilled(output.status.to_string()))
             }
             _ => {
                 tracing::debug!(status = %output.status, complained = %complained.trim(), "the compiling process \
                 failed");
-                Err(Refusal::Compile("the compiler failed on it".into()))
+                Err(PluginRefusal::Compile("the compiler failed on it".into()))
             }
         }
     }

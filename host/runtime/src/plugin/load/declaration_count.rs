@@ -25,13 +25,13 @@ pub(super) struct Counter {
     outer_bytes: usize,
     parts: u32,
     /// The module or component that is read, and those that it is in.
-    frames: Vec<Frame>,
+    frames: Vec<OpenPart>,
     whole: Declared,
     is_async: bool,
 }
 
 /// A module or component of which the end was not read yet.
-enum Frame {
+enum OpenPart {
     Module(Declared),
     Component(Scope),
 }
@@ -122,8 +122,8 @@ impl Counter {
             return Err(too_much(format!("components more than {DEPTH} deep within one another")));
         }
         self.frames.push(match encoding {
-            Encoding::Module => Frame::Module(Declared { instances: 1, ..Declared::default() }),
-            Encoding::Component => Frame::Component(Scope::default()),
+            Encoding::Module => OpenPart::Module(Declared { instances: 1, ..Declared::default() }),
+            Encoding::Component => OpenPart::Component(Scope::default()),
         });
         Ok(())
     }
@@ -132,8 +132,8 @@ impl Counter {
         let ended = self.frames.pop();
         let within = self.frames.last_mut();
         match (ended, within) {
-            (Some(Frame::Module(module)), Some(Frame::Component(scope))) => scope.modules.push(Some(module)),
-            (Some(Frame::Component(Scope { begins_with, .. })), within) => {
+            (Some(OpenPart::Module(module)), Some(OpenPart::Component(scope))) => scope.modules.push(Some(module)),
+            (Some(OpenPart::Component(Scope { begins_with, .. })), within) => {
                 if begins_with.instances > INSTANCES {
                     return Err(too_much(format!("more than {INSTANCES} instances in one another")));
                 }
@@ -143,7 +143,7 @@ impl Counter {
                     )));
                 }
                 match within {
-                    Some(Frame::Component(scope)) => scope.components.push(Some(begins_with)),
+                    Some(OpenPart::Component(scope)) => scope.components.push(Some(begins_with)),
                     _ => self.whole = begins_with,
                 }
             }
@@ -170,7 +170,7 @@ impl Counter {
         };
         count(&mut self.items, items, ITEMS, "globals, functions, exports and the like")?;
         measure(&mut self.item_bytes, bytes.len(), ITEM_BYTES, "declarations")?;
-        if let Some(Frame::Module(module)) = self.frames.last_mut() {
+        if let Some(OpenPart::Module(module)) = self.frames.last_mut() {
             module.items = module.items.saturating_add(items.into());
             module.memories = module.memories.saturating_add(memories.into());
         }
@@ -192,7 +192,7 @@ impl Counter {
         };
         count(&mut self.outer_items, items, OUTER_ITEMS, "imports, exports, types and the like around its modules")?;
         measure(&mut self.outer_bytes, bytes.len(), OUTER_BYTES, "declarations around its modules")?;
-        let Some((Frame::Component(scope), outer)) = self.frames.split_last_mut() else { return Ok(()) };
+        let Some((OpenPart::Component(scope), outer)) = self.frames.split_last_mut() else { return Ok(()) };
         match payload {
             Payload::InstanceSection(section) => {
                 for instance in section.clone() {
@@ -265,7 +265,7 @@ impl Scope {
         Ok(())
     }
 
-    fn alias(&mut self, outer: &[Frame], alias: &ComponentAlias<'_>) {
+    fn alias(&mut self, outer: &[OpenPart], alias: &ComponentAlias<'_>) {
         match alias {
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Module, .. } => self.modules.push(None),
             ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => self.components.push(None),
@@ -282,11 +282,11 @@ impl Scope {
     }
 
     /// The component so many steps outward; 0 is this one.
-    fn outward<'a>(&'a self, outer: &'a [Frame], count: u32) -> Option<&'a Self> {
+    fn outward<'a>(&'a self, outer: &'a [OpenPart], count: u32) -> Option<&'a Self> {
         let Some(steps) = usize::try_from(count).ok()?.checked_sub(1) else { return Some(self) };
         match outer.iter().rev().nth(steps)? {
-            Frame::Component(scope) => Some(scope),
-            Frame::Module(_) => None,
+            OpenPart::Component(scope) => Some(scope),
+            OpenPart::Module(_) => None,
         }
     }
 

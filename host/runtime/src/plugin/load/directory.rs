@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::directory_events::DirectoryEvents;
 use super::host::Host;
 use super::plugin_file::PluginFile;
-use super::slot::{PluginState, Slot, Watch};
+use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::file;
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
@@ -33,12 +33,12 @@ const DEBOUNCE: Duration = Duration::from_millis(75);
 pub struct Directory {
     host: Host,
     dir: PathBuf,
-    asked: Arc<Asked>,
+    asked: Arc<RequestedPlugins>,
     task: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Asked {
+struct RequestedPlugins {
     slots: Mutex<Vec<Arc<dyn AnySlot>>>,
     more: Notify,
     /// The plugins whose tasks have panicked.
@@ -59,7 +59,7 @@ trait AnySlot: Any + Send + Sync {
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-impl<W: World> AnySlot for Slot<W> {
+impl<W: World> AnySlot for PluginSlot<W> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -85,8 +85,8 @@ impl<W: World> AnySlot for Slot<W> {
 impl Directory {
     /// Begins to watch. Nothing is loaded before it is asked for. Must be called in a tokio runtime.
     pub fn start(host: Host, plugins: &Plugins) -> Self {
-        let asked = Arc::new(Asked::default());
-        let keeper = Keeper {
+        let asked = Arc::new(RequestedPlugins::default());
+        let keeper = DirectoryTask {
             host: host.clone(),
             dir: plugins.dir.clone(),
             asked: Arc::clone(&asked),
@@ -112,10 +112,10 @@ impl Directory {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
-            slot.downcast::<Slot<W>>().ok().filter(|slot| slot.name == name)
+            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name)
         });
         let slot = found.unwrap_or_else(|| {
-            let slot = Arc::new(Slot::new(name, limits));
+            let slot = Arc::new(PluginSlot::new(name, limits));
             slots.push(slot.clone());
             slot
         });
@@ -158,15 +158,15 @@ impl Drop for Directory {
 
 /// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes
 /// long keeps no other waiting.
-struct Keeper {
+struct DirectoryTask {
     host: Host,
     dir: PathBuf,
-    asked: Arc<Asked>,
+    asked: Arc<RequestedPlugins>,
     events: DirectoryEvents,
     dir_told: Option<String>,
 }
 
-impl Keeper {
+impl DirectoryTask {
     async fn run(mut self, rescan: Duration) {
         // Whether the directory is there. What is sent says to look, even if it is the same again.
         let (looks, look) = watch::channel(false);
@@ -224,7 +224,7 @@ impl Keeper {
 }
 
 /// Runs the task of one plugin, which ends only if it panics. The others go on.
-async fn run(asked: Arc<Asked>, plugin: String, kept: impl Future<Output = ()>) {
+async fn run(asked: Arc<RequestedPlugins>, plugin: String, kept: impl Future<Output = ()>) {
     if AssertUnwindSafe(kept).catch_unwind().await.is_err() {
         tracing::error!(
             plugin,

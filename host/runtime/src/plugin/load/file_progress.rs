@@ -50,7 +50,7 @@ impl Fingerprint {
 
 /// What is known about one plugin's file.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct FileProgress {
     /// What was last seen of the file, and since when it is so.
     seen: Option<(Fingerprint, Instant)>,
     /// The fingerprint under which the content is known, and whether it stood still for long enough to be trusted.
@@ -60,13 +60,13 @@ pub(super) struct Progress {
     /// The digest that is in use.
     loaded: Option<String>,
     /// When the content that was refused is tried again, if its own fault is not what is known.
-    again: Option<Again>,
+    again: Option<Retry>,
     /// What was last told about a file that cannot be read, so that it is told once.
     told: Option<String>,
 }
 
 #[derive(Debug)]
-struct Again {
+struct Retry {
     at: Instant,
     pause: Duration,
     /// What was told, so that it is told once.
@@ -78,7 +78,7 @@ struct Again {
 pub(super) struct Refused<'a> {
     pub(super) digest: &'a str,
     pub(super) reason: &'a str,
-    pub(super) cause: Cause,
+    pub(super) cause: RefusalCause,
     pub(super) fingerprint: Fingerprint,
     /// How long it took to find out.
     pub(super) took: Duration,
@@ -86,7 +86,7 @@ pub(super) struct Refused<'a> {
 
 /// Why a file was refused, as far as it matters when it is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum RefusalCause {
     /// It may not be there whole.
     HalfWritten,
     /// What is in it: it is not tried again before it changes.
@@ -97,7 +97,7 @@ pub(super) enum Cause {
 
 /// What to tell about a file that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Notice {
+pub(super) enum UnreadableNotice {
     /// It was told before.
     Nothing,
     /// The workload waits for it.
@@ -108,7 +108,7 @@ pub(super) enum Notice {
 
 /// What to do about a refused file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RefusedAction {
     /// Look again soon: it may only be half written.
     Wait,
     /// Tell the reason.
@@ -117,7 +117,7 @@ pub(super) enum Verdict {
     Known,
 }
 
-impl Progress {
+impl FileProgress {
     /// Whether the file has to be read, of which this is seen now.
     pub(super) fn needs_reading(&mut self, fingerprint: Fingerprint, now: Instant) -> bool {
         let since = match self.seen {
@@ -173,35 +173,35 @@ impl Progress {
     }
 
     /// The content was refused.
-    pub(super) fn refused(&mut self, refused: Refused<'_>, wall: SystemTime, now: Instant) -> Verdict {
+    pub(super) fn refused(&mut self, refused: Refused<'_>, wall: SystemTime, now: Instant) -> RefusedAction {
         let Refused { digest, reason, cause, fingerprint, took } = refused;
-        if cause == Cause::HalfWritten && fingerprint.is_fresh(wall) {
-            return Verdict::Wait;
+        if cause == RefusalCause::HalfWritten && fingerprint.is_fresh(wall) {
+            return RefusedAction::Wait;
         }
         self.digest = Some(digest.to_owned());
         let before = self.again.take();
-        if cause == Cause::Outside {
+        if cause == RefusalCause::Outside {
             let pause = before.as_ref().map_or(PAUSE.0, |before| (before.pause * 2).min(PAUSE.1));
             // What takes long to fail shall not take most of the time.
             let at = now + pause.max(took * 2);
-            self.again = Some(Again { at, pause, reason: reason.to_owned() });
+            self.again = Some(Retry { at, pause, reason: reason.to_owned() });
         }
-        if before.is_some_and(|before| before.reason == reason) { Verdict::Known } else { Verdict::Tell }
+        if before.is_some_and(|before| before.reason == reason) { RefusedAction::Known } else { RefusedAction::Tell }
     }
 
     /// The file is not there or cannot be read, for this reason.
-    pub(super) fn unreadable(&mut self, reason: &str) -> Notice {
+    pub(super) fn unreadable(&mut self, reason: &str) -> UnreadableNotice {
         self.settled = None;
         if self.told.as_deref() == Some(reason) {
-            return Notice::Nothing;
+            return UnreadableNotice::Nothing;
         }
         self.told = Some(reason.to_owned());
         match &self.loaded {
-            None => Notice::Waiting,
+            None => UnreadableNotice::Waiting,
             Some(digest) => {
                 // If the same content comes back it is in use already.
                 self.digest = Some(digest.clone());
-                Notice::Kept(digest.clone())
+                UnreadableNotice::Kept(digest.clone())
             }
         }
     }
@@ -230,13 +230,13 @@ mod tests {
         Fingerprint { device: 1, inode: seconds, length: 8, modified: Some(at(seconds)), changed: (0, 0) }
     }
 
-    fn refused(digest: &str, cause: Cause, fingerprint: Fingerprint) -> Refused<'_> {
+    fn refused(digest: &str, cause: RefusalCause, fingerprint: Fingerprint) -> Refused<'_> {
         Refused { digest, reason: "why", cause, fingerprint, took: Duration::ZERO }
     }
 
     #[test]
     fn a_file_that_stands_still_is_read_twice_and_then_trusted() {
-        let (mut progress, start) = (Progress::default(), Instant::now());
+        let (mut progress, start) = (FileProgress::default(), Instant::now());
         let after = |seconds: f64| start + Duration::from_secs_f64(seconds);
         assert!(progress.needs_reading(written(5), start));
         progress.settle(written(5), start);
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_file_to_which_something_happened_is_read_whatever_it_looks_like() {
-        let (mut progress, start) = (Progress::default(), Instant::now());
+        let (mut progress, start) = (FileProgress::default(), Instant::now());
         assert!(progress.needs_reading(written(5), start));
         progress.settle(written(5), start + TICK);
         assert!(!progress.needs_reading(written(5), start + TICK));
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_was_loaded_is_not_loaded_again() {
-        let (mut progress, now) = (Progress::default(), Instant::now());
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
         assert!(progress.needs_loading("a", now));
         progress.loaded("a");
         assert!(!progress.needs_loading("a", now));
@@ -270,31 +270,31 @@ mod tests {
 
     #[test]
     fn half_a_file_is_told_only_when_it_stays_half() {
-        let (mut progress, now) = (Progress::default(), Instant::now());
-        let half = refused("half", Cause::HalfWritten, written(5));
-        assert_eq!(progress.refused(half, at(5), now), Verdict::Wait);
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
+        let half = refused("half", RefusalCause::HalfWritten, written(5));
+        assert_eq!(progress.refused(half, at(5), now), RefusedAction::Wait);
         assert!(progress.needs_loading("half", now));
-        assert_eq!(progress.refused(half, at(7), now), Verdict::Tell);
+        assert_eq!(progress.refused(half, at(7), now), RefusedAction::Tell);
         assert!(!progress.needs_loading("half", now));
     }
 
     #[test]
     fn a_whole_refusal_is_told_at_once_and_once() {
-        let (mut progress, now) = (Progress::default(), Instant::now());
-        assert_eq!(progress.refused(refused("bad", Cause::File, written(5)), at(5), now), Verdict::Tell);
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
+        assert_eq!(progress.refused(refused("bad", RefusalCause::File, written(5)), at(5), now), RefusedAction::Tell);
         assert!(!progress.needs_loading("bad", now + Duration::from_secs(3600)));
         assert!(progress.needs_loading("good", now));
     }
 
     #[test]
     fn what_is_not_the_files_fault_is_tried_again_at_longer_and_longer_intervals_and_told_once() {
-        let (mut progress, mut now) = (Progress::default(), Instant::now());
-        let outside = refused("a", Cause::Outside, written(5));
+        let (mut progress, mut now) = (FileProgress::default(), Instant::now());
+        let outside = refused("a", RefusalCause::Outside, written(5));
         progress.settle(written(5), now);
         let mut pauses = Vec::new();
         for attempt in 0..9 {
             let verdict = progress.refused(outside, at(5), now);
-            assert_eq!(verdict, if attempt == 0 { Verdict::Tell } else { Verdict::Known });
+            assert_eq!(verdict, if attempt == 0 { RefusedAction::Tell } else { RefusedAction::Known });
             assert!(!progress.needs_loading("a", now));
             let pause = progress.again.as_ref().unwrap().at - now;
             pauses.push(pause.as_secs());
@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn what_takes_long_to_fail_is_tried_more_seldom() {
-        let (mut progress, now) = (Progress::default(), Instant::now());
-        let slow = Refused { took: Duration::from_secs(60), ..refused("a", Cause::Outside, written(5)) };
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
+        let slow = Refused { took: Duration::from_secs(60), ..refused("a", RefusalCause::Outside, written(5)) };
         progress.refused(slow, at(5), now);
         assert!(!progress.needs_loading("a", now + Duration::from_secs(119)));
         assert!(progress.needs_loading("a", now + Duration::from_secs(120)));
@@ -317,21 +317,21 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_told_once_and_what_was_loaded_stays() {
-        let (mut progress, now) = (Progress::default(), Instant::now());
-        assert_eq!(progress.unreadable("gone"), Notice::Waiting);
-        assert_eq!(progress.unreadable("gone"), Notice::Nothing);
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
+        assert_eq!(progress.unreadable("gone"), UnreadableNotice::Waiting);
+        assert_eq!(progress.unreadable("gone"), UnreadableNotice::Nothing);
         assert!(progress.needs_loading("a", now));
         progress.loaded("a");
-        assert_eq!(progress.unreadable("gone"), Notice::Kept("a".into()));
-        assert_eq!(progress.unreadable("gone"), Notice::Nothing);
+        assert_eq!(progress.unreadable("gone"), UnreadableNotice::Kept("a".into()));
+        assert_eq!(progress.unreadable("gone"), UnreadableNotice::Nothing);
         assert!(!progress.needs_loading("a", now));
         assert!(progress.needs_loading("b", now));
     }
 
     #[test]
     fn wider_limits_give_a_refused_file_another_chance() {
-        let (mut progress, now) = (Progress::default(), Instant::now());
-        progress.refused(refused("big", Cause::File, written(5)), at(9), now);
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
+        progress.refused(refused("big", RefusalCause::File, written(5)), at(9), now);
         progress.settle(written(5), now);
         progress.reconsider();
         assert!(progress.needs_reading(written(5), now) && progress.needs_loading("big", now));

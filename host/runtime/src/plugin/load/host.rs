@@ -12,8 +12,8 @@ use wasmtime::component::Component;
 use super::cache::{self, CacheError};
 use super::compiler::{self, Compiler};
 use super::inspect::{Inspection, inspect};
-use super::refusal::{LoadError, Refusal};
-use super::source::{Source, read};
+use super::refusal::{LoadError, PluginRefusal};
+use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
@@ -123,7 +123,8 @@ impl Host {
     /// # Errors
     /// What is wrong with the file.
     pub fn inspect(&self, file: &Path) -> Result<Inspection, LoadError> {
-        let inspected = read(file, self.0.max_size).and_then(|source| inspect(&source.bytes).map_err(Refusal::from));
+        let inspected =
+            read(file, self.0.max_size).and_then(|source| inspect(&source.bytes).map_err(PluginRefusal::from));
         inspected.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -137,25 +138,29 @@ impl Host {
     }
 
     /// Compiles, links and tries what was read.
-    pub(super) async fn make<W: World>(&self, source: Source, limits: &Limits) -> Result<Plugin<W>, Refusal> {
+    pub(super) async fn make<W: World>(
+        &self,
+        source: FileContent,
+        limits: &Limits,
+    ) -> Result<Plugin<W>, PluginRefusal> {
         let declared = check(&source, W::KIND)?;
         let to = W::engine(&self.0.engines);
         let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = to.linker.instantiate_pre(&component).and_then(W::of);
-        let world = linked.map_err(|error| Refusal::Link(brief(&format!("{error:#}"), SAID)))?;
+        let world = linked.map_err(|error| PluginRefusal::Link(brief(&format!("{error:#}"), SAID)))?;
         let plugin = Plugin { engines: Arc::clone(&self.0.engines), generation: source.generation, declared, world };
-        W::try_out(&plugin, limits).await.map_err(Refusal::Trial)?;
+        W::try_out(&plugin, limits).await.map_err(PluginRefusal::Trial)?;
         Ok(plugin)
     }
 
     /// Reads off the async threads.
-    pub(super) async fn read(&self, file: &Path) -> Result<Source, Refusal> {
+    pub(super) async fn read(&self, file: &Path) -> Result<FileContent, PluginRefusal> {
         let (file, most) = (file.to_owned(), self.0.max_size);
-        tokio::task::spawn_blocking(move || read(&file, most)).await.unwrap_or(Err(Refusal::Stopping))
+        tokio::task::spawn_blocking(move || read(&file, most)).await.unwrap_or(Err(PluginRefusal::Stopping))
     }
 
-    async fn compile(&self, engine: Engine, kind: Kind, source: &Source) -> Result<Component, Refusal> {
+    async fn compile(&self, engine: Engine, kind: Kind, source: &FileContent) -> Result<Component, PluginRefusal> {
         if let Some(compiler) = &self.0.compiler {
             compiler.compile(kind, &source.bytes).await?;
         }
@@ -179,40 +184,40 @@ impl Host {
     }
 
     /// Makes a plugin of bytes.
-    pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, Refusal> {
-        self.make(Source::new("fuzzed", bytes.to_vec()), limits).await
+    pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, PluginRefusal> {
+        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits).await
     }
 }
 
 /// What can be told before anything is compiled: what it is, what it needs of the host, and with what an instance
 /// begins.
-fn check(source: &Source, wanted: Kind) -> Result<Declared, Refusal> {
+fn check(source: &FileContent, wanted: Kind) -> Result<Declared, PluginRefusal> {
     let Inspection { kind: found, needs, declared, .. } = inspect(&source.bytes)?;
     if !found.serves(wanted) {
-        return Err(Refusal::WrongKind { wanted, found });
+        return Err(PluginRefusal::WrongKind { wanted, found });
     }
     let is_later =
         |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
     let later: Vec<String> = needs.iter().filter(|import| is_later(import)).cloned().collect();
     if !later.is_empty() {
-        return Err(Refusal::LaterWasi(later));
+        return Err(PluginRefusal::LaterWasi(later));
     }
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
-    if unknown.is_empty() { Ok(declared) } else { Err(Refusal::Import(unknown)) }
+    if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }
 }
 
 /// Takes it from the cache, or compiles it, off the async threads.
-async fn load_or_compile(engine: Engine, source: &Source) -> Result<Component, Refusal> {
+async fn load_or_compile(engine: Engine, source: &FileContent) -> Result<Component, PluginRefusal> {
     let bytes = Arc::clone(&source.bytes);
     let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes));
     match compiled.await {
-        Ok(compiled) => compiled.map_err(|error| Refusal::Compile(brief(&format!("{error:#}"), SAID))),
+        Ok(compiled) => compiled.map_err(|error| PluginRefusal::Compile(brief(&format!("{error:#}"), SAID))),
         // Cancelled with the runtime, or the compiler panicked on it: neither is worth the host.
-        Err(error) if error.is_panic() => Err(Refusal::Compile("the compiler failed on it".into())),
-        Err(_) => Err(Refusal::Stopping),
+        Err(error) if error.is_panic() => Err(PluginRefusal::Compile("the compiler failed on it".into())),
+        Err(_) => Err(PluginRefusal::Stopping),
     }
 }

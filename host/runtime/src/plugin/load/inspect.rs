@@ -108,7 +108,7 @@ impl KindError {
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
     preamble(bytes)?;
     let mut counter = Counter::default();
-    let mut found = Found::default();
+    let mut found = ComponentNames::default();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| unparsable(&error, bytes.len()))?;
         if matches!(payload, Payload::Version { encoding: Encoding::Module, .. }) && counter.is_at_start() {
@@ -150,7 +150,7 @@ fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError
 }
 
 #[derive(Default)]
-struct Found {
+struct ComponentNames {
     imports: Vec<String>,
     needs: Vec<String>,
     exports: Vec<String>,
@@ -172,7 +172,7 @@ fn few(names: &[String], more: u32, what: &str) -> Result<(), Stop> {
     }
 }
 
-impl Found {
+impl ComponentNames {
     /// Takes in a section of the component itself.
     fn take(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         match payload {

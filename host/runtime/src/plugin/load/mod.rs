@@ -22,6 +22,6 @@ pub use compiler::{CompileError, compile_into};
 pub use directory::Directory;
 pub use host::{Host, HostError};
 pub use inspect::{Inspection, KindError, inspect};
-pub use refusal::{LoadError, Refusal};
+pub use refusal::{LoadError, PluginRefusal};
 pub use slot::{HandlerWatch, PluginState, PolicyWatch, Watch};
 pub use source::others;

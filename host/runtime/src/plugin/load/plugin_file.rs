@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::file_progress::{Cause, Fingerprint, Notice, Progress, Refused, Verdict};
+use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, UnreadableNotice};
 use super::host::Host;
-use super::refusal::Refusal;
-use super::slot::Slot;
-use super::source::{Source, others};
+use super::refusal::PluginRefusal;
+use super::slot::PluginSlot;
+use super::source::{FileContent, others};
 use crate::clock::time_of_day;
 use crate::config::Limits;
 use crate::digest::{Digest, shown};
@@ -26,17 +26,17 @@ const WATCH: Duration = Duration::from_millis(100);
 pub(super) struct PluginFile<W> {
     host: Host,
     file: PathBuf,
-    slot: Arc<Slot<W>>,
+    slot: Arc<PluginSlot<W>>,
     /// The limits of the last trial.
     tried: Limits,
     /// Says when to look, and whether the directory is there.
     looks: watch::Receiver<bool>,
-    progress: Progress,
+    progress: FileProgress,
 }
 
 impl<W: World> PluginFile<W> {
-    pub(super) fn new(host: Host, file: PathBuf, slot: Arc<Slot<W>>, looks: watch::Receiver<bool>) -> Self {
-        Self { host, file, tried: slot.limits(), slot, looks, progress: Progress::default() }
+    pub(super) fn new(host: Host, file: PathBuf, slot: Arc<PluginSlot<W>>, looks: watch::Receiver<bool>) -> Self {
+        Self { host, file, tried: slot.limits(), slot, looks, progress: FileProgress::default() }
     }
 
     pub(super) async fn run(mut self) {
@@ -85,7 +85,7 @@ impl<W: World> PluginFile<W> {
     }
 
     /// Loads what was read, unless it is known.
-    async fn consider(&mut self, source: Source, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
+    async fn consider(&mut self, source: FileContent, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
         let digest = source.generation.digest.clone();
         if self.progress.needs_loading(digest.whole(), read) {
             let began = Instant::now();
@@ -104,7 +104,7 @@ impl<W: World> PluginFile<W> {
                     return self.tell_withdrawn(&digest);
                 }
                 Ok(loaded) => self.adopt(loaded, &digest, began),
-                Err(Refusal::Stopping) => return None,
+                Err(PluginRefusal::Stopping) => return None,
                 Err(refusal) => {
                     if !self.refuse(&refusal, &digest, fingerprint, began) {
                         self.progress.suspect();
@@ -120,7 +120,7 @@ impl<W: World> PluginFile<W> {
         self.progress.look_again(Instant::now())
     }
 
-    fn tell_long(&self, source: &Source) {
+    fn tell_long(&self, source: &FileContent) {
         let mebibytes = source.bytes.len() >> 20;
         if mebibytes > 0 {
             tracing::info!(
@@ -147,25 +147,25 @@ impl<W: World> PluginFile<W> {
     }
 
     /// False if the file may not be there whole.
-    fn refuse(&mut self, refusal: &Refusal, digest: &Digest, fingerprint: Fingerprint, began: Instant) -> bool {
+    fn refuse(&mut self, refusal: &PluginRefusal, digest: &Digest, fingerprint: Fingerprint, began: Instant) -> bool {
         let (reason, file) = (refusal.to_string(), self.file.display());
         let cause = match refusal {
-            refusal if refusal.may_be_half_written() => Cause::HalfWritten,
-            refusal if refusal.may_pass_later() => Cause::Outside,
-            _ => Cause::File,
+            refusal if refusal.may_be_half_written() => RefusalCause::HalfWritten,
+            refusal if refusal.may_pass_later() => RefusalCause::Outside,
+            _ => RefusalCause::File,
         };
         let refused = Refused { digest: digest.whole(), reason: &reason, cause, fingerprint, took: began.elapsed() };
         match self.progress.refused(refused, time_of_day(), Instant::now()) {
-            Verdict::Wait => {
+            RefusedAction::Wait => {
                 tracing::debug!(plugin = self.slot.name, reason, "{file} may be half written");
                 return false;
             }
-            Verdict::Known => {
+            RefusedAction::Known => {
                 tracing::debug!(plugin = self.slot.name, generation = %digest, reason, "{file} was refused again")
             }
-            Verdict::Tell => {
+            RefusedAction::Tell => {
                 self.slot.refused(&reason);
-                let later = if cause == Cause::Outside { "; it will be tried again" } else { "" };
+                let later = if cause == RefusalCause::Outside { "; it will be tried again" } else { "" };
                 tracing::warn!(
                     plugin = self.slot.name, generation = %digest,
                     "refused {file}: {reason}; {}{later}", self.slot.what_stays()
@@ -175,15 +175,15 @@ impl<W: World> PluginFile<W> {
         true
     }
 
-    fn unreadable(&mut self, refusal: &Refusal) {
+    fn unreadable(&mut self, refusal: &PluginRefusal) {
         let (plugin, file) = (self.slot.name.as_str(), &self.file);
         self.slot.history.lock().problem = Some(refusal.to_string());
         match self.progress.unreadable(&refusal.to_string()) {
-            Notice::Nothing => {}
-            Notice::Waiting => {
+            UnreadableNotice::Nothing => {}
+            UnreadableNotice::Waiting => {
                 tracing::warn!(plugin, "waiting for {}: {refusal}; {}", file.display(), others(file));
             }
-            Notice::Kept(generation) => {
+            UnreadableNotice::Kept(generation) => {
                 let generation = shown(&generation);
                 tracing::warn!(plugin, generation, "{}: {refusal}; the generation in use stays", file.display());
             }

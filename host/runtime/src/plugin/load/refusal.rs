@@ -14,12 +14,12 @@ pub struct LoadError {
     /// The plugin's file.
     pub file: PathBuf,
     /// What is wrong with it.
-    pub refusal: Refusal,
+    pub refusal: PluginRefusal,
 }
 
 /// What is wrong with a plugin's file, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum PluginRefusal {
     /// There is none.
     #[error("there is no such file; copy the component there")]
     Missing,
@@ -124,7 +124,7 @@ fn way_out(imports: &[String]) -> &'static str {
     }
 }
 
-impl Refusal {
+impl PluginRefusal {
     /// Whether the cause is outside of the file, so that the same file may become a generation later.
     pub fn may_pass_later(&self) -> bool {
         match self {

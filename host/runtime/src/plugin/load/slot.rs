@@ -71,7 +71,7 @@ pub struct PluginState {
 }
 
 /// One plugin as workloads use it in one world.
-pub(super) struct Slot<W> {
+pub(super) struct PluginSlot<W> {
     pub(super) name: String,
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
@@ -89,7 +89,7 @@ pub(super) struct History {
     pub(super) problem: Option<String>,
 }
 
-impl<W: World> Slot<W> {
+impl<W: World> PluginSlot<W> {
     pub(super) fn new(name: &str, limits: &Limits) -> Self {
         Self {
             name: name.to_owned(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use sha2::Sha256;
 
-use super::refusal::Refusal;
+use super::refusal::PluginRefusal;
 use crate::config::units::show_size;
 use crate::plugin::run::generation::Generation;
 
@@ -16,12 +16,12 @@ const NAMED: usize = 20;
 
 /// The bytes of a plugin's file and what names them.
 #[derive(Clone)]
-pub(super) struct Source {
+pub(super) struct FileContent {
     pub(super) generation: Generation,
     pub(super) bytes: Arc<[u8]>,
 }
 
-impl Source {
+impl FileContent {
     pub(super) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
         let digest = HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(&bytes));
         Self { generation: Generation { plugin: plugin.into(), digest: digest.into() }, bytes: bytes.into() }
@@ -35,19 +35,19 @@ pub(super) fn file(dir: &Path, plugin: &str) -> PathBuf {
 
 /// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the
 /// file meanwhile.
-pub(super) fn read(file: &Path, most: u64) -> Result<Source, Refusal> {
+pub(super) fn read(file: &Path, most: u64) -> Result<FileContent, PluginRefusal> {
     let refused = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound if file.is_symlink() => Refusal::DanglingLink,
-        io::ErrorKind::NotFound => Refusal::Missing,
-        _ => Refusal::Unreadable(error),
+        io::ErrorKind::NotFound if file.is_symlink() => PluginRefusal::DanglingLink,
+        io::ErrorKind::NotFound => PluginRefusal::Missing,
+        _ => PluginRefusal::Unreadable(error),
     };
     // Looked at before it is opened: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(file).map_err(refused)?;
     if !metadata.is_file() {
-        return Err(Refusal::NotAFile);
+        return Err(PluginRefusal::NotAFile);
     }
     let allowed = |size: u64| {
-        if size > most { Err(Refusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
+        if size > most { Err(PluginRefusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
     };
     allowed(metadata.len())?;
     let mut bytes = Vec::new();
@@ -56,7 +56,7 @@ pub(super) fn read(file: &Path, most: u64) -> Result<Source, Refusal> {
     // It may have grown meanwhile.
     allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(Source::new(&name, bytes))
+    Ok(FileContent::new(&name, bytes))
 }
 
 /// The plugins that are where `file` is missing: a name may be misspelt.

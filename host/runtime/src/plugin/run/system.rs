@@ -18,12 +18,12 @@ const OWN_ADDRESSES: u64 = 2 << 30;
 pub(crate) struct Supply {
     pub(crate) mappings: u64,
     pub(crate) address: u64,
-    limits: Limits,
+    limits: SystemLimits,
 }
 
 /// What the system lets the process have in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
+pub(crate) struct SystemLimits {
     pub(crate) mappings: u64,
     pub(crate) address: u64,
 }
@@ -31,10 +31,10 @@ pub(crate) struct Limits {
 impl Supply {
     #[cfg(test)]
     pub(crate) fn of(mappings: u64, address: u64) -> Self {
-        Self { mappings, address, limits: Limits { mappings, address } }
+        Self { mappings, address, limits: SystemLimits { mappings, address } }
     }
 
-    pub(crate) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> SystemLimits {
         self.limits
     }
 }
@@ -50,7 +50,7 @@ pub(crate) fn supply(instances: u64) -> Supply {
     Supply {
         mappings: mappings - own_mappings(mappings),
         address: address.saturating_sub(taken).saturating_sub(own),
-        limits: Limits { mappings, address },
+        limits: SystemLimits { mappings, address },
     }
 }
 

@@ -19,12 +19,12 @@ const LINGER: u32 = 50;
 /// It is a thread and not a task because a guest that spins may hold every thread of the async runtime.
 #[derive(Debug)]
 pub(crate) struct Ticker {
-    state: Arc<State>,
+    state: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TickerState {
     /// Whether a guest ran since the last tick. Not a count: every call of every worker would write to it.
     ran: AtomicBool,
     asleep: AtomicBool,
@@ -34,7 +34,7 @@ struct State {
 impl Ticker {
     /// Starts the thread. It holds the engines weakly and ends with this value.
     pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
-        let state = Arc::new(State::default());
+        let state = Arc::new(TickerState::default());
         let shared = Arc::clone(&state);
         let thread =
             std::thread::Builder::new().name("tidegate-ticker".into()).spawn(move || tick(&shared, &engines))?;
@@ -74,7 +74,7 @@ impl Drop for Ticker {
     }
 }
 
-fn tick(state: &State, engines: &[EngineWeak]) {
+fn tick(state: &TickerState, engines: &[EngineWeak]) {
     let mut idle = 0;
     while !state.ended.load(Ordering::SeqCst) {
         // Both park: an unpark only shortens a tick.
@@ -94,7 +94,7 @@ fn tick(state: &State, engines: &[EngineWeak]) {
 }
 
 /// Until a guest runs or the ticker ends.
-fn sleep(state: &State) {
+fn sleep(state: &TickerState) {
     // Announce first, look second: a call that began between the two sees the announcement or is seen.
     state.asleep.store(true, Ordering::SeqCst);
     while !state.ran.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {

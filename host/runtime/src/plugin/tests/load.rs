@@ -6,14 +6,14 @@ use tidegate_test_artifacts::probes;
 use super::{core, core_at, core_text, file, host, limits};
 use crate::config::{Compile, Limits, Plugins};
 use crate::contract::Fault;
-use crate::plugin::{HandlerPlugin, Host, Kind, KindError, LoadError, Refusal};
+use crate::plugin::{HandlerPlugin, Host, Kind, KindError, LoadError, PluginRefusal};
 
 async fn load_with(bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, LoadError> {
     let (_dir, file) = file(bytes);
     host().load(&file, limits).await
 }
 
-async fn refusal(bytes: &[u8]) -> (Refusal, String) {
+async fn refusal(bytes: &[u8]) -> (PluginRefusal, String) {
     let error = load_with(bytes, &limits()).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("probe.wasm: "), "{text}");
@@ -36,16 +36,16 @@ async fn a_generation_is_named_by_its_file_and_its_bytes() {
 async fn what_is_no_component_is_refused_by_name() {
     let component = wat::parse_str("(component)").unwrap();
     let module = wat::parse_str("(module)").unwrap();
-    assert!(matches!(refusal(b"").await.0, Refusal::Kind(KindError::Empty)));
-    assert!(matches!(refusal(b"(component)").await.0, Refusal::Kind(KindError::Text)));
-    assert!(matches!(refusal(&module).await.0, Refusal::Kind(KindError::CoreModule)));
-    assert!(matches!(refusal(&component).await.0, Refusal::Kind(KindError::OtherWorld { .. })));
+    assert!(matches!(refusal(b"").await.0, PluginRefusal::Kind(KindError::Empty)));
+    assert!(matches!(refusal(b"(component)").await.0, PluginRefusal::Kind(KindError::Text)));
+    assert!(matches!(refusal(&module).await.0, PluginRefusal::Kind(KindError::CoreModule)));
+    assert!(matches!(refusal(&component).await.0, PluginRefusal::Kind(KindError::OtherWorld { .. })));
 }
 
 #[tokio::test]
 async fn the_wrong_kind_is_refused_with_both_kinds() {
     let (refusal, text) = refusal(policies::STEP).await;
-    assert!(matches!(refusal, Refusal::WrongKind { wanted: Kind::Handler, found: Kind::Policy }));
+    assert!(matches!(refusal, PluginRefusal::WrongKind { wanted: Kind::Handler, found: Kind::Policy }));
     assert!(text.contains("it is a policy, and is used as a handler"), "{text}");
 }
 
@@ -54,7 +54,7 @@ async fn another_version_and_an_unknown_import_are_refused_by_name() {
     let (_, text) = refusal(probes::OTHER_VERSION).await;
     assert!(text.contains("built for tidegate:plugin@0.2.0"), "{text}");
     let (refused, text) = refusal(probes::UNKNOWN_IMPORT).await;
-    assert!(matches!(refused, Refusal::Import(_)));
+    assert!(matches!(refused, PluginRefusal::Import(_)));
     assert!(text.contains("it imports probe:unknown/secrets@1.0.0, which this host does not have"), "{text}");
 }
 
@@ -78,12 +78,15 @@ async fn what_cannot_be_had_is_refused_before_anything_is_compiled() {
         host.load(&file, &limits()).await.map(|_: HandlerPlugin| ()).unwrap_err().refusal
     };
     let http = refusal("wasi:http/types@0.2.3").await;
-    assert!(matches!(http, Refusal::Import(_)) && http.to_string().contains("disableFeatures"), "{http}");
+    assert!(matches!(http, PluginRefusal::Import(_)) && http.to_string().contains("disableFeatures"), "{http}");
     let other = refusal("probe:unknown/secrets@1.0.0").await;
-    assert!(matches!(other, Refusal::Import(_)) && !other.to_string().contains("disableFeatures"), "{other}");
+    assert!(matches!(other, PluginRefusal::Import(_)) && !other.to_string().contains("disableFeatures"), "{other}");
     let later = refusal("wasi:cli/stdout@0.3.0").await;
-    assert!(matches!(later, Refusal::LaterWasi(_)) && later.to_string().contains("this host has WASI 0.2"), "{later}");
-    assert!(matches!(refusal("wasi:cli/stdout@0.2.3").await, Refusal::NoCompiler(_)));
+    assert!(
+        matches!(later, PluginRefusal::LaterWasi(_)) && later.to_string().contains("this host has WASI 0.2"),
+        "{later}"
+    );
+    assert!(matches!(refusal("wasi:cli/stdout@0.2.3").await, PluginRefusal::NoCompiler(_)));
 }
 
 #[tokio::test]
@@ -96,7 +99,7 @@ async fn what_an_instance_begins_with_is_held_against_its_memory() {
     let bytes = wat::parse_str(text.replace("CORE", &core).replace("VERSION", "0.1.0")).unwrap();
     let small = Limits { memory: 8 << 20, ..limits() };
     let error = load_with(&bytes, &small).await.unwrap_err();
-    assert!(matches!(error.refusal, Refusal::Trial(Fault::Memory(_))), "{error}");
+    assert!(matches!(error.refusal, PluginRefusal::Trial(Fault::Memory(_))), "{error}");
     load_with(&bytes, &limits()).await.unwrap();
 }
 
@@ -110,13 +113,13 @@ async fn a_later_patch_of_the_contract_loads() {
 async fn an_export_of_another_type_is_refused() {
     let bytes = wat::parse_str(r#"(component (instance $i) (export "tidegate:plugin/handler@0.1.0" (instance $i)))"#);
     let (refused, text) = refusal(&bytes.unwrap()).await;
-    assert!(matches!(refused, Refusal::Link(_)), "{text}");
+    assert!(matches!(refused, PluginRefusal::Link(_)), "{text}");
 }
 
 #[tokio::test]
 async fn a_start_function_that_traps_is_refused() {
     let (refused, text) = refusal(&core("1", "unreachable", "(func $s unreachable) (start $s)")).await;
-    assert!(matches!(refused, Refusal::Trial(Fault::Start(_))), "{text}");
+    assert!(matches!(refused, PluginRefusal::Trial(Fault::Start(_))), "{text}");
     assert!(text.contains("did not start: trapped"), "{text}");
 }
 
@@ -125,19 +128,19 @@ async fn a_start_function_that_does_not_end_is_refused() {
     let bytes = core("1", "unreachable", "(func $s (loop (br 0))) (start $s)");
     let limits = Limits { time: Duration::from_millis(50), ..limits() };
     let error = load_with(&bytes, &limits).await.unwrap_err();
-    assert!(matches!(error.refusal, Refusal::Trial(Fault::Time(_))), "{error}");
+    assert!(matches!(error.refusal, PluginRefusal::Trial(Fault::Time(_))), "{error}");
 }
 
 #[tokio::test]
 async fn a_component_that_begins_too_large_is_refused() {
     let (refused, text) = refusal(&core("65536", "unreachable", "")).await;
-    assert!(matches!(refused, Refusal::Trial(Fault::Memory(_))), "{text}");
+    assert!(matches!(refused, PluginRefusal::Trial(Fault::Memory(_))), "{text}");
     let (refused, text) = refusal(&core("1", "unreachable", "(table 20000 funcref)")).await;
-    assert!(matches!(refused, Refusal::Trial(Fault::Start(_))), "{text}");
+    assert!(matches!(refused, PluginRefusal::Trial(Fault::Start(_))), "{text}");
     assert!(text.contains("table"), "{text}");
     let tables = "(table 1 funcref)".repeat(21);
     let (refused, text) = refusal(&core("1", "unreachable", &tables)).await;
-    assert!(matches!(refused, Refusal::Trial(Fault::Start(_))), "{text}");
+    assert!(matches!(refused, PluginRefusal::Trial(Fault::Start(_))), "{text}");
 }
 
 #[tokio::test]
@@ -150,9 +153,9 @@ async fn what_is_not_a_readable_file_is_told() {
         let file = path(name);
         async move { host().load(&file, &limits()).await.map(|_: HandlerPlugin| ()).unwrap_err().refusal }
     };
-    assert!(matches!(refusal("directory.wasm").await, Refusal::NotAFile));
-    assert!(matches!(refusal("link.wasm").await, Refusal::DanglingLink));
-    assert!(matches!(refusal("absent.wasm").await, Refusal::Missing));
+    assert!(matches!(refusal("directory.wasm").await, PluginRefusal::NotAFile));
+    assert!(matches!(refusal("link.wasm").await, PluginRefusal::DanglingLink));
+    assert!(matches!(refusal("absent.wasm").await, PluginRefusal::Missing));
 }
 
 #[tokio::test]
