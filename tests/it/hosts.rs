@@ -68,7 +68,7 @@ async fn the_worker_that_a_message_started_stays_while_messages_wait_whatever_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workloads_of_one_host_have_their_own_settings_and_workers() {
-    let named = |name: &str| Workload { settings: vec![("who".to_owned(), name.to_owned())], ..workload(name) };
+    let named = |name: &str| Workload { settings: vec![("who".to_owned(), name.into())], ..workload(name) };
     let host = Host::start(vec![named("one"), named("two"), named("three")]).await;
     for name in ["one", "two", "three"] {
         assert_eq!(host.request(&format!("in.{name}.a"), "config who").await, name);

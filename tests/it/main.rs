@@ -23,6 +23,7 @@ mod new;
 mod printed;
 mod request;
 mod rules;
+mod secrets;
 mod server;
 #[path = "../shared/mod.rs"]
 mod shared;

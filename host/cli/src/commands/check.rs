@@ -12,7 +12,9 @@ use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
-use tidegate_runtime::plugin::{HandlerPlugin, Host, LoadError, PluginRefusal, PolicyContext, PolicyPlugin, others};
+use tidegate_runtime::plugin::{
+    HandlerPlugin, Host, LoadError, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, others,
+};
 use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
@@ -196,7 +198,11 @@ pub(super) fn refused(error: &LoadError) -> String {
 async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
     let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
-    Ok(format!("{} {}", workload.handler, plugin.generation().digest))
+    match SettingsReader::new(&workload.settings).read().await {
+        Ok(_) => Ok(format!("{} {}", workload.handler, plugin.generation().digest)),
+        Err(Fault::Start(why)) => Err(format!("its handler {why}")),
+        Err(fault) => Err(format!("its handler {fault}")),
+    }
 }
 
 async fn policy(

@@ -205,7 +205,7 @@ mod tests {
         let config = Config::load(&parsed(line).unwrap(), &Environment::new()).unwrap();
         let workload = &config.workloads[0];
         assert_eq!(workload.queue.filter, ["a", "b", "c"]);
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let pair = |key: &str, value: &str| (key.to_owned(), value.into());
         assert_eq!(workload.settings, [pair("k", "1"), pair("l", "a,b=c")]);
         assert_eq!(workload.retry.backoff.len(), 2);
     }

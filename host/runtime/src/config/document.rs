@@ -8,10 +8,11 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::{At, ConfigError, Place};
+use super::error::{At, ConfigError, Place, Wrong};
 use super::keys::{HOST, Key, WORKLOAD};
 use super::layer::Layer;
 use super::names::nearest;
+use super::setting::Setting;
 use super::value::{Kind, Value, setting_value, type_of};
 
 /// The table of the workloads by their names.
@@ -72,7 +73,7 @@ impl Keys {
                 Some(key) => {
                     let value = match key.kind {
                         Kind::Table => {
-                            section.table(&name, problems).map(|table| Value::Table(table.settings(problems)))
+                            section.table(&name, problems).map(|table| Value::Table(table.settings(key, problems)))
                         }
                         kind => kind.read(value).map_err(|wrong| problems.push(wrong.at(&place))).ok(),
                     };
@@ -186,12 +187,22 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The strings of a table that may have any keys.
-    fn settings(&self, problems: &mut Vec<ConfigError>) -> BTreeMap<String, String> {
+    /// The settings of a table that may have any keys.
+    fn settings(&self, key: &Key, problems: &mut Vec<ConfigError>) -> BTreeMap<String, Setting> {
         let mut settings = BTreeMap::new();
         for (name, place, value) in self.entries() {
-            match setting_value(value) {
-                Ok(text) => drop(settings.insert(name, text)),
+            let setting = match value {
+                DeValue::Table(table) if key.secrets => {
+                    Setting::elsewhere(table, self.text.file.and_then(Path::parent))
+                }
+                DeValue::Table(_) => Err(Wrong::new(
+                    "what a policy is told cannot be a secret, for the journal keeps it",
+                    "write it as a string",
+                )),
+                value => setting_value(value).map(Setting::Text),
+            };
+            match setting {
+                Ok(setting) => drop(settings.insert(name, setting)),
                 Err(wrong) => problems.push(wrong.at(&place)),
             }
         }

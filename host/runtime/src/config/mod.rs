@@ -29,6 +29,7 @@ mod queue;
 mod reader;
 mod retry;
 mod scale;
+mod setting;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -55,6 +56,7 @@ pub use plugins::{Compile, Plugins};
 pub use queue::Queue;
 pub use retry::Retry;
 pub use scale::{Pull, Scale};
+pub use setting::Setting;
 pub use value::{Kind, Value, setting};
 pub use words::{Isolation, Manage, Retention, SignalSource};
 pub use workload::{Shadow, Workload};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::{DeInteger, DeValue};
 
 use super::error::Wrong;
+use super::setting::Setting;
 use super::units::{self, quoted};
 use super::words::{Word, choose, listed};
 
@@ -49,7 +50,7 @@ pub enum Value {
     /// Of the kind `Delays`.
     Delays(Vec<Duration>),
     /// Of the kind `Table`.
-    Table(BTreeMap<String, String>),
+    Table(BTreeMap<String, Setting>),
 }
 
 impl fmt::Debug for Value {
@@ -100,7 +101,10 @@ impl Kind {
             Self::Size => Value::Size(units::size(text)?),
             Self::Duration => Value::Duration(units::duration(text)?),
             Self::Delays => Value::Delays(text.split(',').map(units::duration).collect::<Result<_, _>>()?),
-            Self::Table => Value::Table(BTreeMap::from([setting(text)?])),
+            Self::Table => {
+                let (name, text) = setting(text)?;
+                Value::Table(BTreeMap::from([(name, Setting::Text(text))]))
+            }
         })
     }
 }
@@ -167,6 +171,13 @@ impl FromValue for Vec<Duration> {
 }
 
 impl FromValue for Vec<(String, String)> {
+    fn from_value(value: Value) -> Option<Self> {
+        let Value::Table(table) = value else { return None };
+        table.into_iter().map(|(name, setting)| Some((name, setting.text()?.to_owned()))).collect()
+    }
+}
+
+impl FromValue for Vec<(String, Setting)> {
     fn from_value(value: Value) -> Option<Self> {
         if let Value::Table(table) = value { Some(table.into_iter().collect()) } else { None }
     }

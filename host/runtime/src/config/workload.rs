@@ -11,6 +11,7 @@ use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
 use super::scale::{Pull, Scale};
+use super::setting::Setting;
 use super::words::{Isolation, Manage};
 
 /// One consumer's work.
@@ -27,7 +28,7 @@ pub struct Workload {
     /// How long a handler instance lives.
     pub isolation: Isolation,
     /// What the handler reads through `wasi:config/store`.
-    pub settings: Vec<(String, String)>,
+    pub settings: Vec<(String, Setting)>,
     /// What the policy gets in `init`.
     pub policy_settings: Vec<(String, String)>,
     /// A policy that is asked too, and not listened to.

@@ -13,9 +13,10 @@ use crate::contract::{Decision, Observation};
 use crate::contract::{Delivery, Fault, Outcome};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
+use crate::plugin::run::guest::Settings;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
-    Room, WorkerContext,
+    Room, SettingsReader, WorkerContext,
 };
 use crate::ports::{Handler, Handlers, Policies, Policy};
 
@@ -30,9 +31,11 @@ fn author(generation: &Generation) -> Author {
 #[derive(Clone)]
 pub struct PluginHandlers {
     watch: HandlerWatch,
+    /// Without settings.
     context: WorkerContext,
-    /// An instance that no worker owns yet.
-    prepared: Arc<Mutex<Option<PluginHandler>>>,
+    settings: Arc<SettingsReader>,
+    /// An instance that no worker owns yet, and the settings that it has.
+    prepared: Arc<Mutex<Option<(PluginHandler, Settings)>>>,
     room: Arc<Room>,
     room_changes: changes::Receiver<u64>,
     /// As the workload is configured.
@@ -43,16 +46,12 @@ impl PluginHandlers {
     /// Asks the directory for it.
     pub fn new(directory: &Directory, workload: &Workload) -> Self {
         let room = directory.room(workload.scale.max);
-        let mut context = WorkerContext::new(
-            workload.name.as_str().into(),
-            0,
-            workload.settings.clone().into(),
-            workload.limits.clone(),
-        );
+        let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
         Self {
             watch: directory.watch(&workload.handler, &workload.limits),
             context,
+            settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
             room_changes: room.changes(),
             room,
@@ -60,8 +59,8 @@ impl PluginHandlers {
         }
     }
 
-    fn context(&self, worker: u64) -> WorkerContext {
-        WorkerContext { worker, ..self.context.clone() }
+    fn context(&self, worker: u64, settings: Settings) -> WorkerContext {
+        WorkerContext { worker, settings, ..self.context.clone() }
     }
 
     /// Counts the log lines of all instances that were dropped.
@@ -104,20 +103,27 @@ impl Handlers for PluginHandlers {
 
     async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
         let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
+        let settings = self.settings.read().await?;
         let prepared = self.prepared.lock().take();
-        if let Some(prepared) = prepared.filter(|prepared| prepared.author == author(plugin.generation())) {
+        let fits = |(prepared, with): &(PluginHandler, Settings)| {
+            prepared.author == author(plugin.generation()) && *with == settings
+        };
+        if let Some((prepared, _)) = prepared.filter(fits) {
             prepared.instance.assign(worker);
             return Ok(prepared);
         }
-        make(&plugin, &self.context(worker)).await
+        make(&plugin, &self.context(worker, settings)).await
     }
 
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
-        let (plugin, context, prepared) = (self.watch.current(), self.context(0), self.prepared.clone());
+        let (plugin, context, prepared) = (self.watch.current(), self.context.clone(), self.prepared.clone());
+        let reader = self.settings.clone();
         async move {
             let Some(plugin) = plugin else { return };
+            let Ok(settings) = reader.read().await else { return };
+            let context = WorkerContext { settings: settings.clone(), ..context };
             if let Ok(made) = make(&plugin, &context).await {
-                *prepared.lock() = Some(made);
+                *prepared.lock() = Some((made, settings));
             }
         }
     }

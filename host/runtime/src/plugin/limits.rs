@@ -55,6 +55,12 @@ pub(super) mod instance {
     pub(crate) const LINE: usize = 8 << 10;
 }
 
+/// What a handler may be told.
+pub(super) mod handler {
+    /// Bytes of a setting that is read from a file.
+    pub(crate) const SETTING: u64 = 64 << 10;
+}
+
 /// What a policy may answer.
 pub(super) mod policy {
     /// Bytes of its state.

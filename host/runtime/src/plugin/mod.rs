@@ -12,15 +12,17 @@
 //! [`Fault`](crate::contract::Fault).
 //!
 //! `load/` makes a generation of a file and keeps it up to date; `run/` makes instances of it and holds them to their
-//! limits, which are all in `limits.rs`. What a plugin is for, deliveries or scaling, is not known here: `adapter.rs`
+//! limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler. What a plugin is for, deliveries or scaling, is not known here: `adapter.rs`
 //! puts plugins behind the traits of [`ports`](crate::ports).
 
 mod adapter;
+mod capability;
 mod limits;
 mod load;
 mod run;
 
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
+pub use capability::secrets::SettingsReader;
 pub use load::{
     CacheError, CompileError, Directory, HandlerWatch, Host, HostError, Inspection, KindError, LoadError,
     PluginRefusal, PluginState, PolicyWatch, Watch, compile_into, inspect, others,

@@ -59,6 +59,8 @@ pub struct Key {
     pub more: &'static str,
     /// How the example file shows it.
     pub example: Example,
+    /// Whether the values of its table may stand elsewhere, in a variable or a file.
+    pub secrets: bool,
     rule: Option<Rule>,
 }
 
@@ -77,6 +79,7 @@ impl Key {
             help: "",
             more: "",
             example: Example::Default,
+            secrets: false,
             rule: None,
         }
     }
@@ -117,6 +120,11 @@ impl Key {
     /// Strings by names that are not known beforehand.
     pub(super) const fn table(path: &'static str) -> Self {
         Self::new(path, Kind::Table, "KEY=VALUE")
+    }
+
+    /// The values of the table may be `{ env = "NAME" }` and `{ file = "PATH" }`.
+    pub(super) const fn secrets(self) -> Self {
+        Self { secrets: true, ..self }
     }
 
     pub(super) const fn default(self, value: &'static str) -> Self {

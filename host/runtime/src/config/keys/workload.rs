@@ -89,7 +89,12 @@ pub const WORKLOAD: &[Key] = &[
     Key::table("settings")
         .flag("setting")
         .set("subject-prefix = \"shop.receipts\"")
-        .help("Settings that the handler reads through wasi:config/store"),
+        .secrets()
+        .help("Settings that the handler reads through wasi:config/store")
+        .more(
+            "A value can be `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`: then each instance reads it when \
+             it starts.",
+        ),
     Key::table("policy-settings")
         .flag("policy-setting")
         .set("pending-per-worker = 100")

@@ -119,8 +119,23 @@ fn a_long_interval_makes_the_window_as_long() {
 fn settings_take_numbers_and_booleans_as_written() {
     let text = format!("{LEAST}[workload.orders.settings]\na = 1_000\nb = 1.50\nc = true\nd = \"x\"\ne = 0xff\n");
     let config = Config::from_toml(&text).unwrap();
-    let values: Vec<&str> = config.workloads[0].settings.iter().map(|(_, value)| value.as_str()).collect();
+    let values: Vec<&str> = config.workloads[0].settings.iter().filter_map(|(_, value)| value.text()).collect();
     assert_eq!(values, ["1000", "1.50", "true", "x", "255"]);
+}
+
+#[test]
+fn a_setting_can_stand_in_a_variable_or_in_a_file_that_is_relative_to_this_one() {
+    let secrets =
+        "settings = { a = \"x\", b = { env = \"TOKEN\" }, c = { file = \"token\" }, d = { file = \"/run/d\" } }";
+    let (directory, config) = written(&format!("{LEAST}{secrets}\n"));
+    let config = Config::load(&flags(&config), &variables(&[])).unwrap();
+    let expected = [
+        ("a", Setting::Text("x".to_owned())),
+        ("b", Setting::Env("TOKEN".to_owned())),
+        ("c", Setting::File(directory.path().join("token"))),
+        ("d", Setting::File("/run/d".into())),
+    ];
+    assert_eq!(config.workloads[0].settings, expected.map(|(name, setting)| (name.to_owned(), setting)));
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn flags_alone_make_a_workload_named_after_its_handler() {
     assert_eq!(workload.queue.consumer, "receipts-workers");
     assert_eq!(workload.queue.manage, Manage::Create);
     assert_eq!(workload.queue.subjects, ["shop.a", "shop.b"]);
-    assert_eq!(workload.settings, [("k".to_owned(), "a=b".to_owned())]);
+    assert_eq!(workload.settings, [("k".to_owned(), Setting::from("a=b"))]);
     assert_eq!(workload.scale.min, 1);
     assert_eq!(config.plugins.dir, PathBuf::from("p"));
     assert_eq!(config.plugins.cache, None);
@@ -50,7 +50,7 @@ fn flags_change_the_one_workload_of_a_file() {
     let config = load(&format!("{config} --max 8 --setting b=2"), &[]);
     assert_eq!(config.workloads[0].scale.max, 8);
     assert_eq!(config.workloads[0].queue.manage, Manage::Bind);
-    let settings = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())];
+    let settings = [("a".to_owned(), Setting::from("1")), ("b".to_owned(), Setting::from("2"))];
     assert_eq!(config.workloads[0].settings, settings);
 }
 

@@ -39,6 +39,11 @@ fn a_wrong_type_is_told_the_right_one() {
         ("filter = [1]", "expected a list of strings, found an integer"),
         ("retry.backoff = \"1s\"", "expected a list of durations, found a string"),
         ("settings.at = 2020-01-01", "expected a string, a number or a boolean"),
+        ("settings.at = { env = 1 }", "this says neither a variable nor a file; write a string, { env = \"NAME\" }"),
+        ("settings.at = { env = \"A\", file = \"b\" }", "this says neither a variable nor a file"),
+        ("settings.at = { env = \"A=B\" }", "this cannot be the name of a variable"),
+        ("settings.at = { file = \"\" }", "the path is empty"),
+        ("policy-settings.at = { env = \"A\" }", "what a policy is told cannot be a secret, for the journal keeps it"),
         ("manage = \"crate\"", "did you mean \"create\"?"),
         ("isolation = 1", "it can be \"worker\", \"message\""),
     ] {

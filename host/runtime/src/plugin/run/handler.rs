@@ -23,7 +23,7 @@ use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
 pub type HandlerPlugin = Plugin<WorkerPre<Guest>>;
 
 /// What an instance is made with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WorkerContext {
     /// The workload, and what the instance may spend.
     pub guest: GuestContext,
@@ -37,6 +37,16 @@ impl WorkerContext {
     /// For the instance of a worker, with a log of its own.
     pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
         Self { guest: GuestContext::new(workload, limits), worker, settings }
+    }
+}
+
+/// Keeps the settings, some of which may be secret.
+impl std::fmt::Debug for WorkerContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerContext")
+            .field("guest", &self.guest)
+            .field("worker", &self.worker)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,4 @@
+//! What reaches beyond the host and is opened to a handler by its configuration, a file each: the interface, its
+//! limits, what opens it, and its tests.
+
+pub(super) mod secrets;

@@ -1,0 +1,150 @@
+//! Settings that are secrets: `wasi:config/store` with values that stand in a variable or a file.
+//!
+//! Each instance reads them when it starts, so that a file which changes reaches the next one. What is read goes into
+//! the instance's store and nowhere else; an error names the setting and the place, never what stands there.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+
+use crate::config::Setting;
+use crate::contract::Fault;
+use crate::plugin::limits::handler::SETTING;
+use crate::plugin::run::guest::Settings;
+
+/// Makes the settings of a handler's instances.
+pub struct SettingsReader {
+    written: Vec<(String, Setting)>,
+    /// All of them, if none is read from elsewhere: then instances share them.
+    fixed: Option<Settings>,
+}
+
+impl SettingsReader {
+    /// For the settings of a workload.
+    pub fn new(settings: &[(String, Setting)]) -> Self {
+        let fixed = |(name, setting): &(String, Setting)| Some((name.clone(), setting.text()?.to_owned()));
+        Self { written: settings.to_vec(), fixed: settings.iter().map(fixed).collect() }
+    }
+
+    /// The settings as they are now.
+    ///
+    /// # Errors
+    /// [`Fault::Start`] if one cannot be read, in words that say which and what mends it.
+    pub async fn read(&self) -> Result<Settings, Fault> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(Arc::clone(fixed));
+        }
+        let mut settings = Vec::with_capacity(self.written.len());
+        for (name, setting) in &self.written {
+            let value = value(setting).await;
+            let value = value.map_err(|why| Fault::Start(format!("cannot read its setting {name}: {why}")))?;
+            settings.push((name.clone(), value));
+        }
+        Ok(settings.into())
+    }
+}
+
+/// Reads one setting.
+async fn value(setting: &Setting) -> Result<String, String> {
+    match setting {
+        Setting::Text(text) => Ok(text.clone()),
+        Setting::Env(name) => std::env::var(name).map_err(|error| match error {
+            std::env::VarError::NotPresent => format!("the variable {name} is not set; set it for this host"),
+            std::env::VarError::NotUnicode(_) => format!("the variable {name} is not UTF-8; write text in it"),
+        }),
+        Setting::File(path) => file(path).await.map_err(|why| format!("{}: {why}", path.display())),
+    }
+}
+
+/// The text of a file, without the line break that editors put at its end.
+async fn file(path: &Path) -> Result<String, String> {
+    let told = |error: io::Error| format!("{error}; let the user that runs this host read a file there");
+    // A pipe would be waited for without end.
+    if !tokio::fs::metadata(path).await.map_err(told)?.is_file() {
+        return Err("this is not a file; write the secret in one".to_owned());
+    }
+    let opened = tokio::fs::File::open(path).await.map_err(told)?;
+    let mut bytes = Vec::new();
+    opened.take(SETTING + 1).read_to_end(&mut bytes).await.map_err(told)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > SETTING) {
+        return Err(format!("it has more than {SETTING} bytes; name a file with the secret alone"));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8; write text in it".to_owned())?;
+    if text.ends_with('\n') {
+        text.truncate(text.len() - if text.ends_with("\r\n") { 2 } else { 1 });
+    }
+    Ok(text)
+}
+
+impl std::fmt::Debug for SettingsReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SettingsReader").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+
+    fn reader(setting: Setting) -> SettingsReader {
+        SettingsReader::new(&[("plain".to_owned(), Setting::from("x")), ("token".to_owned(), setting)])
+    }
+
+    async fn token(reader: &SettingsReader) -> String {
+        let settings = reader.read().await.unwrap();
+        settings.iter().find(|(name, _)| name == "token").unwrap().1.clone()
+    }
+
+    async fn refused(setting: Setting) -> String {
+        match reader(setting).read().await {
+            Err(Fault::Start(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_anew_each_time_without_its_last_line_break() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let reader = reader(Setting::File(path.clone()));
+        for (written, read) in [("first\n", "first"), ("second\r\n", "second"), ("a\n\n", "a\n"), ("", "")] {
+            std::fs::write(&path, written).unwrap();
+            assert_eq!(token(&reader).await, read);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_variable_is_read_and_one_that_is_missing_is_named() {
+        assert_eq!(token(&reader(Setting::Env("PATH".to_owned()))).await, std::env::var("PATH").unwrap());
+        let why = refused(Setting::Env("TIDEGATE_NOT_SET".to_owned())).await;
+        let expected = "cannot read its setting token: the variable TIDEGATE_NOT_SET is not set; set it for this host";
+        assert_eq!(why, expected);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_told_with_its_place_and_without_what_stands_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("binary"), b"hunter2\xff").unwrap();
+        std::fs::write(at("long"), "hunter2".repeat(10_000)).unwrap();
+        for (name, expected) in [
+            ("missing", "No such file"),
+            ("", "this is not a file"),
+            ("binary", "it is not UTF-8"),
+            ("long", "it has more than 65536 bytes"),
+        ] {
+            let why = refused(Setting::File(at(name))).await;
+            assert!(why.contains(expected) && why.contains("setting token: /") && !why.contains("hunter2"), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_that_are_written_are_shared_by_all_instances() {
+        let reader = reader(Setting::from("y"));
+        assert!(Arc::ptr_eq(&reader.read().await.unwrap(), &reader.read().await.unwrap()));
+    }
+}
