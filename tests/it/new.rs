@@ -102,3 +102,26 @@ async fn a_configuration_to_begin_with_is_read_as_it_is_and_what_is_there_is_not
     assert_eq!(new(&["other.toml"]).await.code, Some(0));
     new(&["nowhere/tidegate.toml"]).await.failed_with(1, &["cannot write nowhere/tidegate.toml"]);
 }
+
+#[tokio::test]
+async fn a_handler_is_begun_in_other_languages_and_a_policy_only_in_rust() {
+    let dir = TempDir::new().unwrap();
+    let new = async |arguments: &[&str]| {
+        let mut command = tidegate(["new"].iter().chain(arguments));
+        command.current_dir(dir.path());
+        Running::start(command).end().await
+    };
+    for (language, build, source) in [
+        ("javascript", "npm run build", "handler.js"),
+        ("python", "make build", "src/app.py"),
+        ("c", "make build", "handler.c"),
+    ] {
+        let name = format!("in-{language}");
+        let ended = new(&["handler", &name, "--language", language]).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        assert!(ended.stdout.contains(build), "{}", ended.stdout);
+        assert!(dir.path().join(&name).join(source).is_file());
+    }
+    new(&["policy", "p", "--language", "c"]).await.failed_with(1, &["no policy", "leave --language out"]);
+    assert!(!dir.path().join("p").exists());
+}

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::scaffold::{CrateKind, CrateName, files, place, place_config};
+use crate::scaffold::{CrateKind, CrateName, Language, files, place, place_config};
 
 const EXAMPLES: &str = "\
 Examples:
   tidegate new handler shout
+  tidegate new handler shout --language python
   tidegate new policy queue-age
   tidegate new config";
 
@@ -49,6 +50,9 @@ pub struct Named {
     /// The name of the crate, its directory and the plugin: lower-case letters, digits, - and _
     #[arg(value_name = "NAME", allow_hyphen_values = true)]
     pub name: CrateName,
+    /// What it is written in; a policy is written in Rust
+    #[arg(long, value_enum, default_value_t)]
+    pub language: Language,
 }
 
 /// Makes it in the directory that the process is in, and says to `out` how to go on.
@@ -56,16 +60,27 @@ pub struct Named {
 /// # Errors
 /// If there is something of that name, or it cannot be written.
 pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let (kind, name) = match &args.what {
-        What::Policy(named) => (CrateKind::Policy, &named.name),
-        What::Handler(named) => (CrateKind::Handler, &named.name),
+    let (kind, named) = match &args.what {
+        What::Policy(named) => (CrateKind::Policy, named),
+        What::Handler(named) => (CrateKind::Handler, named),
         What::Config(ConfigFile { file }) => return config(file, out),
     };
-    place(Path::new(name.as_str()), &files(kind, name)?)?;
+    let (name, language) = (&named.name, named.language);
+    if kind == CrateKind::Policy && language != Language::Rust {
+        anyhow::bail!(
+            "there is no policy to begin with in this language; leave --language out to write it in Rust, or make a \
+             component of the world `policy` in wit/"
+        );
+    }
+    place(Path::new(name.as_str()), &files(kind, language, name)?)?;
     let (word, library) = (kind.word(), name.library());
     let name = name.as_str();
     writeln!(out, "made {name}/, a {word}; {name}/README.md says how to try it. Build it with")?;
     writeln!(out, "  cd {name}")?;
+    if let Some(build) = language.build() {
+        writeln!(out, "  {build}")?;
+        return Ok(());
+    }
     write!(out, "  cargo build --release --target wasm32-wasip2 && ")?;
     writeln!(out, "cp target/wasm32-wasip2/release/{library}.wasm plugins/{name}.wasm")?;
     Ok(())

@@ -4,6 +4,7 @@
 //! that guests are written with and a plugin that ships beside it, so that it builds with nothing but crates.io and
 //! runs at once.
 
+mod language;
 mod name;
 mod place;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use tidegate_artifacts::{policies, workers};
 
+pub use language::Language;
 pub use name::{CrateName, NameError};
 pub use place::{PlaceError, place, place_config};
 
@@ -100,7 +102,7 @@ impl CrateKind {
 ///
 /// # Errors
 /// If the plugin that it is tried with has that name.
-pub fn files(kind: CrateKind, name: &CrateName) -> Result<Vec<ScaffoldFile>, NameError> {
+pub fn files(kind: CrateKind, language: Language, name: &CrateName) -> Result<Vec<ScaffoldFile>, NameError> {
     let (plugin, bytes) = kind.companion();
     if Path::new(plugin).file_stem().is_some_and(|stem| stem == name.as_str()) {
         return Err(NameError::Companion(name.as_str().to_owned()));
@@ -109,9 +111,26 @@ pub fn files(kind: CrateKind, name: &CrateName) -> Result<Vec<ScaffoldFile>, Nam
     let library = stand_in.replace('-', "_");
     let names = [(stand_in, name.as_str()), (library.as_str(), &name.library())];
     let named = |text: &str| replace(text, &names).into_bytes();
+    if let Some(templates) = language.templates() {
+        let own = templates.iter().map(|(path, text)| (PathBuf::from(path), named(text)));
+        let binaries = language.binaries().iter().map(|(path, bytes)| (PathBuf::from(path), bytes.to_vec()));
+        return Ok(own
+            .chain(binaries)
+            .chain(contract())
+            .chain([(Path::new(plugin).to_owned(), bytes.to_vec())])
+            .collect());
+    }
     let own = kind.templates().iter().chain(COMMON).map(|(path, text)| (PathBuf::from(path), named(text)));
     let sdk = SDK.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec()));
     Ok(own.chain(sdk).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect())
+}
+
+/// The contract alone, for languages that have their own tool to make bindings of it.
+fn contract() -> impl Iterator<Item = ScaffoldFile> {
+    let within = |(path, text): &(&str, &str)| {
+        Some((PathBuf::from(path.strip_prefix("tidegate-guest/")?), text.as_bytes().to_vec()))
+    };
+    SDK.iter().filter_map(within).filter(|(path, _)| path.starts_with("wit"))
 }
 
 /// The text with each of the words replaced, all of them at once: what takes the place of one may contain another.
@@ -138,7 +157,7 @@ mod tests {
     const KINDS: [CrateKind; 2] = [CrateKind::Policy, CrateKind::Handler];
 
     fn named(kind: CrateKind, name: &str) -> Vec<ScaffoldFile> {
-        files(kind, &name.parse().unwrap()).unwrap()
+        files(kind, Language::Rust, &name.parse().unwrap()).unwrap()
     }
 
     #[test]
@@ -164,13 +183,28 @@ mod tests {
 
     #[test]
     fn the_plugin_that_a_crate_is_tried_with_keeps_its_name() {
-        let refused = files(CrateKind::Policy, &"echo".parse().unwrap()).unwrap_err().to_string();
+        let refused = files(CrateKind::Policy, Language::Rust, &"echo".parse().unwrap()).unwrap_err().to_string();
         assert_eq!(
             refused,
             "\"echo\" is the plugin that the new one is tried with; choose another name, such as my-echo"
         );
-        assert!(files(CrateKind::Handler, &"step".parse().unwrap()).is_err());
-        assert!(files(CrateKind::Handler, &"echo".parse().unwrap()).is_ok());
+        assert!(files(CrateKind::Handler, Language::Rust, &"step".parse().unwrap()).is_err());
+        assert!(files(CrateKind::Handler, Language::Rust, &"echo".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_project_in_another_language_has_its_name_the_contract_and_a_policy_to_be_tried_with() {
+        for language in [Language::JavaScript, Language::Python, Language::C] {
+            let files = files(CrateKind::Handler, language, &"queue-age".parse().unwrap()).unwrap();
+            for (path, bytes) in &files {
+                assert!(!String::from_utf8_lossy(bytes).contains("new-handler"), "{}", path.display());
+            }
+            for needed in
+                ["README.md", ".gitignore", "wit/handler.wit", "wit/deps/config/store.wit", "plugins/step.wasm"]
+            {
+                assert!(files.iter().any(|(path, _)| path == Path::new(needed)), "{language:?}: {needed}");
+            }
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::connect::Client;
-use super::permission_denials::Denied;
+use super::permission_denials::PermissionDenials;
 use super::reply_inboxes::last_token;
 use crate::ports::EffectError;
 use crate::subject::{check_subject, shown};
@@ -155,7 +155,7 @@ pub(super) struct Sent {
     answer: oneshot::Receiver<Message>,
     is_answered: bool,
     waiting: Arc<PendingAcks>,
-    denied: Arc<Denied>,
+    denied: Arc<PermissionDenials>,
 }
 
 impl Sent {
