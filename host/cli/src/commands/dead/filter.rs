@@ -182,6 +182,6 @@ mod tests {
         assert_eq!(cause("memory"), Ok(Cause::Memory));
         let wrong = cause("traped").unwrap_err();
         assert!(wrong.starts_with("did you mean trapped? It can be rejected, retries, "), "{wrong}");
-        assert!(cause("x").unwrap_err().ends_with("exhausted, unreadable"));
+        assert!(cause("x").unwrap_err().ends_with("exhausted, unreadable, conflict"));
     }
 }
