@@ -18,7 +18,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// With this cause, or one of several with commas between them: rejected, retries, trapped, time, memory, effects,
-    /// start, exhausted, unreadable
+    /// start, exhausted, unreadable, conflict
     #[arg(long = "cause", value_name = "WORD", value_delimiter = ',', value_parser = cause)]
     pub causes: Vec<Cause>,
     /// With this text in the reason, in upper or lower case
