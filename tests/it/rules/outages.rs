@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tidegate_runtime::config::{Limits, Retry, Workload};
+use tokio::time::timeout;
 
 use crate::support::host::{Host, workload};
-use crate::support::log;
 use crate::support::site::{DEAD, Site, header, text};
+use crate::support::{PATIENCE, log};
 
 /// One attempt is all that a message has.
 fn once(name: &str) -> Workload {
@@ -81,7 +83,7 @@ async fn rule_8_one_answer_may_have_more_publications_than_may_be_under_way_at_o
 async fn rule_8_a_target_that_never_answers_holds_up_its_own_workload_alone() {
     let site = Site::new().await;
     // Somebody listens, so the server does not say that no stream is there; and nobody says that it is stored.
-    let silence = site.client.subscribe("nowhere.>").await.unwrap();
+    let mut silence = site.client.subscribe("nowhere.>").await.unwrap();
     site.client.flush().await.unwrap();
     let workloads = vec![prolific("stalled"), workload("other")];
     let host = Host::start_with(site, Duration::from_millis(50), workloads).await;
@@ -89,11 +91,16 @@ async fn rule_8_a_target_that_never_answers_holds_up_its_own_workload_alone() {
     let mut wire = host.settlements("stalled").await;
     host.publish("in.stalled.a", "many nowhere.a 20000\nprint begun-stalled").await;
     log::logged(&["begun-stalled", "\"stalled\""]).await;
+    // All of its window is on the way, and nothing of it comes back.
+    let full = silence.by_ref().take(5_000).for_each(|_| std::future::ready(()));
+    timeout(PATIENCE, full).await.expect("the window is full");
     host.publish_all("in.other.a", (0..200).map(|id| format!("ledger out {id}"))).await;
     host.publish("in.other.a", "reject me").await;
     host.stored_count("OUT", 200).await;
     host.stored_count(DEAD, 1).await;
     host.settled("other").await;
+    // It was not the time-out of acks that made room for the other.
+    assert!(timeout(Duration::ZERO, wire.settlement("stalled")).await.is_err(), "the window was full all the time");
     host.stop().await;
     drop(silence);
     assert!(wire.settlement("stalled").await.starts_with("-NAK"));

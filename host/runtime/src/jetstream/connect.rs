@@ -14,7 +14,7 @@ use super::ack_floors::AckFloors;
 use super::connect_error::ConnectError;
 use super::connection_log::ConnectionLog;
 use super::credentials::{CREDS, NKEY, options, unusable};
-use super::permission_denials::Denied;
+use super::permission_denials::PermissionDenials;
 use super::reply_inboxes::Requests;
 use crate::config::{Auth, Nats};
 use crate::permissions::Denial;
@@ -31,7 +31,7 @@ pub struct Client {
     pub(crate) nats: async_nats::Client,
     pub(crate) context: Context,
     pub(super) requests: Requests,
-    pub(super) denied: Arc<Denied>,
+    pub(super) denied: Arc<PermissionDenials>,
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
     link: watch::Receiver<Link>,
@@ -66,7 +66,7 @@ impl Client {
     pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
         let servers = shown(&config.servers);
         let (changes, link) = watch::channel(Link::default());
-        let denied = Arc::new(Denied::new(config.inbox()));
+        let denied = Arc::new(PermissionDenials::new(config.inbox()));
         let noted = denied.clone();
         let told = Mutex::new(ConnectionLog::default());
         let options = options(config).await?.event_callback(move |event| {

@@ -18,7 +18,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What was denied since the connection was made.
 #[derive(Debug)]
-pub(super) struct Denied {
+pub(super) struct PermissionDenials {
     /// The first tokens of this client's inboxes.
     inbox: String,
     /// What would have to be allowed, and when that was last missed.
@@ -27,7 +27,7 @@ pub(super) struct Denied {
     aloud: AtomicBool,
 }
 
-impl Denied {
+impl PermissionDenials {
     pub(super) fn new(inbox: &str) -> Self {
         let (news, _) = broadcast::channel(MOST);
         Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false) }
@@ -141,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_an_answer_is_told_that_it_was_denied() {
-        let denied = Denied::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX");
         let (asked, other) = (denial(Verb::Publish, "a"), denial(Verb::Publish, "b"));
         let asking = async {
             denied.note(&other);
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_inbox_no_answer_can_come() {
-        let denied = Denied::new("_INBOX_mine");
+        let denied = PermissionDenials::new("_INBOX_mine");
         let asking = async {
             denied.note(&denial(Verb::Subscribe, "_INBOX_mine2.a.*"));
             denied.note(&denial(Verb::Subscribe, "_INBOX_mine.a.*"));
@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_denial_that_goes_on_is_told_once_and_one_that_comes_back_again() {
-        let denied = Denied::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX");
         for new in [true, false, false] {
             assert_eq!(denied.is_new(Verb::Publish, "out.>"), new);
             tokio::time::advance(REMEMBERED / 2).await;
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_denied_publication_is_known_until_the_connection_is_made_anew() {
-        let denied = Denied::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX");
         denied.note(&denial(Verb::Publish, "out.a"));
         denied.note(&denial(Verb::Subscribe, "out.b"));
         assert!(denied.publication("out.a") && !denied.publication("out.b"));
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let denied = Denied::new("_INBOX");
+        let denied = PermissionDenials::new("_INBOX");
         for number in 0..1000 {
             denied.note(&denial(Verb::Publish, &format!("out.{number}")));
         }

@@ -3,7 +3,7 @@
 //! What a workload sets for itself is in [`Limits`]: `time`, `memory`, `table_elements`, `instances`, `response` and
 //! `log_rate` hold for both kinds of guest, `publications` and `respawns` for handlers, `fuel` for policies. What is
 //! here holds for all workloads. Who holds a guest to a limit says what happened in the error or the
-//! [`Fault`](crate::delivery::Fault).
+//! [`Fault`](crate::contract::Fault).
 
 use crate::config::Limits;
 
