@@ -16,6 +16,7 @@ const GUESTS: &[&str] = &[
     "step",
     "utilization",
     "echo",
+    "later",
     "receipts",
     "reply",
     "wait",

@@ -40,6 +40,8 @@ pub mod policies {
 pub mod workers {
     /// Replies with the payload.
     pub const ECHO: &[u8] = component!("echo");
+    /// Has each message published once more, later.
+    pub const LATER: &[u8] = component!("later");
     /// From an order to a receipt.
     pub const RECEIPTS: &[u8] = component!("receipts");
     /// An empty reply to every message: the no-op of measurements.
@@ -49,6 +51,12 @@ pub mod workers {
     /// Counts words as long as its instance lives.
     pub const WORD_COUNT: &[u8] = component!("word-count");
     /// All of them, by the names of their plugins.
-    pub const ALL: &[(&str, &[u8])] =
-        &[("echo", ECHO), ("receipts", RECEIPTS), ("reply", REPLY), ("wait", WAIT), ("word-count", WORD_COUNT)];
+    pub const ALL: &[(&str, &[u8])] = &[
+        ("echo", ECHO),
+        ("later", LATER),
+        ("receipts", RECEIPTS),
+        ("reply", REPLY),
+        ("wait", WAIT),
+        ("word-count", WORD_COUNT),
+    ];
 }

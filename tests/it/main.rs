@@ -19,6 +19,7 @@ mod hosts;
 mod http;
 mod journal;
 mod limits;
+mod nats_headers;
 mod new;
 mod printed;
 mod request;

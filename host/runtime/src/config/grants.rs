@@ -2,6 +2,7 @@
 
 use super::keys::WORKLOAD;
 use super::names::overlap;
+use super::nats_headers::NatsHeaders;
 use super::reader::Reader;
 
 /// Where the effects of a handler may go: subjects, with wildcards.
@@ -12,6 +13,8 @@ pub struct Grants {
     /// Where a requester may have the reply sent. Whoever may publish to the stream chooses that subject, and the
     /// host's rights are not theirs.
     pub reply: Vec<String>,
+    /// What its publications may ask of their streams; nothing by default.
+    pub nats_headers: Vec<NatsHeaders>,
 }
 
 impl Default for Grants {
@@ -22,7 +25,11 @@ impl Default for Grants {
 
 impl Grants {
     pub(super) fn read(keys: &mut Reader<'_>) -> Self {
-        Self { publish: keys.get("grants.publish"), reply: keys.get("grants.reply") }
+        Self {
+            publish: keys.get("grants.publish"),
+            reply: keys.get("grants.reply"),
+            nats_headers: NatsHeaders::read(&keys.get::<Vec<String>>("grants.nats-headers")),
+        }
     }
 
     /// Whether the handler may publish on a literal subject.

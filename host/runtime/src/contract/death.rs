@@ -31,11 +31,13 @@ pub enum Cause {
     Exhausted,
     /// The client library cannot read the message's headers, so no handler was given it.
     Unreadable,
+    /// A stream had another last message than the last attempt's publication expected.
+    Conflict,
 }
 
 impl Cause {
     /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Rejected,
         Self::Retries,
         Self::Trapped,
@@ -45,6 +47,7 @@ impl Cause {
         Self::Start,
         Self::Exhausted,
         Self::Unreadable,
+        Self::Conflict,
     ];
 
     /// The word that stands in a dead letter's header.
@@ -59,6 +62,7 @@ impl Cause {
             Cause::Start => "start",
             Cause::Exhausted => "exhausted",
             Cause::Unreadable => "unreadable",
+            Cause::Conflict => "conflict",
         }
     }
 }

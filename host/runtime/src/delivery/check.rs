@@ -1,5 +1,6 @@
 //! What a handler may have sent, and what the server takes: all of it is checked before anything is sent.
 
+use super::nats_headers::{check_nats_header, is_nats};
 use crate::config::Grants;
 use crate::contract::{Fault, Publication, Response};
 use crate::subject::{check_subject, shown};
@@ -54,8 +55,8 @@ fn check_publication(publication: &Publication, bounds: &Bounds) -> Result<(), S
         if !legal {
             return Err(format!("`{}` is not a legal header name", shown(name)));
         }
-        if name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-")) {
-            return Err(format!("the header `{}` belongs to the host", shown(name)));
+        if is_nats(name) {
+            check_nats_header(name, value, &bounds.grants)?;
         }
         if value.contains(['\r', '\n']) {
             return Err(format!("the value of header `{}` has a line break", shown(name)));
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     fn bounds(max_payload: usize) -> Bounds {
-        let grants = Grants { publish: vec![">".into()], reply: vec![] };
+        let grants = Grants { publish: vec![">".into()], reply: vec![], nats_headers: vec![] };
         Bounds { max_payload, own_headers: 20, publications: 2, grants }
     }
 
@@ -90,7 +91,7 @@ mod tests {
             reply: None,
             publications: vec![Publication { subject: subject.into(), ..Publication::default() }; count],
         };
-        let grants = Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![] };
+        let grants = Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![], nats_headers: vec![] };
         let bounds = Bounds { grants, ..bounds(100) };
         for subject in ["out.a", "log.a.b"] {
             assert_eq!(check(&publications(subject, 2), &bounds), Ok(()), "{subject}");

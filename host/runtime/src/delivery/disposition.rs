@@ -61,6 +61,11 @@ pub fn refused(problem: String, attempt: u32, retry: &Retry) -> Verdict {
     judge(fault.cause(), fault.to_string(), None, attempt, retry)
 }
 
+/// What to do about a response of which a publication expected another last message of its stream.
+pub fn conflicted(problem: String, attempt: u32, retry: &Retry) -> Verdict {
+    judge(Cause::Conflict, problem, None, attempt, retry)
+}
+
 fn judge(cause: Cause, reason: String, delay: Option<Duration>, attempt: u32, retry: &Retry) -> Verdict {
     let reason = cut(reason);
     if attempt >= retry.max_attempts {

@@ -11,6 +11,7 @@ pub mod counters;
 mod disposition;
 pub mod fetch;
 pub mod inbox;
+mod nats_headers;
 pub mod outage;
 pub mod pending_publications;
 pub(crate) mod pull_backoff;
@@ -22,4 +23,4 @@ pub(crate) mod test_delivery;
 pub mod worker;
 
 pub use check::{Bounds, MAX_HEADERS, check};
-pub use disposition::{Disposition, Verdict, dispose, refused, triage};
+pub use disposition::{Disposition, Verdict, conflicted, dispose, refused, triage};

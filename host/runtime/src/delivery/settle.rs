@@ -17,7 +17,7 @@ use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Waiting;
 use crate::delivery::outage::Outage;
-use crate::delivery::{Bounds, Disposition, Verdict, dispose, refused};
+use crate::delivery::{Bounds, Disposition, Verdict, conflicted, dispose, refused};
 use crate::ports::{EffectError, Held};
 use crate::ports::{Kept, Published};
 
@@ -194,12 +194,17 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
     }
 }
 
-/// An effect is not confirmed. If it was refused because of the message itself, that counts as a failed attempt; an
-/// outage does not.
+/// An effect is not confirmed. If it was refused because of the message itself, or something else was stored first, that
+/// counts as a failed attempt; an outage does not.
 async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
     let delivery = waiting.held.delivery();
-    if let EffectError::Refused(reason) = error {
-        let verdict = refused(reason, rules.attempts.used(delivery), &rules.retry);
+    let attempt = rules.attempts.used(delivery);
+    let verdict = match &error {
+        EffectError::Refused(reason) => Some(refused(reason.clone(), attempt, &rules.retry)),
+        EffectError::Conflict(reason) => Some(conflicted(reason.clone(), attempt, &rules.retry)),
+        EffectError::Denied(_) | EffectError::Unavailable(_) => None,
+    };
+    if let Some(verdict) = verdict {
         return carry_out(waiting, verdict, author, rules).await;
     }
     rules.effects.failed(&error);

@@ -221,9 +221,17 @@ fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
         Ok(Response::Err { error }) => {
             let problem = format!("the publication on `{subject}` was not stored: {error}");
             Err(match error.error_code() {
-                ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => {
-                    EffectError::Refused(problem)
-                }
+                ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+                | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
+                | ErrorCode::MESSAGE_TTL_INVALID
+                | ErrorCode::MESSAGE_SCHEDULES_PATTERN_INVALID
+                | ErrorCode::MESSAGE_SCHEDULES_TARGET_INVALID
+                | ErrorCode::MESSAGE_SCHEDULES_TTL_INVALID
+                | ErrorCode::MESSAGE_SCHEDULES_ROLLUP_INVALID
+                | ErrorCode::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_INVALID => EffectError::Refused(problem),
+                ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
+                | ErrorCode::STREAM_WRONG_LAST_MESSAGE_ID => EffectError::Conflict(problem),
                 _ => EffectError::Unavailable(problem),
             })
         }
@@ -345,10 +353,13 @@ mod tests {
         };
         let stored = said(r#"{"stream":"OUT","seq":7}"#).map(|ack| (ack.stream, ack.sequence));
         assert_eq!(stored, Ok(("OUT".to_owned(), 7)));
-        for code in [10054, 10097] {
+        for code in [10070, 10071, 10164] {
+            assert!(matches!(error(code), Err(EffectError::Conflict(_))), "{code}");
+        }
+        for code in [10054, 10097, 10165, 10189, 10190, 10191, 10192, 10193] {
             assert!(matches!(error(code), Err(EffectError::Refused(_))), "{code}");
         }
-        for code in [10047, 10077, 10074, 10023] {
+        for code in [10047, 10077, 10074, 10023, 10111, 10166, 10188] {
             assert!(matches!(error(code), Err(EffectError::Unavailable(_))), "{code}");
         }
         assert!(matches!(said("what?"), Err(EffectError::Unavailable(_))));

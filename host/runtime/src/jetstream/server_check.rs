@@ -129,6 +129,10 @@ impl Client {
                 let key = ["workload", name, "subjects"];
                 return self.free(&queue.subjects, &queue.stream, &key, survey).await;
             }
+            Ok(Err(error @ SetupError::TooOld { .. })) => {
+                let key = ["workload", name, "grants", "nats-headers"];
+                return survey.found.push(Finding::of(&error, name, &key));
+            }
             Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["workload", name, "stream"])),
             Ok(Ok(stream)) => stream,
         };

@@ -10,7 +10,7 @@ use super::settings::{
 use super::setup_error::SetupError;
 use super::state::ApiError;
 use super::{dead_letters, wanted};
-use crate::config::{DeadLetters, Manage, Queue, Workload};
+use crate::config::{DeadLetters, Manage, NatsHeaders, Queue, Workload};
 use crate::permissions::{Denial, Verb};
 
 /// JetStream's "JetStream not enabled", in the server and for the account.
@@ -37,6 +37,7 @@ impl Setup<'_> {
 
     /// The workload's stream, which is made if it is not there and may be.
     pub(super) async fn stream(&self) -> Result<StreamState, SetupError> {
+        self.server_knows_headers()?;
         let queue = self.queue;
         let what = || format!("stream {}", queue.stream);
         let found = self.client.stream_state(&queue.stream).await;
@@ -68,6 +69,22 @@ impl Setup<'_> {
         let (workload, stream, subjects) = (&self.workload.name, &queue.stream, &queue.subjects);
         tracing::info!(workload, stream, ?subjects, "stream created");
         Ok(made)
+    }
+
+    /// Whether the server acts upon the headers that are granted.
+    fn server_knows_headers(&self) -> Result<(), SetupError> {
+        let unknown = |header: &&NatsHeaders| {
+            let (major, minor) = header.since();
+            !self.client.nats.is_server_compatible(major, minor, 0)
+        };
+        let Some(header) = self.workload.grants.nats_headers.iter().find(unknown) else { return Ok(()) };
+        let (major, minor) = header.since();
+        Err(SetupError::TooOld {
+            workload: self.workload.name.clone(),
+            grant: header.as_str(),
+            version: self.client.server_version(),
+            since: format!("{major}.{minor}"),
+        })
     }
 
     /// Whether a stream may be worked on whatever its consumer is.

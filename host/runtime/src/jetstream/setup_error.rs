@@ -86,6 +86,21 @@ pub enum SetupError {
         /// The subject to allow.
         allow: String,
     },
+    /// The server stores what a grant lets a handler ask for as if nothing was asked.
+    #[error(
+        "workload {workload}: the NATS server is version {version}, and {grant} in grants.nats-headers needs {since} or \
+         newer\n  Update it (https://nats.io/download), or take {grant} out of grants.nats-headers."
+    )]
+    TooOld {
+        /// The workload.
+        workload: String,
+        /// The grant.
+        grant: &'static str,
+        /// What the server says it is.
+        version: String,
+        /// The oldest that would do.
+        since: String,
+    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::contract::{Author, Death, Delivery, Publication, Response};
 
-/// Why an effect is not confirmed. Only the first is a failure of the message or its handler.
+/// Why an effect is not confirmed. Only the first two are failures of the message or its handler.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EffectError {
     /// It is refused for the message's own sake: it cannot be sent, or never be stored.
     #[error("{0}")]
     Refused(String),
+    /// Its stream has another last message than the publication expects.
+    #[error("{0}")]
+    Conflict(String),
     /// The server does not let this host do it.
     #[error("{0}")]
     Denied(String),

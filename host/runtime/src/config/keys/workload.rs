@@ -2,6 +2,7 @@
 
 use super::key::Key;
 use crate::config::names;
+use crate::config::nats_headers;
 use crate::config::words::{Isolation, Manage, Retention, SignalSource};
 
 /// In the order of the page and of the example file.
@@ -184,6 +185,17 @@ pub const WORKLOAD: &[Key] = &[
         .more(
             "Whoever may publish to the stream chooses it, so widen this only to subjects on which anything may be \
              said with this host's rights. No reply is sent elsewhere.",
+        ),
+    Key::texts("grants.nats-headers", "HEADERS")
+        .flag("grant-nats-headers")
+        .nothing("none")
+        .range("`Nats-Expected-Last-*`, `Nats-Rollup`, `Nats-Schedule*`, `Nats-TTL`")
+        .rule(nats_headers::rule)
+        .comment("[\"Nats-TTL\"]")
+        .help("Headers by which the handler's publications may ask something of their streams")
+        .more(
+            "`Nats-TTL` needs a server of 2.11 or newer, `Nats-Schedule*` one of 2.12, and each a stream that allows \
+             it.",
         ),
     Key::duration("limits.time")
         .flag("limit-time")

@@ -45,6 +45,8 @@ fn a_wrong_type_is_told_the_right_one() {
         ("settings.at = { file = \"\" }", "the path is empty"),
         ("policy-settings.at = { env = \"A\" }", "what a policy is told cannot be a secret, for the journal keeps it"),
         ("manage = \"crate\"", "did you mean \"create\"?"),
+        ("grants.nats-headers = \"Nats-Schedule\"", "did you mean \"Nats-Schedule*\"?"),
+        ("grants.nats-headers = [\"Nats-Msg-Id\"]", "it can be \"Nats-Expected-Last-*\", \"Nats-Rollup\", "),
         ("isolation = 1", "it can be \"worker\", \"message\""),
     ] {
         let error = one(line);
