@@ -13,8 +13,7 @@ subjects = ["orders.>"]
 manage = "create"
 handler = "echo"
 policy = "backlog"
-min = 0
-max = 8
+scale = { min = 0, max = 8 }
 "#;
 
 #[tokio::main]

@@ -39,6 +39,7 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/src/settings.rs", include_str!("../../../../guest-sdk/src/settings.rs")),
     ("tidegate-guest/src/state.rs", include_str!("../../../../guest-sdk/src/state.rs")),
     ("tidegate-guest/src/testing.rs", include_str!("../../../../guest-sdk/src/testing.rs")),
+    ("tidegate-guest/wit/README.md", include_str!("../../../../guest-sdk/wit/README.md")),
     ("tidegate-guest/wit/world.wit", include_str!("../../../../guest-sdk/wit/world.wit")),
     ("tidegate-guest/wit/handler.wit", include_str!("../../../../guest-sdk/wit/handler.wit")),
     ("tidegate-guest/wit/scaling.wit", include_str!("../../../../guest-sdk/wit/scaling.wit")),
