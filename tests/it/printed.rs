@@ -326,6 +326,8 @@ async fn the_file_of_the_readme_and_the_example_of_every_key_make_a_receipt_of_a
 #[tokio::test]
 async fn every_configuration_that_is_printed_can_be_used() {
     let place = Place::new().await;
+    // What the page on secrets speaks of.
+    place.write("price-token", "secret");
     for (from, text) in pages() {
         for block in blocks(&text, "toml") {
             let is_whole = block.contains("stream = \"ORDERS\"");
@@ -333,7 +335,9 @@ async fn every_configuration_that_is_printed_can_be_used() {
                 "printed.toml",
                 &if is_whole { block.to_owned() } else { format!("{}\n{block}", readme_file()) },
             );
-            let ended = Running::start(place.here(tidegate(["check", "-c", "printed.toml"]))).end().await;
+            let mut check = place.here(tidegate(["check", "-c", "printed.toml"]));
+            check.env("AUDIT_KEY", "secret");
+            let ended = Running::start(check).end().await;
             assert_eq!(ended.code, Some(0), "{block}\nof {from}: {}", ended.said());
         }
     }
