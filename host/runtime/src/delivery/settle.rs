@@ -194,8 +194,8 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
     }
 }
 
-/// An effect is not confirmed. If it was refused because of the message itself, or something else was stored first, that
-/// counts as a failed attempt; an outage does not.
+/// An effect is not confirmed. If it was refused because of the message itself, or something else was stored first,
+/// that counts as a failed attempt; an outage does not.
 async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
     let delivery = waiting.held.delivery();
     let attempt = rules.attempts.used(delivery);

@@ -88,8 +88,8 @@ pub enum SetupError {
     },
     /// The server stores what a grant lets a handler ask for as if nothing was asked.
     #[error(
-        "workload {workload}: the NATS server is version {version}, and {grant} in grants.nats-headers needs {since} or \
-         newer\n  Update it (https://nats.io/download), or take {grant} out of grants.nats-headers."
+        "workload {workload}: the NATS server is version {version}, and {grant} in grants.nats-headers needs {since} \
+         or newer\n  Update it (https://nats.io/download), or take {grant} out of grants.nats-headers."
     )]
     TooOld {
         /// The workload.

@@ -12,8 +12,9 @@
 //! [`Fault`](crate::contract::Fault).
 //!
 //! `load/` makes a generation of a file and keeps it up to date; `run/` makes instances of it and holds them to their
-//! limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler. What a plugin is for, deliveries or scaling, is not known here: `adapter.rs`
-//! puts plugins behind the traits of [`ports`](crate::ports).
+//! limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler. What a plugin
+//! is for, deliveries or scaling, is not known here: `adapter.rs` puts plugins behind the traits of
+//! [`ports`](crate::ports).
 
 mod adapter;
 mod capability;

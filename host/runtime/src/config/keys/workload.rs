@@ -93,8 +93,8 @@ pub const WORKLOAD: &[Key] = &[
         .secrets()
         .help("Settings that the handler reads through wasi:config/store")
         .more(
-            "A value can be `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`: then each instance reads it when \
-             it starts.",
+            "A value can be `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`: then each instance reads it \
+             when it starts.",
         ),
     Key::table("policy-settings")
         .flag("policy-setting")
