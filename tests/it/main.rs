@@ -18,6 +18,8 @@ mod edited;
 mod hosts;
 mod http;
 mod journal;
+#[cfg(feature = "test-languages")]
+mod languages;
 mod limits;
 mod nats_headers;
 mod new;

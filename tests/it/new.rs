@@ -32,7 +32,7 @@ async fn cargo(dir: &Path, arguments: &[&str]) {
 }
 
 /// Makes a crate, tests it, builds it, and copies the component to where its README says.
-async fn made(dir: &Path, what: &str, name: &str) {
+pub(crate) async fn made(dir: &Path, what: &str, name: &str) {
     let ended = new(dir, what, name).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let copy = format!("cp target/wasm32-wasip2/release/{}.wasm plugins/{name}.wasm", name.replace('-', "_"));

@@ -1,0 +1,180 @@
+//! Handlers in other languages: built by their own tools, run in a host, and swapped for one another under load.
+//!
+//! `make test-languages` brings the tools and runs this; it needs package registries and minutes of compiling.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tidegate_runtime::config::Workload;
+use tokio::process::Command;
+
+use crate::new::made;
+use crate::shared::wait::within;
+use crate::support::cli::{Running, tidegate};
+use crate::support::eventually;
+use crate::support::host::{Host, workers};
+use crate::support::site::{Site, text};
+
+/// How long a build, or the compiling of what was built, may take on a slow machine.
+const LONG: Duration = Duration::from_secs(300);
+/// Requests, one after the other, that a language is measured with.
+const REQUESTS: u32 = 200;
+
+struct Language {
+    name: &'static str,
+    source: &'static str,
+    /// The line before which the fault goes, and a fault with the name of its exception.
+    fault: Option<(&'static str, &'static str, &'static str)>,
+    build: &'static str,
+}
+
+const LANGUAGES: [Language; 3] = [
+    Language {
+        name: "javascript",
+        source: "handler.js",
+        fault: Some(("    const loud =", "    if (text === \"bug\") null.stock;\n", "TypeError")),
+        build: "npm install --silent && npm test && npm run build",
+    },
+    Language {
+        name: "python",
+        source: "src/app.py",
+        fault: Some(("        loud =", "        if text == \"bug\":\n            {}[\"stock\"]\n", "KeyError")),
+        build: "make test build",
+    },
+    Language { name: "c", source: "handler.c", fault: None, build: "make test build" },
+];
+
+/// Begins a handler called `out`, has it publish on `out.LANGUAGE`, tests and builds it.
+async fn built(dir: &Path, language: &Language) -> Vec<u8> {
+    let parent = dir.join(language.name);
+    std::fs::create_dir(&parent).unwrap();
+    let mut command = tidegate(["new", "handler", "out", "--language", language.name]);
+    command.current_dir(&parent);
+    let ended = Running::start(command).end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+
+    let project = parent.join("out");
+    let began = Instant::now();
+    run(&project, language.build).await;
+    let source = project.join(language.source);
+    let mut code = std::fs::read_to_string(&source).unwrap().replace("out.out", &format!("out.{}", language.name));
+    if let Some((before, fault, _)) = language.fault {
+        code = code.replacen(before, &format!("{fault}{before}"), 1);
+    }
+    std::fs::write(&source, code).unwrap();
+    let command = language.build.rsplit("&&").next().unwrap();
+    run(&project, if command.contains("make") { "make build" } else { command }).await;
+    println!("{}: installed, tested and built twice in {:.1} s", language.name, began.elapsed().as_secs_f64());
+    std::fs::read(project.join("plugins/out.wasm")).unwrap()
+}
+
+async fn run(dir: &Path, command: &str) {
+    let output = Command::new("sh").args(["-c", command]).current_dir(dir).output().await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&said));
+}
+
+async fn rust(dir: &Path) -> Vec<u8> {
+    made(dir, "handler", "out").await;
+    let built: PathBuf = dir.join("out/plugins/out.wasm");
+    std::fs::read(built).unwrap()
+}
+
+/// What was sent, each text once.
+#[derive(Default)]
+struct Ledger(Mutex<HashSet<String>>);
+
+impl Ledger {
+    fn add(&self, kind: &str) -> String {
+        let mut sent = self.0.lock();
+        let text = format!("{kind} {}", sent.len());
+        sent.insert(text.to_uppercase());
+        text
+    }
+}
+
+/// Puts a handler into place and waits until it is in use; then requests, and the fault if it has one.
+async fn exercise(host: &Host, ledger: &Ledger, name: &str, bytes: &[u8], exception: Option<&str>) {
+    let began = Instant::now();
+    host.install("out", bytes);
+    let subject = format!("out.{}", if name == "rust" { "out" } else { name });
+    let in_use = async || {
+        let stream = host.js.get_stream_no_info("OUT").await.ok()?;
+        let last = stream.get_last_raw_message_by_subject("out.>").await.ok()?;
+        (last.subject.as_str() == subject).then_some(())
+    };
+    within(LONG, in_use).await.unwrap_or_else(|| panic!("{name} is not in use within {LONG:?}"));
+    let loaded = began.elapsed();
+    measured(host, ledger, name, bytes.len(), loaded).await;
+    let Some(exception) = exception else { return };
+    host.publish("in.languages.a", "bug").await;
+    eventually("the exception is kept with the dead letter", async || {
+        let Ok(stream) = host.js.get_stream_no_info("TIDEGATE_DEAD").await else { return false };
+        let last = stream.get_last_raw_message_by_subject(">").await;
+        last.is_ok_and(|last| format!("{:?}", last.headers).contains(exception))
+    })
+    .await;
+}
+
+async fn measured(host: &Host, ledger: &Ledger, name: &str, size: usize, loaded: Duration) {
+    let began = Instant::now();
+    for _ in 0..REQUESTS {
+        let text = ledger.add("request");
+        assert_eq!(host.request("in.languages.a", text.clone()).await, text.to_uppercase());
+    }
+    let request = began.elapsed() / REQUESTS;
+    println!(
+        "| {name} | {} KiB | {:.1} s | {:.2} ms |",
+        size / 1024,
+        loaded.as_secs_f64(),
+        request.as_secs_f64() * 1000.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_in_each_language_takes_over_from_the_one_before_under_load_and_nothing_is_lost() {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let first = rust(dir.path()).await;
+    let mut handlers = Vec::new();
+    for language in &LANGUAGES {
+        handlers.push((language, built(dir.path(), language).await));
+    }
+
+    let site = Site::new().await;
+    site.install("out", &first);
+    let host = Host::start_at(site, vec![Workload { handler: "out".to_owned(), ..workers("languages", 2) }]).await;
+    host.stream("OUT", &["out.>"]).await;
+    let (ledger, done) = (Ledger::default(), AtomicBool::new(false));
+    let load = async {
+        while !done.load(Relaxed) {
+            let texts: Vec<String> = (0..20).map(|_| ledger.add("message")).collect();
+            host.publish_all("in.languages.b", texts).await;
+            eventually("the load is handled", async || host.consumer("languages").await.num_pending < 20).await;
+            // So little that compiling, which has the lowest priority, goes on beside it.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let swaps = async {
+        println!("| language | size | in use after | a request under load |\n|---|---|---|---|");
+        for (language, bytes) in &handlers {
+            let exception = language.fault.map(|(.., exception)| exception);
+            exercise(&host, &ledger, language.name, bytes, exception).await;
+        }
+        exercise(&host, &ledger, "rust", &first, None).await;
+        done.store(true, Relaxed);
+    };
+    tokio::join!(load, swaps);
+    host.settled("languages").await;
+
+    let sent = ledger.0.into_inner();
+    let entries = host.stored_count("OUT", sent.len()).await;
+    let published: HashSet<String> = entries.iter().map(|entry| text(entry).to_owned()).collect();
+    assert_eq!((entries.len(), &published), (sent.len(), &sent));
+    let subjects: HashSet<&str> = entries.iter().map(|entry| entry.subject.as_str()).collect();
+    assert_eq!(subjects, HashSet::from(["out.out", "out.javascript", "out.python", "out.c"]));
+    println!("{} messages, each published once", sent.len());
+}
