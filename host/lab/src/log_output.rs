@@ -22,14 +22,14 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// How often is told that lines were dropped.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+static QUEUE: OnceLock<Arc<LineQueue>> = OnceLock::new();
 
 /// From now on a thread of its own writes.
 ///
 /// # Errors
 /// If no thread can be had.
 pub fn start() -> io::Result<()> {
-    let queue = Arc::new(Queue::default());
+    let queue = Arc::new(LineQueue::default());
     let (of_thread, tell) = (queue.clone(), |lines| {
         tracing::warn!(lines, "log lines were dropped: nobody read standard error, or it could not be written");
     });
@@ -41,7 +41,7 @@ pub fn start() -> io::Result<()> {
 
 /// Has a line written, with a progress bar out of its way. Does not wait once there is a thread for it.
 pub fn send(bar: Option<MultiProgress>, bytes: Vec<u8>) {
-    let line = Line { bar, bytes };
+    let line = QueuedLine { bar, bytes };
     match QUEUE.get() {
         Some(queue) => queue.push(line),
         // Nothing is left to be done if this cannot be written.
@@ -56,12 +56,12 @@ pub fn finish(limit: Duration) {
     }
 }
 
-struct Line {
+struct QueuedLine {
     bar: Option<MultiProgress>,
     bytes: Vec<u8>,
 }
 
-fn write(line: &Line) -> io::Result<()> {
+fn write(line: &QueuedLine) -> io::Result<()> {
     let write = || {
         let mut rest = line.bytes.as_slice();
         while !rest.is_empty() {
@@ -82,22 +82,22 @@ fn write(line: &Line) -> io::Result<()> {
 }
 
 #[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+struct LineQueue {
+    waiting: Mutex<QueuedLines>,
     changed: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Default)]
-struct Waiting {
-    lines: VecDeque<Line>,
+struct QueuedLines {
+    lines: VecDeque<QueuedLine>,
     bytes: usize,
     /// One is being written.
     writing: bool,
 }
 
-impl Queue {
-    fn push(&self, line: Line) {
+impl LineQueue {
+    fn push(&self, line: QueuedLine) {
         let mut waiting = self.waiting.lock();
         let bytes = waiting.bytes.saturating_add(line.bytes.len());
         if bytes > WAITING {
@@ -116,7 +116,7 @@ impl Queue {
     }
 
     /// Writes one line after the other, for ever, and tells how many were dropped before.
-    fn write_all(&self, mut write: impl FnMut(&Line) -> io::Result<()>, mut tell: impl FnMut(u64)) {
+    fn write_all(&self, mut write: impl FnMut(&QueuedLine) -> io::Result<()>, mut tell: impl FnMut(u64)) {
         let (mut told, mut told_at) = (0, None::<Instant>);
         loop {
             let line = self.next();
@@ -133,7 +133,7 @@ impl Queue {
         }
     }
 
-    fn next(&self) -> Line {
+    fn next(&self) -> QueuedLine {
         let mut waiting = self.waiting.lock();
         waiting.writing = false;
         self.changed.notify_all();
@@ -148,7 +148,7 @@ impl Queue {
     }
 
     fn finish(&self, limit: Duration) {
-        let is_left = |waiting: &mut Waiting| waiting.writing || !waiting.lines.is_empty();
+        let is_left = |waiting: &mut QueuedLines| waiting.writing || !waiting.lines.is_empty();
         let _ = self.changed.wait_while_for(&mut self.waiting.lock(), is_left, limit);
     }
 }
@@ -160,18 +160,18 @@ mod tests {
 
     use super::*;
 
-    fn line(bytes: usize) -> Line {
-        Line { bar: None, bytes: vec![b'x'; bytes] }
+    fn line(bytes: usize) -> QueuedLine {
+        QueuedLine { bar: None, bytes: vec![b'x'; bytes] }
     }
 
     /// A queue whose writer writes one line each time that it is let.
-    fn queue() -> (Arc<Queue>, mpsc::Sender<io::Result<()>>, mpsc::Receiver<u64>) {
-        let queue = Arc::new(Queue::default());
+    fn queue() -> (Arc<LineQueue>, mpsc::Sender<io::Result<()>>, mpsc::Receiver<u64>) {
+        let queue = Arc::new(LineQueue::default());
         let (let_it, is_let) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         let of_thread = queue.clone();
         thread::spawn(move || {
-            let write = |_: &Line| is_let.recv().unwrap_or(Ok(()));
+            let write = |_: &QueuedLine| is_let.recv().unwrap_or(Ok(()));
             of_thread.write_all(write, |lines| tell.send(lines).unwrap());
         });
         (queue, let_it, told)

@@ -25,13 +25,13 @@ impl Terminal {
         // The template is a constant, so the default style only ever stands in for a mistake in it.
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = self.0.add(ProgressBar::new(length).with_style(style));
-        Bar(Arc::new(Shown(bar)))
+        Bar(Arc::new(ClearedBar(bar)))
     }
 }
 
 /// A progress bar. It disappears with its last clone, however the work ends.
 #[derive(Debug, Clone)]
-pub struct Bar(Arc<Shown>);
+pub struct Bar(Arc<ClearedBar>);
 
 impl Bar {
     /// One more is done.
@@ -46,30 +46,30 @@ impl Bar {
 }
 
 #[derive(Debug)]
-struct Shown(ProgressBar);
+struct ClearedBar(ProgressBar);
 
-impl Drop for Shown {
+impl Drop for ClearedBar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }
 
 impl<'a> MakeWriter<'a> for Terminal {
-    type Writer = Line;
+    type Writer = LogLine;
 
-    fn make_writer(&'a self) -> Line {
-        Line { terminal: self.0.clone(), bytes: Vec::new() }
+    fn make_writer(&'a self) -> LogLine {
+        LogLine { terminal: self.0.clone(), bytes: Vec::new() }
     }
 }
 
 /// One log line. It is sent when it is complete, and written with the bars out of the way.
 #[derive(Debug)]
-pub struct Line {
+pub struct LogLine {
     terminal: MultiProgress,
     bytes: Vec<u8>,
 }
 
-impl Write for Line {
+impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -85,7 +85,7 @@ impl Write for Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for LogLine {
     fn drop(&mut self) {
         // A log line that cannot be written has nowhere to be reported.
         self.flush().ok();

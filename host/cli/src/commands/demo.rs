@@ -193,13 +193,13 @@ mod tests {
     use clap::Parser;
 
     #[derive(Parser)]
-    struct Cli {
+    struct DemoCli {
         #[command(flatten)]
         demo: DemoArgs,
     }
 
     fn parse(args: &[&str]) -> Result<DemoArgs, clap::Error> {
-        Cli::try_parse_from(std::iter::once(&"demo").chain(args)).map(|cli| cli.demo)
+        DemoCli::try_parse_from(std::iter::once(&"demo").chain(args)).map(|cli| cli.demo)
     }
 
     #[test]

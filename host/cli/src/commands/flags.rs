@@ -160,13 +160,13 @@ mod tests {
     use tidegate_runtime::config::{Config, Environment};
 
     #[derive(Debug, Parser)]
-    struct Cli {
+    struct FlagsCli {
         #[command(flatten)]
         flags: ConfigFlags,
     }
 
     fn parsed(line: &str) -> Result<Flags, Error> {
-        Cli::try_parse_from(std::iter::once("tidegate").chain(line.split(' '))).map(|cli| cli.flags.0)
+        FlagsCli::try_parse_from(std::iter::once("tidegate").chain(line.split(' '))).map(|cli| cli.flags.0)
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
 struct JsonLines;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonLine<'a> {
     timestamp: String,
     level: &'static str,
     target: &'a str,
@@ -116,7 +116,7 @@ where
         let metadata = event.metadata();
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let line = Line { timestamp, level: word(*metadata.level()), target: metadata.target(), fields };
+        let line = JsonLine { timestamp, level: word(*metadata.level()), target: metadata.target(), fields };
         writeln!(out, "{}", serde_json::to_string(&line).map_err(|_| fmt::Error)?)
     }
 }

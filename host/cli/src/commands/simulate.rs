@@ -56,7 +56,7 @@ pub struct SimulateArgs {
     /// A setting of a policy, which is named by its file's stem, with -2, -3, ... for a stem that came before; the name
     /// can be left out where there is one policy
     #[arg(long = "policy-setting", value_name = "[POLICY.]KEY=VALUE", value_parser = setting)]
-    pub policy_settings: Vec<Setting>,
+    pub policy_settings: Vec<PolicySetting>,
     /// Arrivals to simulate: CSV with the columns second,arrivals
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -123,7 +123,7 @@ pub struct SimulateArgs {
 
 /// One setting, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub struct PolicySetting {
     /// For which policy; `None` where there is only one.
     pub policy: Option<String>,
     /// Its key.
@@ -132,14 +132,14 @@ pub struct Setting {
     pub value: String,
 }
 
-fn setting(text: &str) -> Result<Setting, String> {
+fn setting(text: &str) -> Result<PolicySetting, String> {
     let (name, value) = text.split_once('=').ok_or("write it as [POLICY.]KEY=VALUE")?;
     // Keys of policies have no dots; names of files may.
     let (policy, key) = name.rsplit_once('.').map_or((None, name), |(policy, key)| (Some(policy.to_owned()), key));
     if key.is_empty() || policy.as_ref().is_some_and(String::is_empty) {
         return Err("write it as [POLICY.]KEY=VALUE".to_owned());
     }
-    Ok(Setting { policy, key: key.to_owned(), value: value.to_owned() })
+    Ok(PolicySetting { policy, key: key.to_owned(), value: value.to_owned() })
 }
 
 fn number(text: &str, range: std::ops::RangeInclusive<f64>) -> Result<f64, String> {
@@ -313,7 +313,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
 }
 
 /// A policy that has accepted its settings.
-struct Candidate {
+struct LoadedPolicy {
     name: String,
     plugin: PolicyPlugin,
     context: PolicyContext,
@@ -321,7 +321,7 @@ struct Candidate {
 }
 
 /// Loads all policies. Two of the same file are two.
-async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<Candidate>> {
+async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<LoadedPolicy>> {
     let names = names(&args.policy);
     let settings = settings(&names, &args.policy_settings)?;
     let compile = Compile::default().by_this_program()?;
@@ -333,7 +333,12 @@ async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<Candidate>> {
     Ok(candidates)
 }
 
-async fn candidate(host: &Host, name: String, file: &Path, settings: &[(String, String)]) -> anyhow::Result<Candidate> {
+async fn candidate(
+    host: &Host,
+    name: String,
+    file: &Path,
+    settings: &[(String, String)],
+) -> anyhow::Result<LoadedPolicy> {
     let limits = Limits::default();
     let plugin: PolicyPlugin = host.load(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let context = PolicyContext::new(Arc::from(WORKLOAD), limits);
@@ -342,7 +347,7 @@ async fn candidate(host: &Host, name: String, file: &Path, settings: &[(String, 
         Ok(Err(refusal)) => bail!("{name} refuses its settings: {refusal}; correct --policy-setting"),
         Err(fault) => bail!("{name}: its init {fault}"),
     };
-    Ok(Candidate { name, plugin, context, state })
+    Ok(LoadedPolicy { name, plugin, context, state })
 }
 
 /// The stems of the files. One that came before gets -2, -3 and so on.
@@ -358,9 +363,9 @@ fn names(files: &[PathBuf]) -> Vec<String> {
 }
 
 /// The settings of each policy.
-fn settings(names: &[String], typed: &[Setting]) -> anyhow::Result<Vec<Vec<(String, String)>>> {
+fn settings(names: &[String], typed: &[PolicySetting]) -> anyhow::Result<Vec<Vec<(String, String)>>> {
     let mut all = vec![Vec::new(); names.len()];
-    for Setting { policy, key, value } in typed {
+    for PolicySetting { policy, key, value } in typed {
         let place = match policy {
             None if names.len() == 1 => Some(0),
             None => {
@@ -380,7 +385,7 @@ fn settings(names: &[String], typed: &[Setting]) -> anyhow::Result<Vec<Vec<(Stri
     Ok(all)
 }
 
-impl Candidate {
+impl LoadedPolicy {
     /// Simulates on a thread of its own, and goes on on it for as long as it takes.
     fn start(
         self,
@@ -448,7 +453,7 @@ mod tests {
     #[test]
     fn a_setting_goes_to_the_policy_it_names() {
         let names = ["a".to_owned(), "v1.2".to_owned()];
-        let typed: Vec<Setting> = ["a.k=1", "v1.2.k=x=y"].iter().map(|text| setting(text).unwrap()).collect();
+        let typed: Vec<PolicySetting> = ["a.k=1", "v1.2.k=x=y"].iter().map(|text| setting(text).unwrap()).collect();
         let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
         assert_eq!(settings(&names, &typed).unwrap(), [pair("k", "1"), pair("k", "x=y")]);
         let refused = |text: &str| settings(&names, &[setting(text).unwrap()]).unwrap_err().to_string();

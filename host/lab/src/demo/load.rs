@@ -84,7 +84,7 @@ pub(super) struct Batch {
 
 /// What came of one request.
 #[derive(Debug)]
-struct Sent {
+struct SentRequest {
     index: u32,
     latency: Option<Duration>,
     retries: u32,
@@ -134,11 +134,11 @@ pub(super) async fn batch(
     Ok(batch)
 }
 
-async fn one(load: &Load, number: u32, index: u32, requester: &impl Requester) -> anyhow::Result<Sent> {
+async fn one(load: &Load, number: u32, index: u32, requester: &impl Requester) -> anyhow::Result<SentRequest> {
     let base = message_id(load.seed, number, index);
     let payload = payload(load.seed, index, load.payload_size);
     let (start, mut id) = (Instant::now(), base.clone());
-    let mut sent = Sent { index, latency: None, retries: 0, sequences: Vec::new() };
+    let mut sent = SentRequest { index, latency: None, retries: 0, sequences: Vec::new() };
     loop {
         match requester.request(&id, payload.clone()).await? {
             RequestOutcome::Replied => {
@@ -164,7 +164,7 @@ async fn one(load: &Load, number: u32, index: u32, requester: &impl Requester) -
 }
 
 impl Batch {
-    fn with(mut self, load: &Load, number: u32, sent: Sent) -> Self {
+    fn with(mut self, load: &Load, number: u32, sent: SentRequest) -> Self {
         self.sent = self.sent.saturating_add(1);
         self.retried = self.retried.saturating_add(u64::from(sent.retries));
         match sent.latency {
@@ -289,8 +289,8 @@ mod tests {
     #[tokio::test]
     async fn no_more_requests_than_allowed_wait_at_once() {
         #[derive(Default)]
-        struct Counter(Mutex<(usize, usize)>);
-        impl Requester for Counter {
+        struct LoadCounter(Mutex<(usize, usize)>);
+        impl Requester for LoadCounter {
             async fn request(&self, _: &str, _: Bytes) -> anyhow::Result<RequestOutcome> {
                 {
                     let mut count = self.0.lock();
@@ -303,7 +303,7 @@ mod tests {
             }
         }
         for concurrency in [1, 4] {
-            let counter = Counter::default();
+            let counter = LoadCounter::default();
             batch(&Load { concurrency, ..LOAD }, 1, &counter, || {}).await.unwrap();
             assert_eq!(counter.0.into_inner().1, concurrency);
         }

@@ -69,13 +69,13 @@ pub struct PolicyComparison {
 /// Puts two rows of counts together, tick by tick.
 #[derive(Debug, Default)]
 pub(super) struct ComparedTicks {
-    ticks: Vec<Tick>,
+    ticks: Vec<ComparedTick>,
     recorded_failures: u64,
     other_failures: u64,
 }
 
 #[derive(Debug)]
-struct Tick {
+struct ComparedTick {
     time: String,
     now_ms: u64,
     recorded: DesiredWorkers,
@@ -97,7 +97,7 @@ impl ComparedTicks {
         let recorded = recorded.or_else(|| before.map(|tick| tick.recorded.clone()));
         let other = other.or_else(|| before.map(|tick| tick.other.clone()));
         if let (Some(recorded), Some(other)) = (recorded, other) {
-            self.ticks.push(Tick { time: time.to_owned(), now_ms, recorded, other });
+            self.ticks.push(ComparedTick { time: time.to_owned(), now_ms, recorded, other });
         }
     }
 
@@ -109,7 +109,7 @@ impl ComparedTicks {
     ) -> Option<PolicyComparison> {
         let (first, last) = (self.ticks.first()?, self.ticks.last()?);
         let span = (first.time.clone(), last.time.clone());
-        let seconds = |count: fn(&Tick) -> u32| {
+        let seconds = |count: fn(&ComparedTick) -> u32| {
             let pairs = self.ticks.iter().zip(self.ticks.iter().skip(1));
             // A host that starts again begins with a clock of its own.
             let parts = pairs.map(|(tick, next)| {
@@ -118,8 +118,8 @@ impl ComparedTicks {
             });
             parts.sum::<f64>()
         };
-        let was = |tick: &Tick| tick.recorded.workers;
-        let is = |tick: &Tick| tick.other.workers;
+        let was = |tick: &ComparedTick| tick.recorded.workers;
+        let is = |tick: &ComparedTick| tick.other.workers;
         let mut stretches: Vec<DifferingTicks> = Vec::new();
         let mut parted = false;
         for tick in &self.ticks {

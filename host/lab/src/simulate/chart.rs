@@ -13,7 +13,7 @@ use crate::chart::{sparkline, spread};
 const SIZE: (u32, u32) = (960, 840);
 
 /// Values of equal parts of the trace, and what they are drawn as.
-struct Line<'a> {
+struct Series<'a> {
     name: &'a str,
     colour: RGBColor,
     values: Vec<f64>,
@@ -72,14 +72,14 @@ pub fn svg(title: &str, arrivals: &Arrivals, objective: u64, outcomes: &[(String
     let length = arrivals.length();
     let seconds = (length as f64 / 1e9).max(1e-3);
     // With more policies than colours they repeat.
-    let line = |values: &dyn Fn(&Outcome) -> Vec<f64>| -> Vec<Line<'_>> {
+    let line = |values: &dyn Fn(&Outcome) -> Vec<f64>| -> Vec<Series<'_>> {
         let named = outcomes.iter().zip(COLOURS.iter().cycle());
-        named.map(|((name, outcome), colour)| Line { name, colour: *colour, values: values(outcome) }).collect()
+        named.map(|((name, outcome), colour)| Series { name, colour: *colour, values: values(outcome) }).collect()
     };
-    let arrived = Line { name: "arrivals", colour: ARRIVALS, values: rates(arrivals, PARTS) };
+    let arrived = Series { name: "arrivals", colour: ARRIVALS, values: rates(arrivals, PARTS) };
     let counts = line(&|outcome| workers(outcome, length, PARTS));
     let mut waits = line(&|outcome| outcome.wait_parts.iter().map(|part| part.longest as f64 / 1e9).collect());
-    waits.push(Line { name: "wait objective", colour: INK, values: vec![objective as f64 / 1e9; PARTS] });
+    waits.push(Series { name: "wait objective", colour: INK, values: vec![objective as f64 / 1e9; PARTS] });
     let panels = [("arrivals (messages/s)", vec![arrived]), ("workers", counts), ("longest wait (s)", waits)];
 
     svg::document(SIZE, |root| {
@@ -88,7 +88,7 @@ pub fn svg(title: &str, arrivals: &Arrivals, objective: u64, outcomes: &[(String
     })
 }
 
-fn panel(area: &Area<'_>, what: &str, seconds: f64, lines: &[Line<'_>]) -> Drawn {
+fn panel(area: &Area<'_>, what: &str, seconds: f64, lines: &[Series<'_>]) -> Drawn {
     let top = lines.iter().flat_map(|line| &line.values).copied().fold(0.0, f64::max).max(1e-3) * 1.1;
     let mut chart = ChartBuilder::on(area)
         .margin(12)

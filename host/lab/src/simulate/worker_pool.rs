@@ -19,7 +19,7 @@ pub(super) struct HeldMessage {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Worker {
+struct SimulatedWorker {
     id: u64,
     /// When it has started, or will have handled what it has.
     free_at: u64,
@@ -28,7 +28,7 @@ struct Worker {
     held: Option<HeldMessage>,
 }
 
-impl Worker {
+impl SimulatedWorker {
     fn handling(&self, now: u64) -> Option<&HeldMessage> {
         self.held.as_ref().filter(|_| self.free_at > now)
     }
@@ -37,10 +37,10 @@ impl Worker {
 /// All workers. The next message goes to the worker that is free first; among several, to the one started first.
 #[derive(Debug, Default)]
 pub(super) struct WorkerPool {
-    running: Vec<Worker>,
+    running: Vec<SimulatedWorker>,
     /// When each of `running` is free.
     free: BinaryHeap<Reverse<(u64, u32)>>,
-    draining: Vec<Worker>,
+    draining: Vec<SimulatedWorker>,
     next: u64,
     /// Until when `alive` has been counted.
     counted: u64,
@@ -98,7 +98,7 @@ impl WorkerPool {
         for _ in 0..missing {
             let place = self.running();
             let free_at = now.saturating_add(delay);
-            self.running.push(Worker { id: self.next, free_at, settled: 0, held: None });
+            self.running.push(SimulatedWorker { id: self.next, free_at, settled: 0, held: None });
             self.free.push(Reverse((free_at, place)));
             self.next += 1;
         }
@@ -108,7 +108,7 @@ impl WorkerPool {
     }
 
     fn drain(&mut self, desired: u32, now: u64) {
-        let candidate = |worker: &Worker| {
+        let candidate = |worker: &SimulatedWorker| {
             let held = worker.handling(now);
             let unsettled = held.is_some_and(|held| !held.outcome.fails);
             Candidate {

@@ -42,9 +42,9 @@ enum Fate {
 }
 
 /// A message: its position in the stream, and when it was stored, for a stream may be made anew.
-type Key = (u64, u64);
+type MessageKey = (u64, u64);
 
-fn key(delivery: &Delivery) -> Key {
+fn key(delivery: &Delivery) -> MessageKey {
     (delivery.stream_sequence, delivery.published_at_ms)
 }
 
@@ -55,16 +55,16 @@ pub struct Attempts(Mutex<Memory>);
 /// Two generations: when the newer one is full, the older one is forgotten.
 #[derive(Debug, Default)]
 struct Memory {
-    new: HashMap<Key, Past>,
-    old: HashMap<Key, Past>,
+    new: HashMap<MessageKey, Past>,
+    old: HashMap<MessageKey, Past>,
 }
 
 impl Memory {
-    fn get(&self, key: Key) -> Option<&Past> {
+    fn get(&self, key: MessageKey) -> Option<&Past> {
         self.new.get(&key).or_else(|| self.old.get(&key))
     }
 
-    fn change(&mut self, key: Key, change: impl FnOnce(&mut Past)) {
+    fn change(&mut self, key: MessageKey, change: impl FnOnce(&mut Past)) {
         let mut past = self.new.remove(&key).or_else(|| self.old.remove(&key)).unwrap_or_default();
         change(&mut past);
         if self.new.len() >= MOST / 2 {
@@ -73,7 +73,7 @@ impl Memory {
         self.new.insert(key, past);
     }
 
-    fn forget(&mut self, key: Key) {
+    fn forget(&mut self, key: MessageKey) {
         if self.new.remove(&key).is_none() {
             self.old.remove(&key);
         }

@@ -35,11 +35,11 @@ const NICE: i32 = 15;
 
 thread_local! {
     /// What is known of the task that this thread polls.
-    static SEEN: Cell<Seen> = const { Cell::new(Seen { computed: false, suspect: false }) };
+    static SEEN: Cell<CallSeen> = const { Cell::new(CallSeen { computed: false, suspect: false }) };
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct CallSeen {
     /// A guest computed for long in this poll.
     computed: bool,
     /// A call took long by the wall clock, so the next is timed by the processor's as well. Reading that one takes half
@@ -47,9 +47,9 @@ struct Seen {
     suspect: bool,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type LaneWork<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-fn note(change: impl FnOnce(&mut Seen)) {
+fn note(change: impl FnOnce(&mut CallSeen)) {
     let mut seen = SEEN.get();
     change(&mut seen);
     SEEN.set(seen);
@@ -91,7 +91,7 @@ impl Call {
         let long = time >= LONG;
         let computed = long && self.spent.is_some_and(|before| spent().saturating_sub(before) >= LONG);
         if long || self.spent.is_some() {
-            note(|seen| *seen = Seen { computed: seen.computed || computed, suspect: long });
+            note(|seen| *seen = CallSeen { computed: seen.computed || computed, suspect: long });
         }
         if long {
             tokio::task::yield_now().await;
@@ -119,7 +119,7 @@ pub(crate) async fn roam<T: Send + 'static>(work: impl Future<Output = T> + Send
 
 /// The same for work that is done again and again and ends each time: it begins on the lane where it ended.
 pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<Output = T> + Send + 'static) -> T {
-    let mut work: Work<T> = Box::pin(work);
+    let mut work: LaneWork<T> = Box::pin(work);
     let mut slowly = lane.slow.load(Relaxed);
     let mut suspect = false;
     loop {
@@ -145,7 +145,7 @@ pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<
 }
 
 /// The result, or `None` if it has to move.
-fn on_fast<T>(work: &mut Work<T>, suspect: &mut bool, context: &mut Context<'_>) -> Poll<Option<T>> {
+fn on_fast<T>(work: &mut LaneWork<T>, suspect: &mut bool, context: &mut Context<'_>) -> Poll<Option<T>> {
     match look(work, suspect, context) {
         (Poll::Ready(done), _) => Poll::Ready(Some(done)),
         (Poll::Pending, true) => Poll::Ready(None),
@@ -155,8 +155,8 @@ fn on_fast<T>(work: &mut Work<T>, suspect: &mut bool, context: &mut Context<'_>)
 
 /// Polls once; returns also whether a guest computed for long. Where one of these runs within another, only the inner
 /// one learns of it, and moves.
-fn look<T>(work: &mut Work<T>, suspect: &mut bool, context: &mut Context<'_>) -> (Poll<T>, bool) {
-    let outer = SEEN.replace(Seen { computed: false, suspect: *suspect });
+fn look<T>(work: &mut LaneWork<T>, suspect: &mut bool, context: &mut Context<'_>) -> (Poll<T>, bool) {
+    let outer = SEEN.replace(CallSeen { computed: false, suspect: *suspect });
     let polled = work.as_mut().poll(context);
     let seen = SEEN.replace(outer);
     *suspect = seen.suspect;
@@ -165,7 +165,7 @@ fn look<T>(work: &mut Work<T>, suspect: &mut bool, context: &mut Context<'_>) ->
 
 /// Runs until it is done or calm; if it is done, also whether it has computed for long. Timers and tasks of it remain
 /// those of the runtime it came from.
-async fn on_slow<T>(mut work: Work<T>, home: Handle) -> (Work<T>, Option<(T, bool)>) {
+async fn on_slow<T>(mut work: LaneWork<T>, home: Handle) -> (LaneWork<T>, Option<(T, bool)>) {
     let came = Instant::now();
     let mut last = came;
     let done = poll_fn(|context| {

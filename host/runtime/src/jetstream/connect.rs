@@ -15,7 +15,7 @@ use super::connect_error::ConnectError;
 use super::connection_log::ConnectionLog;
 use super::credentials::{CREDS, NKEY, options, unusable};
 use super::permission_denials::PermissionDenials;
-use super::reply_inboxes::Requests;
+use super::reply_inboxes::PendingRequests;
 use crate::config::{Auth, Nats};
 use crate::permissions::Denial;
 
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Client {
     pub(crate) nats: async_nats::Client,
     pub(crate) context: Context,
-    pub(super) requests: Requests,
+    pub(super) requests: PendingRequests,
     pub(super) denied: Arc<PermissionDenials>,
     /// The URLs, without what is secret in them.
     pub(super) servers: Arc<str>,
@@ -99,7 +99,7 @@ impl Client {
         Ok(Self {
             nats,
             context,
-            requests: Requests::default(),
+            requests: PendingRequests::default(),
             denied,
             servers: servers.into(),
             link,

@@ -30,7 +30,7 @@ pub(super) struct Doubt {
 }
 
 /// How to go on.
-pub(super) enum Outcome {
+pub(super) enum LossCause {
     /// By the client library.
     Library,
     /// On a connection of its own, with an inbox there.
@@ -89,21 +89,21 @@ impl Doubt {
     }
 
     /// Waits until it is decided. Nothing is lost if the future is dropped.
-    pub(super) async fn decided(&mut self) -> Outcome {
+    pub(super) async fn decided(&mut self) -> LossCause {
         let Some(found) = self.question.join_next().await else { return std::future::pending().await };
         self.careful = self.careful.filter(|(until, _)| Instant::now() < *until);
-        let Ok(ServerAnswer { server, outcome }) = found else { return Outcome::Library };
+        let Ok(ServerAnswer { server, outcome }) = found else { return LossCause::Library };
         self.server = server;
         let Some((connection, subject, span)) = outcome else {
             self.careful = None;
-            return Outcome::Library;
+            return LossCause::Library;
         };
         if self.careful.is_none() {
             tracing::info!(workload = %self.binding.workload, consumer = self.consumer, "the connection may have been \
                 lost over a message that the client library cannot read; for a while deliveries come on a second one");
             self.careful = Some((Instant::now() + span, span));
         }
-        Outcome::Careful { connection: Box::new(connection), subject }
+        LossCause::Careful { connection: Box::new(connection), subject }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::binding::WorkloadBinding;
 use super::connect::Link;
 use super::fallback::{Came, Careful, Raw};
-use super::loss_cause::{Doubt, Outcome};
+use super::loss_cause::{Doubt, LossCause};
 use super::parked_pull::ParkedPull;
 use super::pending_pulls::PendingPulls;
 use super::pull_status::{End, judge, status, unanswered};
@@ -149,8 +149,8 @@ impl Puller {
     }
 
     /// It is decided how to go on.
-    fn decided(&mut self, outcome: Outcome) -> Pulled<Message> {
-        if let Outcome::Careful { connection, subject } = outcome {
+    fn decided(&mut self, outcome: LossCause) -> Pulled<Message> {
+        if let LossCause::Careful { connection, subject } = outcome {
             let asked = PendingPulls::new(self.expires + SLACK);
             self.inboxes.push(PullInbox { subject, answers: PullAnswers::Careful(connection), asked });
             if self.usage == Use::Handle {

@@ -14,9 +14,9 @@ use tokio::sync::{OnceCell, oneshot};
 
 /// The inbox that all clones of a client share, made with the first request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<OnceCell<ReplyInbox>>);
+pub(super) struct PendingRequests(Arc<OnceCell<ReplyInbox>>);
 
-impl Requests {
+impl PendingRequests {
     pub(super) async fn inbox(&self, nats: &async_nats::Client) -> Result<&ReplyInbox, async_nats::SubscribeError> {
         self.0.get_or_try_init(|| ReplyInbox::open(nats)).await
     }

@@ -49,7 +49,7 @@ pub struct PurgeArgs {
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
-struct Counts {
+struct PurgeCounts {
     stream: String,
     dry_run: bool,
     /// Letters that match.
@@ -80,12 +80,12 @@ pub(super) async fn run<F: Future<Output = ()>>(
     let letters = args.ask.place.open().await?;
     let mut matched = Vec::new();
     let found = find(&letters, &filter, &args.sequences, |letter, _| matched.push(letter)).await?;
-    let mut counts = Counts {
+    let mut counts = PurgeCounts {
         stream: letters.stream().to_owned(),
         dry_run: args.dry_run,
         matched: matched.len(),
         foreign: found.foreign,
-        ..Counts::default()
+        ..PurgeCounts::default()
     };
     let whole = whole(args, &filter, &matched, &found);
     // What a host left half-way goes with the letters where all of them go.
@@ -141,7 +141,7 @@ fn confirmed(total: usize, stream: &str) -> std::io::Result<bool> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-fn told(counts: &Counts) -> String {
+fn told(counts: &PurgeCounts) -> String {
     if counts.dry_run {
         return format!("would delete {}", count(counts.matched));
     }
@@ -159,7 +159,7 @@ fn told(counts: &Counts) -> String {
 }
 
 /// Deletes all letters, or all of a workload, with one request. So many messages beside them are no letters.
-async fn all(letters: &Letters, filter: &Filter, orphans: usize, counts: &mut Counts) -> Result<(), LettersError> {
+async fn all(letters: &Letters, filter: &Filter, orphans: usize, counts: &mut PurgeCounts) -> Result<(), LettersError> {
     let purged = letters.purge(filter.workload.as_deref()).await?;
     let purged = usize::try_from(purged).unwrap_or(usize::MAX);
     counts.purged = purged.saturating_sub(orphans).min(counts.matched);
@@ -171,7 +171,7 @@ async fn all(letters: &Letters, filter: &Filter, orphans: usize, counts: &mut Co
 async fn one_by_one(
     letters: &Letters,
     matched: &[Letter],
-    counts: &mut Counts,
+    counts: &mut PurgeCounts,
     terminal: &Terminal,
     interrupted: impl Future<Output = ()>,
 ) -> Result<(), LettersError> {

@@ -59,7 +59,7 @@ pub struct RedriveArgs {
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
-struct Counts {
+struct RedriveCounts {
     stream: String,
     dry_run: bool,
     /// Letters that match.
@@ -108,12 +108,12 @@ pub(super) async fn run<F: Future<Output = ()>>(
     let letters = args.ask.place.open().await?;
     let mut sequences = Vec::new();
     let found = find(&letters, &filter, &args.sequences, |letter, _| sequences.push(letter.sequence)).await?;
-    let mut counts = Counts {
+    let mut counts = RedriveCounts {
         stream: letters.stream().to_owned(),
         dry_run: args.dry_run,
         matched: sequences.len(),
         missing: found.missing,
-        ..Counts::default()
+        ..RedriveCounts::default()
     };
     if !args.dry_run && !sequences.is_empty() {
         if !args.keep {
@@ -139,7 +139,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn told(counts: &Counts, keep: bool) -> String {
+fn told(counts: &RedriveCounts, keep: bool) -> String {
     if counts.dry_run {
         return format!("would redrive {}", count(counts.matched));
     }
@@ -166,7 +166,7 @@ async fn redrive(
     letters: &Letters,
     args: &RedriveArgs,
     sequences: &[u64],
-    counts: &mut Counts,
+    counts: &mut RedriveCounts,
     terminal: &Terminal,
     interrupted: impl Future<Output = ()>,
 ) {
@@ -183,7 +183,7 @@ async fn redrive(
     counts.interrupted = left > 0;
 }
 
-fn add(counts: &mut Counts, sequence: u64, became: Became) {
+fn add(counts: &mut RedriveCounts, sequence: u64, became: Became) {
     match became {
         Became::Redriven { duplicate, removed } => {
             counts.redriven += 1;

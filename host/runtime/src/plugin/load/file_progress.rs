@@ -60,13 +60,13 @@ pub(super) struct FileProgress {
     /// The digest that is in use.
     loaded: Option<String>,
     /// When the content that was refused is tried again, if its own fault is not what is known.
-    again: Option<Retry>,
+    again: Option<NextTry>,
     /// What was last told about a file that cannot be read, so that it is told once.
     told: Option<String>,
 }
 
 #[derive(Debug)]
-struct Retry {
+struct NextTry {
     at: Instant,
     pause: Duration,
     /// What was told, so that it is told once.
@@ -184,7 +184,7 @@ impl FileProgress {
             let pause = before.as_ref().map_or(PAUSE.0, |before| (before.pause * 2).min(PAUSE.1));
             // What takes long to fail shall not take most of the time.
             let at = now + pause.max(took * 2);
-            self.again = Some(Retry { at, pause, reason: reason.to_owned() });
+            self.again = Some(NextTry { at, pause, reason: reason.to_owned() });
         }
         if before.is_some_and(|before| before.reason == reason) { RefusedAction::Known } else { RefusedAction::Tell }
     }

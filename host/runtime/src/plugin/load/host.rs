@@ -33,9 +33,9 @@ const HANDLER_PACKAGE: &str = "wasi:config/";
 
 /// Compiles and runs plugins. Clones are the same host.
 #[derive(Clone)]
-pub struct Host(Arc<Parts>);
+pub struct Host(Arc<HostParts>);
 
-struct Parts {
+struct HostParts {
     engines: Arc<Engines>,
     /// Bytes of the largest plugin file.
     max_size: u64,
@@ -110,7 +110,7 @@ impl Host {
         });
         let cache_dir = cache.as_ref().map(|cache| cache.directory().clone());
         let engines = Arc::new(Engines::start(cache).map_err(HostError::Engine)?);
-        Ok(Self(Arc::new(Parts { engines, max_size, compiler, cache_dir, _own_cache: own })))
+        Ok(Self(Arc::new(HostParts { engines, max_size, compiler, cache_dir, _own_cache: own })))
     }
 
     /// What instances run in.

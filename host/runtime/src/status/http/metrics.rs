@@ -39,7 +39,7 @@ struct Snapshot {
     log_dropped: u64,
     plugins: Vec<PluginState>,
     workloads: Vec<Workload>,
-    process: Process,
+    process: ProcessMetrics,
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct Workload {
 }
 
 #[derive(Debug, Default)]
-struct Process {
+struct ProcessMetrics {
     resident_bytes: Option<u64>,
     open_fds: Option<u64>,
     threads: Option<u64>,
@@ -75,7 +75,7 @@ impl Snapshot {
             log_dropped: crate::status::log_lines::dropped(),
             plugins: view.directory.plugins(),
             workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
-            process: Process::read(),
+            process: ProcessMetrics::read(),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Workload {
     }
 }
 
-impl Process {
+impl ProcessMetrics {
     /// What Linux tells of this process; nothing elsewhere.
     fn read() -> Self {
         let status = ProcessStatus::read();
@@ -379,7 +379,7 @@ impl Snapshot {
             connected,
         )?;
         pen.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
-        let Process { resident_bytes, open_fds, threads } = self.process;
+        let ProcessMetrics { resident_bytes, open_fds, threads } = self.process;
         pen.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;
         pen.gauge("process_open_fds", "Open file descriptors", None, open_fds)?;
         pen.gauge("process_threads", "Threads", None, threads)

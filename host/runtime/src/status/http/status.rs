@@ -19,13 +19,13 @@ pub(super) struct Status {
     ready: bool,
     /// What keeps it from being ready.
     problems: Vec<String>,
-    nats: Nats,
-    workloads: Vec<Workload>,
-    plugins: Vec<Plugin>,
+    nats: NatsStatus,
+    workloads: Vec<WorkloadStatus>,
+    plugins: Vec<PluginStatus>,
 }
 
 #[derive(Serialize)]
-struct Nats {
+struct NatsStatus {
     connected: bool,
     /// None before the first connection.
     server_version: Option<String>,
@@ -33,7 +33,7 @@ struct Nats {
 }
 
 #[derive(Serialize)]
-struct Workload {
+struct WorkloadStatus {
     name: String,
     stream: String,
     consumer: String,
@@ -41,25 +41,25 @@ struct Workload {
     /// What keeps it from flowing, by the part that does not work.
     problems: BTreeMap<&'static str, String>,
     handler: String,
-    workers: Workers,
+    workers: WorkersStatus,
     deliveries: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
-    scaling: Scaling,
+    scaling: ScalingStatus,
 }
 
 #[derive(Serialize)]
-struct Workers {
+struct WorkersStatus {
     min: u32,
     max: u32,
     desired: u32,
     running: u32,
     /// Those that drain among them.
-    alive: Vec<Worker>,
+    alive: Vec<WorkerStatus>,
 }
 
 #[derive(Serialize)]
-struct Worker {
+struct WorkerStatus {
     worker: u64,
     handling: bool,
     acked: u64,
@@ -67,7 +67,7 @@ struct Worker {
 }
 
 #[derive(Serialize)]
-struct Scaling {
+struct ScalingStatus {
     policy: String,
     generation: Option<String>,
     /// Why the newest generation of the policy is not in use.
@@ -77,14 +77,14 @@ struct Scaling {
     failures: u64,
     /// Why the last tick ended without a decision.
     problem: Option<String>,
-    observation: Option<Seen>,
+    observation: Option<SeenStatus>,
     /// Newest first; a row of the same decision is told once.
-    last_decisions: Vec<Decision>,
-    shadow: Option<Shadow>,
+    last_decisions: Vec<DecisionStatus>,
+    shadow: Option<ShadowStatus>,
 }
 
 #[derive(Serialize)]
-struct Shadow {
+struct ShadowStatus {
     policy: String,
     generation: Option<String>,
     decisions: u64,
@@ -99,7 +99,7 @@ struct Shadow {
 }
 
 #[derive(Serialize)]
-struct Seen {
+struct SeenStatus {
     arrival_rate: f64,
     completion_rate: f64,
     pending: u64,
@@ -113,7 +113,7 @@ struct Seen {
 }
 
 #[derive(Serialize)]
-struct Decision {
+struct DecisionStatus {
     at_ms: u64,
     desired: u32,
     count: u32,
@@ -122,7 +122,7 @@ struct Decision {
 }
 
 #[derive(Serialize)]
-struct Plugin {
+struct PluginStatus {
     plugin: String,
     kind: &'static str,
     generation: Option<String>,
@@ -139,7 +139,7 @@ pub(super) fn of(view: &View) -> Status {
         version: env!("CARGO_PKG_VERSION"),
         ready: problems.is_empty(),
         problems,
-        nats: Nats {
+        nats: NatsStatus {
             connected: view.is_connected(),
             server_version: view.connection.get().map(Client::server_version),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
@@ -149,28 +149,28 @@ pub(super) fn of(view: &View) -> Status {
     }
 }
 
-fn workload(board: &Board) -> Workload {
+fn workload(board: &Board) -> WorkloadStatus {
     let of = &board.workload;
     let parts = board.running();
     let parts = parts.as_deref();
     let tally = parts.map(|parts| parts.workers.tally()).unwrap_or_default();
     let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
     let scaling = board.history.scaling();
-    Workload {
+    WorkloadStatus {
         name: of.name.clone(),
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
         running: parts.is_some(),
         problems: board.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
         handler: of.handler.clone(),
-        workers: Workers {
+        workers: WorkersStatus {
             min: of.scale.min,
             max: of.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
             alive: alive
                 .into_iter()
-                .map(|(worker, stats)| Worker {
+                .map(|(worker, stats)| WorkerStatus {
                     worker,
                     handling: stats.is_handling(),
                     acked: stats.acked(),
@@ -188,7 +188,7 @@ fn workload(board: &Board) -> Workload {
         ]),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
-        scaling: Scaling {
+        scaling: ScalingStatus {
             policy: of.policy.clone(),
             generation: scaling.policy.map(|author| author.generation.whole().to_owned()),
             refused: scaling.refused,
@@ -203,15 +203,25 @@ fn workload(board: &Board) -> Workload {
     }
 }
 
-fn shadow(policy: &str, shadowed: Shadowed) -> Shadow {
+fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {
     let Shadowed { policy: author, decisions, differing, failures, missed, problem, last } = shadowed;
     let (count, reason) = last.unzip();
     let generation = author.map(|author| author.generation.whole().to_owned());
-    Shadow { policy: policy.to_owned(), generation, decisions, differing, failures, missed, problem, count, reason }
+    ShadowStatus {
+        policy: policy.to_owned(),
+        generation,
+        decisions,
+        differing,
+        failures,
+        missed,
+        problem,
+        count,
+        reason,
+    }
 }
 
-fn seen(seen: Observation) -> Seen {
-    Seen {
+fn seen(seen: Observation) -> SeenStatus {
+    SeenStatus {
         arrival_rate: seen.arrival_rate,
         completion_rate: seen.completion_rate,
         pending: seen.pending,
@@ -225,15 +235,22 @@ fn seen(seen: Observation) -> Seen {
     }
 }
 
-fn decision(Decided { at, desired, count, reason, times }: Decided) -> Decision {
-    Decision { at_ms: unix_millis(at), desired, count, reason, times }
+fn decision(Decided { at, desired, count, reason, times }: Decided) -> DecisionStatus {
+    DecisionStatus { at_ms: unix_millis(at), desired, count, reason, times }
 }
 
-fn plugin(state: PluginState) -> Plugin {
+fn plugin(state: PluginState) -> PluginStatus {
     let PluginState { plugin, kind, generation, loaded, refused, problem } = state;
     let kind = match kind {
         Kind::Policy => "policy",
         Kind::Handler | Kind::Both => "handler",
     };
-    Plugin { plugin, kind, generation: generation.map(|digest| digest.whole().to_owned()), loaded, refused, problem }
+    PluginStatus {
+        plugin,
+        kind,
+        generation: generation.map(|digest| digest.whole().to_owned()),
+        loaded,
+        refused,
+        problem,
+    }
 }
