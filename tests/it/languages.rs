@@ -1,6 +1,7 @@
 //! Handlers in other languages: built by their own tools, run in a host, and swapped for one another under load.
 //!
-//! `make test-languages` brings the tools, runs this and shows what it prints; it needs package registries and minutes of compiling.
+//! `make test-languages` brings the tools, runs this and shows what it prints; it needs package registries and minutes
+//! of compiling.
 
 // What it prints is its answer.
 #![allow(clippy::print_stdout)]
