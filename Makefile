@@ -140,6 +140,7 @@ lint: setup ## check format, width, lints, documentation and the licences of all
 	$(CARGO) fmt --all --check
 	@.ci/columns
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release -p tidegate --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	@.ci/deny
 

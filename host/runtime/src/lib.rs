@@ -30,7 +30,9 @@
 //!
 //! # Using it as a library
 //!
-//! [`run()`] is all that the `tidegate` program calls.
+//! What an embedder needs is at the top: [`run()`], its [`Config`], and the [`Event`]s that it tells an [`Observer`].
+//! The modules below are what it is made of; the lab and the `tidegate` program use more of them, and they may change.
+//! `examples/embed.rs` is a whole program.
 
 mod backoff;
 pub mod clock;

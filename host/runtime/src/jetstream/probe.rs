@@ -38,7 +38,7 @@ impl Client {
         let _ = signal(format!("$JS.ACK.{stream}.{consumer}.{NO_DELIVERY}")).await;
         // Such a server may send subjects of either form, now or after its next start.
         if self.nats.is_server_compatible(2, 14, 0) {
-            let _ = signal(format!("$JS.ACK._.rehearsal.{stream}.{consumer}.{NO_DELIVERY}")).await;
+            let _ = signal(format!("$JS.ACK._.probe.{stream}.{consumer}.{NO_DELIVERY}")).await;
         }
         tokio::join!(
             self.probe(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const NAMES: &str = "$JS.API.STREAM.NAMES";
 const USER: &str = "$SYS.REQ.USER.INFO";
 /// What no request to JetStream means.
-const NONSENSE: &str = "rehearsal";
+const NONSENSE: &str = "probe";
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
@@ -300,7 +300,7 @@ impl Client {
     /// Whether a request to JetStream on a subject is denied, asked with a payload that means nothing there. No
     /// delivery has the subject that acks are tried on.
     async fn denial(&self, subject: &str) -> Option<Denial> {
-        let literal = subject.replace(".>", ".rehearsal");
+        let literal = subject.replace(".>", ".probe");
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == literal;
         self.denied.unless(concerns, self.probe(literal.clone(), NONSENSE)).await.err()
     }

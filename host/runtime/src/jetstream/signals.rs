@@ -69,12 +69,17 @@ impl Signals {
 
     /// Remembers a sample if nobody has anything to do by it.
     fn remember(&mut self, sample: Sample, consumer: &ConsumerState, (at, mark): (Instant, Mark)) {
-        let nothing = sample.pending == 0 && sample.ack_pending == 0 && sample.redelivered == 0;
-        // Another host's pull could bring to that one what this one does not hear of.
-        let alone = consumer.num_waiting <= 1;
-        let idle = nothing && alone && self.watch.is_none() && self.follow.is_free() && self.count.is_settled();
+        let hears_all = is_idle_and_alone(&sample, consumer) && self.watch.is_none();
+        let idle = hears_all && self.follow.is_free() && self.count.is_settled();
         self.idle = idle.then_some(Idle { sample, at, mark });
     }
+}
+
+/// Whether whatever comes next comes by this host's parked pull.
+fn is_idle_and_alone(sample: &Sample, consumer: &ConsumerState) -> bool {
+    let nothing = sample.pending == 0 && sample.ack_pending == 0 && sample.redelivered == 0;
+    // Another host's pull could bring to that one what this one does not hear of.
+    nothing && consumer.num_waiting <= 1
 }
 
 impl Source for Signals {
@@ -295,6 +300,24 @@ impl HeaderWatch {
         }
         if let Some(message) = newest {
             message.seen().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_consumer_that_another_host_pulls_from_or_that_has_something_to_give_is_asked_about() {
+        let waiting = |num_waiting| ConsumerState { num_waiting, ..ConsumerState::default() };
+        let none = Sample::default();
+        assert!(is_idle_and_alone(&none, &waiting(1)));
+        assert!(!is_idle_and_alone(&none, &waiting(2)));
+        for busy in
+            [Sample { pending: 1, ..none }, Sample { ack_pending: 1, ..none }, Sample { redelivered: 1, ..none }]
+        {
+            assert!(!is_idle_and_alone(&busy, &waiting(1)), "{busy:?}");
         }
     }
 }

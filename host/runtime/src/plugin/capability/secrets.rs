@@ -6,26 +6,34 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::config::Setting;
 use crate::contract::Fault;
 use crate::plugin::limits::handler::SETTING;
 use crate::plugin::run::guest::Settings;
 
+/// How long reading may take: a disk that does not answer must be told.
+const WITHIN: Duration = Duration::from_secs(10);
+
 /// Makes the settings of a handler's instances.
 pub struct SettingsReader {
-    written: Vec<(String, Setting)>,
+    written: Arc<[(String, Setting)]>,
     /// All of them, if none is read from elsewhere: then instances share them.
     fixed: Option<Settings>,
+    /// One instance after the other: a read that hangs keeps a thread, and all workloads have theirs of one pool.
+    turn: Arc<Mutex<()>>,
 }
 
 impl SettingsReader {
     /// For the settings of a workload.
     pub fn new(settings: &[(String, Setting)]) -> Self {
         let fixed = |(name, setting): &(String, Setting)| Some((name.clone(), setting.text()?.to_owned()));
-        Self { written: settings.to_vec(), fixed: settings.iter().map(fixed).collect() }
+        Self { written: settings.into(), fixed: settings.iter().map(fixed).collect(), turn: Arc::default() }
     }
 
     /// The settings as they are now.
@@ -36,14 +44,34 @@ impl SettingsReader {
         if let Some(fixed) = &self.fixed {
             return Ok(Arc::clone(fixed));
         }
-        let mut settings = Vec::with_capacity(self.written.len());
-        for (name, setting) in &self.written {
-            let value = value(setting).await;
-            let value = value.map_err(|why| Fault::Start(format!("cannot read its setting {name}: {why}")))?;
-            settings.push((name.clone(), value));
+        let read = async {
+            let (written, turn) = (Arc::clone(&self.written), Arc::clone(&self.turn).lock_owned().await);
+            // What hangs keeps its turn, though nobody waits for it any more.
+            tokio::spawn(async move {
+                let settings = values(&written).await;
+                drop(turn);
+                settings
+            })
+            .await
+        };
+        let late =
+            || format!("cannot read its settings within {WITHIN:?}; see whether the disk with its secrets answers");
+        match timeout(WITHIN, read).await {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(_)) | Err(_) => Err(Fault::Start(late())),
         }
-        Ok(settings.into())
     }
+}
+
+/// Reads all settings.
+async fn values(written: &[(String, Setting)]) -> Result<Settings, Fault> {
+    let mut settings = Vec::with_capacity(written.len());
+    for (name, setting) in written {
+        let value = value(setting).await;
+        let value = value.map_err(|why| Fault::Start(format!("cannot read its setting {name}: {why}")))?;
+        settings.push((name.clone(), value));
+    }
+    Ok(settings.into())
 }
 
 /// Reads one setting.
@@ -140,6 +168,16 @@ mod tests {
             let why = refused(Setting::File(at(name))).await;
             assert!(why.contains(expected) && why.contains("setting token: /") && !why.contains("hunter2"), "{why}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_hangs_is_told_and_no_other_is_begun_beside_it() {
+        let reader = reader(Setting::Env("PATH".to_owned()));
+        let hangs = reader.turn.lock().await;
+        let Err(Fault::Start(why)) = reader.read().await else { panic!("it was read beside the one that hangs") };
+        assert!(why.contains("within 10s"), "{why}");
+        drop(hangs);
+        assert!(reader.read().await.is_ok());
     }
 
     #[tokio::test]

@@ -1,0 +1,40 @@
+use std::path::Path;
+
+use tidegate_test_artifacts::probes;
+
+use super::{delivery, host};
+use crate::config::{Compile, Config, Plugins, Workload};
+use crate::plugin::{Directory, PluginHandlers};
+use crate::ports::{Handler, Handlers};
+
+fn workload(secret: &Path) -> Workload {
+    let text = format!(
+        "[workload.orders]\nstream = \"S\"\nhandler = \"probe\"\npolicy = \"any\"\nsettings.token = {{ file = \"{}\" }}\n",
+        secret.display()
+    );
+    Config::from_toml(&text).unwrap().workloads.remove(0)
+}
+
+async fn token(handlers: &mut PluginHandlers) -> String {
+    let mut instance = handlers.instantiate(1).await.unwrap();
+    let response = instance.handle(&delivery("config token")).await.unwrap().unwrap();
+    String::from_utf8(response.reply.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn an_instance_that_was_made_ahead_is_not_used_with_a_secret_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("token");
+    std::fs::write(dir.path().join("probe.wasm"), probes::WORKER_V1).unwrap();
+    std::fs::write(&secret, "first").unwrap();
+    let rescan = std::time::Duration::from_millis(20);
+    let plugins = Plugins { dir: dir.path().to_owned(), rescan, cache: None, compile: Compile::default() };
+    let directory = Directory::start(host(), &plugins);
+    let mut handlers = PluginHandlers::new(&directory, &workload(&secret));
+    handlers.loaded().await;
+    handlers.prepare().await;
+    std::fs::write(&secret, "second").unwrap();
+    assert_eq!(token(&mut handlers).await, "second");
+    handlers.prepare().await;
+    assert_eq!(token(&mut handlers).await, "second");
+}
