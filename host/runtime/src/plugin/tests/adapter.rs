@@ -8,10 +8,8 @@ use crate::plugin::{Directory, PluginHandlers};
 use crate::ports::{Handler, Handlers};
 
 fn workload(secret: &Path) -> Workload {
-    let text = format!(
-        "[workload.orders]\nstream = \"S\"\nhandler = \"probe\"\npolicy = \"any\"\nsettings.token = {{ file = \"{}\" }}\n",
-        secret.display()
-    );
+    let token = format!("settings.token = {{ file = \"{}\" }}", secret.display());
+    let text = format!("[workload.orders]\nstream = \"S\"\nhandler = \"probe\"\npolicy = \"any\"\n{token}\n");
     Config::from_toml(&text).unwrap().workloads.remove(0)
 }
 
