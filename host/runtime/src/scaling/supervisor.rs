@@ -110,6 +110,13 @@ struct WorkerTask {
     mode: watch::Sender<Mode>,
 }
 
+/// Why a worker ended by itself.
+struct Ending {
+    text: String,
+    /// Whether there was no room for its instance.
+    lacks_room: bool,
+}
+
 /// No worker can start.
 #[derive(Debug, Clone, Copy)]
 struct Stuck {
@@ -332,9 +339,9 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 self.alive.values().filter(|worker| worker.task == task).for_each(|worker| {
                     worker.stats.faulted(fault.kind());
                 });
-                (task, Some(fault.to_string()))
+                (task, Some(Ending { text: fault.to_string(), lacks_room: matches!(fault, Fault::Room(_)) }))
             }
-            Err(error) => (error.id(), Some(error.to_string())),
+            Err(error) => (error.id(), Some(Ending { text: error.to_string(), lacks_room: false })),
         };
         let Some(id) = self.alive.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
         let Some(worker) = self.alive.remove(&id) else { return };
@@ -356,20 +363,32 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     /// A worker ended by itself. Of several at the same time only the first is logged as an error, and delays the
-    /// replacement of all.
-    fn failed(&mut self, worker: u64, handled: u64, problem: &str) {
+    /// replacement of all. One for which there was no room did not fail: the workload's part has become smaller, or what
+    /// others have beyond theirs is not given back yet.
+    fn failed(&mut self, worker: u64, handled: u64, ending: &Ending) {
+        let Ending { text: problem, lacks_room } = ending;
         let workload = &self.shared.workload;
         if self.not_before.is_some() {
             tracing::debug!(%workload, worker, handled, problem, "worker ended by itself");
         } else {
             let retry_in = self.backoff.pause();
             self.not_before = Some(Instant::now() + retry_in);
-            if self.stuck.is_none() {
-                tracing::error!(%workload, worker, handled, problem, ?retry_in, "worker ended by itself");
+            match (self.stuck.is_some(), lacks_room) {
+                (true, _) => {}
+                (false, true) => {
+                    tracing::warn!(%workload, worker, problem, ?retry_in, "there is no room for one more worker yet");
+                }
+                (false, false) => {
+                    tracing::error!(%workload, worker, handled, problem, ?retry_in, "worker ended by itself");
+                }
             }
         }
         if self.any_started() {
-            let problem = format!("a worker ended by itself and is replaced: {problem}; the others go on");
+            let problem = if *lacks_room {
+                format!("there is no room for one more worker yet: {problem}")
+            } else {
+                format!("a worker ended by itself and is replaced: {problem}; the others go on")
+            };
             self.shared.conditions.raise(Part::Workers, &problem);
             return;
         }

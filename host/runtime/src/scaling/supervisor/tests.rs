@@ -274,6 +274,29 @@ async fn where_two_instances_do_not_fit_at_once_the_one_before_makes_room() {
     assert_eq!((started.len(), ended.len()), (1, 0));
 }
 
+/// What `most` says can be less true a moment later: the part became smaller, or others are beyond theirs.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_finds_no_room_is_not_told_as_one_that_failed() {
+    let conditions = Conditions::new("work".into());
+    let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
+    let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(2)));
+    let (_swap, generation) = watch::channel(1);
+    let starts = vec![Start::Works, Start::Cramped].into();
+    let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
+    let supervisor = Supervisor::new(shared, handlers, desired, workers.clone(), Duration::from_secs(1));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = tokio::spawn(supervisor.run(async {
+        let _ = stopped.await;
+    }));
+    tokio::time::sleep(BACKOFF.0 / 2).await;
+    let told = conditions.all();
+    assert!(matches!(told.as_slice(), [(Part::Workers, text)] if text.contains("no room for one more")), "{told:?}");
+    tokio::time::sleep(BACKOFF.0).await;
+    assert_eq!((workers.running(), conditions.all()), (2, vec![]));
+    stop.send(()).unwrap();
+    run.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_long_as_it_is_so() {
     let conditions = Conditions::new("work".into());
