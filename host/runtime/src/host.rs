@@ -14,7 +14,7 @@ use crate::events::Observer;
 use crate::host_context::HostContext;
 use crate::jetstream::{Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
-use crate::plugin::{Directory, Host, HostError};
+use crate::plugin::{Directory, HostError, PluginHost};
 use crate::restart::{Keeper, KeptWorkload};
 use crate::status::http::{self, HttpError, Serving, View};
 
@@ -86,7 +86,7 @@ struct PreparedHost {
 
 impl PreparedHost {
     fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
-        let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
+        let directory = Arc::new(Directory::start(PluginHost::start(&config.plugins)?, &config.plugins));
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
         let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);

@@ -15,7 +15,7 @@ use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::host_context::HostContext;
-use crate::jetstream::{BoundConsumer, HeaderWatch, Message, Signals};
+use crate::jetstream::{BoundConsumer, HeaderWatch, PulledMessage, Signals};
 use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
@@ -96,7 +96,7 @@ struct Assembly<'a> {
     bound: &'a BoundConsumer,
     host: &'a HostContext,
     start: Since,
-    shared: Arc<WorkerShared<Message>>,
+    shared: Arc<WorkerShared<PulledMessage>>,
     desired: Arc<Desired>,
     workers: Arc<Workers>,
 }
@@ -130,7 +130,7 @@ impl<'a> Assembly<'a> {
             workload: self.shared.workload.clone(),
             role,
             settings: settings.into(),
-            bounds: journal::Bounds::of(&self.board.workload.limits),
+            bounds: journal::PolicyBounds::of(&self.board.workload.limits),
             journal: self.host.journal.clone(),
         }
     }

@@ -17,7 +17,7 @@ use tidegate_lab::replay::{
 use tidegate_lab::text_table::{aligned, cut};
 use tidegate_runtime::config::{Compile, Plugins};
 use tidegate_runtime::journal::{PolicyName, Survey};
-use tidegate_runtime::plugin::Host;
+use tidegate_runtime::plugin::PluginHost;
 use tidegate_runtime::text::plain;
 
 /// Characters of the chart.
@@ -87,7 +87,7 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         cache: None,
         compile: Compile::default().by_this_program()?,
     };
-    let host = Host::start(&plugins)?;
+    let host = PluginHost::start(&plugins)?;
     let mut loaded = Vec::new();
     for file in &args.policies {
         loaded.push(LoadedPolicy::load(&host, file).await?);

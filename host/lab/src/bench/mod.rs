@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 
 use crate::terminal::Bar;
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
-pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
+pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
@@ -57,7 +57,7 @@ impl BenchOptions {
 ///
 /// # Errors
 /// If the server or a workload fails.
-pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result<Report> {
+pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result<BenchReport> {
     let step = |what: &str| {
         bar.advance();
         bar.say(what.to_owned());
@@ -93,7 +93,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     step("a handler that is replaced");
     let swap = swap(&mut lab).await?;
     let server = lab.client.server_version();
-    Ok(Report::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
+    Ok(BenchReport::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
 }
 
 /// Microseconds of one round of requests.

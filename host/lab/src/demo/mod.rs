@@ -28,12 +28,12 @@ use tidegate_runtime::jetstream::{Client, RequestError, RequestOptions};
 
 pub use chart::chart;
 pub use plot::svg;
-pub use record::Scaling;
-pub use summary::{BatchSummary, Summary, Worker};
+pub use record::DesiredChange;
+pub use summary::{BatchSummary, Summary, WorkerSummary};
 pub use timeline::Timeline;
 
 use load::{Batch, Load, RequestOutcome, Requester};
-use record::{Recorder, State};
+use record::{DemoState, Recorder};
 
 /// What the demo logs by default: its own story, and what anyone should know. The host tells the same events in more
 /// detail, which would be each line twice.
@@ -80,7 +80,7 @@ pub struct DemoOptions {
 
 /// What a run gave.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct DemoReport {
     /// The numbers.
     pub summary: Summary,
     /// What the charts draw.
@@ -93,7 +93,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When a plugin is not there, when the host does not start, or when requests cannot be sent.
-pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<Report> {
+pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<DemoReport> {
     check_plugins(plugins, [&options.handler, &options.policy])?;
     let config = config::config(options, url, plugins);
     let client = Client::connect(&config.nats).await?;
@@ -120,7 +120,7 @@ pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Te
     let unsettled = unsettled(&client).await?;
     let record = recorder.finish();
     let summary = Summary::new(client.server_version(), &batches, &record, unsettled);
-    Ok(Report { summary, timeline: record.timeline, title: title(options) })
+    Ok(DemoReport { summary, timeline: record.timeline, title: title(options) })
 }
 
 /// What the consumer still has to settle. The host's last acks are on another connection, so they get a moment.
@@ -187,7 +187,7 @@ async fn until_settled(recorder: &Recorder) {
     let mut state = recorder.state();
     let settled = async {
         loop {
-            let seen: State = *state.borrow_and_update();
+            let seen: DemoState = *state.borrow_and_update();
             if seen.running == 0 {
                 return;
             }

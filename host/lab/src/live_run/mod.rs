@@ -30,7 +30,7 @@ pub use compare::{ComparedNumber, LOOSE, LiveComparison, Numbers, ON_THE_WAY_MS,
 use tidegate_runtime::config::{Config, Nats, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
-use tidegate_runtime::plugin::{Directory, Host, PluginPolicies};
+use tidegate_runtime::plugin::{Directory, PluginHost, PluginPolicies};
 use trace_time::{FirstDecision, PoliciesInTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.
@@ -45,7 +45,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(600);
 
 /// One message of the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message {
+pub struct TraceMessage {
     /// When it is sent, since the start of the trace.
     pub at: Duration,
     /// How long it takes a worker.
@@ -56,7 +56,7 @@ pub struct Message {
 #[derive(Debug, Clone)]
 pub struct LiveRunOptions {
     /// The messages, in the order of time.
-    pub messages: Vec<Message>,
+    pub messages: Vec<TraceMessage>,
     /// How long the trace is. It is over when this is, and all messages are handled.
     pub length: Duration,
     /// By how much all times are compressed; at least 1.
@@ -163,7 +163,7 @@ fn prepared(options: &LiveRunOptions, url: &str, plugins: &Path) -> anyhow::Resu
     workload.scale.interval = options.real(options.interval);
     workload.scale.window = options.real(options.window);
     workload.policy_settings.clone_from(&options.settings);
-    let directory = Directory::start(Host::new(None)?, &config.plugins);
+    let directory = Directory::start(PluginHost::new(None)?, &config.plugins);
     Ok((Nats { servers: vec![url.to_owned()], ..config.nats }, directory, workload))
 }
 

@@ -48,7 +48,7 @@ fn window(keys: &mut Reader<'_>, interval: Duration) -> Duration {
 
 /// How workers fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pull {
+pub struct PullConfig {
     /// The most deliveries a worker holds at once.
     pub batch: usize,
     /// Bytes of messages that wait for workers.
@@ -57,7 +57,7 @@ pub struct Pull {
     pub expires: Duration,
 }
 
-impl Pull {
+impl PullConfig {
     pub(super) fn read(keys: &mut Reader<'_>) -> Self {
         Self { batch: keys.get("pull.batch"), max_bytes: keys.get("pull.max-bytes"), expires: keys.get("pull.expires") }
     }

@@ -27,7 +27,7 @@ pub enum Untried {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Past {
+struct MessagePast {
     /// Attempts that ended through no fault of the handler.
     excused: u32,
     fate: Fate,
@@ -50,21 +50,21 @@ fn key(delivery: &Delivery) -> MessageKey {
 
 /// The memory of one workload.
 #[derive(Debug, Default)]
-pub struct Attempts(Mutex<Memory>);
+pub struct Attempts(Mutex<RecentMessages>);
 
 /// Two generations: when the newer one is full, the older one is forgotten.
 #[derive(Debug, Default)]
-struct Memory {
-    new: HashMap<MessageKey, Past>,
-    old: HashMap<MessageKey, Past>,
+struct RecentMessages {
+    new: HashMap<MessageKey, MessagePast>,
+    old: HashMap<MessageKey, MessagePast>,
 }
 
-impl Memory {
-    fn get(&self, key: MessageKey) -> Option<&Past> {
+impl RecentMessages {
+    fn get(&self, key: MessageKey) -> Option<&MessagePast> {
         self.new.get(&key).or_else(|| self.old.get(&key))
     }
 
-    fn change(&mut self, key: MessageKey, change: impl FnOnce(&mut Past)) {
+    fn change(&mut self, key: MessageKey, change: impl FnOnce(&mut MessagePast)) {
         let mut past = self.new.remove(&key).or_else(|| self.old.remove(&key)).unwrap_or_default();
         change(&mut past);
         if self.new.len() >= MOST / 2 {

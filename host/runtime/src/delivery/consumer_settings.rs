@@ -23,7 +23,7 @@ pub struct Effective {
     /// After how many deliveries the server gives a message up, without telling anybody; 0 is never.
     max_deliver: AtomicU32,
     pulls: Mutex<PullLimits>,
-    flow: Mutex<Flow>,
+    flow: Mutex<ConsumerFlow>,
     /// Messages that wait for another try: how often they were delivered, by their sequence.
     retried: Mutex<BTreeMap<u64, u32>>,
 }
@@ -80,7 +80,7 @@ impl PullLimits {
 
 /// Whether the consumer gives anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Flow {
+pub enum ConsumerFlow {
     /// It does.
     Free,
     /// It does, and something is wrong with it all the same: what, and the remedy.
@@ -91,7 +91,7 @@ pub enum Flow {
     Refused(String),
 }
 
-impl Flow {
+impl ConsumerFlow {
     /// What a person should know.
     pub fn problem(&self) -> Option<&str> {
         match self {
@@ -103,7 +103,7 @@ impl Flow {
 
 /// Settings as they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct ConsumerSettings {
     /// How long the server waits for a settlement before it delivers again.
     pub ack_wait: Duration,
     /// Deliveries that may be unsettled at once; not positive is no limit.
@@ -116,14 +116,14 @@ pub struct Settings {
 
 impl Effective {
     /// With these, and free to flow.
-    pub fn new(settings: &Settings) -> Arc<Self> {
+    pub fn new(settings: &ConsumerSettings) -> Arc<Self> {
         let effective = Self {
             ack_wait_ns: AtomicU64::new(0),
             edited: Notify::new(),
             max_ack_pending: AtomicI64::new(0),
             max_deliver: AtomicU32::new(0),
             pulls: Mutex::new(PullLimits::NONE),
-            flow: Mutex::new(Flow::Free),
+            flow: Mutex::new(ConsumerFlow::Free),
             retried: Mutex::default(),
         };
         effective.set(settings);
@@ -132,11 +132,11 @@ impl Effective {
 
     /// With this ack wait, and nothing limited.
     pub fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
-        Self::new(&Settings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls: PullLimits::NONE })
+        Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls: PullLimits::NONE })
     }
 
     /// These are in effect from now on.
-    pub fn set(&self, settings: &Settings) {
+    pub fn set(&self, settings: &ConsumerSettings) {
         let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
@@ -147,18 +147,18 @@ impl Effective {
     }
 
     /// Says whether the consumer gives anything.
-    pub fn flows(&self, flow: Flow) {
+    pub fn flows(&self, flow: ConsumerFlow) {
         *self.flow.lock() = flow;
     }
 
     /// Whether the consumer gives anything.
-    pub fn flow(&self) -> Flow {
+    pub fn flow(&self) -> ConsumerFlow {
         self.flow.lock().clone()
     }
 
     /// Whether nothing may be pulled.
     pub fn is_refused(&self) -> bool {
-        matches!(*self.flow.lock(), Flow::Refused(_))
+        matches!(*self.flow.lock(), ConsumerFlow::Refused(_))
     }
 
     /// How long the server waits for a settlement.
@@ -236,8 +236,8 @@ mod tests {
     use super::*;
     use crate::config::SignalSource;
 
-    fn settings(max_ack_pending: i64, max_deliver: Option<u32>) -> Settings {
-        Settings { ack_wait: Duration::from_secs(2), max_ack_pending, max_deliver, pulls: PullLimits::NONE }
+    fn settings(max_ack_pending: i64, max_deliver: Option<u32>) -> ConsumerSettings {
+        ConsumerSettings { ack_wait: Duration::from_secs(2), max_ack_pending, max_deliver, pulls: PullLimits::NONE }
     }
 
     #[test]

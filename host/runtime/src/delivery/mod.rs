@@ -22,5 +22,5 @@ pub mod slow_lane;
 pub(crate) mod test_delivery;
 pub mod worker;
 
-pub use check::{Bounds, MAX_HEADERS, check};
+pub use check::{MAX_HEADERS, ResponseBounds, check};
 pub use disposition::{Disposition, Verdict, conflicted, dispose, refused, triage};

@@ -17,7 +17,7 @@ use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
-use crate::delivery::{Bounds, check};
+use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
 use crate::ports::{Handler, Handlers, Held};
 
@@ -354,7 +354,7 @@ async fn call<D: Held, I: Handler>(
 }
 
 /// An answer that cannot be carried out is a fault.
-fn checked(outcome: Outcome, bounds: &Bounds) -> Outcome {
+fn checked(outcome: Outcome, bounds: &ResponseBounds) -> Outcome {
     let answer = outcome?;
     if let Ok(response) = &answer {
         check(response, bounds)?;

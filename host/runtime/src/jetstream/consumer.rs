@@ -6,7 +6,7 @@ use super::consumer_watch::{Follow, FoundAtSetup};
 use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
-use super::setup::Setup;
+use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
 use super::signals::{HeaderWatch, Signals};
 use super::{Client, Puller};
@@ -40,7 +40,7 @@ impl BoundConsumer {
         dead_letters: &DeadLetters,
         host: &str,
     ) -> Result<Self, SetupError> {
-        let setup = Setup { client, workload, queue: &workload.queue };
+        let setup = WorkloadSetup { client, workload, queue: &workload.queue };
         let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
         // Boxed: it is large, and needed once.
         let bound = Box::pin(Self::bind(&setup, dead_letters, host));
@@ -51,8 +51,8 @@ impl BoundConsumer {
         })
     }
 
-    async fn bind(setup: &Setup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
-        let Setup { client, workload, .. } = *setup;
+    async fn bind(setup: &WorkloadSetup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
+        let WorkloadSetup { client, workload, .. } = *setup;
         let stream = setup.stream().await?;
         let (state, verdict) = setup.consumer(&stream).await?;
         let watch_consumer = match workload.scale.source {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::binding::WorkloadBinding;
 use super::settings::{ConsumerConfig, ConsumerState, ConsumerVerdict, Reserved, StreamConfig, StreamState, judge};
 use crate::config::Workload;
-use crate::delivery::consumer_settings::{Effective, Flow};
+use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
 
 /// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may
 /// seem so.
@@ -32,7 +32,7 @@ pub(super) struct Follow {
     inbox: String,
     effective: Arc<Effective>,
     seen: (ConsumerConfig, bool, StreamConfig),
-    flow: Flow,
+    flow: ConsumerFlow,
     warned: BTreeSet<String>,
     /// When stream and consumer were made, and what the consumer had delivered when it was read last.
     delivered: Option<((String, String), u64)>,
@@ -61,7 +61,8 @@ impl Follow {
         let before = self.delivered.replace((made.clone(), consumer.delivered.stream_seq));
         let before = before.filter(|(of, _)| *of == made).map_or(0, |(_, delivered)| delivered);
         self.ahead = if before > stream.state.last_seq { self.ahead + 1 } else { 0 };
-        let ahead = (self.ahead >= AHEAD && self.flow == Flow::Free).then(|| ahead(&self.workload, consumer, stream));
+        let ahead =
+            (self.ahead >= AHEAD && self.flow == ConsumerFlow::Free).then(|| ahead(&self.workload, consumer, stream));
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
     }
 
@@ -72,7 +73,7 @@ impl Follow {
 
     /// Whether nothing is wrong with the consumer.
     pub(super) fn is_free(&self) -> bool {
-        self.flow == Flow::Free && self.ahead == 0
+        self.flow == ConsumerFlow::Free && self.ahead == 0
     }
 
     /// Keeps what waits for another try and the server drops, where it has come to that.
@@ -107,9 +108,9 @@ impl Follow {
     }
 }
 
-fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> Flow {
+fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> ConsumerFlow {
     let (name, of) = (&workload.queue.consumer, &workload.queue.stream);
-    Flow::Doubtful(format!(
+    ConsumerFlow::Doubtful(format!(
         "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the \
          server has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
          (`nats consumer rm {of} {name}`): a host with manage = \"create\" makes it anew, others need it made",
@@ -159,7 +160,7 @@ mod tests {
         let (mut follow, effective) = follow();
         let mut state = consumer();
         follow.look(&state, &stream(0));
-        assert_eq!((effective.ack_wait(), effective.flow()), (Duration::from_secs(30), Flow::Free));
+        assert_eq!((effective.ack_wait(), effective.flow()), (Duration::from_secs(30), ConsumerFlow::Free));
         state.config.ack_wait = 1_000_000_000;
         state.config.max_deliver = 2;
         follow.look(&state, &stream(0));
@@ -183,7 +184,7 @@ mod tests {
         assert!(effective.flow().problem().unwrap().contains("paused until 2030-01-01T00:00:00Z"));
         state.paused = false;
         follow.look(&state, &stream(0));
-        assert_eq!(effective.flow(), Flow::Free);
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
     }
 
     #[test]
@@ -194,15 +195,15 @@ mod tests {
         // Between the two requests it may have delivered what the stream did not have yet.
         for last in [90, 91] {
             follow.look(&state, &stream(last));
-            assert_eq!(effective.flow(), Flow::Free);
+            assert_eq!(effective.flow(), ConsumerFlow::Free);
         }
         follow.look(&state, &stream(91));
         let flow = effective.flow();
         assert!(matches!(
             &flow,
-            Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
+            ConsumerFlow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
         ));
         follow.look(&state, &stream(100));
-        assert_eq!(effective.flow(), Flow::Free);
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
     }
 }

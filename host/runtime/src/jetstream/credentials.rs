@@ -66,7 +66,7 @@ type Papers = (Option<String>, KeyPair);
 
 async fn signing(
     path: &Path,
-    role: Role,
+    role: FileRole,
     parse: fn(&str) -> Result<Papers, String>,
 ) -> Result<ConnectOptions, ConnectError> {
     parse(&read(path, role).await?).map_err(|reason| unusable(path, role, reason))?;
@@ -152,19 +152,20 @@ fn kind(kind: &KeyPairType) -> &'static str {
 }
 
 /// What a file is meant to be, and what to do if it is not that.
-pub(super) type Role = (&'static str, &'static str);
-pub(super) const NKEY: Role = ("an nkey seed", "Give the path of a file with a user's seed, which begins with SU.");
-pub(super) const CREDS: Role = ("credentials", "Give the path of a .creds file, as `nsc generate creds` writes it.");
-const CA: Role = ("certificate authorities", "Give the path of a PEM file with certificates.");
-const CERTIFICATE: Role = ("a client certificate", "Give the path of a PEM file with the certificate.");
-const KEY: Role = ("the key of the client certificate", "Give the path of a PEM file with the private key.");
+pub(super) type FileRole = (&'static str, &'static str);
+pub(super) const NKEY: FileRole = ("an nkey seed", "Give the path of a file with a user's seed, which begins with SU.");
+pub(super) const CREDS: FileRole =
+    ("credentials", "Give the path of a .creds file, as `nsc generate creds` writes it.");
+const CA: FileRole = ("certificate authorities", "Give the path of a PEM file with certificates.");
+const CERTIFICATE: FileRole = ("a client certificate", "Give the path of a PEM file with the certificate.");
+const KEY: FileRole = ("the key of the client certificate", "Give the path of a PEM file with the private key.");
 
-async fn read(path: &Path, role: Role) -> Result<String, ConnectError> {
+async fn read(path: &Path, role: FileRole) -> Result<String, ConnectError> {
     tokio::fs::read_to_string(path).await.map_err(|error| unusable(path, role, error))
 }
 
 /// Without a section of its kind a PEM file counts as empty, and that shows only as a server that is not trusted.
-fn must_hold(path: &Path, role: Role, text: &str, kind: &str) -> Result<(), ConnectError> {
+fn must_hold(path: &Path, role: FileRole, text: &str, kind: &str) -> Result<(), ConnectError> {
     let found = text.lines().any(|line| {
         line.trim()
             .strip_prefix("-----BEGIN ")
@@ -174,7 +175,7 @@ fn must_hold(path: &Path, role: Role, text: &str, kind: &str) -> Result<(), Conn
     if found { Ok(()) } else { Err(unusable(path, role, format!("it has no section BEGIN {kind}"))) }
 }
 
-pub(super) fn unusable(path: &Path, (what, remedy): Role, reason: impl Display) -> ConnectError {
+pub(super) fn unusable(path: &Path, (what, remedy): FileRole, reason: impl Display) -> ConnectError {
     ConnectError::File { path: path.display().to_string(), what, reason: reason.to_string(), remedy }
 }
 

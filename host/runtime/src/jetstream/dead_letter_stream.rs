@@ -18,7 +18,7 @@ use super::dead_letter_errors::{LettersError, SendError};
 use super::message::headers;
 use super::probe;
 use super::raw_message::{self, RawMessage};
-use super::redrive_target::{Home, Homes};
+use super::redrive_target::{Homes, RedriveTarget};
 use super::stream_scan::Scan;
 use crate::dead_letter::{self, Content, Headers, Letter, StoredMessage, block};
 use crate::delivery::MAX_HEADERS;
@@ -231,7 +231,7 @@ impl Letters {
     }
 
     /// What is said of a letter whose subject leads to another stream.
-    async fn misled(&self, subject: &str, home: &Home, stored: Option<PublishAck>) -> SendError {
+    async fn misled(&self, subject: &str, home: &RedriveTarget, stored: Option<PublishAck>) -> SendError {
         let copy = match &stored {
             Some(ack) => format!(", and has stored it at {}", ack.sequence),
             None => String::new(),

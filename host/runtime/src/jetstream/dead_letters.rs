@@ -10,7 +10,7 @@ use super::publisher::PublishWindow;
 use crate::config::DeadLetters;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
-use crate::dead_letter::draft::{Draft, Place, Shape};
+use crate::dead_letter::draft::{Draft, LetterOrigin, Shape};
 use crate::dead_letter::{self, name};
 use crate::ports::EffectError;
 
@@ -42,8 +42,8 @@ pub(super) fn stream(config: &DeadLetters) -> stream::Config {
 }
 
 impl WorkloadBinding {
-    fn place(&self) -> Place<'_> {
-        Place { workload: &self.workload, stream: &self.stream, host: &self.host }
+    fn place(&self) -> LetterOrigin<'_> {
+        LetterOrigin { workload: &self.workload, stream: &self.stream, host: &self.host }
     }
 
     /// Keeps a delivery as a dead letter, and waits until it is stored. Gives its position in the stream of dead

@@ -16,7 +16,7 @@ use super::settings::{Reserved, SettingsRefusal, StreamConfig, reserved};
 use super::stream_scan::Scan;
 use crate::backoff::Backoff;
 use crate::config::JournalStream;
-use crate::journal::{ByteBudget, Sink, Trouble};
+use crate::journal::{ByteBudget, JournalSink, Trouble};
 
 /// What the stream is bound to: the last token is the workload.
 pub(super) const SUBJECTS: &str = "tidegate.journal.*";
@@ -38,7 +38,7 @@ pub struct Lines {
 }
 
 /// What takes lines without ever waiting, and what brings them to the stream.
-pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) {
+pub fn journal_stream(config: JournalStream, may_create: bool) -> (JournalSink, Lines) {
     let (lines, waiting) = mpsc::channel(WAITING);
     let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
     let room = Arc::new(ByteBudget::default());
@@ -56,7 +56,7 @@ pub fn journal_stream(config: JournalStream, may_create: bool) -> (Sink, Lines) 
         }
         dropped.fetch_add(1, Relaxed);
     });
-    (Sink { take, lost, trouble }, to_store)
+    (JournalSink { take, lost, trouble }, to_store)
 }
 
 /// Finds or makes the stream; otherwise what is wrong.

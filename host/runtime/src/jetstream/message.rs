@@ -24,16 +24,16 @@ const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A delivery of a pull consumer. It is small, for it is moved often.
 #[derive(Debug)]
-pub struct Message(Box<Inner>);
+pub struct PulledMessage(Box<MessageParts>);
 
 #[derive(Debug)]
-struct Inner {
+struct MessageParts {
     delivery: Delivery,
     settle: Subject,
     binding: Arc<WorkloadBinding>,
 }
 
-impl Message {
+impl PulledMessage {
     /// Takes what the server delivered; `None` if it is not a delivery of a consumer.
     pub(super) fn new(message: async_nats::Message, binding: Arc<WorkloadBinding>) -> Option<Self> {
         let settle = message.reply?;
@@ -50,7 +50,7 @@ impl Message {
             attempt: position.attempt,
             published_at_ms: position.published_at_ms,
         };
-        Some(Self(Box::new(Inner { delivery, settle, binding })))
+        Some(Self(Box::new(MessageParts { delivery, settle, binding })))
     }
 
     /// Acks what a watch has counted: no handler is given it, so it has no effects.
@@ -60,14 +60,14 @@ impl Message {
 
     /// Says the last thing about a delivery.
     async fn settle(self, verb: Bytes) {
-        let Inner { delivery, settle, binding } = &*self.0;
+        let MessageParts { delivery, settle, binding } = &*self.0;
         binding.log_unsettled(binding.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
     }
 
     /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is
     /// over.
     async fn refuse(&self, death: &Death, letter: u64) {
-        let Inner { delivery, binding, .. } = &*self.0;
+        let MessageParts { delivery, binding, .. } = &*self.0;
         let Some(inbox) = &delivery.reply_to else { return };
         let (nats, headers) = (&binding.client.nats, headers(refusal::headers(death, letter)));
         let said = match headers {
@@ -124,7 +124,7 @@ fn publication_id(binding: &WorkloadBinding, stream_sequence: u64, published_at_
     format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", binding.stream, binding.consumer)
 }
 
-impl Held for Message {
+impl Held for PulledMessage {
     fn delivery(&self) -> &Delivery {
         &self.0.delivery
     }
@@ -133,7 +133,7 @@ impl Held for Message {
         &self,
         publications: Vec<Publication>,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
-        let Inner { binding, delivery, .. } = &*self.0;
+        let MessageParts { binding, delivery, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
         for (index, publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
@@ -162,14 +162,14 @@ impl Held for Message {
     }
 
     async fn dead_letter(&self, death: &Death, author: &Author) -> Result<(), EffectError> {
-        let Inner { delivery, binding, .. } = &*self.0;
+        let MessageParts { delivery, binding, .. } = &*self.0;
         let letter = binding.keep_dead_letter(delivery, death, author).await?;
         self.refuse(death, letter).await;
         Ok(())
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        let Inner { delivery, settle, binding } = &*self.0;
+        let MessageParts { delivery, settle, binding } = &*self.0;
         let (binding, settle, stream_sequence) = (binding.clone(), settle.clone(), delivery.stream_sequence);
         async move {
             binding.traffic.told_in_progress();

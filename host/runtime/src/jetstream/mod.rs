@@ -56,7 +56,7 @@ pub use consumer::BoundConsumer;
 pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
 pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
-pub use message::Message;
+pub use message::PulledMessage;
 #[doc(hidden)]
 pub use message::{may_be_headers, position};
 pub use pull::Puller;

@@ -14,7 +14,7 @@ pub(super) struct PendingPulls {
     /// How long after it was sent a pull can bring nothing any more.
     life: Duration,
     /// The newest pulls, oldest first, with their numbers in a row up to `next`.
-    pulls: VecDeque<Pull>,
+    pulls: VecDeque<PendingPull>,
     next: u64,
     left: usize,
     /// When something was asked for after nothing was.
@@ -23,7 +23,7 @@ pub(super) struct PendingPulls {
 }
 
 #[derive(Debug)]
-struct Pull {
+struct PendingPull {
     at: Instant,
     expires: Duration,
     /// How many it was for; 0 once it has ended.
@@ -32,7 +32,7 @@ struct Pull {
 
 /// What is known of a pull that the server says has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct EndedPull {
     /// It brought nothing.
     pub(super) whole: bool,
     /// It lasted for less than half of what it was to.
@@ -58,7 +58,7 @@ impl PendingPulls {
             (self.since, self.worn) = (now, false);
         }
         self.left += batch;
-        self.pulls.push_back(Pull { at: now, expires, batch });
+        self.pulls.push_back(PendingPull { at: now, expires, batch });
         self.next += 1;
         self.next - 1
     }
@@ -70,14 +70,14 @@ impl PendingPulls {
 
     /// A pull has ended, and that much of it was unanswered. Without a number all of it counts as that. `None` for a
     /// pull that is not known any more.
-    pub(super) fn end(&mut self, number: u64, unanswered: Option<usize>, now: Instant) -> Option<Ended> {
+    pub(super) fn end(&mut self, number: u64, unanswered: Option<usize>, now: Instant) -> Option<EndedPull> {
         let first = self.next - self.pulls.len() as u64;
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
         let pull = self.pulls.get_mut(index)?;
         let batch = std::mem::take(&mut pull.batch);
         let unanswered = unanswered.unwrap_or(batch).min(batch);
         self.left = self.left.saturating_sub(unanswered);
-        Some(Ended { whole: batch > 0 && unanswered == batch, early: now < pull.at + pull.expires / 2 })
+        Some(EndedPull { whole: batch > 0 && unanswered == batch, early: now < pull.at + pull.expires / 2 })
     }
 
     /// When nothing can come any more; `None` if nothing is expected.
@@ -117,12 +117,12 @@ mod tests {
     fn one_refusal_ends_one_pull() {
         let (mut asked, now) = (PendingPulls::new(LIFE), Instant::now());
         let (first, second) = (asked.ask(100, LIFE, now), asked.ask(50, LIFE, now));
-        assert_eq!(asked.end(second, None, now), Some(Ended { whole: true, early: true }));
+        assert_eq!(asked.end(second, None, now), Some(EndedPull { whole: true, early: true }));
         assert_eq!(asked.left(), 100);
         // Told twice, it ends once.
         assert_eq!(asked.end(second, Some(50), now).map(|ended| ended.whole), Some(false));
         asked.came();
-        assert_eq!(asked.end(first, Some(99), now + LIFE / 2), Some(Ended { whole: false, early: false }));
+        assert_eq!(asked.end(first, Some(99), now + LIFE / 2), Some(EndedPull { whole: false, early: false }));
         assert_eq!((asked.left(), asked.ends()), (0, None));
     }
 

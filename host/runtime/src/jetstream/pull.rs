@@ -19,9 +19,9 @@ use super::fallback::{Came, Careful, Raw};
 use super::loss_cause::{Doubt, LossCause};
 use super::parked_pull::ParkedPull;
 use super::pending_pulls::PendingPulls;
-use super::pull_status::{End, judge, status, unanswered};
+use super::pull_status::{PullEnd, judge, status, unanswered};
 use super::redeliver::nudge;
-use super::{Message, unreadable};
+use super::{PulledMessage, unreadable};
 use crate::delivery::consumer_settings::{Ask, Effective};
 use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};
@@ -149,7 +149,7 @@ impl Puller {
     }
 
     /// It is decided how to go on.
-    fn decided(&mut self, outcome: LossCause) -> Pulled<Message> {
+    fn decided(&mut self, outcome: LossCause) -> Pulled<PulledMessage> {
         if let LossCause::Careful { connection, subject } = outcome {
             let asked = PendingPulls::new(self.expires + SLACK);
             self.inboxes.push(PullInbox { subject, answers: PullAnswers::Careful(connection), asked });
@@ -160,7 +160,7 @@ impl Puller {
         Pulled::Connected
     }
 
-    fn read(&mut self, index: usize, answer: PullAnswer) -> Option<Pulled<Message>> {
+    fn read(&mut self, index: usize, answer: PullAnswer) -> Option<Pulled<PulledMessage>> {
         match answer {
             PullAnswer::Message(message) => self.read_message(index, message),
             PullAnswer::Unreadable(raw, why) => {
@@ -206,10 +206,10 @@ impl Puller {
         self.unanswered = 0;
     }
 
-    fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<Message>> {
+    fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<PulledMessage>> {
         let Some(status) = status(&answer) else {
             self.came(index);
-            return Message::new(answer, self.binding.clone()).map(Pulled::Delivery);
+            return PulledMessage::new(answer, self.binding.clone()).map(Pulled::Delivery);
         };
         if status == StatusCode::IDLE_HEARTBEAT {
             return None;
@@ -220,11 +220,11 @@ impl Puller {
         let ended = number.and_then(|number| inbox.asked.end(number, unanswered(&answer), Instant::now()));
         let words = answer.description.unwrap_or_default();
         Some(match judge(status, &words, ended) {
-            End::Ordinary => {
+            PullEnd::Ordinary => {
                 self.parked().into_iter().for_each(ParkedPull::ended);
                 Pulled::Ended
             }
-            End::Failed(notice) => {
+            PullEnd::Failed(notice) => {
                 self.disturbed();
                 Pulled::Failed(notice)
             }
@@ -237,7 +237,7 @@ impl Puller {
     }
 
     /// Nobody has answered in time.
-    fn expire(&mut self) -> Pulled<Message> {
+    fn expire(&mut self) -> Pulled<PulledMessage> {
         self.disturbed();
         let now = Instant::now();
         self.inboxes.retain_mut(|inbox| {
@@ -268,7 +268,7 @@ impl Puller {
     }
 
     /// The connection was lost, or is there again.
-    fn changed(&mut self) -> Pulled<Message> {
+    fn changed(&mut self) -> Pulled<PulledMessage> {
         self.disturbed();
         let link = *self.link.borrow_and_update();
         let (lost, made) = (link.losses != self.known.losses, link.connects != self.known.connects);
@@ -330,7 +330,7 @@ fn poll_answer(inboxes: &mut [PullInbox], busy: bool, cx: &mut Context<'_>) -> P
 }
 
 impl Pull for Puller {
-    type Held = Message;
+    type Held = PulledMessage;
 
     fn asked(&self) -> usize {
         self.inboxes.iter().map(|inbox| inbox.asked.left()).sum::<usize>() + self.unreadable.len()
@@ -360,7 +360,7 @@ impl Pull for Puller {
         Ok(())
     }
 
-    async fn next(&mut self) -> Pulled<Message> {
+    async fn next(&mut self) -> Pulled<PulledMessage> {
         loop {
             if let Some(pulled) = self.ready() {
                 return pulled;
@@ -383,7 +383,7 @@ impl Pull for Puller {
         }
     }
 
-    fn ready(&mut self) -> Option<Pulled<Message>> {
+    fn ready(&mut self) -> Option<Pulled<PulledMessage>> {
         while let Some(saved) = self.saved.pop_front() {
             if let Some(pulled) = self.read(usize::MAX, PullAnswer::Message(saved)) {
                 return Some(pulled);

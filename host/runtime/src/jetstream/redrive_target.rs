@@ -15,7 +15,7 @@ const MOST: usize = 64;
 
 /// The streams that may take a message for another to have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Home {
+pub(super) struct RedriveTarget {
     /// The stream that is to have it.
     pub(super) stream: String,
     /// That stream, and those that it mirrors or sources, at any distance.
@@ -29,7 +29,7 @@ pub(super) struct Home {
     transforms: bool,
 }
 
-impl Home {
+impl RedriveTarget {
     fn new(stream: &str) -> Self {
         let stream = stream.to_owned();
         Self { takers: vec![stream.clone()], stream, is_exact: true, is_there: false, transforms: false }
@@ -67,18 +67,18 @@ impl Home {
 
 /// The homes that were asked for, so that each is looked up once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Homes(Arc<Mutex<HashMap<String, Home>>>);
+pub(super) struct Homes(Arc<Mutex<HashMap<String, RedriveTarget>>>);
 
 impl Homes {
     /// # Errors
     /// If the server does not say, in its words.
-    pub(super) async fn of(&self, client: &Client, stream: &str) -> Result<Home, String> {
+    pub(super) async fn of(&self, client: &Client, stream: &str) -> Result<RedriveTarget, String> {
         // Who comes meanwhile waits, for they all want the same.
         let mut known = self.0.lock().await;
         if let Some(home) = known.get(stream) {
             return Ok(home.clone());
         }
-        let mut home = Home::new(stream);
+        let mut home = RedriveTarget::new(stream);
         let mut left = vec![stream.to_owned()];
         while let Some(name) = left.pop() {
             let found = client.find_stream(&name).await.map_err(|error| format!("stream {name}: {error}"))?;
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_stream_has_messages_from_those_that_it_mirrors_and_sources_each_named_once() {
-        let mut home = Home::new("ALL");
+        let mut home = RedriveTarget::new("ALL");
         let all = stream::Config {
             name: "ALL".to_owned(),
             sources: Some(vec![source("A"), source("B"), source("ALL")]),
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_republished_is_not_bound_to_a_stream() {
-        let mut home = Home::new("ORDERS");
+        let mut home = RedriveTarget::new("ORDERS");
         let republish =
             stream::Republish { source: ">".to_owned(), destination: "copy.>".to_owned(), headers_only: false };
         home.add(&stream::Config {
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn both_streams_are_named() {
-        let gone = Home::new("ORDERS");
+        let gone = RedriveTarget::new("ORDERS");
         let text = gone.misled("u.a", Some("OTHER"), "");
         assert!(
             text.starts_with("stream OTHER takes `u.a` now, and it belongs into ORDERS, which is not there; "),

@@ -12,7 +12,7 @@ use super::Client;
 use super::dead_letters;
 use super::journal;
 use super::settings::StreamConfig;
-use super::setup::Setup;
+use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
 use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_overlap};
 use crate::permissions::{Denial, Permissions, Verb};
@@ -112,7 +112,7 @@ impl Client {
         // Who only binds makes nothing.
         let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
         let bound = Workload { queue: queue.clone(), ..workload.clone() };
-        let setup = Setup { client: self, workload: &bound, queue: &queue };
+        let setup = WorkloadSetup { client: self, workload: &bound, queue: &queue };
         let concerns = |denial: &Denial| setup.concerns(denial, &config.dead_letters.stream);
         let stream = match self.denied.unless(concerns, setup.stream()).await {
             Err(denial) => return survey.found.push(Finding::denied(self, &denial)),
@@ -181,7 +181,7 @@ impl Client {
     async fn own_streams(&self, config: &Config, survey: &mut ServerCheck) {
         if let Some(workload) = config.workloads.first() {
             let name = &config.dead_letters.stream;
-            let setup = Setup { client: self, workload, queue: &workload.queue };
+            let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
             let key = ["dead-letters", "stream"];
             let found =
                 self.denied.unless(|denial| is_about(denial, name), setup.has_dead_letters(&config.dead_letters));

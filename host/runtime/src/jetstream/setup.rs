@@ -21,13 +21,13 @@ const WORKS: &str = "a durable pull consumer with ack policy `explicit` that del
 const WATCHES: &str = "a durable pull consumer with ack policy `all` that delivers headers only";
 
 /// Finds or makes what a workload needs, and checks what is there.
-pub(super) struct Setup<'a> {
+pub(super) struct WorkloadSetup<'a> {
     pub(super) client: &'a Client,
     pub(super) workload: &'a Workload,
     pub(super) queue: &'a Queue,
 }
 
-impl Setup<'_> {
+impl WorkloadSetup<'_> {
     /// Whether a denial keeps this workload from being set up. Others may work meanwhile on the same connection.
     pub(super) fn concerns(&self, denial: &Denial, dead_letters: &str) -> bool {
         let ours = [self.queue.stream.as_str(), dead_letters];

@@ -13,7 +13,7 @@ use super::binding::WorkloadBinding;
 use super::consumer_watch::Follow;
 use super::parked_pull::Mark;
 use super::settings::{ConsumerState, StreamState};
-use super::{Message, Puller};
+use super::{PulledMessage, Puller};
 use crate::clock::Since;
 use crate::contract::Delivery;
 use crate::delivery::pull_backoff::PullBackoff;
@@ -38,13 +38,13 @@ pub struct Signals {
     follow: Follow,
     count: ArrivalCount,
     oldest: Option<(u64, u64)>,
-    watch: Option<Arc<Arrivals>>,
-    idle: Option<Idle>,
+    watch: Option<Arc<HeaderArrivals>>,
+    idle: Option<IdleSample>,
 }
 
 /// A sample of a consumer that has nothing to do.
 #[derive(Debug)]
-struct Idle {
+struct IdleSample {
     sample: Sample,
     at: Instant,
     mark: Mark,
@@ -55,14 +55,14 @@ impl Signals {
         binding: Arc<WorkloadBinding>,
         consumer: String,
         follow: Follow,
-        watch: Option<Arc<Arrivals>>,
+        watch: Option<Arc<HeaderArrivals>>,
     ) -> Self {
         Self { binding, consumer, follow, count: ArrivalCount::default(), oldest: None, watch, idle: None }
     }
 
     /// The sample before, where nothing can have come since.
     fn still_idle(&self, now: Instant) -> Option<Sample> {
-        let Idle { sample, at, mark } = self.idle.as_ref()?;
+        let IdleSample { sample, at, mark } = self.idle.as_ref()?;
         let recent = now < *at + self.follow.unlooked();
         (recent && self.binding.parked.is_silent_since(*mark, now)).then_some(*sample)
     }
@@ -71,7 +71,7 @@ impl Signals {
     fn remember(&mut self, sample: Sample, consumer: &ConsumerState, (at, mark): (Instant, Mark)) {
         let hears_all = is_idle_and_alone(&sample, consumer) && self.watch.is_none();
         let idle = hears_all && self.follow.is_free() && self.count.is_settled();
-        self.idle = idle.then_some(Idle { sample, at, mark });
+        self.idle = idle.then_some(IdleSample { sample, at, mark });
     }
 }
 
@@ -180,14 +180,14 @@ impl Signals {
 
 /// What the `headers` source has counted so far.
 #[derive(Debug, Default)]
-pub struct Arrivals {
+pub struct HeaderArrivals {
     count: AtomicU64,
     last_us: AtomicU64,
     /// Whether the last pull failed: what arrives now is not counted.
     lost: AtomicBool,
 }
 
-impl Arrivals {
+impl HeaderArrivals {
     fn count(&self, start: Since) {
         self.count.fetch_add(1, Ordering::Release);
         let now = micros(start.elapsed());
@@ -204,7 +204,7 @@ impl Arrivals {
 #[derive(Debug)]
 pub struct HeaderWatch {
     puller: Puller,
-    arrivals: Arc<Arrivals>,
+    arrivals: Arc<HeaderArrivals>,
 }
 
 impl HeaderWatch {
@@ -213,12 +213,12 @@ impl HeaderWatch {
     }
 
     /// Where it counts.
-    pub fn arrivals(&self) -> Arc<Arrivals> {
+    pub fn arrivals(&self) -> Arc<HeaderArrivals> {
         self.arrivals.clone()
     }
 
     /// Counts until `stop` ends, and tells of pulls that fail, and when they do not any more. `start` is what
-    /// [`Arrivals::read`] measures from.
+    /// [`HeaderArrivals::read`] measures from.
     pub async fn run(mut self, start: Since, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut backoff = PullBackoff::default();
@@ -252,7 +252,7 @@ impl HeaderWatch {
     /// Counts all that is there and acknowledges the last.
     async fn take(
         &mut self,
-        first: Pulled<Message>,
+        first: Pulled<PulledMessage>,
         seen: &mut u64,
         start: Since,
         backoff: &mut PullBackoff,

@@ -30,7 +30,7 @@ pub(super) struct Scan {
     pub(super) payloads: bool,
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type ScanError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How far one consumer was read.
 enum Read {
@@ -53,7 +53,7 @@ impl Scan {
         client: &Client,
         stream: &Stream,
         mut each: impl FnMut(StoredMessage) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ScanError> {
         let mut begin = match self.since {
             Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
             None => DeliverPolicy::All,
@@ -87,7 +87,7 @@ impl Scan {
         mut link: watch::Receiver<Link>,
         consumer: &PullConsumer,
         each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
-    ) -> Result<Read, Failure> {
+    ) -> Result<Read, ScanError> {
         let info = consumer.cached_info();
         if info.num_pending == 0 {
             return Ok(Read::All);
@@ -144,7 +144,7 @@ impl Scan {
         stream: &str,
         mut after: u64,
         each: &mut impl FnMut(StoredMessage) -> ControlFlow<()>,
-    ) -> Result<Option<u64>, Failure> {
+    ) -> Result<Option<u64>, ScanError> {
         loop {
             let next = raw_message::next(client, stream, after + 1, &self.subjects).await?;
             let Some(message) = next.filter(|message| message.sequence <= self.last) else { return Ok(None) };

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::Bounds;
+use super::bounds::PolicyBounds;
 use crate::contract::Author;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
@@ -34,7 +34,7 @@ pub struct Entry {
     /// What it got in `init`.
     pub settings: Arc<[(String, String)]>,
     /// What it might spend.
-    pub bounds: Bounds,
+    pub bounds: PolicyBounds,
     /// What was asked and answered.
     pub call: PolicyCall,
 }
@@ -62,7 +62,7 @@ pub enum PolicyCall {
     /// `init`.
     Init(Adoption),
     /// `decide`.
-    Decide {
+    DecideLine {
         /// What it was told.
         seen: Observation,
         /// Messages that had arrived since the host began to watch.

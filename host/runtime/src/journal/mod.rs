@@ -13,14 +13,17 @@ mod room;
 mod trouble;
 mod writer;
 
-pub use bounds::Bounds;
+pub use bounds::PolicyBounds;
 pub use entry::{Adoption, Change, Entry, PolicyCall, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
-pub use line::{Decide, Event, Failure, Init, JournaledDecision, Line, LineWriter, PolicyName, State, VERSION, digest};
+pub use line::{
+    DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, LineWriter,
+    PolicyName, VERSION, digest,
+};
 #[doc(hidden)]
 pub use read::parse;
-pub use read::{JournalError, Reader, Survey};
+pub use read::{JournalError, JournalReader, Survey};
 pub(crate) use room::ByteBudget;
 pub use trouble::Trouble;
-pub use writer::{Journal, Sink, Take};
+pub use writer::{Journal, JournalSink, Take};

@@ -9,14 +9,14 @@ use crate::permissions::{Permissions, Verb};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Rights {
     #[serde(default)]
-    publish: Rule,
+    publish: SubjectRule,
     #[serde(default)]
-    subscribe: Rule,
+    subscribe: SubjectRule,
 }
 
 /// Subjects with wildcards. Without any that are allowed, all are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-struct Rule {
+struct SubjectRule {
     #[serde(default)]
     allow: Option<Vec<String>>,
     #[serde(default)]
@@ -39,7 +39,7 @@ impl Rights {
     pub fn lacks(&self, needed: &Permissions) -> Vec<Lack> {
         let both =
             [(Verb::Publish, &needed.publish, &self.publish), (Verb::Subscribe, &needed.subscribe, &self.subscribe)];
-        let lacks = |(verb, subjects, rule): (Verb, &std::collections::BTreeMap<String, String>, &Rule)| {
+        let lacks = |(verb, subjects, rule): (Verb, &std::collections::BTreeMap<String, String>, &SubjectRule)| {
             let missing = subjects.iter().filter(|(subject, _)| !rule.allows(subject));
             missing.map(|(subject, why)| Lack { verb, subject: subject.clone(), why: why.clone() }).collect::<Vec<_>>()
         };
@@ -47,7 +47,7 @@ impl Rights {
     }
 }
 
-impl Rule {
+impl SubjectRule {
     fn allows(&self, subject: &str) -> bool {
         // A subscription may be allowed for a queue alone, which stands after the subject.
         let whole = |granted: &&String| !granted.contains(' ');

@@ -4,7 +4,7 @@
 //! made of a guest's answer does not (`delivery`, `scaling`), nor what the contract's words are (`contract`). What it
 //! offers to the rest:
 //!
-//! - [`Host`] compiles files; [`Directory`] keeps what workloads ask for up to date.
+//! - [`PluginHost`] compiles files; [`Directory`] keeps what workloads ask for up to date.
 //! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
 //! - [`PolicyPlugin`] decides, each time in a fresh instance.
 //!
@@ -25,7 +25,7 @@ mod run;
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::secrets::SettingsReader;
 pub use load::{
-    CacheError, CompileError, Directory, HandlerWatch, Host, HostError, Inspection, KindError, LoadError,
+    CacheError, CompileError, Directory, HandlerWatch, HostError, Inspection, KindError, LoadError, PluginHost,
     PluginRefusal, PluginState, PolicyWatch, Watch, compile_into, inspect, others,
 };
 pub use run::{

@@ -10,7 +10,7 @@ use crate::conditions::{Conditions, Part};
 use crate::config::Scale;
 use crate::contract::Author;
 use crate::contract::{Decision, Observation};
-use crate::delivery::consumer_settings::{Effective, Flow};
+use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Change;
@@ -136,7 +136,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             None => self.conditions.clear(Part::Consumer),
         }
         let scale = self.consumer.employable(&self.scale);
-        if matches!(flow, Flow::Held(_) | Flow::Refused(_)) {
+        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) {
             // More workers would have nothing to do. The ones that run finish what was delivered.
             if sample.ack_pending == 0 {
                 self.set(scale.min, "the consumer gives nothing");

@@ -6,7 +6,7 @@ use crate::clock::time_of_day;
 use crate::contract::Author;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
-use crate::journal::{Adoption, Bounds, Change, Entry, Journal, PolicyCall, Role};
+use crate::journal::{Adoption, Change, Entry, Journal, PolicyBounds, PolicyCall, Role};
 use crate::ports::{Policies, Policy};
 
 /// What a policy is called with beside observations, and where its calls are written.
@@ -19,7 +19,7 @@ pub struct PolicySetup {
     /// What it gets in `init`.
     pub settings: Arc<[(String, String)]>,
     /// What it may spend.
-    pub bounds: Bounds,
+    pub bounds: PolicyBounds,
     /// Where its calls are written.
     pub journal: Journal,
 }

@@ -7,7 +7,7 @@ use super::overlap::{Reserved, reserved};
 use super::refusal::SettingsRefusal;
 use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
-use crate::delivery::consumer_settings::{Flow, PullLimits, Settings};
+use crate::delivery::consumer_settings::{ConsumerFlow, ConsumerSettings, PullLimits};
 
 /// With a shorter one, the network's delay alone would have messages delivered twice.
 const SHORTEST_ACK_WAIT: Duration = Duration::from_millis(100);
@@ -28,21 +28,21 @@ pub struct ConsumerVerdict {
     /// It gives nothing for now: why, and the remedy.
     pub held: Option<String>,
     /// What is in effect if it is used.
-    pub settings: Settings,
+    pub settings: ConsumerSettings,
     /// What a person should know, with the remedy.
     pub warnings: Vec<String>,
 }
 
 impl ConsumerVerdict {
     /// Whether it flows, in words that stand for themselves.
-    pub fn flow(&self, stream: &str, consumer: &str) -> Flow {
+    pub fn flow(&self, stream: &str, consumer: &str) -> ConsumerFlow {
         match (&self.refusal, &self.held) {
-            (Some(SettingsRefusal { problem, remedy }), _) => Flow::Refused(format!(
+            (Some(SettingsRefusal { problem, remedy }), _) => ConsumerFlow::Refused(format!(
                 "consumer {consumer} on stream {stream} cannot be used any more: {problem}; nothing is fetched until \
                  it is mended. {remedy}"
             )),
-            (None, Some(held)) => Flow::Held(format!("consumer {consumer} on stream {stream} {held}")),
-            (None, None) => Flow::Free,
+            (None, Some(held)) => ConsumerFlow::Held(format!("consumer {consumer} on stream {stream} {held}")),
+            (None, None) => ConsumerFlow::Free,
         }
     }
 }
@@ -215,10 +215,10 @@ fn paused(consumer: &ConsumerState, edit: &Edit<'_>) -> Option<String> {
 }
 
 /// What is in effect.
-fn settings(config: &ConsumerConfig) -> Settings {
+fn settings(config: &ConsumerConfig) -> ConsumerSettings {
     let limit = |value: i64| usize::try_from(value).ok().filter(|value| *value > 0);
     let expires = Some(duration(config.max_expires)).filter(|expires| !expires.is_zero());
-    Settings {
+    ConsumerSettings {
         ack_wait: config.shortest_ack_wait(),
         max_ack_pending: config.max_ack_pending,
         max_deliver: u32::try_from(config.max_deliver).ok().filter(|most| *most > 0),

@@ -16,7 +16,7 @@ use crate::plugin::run::declared::Declared;
 
 /// Counts what is declared, section by section, and refuses what is too much before it is read.
 #[derive(Default)]
-pub(super) struct Counter {
+pub(super) struct DeclarationCounter {
     functions: u32,
     code: usize,
     items: u32,
@@ -73,7 +73,7 @@ fn measure(sum: &mut usize, more: usize, most: usize, what: &str) -> Result<(), 
     if *sum > most { Err(too_much(format!("more than {} MiB of {what}", most >> 20))) } else { Ok(()) }
 }
 
-impl Counter {
+impl DeclarationCounter {
     /// Whether nothing was read yet.
     pub(super) fn is_at_start(&self) -> bool {
         self.parts == 0
@@ -310,7 +310,7 @@ impl Scope {
 
 /// Reads nothing but what is counted.
 pub(super) fn counted(bytes: &[u8]) -> Result<Declared, String> {
-    let mut counter = Counter::default();
+    let mut counter = DeclarationCounter::default();
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {
         match counter.take(&payload.map_err(|error| error.to_string())?) {
             Ok(()) => {}

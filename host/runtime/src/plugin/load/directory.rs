@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::directory_events::DirectoryEvents;
-use super::host::Host;
+use super::host::PluginHost;
 use super::plugin_file::PluginFile;
 use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::file;
@@ -31,7 +31,7 @@ use crate::plugin::run::world::World;
 const DEBOUNCE: Duration = Duration::from_millis(75);
 /// The plugin directory. Watching ends when this is dropped; what was loaded stays.
 pub struct Directory {
-    host: Host,
+    host: PluginHost,
     dir: PathBuf,
     asked: Arc<RequestedPlugins>,
     task: JoinHandle<()>,
@@ -53,7 +53,7 @@ trait AnySlot: Any + Send + Sync {
     /// Keeps the plugin as its file is, for ever.
     fn keep(
         self: Arc<Self>,
-        host: Host,
+        host: PluginHost,
         file: PathBuf,
         looks: watch::Receiver<bool>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -74,7 +74,7 @@ impl<W: World> AnySlot for PluginSlot<W> {
 
     fn keep(
         self: Arc<Self>,
-        host: Host,
+        host: PluginHost,
         file: PathBuf,
         looks: watch::Receiver<bool>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -84,7 +84,7 @@ impl<W: World> AnySlot for PluginSlot<W> {
 
 impl Directory {
     /// Begins to watch. Nothing is loaded before it is asked for. Must be called in a tokio runtime.
-    pub fn start(host: Host, plugins: &Plugins) -> Self {
+    pub fn start(host: PluginHost, plugins: &Plugins) -> Self {
         let asked = Arc::new(RequestedPlugins::default());
         let keeper = DirectoryTask {
             host: host.clone(),
@@ -159,7 +159,7 @@ impl Drop for Directory {
 /// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes
 /// long keeps no other waiting.
 struct DirectoryTask {
-    host: Host,
+    host: PluginHost,
     dir: PathBuf,
     asked: Arc<RequestedPlugins>,
     events: DirectoryEvents,
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn directory(dir: &Path) -> Directory {
-        let host = Host::new(None).unwrap();
+        let host = PluginHost::new(None).unwrap();
         let plugins = Plugins { dir: dir.to_owned(), rescan: Duration::MAX, cache: None, compile: Default::default() };
         Directory::start(host, &plugins)
     }

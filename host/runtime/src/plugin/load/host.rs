@@ -33,7 +33,7 @@ const HANDLER_PACKAGE: &str = "wasi:config/";
 
 /// Compiles and runs plugins. Clones are the same host.
 #[derive(Clone)]
-pub struct Host(Arc<HostParts>);
+pub struct PluginHost(Arc<HostParts>);
 
 struct HostParts {
     engines: Arc<Engines>,
@@ -64,13 +64,13 @@ pub enum HostError {
     Engine(String),
 }
 
-impl std::fmt::Debug for Host {
+impl std::fmt::Debug for PluginHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host").finish_non_exhaustive()
+        f.debug_struct("PluginHost").finish_non_exhaustive()
     }
 }
 
-impl Host {
+impl PluginHost {
     /// Starts both engines, which compile in this process, without a bound. `cache` is the directory that keeps
     /// compiled code; `None` keeps none.
     ///
@@ -174,7 +174,7 @@ impl Host {
 }
 
 #[doc(hidden)]
-impl Host {
+impl PluginHost {
     /// What is counted in a component before it is compiled, and how many memories the compiler finds. `None` if either
     /// refuses it.
     pub fn counted(&self, bytes: &[u8]) -> Option<(Declared, u32)> {

@@ -5,7 +5,7 @@ use wasmparser::{
     Encoding, InstanceTypeDeclaration, Parser, Payload, TypeBounds,
 };
 
-use super::declaration_count::{Counter, Stop};
+use super::declaration_count::{DeclarationCounter, Stop};
 use crate::plugin::limits::component::{NAME_BYTES, NAMES};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::fault::brief;
@@ -107,7 +107,7 @@ impl KindError {
 /// Reads what a file is. Of one that declares too much no more is read than that.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
     preamble(bytes)?;
-    let mut counter = Counter::default();
+    let mut counter = DeclarationCounter::default();
     let mut found = ComponentNames::default();
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|error| unparsable(&error, bytes.len()))?;
@@ -232,7 +232,7 @@ impl ComponentNames {
         usize::try_from(index).ok().and_then(|index| self.types.get(index)).is_none_or(|needy| *needy)
     }
 
-    fn judge(self, counter: &Counter) -> Result<Inspection, KindError> {
+    fn judge(self, counter: &DeclarationCounter) -> Result<Inspection, KindError> {
         let (mut handler, mut policy, mut other) = (false, false, None);
         for name in &self.exports {
             let Some((interface, version)) = of_contract(name) else {

@@ -20,7 +20,7 @@ mod source;
 pub use cache::CacheError;
 pub use compiler::{CompileError, compile_into};
 pub use directory::Directory;
-pub use host::{Host, HostError};
+pub use host::{HostError, PluginHost};
 pub use inspect::{Inspection, KindError, inspect};
 pub use refusal::{LoadError, PluginRefusal};
 pub use slot::{HandlerWatch, PluginState, PolicyWatch, Watch};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, UnreadableNotice};
-use super::host::Host;
+use super::host::PluginHost;
 use super::refusal::PluginRefusal;
 use super::slot::PluginSlot;
 use super::source::{FileContent, others};
@@ -24,7 +24,7 @@ const WATCH: Duration = Duration::from_millis(100);
 
 /// Keeps one plugin as its file is now.
 pub(super) struct PluginFile<W> {
-    host: Host,
+    host: PluginHost,
     file: PathBuf,
     slot: Arc<PluginSlot<W>>,
     /// The limits of the last trial.
@@ -35,7 +35,7 @@ pub(super) struct PluginFile<W> {
 }
 
 impl<W: World> PluginFile<W> {
-    pub(super) fn new(host: Host, file: PathBuf, slot: Arc<PluginSlot<W>>, looks: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(host: PluginHost, file: PathBuf, slot: Arc<PluginSlot<W>>, looks: watch::Receiver<bool>) -> Self {
         Self { host, file, tried: slot.limits(), slot, looks, progress: FileProgress::default() }
     }
 
@@ -192,7 +192,7 @@ impl<W: World> PluginFile<W> {
 }
 
 /// Ends when the file has no longer this content.
-async fn withdrawn(host: &Host, file: &Path, touched: &AtomicBool, digest: &Digest, mut known: Fingerprint) {
+async fn withdrawn(host: &PluginHost, file: &Path, touched: &AtomicBool, digest: &Digest, mut known: Fingerprint) {
     loop {
         tokio::time::sleep(WATCH).await;
         let touched = touched.swap(false, Relaxed);
@@ -208,7 +208,7 @@ async fn withdrawn(host: &Host, file: &Path, touched: &AtomicBool, digest: &Dige
 }
 
 /// Whether the file has this content.
-async fn is_still_there(host: &Host, file: &Path, digest: &Digest, known: Fingerprint) -> bool {
+async fn is_still_there(host: &PluginHost, file: &Path, digest: &Digest, known: Fingerprint) -> bool {
     match tokio::fs::metadata(file).await {
         Ok(metadata) if Fingerprint::of(&metadata) == known => true,
         Ok(_) => host.read(file).await.is_ok_and(|source| source.generation.digest == *digest),

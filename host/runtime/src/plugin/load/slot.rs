@@ -76,14 +76,14 @@ pub(super) struct PluginSlot<W> {
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
     limits: Mutex<Limits>,
-    pub(super) history: Mutex<History>,
+    pub(super) history: Mutex<FileHistory>,
     /// Whether something happened to its file since it was last looked at, however it may look.
     pub(super) touched: AtomicBool,
 }
 
 /// What became of the contents that a plugin's file had.
 #[derive(Debug, Clone, Default)]
-pub(super) struct History {
+pub(super) struct FileHistory {
     loaded: u64,
     refused: u64,
     pub(super) problem: Option<String>,
@@ -105,7 +105,7 @@ impl<W: World> PluginSlot<W> {
     }
 
     pub(super) fn state(&self) -> PluginState {
-        let History { loaded, refused, problem } = self.history.lock().clone();
+        let FileHistory { loaded, refused, problem } = self.history.lock().clone();
         PluginState {
             plugin: self.name.clone(),
             kind: W::KIND,

@@ -14,7 +14,7 @@ use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
 use super::guest::{Guest, Inputs, Settings};
 use super::kind::Kind;
-use super::room::Place;
+use super::room::InstanceRoom;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -64,7 +64,7 @@ struct Live {
     store: Store<Guest>,
     exports: Worker,
     /// Given back after the store, which takes it, is gone.
-    _place: Option<Place>,
+    _place: Option<InstanceRoom>,
 }
 
 impl World for WorkerPre<Guest> {

@@ -16,14 +16,14 @@ const STUCK: Duration = Duration::from_secs(10);
 /// Whether tasks of a runtime get their turn.
 ///
 /// It is looked at and not asked for: an answer must not wait for what it is about.
-pub(super) struct Pulse {
+pub(super) struct RuntimeLiveness {
     start: Instant,
     /// Milliseconds since the start when the task had its last turn.
     last: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
-impl Pulse {
+impl RuntimeLiveness {
     /// Of the runtime that this is called in.
     pub(super) fn start() -> Self {
         let (start, last) = (Instant::now(), Arc::new(AtomicU64::new(0)));
@@ -47,7 +47,7 @@ impl Pulse {
     }
 }
 
-impl Drop for Pulse {
+impl Drop for RuntimeLiveness {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -38,12 +38,12 @@ struct Snapshot {
     journal_dropped: u64,
     log_dropped: u64,
     plugins: Vec<PluginState>,
-    workloads: Vec<Workload>,
+    workloads: Vec<WorkloadMetrics>,
     process: ProcessMetrics,
 }
 
 #[derive(Debug)]
-struct Workload {
+struct WorkloadMetrics {
     name: String,
     min: u32,
     max: u32,
@@ -74,13 +74,13 @@ impl Snapshot {
             journal_dropped: view.journal.dropped(),
             log_dropped: crate::status::log_lines::dropped(),
             plugins: view.directory.plugins(),
-            workloads: view.boards.iter().map(|board| Workload::take(board)).collect(),
+            workloads: view.boards.iter().map(|board| WorkloadMetrics::take(board)).collect(),
             process: ProcessMetrics::read(),
         }
     }
 }
 
-impl Workload {
+impl WorkloadMetrics {
     fn take(board: &Board) -> Self {
         let parts = board.running();
         let parts = parts.as_deref();
@@ -208,7 +208,7 @@ impl Snapshot {
     /// A value of each workload.
     fn each<'a, V>(
         &'a self,
-        value: impl Fn(&'a Workload) -> V,
+        value: impl Fn(&'a WorkloadMetrics) -> V,
     ) -> impl Iterator<Item = ([(&'static str, &'a str); 1], V)> {
         self.workloads.iter().map(move |workload| ([("workload", workload.name.as_str())], value(workload)))
     }
@@ -216,7 +216,7 @@ impl Snapshot {
     /// The same where some have none.
     fn some<'a>(
         &'a self,
-        value: impl Fn(&'a Workload) -> Option<f64>,
+        value: impl Fn(&'a WorkloadMetrics) -> Option<f64>,
     ) -> impl Iterator<Item = ([(&'static str, &'a str); 1], f64)> {
         self.each(value).filter_map(|(labels, value)| Some((labels, value?)))
     }
@@ -225,7 +225,7 @@ impl Snapshot {
     fn rows<'a, R: IntoIterator<Item = (&'static str, u64)>>(
         &'a self,
         label: &'static str,
-        rows: impl Fn(&'a Workload) -> R,
+        rows: impl Fn(&'a WorkloadMetrics) -> R,
     ) -> impl Iterator<Item = ([(&'static str, &'a str); 2], u64)> {
         self.workloads.iter().flat_map(move |workload| {
             let labels = move |value| [("workload", workload.name.as_str()), (label, value)];
@@ -234,12 +234,13 @@ impl Snapshot {
     }
 
     fn deliveries(&self, pen: &mut Pen<'_>) -> fmt::Result {
-        let dead = |workload: &Workload| Cause::ALL.iter().map(|cause| cause.as_str()).zip(workload.tally.dead);
-        let faults = |workload: &Workload| FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(workload.tally.faults);
+        let dead = |workload: &WorkloadMetrics| Cause::ALL.iter().map(|cause| cause.as_str()).zip(workload.tally.dead);
+        let faults =
+            |workload: &WorkloadMetrics| FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(workload.tally.faults);
         pen.counters(
             "tidegate_deliveries",
             "Deliveries by how they were settled",
-            self.rows("outcome", Workload::deliveries),
+            self.rows("outcome", WorkloadMetrics::deliveries),
         )?;
         pen.counters(
             "tidegate_redeliveries",
@@ -256,7 +257,7 @@ impl Snapshot {
         pen.counters(
             "tidegate_limit_hits",
             "How often a guest ran into a limit, by the limit's key; for log-rate the lines dropped",
-            self.rows("limit", Workload::limit_hits),
+            self.rows("limit", WorkloadMetrics::limit_hits),
         )?;
         pen.counters("tidegate_pulls", "Pull requests sent", self.each(|workload| workload.pulls))?;
         pen.counters(

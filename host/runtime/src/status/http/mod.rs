@@ -30,7 +30,7 @@ use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
 use crate::status::workload::Board;
-use health::Pulse;
+use health::RuntimeLiveness;
 
 /// What can be seen of a host.
 pub(crate) struct View {
@@ -91,7 +91,7 @@ pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpList
 /// Answers on a thread of its own, by address and by these names. Must be called in the runtime whose health is told.
 pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
-    let seen = Arc::new(Seen { pulse: Pulse::start(), view });
+    let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
     let router = serve::guard(router(seen), names);
     let answer = async move {
@@ -115,7 +115,7 @@ pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Re
 }
 
 struct Seen {
-    pulse: Pulse,
+    pulse: RuntimeLiveness,
     view: View,
 }
 
