@@ -42,6 +42,7 @@
 //! The contract is WIT, in `wit/` of this crate, and says for each case what the host does. Nothing here is needed to
 //! fulfil it: `wit_bindgen::generate!` on those files does too.
 
+mod duration;
 pub mod handler;
 #[cfg(feature = "log")]
 mod logger;

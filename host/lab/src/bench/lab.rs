@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::BenchOptions;
 use super::native::{Always, Native};
+use super::options::BenchOptions;
 use crate::alone::{self, Alone};
 use crate::streams;
 use tidegate_runtime::config::{Compile, Config, Plugins, Workload};

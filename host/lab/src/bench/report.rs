@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{BenchOptions, Latency, Round};
+use super::lab::Round;
+use super::options::BenchOptions;
 
 /// The benchmark's answer.
 #[derive(Debug, Clone, Serialize)]
@@ -103,6 +104,13 @@ pub struct InstanceCost {
     pub start_and_call_us_p50: f64,
     /// Resident memory of an instance, of 1,000, in KiB.
     pub rss_kib: f64,
+}
+
+/// Microseconds of one round of requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
 }
 
 impl BenchReport {

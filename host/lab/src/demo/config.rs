@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::DemoOptions;
+use super::options::DemoOptions;
 use tidegate_runtime::config::{
     Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue, Retention,
     Retry, Scale, Workload,

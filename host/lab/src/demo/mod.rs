@@ -6,6 +6,7 @@
 mod chart;
 mod config;
 mod load;
+mod options;
 mod plot;
 mod record;
 mod summary;
@@ -23,10 +24,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::terminal::{Bar, Terminal};
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Compile, SignalSource};
 use tidegate_runtime::jetstream::{Client, RequestError, RequestOptions};
 
 pub use chart::chart;
+pub use options::DemoOptions;
 pub use plot::svg;
 pub use record::DesiredChange;
 pub use summary::{BatchSummary, Summary, WorkerSummary};
@@ -50,33 +51,6 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 /// How often, and how many times, the consumer is looked at when the host has stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LAST_LOOKS: u32 = 20;
-
-/// What to send and what to run it on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DemoOptions {
-    /// Batches, at least 1.
-    pub batches: u32,
-    /// Requests of each batch, at least 1.
-    pub requests: u32,
-    /// Requests that wait for a reply at the same time; 1 sends one after the other, as the example does.
-    pub concurrency: usize,
-    /// Bytes of each request's payload.
-    pub payload_size: usize,
-    /// How long each request waits for its PubAck and its reply.
-    pub timeout: Duration,
-    /// Between two batches, and after the last before the host stops.
-    pub pause: Duration,
-    /// What message ids and payloads are made from.
-    pub seed: u64,
-    /// Where the host's signals come from.
-    pub source: SignalSource,
-    /// The handler's plugin name.
-    pub handler: String,
-    /// The policy's plugin name.
-    pub policy: String,
-    /// How plugins are compiled.
-    pub compile: Compile,
-}
 
 /// What a run gave.
 #[derive(Debug, Clone, PartialEq)]

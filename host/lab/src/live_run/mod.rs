@@ -10,6 +10,7 @@
 
 mod begun;
 mod compare;
+mod options;
 mod publish;
 mod trace_time;
 
@@ -27,6 +28,8 @@ use crate::alone::{self, Alone};
 use crate::terminal::Bar;
 use begun::{RecordingHandlers, WaitRecorder};
 pub use compare::{ComparedNumber, LOOSE, LiveComparison, Numbers, ON_THE_WAY_MS, TOLERANCE};
+use options::NAME;
+pub use options::{LiveRunOptions, TraceMessage};
 use tidegate_runtime::config::{Config, Nats, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
@@ -36,52 +39,10 @@ use trace_time::{FirstDecision, PoliciesInTraceTime, TraceTime};
 /// What is logged by default. The host would tell of each worker.
 pub const LOG_FILTER: &str = "warn,tidegate::commands=info";
 
-/// The workload's and the stream's name, and how its subject begins.
-const NAME: &str = "live";
 /// How long it may take until the policy is asked for the first time, which is when the trace begins.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long messages that are left when the last was sent may take, in real time, before it is given up.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
-
-/// One message of the trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceMessage {
-    /// When it is sent, since the start of the trace.
-    pub at: Duration,
-    /// How long it takes a worker.
-    pub service: Duration,
-}
-
-/// What is run. All times are those of the trace.
-#[derive(Debug, Clone)]
-pub struct LiveRunOptions {
-    /// The messages, in the order of time.
-    pub messages: Vec<TraceMessage>,
-    /// How long the trace is. It is over when this is, and all messages are handled.
-    pub length: Duration,
-    /// By how much all times are compressed; at least 1.
-    pub faster: f64,
-    /// The fewest workers.
-    pub min: u32,
-    /// The most workers.
-    pub max: u32,
-    /// Between two decisions.
-    pub interval: Duration,
-    /// What rates are measured over.
-    pub window: Duration,
-    /// The most deliveries fetched ahead for a worker.
-    pub batch: usize,
-    /// How long a worker takes to start, beside what it takes anyway.
-    pub start_delay: Duration,
-    /// `now-ms` at the start of the trace.
-    pub start_ms: u64,
-    /// A handler that takes as long as its payload says.
-    pub wait: &'static [u8],
-    /// The policy's component.
-    pub policy: Vec<u8>,
-    /// What it gets in `init`.
-    pub settings: Vec<(String, String)>,
-}
 
 /// What was measured, in the time of the trace.
 #[derive(Debug, Clone)]
@@ -146,13 +107,6 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
         scalings,
         late,
     })
-}
-
-impl LiveRunOptions {
-    /// A time of the trace as it is now.
-    fn real(&self, time: Duration) -> Duration {
-        Duration::try_from_secs_f64(time.as_secs_f64() / self.faster).unwrap_or(Duration::MAX)
-    }
 }
 
 fn prepared(options: &LiveRunOptions, url: &str, plugins: &Path) -> anyhow::Result<(Nats, Directory, Workload)> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::View;
+use super::view::View;
 use crate::conditions::Part;
 use crate::duration::millis;
 

@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::View;
+use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::{TIMES_US, Tally};
 use crate::jetstream::Client;

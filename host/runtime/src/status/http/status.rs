@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{View, health};
+use super::health;
+use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
 use crate::duration::unix_millis;
