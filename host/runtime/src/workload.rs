@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
-use crate::delivery::Bounds;
+use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
@@ -22,7 +22,8 @@ use crate::recreate::{PullHealth, notices};
 use crate::scaling::monitor::Monitor;
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::{Shadow, Ticks};
-use crate::scaling::supervisor::{Desired, Supervisor, Workers};
+use crate::scaling::supervisor::Supervisor;
+use crate::scaling::workers::{Desired, Workers};
 use crate::status::workload::{Board, RunningParts};
 
 /// What a workload is made of.
@@ -105,7 +106,7 @@ impl<'a> Assembly<'a> {
     fn new(board: &'a Arc<Board>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
         let (workload, consumer) = (&board.workload, bound.consumer());
         let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
-        let bounds = Bounds {
+        let bounds = ResponseBounds {
             max_payload: bound.max_payload(),
             own_headers: bound.own_headers(),
             publications: workload.limits.publications,

@@ -9,7 +9,7 @@ use tidegate_runtime::contract::Decision;
 use tidegate_runtime::contract::{Fault, FaultKind};
 use tidegate_runtime::digest::is_same;
 use tidegate_runtime::journal::{
-    Decide, InitLine, JournalEvent, JournalFault, JournalReader, JournalState, JournaledDecision, PolicyName, Role,
+    DecideLine, InitLine, JournalEvent, JournalFault, JournalReader, JournalState, JournaledDecision, PolicyName, Role,
     digest,
 };
 use tidegate_runtime::plugin::PluginHost;

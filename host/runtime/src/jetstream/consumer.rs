@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use super::binding::WorkloadBinding;
 use super::consumer_watch::{Follow, FoundAtSetup};
+use super::header_watch::HeaderWatch;
 use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
-use super::signals::{HeaderWatch, Signals};
+use super::signals::Signals;
 use super::{Client, Puller};
 use crate::config::{DeadLetters, SignalSource, Workload};
 use crate::delivery::consumer_settings::Effective;

@@ -62,7 +62,7 @@ pub enum PolicyCall {
     /// `init`.
     Init(Adoption),
     /// `decide`.
-    DecideLine {
+    Decide {
         /// What it was told.
         seen: Observation,
         /// Messages that had arrived since the host began to watch.

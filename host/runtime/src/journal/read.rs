@@ -32,7 +32,7 @@ pub enum JournalError {
     Empty(PathBuf),
     /// A line is not one of a journal.
     #[error("{file}:{line}: {problem}\n  {remedy}")]
-    JournalLine {
+    Line {
         /// The file.
         file: PathBuf,
         /// The line, from 1.

@@ -22,7 +22,8 @@ use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
-use crate::scaling::supervisor::{Desired, Supervisor, Workers};
+use crate::scaling::supervisor::Supervisor;
+use crate::scaling::workers::{Desired, Workers};
 
 /// How long the host may take to do what a step asks for, while nothing of what is outside is slow.
 const PROMPTLY: Duration = Duration::from_millis(10);

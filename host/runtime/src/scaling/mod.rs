@@ -15,5 +15,6 @@ pub mod policy_state;
 pub mod shadow;
 pub mod supervisor;
 pub mod window;
+pub mod workers;
 
 pub use count::{carried_out, clamp};

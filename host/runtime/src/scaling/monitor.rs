@@ -18,10 +18,10 @@ use crate::ports::Sample;
 use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
 use crate::scaling::history::History;
-use crate::scaling::observe::Observer;
+use crate::scaling::observe::ObservationBuilder;
 use crate::scaling::policy_state::ActivePolicy;
 use crate::scaling::shadow::{Tick, Ticks};
-use crate::scaling::supervisor::{Desired, Workers};
+use crate::scaling::workers::{Desired, Workers};
 use crate::scaling::{carried_out, clamp};
 
 /// How many failures in a row raise a condition of the workload, and after how many more its text is renewed.
@@ -65,7 +65,7 @@ pub struct Monitor<P: Policies, S> {
 /// What one tick leaves for the next.
 struct TickState {
     clock: Clock,
-    observer: Observer,
+    observer: ObservationBuilder,
     unread: FailureRow,
     undecided: FailureRow,
 }
@@ -87,7 +87,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut state = TickState {
             clock: Clock::default(),
-            observer: Observer::new(self.scale.window),
+            observer: ObservationBuilder::new(self.scale.window),
             unread: FailureRow::new(Part::Signals),
             undecided: FailureRow::new(Part::Policy),
         };

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -14,13 +13,14 @@ use tracing::Instrument;
 use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::contract::Fault;
-use crate::delivery::counters::{Stats, Tally};
+use crate::delivery::counters::Stats;
 use crate::delivery::settle::hand_back;
 use crate::delivery::slow_lane::roam;
 use crate::delivery::worker::{Mode, Worker, WorkerShared};
 use crate::events::Event;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
+use crate::scaling::workers::{Desired, Workers};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -31,75 +31,6 @@ const GIVE_BACK: Duration = Duration::from_secs(10);
 /// How long after starting a worker for a message that is logged: the message goes first, and on a small machine a log
 /// line would delay it.
 const FIRST_REPLY: Duration = Duration::from_millis(1);
-
-/// The number of workers that is wanted. The monitor sets it, and a message that finds no worker does.
-#[derive(Debug)]
-pub struct Desired {
-    count: watch::Sender<u32>,
-    /// Wakes the monitor: a message found no worker.
-    pub woken: Notify,
-}
-
-impl Desired {
-    /// Starts with this count.
-    pub fn new(count: u32) -> Self {
-        Self { count: watch::Sender::new(count), woken: Notify::new() }
-    }
-
-    /// The count now.
-    pub fn get(&self) -> u32 {
-        *self.count.borrow()
-    }
-
-    /// Sets the count and returns the one before.
-    pub fn set(&self, count: u32) -> u32 {
-        let before = self.get();
-        self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
-        before
-    }
-}
-
-/// The workers of a workload, and counters of all that it ever had.
-#[derive(Debug, Default)]
-pub struct Workers {
-    running: AtomicU32,
-    counted: Mutex<Counted>,
-}
-
-#[derive(Debug, Default)]
-struct Counted {
-    ended: Tally,
-    alive: BTreeMap<u64, Arc<Stats>>,
-}
-
-impl Workers {
-    /// Workers that run and do not drain.
-    pub fn running(&self) -> u32 {
-        self.running.load(Relaxed)
-    }
-
-    /// The counters of all workers, ended ones included.
-    pub fn tally(&self) -> Tally {
-        let counted = self.counted.lock();
-        counted.alive.values().fold(counted.ended, |sum, stats| sum.plus(stats.tally()))
-    }
-
-    /// The workers that run or drain, each with its counters.
-    pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
-        self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
-    }
-
-    fn add(&self, id: u64, stats: Arc<Stats>) {
-        self.counted.lock().alive.insert(id, stats);
-    }
-
-    fn remove(&self, id: u64) {
-        let mut counted = self.counted.lock();
-        if let Some(stats) = counted.alive.remove(&id) {
-            counted.ended = counted.ended.plus(stats.tally());
-        }
-    }
-}
 
 /// A worker that runs, or drains.
 struct WorkerTask {
@@ -123,6 +54,26 @@ struct Stuck {
     since: Instant,
     /// Whether the inbox gives back what it has.
     suspended: bool,
+}
+
+/// How a worker's task ended.
+type EndedTask = Result<(Id, Result<(), Fault>), JoinError>;
+
+/// What a supervisor waits for, beside another number of workers that are desired or that there is room for.
+enum Happening {
+    /// A delivery found no worker.
+    Arrived,
+    /// What was fetched can be given back: no pull is open that would bring it right back.
+    InboxClosed,
+    /// The instance of a worker was made.
+    WorkerStarted,
+    WorkerEnded(EndedTask),
+    /// No worker could start for [`GIVE_BACK`].
+    StuckForLong,
+    /// The wait after a worker that ended by itself is over.
+    MayStart,
+    /// There are no workers, and the instance that stands ready is of an older generation.
+    NewGeneration,
 }
 
 /// Starts and drains workers until they are as many as desired, again and again.
@@ -177,39 +128,63 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Runs until `stop` ends, then drains all workers: they have the grace time to finish what they run.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        let desired = self.desired.clone();
-        let mut changes = desired.count.subscribe();
-        let (shared, a_start) = (self.shared.clone(), self.started.clone());
+        let mut changes = self.desired.count.subscribe();
         loop {
             let woken = self.wake();
             let wanted = *changes.borrow_and_update();
             let fitting = self.fitting(wanted);
             let room_changes = self.handlers.room_changed(fitting < wanted);
-            let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
-            let started = self.reconcile(fitting);
-            self.shared.inbox.set_workers(self.running());
-            if woken {
-                sleep(FIRST_REPLY).await;
-                self.announce_wake();
-            }
-            self.announce_started(&started);
+            self.become_as_many(fitting, woken).await;
             let at_zero = wanted == 0 && self.alive.is_empty();
             self.prepare(at_zero);
-            let not_before = self.not_before;
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
-                () = shared.inbox.arrived_without_worker() => {}
                 () = room_changes => {}
-                () = shared.inbox.closed() => self.give_back().await,
-                () = a_start.notified() => self.has_started(),
-                () = reached(give_back_at) => self.suspend(),
-                () = self.handlers.newer(), if at_zero => self.prepared = false,
-                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
-                () = reached(not_before) => self.not_before = None,
+                happened = self.happening(at_zero) => self.take_in(happened).await,
             }
         }
         self.drain_all().await;
+    }
+
+    /// Waits for what happens first. Cancel-safe: whatever is taken here is returned by the same poll.
+    async fn happening(&mut self, at_zero: bool) -> Happening {
+        let inbox = &self.shared.inbox;
+        let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
+        tokio::select! {
+            () = inbox.arrived_without_worker() => Happening::Arrived,
+            () = inbox.closed() => Happening::InboxClosed,
+            () = self.started.notified() => Happening::WorkerStarted,
+            Some(ended) = self.tasks.join_next_with_id() => Happening::WorkerEnded(ended),
+            () = reached(give_back_at) => Happening::StuckForLong,
+            () = reached(self.not_before) => Happening::MayStart,
+            () = self.handlers.newer(), if at_zero => Happening::NewGeneration,
+        }
+    }
+
+    async fn take_in(&mut self, happened: Happening) {
+        match happened {
+            // What arrived wakes the next turn.
+            Happening::Arrived => {}
+            Happening::InboxClosed => self.give_back().await,
+            Happening::WorkerStarted => self.has_started(),
+            Happening::WorkerEnded(ended) => self.ended(ended),
+            Happening::StuckForLong => self.suspend(),
+            Happening::MayStart => self.not_before = None,
+            Happening::NewGeneration => self.prepared = false,
+        }
+    }
+
+    /// Starts and drains workers until this many run. If a delivery has `woken` the first, it goes before what is
+    /// logged.
+    async fn become_as_many(&mut self, desired: u32, woken: bool) {
+        let started = self.reconcile(desired);
+        self.shared.inbox.set_workers(self.running());
+        if woken {
+            sleep(FIRST_REPLY).await;
+            self.announce_wake();
+        }
+        self.announce_started(&started);
     }
 
     /// Has an instance made ahead once there are no workers, so that the next message need not wait until one is made.
@@ -332,7 +307,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         });
     }
 
-    fn ended(&mut self, ended: Result<(Id, Result<(), Fault>), JoinError>) {
+    fn ended(&mut self, ended: EndedTask) {
         let (task, problem) = match ended {
             Ok((task, Ok(()))) => (task, None),
             Ok((task, Err(fault))) => {
@@ -363,8 +338,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     /// A worker ended by itself. Of several at the same time only the first is logged as an error, and delays the
-    /// replacement of all. One for which there was no room did not fail: the workload's part has become smaller, or what
-    /// others have beyond theirs is not given back yet.
+    /// replacement of all. A worker for which there was no room did not fail: the workload's share has become smaller,
+    /// or other workloads have not given back yet what they have beyond theirs.
     fn failed(&mut self, worker: u64, handled: u64, ending: &Ending) {
         let Ending { text: problem, lacks_room } = ending;
         let workload = &self.shared.workload;

@@ -10,7 +10,7 @@ use crate::config::Workload;
 use crate::delivery::counters::Traffic;
 use crate::delivery::rate_limit::RateLimit;
 use crate::scaling::history::History;
-use crate::scaling::supervisor::{Desired, Workers};
+use crate::scaling::workers::{Desired, Workers};
 
 /// One workload, from the moment that it is configured.
 #[derive(Debug)]

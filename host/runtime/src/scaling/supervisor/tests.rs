@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::*;
