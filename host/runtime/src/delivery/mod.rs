@@ -10,6 +10,7 @@ pub mod consumer_settings;
 pub mod counters;
 mod disposition;
 pub mod fetch;
+pub mod hops;
 pub mod inbox;
 mod nats_headers;
 pub mod outage;
