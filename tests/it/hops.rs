@@ -16,7 +16,7 @@ async fn a_message_that_goes_round_is_a_dead_letter_after_so_many_workloads_and_
     let host = Host::start(vec![may_publish("one", 3), may_publish("two", 3)]).await;
     // Each has the other publish the rest of the line.
     let round = "publish in.two.a publish in.one.a ".repeat(3);
-    host.publish("in.one.a", &format!("{round}ok")).await;
+    host.publish("in.one.a", format!("{round}ok")).await;
     let letters = host.stored_count(DEAD, 1).await;
     assert_eq!(header(&letters[0], "Tidegate-Cause"), Some("hops"));
     let reason = header(&letters[0], "Tidegate-Reason").unwrap();

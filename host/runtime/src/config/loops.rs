@@ -7,7 +7,7 @@ use super::workload::Workload;
 
 /// What a person should know of each ring of two or more workloads, as far as the file says what they read. One that
 /// publishes what it reads itself is told with the workload.
-pub fn rings(workloads: &[Workload]) -> Vec<String> {
+pub(super) fn rings(workloads: &[Workload]) -> Vec<String> {
     let reads: Vec<&[String]> = workloads.iter().map(|workload| reads(workload, workloads)).collect();
     (0..workloads.len()).filter_map(|first| Some(told(workloads, &shortest(workloads, &reads, first)?))).collect()
 }
