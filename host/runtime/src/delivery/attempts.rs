@@ -19,7 +19,7 @@ const MOST: usize = 8_192;
 
 /// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
-pub enum Untried {
+pub(crate) enum Untried {
     /// Store it as a dead letter. The author is that of its last attempt, if that was made here.
     DeadLetter(Death, Option<Author>),
     /// Term it: its dead letter is stored already, and the term before was lost.
@@ -93,7 +93,7 @@ impl Attempts {
     }
 
     /// What to do instead of calling the handler; `None` if it is to be called.
-    pub fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
+    pub(crate) fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
         if delivery.attempt <= 1 {
             return None;
         }
@@ -106,12 +106,12 @@ impl Attempts {
     }
 
     /// This attempt ended through no fault of the handler.
-    pub fn excuse(&self, delivery: &Delivery) {
+    pub(crate) fn excuse(&self, delivery: &Delivery) {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
     /// The message is to become a dead letter, which is not stored yet.
-    pub fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
+    pub(crate) fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
     }
 

@@ -13,13 +13,13 @@ use crate::contract::{Cause, FaultKind};
 use crate::delivery::settle::Settled;
 
 /// Upper bounds of the times that are told apart, in microseconds.
-pub const TIMES_US: [u64; 18] = [
+pub(crate) const TIMES_US: [u64; 18] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     10_000_000, 60_000_000,
 ];
 
 /// How many handler calls took how long: one count for each bound of [`TIMES_US`], and one for what took longer.
-pub type Times = [u64; TIMES_US.len() + 1];
+pub(crate) type Times = [u64; TIMES_US.len() + 1];
 
 /// What the workers have done since the host started. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +66,7 @@ pub struct Tally {
 impl Tally {
     /// Both together.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         let (a, b) = (self.work, other.work);
         Self {
             work: Work {
@@ -214,17 +214,17 @@ impl Default for Stats {
 
 impl Stats {
     /// Whether the worker is in its handler now.
-    pub fn is_handling(&self) -> bool {
+    pub(crate) fn is_handling(&self) -> bool {
         self.calls.is_running()
     }
 
     /// The worker enters its handler.
-    pub fn call_begins(&self, at: Instant) {
+    pub(crate) fn call_begins(&self, at: Instant) {
         self.calls.begin(at.saturating_duration_since(self.started));
     }
 
     /// The worker has left its handler, in which it was for so long.
-    pub fn call_ended(&self, took: Duration) {
+    pub(crate) fn call_ended(&self, took: Duration) {
         self.calls.end(took);
     }
 
@@ -248,7 +248,7 @@ impl Stats {
     }
 
     /// A call did not come back with an answer that can be carried out.
-    pub fn faulted(&self, kind: FaultKind) {
+    pub(crate) fn faulted(&self, kind: FaultKind) {
         self.faults.count(kind as usize);
     }
 
@@ -294,7 +294,7 @@ impl Stats {
 
 /// What a workload has said to the server beside settlements. Each number only grows.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pulls: AtomicU64,
     in_progress: AtomicU64,
     replies_refused: AtomicU64,
@@ -302,32 +302,32 @@ pub struct Traffic {
 
 impl Traffic {
     /// A pull request was sent.
-    pub fn pulled(&self) {
+    pub(crate) fn pulled(&self) {
         self.pulls.fetch_add(1, Relaxed);
     }
 
     /// The server was told that a delivery is in progress.
-    pub fn told_in_progress(&self) {
+    pub(crate) fn told_in_progress(&self) {
         self.in_progress.fetch_add(1, Relaxed);
     }
 
     /// A reply may not go where the requester wants it. Returns how many that makes.
-    pub fn refused_reply(&self) -> u64 {
+    pub(crate) fn refused_reply(&self) -> u64 {
         self.replies_refused.fetch_add(1, Relaxed) + 1
     }
 
     /// Pull requests sent.
-    pub fn pulls(&self) -> u64 {
+    pub(crate) fn pulls(&self) -> u64 {
         self.pulls.load(Relaxed)
     }
 
     /// How often the server was told that a delivery is in progress.
-    pub fn in_progress(&self) -> u64 {
+    pub(crate) fn in_progress(&self) -> u64 {
         self.in_progress.load(Relaxed)
     }
 
     /// Deliveries whose requester wanted the reply where `grants.reply` does not let it go.
-    pub fn replies_refused(&self) -> u64 {
+    pub(crate) fn replies_refused(&self) -> u64 {
         self.replies_refused.load(Relaxed)
     }
 }

@@ -23,5 +23,7 @@ pub mod slow_lane;
 pub(crate) mod test_delivery;
 pub mod worker;
 
-pub use check::{MAX_HEADERS, ResponseBounds, check};
-pub use disposition::{Disposition, Verdict, conflicted, dispose, refused, triage};
+pub(crate) use check::MAX_HEADERS;
+pub use check::{ResponseBounds, check};
+pub(crate) use disposition::{Disposition, conflicted, dispose, triage};
+pub use disposition::{Verdict, refused};

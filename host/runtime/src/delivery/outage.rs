@@ -32,7 +32,7 @@ pub struct Outage {
 
 impl Outage {
     /// For this part of a workload.
-    pub fn new(conditions: Arc<Conditions>, part: Part) -> Self {
+    pub(crate) fn new(conditions: Arc<Conditions>, part: Part) -> Self {
         let (failed, lasts, succeeded) = (Mutex::default(), AtomicBool::default(), AtomicBool::default());
         Self { conditions, part, failed, lasts, succeeded, begun: Notify::new() }
     }
@@ -49,7 +49,7 @@ impl Outage {
     }
 
     /// An effect was confirmed. Cheap.
-    pub fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         if self.lasts.load(Relaxed) {
             self.succeeded.store(true, Relaxed);
         }

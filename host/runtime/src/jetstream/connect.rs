@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// Whether the server can be reached now, as far as is known.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
     }
 
@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// Waits until the connection is made again, but no longer than this.
-    pub async fn reconnected(&self, limit: Duration) {
+    pub(crate) async fn reconnected(&self, limit: Duration) {
         let mut link = self.link();
         let connects = link.borrow().connects;
         // The other end belongs to the library's task; without it nothing comes any more.

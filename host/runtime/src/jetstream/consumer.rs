@@ -95,7 +95,7 @@ impl BoundConsumer {
     }
 
     /// What this workload says to the server.
-    pub fn traffic(&self) -> Arc<Traffic> {
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
         self.binding.traffic.clone()
     }
 
@@ -113,7 +113,7 @@ impl BoundConsumer {
     ///
     /// # Errors
     /// If the connection is closed for good.
-    pub async fn puller(&self) -> anyhow::Result<Puller> {
+    pub(crate) async fn puller(&self) -> anyhow::Result<Puller> {
         self.binding.client.denied.tell();
         Ok(Puller::new(self.binding.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }

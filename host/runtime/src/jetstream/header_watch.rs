@@ -21,7 +21,7 @@ const AHEAD_BYTES: usize = 4 << 20;
 
 /// What has been counted so far.
 #[derive(Debug, Default)]
-pub struct HeaderArrivals {
+pub(crate) struct HeaderArrivals {
     count: AtomicU64,
     last_us: AtomicU64,
     /// Whether the last pull failed: what arrives now is not counted.
@@ -36,7 +36,7 @@ impl HeaderArrivals {
     }
 
     /// How many messages were seen, and when the last one was, since `start`.
-    pub fn read(&self) -> (u64, Duration) {
+    pub(crate) fn read(&self) -> (u64, Duration) {
         (self.count.load(Ordering::Acquire), Duration::from_micros(self.last_us.load(Ordering::Acquire)))
     }
 
@@ -63,7 +63,7 @@ impl HeaderWatch {
     }
 
     /// Where it counts.
-    pub fn arrivals(&self) -> Arc<HeaderArrivals> {
+    pub(crate) fn arrivals(&self) -> Arc<HeaderArrivals> {
         self.arrivals.clone()
     }
 

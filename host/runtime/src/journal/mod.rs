@@ -14,16 +14,18 @@ mod trouble;
 mod writer;
 
 pub use bounds::PolicyBounds;
-pub use entry::{Adoption, Change, Entry, PolicyCall, Role};
+pub(crate) use entry::{Adoption, Entry, PolicyCall};
+pub use entry::{Change, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
 pub use line::{
-    DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, LineWriter,
-    PolicyName, VERSION, digest,
+    DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, PolicyName,
+    VERSION, digest,
 };
 #[doc(hidden)]
 pub use read::parse;
 pub use read::{JournalError, JournalReader, Survey};
 pub(crate) use room::ByteBudget;
-pub use trouble::Trouble;
-pub use writer::{Journal, JournalSink, Take};
+pub(crate) use trouble::Trouble;
+pub use writer::Journal;
+pub(crate) use writer::JournalSink;

@@ -66,7 +66,7 @@ impl Denial {
 
 /// The stream and the consumer of the delivery that is settled by a subject, in either form: with the domain and the
 /// account before them, which servers from 2.14 on send when they are told to, or without.
-pub fn ack_of(subject: &str) -> Option<(&str, &str)> {
+pub(crate) fn ack_of(subject: &str) -> Option<(&str, &str)> {
     let skip = if has_domain(subject) { 2 } else { 0 };
     let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.').skip(skip);
     Some((tokens.next()?, tokens.next()?))

@@ -24,7 +24,7 @@ pub enum EffectError {
 }
 
 /// Whether what a delivery brings about is confirmed.
-pub type Effect = Result<(), EffectError>;
+pub(crate) type Effect = Result<(), EffectError>;
 
 /// A delivery that was fetched and is not settled yet.
 ///

@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
-pub use held::{Confirmed, Effect, EffectError, Held, Kept, Published};
+pub use held::{Confirmed, EffectError, Held, Kept, Published};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]
-pub enum Pulled<D> {
+pub(crate) enum Pulled<D> {
     /// A delivery.
     Delivery(D),
     /// The server has ended a pull as it ends pulls; [`Pull::asked`] says what is still to come.
@@ -75,7 +75,7 @@ impl Notice {
 }
 
 /// Asks a consumer for deliveries.
-pub trait Pull: Send + 'static {
+pub(crate) trait Pull: Send + 'static {
     /// What comes.
     type Held: Held;
 

@@ -14,7 +14,7 @@ pub struct Window<const N: usize> {
 
 /// How much each counter grew, and in which time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth<const N: usize> {
+pub(crate) struct Growth<const N: usize> {
     /// What each counter gained.
     pub by: [u64; N],
     /// Seconds between the samples compared; 0 for the first sample.
@@ -28,7 +28,7 @@ impl<const N: usize> Window<N> {
     }
 
     /// Adds a sample and compares it with the youngest that is at least a window old, or else with the oldest.
-    pub fn push(&mut self, now: Duration, counters: [u64; N]) -> Growth<N> {
+    pub(crate) fn push(&mut self, now: Duration, counters: [u64; N]) -> Growth<N> {
         self.samples.push_back((now, counters));
         let start = now.saturating_sub(self.length);
         while self.samples.get(1).is_some_and(|(at, _)| *at <= start) {

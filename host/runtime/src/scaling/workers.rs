@@ -11,7 +11,7 @@ use crate::delivery::counters::{Stats, Tally};
 
 /// The number of workers that is wanted. The monitor sets it, and a message that finds no worker does.
 #[derive(Debug)]
-pub struct Desired {
+pub(crate) struct Desired {
     pub(super) count: watch::Sender<u32>,
     /// Wakes the monitor: a message found no worker.
     pub woken: Notify,
@@ -19,17 +19,17 @@ pub struct Desired {
 
 impl Desired {
     /// Starts with this count.
-    pub fn new(count: u32) -> Self {
+    pub(crate) fn new(count: u32) -> Self {
         Self { count: watch::Sender::new(count), woken: Notify::new() }
     }
 
     /// The count now.
-    pub fn get(&self) -> u32 {
+    pub(crate) fn get(&self) -> u32 {
         *self.count.borrow()
     }
 
     /// Sets the count and returns the one before.
-    pub fn set(&self, count: u32) -> u32 {
+    pub(crate) fn set(&self, count: u32) -> u32 {
         let before = self.get();
         self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
         before

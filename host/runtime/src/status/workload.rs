@@ -18,7 +18,7 @@ pub struct Board {
     /// What was configured.
     pub workload: Workload,
     /// What keeps it from flowing now.
-    pub conditions: Arc<Conditions>,
+    pub(crate) conditions: Arc<Conditions>,
     /// What has been decided about the number of its workers.
     pub history: Arc<History>,
     dropped_lines: Vec<Arc<AtomicU64>>,
@@ -31,9 +31,9 @@ pub struct RunningParts {
     /// Its workers.
     pub workers: Arc<Workers>,
     /// How many are wanted.
-    pub desired: Arc<Desired>,
+    pub(crate) desired: Arc<Desired>,
     /// What was said to the server.
-    pub traffic: Arc<Traffic>,
+    pub(crate) traffic: Arc<Traffic>,
     /// When instances were made anew.
     pub respawns: Arc<RateLimit>,
 }
@@ -46,7 +46,7 @@ impl Board {
     }
 
     /// It runs from now on.
-    pub fn runs(&self, parts: RunningParts) {
+    pub(crate) fn runs(&self, parts: RunningParts) {
         *self.running.lock() = Some(Arc::new(parts));
     }
 
@@ -61,7 +61,7 @@ impl Board {
     }
 
     /// Log lines of its guests that were dropped.
-    pub fn lines_dropped(&self) -> u64 {
+    pub(crate) fn lines_dropped(&self) -> u64 {
         self.dropped_lines.iter().map(|lines| lines.load(Relaxed)).sum()
     }
 }

@@ -108,7 +108,7 @@ impl Directory {
     }
 
     /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
-    pub fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
+    pub(crate) fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
