@@ -66,7 +66,7 @@ pub struct Conditions {
 
 impl Conditions {
     /// Of a workload that has none.
-    pub fn new(workload: Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(workload: Arc<str>) -> Arc<Self> {
         Arc::new(Self { workload, problems: Mutex::default() })
     }
 
@@ -80,7 +80,7 @@ impl Conditions {
     }
 
     /// The whole of it ended. What its parts had is past.
-    pub fn ended(&self, problem: &str) {
+    pub(crate) fn ended(&self, problem: &str) {
         self.raise(Part::Run, problem);
         self.problems.lock().retain(|part, _| *part == Part::Run);
     }

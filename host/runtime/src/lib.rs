@@ -36,7 +36,7 @@
 
 mod backoff;
 pub mod clock;
-pub mod conditions;
+pub(crate) mod conditions;
 pub mod config;
 pub mod contract;
 pub mod dead_letter;

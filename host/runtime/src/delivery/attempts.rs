@@ -83,7 +83,7 @@ impl RecentMessages {
 impl Attempts {
     /// The attempts that the message has had, including this one: the server's count without those that ended through
     /// no fault of the handler.
-    pub fn used(&self, delivery: &Delivery) -> u32 {
+    pub(crate) fn used(&self, delivery: &Delivery) -> u32 {
         // A first delivery has no earlier attempts.
         if delivery.attempt <= 1 {
             return delivery.attempt;
@@ -116,12 +116,12 @@ impl Attempts {
     }
 
     /// The message's dead letter is stored.
-    pub fn kept(&self, delivery: &Delivery, kept: Kept) {
+    pub(crate) fn kept(&self, delivery: &Delivery, kept: Kept) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
     /// The message is settled for good.
-    pub fn done(&self, delivery: &Delivery) {
+    pub(crate) fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
             self.0.lock().forget(key(delivery));
         }

@@ -138,7 +138,7 @@ impl Effective {
     }
 
     /// These are in effect from now on.
-    pub fn set(&self, settings: &ConsumerSettings) {
+    pub(crate) fn set(&self, settings: &ConsumerSettings) {
         let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
@@ -154,7 +154,7 @@ impl Effective {
     }
 
     /// Whether the consumer gives anything.
-    pub fn flow(&self) -> ConsumerFlow {
+    pub(crate) fn flow(&self) -> ConsumerFlow {
         self.flow.lock().clone()
     }
 
@@ -164,7 +164,7 @@ impl Effective {
     }
 
     /// How long the server waits for a settlement.
-    pub fn ack_wait(&self) -> Duration {
+    pub(crate) fn ack_wait(&self) -> Duration {
         Duration::from_nanos(self.ack_wait_ns.load(Relaxed))
     }
 
@@ -209,7 +209,7 @@ impl Effective {
 
     /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered
     /// them.
-    pub fn dropped(&self) -> Vec<(u64, u32)> {
+    pub(crate) fn dropped(&self) -> Vec<(u64, u32)> {
         let most = self.max_deliver.load(Relaxed);
         if most == 0 {
             return Vec::new();
@@ -218,7 +218,7 @@ impl Effective {
     }
 
     /// What a pull may ask for.
-    pub fn pulls(&self) -> PullLimits {
+    pub(crate) fn pulls(&self) -> PullLimits {
         *self.pulls.lock()
     }
 

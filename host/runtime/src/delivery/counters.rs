@@ -229,17 +229,17 @@ impl Stats {
     }
 
     /// Deliveries that it acknowledged.
-    pub fn acked(&self) -> u64 {
+    pub(crate) fn acked(&self) -> u64 {
         self.acked.load(Relaxed)
     }
 
     /// A delivery of a second or later attempt was taken.
-    pub fn redelivered(&self) {
+    pub(crate) fn redelivered(&self) {
         self.redelivered.fetch_add(1, Relaxed);
     }
 
     /// A handler call ended after so long, well or not.
-    pub fn handled(&self, time: Duration, well: bool) {
+    pub(crate) fn handled(&self, time: Duration, well: bool) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
         if !well {
@@ -253,7 +253,7 @@ impl Stats {
     }
 
     /// A delivery was settled.
-    pub fn settled(&self, how: Settled) {
+    pub(crate) fn settled(&self, how: Settled) {
         let count = match how {
             Settled::Acked => &self.acked,
             Settled::Retried => &self.retried,
@@ -266,7 +266,7 @@ impl Stats {
     }
 
     /// All of it.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let acked = self.acked();
         let alive = self.started.elapsed();
         let Spent { ended, running } = self.calls.at(alive);

@@ -4,21 +4,21 @@
 //! the traits of [`ports`](crate::ports). Nothing here knows NATS or WebAssembly; how many workers there are is decided
 //! in [`scaling`](crate::scaling).
 
-pub mod attempts;
+pub(crate) mod attempts;
 mod check;
 pub mod consumer_settings;
 pub mod counters;
 mod disposition;
-pub mod fetch;
+pub(crate) mod fetch;
 pub mod inbox;
 mod nats_headers;
-pub mod outage;
+pub(crate) mod outage;
 pub(crate) mod paced_pull;
-pub mod pending_publications;
+pub(crate) mod pending_publications;
 mod pull_backoff;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
 pub mod settle;
-pub mod slow_lane;
+pub(crate) mod slow_lane;
 #[cfg(test)]
 pub(crate) mod test_delivery;
 pub mod worker;

@@ -38,7 +38,7 @@ impl Outage {
     }
 
     /// An effect failed through no fault of its message. The first failure raises the condition; later ones prolong it.
-    pub fn failed(&self, error: &EffectError) {
+    pub(crate) fn failed(&self, error: &EffectError) {
         let first = self.failed.lock().replace(Instant::now()).is_none();
         self.succeeded.store(false, Relaxed);
         if first {
@@ -56,7 +56,7 @@ impl Outage {
     }
 
     /// Clears the condition each time an outage is over; never returns.
-    pub async fn watch(&self) -> std::convert::Infallible {
+    pub(crate) async fn watch(&self) -> std::convert::Infallible {
         loop {
             self.begun.notified().await;
             while let Some(at) = self.last() {

@@ -90,7 +90,7 @@ impl BoundConsumer {
     }
 
     /// The consumer's settings, as the server has them.
-    pub fn consumer(&self) -> Arc<Effective> {
+    pub(crate) fn consumer(&self) -> Arc<Effective> {
         self.effective.clone()
     }
 
@@ -100,12 +100,12 @@ impl BoundConsumer {
     }
 
     /// Bytes of the headers that are added to a publication.
-    pub fn own_headers(&self) -> usize {
+    pub(crate) fn own_headers(&self) -> usize {
         self.binding.own_headers()
     }
 
     /// The largest payload with headers that the server takes, in bytes.
-    pub fn max_payload(&self) -> usize {
+    pub(crate) fn max_payload(&self) -> usize {
         self.binding.client.max_payload()
     }
 

@@ -1,5 +1,5 @@
-//! Counts arrivals by their headers, as the Auto-Scaler's PROVISIONER does: a consumer that is sent the headers of every
-//! message, and acknowledges the last of those that came together.
+//! Counts arrivals by their headers, as the Auto-Scaler's PROVISIONER does: on a consumer that is sent the headers of
+//! every message, and whose last message of those that came together is acknowledged for all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

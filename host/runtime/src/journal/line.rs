@@ -142,7 +142,7 @@ pub struct JournalFault {
 
 impl JournalFault {
     /// That of a fault.
-    pub fn of(fault: &Fault) -> Self {
+    pub(crate) fn of(fault: &Fault) -> Self {
         Self { kind: fault.kind().as_str().to_owned(), text: fault.to_string() }
     }
 }

@@ -123,17 +123,17 @@ impl Journal {
     }
 
     /// Lines that were not written, ever.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed) + self.lost.load(Relaxed)
     }
 
     /// Why lines are not kept now.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         self.troubles.iter().filter_map(|trouble| trouble.now()).collect()
     }
 
     /// Takes no more entries, and waits for a bounded time until those before are written.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.entries.write().take();
         let ended = self.ended.lock().take();
         if let Some(ended) = ended

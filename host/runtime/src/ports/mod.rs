@@ -55,7 +55,7 @@ pub enum Notice {
 
 impl Notice {
     /// What mends it, where it is the consumer that has to be another.
-    pub fn remedy(&self) -> &'static str {
+    pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::NoResponders | Self::ConsumerDeleted => {
                 "make the stream and the consumer again, or set manage = \"create\" and the host does"

@@ -85,17 +85,17 @@ impl History {
     }
 
     /// A generation of the policy is not used.
-    pub fn refused(&self, problem: &str) {
+    pub(crate) fn refused(&self, problem: &str) {
         self.scaling.lock().refused = Some(problem.to_owned());
     }
 
     /// The last observation.
-    pub fn saw(&self, seen: Observation) {
+    pub(crate) fn saw(&self, seen: Observation) {
         self.scaling.lock().seen = Some(seen);
     }
 
     /// A decision, which comes to so many workers.
-    pub fn decided(&self, decision: &Decision, count: u32) {
+    pub(crate) fn decided(&self, decision: &Decision, count: u32) {
         let mut scaling = self.scaling.lock();
         scaling.decisions += 1;
         scaling.problem = None;

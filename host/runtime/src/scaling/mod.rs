@@ -5,16 +5,16 @@
 //! [`supervisor`] starts and drains workers. Nothing here knows NATS or WebAssembly; what a worker does with a delivery
 //! is in [`delivery`](crate::delivery).
 
-pub mod clock;
+pub(crate) mod clock;
 mod count;
 pub mod history;
 pub mod monitor;
 pub mod observe;
 pub mod plan;
-pub mod policy_state;
-pub mod shadow;
-pub mod supervisor;
-pub mod window;
+pub(crate) mod policy_state;
+pub(crate) mod shadow;
+pub(crate) mod supervisor;
+pub(crate) mod window;
 pub mod workers;
 
 pub use count::{carried_out, clamp};

@@ -51,7 +51,7 @@ struct Counted {
 
 impl Workers {
     /// Workers that run and do not drain.
-    pub fn running(&self) -> u32 {
+    pub(crate) fn running(&self) -> u32 {
         self.running.load(Relaxed)
     }
 
@@ -62,7 +62,7 @@ impl Workers {
     }
 
     /// The workers that run or drain, each with its counters.
-    pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
+    pub(crate) fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
         self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
 

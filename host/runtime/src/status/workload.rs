@@ -51,7 +51,7 @@ impl Board {
     }
 
     /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
-    pub fn ended(&self) {
+    pub(crate) fn ended(&self) {
         *self.running.lock() = None;
     }
 

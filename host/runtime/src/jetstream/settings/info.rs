@@ -88,7 +88,7 @@ const HARMLESS: [&str; 12] = [
 
 impl ConsumerConfig {
     /// The subjects that it is limited to; none if to nothing.
-    pub fn filters(&self) -> Vec<String> {
+    pub(crate) fn filters(&self) -> Vec<String> {
         let single = Some(self.filter_subject.clone()).filter(|subject| !subject.is_empty());
         let mut all: Vec<String> = self.filter_subjects.iter().cloned().chain(single).collect();
         all.sort();
