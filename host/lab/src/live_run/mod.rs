@@ -81,13 +81,13 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     let scaled = Arc::new(ScalingCounters::default());
     let plugins = (handlers, policies);
     let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
-    let board = &running.board;
+    let state = &running.state;
 
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
-        let why = board.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
+        let why = state.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
-    let workers = board.running().context("the workload does not run")?.workers.clone();
+    let workers = state.running().context("the workload does not run")?.workers.clone();
     let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
     recorder.start(start);

@@ -1,6 +1,6 @@
 //! A delivery from the pull to its settlement: what waits, what a worker does, what becomes of the answer.
 //!
-//! What is decided about a delivery is pure: [`triage`], [`check()`] and [`dispose`]. The rest carries it out against
+//! What is decided about a delivery is pure: `triage`, [`check()`] and `dispose`. The rest carries it out against
 //! the traits of [`ports`](crate::ports). Nothing here knows NATS or WebAssembly; how many workers there are is decided
 //! in [`scaling`](crate::scaling).
 

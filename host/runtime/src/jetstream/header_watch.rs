@@ -68,7 +68,7 @@ impl HeaderWatch {
     }
 
     /// Counts until `stop` ends. `tell` is called with the reason each time a pull fails, and with `None` when pulls do
-    /// not fail any more. `start` is what [`HeaderArrivals::read`] measures from.
+    /// not fail any more. Times of arrivals count from `start`.
     pub async fn run(self, start: Since, tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut pull = PacedPull::new(self.puller, tell);

@@ -1,6 +1,6 @@
 //! The journal: every decision of a host with all that led to it, one JSON line each, so that it can be replayed.
 //!
-//! An [`Entry`] is handed over without waiting: a thread of its own makes the line and writes it. Where that does not
+//! An `Entry` is handed over without waiting: a thread of its own makes the line and writes it. Where that does not
 //! keep up, entries are dropped and counted, and the count is written as soon as there is room.
 
 mod bounds;

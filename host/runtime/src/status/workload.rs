@@ -1,4 +1,4 @@
-//! What a workload is doing, for whoever asks: a person, a scraper.
+//! What can be seen of one workload: whether it runs, what it counted and decided, what keeps it from flowing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,7 +14,7 @@ use crate::scaling::workers::{Desired, Workers};
 
 /// One workload, from the moment that it is configured.
 #[derive(Debug)]
-pub struct Board {
+pub struct WorkloadState {
     /// What was configured.
     pub workload: Workload,
     /// What keeps it from flowing now.
@@ -38,7 +38,7 @@ pub struct RunningParts {
     pub respawns: Arc<RateLimit>,
 }
 
-impl Board {
+impl WorkloadState {
     /// A workload that does not run yet. The log lines of its guests that are dropped count elsewhere.
     pub fn new(workload: Workload, dropped_lines: Vec<Arc<AtomicU64>>) -> Arc<Self> {
         let conditions = Conditions::new(workload.name.as_str().into());
