@@ -2,11 +2,11 @@
 //! host.
 //!
 //! All times are compressed by one factor, so an hour of a trace takes minutes. The host is the one that
-//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the
-//! times and rates of the trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when
+//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: `trace_time` gives the policy the
+//! times and rates of the trace, so that its settings mean what they mean in a simulation, and `begun` notes when
 //! each message is begun. The handler is `wait`, which takes as long as its payload says.
 //!
-//! What is measured is in trace time again, to stand beside what a simulation foretold ([`compare`]).
+//! What is measured is in trace time again, to stand beside what a simulation foretold (`compare`).
 
 mod begun;
 mod compare;
