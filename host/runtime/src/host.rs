@@ -100,7 +100,7 @@ impl PreparedHost {
             host: name.clone(),
             connection: connection.clone(),
             directory: directory.clone(),
-            boards: workloads.iter().map(|kept| kept.board.clone()).collect(),
+            workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
             journal: journal.clone(),
             stops: stop.subscribe(),
         };

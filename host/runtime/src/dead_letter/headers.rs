@@ -15,11 +15,11 @@ pub type Headers = Vec<(String, String)>;
 /// What reserved headers are kept under.
 pub const KEPT: &str = "Tidegate-Original-";
 /// How often a message was redriven.
-pub const REDRIVES: &str = "Tidegate-Redrives";
+pub(crate) const REDRIVES: &str = "Tidegate-Redrives";
 /// By which a stream tells duplicates.
-pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// In which stream a message is to be stored, and in no other.
-pub const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+pub(crate) const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
 /// Where a requester waits. It is the one header of the server's that a redriven message has again: nothing but a
 /// handler's reply comes of it.
 pub const REPLY: &str = "Nats-Reply";
@@ -40,7 +40,7 @@ pub fn keep(original: &Headers) -> Headers {
 }
 
 /// The original's headers, of all that a dead letter has.
-pub fn unkeep(letter: &Headers) -> Headers {
+pub(crate) fn unkeep(letter: &Headers) -> Headers {
     let own = |name: &str| is_reserved(name) && !name.starts_with(KEPT);
     let original = letter.iter().filter(|(name, _)| !own(name));
     original.map(|(name, value)| (name.strip_prefix(KEPT).unwrap_or(name).to_owned(), value.clone())).collect()
@@ -93,7 +93,7 @@ pub fn origin(published: &Headers) -> (Headers, Option<Redriven>) {
 
 /// The message id of a redriven message: the same each time for the same dead letter, so that a redrive that was cut
 /// and is run again stores it once within the duplicate window. It names the stream and the sequence that died first.
-pub fn redrive_id(stream: &str, sequence: u64, letter: u64) -> String {
+pub(crate) fn redrive_id(stream: &str, sequence: u64, letter: u64) -> String {
     format!("redrive:{stream}:{sequence}:{letter}")
 }
 

@@ -19,7 +19,7 @@ const MOST: usize = 8_192;
 
 /// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
-pub enum Untried {
+pub(crate) enum Untried {
     /// Store it as a dead letter. The author is that of its last attempt, if that was made here.
     DeadLetter(Death, Option<Author>),
     /// Term it: its dead letter is stored already, and the term before was lost.
@@ -83,7 +83,7 @@ impl RecentMessages {
 impl Attempts {
     /// The attempts that the message has had, including this one: the server's count without those that ended through
     /// no fault of the handler.
-    pub fn used(&self, delivery: &Delivery) -> u32 {
+    pub(crate) fn used(&self, delivery: &Delivery) -> u32 {
         // A first delivery has no earlier attempts.
         if delivery.attempt <= 1 {
             return delivery.attempt;
@@ -93,7 +93,7 @@ impl Attempts {
     }
 
     /// What to do instead of calling the handler; `None` if it is to be called.
-    pub fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
+    pub(crate) fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
         if delivery.attempt <= 1 {
             return None;
         }
@@ -106,22 +106,22 @@ impl Attempts {
     }
 
     /// This attempt ended through no fault of the handler.
-    pub fn excuse(&self, delivery: &Delivery) {
+    pub(crate) fn excuse(&self, delivery: &Delivery) {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
     /// The message is to become a dead letter, which is not stored yet.
-    pub fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
+    pub(crate) fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
     }
 
     /// The message's dead letter is stored.
-    pub fn kept(&self, delivery: &Delivery, kept: Kept) {
+    pub(crate) fn kept(&self, delivery: &Delivery, kept: Kept) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
     /// The message is settled for good.
-    pub fn done(&self, delivery: &Delivery) {
+    pub(crate) fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
             self.0.lock().forget(key(delivery));
         }

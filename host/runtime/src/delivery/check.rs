@@ -6,7 +6,7 @@ use crate::contract::{Fault, Publication, Response};
 use crate::subject::{check_subject, shown};
 
 /// The most bytes of a header block that JetStream stores.
-pub const MAX_HEADERS: usize = 65_535;
+pub(crate) const MAX_HEADERS: usize = 65_535;
 /// What a header block has beside its headers.
 const FRAME: usize = "NATS/1.0\r\n\r\n".len();
 /// What a response has to keep to.

@@ -46,7 +46,8 @@ pub struct PullLimits {
 
 impl PullLimits {
     /// Nothing is limited.
-    pub const NONE: Self = Self { batch: usize::MAX, bytes: usize::MAX, expires: Duration::MAX, waiting: usize::MAX };
+    pub(crate) const NONE: Self =
+        Self { batch: usize::MAX, bytes: usize::MAX, expires: Duration::MAX, waiting: usize::MAX };
 }
 
 /// One pull.
@@ -131,12 +132,13 @@ impl Effective {
     }
 
     /// With this ack wait, and nothing limited.
-    pub fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
+    #[cfg(test)]
+    pub(crate) fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
         Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls: PullLimits::NONE })
     }
 
     /// These are in effect from now on.
-    pub fn set(&self, settings: &ConsumerSettings) {
+    pub(crate) fn set(&self, settings: &ConsumerSettings) {
         let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
@@ -152,7 +154,7 @@ impl Effective {
     }
 
     /// Whether the consumer gives anything.
-    pub fn flow(&self) -> ConsumerFlow {
+    pub(crate) fn flow(&self) -> ConsumerFlow {
         self.flow.lock().clone()
     }
 
@@ -162,7 +164,7 @@ impl Effective {
     }
 
     /// How long the server waits for a settlement.
-    pub fn ack_wait(&self) -> Duration {
+    pub(crate) fn ack_wait(&self) -> Duration {
         Duration::from_nanos(self.ack_wait_ns.load(Relaxed))
     }
 
@@ -172,19 +174,19 @@ impl Effective {
     }
 
     /// Ends when the ack wait is another than when this was called.
-    pub fn ack_wait_edited(&self) -> Notified<'_> {
+    pub(crate) fn ack_wait_edited(&self) -> Notified<'_> {
         self.edited.notified()
     }
 
     /// Whether the server delivers a message no more that it has delivered so often. What is not settled for good then
     /// is lost.
-    pub fn is_last(&self, attempt: u32) -> bool {
+    pub(crate) fn is_last(&self, attempt: u32) -> bool {
         let most = self.max_deliver.load(Relaxed);
         most > 0 && attempt >= most
     }
 
     /// A message was given back after so many deliveries.
-    pub fn gave_back(&self, stream_sequence: u64, attempt: u32) {
+    pub(crate) fn gave_back(&self, stream_sequence: u64, attempt: u32) {
         let mut retried = self.retried.lock();
         retried.insert(stream_sequence, attempt);
         if retried.len() > RETRIED {
@@ -193,12 +195,12 @@ impl Effective {
     }
 
     /// A message was delivered again.
-    pub fn came_back(&self, stream_sequence: u64) {
+    pub(crate) fn came_back(&self, stream_sequence: u64) {
         self.retried.lock().remove(&stream_sequence);
     }
 
     /// All messages up to this one are settled, by whichever host.
-    pub fn settled_to(&self, stream_sequence: u64) {
+    pub(crate) fn settled_to(&self, stream_sequence: u64) {
         let mut retried = self.retried.lock();
         if !retried.is_empty() {
             *retried = retried.split_off(&stream_sequence.saturating_add(1));
@@ -207,7 +209,7 @@ impl Effective {
 
     /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered
     /// them.
-    pub fn dropped(&self) -> Vec<(u64, u32)> {
+    pub(crate) fn dropped(&self) -> Vec<(u64, u32)> {
         let most = self.max_deliver.load(Relaxed);
         if most == 0 {
             return Vec::new();
@@ -216,7 +218,7 @@ impl Effective {
     }
 
     /// What a pull may ask for.
-    pub fn pulls(&self) -> PullLimits {
+    pub(crate) fn pulls(&self) -> PullLimits {
         *self.pulls.lock()
     }
 

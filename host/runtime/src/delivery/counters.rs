@@ -13,13 +13,13 @@ use crate::contract::{Cause, FaultKind};
 use crate::delivery::settle::Settled;
 
 /// Upper bounds of the times that are told apart, in microseconds.
-pub const TIMES_US: [u64; 18] = [
+pub(crate) const TIMES_US: [u64; 18] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     10_000_000, 60_000_000,
 ];
 
 /// How many handler calls took how long: one count for each bound of [`TIMES_US`], and one for what took longer.
-pub type Times = [u64; TIMES_US.len() + 1];
+pub(crate) type Times = [u64; TIMES_US.len() + 1];
 
 /// What the workers have done since the host started. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +66,7 @@ pub struct Tally {
 impl Tally {
     /// Both together.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         let (a, b) = (self.work, other.work);
         Self {
             work: Work {
@@ -214,32 +214,32 @@ impl Default for Stats {
 
 impl Stats {
     /// Whether the worker is in its handler now.
-    pub fn is_handling(&self) -> bool {
+    pub(crate) fn is_handling(&self) -> bool {
         self.calls.is_running()
     }
 
     /// The worker enters its handler.
-    pub fn call_begins(&self, at: Instant) {
+    pub(crate) fn call_begins(&self, at: Instant) {
         self.calls.begin(at.saturating_duration_since(self.started));
     }
 
     /// The worker has left its handler, in which it was for so long.
-    pub fn call_ended(&self, took: Duration) {
+    pub(crate) fn call_ended(&self, took: Duration) {
         self.calls.end(took);
     }
 
     /// Deliveries that it acknowledged.
-    pub fn acked(&self) -> u64 {
+    pub(crate) fn acked(&self) -> u64 {
         self.acked.load(Relaxed)
     }
 
     /// A delivery of a second or later attempt was taken.
-    pub fn redelivered(&self) {
+    pub(crate) fn redelivered(&self) {
         self.redelivered.fetch_add(1, Relaxed);
     }
 
     /// A handler call ended after so long, well or not.
-    pub fn handled(&self, time: Duration, well: bool) {
+    pub(crate) fn handled(&self, time: Duration, well: bool) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
         if !well {
@@ -248,12 +248,12 @@ impl Stats {
     }
 
     /// A call did not come back with an answer that can be carried out.
-    pub fn faulted(&self, kind: FaultKind) {
+    pub(crate) fn faulted(&self, kind: FaultKind) {
         self.faults.count(kind as usize);
     }
 
     /// A delivery was settled.
-    pub fn settled(&self, how: Settled) {
+    pub(crate) fn settled(&self, how: Settled) {
         let count = match how {
             Settled::Acked => &self.acked,
             Settled::Retried => &self.retried,
@@ -266,7 +266,7 @@ impl Stats {
     }
 
     /// All of it.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let acked = self.acked();
         let alive = self.started.elapsed();
         let Spent { ended, running } = self.calls.at(alive);
@@ -294,7 +294,7 @@ impl Stats {
 
 /// What a workload has said to the server beside settlements. Each number only grows.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pulls: AtomicU64,
     in_progress: AtomicU64,
     replies_refused: AtomicU64,
@@ -302,32 +302,32 @@ pub struct Traffic {
 
 impl Traffic {
     /// A pull request was sent.
-    pub fn pulled(&self) {
+    pub(crate) fn pulled(&self) {
         self.pulls.fetch_add(1, Relaxed);
     }
 
     /// The server was told that a delivery is in progress.
-    pub fn told_in_progress(&self) {
+    pub(crate) fn told_in_progress(&self) {
         self.in_progress.fetch_add(1, Relaxed);
     }
 
     /// A reply may not go where the requester wants it. Returns how many that makes.
-    pub fn refused_reply(&self) -> u64 {
+    pub(crate) fn refused_reply(&self) -> u64 {
         self.replies_refused.fetch_add(1, Relaxed) + 1
     }
 
     /// Pull requests sent.
-    pub fn pulls(&self) -> u64 {
+    pub(crate) fn pulls(&self) -> u64 {
         self.pulls.load(Relaxed)
     }
 
     /// How often the server was told that a delivery is in progress.
-    pub fn in_progress(&self) -> u64 {
+    pub(crate) fn in_progress(&self) -> u64 {
         self.in_progress.load(Relaxed)
     }
 
     /// Deliveries whose requester wanted the reply where `grants.reply` does not let it go.
-    pub fn replies_refused(&self) -> u64 {
+    pub(crate) fn replies_refused(&self) -> u64 {
         self.replies_refused.load(Relaxed)
     }
 }

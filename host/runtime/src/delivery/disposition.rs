@@ -10,7 +10,7 @@ const REASON: usize = 1000;
 
 /// What the host does about a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// Publish, reply, ack.
     Complete(Response),
     /// It failed.
@@ -33,7 +33,7 @@ pub enum Verdict {
 
 /// What to do about a delivery before its handler is called: a death if its attempts, those that no host saw the end of
 /// among them, are far more than it may have. `attempts` counts this one.
-pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
+pub(crate) fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
     let most = retry.max_deliveries();
     (attempts > most).then(|| Death {
         cause: Cause::Exhausted,
@@ -44,7 +44,7 @@ pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
 }
 
 /// What to do about a delivery after its handler was called for the `attempt`th time.
-pub fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
+pub(crate) fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
     Disposition::Fail(match outcome {
         Ok(Ok(response)) => return Disposition::Complete(response),
         Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death { cause: Cause::Rejected, reason: cut(reason) }),
@@ -62,7 +62,7 @@ pub fn refused(problem: String, attempt: u32, retry: &Retry) -> Verdict {
 }
 
 /// What to do about a response of which a publication expected another last message of its stream.
-pub fn conflicted(problem: String, attempt: u32, retry: &Retry) -> Verdict {
+pub(crate) fn conflicted(problem: String, attempt: u32, retry: &Retry) -> Verdict {
     judge(Cause::Conflict, problem, None, attempt, retry)
 }
 

@@ -19,7 +19,7 @@ use crate::ports::{Notice, Pull, Pulled};
 ///
 /// `tell` is called with the reason each time a pull fails, and with `None` when pulls do not fail any more. This
 /// returns when no pull can bring anything any more, which takes up to the pull's `expires`.
-pub async fn fetch<P: Pull>(
+pub(crate) async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     pull: P,
     consumer: &Effective,

@@ -32,13 +32,13 @@ pub struct Outage {
 
 impl Outage {
     /// For this part of a workload.
-    pub fn new(conditions: Arc<Conditions>, part: Part) -> Self {
+    pub(crate) fn new(conditions: Arc<Conditions>, part: Part) -> Self {
         let (failed, lasts, succeeded) = (Mutex::default(), AtomicBool::default(), AtomicBool::default());
         Self { conditions, part, failed, lasts, succeeded, begun: Notify::new() }
     }
 
     /// An effect failed through no fault of its message. The first failure raises the condition; later ones prolong it.
-    pub fn failed(&self, error: &EffectError) {
+    pub(crate) fn failed(&self, error: &EffectError) {
         let first = self.failed.lock().replace(Instant::now()).is_none();
         self.succeeded.store(false, Relaxed);
         if first {
@@ -49,14 +49,14 @@ impl Outage {
     }
 
     /// An effect was confirmed. Cheap.
-    pub fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         if self.lasts.load(Relaxed) {
             self.succeeded.store(true, Relaxed);
         }
     }
 
     /// Clears the condition each time an outage is over; never returns.
-    pub async fn watch(&self) -> std::convert::Infallible {
+    pub(crate) async fn watch(&self) -> std::convert::Infallible {
         loop {
             self.begun.notified().await;
             while let Some(at) = self.last() {

@@ -17,17 +17,17 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// `per_second` from 1; as many at once after a second without any.
-    pub fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         Self { every: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(None), held: AtomicU64::new(0) }
     }
 
     /// How many events had to wait.
-    pub fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 
     /// When the next one may happen; not in the future if that is now.
-    pub fn next(&self, now: Instant) -> Instant {
+    pub(crate) fn next(&self, now: Instant) -> Instant {
         let mut next = self.next.lock();
         let earliest = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let given = next.map_or(earliest, |next| next.max(earliest));

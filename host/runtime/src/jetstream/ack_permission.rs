@@ -23,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 impl BoundConsumer {
     /// Watches for it, and never ends. `hold` hears whether nothing may be taken now.
-    pub async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
+    pub(crate) async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
         let (binding, denied) = (&self.binding, &self.binding.client.denied);
         loop {
             let mut news = denied.news();

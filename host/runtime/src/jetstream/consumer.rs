@@ -90,22 +90,22 @@ impl BoundConsumer {
     }
 
     /// The consumer's settings, as the server has them.
-    pub fn consumer(&self) -> Arc<Effective> {
+    pub(crate) fn consumer(&self) -> Arc<Effective> {
         self.effective.clone()
     }
 
     /// What this workload says to the server.
-    pub fn traffic(&self) -> Arc<Traffic> {
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
         self.binding.traffic.clone()
     }
 
     /// Bytes of the headers that are added to a publication.
-    pub fn own_headers(&self) -> usize {
+    pub(crate) fn own_headers(&self) -> usize {
         self.binding.own_headers()
     }
 
     /// The largest payload with headers that the server takes, in bytes.
-    pub fn max_payload(&self) -> usize {
+    pub(crate) fn max_payload(&self) -> usize {
         self.binding.client.max_payload()
     }
 
@@ -113,7 +113,7 @@ impl BoundConsumer {
     ///
     /// # Errors
     /// If the connection is closed for good.
-    pub async fn puller(&self) -> anyhow::Result<Puller> {
+    pub(crate) async fn puller(&self) -> anyhow::Result<Puller> {
         self.binding.client.denied.tell();
         Ok(Puller::new(self.binding.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }

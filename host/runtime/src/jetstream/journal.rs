@@ -28,7 +28,7 @@ const STORED_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// The lines on their way to the stream.
-pub struct Lines {
+pub(crate) struct Lines {
     config: JournalStream,
     may_create: bool,
     waiting: mpsc::Receiver<(String, Bytes)>,
@@ -38,7 +38,7 @@ pub struct Lines {
 }
 
 /// What takes lines without ever waiting, and what brings them to the stream.
-pub fn journal_stream(config: JournalStream, may_create: bool) -> (JournalSink, Lines) {
+pub(crate) fn journal_stream(config: JournalStream, may_create: bool) -> (JournalSink, Lines) {
     let (lines, waiting) = mpsc::channel(WAITING);
     let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
     let room = Arc::new(ByteBudget::default());
@@ -119,7 +119,7 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
 impl Lines {
     /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more
     /// can come.
-    pub async fn store(mut self, client: Client) {
+    pub(crate) async fn store(mut self, client: Client) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         while let Err(problem) = find(&client, &self.config, self.may_create).await {
             if client.is_connected() {

@@ -25,7 +25,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A delivery of a pull consumer. It is small, for it is moved often.
 #[derive(Debug)]
-pub struct PulledMessage(Box<MessageParts>);
+pub(crate) struct PulledMessage(Box<MessageParts>);
 
 #[derive(Debug)]
 struct MessageParts {

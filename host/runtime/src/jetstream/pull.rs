@@ -50,7 +50,7 @@ pub(super) enum Use {
 /// buffered when they are dropped stays unsettled until the ack wait ends. Here a pull is just a request: the
 /// puller counts what is still to come, so that whoever stops can wait for it.
 #[derive(Debug)]
-pub struct Puller {
+pub(crate) struct Puller {
     binding: Arc<WorkloadBinding>,
     consumer: String,
     usage: Use,

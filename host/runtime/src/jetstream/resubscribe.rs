@@ -18,7 +18,7 @@ impl Client {
     /// Connects anew once a client that was denied to listen may do so again. Never ends.
     ///
     /// It tries by a subscription of no other use, for to connect anew each time would be told each time.
-    pub async fn hear_again(&self) -> Infallible {
+    pub(crate) async fn hear_again(&self) -> Infallible {
         loop {
             // Only a denial ends this.
             let _ = self.denied.unless(|_| false, std::future::pending::<()>()).await;

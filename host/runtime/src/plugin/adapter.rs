@@ -64,7 +64,7 @@ impl PluginHandlers {
     }
 
     /// Counts the log lines of all instances that were dropped.
-    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+    pub(crate) fn dropped_lines(&self) -> Arc<AtomicU64> {
         self.context.guest.log.dropped()
     }
 
@@ -196,7 +196,7 @@ impl PluginPolicies {
     }
 
     /// Counts the log lines of all calls that were dropped.
-    pub fn dropped_lines(&self) -> Arc<AtomicU64> {
+    pub(crate) fn dropped_lines(&self) -> Arc<AtomicU64> {
         self.context.log().dropped()
     }
 }

@@ -25,9 +25,10 @@ mod run;
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::secrets::SettingsReader;
 pub use load::{
-    CacheError, CompileError, Directory, HandlerWatch, HostError, Inspection, KindError, LoadError, PluginHost,
-    PluginRefusal, PluginState, PolicyWatch, Watch, compile_into, inspect, others,
+    CacheError, CompileError, Directory, HostError, Inspection, KindError, LoadError, PluginHost, PluginRefusal,
+    PluginState, compile_into, inspect, others,
 };
+pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub use run::{
     Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
     PolicyPlugin, Room, WorkerContext, World,

@@ -24,7 +24,7 @@ pub enum EffectError {
 }
 
 /// Whether what a delivery brings about is confirmed.
-pub type Effect = Result<(), EffectError>;
+pub(crate) type Effect = Result<(), EffectError>;
 
 /// A delivery that was fetched and is not settled yet.
 ///
@@ -88,7 +88,7 @@ impl Published {
     ///
     /// # Errors
     /// The response, if it has publications.
-    pub fn at_once(response: Response) -> Result<Self, Response> {
+    pub(crate) fn at_once(response: Response) -> Result<Self, Response> {
         if response.publications.is_empty() { Ok(Self { reply: response.reply }) } else { Err(response) }
     }
 
@@ -96,7 +96,7 @@ impl Published {
     ///
     /// # Errors
     /// If one cannot be sent, or one that was sent is known not to be stored.
-    pub async fn send<D: Held>(
+    pub(crate) async fn send<D: Held>(
         held: &D,
         response: Response,
     ) -> Result<impl Future<Output = Result<Self, EffectError>> + Send + use<D>, EffectError> {
@@ -112,7 +112,7 @@ impl Published {
     ///
     /// # Errors
     /// If it cannot be sent.
-    pub async fn reply<D: Held>(self, held: &D) -> Result<Confirmed, EffectError> {
+    pub(crate) async fn reply<D: Held>(self, held: &D) -> Result<Confirmed, EffectError> {
         if let Some(payload) = self.reply {
             held.reply(payload).await?;
         }
@@ -125,7 +125,7 @@ impl Kept {
     ///
     /// # Errors
     /// If it is not stored.
-    pub async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
+    pub(crate) async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
         held.dead_letter(death, author).await?;
         Ok(Self(()))
     }

@@ -10,11 +10,11 @@ use std::time::Duration;
 use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
-pub use held::{Confirmed, Effect, EffectError, Held, Kept, Published};
+pub use held::{Confirmed, EffectError, Held, Kept, Published};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]
-pub enum Pulled<D> {
+pub(crate) enum Pulled<D> {
     /// A delivery.
     Delivery(D),
     /// The server has ended a pull as it ends pulls; [`Pull::asked`] says what is still to come.
@@ -55,7 +55,7 @@ pub enum Notice {
 
 impl Notice {
     /// What mends it, where it is the consumer that has to be another.
-    pub fn remedy(&self) -> &'static str {
+    pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::NoResponders | Self::ConsumerDeleted => {
                 "make the stream and the consumer again, or set manage = \"create\" and the host does"
@@ -75,7 +75,7 @@ impl Notice {
 }
 
 /// Asks a consumer for deliveries.
-pub trait Pull: Send + 'static {
+pub(crate) trait Pull: Send + 'static {
     /// What comes.
     type Held: Held;
 

@@ -12,14 +12,14 @@ use crate::duration::millis;
 /// Rejected: the wall clock as it was at the start and then a clock that nobody can set. It never finds out that the
 /// wall clock was wrong at the start.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Clock {
+pub(crate) struct Clock {
     last: Option<Moment>,
 }
 
 impl Clock {
     /// The moment at which a clock that nobody can set has gone on by `elapsed` since the host started to watch, and
     /// the wall clock has `wall_ms` milliseconds since the Unix epoch.
-    pub fn moment(&mut self, elapsed: Duration, wall_ms: u64) -> Moment {
+    pub(crate) fn moment(&mut self, elapsed: Duration, wall_ms: u64) -> Moment {
         let now_ms = match self.last {
             None => wall_ms,
             Some(last) => {

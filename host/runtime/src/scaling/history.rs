@@ -34,12 +34,12 @@ pub struct Scaling {
     /// What was seen last.
     pub seen: Option<Observation>,
     /// The last decisions that differ from the one before, oldest first.
-    pub last: VecDeque<Decided>,
+    pub(crate) last: VecDeque<Decided>,
 }
 
 /// What a shadow has decided so far, which was not acted upon.
 #[derive(Debug, Clone, Default)]
-pub struct Shadowed {
+pub(crate) struct Shadowed {
     /// The policy in use.
     pub policy: Option<Author>,
     /// Decisions, ever.
@@ -58,7 +58,7 @@ pub struct Shadowed {
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decided {
+pub(crate) struct Decided {
     /// When it was made first.
     pub at: SystemTime,
     /// Workers that the policy wants.
@@ -78,24 +78,24 @@ impl History {
     }
 
     /// A generation of the policy is in use.
-    pub fn adopted(&self, author: Author) {
+    pub(crate) fn adopted(&self, author: Author) {
         let mut scaling = self.scaling.lock();
         scaling.policy = Some(author);
         scaling.refused = None;
     }
 
     /// A generation of the policy is not used.
-    pub fn refused(&self, problem: &str) {
+    pub(crate) fn refused(&self, problem: &str) {
         self.scaling.lock().refused = Some(problem.to_owned());
     }
 
     /// The last observation.
-    pub fn saw(&self, seen: Observation) {
+    pub(crate) fn saw(&self, seen: Observation) {
         self.scaling.lock().seen = Some(seen);
     }
 
     /// A decision, which comes to so many workers.
-    pub fn decided(&self, decision: &Decision, count: u32) {
+    pub(crate) fn decided(&self, decision: &Decision, count: u32) {
         let mut scaling = self.scaling.lock();
         scaling.decisions += 1;
         scaling.problem = None;
@@ -116,19 +116,19 @@ impl History {
     }
 
     /// A tick ended without a decision.
-    pub fn undecided(&self, problem: &str) {
+    pub(crate) fn undecided(&self, problem: &str) {
         let mut scaling = self.scaling.lock();
         scaling.failures += 1;
         scaling.problem = Some(problem.to_owned());
     }
 
     /// Counts what the shadow did.
-    pub fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
+    pub(crate) fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
         count(&mut self.shadow.lock());
     }
 
     /// What the shadow did.
-    pub fn shadowed(&self) -> Shadowed {
+    pub(crate) fn shadowed(&self) -> Shadowed {
         self.shadow.lock().clone()
     }
 }

@@ -33,7 +33,7 @@ const REMIND: u32 = 60;
 pub const BURST: Duration = Duration::from_millis(5);
 
 /// Sets the desired count of one workload.
-pub struct Monitor<P: Policies, S> {
+pub(crate) struct Monitor<P: Policies, S> {
     /// The workload's name.
     pub workload: Arc<str>,
     /// The limits and the interval.
@@ -72,7 +72,7 @@ struct TickState {
 
 impl<P: Policies, S: Source> Monitor<P, S> {
     /// Runs until `stop` ends; then the desired count is 0.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         tokio::select! {
             biased;

@@ -11,7 +11,7 @@ use crate::ports::{Policies, Policy};
 
 /// What a policy is called with beside observations, and where its calls are written.
 #[derive(Debug, Clone)]
-pub struct PolicySetup {
+pub(crate) struct PolicySetup {
     /// The workload's name.
     pub workload: Arc<str>,
     /// Whether it is acted upon.
@@ -25,7 +25,7 @@ pub struct PolicySetup {
 }
 
 /// The newest version of a policy that has accepted its settings, and its state.
-pub struct ActivePolicy<P: Policies> {
+pub(crate) struct ActivePolicy<P: Policies> {
     setup: PolicySetup,
     policies: P,
     adopted: Option<Adopted<P::Policy>>,
@@ -39,7 +39,7 @@ struct Adopted<P> {
 /// A call of `decide`, to be written in the journal by [`ActivePolicy::record`].
 #[derive(Debug)]
 #[must_use]
-pub struct DecideCall {
+pub(crate) struct DecideCall {
     policy: Author,
     seen: Observation,
     arrivals: u64,
@@ -51,18 +51,18 @@ pub struct DecideCall {
 
 impl<P: Policies> ActivePolicy<P> {
     /// With no policy yet.
-    pub fn new(setup: PolicySetup, policies: P) -> Self {
+    pub(crate) fn new(setup: PolicySetup, policies: P) -> Self {
         Self { setup, policies, adopted: None }
     }
 
     /// Waits until there is a version that [`ActivePolicy::adopt`] has not tried.
-    pub async fn newer(&mut self) {
+    pub(crate) async fn newer(&mut self) {
         self.policies.newer().await;
     }
 
     /// Moves to the newest version if that accepts the settings; otherwise the one before stays. Returns which version
     /// was tried and what is wrong with it; `None` if there is none to try.
-    pub async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
+    pub(crate) async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
         let policy = self.policies.latest()?;
         let author = policy.author().clone();
         let previous = self.adopted.as_ref().map(|adopted| adopted.state.clone());
@@ -81,13 +81,13 @@ impl<P: Policies> ActivePolicy<P> {
     }
 
     /// Whether a version is in use.
-    pub fn has_policy(&self) -> bool {
+    pub(crate) fn has_policy(&self) -> bool {
         self.adopted.is_some()
     }
 
     /// Asks for a decision on an observation, after so many arrivals in all; `None` if there is no policy yet. If the
     /// policy does not answer, its state stays as it is.
-    pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<DecideCall> {
+    pub(crate) async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<DecideCall> {
         let Adopted { policy, state } = self.adopted.as_mut()?;
         let answer = policy.decide(seen, state).await;
         let before = match &answer {
@@ -98,7 +98,7 @@ impl<P: Policies> ActivePolicy<P> {
     }
 
     /// Has a call written in the journal, with what was made of its decision.
-    pub fn record(&self, call: DecideCall, made: Option<Change>) {
+    pub(crate) fn record(&self, call: DecideCall, made: Option<Change>) {
         let DecideCall { policy, seen, arrivals, state, answer } = call;
         self.write(&policy, || PolicyCall::Decide { seen, arrivals, state, answer, made });
     }

@@ -15,7 +15,7 @@ use crate::scaling::policy_state::ActivePolicy;
 
 /// What the policies are asked on one tick.
 #[derive(Debug, Clone, Copy)]
-pub struct Tick {
+pub(crate) struct Tick {
     /// What was observed.
     pub seen: Observation,
     /// Messages that had arrived since the host began to watch.
@@ -26,10 +26,10 @@ pub struct Tick {
 
 /// Where ticks go, if the workload has a shadow. One may wait; what comes while one waits is missed, and counted.
 #[derive(Debug, Clone, Default)]
-pub struct Ticks(Option<mpsc::Sender<Tick>>);
+pub(crate) struct Ticks(Option<mpsc::Sender<Tick>>);
 
 /// A policy in the shadow.
-pub struct Shadow<P: Policies> {
+pub(crate) struct Shadow<P: Policies> {
     /// The policy.
     pub policy: ActivePolicy<P>,
     /// What it is asked.
@@ -42,13 +42,13 @@ pub struct Shadow<P: Policies> {
 
 impl Ticks {
     /// To a shadow.
-    pub fn channel() -> (Self, mpsc::Receiver<Tick>) {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Tick>) {
         let (sender, ticks) = mpsc::channel(1);
         (Self(Some(sender)), ticks)
     }
 
     /// Sends a tick to the shadow, if there is one.
-    pub fn send(&self, history: &History, tick: Tick) {
+    pub(crate) fn send(&self, history: &History, tick: Tick) {
         if self.0.as_ref().is_some_and(|ticks| ticks.try_send(tick).is_err()) {
             history.shadow(|shadow| shadow.missed += 1);
         }
@@ -57,7 +57,7 @@ impl Ticks {
 
 impl<P: Policies> Shadow<P> {
     /// Runs until no tick can come any more.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
                 biased;

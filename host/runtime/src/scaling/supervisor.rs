@@ -77,7 +77,7 @@ enum Happening {
 }
 
 /// Starts and drains workers until they are as many as desired, again and again.
-pub struct Supervisor<D, H> {
+pub(crate) struct Supervisor<D, H> {
     shared: Arc<WorkerShared<D>>,
     handlers: H,
     desired: Arc<Desired>,
@@ -100,7 +100,7 @@ pub struct Supervisor<D, H> {
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Prepares; nothing runs before [`Supervisor::run`].
-    pub fn new(
+    pub(crate) fn new(
         shared: Arc<WorkerShared<D>>,
         handlers: H,
         desired: Arc<Desired>,
@@ -126,7 +126,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     /// Runs until `stop` ends, then drains all workers: they have the grace time to finish what they run.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut changes = self.desired.count.subscribe();
         loop {

@@ -88,7 +88,7 @@ const HARMLESS: [&str; 12] = [
 
 impl ConsumerConfig {
     /// The subjects that it is limited to; none if to nothing.
-    pub fn filters(&self) -> Vec<String> {
+    pub(crate) fn filters(&self) -> Vec<String> {
         let single = Some(self.filter_subject.clone()).filter(|subject| !subject.is_empty());
         let mut all: Vec<String> = self.filter_subjects.iter().cloned().chain(single).collect();
         all.sort();
@@ -96,7 +96,7 @@ impl ConsumerConfig {
     }
 
     /// How long the server waits at least before it delivers again: a backoff takes the place of the ack wait.
-    pub fn shortest_ack_wait(&self) -> Duration {
+    pub(crate) fn shortest_ack_wait(&self) -> Duration {
         duration(self.backoff.iter().copied().min().unwrap_or(self.ack_wait))
     }
 
@@ -157,11 +157,11 @@ pub struct ConsumerLimits {
 }
 
 impl StreamConfig {
-    pub fn is_workqueue(&self) -> bool {
+    pub(crate) fn is_workqueue(&self) -> bool {
         self.retention == "workqueue"
     }
 
-    pub fn is_interest(&self) -> bool {
+    pub(crate) fn is_interest(&self) -> bool {
         self.retention == "interest"
     }
 }

@@ -70,7 +70,7 @@ pub fn judge(
 }
 
 /// Judges the consumer of the `headers` source.
-pub fn judge_watch(consumer: &ConsumerState, needs: &str) -> ConsumerVerdict {
+pub(crate) fn judge_watch(consumer: &ConsumerState, needs: &str) -> ConsumerVerdict {
     let config = &consumer.config;
     let ungrouped = config.priority_policy.is_empty() || config.priority_policy == "none";
     let fits = config.ack_policy == "all" && config.headers_only && config.deliver_subject.is_empty() && ungrouped;

@@ -31,7 +31,7 @@ impl Reserved<'_> {
 
 /// Why nobody should work on a stream of these subjects: what the host is sent, or keeps, would become messages of it,
 /// which it is sent again. `but` is the host's own subject that the stream is for, if it is for one.
-pub fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<SettingsRefusal> {
+pub(crate) fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<SettingsRefusal> {
     let name = &config.name;
     if let Some((subject, what)) = reserved.overlap(&config.subjects, but) {
         return Some(SettingsRefusal {

@@ -97,18 +97,13 @@ impl Directory {
         Self { host, dir: plugins.dir.clone(), asked, task }
     }
 
-    /// Where a plugin's file is, or has to be put.
-    pub fn file(&self, name: &str) -> PathBuf {
-        file(&self.dir, name)
-    }
-
     /// Asks for room for so many instances of a plugin: what this process has is divided between all that ask.
-    pub fn room(&self, instances: u32) -> Arc<Room> {
+    pub(crate) fn room(&self, instances: u32) -> Arc<Room> {
         self.host.engines().rooms.claim(instances)
     }
 
     /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
-    pub fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
+    pub(crate) fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
@@ -125,13 +120,13 @@ impl Directory {
     }
 
     /// The plugins that somebody uses, as they are now.
-    pub fn plugins(&self) -> Vec<PluginState> {
+    pub(crate) fn plugins(&self) -> Vec<PluginState> {
         let slots = self.asked.slots.lock().clone();
         slots.iter().map(|slot| slot.state()).collect()
     }
 
     /// What keeps new generations from being loaded, though none of the files is at fault.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         if self.task.is_finished() {
             return vec![
                 "the plugin directory is not watched any more: its task has panicked; start the host again".to_owned(),

@@ -95,7 +95,7 @@ pub(super) fn some(names: &[String]) -> String {
 
 impl KindError {
     /// Whether the file may only be half written. Some prefixes of a component are components that lack exports.
-    pub fn may_be_half_written(&self) -> bool {
+    pub(crate) fn may_be_half_written(&self) -> bool {
         match self {
             Self::Empty | Self::Incomplete(_) => true,
             Self::OtherWorld { exports } => exports.is_empty(),

@@ -126,7 +126,7 @@ fn way_out(imports: &[String]) -> &'static str {
 
 impl PluginRefusal {
     /// Whether the cause is outside of the file, so that the same file may become a generation later.
-    pub fn may_pass_later(&self) -> bool {
+    pub(crate) fn may_pass_later(&self) -> bool {
         match self {
             Self::Unreadable(_)
             | Self::CompileTime(_)
@@ -152,7 +152,7 @@ impl PluginRefusal {
     }
 
     /// Whether the file may only be half written.
-    pub fn may_be_half_written(&self) -> bool {
+    pub(crate) fn may_be_half_written(&self) -> bool {
         matches!(self, Self::Kind(error) if error.may_be_half_written())
     }
 }

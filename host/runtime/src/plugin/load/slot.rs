@@ -15,12 +15,12 @@ use crate::plugin::run::kind::Kind;
 use crate::plugin::run::world::{Plugin, World};
 
 /// The current generation of one plugin, and when it changes.
-pub struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
+pub(crate) struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
 
 /// Watches a handler.
-pub type HandlerWatch = Watch<WorkerPre<Guest>>;
+pub(crate) type HandlerWatch = Watch<WorkerPre<Guest>>;
 /// Watches a policy.
-pub type PolicyWatch = Watch<PolicyPre<Guest>>;
+pub(crate) type PolicyWatch = Watch<PolicyPre<Guest>>;
 
 impl<W> std::fmt::Debug for Watch<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,17 +36,17 @@ impl<W> Clone for Watch<W> {
 
 impl<W> Watch<W> {
     /// The generation in use, and from now on [`Watch::has_changed`] speaks of later ones. `None` until one was loaded.
-    pub fn current(&mut self) -> Option<Arc<Plugin<W>>> {
+    pub(crate) fn current(&mut self) -> Option<Arc<Plugin<W>>> {
         self.0.borrow_and_update().clone()
     }
 
     /// Whether there is a generation that [`Watch::current`] has not returned. Cheap.
-    pub fn has_changed(&self) -> bool {
+    pub(crate) fn has_changed(&self) -> bool {
         self.0.has_changed().unwrap_or(false)
     }
 
     /// Waits for a generation that [`Watch::current`] has not returned; for ever if the directory is no longer watched.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending().await
         }
