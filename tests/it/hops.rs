@@ -33,8 +33,12 @@ async fn what_a_handler_writes_there_itself_does_not_count() {
     host.publish("in.work.a", "header in.work.b tidegate-hops 0").await;
     let stored = host.stored_count("work", 2).await;
     let headers = stored[1].headers.as_ref().unwrap();
-    let hops: Vec<_> = headers.iter().filter(|(name, _)| name.to_string().eq_ignore_ascii_case("tidegate-hops")).collect();
-    assert!(matches!(hops.as_slice(), [(_, values)] if values.len() == 1 && values[0].as_str() == "1 work"), "{hops:?}");
+    let hops: Vec<_> =
+        headers.iter().filter(|(name, _)| name.to_string().eq_ignore_ascii_case("tidegate-hops")).collect();
+    assert!(
+        matches!(hops.as_slice(), [(_, values)] if values.len() == 1 && values[0].as_str() == "1 work"),
+        "{hops:?}"
+    );
     host.settled("work").await;
     assert!(host.stored(DEAD).await.is_empty());
 }

@@ -56,7 +56,11 @@ pub(crate) fn unkeep(letter: &Headers) -> Headers {
 pub fn redrive(original: &Headers, redrives: u32, id: &str, into: Option<&str>) -> Headers {
     let mut headers = rename(original, |name| {
         let acted_upon = begins(name, "nats-") && name != REPLY;
-        if acted_upon || name == REDRIVES || is_hops(name) || name.starts_with(KEPT) { format!("{KEPT}{name}") } else { name.to_owned() }
+        if acted_upon || name == REDRIVES || is_hops(name) || name.starts_with(KEPT) {
+            format!("{KEPT}{name}")
+        } else {
+            name.to_owned()
+        }
     });
     headers.push((REDRIVES.to_owned(), redrives.to_string()));
     headers.push((MESSAGE_ID.to_owned(), id.to_owned()));

@@ -139,7 +139,8 @@ impl Held for PulledMessage {
         let hops = hops::next(delivery, &binding.workload);
         for (index, publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
-            let mut headers = headers(publication.headers.into_iter().filter(|(name, _)| !hops::is_hops(name)).collect())?;
+            let mut headers =
+                headers(publication.headers.into_iter().filter(|(name, _)| !hops::is_hops(name)).collect())?;
             headers.insert(NATS_MESSAGE_ID, id);
             headers.insert(hops::HOPS, hops.as_str());
             let Publication { subject, payload, .. } = publication;
