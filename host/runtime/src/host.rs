@@ -86,6 +86,7 @@ struct PreparedHost {
 
 impl PreparedHost {
     fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
+        config.warnings().iter().for_each(|said| tracing::warn!("{said}"));
         let directory = Arc::new(Directory::start(PluginHost::start(&config.plugins)?, &config.plugins));
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));

@@ -112,7 +112,7 @@ impl<'a> Assembly<'a> {
             publications: workload.limits.publications,
             grants: workload.grants.clone(),
         };
-        let rules = Rules::new(workload.retry.clone(), consumer, bounds, &state.conditions);
+        let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, &state.conditions);
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),

@@ -22,6 +22,7 @@ mod layer;
 mod limits;
 mod load;
 mod locate;
+mod loops;
 mod names;
 mod nats;
 mod nats_headers;

@@ -43,6 +43,8 @@ pub struct Workload {
     pub limits: Limits,
     /// What happens after a failure.
     pub retry: Retry,
+    /// How many workloads a message may have come through.
+    pub max_hops: u32,
 }
 
 /// A policy that is asked beside the one that decides.
@@ -104,6 +106,7 @@ impl WrittenWorkload {
             grants: Grants::read(&mut keys),
             limits: Limits::read(&mut keys),
             retry: Retry::read(&mut keys),
+            max_hops: keys.get("max-hops"),
         };
         Self { workload, name: name.place, layer }
     }

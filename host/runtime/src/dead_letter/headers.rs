@@ -7,6 +7,8 @@
 //! Headers that the server or the host would act upon stay readable under the prefix `Tidegate-Original-`. One that has
 //! this prefix already gets it once more, so that each way back is exact.
 
+use crate::delivery::hops::is_hops;
+
 /// Names and values in some order. A name may be there more than once.
 pub type Headers = Vec<(String, String)>;
 
@@ -48,12 +50,17 @@ pub(crate) fn unkeep(letter: &Headers) -> Headers {
 ///
 /// What the server acts upon has been done when the message was published first, and would now do harm: a sequence that
 /// was expected then makes the server refuse the message, a rollup deletes others, a time to live or a schedule lets
-/// the message go before it is handled. `into` is the stream that has to take it, for its subject may lead to another
+/// the message go before it is handled. What counts the workloads that it came through begins anew: somebody has looked
+/// at it. `into` is the stream that has to take it, for its subject may lead to another
 /// by now.
 pub fn redrive(original: &Headers, redrives: u32, id: &str, into: Option<&str>) -> Headers {
     let mut headers = rename(original, |name| {
         let acted_upon = begins(name, "nats-") && name != REPLY;
-        if acted_upon || name == REDRIVES || name.starts_with(KEPT) { format!("{KEPT}{name}") } else { name.to_owned() }
+        if acted_upon || name == REDRIVES || is_hops(name) || name.starts_with(KEPT) {
+            format!("{KEPT}{name}")
+        } else {
+            name.to_owned()
+        }
     });
     headers.push((REDRIVES.to_owned(), redrives.to_string()));
     headers.push((MESSAGE_ID.to_owned(), id.to_owned()));

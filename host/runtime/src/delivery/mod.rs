@@ -10,6 +10,7 @@ pub mod consumer_settings;
 pub mod counters;
 mod disposition;
 pub(crate) mod fetch;
+pub(crate) mod hops;
 pub mod inbox;
 mod nats_headers;
 pub(crate) mod outage;

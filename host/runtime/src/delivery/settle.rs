@@ -46,6 +46,8 @@ pub enum Settled {
 pub struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
+    /// How many workloads a message may have come through.
+    pub max_hops: u32,
     /// The consumer's settings.
     pub consumer: Arc<Effective>,
     /// What a response must not exceed.
@@ -62,13 +64,14 @@ impl Rules {
     /// For a workload that has handled nothing yet.
     pub fn new(
         retry: Retry,
+        max_hops: u32,
         consumer: Arc<Effective>,
         bounds: ResponseBounds,
         conditions: &Arc<Conditions>,
     ) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
-        Arc::new(Self { retry, consumer, bounds, attempts: Arc::default(), effects, letters })
+        Arc::new(Self { retry, max_hops, consumer, bounds, attempts: Arc::default(), effects, letters })
     }
 }
 

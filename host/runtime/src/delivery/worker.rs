@@ -12,6 +12,7 @@ use crate::contract::Author;
 use crate::contract::{Fault, Outcome};
 use crate::delivery::attempts::Untried;
 use crate::delivery::counters::Stats;
+use crate::delivery::hops;
 use crate::delivery::inbox::{Inbox, Waiting};
 use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
@@ -285,9 +286,7 @@ async fn handle<D: Held, I: Handler>(
     mode: &mut watch::Receiver<Mode>,
 ) -> Option<(Step, bool)> {
     let rules = &shared.rules;
-    if waiting.held.delivery().attempt > 1
-        && let Some(untried) = again(&waiting.held, stats, rules)
-    {
+    if let Some(untried) = untried(&waiting.held, stats, rules) {
         let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
@@ -302,11 +301,17 @@ async fn handle<D: Held, I: Handler>(
     Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
 }
 
-/// A message is delivered again: what is to be done instead of calling the handler, if anything.
-fn again<D: Held>(held: &D, stats: &Stats, rules: &Rules) -> Option<Untried> {
-    stats.redelivered();
-    rules.consumer.came_back(held.delivery().stream_sequence);
-    rules.attempts.untried(held.delivery(), &rules.retry)
+/// What is to be done instead of calling the handler, if anything.
+fn untried<D: Held>(held: &D, stats: &Stats, rules: &Rules) -> Option<Untried> {
+    let delivery = held.delivery();
+    let known = if delivery.attempt > 1 {
+        stats.redelivered();
+        rules.consumer.came_back(delivery.stream_sequence);
+        rules.attempts.untried(delivery, &rules.retry)
+    } else {
+        None
+    };
+    known.or_else(|| hops::beyond(delivery, rules.max_hops).map(|death| Untried::DeadLetter(death, None)))
 }
 
 async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: &Author, rules: &Rules) -> Settled {

@@ -11,6 +11,7 @@ use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
+use crate::delivery::hops;
 use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 use crate::subject::{check_subject, shown};
@@ -103,10 +104,10 @@ impl WorkloadBinding {
         false
     }
 
-    /// Bytes of the longest message id that a publication gets, with its header's name.
+    /// The most bytes of the headers that a publication gets beside its own.
     pub(super) fn own_headers(&self) -> usize {
         let longest = publication_id(self, u64::MAX, u64::MAX, usize::MAX);
-        "Nats-Msg-Id: \r\n".len() + longest.len()
+        "Nats-Msg-Id: \r\n".len() + longest.len() + hops::MAX_BYTES
     }
 
     /// Logs a settlement that could not be sent. That happens only when the connection is closed for good; the server
@@ -135,10 +136,13 @@ impl Held for PulledMessage {
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let MessageParts { binding, delivery, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
+        let hops = hops::next(delivery, &binding.workload);
         for (index, publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
-            let mut headers = headers(publication.headers)?;
+            let mut headers =
+                headers(publication.headers.into_iter().filter(|(name, _)| !hops::is_hops(name)).collect())?;
             headers.insert(NATS_MESSAGE_ID, id);
+            headers.insert(hops::HOPS, hops.as_str());
             let Publication { subject, payload, .. } = publication;
             binding.publisher.send(PublishWindow::Publications, &mut sent, subject, headers, payload.into()).await?;
         }

@@ -141,7 +141,7 @@ impl Trial {
         let (setup, server) = (self.setup, self.server.clone());
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
-        let rules = Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into()));
+        let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), &Conditions::new("orders".into()));
         let inbox = Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
         let inbox = Arc::new(inbox);
         let shared = WorkerShared {

@@ -111,6 +111,7 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
         inbox: Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX)),
         rules: Rules::new(
             Retry { max_attempts: 3, backoff: vec![] },
+            16,
             Effective::with_ack_wait(Duration::from_secs(30)),
             ResponseBounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
             conditions,
