@@ -6,15 +6,15 @@
 use crate::contract::{Cause, Death, Delivery};
 
 /// The header that counts.
-pub const HOPS: &str = "Tidegate-Hops";
+pub(crate) const HOPS: &str = "Tidegate-Hops";
 /// The most bytes of the names that a publication carries: the oldest are left out.
 const NAMES: usize = 256;
 
 /// The most bytes that the header takes.
-pub const MAX_BYTES: usize = HOPS.len() + ": 4294967295\r\n".len() + NAMES;
+pub(crate) const MAX_BYTES: usize = HOPS.len() + ": 4294967295\r\n".len() + NAMES;
 
 /// The death of a message that came through more workloads than it may.
-pub fn beyond(delivery: &Delivery, max: u32) -> Option<Death> {
+pub(crate) fn beyond(delivery: &Delivery, max: u32) -> Option<Death> {
     let (hops, path) = passed(delivery)?;
     (hops > max).then(|| Death {
         cause: Cause::Hops,
@@ -26,7 +26,7 @@ pub fn beyond(delivery: &Delivery, max: u32) -> Option<Death> {
 }
 
 /// The header of what a workload publishes because of this delivery.
-pub fn next(delivery: &Delivery, workload: &str) -> String {
+pub(crate) fn next(delivery: &Delivery, workload: &str) -> String {
     let (hops, path) = passed(delivery).map_or((0, Vec::new()), |(hops, path)| (hops, path.collect()));
     let mut room = NAMES;
     let latest = std::iter::once(workload).chain(path.into_iter().rev());
@@ -38,7 +38,7 @@ pub fn next(delivery: &Delivery, workload: &str) -> String {
 }
 
 /// Whether a header of a guest's is the host's to write: one that passes on what it was given would count nothing.
-pub fn is_hops(name: &str) -> bool {
+pub(crate) fn is_hops(name: &str) -> bool {
     name.eq_ignore_ascii_case(HOPS)
 }
 

@@ -8,7 +8,7 @@ use crate::delivery::settle::Settled;
 /// How many deliveries may wait while the worker goes on.
 const MOST: usize = 256;
 
-/// How many bytes they and their publications may have. One that is larger waits alone.
+/// How many bytes these deliveries and their publications may have together. A larger one waits alone.
 const MOST_BYTES: usize = 8 << 20;
 
 /// Deliveries of one worker whose publications are on their way.
@@ -19,13 +19,13 @@ pub(crate) struct PendingPublications {
 }
 
 impl PendingPublications {
-    /// Adds the delivery with this sequence, of so many bytes in and out.
+    /// Adds the delivery with this sequence. `bytes` are those of the delivery and of its publications.
     pub(crate) fn push(&mut self, sequence: u64, bytes: usize, rest: BoxFuture<'static, Settled>) {
         self.bytes += bytes;
         self.waiting.push(Box::pin(async move { (sequence, rest.await, bytes) }));
     }
 
-    /// Whether none waits.
+    /// Whether no delivery waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -35,7 +35,7 @@ impl PendingPublications {
         self.waiting.len() >= MOST || self.bytes >= MOST_BYTES
     }
 
-    /// Waits for the next one, whichever it is. `None` if none waits. Cancel-safe.
+    /// Waits until one of the deliveries is settled. `None` if none waits. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<(u64, Settled)> {
         let (sequence, how, bytes) = self.waiting.next().await?;
         self.bytes = self.bytes.saturating_sub(bytes);

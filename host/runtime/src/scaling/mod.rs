@@ -1,9 +1,9 @@
 //! How many workers there should be: from signals to an observation, a decision, a count, and workers that start and
 //! drain.
 //!
-//! [`observe`], `clock`, `window`, [`plan`] and [`clamp`] are pure. [`monitor`] asks the policy once an interval,
-//! `supervisor` starts and drains [`workers`]. Nothing here knows NATS or WebAssembly; what a worker does with a delivery
-//! is in [`delivery`](crate::delivery).
+//! [`observe`], `clock`, `window`, [`plan`] and [`clamp`] are pure. [`monitor`] asks the policy once an interval;
+//! `supervisor` starts and drains [`workers`]. Nothing here knows NATS or WebAssembly; what a worker does with a
+//! delivery is in [`delivery`](crate::delivery).
 
 pub(crate) mod clock;
 mod count;

@@ -1,7 +1,7 @@
-//! A shadow: a policy that is asked what the live one is asked, and whose decisions are only counted and written down.
+//! A shadow: a policy that is asked what the live policy is asked, and whose decisions are only counted and recorded.
 //!
-//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches the journal and the
-//! status of its workload, and changes nothing else.
+//! A shadow runs in a task of its own. However long it takes and however it ends, its decisions reach the journal and
+//! the status of its workload, and change nothing else.
 
 use std::sync::Arc;
 
@@ -24,24 +24,25 @@ pub(crate) struct Tick {
     pub live: Option<u32>,
 }
 
-/// Where ticks go, if the workload has a shadow. One may wait; what comes while one waits is missed, and counted.
+/// The way of ticks to the shadow, if the workload has one. One tick may wait. A tick that comes while one waits is
+/// missed, and counted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ticks(Option<mpsc::Sender<Tick>>);
 
-/// A policy in the shadow.
+/// A policy that runs as a shadow.
 pub(crate) struct Shadow<P: Policies> {
     /// The policy.
     pub policy: ActivePolicy<P>,
-    /// What it is asked.
+    /// The ticks that it is asked about.
     pub ticks: mpsc::Receiver<Tick>,
     /// The workload's name.
     pub workload: Arc<str>,
-    /// Where it is counted.
+    /// Where its decisions are counted.
     pub history: Arc<History>,
 }
 
 impl Ticks {
-    /// To a shadow.
+    /// A way to a shadow, and the end that the shadow reads.
     pub(crate) fn channel() -> (Self, mpsc::Receiver<Tick>) {
         let (sender, ticks) = mpsc::channel(1);
         (Self(Some(sender)), ticks)

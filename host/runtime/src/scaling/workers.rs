@@ -1,4 +1,4 @@
-//! The number of workers that is wanted, and the workers that there are.
+//! The number of workers that is desired, and the workers that there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::delivery::counters::{Stats, Tally};
 
-/// The number of workers that is wanted. The monitor sets it, and a message that finds no worker does.
+/// The number of workers that is desired. The monitor sets it, and so does a message that finds no worker.
 #[derive(Debug)]
 pub(crate) struct Desired {
     pub(super) count: watch::Sender<u32>,
@@ -36,7 +36,7 @@ impl Desired {
     }
 }
 
-/// The workers of a workload, and counters of all that it ever had.
+/// The workers of a workload, and the counters of all that it ever had.
 #[derive(Debug, Default)]
 pub struct Workers {
     pub(super) running: AtomicU32,
