@@ -20,8 +20,11 @@ pub(super) async fn answering(servers: &[String]) -> Vec<String> {
     if servers.len() < 2 {
         return servers.to_vec();
     }
-    let mut asked: FuturesUnordered<_> =
-        servers.iter().enumerate().map(|(index, server)| async move { answers(server).await.then_some(index) }).collect();
+    let mut asked: FuturesUnordered<_> = servers
+        .iter()
+        .enumerate()
+        .map(|(index, server)| async move { answers(server).await.then_some(index) })
+        .collect();
     let mut until = Instant::now() + FIRST;
     let mut found = Vec::new();
     while let Ok(Some(answer)) = timeout_at(until, asked.next()).await {
