@@ -67,20 +67,6 @@ impl FilterArgs {
     }
 }
 
-/// What keeps a command from being run that sends back or deletes letters: they have to be named.
-pub(super) fn which(verb: &str, all: bool, sequences: &[u64], filter: &Filter) -> Option<String> {
-    let some = !sequences.is_empty() || *filter != Filter::default();
-    match (some, all) {
-        (false, false) => {
-            Some(format!("nothing says which dead letters to {verb}; give a filter or sequences, or --all"))
-        }
-        (true, true) => {
-            Some("--all means all dead letters; leave out the filter and the sequences, or --all".to_owned())
-        }
-        _ => None,
-    }
-}
-
 /// What a command found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
