@@ -64,6 +64,17 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Deliveries by what became of them, each with the name that metrics and status give it.
+    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 5] {
+        [
+            ("acked", self.acked),
+            ("retried", self.retried),
+            ("unconfirmed", self.unconfirmed),
+            ("dead", self.dead.iter().sum()),
+            ("given_back", self.given_back),
+        ]
+    }
+
     /// The sums of both.
     #[must_use]
     pub(crate) fn plus(self, other: Self) -> Self {
