@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::batching::USUAL;
 use super::reader::Reader;
 use super::units::show_duration;
 use super::words::SignalSource;
@@ -59,6 +60,12 @@ pub struct Pull {
 
 impl Pull {
     pub(super) fn read(keys: &mut Reader<'_>) -> Self {
-        Self { batch: keys.get("pull.batch"), max_bytes: keys.get("pull.max-bytes"), expires: keys.get("pull.expires") }
+        // What a batch of the handler needs, unless something else is said; that it is enough is looked at elsewhere.
+        let of_batches = keys.maybe("batching.size").unwrap_or(USUAL).max(USUAL);
+        Self {
+            batch: keys.maybe("pull.batch").unwrap_or(of_batches),
+            max_bytes: keys.get("pull.max-bytes"),
+            expires: keys.get("pull.expires"),
+        }
     }
 }

@@ -30,6 +30,8 @@ pub enum Untried {
 struct Past {
     /// Attempts that ended through no fault of the handler.
     excused: u32,
+    /// Its last call failed, and it was the only delivery of that.
+    suspect: bool,
     fate: Fate,
 }
 
@@ -42,9 +44,9 @@ enum Fate {
 }
 
 /// A message: its position in the stream, and when it was stored, for a stream may be made anew.
-type MessageKey = (u64, u64);
+pub(super) type MessageKey = (u64, u64);
 
-fn key(delivery: &Delivery) -> MessageKey {
+pub(super) fn key(delivery: &Delivery) -> MessageKey {
     (delivery.stream_sequence, delivery.published_at_ms)
 }
 
@@ -108,6 +110,16 @@ impl Attempts {
     /// This attempt ended through no fault of the handler.
     pub fn excuse(&self, delivery: &Delivery) {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+    }
+
+    /// The message is to blame for a call that failed: it shall not be in a batch with others again.
+    pub(super) fn suspect(&self, key: MessageKey) {
+        self.0.lock().change(key, |past| past.suspect = true);
+    }
+
+    /// Whether the message was to blame for a call that failed.
+    pub fn is_suspect(&self, delivery: &Delivery) -> bool {
+        delivery.attempt > 1 && self.0.lock().get(key(delivery)).is_some_and(|past| past.suspect)
     }
 
     /// The message is to become a dead letter, which is not stored yet.

@@ -109,7 +109,7 @@ impl<P: Pull, T: FnMut(Option<Notice>)> Fetcher<'_, P, T> {
         while let Some(pulled) = self.pull.ready() {
             self.add(pulled);
         }
-        for waiting in self.inbox.take_those(|_| true) {
+        for waiting in self.inbox.take_last() {
             give_back_untaken(waiting.held, announcer.consumer).await;
         }
     }

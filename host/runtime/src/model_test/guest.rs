@@ -11,7 +11,7 @@ use super::server::Server;
 use super::step::{End, Start, TIME_LIMIT};
 use crate::config::Isolation;
 use crate::contract::Author;
-use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
 use crate::ports::{Handler, Handlers};
 
 /// How long a generation that starts slowly takes.
@@ -104,47 +104,77 @@ impl Handlers for Guests {
 
 impl Handler for Guest {
     async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        let (sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
-        let id = (self.host, sequence, attempt);
-        let newest = *self.newest.borrow();
-        let script = self.server.with(|state| {
-            let script = state.message(sequence).script;
-            if state.lines[self.host].gone {
-                return script;
-            }
-            let ledger = &mut state.ledger;
-            ledger.call(id, self.worker, self.generation.number);
-            ledger.rule(self.usable, || format!("an instance is called again after a fault, with #{sequence}"));
-            let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0;
-            ledger.rule(fresh, || format!("an instance for one message gets a second, #{sequence}"));
-            // It may have come while this one was made.
-            let passed =
-                newest.start == Start::Works && newest.number > self.generation.number && newest.since > self.ready;
-            ledger.rule(!passed, || format!("an old generation is called with #{sequence}"));
-            script
-        });
-        self.calls += 1;
-        self.usable = false;
-        sleep(Duration::from_millis(script.takes_ms)).await;
-        let end = script.at(attempt);
-        if end == End::Hang {
-            sleep(TIME_LIMIT).await;
-        }
-        self.server.of(self.host, |state| state.ledger.called(id, end));
-        let outcome = match end {
-            End::Ok(publications) => Ok(Ok(response("out", publications))),
-            End::Retry(delay) => Ok(Err(Failure::Retry(delay.map(Duration::from_millis)))),
-            End::Reject => Ok(Err(Failure::Reject("no good".into()))),
-            End::Nonsense => Ok(Ok(response("not literal.*", 1))),
-            End::Trap => Err(Fault::Trap("unreachable".into())),
-            End::Hang => Err(Fault::Time(TIME_LIMIT)),
-        };
-        self.usable = outcome.is_ok();
-        outcome
+        let answers = self.call(&[delivery]).await?;
+        answers.into_iter().next().ok_or(Fault::Answers { answers: 0, deliveries: 1 })
+    }
+
+    /// Every third generation does not, where the others do.
+    fn handles_batches(&self) -> bool {
+        self.server.with(|state| state.setup.batches.is_some()) && self.generation.number % 3 != 0
+    }
+
+    async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        self.call(deliveries).await
     }
 
     fn author(&self) -> &Author {
         &self.author
+    }
+}
+
+impl Guest {
+    async fn call(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        let id = |delivery: &Delivery| (self.host, delivery.stream_sequence, delivery.attempt);
+        let ids: Vec<_> = deliveries.iter().map(|delivery| id(delivery)).collect();
+        let newest = *self.newest.borrow();
+        let scripts: Vec<_> = self.server.with(|state| {
+            if !state.lines[self.host].gone {
+                let ledger = &mut state.ledger;
+                ledger.call(&ids, self.worker, self.generation.number);
+                let first = ids[0].1;
+                ledger.rule(self.usable, || format!("an instance is called again after a fault, with #{first}"));
+                let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0 && ids.len() == 1;
+                ledger.rule(fresh, || format!("an instance for one message gets a second, #{first}"));
+                // It may have come while this one was made.
+                let passed =
+                    newest.start == Start::Works && newest.number > self.generation.number && newest.since > self.ready;
+                ledger.rule(!passed, || format!("an old generation is called with #{first}"));
+                let most = state.setup.batching().size;
+                ledger.rule(ids.len() <= most, || format!("{} deliveries in a call, and {most} may", ids.len()));
+            }
+            ids.iter().map(|id| state.message(id.1).script).collect()
+        });
+        self.calls += 1;
+        self.usable = false;
+        let takes_ms = scripts.iter().map(|script| script.takes_ms).max().unwrap_or_default();
+        sleep(Duration::from_millis(takes_ms)).await;
+        let ends: Vec<End> = ids.iter().zip(&scripts).map(|(id, script)| script.at(id.2)).collect();
+        if ends.contains(&End::Hang) {
+            sleep(TIME_LIMIT).await;
+        }
+        let of_all = [End::Hang, End::Trap, End::Short].into_iter().find(|end| ends.contains(end));
+        self.server.of(self.host, |state| match of_all {
+            // Nobody knows whose it was.
+            Some(End::Hang | End::Trap) if ids.len() > 1 => state.ledger.spoiled(&ids),
+            _ => ids.iter().zip(&ends).for_each(|(id, end)| state.ledger.called(*id, of_all.unwrap_or(*end))),
+        });
+        let outcome = match of_all {
+            Some(End::Hang) => Err(Fault::Time(TIME_LIMIT)),
+            Some(End::Trap) => Err(Fault::Trap("unreachable".into())),
+            Some(_) => Err(Fault::Answers { answers: ids.len() - 1, deliveries: ids.len() }),
+            None => Ok(ends.into_iter().map(answer).collect()),
+        };
+        self.usable = outcome.is_ok();
+        outcome
+    }
+}
+
+fn answer(end: End) -> Answer {
+    match end {
+        End::Ok(publications) => Ok(response("out", publications)),
+        End::Retry(delay) => Err(Failure::Retry(delay.map(Duration::from_millis))),
+        End::Nonsense => Ok(response("not literal.*", 1)),
+        End::Reject | End::Trap | End::Hang | End::Short => Err(Failure::Reject("no good".into())),
     }
 }
 

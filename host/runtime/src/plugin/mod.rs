@@ -5,7 +5,7 @@
 //! offers to the rest:
 //!
 //! - [`Host`] compiles files; [`Directory`] keeps what workloads ask for up to date.
-//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
+//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery, or one batch, at a time.
 //! - [`PolicyPlugin`] decides, each time in a fresh instance.
 //!
 //! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
@@ -30,7 +30,7 @@ pub use load::{
 };
 pub use run::{
     Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
-    PolicyPlugin, Room, WorkerContext, World,
+    PolicyPlugin, Room, WantedForm, WorkerContext, World,
 };
 
 #[cfg(test)]

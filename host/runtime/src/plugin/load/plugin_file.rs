@@ -92,7 +92,7 @@ impl<W: World> PluginFile<W> {
             self.tell_long(&source);
             let loaded = tokio::select! {
                 biased;
-                loaded = self.host.make(source, &self.tried) => loaded,
+                loaded = self.host.make(source, &self.tried, self.slot.form) => loaded,
                 // What loads is dropped, and a process that compiles it ends.
                 () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
                     return self.tell_withdrawn(&digest);

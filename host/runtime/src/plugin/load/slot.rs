@@ -9,16 +9,17 @@ use tokio::sync::watch;
 use crate::config::Limits;
 use crate::digest::Digest;
 use crate::plugin::limits::wider;
-use crate::plugin::run::bindings::{policy::PolicyPre, worker::WorkerPre};
+use crate::plugin::run::bindings::policy::PolicyPre;
 use crate::plugin::run::guest::Guest;
-use crate::plugin::run::kind::Kind;
+use crate::plugin::run::handler::HandlerWorld;
+use crate::plugin::run::kind::{Kind, WantedForm};
 use crate::plugin::run::world::{Plugin, World};
 
 /// The current generation of one plugin, and when it changes.
 pub struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
 
 /// Watches a handler.
-pub type HandlerWatch = Watch<WorkerPre<Guest>>;
+pub type HandlerWatch = Watch<HandlerWorld>;
 /// Watches a policy.
 pub type PolicyWatch = Watch<PolicyPre<Guest>>;
 
@@ -73,6 +74,9 @@ pub struct PluginState {
 /// One plugin as workloads use it in one world.
 pub(super) struct PluginSlot<W> {
     pub(super) name: String,
+    /// What its workloads ask of it. Those that ask for something else have a slot of their own, so that what is
+    /// refused for one is not refused for the other.
+    pub(super) form: WantedForm,
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
     /// The widest that workloads with this plugin have; a trial instance runs under them.
     limits: Mutex<Limits>,
@@ -90,9 +94,10 @@ pub(super) struct History {
 }
 
 impl<W: World> PluginSlot<W> {
-    pub(super) fn new(name: &str, limits: &Limits) -> Self {
+    pub(super) fn new(name: &str, form: WantedForm, limits: &Limits) -> Self {
         Self {
             name: name.to_owned(),
+            form,
             current: watch::Sender::new(None),
             limits: Mutex::new(limits.clone()),
             history: Mutex::default(),
