@@ -20,9 +20,15 @@ pub struct Batching {
 }
 
 impl Batching {
-    /// Of a workload where a worker holds at most `held` deliveries, and the server waits for `ack_wait`.
-    pub(super) fn read(keys: &mut Reader<'_>, isolation: Isolation, held: usize, ack_wait: Duration) -> Self {
-        let size = keys.maybe("batching.size");
+    /// Of `size`, if that is said, in a workload where a worker holds at most `held` deliveries, and the server waits
+    /// for `ack_wait`.
+    pub(super) fn read(
+        keys: &mut Reader<'_>,
+        size: Option<usize>,
+        isolation: Isolation,
+        held: usize,
+        ack_wait: Duration,
+    ) -> Self {
         let wait = keys.get("batching.wait");
         let set = ["batching.size", "batching.max-bytes", "batching.wait"].into_iter().find(|key| keys.is_set(key));
         if let Some(key) = set.filter(|_| isolation == Isolation::Message) {
@@ -42,7 +48,7 @@ impl Batching {
             );
             keys.problems.push(keys.place("batching.wait").error(problem, "lower it, or raise ack-wait"));
         }
-        let size = if isolation == Isolation::Message { 1 } else { size.unwrap_or(USUAL).min(held) };
+        let size = if isolation == Isolation::Message { 1 } else { size.unwrap_or(USUAL).min(held).max(1) };
         Self { size, max_bytes: keys.get("batching.max-bytes"), wait, wanted: set.is_some() }
     }
 }

@@ -59,11 +59,10 @@ pub struct Pull {
 }
 
 impl Pull {
-    pub(super) fn read(keys: &mut Reader<'_>) -> Self {
-        // What a batch of the handler needs, unless something else is said; that it is enough is looked at elsewhere.
-        let of_batches = keys.maybe("batching.size").unwrap_or(USUAL).max(USUAL);
+    /// Of a worker whose handler is given so many deliveries at once, if that is said.
+    pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
         Self {
-            batch: keys.maybe("pull.batch").unwrap_or(of_batches),
+            batch: keys.maybe("pull.batch").unwrap_or(at_once.unwrap_or(USUAL).max(USUAL)),
             max_bytes: keys.get("pull.max-bytes"),
             expires: keys.get("pull.expires"),
         }

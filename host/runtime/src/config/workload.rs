@@ -88,12 +88,13 @@ impl WrittenWorkload {
         }
         let handler = keys.get("handler");
         let policy = keys.get("policy");
-        let (scale, pull) = (Scale::read(&mut keys), Pull::read(&mut keys));
+        let at_once = keys.maybe("batching.size");
+        let (scale, pull) = (Scale::read(&mut keys), Pull::read(&mut keys, at_once));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
         let isolation = keys.get("isolation");
-        let batching = Batching::read(&mut keys, isolation, pull.batch, queue.ack_wait);
+        let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,

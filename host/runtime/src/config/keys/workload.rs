@@ -263,7 +263,6 @@ pub const WORKLOAD: &[Key] = &[
         .flag("limit-log-rate")
         .default("256KiB")
         .range("1KiB to 1GiB")
-        .comment("\"4MiB\"")
         .help("Bytes that all instances of the handler may log in a second, and those of the policy")
         .more("What is over it is dropped and counted."),
     Key::integer("limits.respawns", "COUNT")

@@ -133,7 +133,14 @@ impl Directory {
     /// The plugins that somebody uses, as they are now.
     pub fn plugins(&self) -> Vec<PluginState> {
         let slots = self.asked.slots.lock().clone();
-        slots.iter().map(|slot| slot.state()).collect()
+        let mut plugins: Vec<PluginState> = Vec::with_capacity(slots.len());
+        for state in slots.iter().map(|slot| slot.state()) {
+            match plugins.iter_mut().find(|other| (&other.plugin, other.kind) == (&state.plugin, state.kind)) {
+                Some(other) => other.with(state),
+                None => plugins.push(state),
+            }
+        }
+        plugins
     }
 
     /// What keeps new generations from being loaded, though none of the files is at fault.

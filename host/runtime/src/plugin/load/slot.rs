@@ -71,6 +71,16 @@ pub struct PluginState {
     pub problem: Option<String>,
 }
 
+impl PluginState {
+    /// The same plugin as other workloads ask for it. It is in use where all of them can use it.
+    pub(super) fn with(&mut self, other: Self) {
+        self.generation = self.generation.take().and(other.generation);
+        self.loaded += other.loaded;
+        self.refused += other.refused;
+        self.problem = self.problem.take().or(other.problem);
+    }
+}
+
 /// One plugin as workloads use it in one world.
 pub(super) struct PluginSlot<W> {
     pub(super) name: String,
