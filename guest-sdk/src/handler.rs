@@ -113,7 +113,7 @@ impl Failure {
     /// The message may be handled later, not before this long. Whole milliseconds; what is finer is cut off.
     #[must_use]
     pub fn retry_after(delay: Duration) -> Self {
-        Self::Retry(Some(crate::settings::millis(delay)))
+        Self::Retry(Some(crate::duration::millis(delay)))
     }
 }
 

@@ -62,6 +62,7 @@
 //! fulfil it: `wit_bindgen::generate!` on those files does too.
 
 pub mod batch;
+mod duration;
 pub mod handler;
 #[cfg(feature = "log")]
 mod logger;

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use crate::duration::millis;
+
 /// The settings that nobody has taken yet.
 #[derive(Debug)]
 pub struct Settings {
@@ -149,12 +151,6 @@ impl Settings {
 
 /// The longest duration a setting may have: so that no sum of milliseconds overflows.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// A duration in whole milliseconds; what is finer is cut off.
-#[must_use]
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 #[cfg(test)]
 mod tests {

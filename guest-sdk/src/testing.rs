@@ -19,6 +19,46 @@ use crate::policy::{Decision, Observation};
 /// A midnight, UTC, in milliseconds since the Unix epoch: every slot of a day begins here.
 pub const START: u64 = 1_700_006_400_000;
 
+impl Observation {
+    /// So many workers, of at most 1000, and nothing else, for tests: nothing has arrived, nothing waits. The time is
+    /// [`START`].
+    #[must_use]
+    pub fn test(running: u32) -> Self {
+        Self {
+            now_ms: START,
+            running,
+            min: 0,
+            max: 1_000,
+            idle_ms: None,
+            arrival_rate: 0.0,
+            mean_arrival_rate: 0.0,
+            completion_rate: 0.0,
+            pending: 0,
+            ack_pending: 0,
+            redelivered: 0,
+            oldest_pending_ms: None,
+            failure_ratio: 0.0,
+            busy_ratio: 0.0,
+            service_time_ms: 0.0,
+        }
+    }
+
+    /// Messages that are not done: those that no consumer has had and those that are being handled or wait for another
+    /// try.
+    #[must_use]
+    pub fn backlog(&self) -> u64 {
+        self.pending.saturating_add(self.ack_pending)
+    }
+}
+
+impl Decision {
+    /// The number of workers stays as it is.
+    #[must_use]
+    pub fn stay(seen: &Observation, reason: impl Into<String>, state: Vec<u8>) -> Self {
+        Self { desired: seen.running, reason: reason.into(), state }
+    }
+}
+
 /// The first function of a policy.
 pub type Init = fn(Settings, Option<&[u8]>) -> Result<Vec<u8>, String>;
 

@@ -17,7 +17,7 @@ use crate::stage::Stage;
 
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     HostKill,
     HostPause,
     ServerKill,
@@ -44,11 +44,11 @@ pub(crate) struct Chaos<'a> {
     pub(crate) hosts: Vec<Host>,
     random: Rng,
     /// What comes next; each once before any comes again.
-    deck: Vec<Fault>,
+    deck: Vec<InjectedFault>,
     /// Whether what is published now is to trap.
     storm: &'a AtomicBool,
     /// How often each happened.
-    pub(crate) counts: BTreeMap<Fault, u64>,
+    pub(crate) counts: BTreeMap<InjectedFault, u64>,
     swaps: usize,
 }
 
@@ -89,7 +89,7 @@ impl<'a> Chaos<'a> {
     }
 
     /// Lets one of `kinds` happen, and undoes it.
-    pub(crate) async fn one(&mut self, kinds: &[Fault]) -> Result<()> {
+    pub(crate) async fn one(&mut self, kinds: &[InjectedFault]) -> Result<()> {
         if self.deck.is_empty() {
             self.deck = kinds.to_vec();
             self.random.shuffle(&mut self.deck);
@@ -98,50 +98,52 @@ impl<'a> Chaos<'a> {
         let (host, server) = (self.random.usize(0..self.hosts.len()), self.random.usize(0..self.stage.servers.count()));
         let a_while = Duration::from_millis(self.random.u64(300..1500));
         match kind {
-            Fault::HostKill => {
+            InjectedFault::HostKill => {
                 self.hosts[host].kill().await?;
                 sleep(a_while).await;
                 self.hosts[host] = self.host().await?;
             }
-            Fault::HostPause => {
+            InjectedFault::HostPause => {
                 self.hosts[host].pause()?;
                 sleep(a_while * 4).await;
                 self.hosts[host].resume()?;
             }
-            Fault::ServerKill => {
+            InjectedFault::ServerKill => {
                 self.stage.servers.member(server).kill();
                 sleep(a_while).await;
                 self.stage.servers.member(server).restart().await?;
             }
-            Fault::ServerPause => {
+            InjectedFault::ServerPause => {
                 self.stage.servers.member(server).pause().await?;
                 sleep(a_while * 3).await;
                 self.stage.servers.member(server).resume()?;
             }
-            Fault::Partition => {
+            InjectedFault::Partition => {
                 self.proxies[server].refuse(true);
                 self.proxies[server].cut();
                 sleep(a_while).await;
                 self.proxies[server].refuse(false);
             }
-            Fault::HalfOpen => self.proxies[server].freeze(),
-            Fault::Latency => {
+            InjectedFault::HalfOpen => self.proxies[server].freeze(),
+            InjectedFault::Latency => {
                 self.proxies[server].both(Flow::Delay(Duration::from_millis(200)));
                 sleep(a_while).await;
                 self.proxies[server].both(Flow::Pass);
             }
             // Right after another fault nobody may lead yet, and then nobody steps down.
-            Fault::ConsumerLeader => drop(step_down(self.stage, "CONSUMER.LEADER.STEPDOWN.work.work-workers").await),
-            Fault::StreamLeader => drop(step_down(self.stage, "STREAM.LEADER.STEPDOWN.work").await),
-            Fault::HandlerSwap => {
+            InjectedFault::ConsumerLeader => {
+                drop(step_down(self.stage, "CONSUMER.LEADER.STEPDOWN.work.work-workers").await)
+            }
+            InjectedFault::StreamLeader => drop(step_down(self.stage, "STREAM.LEADER.STEPDOWN.work").await),
+            InjectedFault::HandlerSwap => {
                 self.swaps += 1;
                 self.stage.install("probe", [probes::WORKER_V1, probes::WORKER_V2][self.swaps % 2])?;
             }
-            Fault::PolicySwap => {
+            InjectedFault::PolicySwap => {
                 self.swaps += 1;
                 self.stage.install("probe-policy", [probes::POLICY_V1, probes::POLICY_V2][self.swaps % 2])?;
             }
-            Fault::TrapStorm => {
+            InjectedFault::TrapStorm => {
                 self.storm.store(true, Ordering::Relaxed);
                 sleep(a_while / 3).await;
                 self.storm.store(false, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::chaos::{Chaos, Fault};
+use crate::chaos::{Chaos, InjectedFault};
 use crate::ledger::Ledger;
 use crate::pulse::Pulse;
 use crate::row::{Form, Report, Row, row};
@@ -14,19 +14,19 @@ use crate::stage::{Stage, work};
 
 pub(crate) const ROWS: &[Row] = &[row!(35, "random faults, up to a million messages", million)];
 
-const FAULTS: &[Fault] = &[
-    Fault::HostKill,
-    Fault::HostPause,
-    Fault::ServerKill,
-    Fault::ServerPause,
-    Fault::Partition,
-    Fault::HalfOpen,
-    Fault::Latency,
-    Fault::ConsumerLeader,
-    Fault::StreamLeader,
-    Fault::HandlerSwap,
-    Fault::PolicySwap,
-    Fault::TrapStorm,
+const FAULTS: &[InjectedFault] = &[
+    InjectedFault::HostKill,
+    InjectedFault::HostPause,
+    InjectedFault::ServerKill,
+    InjectedFault::ServerPause,
+    InjectedFault::Partition,
+    InjectedFault::HalfOpen,
+    InjectedFault::Latency,
+    InjectedFault::ConsumerLeader,
+    InjectedFault::StreamLeader,
+    InjectedFault::HandlerSwap,
+    InjectedFault::PolicySwap,
+    InjectedFault::TrapStorm,
 ];
 
 /// Two hosts on a cluster of three with three replicas. One message in 5000 is rejected.

@@ -26,7 +26,7 @@ pub(crate) enum Flow {
 
 /// What happens to a connection.
 #[derive(Debug, Clone, Copy)]
-struct State {
+struct ProxyState {
     up: Flow,
     down: Flow,
     refuse: bool,
@@ -39,7 +39,7 @@ struct State {
 /// Listens on a port of loopback and forwards to a server. Ends, and resets all, when it is dropped.
 pub(crate) struct Proxy {
     port: u16,
-    state: watch::Sender<State>,
+    state: watch::Sender<ProxyState>,
     task: JoinHandle<()>,
 }
 
@@ -49,7 +49,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let (state, states) =
-            watch::channel(State { up: Flow::Pass, down: Flow::Pass, refuse: false, cut: 0, frozen: 0 });
+            watch::channel(ProxyState { up: Flow::Pass, down: Flow::Pass, refuse: false, cut: 0, frozen: 0 });
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(connection(client, server, states.clone()));
@@ -100,7 +100,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn connection(client: TcpStream, server: u16, mut states: watch::Receiver<State>) {
+async fn connection(client: TcpStream, server: u16, mut states: watch::Receiver<ProxyState>) {
     let born = *states.borrow_and_update();
     // What is dropped then is reset, not closed.
     let _ = client.set_zero_linger();
@@ -111,7 +111,7 @@ async fn connection(client: TcpStream, server: u16, mut states: watch::Receiver<
     let _ = (server.set_zero_linger(), server.set_nodelay(true), client.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let flow = |pick: fn(&State) -> Flow| {
+    let flow = |pick: fn(&ProxyState) -> Flow| {
         let states = states.clone();
         Arc::new(move || {
             let state = *states.borrow();
@@ -133,7 +133,7 @@ async fn carry<F: Fn() -> Flow>(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     flow: Arc<F>,
-    mut states: watch::Receiver<State>,
+    mut states: watch::Receiver<ProxyState>,
 ) {
     // Enough for what is under way on a slow line; a stalled one fills it and stops reading, as a socket does.
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(256);

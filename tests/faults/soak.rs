@@ -6,29 +6,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::chaos::{Chaos, Fault};
+use crate::chaos::{Chaos, InjectedFault};
 use crate::ledger::Ledger;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::{Stage, work};
 
 pub(crate) const ROWS: &[Row] = &[row!(34, "soak with mixed faults", soak)];
 
-const FAULTS: &[Fault] = &[
-    Fault::HostPause,
-    Fault::ServerKill,
-    Fault::ServerPause,
-    Fault::Partition,
-    Fault::HalfOpen,
-    Fault::Latency,
-    Fault::HandlerSwap,
-    Fault::PolicySwap,
-    Fault::TrapStorm,
+const FAULTS: &[InjectedFault] = &[
+    InjectedFault::HostPause,
+    InjectedFault::ServerKill,
+    InjectedFault::ServerPause,
+    InjectedFault::Partition,
+    InjectedFault::HalfOpen,
+    InjectedFault::Latency,
+    InjectedFault::HandlerSwap,
+    InjectedFault::PolicySwap,
+    InjectedFault::TrapStorm,
 ];
 
 const MIB: f64 = 1048576.0;
 
 /// What a host held at some time.
-struct Sample {
+struct HostSample {
     seconds: f64,
     resident: f64,
     descriptors: f64,
@@ -36,9 +36,9 @@ struct Sample {
 }
 
 /// How much a value grows in a second: the line through the samples with the least squares.
-fn slope(samples: &[Sample], of: fn(&Sample) -> f64) -> f64 {
+fn slope(samples: &[HostSample], of: fn(&HostSample) -> f64) -> f64 {
     let count = samples.len() as f64;
-    let mean = |of: &dyn Fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>() / count.max(1.0);
+    let mean = |of: &dyn Fn(&HostSample) -> f64| samples.iter().map(of).sum::<f64>() / count.max(1.0);
     let (x, y) = (mean(&|sample| sample.seconds), mean(&of));
     let above: f64 = samples.iter().map(|sample| (sample.seconds - x) * (of(sample) - y)).sum();
     let below: f64 = samples.iter().map(|sample| (sample.seconds - x).powi(2)).sum();
@@ -85,7 +85,7 @@ async fn soak(form: Form) -> Result<Report> {
             for _ in 0..form.pick(1, 4) {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 let host = &chaos.hosts[0];
-                samples.push(Sample {
+                samples.push(HostSample {
                     seconds: start.elapsed().as_secs_f64(),
                     resident: host.resident() as f64 / MIB,
                     descriptors: host.descriptors() as f64,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_artifacts::policies;
 use tidegate_runtime::config::JournalFile;
-use tidegate_runtime::config::{Config, Journal, JournalStream, Shadow, Workload};
+use tidegate_runtime::config::{Config, JournalConfig, JournalStream, ShadowConfig, Workload};
 use tidegate_runtime::events::Event;
 use tidegate_test_artifacts::probes;
 
@@ -21,7 +21,7 @@ use crate::support::web::get;
 /// A host that writes a journal.
 async fn host(site: Arc<Site>, file: &Path, workloads: Vec<Workload>) -> Host {
     let options = JournalFile { path: file.to_owned(), max_size: 64 << 20, keep: 4 };
-    let journal = Journal { file: Some(options), stream: None };
+    let journal = JournalConfig { file: Some(options), stream: None };
     let count = workloads.len();
     let http = Some("127.0.0.1:0".parse().unwrap());
     let host = Host::run(site.clone(), Config { journal, http, workloads, ..site.config() });
@@ -275,7 +275,7 @@ async fn a_shadow_is_noted_and_changes_nothing_whatever_it_does() {
     let file = dir.path().join("j");
     let shadow = |name: &str, mode: &str| {
         let settings = vec![("mode".to_owned(), mode.to_owned()), ("desired".to_owned(), "5".to_owned())];
-        let shadow = Some(Shadow { policy: "probe-policy".to_owned(), settings });
+        let shadow = Some(ShadowConfig { policy: "probe-policy".to_owned(), settings });
         Workload { shadow, ..workload(name) }
     };
     let modes = ["fixed", "trap", "spin", "grow", "huge-state", "trap-in-init", "refuse"];
@@ -329,7 +329,7 @@ async fn a_shadow_is_noted_and_changes_nothing_whatever_it_does() {
 async fn a_journal_can_go_to_a_stream() {
     let site = Site::new().await;
     let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = Journal { file: None, stream: Some(stream) };
+    let journal = JournalConfig { file: None, stream: Some(stream) };
     let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
     host.ready(1).await;
     let stored = async || {
@@ -360,7 +360,7 @@ async fn a_journal_can_go_to_a_stream() {
 async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
     let site = Site::new().await;
     let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = Journal { file: None, stream: Some(stream) };
+    let journal = JournalConfig { file: None, stream: Some(stream) };
     let url = site.server.lock().await.url().to_owned();
     let print = async |more: &[&str]| {
         let all = ["journal", "--server", &url, "--stream", "DECIDED"];
@@ -498,7 +498,7 @@ async fn the_arrivals_of_a_journal_can_be_simulated() {
 async fn lines_that_no_stream_takes_are_counted() {
     let site = Site::new().await;
     let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = Journal { file: None, stream: Some(stream) };
+    let journal = JournalConfig { file: None, stream: Some(stream) };
     let http = Some("127.0.0.1:0".parse().unwrap());
     let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
     host.ready(1).await;

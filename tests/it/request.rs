@@ -19,7 +19,7 @@ use crate::support::until;
 /// Short, for the tests that wait for it to pass.
 const SOON: Duration = Duration::from_millis(200);
 
-struct Bench {
+struct RequestSite {
     server: Server,
     context: jetstream::Context,
     consumer: PullConsumer,
@@ -32,7 +32,7 @@ async fn connect(server: &Server) -> Result<Client, ConnectError> {
 }
 
 /// A stream TEST on `test.*` that keeps what its consumer has not acknowledged.
-async fn bench() -> Bench {
+async fn bench() -> RequestSite {
     let server = nats().await;
     let context = jetstream(&server).await;
     let retention = stream::RetentionPolicy::Interest;
@@ -43,10 +43,10 @@ async fn bench() -> Bench {
     let config = pull::Config { durable_name, ack_policy: AckPolicy::Explicit, ..Default::default() };
     let consumer = stream.create_consumer(config).await.unwrap();
     let client = connect(&server).await.unwrap();
-    Bench { server, context, consumer, client }
+    RequestSite { server, context, consumer, client }
 }
 
-impl Bench {
+impl RequestSite {
     /// Replies to each message with its payload, and then acknowledges it.
     fn respond(&self) -> tokio::task::JoinHandle<()> {
         let (consumer, context) = (self.consumer.clone(), self.context.clone());
@@ -310,7 +310,7 @@ async fn another_services_error_is_no_reply_either() {
 }
 
 /// `tidegate request` with a server and more arguments.
-async fn command(bench: &Bench, arguments: &[&str]) -> Ended {
+async fn command(bench: &RequestSite, arguments: &[&str]) -> Ended {
     run(["request", "--server", bench.server.url()].iter().chain(arguments)).await
 }
 

@@ -13,7 +13,7 @@ use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::{BoundConsumer, Client, HeaderWatch, Signals};
 use tidegate_runtime::ports::Sample;
 use tidegate_runtime::ports::Source as _;
-use tidegate_runtime::scaling::observe::{Moment, Observer};
+use tidegate_runtime::scaling::observe::{Moment, ObservationBuilder};
 use tokio::sync::oneshot;
 
 use crate::support::eventually;
@@ -85,7 +85,7 @@ async fn both_sources_make_the_same_observation_of_one_load() {
     site.publish("in.work.a", "was there before, so it is no arrival").await;
     let mut readers = readers(&site, |_| {}).await;
     let scale = read_by(SignalSource::Info).scale;
-    let (mut by_info, mut by_headers) = (Observer::new(scale.window), Observer::new(scale.window));
+    let (mut by_info, mut by_headers) = (ObservationBuilder::new(scale.window), ObservationBuilder::new(scale.window));
     for step in 0..30 {
         // A message that was just stored may not be pending yet.
         eventually("all are pending", async || site.consumer("work").await.num_pending == step * 100 + 1).await;
@@ -94,7 +94,7 @@ async fn both_sources_make_the_same_observation_of_one_load() {
         assert_eq!(info, without_last_arrival(headers));
         let elapsed = Duration::from_millis(100 * step);
         let at = Moment { elapsed, now_ms: 1_700_000_000_000, wall_ms: 1_700_000_000_000 };
-        let seen = |observer: &mut Observer, sample| {
+        let seen = |observer: &mut ObservationBuilder, sample| {
             let mut seen = observer.observe(at, sample, Work::default(), 1, &scale);
             // The headers say when the last message came, the info only that it came since it last looked.
             seen.idle_ms = seen.idle_ms.map(|_| 0);

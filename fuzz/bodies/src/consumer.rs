@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::judged::Judged;
 use tidegate_runtime::config::Config;
-use tidegate_runtime::delivery::consumer_settings::{Effective, Flow};
+use tidegate_runtime::delivery::consumer_settings::{ConsumerFlow, Effective};
 
 /// What a server says of a consumer and of its stream: two JSON texts with a NUL between them, read as the answers to
 /// `CONSUMER.INFO` and `STREAM.INFO`. It is used, held or refused, and what is used can be pulled from without spinning
@@ -18,7 +18,7 @@ pub fn consumer(bytes: &[u8]) {
     }
     let effective = Effective::new(&settings);
     effective.flows(flow.clone());
-    assert_eq!(effective.is_refused(), matches!(flow, Flow::Refused(_)));
+    assert_eq!(effective.is_refused(), matches!(flow, ConsumerFlow::Refused(_)));
     assert!(effective.announce_after() >= Duration::from_millis(1));
     let scale = effective.employable(&workload.scale);
     assert!(scale.min <= scale.max && (1..=workload.scale.max).contains(&scale.max));
@@ -28,7 +28,7 @@ pub fn consumer(bytes: &[u8]) {
         assert!(ask.bytes == 0 || ask.bytes >= 2 << 20, "one message may not fit: {ask:?}");
         assert!(ask.bytes <= settings.pulls.bytes && ask.expires <= workload.pull.expires, "{ask:?}");
     }
-    if flow == Flow::Free {
+    if flow == ConsumerFlow::Free {
         assert!(settings.ack_wait >= Duration::from_millis(100), "{settings:?}");
         assert!(settings.pulls.expires >= Duration::from_millis(100) && settings.pulls.waiting > 0, "{settings:?}");
         assert!(settings.pulls.batch > 0 && settings.max_deliver.is_none(), "{settings:?}");

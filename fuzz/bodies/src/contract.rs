@@ -6,25 +6,25 @@ use tidegate_artifacts::workers;
 use tidegate_test_artifacts::probes;
 
 use super::guests::{self, MIRROR, MIRRORED};
-use super::lab::{Guest, Lab};
+use super::lab::{FuzzLab, ReadyHandler};
 use tidegate_runtime::config::Grants;
 use tidegate_runtime::contract::{Delivery, Failure, Outcome, Publication, Response};
-use tidegate_runtime::delivery::{Bounds, check};
+use tidegate_runtime::delivery::{ResponseBounds, check};
 use tidegate_runtime::jetstream;
 
 struct Guests {
-    lab: Lab,
-    echo: Guest,
-    probe: Guest,
-    mirror: Guest,
+    lab: FuzzLab,
+    echo: ReadyHandler,
+    probe: ReadyHandler,
+    mirror: ReadyHandler,
 }
 
 thread_local! {
     static GUESTS: RefCell<Guests> = RefCell::new({
-        let lab = Lab::new();
-        let echo = Guest::new(&lab, workers::ECHO);
-        let probe = Guest::new(&lab, probes::WORKER_V1);
-        let mirror = Guest::new(&lab, &guests::handler(MIRROR));
+        let lab = FuzzLab::new();
+        let echo = ReadyHandler::new(&lab, workers::ECHO);
+        let probe = ReadyHandler::new(&lab, probes::WORKER_V1);
+        let mirror = ReadyHandler::new(&lab, &guests::handler(MIRROR));
         Guests { lab, echo, probe, mirror }
     });
 }
@@ -111,7 +111,7 @@ fn publication(u: &mut Unstructured<'_>) -> Result<Publication> {
 fn checked(outcome: &Outcome) {
     let Ok(Ok(response)) = outcome else { return };
     let grants = Grants { publish: vec![">".to_owned()], ..Grants::default() };
-    let bounds = Bounds { max_payload: 1000, own_headers: 0, publications: 10, grants };
+    let bounds = ResponseBounds { max_payload: 1000, own_headers: 0, publications: 10, grants };
     match check(response, &bounds) {
         Ok(()) => {
             for publication in &response.publications {

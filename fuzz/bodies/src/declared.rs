@@ -3,14 +3,14 @@ use std::fmt::Write as _;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
-use super::lab::Lab;
+use super::lab::FuzzLab;
 
 /// How deep components are within one another, and how many parts each has at most.
 const DEPTH: usize = 4;
 const PARTS: usize = 6;
 
 thread_local! {
-    static LAB: RefCell<Lab> = RefCell::new(Lab::new());
+    static LAB: RefCell<FuzzLab> = RefCell::new(FuzzLab::new());
 }
 
 /// Any bytes as modules and components in one another, instantiated here and there: what is counted before anything is

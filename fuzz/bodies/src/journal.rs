@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use tidegate_lab::replay::shadow;
 use tidegate_lab::simulate::recorded;
-use tidegate_runtime::journal::{Event, JournalError, Line, Reader, Role, State};
+use tidegate_runtime::journal::{JournalError, JournalEvent, JournalLine, JournalReader, JournalState, Role};
 
 thread_local! {
     static DIR: TempDir = TempDir::new().unwrap();
@@ -36,12 +36,12 @@ pub fn journal(bytes: &[u8]) {
 
 /// Whether all of it can be read.
 fn read(file: &Path, lines: u64) -> bool {
-    let mut reader = Reader::open(file).unwrap();
+    let mut reader = JournalReader::open(file).unwrap();
     loop {
         match reader.next() {
             Ok(Some(line)) => {
                 let again = serde_json::to_string(&line).unwrap();
-                serde_json::from_str::<Line>(&again).unwrap();
+                serde_json::from_str::<JournalLine>(&again).unwrap();
                 for (workload, role, state) in states(&line.event) {
                     if let Err(error) = reader.state(workload, role, state) {
                         told(&error, lines);
@@ -57,17 +57,17 @@ fn read(file: &Path, lines: u64) -> bool {
     }
 }
 
-fn states(event: &Event) -> Vec<(&str, Role, &State)> {
+fn states(event: &JournalEvent) -> Vec<(&str, Role, &JournalState)> {
     match event {
-        Event::Init(init) => {
+        JournalEvent::Init(init) => {
             let states = init.previous.iter().chain(&init.state);
             states.map(|state| (init.workload.as_str(), init.role, state)).collect()
         }
-        Event::Decide(turn) => {
+        JournalEvent::Decide(turn) => {
             let states = [&turn.state].into_iter().chain(turn.decision.as_ref().map(|decision| &decision.state));
             states.map(|state| (turn.workload.as_str(), turn.role, state)).collect()
         }
-        Event::Dropped { .. } => Vec::new(),
+        JournalEvent::Dropped { .. } => Vec::new(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! The judgement of a consumer from texts, for what tries many.
 
 use tidegate_runtime::config::Workload;
-use tidegate_runtime::delivery::consumer_settings::{Flow, Settings};
+use tidegate_runtime::delivery::consumer_settings::{ConsumerFlow, ConsumerSettings};
 use tidegate_runtime::jetstream::settings::{ConsumerState, Reserved, StreamState, judge};
 
 /// What is made of a consumer.
 pub(crate) struct Judged {
-    pub(crate) flow: Flow,
-    pub(crate) settings: Settings,
+    pub(crate) flow: ConsumerFlow,
+    pub(crate) settings: ConsumerSettings,
     pub(crate) warnings: Vec<String>,
 }
 

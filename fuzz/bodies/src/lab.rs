@@ -6,17 +6,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use tidegate_runtime::config::Limits;
 use tidegate_runtime::contract::Delivery;
-use tidegate_runtime::plugin::{HandlerInstance, HandlerPlugin, Host, WorkerContext};
+use tidegate_runtime::plugin::{HandlerInstance, HandlerPlugin, PluginHost, WorkerContext};
 
-pub(super) struct Lab {
+pub(super) struct FuzzLab {
     pub(super) runtime: Runtime,
-    pub(super) host: Host,
+    pub(super) host: PluginHost,
 }
 
-impl Lab {
+impl FuzzLab {
     pub(super) fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-        Self { runtime, host: Host::new(None).unwrap() }
+        Self { runtime, host: PluginHost::new(None).unwrap() }
     }
 }
 
@@ -25,21 +25,21 @@ pub(super) fn limits(time: Duration) -> Limits {
 }
 
 /// A handler of which an instance is always at hand.
-pub(super) struct Guest {
+pub(super) struct ReadyHandler {
     plugin: HandlerPlugin,
     context: WorkerContext,
     instance: Option<HandlerInstance>,
 }
 
-impl Guest {
-    pub(super) fn new(lab: &Lab, bytes: &[u8]) -> Self {
+impl ReadyHandler {
+    pub(super) fn new(lab: &FuzzLab, bytes: &[u8]) -> Self {
         let limits = limits(Duration::from_secs(10));
         let plugin = lab.runtime.block_on(lab.host.load_bytes(bytes, &limits)).unwrap();
         let context = WorkerContext::new("orders".into(), 1, [].into(), limits);
         Self { plugin, context, instance: None }
     }
 
-    pub(super) fn handle(&mut self, lab: &Lab, delivery: &Delivery) -> tidegate_runtime::contract::Outcome {
+    pub(super) fn handle(&mut self, lab: &FuzzLab, delivery: &Delivery) -> tidegate_runtime::contract::Outcome {
         lab.runtime.block_on(async {
             let mut instance = match self.instance.take() {
                 Some(instance) => instance,

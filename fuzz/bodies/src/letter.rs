@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use tidegate_runtime::contract::Author;
 use tidegate_runtime::contract::{Cause, Death, Delivery};
-use tidegate_runtime::dead_letter::draft::{Draft, Place, Shape};
+use tidegate_runtime::dead_letter::draft::{Draft, LetterOrigin, Shape};
 use tidegate_runtime::dead_letter::{Content, Headers, Letter, StoredMessage, block, headers};
 use tidegate_runtime::jetstream;
 
@@ -36,7 +36,7 @@ fn written(u: &mut Unstructured<'_>) -> Result<()> {
     let (payload, more) = (u.int_in_range(0..=5_000usize)?, u.int_in_range(0..=3_000usize)?);
     let death = Death { cause: *u.choose(&Cause::ALL)?, reason: String::arbitrary(u)? };
     let author = Author { plugin: "receipts".into(), generation: "2ea20000aaaa".into() };
-    let place = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
+    let place = LetterOrigin { workload: "orders", stream: "ORDERS", host: "here:1" };
     // The message came, so the server takes as much; and it takes the shortest of letters about that subject.
     let limit = (block::size(&delivery.headers) + payload).max(1_000 + delivery.subject.len()) + more;
     let (original, redriven) = headers::origin(&delivery.headers);

@@ -6,7 +6,7 @@ use tidegate_artifacts::{policies, workers};
 use tidegate_test_artifacts::probes;
 
 use super::guests;
-use super::lab::{Lab, limits};
+use super::lab::{FuzzLab, limits};
 use tidegate_runtime::contract::Delivery;
 use tidegate_runtime::plugin::{
     HandlerPlugin, Kind, PluginRefusal, PolicyContext, PolicyPlugin, WorkerContext, inspect,
@@ -16,7 +16,7 @@ use tidegate_runtime::plugin::{
 const REAL: [&[u8]; 4] = [workers::ECHO, policies::STEP, probes::POLICY_V1, probes::OTHER_VERSION];
 
 thread_local! {
-    static LAB: RefCell<Lab> = RefCell::new(Lab::new());
+    static LAB: RefCell<FuzzLab> = RefCell::new(FuzzLab::new());
 }
 
 /// Any bytes as a plugin's file: it is refused with a reason, or becomes a generation that spends no more than it may.
@@ -86,7 +86,7 @@ fn smith(_: u8, _: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Err(arbitrary::Error::IncorrectFormat)
 }
 
-fn load(lab: &Lab, file: &[u8]) {
+fn load(lab: &FuzzLab, file: &[u8]) {
     let spent = Spent::begin();
     let found = inspect(file);
     let limits = limits(Duration::from_millis(200));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::guests;
-use super::lab::{Guest, Lab};
+use super::lab::{FuzzLab, ReadyHandler};
 use tidegate_runtime::contract::{Delivery, Response};
 
 fn seeds(target: &str, body: impl Fn(&[u8])) {
@@ -24,8 +24,8 @@ fn seeds(target: &str, body: impl Fn(&[u8])) {
 fn a_module_in_the_shape_of_a_handler_is_loaded_and_run() {
     let module = guests::EXPORTS.replace("unreachable", "(i32.const 0)");
     let module = wat::parse_str(format!("(module {module})")).unwrap();
-    let lab = Lab::new();
-    let outcome = Guest::new(&lab, &guests::around(&module)).handle(&lab, &Delivery::default());
+    let lab = FuzzLab::new();
+    let outcome = ReadyHandler::new(&lab, &guests::around(&module)).handle(&lab, &Delivery::default());
     assert_eq!(outcome, Ok(Ok(Response::default())));
 }
 

@@ -14,7 +14,7 @@ use crate::events::Observer;
 use crate::host_context::HostContext;
 use crate::jetstream::{Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
-use crate::plugin::{Directory, Host, HostError};
+use crate::plugin::{Directory, HostError, PluginHost};
 use crate::restart::{Keeper, KeptWorkload};
 use crate::status::http::{self, HttpError, Serving, View};
 
@@ -86,7 +86,8 @@ struct PreparedHost {
 
 impl PreparedHost {
     fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
-        let directory = Arc::new(Directory::start(Host::start(&config.plugins)?, &config.plugins));
+        config.warnings().iter().for_each(|said| tracing::warn!("{said}"));
+        let directory = Arc::new(Directory::start(PluginHost::start(&config.plugins)?, &config.plugins));
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
         let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
@@ -99,7 +100,7 @@ impl PreparedHost {
             host: name.clone(),
             connection: connection.clone(),
             directory: directory.clone(),
-            boards: workloads.iter().map(|kept| kept.board.clone()).collect(),
+            workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
             journal: journal.clone(),
             stops: stop.subscribe(),
         };

@@ -63,7 +63,7 @@ impl Case {
 }
 
 /// A host with the good workload and these.
-pub(crate) struct Bench {
+pub(crate) struct HostileBench {
     pub(crate) stage: Stage,
     pub(crate) host: Host,
     pub(crate) good: Ledger,
@@ -89,7 +89,7 @@ pub(crate) async fn healthy(address: SocketAddr) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-impl Bench {
+impl HostileBench {
     pub(crate) async fn start(cases: &[Case]) -> Result<Self> {
         Self::start_with(cases, Table::new()).await
     }
@@ -193,8 +193,8 @@ pub(crate) async fn ask(stage: &Stage, name: &str, payload: &str) -> Result<Stri
 }
 
 /// Runs cases one after the other while the neighbour works.
-pub(crate) async fn each(form: Form, report: &mut Report, cases: &[Case], times: u64) -> Result<Bench> {
-    let mut bench = Bench::start(cases).await?;
+pub(crate) async fn each(form: Form, report: &mut Report, cases: &[Case], times: u64) -> Result<HostileBench> {
+    let mut bench = HostileBench::start(cases).await?;
     for case in cases {
         bench.good.publish(GOOD_MESSAGES, |_| String::new()).await?;
         match bench.inject(case, times, form.patience()).await {

@@ -8,7 +8,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull;
 use toml::Table;
 
-use super::cases::{Bench, Case, GOOD, ask, decided, healthy, tail};
+use super::cases::{Case, GOOD, HostileBench, ask, decided, healthy, tail};
 use super::text;
 use crate::patience::{percentile, within};
 use crate::row::{Form, Report, Row, row};
@@ -37,8 +37,8 @@ struct Round {
 }
 
 /// How fast the good workload is with so many messages, and how long answers take meanwhile.
-async fn round(bench: &mut Bench, messages: u64) -> Result<Round> {
-    let Bench { stage, good, health: address, .. } = bench;
+async fn round(bench: &mut HostileBench, messages: u64) -> Result<Round> {
+    let HostileBench { stage, good, health: address, .. } = bench;
     let start = Instant::now();
     let (mut answers, mut health, mut unhealthy) = (Vec::new(), Vec::new(), 0);
     let work = async {
@@ -99,7 +99,7 @@ async fn waiting(js: &Context, name: &str) -> Result<u64> {
 }
 
 /// Compares the neighbour alone and beside the cases, by turns.
-async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut Bench) -> Result<()> {
+async fn compare(form: Form, report: &mut Report, cases: &[Case], bench: &mut HostileBench) -> Result<()> {
     let (messages, rounds) = form.pick((10_000, 3), (30_000, 9));
     // What is slow once, as the first instance, is nobody's fault.
     round(bench, messages / 4).await?;
@@ -171,7 +171,7 @@ async fn loops(form: Form) -> Result<Report> {
     let spin = Case::probe("spin", "spin", "time", "")
         .over(&format!("limits.time = '2s'\npolicy-settings.workers = '{workers}'\nscale.max = {workers}"));
     let cases = [spin];
-    let mut bench = Bench::start_with(&cases, asked()).await?;
+    let mut bench = HostileBench::start_with(&cases, asked()).await?;
     compare(form, &mut report, &cases, &mut bench).await?;
     bench.finish(form, &mut report).await?;
     Ok(report)
@@ -206,7 +206,7 @@ async fn everything(form: Form) -> Result<Report> {
     let policies = ["spin", "grow", "flap", "max", "huge-state", "third"].iter().fold(asked(), |all, mode| {
         with(all, decided(&format!("policy-{mode}"), mode, "desired = '3'", "scale.interval = '100ms'"))
     });
-    let mut bench = Bench::start_with(&cases, policies).await?;
+    let mut bench = HostileBench::start_with(&cases, policies).await?;
     compare(form, &mut report, &cases, &mut bench).await?;
     // Each of 38 workers may have its 64 MiB; few have them at once, and each gives them back.
     let peak = bench.host.peak() >> 20;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use toml::Table;
 
-use super::cases::{Bench, decided, tail};
+use super::cases::{HostileBench, decided, tail};
 use crate::row::{Form, Report, Row, row};
 use crate::stage::with;
 
@@ -21,7 +21,7 @@ fn probe(mode: &str, settings: &str) -> Table {
 }
 
 /// How many workers of a workload have started and how many have ended.
-fn workers(bench: &Bench, workload: &str) -> (usize, usize) {
+fn workers(bench: &HostileBench, workload: &str) -> (usize, usize) {
     let of = format!("workload={workload} ");
     (bench.host.logged(&["worker started", &of]), bench.host.logged(&["worker stopped", &of]))
 }
@@ -37,7 +37,7 @@ async fn absurd(form: Form) -> Result<Report> {
         ("huge-reason", "desired = '3'"),
     ];
     let config = modes.iter().fold(Table::new(), |all, (mode, more)| with(all, probe(mode, more)));
-    let mut bench = Bench::start_with(&[], config).await?;
+    let mut bench = HostileBench::start_with(&[], config).await?;
     for (mode, _) in modes {
         bench.host.says(&["policy in use", &format!("workload={mode} ")], form.patience()).await?;
     }
@@ -77,7 +77,7 @@ async fn failing(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let modes = ["spin", "trap", "grow", "huge-state", "third"];
     let config = modes.iter().fold(Table::new(), |all, mode| with(all, probe(mode, "desired = '5', after = '1'")));
-    let mut bench = Bench::start_with(&[], config).await?;
+    let mut bench = HostileBench::start_with(&[], config).await?;
     for mode in modes {
         let scaled = ["scaling 2 -> 5", &format!("workload={mode} ")];
         bench.host.says(&scaled, form.patience()).await?;

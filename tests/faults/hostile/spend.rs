@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tidegate_runtime::config::Limits;
 
-use super::cases::{Bench, Case, GOOD, decided, each, tail};
+use super::cases::{Case, GOOD, HostileBench, decided, each, tail};
 use super::text;
 use crate::row::{Form, Report, Row, row};
 
@@ -28,7 +28,7 @@ async fn infinite_loop(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let spin = Case::probe("spin", "spin", "time", "took longer than the 500ms").over("limits.time = '500ms'");
     let init = decided("init", "spin-in-init", "", "scale.min = 1\nlimits.time = '500ms'");
-    let mut bench = Bench::start_with(std::slice::from_ref(&spin), init).await?;
+    let mut bench = HostileBench::start_with(std::slice::from_ref(&spin), init).await?;
     bench.good.publish(300, |_| String::new()).await?;
     for _ in 0..form.pick(3, 30) {
         let took = bench.inject(&spin, 1, form.patience()).await?;
@@ -153,7 +153,7 @@ async fn log_flood(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let flood = Case::probe("flood", &format!("flood {}\nreject done", 1_000_000_000), "rejected", "done")
         .over("limits.time = '5m'\nack-wait = '10s'\npolicy-settings.workers = '1'");
-    let mut bench = Bench::start(std::slice::from_ref(&flood)).await?;
+    let mut bench = HostileBench::start(std::slice::from_ref(&flood)).await?;
     bench.good.publish(300, |_| String::new()).await?;
     let took = bench.inject(&flood, 1, form.pick(Duration::from_secs(150), Duration::from_secs(600))).await?;
     report.injected();
@@ -174,7 +174,7 @@ async fn log_flood(form: Form) -> Result<Report> {
 /// Files, connections, variables, arguments: none of them is there, for a handler or a policy.
 async fn reaching_out(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let bench = Bench::start_with(&[], decided("policy", "reach", "desired = '3'", "")).await?;
+    let bench = HostileBench::start_with(&[], decided("policy", "reach", "desired = '3'", "")).await?;
     let mut escapes = 0;
     for (line, denied) in [
         ("open /etc/passwd", "error: "),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
 use tidegate_nats_server::{Server, ServerOptions};
-use tidegate_runtime::config::{Compile, Config, DeadLetters, Journal, Nats, Plugins};
+use tidegate_runtime::config::{Compile, Config, DeadLetters, JournalConfig, Nats, Plugins};
 use tokio::sync::Mutex;
 
 use super::host::{install, plugins};
@@ -60,7 +60,7 @@ impl Site {
                 compile: Compile::default(),
             },
             dead_letters: DeadLetters::default(),
-            journal: Journal::default(),
+            journal: JournalConfig::default(),
             grace: Duration::from_secs(20),
             http: None,
             http_names: Vec::new(),

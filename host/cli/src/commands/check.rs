@@ -13,7 +13,7 @@ use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_en
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
 use tidegate_runtime::plugin::{
-    HandlerPlugin, Host, LoadError, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, others,
+    HandlerPlugin, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, others,
 };
 use tidegate_runtime::text::plain;
 
@@ -149,8 +149,9 @@ async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
 
 async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()> {
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
-    let host = Host::start(&plugins)?;
+    let host = PluginHost::start(&plugins)?;
     let dir = &config.plugins.dir;
+    answer.warnings.extend(config.warnings());
     for workload in &config.workloads {
         answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
     }
@@ -195,7 +196,7 @@ pub(super) fn refused(error: &LoadError) -> String {
     }
 }
 
-async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String, String> {
+async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
     let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
     match SettingsReader::new(&workload.settings).read().await {
@@ -206,7 +207,7 @@ async fn handler(host: &Host, dir: &Path, workload: &Workload) -> Result<String,
 }
 
 async fn policy(
-    host: &Host,
+    host: &PluginHost,
     dir: &Path,
     workload: &Workload,
     name: &str,

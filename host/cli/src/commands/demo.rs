@@ -13,7 +13,7 @@ use tidegate_artifacts::{policies, workers};
 
 use super::output::Output;
 use super::positive;
-use tidegate_lab::demo::{self, DemoOptions, Report};
+use tidegate_lab::demo::{self, DemoOptions, DemoReport};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::config::{Compile, SignalSource, units};
@@ -175,8 +175,8 @@ fn width() -> usize {
     terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0))
 }
 
-fn text(report: &Report, width: usize) -> String {
-    let Report { summary, timeline, title } = report;
+fn text(report: &DemoReport, width: usize) -> String {
+    let DemoReport { summary, timeline, title } = report;
     let verdict = match (summary.lost, summary.dead) {
         (0, 0) => "Every request was replied to: nothing was lost.".to_owned(),
         (0, dead) => format!("Nothing was lost: what got no reply is one of {dead} dead letters."),

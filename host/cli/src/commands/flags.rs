@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use tidegate_runtime::config::keys::{HOST, Key, Unset, WORKLOAD};
-use tidegate_runtime::config::{Flags, Kind, Layer, Value};
+use tidegate_runtime::config::{Flags, Layer, Value, ValueType};
 
 /// The prefix of the keys that say how to reach NATS.
 const CONNECTION: &str = "nats.";
@@ -105,16 +105,16 @@ fn given<'a>(keys: impl Iterator<Item = &'a Key>, matches: &ArgMatches) -> Layer
 /// The flag of a key, and the one without a value.
 fn args(key: &'static Key, heading: &'static str) -> impl Iterator<Item = Arg> {
     let valued = key.flag.map(|flag| {
-        let several = matches!(key.kind, Kind::Texts | Kind::Delays | Kind::Table);
+        let several = matches!(key.kind, ValueType::Texts | ValueType::Delays | ValueType::Table);
         let arg = Arg::new(flag)
             .long(flag)
             .value_name(key.placeholder)
             .help_heading(heading)
             .action(if several { ArgAction::Append } else { ArgAction::Set })
-            .allow_negative_numbers(matches!(key.kind, Kind::Integer))
+            .allow_negative_numbers(matches!(key.kind, ValueType::Integer))
             .help(help(key));
         let arg = match key.kind {
-            Kind::Word(words) => arg.value_parser(PossibleValuesParser::new(words()).map(Value::Text)),
+            ValueType::Word(words) => arg.value_parser(PossibleValuesParser::new(words()).map(Value::Text)),
             _ => arg.value_parser(|text: &str| key.parse(text)),
         };
         match key.letter {
@@ -133,8 +133,8 @@ fn args(key: &'static Key, heading: &'static str) -> impl Iterator<Item = Arg> {
 fn help(key: &Key) -> String {
     let mut help = key.help.to_owned();
     help += match key.kind {
-        Kind::Texts | Kind::Delays => "; separated by commas",
-        Kind::Table => "; may be given several times",
+        ValueType::Texts | ValueType::Delays => "; separated by commas",
+        ValueType::Table => "; may be given several times",
         _ => "",
     };
     if !key.range.is_empty() {
@@ -183,11 +183,11 @@ mod tests {
             for key in keys {
                 let Some(flag) = key.flag else { continue };
                 let text = match (key.kind, key.unset) {
-                    (Kind::Table, _) => "a=b",
-                    (Kind::Word(words), _) => words()[0],
+                    (ValueType::Table, _) => "a=b",
+                    (ValueType::Word(words), _) => words()[0],
                     (_, Unset::Value(default)) => default,
-                    (Kind::Integer, _) => "-1",
-                    (Kind::Duration, _) => "1s",
+                    (ValueType::Integer, _) => "-1",
+                    (ValueType::Duration, _) => "1s",
                     _ => "a",
                 };
                 let flags = parsed(&format!("--{flag} {text}")).unwrap();

@@ -15,7 +15,7 @@ use crate::commands::flags::ConnectionFlags;
 use tidegate_runtime::clock::time_of_day;
 use tidegate_runtime::config::{Nats, process_environment};
 use tidegate_runtime::jetstream::{Client, Decisions};
-use tidegate_runtime::journal::{Excerpt, Line, parse};
+use tidegate_runtime::journal::{Excerpt, JournalLine, parse};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,7 +123,7 @@ async fn each(
     decisions: &Decisions,
     args: &JournalArgs,
     since: Option<SystemTime>,
-    mut with: impl FnMut(Line) -> anyhow::Result<()>,
+    mut with: impl FnMut(JournalLine) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut failed = None;
     let read = |sequence, text: Bytes| {
@@ -131,7 +131,7 @@ async fn each(
         let line = parse(&[&text[..], b"\n"].concat()).map_err(|(problem, _)| {
             anyhow::anyhow!("message {sequence} of stream {}: {problem}\n  Delete it, or say --since.", args.stream)
         });
-        let wanted = |line: &Line| args.host.as_ref().is_none_or(|host| is_of(&line.host, host));
+        let wanted = |line: &JournalLine| args.host.as_ref().is_none_or(|host| is_of(&line.host, host));
         match line.and_then(|line| if wanted(&line) { with(line) } else { Ok(()) }) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

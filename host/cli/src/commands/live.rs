@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::output::{ReportFormat, json_line};
 use tidegate_artifacts::workers;
-use tidegate_lab::live_run::{self, ComparedNumber, LiveComparison, LiveRunOptions, Measured, Message, Numbers};
+use tidegate_lab::live_run::{self, ComparedNumber, LiveComparison, LiveRunOptions, Measured, Numbers, TraceMessage};
 use tidegate_lab::simulate::arrivals::Cursor;
-use tidegate_lab::simulate::{Arrivals, MIDNIGHT_MS, Model, Outcome, RandomAttempts};
+use tidegate_lab::simulate::{Arrivals, MIDNIGHT_MS, Model, RandomAttempts, SimulationOutcome};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 
@@ -44,7 +44,7 @@ pub(super) struct Simulated<'a> {
     pub(super) name: &'a str,
     pub(super) policy: PathBuf,
     pub(super) settings: Vec<(String, String)>,
-    pub(super) outcome: &'a Outcome,
+    pub(super) outcome: &'a SimulationOutcome,
 }
 
 /// How one policy went.
@@ -108,14 +108,14 @@ pub(super) async fn run(
 }
 
 /// The arrivals and the times that the simulation has, message by message.
-fn messages(model: &Model, arrivals: &Arrivals) -> Vec<Message> {
+fn messages(model: &Model, arrivals: &Arrivals) -> Vec<TraceMessage> {
     let mut cursor = Cursor::new(arrivals, model.seed);
     let mut attempts = RandomAttempts::new(&model.service, None, model.seed);
     let mut messages = Vec::new();
     while let Some(at) = cursor.peek() {
         cursor.advance();
         let service = Duration::from_nanos(attempts.first().time);
-        messages.push(Message { at: Duration::from_nanos(at), service });
+        messages.push(TraceMessage { at: Duration::from_nanos(at), service });
     }
     messages
 }

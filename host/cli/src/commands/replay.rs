@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::output::Output;
 use tidegate_lab::chart::sparkline;
 use tidegate_lab::replay::{
-    DifferingTicks, FirstDifference, LoadedPolicy, PolicyComparison, PolicyFiles, Replayed, Unverified, compare, same,
+    DifferingTicks, FirstDifference, PolicyComparison, PolicyFiles, ReplayPolicy, Replayed, Unverified, compare, same,
     shadow,
 };
 use tidegate_lab::text_table::{aligned, cut};
 use tidegate_runtime::config::{Compile, Plugins};
 use tidegate_runtime::journal::{PolicyName, Survey};
-use tidegate_runtime::plugin::Host;
+use tidegate_runtime::plugin::PluginHost;
 use tidegate_runtime::text::plain;
 
 /// Characters of the chart.
@@ -87,17 +87,17 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         cache: None,
         compile: Compile::default().by_this_program()?,
     };
-    let host = Host::start(&plugins)?;
+    let host = PluginHost::start(&plugins)?;
     let mut loaded = Vec::new();
     for file in &args.policies {
-        loaded.push(LoadedPolicy::load(&host, file).await?);
+        loaded.push(ReplayPolicy::load(&host, file).await?);
     }
     ensure!(
         args.settings.is_empty() || loaded.len() == 1,
         "--policy-setting is for one --policy; {} are given",
         loaded.len()
     );
-    let named: Vec<PolicyName> = loaded.iter().map(LoadedPolicy::name).collect();
+    let named: Vec<PolicyName> = loaded.iter().map(ReplayPolicy::name).collect();
     if let [other] = loaded.as_mut_slice() {
         let survey = Survey::of(&args.journals)?;
         if !args.settings.is_empty() || !survey.decided(workload, &other.name()) {

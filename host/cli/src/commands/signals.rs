@@ -19,7 +19,7 @@ const LAST_LINE: Duration = Duration::from_millis(250);
 /// # Errors
 /// If signals cannot be heard.
 pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
-    let mut signals = Signals::hear()?;
+    let mut signals = ProcessSignals::hear()?;
     let (first, is_first) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let (mut first, mut asked) = (Some(first), false);
@@ -57,7 +57,7 @@ enum Heard {
     Nothing(&'static str),
 }
 
-struct Signals {
+struct ProcessSignals {
     interrupt: Signal,
     terminate: Signal,
     quit: Signal,
@@ -66,7 +66,7 @@ struct Signals {
     user2: Signal,
 }
 
-impl Signals {
+impl ProcessSignals {
     fn hear() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

@@ -17,12 +17,14 @@ use super::output::{ReportFormat, json_line};
 use super::positive;
 use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
-use tidegate_lab::simulate::report::Report;
-use tidegate_lab::simulate::{Arrivals, Model, Outcome, RetryModel, bound, chart, recorded, run as simulate, trace};
+use tidegate_lab::simulate::report::SimulationReport;
+use tidegate_lab::simulate::{
+    Arrivals, Model, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
+};
 use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
 use tidegate_runtime::contract::Fault;
-use tidegate_runtime::plugin::{Host, PolicyContext, PolicyPlugin};
+use tidegate_runtime::plugin::{PluginHost, PolicyContext, PolicyPlugin};
 
 /// The workload's name, which a policy's random numbers are made from.
 const WORKLOAD: &str = "simulate";
@@ -212,7 +214,7 @@ pub async fn run<F: Future<Output = ()>>(
         );
         return Ok(if run.await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let report = Report::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
+    let report = SimulationReport::new(source, f64::from(args.slo_ms), args.slo_share, bound as f64 / 1e9, &outcomes);
     if let Some(file) = &args.plot {
         let svg = chart::svg(&report.trace, &arrivals, model.objective, &outcomes)?;
         let mut part = beside(file)?;
@@ -233,7 +235,10 @@ pub async fn run<F: Future<Output = ()>>(
 
 /// What a live run has to know of each policy that was simulated.
 #[cfg(feature = "guests")]
-fn simulated<'a>(args: &SimulateArgs, outcomes: &'a [(String, Outcome)]) -> anyhow::Result<Vec<live::Simulated<'a>>> {
+fn simulated<'a>(
+    args: &SimulateArgs,
+    outcomes: &'a [(String, SimulationOutcome)],
+) -> anyhow::Result<Vec<live::Simulated<'a>>> {
     let settings = settings(&names(&args.policy), &args.policy_settings)?;
     let all = args.policy.iter().cloned().zip(settings).zip(outcomes);
     Ok(all.map(|((policy, settings), (name, outcome))| live::Simulated { name, policy, settings, outcome }).collect())
@@ -253,9 +258,9 @@ fn beside(file: &Path) -> anyhow::Result<NamedTempFile> {
     named.tempfile_in(dir).with_context(|| cannot_write(file))
 }
 
-fn warn(name: &str, outcome: &Outcome) {
+fn warn(name: &str, outcome: &SimulationOutcome) {
     if outcome.unfinished > 0 {
-        let Outcome { unfinished, end, .. } = outcome;
+        let SimulationOutcome { unfinished, end, .. } = outcome;
         tracing::warn!(
             "{name}: given up {} s after the start with {unfinished} messages not handled",
             end / 1_000_000_000
@@ -313,7 +318,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
 }
 
 /// A policy that has accepted its settings.
-struct LoadedPolicy {
+struct StartedPolicy {
     name: String,
     plugin: PolicyPlugin,
     context: PolicyContext,
@@ -321,11 +326,11 @@ struct LoadedPolicy {
 }
 
 /// Loads all policies. Two of the same file are two.
-async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<LoadedPolicy>> {
+async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<StartedPolicy>> {
     let names = names(&args.policy);
     let settings = settings(&names, &args.policy_settings)?;
     let compile = Compile::default().by_this_program()?;
-    let host = Host::start(&Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile })?;
+    let host = PluginHost::start(&Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile })?;
     let mut candidates = Vec::new();
     for ((name, file), settings) in names.into_iter().zip(&args.policy).zip(settings) {
         candidates.push(candidate(&host, name, file, &settings).await?);
@@ -334,11 +339,11 @@ async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<LoadedPolicy>> {
 }
 
 async fn candidate(
-    host: &Host,
+    host: &PluginHost,
     name: String,
     file: &Path,
     settings: &[(String, String)],
-) -> anyhow::Result<LoadedPolicy> {
+) -> anyhow::Result<StartedPolicy> {
     let limits = Limits::default();
     let plugin: PolicyPlugin = host.load(file, &limits).await.map_err(|error| anyhow::anyhow!(refused(&error)))?;
     let context = PolicyContext::new(Arc::from(WORKLOAD), limits);
@@ -347,7 +352,7 @@ async fn candidate(
         Ok(Err(refusal)) => bail!("{name} refuses its settings: {refusal}; correct --policy-setting"),
         Err(fault) => bail!("{name}: its init {fault}"),
     };
-    Ok(LoadedPolicy { name, plugin, context, state })
+    Ok(StartedPolicy { name, plugin, context, state })
 }
 
 /// The stems of the files. One that came before gets -2, -3 and so on.
@@ -385,14 +390,14 @@ fn settings(names: &[String], typed: &[PolicySetting]) -> anyhow::Result<Vec<Vec
     Ok(all)
 }
 
-impl LoadedPolicy {
+impl StartedPolicy {
     /// Simulates on a thread of its own, and goes on on it for as long as it takes.
     fn start(
         self,
         model: &Arc<Model>,
         arrivals: &Arc<Arrivals>,
         bar: &Bar,
-    ) -> JoinHandle<anyhow::Result<(String, Outcome)>> {
+    ) -> JoinHandle<anyhow::Result<(String, SimulationOutcome)>> {
         let (model, arrivals, bar) = (model.clone(), arrivals.clone(), bar.clone());
         let runtime = tokio::runtime::Handle::current();
         spawn_blocking(move || {
@@ -413,7 +418,7 @@ impl LoadedPolicy {
             let mut progress = Progress { step: (arrivals.length() / STEPS).max(1), told: 0, bar };
             let outcome = simulate(&model, &arrivals, &mut decide, &mut |now| progress.is_at(now))?;
             if let Some(fault) = failed {
-                let Outcome { failures, decisions, .. } = outcome;
+                let SimulationOutcome { failures, decisions, .. } = outcome;
                 tracing::warn!(
                     "{name}: {failures} of {decisions} decisions failed and changed nothing; the first {fault}"
                 );

@@ -33,6 +33,7 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/Cargo.toml", include_str!("../../../../guest-sdk/Cargo.toml")),
     ("tidegate-guest/README.md", include_str!("../../../../guest-sdk/README.md")),
     ("tidegate-guest/src/batch.rs", include_str!("../../../../guest-sdk/src/batch.rs")),
+    ("tidegate-guest/src/duration.rs", include_str!("../../../../guest-sdk/src/duration.rs")),
     ("tidegate-guest/src/handler.rs", include_str!("../../../../guest-sdk/src/handler.rs")),
     ("tidegate-guest/src/lib.rs", include_str!("../../../../guest-sdk/src/lib.rs")),
     ("tidegate-guest/src/logger.rs", include_str!("../../../../guest-sdk/src/logger.rs")),

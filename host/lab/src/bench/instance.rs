@@ -6,21 +6,21 @@ use std::time::Instant;
 use anyhow::Context as _;
 use hdrhistogram::Histogram;
 
-use super::report::Instance;
+use super::report::InstanceCost;
 use tidegate_runtime::config::Limits;
 use tidegate_runtime::contract::Delivery;
-use tidegate_runtime::plugin::{HandlerPlugin, Host, WorkerContext};
+use tidegate_runtime::plugin::{HandlerPlugin, PluginHost, WorkerContext};
 use tidegate_runtime::process_status::ProcessStatus;
 
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;
 
-pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<Instance> {
+pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<InstanceCost> {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("reply.wasm");
     std::fs::write(&file, reply)?;
     let limits = Limits::default();
-    let plugin: HandlerPlugin = Host::new(None)?.load(&file, &limits).await?;
+    let plugin: HandlerPlugin = PluginHost::new(None)?.load(&file, &limits).await?;
     let delivery = Delivery { subject: "bench".to_owned(), attempt: 1, ..Delivery::default() };
     let mut times = Histogram::<u64>::new(3)?;
     let mut kept = Vec::new();
@@ -34,7 +34,7 @@ pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<Instance> {
         kept.push(instance);
     }
     let resident = resident_kib()?.saturating_sub(before) as f64;
-    Ok(Instance {
+    Ok(InstanceCost {
         start_and_call_us_p50: times.value_at_quantile(0.5) as f64 / 1000.0,
         rss_kib: resident / INSTANCES as f64,
     })

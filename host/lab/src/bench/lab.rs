@@ -7,14 +7,14 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::BenchOptions;
 use super::native::{Always, Native};
+use super::options::BenchOptions;
 use crate::alone::{self, Alone};
 use crate::streams;
 use tidegate_runtime::config::{Compile, Config, Plugins, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
-use tidegate_runtime::plugin::{Directory, Host};
+use tidegate_runtime::plugin::{Directory, PluginHost};
 use tidegate_runtime::ports::Handlers;
 
 /// The stream that throughput is measured on.
@@ -55,7 +55,7 @@ pub(super) struct Lab {
 }
 
 /// A workload that runs until it is told to stop.
-pub(super) struct Running {
+pub(super) struct RunningWorkload {
     pub(super) events: mpsc::UnboundedReceiver<Event>,
     alone: Alone,
 }
@@ -74,7 +74,7 @@ impl Lab {
         // As a host compiles: in another process, into a cache.
         let compile = Compile::default().by_this_program()?;
         let plugged = Plugins { cache: None, compile, ..config.plugins };
-        let directory = Directory::start(Host::start(&plugged)?, &plugged);
+        let directory = Directory::start(PluginHost::start(&plugged)?, &plugged);
         let &BenchOptions { messages, reply, echo, .. } = options;
         Ok(Self { client, directory, plugins, messages, reply, echo, next: 1 })
     }
@@ -117,7 +117,7 @@ impl Lab {
     }
 
     /// Starts a workload on the stream of requests.
-    pub(super) async fn serve(&mut self, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<Running> {
+    pub(super) async fn serve(&mut self, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<RunningWorkload> {
         let name = self.name();
         self.start(&name, REQUESTS, kind, min, always).await
     }
@@ -130,7 +130,7 @@ impl Lab {
     }
 
     /// Starts a workload on the stream of requests with the handler that is put into place.
-    pub(super) async fn serve_swapped(&mut self) -> anyhow::Result<Running> {
+    pub(super) async fn serve_swapped(&mut self) -> anyhow::Result<RunningWorkload> {
         let name = self.name();
         let mut config = workload(&name, REQUESTS, 1, self.plugins.path())?;
         let mut workload = config.workloads.pop().context("a workload")?;
@@ -139,7 +139,7 @@ impl Lab {
     }
 
     /// Starts a workload on the stream of requests that sees none of them.
-    pub(super) async fn serve_idle(&mut self) -> anyhow::Result<Running> {
+    pub(super) async fn serve_idle(&mut self) -> anyhow::Result<RunningWorkload> {
         let name = self.name();
         let mut config = workload(&name, REQUESTS, 0, self.plugins.path())?;
         let mut workload = config.workloads.pop().context("a workload")?;
@@ -149,7 +149,14 @@ impl Lab {
         self.run_loaded(workload, 0).await
     }
 
-    async fn start(&self, name: &str, stream: &str, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<Running> {
+    async fn start(
+        &self,
+        name: &str,
+        stream: &str,
+        kind: LoopKind,
+        min: u32,
+        always: u32,
+    ) -> anyhow::Result<RunningWorkload> {
         let mut config = workload(name, stream, min, self.plugins.path())?;
         let workload = config.workloads.pop().context("a workload")?;
         match kind {
@@ -158,12 +165,12 @@ impl Lab {
         }
     }
 
-    async fn run_loaded(&self, workload: Workload, always: u32) -> anyhow::Result<Running> {
+    async fn run_loaded(&self, workload: Workload, always: u32) -> anyhow::Result<RunningWorkload> {
         let handlers = alone::loaded(&self.directory, &workload).await;
         self.run(workload, handlers, always).await
     }
 
-    async fn run<H: Handlers>(&self, workload: Workload, handlers: H, always: u32) -> anyhow::Result<Running> {
+    async fn run<H: Handlers>(&self, workload: Workload, handlers: H, always: u32) -> anyhow::Result<RunningWorkload> {
         let (events, seen) = mpsc::unbounded_channel();
         let observer = Observer::new(move |event| {
             // Nobody may be looking.
@@ -171,7 +178,7 @@ impl Lab {
         });
         let plugins = (handlers, Always::new(always));
         let alone = Alone::start(self.client.clone(), "bench", workload, plugins, observer).await?;
-        Ok(Running { events: seen, alone })
+        Ok(RunningWorkload { events: seen, alone })
     }
 
     fn name(&mut self) -> String {
@@ -180,7 +187,7 @@ impl Lab {
     }
 }
 
-impl Running {
+impl RunningWorkload {
     /// Waits for an event.
     pub(super) async fn wait(&mut self, is: impl Fn(&Event) -> bool) -> anyhow::Result<()> {
         while !is(&self.events.recv().await.context("the workload ended")?) {}

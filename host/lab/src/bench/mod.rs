@@ -6,6 +6,7 @@
 mod instance;
 mod lab;
 mod native;
+mod options;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -15,7 +16,9 @@ use hdrhistogram::Histogram;
 
 use crate::terminal::Bar;
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
-pub use report::{CpuPerMessage, Instance, Ratios, Report, Swap, Throughput};
+pub use options::BenchOptions;
+use report::Latency;
+pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
@@ -29,35 +32,11 @@ const SWAPS: u32 = 12;
 /// Workloads of the idle host.
 const IDLE_WORKLOADS: u32 = 10;
 
-/// What is measured.
-#[derive(Debug, Clone)]
-pub struct BenchOptions {
-    /// Messages of a throughput round.
-    pub messages: usize,
-    /// Bytes of each message.
-    pub payload: usize,
-    /// Rounds of each kind; the medians are reported. An idle host is looked at for as many seconds.
-    pub rounds: u32,
-    /// Requests of a latency round.
-    pub requests: u32,
-    /// A handler that answers each message with an empty reply.
-    pub reply: &'static [u8],
-    /// A handler that answers each message with its payload.
-    pub echo: &'static [u8],
-}
-
-impl BenchOptions {
-    /// How often [`run`] advances its bar.
-    pub fn steps(&self) -> u64 {
-        5 + 7 * u64::from(self.rounds)
-    }
-}
-
 /// Measures on the nats-server at `url`, which should have nothing else to do.
 ///
 /// # Errors
 /// If the server or a workload fails.
-pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result<Report> {
+pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result<BenchReport> {
     let step = |what: &str| {
         bar.advance();
         bar.say(what.to_owned());
@@ -93,14 +72,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     step("a handler that is replaced");
     let swap = swap(&mut lab).await?;
     let server = lab.client.server_version();
-    Ok(Report::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
-}
-
-/// Microseconds of one round of requests.
-#[derive(Debug, Clone, Copy)]
-struct Latency {
-    p50: f64,
-    p99: f64,
+    Ok(BenchReport::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
 }
 
 /// Sequential requests to one worker.

@@ -4,11 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{BenchOptions, Latency, Round};
+use super::lab::Round;
+use super::options::BenchOptions;
 
 /// The benchmark's answer.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// The nats-server's version.
     pub server: String,
     /// Cores that this process may use.
@@ -28,7 +29,7 @@ pub struct Report {
     /// How long a handler that is replaced goes on answering.
     pub swap: Swap,
     /// What an instance costs.
-    pub instance: Instance,
+    pub instance: InstanceCost,
     /// The share of a core that an idle host with ten workloads takes, in percent.
     pub idle_percent: f64,
 }
@@ -98,14 +99,21 @@ pub struct Swap {
 
 /// What an instance costs.
 #[derive(Debug, Clone, Serialize)]
-pub struct Instance {
+pub struct InstanceCost {
     /// Microseconds until a new instance has handled its first message, median of 1,000.
     pub start_and_call_us_p50: f64,
     /// Resident memory of an instance, of 1,000, in KiB.
     pub rss_kib: f64,
 }
 
-impl Report {
+/// Microseconds of one round of requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+}
+
+impl BenchReport {
     #[expect(clippy::too_many_arguments, reason = "each is measured by itself")]
     pub(super) fn new(
         server: &str,
@@ -114,7 +122,7 @@ impl Report {
         latencies: &[Vec<Latency>; 2],
         from_zero: f64,
         swap: Swap,
-        instance: Instance,
+        instance: InstanceCost,
         idle_percent: f64,
     ) -> Self {
         let [native, wasm, example, native_1, wasm_1] =
@@ -150,7 +158,7 @@ fn median<T>(all: &[T], of: impl Fn(&T) -> f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { throughput, ratios, cpu_us_per_message, requests, swap, instance, .. } = self;
         writeln!(

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::DemoOptions;
+use super::options::DemoOptions;
 use tidegate_runtime::config::{
-    Config, DeadLetters, Grants, Isolation, Journal, Limits, Manage, Nats, Plugins, Pull, Queue, Retention, Retry,
-    Scale, Workload,
+    Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue, Retention,
+    Retry, Scale, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -29,7 +29,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
             compile: options.compile.clone(),
         },
         dead_letters: DeadLetters::default(),
-        journal: Journal::default(),
+        journal: JournalConfig::default(),
         http: None,
         http_names: Vec::new(),
         grace: Duration::from_secs(30),
@@ -54,10 +54,11 @@ fn workload(options: &DemoOptions) -> Workload {
             window: Duration::from_secs(5),
             source: options.source,
         },
-        pull: Pull { batch: BATCH, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
+        pull: PullConfig { batch: BATCH, max_bytes: 64 << 20, expires: Duration::from_secs(5) },
         grants: Grants::default(),
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
+        max_hops: 16,
     }
 }
 

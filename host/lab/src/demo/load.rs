@@ -213,12 +213,12 @@ mod tests {
 
     /// Answers each id as told, and `Replied` where nothing is told; remembers all ids.
     #[derive(Default)]
-    struct Script {
+    struct ScriptedRequester {
         told: BTreeMap<String, RequestOutcome>,
         ids: Mutex<Vec<String>>,
     }
 
-    impl Requester for Script {
+    impl Requester for ScriptedRequester {
         async fn request(&self, id: &str, _: Bytes) -> anyhow::Result<RequestOutcome> {
             self.ids.lock().push(id.to_owned());
             Ok(match self.told.get(id) {
@@ -232,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_request_is_sent_once_with_an_id_of_its_own() {
-        let script = Script::default();
+        let script = ScriptedRequester::default();
         let batch1 = batch(&LOAD, 1, &script, || {}).await.unwrap();
         let batch2 = batch(&LOAD, 2, &script, || {}).await.unwrap();
         assert_eq!((batch1.sent, batch1.replied, batch1.retried, batch2.sent), (20, 20, 0, 20));
@@ -247,7 +247,10 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_may_not_be_stored_is_sent_again_with_the_same_id() {
         let id = message_id(1, 1, 3);
-        let script = Script { told: BTreeMap::from([(id.clone(), RequestOutcome::Unacked)]), ..Script::default() };
+        let script = ScriptedRequester {
+            told: BTreeMap::from([(id.clone(), RequestOutcome::Unacked)]),
+            ..ScriptedRequester::default()
+        };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 19, 4));
         assert_eq!(batch.unanswered, [Unanswered { id: id.clone(), sequences: vec![] }]);
@@ -258,7 +261,7 @@ mod tests {
     async fn a_request_that_was_stored_and_deleted_is_sent_again_with_a_new_id() {
         let id = message_id(1, 1, 0);
         let told = BTreeMap::from([(id.clone(), RequestOutcome::Unanswered { sequence: 9 })]);
-        let script = Script { told, ..Script::default() };
+        let script = ScriptedRequester { told, ..ScriptedRequester::default() };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 20, 1));
         assert_eq!(script.ids.into_inner()[..2], [id.clone(), format!("{id}.1")]);
@@ -267,8 +270,10 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_became_a_dead_letter_is_not_sent_again() {
         let id = message_id(1, 1, 2);
-        let script =
-            Script { told: BTreeMap::from([(id.clone(), RequestOutcome::Dead { sequence: 9 })]), ..Script::default() };
+        let script = ScriptedRequester {
+            told: BTreeMap::from([(id.clone(), RequestOutcome::Dead { sequence: 9 })]),
+            ..ScriptedRequester::default()
+        };
         let batch = batch(&LOAD, 1, &script, || {}).await.unwrap();
         assert_eq!((batch.sent, batch.replied, batch.retried), (20, 19, 0));
         assert_eq!(batch.unanswered, [Unanswered { id, sequences: vec![9] }]);

@@ -6,6 +6,7 @@
 mod chart;
 mod config;
 mod load;
+mod options;
 mod plot;
 mod record;
 mod summary;
@@ -23,17 +24,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::terminal::{Bar, Terminal};
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Compile, SignalSource};
 use tidegate_runtime::jetstream::{Client, RequestError, RequestOptions};
 
 pub use chart::chart;
+pub use options::DemoOptions;
 pub use plot::svg;
-pub use record::Scaling;
-pub use summary::{BatchSummary, Summary, Worker};
+pub use record::DesiredChange;
+pub use summary::{BatchSummary, Summary, WorkerSummary};
 pub use timeline::Timeline;
 
 use load::{Batch, Load, RequestOutcome, Requester};
-use record::{Recorder, State};
+use record::{DemoState, Recorder};
 
 /// What the demo logs by default: its own story, and what anyone should know. The host tells the same events in more
 /// detail, which would be each line twice.
@@ -51,36 +52,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LAST_LOOKS: u32 = 20;
 
-/// What to send and what to run it on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DemoOptions {
-    /// Batches, at least 1.
-    pub batches: u32,
-    /// Requests of each batch, at least 1.
-    pub requests: u32,
-    /// Requests that wait for a reply at the same time; 1 sends one after the other, as the example does.
-    pub concurrency: usize,
-    /// Bytes of each request's payload.
-    pub payload_size: usize,
-    /// How long each request waits for its PubAck and its reply.
-    pub timeout: Duration,
-    /// Between two batches, and after the last before the host stops.
-    pub pause: Duration,
-    /// What message ids and payloads are made from.
-    pub seed: u64,
-    /// Where the host's signals come from.
-    pub source: SignalSource,
-    /// The handler's plugin name.
-    pub handler: String,
-    /// The policy's plugin name.
-    pub policy: String,
-    /// How plugins are compiled.
-    pub compile: Compile,
-}
-
 /// What a run gave.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct DemoReport {
     /// The numbers.
     pub summary: Summary,
     /// What the charts draw.
@@ -93,7 +67,7 @@ pub struct Report {
 ///
 /// # Errors
 /// When a plugin is not there, when the host does not start, or when requests cannot be sent.
-pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<Report> {
+pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Terminal) -> anyhow::Result<DemoReport> {
     check_plugins(plugins, [&options.handler, &options.policy])?;
     let config = config::config(options, url, plugins);
     let client = Client::connect(&config.nats).await?;
@@ -120,7 +94,7 @@ pub async fn run(options: &DemoOptions, url: &str, plugins: &Path, terminal: &Te
     let unsettled = unsettled(&client).await?;
     let record = recorder.finish();
     let summary = Summary::new(client.server_version(), &batches, &record, unsettled);
-    Ok(Report { summary, timeline: record.timeline, title: title(options) })
+    Ok(DemoReport { summary, timeline: record.timeline, title: title(options) })
 }
 
 /// What the consumer still has to settle. The host's last acks are on another connection, so they get a moment.
@@ -187,7 +161,7 @@ async fn until_settled(recorder: &Recorder) {
     let mut state = recorder.state();
     let settled = async {
         loop {
-            let seen: State = *state.borrow_and_update();
+            let seen: DemoState = *state.borrow_and_update();
             if seen.running == 0 {
                 return;
             }

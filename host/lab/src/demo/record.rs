@@ -13,7 +13,7 @@ use tidegate_runtime::events::{Event, Observer};
 
 /// The desired number of workers changed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Scaling {
+pub struct DesiredChange {
     /// Milliseconds since the first request.
     pub at_ms: u64,
     /// Workers wanted before.
@@ -30,7 +30,7 @@ pub(super) struct Record {
     /// Arrivals and workers.
     pub timeline: Timeline,
     /// In order.
-    pub scalings: Vec<Scaling>,
+    pub scalings: Vec<DesiredChange>,
     /// Deliveries that each worker acknowledged; `None` while it runs.
     pub workers: BTreeMap<u64, Option<u64>>,
     /// Where in the stream the messages were that became dead letters.
@@ -39,7 +39,7 @@ pub(super) struct Record {
 
 /// What the demo waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct DemoState {
     /// Whether the workload fetches, or could.
     pub ready: bool,
     /// Workers that run.
@@ -53,12 +53,12 @@ pub(super) struct State {
 pub(super) struct Recorder {
     start: Arc<OnceLock<Instant>>,
     record: Arc<Mutex<Record>>,
-    state: watch::Sender<State>,
+    state: watch::Sender<DemoState>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        Self { start: Arc::default(), record: Arc::default(), state: watch::Sender::new(State::default()) }
+        Self { start: Arc::default(), record: Arc::default(), state: watch::Sender::new(DemoState::default()) }
     }
 }
 
@@ -86,7 +86,7 @@ impl Recorder {
     }
 
     /// What the demo waits for, and its changes.
-    pub(super) fn state(&self) -> watch::Receiver<State> {
+    pub(super) fn state(&self) -> watch::Receiver<DemoState> {
         self.state.subscribe()
     }
 
@@ -106,7 +106,7 @@ impl Recorder {
             }
             Event::Scaled { from, to, reason, .. } => {
                 tracing::info!("scaling {from} -> {to} ({reason})");
-                self.with(|record| record.scalings.push(Scaling { at_ms: millis(at), from, to, reason }));
+                self.with(|record| record.scalings.push(DesiredChange { at_ms: millis(at), from, to, reason }));
                 self.state.send_modify(|state| state.scalings = state.scalings.saturating_add(1));
             }
             Event::WorkerStarted { worker, .. } => {
@@ -163,12 +163,12 @@ mod tests {
         observer.tell(Event::WorkerEnded { workload: Arc::clone(&workload), worker: 1, handled: 7 });
         observer.tell(Event::Failed { workload: Arc::clone(&workload), stream_sequence: 3, dead: false });
         observer.tell(Event::Failed { workload, stream_sequence: 4, dead: true });
-        assert_eq!(*recorder.state().borrow(), State { ready: true, running: 1, scalings: 1 });
+        assert_eq!(*recorder.state().borrow(), DemoState { ready: true, running: 1, scalings: 1 });
         assert_eq!([3, 4].map(|sequence| recorder.is_dead(sequence)), [false, true]);
         let record = recorder.finish();
         assert_eq!(record.workers, BTreeMap::from([(1, Some(7)), (2, None)]));
         assert_eq!(record.timeline.peak_workers(), 2);
         assert_eq!(record.dead, BTreeSet::from([4]));
-        assert_eq!(record.scalings, [Scaling { at_ms: 0, from: 0, to: 2, reason: "so".to_owned() }]);
+        assert_eq!(record.scalings, [DesiredChange { at_ms: 0, from: 0, to: 2, reason: "so".to_owned() }]);
     }
 }

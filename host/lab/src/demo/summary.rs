@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::load::Batch;
-use super::record::{Record, Scaling};
+use super::record::{DesiredChange, Record};
 use tidegate_runtime::duration::micros;
 
 /// The numbers of a run. Its JSON is what `tidegate demo --output json` prints.
@@ -30,16 +30,16 @@ pub struct Summary {
     /// The most workers that ran at once.
     pub peak_workers: u32,
     /// Changes of the desired number of workers.
-    pub scalings: Vec<Scaling>,
+    pub scalings: Vec<DesiredChange>,
     /// Every worker that ran.
-    pub workers: Vec<Worker>,
+    pub workers: Vec<WorkerSummary>,
     /// Every batch.
     pub batches: Vec<BatchSummary>,
 }
 
 /// What one worker did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Worker {
+pub struct WorkerSummary {
     /// Its number.
     pub id: u64,
     /// Deliveries that it acknowledged.
@@ -71,8 +71,11 @@ impl Summary {
         let unanswered = batches.iter().flat_map(|batch| &batch.unanswered);
         let dead = |sequences: &[u64]| sequences.iter().any(|sequence| record.dead.contains(sequence));
         let lost = unanswered.filter(|request| !dead(&request.sequences)).count();
-        let workers: Vec<Worker> =
-            record.workers.iter().map(|(id, handled)| Worker { id: *id, handled: handled.unwrap_or(0) }).collect();
+        let workers: Vec<WorkerSummary> = record
+            .workers
+            .iter()
+            .map(|(id, handled)| WorkerSummary { id: *id, handled: handled.unwrap_or(0) })
+            .collect();
         Self {
             server,
             sent: sum(|batch| batch.sent),
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn the_object_has_exactly_the_promised_keys() {
         let mut record = record();
-        record.scalings.push(Scaling { at_ms: 1, from: 0, to: 1, reason: "first".to_owned() });
+        record.scalings.push(DesiredChange { at_ms: 1, from: 0, to: 1, reason: "first".to_owned() });
         let summary = Summary::new("2.15.1".to_owned(), &[batch(vec![])], &record, 0);
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         let json = serde_json::to_value(&summary).unwrap();

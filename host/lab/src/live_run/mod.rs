@@ -2,14 +2,15 @@
 //! host.
 //!
 //! All times are compressed by one factor, so an hour of a trace takes minutes. The host is the one that
-//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the
-//! times and rates of the trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when
+//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: `trace_time` gives the policy the
+//! times and rates of the trace, so that its settings mean what they mean in a simulation, and `begun` notes when
 //! each message is begun. The handler is `wait`, which takes as long as its payload says.
 //!
-//! What is measured is in trace time again, to stand beside what a simulation foretold ([`compare`]).
+//! What is measured is in trace time again, to stand beside what a simulation foretold (`compare`).
 
 mod begun;
 mod compare;
+mod options;
 mod publish;
 mod trace_time;
 
@@ -27,61 +28,21 @@ use crate::alone::{self, Alone};
 use crate::terminal::Bar;
 use begun::{RecordingHandlers, WaitRecorder};
 pub use compare::{ComparedNumber, LOOSE, LiveComparison, Numbers, ON_THE_WAY_MS, TOLERANCE};
+use options::NAME;
+pub use options::{LiveRunOptions, TraceMessage};
 use tidegate_runtime::config::{Config, Nats, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
-use tidegate_runtime::plugin::{Directory, Host, PluginPolicies};
+use tidegate_runtime::plugin::{Directory, PluginHost, PluginPolicies};
 use trace_time::{FirstDecision, PoliciesInTraceTime, TraceTime};
 
 /// What is logged by default. The host would tell of each worker.
 pub const LOG_FILTER: &str = "warn,tidegate::commands=info";
 
-/// The workload's and the stream's name, and how its subject begins.
-const NAME: &str = "live";
 /// How long it may take until the policy is asked for the first time, which is when the trace begins.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long messages that are left when the last was sent may take, in real time, before it is given up.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
-
-/// One message of the trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message {
-    /// When it is sent, since the start of the trace.
-    pub at: Duration,
-    /// How long it takes a worker.
-    pub service: Duration,
-}
-
-/// What is run. All times are those of the trace.
-#[derive(Debug, Clone)]
-pub struct LiveRunOptions {
-    /// The messages, in the order of time.
-    pub messages: Vec<Message>,
-    /// How long the trace is. It is over when this is, and all messages are handled.
-    pub length: Duration,
-    /// By how much all times are compressed; at least 1.
-    pub faster: f64,
-    /// The fewest workers.
-    pub min: u32,
-    /// The most workers.
-    pub max: u32,
-    /// Between two decisions.
-    pub interval: Duration,
-    /// What rates are measured over.
-    pub window: Duration,
-    /// The most deliveries fetched ahead for a worker.
-    pub batch: usize,
-    /// How long a worker takes to start, beside what it takes anyway.
-    pub start_delay: Duration,
-    /// `now-ms` at the start of the trace.
-    pub start_ms: u64,
-    /// A handler that takes as long as its payload says.
-    pub wait: &'static [u8],
-    /// The policy's component.
-    pub policy: Vec<u8>,
-    /// What it gets in `init`.
-    pub settings: Vec<(String, String)>,
-}
 
 /// What was measured, in the time of the trace.
 #[derive(Debug, Clone)]
@@ -120,13 +81,13 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     let scaled = Arc::new(ScalingCounters::default());
     let plugins = (handlers, policies);
     let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
-    let board = &running.board;
+    let state = &running.state;
 
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
-        let why = board.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
+        let why = state.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
-    let workers = board.running().context("the workload does not run")?.workers.clone();
+    let workers = state.running().context("the workload does not run")?.workers.clone();
     let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
     recorder.start(start);
@@ -148,13 +109,6 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     })
 }
 
-impl LiveRunOptions {
-    /// A time of the trace as it is now.
-    fn real(&self, time: Duration) -> Duration {
-        Duration::try_from_secs_f64(time.as_secs_f64() / self.faster).unwrap_or(Duration::MAX)
-    }
-}
-
 fn prepared(options: &LiveRunOptions, url: &str, plugins: &Path) -> anyhow::Result<(Nats, Directory, Workload)> {
     let mut config = config(options)?;
     config.plugins.dir = plugins.to_owned();
@@ -163,7 +117,7 @@ fn prepared(options: &LiveRunOptions, url: &str, plugins: &Path) -> anyhow::Resu
     workload.scale.interval = options.real(options.interval);
     workload.scale.window = options.real(options.window);
     workload.policy_settings.clone_from(&options.settings);
-    let directory = Directory::start(Host::new(None)?, &config.plugins);
+    let directory = Directory::start(PluginHost::new(None)?, &config.plugins);
     Ok((Nats { servers: vec![url.to_owned()], ..config.nats }, directory, workload))
 }
 

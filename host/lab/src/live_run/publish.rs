@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::begun::WaitRecorder;
-use super::{LiveRunOptions, NAME};
+use super::options::{LiveRunOptions, NAME};
 use crate::streams::send;
 use crate::terminal::Bar;
 use tidegate_runtime::duration::micros;

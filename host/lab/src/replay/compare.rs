@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{LoadedPolicy, ReplayError, nothing};
-use tidegate_runtime::journal::{Event, PolicyName, Reader, Role};
+use super::{ReplayError, ReplayPolicy, nothing};
+use tidegate_runtime::journal::{JournalEvent, JournalReader, PolicyName, Role};
 use tidegate_runtime::scaling::clamp;
 
 /// One policy's number of workers at one tick.
@@ -163,16 +163,16 @@ impl ComparedTicks {
 /// # Errors
 /// If a journal cannot be read, or the policy does not begin.
 pub async fn compare(
-    asked: &mut LoadedPolicy,
+    asked: &mut ReplayPolicy,
     journals: &[PathBuf],
     workload: String,
     settings: Option<&BTreeMap<String, String>>,
 ) -> Result<PolicyComparison, ReplayError> {
     let (mut pairs, mut recorded, mut state) = (ComparedTicks::default(), Vec::new(), None);
     for journal in journals {
-        let mut reader = Reader::open(journal)?;
+        let mut reader = JournalReader::open(journal)?;
         while let Some(line) = reader.next()? {
-            let Event::Decide(turn) = line.event else { continue };
+            let JournalEvent::Decide(turn) = line.event else { continue };
             if turn.workload != workload || turn.role != Role::Live {
                 continue;
             }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{LoadedPolicy, ReplayError};
-use tidegate_runtime::digest::is_same;
+use super::{ReplayError, ReplayPolicy};
+use tidegate_runtime::digest::{is_same, shown};
 use tidegate_runtime::journal::{PolicyName, digest};
-use tidegate_runtime::plugin::Host;
+use tidegate_runtime::plugin::PluginHost;
 
 /// Files of policies, possibly several generations of one policy.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct PolicyFiles {
     from: PolicySource,
     /// Those that are loaded, by the digest that a journal names; nothing where there is no such file.
     known: HashMap<String, Option<usize>>,
-    loaded: Vec<LoadedPolicy>,
+    loaded: Vec<ReplayPolicy>,
 }
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ enum PolicySource {
 
 impl PolicyFiles {
     /// Of policies that are loaded.
-    pub fn of(loaded: Vec<LoadedPolicy>) -> Self {
+    pub fn of(loaded: Vec<ReplayPolicy>) -> Self {
         Self { from: PolicySource::Files, known: HashMap::new(), loaded }
     }
 
@@ -51,9 +51,9 @@ impl PolicyFiles {
     /// If its file is there and no policy that can run.
     pub(super) async fn find(
         &mut self,
-        host: &Host,
+        host: &PluginHost,
         policy: &PolicyName,
-    ) -> Result<Option<&mut LoadedPolicy>, ReplayError> {
+    ) -> Result<Option<&mut ReplayPolicy>, ReplayError> {
         let place = match self.known.get(&policy.generation) {
             Some(place) => *place,
             None => {
@@ -65,7 +65,7 @@ impl PolicyFiles {
         Ok(place.and_then(|place| self.loaded.get_mut(place)))
     }
 
-    async fn look(&mut self, host: &Host, policy: &PolicyName) -> Result<Option<usize>, ReplayError> {
+    async fn look(&mut self, host: &PluginHost, policy: &PolicyName) -> Result<Option<usize>, ReplayError> {
         if let Some(place) = self.loaded.iter().position(|asked| is_same(&asked.name().generation, &policy.generation))
         {
             return Ok(Some(place));
@@ -75,18 +75,18 @@ impl PolicyFiles {
         let Some((file, _)) = files.iter().find(|(_, digest)| is_same(digest, &policy.generation)) else {
             return Ok(None);
         };
-        self.loaded.push(LoadedPolicy::load(host, file).await?);
+        self.loaded.push(ReplayPolicy::load(host, file).await?);
         Ok(self.loaded.len().checked_sub(1))
     }
 
     /// The error for a journal of which nothing could be replayed. `policy` is the first code that was needed.
-    pub(super) async fn nothing(&self, host: &Host, policy: PolicyName, journal: String) -> ReplayError {
+    pub(super) async fn nothing(&self, host: &PluginHost, policy: PolicyName, journal: String) -> ReplayError {
         let PolicyName { name, generation: wants } = policy;
         let found = match &self.from {
             PolicySource::Files => format!("{} has other generations", self.place()),
             PolicySource::Directory(dir, _) => {
                 let file = dir.join(format!("{name}.wasm"));
-                match LoadedPolicy::load(host, &file).await {
+                match ReplayPolicy::load(host, &file).await {
                     Ok(asked) => format!("{} is generation {}", file.display(), shown(&asked.name().generation)),
                     Err(error) => return error.into(),
                 }
@@ -94,11 +94,6 @@ impl PolicyFiles {
         };
         ReplayError::Generation { found, name, wants: shown(&wants).to_owned(), journal }
     }
-}
-
-/// What a person sees of a generation.
-pub(super) fn shown(generation: &str) -> &str {
-    tidegate_runtime::digest::shown(generation)
 }
 
 /// The digests of all files that may be plugins. What cannot be read is none: a policy that is missed is told by name.
@@ -110,7 +105,9 @@ fn digests(dir: &Path) -> Vec<(PathBuf, String)> {
     files.sort();
     files
         .into_iter()
-        .filter_map(|file| Some((digest(&fs::read(&file).ok()?), file)))
-        .map(|(d, file)| (file, d))
+        .filter_map(|file| {
+            let digest = digest(&fs::read(&file).ok()?);
+            Some((file, digest))
+        })
         .collect()
 }

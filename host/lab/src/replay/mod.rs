@@ -8,8 +8,8 @@ mod shadow;
 use std::path::Path;
 
 use tidegate_runtime::contract::Fault;
-use tidegate_runtime::journal::{Bounds, JournalError, PolicyName};
-use tidegate_runtime::plugin::{Host, HostError, LoadError, PolicyContext, PolicyPlugin};
+use tidegate_runtime::journal::{JournalError, PolicyBounds, PolicyName};
+use tidegate_runtime::plugin::{HostError, LoadError, PluginHost, PolicyContext, PolicyPlugin};
 use tidegate_runtime::text::plain;
 
 pub use compare::{DesiredWorkers, DifferingTicks, PolicyComparison, compare};
@@ -61,17 +61,17 @@ fn nothing(problem: &str) -> ReplayError {
 }
 
 /// A policy that decisions are replayed with, within the limits of the call that is replayed.
-pub struct LoadedPolicy {
+pub struct ReplayPolicy {
     plugin: PolicyPlugin,
-    context: Option<(String, Bounds, PolicyContext)>,
+    context: Option<(String, PolicyBounds, PolicyContext)>,
 }
 
-impl LoadedPolicy {
+impl ReplayPolicy {
     /// Loads a policy from its file.
     ///
     /// # Errors
     /// If it is not a policy that can run.
-    pub async fn load(host: &Host, file: &Path) -> Result<Self, LoadError> {
+    pub async fn load(host: &PluginHost, file: &Path) -> Result<Self, LoadError> {
         // What it may spend follows with each line; loading it starts it once, which takes little.
         let plugin: PolicyPlugin = host.load(file, &tidegate_runtime::config::Limits::default()).await?;
         Ok(Self { plugin, context: None })
@@ -83,7 +83,7 @@ impl LoadedPolicy {
         PolicyName { name: generation.plugin.to_string(), generation: generation.digest.whole().to_owned() }
     }
 
-    fn for_workload(&mut self, workload: &str, bounds: Bounds) -> (&PolicyPlugin, &PolicyContext) {
+    fn for_workload(&mut self, workload: &str, bounds: PolicyBounds) -> (&PolicyPlugin, &PolicyContext) {
         let known = self.context.take().filter(|(name, of, _)| name == workload && *of == bounds);
         let (.., context) =
             self.context.insert(known.unwrap_or_else(|| {
@@ -93,7 +93,7 @@ impl LoadedPolicy {
     }
 }
 
-impl std::fmt::Debug for LoadedPolicy {
+impl std::fmt::Debug for ReplayPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Asked").field(&self.name()).finish()
     }

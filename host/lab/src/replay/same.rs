@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{LoadedPolicy, PolicyFiles, ReplayError, nothing};
+use super::{PolicyFiles, ReplayError, ReplayPolicy, nothing};
 use tidegate_runtime::contract::Decision;
 use tidegate_runtime::contract::{Fault, FaultKind};
 use tidegate_runtime::digest::is_same;
 use tidegate_runtime::journal::{
-    Decide, Event, Failure, Init, JournaledDecision, PolicyName, Reader, Role, State, digest,
+    DecideLine, InitLine, JournalEvent, JournalFault, JournalReader, JournalState, JournaledDecision, PolicyName, Role,
+    digest,
 };
-use tidegate_runtime::plugin::Host;
+use tidegate_runtime::plugin::PluginHost;
 
 /// What came of a replay.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -118,19 +119,19 @@ impl Replayed {
 /// # Errors
 /// If a journal cannot be read, or if none of the code that decided is there.
 pub async fn same(
-    host: &Host,
+    host: &PluginHost,
     journals: &[PathBuf],
     workload: Option<&str>,
     files: &mut PolicyFiles,
 ) -> Result<Replayed, ReplayError> {
     let mut replayed = Replayed::default();
     for journal in journals {
-        let mut reader = Reader::open(journal)?;
+        let mut reader = JournalReader::open(journal)?;
         while let Some(line) = reader.next()? {
             let (of, role, policy) = match &line.event {
-                Event::Init(init) => (&init.workload, init.role, &init.policy),
-                Event::Decide(turn) => (&turn.workload, turn.role, &turn.policy),
-                Event::Dropped { lines } => {
+                JournalEvent::Init(init) => (&init.workload, init.role, &init.policy),
+                JournalEvent::Decide(turn) => (&turn.workload, turn.role, &turn.policy),
+                JournalEvent::Dropped { lines } => {
                     replayed.dropped = replayed.dropped.saturating_add(*lines);
                     continue;
                 }
@@ -141,7 +142,7 @@ pub async fn same(
             let (of, policy) = (of.clone(), policy.clone());
             let Some(loaded) = files.find(host, &policy).await? else {
                 // A generation that was tried and not used has decided nothing.
-                if !matches!(&line.event, Event::Init(init) if init.state.is_none()) {
+                if !matches!(&line.event, JournalEvent::Init(init) if init.state.is_none()) {
                     let at = format!("{}:{}", journal.display(), reader.number());
                     replayed.cannot_verify(of, role, policy, (line.time, at));
                 }
@@ -153,9 +154,9 @@ pub async fn same(
                 replayed.policies.push(policy.clone());
             }
             let (call, parts) = match &line.event {
-                Event::Init(init) => ("init", again_init(loaded, init, &mut reader, &mut replayed).await?),
-                Event::Decide(turn) => ("decide", again(loaded, turn, &mut reader, &mut replayed).await?),
-                Event::Dropped { .. } => continue,
+                JournalEvent::Init(init) => ("init", again_init(loaded, init, &mut reader, &mut replayed).await?),
+                JournalEvent::Decide(turn) => ("decide", again(loaded, turn, &mut reader, &mut replayed).await?),
+                JournalEvent::Dropped { .. } => continue,
             };
             if !parts.is_empty() {
                 replayed.difference = Some(FirstDifference {
@@ -182,14 +183,14 @@ pub async fn same(
 }
 
 /// Takes the states of a line that is not verified, on which the next may rest.
-fn pass_over(event: &Event, reader: &mut Reader) -> Result<(), ReplayError> {
-    let (workload, role, states): (_, _, Vec<&State>) = match event {
-        Event::Init(init) => (&init.workload, init.role, init.previous.iter().chain(&init.state).collect()),
-        Event::Decide(turn) => {
+fn pass_over(event: &JournalEvent, reader: &mut JournalReader) -> Result<(), ReplayError> {
+    let (workload, role, states): (_, _, Vec<&JournalState>) = match event {
+        JournalEvent::Init(init) => (&init.workload, init.role, init.previous.iter().chain(&init.state).collect()),
+        JournalEvent::Decide(turn) => {
             let after = turn.decision.iter().map(|decision| &decision.state);
             (&turn.workload, turn.role, std::iter::once(&turn.state).chain(after).collect())
         }
-        Event::Dropped { .. } => return Ok(()),
+        JournalEvent::Dropped { .. } => return Ok(()),
     };
     for state in states {
         reader.state(workload, role, state)?;
@@ -200,12 +201,12 @@ fn pass_over(event: &Event, reader: &mut Reader) -> Result<(), ReplayError> {
 type DifferingParts = Vec<(&'static str, String, String)>;
 
 async fn again_init(
-    loaded: &mut LoadedPolicy,
-    init: &Init,
-    reader: &mut Reader,
+    loaded: &mut ReplayPolicy,
+    init: &InitLine,
+    reader: &mut JournalReader,
     replayed: &mut Replayed,
 ) -> Result<DifferingParts, ReplayError> {
-    let mut bytes = |state: &Option<State>| match state {
+    let mut bytes = |state: &Option<JournalState>| match state {
         Some(state) => reader.state(&init.workload, init.role, state).map(Some),
         None => Ok(None),
     };
@@ -237,9 +238,9 @@ async fn again_init(
 }
 
 async fn again(
-    loaded: &mut LoadedPolicy,
-    turn: &Decide,
-    reader: &mut Reader,
+    loaded: &mut ReplayPolicy,
+    turn: &DecideLine,
+    reader: &mut JournalReader,
     replayed: &mut Replayed,
 ) -> Result<DifferingParts, ReplayError> {
     let state = reader.state(&turn.workload, turn.role, &turn.state)?;
@@ -260,7 +261,7 @@ async fn again(
 fn differences(
     was: Option<&JournaledDecision>,
     next: Option<&[u8]>,
-    fault: Option<&Failure>,
+    fault: Option<&JournalFault>,
     is: &Result<Decision, Fault>,
 ) -> DifferingParts {
     let mut parts = DifferingParts::new();
@@ -292,7 +293,7 @@ fn differences(
     parts
 }
 
-fn is_timeout(fault: Option<&Failure>) -> bool {
+fn is_timeout(fault: Option<&JournalFault>) -> bool {
     fault.is_some_and(|fault| fault.kind == FaultKind::Time.as_str())
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::compare::{ComparedTicks, DesiredWorkers, PolicyComparison};
 use super::{ReplayError, nothing};
-use tidegate_runtime::journal::{Decide, Event, PolicyName, Reader, Role, Survey};
+use tidegate_runtime::journal::{DecideLine, JournalEvent, JournalReader, PolicyName, Role, Survey};
 use tidegate_runtime::scaling::clamp;
 
 /// Compares what was decided with what the shadow would have.
@@ -15,12 +15,12 @@ use tidegate_runtime::scaling::clamp;
 pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<PolicyComparison, ReplayError> {
     let workload = Survey::of(journals)?.workload(workload)?;
     // The two are written in any order; what makes them one tick is the time that both were told.
-    let mut waiting: HashMap<u64, (String, Decide)> = HashMap::new();
+    let mut waiting: HashMap<u64, (String, DecideLine)> = HashMap::new();
     let (mut pairs, mut recorded, mut other) = (ComparedTicks::default(), Vec::<PolicyName>::new(), None);
     for journal in journals {
-        let mut reader = Reader::open(journal)?;
+        let mut reader = JournalReader::open(journal)?;
         while let Some(line) = reader.next()? {
-            let Event::Decide(turn) = line.event else { continue };
+            let JournalEvent::Decide(turn) = line.event else { continue };
             if turn.workload != workload {
                 continue;
             }
@@ -52,7 +52,7 @@ pub fn shadow(journals: &[PathBuf], workload: Option<&str>) -> Result<PolicyComp
     })
 }
 
-fn count(turn: &Decide) -> Option<DesiredWorkers> {
+fn count(turn: &DecideLine) -> Option<DesiredWorkers> {
     let decision = turn.decision.as_ref()?;
     let workers = clamp(decision.desired, turn.observation.min, turn.observation.max);
     Some(DesiredWorkers { workers, reason: decision.reason.clone() })

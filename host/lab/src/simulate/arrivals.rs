@@ -120,7 +120,7 @@ impl<'a> Cursor<'a> {
 
 /// Counts arrivals up to moments that do not go back. It looks into a row only where a moment falls inside of it.
 #[derive(Debug, Clone)]
-pub struct Counter<'a> {
+pub struct ArrivalCounter<'a> {
     rows: &'a [ArrivalRow],
     /// The row that is not over yet, and the arrivals of those before.
     row: usize,
@@ -129,7 +129,7 @@ pub struct Counter<'a> {
     seed: u64,
 }
 
-impl<'a> Counter<'a> {
+impl<'a> ArrivalCounter<'a> {
     /// At the start.
     pub fn new(arrivals: &'a Arrivals, seed: u64) -> Self {
         Self { rows: &arrivals.rows, row: 0, before: 0, within: None, seed }
@@ -213,7 +213,7 @@ mod tests {
         ) {
             let arrivals = rows(&counts, 1000);
             let moments = all(&arrivals, seed);
-            let mut counter = Counter::new(&arrivals, seed);
+            let mut counter = ArrivalCounter::new(&arrivals, seed);
             asked.sort_unstable();
             for at in asked {
                 prop_assert_eq!(counter.before(at), moments.iter().filter(|moment| **moment < at).count() as u64);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use plotters::prelude::*;
 
 use super::arrivals::Arrivals;
-use super::outcome::{Outcome, PARTS};
+use super::outcome::{PARTS, SimulationOutcome};
 use crate::chart::svg::{self, ARRIVALS, Area, COLOURS, Drawn, INK};
 use crate::chart::{sparkline, spread};
 
@@ -30,7 +30,7 @@ pub fn rates(arrivals: &Arrivals, parts: usize) -> Vec<f64> {
 }
 
 /// The mean number of workers in each of so many equal parts of the trace.
-pub fn workers(outcome: &Outcome, length: u64, parts: usize) -> Vec<f64> {
+pub fn workers(outcome: &SimulationOutcome, length: u64, parts: usize) -> Vec<f64> {
     let part = length as f64 / parts.max(1) as f64;
     let ends = outcome.workers.iter().skip(1).map(|(at, _)| *at).chain([outcome.end]);
     let mut sums = vec![0.0; parts];
@@ -45,7 +45,7 @@ pub fn workers(outcome: &Outcome, length: u64, parts: usize) -> Vec<f64> {
 }
 
 /// The same in a few lines of text, `width` characters wide: arrivals, and the workers of each policy on one scale.
-pub fn lines(arrivals: &Arrivals, outcomes: &[(String, Outcome)], width: usize) -> String {
+pub fn lines(arrivals: &Arrivals, outcomes: &[(String, SimulationOutcome)], width: usize) -> String {
     let rates = rates(arrivals, width);
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
     let counts: Vec<(&str, Vec<f64>)> =
@@ -68,11 +68,16 @@ pub fn lines(arrivals: &Arrivals, outcomes: &[(String, Outcome)], width: usize) 
 ///
 /// # Errors
 /// When the drawing library refuses, which it has no reason to.
-pub fn svg(title: &str, arrivals: &Arrivals, objective: u64, outcomes: &[(String, Outcome)]) -> anyhow::Result<String> {
+pub fn svg(
+    title: &str,
+    arrivals: &Arrivals,
+    objective: u64,
+    outcomes: &[(String, SimulationOutcome)],
+) -> anyhow::Result<String> {
     let length = arrivals.length();
     let seconds = (length as f64 / 1e9).max(1e-3);
     // With more policies than colours they repeat.
-    let line = |values: &dyn Fn(&Outcome) -> Vec<f64>| -> Vec<Series<'_>> {
+    let line = |values: &dyn Fn(&SimulationOutcome) -> Vec<f64>| -> Vec<Series<'_>> {
         let named = outcomes.iter().zip(COLOURS.iter().cycle());
         named.map(|((name, outcome), colour)| Series { name, colour: *colour, values: values(outcome) }).collect()
     };

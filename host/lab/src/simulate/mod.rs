@@ -17,7 +17,7 @@ mod worker_pool;
 
 pub use arrivals::Arrivals;
 pub use bound::bound;
-pub use outcome::{Outcome, PARTS, WaitPart, allowed};
+pub use outcome::{PARTS, SimulationOutcome, WaitPart, allowed};
 pub use random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
 pub use recorded::recorded;
 pub use run::MIDNIGHT_MS;

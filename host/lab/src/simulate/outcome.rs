@@ -8,7 +8,7 @@ pub const PARTS: usize = 480;
 
 /// What came of a simulation. Times are nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct SimulationOutcome {
     /// When the trace was over and the last message handled, or given up.
     pub end: u64,
     /// Messages that arrived.
@@ -63,7 +63,7 @@ impl WaitPart {
     }
 }
 
-impl Outcome {
+impl SimulationOutcome {
     /// What all workers cost, in seconds.
     pub fn worker_seconds(&self) -> f64 {
         self.worker_time as f64 / 1e9
@@ -106,12 +106,12 @@ fn share(part: f64, whole: f64) -> f64 {
 pub(super) struct OutcomeRecorder {
     objective: u64,
     part: u64,
-    outcome: Outcome,
+    outcome: SimulationOutcome,
 }
 
 impl OutcomeRecorder {
     pub(super) fn new(length: u64, objective: u64) -> anyhow::Result<Self> {
-        let outcome = Outcome {
+        let outcome = SimulationOutcome {
             end: 0,
             messages: 0,
             unfinished: 0,
@@ -180,9 +180,9 @@ impl OutcomeRecorder {
         outcome.workers.push((at, to));
     }
 
-    pub(super) fn outcome(self, end: u64, unfinished: u64, worker_time: u128, busy_time: u128) -> Outcome {
+    pub(super) fn outcome(self, end: u64, unfinished: u64, worker_time: u128, busy_time: u128) -> SimulationOutcome {
         let unfinished = self.outcome.unfinished + unfinished;
-        Outcome { end, unfinished, worker_time, busy_time, ..self.outcome }
+        SimulationOutcome { end, unfinished, worker_time, busy_time, ..self.outcome }
     }
 }
 

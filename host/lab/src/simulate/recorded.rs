@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use super::arrivals::{ArrivalRow, Arrivals};
-use tidegate_runtime::journal::{Event, Reader, Role, Survey};
+use tidegate_runtime::journal::{JournalEvent, JournalReader, Role, Survey};
 use tidegate_runtime::text::plain;
 
 const MS: u64 = 1_000_000;
@@ -20,9 +20,9 @@ pub fn recorded(journals: &[PathBuf], workload: Option<&str>) -> anyhow::Result<
     let workload = Survey::of(journals)?.workload(workload)?;
     let mut marks = Vec::new();
     for journal in journals {
-        let mut reader = Reader::open(journal)?;
+        let mut reader = JournalReader::open(journal)?;
         while let Some(line) = reader.next()? {
-            if let Event::Decide(turn) = line.event
+            if let JournalEvent::Decide(turn) = line.event
                 && turn.workload == workload
                 && turn.role == Role::Live
             {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::outcome::Outcome;
+use super::outcome::SimulationOutcome;
 use crate::text_table::aligned;
 
 const CSV_COLUMNS: [&str; 15] = [
@@ -27,7 +27,7 @@ const CSV_COLUMNS: [&str; 15] = [
 
 /// All policies on one trace. Its JSON is what `tidegate simulate --output json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct SimulationReport {
     /// Where the arrivals came from.
     pub trace: String,
     /// The longest wait within the objective, in milliseconds.
@@ -88,10 +88,16 @@ pub struct Waits {
     pub max: f64,
 }
 
-impl Report {
+impl SimulationReport {
     /// From the outcomes of policies by name. `bound` is in worker-seconds.
-    pub fn new(trace: String, slo_ms: f64, slo_share: f64, bound: f64, outcomes: &[(String, Outcome)]) -> Self {
-        let row = |(name, outcome): &(String, Outcome)| PolicyRow {
+    pub fn new(
+        trace: String,
+        slo_ms: f64,
+        slo_share: f64,
+        bound: f64,
+        outcomes: &[(String, SimulationOutcome)],
+    ) -> Self {
+        let row = |(name, outcome): &(String, SimulationOutcome)| PolicyRow {
             name: name.clone(),
             worker_seconds: outcome.worker_seconds(),
             utilisation: outcome.utilisation(),
@@ -211,7 +217,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
-    fn report() -> Report {
+    fn report() -> SimulationReport {
         let row = |name: &str, met_slo: bool| PolicyRow {
             name: name.to_owned(),
             worker_seconds: 1234.5,
@@ -228,7 +234,7 @@ mod tests {
         };
         let policies = vec![row("step", true), row("a,b", false)];
         let bound = Bound { worker_seconds: 1000.0 };
-        Report { trace: "t.csv".into(), slo_ms: 1000.0, bound, policies, slo_share: 0.99 }
+        SimulationReport { trace: "t.csv".into(), slo_ms: 1000.0, bound, policies, slo_share: 0.99 }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use super::arrivals::{Arrivals, Counter, Cursor};
-use super::outcome::{Outcome, OutcomeRecorder};
+use super::arrivals::{ArrivalCounter, Arrivals, Cursor};
+use super::outcome::{OutcomeRecorder, SimulationOutcome};
 use super::random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
 use super::worker_pool::{HeldMessage, WorkerPool};
 use tidegate_runtime::config::Scale;
@@ -19,7 +19,7 @@ use tidegate_runtime::delivery::inbox;
 use tidegate_runtime::ports::Sample;
 use tidegate_runtime::scaling::carried_out;
 use tidegate_runtime::scaling::monitor::BURST;
-use tidegate_runtime::scaling::observe::{Moment, Observer};
+use tidegate_runtime::scaling::observe::{Moment, ObservationBuilder};
 
 /// The time of day when a simulation begins: a Monday's midnight, in milliseconds since the Unix epoch.
 pub const MIDNIGHT_MS: u64 = 1_704_067_200_000;
@@ -55,7 +55,7 @@ pub fn run(
     arrivals: &Arrivals,
     decide: &mut dyn FnMut(&Observation) -> Option<u32>,
     progress: &mut dyn FnMut(u64),
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<SimulationOutcome> {
     let mut simulation = Simulation::new(model, arrivals)?;
     let interval = nanos(model.scale.interval).max(1);
     let give_up = arrivals.length().saturating_add(arrivals.length().max(PATIENCE));
@@ -94,10 +94,10 @@ struct Simulation<'a> {
     model: &'a Model,
     length: u64,
     cursor: Cursor<'a>,
-    counter: Counter<'a>,
+    counter: ArrivalCounter<'a>,
     attempts: RandomAttempts,
     pool: WorkerPool,
-    observer: Observer,
+    observer: ObservationBuilder,
     again: BinaryHeap<Redelivery>,
     /// The messages of `again`, oldest first.
     failed: BTreeSet<(u64, u64)>,
@@ -127,10 +127,10 @@ impl<'a> Simulation<'a> {
             model,
             length: arrivals.length(),
             cursor: Cursor::new(arrivals, model.seed),
-            counter: Counter::new(arrivals, model.seed),
+            counter: ArrivalCounter::new(arrivals, model.seed),
             attempts: RandomAttempts::new(&model.service, model.retry, model.seed),
             pool: WorkerPool::default(),
-            observer: Observer::new(model.scale.window),
+            observer: ObservationBuilder::new(model.scale.window),
             again: BinaryHeap::new(),
             failed: BTreeSet::new(),
             redelivered: 0,
@@ -288,7 +288,7 @@ impl<'a> Simulation<'a> {
     }
 
     /// At the end nobody waits any more, or what waits has been given up.
-    fn finish(mut self, end: u64) -> Outcome {
+    fn finish(mut self, end: u64) -> SimulationOutcome {
         self.pool.count(end);
         while let Some(arrival) = self.cursor.peek() {
             self.record.gave_up(end.saturating_sub(arrival));

@@ -40,13 +40,13 @@ fn rows(counts: &[u64]) -> Arrivals {
     Arrivals::new(counts.iter().enumerate().map(row).collect())
 }
 
-fn simulate(model: &Model, arrivals: &Arrivals, mut decide: impl FnMut(&Observation) -> u32) -> Outcome {
+fn simulate(model: &Model, arrivals: &Arrivals, mut decide: impl FnMut(&Observation) -> u32) -> SimulationOutcome {
     run(model, arrivals, &mut |seen| Some(decide(seen)), &mut |_| {}).unwrap()
 }
 
 /// The mean wait in seconds and the half width of its 99 % confidence interval, from the means of 20 batches, the first
 /// of which is left out.
-fn mean_wait(outcome: &Outcome) -> (f64, f64) {
+fn mean_wait(outcome: &SimulationOutcome) -> (f64, f64) {
     /// Student's t for 18 degrees of freedom.
     const T: f64 = 2.878;
     let batch = |parts: &[WaitPart]| {
@@ -61,7 +61,7 @@ fn mean_wait(outcome: &Outcome) -> (f64, f64) {
 }
 
 #[track_caller]
-fn agrees(outcome: &Outcome, formula: f64) {
+fn agrees(outcome: &SimulationOutcome, formula: f64) {
     let (mean, half) = mean_wait(outcome);
     assert!((mean - formula).abs() <= half, "a mean wait of {mean} +- {half} s, where the formula says {formula}");
     assert!(half < 0.06 * formula, "+- {half} of {formula} says too little");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::environment::Environment;
-use super::error::{At, ConfigError, Place};
+use super::error::{At, ConfigError, SourcePosition};
 use super::keys::HOST;
 use super::layer::Layer;
 use super::nats::{Auth, Nats};
@@ -28,7 +28,7 @@ impl ConnectionLayers {
         }
         let layers = self.that_count();
         let all = layers.iter().fold(Layer::default(), |above, below| above.over(below));
-        let nowhere = Place::default();
+        let nowhere = SourcePosition::default();
         let mut keys = Reader::new(HOST, &all, &nowhere, variables, problems);
         let urls = At { value: keys.get("nats.url"), place: keys.place("nats.url") };
         let (servers, in_url) = servers(&urls, keys.problems);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::{At, ConfigErrors, Place};
+use super::error::{At, ConfigErrors, SourcePosition};
 use super::keys::HOST;
 use super::layer::Layer;
 
@@ -51,9 +51,10 @@ pub(super) fn read(name: &At<String>, environment: &BTreeMap<String, String>) ->
 
 /// Reads the text of a context file.
 fn parse(text: &str, path: &Path) -> Result<Layer, ConfigErrors> {
-    let place = |key: &str| Place { file: Some(path.to_owned()), key: key.to_owned(), ..Place::default() };
+    let place =
+        |key: &str| SourcePosition { file: Some(path.to_owned()), key: key.to_owned(), ..SourcePosition::default() };
     let fields: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).map_err(|error| {
-        let place = Place { line: Some(error.line().max(1)), ..place("") };
+        let place = SourcePosition { line: Some(error.line().max(1)), ..place("") };
         place.error("this is not the JSON object of a context", "`nats context edit` mends it")
     })?;
     let mut problems = Vec::new();

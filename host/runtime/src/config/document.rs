@@ -8,12 +8,12 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::{At, ConfigError, Place, Wrong};
+use super::error::{At, ConfigError, SourcePosition, Wrong};
 use super::keys::{HOST, Key, WORKLOAD};
 use super::layer::Layer;
 use super::names::nearest;
 use super::setting::Setting;
-use super::value::{Kind, Value, setting_value, type_of};
+use super::value::{Value, ValueType, setting_value, type_of};
 
 /// The table of the workloads by their names.
 const WORKLOADS: &str = "workload";
@@ -72,7 +72,7 @@ impl Keys {
                 }
                 Some(key) => {
                     let value = match key.kind {
-                        Kind::Table => {
+                        ValueType::Table => {
                             section.table(&name, problems).map(|table| Value::Table(table.settings(key, problems)))
                         }
                         kind => kind.read(value).map_err(|wrong| problems.push(wrong.at(&place))).ok(),
@@ -126,9 +126,9 @@ pub(super) struct FileText<'a> {
 
 impl FileText<'_> {
     /// The place of `key`, which stands at the bytes `span`.
-    pub(super) fn place(&self, key: String, span: Option<Range<usize>>) -> Place {
+    pub(super) fn place(&self, key: String, span: Option<Range<usize>>) -> SourcePosition {
         let before = span.and_then(|span| self.text.get(..span.start));
-        Place {
+        SourcePosition {
             file: self.file.map(Path::to_owned),
             line: before.map(|text| text.matches('\n').count() + 1),
             column: before.map(|text| text.rsplit('\n').next().unwrap_or(text).chars().count() + 1),
@@ -180,7 +180,7 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    fn entries(&self) -> impl Iterator<Item = (String, Place, &'a DeValue<'a>)> {
+    fn entries(&self) -> impl Iterator<Item = (String, SourcePosition, &'a DeValue<'a>)> {
         self.table.iter().map(|(key, value)| {
             let place = self.text.place(self.path_of(key.get_ref()), Some(key.span()));
             (key.get_ref().to_string(), place, value.get_ref())

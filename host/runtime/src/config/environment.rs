@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, SourcePosition};
 use super::keys::HOST;
 use super::layer::Layer;
 
@@ -25,7 +25,7 @@ pub(super) fn read(variables: &Environment, problems: &mut Vec<ConfigError>) -> 
         let Some(text) = variables.get(name).filter(|text| !text.is_empty()) else { continue };
         match key.parse(text) {
             Ok(value) => layer.add(key, name, value),
-            Err(wrong) => problems.push(wrong.at(&Place::named(name))),
+            Err(wrong) => problems.push(wrong.at(&SourcePosition::named(name))),
         }
     }
     layer

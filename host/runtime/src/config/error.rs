@@ -64,7 +64,7 @@ impl From<ConfigError> for ConfigErrors {
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Place {
+pub(super) struct SourcePosition {
     /// The file, if it was one.
     pub(super) file: Option<PathBuf>,
     /// The line, from 1.
@@ -75,7 +75,7 @@ pub(super) struct Place {
     pub(super) key: String,
 }
 
-impl Place {
+impl SourcePosition {
     /// A flag, as in `--min`, or an environment variable.
     pub(super) fn named(key: &str) -> Self {
         Self { key: key.to_owned(), ..Self::default() }
@@ -105,7 +105,7 @@ impl Place {
 }
 
 /// As seen from another place: `workload.orders.handler (line 3)`.
-impl fmt::Display for Place {
+impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.key)?;
         match self.line {
@@ -121,13 +121,13 @@ pub(super) struct At<T> {
     /// The value.
     pub(super) value: T,
     /// Where it was written.
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
 }
 
 impl<T> At<T> {
     /// A value from the flag or environment variable `key`.
     pub(super) fn named(key: &str, value: T) -> Self {
-        Self { value, place: Place::named(key) }
+        Self { value, place: SourcePosition::named(key) }
     }
 
     pub(super) fn error(&self, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
@@ -150,7 +150,7 @@ impl Wrong {
         Self { problem: problem.into(), remedy: remedy.into() }
     }
 
-    pub(super) fn at(self, place: &Place) -> ConfigError {
+    pub(super) fn at(self, place: &SourcePosition) -> ConfigError {
         place.error(self.problem, self.remedy)
     }
 }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line_with_file_line_key_problem_and_remedy() {
-        let place = Place {
+        let place = SourcePosition {
             file: Some("tidegate.toml".into()),
             line: Some(12),
             column: Some(1),
@@ -176,6 +176,6 @@ mod tests {
 
     #[test]
     fn an_error_about_a_flag_begins_with_the_flag() {
-        assert_eq!(Place::named("--min").error("a", "b").to_string(), "--min: a; b");
+        assert_eq!(SourcePosition::named("--min").error("a", "b").to_string(), "--min: a; b");
     }
 }

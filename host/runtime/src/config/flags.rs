@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::error::{At, ConfigErrors, Place};
+use super::error::{At, ConfigErrors, SourcePosition};
 use super::layer::Layer;
 
 /// What to run, as it was given on the command line.
@@ -54,12 +54,12 @@ impl Flags {
             ([], Some(handler)) => Ok(named(&handler.value)),
             ([], None) => {
                 let remedy = "give --handler NAME, the name of a plugin that handles a message";
-                Err(Place::named("--handler").error("is missing", remedy).into())
+                Err(SourcePosition::named("--handler").error("is missing", remedy).into())
             }
             _ => {
                 let problem = "is missing, and the file has several workloads";
                 let remedy = "give --workload NAME to say which one the flags are about";
-                Err(Place::named("--workload").error(problem, remedy).into())
+                Err(SourcePosition::named("--workload").error(problem, remedy).into())
             }
         }
     }

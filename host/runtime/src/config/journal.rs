@@ -7,7 +7,7 @@ use super::reader::Reader;
 
 /// Where every decision is kept with what led to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Journal {
+pub struct JournalConfig {
     /// A file of this host alone.
     pub file: Option<JournalFile>,
     /// A stream.
@@ -38,7 +38,7 @@ pub struct JournalStream {
     pub max_bytes: i64,
 }
 
-impl Journal {
+impl JournalConfig {
     pub(super) fn read(keys: &mut Reader<'_>) -> Self {
         let (max_size, keep) = (keys.get("journal.max-size"), keys.get("journal.keep"));
         let (replicas, max_age) = (keys.get("journal.replicas"), keys.maybe("journal.max-age"));

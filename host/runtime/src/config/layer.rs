@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::error::{At, Place};
+use super::error::{At, SourcePosition};
 use super::keys::Key;
 use super::value::Value;
 
@@ -25,7 +25,7 @@ impl Layer {
             Some(earlier) => earlier.value.and(value),
             None => value,
         };
-        self.put(key, At { value, place: Place::named(given_by) });
+        self.put(key, At { value, place: SourcePosition::named(given_by) });
     }
 
     pub(super) fn put(&mut self, key: &Key, at: At<Value>) {

@@ -8,11 +8,12 @@ use super::connection::ConnectionLayers;
 use super::dead_letters::DeadLetters;
 use super::document::Document;
 use super::environment::{self, Environment, process_environment};
-use super::error::{At, ConfigError, ConfigErrors, Place};
+use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
 use super::flags::Flags;
-use super::journal::Journal;
+use super::journal::JournalConfig;
 use super::keys::HOST;
 use super::layer::Layer;
+use super::loops::rings;
 use super::names::listen_address;
 use super::nats::Nats;
 use super::plugins::Plugins;
@@ -33,7 +34,7 @@ pub struct Config {
     /// Where dead letters are kept.
     pub dead_letters: DeadLetters,
     /// Where decisions are kept; nowhere by default.
-    pub journal: Journal,
+    pub journal: JournalConfig,
     /// How long workers may take to finish what they have when the host stops.
     pub grace: Duration,
     /// Where health, metrics and status can be read over HTTP; nowhere by default.
@@ -45,6 +46,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a person should know of all workloads together.
+    pub fn warnings(&self) -> Vec<String> {
+        rings(&self.workloads)
+    }
+
     /// Reads the file that `flags` name (or `tidegate.toml` in the current directory, if it is there and no stream is
     /// given), and lays environment and flags over it.
     ///
@@ -117,12 +123,12 @@ impl Config {
         let connection = connection_layers(flags, &document.host, variables, problems);
         let host = flags.clone().over(&connection.environment).over(&document.host);
         let nats = connection.resolve(variables, problems);
-        let top = Place::default();
+        let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
         Self {
             nats,
             dead_letters: DeadLetters::read(&mut keys),
-            journal: Journal::read(&mut keys),
+            journal: JournalConfig::read(&mut keys),
             grace: keys.get("grace"),
             plugins: Plugins::read(&mut keys),
             http: keys.parsed("http", listen_address),
@@ -161,7 +167,7 @@ pub(super) fn file_of(flags: &Flags) -> Option<PathBuf> {
 
 fn read(path: &Path) -> Result<String, ConfigErrors> {
     std::fs::read_to_string(path).map_err(|error| {
-        let place = Place { file: Some(path.to_owned()), ..Place::default() };
+        let place = SourcePosition { file: Some(path.to_owned()), ..SourcePosition::default() };
         let error = match error.kind() {
             std::io::ErrorKind::NotFound => place.error(
                 "there is no such file",
@@ -190,13 +196,13 @@ fn connection_layers(
 }
 
 fn no_workload(text: &str, path: Option<&Path>) -> ConfigError {
-    let place = Place { file: path.map(Path::to_owned), ..Place::default() };
+    let place = SourcePosition { file: path.map(Path::to_owned), ..SourcePosition::default() };
     let problem = if text.trim().is_empty() { "the file is empty" } else { "there is no workload" };
     place.error(problem, "add [workload.NAME] with stream, handler and policy")
 }
 
 fn nothing_to_run() -> ConfigError {
-    Place::default().error(
+    SourcePosition::default().error(
         format!("there is nothing to run: no --config, no {DEFAULT_FILE} in this directory, and no --stream"),
         "give --config FILE, write one with `tidegate new config`, or give --stream, --handler and --policy",
     )

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
 use super::document::FileText;
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, SourcePosition};
 use super::flags::Flags;
 use super::keys::{HOST, WORKLOAD};
 use super::load::file_of;
@@ -27,8 +27,8 @@ impl KeyLocator {
         self.place(path).error(problem, remedy)
     }
 
-    fn place(&self, path: &[&str]) -> Place {
-        let Some((file, text)) = &self.file else { return Place::named(&format!("--{}", flag(path))) };
+    fn place(&self, path: &[&str]) -> SourcePosition {
+        let Some((file, text)) = &self.file else { return SourcePosition::named(&format!("--{}", flag(path))) };
         let (document, _) = DeTable::parse_recoverable(text);
         let (mut table, mut span) = (document.get_ref(), None);
         for key in path {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::names::{self, overlap};
 use super::reader::Reader;
-use super::scale::{Pull, Scale};
+use super::scale::{PullConfig, Scale};
 use super::words::{Manage, Retention, SignalSource};
 
 /// A stream and the durable consumer that a workload works on.
@@ -42,7 +42,7 @@ impl Queue {
         named: bool,
         manage: Manage,
         scale: &Scale,
-        pull: &Pull,
+        pull: &PullConfig,
     ) -> Self {
         let retention = keys.get("retention");
         if retention == Retention::Workqueue && scale.source == SignalSource::Headers {
@@ -100,7 +100,7 @@ fn distinct(keys: &mut Reader<'_>, path: &str) -> Vec<String> {
 
 /// How many deliveries may be unsettled at once. Every worker may hold a batch; as many again may wait for a retry
 /// before the server stops delivering.
-fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &Pull) -> i64 {
+fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &PullConfig) -> i64 {
     let held = i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX));
     let derived = held.saturating_mul(2).max(1_000);
     let Some(count) = keys.maybe("max-ack-pending") else { return derived };

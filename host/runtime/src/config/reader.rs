@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::error::{At, ConfigError, Place, Wrong};
+use super::error::{At, ConfigError, SourcePosition, Wrong};
 use super::keys::{Key, Unset};
 use super::layer::Layer;
 use super::value::{FromValue, Value};
@@ -13,7 +13,7 @@ pub(super) struct Reader<'a> {
     keys: &'static [Key],
     layer: &'a Layer,
     /// Where the table begins: there a key that is missing is asked for.
-    table: &'a Place,
+    table: &'a SourcePosition,
     /// The environment, for paths.
     pub(super) variables: &'a Environment,
     pub(super) problems: &'a mut Vec<ConfigError>,
@@ -23,7 +23,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         keys: &'static [Key],
         layer: &'a Layer,
-        table: &'a Place,
+        table: &'a SourcePosition,
         variables: &'a Environment,
         problems: &'a mut Vec<ConfigError>,
     ) -> Self {
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
 
     /// What `read` makes where nothing is set.
     pub(super) fn of_nothing<T>(keys: &'static [Key], read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
-        let (layer, place, variables) = (Layer::default(), Place::default(), Environment::new());
+        let (layer, place, variables) = (Layer::default(), SourcePosition::default(), Environment::new());
         read(&mut Reader::new(keys, &layer, &place, &variables, &mut Vec::new()))
     }
 
@@ -44,7 +44,8 @@ impl<'a> Reader<'a> {
     /// The value of a key that may be left out.
     pub(super) fn maybe<T: FromValue>(&mut self, path: &str) -> Option<T> {
         let Some(key) = self.keys.iter().find(|key| key.path == path) else {
-            self.problems.push(Place::named(path).error("has no row in the table of keys", "this is a bug: add it"));
+            self.problems
+                .push(SourcePosition::named(path).error("has no row in the table of keys", "this is a bug: add it"));
             return None;
         };
         let value = match (self.layer.get(path), key.unset) {
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the key was written, or would be.
-    pub(super) fn place(&self, path: &str) -> Place {
+    pub(super) fn place(&self, path: &str) -> SourcePosition {
         place(self.keys, self.layer, self.table, path)
     }
 
@@ -112,12 +113,12 @@ impl<'a> Reader<'a> {
 }
 
 /// Where the key at `path` was written, or would be: in the table that begins at `table`, or by its flag.
-pub(super) fn place(keys: &[Key], layer: &Layer, table: &Place, path: &str) -> Place {
+pub(super) fn place(keys: &[Key], layer: &Layer, table: &SourcePosition, path: &str) -> SourcePosition {
     if let Some(at) = layer.get(path) {
         return at.place.clone();
     }
     match keys.iter().find(|key| key.path == path).and_then(|key| key.flag) {
-        Some(flag) if table.is_flag() => Place::named(&format!("--{flag}")),
+        Some(flag) if table.is_flag() => SourcePosition::named(&format!("--{flag}")),
         _ => table.child(path),
     }
 }

@@ -49,7 +49,7 @@ fn window(keys: &mut Reader<'_>, interval: Duration) -> Duration {
 
 /// How workers fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pull {
+pub struct PullConfig {
     /// The most deliveries a worker holds at once.
     pub batch: usize,
     /// Bytes of messages that wait for workers.
@@ -58,7 +58,7 @@ pub struct Pull {
     pub expires: Duration,
 }
 
-impl Pull {
+impl PullConfig {
     /// Of a worker whose handler is given so many deliveries at once, if that is said.
     pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
         Self {

@@ -13,7 +13,7 @@ use super::words::{Word, choose, listed};
 
 /// The type of a key's value.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub enum ValueType {
     /// A string.
     Text,
     /// The path of a file or a directory.
@@ -59,7 +59,7 @@ impl fmt::Debug for Value {
     }
 }
 
-impl Kind {
+impl ValueType {
     /// Reads a value of a file. A table's are read one by one, by [`setting_value`].
     pub(super) fn read(self, value: &DeValue<'_>) -> Result<Value, Wrong> {
         match (self, value) {

@@ -2,7 +2,7 @@
 
 use super::batching::Batching;
 use super::environment::Environment;
-use super::error::{At, ConfigError, Place};
+use super::error::{At, ConfigError, SourcePosition};
 use super::grants::Grants;
 use super::keys::WORKLOAD;
 use super::layer::Layer;
@@ -11,7 +11,7 @@ use super::names;
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
-use super::scale::{Pull, Scale};
+use super::scale::{PullConfig, Scale};
 use super::setting::Setting;
 use super::words::{Isolation, Manage};
 
@@ -35,22 +35,24 @@ pub struct Workload {
     /// What the policy gets in `init`.
     pub policy_settings: Vec<(String, String)>,
     /// A policy that is asked too, and not listened to.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowConfig>,
     /// How many workers, and how that is decided.
     pub scale: Scale,
     /// How workers fetch.
-    pub pull: Pull,
+    pub pull: PullConfig,
     /// Where the handler's effects may go.
     pub grants: Grants,
     /// What a guest may spend.
     pub limits: Limits,
     /// What happens after a failure.
     pub retry: Retry,
+    /// How many workloads a message may have come through.
+    pub max_hops: u32,
 }
 
 /// A policy that is asked beside the one that decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shadow {
+pub struct ShadowConfig {
     /// Its plugin name.
     pub policy: String,
     /// What it gets in `init`: its own settings, or the workload's `policy-settings` if it has none.
@@ -68,7 +70,7 @@ impl Workload {
 /// A workload and where it was written, for what must hold among all of them.
 pub(super) struct WrittenWorkload {
     pub(super) workload: Workload,
-    name: Place,
+    name: SourcePosition,
     layer: Layer,
 }
 
@@ -89,7 +91,7 @@ impl WrittenWorkload {
         let handler = keys.get("handler");
         let policy = keys.get("policy");
         let at_once = keys.maybe("batching.size");
-        let (scale, pull) = (Scale::read(&mut keys), Pull::read(&mut keys, at_once));
+        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
@@ -111,17 +113,18 @@ impl WrittenWorkload {
             grants: Grants::read(&mut keys),
             limits: Limits::read(&mut keys),
             retry: Retry::read(&mut keys),
+            max_hops: keys.get("max-hops"),
         };
         Self { workload, name: name.place, layer }
     }
 
     /// Where the key at `path` was written, or would be.
-    pub(super) fn place(&self, path: &str) -> Place {
+    pub(super) fn place(&self, path: &str) -> SourcePosition {
         place(WORKLOAD, &self.layer, &self.name, path)
     }
 }
 
-fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<Shadow> {
+fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<ShadowConfig> {
     let own: Vec<_> = keys.get("shadow.policy-settings");
     let Some(policy) = keys.maybe("shadow.policy") else {
         if !own.is_empty() {
@@ -131,5 +134,5 @@ fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<Shado
         }
         return None;
     };
-    Some(Shadow { policy, settings: if own.is_empty() { of_policy.to_vec() } else { own } })
+    Some(ShadowConfig { policy, settings: if own.is_empty() { of_policy.to_vec() } else { own } })
 }

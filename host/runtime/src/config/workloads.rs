@@ -1,7 +1,7 @@
 //! All workloads, and what must hold among them.
 
 use super::environment::Environment;
-use super::error::{At, ConfigError, Place};
+use super::error::{At, ConfigError, SourcePosition};
 use super::layer::Layer;
 use super::names;
 use super::words::SignalSource;
@@ -24,7 +24,7 @@ pub(super) fn read(
 
 /// A consumer belongs to one workload, and either works or watches.
 fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
-    let mut taken: Vec<(&str, &str, Place)> = Vec::new();
+    let mut taken: Vec<(&str, &str, SourcePosition)> = Vec::new();
     for written in all {
         let queue = &written.workload.queue;
         let watches = written.workload.scale.source == SignalSource::Headers;

@@ -27,7 +27,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// Bytes of what was published.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.payload.len() + size(&self.headers)
     }
 }
@@ -58,7 +58,7 @@ pub struct Response {
 
 impl Response {
     /// Bytes of the reply and of what is published.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let publication = |publication: &Publication| {
             publication.payload.len() + publication.subject.len() + size(&publication.headers)
         };

@@ -110,7 +110,7 @@ impl FaultKind {
     }
 
     /// The key in `limits` that says how much is allowed, if it is a limit that the guest ran into.
-    pub fn limit(self) -> Option<&'static str> {
+    pub(crate) fn limit(self) -> Option<&'static str> {
         match self {
             Self::Table => Some("table-elements"),
             Self::Time | Self::Memory | Self::Fuel | Self::Response | Self::Publications => Some(self.as_str()),

@@ -39,7 +39,7 @@ pub enum Shape {
 
 /// Which delivery died where.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct LetterOrigin<'a> {
     /// The workload.
     pub workload: &'a str,
     /// The stream.
@@ -50,7 +50,7 @@ pub struct Place<'a> {
 
 impl Draft {
     /// A letter about a delivery that its handler, or the host, gave up.
-    pub fn new(place: Place<'_>, delivery: &Delivery, death: &Death, author: &Author) -> Self {
+    pub fn new(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death, author: &Author) -> Self {
         let (original, redriven) = headers::origin(&delivery.headers);
         let mut own = about(place, delivery, death);
         let mut say = |name: &str, value: String| own.push((name.to_owned(), value));
@@ -65,7 +65,7 @@ impl Draft {
     }
 
     /// A letter about a message whose header block no client of this kind can read.
-    pub fn unreadable(place: Place<'_>, delivery: &Delivery, death: &Death, block: &[u8]) -> Self {
+    pub(crate) fn unreadable(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death, block: &[u8]) -> Self {
         Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
     }
 
@@ -96,7 +96,7 @@ impl Draft {
     }
 }
 
-fn about(place: Place<'_>, delivery: &Delivery, death: &Death) -> Headers {
+fn about(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death) -> Headers {
     // A reason is a guest's text and may have anything in it; one line of it is enough.
     let reason = death.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON).collect();
     let sequence = delivery.stream_sequence;
@@ -130,7 +130,7 @@ mod tests {
     use crate::dead_letter::tests::headers;
     use crate::dead_letter::{Content, Letter, StoredMessage};
 
-    const PLACE: Place<'_> = Place { workload: "orders", stream: "ORDERS", host: "here:1" };
+    const PLACE: LetterOrigin<'_> = LetterOrigin { workload: "orders", stream: "ORDERS", host: "here:1" };
 
     fn draft(headers: Headers, reason: &str) -> Draft {
         let delivery =

@@ -1,4 +1,4 @@
-//! What a handler may have sent, and what the server takes: all of it is checked before anything is sent.
+//! Checks a response before anything of it is sent: whether the handler may send it, and whether the server takes it.
 
 use super::nats_headers::{check_nats_header, is_nats};
 use crate::config::Grants;
@@ -6,19 +6,19 @@ use crate::contract::{Fault, Publication, Response};
 use crate::subject::{check_subject, shown};
 
 /// The most bytes of a header block that JetStream stores.
-pub const MAX_HEADERS: usize = 65_535;
-/// What a header block has beside its headers.
+pub(crate) const MAX_HEADERS: usize = 65_535;
+/// Bytes of a header block beside its headers.
 const FRAME: usize = "NATS/1.0\r\n\r\n".len();
-/// What a response has to keep to.
+/// The limits of a response.
 #[derive(Debug, Clone)]
-pub struct Bounds {
+pub struct ResponseBounds {
     /// The largest payload with headers that the server takes, in bytes.
     pub max_payload: usize,
     /// Bytes of the headers that the host adds to a publication.
     pub own_headers: usize,
     /// The most publications.
     pub publications: usize,
-    /// Where effects may go.
+    /// The subjects and headers that are granted.
     pub grants: Grants,
 }
 
@@ -27,7 +27,7 @@ pub struct Bounds {
 ///
 /// # Errors
 /// [`Fault::Publications`] or [`Fault::Answer`], with the first thing that is wrong.
-pub fn check(response: &Response, bounds: &Bounds) -> Result<(), Fault> {
+pub fn check(response: &Response, bounds: &ResponseBounds) -> Result<(), Fault> {
     let (max_payload, publications) = (bounds.max_payload, response.publications.len());
     if publications > bounds.publications {
         return Err(Fault::Publications { publications, limit: bounds.publications });
@@ -42,7 +42,7 @@ pub fn check(response: &Response, bounds: &Bounds) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_publication(publication: &Publication, bounds: &Bounds) -> Result<(), String> {
+fn check_publication(publication: &Publication, bounds: &ResponseBounds) -> Result<(), String> {
     let subject = &publication.subject;
     check_subject(subject)?;
     if !bounds.grants.may_publish(subject) {
@@ -80,9 +80,9 @@ mod tests {
 
     use super::*;
 
-    fn bounds(max_payload: usize) -> Bounds {
+    fn bounds(max_payload: usize) -> ResponseBounds {
         let grants = Grants { publish: vec![">".into()], reply: vec![], nats_headers: vec![] };
-        Bounds { max_payload, own_headers: 20, publications: 2, grants }
+        ResponseBounds { max_payload, own_headers: 20, publications: 2, grants }
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
             publications: vec![Publication { subject: subject.into(), ..Publication::default() }; count],
         };
         let grants = Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![], nats_headers: vec![] };
-        let bounds = Bounds { grants, ..bounds(100) };
+        let bounds = ResponseBounds { grants, ..bounds(100) };
         for subject in ["out.a", "log.a.b"] {
             assert_eq!(check(&publications(subject, 2), &bounds), Ok(()), "{subject}");
         }

@@ -7,11 +7,11 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Inbox;
-use crate::delivery::pull_backoff::PullBackoff;
+use crate::delivery::paced_pull::PacedPull;
 use crate::delivery::settle::give_back_untaken;
 use crate::ports::{Notice, Pull, Pulled};
 
@@ -19,7 +19,7 @@ use crate::ports::{Notice, Pull, Pulled};
 ///
 /// `tell` is called with the reason each time a pull fails, and with `None` when pulls do not fail any more. This
 /// returns when no pull can bring anything any more, which takes up to the pull's `expires`.
-pub async fn fetch<P: Pull>(
+pub(crate) async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     pull: P,
     consumer: &Effective,
@@ -28,100 +28,61 @@ pub async fn fetch<P: Pull>(
 ) {
     tokio::pin!(stop);
     let mut announcer = Announcer::new(consumer);
-    let mut fetcher = Fetcher { inbox, pull, tell, backoff: PullBackoff::default() };
+    let mut pull = PacedPull::new(pull, tell);
     loop {
-        fetcher.ask().await;
-        let until = fetcher.backoff.until();
+        pull.ask(|asked| inbox.wanted(asked)).await;
+        inbox.set_asked(pull.asked());
         tokio::select! {
             biased;
             () = &mut stop => break,
-            pulled = fetcher.pull.next() => fetcher.take_in(pulled),
+            pulled = pull.next() => take_in(inbox, &mut pull, pulled),
             () = inbox.room() => {}
             quarter = announcer.due() => inbox.announce(quarter).await,
-            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => fetcher.backoff.is_over(),
         }
     }
-    fetcher.give_all_back(&mut announcer).await;
+    give_all_back(inbox, pull.into_inner(), &mut announcer).await;
 }
 
-struct Fetcher<'a, P: Pull, T> {
-    inbox: &'a Inbox<P::Held>,
-    pull: P,
-    tell: T,
-    backoff: PullBackoff,
+/// Takes in what has come, and all that is there with it.
+fn take_in<P: Pull>(
+    inbox: &Inbox<P::Held>,
+    pull: &mut PacedPull<P, impl FnMut(Option<Notice>)>,
+    first: Option<Pulled<P::Held>>,
+) {
+    let (mut pulled, now) = (first, Instant::now());
+    while let Some(one) = pulled {
+        if let Pulled::Delivery(delivery) = one {
+            inbox.put(delivery, now);
+        }
+        pulled = pull.ready(now);
+    }
 }
 
-impl<P: Pull, T: FnMut(Option<Notice>)> Fetcher<'_, P, T> {
-    /// Asks for what the inbox wants, unless it is too early.
-    async fn ask(&mut self) {
-        // A consumer may let one pull ask for less than is wanted.
-        while self.backoff.until().is_none()
-            && let asked = self.pull.asked()
-            && let Some((count, bytes)) = self.inbox.wanted(asked)
-        {
-            match self.pull.ask(count, bytes).await {
-                Ok(()) if self.pull.asked() > asked => self.backoff.asked(Instant::now()),
-                Ok(()) => break,
-                Err(_) => self.backoff.unable(Instant::now()),
-            }
-        }
-        self.inbox.set_asked(self.pull.asked());
-    }
-
-    /// Takes in what has come, and all that is there with it.
-    fn take_in(&mut self, first: Pulled<P::Held>) {
-        let (mut pulled, now) = (Some(first), Instant::now());
-        while let Some(one) = pulled {
-            let works_again = match one {
-                Pulled::Delivery(delivery) => {
-                    self.inbox.put(delivery, now);
-                    self.backoff.delivered(now)
-                }
-                Pulled::Ended => self.backoff.ended(now),
-                Pulled::Lost => false,
-                Pulled::Connected => {
-                    self.backoff.is_over();
-                    false
-                }
-                Pulled::Failed(why) => {
-                    self.backoff.failed(now);
-                    (self.tell)(Some(why));
-                    false
-                }
-            };
-            if works_again {
-                (self.tell)(None);
-            }
-            pulled = self.pull.ready();
-        }
-    }
-
-    /// Gives back all at the end: what is given back while a pull is open comes right back by that pull, and each time
-    /// costs the message one of its attempts.
-    async fn give_all_back(mut self, announcer: &mut Announcer<'_>) {
-        self.inbox.end();
-        while self.pull.asked() > 0 {
-            tokio::select! {
-                pulled = self.pull.next() => self.add(pulled),
-                quarter = announcer.due() => self.inbox.announce(quarter).await,
-            }
-        }
-        while let Some(pulled) = self.pull.ready() {
-            self.add(pulled);
-        }
-        for waiting in self.inbox.take_last() {
-            give_back_untaken(waiting.held, announcer.consumer).await;
-        }
-    }
-
-    fn add(&self, pulled: Pulled<P::Held>) {
+/// Gives back all at the end, when no pull is open any more. A delivery that is given back while one is open comes
+/// right back by it, and each time costs the message one of its attempts.
+async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, announcer: &mut Announcer<'_>) {
+    let add = |pulled| {
         if let Pulled::Delivery(delivery) = pulled {
-            self.inbox.add(delivery, Instant::now());
+            inbox.add(delivery, Instant::now());
         }
+    };
+    inbox.end();
+    while pull.asked() > 0 {
+        tokio::select! {
+            pulled = pull.next() => add(pulled),
+            quarter = announcer.due() => inbox.announce(quarter).await,
+        }
+    }
+    while let Some(pulled) = pull.ready() {
+        add(pulled);
+    }
+    for waiting in inbox.take_last() {
+        give_back_untaken(waiting.held, announcer.consumer).await;
     }
 }
 
-/// Says when deliveries that wait have to be announced, each quarter of the ack wait, whatever that is by now.
+/// Says when deliveries that wait have to be announced as in progress: after each quarter of the ack wait, which may be
+/// edited meanwhile.
 struct Announcer<'a> {
     consumer: &'a Effective,
     quarter: Duration,
@@ -134,10 +95,10 @@ impl<'a> Announcer<'a> {
         Self { consumer, quarter, sleep: Box::pin(sleep(quarter)) }
     }
 
-    /// Waits until it is time, and returns after how long. Cancel-safe.
+    /// Waits until deliveries have to be announced, and returns a quarter of the ack wait. Cancel-safe.
     async fn due(&mut self) -> Duration {
         loop {
-            // Armed before the look, so that an edit in between is not missed.
+            // Armed before the ack wait is read, so that an edit in between is not missed.
             let edited = self.consumer.ack_wait_edited();
             let quarter = self.consumer.announce_after();
             if quarter != self.quarter {
@@ -168,7 +129,7 @@ mod tests {
     use crate::delivery::inbox::Waiting;
     use crate::delivery::test_delivery::TestDelivery;
 
-    /// A pull that brings what it is told to, as soon as it is asked.
+    /// A pull that brings these deliveries as soon as it is asked.
     struct Brings {
         deliveries: Vec<TestDelivery>,
         asked: usize,

@@ -17,7 +17,7 @@ use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Waiting;
 use crate::delivery::outage::Outage;
-use crate::delivery::{Bounds, Disposition, Verdict, conflicted, dispose, refused};
+use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose, refused};
 use crate::ports::{EffectError, Held};
 use crate::ports::{Kept, Published};
 
@@ -46,10 +46,12 @@ pub enum Settled {
 pub struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
+    /// How many workloads a message may have come through.
+    pub max_hops: u32,
     /// The consumer's settings.
     pub consumer: Arc<Effective>,
     /// What a response must not exceed.
-    pub bounds: Bounds,
+    pub bounds: ResponseBounds,
     /// What is known of earlier attempts.
     pub attempts: Arc<Attempts>,
     /// Whether publications and replies are confirmed now.
@@ -60,10 +62,16 @@ pub struct Rules {
 
 impl Rules {
     /// For a workload that has handled nothing yet.
-    pub fn new(retry: Retry, consumer: Arc<Effective>, bounds: Bounds, conditions: &Arc<Conditions>) -> Arc<Self> {
+    pub fn new(
+        retry: Retry,
+        max_hops: u32,
+        consumer: Arc<Effective>,
+        bounds: ResponseBounds,
+        conditions: &Arc<Conditions>,
+    ) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
-        Arc::new(Self { retry, consumer, bounds, attempts: Arc::default(), effects, letters })
+        Arc::new(Self { retry, max_hops, consumer, bounds, attempts: Arc::default(), effects, letters })
     }
 }
 
@@ -351,7 +359,7 @@ pub async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
             Ok(kept) => return held.term(kept, &death.reason).await,
             Err(error) => {
                 let stream_sequence = held.delivery().stream_sequence;
-                tracing::error!(stream_sequence, %error, 
+                tracing::error!(stream_sequence, %error,
                     "neither finished nor kept as a dead letter, and the server delivers it no more: \
                     it stays in its stream");
             }

@@ -12,12 +12,13 @@ use crate::contract::Author;
 use crate::contract::{Fault, Outcome};
 use crate::delivery::attempts::Untried;
 use crate::delivery::counters::Stats;
+use crate::delivery::hops;
 use crate::delivery::inbox::{Company, Inbox, Waiting};
 use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
-use crate::delivery::{Bounds, check};
+use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
 use crate::ports::{Handler, Handlers, Held};
 
@@ -307,9 +308,7 @@ async fn handle<D: Held, I: Handler>(
     mode: &mut watch::Receiver<Mode>,
 ) -> Option<(Step, bool)> {
     let rules = &shared.rules;
-    if waiting.held.delivery().attempt > 1
-        && let Some(untried) = again(&waiting, stats, rules)
-    {
+    if let Some(untried) = untried(&waiting, stats, rules) {
         let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
@@ -324,14 +323,20 @@ async fn handle<D: Held, I: Handler>(
     Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
 }
 
-/// A message is delivered again: what is to be done instead of calling the handler, if anything.
-fn again<D: Held>(Waiting { held, company, .. }: &Waiting<D>, stats: &Stats, rules: &Rules) -> Option<Untried> {
-    // What was put back was seen before.
-    if *company != Company::PutBack {
-        stats.redelivered();
-        rules.consumer.came_back(held.delivery().stream_sequence);
-    }
-    rules.attempts.untried(held.delivery(), &rules.retry)
+/// What is to be done instead of calling the handler, if anything.
+fn untried<D: Held>(waiting: &Waiting<D>, stats: &Stats, rules: &Rules) -> Option<Untried> {
+    let delivery = waiting.held.delivery();
+    let known = if delivery.attempt > 1 {
+        // What was put back was seen before.
+        if waiting.company != Company::PutBack {
+            stats.redelivered();
+            rules.consumer.came_back(delivery.stream_sequence);
+        }
+        rules.attempts.untried(delivery, &rules.retry)
+    } else {
+        None
+    };
+    known.or_else(|| hops::beyond(delivery, rules.max_hops).map(|death| Untried::DeadLetter(death, None)))
 }
 
 async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: &Author, rules: &Rules) -> Settled {
@@ -379,7 +384,7 @@ async fn call<D: Held, I: Handler>(
 }
 
 /// An answer that cannot be carried out is a fault.
-fn checked(outcome: Outcome, bounds: &Bounds) -> Outcome {
+fn checked(outcome: Outcome, bounds: &ResponseBounds) -> Outcome {
     let answer = outcome?;
     if let Ok(response) = &answer {
         check(response, bounds)?;

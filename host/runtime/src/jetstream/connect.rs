@@ -115,12 +115,12 @@ impl Client {
     }
 
     /// The largest payload with headers that the server takes, in bytes.
-    pub fn max_payload(&self) -> usize {
+    pub(crate) fn max_payload(&self) -> usize {
         self.nats.max_payload()
     }
 
     /// Whether the server can be reached now, as far as is known.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
     }
 
@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// Waits until the server can be reached.
-    pub async fn connected(&self) {
+    pub(crate) async fn connected(&self) {
         // The library tells of the connection just before its state says so.
         while !self.is_connected() {
             self.reconnected(LOOK).await;
@@ -138,7 +138,7 @@ impl Client {
     }
 
     /// Waits until the connection is made again, but no longer than this.
-    pub async fn reconnected(&self, limit: Duration) {
+    pub(crate) async fn reconnected(&self, limit: Duration) {
         let mut link = self.link();
         let connects = link.borrow().connects;
         // The other end belongs to the library's task; without it nothing comes any more.
@@ -151,7 +151,7 @@ impl Client {
     }
 
     /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.
-    pub async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         if self.is_connected()
             && let Err(error) = self.nats.flush().await
         {
@@ -160,13 +160,13 @@ impl Client {
     }
 
     /// How often the connection was made again.
-    pub fn reconnects(&self) -> u64 {
+    pub(crate) fn reconnects(&self) -> u64 {
         self.link.borrow().connects.saturating_sub(1)
     }
 
     /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends
     /// it: a header value with a carriage return in it makes its task panic.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         let mut link = self.link();
         // The other end belongs to the library's task.
         while link.changed().await.is_ok() {}

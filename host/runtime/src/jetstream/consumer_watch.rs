@@ -1,4 +1,4 @@
-//! What is known of a consumer while a workload works on it, and what is made of each change.
+//! Follows the settings of a consumer while a workload works on it, and acts upon each change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use super::binding::WorkloadBinding;
 use super::settings::{ConsumerConfig, ConsumerState, ConsumerVerdict, Reserved, StreamConfig, StreamState, judge};
 use crate::config::Workload;
-use crate::delivery::consumer_settings::{Effective, Flow};
+use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
 
-/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may
-/// seem so.
+/// After how many readings in a row a consumer counts as ahead of its stream. It may seem ahead for a moment while a
+/// cluster elects a leader.
 const AHEAD: u32 = 2;
 
-/// How long an edit of a consumer that has nothing to do may go unseen.
+/// How long an edit of an idle consumer may go unseen.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What was found when a workload was set up.
+/// Stream, consumer and verdict as they were when the workload was set up.
 #[derive(Debug, Clone)]
 pub(super) struct FoundAtSetup {
     pub(super) workload: Workload,
@@ -25,14 +25,14 @@ pub(super) struct FoundAtSetup {
     pub(super) verdict: ConsumerVerdict,
 }
 
-/// Compares what the server says now with what it said before.
+/// Compares what the server says of a consumer now with what it said before.
 #[derive(Debug)]
 pub(super) struct Follow {
     workload: Workload,
     inbox: String,
     effective: Arc<Effective>,
     seen: (ConsumerConfig, bool, StreamConfig),
-    flow: Flow,
+    flow: ConsumerFlow,
     warned: BTreeSet<String>,
     /// When stream and consumer were made, and what the consumer had delivered when it was read last.
     delivered: Option<((String, String), u64)>,
@@ -40,7 +40,7 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// From what was found when the workload was set up.
+    /// Starts with what was found when the workload was set up.
     pub(super) fn new(found: FoundAtSetup, inbox: String, effective: Arc<Effective>) -> Self {
         let FoundAtSetup { workload, consumer, stream, verdict } = found;
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
@@ -50,32 +50,35 @@ impl Follow {
         Self { workload, inbox, effective, seen, flow, warned, delivered: None, ahead: 0 }
     }
 
-    /// Judges what is new, lets it take effect, and says so.
+    /// Judges changed settings, lets them take effect, and logs them.
     pub(super) fn look(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (config, paused, of) = &self.seen;
         if (config, *paused, of) != (&consumer.config, consumer.paused, &stream.config) {
             self.judge(consumer, stream);
         }
-        // The stream is read before its consumer, so what counts is what the consumer had delivered before that.
+        // The stream is read before its consumer. So the stream is compared with what the consumer had delivered at the
+        // reading before.
         let made = (stream.created.clone(), consumer.created.clone());
         let before = self.delivered.replace((made.clone(), consumer.delivered.stream_seq));
         let before = before.filter(|(of, _)| *of == made).map_or(0, |(_, delivered)| delivered);
         self.ahead = if before > stream.state.last_seq { self.ahead + 1 } else { 0 };
-        let ahead = (self.ahead >= AHEAD && self.flow == Flow::Free).then(|| ahead(&self.workload, consumer, stream));
+        let ahead =
+            (self.ahead >= AHEAD && self.flow == ConsumerFlow::Free).then(|| ahead(&self.workload, consumer, stream));
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
     }
 
-    /// How long a consumer without anything to do may go unlooked at: several intervals, and a few seconds at most.
+    /// How long an idle consumer need not be asked about: several intervals, and a few seconds at most.
     pub(super) fn unlooked(&self) -> Duration {
         (self.workload.scale.interval * 10).min(LONGEST)
     }
 
     /// Whether nothing is wrong with the consumer.
     pub(super) fn is_free(&self) -> bool {
-        self.flow == Flow::Free && self.ahead == 0
+        self.flow == ConsumerFlow::Free && self.ahead == 0
     }
 
-    /// Keeps what waits for another try and the server drops, where it has come to that.
+    /// Keeps messages as dead letters that wait for another try and that the server drops because `max_deliver` was
+    /// edited.
     pub(super) async fn keep_dropped(&self, binding: &WorkloadBinding, consumer: &ConsumerState) {
         self.effective.settled_to(consumer.ack_floor.stream_seq);
         let dropped = self.effective.dropped();
@@ -107,9 +110,9 @@ impl Follow {
     }
 }
 
-fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> Flow {
+fn ahead(workload: &Workload, consumer: &ConsumerState, stream: &StreamState) -> ConsumerFlow {
     let (name, of) = (&workload.queue.consumer, &workload.queue.stream);
-    Flow::Doubtful(format!(
+    ConsumerFlow::Doubtful(format!(
         "consumer {name} is ahead of its stream: it has delivered up to message {}, and stream {of} ends at {}, so the \
          server has lost messages, and delivers new ones only when there are more than before. Delete the consumer \
          (`nats consumer rm {of} {name}`): a host with manage = \"create\" makes it anew, others need it made",
@@ -159,7 +162,7 @@ mod tests {
         let (mut follow, effective) = follow();
         let mut state = consumer();
         follow.look(&state, &stream(0));
-        assert_eq!((effective.ack_wait(), effective.flow()), (Duration::from_secs(30), Flow::Free));
+        assert_eq!((effective.ack_wait(), effective.flow()), (Duration::from_secs(30), ConsumerFlow::Free));
         state.config.ack_wait = 1_000_000_000;
         state.config.max_deliver = 2;
         follow.look(&state, &stream(0));
@@ -183,7 +186,7 @@ mod tests {
         assert!(effective.flow().problem().unwrap().contains("paused until 2030-01-01T00:00:00Z"));
         state.paused = false;
         follow.look(&state, &stream(0));
-        assert_eq!(effective.flow(), Flow::Free);
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
     }
 
     #[test]
@@ -191,18 +194,18 @@ mod tests {
         let (mut follow, effective) = follow();
         let mut state = consumer();
         state.delivered = SequencePair { consumer_seq: 100, stream_seq: 100 };
-        // Between the two requests it may have delivered what the stream did not have yet.
+        // Between the two requests the consumer may have delivered a message that the stream did not have yet.
         for last in [90, 91] {
             follow.look(&state, &stream(last));
-            assert_eq!(effective.flow(), Flow::Free);
+            assert_eq!(effective.flow(), ConsumerFlow::Free);
         }
         follow.look(&state, &stream(91));
         let flow = effective.flow();
         assert!(matches!(
             &flow,
-            Flow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
+            ConsumerFlow::Doubtful(problem) if problem.contains("message 100") && problem.contains("ends at 91")
         ));
         follow.look(&state, &stream(100));
-        assert_eq!(effective.flow(), Flow::Free);
+        assert_eq!(effective.flow(), ConsumerFlow::Free);
     }
 }

@@ -1,36 +1,25 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::arrivals::{ArrivalCount, ConsumerReading};
 use super::binding::WorkloadBinding;
 use super::consumer_watch::Follow;
+use super::header_watch::HeaderArrivals;
 use super::parked_pull::Mark;
 use super::settings::{ConsumerState, StreamState};
-use super::{Message, Puller};
-use crate::clock::Since;
-use crate::contract::Delivery;
-use crate::delivery::pull_backoff::PullBackoff;
-use crate::duration::micros;
-use crate::ports::Sample;
-use crate::ports::{Held, Notice, Pull, Pulled, Source};
-
-/// How many messages the `headers` source keeps asked for, and of how many bytes: as many as arrive while a pull is on
-/// its way, so that a rate is seen as it is however far the server.
-const AHEAD: usize = 1000;
-const AHEAD_BYTES: usize = 4 << 20;
+use crate::ports::{Sample, Source};
 
 /// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed.
-/// What somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
+/// Edited settings take effect with a sample. With the `headers` source, arrivals are counted by a
+/// [`HeaderWatch`](super::HeaderWatch) instead.
 ///
-/// While a consumer that no other host pulls from is idle, the parked pull tells of the next message, so that the
-/// server is asked only now and then, for edits.
+/// While a consumer is idle and no other host pulls from it, the parked pull brings the next message. So the server is
+/// asked only now and then, for edits.
 #[derive(Debug)]
 pub struct Signals {
     binding: Arc<WorkloadBinding>,
@@ -38,13 +27,13 @@ pub struct Signals {
     follow: Follow,
     count: ArrivalCount,
     oldest: Option<(u64, u64)>,
-    watch: Option<Arc<Arrivals>>,
-    idle: Option<Idle>,
+    watch: Option<Arc<HeaderArrivals>>,
+    idle: Option<IdleSample>,
 }
 
 /// A sample of a consumer that has nothing to do.
 #[derive(Debug)]
-struct Idle {
+struct IdleSample {
     sample: Sample,
     at: Instant,
     mark: Mark,
@@ -55,30 +44,30 @@ impl Signals {
         binding: Arc<WorkloadBinding>,
         consumer: String,
         follow: Follow,
-        watch: Option<Arc<Arrivals>>,
+        watch: Option<Arc<HeaderArrivals>>,
     ) -> Self {
         Self { binding, consumer, follow, count: ArrivalCount::default(), oldest: None, watch, idle: None }
     }
 
-    /// The sample before, where nothing can have come since.
+    /// The sample before, if no message can have come since.
     fn still_idle(&self, now: Instant) -> Option<Sample> {
-        let Idle { sample, at, mark } = self.idle.as_ref()?;
+        let IdleSample { sample, at, mark } = self.idle.as_ref()?;
         let recent = now < *at + self.follow.unlooked();
         (recent && self.binding.parked.is_silent_since(*mark, now)).then_some(*sample)
     }
 
-    /// Remembers a sample if nobody has anything to do by it.
+    /// Remembers a sample if the consumer is idle and the parked pull will bring what comes next.
     fn remember(&mut self, sample: Sample, consumer: &ConsumerState, (at, mark): (Instant, Mark)) {
         let hears_all = is_idle_and_alone(&sample, consumer) && self.watch.is_none();
         let idle = hears_all && self.follow.is_free() && self.count.is_settled();
-        self.idle = idle.then_some(Idle { sample, at, mark });
+        self.idle = idle.then_some(IdleSample { sample, at, mark });
     }
 }
 
-/// Whether whatever comes next comes by this host's parked pull.
+/// Whether the consumer is idle and its next message comes by this host's parked pull.
 fn is_idle_and_alone(sample: &Sample, consumer: &ConsumerState) -> bool {
     let nothing = sample.pending == 0 && sample.ack_pending == 0 && sample.redelivered == 0;
-    // Another host's pull could bring to that one what this one does not hear of.
+    // A pull of another host could bring the next message to that host, unheard by this one.
     nothing && consumer.num_waiting <= 1
 }
 
@@ -101,11 +90,8 @@ impl Source for Signals {
         let (arrivals, last_arrival) = match &self.watch {
             None => (self.count(&consumer, &stream, redelivered), None),
             Some(watch) => {
-                // Without this a consumer that is gone would look like a quiet one.
-                anyhow::ensure!(
-                    !watch.lost.load(Ordering::Acquire),
-                    "nothing can be fetched from the headers consumer"
-                );
+                // A consumer that is gone must not look like a quiet one.
+                anyhow::ensure!(!watch.is_lost(), "nothing can be fetched from the headers consumer");
                 let (arrivals, last) = watch.read();
                 (arrivals, Some(last))
             }
@@ -168,139 +154,13 @@ impl Signals {
                         first = Some((message.sequence, ms));
                     }
                 }
-                // Settled between the two requests.
+                // The message was settled between the two requests.
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
                 Err(error) => return Err(error).context("the oldest message"),
             }
         }
         self.oldest = first.map(|(_, published)| (floor, published));
         Ok(first.map(|(_, published)| published))
-    }
-}
-
-/// What the `headers` source has counted so far.
-#[derive(Debug, Default)]
-pub struct Arrivals {
-    count: AtomicU64,
-    last_us: AtomicU64,
-    /// Whether the last pull failed: what arrives now is not counted.
-    lost: AtomicBool,
-}
-
-impl Arrivals {
-    fn count(&self, start: Since) {
-        self.count.fetch_add(1, Ordering::Release);
-        let now = micros(start.elapsed());
-        self.last_us.store(now, Ordering::Release);
-    }
-
-    /// How many messages were seen, and when the last one was, since `start`.
-    pub fn read(&self) -> (u64, Duration) {
-        (self.count.load(Ordering::Acquire), Duration::from_micros(self.last_us.load(Ordering::Acquire)))
-    }
-}
-
-/// The Auto-Scaler's PROVISIONER: sees the headers of every message and acknowledges the last of each batch.
-#[derive(Debug)]
-pub struct HeaderWatch {
-    puller: Puller,
-    arrivals: Arc<Arrivals>,
-}
-
-impl HeaderWatch {
-    pub(super) fn new(puller: Puller) -> Self {
-        Self { puller, arrivals: Arc::default() }
-    }
-
-    /// Where it counts.
-    pub fn arrivals(&self) -> Arc<Arrivals> {
-        self.arrivals.clone()
-    }
-
-    /// Counts until `stop` ends, and tells of pulls that fail, and when they do not any more. `start` is what
-    /// [`Arrivals::read`] measures from.
-    pub async fn run(mut self, start: Since, mut tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
-        tokio::pin!(stop);
-        let mut backoff = PullBackoff::default();
-        let mut seen = 0u64;
-        loop {
-            while backoff.until().is_none()
-                && let asked = self.puller.asked()
-                && asked * 2 <= AHEAD
-            {
-                match self.puller.ask(AHEAD - asked, AHEAD_BYTES).await {
-                    Ok(()) if self.puller.asked() > asked => backoff.asked(Instant::now()),
-                    Ok(()) => break,
-                    Err(_) => {
-                        backoff.unable(Instant::now());
-                        self.arrivals.lost.store(true, Ordering::Release);
-                    }
-                }
-            }
-            let until = backoff.until();
-            tokio::select! {
-                biased;
-                pulled = self.puller.next() => self.take(pulled, &mut seen, start, &mut backoff, &mut tell).await,
-                () = &mut stop => break,
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => backoff.is_over(),
-            }
-        }
-        // Acknowledging the last one acknowledges all before it. What still comes is not acknowledged: the next host to
-        // watch counts it.
-    }
-
-    /// Counts all that is there and acknowledges the last.
-    async fn take(
-        &mut self,
-        first: Pulled<Message>,
-        seen: &mut u64,
-        start: Since,
-        backoff: &mut PullBackoff,
-        tell: &mut impl FnMut(Option<Notice>),
-    ) {
-        let (mut newest, now) = (None, Instant::now());
-        let mut pulled = Some(first);
-        while let Some(one) = pulled {
-            let lost = match one {
-                Pulled::Delivery(message) => {
-                    let Delivery { stream_sequence, attempt, .. } = *message.delivery();
-                    // A redelivery is not an arrival, unless it was lost on its way before. A stream that is made anew
-                    // begins at 1 again.
-                    if attempt == 1 || stream_sequence > *seen {
-                        *seen = stream_sequence;
-                        self.arrivals.count(start);
-                    }
-                    newest = Some(message);
-                    if backoff.delivered(now) {
-                        tell(None);
-                    }
-                    Some(false)
-                }
-                Pulled::Ended => {
-                    if backoff.ended(now) {
-                        tell(None);
-                    }
-                    Some(false)
-                }
-                Pulled::Lost => None,
-                Pulled::Connected => {
-                    backoff.is_over();
-                    None
-                }
-                Pulled::Failed(why) => {
-                    backoff.failed(now);
-                    tell(Some(why));
-                    Some(true)
-                }
-            };
-            if let Some(lost) = lost {
-                self.arrivals.lost.store(lost, Ordering::Release);
-            }
-            pulled = self.puller.ready();
-        }
-        if let Some(message) = newest {
-            message.seen().await;
-        }
     }
 }
 

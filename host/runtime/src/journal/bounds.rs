@@ -7,7 +7,7 @@ use crate::config::Limits;
 /// What bounds a policy's call. Another bound can end a call elsewhere, so a replay needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Bounds {
+pub struct PolicyBounds {
     /// Instructions, as fuel.
     pub fuel: u64,
     /// Bytes of memory.
@@ -20,9 +20,9 @@ pub struct Bounds {
     pub response: usize,
 }
 
-impl Bounds {
+impl PolicyBounds {
     /// Those of a workload.
-    pub fn of(limits: &Limits) -> Self {
+    pub(crate) fn of(limits: &Limits) -> Self {
         let Limits { fuel, memory, table_elements, instances, response, .. } = *limits;
         Self { fuel, memory, table_elements, instances, response }
     }

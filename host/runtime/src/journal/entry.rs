@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds::Bounds;
+use super::bounds::PolicyBounds;
 use crate::contract::Author;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
@@ -22,7 +22,7 @@ pub enum Role {
 
 /// One call of a policy.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// When its answer was there.
     pub at: SystemTime,
     /// The workload's name.
@@ -34,7 +34,7 @@ pub struct Entry {
     /// What it got in `init`.
     pub settings: Arc<[(String, String)]>,
     /// What it might spend.
-    pub bounds: Bounds,
+    pub bounds: PolicyBounds,
     /// What was asked and answered.
     pub call: PolicyCall,
 }
@@ -58,7 +58,7 @@ impl Entry {
 
 /// What a policy was asked, and what it answered.
 #[derive(Debug)]
-pub enum PolicyCall {
+pub(crate) enum PolicyCall {
     /// `init`.
     Init(Adoption),
     /// `decide`.
@@ -78,7 +78,7 @@ pub enum PolicyCall {
 
 /// A policy that was to begin, or to take over from the version before.
 #[derive(Debug)]
-pub struct Adoption {
+pub(crate) struct Adoption {
     /// The state of the version before.
     pub previous: Option<Vec<u8>>,
     /// The first state, or why there is none.

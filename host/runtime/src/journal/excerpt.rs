@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use super::entry::Role;
-use super::line::{Decide, Event, Init, Line, State};
+use super::line::{DecideLine, InitLine, JournalEvent, JournalLine, JournalState};
 
 /// Makes a journal of its own of lines of one, in their order. A line names a state by its digest where the line before
 /// has the bytes, so the first line that is taken needs them, which are in lines that are not.
@@ -27,16 +27,16 @@ struct Known {
 
 impl Excerpt {
     /// Takes a line, as it has to be after those taken before. `None` if it rests on a state that no line has shown.
-    pub fn take(&mut self, mut line: Line) -> Option<Line> {
+    pub fn take(&mut self, mut line: JournalLine) -> Option<JournalLine> {
         let (workload, role, mut states) = match &mut line.event {
-            Event::Init(Init { workload, role, previous, state, .. }) => {
+            JournalEvent::Init(InitLine { workload, role, previous, state, .. }) => {
                 (workload.clone(), *role, previous.iter_mut().chain(state).collect::<Vec<_>>())
             }
-            Event::Decide(Decide { workload, role, state, decision, .. }) => {
+            JournalEvent::Decide(DecideLine { workload, role, state, decision, .. }) => {
                 let after = decision.iter_mut().map(|answer| &mut answer.state);
                 (workload.clone(), *role, std::iter::once(state).chain(after).collect())
             }
-            Event::Dropped { .. } => {
+            JournalEvent::Dropped { .. } => {
                 self.known.clear();
                 self.written.clear();
                 return Some(line);
@@ -68,7 +68,7 @@ impl Excerpt {
     }
 
     /// Gives a state its bytes, if they are known.
-    fn resolve(&mut self, whose: &Whose, state: &mut State) -> bool {
+    fn resolve(&mut self, whose: &Whose, state: &mut JournalState) -> bool {
         match (&state.bytes, self.known.entry(whose.clone())) {
             (Some(bytes), entry) => {
                 entry.insert_entry(Known { digest: state.digest.clone(), bytes: bytes.clone() });
@@ -93,7 +93,8 @@ mod tests {
     use crate::config::Limits;
     use crate::contract::Author;
     use crate::contract::{Decision, Observation};
-    use crate::journal::{Bounds, Entry, LineWriter, PolicyCall, Reader};
+    use crate::journal::line::LineWriter;
+    use crate::journal::{Entry, JournalReader, PolicyBounds, PolicyCall};
 
     fn entry(workload: &str, state: &[u8], next: &[u8]) -> Entry {
         Entry {
@@ -102,7 +103,7 @@ mod tests {
             role: Role::Live,
             policy: Author { plugin: "p".into(), generation: "g".into() },
             settings: [].into(),
-            bounds: Bounds::of(&Limits::default()),
+            bounds: PolicyBounds::of(&Limits::default()),
             call: PolicyCall::Decide {
                 seen: Observation::default(),
                 arrivals: 0,
@@ -127,9 +128,9 @@ mod tests {
         }
         let file = dir.path().join("j");
         std::fs::write(&file, text).unwrap();
-        let (mut reader, mut states) = (Reader::open(&file).unwrap(), Vec::new());
+        let (mut reader, mut states) = (JournalReader::open(&file).unwrap(), Vec::new());
         while let Some(line) = reader.next().unwrap() {
-            let Event::Decide(turn) = line.event else { panic!("no decision") };
+            let JournalEvent::Decide(turn) = line.event else { panic!("no decision") };
             let mut bytes = |state| reader.state(&turn.workload, turn.role, state).unwrap();
             states.push((bytes(&turn.state), bytes(&turn.decision.as_ref().unwrap().state)));
         }
@@ -156,7 +157,7 @@ mod tests {
     fn what_was_written_once_is_not_written_again() {
         let (mut writer, mut excerpt) = (LineWriter::new("h".to_owned()), Excerpt::default());
         let mut taken = |state: &[u8], next: &[u8]| {
-            let line: Line = serde_json::from_slice(&writer.line(&entry("w", state, next))).unwrap();
+            let line: JournalLine = serde_json::from_slice(&writer.line(&entry("w", state, next))).unwrap();
             assert_eq!(excerpt.take(line.clone()).unwrap(), line);
         };
         taken(b"a", b"b");

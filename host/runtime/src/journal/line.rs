@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::bounds::Bounds;
+use super::bounds::PolicyBounds;
 use super::entry::{Adoption, Change, Entry, PolicyCall, Role};
 use crate::config::is_plugin_name;
 use crate::contract::Fault;
@@ -21,7 +21,7 @@ pub const VERSION: u32 = 1;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct JournalLine {
     /// [`VERSION`].
     pub journal: u32,
     /// When, in UTC, to the millisecond.
@@ -30,17 +30,17 @@ pub struct Line {
     pub host: String,
     /// What happened.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: JournalEvent,
 }
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub enum JournalEvent {
     /// A policy's `init` was called.
-    Init(Init),
+    Init(InitLine),
     /// A policy's `decide` was called.
-    Decide(Decide),
+    Decide(DecideLine),
     /// Lines are missing here.
     Dropped {
         /// How many.
@@ -50,7 +50,7 @@ pub enum Event {
 
 /// A call of `init`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Init {
+pub struct InitLine {
     /// The workload's name.
     pub workload: String,
     /// Whether what it decides is acted upon.
@@ -60,24 +60,24 @@ pub struct Init {
     /// What it got.
     pub settings: BTreeMap<String, String>,
     /// What it might spend.
-    pub limits: Bounds,
+    pub limits: PolicyBounds,
     /// The state of the version before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<State>,
+    pub previous: Option<JournalState>,
     /// The first state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
+    pub state: Option<JournalState>,
     /// Why it refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
     /// Why it did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<Failure>,
+    pub fault: Option<JournalFault>,
 }
 
 /// A call of `decide`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Decide {
+pub struct DecideLine {
     /// The workload's name.
     pub workload: String,
     /// Whether what it decides is acted upon.
@@ -87,19 +87,19 @@ pub struct Decide {
     /// What it got in `init`.
     pub settings: BTreeMap<String, String>,
     /// What it might spend.
-    pub limits: Bounds,
+    pub limits: PolicyBounds,
     /// Messages that had arrived since the host began to watch.
     pub arrivals: u64,
     /// What it was told.
     pub observation: Observation,
     /// The state it was given.
-    pub state: State,
+    pub state: JournalState,
     /// What it answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<JournaledDecision>,
     /// Why it did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<Failure>,
+    pub fault: Option<JournalFault>,
     /// What the host did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Change>,
@@ -123,7 +123,7 @@ fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 
 /// A state: its digest, and its bytes where they are not those of the state that was written before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub struct JournalState {
     /// SHA-256, in hexadecimal.
     pub digest: String,
     /// In base64.
@@ -133,16 +133,16 @@ pub struct State {
 
 /// Why a policy did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct JournalFault {
     /// In one word, as in the metric `tidegate_handler_faults`.
     pub kind: String,
     /// For a person.
     pub text: String,
 }
 
-impl Failure {
+impl JournalFault {
     /// That of a fault.
-    pub fn of(fault: &Fault) -> Self {
+    pub(crate) fn of(fault: &Fault) -> Self {
         Self { kind: fault.kind().as_str().to_owned(), text: fault.to_string() }
     }
 }
@@ -155,7 +155,7 @@ pub struct JournaledDecision {
     /// Why.
     pub reason: String,
     /// The state for the next call.
-    pub state: State,
+    pub state: JournalState,
 }
 
 /// The digest that names a state.
@@ -169,24 +169,24 @@ pub fn digest(bytes: &[u8]) -> String {
 /// have 1,526 bytes instead of 1,235 with the policy `objective`, 1,266 instead of 1,083 with `backlog`, 2,793 instead
 /// of 1,857 with `kpa` and 2,042 instead of 973 with `utilization`, so a disk would hold half of the time.
 #[derive(Debug)]
-pub struct LineWriter {
+pub(crate) struct LineWriter {
     host: String,
     last: HashMap<(String, Role), String>,
 }
 
 impl LineWriter {
     /// For the host of this name.
-    pub fn new(host: String) -> Self {
+    pub(crate) fn new(host: String) -> Self {
         Self { host, last: HashMap::new() }
     }
 
     /// A new file begins: a reader of it knows nothing of those before.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.last.clear();
     }
 
     /// The line of an entry, with its end.
-    pub fn line(&mut self, entry: &Entry) -> Vec<u8> {
+    pub(crate) fn line(&mut self, entry: &Entry) -> Vec<u8> {
         let workload = entry.workload.to_string();
         let policy = PolicyName {
             name: entry.policy.plugin.to_string(),
@@ -201,9 +201,19 @@ impl LineWriter {
                 let (made, refusal, fault) = match answer {
                     Ok(Ok(first)) => (Some(state(first)), None, None),
                     Ok(Err(refusal)) => (None, Some(refusal.clone()), None),
-                    Err(fault) => (None, None, Some(Failure::of(fault))),
+                    Err(fault) => (None, None, Some(JournalFault::of(fault))),
                 };
-                Event::Init(Init { workload, role, policy, settings, limits, previous, state: made, refusal, fault })
+                JournalEvent::Init(InitLine {
+                    workload,
+                    role,
+                    policy,
+                    settings,
+                    limits,
+                    previous,
+                    state: made,
+                    refusal,
+                    fault,
+                })
             }
             PolicyCall::Decide { seen, arrivals, state: before, answer, made } => {
                 let before = state(before);
@@ -212,11 +222,11 @@ impl LineWriter {
                         let (desired, reason) = (decision.desired, decision.reason.clone());
                         (Some(JournaledDecision { desired, reason, state: state(&decision.state) }), None)
                     }
-                    Err(fault) => (None, Some(Failure::of(fault))),
+                    Err(fault) => (None, Some(JournalFault::of(fault))),
                 };
                 let workers = *made;
                 let observation = *seen;
-                Event::Decide(Decide {
+                JournalEvent::Decide(DecideLine {
                     workload,
                     role,
                     policy,
@@ -235,20 +245,20 @@ impl LineWriter {
     }
 
     /// The line that says that lines are missing.
-    pub fn dropped(&self, at: std::time::SystemTime, lines: u64) -> Vec<u8> {
-        self.text(at, Event::Dropped { lines })
+    pub(crate) fn dropped(&self, at: std::time::SystemTime, lines: u64) -> Vec<u8> {
+        self.text(at, JournalEvent::Dropped { lines })
     }
 
-    fn state(&mut self, workload: &str, role: Role, bytes: &[u8]) -> State {
+    fn state(&mut self, workload: &str, role: Role, bytes: &[u8]) -> JournalState {
         let digest = digest(bytes);
         let before = self.last.insert((workload.to_owned(), role), digest.clone());
         let bytes = (before.as_ref() != Some(&digest)).then(|| BASE64_STANDARD.encode(bytes));
-        State { digest, bytes }
+        JournalState { digest, bytes }
     }
 
-    fn text(&self, at: std::time::SystemTime, event: Event) -> Vec<u8> {
+    fn text(&self, at: std::time::SystemTime, event: JournalEvent) -> Vec<u8> {
         let time = format_rfc3339_millis(at).to_string();
-        let line = Line { journal: VERSION, time, host: self.host.clone(), event };
+        let line = JournalLine { journal: VERSION, time, host: self.host.clone(), event };
         // Nothing in a line is a number that JSON cannot have, nor a key that is no text.
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
         text.push(b'\n');
@@ -277,7 +287,7 @@ mod tests {
             role: Role::Live,
             policy: Author { plugin: "backlog".into(), generation: "abc".into() },
             settings: [("a".to_owned(), "1".to_owned())].into(),
-            bounds: Bounds::of(&Limits::default()),
+            bounds: PolicyBounds::of(&Limits::default()),
             call: PolicyCall::Decide {
                 seen: Observation::default(),
                 arrivals: 9,
@@ -288,10 +298,10 @@ mod tests {
         }
     }
 
-    fn turn(line: &[u8]) -> Decide {
-        let line: Line = serde_json::from_slice(line).unwrap();
+    fn turn(line: &[u8]) -> DecideLine {
+        let line: JournalLine = serde_json::from_slice(line).unwrap();
         assert_eq!((line.journal, line.time.as_str()), (1, "2023-11-14T22:13:20.123Z"));
-        let Event::Decide(turn) = line.event else { panic!("no decision") };
+        let JournalEvent::Decide(turn) = line.event else { panic!("no decision") };
         turn
     }
 
@@ -314,7 +324,7 @@ mod tests {
         let turn = turn(&LineWriter::new("host:1".to_owned()).line(&entry(b"a", b"b")));
         assert_eq!(turn.workers, Some(Change { from: 1, to: 3 }));
         assert_eq!(turn.settings, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
-        assert_eq!(turn.limits, Bounds::of(&Limits::default()));
+        assert_eq!(turn.limits, PolicyBounds::of(&Limits::default()));
         assert_eq!(turn.state.digest, digest(b"a"));
     }
 

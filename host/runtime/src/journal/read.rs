@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::entry::Role;
-use super::line::{Event, Line, PolicyName, State, VERSION, digest};
+use super::line::{JournalEvent, JournalLine, JournalState, PolicyName, VERSION, digest};
 use crate::digest::is_same;
 use crate::text::plain;
 
@@ -64,9 +64,9 @@ impl Survey {
     pub fn of(journals: &[PathBuf]) -> Result<Self, JournalError> {
         let mut survey = Self::default();
         for journal in journals {
-            let mut reader = Reader::open(journal)?;
+            let mut reader = JournalReader::open(journal)?;
             while let Some(line) = reader.next()? {
-                if let Event::Decide(turn) = line.event {
+                if let JournalEvent::Decide(turn) = line.event {
                     let live = survey.live.entry(turn.workload).or_default();
                     if turn.role == Role::Live {
                         live.insert(turn.policy);
@@ -104,7 +104,7 @@ impl Survey {
 }
 
 /// Reads a file line by line, and knows the bytes of each state.
-pub struct Reader {
+pub struct JournalReader {
     file: PathBuf,
     lines: BufReader<File>,
     number: u64,
@@ -117,7 +117,7 @@ struct Version {
     journal: Option<u32>,
 }
 
-impl Reader {
+impl JournalReader {
     /// Opens a journal.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Reader {
     }
 
     /// An error at the line that was read last.
-    pub fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> JournalError {
+    pub(crate) fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> JournalError {
         // A problem may quote the line, and has one of its own.
         let problem = plain(&problem.into());
         JournalError::Line { file: self.file.clone(), line: self.number, problem, remedy }
@@ -144,7 +144,7 @@ impl Reader {
     /// # Errors
     /// If it is not a line of a journal of this version.
     #[expect(clippy::should_implement_trait, reason = "an iterator would have to hide that an error ends it")]
-    pub fn next(&mut self) -> Result<Option<Line>, JournalError> {
+    pub fn next(&mut self) -> Result<Option<JournalLine>, JournalError> {
         let mut text = Vec::new();
         let limit = LONGEST as u64 + 1;
         let read = std::io::Read::take(&mut self.lines, limit).read_until(b'\n', &mut text);
@@ -157,7 +157,7 @@ impl Reader {
             return Err(self.wrong("it is longer than any line of a journal", "name a file that a host wrote"));
         }
         let line = parse(&text).map_err(|(problem, remedy)| self.wrong(problem, remedy))?;
-        if matches!(line.event, Event::Dropped { .. }) {
+        if matches!(line.event, JournalEvent::Dropped { .. }) {
             self.states.clear();
         }
         Ok(Some(line))
@@ -168,7 +168,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the journal does not have them, or others than its digest says.
-    pub fn state(&mut self, workload: &str, role: Role, state: &State) -> Result<Vec<u8>, JournalError> {
+    pub fn state(&mut self, workload: &str, role: Role, state: &JournalState) -> Result<Vec<u8>, JournalError> {
         let key = (workload.to_owned(), role);
         let bytes = match (&state.bytes, self.states.get(&key)) {
             (Some(text), _) => BASE64_STANDARD
@@ -191,7 +191,7 @@ impl Reader {
 }
 
 /// Reads a line, with its end; otherwise says what is wrong with it, and what to do.
-pub fn parse(text: &[u8]) -> Result<Line, (String, &'static str)> {
+pub fn parse(text: &[u8]) -> Result<JournalLine, (String, &'static str)> {
     const REMEDY: &str = "name a file that a host wrote";
     let is_whole = text.ends_with(b"\n");
     match serde_json::from_slice(text) {
@@ -216,9 +216,9 @@ pub fn parse(text: &[u8]) -> Result<Line, (String, &'static str)> {
     serde_json::from_slice(text).map_err(|error| (format!("it is not a line of a journal: {error}"), REMEDY))
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for JournalReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("file", &self.file).field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("JournalReader").field("file", &self.file).field("number", &self.number).finish_non_exhaustive()
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("j");
         std::fs::write(&file, text).unwrap();
-        let mut reader = Reader::open(&file).unwrap();
+        let mut reader = JournalReader::open(&file).unwrap();
         loop {
             match reader.next() {
                 Ok(Some(_)) => {}

@@ -24,10 +24,10 @@ const WAITING: usize = 4096;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Takes a workload's line, without its end and without waiting.
-pub type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
+pub(crate) type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
 
 /// Brings lines elsewhere.
-pub struct Sink {
+pub(crate) struct JournalSink {
     /// Takes each of them.
     pub take: Take,
     /// Lines that did not get there, ever: counted where they are dropped.
@@ -67,7 +67,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn start(host: String, file: Option<JournalFile>, sink: Option<Sink>) -> Result<Self, OpenError> {
+    pub(crate) fn start(host: String, file: Option<JournalFile>, sink: Option<JournalSink>) -> Result<Self, OpenError> {
         if file.is_none() && sink.is_none() {
             return Ok(Self::none());
         }
@@ -78,7 +78,7 @@ impl Journal {
         let (dropped, room) = (Arc::new(AtomicU64::new(0)), Arc::new(ByteBudget::default()));
         let lost = sink.as_ref().map(|sink| sink.lost.clone()).unwrap_or_default();
         let (trouble, of_sink) = (Arc::default(), sink.as_ref().map(|sink| sink.trouble.clone()).unwrap_or_default());
-        let mut writer = Writer {
+        let mut writer = JournalWriter {
             lines: LineWriter::new(host),
             file,
             sink,
@@ -104,12 +104,12 @@ impl Journal {
     }
 
     /// Whether it is kept.
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.entries.read().is_some()
     }
 
     /// Has an entry written. Never waits.
-    pub fn record(&self, entry: Entry) {
+    pub(crate) fn record(&self, entry: Entry) {
         let Some(entries) = &*self.entries.read() else { return };
         let size = entry.size();
         let has_room = self.room.take(size);
@@ -123,17 +123,17 @@ impl Journal {
     }
 
     /// Lines that were not written, ever.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed) + self.lost.load(Relaxed)
     }
 
     /// Why lines are not kept now.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         self.troubles.iter().filter_map(|trouble| trouble.now()).collect()
     }
 
     /// Takes no more entries, and waits for a bounded time until those before are written.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.entries.write().take();
         let ended = self.ended.lock().take();
         if let Some(ended) = ended
@@ -144,10 +144,10 @@ impl Journal {
     }
 }
 
-struct Writer {
+struct JournalWriter {
     lines: LineWriter,
     file: Option<Rotated>,
-    sink: Option<Sink>,
+    sink: Option<JournalSink>,
     dropped: Arc<AtomicU64>,
     /// How many drops the journal has lines about.
     told: u64,
@@ -155,7 +155,7 @@ struct Writer {
     room: Arc<ByteBudget>,
 }
 
-impl Writer {
+impl JournalWriter {
     fn run(&mut self, entries: &Receiver<Entry>) {
         while let Ok(entry) = entries.recv() {
             self.write(&entry);
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::contract::Author;
-    use crate::journal::{Adoption, Bounds, PolicyCall, Role};
+    use crate::journal::{Adoption, PolicyBounds, PolicyCall, Role};
 
     fn entry(first: u8) -> Entry {
         Entry {
@@ -250,7 +250,7 @@ mod tests {
             role: Role::Live,
             policy: Author { plugin: "p".into(), generation: "g".into() },
             settings: [].into(),
-            bounds: Bounds::of(&Limits::default()),
+            bounds: PolicyBounds::of(&Limits::default()),
             call: PolicyCall::Init(Adoption { previous: None, answer: Ok(Ok(vec![first])) }),
         }
     }
@@ -262,7 +262,7 @@ mod tests {
         std::fs::create_dir(&place).unwrap();
         let (wrote, written) = mpsc::channel();
         let take = Box::new(move |_: &str, _: &[u8]| wrote.send(()).unwrap());
-        let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
+        let sink = JournalSink { take, lost: Arc::default(), trouble: Arc::default() };
         let file = JournalFile { path: path.clone(), max_size: 1 << 30, keep: 0 };
         let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
         let record = |first| {
@@ -304,7 +304,7 @@ mod tests {
                 gate.recv().unwrap();
             }
         });
-        let sink = Sink { take, lost: Arc::default(), trouble: Arc::default() };
+        let sink = JournalSink { take, lost: Arc::default(), trouble: Arc::default() };
         let file = JournalFile { path: path.clone(), max_size: 1 << 30, keep: 0 };
         let journal = Journal::start("host:1".to_owned(), Some(file), Some(sink)).unwrap();
         journal.record(entry(0));

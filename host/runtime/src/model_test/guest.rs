@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::server::Server;
-use super::step::{End, Start, TIME_LIMIT};
+use super::server::ModelServer;
+use super::step::{CallEnd, GenerationStart, TIME_LIMIT};
 use crate::config::Isolation;
 use crate::contract::Author;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -19,67 +19,67 @@ const SLOW: Duration = Duration::from_millis(2_900);
 
 /// A generation of the plugin.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Generation {
+pub(super) struct ModelGeneration {
     pub(super) number: u64,
-    pub(super) start: Start,
+    pub(super) start: GenerationStart,
     pub(super) since: Instant,
 }
 
 /// The plugin, as one host sees it.
 #[derive(Clone)]
-pub(super) struct Guests {
-    server: Server,
+pub(super) struct ModelPlugin {
+    server: ModelServer,
     host: usize,
-    plugin: watch::Receiver<Generation>,
-    prepared: Arc<Mutex<Option<Guest>>>,
+    plugin: watch::Receiver<ModelGeneration>,
+    prepared: Arc<Mutex<Option<ModelInstance>>>,
 }
 
 /// An instance.
-pub(super) struct Guest {
-    server: Server,
+pub(super) struct ModelInstance {
+    server: ModelServer,
     host: usize,
     worker: u64,
-    generation: Generation,
+    generation: ModelGeneration,
     ready: Instant,
-    newest: watch::Receiver<Generation>,
+    newest: watch::Receiver<ModelGeneration>,
     /// Calls that it had, and whether the last one came back with an answer.
     calls: usize,
     usable: bool,
     author: Author,
 }
 
-impl Guests {
-    pub(super) fn new(server: Server, host: usize, mut plugin: watch::Receiver<Generation>) -> Self {
+impl ModelPlugin {
+    pub(super) fn new(server: ModelServer, host: usize, mut plugin: watch::Receiver<ModelGeneration>) -> Self {
         // A host does not begin before its plugin is loaded.
         plugin.mark_changed();
         Self { server, host, plugin, prepared: Arc::default() }
     }
 
-    fn make(&mut self, worker: u64) -> impl Future<Output = Result<Guest, Fault>> + Send + use<> {
+    fn make(&mut self, worker: u64) -> impl Future<Output = Result<ModelInstance, Fault>> + Send + use<> {
         let generation = *self.plugin.borrow_and_update();
         let (server, host, newest) = (self.server.clone(), self.host, self.plugin.clone());
         async move {
             match generation.start {
-                Start::Works => {}
-                Start::Slow => sleep(SLOW).await,
-                Start::Fails => return Err(Fault::Start("it does not start".into())),
+                GenerationStart::Works => {}
+                GenerationStart::Slow => sleep(SLOW).await,
+                GenerationStart::Fails => return Err(Fault::Start("it does not start".into())),
             }
             let author = Author { plugin: "model".into(), generation: generation.number.to_string().into() };
             let ready = Instant::now();
-            Ok(Guest { server, host, worker, generation, ready, newest, calls: 0, usable: true, author })
+            Ok(ModelInstance { server, host, worker, generation, ready, newest, calls: 0, usable: true, author })
         }
     }
 }
 
-impl Handlers for Guests {
-    type Instance = Guest;
+impl Handlers for ModelPlugin {
+    type Instance = ModelInstance;
 
-    async fn instantiate(&mut self, worker: u64) -> Result<Guest, Fault> {
+    async fn instantiate(&mut self, worker: u64) -> Result<ModelInstance, Fault> {
         let prepared = self.prepared.lock().take();
         let newest = self.plugin.borrow().number;
         if let Some(prepared) = prepared.filter(|prepared| prepared.generation.number == newest) {
             self.plugin.borrow_and_update();
-            return Ok(Guest { worker, ..prepared });
+            return Ok(ModelInstance { worker, ..prepared });
         }
         self.make(worker).await
     }
@@ -102,7 +102,7 @@ impl Handlers for Guests {
     }
 }
 
-impl Handler for Guest {
+impl Handler for ModelInstance {
     async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let answers = self.call(&[delivery]).await?;
         answers.into_iter().next().ok_or(Fault::Answers { answers: 0, deliveries: 1 })
@@ -122,7 +122,7 @@ impl Handler for Guest {
     }
 }
 
-impl Guest {
+impl ModelInstance {
     async fn call(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
         let id = |delivery: &Delivery| (self.host, delivery.stream_sequence, delivery.attempt);
         let ids: Vec<_> = deliveries.iter().map(|delivery| id(delivery)).collect();
@@ -137,7 +137,7 @@ impl Guest {
                 ledger.rule(fresh, || format!("an instance for one message gets a second, #{first}"));
                 // It may have come while this one was made.
                 let passed =
-                    newest.start == Start::Works && newest.number > self.generation.number && newest.since > self.ready;
+                    newest.start == GenerationStart::Works && newest.number > self.generation.number && newest.since > self.ready;
                 ledger.rule(!passed, || format!("an old generation is called with #{first}"));
                 let most = state.setup.batching().size;
                 ledger.rule(ids.len() <= most, || format!("{} deliveries in a call, and {most} may", ids.len()));
@@ -148,19 +148,19 @@ impl Guest {
         self.usable = false;
         let takes_ms = scripts.iter().map(|script| script.takes_ms).max().unwrap_or_default();
         sleep(Duration::from_millis(takes_ms)).await;
-        let ends: Vec<End> = ids.iter().zip(&scripts).map(|(id, script)| script.at(id.2)).collect();
-        if ends.contains(&End::Hang) {
+        let ends: Vec<CallEnd> = ids.iter().zip(&scripts).map(|(id, script)| script.at(id.2)).collect();
+        if ends.contains(&CallEnd::Hang) {
             sleep(TIME_LIMIT).await;
         }
-        let of_all = [End::Hang, End::Trap, End::Short].into_iter().find(|end| ends.contains(end));
+        let of_all = [CallEnd::Hang, CallEnd::Trap, CallEnd::Short].into_iter().find(|end| ends.contains(end));
         self.server.of(self.host, |state| match of_all {
             // Nobody knows whose it was.
-            Some(End::Hang | End::Trap) if ids.len() > 1 => state.ledger.spoiled(&ids),
+            Some(CallEnd::Hang | CallEnd::Trap) if ids.len() > 1 => state.ledger.spoiled(&ids),
             _ => ids.iter().zip(&ends).for_each(|(id, end)| state.ledger.called(*id, of_all.unwrap_or(*end))),
         });
         let outcome = match of_all {
-            Some(End::Hang) => Err(Fault::Time(TIME_LIMIT)),
-            Some(End::Trap) => Err(Fault::Trap("unreachable".into())),
+            Some(CallEnd::Hang) => Err(Fault::Time(TIME_LIMIT)),
+            Some(CallEnd::Trap) => Err(Fault::Trap("unreachable".into())),
             Some(_) => Err(Fault::Answers { answers: ids.len() - 1, deliveries: ids.len() }),
             None => Ok(ends.into_iter().map(answer).collect()),
         };
@@ -169,12 +169,12 @@ impl Guest {
     }
 }
 
-fn answer(end: End) -> Answer {
+fn answer(end: CallEnd) -> Answer {
     match end {
-        End::Ok(publications) => Ok(response("out", publications)),
-        End::Retry(delay) => Err(Failure::Retry(delay.map(Duration::from_millis))),
-        End::Nonsense => Ok(response("not literal.*", 1)),
-        End::Reject | End::Trap | End::Hang | End::Short => Err(Failure::Reject("no good".into())),
+        CallEnd::Ok(publications) => Ok(response("out", publications)),
+        CallEnd::Retry(delay) => Err(Failure::Retry(delay.map(Duration::from_millis))),
+        CallEnd::Nonsense => Ok(response("not literal.*", 1)),
+        CallEnd::Reject | CallEnd::Trap | CallEnd::Hang | CallEnd::Short => Err(Failure::Reject("no good".into())),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::said::{ClientMessage, ServerMessage};
-use super::server::Server;
+use super::server::ModelServer;
 use crate::contract::Author;
 use crate::contract::{Cause, Death, Delivery, Publication};
 use crate::ports::{Confirmed, Kept};
@@ -22,7 +22,7 @@ const SLACK: Duration = Duration::from_secs(1);
 
 /// A delivery.
 pub(super) struct HeldDelivery {
-    server: Server,
+    server: ModelServer,
     host: usize,
     delivery: Delivery,
 }
@@ -141,8 +141,8 @@ impl Held for HeldDelivery {
 }
 
 /// A host's pulls, which count as those of `jetstream` do.
-pub(super) struct Puller {
-    server: Server,
+pub(super) struct ModelPuller {
+    server: ModelServer,
     host: usize,
     arrived: Arc<Notify>,
     asked: usize,
@@ -152,8 +152,8 @@ pub(super) struct Puller {
     most: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
-impl Puller {
-    pub(super) fn new(server: Server, host: usize, most: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
+impl ModelPuller {
+    pub(super) fn new(server: ModelServer, host: usize, most: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
         let (arrived, connects) = server.with(|state| (state.lines[host].arrived.clone(), state.connects));
         Self { server, host, arrived, asked: 0, connects, last_ends: Instant::now(), most }
     }
@@ -180,7 +180,7 @@ impl Puller {
     }
 }
 
-impl Pull for Puller {
+impl Pull for ModelPuller {
     type Held = HeldDelivery;
 
     fn asked(&self) -> usize {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::step::{End, MAX_ATTEMPTS, Setup, TIME_LIMIT, retry};
+use super::step::{CallEnd, MAX_ATTEMPTS, ModelSetup, TIME_LIMIT, retry};
 use crate::contract::{Cause, Death};
 
 /// A timer's step, and the ways of what is said.
@@ -16,11 +16,11 @@ const TOLERANCE: Duration = Duration::from_millis(5);
 type Id = (usize, u64, u32);
 
 /// A delivery that a host has and has not settled.
-struct Held {
+struct UnsettledDelivery {
     /// When the server last heard of it, or sent it.
     told: Instant,
     /// What the handler's call came to, and the generation that was called.
-    called: Option<(u64, Option<End>)>,
+    called: Option<(u64, Option<CallEnd>)>,
     /// Effects that were not confirmed.
     failed: bool,
     replied: bool,
@@ -36,7 +36,7 @@ struct Held {
 
 /// What a host has seen of a message.
 #[derive(Clone, Copy, Default)]
-struct Past {
+struct SeenMessage {
     /// Attempts that ended through no fault of the handler.
     excused: u32,
     /// It is to be a dead letter, of this cause.
@@ -55,9 +55,9 @@ struct AnsweredBatch {
 }
 
 pub(super) struct Ledger {
-    setup: Setup,
+    setup: ModelSetup,
     begin: Instant,
-    held: BTreeMap<Id, Held>,
+    held: BTreeMap<Id, UnsettledDelivery>,
     /// When each publication, by message and index, was stored.
     pub(super) publications: BTreeMap<(u64, usize), Vec<Instant>>,
     /// How often a dead letter of each message was stored.
@@ -65,7 +65,7 @@ pub(super) struct Ledger {
     /// Dead letters confirmed to a host.
     causes: BTreeMap<u64, Cause>,
     /// What each host knows of a message's earlier attempts.
-    past: BTreeMap<(usize, u64), Past>,
+    past: BTreeMap<(usize, u64), SeenMessage>,
     /// Calls with several deliveries that ended with an answer to each.
     batches: Vec<AnsweredBatch>,
     notes: Vec<(Duration, String)>,
@@ -74,7 +74,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(setup: Setup) -> Self {
+    pub(super) fn new(setup: ModelSetup) -> Self {
         Self {
             setup,
             begin: Instant::now(),
@@ -111,7 +111,7 @@ impl Ledger {
 
     pub(super) fn fetched(&mut self, host: usize, sequence: u64, attempt: u32) {
         let told = Instant::now();
-        let held = Held {
+        let held = UnsettledDelivery {
             told,
             called: None,
             failed: false,
@@ -138,7 +138,7 @@ impl Ledger {
         }
     }
 
-    fn get(&mut self, id: Id) -> &mut Held {
+    fn get(&mut self, id: Id) -> &mut UnsettledDelivery {
         self.held.get_mut(&id).expect("a delivery that is held")
     }
 
@@ -184,11 +184,11 @@ impl Ledger {
         }
     }
 
-    fn past(&self, id: Id) -> Past {
+    fn past(&self, id: Id) -> SeenMessage {
         self.past.get(&(id.0, id.1)).copied().unwrap_or_default()
     }
 
-    fn past_mut(&mut self, id: Id) -> &mut Past {
+    fn past_mut(&mut self, id: Id) -> &mut SeenMessage {
         self.past.entry((id.0, id.1)).or_default()
     }
 
@@ -197,19 +197,19 @@ impl Ledger {
         id.2.saturating_sub(self.past(id).excused).max(1)
     }
 
-    fn get_called(&self, id: Id) -> Option<(u64, Option<End>)> {
+    fn get_called(&self, id: Id) -> Option<(u64, Option<CallEnd>)> {
         self.held.get(&id).and_then(|held| held.called)
     }
 
-    pub(super) fn called(&mut self, id: Id, end: End) {
+    pub(super) fn called(&mut self, id: Id, end: CallEnd) {
         self.note(format!("#{} attempt {}: {end:?}", id.1, id.2));
         let held = self.get(id);
         if let Some((_, ended)) = &mut held.called {
             *ended = Some(end);
         }
         let publications = match end {
-            End::Ok(publications) => publications,
-            End::Nonsense => 1,
+            CallEnd::Ok(publications) => publications,
+            CallEnd::Nonsense => 1,
             _ => 0,
         };
         if let Some(batch) = held.batch {
@@ -220,7 +220,7 @@ impl Ledger {
     /// One that an answer of its batch may have been for: whether publications of that are not stored.
     fn batch_failed(&self, id: Id) -> bool {
         let batch = self.held.get(&id).and_then(|held| held.batch);
-        batch.is_some_and(|batch| self.batches[batch].failed) && self.end(id) == Some(End::Ok(0))
+        batch.is_some_and(|batch| self.batches[batch].failed) && self.end(id) == Some(CallEnd::Ok(0))
     }
 
     /// It is settled otherwise than by an ack.
@@ -230,7 +230,7 @@ impl Ledger {
         batch.failed |= batch.publications.iter().any(|(sequence, count)| *sequence == id.1 && *count > 0);
     }
 
-    fn end(&self, id: Id) -> Option<End> {
+    fn end(&self, id: Id) -> Option<CallEnd> {
         self.get_called(id).and_then(|(_, end)| end)
     }
 
@@ -241,7 +241,7 @@ impl Ledger {
 
     fn effects(&mut self, id: Id, before: &str) {
         let end = self.end(id);
-        let End::Ok(publications) = end.unwrap_or(End::Reject) else {
+        let CallEnd::Ok(publications) = end.unwrap_or(CallEnd::Reject) else {
             self.rule(false, || format!("{before} of #{}, and its handler ended with {end:?}", id.1));
             return;
         };
@@ -283,10 +283,10 @@ impl Ledger {
         let wanted = match self.end(id) {
             _ if unburied => Some(outage),
             None => Some(Duration::ZERO),
-            Some(End::Ok(_)) => failed.then_some(outage),
-            Some(End::Reject) => None,
+            Some(CallEnd::Ok(_)) => failed.then_some(outage),
+            Some(CallEnd::Reject) => None,
             Some(_) if last => None,
-            Some(End::Retry(Some(ms))) => Some(Duration::from_millis(ms)),
+            Some(CallEnd::Retry(Some(ms))) => Some(Duration::from_millis(ms)),
             Some(_) => Some(failure),
         };
         // What was never called, or did not end, is no failure of the handler.
@@ -307,13 +307,13 @@ impl Ledger {
         let wanted = match self.end(id) {
             None if past.dying.is_some() => past.dying,
             None => (used > retry().max_deliveries()).then_some(Cause::Exhausted),
-            Some(End::Reject) => Some(Cause::Rejected),
-            Some(End::Ok(_)) => None,
+            Some(CallEnd::Reject) => Some(Cause::Rejected),
+            Some(CallEnd::Ok(_)) => None,
             Some(_) if used < MAX_ATTEMPTS => None,
-            Some(End::Nonsense | End::Short) => Some(Cause::Effects),
-            Some(End::Retry(_)) => Some(Cause::Retries),
-            Some(End::Trap) => Some(Cause::Trapped),
-            Some(End::Hang) => Some(Cause::Time),
+            Some(CallEnd::Nonsense | CallEnd::Short) => Some(Cause::Effects),
+            Some(CallEnd::Retry(_)) => Some(Cause::Retries),
+            Some(CallEnd::Trap) => Some(Cause::Trapped),
+            Some(CallEnd::Hang) => Some(Cause::Time),
         };
         self.past_mut(id).dying = Some(death.cause);
         self.rule(wanted == Some(death.cause), || format!("#{} died of {:?} and not of {wanted:?}", id.1, death.cause));
@@ -329,7 +329,7 @@ impl Ledger {
         self.get(id).buried = Some(stored);
         if stored {
             self.causes.insert(id.1, cause);
-            *self.past_mut(id) = Past { kept: true, ..self.past(id) };
+            *self.past_mut(id) = SeenMessage { kept: true, ..self.past(id) };
         }
     }
 

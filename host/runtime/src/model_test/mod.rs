@@ -28,7 +28,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::config::Isolation;
-use step::{End, Script, Setup, Start, Step};
+use step::{CallEnd, GenerationStart, ModelSetup, ModelStep, Script};
 
 /// Trials in `make test`: a few seconds.
 const CASES: u32 = 4_000;
@@ -48,15 +48,21 @@ fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {
 #[test]
 fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
-    let setup = Setup { isolation, batches: None, batch: 1, ack_wait: second * 4, max_ack_pending: 1, grace: Duration::ZERO };
-    let hang = Script { end: End::Hang, well_from: 3, takes_ms: 0 };
-    let steps =
-        vec![Step::Publish(2, hang), Step::SwapAtNext(Start::Slow), Step::Desire(0), Step::Cut, Step::Pass(3_971)];
+    let (ack_wait, grace) = (second * 4, Duration::ZERO);
+    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 1, grace };
+    let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
+    let steps = vec![
+        ModelStep::Publish(2, hang),
+        ModelStep::SwapAtNext(GenerationStart::Slow),
+        ModelStep::Desire(0),
+        ModelStep::Cut,
+        ModelStep::Pass(3_971),
+    ];
     run(setup, steps).unwrap();
 }
 
 /// Runs one trial; what broke and all that happened if a rule was broken.
-fn run(setup: Setup, steps: Vec<Step>) -> Result<(), String> {
+fn run(setup: ModelSetup, steps: Vec<ModelStep>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     match runtime.block_on(trial::run(setup, steps)) {
         (_, None) => Ok(()),

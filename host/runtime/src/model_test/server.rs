@@ -15,19 +15,19 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ledger::Ledger;
 use super::said::{ClientMessage, ServerMessage};
-use super::step::{Script, Setup, Store};
+use super::step::{ModelSetup, Script, Store};
 
 const LATENCY: Duration = Duration::from_millis(1);
 /// For how long a message id counts.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
-enum Wire {
+enum WireMessage {
     Up(usize, ClientMessage),
     Down(usize, ServerMessage),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum MessageState {
     /// Never delivered.
     New,
     /// The server waits for a settlement, or for the delay of a nak to end.
@@ -41,10 +41,10 @@ pub(super) enum Place {
     Termed,
 }
 
-pub(super) struct Message {
+pub(super) struct ModelMessage {
     pub(super) script: Script,
     pub(super) attempts: u32,
-    pub(super) place: Place,
+    pub(super) place: MessageState,
 }
 
 struct Request {
@@ -55,7 +55,7 @@ struct Request {
 
 /// A host's end of the connection.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct HostConnection {
     pub(super) incoming: VecDeque<ServerMessage>,
     /// Said while there was no connection: the client library keeps it.
     unsent: Vec<ClientMessage>,
@@ -63,14 +63,14 @@ pub(super) struct Line {
     pub(super) gone: bool,
 }
 
-pub(super) struct State {
-    pub(super) setup: Setup,
-    pub(super) messages: Vec<Message>,
+pub(super) struct ServerState {
+    pub(super) setup: ModelSetup,
+    pub(super) messages: Vec<ModelMessage>,
     again: VecDeque<u64>,
     pulls: VecDeque<Request>,
-    wire: BTreeMap<(Instant, u64), Wire>,
+    wire: BTreeMap<(Instant, u64), WireMessage>,
     said: u64,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<HostConnection>,
     pub(super) is_up: bool,
     /// How often the connection came up.
     pub(super) connects: u64,
@@ -85,14 +85,14 @@ pub(super) struct State {
 
 /// The server. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Server {
-    state: Arc<Mutex<State>>,
+pub(super) struct ModelServer {
+    state: Arc<Mutex<ServerState>>,
     changed: Arc<Notify>,
 }
 
-impl Server {
-    pub(super) fn new(setup: Setup) -> Self {
-        let state = State {
+impl ModelServer {
+    pub(super) fn new(setup: ModelSetup) -> Self {
+        let state = ServerState {
             setup,
             messages: Vec::new(),
             again: VecDeque::new(),
@@ -113,14 +113,14 @@ impl Server {
     }
 
     /// Looks at the state, or changes it; the server then does what follows of that.
-    pub(super) fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn with<T>(&self, f: impl FnOnce(&mut ServerState) -> T) -> T {
         let done = f(&mut self.state.lock());
         self.changed.notify_one();
         done
     }
 
     /// The same for a host, unless it is lost: of that, what runs on for a moment counts no more.
-    pub(super) fn of(&self, host: usize, f: impl FnOnce(&mut State)) {
+    pub(super) fn of(&self, host: usize, f: impl FnOnce(&mut ServerState)) {
         self.with(|state| {
             if !state.lines[host].gone {
                 f(state);
@@ -145,27 +145,27 @@ impl Server {
     }
 }
 
-impl State {
+impl ServerState {
     /// Adds a host and returns its number.
     pub(super) fn join(&mut self) -> usize {
-        self.lines.push(Line::default());
+        self.lines.push(HostConnection::default());
         self.lines.len() - 1
     }
 
     pub(super) fn publish(&mut self, script: Script) {
-        self.messages.push(Message { script, attempts: 0, place: Place::New });
+        self.messages.push(ModelMessage { script, attempts: 0, place: MessageState::New });
     }
 
-    pub(super) fn message(&mut self, sequence: u64) -> &mut Message {
+    pub(super) fn message(&mut self, sequence: u64) -> &mut ModelMessage {
         &mut self.messages[usize::try_from(sequence).unwrap() - 1]
     }
 
     /// Sends what a host says, or has its client keep it.
     pub(super) fn say(&mut self, host: usize, say: ClientMessage) {
-        if self.is_up { self.send(Wire::Up(host, say)) } else { self.lines[host].unsent.push(say) }
+        if self.is_up { self.send(WireMessage::Up(host, say)) } else { self.lines[host].unsent.push(say) }
     }
 
-    fn send(&mut self, wire: Wire) {
+    fn send(&mut self, wire: WireMessage) {
         self.said += 1;
         self.wire.insert((Instant::now() + LATENCY, self.said), wire);
     }
@@ -182,7 +182,7 @@ impl State {
         self.up_since = Instant::now();
         for host in 0..self.lines.len() {
             for say in std::mem::take(&mut self.lines[host].unsent) {
-                self.send(Wire::Up(host, say));
+                self.send(WireMessage::Up(host, say));
             }
             self.lines[host].arrived.notify_one();
         }
@@ -199,8 +199,8 @@ impl State {
         let now = Instant::now();
         while let Some(first) = self.wire.first_entry().filter(|first| first.key().0 <= now) {
             match first.remove() {
-                Wire::Up(host, say) => self.hear(host, say),
-                Wire::Down(host, answer) => self.arrive(host, answer),
+                WireMessage::Up(host, say) => self.hear(host, say),
+                WireMessage::Down(host, answer) => self.arrive(host, answer),
             }
         }
         self.expire(now);
@@ -210,7 +210,7 @@ impl State {
     fn next_due(&self) -> Option<Instant> {
         let wire = self.wire.keys().next().map(|(at, _)| *at);
         let waits = self.messages.iter().filter_map(|message| match message.place {
-            Place::Out { until, .. } => Some(until),
+            MessageState::Out { until, .. } => Some(until),
             _ => None,
         });
         wire.into_iter().chain(waits).chain(self.pulls.iter().map(|pull| pull.until)).min()
@@ -218,11 +218,11 @@ impl State {
 
     fn hear(&mut self, host: usize, say: ClientMessage) {
         let (now, ack_wait) = (Instant::now(), self.setup.ack_wait);
-        let settle = |state: &mut Self, sequence: u64, place: Place| {
-            if matches!(state.message(sequence).place, Place::Out { .. } | Place::Again) {
+        let settle = |state: &mut Self, sequence: u64, place: MessageState| {
+            if matches!(state.message(sequence).place, MessageState::Out { .. } | MessageState::Again) {
                 state.again.retain(|waiting| *waiting != sequence);
                 state.message(sequence).place = place;
-                if place == Place::Again {
+                if place == MessageState::Again {
                     state.again.push_back(sequence);
                 }
             }
@@ -232,14 +232,14 @@ impl State {
                 self.pulls.push_back(Request { host, left: count, until: now + expires });
             }
             ClientMessage::Pull { .. } => {}
-            ClientMessage::Ack(sequence) => settle(self, sequence, Place::Acked),
-            ClientMessage::Term(sequence) => settle(self, sequence, Place::Termed),
-            ClientMessage::Nak(sequence, Duration::ZERO) => settle(self, sequence, Place::Again),
+            ClientMessage::Ack(sequence) => settle(self, sequence, MessageState::Acked),
+            ClientMessage::Term(sequence) => settle(self, sequence, MessageState::Termed),
+            ClientMessage::Nak(sequence, Duration::ZERO) => settle(self, sequence, MessageState::Again),
             ClientMessage::Nak(sequence, delay) => {
-                settle(self, sequence, Place::Out { until: now + delay, delayed: true })
+                settle(self, sequence, MessageState::Out { until: now + delay, delayed: true })
             }
             ClientMessage::InProgress(sequence) => {
-                if let Place::Out { until, delayed: false } = &mut self.message(sequence).place {
+                if let MessageState::Out { until, delayed: false } = &mut self.message(sequence).place {
                     *until = now + ack_wait;
                 }
             }
@@ -266,7 +266,7 @@ impl State {
             self.ids.insert(id, now);
         }
         match store {
-            Store::Works | Store::Refuses => self.send(Wire::Down(host, ServerMessage::Stored(answer, stores))),
+            Store::Works | Store::Refuses => self.send(WireMessage::Down(host, ServerMessage::Stored(answer, stores))),
             // It is never heard of again; the client waits no longer than it does for any answer.
             Store::Silent | Store::Mute => {}
         }
@@ -298,11 +298,11 @@ impl State {
     fn expire(&mut self, now: Instant) {
         for index in 0..self.messages.len() {
             let (message, sequence) = (&mut self.messages[index], index as u64 + 1);
-            let Place::Out { until, delayed } = message.place else { continue };
+            let MessageState::Out { until, delayed } = message.place else { continue };
             if until > now {
                 continue;
             }
-            message.place = Place::Again;
+            message.place = MessageState::Again;
             self.again.push_back(sequence);
             if !delayed {
                 self.ledger.expired(sequence, self.is_up && self.up_since + self.setup.ack_wait <= now);
@@ -312,7 +312,7 @@ impl State {
         self.pulls = open;
         let ended: VecDeque<Request> = ended;
         for pull in ended.iter().filter(|pull| pull.left > 0) {
-            self.send(Wire::Down(pull.host, ServerMessage::Ended(pull.left)));
+            self.send(WireMessage::Down(pull.host, ServerMessage::Ended(pull.left)));
         }
     }
 
@@ -325,10 +325,10 @@ impl State {
             let until = Instant::now() + self.setup.ack_wait;
             let message = self.message(sequence);
             message.attempts += 1;
-            message.place = Place::Out { until, delayed: false };
+            message.place = MessageState::Out { until, delayed: false };
             let attempt = message.attempts;
             self.ledger.note(format!("#{sequence} is delivered, attempt {attempt}"));
-            self.send(Wire::Down(pull.host, ServerMessage::Delivery { sequence, attempt }));
+            self.send(WireMessage::Down(pull.host, ServerMessage::Delivery { sequence, attempt }));
             pull.left -= 1;
             if pull.left > 0 {
                 self.pulls.push_back(pull);
@@ -340,11 +340,14 @@ impl State {
         if let Some(sequence) = self.again.pop_front() {
             return Some(sequence);
         }
-        let pending = self.messages.iter().filter(|message| matches!(message.place, Place::Out { .. } | Place::Again));
+        let pending = self
+            .messages
+            .iter()
+            .filter(|message| matches!(message.place, MessageState::Out { .. } | MessageState::Again));
         if pending.count() >= self.setup.max_ack_pending {
             return None;
         }
-        let new = self.messages.iter().position(|message| message.place == Place::New)?;
+        let new = self.messages.iter().position(|message| message.place == MessageState::New)?;
         Some(new as u64 + 1)
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn retry() -> Retry {
 
 /// What is decided before the first step.
 #[derive(Clone, Copy)]
-pub(super) struct Setup {
+pub(super) struct ModelSetup {
     pub(super) isolation: Isolation,
     pub(super) batch: usize,
     /// The most deliveries of a call and the milliseconds that they wait for more, if the handler handles batches.
@@ -30,7 +30,7 @@ pub(super) struct Setup {
     pub(super) grace: Duration,
 }
 
-impl Setup {
+impl ModelSetup {
     pub(super) fn batching(&self) -> Batching {
         let (size, wait_ms) = self.batches.unwrap_or((1, 0));
         let size = if self.isolation == Isolation::Message { 1 } else { size };
@@ -40,7 +40,7 @@ impl Setup {
 
 /// How a handler's call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum CallEnd {
     /// With so many publications, and a reply.
     Ok(usize),
     /// Asking for another try, after a delay in milliseconds of its own.
@@ -58,21 +58,21 @@ pub(super) enum End {
 /// What a message makes of its handler.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Script {
-    pub(super) end: End,
+    pub(super) end: CallEnd,
     /// From this attempt on all is well.
     pub(super) well_from: u32,
     pub(super) takes_ms: u64,
 }
 
 impl Script {
-    pub(super) fn at(&self, attempt: u32) -> End {
-        if attempt < self.well_from { self.end } else { End::Ok(1) }
+    pub(super) fn at(&self, attempt: u32) -> CallEnd {
+        if attempt < self.well_from { self.end } else { CallEnd::Ok(1) }
     }
 }
 
 /// Whether a new generation starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum GenerationStart {
     Works,
     /// It does, after most of the time that it may take.
     Slow,
@@ -93,13 +93,13 @@ pub(super) enum Store {
 
 /// A step. What has no sense at that moment, such as to cut a connection that is cut, does nothing.
 #[derive(Clone, Copy)]
-pub(super) enum Step {
+pub(super) enum ModelStep {
     Publish(usize, Script),
     Desire(u32),
     Pass(u64),
-    Swap(Start),
+    Swap(GenerationStart),
     /// At the moment at which the next delivery comes.
-    SwapAtNext(Start),
+    SwapAtNext(GenerationStart),
     Publications(Store),
     DeadLetters(Store),
     Cut,
@@ -109,12 +109,12 @@ pub(super) enum Step {
     Begin,
 }
 
-fn setup() -> impl Strategy<Value = Setup> {
+fn setup() -> impl Strategy<Value = ModelSetup> {
     let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
     let batches = proptest::option::of((1usize..5, prop_oneof![Just(0), 1u64..3_000]));
     let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
     (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6)
-        .prop_map(|(isolation, batch, batches, ack_wait, max_ack_pending, grace)| Setup {
+        .prop_map(|(isolation, batch, batches, ack_wait, max_ack_pending, grace)| ModelSetup {
             isolation,
             batch: batch.max(batches.map_or(0, |(size, _)| size)),
             batches,
@@ -126,13 +126,13 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 fn script() -> impl Strategy<Value = Script> {
     let end = prop_oneof![
-        6 => (0usize..3).prop_map(End::Ok),
-        2 => proptest::option::of(0u64..10_000).prop_map(End::Retry),
-        1 => Just(End::Reject),
-        2 => Just(End::Trap),
-        1 => Just(End::Hang),
-        1 => Just(End::Nonsense),
-        1 => Just(End::Short),
+        6 => (0usize..3).prop_map(CallEnd::Ok),
+        2 => proptest::option::of(0u64..10_000).prop_map(CallEnd::Retry),
+        1 => Just(CallEnd::Reject),
+        2 => Just(CallEnd::Trap),
+        1 => Just(CallEnd::Hang),
+        1 => Just(CallEnd::Nonsense),
+        1 => Just(CallEnd::Short),
     ];
     let takes = prop_oneof![3 => Just(0), 3 => 0u64..200, 1 => 200u64..2900];
     (end, 2u32..=MAX_ATTEMPTS + 1, takes).prop_map(|(end, well_from, takes_ms)| Script { end, well_from, takes_ms })
@@ -142,33 +142,33 @@ fn store() -> impl Strategy<Value = Store> {
     prop_oneof![3 => Just(Store::Works), 1 => Just(Store::Refuses), 1 => Just(Store::Silent), 1 => Just(Store::Mute)]
 }
 
-fn start() -> impl Strategy<Value = Start> {
-    prop_oneof![3 => Just(Start::Works), 1 => Just(Start::Slow), 1 => Just(Start::Fails)]
+fn start() -> impl Strategy<Value = GenerationStart> {
+    prop_oneof![3 => Just(GenerationStart::Works), 1 => Just(GenerationStart::Slow), 1 => Just(GenerationStart::Fails)]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ModelStep> {
     prop_oneof![
-        8 => (1usize..5, script()).prop_map(|(count, script)| Step::Publish(count, script)),
-        3 => (0u32..4).prop_map(Step::Desire),
-        8 => prop_oneof![2 => 1u64..50, 3 => 50u64..3_000, 1 => 3_000u64..40_000].prop_map(Step::Pass),
-        2 => start().prop_map(Step::Swap),
-        1 => start().prop_map(Step::SwapAtNext),
-        2 => store().prop_map(Step::Publications),
-        2 => store().prop_map(Step::DeadLetters),
-        1 => Just(Step::Cut),
-        2 => Just(Step::Mend),
-        1 => Just(Step::Stop),
-        1 => Just(Step::Lose),
-        2 => Just(Step::Begin),
+        8 => (1usize..5, script()).prop_map(|(count, script)| ModelStep::Publish(count, script)),
+        3 => (0u32..4).prop_map(ModelStep::Desire),
+        8 => prop_oneof![2 => 1u64..50, 3 => 50u64..3_000, 1 => 3_000u64..40_000].prop_map(ModelStep::Pass),
+        2 => start().prop_map(ModelStep::Swap),
+        1 => start().prop_map(ModelStep::SwapAtNext),
+        2 => store().prop_map(ModelStep::Publications),
+        2 => store().prop_map(ModelStep::DeadLetters),
+        1 => Just(ModelStep::Cut),
+        2 => Just(ModelStep::Mend),
+        1 => Just(ModelStep::Stop),
+        1 => Just(ModelStep::Lose),
+        2 => Just(ModelStep::Begin),
     ]
 }
 
 /// Any trial.
-pub(super) fn trials() -> impl Strategy<Value = (Setup, Vec<Step>)> {
+pub(super) fn trials() -> impl Strategy<Value = (ModelSetup, Vec<ModelStep>)> {
     (setup(), vec(step(), 1..40))
 }
 
-impl fmt::Debug for Setup {
+impl fmt::Debug for ModelSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace } = self;
         let life = match isolation {
@@ -201,7 +201,7 @@ impl fmt::Debug for Script {
     }
 }
 
-impl fmt::Debug for Step {
+impl fmt::Debug for ModelStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Publish(count, script) => write!(f, "publish {count}: {script:?}"),

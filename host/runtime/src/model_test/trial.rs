@@ -8,13 +8,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::guest::{Generation, Guests};
-use super::host::{EXPIRES, HeldDelivery, Puller};
-use super::server::{Place, Server};
-use super::step::{End, Setup, Start, Step, Store, retry};
+use super::guest::{ModelGeneration, ModelPlugin};
+use super::host::{EXPIRES, HeldDelivery, ModelPuller};
+use super::server::{MessageState, ModelServer};
+use super::step::{CallEnd, GenerationStart, ModelSetup, ModelStep, Store, retry};
 use crate::conditions::Conditions;
 use crate::config::Grants;
-use crate::delivery::Bounds;
+use crate::delivery::ResponseBounds;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
@@ -22,7 +22,8 @@ use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
-use crate::scaling::supervisor::{Desired, Supervisor, Workers};
+use crate::scaling::supervisor::Supervisor;
+use crate::scaling::workers::{Desired, Workers};
 
 /// How long the host may take to do what a step asks for, while nothing of what is outside is slow.
 const PROMPTLY: Duration = Duration::from_millis(10);
@@ -36,7 +37,7 @@ const RESPAWNS: u32 = 10;
 /// By then all is settled, if nothing is wrong any more.
 const AT_LAST: Duration = Duration::from_secs(3600);
 
-struct Host {
+struct ModelHost {
     number: usize,
     desired: Arc<Desired>,
     workers: Arc<Workers>,
@@ -49,21 +50,21 @@ struct Host {
 }
 
 struct Trial {
-    setup: Setup,
-    server: Server,
-    plugin: watch::Sender<Generation>,
-    host: Option<Host>,
+    setup: ModelSetup,
+    server: ModelServer,
+    plugin: watch::Sender<ModelGeneration>,
+    host: Option<ModelHost>,
     /// Those that were told to stop.
-    stopping: Vec<(Host, Instant)>,
+    stopping: Vec<(ModelHost, Instant)>,
     wanted: u32,
 }
 
 /// Runs the steps, then lifts all faults and waits until all is settled. Gives what happened, and the rule that was
 /// broken.
-pub(super) async fn run(setup: Setup, steps: Vec<Step>) -> (String, Option<String>) {
-    let server = Server::new(setup);
+pub(super) async fn run(setup: ModelSetup, steps: Vec<ModelStep>) -> (String, Option<String>) {
+    let server = ModelServer::new(setup);
     let pump = tokio::spawn(server.clone().run());
-    let first = Generation { number: 1, start: Start::Works, since: Instant::now() };
+    let first = ModelGeneration { number: 1, start: GenerationStart::Works, since: Instant::now() };
     let plugin = watch::channel(first).0;
     let mut trial = Trial { setup, server: server.clone(), plugin, host: None, stopping: Vec::new(), wanted: 1 };
     trial.begin();
@@ -93,23 +94,25 @@ impl Trial {
         self.server.with(|state| state.ledger.rule(holds, broken));
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn take(&mut self, step: ModelStep) {
         match step {
-            Step::Publish(count, script) => self.server.with(|state| (0..count).for_each(|_| state.publish(script))),
-            Step::Desire(count) => self.desire(count),
-            Step::Pass(ms) => sleep(Duration::from_millis(ms)).await,
-            Step::Swap(start) => swap(&self.plugin, start),
-            Step::SwapAtNext(start) => {
+            ModelStep::Publish(count, script) => {
+                self.server.with(|state| (0..count).for_each(|_| state.publish(script)))
+            }
+            ModelStep::Desire(count) => self.desire(count),
+            ModelStep::Pass(ms) => sleep(Duration::from_millis(ms)).await,
+            ModelStep::Swap(start) => swap(&self.plugin, start),
+            ModelStep::SwapAtNext(start) => {
                 let plugin = self.plugin.clone();
                 self.server.with(|state| state.at_next = Some(Box::new(move || swap(&plugin, start))));
             }
-            Step::Publications(store) => self.server.with(|state| state.publications = store),
-            Step::DeadLetters(store) => self.server.with(|state| state.dead_letters = store),
-            Step::Cut => self.server.with(|state| state.cut()),
-            Step::Mend => self.mend(),
-            Step::Stop => self.stop(),
-            Step::Lose => self.lose(),
-            Step::Begin => self.begin(),
+            ModelStep::Publications(store) => self.server.with(|state| state.publications = store),
+            ModelStep::DeadLetters(store) => self.server.with(|state| state.dead_letters = store),
+            ModelStep::Cut => self.server.with(|state| state.cut()),
+            ModelStep::Mend => self.mend(),
+            ModelStep::Stop => self.stop(),
+            ModelStep::Lose => self.lose(),
+            ModelStep::Begin => self.begin(),
         }
     }
 
@@ -138,7 +141,7 @@ impl Trial {
         let (setup, server) = (self.setup, self.server.clone());
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
-        let rules = Rules::new(retry(), consumer.clone(), bounds(), &Conditions::new("orders".into()));
+        let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), &Conditions::new("orders".into()));
         let inbox = Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
         let inbox = Arc::new(inbox);
         let shared = WorkerShared {
@@ -154,14 +157,14 @@ impl Trial {
         let (desired, workers) = (Arc::new(Desired::new(self.wanted)), Arc::new(Workers::default()));
         let peak = Arc::new(AtomicU32::new(self.wanted.max(1)));
         let recent = Arc::new(AtomicU32::new(self.wanted));
-        let guests = Guests::new(server.clone(), number, self.plugin.subscribe());
+        let guests = ModelPlugin::new(server.clone(), number, self.plugin.subscribe());
         let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
             let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
             // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox.
             move || recent.load(Relaxed).max(1) as usize * batch + peak.load(Relaxed) as usize * size
         };
-        let pull = Puller::new(server.clone(), number, Arc::new(most));
+        let pull = ModelPuller::new(server.clone(), number, Arc::new(most));
         let (stop, stops) = oneshot::channel::<()>();
         let (stopped, stops) = watch_of(stops);
         let fetching = inbox.clone();
@@ -181,7 +184,7 @@ impl Trial {
             });
         });
         self.note(format!("host {number} starts"));
-        self.host = Some(Host { number, desired, workers, inbox, peak, recent, stop: Some(stop), task });
+        self.host = Some(ModelHost { number, desired, workers, inbox, peak, recent, stop: Some(stop), task });
     }
 
     fn stop(&mut self) {
@@ -212,7 +215,8 @@ impl Trial {
             self.rule(!host.task.is_finished(), || "the host ended by itself".to_owned());
             // A worker that cannot start is waited for.
             let newest = *self.plugin.borrow();
-            let starts = newest.number == 1 || newest.start == Start::Works && newest.since.elapsed() > REPLACED;
+            let starts =
+                newest.number == 1 || newest.start == GenerationStart::Works && newest.since.elapsed() > REPLACED;
             let idle = running == 0 && !host.inbox.is_empty() && starts;
             self.rule(!idle, || "a delivery waits, and no worker is started for it".to_owned());
         }
@@ -229,8 +233,8 @@ impl Trial {
             (state.publications, state.dead_letters, state.at_next) = (Store::Works, Store::Works, None);
         });
         self.mend();
-        if self.plugin.borrow().start != Start::Works {
-            swap(&self.plugin, Start::Works);
+        if self.plugin.borrow().start != GenerationStart::Works {
+            swap(&self.plugin, GenerationStart::Works);
         }
         self.begin();
         self.desire(2);
@@ -263,11 +267,11 @@ impl Trial {
             for (index, message) in state.messages.iter().enumerate() {
                 let sequence = index as u64 + 1;
                 match message.place {
-                    Place::Termed => state.ledger.termed_at_last(sequence),
+                    MessageState::Termed => state.ledger.termed_at_last(sequence),
                     _ => {
                         let ends = (1..=message.attempts).map(|attempt| message.script.at(attempt));
                         let fewest =
-                            ends.filter_map(|end| if let End::Ok(count) = end { Some(count) } else { None }).min();
+                            ends.filter_map(|end| if let CallEnd::Ok(count) = end { Some(count) } else { None }).min();
                         state.ledger.acked_at_last(sequence, fewest.unwrap_or_default());
                         state.ledger.rule(fewest.is_some(), || format!("#{sequence} is acked and never went well"));
                     }
@@ -277,21 +281,21 @@ impl Trial {
     }
 }
 
-fn swap(plugin: &watch::Sender<Generation>, start: Start) {
+fn swap(plugin: &watch::Sender<ModelGeneration>, start: GenerationStart) {
     let number = plugin.borrow().number + 1;
-    plugin.send_replace(Generation { number, start, since: Instant::now() });
+    plugin.send_replace(ModelGeneration { number, start, since: Instant::now() });
 }
 
-fn bounds() -> Bounds {
+fn bounds() -> ResponseBounds {
     let grants = Grants { publish: vec!["out".into()], ..Grants::default() };
-    Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants }
+    ResponseBounds { max_payload: 1024, own_headers: 0, publications: 10, grants }
 }
 
-fn is_settled(place: Place) -> bool {
-    matches!(place, Place::Acked | Place::Termed)
+fn is_settled(place: MessageState) -> bool {
+    matches!(place, MessageState::Acked | MessageState::Termed)
 }
 
-fn observer(server: &Server, host: usize) -> Observer {
+fn observer(server: &ModelServer, host: usize) -> Observer {
     let server = server.clone();
     Observer::new(move |event| match event {
         Event::WorkerStarted { worker, .. } => {

@@ -7,16 +7,16 @@ use crate::permissions::{Permissions, Verb};
 
 /// The permissions of a user. What they do not name is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-pub struct Rights {
+pub(crate) struct Rights {
     #[serde(default)]
-    publish: Rule,
+    publish: SubjectRule,
     #[serde(default)]
-    subscribe: Rule,
+    subscribe: SubjectRule,
 }
 
 /// Subjects with wildcards. Without any that are allowed, all are.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-struct Rule {
+struct SubjectRule {
     #[serde(default)]
     allow: Option<Vec<String>>,
     #[serde(default)]
@@ -25,7 +25,7 @@ struct Rule {
 
 /// A right that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
+pub(crate) struct Lack {
     /// To do what.
     pub verb: Verb,
     /// With which subject, all of it.
@@ -36,10 +36,10 @@ pub struct Lack {
 
 impl Rights {
     /// What a host needs and this user may not do, or not with all of a subject.
-    pub fn lacks(&self, needed: &Permissions) -> Vec<Lack> {
+    pub(crate) fn lacks(&self, needed: &Permissions) -> Vec<Lack> {
         let both =
             [(Verb::Publish, &needed.publish, &self.publish), (Verb::Subscribe, &needed.subscribe, &self.subscribe)];
-        let lacks = |(verb, subjects, rule): (Verb, &std::collections::BTreeMap<String, String>, &Rule)| {
+        let lacks = |(verb, subjects, rule): (Verb, &std::collections::BTreeMap<String, String>, &SubjectRule)| {
             let missing = subjects.iter().filter(|(subject, _)| !rule.allows(subject));
             missing.map(|(subject, why)| Lack { verb, subject: subject.clone(), why: why.clone() }).collect::<Vec<_>>()
         };
@@ -47,7 +47,7 @@ impl Rights {
     }
 }
 
-impl Rule {
+impl SubjectRule {
     fn allows(&self, subject: &str) -> bool {
         // A subscription may be allowed for a queue alone, which stands after the subject.
         let whole = |granted: &&String| !granted.contains(' ');

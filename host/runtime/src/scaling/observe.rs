@@ -9,31 +9,32 @@ use crate::delivery::counters::Work;
 use crate::duration::millis;
 use crate::ports::Sample;
 
-/// When something is observed.
+/// The moment of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// Since the host started to watch. Never goes back.
     pub elapsed: Duration,
-    /// What a policy is told: milliseconds since the Unix epoch. Never goes back.
+    /// The time that a policy is told, in milliseconds since the Unix epoch. Never goes back.
     pub now_ms: u64,
     /// The wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
 
-/// Keeps what rates need.
+/// Makes observations, and keeps the earlier counters that rates are made of.
 #[derive(Debug, Clone)]
-pub struct Observer {
+pub struct ObservationBuilder {
     window: Window<7>,
     last_arrival: Option<(u64, Duration)>,
 }
 
-impl Observer {
+impl ObservationBuilder {
     /// Starts with nothing seen.
     pub fn new(window: Duration) -> Self {
         Self { window: Window::new(window), last_arrival: None }
     }
 
-    /// Makes the observation of a moment.
+    /// Makes the observation of a moment, from what the consumer says (`sample`) and what the workers have done
+    /// (`work`).
     pub fn observe(&mut self, at: Moment, sample: Sample, work: Work, running: u32, scale: &Scale) -> Observation {
         if sample.arrivals > self.last_arrival.map_or(0, |(arrivals, _)| arrivals) {
             self.last_arrival = Some((sample.arrivals, sample.last_arrival.unwrap_or(at.elapsed)));
@@ -62,8 +63,9 @@ impl Observer {
     }
 }
 
-/// The mean of the calls that ended within the window, so many that took so long; where none did, of those that run, so
-/// far: a call that takes longer than the window is no call that takes no time.
+/// The mean time of a handler call, in microseconds: of the `handled` calls that ended within the window, which took
+/// `calls_us` together. If none ended, of the calls that run, as far as they have come: a call that takes longer than
+/// the window must not count as no time.
 fn service_time_us((handled, calls_us): (u64, u64), work: &Work) -> f64 {
     match (handled, work.calling) {
         (0, 0) => 0.0,
@@ -72,8 +74,8 @@ fn service_time_us((handled, calls_us): (u64, u64), work: &Work) -> f64 {
     }
 }
 
-/// To the nearest millionth, so that a number is short when it is written down and the same when it is read: up to 15
-/// digits every reader of decimal numbers gives back exactly what was meant.
+/// Rounds to the nearest millionth, so that a number is short when it is written down and the same when it is read. Up
+/// to 15 digits every reader of decimal numbers gives back the same number.
 fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn nothing_ever_arrived_is_not_the_same_as_idle() {
-        let mut observer = Observer::new(SCALE.window);
+        let mut observer = ObservationBuilder::new(SCALE.window);
         assert_eq!(observer.observe(at(9000), arrivals(0), Work::default(), 0, &SCALE).idle_ms, None);
         assert_eq!(observer.observe(at(10_000), arrivals(1), Work::default(), 0, &SCALE).idle_ms, Some(0));
         assert_eq!(observer.observe(at(12_500), arrivals(1), Work::default(), 0, &SCALE).idle_ms, Some(2500));
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_message_is_as_old_as_its_server_says_or_else_the_wall_clock_whatever_a_policy_is_told_of_the_time() {
-        let mut observer = Observer::new(SCALE.window);
+        let mut observer = ObservationBuilder::new(SCALE.window);
         let sample = Sample { pending: 1, oldest_ms: Some(1_700_000_000_000), ..Sample::default() };
         let moment = Moment { wall_ms: 1_700_000_002_000, ..at(3_600_000) };
         assert_eq!(observer.observe(moment, sample, Work::default(), 0, &SCALE).oldest_pending_ms, Some(2000));
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_window_sees_a_burst_that_the_mean_hides() {
-        let mut observer = Observer::new(SCALE.window);
+        let mut observer = ObservationBuilder::new(SCALE.window);
         for second in 0..=3600 {
             observer.observe(at(second * 1000), arrivals(0), Work::default(), 0, &SCALE);
         }
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn shares_and_times_are_those_of_the_window() {
-        let mut observer = Observer::new(SCALE.window);
+        let mut observer = ObservationBuilder::new(SCALE.window);
         observer.observe(at(0), arrivals(0), Work::default(), 2, &SCALE);
         let (busy_us, calls_us, alive_us) = (1_200_000, 1_000_000, 4_800_000);
         let work = Work { settled: 90, handled: 100, failed: 10, busy_us, calls_us, calling: 1, alive_us };
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn workers_in_calls_longer_than_the_window_are_busy_and_their_calls_take_time() {
-        let mut observer = Observer::new(SCALE.window);
+        let mut observer = ObservationBuilder::new(SCALE.window);
         let (mut last, second) = (Observation::default(), 1_000_000);
         for seconds in 0..=12 {
             let busy_us = 2 * seconds * second;
@@ -159,7 +161,7 @@ mod tests {
         fn every_number_is_finite_and_in_range(
             steps in proptest::collection::vec((0u64..100_000, 0u64..1000, 0u64..1000, 0u64..10_000_000), 1..40)
         ) {
-            let (mut observer, mut now) = (Observer::new(SCALE.window), 0);
+            let (mut observer, mut now) = (ObservationBuilder::new(SCALE.window), 0);
             let (mut sample, mut work) = (Sample::default(), Work::default());
             for (step, arrived, failed, busy) in steps {
                 now += step;

@@ -1,11 +1,10 @@
-//! From the desired count to workers that run.
+//! Starts and drains workers until as many run as are desired.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -14,97 +13,30 @@ use tracing::Instrument;
 use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::contract::Fault;
-use crate::delivery::counters::{Stats, Tally};
+use crate::delivery::counters::Stats;
 use crate::delivery::settle::hand_back;
 use crate::delivery::slow_lane::roam;
 use crate::delivery::worker::{Mode, Worker, WorkerShared};
 use crate::events::Event;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
+use crate::scaling::workers::{Desired, Workers};
 
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// How long no worker can start before what was fetched is given back: another host may be able to handle it.
+/// How long no worker can start before deliveries that were fetched are given back: another host may be able to handle
+/// them.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
-/// How long after starting a worker for a message that is logged: the message goes first, and on a small machine a log
+/// How long after starting a worker for a message the start is logged. The message goes first: on a small machine a log
 /// line would delay it.
 const FIRST_REPLY: Duration = Duration::from_millis(1);
-
-/// The number of workers that is wanted. The monitor sets it, and a message that finds no worker does.
-#[derive(Debug)]
-pub struct Desired {
-    count: watch::Sender<u32>,
-    /// Wakes the monitor: a message found no worker.
-    pub woken: Notify,
-}
-
-impl Desired {
-    /// Starts with this count.
-    pub fn new(count: u32) -> Self {
-        Self { count: watch::Sender::new(count), woken: Notify::new() }
-    }
-
-    /// The count now.
-    pub fn get(&self) -> u32 {
-        *self.count.borrow()
-    }
-
-    /// Sets the count and returns the one before.
-    pub fn set(&self, count: u32) -> u32 {
-        let before = self.get();
-        self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
-        before
-    }
-}
-
-/// The workers of a workload, and counters of all that it ever had.
-#[derive(Debug, Default)]
-pub struct Workers {
-    running: AtomicU32,
-    counted: Mutex<Counted>,
-}
-
-#[derive(Debug, Default)]
-struct Counted {
-    ended: Tally,
-    alive: BTreeMap<u64, Arc<Stats>>,
-}
-
-impl Workers {
-    /// Workers that run and do not drain.
-    pub fn running(&self) -> u32 {
-        self.running.load(Relaxed)
-    }
-
-    /// The counters of all workers, ended ones included.
-    pub fn tally(&self) -> Tally {
-        let counted = self.counted.lock();
-        counted.alive.values().fold(counted.ended, |sum, stats| sum.plus(stats.tally()))
-    }
-
-    /// The workers that run or drain, each with its counters.
-    pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
-        self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
-    }
-
-    fn add(&self, id: u64, stats: Arc<Stats>) {
-        self.counted.lock().alive.insert(id, stats);
-    }
-
-    fn remove(&self, id: u64) {
-        let mut counted = self.counted.lock();
-        if let Some(stats) = counted.alive.remove(&id) {
-            counted.ended = counted.ended.plus(stats.tally());
-        }
-    }
-}
 
 /// A worker that runs, or drains.
 struct WorkerTask {
     task: Id,
-    /// Whether its instance is made.
+    /// Whether its instance has been made.
     started: Arc<AtomicBool>,
     stats: Arc<Stats>,
     mode: watch::Sender<Mode>,
@@ -121,12 +53,32 @@ struct Ending {
 #[derive(Debug, Clone, Copy)]
 struct Stuck {
     since: Instant,
-    /// Whether the inbox gives back what it has.
+    /// Whether the inbox gives back its deliveries.
     suspended: bool,
 }
 
-/// Starts and drains workers until they are as many as desired, again and again.
-pub struct Supervisor<D, H> {
+/// How a worker's task ended.
+type EndedTask = Result<(Id, Result<(), Fault>), JoinError>;
+
+/// What a supervisor waits for, beside another number of workers that are desired or that there is room for.
+enum Happening {
+    /// A delivery found no worker.
+    Arrived,
+    /// Deliveries that were fetched can be given back: no pull is open that would bring them right back.
+    InboxClosed,
+    /// The instance of a worker was made.
+    WorkerStarted,
+    WorkerEnded(EndedTask),
+    /// No worker could start for [`GIVE_BACK`].
+    StuckForLong,
+    /// The wait after a worker that ended by itself is over.
+    MayStart,
+    /// There are no workers, and the instance that stands ready is of an older generation.
+    NewGeneration,
+}
+
+/// Keeps the number of workers as it is desired.
+pub(crate) struct Supervisor<D, H> {
     shared: Arc<WorkerShared<D>>,
     handlers: H,
     desired: Arc<Desired>,
@@ -137,19 +89,19 @@ pub struct Supervisor<D, H> {
     next: u64,
     backoff: Backoff,
     not_before: Option<Instant>,
-    /// A worker has started.
+    /// Notified when an instance of a worker was made.
     started: Arc<Notify>,
-    /// Since when none can start.
+    /// Set while no worker can start.
     stuck: Option<Stuck>,
     /// Whether the condition is raised that there is no room for all workers.
     lacks_room: bool,
-    /// Whether an instance was made ahead since there are no workers.
+    /// Whether an instance was made ahead since the last worker ended.
     prepared: bool,
 }
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
-    /// Prepares; nothing runs before [`Supervisor::run`].
-    pub fn new(
+    /// A supervisor without workers. Nothing runs before [`Supervisor::run`].
+    pub(crate) fn new(
         shared: Arc<WorkerShared<D>>,
         handlers: H,
         desired: Arc<Desired>,
@@ -175,44 +127,68 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     /// Runs until `stop` ends, then drains all workers: they have the grace time to finish what they run.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        let desired = self.desired.clone();
-        let mut changes = desired.count.subscribe();
-        let (shared, a_start) = (self.shared.clone(), self.started.clone());
+        let mut changes = self.desired.count.subscribe();
         loop {
             let woken = self.wake();
             let wanted = *changes.borrow_and_update();
             let fitting = self.fitting(wanted);
             let room_changes = self.handlers.room_changed(fitting < wanted);
-            let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
-            let started = self.reconcile(fitting);
-            self.shared.inbox.set_workers(self.running());
-            if woken {
-                sleep(FIRST_REPLY).await;
-                self.announce_wake();
-            }
-            self.announce_started(&started);
+            self.become_as_many(fitting, woken).await;
             let at_zero = wanted == 0 && self.alive.is_empty();
             self.prepare(at_zero);
-            let not_before = self.not_before;
             tokio::select! {
                 () = &mut stop => break,
                 _ = changes.changed() => {}
-                () = shared.inbox.arrived_without_worker() => {}
                 () = room_changes => {}
-                () = shared.inbox.closed() => self.give_back().await,
-                () = a_start.notified() => self.has_started(),
-                () = reached(give_back_at) => self.suspend(),
-                () = self.handlers.newer(), if at_zero => self.prepared = false,
-                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
-                () = reached(not_before) => self.not_before = None,
+                happened = self.happening(at_zero) => self.take_in(happened).await,
             }
         }
         self.drain_all().await;
     }
 
-    /// Has an instance made ahead once there are no workers, so that the next message need not wait until one is made.
+    /// Waits for what happens first. Cancel-safe: whatever a branch takes is returned by the same poll.
+    async fn happening(&mut self, at_zero: bool) -> Happening {
+        let inbox = &self.shared.inbox;
+        let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
+        tokio::select! {
+            () = inbox.arrived_without_worker() => Happening::Arrived,
+            () = inbox.closed() => Happening::InboxClosed,
+            () = self.started.notified() => Happening::WorkerStarted,
+            Some(ended) = self.tasks.join_next_with_id() => Happening::WorkerEnded(ended),
+            () = reached(give_back_at) => Happening::StuckForLong,
+            () = reached(self.not_before) => Happening::MayStart,
+            () = self.handlers.newer(), if at_zero => Happening::NewGeneration,
+        }
+    }
+
+    async fn take_in(&mut self, happened: Happening) {
+        match happened {
+            // `wake` looks at the inbox on the next turn.
+            Happening::Arrived => {}
+            Happening::InboxClosed => self.give_back().await,
+            Happening::WorkerStarted => self.has_started(),
+            Happening::WorkerEnded(ended) => self.ended(ended),
+            Happening::StuckForLong => self.suspend(),
+            Happening::MayStart => self.not_before = None,
+            Happening::NewGeneration => self.prepared = false,
+        }
+    }
+
+    /// Starts and drains workers until this many run. If a delivery has `woken` the first worker, that delivery goes
+    /// before what is logged.
+    async fn become_as_many(&mut self, desired: u32, woken: bool) {
+        let started = self.reconcile(desired);
+        self.shared.inbox.set_workers(self.running());
+        if woken {
+            sleep(FIRST_REPLY).await;
+            self.announce_wake();
+        }
+        self.announce_started(&started);
+    }
+
+    /// Makes an instance ahead when there are no workers, so that the next message need not wait for it.
     fn prepare(&mut self, at_zero: bool) {
         if at_zero && !self.prepared {
             tokio::spawn(roam(self.handlers.prepare()));
@@ -220,8 +196,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.prepared = at_zero;
     }
 
-    /// Wants one worker if a message waits and none is wanted. While a worker that could not start is not to be tried
-    /// again yet, nothing changes.
+    /// Sets the desired count to one if a message waits and no worker is desired. Changes nothing during the pause
+    /// after a worker that could not start. Returns whether the count was set.
     fn wake(&self) -> bool {
         let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shared.inbox.is_empty();
         if wake {
@@ -230,7 +206,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         wake
     }
 
-    /// As many of the desired workers as there is room for. If that is fewer, a condition is raised.
+    /// How many of the desired workers there is room for. If not for all, a condition is raised.
     fn fitting(&mut self, desired: u32) -> u32 {
         let most = self.handlers.most();
         if desired > most && self.stuck.is_none() {
@@ -260,7 +236,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.alive.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
     }
 
-    /// Starts and drains; returns which were started.
+    /// Starts and drains workers; returns the numbers of those that were started.
     fn reconcile(&mut self, desired: u32) -> Vec<u64> {
         let candidates: Vec<Candidate> = self
             .alive
@@ -275,13 +251,14 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let plan = plan(&candidates, desired);
         let start = match (self.not_before, self.stuck) {
             (Some(_), _) => 0,
-            // One that tries is enough. It tries even if none is desired, for nothing is fetched until one has started.
+            // One worker that tries to start is enough. It tries even if none is desired, because nothing is fetched
+            // until one has started.
             (None, Some(Stuck { suspended, .. })) if candidates.is_empty() => plan.start.clamp(suspended.into(), 1),
             (None, Some(_)) => 0,
             (None, None) => plan.start,
         };
         let started: Vec<u64> = (0..start).map(|_| self.start()).collect();
-        // One that is not desired only shows whether workers start again.
+        // A worker that is not desired is started only to find out whether workers start again.
         let unwanted = started.iter().copied().skip(usize::try_from(plan.start).unwrap_or(usize::MAX));
         for id in plan.drain.into_iter().chain(unwanted) {
             self.drain(id);
@@ -332,7 +309,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         });
     }
 
-    fn ended(&mut self, ended: Result<(Id, Result<(), Fault>), JoinError>) {
+    fn ended(&mut self, ended: EndedTask) {
         let (task, problem) = match ended {
             Ok((task, Ok(()))) => (task, None),
             Ok((task, Err(fault))) => {
@@ -363,8 +340,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     /// A worker ended by itself. Of several at the same time only the first is logged as an error, and delays the
-    /// replacement of all. One for which there was no room did not fail: the workload's part has become smaller, or what
-    /// others have beyond theirs is not given back yet.
+    /// replacement of all. A worker for which there was no room did not fail: the workload's share has become smaller,
+    /// or other workloads have not given back yet what they have beyond theirs.
     fn failed(&mut self, worker: u64, handled: u64, ending: &Ending) {
         let Ending { text: problem, lacks_room } = ending;
         let workload = &self.shared.workload;
@@ -405,7 +382,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.alive.values().any(|worker| worker.started.load(Relaxed))
     }
 
-    /// A worker has started, unless it has ended since.
+    /// Ends the condition that no worker starts, unless the worker that has started has ended since.
     fn has_started(&mut self) {
         if self.any_started() {
             self.shared.conditions.clear(Part::Workers);
@@ -415,7 +392,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
     }
 
-    /// Gives back what waits: another host may be able to handle it. What the server would not deliver again stays.
+    /// Gives back the deliveries that wait: another host may be able to handle them. A delivery that the server would
+    /// not deliver again stays.
     async fn give_back(&self) {
         let rules = &self.shared.rules;
         for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {

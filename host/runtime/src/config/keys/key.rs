@@ -1,7 +1,7 @@
 //! A row of the table of keys.
 
 use crate::config::error::Wrong;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Value, ValueType};
 use crate::config::words::Word;
 
 /// What a string must look like.
@@ -37,7 +37,7 @@ pub struct Key {
     /// Dotted, within the file or within the table of a workload.
     pub path: &'static str,
     /// The type of its value.
-    pub kind: Kind,
+    pub kind: ValueType,
     /// What holds where it is not set.
     pub unset: Unset,
     /// What its value may be: `1s to 1h`, `16 or more`, or words. Numbers, sizes and durations are held to the former
@@ -65,7 +65,7 @@ pub struct Key {
 }
 
 impl Key {
-    const fn new(path: &'static str, kind: Kind, placeholder: &'static str) -> Self {
+    const fn new(path: &'static str, kind: ValueType, placeholder: &'static str) -> Self {
         Self {
             path,
             kind,
@@ -85,41 +85,41 @@ impl Key {
     }
 
     pub(super) const fn text(path: &'static str, placeholder: &'static str) -> Self {
-        Self::new(path, Kind::Text, placeholder)
+        Self::new(path, ValueType::Text, placeholder)
     }
 
     pub(super) const fn texts(path: &'static str, placeholder: &'static str) -> Self {
-        Self::new(path, Kind::Texts, placeholder)
+        Self::new(path, ValueType::Texts, placeholder)
     }
 
     /// A path, relative to the directory of the file that it is written in.
     pub(super) const fn file(path: &'static str, placeholder: &'static str) -> Self {
-        Self::new(path, Kind::Path, placeholder)
+        Self::new(path, ValueType::Path, placeholder)
     }
 
     pub(super) const fn word<W: Word>(path: &'static str, placeholder: &'static str) -> Self {
-        Self::new(path, Kind::Word(W::words), placeholder)
+        Self::new(path, ValueType::Word(W::words), placeholder)
     }
 
     pub(super) const fn integer(path: &'static str, placeholder: &'static str) -> Self {
-        Self::new(path, Kind::Integer, placeholder)
+        Self::new(path, ValueType::Integer, placeholder)
     }
 
     pub(super) const fn size(path: &'static str) -> Self {
-        Self::new(path, Kind::Size, "SIZE")
+        Self::new(path, ValueType::Size, "SIZE")
     }
 
     pub(super) const fn duration(path: &'static str) -> Self {
-        Self::new(path, Kind::Duration, "DURATION")
+        Self::new(path, ValueType::Duration, "DURATION")
     }
 
     pub(super) const fn delays(path: &'static str) -> Self {
-        Self::new(path, Kind::Delays, "DURATION")
+        Self::new(path, ValueType::Delays, "DURATION")
     }
 
     /// Strings by names that are not known beforehand.
     pub(super) const fn table(path: &'static str) -> Self {
-        Self::new(path, Kind::Table, "KEY=VALUE")
+        Self::new(path, ValueType::Table, "KEY=VALUE")
     }
 
     /// The values of the table may be `{ env = "NAME" }` and `{ file = "PATH" }`.
@@ -187,7 +187,8 @@ impl Key {
     }
 
     /// The table it is in and its name there.
-    pub fn parts(&self) -> (&'static str, &'static str) {
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (&'static str, &'static str) {
         self.path.rsplit_once('.').unwrap_or(("", self.path))
     }
 
@@ -238,7 +239,7 @@ impl Key {
 
     /// The least and the most that the range says in numbers.
     fn bounds(&self) -> (Option<Value>, Option<Value>) {
-        let kind = if matches!(self.kind, Kind::Delays) { Kind::Duration } else { self.kind };
+        let kind = if matches!(self.kind, ValueType::Delays) { ValueType::Duration } else { self.kind };
         let bound = |text: &str| kind.parse(text).ok();
         if let Some((least, most)) = self.range.split_once(" to ") {
             (bound(least), bound(most))
@@ -266,7 +267,9 @@ mod tests {
             if let Unset::Value(text) = key.unset {
                 assert_eq!(key.check(&key.parse(text).unwrap()), [], "{path}");
             }
-            if matches!(key.kind, Kind::Integer | Kind::Size | Kind::Duration | Kind::Delays) && !key.range.is_empty() {
+            if matches!(key.kind, ValueType::Integer | ValueType::Size | ValueType::Duration | ValueType::Delays)
+                && !key.range.is_empty()
+            {
                 let (least, most) = key.bounds();
                 let described = key.range.contains("max x batch");
                 let read = if key.range.contains(" to ") { most.is_some() } else { least.is_some() };

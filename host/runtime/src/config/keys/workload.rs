@@ -87,6 +87,12 @@ pub const WORKLOAD: &[Key] = &[
         .flag("isolation")
         .default("worker")
         .help("Whether a handler instance lives as long as its worker or for one message"),
+    Key::integer("max-hops", "COUNT")
+        .flag("max-hops")
+        .default("16")
+        .range("1 to 1000")
+        .help("Through how many workloads a message may have come before it becomes a dead letter")
+        .more("Each publication counts them in its header `Tidegate-Hops`, so that nothing goes round for ever."),
     Key::table("settings")
         .flag("setting")
         .set("subject-prefix = \"shop.receipts\"")

@@ -51,8 +51,8 @@ fn tables(prefix: &str, keys: &'static [Key]) -> Vec<(String, Vec<&'static Key>)
 fn toml(key: &Key, text: &str) -> String {
     let quoted: Vec<String> = text.split(',').map(|part| format!("\"{part}\"")).collect();
     match key.kind {
-        Kind::Integer => text.to_owned(),
-        Kind::Delays => format!("[{}]", quoted.join(", ")),
+        ValueType::Integer => text.to_owned(),
+        ValueType::Delays => format!("[{}]", quoted.join(", ")),
         _ => quoted.join(", "),
     }
 }
@@ -108,17 +108,17 @@ fn page_table(keys: &[&Key]) -> String {
 
 fn kind(key: &Key) -> String {
     let kind = match key.kind {
-        Kind::Text => "string",
-        Kind::Path => "path",
-        Kind::Texts => "string or list",
-        Kind::Word(words) => {
+        ValueType::Text => "string",
+        ValueType::Path => "path",
+        ValueType::Texts => "string or list",
+        ValueType::Word(words) => {
             return words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
         }
-        Kind::Integer => "integer",
-        Kind::Size => "size",
-        Kind::Duration => "duration",
-        Kind::Delays => "list of durations",
-        Kind::Table => "table",
+        ValueType::Integer => "integer",
+        ValueType::Size => "size",
+        ValueType::Duration => "duration",
+        ValueType::Delays => "list of durations",
+        ValueType::Table => "table",
     };
     kind.to_owned()
 }
@@ -127,7 +127,7 @@ fn kind(key: &Key) -> String {
 fn example() -> String {
     let mut file = HEAD.to_owned();
     for (table, keys) in tables("", HOST).into_iter().chain(tables("workload.orders", WORKLOAD)) {
-        let is_table = |key: &&&Key| matches!((key.kind, key.example), (Kind::Table, Example::Set(_)));
+        let is_table = |key: &&&Key| matches!((key.kind, key.example), (ValueType::Table, Example::Set(_)));
         file.push('\n');
         if !table.is_empty() {
             let comment = keys.iter().all(|key| matches!(key.example, Example::Comment(_)));
@@ -151,13 +151,13 @@ fn example_line(key: &Key) -> String {
         (Example::Default, Unset::Value(text), _) => format!("{name} = {}", toml(key, text)),
         (Example::Default, ..) => panic!("{} has no default, so it needs a value for the example", key.path),
         (Example::Set(toml), ..) => format!("{name} = {toml}"),
-        (Example::Comment(toml), _, Kind::Table) => format!("# {name} = {{ {toml} }}"),
+        (Example::Comment(toml), _, ValueType::Table) => format!("# {name} = {{ {toml} }}"),
         (Example::Comment(toml), ..) => format!("# {name} = {toml}"),
     };
     let mut comment = key.help.to_owned();
     // Within a note a line is not broken.
     let mut note = |text: &str| comment += &format!(" [{}]", text.replace(' ', "\u{a0}"));
-    if let Kind::Word(words) = key.kind {
+    if let ValueType::Word(words) = key.kind {
         note(&words().join(", "));
     }
     if !key.range.is_empty() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Mode, Worker, again, checked, hold_back, keep_old, settle_untried};
+use super::{Mode, Worker, checked, hold_back, keep_old, settle_untried, untried};
 use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
@@ -200,8 +200,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let rules = self.shared.rules.clone();
         let (mut rest, mut called) = (batch.reversed(), Batch::of(Vec::new()));
         while let Some(waiting) = rest.pop() {
-            let again = if waiting.held.delivery().attempt > 1 { again(&waiting, &self.stats, &rules) } else { None };
-            let Some(untried) = again else {
+            let Some(untried) = untried(&waiting, &self.stats, &rules) else {
                 called.push(waiting);
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Every setting, alone, on a consumer and a stream that flow.
+//! Every setting by itself, on a consumer and a stream that are fine otherwise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Config, Workload};
-use crate::delivery::consumer_settings::{Flow, PullLimits};
+use crate::delivery::consumer_settings::{ConsumerFlow, PullLimits};
 
 const MS: i64 = 1_000_000;
 const SECOND: i64 = 1000 * MS;
@@ -51,7 +51,7 @@ fn alone(setting: &str, value: Value) -> ConsumerVerdict {
 fn a_usual_consumer_flows_without_a_word() {
     let verdict = alone("description", json!("what it is for"));
     assert_eq!((verdict.refusal.clone(), verdict.held.clone(), verdict.warnings.clone()), (None, None, vec![]));
-    assert_eq!(verdict.flow("ORDERS", "orders-workers"), Flow::Free);
+    assert_eq!(verdict.flow("ORDERS", "orders-workers"), ConsumerFlow::Free);
     assert_eq!(verdict.settings.ack_wait, Duration::from_secs(30));
     assert_eq!(verdict.settings.pulls, PullLimits { waiting: 16, ..PullLimits::NONE });
 }
@@ -90,7 +90,7 @@ fn what_would_lose_messages_or_never_flow_is_refused_with_the_remedy() {
         let refusal = verdict.refusal.clone().unwrap_or_else(|| panic!("{setting} = {value} is taken"));
         assert!(refusal.problem.contains(problem), "{setting}: {}", refusal.problem);
         assert!(refusal.remedy.contains(remedy), "{setting}: {}", refusal.remedy);
-        assert!(matches!(verdict.flow("S", "c"), Flow::Refused(_)));
+        assert!(matches!(verdict.flow("S", "c"), ConsumerFlow::Refused(_)));
     }
 }
 
@@ -162,7 +162,7 @@ fn a_paused_consumer_is_held_until_it_says() {
     let mut state = with("pause_until", json!("2030-01-01T00:00:00Z"));
     state.paused = true;
     let verdict = judged(&state, &stream(json!({})), "");
-    let Flow::Held(said) = verdict.flow("ORDERS", "orders-workers") else { panic!("it is not held") };
+    let ConsumerFlow::Held(said) = verdict.flow("ORDERS", "orders-workers") else { panic!("it is not held") };
     assert!(said.contains("is paused until 2030-01-01T00:00:00Z"), "{said}");
     assert!(said.contains("nats consumer resume ORDERS orders-workers"), "{said}");
 }

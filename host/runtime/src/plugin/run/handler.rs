@@ -14,7 +14,7 @@ use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
 use super::guest::{Guest, Inputs, Settings};
 use super::kind::Kind;
-use super::room::Place;
+use super::room::InstanceRoom;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -83,7 +83,7 @@ struct Live {
     store: Store<Guest>,
     exports: HandlerExports,
     /// Given back after the store, which takes it, is gone.
-    _place: Option<Place>,
+    _place: Option<InstanceRoom>,
 }
 
 impl World for HandlerWorld {

@@ -66,12 +66,12 @@ pub(crate) struct Rooms {
 struct Claims {
     supply: Supply,
     next: u64,
-    all: BTreeMap<u64, Arc<Part>>,
+    all: BTreeMap<u64, Arc<PluginShare>>,
 }
 
 /// What one workload's handler, or policy, has.
 #[derive(Debug, Default)]
-struct Part {
+struct PluginShare {
     /// The most instances that are wanted.
     instances: u64,
     /// What each takes.
@@ -126,7 +126,7 @@ impl Rooms {
 
     /// Asks for a part that is enough for so many instances.
     pub(crate) fn claim(self: &Arc<Self>, instances: u32) -> Arc<Room> {
-        let part = Arc::new(Part { instances: instances.into(), ..Part::default() });
+        let part = Arc::new(PluginShare { instances: instances.into(), ..PluginShare::default() });
         let mut claims = self.claims.lock();
         let id = claims.next;
         claims.next += 1;
@@ -164,7 +164,7 @@ impl Rooms {
     }
 }
 
-impl Part {
+impl PluginShare {
     fn need(&self) -> Need {
         *self.need.lock()
     }
@@ -197,7 +197,7 @@ impl Accounts {
 pub struct Room {
     rooms: Arc<Rooms>,
     id: u64,
-    part: Arc<Part>,
+    part: Arc<PluginShare>,
 }
 
 impl Room {
@@ -216,7 +216,7 @@ impl Room {
     ///
     /// # Errors
     /// [`Fault::Room`] if there is none.
-    pub(crate) fn enter(&self, need: Need) -> Result<Place, Fault> {
+    pub(crate) fn enter(&self, need: Need) -> Result<InstanceRoom, Fault> {
         self.each_needs(need);
         if !self.part.has.take(need) {
             return Err(Fault::Room(self.why()));
@@ -225,7 +225,7 @@ impl Room {
             self.part.has.give_back(need);
             return Err(Fault::Room(self.why()));
         }
-        Ok(Place { rooms: self.rooms.clone(), part: self.part.clone(), need })
+        Ok(InstanceRoom { rooms: self.rooms.clone(), part: self.part.clone(), need })
     }
 
     /// How many instances there can be at once.
@@ -279,7 +279,7 @@ fn rough(bytes: u64) -> u64 {
 impl Rooms {
     /// What vm.max_map_count has to be for everything that is wanted.
     fn enough_mappings(&self) -> u64 {
-        let wants = |part: &Arc<Part>| part.instances.saturating_mul(part.need().mappings);
+        let wants = |part: &Arc<PluginShare>| part.instances.saturating_mul(part.need().mappings);
         system::limit_for(self.claims.lock().all.values().map(wants).fold(0, u64::saturating_add))
     }
 }
@@ -294,13 +294,13 @@ impl Drop for Room {
 
 /// Room that one instance has, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct InstanceRoom {
     rooms: Arc<Rooms>,
-    part: Arc<Part>,
+    part: Arc<PluginShare>,
     need: Need,
 }
 
-impl Drop for Place {
+impl Drop for InstanceRoom {
     fn drop(&mut self) {
         self.part.has.give_back(self.need);
         self.rooms.all.give_back(self.need);

@@ -14,7 +14,7 @@ use super::fault::classify_start;
 use super::generation::Generation;
 use super::guest::{self, Guest, Inputs, Settings};
 use super::kind::Kind;
-use super::room::{Need, Place, Room};
+use super::room::{InstanceRoom, Need, Room};
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::contract::Fault;
@@ -79,7 +79,7 @@ impl<W: World> Plugin<W> {
     }
 
     /// Room for one more instance, if it has to find any.
-    pub(crate) fn enter(&self, context: &GuestContext) -> Result<Option<Place>, Fault> {
+    pub(crate) fn enter(&self, context: &GuestContext) -> Result<Option<InstanceRoom>, Fault> {
         context.room.as_ref().map(|room| room.enter(self.need())).transpose()
     }
 

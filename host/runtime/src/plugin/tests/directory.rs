@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::{Logged, host, limits};
 use crate::config::{Compile, Plugins};
-use crate::plugin::{Directory, HandlerWatch, Host, PolicyWatch};
+use crate::plugin::{Directory, HandlerWatch, PluginHost, PolicyWatch};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -190,7 +190,7 @@ impl Slow {
     fn directory(&self, plugins: &Path) -> Directory {
         let compile = Compile { program: Some(self.dir.path().join("program")), ..Compile::default() };
         let plugins = Plugins { dir: plugins.to_owned(), rescan: RESCAN, cache: None, compile };
-        Directory::start(Host::start(&plugins).unwrap(), &plugins)
+        Directory::start(PluginHost::start(&plugins).unwrap(), &plugins)
     }
 
     /// Waits until it runs, and gives the number of its process.

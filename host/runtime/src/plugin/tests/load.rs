@@ -6,7 +6,7 @@ use tidegate_test_artifacts::probes;
 use super::{core, core_at, core_text, file, host, limits};
 use crate::config::{Compile, Limits, Plugins};
 use crate::contract::Fault;
-use crate::plugin::{HandlerPlugin, Host, Kind, KindError, LoadError, PluginRefusal};
+use crate::plugin::{HandlerPlugin, Kind, KindError, LoadError, PluginHost, PluginRefusal};
 
 async fn load_with(bytes: &[u8], limits: &Limits) -> Result<HandlerPlugin, LoadError> {
     let (_dir, file) = file(bytes);
@@ -72,7 +72,7 @@ async fn what_cannot_be_had_is_refused_before_anything_is_compiled() {
     // Nothing can be compiled here.
     let compile = Compile { program: Some("/nowhere".into()), ..Compile::default() };
     let plugins = Plugins { dir: "".into(), rescan: Duration::MAX, cache: None, compile };
-    let host = Host::start(&plugins).unwrap();
+    let host = PluginHost::start(&plugins).unwrap();
     let refusal = async |name: &str| {
         let (_dir, file) = file(importing(name));
         host.load(&file, &limits()).await.map(|_: HandlerPlugin| ()).unwrap_err().refusal

@@ -16,18 +16,18 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Host;
+use super::PluginHost;
 use crate::config::Limits;
 use crate::contract::Delivery;
 
 /// One host for all tests, for each compiles its guests only once.
-static HOST: LazyLock<(tempfile::TempDir, Host)> = LazyLock::new(|| {
+static HOST: LazyLock<(tempfile::TempDir, PluginHost)> = LazyLock::new(|| {
     let cache = tempfile::tempdir().unwrap();
-    let host = Host::new(Some(cache.path())).unwrap();
+    let host = PluginHost::new(Some(cache.path())).unwrap();
     (cache, host)
 });
 
-fn host() -> Host {
+fn host() -> PluginHost {
     HOST.1.clone()
 }
 
@@ -100,7 +100,7 @@ impl Logged {
             .with_ansi(false)
             .without_time()
             .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || Writer(Arc::clone(&writer)))
+            .with_writer(move || SharedBuffer(Arc::clone(&writer)))
             .finish();
         Self { text, _guard: tracing::subscriber::set_default(subscriber) }
     }
@@ -112,9 +112,9 @@ impl Logged {
     }
 }
 
-struct Writer(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Writer {
+impl io::Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -7,7 +7,7 @@ use super::{file, host, limits};
 use crate::config::Limits;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
-use crate::plugin::{Host, PolicyContext, PolicyPlugin};
+use crate::plugin::{PluginHost, PolicyContext, PolicyPlugin};
 
 fn context() -> PolicyContext {
     PolicyContext::new("orders".into(), limits())
@@ -17,7 +17,7 @@ fn settings(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-async fn probe_on(host: &Host) -> PolicyPlugin {
+async fn probe_on(host: &PluginHost) -> PolicyPlugin {
     let (_dir, file) = file(probes::POLICY_V1);
     host.load(&file, &limits()).await.unwrap()
 }
@@ -70,7 +70,7 @@ async fn nothing_outside_can_be_reached() {
 
 #[tokio::test]
 async fn the_same_inputs_give_the_same_decision_on_another_engine() {
-    let other = Host::new(None).unwrap();
+    let other = PluginHost::new(None).unwrap();
     for mode in ["random", "clock", "count"] {
         let first = decide(mode).await.unwrap();
         assert_eq!(decide(mode).await.unwrap(), first);

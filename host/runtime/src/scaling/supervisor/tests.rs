@@ -4,6 +4,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -11,7 +12,7 @@ use crate::conditions::{Conditions, Part};
 use crate::config::{Batching, Grants, Isolation, Retry};
 use crate::contract::Author;
 use crate::contract::{Delivery, Outcome, Response};
-use crate::delivery::Bounds;
+use crate::delivery::ResponseBounds;
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::Inbox;
@@ -23,9 +24,9 @@ use crate::ports::Handler;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-struct Idle(Author);
+struct IdleHandler(Author);
 
-impl Handler for Idle {
+impl Handler for IdleHandler {
     async fn handle(&mut self, _: &Delivery) -> Outcome {
         Ok(Ok(Response::default()))
     }
@@ -37,7 +38,7 @@ impl Handler for Idle {
 
 /// What happens when an instance is made, for the first ones; those after work.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Start {
+enum InstanceStart {
     Works,
     Fails,
     Panics,
@@ -46,8 +47,8 @@ enum Start {
 }
 
 #[derive(Clone)]
-struct Model {
-    starts: Arc<[Start]>,
+struct TestHandlers {
+    starts: Arc<[InstanceStart]>,
     tried: Arc<AtomicUsize>,
     prepared: Arc<AtomicUsize>,
     generation: watch::Receiver<u32>,
@@ -55,16 +56,18 @@ struct Model {
     room: Option<watch::Receiver<u32>>,
 }
 
-impl Handlers for Model {
-    type Instance = Idle;
+impl Handlers for TestHandlers {
+    type Instance = IdleHandler;
 
-    async fn instantiate(&mut self, _: u64) -> Result<Idle, Fault> {
+    async fn instantiate(&mut self, _: u64) -> Result<IdleHandler, Fault> {
         self.generation.borrow_and_update();
         match self.starts.get(self.tried.fetch_add(1, Relaxed)) {
-            Some(Start::Fails) => Err(Fault::Start("no memory".into())),
-            Some(Start::Panics) => panic!("a fault of the host"),
-            Some(Start::Cramped) => Err(Fault::Room("not beside the other".into())),
-            Some(Start::Works) | None => Ok(Idle(Author { plugin: "model".into(), generation: "1".into() })),
+            Some(InstanceStart::Fails) => Err(Fault::Start("no memory".into())),
+            Some(InstanceStart::Panics) => panic!("a fault of the host"),
+            Some(InstanceStart::Cramped) => Err(Fault::Room("not beside the other".into())),
+            Some(InstanceStart::Works) | None => {
+                Ok(IdleHandler(Author { plugin: "model".into(), generation: "1".into() }))
+            }
         }
     }
 
@@ -108,8 +111,9 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
         inbox: Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX)),
         rules: Rules::new(
             Retry { max_attempts: 3, backoff: vec![] },
+            16,
             Effective::with_ack_wait(Duration::from_secs(30)),
-            Bounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
+            ResponseBounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
             conditions,
         ),
         isolation: Isolation::Worker,
@@ -121,7 +125,7 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
 
 /// When each worker started and ended, from the start of a supervisor that shall have `desired` workers for a minute.
 /// In the middle of it comes a new generation.
-async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
+async fn a_minute(starts: &[InstanceStart], desired: u32) -> (Vec<(u64, Duration)>, Vec<(u64, Duration)>) {
     let (started, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
     let conditions = Conditions::new("work".into());
     let begin = Instant::now();
@@ -142,7 +146,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
     let (swap, generation) = watch::channel(1);
     let prepared = Arc::new(AtomicUsize::new(0));
     let starts = starts.into();
-    let handlers = Model { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
+    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: prepared.clone(), generation, room: None };
     let (workers, wanted) = (Arc::new(Workers::default()), Arc::new(Desired::new(desired)));
     let supervisor = Supervisor::new(Arc::new(shared), handlers, wanted, workers.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -166,7 +170,7 @@ async fn a_minute(starts: &[Start], desired: u32) -> (Vec<(u64, Duration)>, Vec<
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_ends_by_itself_is_replaced_each_time_after_a_longer_pause() {
-    let (started, ended) = a_minute(&[Start::Fails; 4], 1).await;
+    let (started, ended) = a_minute(&[InstanceStart::Fails; 4], 1).await;
     let started_ms: Vec<u128> = started.iter().map(|(_, at)| at.as_millis()).collect();
     let pauses: Vec<u128> = started_ms.windows(2).map(|pair| pair[1] - pair[0]).collect();
     // The timer's own step is a millisecond.
@@ -202,15 +206,15 @@ fn what_is_delivered_again_before_it_was_tried_takes_the_place_of_the_one_before
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_panics_is_replaced_and_the_others_stay() {
-    let (started, ended) = a_minute(&[Start::Panics], 3).await;
+    let (started, ended) = a_minute(&[InstanceStart::Panics], 3).await;
     assert_eq!((started.len(), ended.len()), (4, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_goes_on_with_what_it_has_where_a_newer_generation_does_not_start() {
-    let (started, ended) = a_minute(&[Start::Works, Start::Fails], 1).await;
+    let (started, ended) = a_minute(&[InstanceStart::Works, InstanceStart::Fails], 1).await;
     assert_eq!((started.len(), ended.len()), (1, 0));
-    let (started, ended) = a_minute(&[Start::Works, Start::Works], 1).await;
+    let (started, ended) = a_minute(&[InstanceStart::Works, InstanceStart::Works], 1).await;
     assert_eq!((started.len(), ended.len()), (1, 0));
 }
 
@@ -223,7 +227,7 @@ async fn at_zero_one_instance_of_each_generation_is_made_ahead_and_no_worker_run
 #[tokio::test(start_paused = true)]
 async fn the_pause_before_a_replacement_has_an_end() {
     // Ten pauses that went on doubling would take 102 s; with an end at 10 s they take 43 s.
-    let (started, _) = a_minute(&[Start::Fails; 10], 1).await;
+    let (started, _) = a_minute(&[InstanceStart::Fails; 10], 1).await;
     assert_eq!(started.len(), 11);
     assert!(started.last().unwrap().1 < Duration::from_secs(60));
 }
@@ -231,7 +235,7 @@ async fn the_pause_before_a_replacement_has_an_end() {
 #[tokio::test(start_paused = true)]
 async fn workers_that_fail_at_the_same_time_count_as_one_failure() {
     // Each for itself, they would make the pause as long as it gets.
-    let (started, ended) = a_minute(&[Start::Fails; 50], 50).await;
+    let (started, ended) = a_minute(&[InstanceStart::Fails; 50], 50).await;
     assert_eq!((started.len(), ended.len()), (51 + 49, 50));
     assert!(started.last().unwrap().1 < Duration::from_millis(150), "{:?}", started.last());
 }
@@ -243,8 +247,8 @@ async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_do
     let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     // They are tried after 0, 0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7 and 22.7 s; the one after 32.7 s starts.
-    let starts = [Start::Fails; 9].into();
-    let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
+    let starts = [InstanceStart::Fails; 9].into();
+    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
     let grace = Duration::from_secs(1);
     let supervisor = Supervisor::new(shared.clone(), handlers, desired.clone(), workers.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -271,7 +275,7 @@ async fn where_no_worker_starts_it_is_told_and_the_inbox_gives_back_until_one_do
 
 #[tokio::test(start_paused = true)]
 async fn where_two_instances_do_not_fit_at_once_the_one_before_makes_room() {
-    let (started, ended) = a_minute(&[Start::Works, Start::Cramped, Start::Works], 1).await;
+    let (started, ended) = a_minute(&[InstanceStart::Works, InstanceStart::Cramped, InstanceStart::Works], 1).await;
     assert_eq!((started.len(), ended.len()), (1, 0));
 }
 
@@ -282,8 +286,8 @@ async fn a_worker_that_finds_no_room_is_not_told_as_one_that_failed() {
     let shared = Arc::new(shared(Observer::new(|_| {}), &conditions));
     let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(2)));
     let (_swap, generation) = watch::channel(1);
-    let starts = vec![Start::Works, Start::Cramped].into();
-    let handlers = Model { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
+    let starts = vec![InstanceStart::Works, InstanceStart::Cramped].into();
+    let handlers = TestHandlers { starts, tried: Arc::default(), prepared: Arc::default(), generation, room: None };
     let supervisor = Supervisor::new(shared, handlers, desired, workers.clone(), Duration::from_secs(1));
     let (stop, stopped) = oneshot::channel::<()>();
     let run = tokio::spawn(supervisor.run(async {
@@ -306,7 +310,8 @@ async fn there_are_no_more_workers_than_there_is_room_for_and_that_is_told_as_lo
     let (_swap, generation) = watch::channel(1);
     let (room, has_room) = watch::channel(2);
     let (starts, tried) = ([].into(), Arc::<AtomicUsize>::default());
-    let handlers = Model { starts, tried: tried.clone(), prepared: Arc::default(), generation, room: Some(has_room) };
+    let handlers =
+        TestHandlers { starts, tried: tried.clone(), prepared: Arc::default(), generation, room: Some(has_room) };
     let grace = Duration::from_secs(1);
     let supervisor = Supervisor::new(shared.clone(), handlers, desired, workers.clone(), grace);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -335,9 +340,9 @@ async fn where_there_is_no_room_for_any_worker_what_was_fetched_is_given_back_un
     let (workers, desired) = (Arc::new(Workers::default()), Arc::new(Desired::new(1)));
     let (_swap, generation) = watch::channel(1);
     let (room, has_room) = watch::channel(0);
-    let handlers = Model {
+    let handlers = TestHandlers {
         // Tried after 10, 10.1, 10.3 and 10.7 s.
-        starts: vec![Start::Cramped; 4].into(),
+        starts: vec![InstanceStart::Cramped; 4].into(),
         tried: Arc::default(),
         prepared: Arc::default(),
         generation,

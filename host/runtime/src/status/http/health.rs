@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::View;
+use super::view::View;
 use crate::conditions::Part;
 use crate::duration::millis;
 
@@ -16,14 +16,14 @@ const STUCK: Duration = Duration::from_secs(10);
 /// Whether tasks of a runtime get their turn.
 ///
 /// It is looked at and not asked for: an answer must not wait for what it is about.
-pub(super) struct Pulse {
+pub(super) struct RuntimeLiveness {
     start: Instant,
     /// Milliseconds since the start when the task had its last turn.
     last: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
-impl Pulse {
+impl RuntimeLiveness {
     /// Of the runtime that this is called in.
     pub(super) fn start() -> Self {
         let (start, last) = (Instant::now(), Arc::new(AtomicU64::new(0)));
@@ -47,7 +47,7 @@ impl Pulse {
     }
 }
 
-impl Drop for Pulse {
+impl Drop for RuntimeLiveness {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -68,15 +68,15 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     }
     problems.extend(view.directory.problems());
     problems.extend(view.journal.problems());
-    for board in view.boards.iter().filter(|board| board.running().is_none()) {
-        problems.push(format!("workload {} does not run yet", board.workload.name));
+    for state in view.workloads.iter().filter(|state| state.running().is_none()) {
+        problems.push(format!("workload {} does not run yet", state.workload.name));
     }
-    for board in &view.boards {
-        let name = &board.workload.name;
+    for state in &view.workloads {
+        let name = &state.workload.name;
         let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
         // A server that is away is told once.
         let told = |(part, _): &(Part, String)| view.is_connected() || !part.is_of_the_server();
-        problems.extend(board.conditions.all().into_iter().filter(told).map(of));
+        problems.extend(state.conditions.all().into_iter().filter(told).map(of));
     }
     problems
 }

@@ -12,10 +12,11 @@ mod health;
 mod metrics;
 mod serve;
 mod status;
+mod view;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 
 use axum::Router;
@@ -23,37 +24,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::events::{Event, Observer};
-use crate::jetstream::Client;
-use crate::journal::Journal;
-use crate::plugin::Directory;
-use crate::status::workload::Board;
-use health::Pulse;
-
-/// What can be seen of a host.
-pub(crate) struct View {
-    /// Its name.
-    pub(crate) host: String,
-    /// Its connection, once there was one.
-    pub(crate) connection: Arc<OnceLock<Client>>,
-    /// Its plugins.
-    pub(crate) directory: Arc<Directory>,
-    /// Its workloads.
-    pub(crate) boards: Vec<Arc<Board>>,
-    /// Its journal.
-    pub(crate) journal: Journal,
-    /// Whether it stops.
-    pub(crate) stops: watch::Receiver<bool>,
-}
-
-impl View {
-    /// Whether the server can be reached now, as far as is known.
-    fn is_connected(&self) -> bool {
-        self.connection.get().is_some_and(Client::is_connected)
-    }
-}
+use health::RuntimeLiveness;
+pub(crate) use view::View;
 
 /// Why nothing can be seen of a host.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +66,7 @@ pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpList
 /// Answers on a thread of its own, by address and by these names. Must be called in the runtime whose health is told.
 pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
-    let seen = Arc::new(Seen { pulse: Pulse::start(), view });
+    let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
     let router = serve::guard(router(seen), names);
     let answer = async move {
@@ -115,7 +90,7 @@ pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Re
 }
 
 struct Seen {
-    pulse: Pulse,
+    pulse: RuntimeLiveness,
     view: View,
 }
 

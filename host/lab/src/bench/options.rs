@@ -1,0 +1,23 @@
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct BenchOptions {
+    /// Messages of a throughput round.
+    pub messages: usize,
+    /// Bytes of each message.
+    pub payload: usize,
+    /// Rounds of each kind; the medians are reported. An idle host is looked at for as many seconds.
+    pub rounds: u32,
+    /// Requests of a latency round.
+    pub requests: u32,
+    /// A handler that answers each message with an empty reply.
+    pub reply: &'static [u8],
+    /// A handler that answers each message with its payload.
+    pub echo: &'static [u8],
+}
+
+impl BenchOptions {
+    /// How often [`run`](super::run) advances its bar.
+    pub fn steps(&self) -> u64 {
+        5 + 7 * u64::from(self.rounds)
+    }
+}

@@ -1,0 +1,31 @@
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+use crate::jetstream::Client;
+use crate::journal::Journal;
+use crate::plugin::Directory;
+use crate::status::workload::WorkloadState;
+
+/// What can be seen of a host.
+pub(crate) struct View {
+    /// Its name.
+    pub(crate) host: String,
+    /// Its connection, once there was one.
+    pub(crate) connection: Arc<OnceLock<Client>>,
+    /// Its plugins.
+    pub(crate) directory: Arc<Directory>,
+    /// Its workloads.
+    pub(crate) workloads: Vec<Arc<WorkloadState>>,
+    /// Its journal.
+    pub(crate) journal: Journal,
+    /// Whether it stops.
+    pub(crate) stops: watch::Receiver<bool>,
+}
+
+impl View {
+    /// Whether the server can be reached now, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.get().is_some_and(Client::is_connected)
+    }
+}
