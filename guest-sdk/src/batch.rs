@@ -34,13 +34,14 @@ macro_rules! batch_handler {
             impl $crate::batch::Guest for Component {
                 fn handle(
                     deliveries: ::std::vec::Vec<$crate::handler::Delivery>,
-                ) -> ::std::vec::Vec<::core::result::Result<$crate::handler::Response, $crate::handler::Failure>> {
+                ) -> ::std::vec::Vec<::core::result::Result<$crate::handler::Response, $crate::handler::Failure>>
+                {
                     $crate::start();
                     $handle(deliveries)
                 }
             }
 
-    $crate::batch::bindings::export!(Component with_types_in $crate::batch::bindings);
+            $crate::batch::bindings::export!(Component with_types_in $crate::batch::bindings);
         };
     };
 }

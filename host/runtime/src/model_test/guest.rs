@@ -136,8 +136,9 @@ impl ModelInstance {
                 let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0 && ids.len() == 1;
                 ledger.rule(fresh, || format!("an instance for one message gets a second, #{first}"));
                 // It may have come while this one was made.
-                let passed =
-                    newest.start == GenerationStart::Works && newest.number > self.generation.number && newest.since > self.ready;
+                let passed = newest.start == GenerationStart::Works
+                    && newest.number > self.generation.number
+                    && newest.since > self.ready;
                 ledger.rule(!passed, || format!("an old generation is called with #{first}"));
                 let most = state.setup.batching().size;
                 ledger.rule(ids.len() <= most, || format!("{} deliveries in a call, and {most} may", ids.len()));

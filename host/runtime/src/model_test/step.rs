@@ -113,15 +113,16 @@ fn setup() -> impl Strategy<Value = ModelSetup> {
     let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
     let batches = proptest::option::of((1usize..5, prop_oneof![Just(0), 1u64..3_000]));
     let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
-    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6)
-        .prop_map(|(isolation, batch, batches, ack_wait, max_ack_pending, grace)| ModelSetup {
+    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6).prop_map(
+        |(isolation, batch, batches, ack_wait, max_ack_pending, grace)| ModelSetup {
             isolation,
             batch: batch.max(batches.map_or(0, |(size, _)| size)),
             batches,
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
-        })
+        },
+    )
 }
 
 fn script() -> impl Strategy<Value = Script> {

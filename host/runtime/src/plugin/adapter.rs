@@ -9,8 +9,8 @@ use tokio::sync::watch as changes;
 
 use crate::config::Workload;
 use crate::contract::Author;
-use crate::contract::{Decision, Observation};
 use crate::contract::{Answer, Delivery, Fault, Outcome};
+use crate::contract::{Decision, Observation};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
 use crate::plugin::run::guest::Settings;

@@ -36,7 +36,8 @@ fn reply(answer: &Answer) -> String {
 async fn each_delivery_of_a_batch_gets_its_own_answer_in_order() {
     let mut probe = instance(probes::BATCH, limits()).await;
     assert!(probe.handles_batches());
-    let answers = call(&mut probe, &["reply one", "retry 250", "publish out.1 two", "reject no", "batch"]).await.unwrap();
+    let answers =
+        call(&mut probe, &["reply one", "retry 250", "publish out.1 two", "reject no", "batch"]).await.unwrap();
     assert_eq!(reply(&answers[0]), "one");
     assert_eq!(answers[1], Err(Failure::Retry(Some(Duration::from_millis(250)))));
     assert_eq!(answers[2].as_ref().unwrap().publications[0].payload, b"two");
