@@ -41,7 +41,7 @@ macro_rules! batch_handler {
                 }
             }
 
-            $crate::batch::bindings::export!(Component with_types_in $crate::batch::bindings);
+    $crate::batch::bindings::export!(Component with_types_in $crate::batch::bindings);
         };
     };
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::keys::WORKLOAD;
 use super::reader::Reader;
 use super::units::show_duration;
 use super::words::Isolation;
@@ -50,6 +51,13 @@ impl Batching {
         }
         let size = if isolation == Isolation::Message { 1 } else { size.unwrap_or(USUAL).min(held).max(1) };
         Self { size, max_bytes: keys.get("batching.max-bytes"), wait, wanted: set.is_some() }
+    }
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        let read = |keys: &mut Reader<'_>| Self::read(keys, None, Isolation::Worker, USUAL, Duration::MAX);
+        Reader::of_nothing(WORKLOAD, read)
     }
 }
 
