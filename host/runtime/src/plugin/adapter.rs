@@ -9,20 +9,25 @@ use tokio::sync::watch as changes;
 
 use crate::config::Workload;
 use crate::contract::Author;
+use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
-use crate::contract::{Delivery, Fault, Outcome};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
 use crate::plugin::run::guest::Settings;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
-    Room, SettingsReader, WorkerContext,
+    Room, SettingsReader, WantedForm, WorkerContext,
 };
 use crate::ports::{Handler, Handlers, Policies, Policy};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
 const POLICY_INSTANCES: u32 = 2;
+
+/// What a workload asks of its handler's exports.
+fn form(workload: &Workload) -> WantedForm {
+    if workload.batching.wanted { WantedForm::Batches } else { WantedForm::Either }
+}
 
 fn author(generation: &Generation) -> Author {
     Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
@@ -50,7 +55,7 @@ impl PluginHandlers {
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
         Self {
-            watch: directory.watch(&workload.handler, &workload.limits),
+            watch: directory.watch_form(&workload.handler, form(workload), &workload.limits),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
@@ -166,6 +171,18 @@ impl Handler for PluginHandler {
             step_down().await;
         }
         outcome
+    }
+
+    fn handles_batches(&self) -> bool {
+        self.instance.handles_batches()
+    }
+
+    async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        let answers = self.instance.handle_batch(deliveries).await;
+        if answers.is_err() {
+            step_down().await;
+        }
+        answers
     }
 
     fn author(&self) -> &Author {

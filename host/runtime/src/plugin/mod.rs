@@ -5,7 +5,7 @@
 //! This folder offers to the rest:
 //!
 //! - [`PluginHost`] compiles files; [`Directory`] keeps what workloads ask for up to date.
-//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
+//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery, or one batch, at a time.
 //! - [`PolicyPlugin`] decides, each time in a fresh instance.
 //!
 //! A guest can spend only what its limits allow, and can reach only its imports. A call that goes wrong comes back as a
@@ -31,7 +31,7 @@ pub use load::{
 pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub use run::{
     Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
-    PolicyPlugin, Room, WorkerContext, World,
+    PolicyPlugin, Room, WantedForm, WorkerContext, World,
 };
 
 #[cfg(test)]

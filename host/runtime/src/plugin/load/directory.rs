@@ -24,6 +24,7 @@ use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::file;
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
+use crate::plugin::run::kind::WantedForm;
 use crate::plugin::run::room::Room;
 use crate::plugin::run::world::World;
 
@@ -104,13 +105,18 @@ impl Directory {
 
     /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
     pub(crate) fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
+        self.watch_form(name, WantedForm::default(), limits)
+    }
+
+    /// The same for a workload that asks for a form.
+    pub(crate) fn watch_form<W: World>(&self, name: &str, form: WantedForm, limits: &Limits) -> Watch<W> {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
-            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name)
+            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name && slot.form == form)
         });
         let slot = found.unwrap_or_else(|| {
-            let slot = Arc::new(PluginSlot::new(name, limits));
+            let slot = Arc::new(PluginSlot::new(name, form, limits));
             slots.push(slot.clone());
             slot
         });
@@ -122,7 +128,14 @@ impl Directory {
     /// The plugins that workloads use, as they are now.
     pub(crate) fn plugins(&self) -> Vec<PluginState> {
         let slots = self.asked.slots.lock().clone();
-        slots.iter().map(|slot| slot.state()).collect()
+        let mut plugins: Vec<PluginState> = Vec::with_capacity(slots.len());
+        for state in slots.iter().map(|slot| slot.state()) {
+            match plugins.iter_mut().find(|other| (&other.plugin, other.kind) == (&state.plugin, state.kind)) {
+                Some(other) => other.with(state),
+                None => plugins.push(state),
+            }
+        }
+        plugins
     }
 
     /// Why no new generations can be loaded, where none of the files is at fault.

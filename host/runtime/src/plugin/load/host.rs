@@ -18,7 +18,7 @@ use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
 use crate::plugin::run::fault::brief;
-use crate::plugin::run::kind::Kind;
+use crate::plugin::run::kind::{Kind, WantedForm};
 use crate::plugin::run::world::{Plugin, World};
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2.
@@ -30,6 +30,8 @@ const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
 const SAID: usize = 1 << 10;
 /// The package that only a handler may import from: a policy gets its settings in `init`.
 const HANDLER_PACKAGE: &str = "wasi:config/";
+/// The interface that has the types of a handler of batches.
+const HANDLER_TYPES: &str = "tidegate:plugin/handler@0.1.";
 
 /// The host of plugins: it compiles them, and has the engines that run them. Clones are the same host.
 #[derive(Clone)]
@@ -133,7 +135,20 @@ impl PluginHost {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load<W: World>(&self, file: &Path, limits: &Limits) -> Result<Plugin<W>, LoadError> {
-        let loaded = async { self.make(self.read(file).await?, limits).await };
+        self.load_as(file, limits, WantedForm::default()).await
+    }
+
+    /// The same, of a form.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub async fn load_as<W: World>(
+        &self,
+        file: &Path,
+        limits: &Limits,
+        form: WantedForm,
+    ) -> Result<Plugin<W>, LoadError> {
+        let loaded = async { self.make(self.read(file).await?, limits, form).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -142,8 +157,9 @@ impl PluginHost {
         &self,
         source: FileContent,
         limits: &Limits,
+        form: WantedForm,
     ) -> Result<Plugin<W>, PluginRefusal> {
-        let declared = check(&source, W::KIND)?;
+        let declared = check(&source, W::KIND, form)?;
         let to = W::engine(&self.0.engines);
         let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
@@ -185,16 +201,19 @@ impl PluginHost {
 
     /// Makes a plugin of a component's bytes.
     pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, PluginRefusal> {
-        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits).await
+        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, WantedForm::default()).await
     }
 }
 
 /// Checks a component before anything is compiled: what it is, and what it needs of the host. Returns what an instance
 /// begins with.
-fn check(source: &FileContent, wanted: Kind) -> Result<Declared, PluginRefusal> {
-    let Inspection { kind: found, needs, declared, .. } = inspect(&source.bytes)?;
+fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declared, PluginRefusal> {
+    let Inspection { kind: found, batches, needs, declared, .. } = inspect(&source.bytes)?;
     if !found.serves(wanted) {
         return Err(PluginRefusal::WrongKind { wanted, found });
+    }
+    if form == WantedForm::Batches && !batches {
+        return Err(PluginRefusal::NoBatches);
     }
     let is_later =
         |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
@@ -205,6 +224,7 @@ fn check(source: &FileContent, wanted: Kind) -> Result<Declared, PluginRefusal> 
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
+            || batches && import.starts_with(HANDLER_TYPES)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
     if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }

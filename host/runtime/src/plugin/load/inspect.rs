@@ -13,7 +13,7 @@ use crate::plugin::run::kind::Kind;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
-const VERSION: (&str, &str) = ("0.1.", "0.1.0");
+const VERSION: (&str, &str) = ("0.1.", "0.1.1");
 const MAGIC: &[u8] = b"\0asm";
 /// How many names an error lists.
 const TOLD: usize = 10;
@@ -23,6 +23,8 @@ const TOLD: usize = 10;
 pub struct Inspection {
     /// What the component can be used as.
     pub kind: Kind,
+    /// Whether it is a handler of batches: it exports `batch-handler`, which is used then, and maybe `handler` too.
+    pub batches: bool,
     /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
     pub imports: Vec<String>,
     /// The imports that a host must have. The others only name types.
@@ -72,8 +74,8 @@ pub enum KindError {
     },
     /// It is a component of some other world.
     #[error(
-        "it exports neither {PACKAGE}/handler nor {PACKAGE}/scaling{}; build it for the world `worker` or `policy` \
-         of this host's wit/", exports_text(.exports)
+        "it exports neither {PACKAGE}/handler nor {PACKAGE}/scaling{}; build it for the world `worker`, \
+         `batch-worker` or `policy` of this host's wit/", exports_text(.exports)
     )]
     OtherWorld {
         /// What it exports instead.
@@ -233,7 +235,7 @@ impl ComponentNames {
     }
 
     fn judge(self, counter: &DeclarationCounter) -> Result<Inspection, KindError> {
-        let (mut handler, mut policy, mut other) = (false, false, None);
+        let (mut handler, mut batches, mut policy, mut other) = (false, false, false, None);
         for name in &self.exports {
             let Some((interface, version)) = of_contract(name) else {
                 continue;
@@ -243,9 +245,10 @@ impl ComponentNames {
                 continue;
             }
             handler |= interface == "handler";
+            batches |= interface == "batch-handler";
             policy |= interface == "scaling";
         }
-        let kind = match (handler, policy, other) {
+        let kind = match (handler || batches, policy, other) {
             (true, true, _) => Kind::Both,
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
@@ -257,7 +260,7 @@ impl ComponentNames {
         if counter.is_async() {
             return Err(KindError::Async);
         }
-        Ok(Inspection { kind, imports: self.imports, needs: self.needs, declared: counter.declared() })
+        Ok(Inspection { kind, batches, imports: self.imports, needs: self.needs, declared: counter.declared() })
     }
 }
 
@@ -307,10 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn a_handler_of_batches_is_told_from_one_of_single_deliveries() {
+        let batches = |exports: &[&str]| inspect(&exporting(exports)).map(|found| (found.kind, found.batches)).unwrap();
+        let (single, batch) = ("tidegate:plugin/handler@0.1.0", "tidegate:plugin/batch-handler@0.1.1");
+        assert_eq!(batches(&[single]), (Kind::Handler, false));
+        assert_eq!(batches(&[batch]), (Kind::Handler, true));
+        assert_eq!(batches(&[single, batch]), (Kind::Handler, true));
+    }
+
+    #[test]
     fn another_version_is_refused_by_name() {
         let error = inspect(&exporting(&["tidegate:plugin/handler@0.2.0"])).unwrap_err();
         assert_eq!(error, KindError::OtherVersion { found: "tidegate:plugin@0.2.0".into() });
-        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.0"), "{error}");
+        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.1"), "{error}");
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl<W: World> PluginFile<W> {
             self.tell_long(&source);
             let loaded = tokio::select! {
                 biased;
-                loaded = self.host.make(source, &self.tried) => loaded,
+                loaded = self.host.make(source, &self.tried, self.slot.form) => loaded,
                 // Loading is dropped, and a child process that compiles is killed.
                 () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
                     return self.tell_withdrawn(&digest);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
+use crate::plugin::run::bindings::BATCH_HANDLER;
 use crate::plugin::run::kind::Kind;
 
 /// Why a file did not become a generation.
@@ -51,6 +52,12 @@ pub enum PluginRefusal {
         /// What it is.
         found: Kind,
     },
+    /// A workload wants batches of it.
+    #[error(
+        "it handles one delivery a call (it does not export {BATCH_HANDLER}), and a workload that uses it has \
+         [workload.NAME.batching]; build it for the world `batch-worker` of this host's wit/, or remove that table"
+    )]
+    NoBatches,
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
@@ -85,8 +92,8 @@ pub enum PluginRefusal {
     },
     /// It imports what this host does not have.
     #[error(
-        "it imports {}, which this host does not have; build it for the world `worker` or `policy` of this host's \
-         wit/, without other imports{}", some(.0), way_out(.0)
+        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of this \
+         host's wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
     /// It was made for a later WASI.
@@ -142,6 +149,7 @@ impl PluginRefusal {
             | Self::TooLarge { .. }
             | Self::Kind(_)
             | Self::WrongKind { .. }
+            | Self::NoBatches
             | Self::Compile(_)
             | Self::CompileMemory(_)
             | Self::Import(_)

@@ -9,16 +9,17 @@ use tokio::sync::watch;
 use crate::config::Limits;
 use crate::digest::Digest;
 use crate::plugin::limits::wider;
-use crate::plugin::run::bindings::{policy::PolicyPre, worker::WorkerPre};
+use crate::plugin::run::bindings::policy::PolicyPre;
 use crate::plugin::run::guest::Guest;
-use crate::plugin::run::kind::Kind;
+use crate::plugin::run::handler::HandlerWorld;
+use crate::plugin::run::kind::{Kind, WantedForm};
 use crate::plugin::run::world::{Plugin, World};
 
 /// The generation in use of one plugin, and when it changes.
 pub(crate) struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
 
 /// Watches a handler.
-pub(crate) type HandlerWatch = Watch<WorkerPre<Guest>>;
+pub(crate) type HandlerWatch = Watch<HandlerWorld>;
 /// Watches a policy.
 pub(crate) type PolicyWatch = Watch<PolicyPre<Guest>>;
 
@@ -71,9 +72,22 @@ pub struct PluginState {
     pub problem: Option<String>,
 }
 
+impl PluginState {
+    /// The same plugin as other workloads ask for it. It is in use where all of them can use it.
+    pub(super) fn with(&mut self, other: Self) {
+        self.generation = self.generation.take().and(other.generation);
+        self.loaded += other.loaded;
+        self.refused += other.refused;
+        self.problem = self.problem.take().or(other.problem);
+    }
+}
+
 /// One plugin as workloads use it in one world.
 pub(super) struct PluginSlot<W> {
     pub(super) name: String,
+    /// What its workloads ask of it. Those that ask for something else have a slot of their own, so that what is
+    /// refused for one is not refused for the other.
+    pub(super) form: WantedForm,
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
     /// The widest limits of the workloads with this plugin. A trial instance runs under them.
     limits: Mutex<Limits>,
@@ -91,9 +105,10 @@ pub(super) struct FileHistory {
 }
 
 impl<W: World> PluginSlot<W> {
-    pub(super) fn new(name: &str, limits: &Limits) -> Self {
+    pub(super) fn new(name: &str, form: WantedForm, limits: &Limits) -> Self {
         Self {
             name: name.to_owned(),
+            form,
             current: watch::Sender::new(None),
             limits: Mutex::new(limits.clone()),
             history: Mutex::default(),
