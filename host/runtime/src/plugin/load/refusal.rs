@@ -106,7 +106,7 @@ pub enum PluginRefusal {
     #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
     Link(String),
     /// It does not start, with the limits of the workloads that use it.
-    #[error("a trial instance {0}{}", trial_remedy(.0))]
+    #[error("a trial instance {}{}", .0, trial_remedy(.0))]
     Trial(Fault),
     /// The host is stopping.
     #[error("it was not compiled, because the host is stopping")]
