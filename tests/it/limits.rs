@@ -127,7 +127,8 @@ async fn a_workload_logs_no_more_than_it_may_however_many_workers_it_has() {
 async fn a_process_that_has_no_room_for_any_instance_ends_and_says_why() {
     let plugins = crate::support::host::plugins();
     // Nothing is asked of the server: there is none.
-    let arguments = ["run", "--server", "nats://127.0.0.1:1", "--stream", "S", "--handler", "probe", "--policy", "fixed"];
+    let arguments =
+        ["run", "--server", "nats://127.0.0.1:1", "--stream", "S", "--handler", "probe", "--policy", "fixed"];
     let run = crate::support::cli::tidegate(arguments.iter().chain(&["--plugins", plugins.path().to_str().unwrap()]));
     let mut limited = tokio::process::Command::new("sh");
     // In KiB.
