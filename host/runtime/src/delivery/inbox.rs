@@ -16,7 +16,7 @@ use crate::ports::Held;
 
 mod batches;
 
-pub use batches::BatchRoom;
+pub(crate) use batches::BatchRoom;
 
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const LOOK: usize = 4_096;
 
 /// A delivery, and since when the server waits for its settlement.
 #[derive(Debug)]
-pub struct Waiting<D> {
+pub(crate) struct Waiting<D> {
     /// The delivery.
     pub held: D,
     /// When it came, or when the server was last told that it is in progress.
@@ -41,7 +41,7 @@ pub struct Waiting<D> {
 
 /// With which others a delivery may be in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Company {
+pub(crate) enum Company {
     /// With any.
     Any,
     /// With none: its message was to blame for a call that failed.
@@ -52,7 +52,7 @@ pub enum Company {
 
 /// Where the fetching task puts deliveries and workers take them, oldest first.
 #[derive(Debug)]
-pub struct Inbox<D> {
+pub(crate) struct Inbox<D> {
     waiting: Mutex<VecDeque<Waiting<D>>>,
     /// The size of the payloads and headers that wait.
     bytes: AtomicUsize,
@@ -110,7 +110,7 @@ fn sequence(held: &impl Held) -> u64 {
 
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::set_workers`].
-    pub fn new(batch: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(batch: usize, max_bytes: usize) -> Self {
         Self {
             waiting: Mutex::default(),
             bytes: AtomicUsize::new(0),
@@ -134,37 +134,37 @@ impl<D: Held> Inbox<D> {
 
     /// With a memory of attempts, so that a message that is delivered again before it was tried uses up no attempt.
     #[must_use]
-    pub fn remembering(self, attempts: Arc<Attempts>) -> Self {
+    pub(crate) fn remembering(self, attempts: Arc<Attempts>) -> Self {
         Self { attempts: Some(attempts), ..self }
     }
 
     /// Sets how many workers take from the inbox, and lets fetching begin.
-    pub fn set_workers(&self, workers: usize) {
+    pub(crate) fn set_workers(&self, workers: usize) {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
     }
 
     /// No worker can start: nothing more is asked for.
-    pub fn suspend(&self) {
+    pub(crate) fn suspend(&self) {
         self.suspended.store(true, Relaxed);
         self.room.notify_one();
     }
 
     /// A worker has started: goes on after [`Inbox::suspend`].
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.suspended.store(false, Relaxed);
         self.room.notify_one();
     }
 
     /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
     /// a pull is open, it would bring them right back. Cancel-safe.
-    pub async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }
 
     /// Takes all deliveries that match, oldest first.
-    pub fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+    pub(crate) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
         let mut all = self.waiting.lock();
         let (taken, left): (Vec<_>, _) =
             std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
@@ -190,7 +190,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Stops fetching and taking, or lets both go on. What waits stays announced.
-    pub fn pause(&self, paused: bool) {
+    pub(crate) fn pause(&self, paused: bool) {
         self.paused.store(paused, Relaxed);
         if !paused {
             self.arrived.notify_waiters();
@@ -199,7 +199,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
-    pub fn took(&self, time: Duration) {
+    pub(crate) fn took(&self, time: Duration) {
         let new = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         let old = self.service_ns.load(Relaxed);
         // Two workers may overwrite each other's value; the mean is an estimate anyway.
@@ -208,7 +208,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Waits for a delivery. Cancel-safe.
-    pub async fn take(&self) -> Waiting<D> {
+    pub(crate) async fn take(&self) -> Waiting<D> {
         self.take_by(|| self.try_take()).await
     }
 
@@ -229,7 +229,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Takes a delivery that is there already.
-    pub fn try_take(&self) -> Option<Waiting<D>> {
+    pub(crate) fn try_take(&self) -> Option<Waiting<D>> {
         if self.paused.load(Relaxed) {
             return None;
         }
@@ -250,17 +250,17 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Waits until a delivery arrives while there is no worker. It may have been taken since.
-    pub async fn arrived_without_worker(&self) {
+    pub(crate) async fn arrived_without_worker(&self) {
         self.arrived_without_worker.notified().await;
     }
 
     /// How many deliveries wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.lock().len()
     }
 
     /// Whether no delivery waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 

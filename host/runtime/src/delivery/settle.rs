@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub(crate) enum Settled {
     /// Acknowledged.
     Acked,
     /// To be delivered again, for its handler failed or asked for it.
@@ -43,7 +43,7 @@ pub enum Settled {
 
 /// What settling needs to know of a workload.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
     /// How many workloads a message may have come through.
@@ -62,7 +62,7 @@ pub struct Rules {
 
 impl Rules {
     /// For a workload that has handled nothing yet.
-    pub fn new(
+    pub(crate) fn new(
         retry: Retry,
         max_hops: u32,
         consumer: Arc<Effective>,
@@ -76,7 +76,7 @@ impl Rules {
 }
 
 /// What remains to be awaited after the effects of a delivery were sent.
-pub enum Step {
+pub(crate) enum Step {
     /// Nothing: it is settled.
     Done(Settled),
     /// Publications that are not confirmed yet, with the bytes of the delivery and of its response.
@@ -87,7 +87,7 @@ pub enum Step {
 /// future that `give_up` makes ends while they cannot be sent, the delivery is given back.
 ///
 /// Only what few messages need is boxed, so that the future that is moved for each message stays small.
-pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
+pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,
     author: &Author,
@@ -141,7 +141,7 @@ async fn publish<D: Held>(
 
 /// Settles a delivery of a batch whose response has no publications of its own: what it stands for may be in another
 /// response of the batch. `stored` waits for those, and says whether all of their publications are stored.
-pub async fn settle_after<D: Held>(
+pub(crate) async fn settle_after<D: Held>(
     mut waiting: Waiting<D>,
     response: Response,
     author: Author,
@@ -157,7 +157,7 @@ pub async fn settle_after<D: Held>(
 }
 
 /// Gives back a delivery that could not be finished within the grace time.
-pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
+pub(crate) async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
     tracing::info!(stream_sequence, "given back: not finished within the grace time");
     if rules.consumer.is_last(attempt) {
@@ -169,13 +169,13 @@ pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
 }
 
 /// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
-pub async fn hand_back<D: Held>(held: D, rules: &Rules) {
+pub(crate) async fn hand_back<D: Held>(held: D, rules: &Rules) {
     rules.attempts.excuse(held.delivery());
     nak(held, Duration::ZERO, &rules.consumer).await;
 }
 
 /// Terms a message whose dead letter is stored already.
-pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
+pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
     let Waiting { held, .. } = waiting;
     let stream_sequence = held.delivery().stream_sequence;
     tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
@@ -186,7 +186,7 @@ pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
 /// `since` is when the server last heard of it, before and after.
-pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
+pub(crate) async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     // Most work is done at its first poll, and needs no timer.
     if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
@@ -208,7 +208,7 @@ pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effectiv
 }
 
 /// The same for several deliveries. When the first of them is due, all are announced.
-pub async fn keep_all<D: Held, T>(
+pub(crate) async fn keep_all<D: Held, T>(
     held: &[D],
     since: &mut [Instant],
     consumer: &Effective,
@@ -301,7 +301,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Auth
 }
 
 /// Stores a message that is not to be tried again as a dead letter, then terms it.
-pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
+pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
     let Waiting { held, mut since, .. } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
@@ -352,7 +352,7 @@ async fn nak<D: Held>(held: D, delay: Duration, consumer: &Effective) {
 
 /// Gives back a delivery that no worker has taken: the server delivers it again at once, here or elsewhere. One that it
 /// would not deliver again is stored as a dead letter.
-pub async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
+pub(crate) async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
     if consumer.is_last(held.delivery().attempt) {
         let death = last_delivery("given back unfinished");
         match Kept::letter(&held, &death, &no_author()).await {

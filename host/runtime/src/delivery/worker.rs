@@ -25,7 +25,7 @@ use crate::ports::{Handler, Handlers, Held};
 mod batch;
 
 /// What all workers of a workload share.
-pub struct WorkerShared<D> {
+pub(crate) struct WorkerShared<D> {
     /// The workload's name.
     pub workload: Arc<str>,
     /// What keeps the workload from flowing.
@@ -53,7 +53,7 @@ impl<D: Held> WorkerShared<D> {
 
 /// What the supervisor wants of a worker. A later one is stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Go on.
     Work,
     /// Finish the message you have, then end.
@@ -63,7 +63,7 @@ pub enum Mode {
 }
 
 /// A loop that owns one handler instance.
-pub struct Worker<D, H> {
+pub(crate) struct Worker<D, H> {
     id: u64,
     shared: Arc<WorkerShared<D>>,
     handlers: H,
@@ -83,7 +83,7 @@ struct Slot<I> {
 
 impl<D: Held, H: Handlers> Worker<D, H> {
     /// Prepares; nothing is taken before [`Worker::run`].
-    pub fn new(
+    pub(crate) fn new(
         id: u64,
         shared: Arc<WorkerShared<D>>,
         handlers: H,
@@ -99,7 +99,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     ///
     /// # Errors
     /// The fault that kept an instance from starting. No delivery is held then.
-    pub async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
+    pub(crate) async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
         self.shared.fetch_for(&first);
         let result = self.work(Slot { instance: Some(first), usable: true }).await;
         self.settlements.finish().await;

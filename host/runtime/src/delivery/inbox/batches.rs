@@ -7,7 +7,7 @@ use crate::ports::Held;
 
 /// How much a batch may still have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchRoom {
+pub(crate) struct BatchRoom {
     /// Deliveries.
     pub deliveries: usize,
     /// Bytes of their payloads and headers.
@@ -16,13 +16,13 @@ pub struct BatchRoom {
 
 impl<D: Held> Inbox<D> {
     /// Says how many deliveries a worker should find, however long they take.
-    pub fn set_least(&self, deliveries: usize) {
+    pub(crate) fn set_least(&self, deliveries: usize) {
         self.least.store(deliveries.max(1), Relaxed);
     }
 
     /// Waits until something can be added to a batch that has this room. Returns that, and whether the batch can have
     /// no more. Cancel-safe.
-    pub async fn take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
+    pub(crate) async fn take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
         self.take_by(|| {
             let (more, full) = self.try_take_more(room);
             (full || !more.is_empty()).then_some((more, full))
@@ -32,7 +32,7 @@ impl<D: Held> Inbox<D> {
 
     /// Takes what is there already for a batch that has this room: the oldest, as long as they fit. Returns also
     /// whether the batch can have no more.
-    pub fn try_take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
+    pub(crate) fn try_take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
         if room.deliveries == 0 {
             return (Vec::new(), true);
         }
@@ -60,7 +60,7 @@ impl<D: Held> Inbox<D> {
 
     /// Puts back deliveries of a batch that was not handled, to be handled one by one before all others. Returns them
     /// if nobody would give them back any more: then the worker has to.
-    pub fn put_back(&self, batch: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
+    pub(crate) fn put_back(&self, batch: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
         let (size, mut count) = (bytes(&batch), batch.len());
         {
             let mut all = self.waiting.lock();
