@@ -186,7 +186,12 @@ pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Sett
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
 /// `since` is when the server last heard of it, before and after.
-pub(crate) async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
+pub(crate) async fn keep<D: Held, T>(
+    held: &D,
+    since: &mut Instant,
+    consumer: &Effective,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     // Most work is done at its first poll, and needs no timer.
     if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
