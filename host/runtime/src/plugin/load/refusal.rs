@@ -106,11 +106,19 @@ pub enum PluginRefusal {
     #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
     Link(String),
     /// It does not start, with the limits of the workloads that use it.
-    #[error("a trial instance {0}; correct what it does at its start, or raise the workload's limits")]
+    #[error("a trial instance {}{}", .0, trial_remedy(.0))]
     Trial(Fault),
     /// The host is stopping.
     #[error("it was not compiled, because the host is stopping")]
     Stopping,
+}
+
+/// What mends a trial that failed, where the fault does not say so itself.
+fn trial_remedy(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Room(_) => "",
+        _ => "; correct what it does at its start, or raise the workload's limits",
+    }
 }
 
 fn readable(error: &io::Error) -> &'static str {

@@ -46,6 +46,25 @@ impl Need {
         }
     }
 
+    /// Of an instance with one memory: no component that does anything takes less.
+    pub(crate) fn of_the_least(reservation: u64) -> Self {
+        Self::of(&Declared { memories: 1, ..Declared::default() }, reservation)
+    }
+
+    /// # Errors
+    /// If a process like this can never have so much: what it can have, and what mends it.
+    pub(crate) fn fits_a_process(&self) -> Result<(), String> {
+        let limit = system::supply(0).limits().address;
+        if self.address <= limit {
+            return Ok(());
+        }
+        Err(format!(
+            "an instance takes {} of address space, and this process may have {} in all; raise that (`ulimit -v`)",
+            show_size(&rough(self.address)),
+            show_size(&rough(limit))
+        ))
+    }
+
     /// Memory mappings.
     #[cfg(test)]
     pub(crate) fn mappings(&self) -> u64 {
