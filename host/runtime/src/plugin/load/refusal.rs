@@ -92,8 +92,8 @@ pub enum PluginRefusal {
     },
     /// It imports what this host does not have.
     #[error(
-        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of this \
-         host's wit/, without other imports{}", some(.0), way_out(.0)
+        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of \
+         this host's wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
     /// It was made for a later WASI.

@@ -66,7 +66,8 @@ impl Need {
     }
 
     /// Memory mappings.
-    pub fn mappings(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn mappings(&self) -> u64 {
         self.mappings
     }
 }
@@ -221,7 +222,7 @@ pub struct Room {
 
 impl Room {
     /// Sets what each instance takes from now on.
-    pub fn each_needs(&self, need: Need) {
+    pub(crate) fn each_needs(&self, need: Need) {
         let mut current = self.part.need.lock();
         if *current == need {
             return;
@@ -248,12 +249,12 @@ impl Room {
     }
 
     /// How many instances fit into the share at once.
-    pub fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         u32::try_from(self.part.most()).unwrap_or(u32::MAX)
     }
 
     /// Why no more instances fit, and what mends it.
-    pub fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         let (need, limits) = (self.part.need(), self.rooms.claims.lock().supply.limits());
         let Accounts { mappings, address } = &self.part.has;
         if mappings.most(need.mappings) <= address.most(need.address) {
@@ -279,12 +280,12 @@ impl Room {
     }
 
     /// Changes when there may be room for another number of instances.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.rooms.changed.subscribe()
     }
 
     /// Waits a while, then asks the system whether it gives more room than before.
-    pub async fn ask_for_more(&self) {
+    pub(crate) async fn ask_for_more(&self) {
         tokio::time::sleep(ASK_AGAIN).await;
         self.rooms.ask();
     }
