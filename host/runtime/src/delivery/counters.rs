@@ -218,6 +218,12 @@ impl Stats {
         self.calls.is_running()
     }
 
+    /// For how long the call that runs now has run.
+    pub fn handling_for(&self) -> Option<Duration> {
+        let running = self.calls.at(self.started.elapsed()).running?;
+        Some(Duration::from_nanos(u64::try_from(running).unwrap_or_default()))
+    }
+
     /// The worker enters its handler.
     pub fn call_begins(&self, at: Instant) {
         self.calls.begin(at.saturating_duration_since(self.started));
