@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tidegate_runtime::config::{Config, HttpAdmin, Setting, ShadowConfig, Workload};
+use tidegate_runtime::config::{Config, HttpAdmin, Scale, Setting, ShadowConfig, Workload};
+use tidegate_test_artifacts::probes;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
@@ -15,7 +16,7 @@ use crate::support::site::{DEAD, Site};
 
 const TOKEN: &str = "a-token-of-the-browser";
 /// How long all of it may take: `make test-web` must end.
-const ALL: Duration = Duration::from_secs(240);
+const ALL: Duration = Duration::from_secs(480);
 /// The longest line that is in a payload: nearly all that the server takes.
 const LINE: usize = 900_000;
 
@@ -23,7 +24,9 @@ const LINE: usize = 900_000;
 fn busy(name: &str) -> Workload {
     let workload = policy(workload(name), "backlog", &[("pending-per-worker", "4")]);
     let settings = vec![("workers".to_owned(), "2".to_owned())];
-    Workload { shadow: Some(ShadowConfig { policy: "fixed".to_owned(), settings }), ..workload }
+    let shadow = Some(ShadowConfig { policy: "fixed".to_owned(), settings });
+    let scale = Scale { interval: Duration::from_secs(1), window: Duration::from_secs(5), ..workload.scale };
+    Workload { handler: "receipts".to_owned(), shadow, scale, ..workload }
 }
 
 /// A name as long as a name may be.
@@ -67,11 +70,11 @@ async fn waves(site: Arc<Site>, stop: Arc<AtomicBool>) {
     let mut turn = 0_u32;
     while !stop.load(Relaxed) {
         turn += 1;
-        let count = if turn % 40 < 16 { 12 } else { 1 };
+        let count = if turn % 150 < 60 { 12 } else { 2 };
         let messages = (0..count).map(|_| "sleep 40".to_owned());
         site.publish_all("in.orders.new", messages).await;
         if turn % 25 == 0 {
-            site.publish("in.orders.new", "retry 10").await;
+            site.publish("in.orders.new", "before 2 retry 10").await;
         }
         // The pace of the waves is no condition that anything waits for.
         sleep(Duration::from_millis(100)).await;
@@ -82,6 +85,7 @@ async fn waves(site: Arc<Site>, stop: Arc<AtomicBool>) {
 #[ignore = "needs Chromium and npm: make test-web"]
 async fn the_page_works_in_a_browser() {
     let site = Site::new().await;
+    site.install("receipts", probes::WORKER_V1);
     let http = Some("127.0.0.1:0".parse().unwrap());
     let admin = Some(HttpAdmin { token: Setting::from(TOKEN) });
     let lost = Workload { handler: "not-there".to_owned(), ..workload("invoices") };

@@ -65,8 +65,8 @@ async function workload(open) {
   await page.waitForFunction((node) => /ms|µs/.test(node.textContent), await times.elementHandle());
   await page.mouse.move(0, 0);
   await shot(page, "workload", true);
-  await page.getByRole("button", { name: "5 min" }).click();
-  assert.equal(await page.getByRole("button", { name: "5 min" }).getAttribute("aria-pressed"), "true");
+  await page.getByRole("button", { name: "15 min" }).click();
+  assert.equal(await page.getByRole("button", { name: "15 min" }).getAttribute("aria-pressed"), "true");
   await page.goto(`${PAGE}#/workload/not-there`);
   await page.getByText("no such workload").waitFor();
   // The browser itself says that this was not found.
@@ -284,6 +284,11 @@ async function shot(page, name, fullPage = false) {
   await page.screenshot({ path: `${PICTURES}/${name}.png`, fullPage });
 }
 
+if (PICTURES) {
+  // An empty chart is no picture.
+  console.log("waiting for something to draw");
+  await new Promise((done) => setTimeout(done, 200_000));
+}
 await browse(async (open) => {
   for (const [name, test] of TESTS) {
     const began = Date.now();

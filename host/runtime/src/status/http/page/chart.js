@@ -46,7 +46,7 @@ export function spark() {
 
 /** Round steps of an axis that ends at or above `top`. */
 export function steps(top, whole) {
-  if (!(top > 0)) return whole ? [0, 1] : [0, 1];
+  if (!(top > 0)) return [0, 1];
   const rough = top / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
   let step = [1, 2, 5, 10].map((by) => by * power).find((by) => by >= rough);
@@ -87,6 +87,8 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
     const inside = samples.filter((sample, i) => sample.at_ms >= from || samples[i + 1]?.at_ms >= from);
     let top = 0;
     for (const line of series) for (const sample of inside) top = Math.max(top, line.value(sample) ?? 0);
+    const marks = data.marks.filter((one) => one.at_ms >= from && one.at_ms <= to);
+    for (const one of marks) top = Math.max(top, one.value);
     const ticks = steps(top, whole);
     const high = ticks.at(-1);
     const y = (value) => EDGE.top + (1 - value / high) * (HEIGHT - EDGE.top - EDGE.bottom);
@@ -102,13 +104,13 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
     for (const line of series) {
       const path = trace(inside, line, x, y, EDGE.left);
       if (line.area && path) {
-        const below = `${path.area}`;
-        parts.push(svg("path", { class: `area ${line.class}`, d: below }));
+        parts.push(svg("path", { class: `area ${line.class}`, d: path.area }));
       }
       if (path) parts.push(svg("path", { class: `line ${line.class}`, d: path.line }));
     }
-    const marks = data.marks.filter((one) => one.at_ms >= from && one.at_ms <= to);
-    const dots = marks.map((one) => dot(one, x(one.at_ms), y(one.value)));
+    const room = (width - EDGE.left - EDGE.right) / Math.max(marks.length, 1);
+    const size = Math.min(Math.max(room / 3, 2.5), 5);
+    const dots = marks.map((one) => dot(one, x(one.at_ms), y(one.value), size));
     parts.push(...dots);
     const cross = svg("line", { class: "cross", y1: EDGE.top, y2: HEIGHT - EDGE.bottom, x1: 0, x2: 0, hidden: true });
     parts.push(cross);
@@ -121,9 +123,9 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
   }
 
   /** A decision. Arrows go from one to the next. */
-  function dot(one, px, py) {
+  function dot(one, px, py, size) {
     const node = svg("circle", {
-      class: `mark ${one.class ?? ""}`, cx: px, cy: py, r: 5, tabindex: "-1", role: "img", "aria-label": one.label,
+      class: `mark ${one.class ?? ""}`, cx: px, cy: py, r: size, tabindex: "-1", role: "img", "aria-label": one.label,
       on: {
         pointerenter: () => look(one),
         focus: () => {

@@ -24,6 +24,7 @@ export function rate(number) {
 /** Milliseconds as a duration with one unit or two. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
+  if (ms === 0) return "0";
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
   if (ms < 1000) return `${digits(ms)} ms`;
   const seconds = ms / 1000;

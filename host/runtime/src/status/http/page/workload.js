@@ -2,11 +2,13 @@
 
 import { chart } from "./chart.js";
 import { el, empty, fact, mark, outside, say, shown } from "./dom.js";
-import { ago, clock, count, digest, duration, micros, plural, rate } from "./format.js";
+import { clock, count, digest, duration, micros, plural, rate } from "./format.js";
 import { ask, query } from "./server.js";
 
 const HOUR_MS = 3_600_000;
 const SPANS = [["5 min", 300_000], ["15 min", 900_000], ["1 h", HOUR_MS]];
+/** What is shown first: the longest of these that is full, or the shortest. */
+const FIRST = [900_000, 300_000];
 /** How many decisions are listed; the chart has all that are remembered. */
 const LISTED = 20;
 
@@ -32,6 +34,7 @@ export function workloadPage(state, name) {
     shownMs = ms;
     draw();
   });
+  span.show(FIRST.at(-1));
   const decisions = listPanel("Decisions", ["When", "Workers", "Reason"]);
   const workers = listPanel("Workers", ["Worker", "Does", "Acked", "Failed", "Lives for"]);
   const counts = el("dl", { class: "counts" });
@@ -50,7 +53,7 @@ export function workloadPage(state, name) {
     {},
     problems,
     facts,
-    el("section", { class: "panel" }, el("div", { class: "panel-head" }, el("h2", {}, "The last hour"), span),
+    el("section", { class: "panel" }, el("div", { class: "panel-head" }, el("h2", {}, "The last hour"), span.node),
       charts.map(({ box }) => box.node), looked),
     el("div", { class: "columns" }, decisions.node, el("div", { class: "stack" }, shadow, failures)),
     workers.node,
@@ -58,7 +61,7 @@ export function workloadPage(state, name) {
   node.append(el("p", { class: "crumb" }, el("a", { href: "#/" }, "Workloads")), head, missing, body);
   let samples = [];
   let made = [];
-  let shownMs = 900_000;
+  let shownMs = FIRST.at(-1);
   let loaded = false;
   const ending = new AbortController();
   lookAt(null);
@@ -68,6 +71,9 @@ export function workloadPage(state, name) {
       const newest = history.samples.at(-1)?.at_ms ?? 0;
       samples = [...history.samples, ...samples.filter((sample) => sample.at_ms > newest)];
       loaded = true;
+      const long = (samples.at(-1)?.at_ms ?? 0) - (samples[0]?.at_ms ?? 0);
+      shownMs = FIRST.find((ms) => long >= ms) ?? FIRST.at(-1);
+      span.show(shownMs);
       draw();
     },
     (error) => {
@@ -120,7 +126,7 @@ export function workloadPage(state, name) {
       if (loaded) draw();
       decisions.fill(made.slice(-LISTED).reverse(), detail.problem, (one, i, all) => {
         const before = all[i + 1]?.count;
-        const change = before === undefined ? `${one.count}` : `${before} → ${one.count}`;
+        const change = before === undefined || before === one.count ? `${one.count}` : `${before} → ${one.count}`;
         const when = el("td", { title: clock(one.at_ms), class: "nowrap" }, clock(one.at_ms));
         const reason = el("td", {}, outside(one.reason));
         if (one.desired !== one.count) reason.append(el("span", { class: "sub" }, `the policy wanted ${one.desired}`));
@@ -202,15 +208,15 @@ function makeCharts(onMark) {
 }
 
 function spanPicker(pick) {
-  const buttons = SPANS.map(([label, ms]) => {
-    const pressed = ms === 900_000 ? "true" : "false";
-    return el("button", { type: "button", "aria-pressed": pressed, on: { click: (event) => choose(event.target, ms) } }, label);
-  });
-  function choose(button, ms) {
-    for (const other of buttons) mark(other, "aria-pressed", other === button);
+  const choose = (ms) => {
+    show(ms);
     pick(ms);
+  };
+  const buttons = SPANS.map(([label, ms]) => el("button", { type: "button", on: { click: () => choose(ms) } }, label));
+  function show(ms) {
+    buttons.forEach((button, i) => mark(button, "aria-pressed", SPANS[i][1] === ms));
   }
-  return el("div", { class: "choice", role: "group", "aria-label": "Time shown" }, buttons);
+  return { node: el("div", { class: "choice", role: "group", "aria-label": "Time shown" }, buttons), show };
 }
 
 /** A decision in words, for who does not see the mark. */
@@ -236,8 +242,9 @@ function observed(seen) {
 
 function tell(facts, row, nowMs) {
   const code = (plugin, generation) => {
-    const at = generation ? `${digest(generation.digest)}, since ${ago(generation.since_ms, nowMs)}` : "not loaded";
-    return [outside(plugin), el("span", { class: "sub mono" }, at)];
+    if (!generation) return [outside(plugin), el("span", { class: "sub" }, "not loaded")];
+    const since = `for ${duration(Math.max(1000, Math.floor((nowMs - generation.since_ms) / 1000) * 1000))}`;
+    return [outside(plugin), el("span", { class: "sub mono" }, digest(generation.digest)), el("span", { class: "sub" }, since)];
   };
   const made = [
     ["Stream", outside(row.stream)],
