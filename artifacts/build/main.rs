@@ -15,10 +15,12 @@ const GUESTS: &[&str] = &[
     "objective",
     "step",
     "utilization",
+    "archive",
     "echo",
     "later",
     "receipts",
     "reply",
+    "reply-batch",
     "wait",
     "word-count",
 ];

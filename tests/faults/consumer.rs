@@ -36,7 +36,17 @@ async fn deleted(form: Form) -> Result<Report> {
     stage.js.create_consumer_on_stream(consumer("bound"), "bound").await?;
     let host = stage.host(&with(work("made", ""), work("bound", "manage = 'bind'"))).await?;
     let mut noticed = Duration::ZERO;
-    for number in 1..=form.pick(1, 5) {
+    // What is told once is not told again before it has ended.
+    let flows_again = async |times: usize| {
+        for name in ["made", "bound"] {
+            let said = async || host.logged(&["works again", &format!("workload={name} "), "part=\"pull\""]) >= times;
+            within(form.patience(), "the pulls work again", said).await?;
+        }
+        anyhow::Ok(())
+    };
+    let rounds = form.pick(1, 5);
+    for number in 1..=rounds {
+        flows_again(number - 1).await?;
         made.publish(200, |_| String::new()).await?;
         bound.publish(200, |_| String::new()).await?;
         stage.settled("made", form.patience()).await?;
@@ -55,6 +65,7 @@ async fn deleted(form: Form) -> Result<Report> {
         bound.publish(200, |_| String::new()).await?;
         stage.settled("bound", form.patience()).await?;
     }
+    flows_again(rounds).await?;
     let (first, second) = (made.audit().await?, bound.audit().await?);
     report.count(&first);
     report.count(&second);

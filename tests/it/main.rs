@@ -16,6 +16,7 @@ mod dead_letters;
 mod demo;
 mod dispositions;
 mod edited;
+mod hops;
 mod hosts;
 mod http;
 mod journal;

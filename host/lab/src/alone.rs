@@ -13,7 +13,7 @@ use tidegate_runtime::jetstream::{BoundConsumer, Client};
 use tidegate_runtime::journal::Journal;
 use tidegate_runtime::plugin::{Directory, PluginHandlers};
 use tidegate_runtime::ports::{Handlers, Policies};
-use tidegate_runtime::status::workload::Board;
+use tidegate_runtime::status::workload::WorkloadState;
 use tidegate_runtime::workload::{self, Parts};
 
 /// How long its workers may take to finish.
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A workload that runs until it is stopped.
 pub(crate) struct Alone {
-    pub(crate) board: Arc<Board>,
+    pub(crate) state: Arc<WorkloadState>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<anyhow::Result<()>>,
 }
@@ -47,14 +47,14 @@ impl Alone {
             observer,
         };
         let bound = BoundConsumer::new(&host.client, &workload, &host.dead_letters, &host.host).await?;
-        let board = Board::new(workload, Vec::new());
+        let state = WorkloadState::new(workload, Vec::new());
         let (stop, stopped) = oneshot::channel();
-        let parts = Parts { board: board.clone(), bound, host: Arc::new(host), handlers, policies, shadow: None };
+        let parts = Parts { state: state.clone(), bound, host: Arc::new(host), handlers, policies, shadow: None };
         let shutdown = async {
             // An error means that nobody can stop it any more, and that is a stop too.
             let _ = stopped.await;
         };
-        Ok(Self { board, stop, task: tokio::spawn(workload::run(parts, shutdown)) })
+        Ok(Self { state, stop, task: tokio::spawn(workload::run(parts, shutdown)) })
     }
 
     /// Stops it, and waits for its end.

@@ -21,7 +21,7 @@ impl Since {
     }
 
     /// The time that has passed.
-    pub fn elapsed(self) -> Duration {
+    pub(crate) fn elapsed(self) -> Duration {
         since_boot().saturating_sub(self.0)
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// The part of a workload that a problem is of. One part has one problem at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub(crate) enum Part {
     /// Its stream, its consumer and the stream of dead letters could not be found, made or used.
     Setup,
     /// Its consumer or stream, as the server has it now.
@@ -35,12 +35,12 @@ pub enum Part {
 
 impl Part {
     /// Whether a server that is away is cause enough for a problem of it.
-    pub fn is_of_the_server(self) -> bool {
+    pub(crate) fn is_of_the_server(self) -> bool {
         !matches!(self, Self::Workers | Self::Policy | Self::Run)
     }
 
     /// The word for it in `/status`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Setup => "setup",
             Self::Consumer => "consumer",
@@ -66,12 +66,12 @@ pub struct Conditions {
 
 impl Conditions {
     /// Of a workload that has none.
-    pub fn new(workload: Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(workload: Arc<str>) -> Arc<Self> {
         Arc::new(Self { workload, problems: Mutex::default() })
     }
 
     /// A part does not work, and what mends it. Logged when the text is another than before.
-    pub fn raise(&self, part: Part, problem: &str) {
+    pub(crate) fn raise(&self, part: Part, problem: &str) {
         let problem = one_line(problem);
         let before = self.problems.lock().insert(part, problem.clone());
         if before.as_ref() != Some(&problem) {
@@ -80,20 +80,20 @@ impl Conditions {
     }
 
     /// The whole of it ended. What its parts had is past.
-    pub fn ended(&self, problem: &str) {
+    pub(crate) fn ended(&self, problem: &str) {
         self.raise(Part::Run, problem);
         self.problems.lock().retain(|part, _| *part == Part::Run);
     }
 
     /// A part works. Logged if it did not before.
-    pub fn clear(&self, part: Part) {
+    pub(crate) fn clear(&self, part: Part) {
         if self.problems.lock().remove(&part).is_some() {
             tracing::info!(workload = %self.workload, part = part.as_str(), "works again");
         }
     }
 
     /// All problems, in the order of [`Part`].
-    pub fn all(&self) -> Vec<(Part, String)> {
+    pub(crate) fn all(&self) -> Vec<(Part, String)> {
         self.problems.lock().iter().map(|(part, problem)| (*part, problem.clone())).collect()
     }
 }

@@ -14,6 +14,6 @@ pub fn micros(time: Duration) -> u64 {
 }
 
 /// A time of day in milliseconds since the Unix epoch; 0 before it.
-pub fn unix_millis(at: SystemTime) -> u64 {
+pub(crate) fn unix_millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, millis)
 }

@@ -86,6 +86,7 @@ struct PreparedHost {
 
 impl PreparedHost {
     fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
+        config.warnings().iter().for_each(|said| tracing::warn!("{said}"));
         let directory = Arc::new(Directory::start(PluginHost::start(&config.plugins)?, &config.plugins));
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
@@ -99,7 +100,7 @@ impl PreparedHost {
             host: name.clone(),
             connection: connection.clone(),
             directory: directory.clone(),
-            boards: workloads.iter().map(|kept| kept.board.clone()).collect(),
+            workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
             dead_letters: config.dead_letters.stream.clone(),
             journal: journal.clone(),
             stops: stop.subscribe(),

@@ -1,4 +1,4 @@
-//! What a host has in common for all of its workloads.
+//! What all workloads of a host have in common: the connection, the journal, where events go.
 
 use std::time::Duration;
 

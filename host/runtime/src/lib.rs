@@ -3,16 +3,15 @@
 //! # The story of a message
 //!
 //! A workload's pulls wait at its durable consumer, so JetStream delivers a message to this host as soon as it is
-//! stored. [`delivery::inbox`] keeps it until a worker is free; if there is no worker, that starts one, with an
-//! instance that stands ready. A [`worker`](delivery::worker) owns one instance of the handler component and calls it
-//! with one [`delivery`] at a time. What the handler answers, or how it failed, becomes a disposition by a pure
-//! function, [`delivery::dispose`], and
-//! [`settle`](delivery::settle) carries that out: first the effects (publications are stored, the reply is sent, a dead
-//! letter is kept), then the ack, nak or term.
+//! stored. The [`inbox`](delivery::inbox) keeps it until a worker is free; if there is no worker, that starts one, with
+//! an instance that stands ready. A [`worker`](delivery::worker) owns one instance of the handler component and calls
+//! it with one delivery at a time. What the handler answers, or how it failed, becomes a disposition by a pure
+//! function, `dispose`, and [`settle`](delivery::settle) carries that out: first the effects (publications are stored,
+//! the reply is sent, a dead letter is kept), then the ack, nak or term.
 //!
-//! Beside that, once an interval, a [`monitor`](scaling::monitor) reads the consumer's state and makes an observation
-//! of it ([`scaling`]), asks the policy component, clamps its answer and sets the desired count. The
-//! [`supervisor`](scaling::supervisor) starts and drains workers until they are as many.
+//! Beside that, once an interval, a [`monitor`](scaling::monitor) reads the consumer's state and makes an
+//! [observation](scaling::observe) of it, asks the policy component, clamps its answer and sets the desired count. A
+//! supervisor starts and drains workers until they are as many.
 //!
 //! # What always holds
 //!
@@ -28,15 +27,35 @@
 //! 10. Nothing fails silently: what does not flow is told in the log, in `/readyz` and in `/status`.
 //! 11. One workload that cannot start or go on does not stop the others.
 //!
-//! # Using it as a library
+//! # Embedding a host
 //!
-//! What an embedder needs is at the top: [`run()`], its [`Config`], and the [`Event`]s that it tells an [`Observer`].
-//! The modules below are what it is made of; the lab and the `tidegate` program use more of them, and they may change.
-//! `examples/embed.rs` is a whole program.
+//! [`run()`] is a whole host: it takes a [`Config`], tells [`Event`]s to an [`Observer`], and ends with the future that
+//! it is given as `shutdown`, or with a [`RunError`]. `examples/embed.rs` is a program of 30 lines that does so.
+//! [`config`] says what can be set, [`events`] what is told, and [`contract`] what an event, a policy or a handler is
+//! about.
+//!
+//! # Beside a host
+//!
+//! What the `tidegate` program is made of, for tools of your own:
+//!
+//! - [`jetstream`]: a [`Client`](jetstream::Client) that sends requests through a stream, reads and redrives dead
+//!   letters, reads a journal, and looks whether servers fit a configuration;
+//! - [`dead_letter`], [`journal`]: what those say; [`permissions`]: what a host must be allowed;
+//! - [`plugin`]: compiles components, says what is wrong with one, calls a handler or a policy.
+//!
+//! # The parts of a host
+//!
+//! What tries a policy or a single workload takes these (the crate `tidegate-lab` does: simulation, replay,
+//! benchmark). They change whenever the host does:
+//!
+//! - [`workload`] runs one workload, with a [`host_context`] and whatever stands at its [`ports`]; [`status`] is what
+//!   can be seen of it;
+//! - [`delivery`] and [`scaling`] are what it decides;
+//! - [`clock`], [`digest`], [`duration`], [`process_status`] and [`text`] are small things that all of them use.
 
 mod backoff;
 pub mod clock;
-pub mod conditions;
+pub(crate) mod conditions;
 pub mod config;
 pub mod contract;
 pub mod dead_letter;

@@ -12,14 +12,14 @@ use crate::config::Manage;
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
 use crate::ports::Notice;
-use crate::status::workload::Board;
+use crate::status::workload::WorkloadState;
 
 /// A consumer that is gone again within so long is recreated ever later, at most so far apart.
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// The pulls on one consumer.
 pub(crate) struct PullHealth<'a> {
-    pub(crate) board: &'a Board,
+    pub(crate) state: &'a WorkloadState,
     pub(crate) host: &'a HostContext,
     pub(crate) consumer: &'a str,
     pub(crate) part: Part,
@@ -40,12 +40,12 @@ impl PullHealth<'_> {
             let notice = notices.borrow_and_update().clone();
             let Some(notice) = notice else {
                 in_vain = None;
-                self.board.conditions.clear(self.part);
+                self.state.conditions.clear(self.part);
                 continue;
             };
             let gone = matches!(notice, Notice::NoResponders | Notice::ConsumerDeleted);
-            let makes = gone && self.board.workload.queue.manage == Manage::Create;
-            self.board.conditions.raise(self.part, &self.problem(&notice, makes, in_vain.as_deref()));
+            let makes = gone && self.state.workload.queue.manage == Manage::Create;
+            self.state.conditions.raise(self.part, &self.problem(&notice, makes, in_vain.as_deref()));
             if !makes {
                 continue;
             }
@@ -54,7 +54,7 @@ impl PullHealth<'_> {
                 () = ended(notices.clone()) => return,
             }
             let HostContext { client, dead_letters, host, .. } = self.host;
-            let made = BoundConsumer::new(client, &self.board.workload, dead_letters, host).await;
+            let made = BoundConsumer::new(client, &self.state.workload, dead_letters, host).await;
             in_vain = made.err().map(|error| error.to_string());
         }
     }

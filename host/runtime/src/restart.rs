@@ -17,7 +17,7 @@ use crate::config::Workload;
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
 use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
-use crate::status::workload::Board;
+use crate::status::workload::WorkloadState;
 use crate::workload::{self, Parts};
 
 /// The shortest and the longest pause before a workload is tried again.
@@ -36,7 +36,7 @@ pub(crate) struct Keeper {
 
 /// One workload with its plugins.
 pub(crate) struct KeptWorkload {
-    pub(crate) board: Arc<Board>,
+    pub(crate) state: Arc<WorkloadState>,
     pub(crate) handlers: PluginHandlers,
     pub(crate) policies: PluginPolicies,
     pub(crate) shadow: Option<PluginPolicies>,
@@ -50,7 +50,7 @@ impl KeptWorkload {
         let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
         let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
         let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
-        Self { board: Board::new(workload, lines), handlers, policies, shadow }
+        Self { state: WorkloadState::new(workload, lines), handlers, policies, shadow }
     }
 }
 
@@ -66,7 +66,7 @@ impl Keeper {
         loop {
             let began = Instant::now();
             let once = Box::pin(AssertUnwindSafe(self.once(&kept, has_ended)).catch_unwind()).await;
-            kept.board.ended();
+            kept.state.ended();
             let problem = match once {
                 Ok(Ok(())) if *self.stops.borrow() => return,
                 Ok(Ok(())) => "it ended though nobody stopped it".to_owned(),
@@ -75,11 +75,11 @@ impl Keeper {
             };
             let problem = format!("{problem}; what it held is delivered again after its ack wait");
             if *self.stops.borrow() {
-                tracing::error!(workload = kept.board.workload.name, "{problem}");
+                tracing::error!(workload = kept.state.workload.name, "{problem}");
                 return;
             }
             has_ended = true;
-            kept.board.conditions.ended(&format!("{problem}; it is started again"));
+            kept.state.conditions.ended(&format!("{problem}; it is started again"));
             if began.elapsed() > STEADY {
                 backoff.reset();
             }
@@ -92,10 +92,10 @@ impl Keeper {
 
     /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
     async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
-        let KeptWorkload { board, handlers, policies, shadow } = kept;
+        let KeptWorkload { state, handlers, policies, shadow } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
-            let bound = self.set_up(board).await;
+            let bound = self.set_up(state).await;
             handlers.loaded().await;
             bound
         };
@@ -104,39 +104,39 @@ impl Keeper {
             () = stopped(self.stops.clone()) => return Ok(()),
         };
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
-        let parts = Parts { board: board.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
+        let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
         let mut run = pin!(workload::run(parts, stopped(self.stops.clone())));
         if has_ended {
             tokio::select! {
                 ended = &mut run => return ended,
-                () = sleep(STEADY) => board.conditions.clear(Part::Run),
+                () = sleep(STEADY) => state.conditions.clear(Part::Run),
             }
         }
         run.await
     }
 
     /// Tries until it is done.
-    async fn set_up(&self, board: &Board) -> BoundConsumer {
+    async fn set_up(&self, state: &WorkloadState) -> BoundConsumer {
         let HostContext { client, dead_letters, host, .. } = &*self.host;
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             client.connected().await;
             let turn = self.turns.acquire().await;
-            let bound = BoundConsumer::new(client, &board.workload, dead_letters, host).await;
+            let bound = BoundConsumer::new(client, &state.workload, dead_letters, host).await;
             drop(turn);
             match bound {
                 Ok(bound) => {
-                    board.conditions.clear(Part::Setup);
+                    state.conditions.clear(Part::Setup);
                     return bound;
                 }
                 Err(error) if client.is_connected() => {
                     let text = error.to_string();
-                    let name = format!("workload {}: ", board.workload.name);
+                    let name = format!("workload {}: ", state.workload.name);
                     let problem = text.strip_prefix(&name).unwrap_or(&text).trim_end_matches('.');
-                    board.conditions.raise(Part::Setup, &format!("{problem}; tried again until it works"));
+                    state.conditions.raise(Part::Setup, &format!("{problem}; tried again until it works"));
                 }
                 // That the server is away is logged once, for all workloads.
-                Err(error) => tracing::debug!(workload = board.workload.name, %error, "not set up"),
+                Err(error) => tracing::debug!(workload = state.workload.name, %error, "not set up"),
             }
             client.reconnected(backoff.pause()).await;
         }

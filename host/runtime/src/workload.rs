@@ -24,12 +24,12 @@ use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::{Shadow, Ticks};
 use crate::scaling::supervisor::Supervisor;
 use crate::scaling::workers::{Desired, Workers};
-use crate::status::workload::{Board, RunningParts};
+use crate::status::workload::{RunningParts, WorkloadState};
 
 /// What a workload is made of.
 pub struct Parts<H, P> {
     /// Its configuration, and where what it does can be seen.
-    pub board: Arc<Board>,
+    pub state: Arc<WorkloadState>,
     /// Its consumer.
     pub bound: BoundConsumer,
     /// Its host.
@@ -51,11 +51,11 @@ pub async fn run<H: Handlers, P: Policies>(
     parts: Parts<H, P>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let Parts { board, bound, host, handlers, policies, shadow } = parts;
+    let Parts { state, bound, host, handlers, policies, shadow } = parts;
     let (start, shutdown) = (Since::now(), shutdown.shared());
     let pull = bound.puller().await?;
     let (source, header_watch) = bound.signals().await?;
-    let assembly = Assembly::new(&board, &bound, &host, start);
+    let assembly = Assembly::new(&state, &bound, &host, start);
     let (ticks, shadow) = assembly.shadow(shadow);
     let monitor = assembly.monitor(policies, source, ticks);
     let supervisor = Supervisor::new(
@@ -65,8 +65,8 @@ pub async fn run<H: Handlers, P: Policies>(
         assembly.workers.clone(),
         host.grace,
     );
-    let queue = &board.workload.queue;
-    let health = |part, consumer| PullHealth { board: &board, host: &host, consumer, part };
+    let queue = &state.workload.queue;
+    let health = |part, consumer| PullHealth { state: &state, host: &host, consumer, part };
     let (pulls, watch) = (health(Part::Pull, &queue.consumer), health(Part::Watch, &queue.watch_consumer));
     let ((tell, of_pulls), (tell_watch, of_watch)) = (notices(), notices());
     assembly.announce();
@@ -93,7 +93,7 @@ pub async fn run<H: Handlers, P: Policies>(
 
 /// What the tasks of a workload share.
 struct Assembly<'a> {
-    board: &'a Arc<Board>,
+    state: &'a Arc<WorkloadState>,
     bound: &'a BoundConsumer,
     host: &'a HostContext,
     start: Since,
@@ -103,8 +103,8 @@ struct Assembly<'a> {
 }
 
 impl<'a> Assembly<'a> {
-    fn new(board: &'a Arc<Board>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
-        let (workload, consumer) = (&board.workload, bound.consumer());
+    fn new(state: &'a Arc<WorkloadState>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
+        let (workload, consumer) = (&state.workload, bound.consumer());
         let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
         let bounds = ResponseBounds {
             max_payload: bound.max_payload(),
@@ -112,18 +112,19 @@ impl<'a> Assembly<'a> {
             publications: workload.limits.publications,
             grants: workload.grants.clone(),
         };
-        let rules = Rules::new(workload.retry.clone(), consumer, bounds, &board.conditions);
+        let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, &state.conditions);
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),
-            conditions: board.conditions.clone(),
+            conditions: state.conditions.clone(),
             inbox: Arc::new(inbox),
             rules,
             isolation: workload.isolation,
+            batching: workload.batching,
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };
-        Self { board, bound, host, start, shared: Arc::new(shared), desired, workers: Arc::default() }
+        Self { state, bound, host, start, shared: Arc::new(shared), desired, workers: Arc::default() }
     }
 
     fn policy(&self, role: Role, settings: &[(String, String)]) -> PolicySetup {
@@ -131,24 +132,24 @@ impl<'a> Assembly<'a> {
             workload: self.shared.workload.clone(),
             role,
             settings: settings.into(),
-            bounds: journal::PolicyBounds::of(&self.board.workload.limits),
+            bounds: journal::PolicyBounds::of(&self.state.workload.limits),
             journal: self.host.journal.clone(),
         }
     }
 
     /// The shadow, if there is one, and where ticks go.
     fn shadow<P: Policies>(&self, policies: Option<P>) -> (Ticks, Option<Shadow<P>>) {
-        let (Some(policies), Some(of)) = (policies, &self.board.workload.shadow) else {
+        let (Some(policies), Some(of)) = (policies, &self.state.workload.shadow) else {
             return (Ticks::default(), None);
         };
         let (sender, ticks) = Ticks::channel();
         let policy = ActivePolicy::new(self.policy(Role::Shadow, &of.settings), policies);
-        let (workload, history) = (self.shared.workload.clone(), self.board.history.clone());
+        let (workload, history) = (self.shared.workload.clone(), self.state.history.clone());
         (sender, Some(Shadow { workload, policy, ticks, history }))
     }
 
     fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
-        let (workload, inbox) = (&self.board.workload, self.shared.inbox.clone());
+        let (workload, inbox) = (&self.state.workload, self.shared.inbox.clone());
         Monitor {
             workload: self.shared.workload.clone(),
             scale: workload.scale.clone(),
@@ -160,8 +161,8 @@ impl<'a> Assembly<'a> {
             desired: self.desired.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
             events: self.host.observer.clone(),
-            conditions: self.board.conditions.clone(),
-            history: self.board.history.clone(),
+            conditions: self.state.conditions.clone(),
+            history: self.state.history.clone(),
             start: self.start,
         }
     }
@@ -169,13 +170,13 @@ impl<'a> Assembly<'a> {
     /// It runs from now on.
     fn announce(&self) {
         let Self { shared, desired, workers, .. } = self;
-        self.board.runs(RunningParts {
+        self.state.runs(RunningParts {
             workers: workers.clone(),
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
         });
-        let queue = &self.board.workload.queue;
+        let queue = &self.state.workload.queue;
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
         self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
     }

@@ -12,6 +12,8 @@ pub mod probes {
     pub const WORKER_V1: &[u8] = component!("probe-worker");
     /// The same with another version number, for swaps.
     pub const WORKER_V2: &[u8] = component!("probe-worker-v2");
+    /// A handler of batches that does what the payloads say.
+    pub const BATCH: &[u8] = component!("probe-batch");
     /// A policy that does what its settings say.
     pub const POLICY_V1: &[u8] = component!("probe-policy");
     /// The same with another version number, for swaps.
@@ -29,8 +31,12 @@ mod tests {
     use tidegate_artifacts::{policies, workers};
     use wasmparser::{Parser, Payload, Validator};
 
-    const HANDLER: &str = "tidegate:plugin/handler@0.1.0";
-    const SCALING: &str = "tidegate:plugin/scaling@0.1.0";
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
+    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.1";
+    /// Of the first version of the contract.
+    const FIRST_HANDLER: &str = "tidegate:plugin/handler@0.1.0";
+    const FIRST_SCALING: &str = "tidegate:plugin/scaling@0.1.0";
     const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
     const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
 
@@ -72,10 +78,14 @@ mod tests {
     #[test]
     fn every_handler_exports_its_interface_and_imports_what_the_host_has() {
         for (name, bytes) in workers::ALL {
-            check(name, bytes, HANDLER, &[CONFIG, LOGGING]);
+            match interface(bytes).1.as_slice() {
+                [export] if export == BATCH_HANDLER => check(name, bytes, BATCH_HANDLER, &[HANDLER, CONFIG, LOGGING]),
+                _ => check(name, bytes, HANDLER, &[CONFIG, LOGGING]),
+            }
         }
-        check("probe-worker", probes::WORKER_V1, HANDLER, &[CONFIG, LOGGING]);
-        check("probe-worker-v2", probes::WORKER_V2, HANDLER, &[CONFIG, LOGGING]);
+        check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &[CONFIG, LOGGING]);
+        check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &[CONFIG, LOGGING]);
+        check("probe-batch", probes::BATCH, BATCH_HANDLER, &[HANDLER, CONFIG, LOGGING]);
     }
 
     #[test]
@@ -83,8 +93,8 @@ mod tests {
         for (name, bytes) in policies::ALL {
             check(name, bytes, SCALING, &[LOGGING]);
         }
-        check("probe-policy", probes::POLICY_V1, SCALING, &[LOGGING]);
-        check("probe-policy-v2", probes::POLICY_V2, SCALING, &[LOGGING]);
+        check("probe-policy", probes::POLICY_V1, FIRST_SCALING, &[LOGGING]);
+        check("probe-policy-v2", probes::POLICY_V2, FIRST_SCALING, &[LOGGING]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ async fn payload_and_headers_come_back_and_what_the_server_acts_upon_does_nothin
         ("Nats-Expected-Stream", "work"),
         ("Nats-Expected-Last-Sequence", "0"),
         ("Tidegate-Reason", "mine"),
+        ("Tidegate-Hops", "2 one two"),
         ("Tidegate-Original-Tint", "mine too"),
     ];
     host.publish_with("in.work.a", &headers, payload.clone()).await;
@@ -40,6 +41,8 @@ async fn payload_and_headers_come_back_and_what_the_server_acts_upon_does_nothin
         ("Nats-Expected-Stream", expected_stream),
         ("Nats-Expected-Last-Sequence", &[]),
         ("Tidegate-Reason", &["mine"]),
+        ("Tidegate-Hops", &[]),
+        ("Tidegate-Original-Tidegate-Hops", &["2 one two"]),
         ("Tidegate-Original-Nats-Msg-Id", &["order-7"]),
         ("Tidegate-Original-Nats-Expected-Stream", &["work"]),
         ("Tidegate-Original-Nats-Expected-Last-Sequence", &["0"]),
@@ -49,7 +52,7 @@ async fn payload_and_headers_come_back_and_what_the_server_acts_upon_does_nothin
     ] {
         assert_eq!(values(again, name), expected, "{name}");
     }
-    assert_eq!(again.headers.as_ref().unwrap().len(), 11 + expected_stream.len());
+    assert_eq!(again.headers.as_ref().unwrap().len(), 12 + expected_stream.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -151,6 +151,7 @@ async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()
     let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
     let host = PluginHost::start(&plugins)?;
     let dir = &config.plugins.dir;
+    answer.warnings.extend(config.warnings());
     for workload in &config.workloads {
         answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::options::DemoOptions;
 use tidegate_runtime::config::{
-    Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue, Retention,
-    Retry, Scale, Workload,
+    Batching, Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue,
+    Retention, Retry, Scale, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -45,6 +45,7 @@ fn workload(options: &DemoOptions) -> Workload {
         handler: options.handler.clone(),
         policy: options.policy.clone(),
         isolation: Isolation::Worker,
+        batching: Batching::default(),
         settings: Vec::new(),
         policy_settings: Vec::new(),
         shadow: None,
@@ -59,6 +60,7 @@ fn workload(options: &DemoOptions) -> Workload {
         grants: Grants::default(),
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
+        max_hops: 16,
     }
 }
 

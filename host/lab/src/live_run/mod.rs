@@ -2,11 +2,11 @@
 //! host.
 //!
 //! All times are compressed by one factor, so an hour of a trace takes minutes. The host is the one that
-//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: [`trace_time`] gives the policy the
-//! times and rates of the trace, so that its settings mean what they mean in a simulation, and [`begun`] notes when
+//! [`run`](tidegate_runtime::run()) runs, but for what stands at two of its ports: `trace_time` gives the policy the
+//! times and rates of the trace, so that its settings mean what they mean in a simulation, and `begun` notes when
 //! each message is begun. The handler is `wait`, which takes as long as its payload says.
 //!
-//! What is measured is in trace time again, to stand beside what a simulation foretold ([`compare`]).
+//! What is measured is in trace time again, to stand beside what a simulation foretold (`compare`).
 
 mod begun;
 mod compare;
@@ -81,13 +81,13 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     let scaled = Arc::new(ScalingCounters::default());
     let plugins = (handlers, policies);
     let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;
-    let board = &running.board;
+    let state = &running.state;
 
     if timeout(READY_WITHIN, beginning.came()).await.is_err() {
-        let why = board.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
+        let why = state.history.scaling().refused.unwrap_or_else(|| "it was not loaded".to_owned());
         bail!("the policy is not in use: {why}");
     }
-    let workers = board.running().context("the workload does not run")?.workers.clone();
+    let workers = state.running().context("the workload does not run")?.workers.clone();
     let alive_us = || workers.tally().work.alive_us;
     let (start, before) = (Instant::now(), alive_us());
     recorder.start(start);

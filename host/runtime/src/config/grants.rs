@@ -33,12 +33,12 @@ impl Grants {
     }
 
     /// Whether the handler may publish on a literal subject.
-    pub fn may_publish(&self, subject: &str) -> bool {
+    pub(crate) fn may_publish(&self, subject: &str) -> bool {
         self.publish.iter().any(|granted| overlap(granted, subject))
     }
 
     /// What a person should know where the handler may publish on a subject that its own workload reads.
-    pub fn loop_over(&self, reads: &[String]) -> Option<String> {
+    pub(crate) fn loop_over(&self, reads: &[String]) -> Option<String> {
         let (granted, read) = self
             .publish
             .iter()
@@ -50,7 +50,7 @@ impl Grants {
     }
 
     /// Whether a reply may go to a literal subject.
-    pub fn may_reply(&self, subject: &str) -> bool {
+    pub(crate) fn may_reply(&self, subject: &str) -> bool {
         self.reply.iter().any(|granted| overlap(granted, subject))
     }
 }

@@ -14,6 +14,7 @@ use super::http_admin::HttpAdmin;
 use super::journal::JournalConfig;
 use super::keys::HOST;
 use super::layer::Layer;
+use super::loops::rings;
 use super::names::listen_address;
 use super::nats::Nats;
 use super::plugins::Plugins;
@@ -48,6 +49,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a person should know of all workloads together.
+    pub fn warnings(&self) -> Vec<String> {
+        rings(&self.workloads)
+    }
+
     /// Reads the file that `flags` name (or `tidegate.toml` in the current directory, if it is there and no stream is
     /// given), and lays environment and flags over it.
     ///

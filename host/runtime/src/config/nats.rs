@@ -21,7 +21,7 @@ pub struct Nats {
 
 impl Nats {
     /// The first tokens of the subjects on which this client listens for answers.
-    pub fn inbox(&self) -> &str {
+    pub(crate) fn inbox(&self) -> &str {
         self.inbox_prefix.as_deref().unwrap_or("_INBOX")
     }
 }

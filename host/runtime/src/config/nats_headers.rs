@@ -27,7 +27,7 @@ impl Word for NatsHeaders {
 
 impl NatsHeaders {
     /// The grant that a header belongs to. Names are compared as servers do: as they are written.
-    pub fn of(header: &str) -> Option<Self> {
+    pub(crate) fn of(header: &str) -> Option<Self> {
         Some(match header {
             "Nats-Expected-Last-Sequence" | "Nats-Expected-Last-Subject-Sequence" | "Nats-Expected-Last-Msg-Id" => {
                 Self::ExpectedLast
@@ -43,12 +43,12 @@ impl NatsHeaders {
     }
 
     /// As the grant is written.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
     }
 
     /// The oldest server that acts upon them; an older one would store the message as any other.
-    pub fn since(self) -> (i64, i64) {
+    pub(crate) fn since(self) -> (i64, i64) {
         match self {
             Self::ExpectedLast | Self::Rollup => (2, 10),
             Self::Ttl => (2, 11),

@@ -20,12 +20,12 @@ impl Retry {
 
     /// How often a message is delivered at most. Deliveries that no host saw the end of, for it was killed, count here
     /// alone.
-    pub fn max_deliveries(&self) -> u32 {
+    pub(crate) fn max_deliveries(&self) -> u32 {
         self.max_attempts.saturating_mul(3)
     }
 
     /// The delay after a failed attempt, which counts from 1.
-    pub fn delay(&self, attempt: u32) -> Duration {
+    pub(crate) fn delay(&self, attempt: u32) -> Duration {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         self.backoff.get(index).or(self.backoff.last()).copied().unwrap_or_default()
     }

@@ -19,7 +19,7 @@ pub enum Setting {
 
 impl Setting {
     /// The text, if it is written in the configuration.
-    pub fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 

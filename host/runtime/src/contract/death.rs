@@ -33,11 +33,13 @@ pub enum Cause {
     Unreadable,
     /// A stream had another last message than the last attempt's publication expected.
     Conflict,
+    /// It came through more workloads than its own allows: it goes round.
+    Hops,
 }
 
 impl Cause {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Rejected,
         Self::Retries,
         Self::Trapped,
@@ -48,6 +50,7 @@ impl Cause {
         Self::Exhausted,
         Self::Unreadable,
         Self::Conflict,
+        Self::Hops,
     ];
 
     /// The word that stands in a dead letter's header.
@@ -63,6 +66,7 @@ impl Cause {
             Cause::Exhausted => "exhausted",
             Cause::Unreadable => "unreadable",
             Cause::Conflict => "conflict",
+            Cause::Hops => "hops",
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// Bytes of what was published.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.payload.len() + size(&self.headers)
     }
 }
@@ -58,7 +58,7 @@ pub struct Response {
 
 impl Response {
     /// Bytes of the reply and of what is published.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let publication = |publication: &Publication| {
             publication.payload.len() + publication.subject.len() + size(&publication.headers)
         };
@@ -75,8 +75,11 @@ pub enum Failure {
     Reject(String),
 }
 
-/// How a call ended.
-pub type Outcome = Result<Result<Response, Failure>, Fault>;
+/// What a handler answers to one delivery.
+pub type Answer = Result<Response, Failure>;
+
+/// How a call ended, for one delivery of it.
+pub type Outcome = Result<Answer, Fault>;
 
 #[cfg(test)]
 mod tests {

@@ -65,7 +65,7 @@ impl Draft {
     }
 
     /// A letter about a message whose header block no client of this kind can read.
-    pub fn unreadable(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death, block: &[u8]) -> Self {
+    pub(crate) fn unreadable(place: LetterOrigin<'_>, delivery: &Delivery, death: &Death, block: &[u8]) -> Self {
         Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
     }
 

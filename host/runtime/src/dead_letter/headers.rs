@@ -7,17 +7,19 @@
 //! Headers that the server or the host would act upon stay readable under the prefix `Tidegate-Original-`. One that has
 //! this prefix already gets it once more, so that each way back is exact.
 
+use crate::delivery::hops::is_hops;
+
 /// Names and values in some order. A name may be there more than once.
 pub type Headers = Vec<(String, String)>;
 
 /// What reserved headers are kept under.
 pub const KEPT: &str = "Tidegate-Original-";
 /// How often a message was redriven.
-pub const REDRIVES: &str = "Tidegate-Redrives";
+pub(crate) const REDRIVES: &str = "Tidegate-Redrives";
 /// By which a stream tells duplicates.
-pub const MESSAGE_ID: &str = "Nats-Msg-Id";
+pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// In which stream a message is to be stored, and in no other.
-pub const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+pub(crate) const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
 /// Where a requester waits. It is the one header of the server's that a redriven message has again: nothing but a
 /// handler's reply comes of it.
 pub const REPLY: &str = "Nats-Reply";
@@ -38,7 +40,7 @@ pub fn keep(original: &Headers) -> Headers {
 }
 
 /// The original's headers, of all that a dead letter has.
-pub fn unkeep(letter: &Headers) -> Headers {
+pub(crate) fn unkeep(letter: &Headers) -> Headers {
     let own = |name: &str| is_reserved(name) && !name.starts_with(KEPT);
     let original = letter.iter().filter(|(name, _)| !own(name));
     original.map(|(name, value)| (name.strip_prefix(KEPT).unwrap_or(name).to_owned(), value.clone())).collect()
@@ -48,12 +50,17 @@ pub fn unkeep(letter: &Headers) -> Headers {
 ///
 /// What the server acts upon has been done when the message was published first, and would now do harm: a sequence that
 /// was expected then makes the server refuse the message, a rollup deletes others, a time to live or a schedule lets
-/// the message go before it is handled. `into` is the stream that has to take it, for its subject may lead to another
+/// the message go before it is handled. What counts the workloads that it came through begins anew: somebody has looked
+/// at it. `into` is the stream that has to take it, for its subject may lead to another
 /// by now.
 pub fn redrive(original: &Headers, redrives: u32, id: &str, into: Option<&str>) -> Headers {
     let mut headers = rename(original, |name| {
         let acted_upon = begins(name, "nats-") && name != REPLY;
-        if acted_upon || name == REDRIVES || name.starts_with(KEPT) { format!("{KEPT}{name}") } else { name.to_owned() }
+        if acted_upon || name == REDRIVES || is_hops(name) || name.starts_with(KEPT) {
+            format!("{KEPT}{name}")
+        } else {
+            name.to_owned()
+        }
     });
     headers.push((REDRIVES.to_owned(), redrives.to_string()));
     headers.push((MESSAGE_ID.to_owned(), id.to_owned()));
@@ -90,7 +97,7 @@ pub fn origin(published: &Headers) -> (Headers, Option<Redriven>) {
 
 /// The message id of a redriven message: the same each time for the same dead letter, so that a redrive that was cut
 /// and is run again stores it once within the duplicate window. It names the stream and the sequence that died first.
-pub fn redrive_id(stream: &str, sequence: u64, letter: u64) -> String {
+pub(crate) fn redrive_id(stream: &str, sequence: u64, letter: u64) -> String {
     format!("redrive:{stream}:{sequence}:{letter}")
 }
 

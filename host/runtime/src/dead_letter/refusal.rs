@@ -40,6 +40,7 @@ pub fn headers(death: &Death, letter: u64) -> Headers {
         Cause::Start => ("500", "the handler does not start"),
         Cause::Exhausted => ("500", "the message was delivered too often and never finished"),
         Cause::Conflict => ("500", "something else was stored before what the handler answered"),
+        Cause::Hops => ("500", "the message came through too many workloads"),
         Cause::Unreadable => ("400", "the message cannot be read"),
     };
     let reason = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON).collect::<String>();

@@ -1,8 +1,8 @@
-//! What this host knows of a message's earlier attempts, and the server does not.
+//! What this host knows of a message's earlier attempts and the server does not.
 //!
-//! The server counts deliveries, whatever became of them. An attempt that ended through no fault of the handler is
-//! remembered here and subtracted. It is also remembered if a message is to become a dead letter, and if its dead
-//! letter is stored already. The memory is bounded: for what is forgotten the server's count is used.
+//! The server counts deliveries, whatever became of them. Attempts that ended through no fault of the handler are
+//! remembered here and subtracted. Also remembered is that a message has to become a dead letter, and that its dead
+//! letter is stored already. The memory is bounded: for a message that is forgotten the server's count is used.
 
 use std::collections::HashMap;
 
@@ -19,10 +19,11 @@ const MOST: usize = 8_192;
 
 /// What is to be done about a delivery instead of calling its handler.
 #[derive(Debug)]
-pub enum Untried {
-    /// Store it as a dead letter. The author is that of its last attempt, if that was made here.
+pub(crate) enum Untried {
+    /// Store the message as a dead letter. The author is the handler of its last attempt, if this host made that
+    /// attempt.
     DeadLetter(Death, Option<Author>),
-    /// Term it: its dead letter is stored already, and the term before was lost.
+    /// Term the message: its dead letter is stored already, and an earlier term was lost.
     Term(Kept),
 }
 
@@ -30,6 +31,8 @@ pub enum Untried {
 struct MessagePast {
     /// Attempts that ended through no fault of the handler.
     excused: u32,
+    /// Its last call failed, and it was the only delivery of that.
+    suspect: bool,
     fate: Fate,
 }
 
@@ -41,18 +44,19 @@ enum Fate {
     Kept(Kept),
 }
 
-/// A message: its position in the stream, and when it was stored, for a stream may be made anew.
-type MessageKey = (u64, u64);
+/// Names a message by its position in the stream and the time when it was stored. The time tells apart messages of a
+/// stream that was made anew.
+pub(super) type MessageKey = (u64, u64);
 
-fn key(delivery: &Delivery) -> MessageKey {
+pub(super) fn key(delivery: &Delivery) -> MessageKey {
     (delivery.stream_sequence, delivery.published_at_ms)
 }
 
-/// The memory of one workload.
+/// What one workload remembers of its messages.
 #[derive(Debug, Default)]
 pub struct Attempts(Mutex<RecentMessages>);
 
-/// Two generations: when the newer one is full, the older one is forgotten.
+/// Messages in two halves: when the newer half is full, the older half is forgotten.
 #[derive(Debug, Default)]
 struct RecentMessages {
     new: HashMap<MessageKey, MessagePast>,
@@ -83,7 +87,7 @@ impl RecentMessages {
 impl Attempts {
     /// The attempts that the message has had, including this one: the server's count without those that ended through
     /// no fault of the handler.
-    pub fn used(&self, delivery: &Delivery) -> u32 {
+    pub(crate) fn used(&self, delivery: &Delivery) -> u32 {
         // A first delivery has no earlier attempts.
         if delivery.attempt <= 1 {
             return delivery.attempt;
@@ -92,8 +96,8 @@ impl Attempts {
         delivery.attempt.saturating_sub(excused).max(1)
     }
 
-    /// What to do instead of calling the handler; `None` if it is to be called.
-    pub fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
+    /// What to do instead of calling the handler; `None` if the handler has to be called.
+    pub(crate) fn untried(&self, delivery: &Delivery, retry: &Retry) -> Option<Untried> {
         if delivery.attempt <= 1 {
             return None;
         }
@@ -105,23 +109,33 @@ impl Attempts {
         }
     }
 
-    /// This attempt ended through no fault of the handler.
-    pub fn excuse(&self, delivery: &Delivery) {
+    /// Remembers that this attempt ended through no fault of the handler.
+    pub(crate) fn excuse(&self, delivery: &Delivery) {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
     }
 
-    /// The message is to become a dead letter, which is not stored yet.
-    pub fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
+    /// Remembers that the message is to blame for a call that failed: it must not be in a batch with others again.
+    pub(super) fn suspect(&self, key: MessageKey) {
+        self.0.lock().change(key, |past| past.suspect = true);
+    }
+
+    /// Whether the message was to blame for a call that failed.
+    pub(super) fn is_suspect(&self, delivery: &Delivery) -> bool {
+        delivery.attempt > 1 && self.0.lock().get(key(delivery)).is_some_and(|past| past.suspect)
+    }
+
+    /// Remembers that the message has to become a dead letter, which is not stored yet.
+    pub(crate) fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
     }
 
-    /// The message's dead letter is stored.
-    pub fn kept(&self, delivery: &Delivery, kept: Kept) {
+    /// Remembers that the message's dead letter is stored.
+    pub(crate) fn kept(&self, delivery: &Delivery, kept: Kept) {
         self.0.lock().change(key(delivery), |past| past.fate = Fate::Kept(kept));
     }
 
-    /// The message is settled for good.
-    pub fn done(&self, delivery: &Delivery) {
+    /// Forgets a message that is settled for good.
+    pub(crate) fn done(&self, delivery: &Delivery) {
         if delivery.attempt > 1 {
             self.0.lock().forget(key(delivery));
         }

@@ -1,4 +1,4 @@
-//! What a handler may have sent, and what the server takes: all of it is checked before anything is sent.
+//! Checks a response before anything of it is sent: whether the handler may send it, and whether the server takes it.
 
 use super::nats_headers::{check_nats_header, is_nats};
 use crate::config::Grants;
@@ -6,10 +6,10 @@ use crate::contract::{Fault, Publication, Response};
 use crate::subject::{check_subject, shown};
 
 /// The most bytes of a header block that JetStream stores.
-pub const MAX_HEADERS: usize = 65_535;
-/// What a header block has beside its headers.
+pub(crate) const MAX_HEADERS: usize = 65_535;
+/// Bytes of a header block beside its headers.
 const FRAME: usize = "NATS/1.0\r\n\r\n".len();
-/// What a response has to keep to.
+/// The limits of a response.
 #[derive(Debug, Clone)]
 pub struct ResponseBounds {
     /// The largest payload with headers that the server takes, in bytes.
@@ -18,7 +18,7 @@ pub struct ResponseBounds {
     pub own_headers: usize,
     /// The most publications.
     pub publications: usize,
-    /// Where effects may go.
+    /// The subjects and headers that are granted.
     pub grants: Grants,
 }
 

@@ -1,7 +1,7 @@
-//! What binds a workload now: the settings of its consumer as the server has them, which somebody may edit at any time.
+//! The settings of a workload's consumer that are in effect now. Somebody may edit them at the server at any time.
 //!
-//! `jetstream` writes it when it reads the consumer's state, once an interval; workers, the fetching task and the
-//! monitor read it where they need it.
+//! `jetstream` writes them when it reads the consumer's state, once an interval. Workers, the fetching task and the
+//! monitor read them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Effective {
     ack_wait_ns: AtomicU64,
     edited: Notify,
     max_ack_pending: AtomicI64,
-    /// After how many deliveries the server gives a message up, without telling anybody; 0 is never.
+    /// After how many deliveries the server drops a message, without telling anybody; 0 is never.
     max_deliver: AtomicU32,
     pulls: Mutex<PullLimits>,
     flow: Mutex<ConsumerFlow>,
@@ -45,28 +45,29 @@ pub struct PullLimits {
 }
 
 impl PullLimits {
-    /// Nothing is limited.
-    pub const NONE: Self = Self { batch: usize::MAX, bytes: usize::MAX, expires: Duration::MAX, waiting: usize::MAX };
+    /// No limits.
+    pub(crate) const NONE: Self =
+        Self { batch: usize::MAX, bytes: usize::MAX, expires: Duration::MAX, waiting: usize::MAX };
 }
 
 /// One pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// Messages of it.
+    /// Messages that the pull asks for.
     pub batch: usize,
-    /// Bytes of it; 0 is no limit.
+    /// Bytes that the pull asks for; 0 is no limit.
     pub bytes: usize,
-    /// How long it may wait.
+    /// How long the pull may wait at the server.
     pub expires: Duration,
 }
 
 impl PullLimits {
-    /// What one pull asks for that shall bring up to `count` messages of `bytes` together and wait for `expires`, where
-    /// the server takes payloads of `max_payload`.
+    /// What one pull asks for, if up to `count` messages of `bytes` together are wanted within `expires`, and the
+    /// server takes payloads of up to `max_payload` bytes.
     ///
-    /// A message that is larger than all that a pull may bring would never be delivered, and hold up those behind it.
-    /// So where the consumer lets a pull ask for fewer bytes than one message may have, with its subject and headers,
-    /// the pull names none, and asks for no more messages than fit.
+    /// A message that is larger than the bytes of a pull would never be delivered, and hold up those behind it. So
+    /// where the consumer limits a pull to fewer bytes than one message may have, with its subject and headers, the
+    /// pull names no bytes, and asks for no more messages than fit.
     pub fn ask(&self, count: usize, bytes: usize, expires: Duration, max_payload: usize) -> Ask {
         let one = max_payload.saturating_mul(2);
         let batch = count.min(self.batch).max(1);
@@ -78,21 +79,21 @@ impl PullLimits {
     }
 }
 
-/// Whether the consumer gives anything.
+/// Whether the consumer delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConsumerFlow {
-    /// It does.
+    /// It delivers.
     Free,
-    /// It does, and something is wrong with it all the same: what, and the remedy.
+    /// It delivers, and something is wrong with it all the same: what, and the remedy.
     Doubtful(String),
-    /// It gives nothing for now, and pulls may wait there: why, and the remedy.
+    /// It delivers nothing for now, and pulls may wait at it: why, and the remedy.
     Held(String),
-    /// Nothing may be pulled from it, for messages would be lost: why, and the remedy.
+    /// Nothing must be pulled from it, because messages would be lost: why, and the remedy.
     Refused(String),
 }
 
 impl ConsumerFlow {
-    /// What a person should know.
+    /// What is wrong with the consumer, with the remedy, if something is.
     pub fn problem(&self) -> Option<&str> {
         match self {
             Self::Free => None,
@@ -101,7 +102,7 @@ impl ConsumerFlow {
     }
 }
 
-/// Settings as they are read.
+/// The settings, as they were read from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerSettings {
     /// How long the server waits for a settlement before it delivers again.
@@ -115,7 +116,7 @@ pub struct ConsumerSettings {
 }
 
 impl Effective {
-    /// With these, and free to flow.
+    /// With these settings, of a consumer that delivers.
     pub fn new(settings: &ConsumerSettings) -> Arc<Self> {
         let effective = Self {
             ack_wait_ns: AtomicU64::new(0),
@@ -130,13 +131,14 @@ impl Effective {
         Arc::new(effective)
     }
 
-    /// With this ack wait, and nothing limited.
-    pub fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
+    /// With this ack wait, and no other limit.
+    #[cfg(test)]
+    pub(crate) fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
         Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls: PullLimits::NONE })
     }
 
-    /// These are in effect from now on.
-    pub fn set(&self, settings: &ConsumerSettings) {
+    /// Replaces the settings.
+    pub(crate) fn set(&self, settings: &ConsumerSettings) {
         let nanos = u64::try_from(settings.ack_wait.as_nanos()).unwrap_or(u64::MAX);
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
@@ -146,45 +148,45 @@ impl Effective {
         }
     }
 
-    /// Says whether the consumer gives anything.
+    /// Sets whether the consumer delivers.
     pub fn flows(&self, flow: ConsumerFlow) {
         *self.flow.lock() = flow;
     }
 
-    /// Whether the consumer gives anything.
-    pub fn flow(&self) -> ConsumerFlow {
+    /// Whether the consumer delivers.
+    pub(crate) fn flow(&self) -> ConsumerFlow {
         self.flow.lock().clone()
     }
 
-    /// Whether nothing may be pulled.
+    /// Whether nothing must be pulled.
     pub fn is_refused(&self) -> bool {
         matches!(*self.flow.lock(), ConsumerFlow::Refused(_))
     }
 
     /// How long the server waits for a settlement.
-    pub fn ack_wait(&self) -> Duration {
+    pub(crate) fn ack_wait(&self) -> Duration {
         Duration::from_nanos(self.ack_wait_ns.load(Relaxed))
     }
 
-    /// After how long without a word the server is told that a delivery is in progress.
+    /// After how long the server is told again that a delivery is in progress: a quarter of the ack wait.
     pub fn announce_after(&self) -> Duration {
         (self.ack_wait() / 4).max(Duration::from_millis(1))
     }
 
-    /// Ends when the ack wait is another than when this was called.
-    pub fn ack_wait_edited(&self) -> Notified<'_> {
+    /// Ends when the ack wait is edited after this was called.
+    pub(crate) fn ack_wait_edited(&self) -> Notified<'_> {
         self.edited.notified()
     }
 
-    /// Whether the server delivers a message no more that it has delivered so often. What is not settled for good then
-    /// is lost.
-    pub fn is_last(&self, attempt: u32) -> bool {
+    /// Whether the server will not deliver a message again after this many deliveries. If it is not settled for good
+    /// then, it is lost.
+    pub(crate) fn is_last(&self, attempt: u32) -> bool {
         let most = self.max_deliver.load(Relaxed);
         most > 0 && attempt >= most
     }
 
-    /// A message was given back after so many deliveries.
-    pub fn gave_back(&self, stream_sequence: u64, attempt: u32) {
+    /// Remembers that a message was given back after this many deliveries.
+    pub(crate) fn gave_back(&self, stream_sequence: u64, attempt: u32) {
         let mut retried = self.retried.lock();
         retried.insert(stream_sequence, attempt);
         if retried.len() > RETRIED {
@@ -192,22 +194,22 @@ impl Effective {
         }
     }
 
-    /// A message was delivered again.
-    pub fn came_back(&self, stream_sequence: u64) {
+    /// Forgets a message that was given back and is delivered again.
+    pub(crate) fn came_back(&self, stream_sequence: u64) {
         self.retried.lock().remove(&stream_sequence);
     }
 
-    /// All messages up to this one are settled, by whichever host.
-    pub fn settled_to(&self, stream_sequence: u64) {
+    /// Forgets messages up to this sequence: all of them are settled, by whichever host.
+    pub(crate) fn settled_to(&self, stream_sequence: u64) {
         let mut retried = self.retried.lock();
         if !retried.is_empty() {
             *retried = retried.split_off(&stream_sequence.saturating_add(1));
         }
     }
 
-    /// Takes the messages that this host gave back and the server delivers no more, with how often it has delivered
-    /// them.
-    pub fn dropped(&self) -> Vec<(u64, u32)> {
+    /// Takes the messages that this host gave back and the server will not deliver again, each with the number of its
+    /// deliveries.
+    pub(crate) fn dropped(&self) -> Vec<(u64, u32)> {
         let most = self.max_deliver.load(Relaxed);
         if most == 0 {
             return Vec::new();
@@ -216,12 +218,12 @@ impl Effective {
     }
 
     /// What a pull may ask for.
-    pub fn pulls(&self) -> PullLimits {
+    pub(crate) fn pulls(&self) -> PullLimits {
         *self.pulls.lock()
     }
 
-    /// A scale without workers that could never have a message: the server delivers no more than `max_ack_pending` at
-    /// once.
+    /// The scale without workers that could never get a message: the server has at most `max_ack_pending` deliveries
+    /// out at once.
     pub fn employable(&self, scale: &Scale) -> Scale {
         let most = match u32::try_from(self.max_ack_pending.load(Relaxed)) {
             Ok(limit @ 1..) => scale.max.min(limit),
@@ -261,7 +263,7 @@ mod tests {
         effective.set(&settings(-1, Some(2)));
         assert_eq!(effective.dropped(), [(3, 2), (5, 7)]);
         assert_eq!(effective.dropped(), []);
-        // What is given back at its last delivery all the same is noticed too.
+        // A message that is given back at its last delivery all the same is noticed too.
         effective.gave_back(2, 2);
         assert_eq!(effective.dropped(), [(2, 2)]);
     }

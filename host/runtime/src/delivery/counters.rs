@@ -1,4 +1,4 @@
-//! What workers have done, counted: for rates, for metrics, for a person who asks. Each number only grows.
+//! Counts what workers have done, for rates, metrics and status. Each number only grows.
 
 use std::array;
 use std::sync::atomic::{
@@ -12,21 +12,22 @@ use tokio::time::Instant;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::settle::Settled;
 
-/// Upper bounds of the times that are told apart, in microseconds.
-pub const TIMES_US: [u64; 18] = [
+/// The upper bounds of the histogram of handler times, in microseconds.
+pub(crate) const TIMES_US: [u64; 18] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     10_000_000, 60_000_000,
 ];
 
-/// How many handler calls took how long: one count for each bound of [`TIMES_US`], and one for what took longer.
-pub type Times = [u64; TIMES_US.len() + 1];
+/// A histogram of handler times: one count for each bound of [`TIMES_US`], and one for calls that took longer.
+pub(crate) type Times = [u64; TIMES_US.len() + 1];
 
 /// What the workers have done since the host started. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Work {
     /// Deliveries settled for good: acknowledged or dead.
     pub settled: u64,
-    /// Handler calls that ended.
+    /// Handler calls that ended. Here and below a batch counts as one call for each of its deliveries, of which each
+    /// took an equal part of the time.
     pub handled: u64,
     /// Handler calls that ended in a failure.
     pub failed: u64,
@@ -34,7 +35,7 @@ pub struct Work {
     pub busy_us: u64,
     /// Microseconds of the calls that ended.
     pub calls_us: u64,
-    /// Calls that run now. The one number here that does not only grow.
+    /// Calls that run now, a batch as one for each of its deliveries. The one number here that does not only grow.
     pub calling: u64,
     /// Microseconds that all workers have lived.
     pub alive_us: u64,
@@ -43,13 +44,13 @@ pub struct Work {
 /// What one worker, or all workers that a workload ever had, have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// What rates are made of.
+    /// The counters that rates are made of.
     pub work: Work,
     /// Deliveries acknowledged.
     pub acked: u64,
-    /// Deliveries that will be tried again, for their handler failed or asked for it.
+    /// Deliveries that will be tried again because their handler failed or asked for it.
     pub retried: u64,
-    /// Deliveries that will be tried again, for an effect was not confirmed.
+    /// Deliveries that will be tried again because an effect was not confirmed.
     pub unconfirmed: u64,
     /// Deliveries given back without an outcome, when a worker had to end.
     pub given_back: u64,
@@ -64,9 +65,20 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Both together.
+    /// Deliveries by what became of them, each with the name that metrics and status give it.
+    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 5] {
+        [
+            ("acked", self.acked),
+            ("retried", self.retried),
+            ("unconfirmed", self.unconfirmed),
+            ("dead", self.dead.iter().sum()),
+            ("given_back", self.given_back),
+        ]
+    }
+
+    /// The sums of both.
     #[must_use]
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         let (a, b) = (self.work, other.work);
         Self {
             work: Work {
@@ -122,18 +134,18 @@ impl<const N: usize> Counts<N> {
     }
 }
 
-/// How long a worker was in its handler. Only the worker writes, so that a call costs it three plain stores; whoever
-/// reads sees the time of the call that still runs too.
+/// How long a worker was in its handler. Only the worker writes, so a call costs three plain stores. Readers see the
+/// time of a call that still runs too.
 #[derive(Debug, Default)]
 struct Calls {
-    /// Nanoseconds, twice, and 1 if a call runs: of calls that ended, less when the one that runs began. One number, so
-    /// that no reader counts a call twice or not at all when it ends.
+    /// Twice the nanoseconds of all calls that ended, plus 1 if a call runs. While one runs, the time when it began is
+    /// subtracted. It is one number, so that no reader counts a call twice or not at all at the moment when it ends.
     spent: AtomicI64,
     /// Nanoseconds since the worker's start: when the last call began.
     began: AtomicI64,
 }
 
-/// What there is to know of a worker's calls at one moment, in nanoseconds.
+/// The times of a worker's calls at one moment, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Spent {
     ended: i64,
@@ -168,7 +180,7 @@ impl Calls {
 }
 
 fn nanos(duration: Duration) -> i64 {
-    // Seventy years, so that sums and twice of them are numbers too.
+    // At most seventy years, so that sums and doubled sums do not overflow.
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX).min(i64::MAX / 4)
 }
 
@@ -183,6 +195,8 @@ fn micros(nanos: i64) -> u64 {
 pub struct Stats {
     started: Instant,
     calls: Calls,
+    /// Deliveries of the call that runs, if it is of a batch; otherwise 1.
+    in_call: AtomicU64,
     acked: AtomicU64,
     retried: AtomicU64,
     unconfirmed: AtomicU64,
@@ -199,6 +213,7 @@ impl Default for Stats {
         Self {
             started: Instant::now(),
             calls: Calls::default(),
+            in_call: AtomicU64::new(1),
             acked: AtomicU64::default(),
             retried: AtomicU64::default(),
             unconfirmed: AtomicU64::default(),
@@ -214,38 +229,50 @@ impl Default for Stats {
 
 impl Stats {
     /// Whether the worker is in its handler now.
-    pub fn is_handling(&self) -> bool {
+    pub(crate) fn is_handling(&self) -> bool {
         self.calls.is_running()
     }
 
     /// For how long the call that runs now has run.
-    pub fn handling_for(&self) -> Option<Duration> {
+    pub(crate) fn handling_for(&self) -> Option<Duration> {
         let running = self.calls.at(self.started.elapsed()).running?;
         Some(Duration::from_nanos(u64::try_from(running).unwrap_or_default()))
     }
 
-    /// The worker enters its handler.
-    pub fn call_begins(&self, at: Instant) {
+    /// Notes that the worker enters its handler.
+    pub(crate) fn call_begins(&self, at: Instant) {
         self.calls.begin(at.saturating_duration_since(self.started));
     }
 
-    /// The worker has left its handler, in which it was for so long.
-    pub fn call_ended(&self, took: Duration) {
+    /// Notes that the worker has left its handler after this time.
+    pub(crate) fn call_ended(&self, took: Duration) {
         self.calls.end(took);
     }
 
-    /// Deliveries that it acknowledged.
-    pub fn acked(&self) -> u64 {
+    /// The worker enters its handler with so many deliveries.
+    pub(crate) fn batch_begins(&self, at: Instant, deliveries: usize) {
+        self.in_call.store(u64::try_from(deliveries).unwrap_or(u64::MAX).max(1), Relaxed);
+        self.call_begins(at);
+    }
+
+    /// The worker has left its handler, in which it was for so long with a batch.
+    pub(crate) fn batch_ended(&self, took: Duration) {
+        self.call_ended(took);
+        self.in_call.store(1, Relaxed);
+    }
+
+    /// Deliveries that the worker acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
         self.acked.load(Relaxed)
     }
 
-    /// A delivery of a second or later attempt was taken.
-    pub fn redelivered(&self) {
+    /// Counts a delivery of a second or later attempt that was taken.
+    pub(crate) fn redelivered(&self) {
         self.redelivered.fetch_add(1, Relaxed);
     }
 
-    /// A handler call ended after so long, well or not.
-    pub fn handled(&self, time: Duration, well: bool) {
+    /// Counts a handler call that ended after this time, well or not.
+    pub(crate) fn handled(&self, time: Duration, well: bool) {
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
         if !well {
@@ -253,13 +280,13 @@ impl Stats {
         }
     }
 
-    /// A call did not come back with an answer that can be carried out.
-    pub fn faulted(&self, kind: FaultKind) {
+    /// Counts a call that ended without an answer that can be carried out.
+    pub(crate) fn faulted(&self, kind: FaultKind) {
         self.faults.count(kind as usize);
     }
 
-    /// A delivery was settled.
-    pub fn settled(&self, how: Settled) {
+    /// Counts a delivery that was settled.
+    pub(crate) fn settled(&self, how: Settled) {
         let count = match how {
             Settled::Acked => &self.acked,
             Settled::Retried => &self.retried,
@@ -271,8 +298,8 @@ impl Stats {
         count.fetch_add(1, Relaxed);
     }
 
-    /// All of it.
-    pub fn tally(&self) -> Tally {
+    /// All counters, as they are now.
+    pub(crate) fn tally(&self) -> Tally {
         let acked = self.acked();
         let alive = self.started.elapsed();
         let Spent { ended, running } = self.calls.at(alive);
@@ -283,7 +310,7 @@ impl Stats {
                 failed: self.failed.load(Relaxed),
                 busy_us: micros(ended + running.unwrap_or(0)),
                 calls_us: micros(ended),
-                calling: u64::from(running.is_some()),
+                calling: running.map_or(0, |_| self.in_call.load(Relaxed)),
                 alive_us: u64::try_from(alive.as_micros()).unwrap_or(u64::MAX),
             },
             acked,
@@ -300,40 +327,40 @@ impl Stats {
 
 /// What a workload has said to the server beside settlements. Each number only grows.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pulls: AtomicU64,
     in_progress: AtomicU64,
     replies_refused: AtomicU64,
 }
 
 impl Traffic {
-    /// A pull request was sent.
-    pub fn pulled(&self) {
+    /// Counts a pull request that was sent.
+    pub(crate) fn pulled(&self) {
         self.pulls.fetch_add(1, Relaxed);
     }
 
-    /// The server was told that a delivery is in progress.
-    pub fn told_in_progress(&self) {
+    /// Counts an in-progress signal that was sent.
+    pub(crate) fn told_in_progress(&self) {
         self.in_progress.fetch_add(1, Relaxed);
     }
 
-    /// A reply may not go where the requester wants it. Returns how many that makes.
-    pub fn refused_reply(&self) -> u64 {
+    /// Counts a reply that must not be sent to the subject that the requester names. Returns the new count.
+    pub(crate) fn refused_reply(&self) -> u64 {
         self.replies_refused.fetch_add(1, Relaxed) + 1
     }
 
     /// Pull requests sent.
-    pub fn pulls(&self) -> u64 {
+    pub(crate) fn pulls(&self) -> u64 {
         self.pulls.load(Relaxed)
     }
 
-    /// How often the server was told that a delivery is in progress.
-    pub fn in_progress(&self) -> u64 {
+    /// In-progress signals sent.
+    pub(crate) fn in_progress(&self) -> u64 {
         self.in_progress.load(Relaxed)
     }
 
-    /// Deliveries whose requester wanted the reply where `grants.reply` does not let it go.
-    pub fn replies_refused(&self) -> u64 {
+    /// Deliveries whose requester named a subject for the reply that `grants.reply` does not allow.
+    pub(crate) fn replies_refused(&self) -> u64 {
         self.replies_refused.load(Relaxed)
     }
 }
@@ -379,6 +406,12 @@ mod tests {
         stats.call_begins(Instant::now());
         tokio::time::advance(second * 3).await;
         assert_eq!(work(&stats), (23, 20, 1));
+        stats.call_ended(second * 3);
+        stats.batch_begins(Instant::now(), 50);
+        assert_eq!(work(&stats), (23, 23, 50));
+        stats.batch_ended(Duration::ZERO);
+        stats.call_begins(Instant::now());
+        assert_eq!(work(&stats), (23, 23, 1));
     }
 
     #[test]

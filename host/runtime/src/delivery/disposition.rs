@@ -1,4 +1,4 @@
-//! What the host does about a delivery, by what the handler answered: plain data and pure functions.
+//! Decides what the host does about a delivery, by what the handler answered: plain data and pure functions.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ const REASON: usize = 1000;
 
 /// What the host does about a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// Publish, reply, ack.
     Complete(Response),
-    /// It failed.
+    /// Nak, or keep as a dead letter: the attempt failed.
     Fail(Verdict),
 }
 
@@ -31,9 +31,9 @@ pub enum Verdict {
     Dead(Death),
 }
 
-/// What to do about a delivery before its handler is called: a death if its attempts, those that no host saw the end of
-/// among them, are far more than it may have. `attempts` counts this one.
-pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
+/// What to do about a delivery before its handler is called. It dies if it had far more attempts than it may have, and
+/// no host saw how some of them ended. `attempts` counts this one.
+pub(crate) fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
     let most = retry.max_deliveries();
     (attempts > most).then(|| Death {
         cause: Cause::Exhausted,
@@ -44,7 +44,7 @@ pub fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
 }
 
 /// What to do about a delivery after its handler was called for the `attempt`th time.
-pub fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
+pub(crate) fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
     Disposition::Fail(match outcome {
         Ok(Ok(response)) => return Disposition::Complete(response),
         Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death { cause: Cause::Rejected, reason: cut(reason) }),
@@ -55,14 +55,14 @@ pub fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
     })
 }
 
-/// What to do about a response that turned out not to be possible to carry out.
+/// What to do about a response that cannot be carried out.
 pub fn refused(problem: String, attempt: u32, retry: &Retry) -> Verdict {
     let fault = Fault::Answer(problem);
     judge(fault.cause(), fault.to_string(), None, attempt, retry)
 }
 
-/// What to do about a response of which a publication expected another last message of its stream.
-pub fn conflicted(problem: String, attempt: u32, retry: &Retry) -> Verdict {
+/// What to do about a response with a publication that expected another last message in its stream.
+pub(crate) fn conflicted(problem: String, attempt: u32, retry: &Retry) -> Verdict {
     judge(Cause::Conflict, problem, None, attempt, retry)
 }
 
@@ -74,7 +74,7 @@ fn judge(cause: Cause, reason: String, delay: Option<Duration>, attempt: u32, re
     Verdict::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
 }
 
-/// A reason is a guest's text, and it is remembered and logged.
+/// Cuts a reason: it is a guest's text, and is kept and logged.
 fn cut(mut reason: String) -> String {
     if let Some((end, _)) = reason.char_indices().nth(REASON) {
         reason.truncate(end);

@@ -19,7 +19,7 @@ use crate::ports::{Notice, Pull, Pulled};
 ///
 /// `tell` is called with the reason each time a pull fails, and with `None` when pulls do not fail any more. This
 /// returns when no pull can bring anything any more, which takes up to the pull's `expires`.
-pub async fn fetch<P: Pull>(
+pub(crate) async fn fetch<P: Pull>(
     inbox: &Inbox<P::Held>,
     pull: P,
     consumer: &Effective,
@@ -76,12 +76,13 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, announcer: 
     while let Some(pulled) = pull.ready() {
         add(pulled);
     }
-    for waiting in inbox.take_those(|_| true) {
+    for waiting in inbox.take_last() {
         give_back_untaken(waiting.held, announcer.consumer).await;
     }
 }
 
-/// Says when deliveries that wait have to be announced, each quarter of the ack wait, whatever that is by now.
+/// Says when deliveries that wait have to be announced as in progress: after each quarter of the ack wait, which may be
+/// edited meanwhile.
 struct Announcer<'a> {
     consumer: &'a Effective,
     quarter: Duration,
@@ -94,10 +95,10 @@ impl<'a> Announcer<'a> {
         Self { consumer, quarter, sleep: Box::pin(sleep(quarter)) }
     }
 
-    /// Waits until it is time, and returns after how long. Cancel-safe.
+    /// Waits until deliveries have to be announced, and returns a quarter of the ack wait. Cancel-safe.
     async fn due(&mut self) -> Duration {
         loop {
-            // Armed before the look, so that an edit in between is not missed.
+            // Armed before the ack wait is read, so that an edit in between is not missed.
             let edited = self.consumer.ack_wait_edited();
             let quarter = self.consumer.announce_after();
             if quarter != self.quarter {
@@ -128,7 +129,7 @@ mod tests {
     use crate::delivery::inbox::Waiting;
     use crate::delivery::test_delivery::TestDelivery;
 
-    /// A pull that brings what it is told to, as soon as it is asked.
+    /// A pull that brings these deliveries as soon as it is asked.
     struct Brings {
         deliveries: Vec<TestDelivery>,
         asked: usize,

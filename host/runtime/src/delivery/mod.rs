@@ -1,27 +1,30 @@
 //! A delivery from the pull to its settlement: what waits, what a worker does, what becomes of the answer.
 //!
-//! What is decided about a delivery is pure: [`triage`], [`check()`] and [`dispose`]. The rest carries it out against
+//! What is decided about a delivery is pure: `triage`, [`check()`] and `dispose`. The rest carries it out against
 //! the traits of [`ports`](crate::ports). Nothing here knows NATS or WebAssembly; how many workers there are is decided
 //! in [`scaling`](crate::scaling).
 
-pub mod attempts;
+pub(crate) mod attempts;
 mod check;
 pub mod consumer_settings;
 pub mod counters;
 mod disposition;
-pub mod fetch;
+pub(crate) mod fetch;
+pub(crate) mod hops;
 pub mod inbox;
 mod nats_headers;
-pub mod outage;
+pub(crate) mod outage;
 pub(crate) mod paced_pull;
-pub mod pending_publications;
+pub(crate) mod pending_publications;
 mod pull_backoff;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
 pub mod settle;
-pub mod slow_lane;
+pub(crate) mod slow_lane;
 #[cfg(test)]
 pub(crate) mod test_delivery;
 pub mod worker;
 
-pub use check::{MAX_HEADERS, ResponseBounds, check};
-pub use disposition::{Disposition, Verdict, conflicted, dispose, refused, triage};
+pub(crate) use check::MAX_HEADERS;
+pub use check::{ResponseBounds, check};
+pub(crate) use disposition::{Disposition, conflicted, dispose, triage};
+pub use disposition::{Verdict, refused};

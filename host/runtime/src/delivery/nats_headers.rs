@@ -1,14 +1,14 @@
-//! What a handler may ask of a stream with a header that begins with `Nats-`. Pure.
+//! Checks publication headers that begin with `Nats-`: which a handler may set, and to what. Pure.
 
 use crate::config::{Grants, NatsHeaders};
 use crate::subject::{check_subject, shown};
 
-/// Whether a name is one that NATS keeps for itself.
+/// Whether a header's name is one that NATS reserves.
 pub(super) fn is_nats(name: &str) -> bool {
     name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 
-/// Checks such a header: it has to be granted, and must not reach further than `grants.publish`.
+/// Checks a header that NATS reserves: it has to be granted, and must not reach further than `grants.publish`.
 pub(super) fn check_nats_header(name: &str, value: &str, grants: &Grants) -> Result<(), String> {
     let Some(group) = NatsHeaders::of(name) else {
         return Err(format!("the header `{}` belongs to the host", shown(name)));

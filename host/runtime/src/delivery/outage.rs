@@ -1,4 +1,5 @@
-//! Effects that are not confirmed now, through no fault of a message: a condition of the workload as long as it lasts.
+//! Outages: effects are not confirmed, through no fault of a message. An outage is a condition of the workload as long
+//! as it lasts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,8 +12,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::conditions::{Conditions, Part};
 use crate::ports::EffectError;
 
-/// For how long nothing must fail until an outage is over. Otherwise, where one of two target streams fails, each
-/// message would begin and end one.
+/// For how long nothing must fail until an outage is over. Without such a time, a workload with two target streams one
+/// of which fails would begin and end an outage with each message.
 const CALM: Duration = Duration::from_secs(5);
 
 /// After how long without any effect an outage is taken to be over: the messages that failed may have been purged.
@@ -31,14 +32,15 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// For this part of a workload.
-    pub fn new(conditions: Arc<Conditions>, part: Part) -> Self {
+    /// Watches this part of a workload, which is well at first.
+    pub(crate) fn new(conditions: Arc<Conditions>, part: Part) -> Self {
         let (failed, lasts, succeeded) = (Mutex::default(), AtomicBool::default(), AtomicBool::default());
         Self { conditions, part, failed, lasts, succeeded, begun: Notify::new() }
     }
 
-    /// An effect failed through no fault of its message. The first failure raises the condition; later ones prolong it.
-    pub fn failed(&self, error: &EffectError) {
+    /// Notes that an effect failed through no fault of its message. The first failure raises the condition; later ones
+    /// prolong it.
+    pub(crate) fn failed(&self, error: &EffectError) {
         let first = self.failed.lock().replace(Instant::now()).is_none();
         self.succeeded.store(false, Relaxed);
         if first {
@@ -48,15 +50,15 @@ impl Outage {
         }
     }
 
-    /// An effect was confirmed. Cheap.
-    pub fn succeeded(&self) {
+    /// Notes that an effect was confirmed. Cheap.
+    pub(crate) fn succeeded(&self) {
         if self.lasts.load(Relaxed) {
             self.succeeded.store(true, Relaxed);
         }
     }
 
     /// Clears the condition each time an outage is over; never returns.
-    pub async fn watch(&self) -> std::convert::Infallible {
+    pub(crate) async fn watch(&self) -> std::convert::Infallible {
         loop {
             self.begun.notified().await;
             while let Some(at) = self.last() {

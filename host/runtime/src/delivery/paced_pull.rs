@@ -1,4 +1,4 @@
-//! A pull that is asked no sooner than makes sense: a consumer that refuses is left alone for a while.
+//! A pull with pauses: a consumer that refuses, or does not answer, is not asked again at once.
 
 use tokio::time::{Instant, sleep_until};
 

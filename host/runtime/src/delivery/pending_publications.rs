@@ -8,35 +8,35 @@ use crate::delivery::settle::Settled;
 /// How many deliveries may wait while the worker goes on.
 const MOST: usize = 256;
 
-/// How many bytes they and their publications may have. One that is larger waits alone.
+/// How many bytes these deliveries and their publications may have together. A larger one waits alone.
 const MOST_BYTES: usize = 8 << 20;
 
 /// Deliveries of one worker whose publications are on their way.
 #[derive(Default)]
-pub struct PendingPublications {
+pub(crate) struct PendingPublications {
     waiting: FuturesUnordered<BoxFuture<'static, (u64, Settled, usize)>>,
     bytes: usize,
 }
 
 impl PendingPublications {
-    /// Adds the delivery with this sequence, of so many bytes in and out.
-    pub fn push(&mut self, sequence: u64, bytes: usize, rest: BoxFuture<'static, Settled>) {
+    /// Adds the delivery with this sequence. `bytes` are those of the delivery and of its publications.
+    pub(crate) fn push(&mut self, sequence: u64, bytes: usize, rest: BoxFuture<'static, Settled>) {
         self.bytes += bytes;
         self.waiting.push(Box::pin(async move { (sequence, rest.await, bytes) }));
     }
 
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
+    /// Whether no delivery waits.
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Whether the worker has to wait before it goes on.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= MOST || self.bytes >= MOST_BYTES
     }
 
-    /// Waits for the next one, whichever it is. `None` if none waits. Cancel-safe.
-    pub async fn next(&mut self) -> Option<(u64, Settled)> {
+    /// Waits until one of the deliveries is settled. `None` if none waits. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<(u64, Settled)> {
         let (sequence, how, bytes) = self.waiting.next().await?;
         self.bytes = self.bytes.saturating_sub(bytes);
         Some((sequence, how))

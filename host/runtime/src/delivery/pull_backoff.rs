@@ -10,17 +10,17 @@ use crate::backoff::Backoff;
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// So many failures in a row are a second apart: most causes pass.
+/// This many failures in a row are a second apart: most causes pass soon.
 const QUICK: u32 = 5;
 
-/// A consumer without a failure for so long works again.
+/// A consumer without a failure for this long works again.
 const CALM: Duration = Duration::from_secs(3);
 
-/// After a few pulls that ended at once without a delivery, pulls are at least so far apart.
+/// The least time between pulls, after a few that ended at once without a delivery.
 const APART: Duration = Duration::from_millis(100);
 const BARREN: u32 = 3;
 
-/// What came of asking one consumer lately.
+/// How the last pulls on one consumer ended.
 #[derive(Debug)]
 pub(crate) struct PullBackoff {
     until: Option<Instant>,
@@ -41,40 +41,40 @@ impl Default for PullBackoff {
 }
 
 impl PullBackoff {
-    /// When it may be asked again; `None` if it may now.
+    /// When the consumer may be asked again; `None` if it may be asked now.
     pub(crate) fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    /// The time of [`PullBackoff::until`] has come, or what it waited for.
+    /// Ends the wait: the time of [`PullBackoff::until`] has come, or the connection is there again.
     pub(crate) fn is_over(&mut self) {
         self.until = None;
     }
 
-    /// A pull was sent.
+    /// Notes that a pull was sent.
     pub(crate) fn asked(&mut self, now: Instant) {
         self.asked = Some(now);
     }
 
-    /// A pull could not be sent.
+    /// Notes that a pull could not be sent.
     pub(crate) fn unable(&mut self, now: Instant) {
         self.until = Some(now + PAUSE);
     }
 
-    /// The consumer refused a pull, or did not answer.
+    /// Notes that the consumer refused a pull, or did not answer.
     pub(crate) fn failed(&mut self, now: Instant) {
         self.until = Some(now + self.backoff.pause());
         self.failed = Some(now);
     }
 
-    /// A delivery came. Returns whether that ends a series of failures.
+    /// Notes that a delivery came. Returns whether that ends a series of failures.
     pub(crate) fn delivered(&mut self, now: Instant) -> bool {
         self.backoff.reset();
         self.barren = 0;
         self.works_again(now)
     }
 
-    /// A pull ended as pulls do. Returns whether that ends a series of failures.
+    /// Notes that a pull ended in an ordinary way. Returns whether that ends a series of failures.
     pub(crate) fn ended(&mut self, now: Instant) -> bool {
         self.barren = self.barren.saturating_add(1);
         if let Some(asked) = self.asked
@@ -129,7 +129,7 @@ mod tests {
             pulls.is_over();
         }
         assert!(asked <= 105, "{asked}");
-        // One that waits for its whole time is followed at once.
+        // A pull that waits for its whole time is followed by the next at once.
         pulls.asked(now);
         now += Duration::from_secs(5);
         pulls.ended(now);

@@ -1,4 +1,4 @@
-//! A rate limit: so many events in a second, and no more.
+//! A rate limit in events a second.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -6,28 +6,29 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Gives out the moments at which events may happen: after a pause as many at once as in a second, then evenly spread.
+/// Gives out the moments at which events may happen. After a pause, the events of one second may happen at once; then
+/// they are evenly spread.
 #[derive(Debug)]
 pub struct RateLimit {
     every: Duration,
-    /// The moment after the last one given out.
+    /// The earliest moment for the event after the last one.
     next: Mutex<Option<Instant>>,
     held: AtomicU64,
 }
 
 impl RateLimit {
-    /// `per_second` from 1; as many at once after a second without any.
-    pub fn new(per_second: u32) -> Self {
+    /// Allows `per_second` events, at least 1, and as many at once after a second without any.
+    pub(crate) fn new(per_second: u32) -> Self {
         Self { every: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(None), held: AtomicU64::new(0) }
     }
 
     /// How many events had to wait.
-    pub fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 
-    /// When the next one may happen; not in the future if that is now.
-    pub fn next(&self, now: Instant) -> Instant {
+    /// When the next event may happen. A time that is not in the future means now.
+    pub(crate) fn next(&self, now: Instant) -> Instant {
         let mut next = self.next.lock();
         let earliest = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let given = next.map_or(earliest, |next| next.max(earliest));

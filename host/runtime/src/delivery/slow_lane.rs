@@ -1,15 +1,16 @@
-//! Two sets of OS threads: a task whose guest computes for long goes on where the system gives it what others leave.
+//! Two sets of OS threads: a task whose guest computes for long goes on, on threads that get only the processor time
+//! that others leave.
 //!
 //! A guest that spins yields at each tick, but so do all others like it, and on the runtime's own threads each turn of
-//! one is a wait for everybody else. So a task that calls guests is run by [`roam`]: it begins on the runtime's own
-//! threads, the fast lane, and as soon as a guest of it was seen to compute it moves to threads of low priority, the
-//! slow lane, and back when it has been calm for a while. What is cheap is never moved and pays nothing for it.
+//! one is a wait for everybody else. So a task that calls guests is run by [`roam`]. It begins on the runtime's own
+//! threads, the fast lane. As soon as its guest was seen to compute, the task moves to threads of low priority, the
+//! slow lane. It comes back when it has been calm for a while. Cheap calls never move, and pay nothing for this.
 //!
-//! What counts is the processor's time. By the wall clock, whoever is interrupted by others seems to compute: on a busy
-//! machine well-behaved guests would be moved, and among those that spin they would never seem calm again.
+//! What counts is processor time. By the wall clock, a guest that is interrupted by others seems to compute: on a busy
+//! machine well-behaved guests would be moved, and among guests that spin they would never seem calm again.
 //!
-//! Rejected: a cap on how many guests compute at once. It wastes idle processors, and the ones below the cap are still
-//! in the way.
+//! Rejected: a cap on how many guests compute at once. It wastes idle processors, and the guests below the cap are
+//! still in the way.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -27,14 +28,14 @@ use tokio::task::JoinHandle;
 
 /// How much of a processor's time one poll may take on the fast lane.
 const LONG: Duration = Duration::from_millis(1);
-/// How long a task on the slow lane has no long poll before it comes back.
+/// How long a task on the slow lane must have no long poll before it comes back.
 const CALM: Duration = Duration::from_secs(1);
-/// The nice value of the slow lane's threads: where both want a processor, the fast lane has 96 % of it. The lowest
-/// priority there is would let work that is merely slow starve.
+/// The nice value of the slow lane's threads: where both lanes want a processor, the fast lane gets 96 % of it. The
+/// lowest priority would starve work that is merely slow.
 const NICE: i32 = 15;
 
 thread_local! {
-    /// What is known of the task that this thread polls.
+    /// What was seen of the task that this thread polls now.
     static SEEN: Cell<CallSeen> = const { Cell::new(CallSeen { computed: false, suspect: false }) };
 }
 
@@ -42,8 +43,8 @@ thread_local! {
 struct CallSeen {
     /// A guest computed for long in this poll.
     computed: bool,
-    /// A call took long by the wall clock, so the next is timed by the processor's as well. Reading that one takes half
-    /// a microsecond, which is a tenth of a small call.
+    /// A call took long by the wall clock, so the next call is timed in processor time too. Reading that clock takes
+    /// half a microsecond, which is a tenth of a small call.
     suspect: bool,
 }
 
@@ -55,13 +56,13 @@ fn note(change: impl FnOnce(&mut CallSeen)) {
     SEEN.set(seen);
 }
 
-/// The processor's time that this thread has had.
+/// The processor time that this thread has used.
 fn spent() -> Duration {
-    // Never negative, and always there where threads are.
+    // This clock is never negative, and exists wherever there are threads.
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
-/// Polls a guest's call that was not done at once, and notes if a poll computes for long.
+/// Polls a guest's call that was not done at its first poll, and notes if a poll computes for long.
 pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
     poll_fn(move |context| {
         let began = spent();
@@ -76,7 +77,7 @@ pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Futu
 /// A call that may be done at its first poll.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// What had been spent when it began, where that is asked for.
+    /// The processor time when the call began, if it is measured.
     spent: Option<Duration>,
 }
 
@@ -85,8 +86,8 @@ impl Call {
         Self { spent: SEEN.get().suspect.then(spent) }
     }
 
-    /// The call was done at its first poll and took `time` by the wall clock. If that is long, this yields to other
-    /// tasks: no tick interrupts a guest that hands over many bytes, for it is the host that copies them.
+    /// Must be awaited when the call was done at its first poll, after `time` by the wall clock. If that is long, this
+    /// yields to other tasks: no tick interrupts a guest that hands over many bytes, because the host copies them.
     pub(crate) async fn make_way(self, time: Duration) {
         let long = time >= LONG;
         let computed = long && self.spent.is_some_and(|before| spent().saturating_sub(before) >= LONG);
@@ -99,25 +100,25 @@ impl Call {
     }
 }
 
-/// A guest's call ended badly. Making its instance anew costs more than most calls do, so that is done on the slow
-/// lane.
+/// Must be awaited when a guest's call ended badly. Making its instance anew costs more than most calls do, so it is
+/// done on the slow lane.
 pub(crate) async fn step_down() {
     note(|seen| seen.computed = true);
     tokio::task::yield_now().await;
 }
 
-/// Which lane work of one kind was on when it last ended.
+/// The lane that work of one kind was on when it last ended.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     slow: AtomicBool,
 }
 
-/// Runs work that calls guests, on the lane that fits what it costs. It is part of this task: dropping this ends it.
+/// Runs work that calls guests, on the lane that fits its cost. Dropping the future ends the work.
 pub(crate) async fn roam<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     roam_from(&Lane::default(), work).await
 }
 
-/// The same for work that is done again and again and ends each time: it begins on the lane where it ended.
+/// As [`roam`], for work that ends and is done again: it begins on the lane where the last run ended.
 pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<Output = T> + Send + 'static) -> T {
     let mut work: LaneWork<T> = Box::pin(work);
     let mut slowly = lane.slow.load(Relaxed);
@@ -137,14 +138,14 @@ pub(crate) async fn roam_from<T: Send + 'static>(lane: &Lane, work: impl Future<
             Ok((back, None)) => work = back,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
-                // Only this cancels it, by being dropped.
+                // The task is cancelled only when this future is dropped, so nobody waits.
                 Err(_) => return std::future::pending().await,
             },
         }
     }
 }
 
-/// The result, or `None` if it has to move.
+/// Polls on the fast lane. `None` if the work has to move to the slow lane.
 fn on_fast<T>(work: &mut LaneWork<T>, suspect: &mut bool, context: &mut Context<'_>) -> Poll<Option<T>> {
     match look(work, suspect, context) {
         (Poll::Ready(done), _) => Poll::Ready(Some(done)),
@@ -153,7 +154,7 @@ fn on_fast<T>(work: &mut LaneWork<T>, suspect: &mut bool, context: &mut Context<
     }
 }
 
-/// Polls once; returns also whether a guest computed for long. Where one of these runs within another, only the inner
+/// Polls once, and returns also whether a guest computed for long. Where one roaming task polls another, only the inner
 /// one learns of it, and moves.
 fn look<T>(work: &mut LaneWork<T>, suspect: &mut bool, context: &mut Context<'_>) -> (Poll<T>, bool) {
     let outer = SEEN.replace(CallSeen { computed: false, suspect: *suspect });
@@ -163,8 +164,8 @@ fn look<T>(work: &mut LaneWork<T>, suspect: &mut bool, context: &mut Context<'_>
     (polled, seen.computed)
 }
 
-/// Runs until it is done or calm; if it is done, also whether it has computed for long. Timers and tasks of it remain
-/// those of the runtime it came from.
+/// Runs work on the slow lane until it is done or calm. If it is done, also returns whether it has computed for long.
+/// The work's timers and tasks stay on the runtime it came from.
 async fn on_slow<T>(mut work: LaneWork<T>, home: Handle) -> (LaneWork<T>, Option<(T, bool)>) {
     let came = Instant::now();
     let mut last = came;
@@ -186,7 +187,7 @@ async fn on_slow<T>(mut work: LaneWork<T>, home: Handle) -> (LaneWork<T>, Option
     (work, done)
 }
 
-/// Ends the task with this.
+/// Aborts the task when this is dropped.
 struct Moved<T>(JoinHandle<T>);
 
 impl<T> Drop for Moved<T> {
@@ -195,7 +196,8 @@ impl<T> Drop for Moved<T> {
     }
 }
 
-/// The slow lane, for all hosts of this process. As many threads as processors: what nobody else needs it may have.
+/// The slow lane of this process. It has as many threads as there are processors, so it may use all that nobody else
+/// needs.
 fn slow() -> Option<&'static Runtime> {
     static SLOW: OnceLock<Option<Runtime>> = OnceLock::new();
     let start = || {
@@ -207,10 +209,10 @@ fn slow() -> Option<&'static Runtime> {
     SLOW.get_or_init(start).as_ref()
 }
 
-/// Of this thread alone, which is so on Linux only; elsewhere all threads stay equal.
+/// Lowers the priority of this thread alone. That is possible on Linux only; elsewhere all threads stay equal.
 fn lower_priority() {
     if cfg!(target_os = "linux") {
-        // It is always allowed to be more modest; where it is not, all threads stay equal.
+        // A process may always lower its priority. If the system refuses, all threads stay equal.
         let _ = rustix::process::setpriority_process(None, NICE);
     }
 }

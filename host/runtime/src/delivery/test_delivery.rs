@@ -1,4 +1,4 @@
-//! A delivery for tests of what takes and settles deliveries.
+//! A delivery for tests of the inbox, of workers and of settling.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,9 +15,9 @@ use crate::ports::{EffectError, Held};
 #[derive(Debug, Default)]
 pub(crate) struct TestDelivery {
     pub(crate) delivery: Delivery,
-    /// The stream sequences of what was given back.
+    /// The stream sequences of the deliveries that were given back.
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
-    /// How often somebody has looked at the message.
+    /// How often the message was looked at.
     pub(crate) looks: AtomicUsize,
 }
 

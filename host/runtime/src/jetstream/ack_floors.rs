@@ -6,23 +6,23 @@ use parking_lot::Mutex;
 
 use super::settings::{ConsumerState, StreamState};
 
-/// How far consumers are known to be settled, by stream and consumer. It outlives what works on them, so that one that
-/// is gone can be made anew where it was.
+/// How far each consumer is known to be settled, by stream and consumer. The floors outlive the workloads: a consumer
+/// that was deleted can be made anew where it was.
 #[derive(Debug, Default)]
 pub(super) struct AckFloors(Mutex<HashMap<(String, String), Floor>>);
 
 #[derive(Debug)]
 struct Floor {
-    /// When stream and consumer were made: others of the same names have other sequences.
+    /// When stream and consumer were made. Another stream or consumer of the same name has other sequences.
     made: (String, String),
     sequence: u64,
     last_seq: u64,
-    /// The stream has lost messages: the sequences up to the floor may be those of new ones.
+    /// The stream has lost messages, so new messages may have sequences up to the floor.
     spoiled: bool,
 }
 
 impl AckFloors {
-    /// A consumer is settled so far.
+    /// Remembers how far a consumer is settled.
     pub(super) fn saw(&self, stream: &str, consumer: &str, state: &ConsumerState, of: &StreamState) {
         let made = (of.created.clone(), state.created.clone());
         let (sequence, last_seq) = (state.ack_floor.stream_seq, of.state.last_seq);
@@ -32,7 +32,7 @@ impl AckFloors {
         floors.insert((stream.to_owned(), consumer.to_owned()), Floor { made, sequence, last_seq, spoiled: lost });
     }
 
-    /// After which message a consumer has to go on that is made anew, if that is known.
+    /// The message after which a consumer that is made anew has to begin. `None` if that is not known.
     pub(super) fn known(&self, stream: &str, consumer: &str, of: &StreamState) -> Option<u64> {
         let floors = self.0.lock();
         let floor = floors.get(&(stream.to_owned(), consumer.to_owned()))?;
@@ -71,10 +71,10 @@ mod tests {
         let mut state = ConsumerState { ack_floor, ..ConsumerState::default() };
         floors.saw("S", "c", &state, &stream(60));
         floors.saw("S", "c", &state, &stream(40));
-        // New messages have the sequences of those that are lost.
+        // New messages got the sequences of lost ones.
         floors.saw("S", "c", &state, &stream(70));
         assert_eq!(floors.known("S", "c", &stream(70)), None);
-        // A consumer that was made since is as good as any.
+        // What is known of an older consumer of the same name says nothing of this one.
         state.created = "later".to_owned();
         floors.saw("S", "c", &state, &stream(70));
         assert_eq!(floors.known("S", "c", &stream(70)), Some(50));

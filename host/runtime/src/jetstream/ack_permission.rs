@@ -1,8 +1,8 @@
-//! What becomes of a workload whose acks the server denies: nothing is handled that could not be settled, until it may
-//! be again.
+//! What becomes of a workload whose acks the server denies: no delivery is handled that could not be settled, until
+//! acks are allowed again.
 //!
-//! A server tells neither which delivery it was nor that the right is given back, so one that was denied is said again,
-//! as in progress, until nobody denies it.
+//! The server does not tell which delivery it denied, nor when the right is given back. So the host sends an
+//! in-progress signal on the denied subject again and again, until the server does not deny it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use super::consumer::BoundConsumer;
 use crate::conditions::{Conditions, Part};
 use crate::permissions::{Denial, Verb, ack_of};
 
-/// How often to try.
+/// How often the denied subject is tried.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// A server that says nothing against it for so long allows it.
+/// A server that has not denied the signal for so long allows it.
 const SILENCE: Duration = Duration::from_secs(1);
 
 impl BoundConsumer {
-    /// Watches for it, and never ends. `hold` hears whether nothing may be taken now.
-    pub async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
+    /// Watches for denied acks, and never ends. `hold` is called with whether workers must take no delivery now.
+    pub(crate) async fn watch_rights(&self, conditions: &Conditions, mut hold: impl FnMut(bool)) -> Infallible {
         let (binding, denied) = (&self.binding, &self.binding.client.denied);
         loop {
             let mut news = denied.news();

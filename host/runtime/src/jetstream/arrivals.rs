@@ -1,6 +1,6 @@
 //! How many messages arrived for a consumer, from what the server says of it and of its stream. Pure.
 
-/// What was read at one time.
+/// What the server said of a stream and a consumer at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ConsumerReading {
     /// When the stream was made.
@@ -26,28 +26,28 @@ pub(super) struct ConsumerReading {
 pub(super) struct ArrivalCount {
     arrivals: u64,
     last: Option<ConsumerReading>,
-    /// What came for the consumer when it was read last, and the stream, which is read before it, had not shown yet.
+    /// Messages that the consumer showed in the last reading and the stream did not yet: the stream is read first.
     owed: u64,
-    /// Redeliveries that this host has seen, and that no reading has shown yet; negative where readings came first.
+    /// Redeliveries that this host has seen and no reading has shown yet. Negative where a reading showed them first.
     unseen: i64,
 }
 
 impl ArrivalCount {
-    /// How many have arrived since the first reading. With a filter the stream's sequence counts messages of other
-    /// subjects too, and the consumer's state does not say how many of its deliveries, to all hosts, were redeliveries;
-    /// so there it is the least of three numbers that are never less than it. It is exact while nothing is redelivered,
-    /// and while nothing comes to the stream.
+    /// How many messages have arrived since the first reading. With a filter that cannot be known exactly: the stream's
+    /// sequence counts messages of other subjects too, and the consumer's state does not say how many of its deliveries
+    /// were redeliveries. So it is the least of three numbers, none of which is ever too small. The result is exact
+    /// while nothing is redelivered, and while nothing comes to the stream.
     pub(super) fn read(&mut self, now: ConsumerReading, filtered: bool) -> u64 {
         let before = self.last.replace(now.clone());
         let arrived = match before {
             None => 0,
-            // Another stream of the same name: all in it is new.
+            // The stream was made anew under the same name: all messages in it are new.
             Some(before) if before.stream != now.stream || now.last < before.last => {
                 (self.owed, self.unseen) = (0, 0);
                 if filtered { now.messages.min(now.pending + now.deliveries.min(now.delivered)) } else { now.messages }
             }
             Some(before) if !filtered => now.last - before.last,
-            // Another consumer: what is pending for it may be old.
+            // The consumer was made anew: messages that are pending for it may be old.
             Some(before) if before.consumer != now.consumer => {
                 (self.owed, self.unseen) = (0, 0);
                 0
@@ -58,7 +58,7 @@ impl ArrivalCount {
         self.arrivals
     }
 
-    /// Whether the last reading had nothing that is to be counted with the next.
+    /// Whether the last reading left nothing to be counted with the next.
     pub(super) fn is_settled(&self) -> bool {
         self.owed == 0
     }
@@ -66,7 +66,7 @@ impl ArrivalCount {
     fn filtered(&mut self, before: &ConsumerReading, now: &ConsumerReading) -> u64 {
         let grew = |of: fn(&ConsumerReading) -> u64| of(now).saturating_sub(of(before));
         let (deliveries, delivered) = (grew(|at| at.deliveries), grew(|at| at.delivered));
-        // More deliveries than the stream's sequence went on by are redeliveries, whoever saw them.
+        // Deliveries beyond what the stream's sequence grew by are redeliveries, on whichever host.
         let first = deliveries.min(delivered);
         let again = signed(deliveries - first);
         self.unseen = (self.unseen + signed(grew(|at| at.redelivered)) - again).max(-again);

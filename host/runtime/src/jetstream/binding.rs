@@ -15,7 +15,7 @@ pub(super) struct WorkloadBinding {
     pub(super) workload: Arc<str>,
     pub(super) stream: String,
     pub(super) consumer: String,
-    /// The stream of dead letters.
+    /// The name of the stream of dead letters.
     pub(super) dead_letters: String,
     pub(super) host: String,
     pub(super) grants: Grants,

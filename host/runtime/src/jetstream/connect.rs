@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectErrorKind, Event, ServerError};
+use async_nats::{ConnectErrorKind, Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ack_floors::AckFloors;
+use super::answering::answering;
 use super::connect_error::ConnectError;
 use super::connection_log::ConnectionLog;
 use super::credentials::{CREDS, NKEY, options, unusable};
@@ -87,9 +88,13 @@ impl Client {
             told.lock().tell(&event);
             std::future::ready(())
         });
-        let nats = async_nats::connect_with_options(config.servers.as_slice(), options)
+        let first = answering(&config.servers).await;
+        let nats = async_nats::connect_with_options(first.as_slice(), options)
             .await
             .map_err(|error| explain(&error, servers.clone(), config))?;
+        if first.len() < config.servers.len() {
+            also(&nats, &config.servers).await;
+        }
         let info = nats.server_info();
         if !nats.is_server_compatible(OLDEST.0, OLDEST.1, 0) {
             return Err(ConnectError::TooOld { servers, version: info.version });
@@ -115,12 +120,12 @@ impl Client {
     }
 
     /// The largest payload with headers that the server takes, in bytes.
-    pub fn max_payload(&self) -> usize {
+    pub(crate) fn max_payload(&self) -> usize {
         self.nats.max_payload()
     }
 
     /// Whether the server can be reached now, as far as is known.
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.nats.connection_state() == State::Connected
     }
 
@@ -130,7 +135,7 @@ impl Client {
     }
 
     /// Waits until the server can be reached.
-    pub async fn connected(&self) {
+    pub(crate) async fn connected(&self) {
         // The library tells of the connection just before its state says so.
         while !self.is_connected() {
             self.reconnected(LOOK).await;
@@ -138,7 +143,7 @@ impl Client {
     }
 
     /// Waits until the connection is made again, but no longer than this.
-    pub async fn reconnected(&self, limit: Duration) {
+    pub(crate) async fn reconnected(&self, limit: Duration) {
         let mut link = self.link();
         let connects = link.borrow().connects;
         // The other end belongs to the library's task; without it nothing comes any more.
@@ -151,7 +156,7 @@ impl Client {
     }
 
     /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.
-    pub async fn flush(&self) {
+    pub(crate) async fn flush(&self) {
         if self.is_connected()
             && let Err(error) = self.nats.flush().await
         {
@@ -160,13 +165,13 @@ impl Client {
     }
 
     /// How often the connection was made again.
-    pub fn reconnects(&self) -> u64 {
+    pub(crate) fn reconnects(&self) -> u64 {
         self.link.borrow().connects.saturating_sub(1)
     }
 
     /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends
     /// it: a header value with a carriage return in it makes its task panic.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         let mut link = self.link();
         // The other end belongs to the library's task.
         while link.changed().await.is_ok() {}
@@ -181,6 +186,20 @@ impl Client {
     /// What becomes of the connection.
     pub(super) fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+}
+
+/// Adds servers to those that the client may go to when it loses its own: one that is silent now may be the next.
+async fn also(nats: &async_nats::Client, servers: &[String]) {
+    let mut all: Vec<ServerAddr> = servers.iter().filter_map(|server| server.parse().ok()).collect();
+    let known = nats.server_pool().await.unwrap_or_default();
+    for server in known {
+        if !all.contains(&server.addr) {
+            all.push(server.addr);
+        }
+    }
+    if let Err(error) = nats.set_server_pool(all.as_slice()).await {
+        tracing::warn!(%error, "only the servers that answer now are known to the client");
     }
 }
 

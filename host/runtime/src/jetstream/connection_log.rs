@@ -2,17 +2,18 @@ use std::collections::HashSet;
 
 use async_nats::{ClientError, Event, ServerError};
 
-/// What a server says when it ends a connection since the client's credentials are no longer valid.
+/// The server's words when it ends a connection because the client's credentials have expired.
 const EXPIRED: &str = "User Authentication Expired";
 
-/// How many reasons for not coming back are told while the server is away.
+/// How many reasons why no connection can be made are logged while the server is away.
 const MOST: usize = 10;
 
-/// Tells what happens to the connection: that it is lost and why it does not come back, each once, and that it is back.
+/// Logs what happens to the connection: once that it is lost, each reason why it cannot be made again once, and that it
+/// is back.
 #[derive(Debug, Default)]
 pub(super) struct ConnectionLog {
     lost: bool,
-    /// The server has ended the connection since the credentials have expired, as those do that are renewed.
+    /// The server has ended the connection because the credentials have expired, as credentials that are renewed do.
     expired: bool,
     problems: HashSet<String>,
 }
@@ -28,7 +29,7 @@ impl ConnectionLog {
                 );
             }
             Event::Connected | Event::Closed | Event::Draining => tracing::debug!(%event, "connection"),
-            // A plan and no fault, unless the new ones are refused too.
+            // Expiry is planned and no fault, unless the new credentials are refused too.
             Event::ServerError(ServerError::Other(words)) if words.eq_ignore_ascii_case(EXPIRED) => {
                 self.expired = true;
                 tracing::info!("the credentials have expired; connecting again with those that are there now");
@@ -39,7 +40,7 @@ impl ConnectionLog {
                 tracing::warn!("lost the NATS server; trying to reach it until it is back, and deliveries go on then");
             }
             Event::ClientError(error) if self.lost => {
-                // Several servers may each have a problem of their own, by turns.
+                // Each server may have a problem of its own, and they are tried in turn.
                 let problem = problem(error);
                 if self.problems.len() < MOST && self.problems.insert(problem.clone()) {
                     tracing::warn!(problem, "the NATS server cannot be reached; trying again");

@@ -43,7 +43,7 @@ impl BoundConsumer {
     ) -> Result<Self, SetupError> {
         let setup = WorkloadSetup { client, workload, queue: &workload.queue };
         let concerns = |denial: &Denial| setup.concerns(denial, &dead_letters.stream);
-        // Boxed: it is large, and needed once.
+        // Boxed: the future is large, and runs once.
         let bound = Box::pin(Self::bind(&setup, dead_letters, host));
         client.denied.unless(concerns, bound).await.unwrap_or_else(|denial| {
             let allow = client.denied.grant(&denial);
@@ -90,22 +90,22 @@ impl BoundConsumer {
     }
 
     /// The consumer's settings, as the server has them.
-    pub fn consumer(&self) -> Arc<Effective> {
+    pub(crate) fn consumer(&self) -> Arc<Effective> {
         self.effective.clone()
     }
 
-    /// What this workload says to the server.
-    pub fn traffic(&self) -> Arc<Traffic> {
+    /// Counts what this workload says to the server.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
         self.binding.traffic.clone()
     }
 
-    /// Bytes of the headers that are added to a publication.
-    pub fn own_headers(&self) -> usize {
+    /// Bytes of the headers that the host adds to each publication.
+    pub(crate) fn own_headers(&self) -> usize {
         self.binding.own_headers()
     }
 
     /// The largest payload with headers that the server takes, in bytes.
-    pub fn max_payload(&self) -> usize {
+    pub(crate) fn max_payload(&self) -> usize {
         self.binding.client.max_payload()
     }
 
@@ -113,12 +113,12 @@ impl BoundConsumer {
     ///
     /// # Errors
     /// If the connection is closed for good.
-    pub async fn puller(&self) -> anyhow::Result<Puller> {
+    pub(crate) async fn puller(&self) -> anyhow::Result<Puller> {
         self.binding.client.denied.tell();
         Ok(Puller::new(self.binding.clone(), &self.consumer, self.expires, self.effective.clone(), Use::Handle))
     }
 
-    /// What the monitor reads, and for the `headers` source what has to run beside it.
+    /// The signals that the monitor reads, and for the `headers` source the watch that has to run beside it.
     ///
     /// # Errors
     /// If the connection is closed for good.

@@ -1,4 +1,4 @@
-//! What is known of a consumer while a workload works on it, and what is made of each change.
+//! Follows the settings of a consumer while a workload works on it, and acts upon each change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use super::settings::{ConsumerConfig, ConsumerState, ConsumerVerdict, Reserved, 
 use crate::config::Workload;
 use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
 
-/// After how many readings in a row a consumer counts as ahead of its stream: while a cluster has a new leader, it may
-/// seem so.
+/// After how many readings in a row a consumer counts as ahead of its stream. It may seem ahead for a moment while a
+/// cluster elects a leader.
 const AHEAD: u32 = 2;
 
-/// How long an edit of a consumer that has nothing to do may go unseen.
+/// How long an edit of an idle consumer may go unseen.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// What was found when a workload was set up.
+/// Stream, consumer and verdict as they were when the workload was set up.
 #[derive(Debug, Clone)]
 pub(super) struct FoundAtSetup {
     pub(super) workload: Workload,
@@ -25,7 +25,7 @@ pub(super) struct FoundAtSetup {
     pub(super) verdict: ConsumerVerdict,
 }
 
-/// Compares what the server says now with what it said before.
+/// Compares what the server says of a consumer now with what it said before.
 #[derive(Debug)]
 pub(super) struct Follow {
     workload: Workload,
@@ -40,7 +40,7 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// From what was found when the workload was set up.
+    /// Starts with what was found when the workload was set up.
     pub(super) fn new(found: FoundAtSetup, inbox: String, effective: Arc<Effective>) -> Self {
         let FoundAtSetup { workload, consumer, stream, verdict } = found;
         let flow = verdict.flow(&workload.queue.stream, &workload.queue.consumer);
@@ -50,13 +50,14 @@ impl Follow {
         Self { workload, inbox, effective, seen, flow, warned, delivered: None, ahead: 0 }
     }
 
-    /// Judges what is new, lets it take effect, and says so.
+    /// Judges changed settings, lets them take effect, and logs them.
     pub(super) fn look(&mut self, consumer: &ConsumerState, stream: &StreamState) {
         let (config, paused, of) = &self.seen;
         if (config, *paused, of) != (&consumer.config, consumer.paused, &stream.config) {
             self.judge(consumer, stream);
         }
-        // The stream is read before its consumer, so what counts is what the consumer had delivered before that.
+        // The stream is read before its consumer. So the stream is compared with what the consumer had delivered at the
+        // reading before.
         let made = (stream.created.clone(), consumer.created.clone());
         let before = self.delivered.replace((made.clone(), consumer.delivered.stream_seq));
         let before = before.filter(|(of, _)| *of == made).map_or(0, |(_, delivered)| delivered);
@@ -66,7 +67,7 @@ impl Follow {
         self.effective.flows(ahead.unwrap_or_else(|| self.flow.clone()));
     }
 
-    /// How long a consumer without anything to do may go unlooked at: several intervals, and a few seconds at most.
+    /// How long an idle consumer need not be asked about: several intervals, and a few seconds at most.
     pub(super) fn unlooked(&self) -> Duration {
         (self.workload.scale.interval * 10).min(LONGEST)
     }
@@ -76,7 +77,8 @@ impl Follow {
         self.flow == ConsumerFlow::Free && self.ahead == 0
     }
 
-    /// Keeps what waits for another try and the server drops, where it has come to that.
+    /// Keeps messages as dead letters that wait for another try and that the server drops because `max_deliver` was
+    /// edited.
     pub(super) async fn keep_dropped(&self, binding: &WorkloadBinding, consumer: &ConsumerState) {
         self.effective.settled_to(consumer.ack_floor.stream_seq);
         let dropped = self.effective.dropped();
@@ -192,7 +194,7 @@ mod tests {
         let (mut follow, effective) = follow();
         let mut state = consumer();
         state.delivered = SequencePair { consumer_seq: 100, stream_seq: 100 };
-        // Between the two requests it may have delivered what the stream did not have yet.
+        // Between the two requests the consumer may have delivered a message that the stream did not have yet.
         for last in [90, 91] {
             follow.look(&state, &stream(last));
             assert_eq!(effective.flow(), ConsumerFlow::Free);

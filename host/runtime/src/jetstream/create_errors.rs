@@ -1,4 +1,5 @@
-//! What mends it where the server refuses to make a stream or a consumer. Its words name no key of ours.
+//! What to do when the server refuses to make a stream or a consumer. The server's words name no key of the
+//! configuration.
 
 /// What the host wanted to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

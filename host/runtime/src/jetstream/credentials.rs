@@ -1,7 +1,7 @@
-//! How a connection is made: who the client says it is, and the files that it needs for that.
+//! Who the client says it is when it connects, and the files that it needs for that.
 //!
-//! Files with keys are read again for each connection: credentials expire, and whoever issues new ones replaces the
-//! file.
+//! Files with keys are read again for each connection: credentials expire, and their file is then replaced by a new
+//! one.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(super) async fn options(config: &Nats) -> Result<ConnectOptions, ConnectErro
         .max_reconnects(None)
         .custom_inbox_prefix(config.inbox())
         .reconnect_delay_callback(move |attempts| {
-            // Nobody has to wait before the first attempt ever.
+            // The first attempt ever is made without a pause.
             if !begun.swap(true, Ordering::Relaxed) {
                 return Duration::ZERO;
             }
@@ -61,7 +61,7 @@ async fn offer(auth: &Auth) -> Result<ConnectOptions, ConnectError> {
     })
 }
 
-/// What a file says about a user: maybe a JWT, and the key that signs the server's challenge.
+/// What a file of credentials holds: maybe a user's JWT, and the key that signs the server's challenge.
 type Papers = (Option<String>, KeyPair);
 
 async fn signing(
@@ -82,7 +82,7 @@ async fn signing(
     }))
 }
 
-/// What a server is told of who this is.
+/// What the client tells a server of who it is.
 #[derive(Default)]
 pub(super) struct Proof {
     pub(super) user: Option<String>,
@@ -93,7 +93,7 @@ pub(super) struct Proof {
     pub(super) signature: Option<Vec<u8>>,
 }
 
-/// The same as the client library says, for a connection that is not its own.
+/// Proves who the client is, as the client library does, on a connection that is not the library's.
 pub(super) async fn prove(auth: &Auth, challenge: &str) -> Result<Proof, String> {
     Ok(match auth {
         Auth::None => Proof::default(),
@@ -133,7 +133,7 @@ fn creds(text: &str) -> Result<Papers, String> {
     Ok((Some(jwt.to_owned()), user_key(seed)?))
 }
 
-/// The reason never repeats what the file holds.
+/// The error never repeats what the file holds.
 fn user_key(seed: &str) -> Result<KeyPair, String> {
     let key = KeyPair::from_seed(seed).map_err(|_| "it does not hold a seed")?;
     match key.key_pair_type() {
@@ -164,7 +164,8 @@ async fn read(path: &Path, role: FileRole) -> Result<String, ConnectError> {
     tokio::fs::read_to_string(path).await.map_err(|error| unusable(path, role, error))
 }
 
-/// Without a section of its kind a PEM file counts as empty, and that shows only as a server that is not trusted.
+/// Checks that a PEM file has a section of this kind. Without one the file counts as empty, and the user would only see
+/// that the server is not trusted.
 fn must_hold(path: &Path, role: FileRole, text: &str, kind: &str) -> Result<(), ConnectError> {
     let found = text.lines().any(|line| {
         line.trim()

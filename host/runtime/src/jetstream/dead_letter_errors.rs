@@ -17,7 +17,7 @@ pub enum LettersError {
     /// The server did not answer, or refused.
     #[error("cannot {verb} the dead letters in stream {stream}: {reason}")]
     Server {
-        /// What was to be done with them.
+        /// What was to be done with the letters.
         verb: &'static str,
         /// The stream.
         stream: String,
@@ -46,10 +46,10 @@ pub enum LettersError {
 /// Why a letter was not sent back. It stays where it is.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SendError {
-    /// Something about this letter; others may fare better.
+    /// Something is wrong with this letter. Others may be sent.
     #[error("{0}")]
     Letter(String),
-    /// The server or the way to it; others would fare no better now.
+    /// Something is wrong with the server or the connection. Others cannot be sent now either.
     #[error("{0}")]
     Server(String),
 }

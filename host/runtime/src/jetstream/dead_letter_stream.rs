@@ -28,7 +28,7 @@ use crate::subject::check_subject;
 const READ: &str = "read";
 const DELETE: &str = "delete";
 
-/// A stream of dead letters as it was when it was opened: what is kept later does not count.
+/// A stream of dead letters as it was when it was opened. Letters that are kept later are not seen.
 #[derive(Debug, Clone)]
 pub struct Letters {
     client: Client,
@@ -60,7 +60,7 @@ impl Client {
     }
 }
 
-/// Awaits what is asked about a stream of dead letters, or a denial because of which no answer comes.
+/// Awaits an answer about a stream of dead letters, or the denial because of which no answer comes.
 async fn asked<T, E: Display>(
     client: &Client,
     stream: &str,
@@ -109,7 +109,7 @@ impl Letters {
     /// The workloads that have letters.
     ///
     /// # Errors
-    /// If the server does not say.
+    /// If the server does not answer.
     pub async fn workloads(&self) -> Result<Vec<String>, LettersError> {
         let info = self.asked(READ, self.stream.info_builder().subjects(">").fetch()).await?;
         let subjects = self.asked(READ, info.try_collect::<Vec<_>>()).await?;
@@ -120,8 +120,8 @@ impl Letters {
         Ok(workloads)
     }
 
-    /// Reads all messages in their order, without their payloads: those of one workload, and kept since a time, if so
-    /// wanted.
+    /// Reads all messages in their order, without their payloads. `workload` and `since` limit them to one workload's,
+    /// and to those kept since a time.
     ///
     /// # Errors
     /// If they cannot all be read.
@@ -154,7 +154,7 @@ impl Letters {
             each(stored);
             ControlFlow::Continue(())
         };
-        // Boxed: what reads a stream is large, and most of the time it is not there.
+        // Boxed: the future that reads a stream is large, and seldom runs.
         self.asked(READ, Box::pin(scan.run(&self.client, &self.stream, each))).await
     }
 
@@ -167,8 +167,8 @@ impl Letters {
         Ok(Some(raw.into()))
     }
 
-    /// The original of a letter, which was read with its payload. `None` if the other message that holds it is not
-    /// there any more.
+    /// The original of a letter that was read with its payload. `None` if the original was kept in a message of its own
+    /// and that is not there any more.
     ///
     /// # Errors
     /// If the server does not answer.
@@ -188,11 +188,12 @@ impl Letters {
         }))
     }
 
-    /// Publishes an original again and waits until it is stored: in `into`, or else in the stream that it died in or
-    /// one that this takes its messages from. Gives whether that had it already.
+    /// Publishes an original again and waits until it is stored. It has to be stored in the stream `into`. Without
+    /// `into` it has to be stored in the stream that the message died in, or in one that this stream takes its messages
+    /// from. Gives whether that stream had the message already.
     ///
     /// # Errors
-    /// If it cannot be sent, or is not stored there.
+    /// If the original cannot be sent, or is stored elsewhere.
     pub async fn send(&self, letter: &Letter, original: Original, into: Option<&str>) -> Result<bool, SendError> {
         let Ok(list) = &original.headers else {
             return Err(SendError::Letter(
@@ -200,14 +201,15 @@ impl Letters {
                     .to_owned(),
             ));
         };
-        // Whoever may publish dead letters writes it.
+        // The subject is not trusted: whoever may publish dead letters can write it.
         check_subject(&letter.subject).map_err(SendError::Letter)?;
         let stream = into.unwrap_or(&letter.stream);
         let home = self.homes.of(&self.client, stream).await.map_err(SendError::Server)?;
         let room = MAX_HEADERS.min(self.client.max_payload().saturating_sub(original.payload.len()));
-        // Before 2.12 a mirror refuses what its origin took with such a header.
+        // Before 2.12 a mirror refuses a message that its origin took with `Nats-Expected-Stream`.
         let is_exact = home.is_exact && self.client.nats.is_server_compatible(2, 12, 0);
-        // What cannot say so in its headers is asked for before, and compared after.
+        // Where the headers cannot name the stream, the server is asked for the stream before, and the answer is
+        // compared after.
         if !is_exact
             && let Ok(taker) = self.client.context.stream_by_subject(letter.subject.as_str()).await
             && !home.takers.contains(&taker)
@@ -216,7 +218,7 @@ impl Letters {
         }
         for name in &home.takers {
             let named = letter.redriven(list, Some(name));
-            // A letter that has no room for the name is compared with what took it.
+            // A letter without room for the stream's name is compared with the stream that took it.
             let is_named = is_exact && block::size(&named) <= room;
             let map = headers(if is_named { named } else { letter.redriven(list, None) });
             let map = map.map_err(|error| SendError::Letter(format!("its headers: {error}")))?;
@@ -251,7 +253,7 @@ impl Letters {
         }
     }
 
-    /// What is said of a letter whose subject leads to another stream.
+    /// The error for a letter whose subject leads to another stream.
     async fn misled(&self, subject: &str, home: &RedriveTarget, stored: Option<PublishAck>) -> SendError {
         let copy = match &stored {
             Some(ack) => format!(", and has stored it at {}", ack.sequence),
@@ -264,7 +266,8 @@ impl Letters {
         SendError::Letter(home.misled(subject, taker.as_deref(), &copy))
     }
 
-    /// Deletes a letter, with the other message that holds its content if there is one. `false` if it was not there.
+    /// Deletes a letter, and the message of its own that holds its original if there is one. `false` if the letter was
+    /// not there.
     ///
     /// # Errors
     /// If the server refuses.
@@ -280,7 +283,7 @@ impl Letters {
         self.asked(DELETE, raw_message::delete(&self.client, &self.name, sequence)).await
     }
 
-    /// Whether letters may be deleted, as far as can be known without deleting one.
+    /// Checks that letters may be deleted, as far as that can be known without deleting one.
     ///
     /// # Errors
     /// If the stream or the server's permissions keep every letter.
@@ -291,7 +294,7 @@ impl Letters {
             let reason = format!("its setting {setting} keeps every message; --keep leaves letters where they are");
             return Err(LettersError::Server { verb: DELETE, stream: self.name.clone(), reason });
         }
-        // There is never a message 0.
+        // No stream has a message 0, so nothing is deleted.
         let nothing = async {
             let _ = tokio::time::timeout(probe::WITHIN, raw_message::delete(&self.client, &self.name, 0)).await;
             Ok::<(), std::convert::Infallible>(())
@@ -299,8 +302,8 @@ impl Letters {
         self.asked(DELETE, nothing).await
     }
 
-    /// Deletes all messages on the subjects of letters, or of one workload's, that were there when the stream was
-    /// opened. Gives how many the server has deleted.
+    /// Deletes all letters, or all of one workload, that were there when the stream was opened. Gives how many messages
+    /// the server has deleted.
     ///
     /// # Errors
     /// If the server refuses.
@@ -309,7 +312,7 @@ impl Letters {
             return self.purge_what(self.stream.purge().sequence(self.last + 1).into_future()).await;
         };
         let mut purged = 0;
-        // A stream that somebody else made may store them as they were published.
+        // A stream that somebody else made may store letters with the subject that they were published on.
         for subject in [dead_letter::stored_subject(workload), dead_letter::subject(workload)] {
             let purge = self.stream.purge().sequence(self.last + 1).filter(subject);
             purged += self.purge_what(purge.into_future()).await?;
@@ -321,7 +324,7 @@ impl Letters {
         &self,
         purge: impl Future<Output = Result<PurgeResponse, PurgeError>>,
     ) -> Result<u64, LettersError> {
-        // The server says why in what the client has as the source.
+        // The server's reason is the source of the client's error.
         let words = |error: PurgeError| match error.kind() {
             PurgeErrorKind::JetStream(error) => error.to_string(),
             _ => error.to_string(),
@@ -337,7 +340,7 @@ fn subjects(workload: Option<&str>) -> Vec<String> {
     both.unwrap_or_default()
 }
 
-/// Whether a stream refused a message that names another.
+/// Whether a stream refused a message because its headers name another stream.
 fn is_elsewhere(error: &PublishError) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<JetStreamError>());
     source.is_some_and(|error| error.error_code() == ErrorCode::STREAM_NOT_MATCH)

@@ -14,14 +14,15 @@ use crate::dead_letter::draft::{Draft, LetterOrigin, Shape};
 use crate::dead_letter::{self, name};
 use crate::ports::EffectError;
 
-/// What the stream of dead letters is bound to. It is not `<workload>.dead`, for that may well be a subject of the
-/// workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores it as that.
+/// The subjects that the stream of dead letters is bound to. They are not `<workload>.dead`: that may be a subject of
+/// the workload's own stream (`orders.>`), and no message belongs in two streams. The stream stores each letter as
+/// `<workload>.dead`.
 pub(super) const SUBJECTS: &str = "tidegate.dead.*";
 
 /// The stream of dead letters: each is stored with the subject `<workload>.dead`.
 ///
-/// One that is full takes no more letters, so that messages stay in their own streams until there is room: it never
-/// makes room by forgetting one.
+/// A full stream refuses letters and never makes room by deleting one. So messages stay in their own streams until
+/// there is room.
 pub(super) fn stream(config: &DeadLetters) -> stream::Config {
     stream::Config {
         name: config.stream.clone(),
@@ -57,7 +58,7 @@ impl WorkloadBinding {
         self.keep(Draft::new(self.place(), delivery, death, author), delivery.payload.clone()).await
     }
 
-    /// Keeps a message as a dead letter whose header block cannot be read.
+    /// Keeps a message whose header block cannot be read as a dead letter.
     pub(super) async fn keep_unreadable(
         &self,
         delivery: &Delivery,
@@ -75,7 +76,7 @@ impl WorkloadBinding {
             Shape::Whole(list) => store(headers(list)?, payload).await,
             Shape::Apart { mut block, headers: mut list } => {
                 block.extend_from_slice(&payload);
-                // Without headers, not even a message id: every byte of it may be needed.
+                // The content is stored without headers, even without a message id: every byte may be needed.
                 let content = store(HeaderMap::new(), block.into()).await?;
                 list.push((name::CONTENT.to_owned(), content.to_string()));
                 store(headers(list)?, Bytes::new()).await

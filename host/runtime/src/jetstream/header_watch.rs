@@ -1,5 +1,5 @@
-//! Counts arrivals by their headers, as the Auto-Scaler's PROVISIONER does: a consumer that is sent the headers of every
-//! message, and acknowledges the last of those that came together.
+//! Counts arrivals by their headers, as the Auto-Scaler's PROVISIONER does: on a consumer that is sent the headers of
+//! every message, and whose last message of those that came together is acknowledged for all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ const AHEAD_BYTES: usize = 4 << 20;
 
 /// What has been counted so far.
 #[derive(Debug, Default)]
-pub struct HeaderArrivals {
+pub(crate) struct HeaderArrivals {
     count: AtomicU64,
     last_us: AtomicU64,
     /// Whether the last pull failed: what arrives now is not counted.
@@ -36,7 +36,7 @@ impl HeaderArrivals {
     }
 
     /// How many messages were seen, and when the last one was, since `start`.
-    pub fn read(&self) -> (u64, Duration) {
+    pub(crate) fn read(&self) -> (u64, Duration) {
         (self.count.load(Ordering::Acquire), Duration::from_micros(self.last_us.load(Ordering::Acquire)))
     }
 
@@ -63,12 +63,12 @@ impl HeaderWatch {
     }
 
     /// Where it counts.
-    pub fn arrivals(&self) -> Arc<HeaderArrivals> {
+    pub(crate) fn arrivals(&self) -> Arc<HeaderArrivals> {
         self.arrivals.clone()
     }
 
     /// Counts until `stop` ends. `tell` is called with the reason each time a pull fails, and with `None` when pulls do
-    /// not fail any more. `start` is what [`HeaderArrivals::read`] measures from.
+    /// not fail any more. Times of arrivals count from `start`.
     pub async fn run(self, start: Since, tell: impl FnMut(Option<Notice>), stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut pull = PacedPull::new(self.puller, tell);

@@ -1,4 +1,4 @@
-//! The journal's stream.
+//! Stores the journal's lines in a stream, and reads them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::config::JournalStream;
 use crate::journal::{ByteBudget, JournalSink, Trouble};
 
-/// What the stream is bound to: the last token is the workload.
+/// The subjects that the stream is bound to. The last token is the workload.
 pub(super) const SUBJECTS: &str = "tidegate.journal.*";
 /// Lines that may wait to be stored.
 const WAITING: usize = 1024;
@@ -28,7 +28,7 @@ const STORED_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// The lines on their way to the stream.
-pub struct Lines {
+pub(crate) struct Lines {
     config: JournalStream,
     may_create: bool,
     waiting: mpsc::Receiver<(String, Bytes)>,
@@ -37,8 +37,8 @@ pub struct Lines {
     trouble: Arc<Trouble>,
 }
 
-/// What takes lines without ever waiting, and what brings them to the stream.
-pub fn journal_stream(config: JournalStream, may_create: bool) -> (JournalSink, Lines) {
+/// The sink that takes lines without ever waiting, and the task's part that brings them to the stream.
+pub(crate) fn journal_stream(config: JournalStream, may_create: bool) -> (JournalSink, Lines) {
     let (lines, waiting) = mpsc::channel(WAITING);
     let (lost, trouble) = (Arc::new(AtomicU64::new(0)), Arc::new(Trouble::default()));
     let room = Arc::new(ByteBudget::default());
@@ -59,7 +59,7 @@ pub fn journal_stream(config: JournalStream, may_create: bool) -> (JournalSink, 
     (JournalSink { take, lost, trouble }, to_store)
 }
 
-/// Finds or makes the stream; otherwise what is wrong.
+/// Finds or makes the stream. The error says what is wrong.
 async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Result<(), String> {
     let name = config.name.as_str();
     let failed = |problem: String| format!("the journal's stream {name} cannot be used: {problem}");
@@ -94,7 +94,7 @@ async fn find(client: &Client, config: &JournalStream, may_create: bool) -> Resu
     Ok(())
 }
 
-/// Whether the stream is there. One that can keep no lines is an error.
+/// Whether the stream is there. A stream that cannot keep lines is an error.
 pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String> {
     match client.stream_state(name).await.map_err(|error| error.to_string())? {
         Some(found) => fits(client, &found.config).map(|()| true),
@@ -102,7 +102,7 @@ pub(super) async fn is_there(client: &Client, name: &str) -> Result<bool, String
     }
 }
 
-/// Whether lines can be kept in a stream that is there.
+/// Checks that a stream can keep lines.
 fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
     if !config.subjects.iter().any(|subject| subject == SUBJECTS) {
         return Err(format!("it is there, and not bound to {SUBJECTS}; name another in journal.stream"));
@@ -117,9 +117,9 @@ fn fits(client: &Client, config: &StreamConfig) -> Result<(), String> {
 }
 
 impl Lines {
-    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when nothing more
-    /// can come.
-    pub async fn store(mut self, client: Client) {
+    /// Finds or makes the stream, however long that takes, and stores one line after the other. Ends when the journal
+    /// is closed and all lines are stored.
+    pub(crate) async fn store(mut self, client: Client) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         while let Err(problem) = find(&client, &self.config, self.may_create).await {
             if client.is_connected() {
@@ -182,7 +182,7 @@ impl Client {
     /// Opens the stream of a journal.
     ///
     /// # Errors
-    /// If it is not there, or the server does not say.
+    /// If the stream is not there, or the server does not answer.
     pub async fn decisions(&self, name: &str) -> Result<Decisions, DecisionsError> {
         let failed = |reason| DecisionsError::Server { stream: name.to_owned(), reason };
         let found = self.find_stream(name).await.map_err(|error| failed(error.to_string()))?;
@@ -193,8 +193,8 @@ impl Client {
 }
 
 impl Decisions {
-    /// Reads the lines in their order, each with its sequence, until `each` has enough: those of one workload, and
-    /// stored since a time, if so wanted.
+    /// Reads the lines in their order, each with its sequence, until `each` says that it has enough. `workload` and
+    /// `since` limit them to one workload's, and to those stored since a time.
     ///
     /// # Errors
     /// If they cannot all be read.

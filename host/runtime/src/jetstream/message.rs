@@ -11,6 +11,7 @@ use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
+use crate::delivery::hops;
 use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 use crate::subject::{check_subject, shown};
@@ -18,13 +19,13 @@ use crate::subject::{check_subject, shown};
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
 
-/// The longest delay of a nak. The server adds it to the time now, in nanoseconds since 1970 and 64 bits with a sign:
-/// what does not fit becomes no delay at all.
+/// The longest delay of a nak. The server adds the delay to the time of day in a signed 64-bit count of nanoseconds
+/// since 1970. A sum that does not fit becomes no delay at all.
 const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// A delivery of a pull consumer. It is small, for it is moved often.
+/// A delivery of a pull consumer. The type is small, because deliveries are moved often.
 #[derive(Debug)]
-pub struct PulledMessage(Box<MessageParts>);
+pub(crate) struct PulledMessage(Box<MessageParts>);
 
 #[derive(Debug)]
 struct MessageParts {
@@ -34,7 +35,7 @@ struct MessageParts {
 }
 
 impl PulledMessage {
-    /// Takes what the server delivered; `None` if it is not a delivery of a consumer.
+    /// Reads a message that the server sent. `None` if it is not a delivery of a consumer.
     pub(super) fn new(message: async_nats::Message, binding: Arc<WorkloadBinding>) -> Option<Self> {
         let settle = message.reply?;
         let position = DeliveryPosition::parse(&settle)?;
@@ -53,19 +54,19 @@ impl PulledMessage {
         Some(Self(Box::new(MessageParts { delivery, settle, binding })))
     }
 
-    /// Acks what a watch has counted: no handler is given it, so it has no effects.
+    /// Acks a message that was only counted. No handler gets it, so there are no effects to confirm.
     pub(super) async fn seen(self) {
         self.settle(Bytes::from_static(b"+ACK")).await;
     }
 
-    /// Says the last thing about a delivery.
+    /// Sends the settlement of a delivery.
     async fn settle(self, verb: Bytes) {
         let MessageParts { delivery, settle, binding } = &*self.0;
         binding.log_unsettled(binding.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
     }
 
-    /// Tells a requester that waits that there will be no reply. If that cannot be said, it waits until its time is
-    /// over.
+    /// Tells the requester that there will be no reply. If that cannot be sent, the requester waits until its own
+    /// time-out.
     async fn refuse(&self, death: &Death, letter: u64) {
         let MessageParts { delivery, binding, .. } = &*self.0;
         let Some(inbox) = &delivery.reply_to else { return };
@@ -83,8 +84,8 @@ impl PulledMessage {
 }
 
 impl WorkloadBinding {
-    /// Whether a reply may go where the requester wants it: the subject is in a header that whoever publishes can
-    /// write.
+    /// Whether a reply may be sent to the subject that the requester names. Whoever publishes a message can write any
+    /// subject there.
     fn may_reply(&self, inbox: &str, stream_sequence: u64) -> bool {
         let problem = match check_subject(inbox) {
             Err(problem) => problem,
@@ -95,7 +96,7 @@ impl WorkloadBinding {
             }
         };
         let refused = self.traffic.refused_reply();
-        // Each time would let a stranger fill the log.
+        // Not logged each time: a stranger could fill the log.
         if refused.is_power_of_two() {
             tracing::warn!(workload = %self.workload, stream_sequence, refused, problem,
                 "no reply where its requester wants it");
@@ -103,14 +104,14 @@ impl WorkloadBinding {
         false
     }
 
-    /// The longest id that a publication gets, with its header's name.
+    /// The most bytes of the headers that a publication gets beside its own.
     pub(super) fn own_headers(&self) -> usize {
         let longest = publication_id(self, u64::MAX, u64::MAX, usize::MAX);
-        "Nats-Msg-Id: \r\n".len() + longest.len()
+        "Nats-Msg-Id: \r\n".len() + longest.len() + hops::MAX_BYTES
     }
 
-    /// What is said fails only when the connection is closed for good; then the server delivers again after the ack
-    /// wait.
+    /// Logs a settlement that could not be sent. That happens only when the connection is closed for good; the server
+    /// then delivers again after the ack wait.
     fn log_unsettled(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
         if let Err(error) = said {
             tracing::debug!(%error, workload = %self.workload, stream_sequence, "not settled");
@@ -118,8 +119,8 @@ impl WorkloadBinding {
     }
 }
 
-/// Publications are told apart by it, and stored once within the duplicate window. Another consumer's publications, and
-/// those of a stream that was deleted and made anew, are others.
+/// The message id of a publication, by which the server stores it once within the duplicate window. Other consumers,
+/// and a stream that was deleted and made anew, give other ids.
 fn publication_id(binding: &WorkloadBinding, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
     format!("{}:{}:{stream_sequence}:{published_at_ms}:{index}", binding.stream, binding.consumer)
 }
@@ -135,15 +136,18 @@ impl Held for PulledMessage {
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let MessageParts { binding, delivery, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
+        let hops = hops::next(delivery, &binding.workload);
         for (index, publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
-            let mut headers = headers(publication.headers)?;
+            let mut headers =
+                headers(publication.headers.into_iter().filter(|(name, _)| !hops::is_hops(name)).collect())?;
             headers.insert(NATS_MESSAGE_ID, id);
+            headers.insert(hops::HOPS, hops.as_str());
             let Publication { subject, payload, .. } = publication;
             binding.publisher.send(PublishWindow::Publications, &mut sent, subject, headers, payload.into()).await?;
         }
         Ok(async move {
-            // They are stored in about this order.
+            // The publications are stored in about this order.
             for one in sent {
                 one.stored().await?;
             }
@@ -207,20 +211,21 @@ pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectEr
     Ok(headers)
 }
 
-/// Attempt, position in the stream and time in milliseconds, as a delivery's reply subject has them.
+/// Attempt, position in the stream, and time of publication in milliseconds since the Unix epoch, from a delivery's
+/// reply subject.
 #[doc(hidden)]
 pub fn position(reply: &str) -> Option<(u32, u64, u64)> {
     DeliveryPosition::parse(reply)
         .map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
 }
 
-/// Whether a message may be published with these.
+/// Whether a message may be published with these headers.
 #[doc(hidden)]
 pub fn may_be_headers(list: Vec<(String, String)>) -> bool {
     headers(list).is_ok()
 }
 
-/// In the order of their names, so that a handler sees the same list on every attempt.
+/// The headers in the order of their names, so that a handler sees the same list on every attempt.
 pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut list: Vec<(String, String)> = headers
         .iter()

@@ -7,6 +7,7 @@
 
 mod ack_floors;
 mod ack_permission;
+mod answering;
 mod arrivals;
 mod binding;
 mod connect;
@@ -58,11 +59,12 @@ pub use consumer::BoundConsumer;
 pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
 pub use header_watch::HeaderWatch;
-pub use journal::{Decisions, DecisionsError, Lines, journal_stream};
-pub use message::PulledMessage;
+pub use journal::{Decisions, DecisionsError};
+pub(crate) use journal::{Lines, journal_stream};
+pub(crate) use message::PulledMessage;
 #[doc(hidden)]
 pub use message::{may_be_headers, position};
-pub use pull::Puller;
+pub(crate) use pull::Puller;
 pub use redrive::{Redriven, content_lost};
 pub use request::{Reply, RequestOptions};
 pub use request_error::{RequestError, StoredAt};

@@ -1,38 +1,39 @@
-//! Whether a pull waits at the server and nothing has come: then nothing has arrived, and the server need not be asked.
-//! No IO.
+//! Whether a pull waits at the server and has brought nothing. Then no message has arrived, and the server need not be
+//! asked. No IO.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// What the pulls of a workload tell, beside what they bring. One task writes it.
+/// What the pulls of a workload say about the consumer, beside the deliveries that they bring. Only the puller's task
+/// writes here.
 #[derive(Debug, Default)]
 pub(super) struct ParkedPull {
-    /// Grows with each delivery, and with whatever ends a pull before its time.
+    /// Grows with each delivery, and each time that a pull ends before its time.
     disturbances: AtomicU64,
     /// Until when the newest pull waits at the server.
     until: Mutex<Option<Instant>>,
 }
 
-/// A moment of [`ParkedPull`].
+/// The number of disturbances at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark(u64);
 
 impl ParkedPull {
-    /// A pull waits at the server until then.
+    /// Notes that a pull waits at the server until this time.
     pub(super) fn waits(&self, until: Instant) {
         *self.until.lock() = Some(until);
     }
 
-    /// A pull has ended and brought nothing.
+    /// Notes that a pull has ended and brought nothing.
     pub(super) fn ended(&self) {
         *self.until.lock() = None;
     }
 
-    /// A delivery came, or a pull was lost or refused. Cheap.
+    /// Notes that a delivery came, or that a pull was lost or refused. Cheap.
     pub(super) fn disturbed(&self) {
-        // Nobody else writes it.
+        // One task writes, so no other update is lost.
         self.disturbances.store(self.disturbances.load(Relaxed).wrapping_add(1), Relaxed);
     }
 

@@ -1,7 +1,7 @@
-//! What was asked for on one inbox, and may still come. No IO.
+//! Counts the deliveries that were asked for on one inbox and may still come. No IO.
 //!
-//! Each pull has a subject of its own under the inbox, so what the server says about a pull is known to be about that
-//! one. A delivery comes with the subject of its message, so that only the sum is known to shrink.
+//! Each pull has a subject of its own under the inbox, so a status of the server is known to be about that pull. A
+//! delivery does not say which pull brings it, so it only lowers the sum.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) struct PendingPulls {
     pulls: VecDeque<PendingPull>,
     next: u64,
     left: usize,
-    /// When something was asked for after nothing was.
+    /// Since when deliveries have been expected without a break.
     since: Instant,
     worn: bool,
 }
@@ -26,16 +26,16 @@ pub(super) struct PendingPulls {
 struct PendingPull {
     at: Instant,
     expires: Duration,
-    /// How many it was for; 0 once it has ended.
+    /// How many deliveries it asked for; 0 once it has ended.
     batch: usize,
 }
 
-/// What is known of a pull that the server says has ended.
+/// What is known of a pull that the server has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EndedPull {
-    /// It brought nothing.
+    /// The pull brought nothing.
     pub(super) whole: bool,
-    /// It lasted for less than half of what it was to.
+    /// The pull lasted for less than half of its time.
     pub(super) early: bool,
 }
 
@@ -63,13 +63,13 @@ impl PendingPulls {
         self.next - 1
     }
 
-    /// A delivery came.
+    /// Counts a delivery that came.
     pub(super) fn came(&mut self) {
         self.left = self.left.saturating_sub(1);
     }
 
-    /// A pull has ended, and that much of it was unanswered. Without a number all of it counts as that. `None` for a
-    /// pull that is not known any more.
+    /// Ends a pull of which this many deliveries were not sent; without a number none was. `None` if the pull is not
+    /// known any more.
     pub(super) fn end(&mut self, number: u64, unanswered: Option<usize>, now: Instant) -> Option<EndedPull> {
         let first = self.next - self.pulls.len() as u64;
         let index = usize::try_from(number.checked_sub(first)?).ok()?;
@@ -85,20 +85,20 @@ impl PendingPulls {
         self.pulls.back().filter(|_| self.left > 0).map(|pull| pull.at + self.life)
     }
 
-    /// Nothing comes any more.
+    /// Forgets all pulls: nothing comes on this inbox any more.
     pub(super) fn forget(&mut self) {
         self.pulls.clear();
         self.left = 0;
     }
 
-    /// Whether another inbox is due: something has been on its way for longer than any pull lasts. A pull that was lost
-    /// on its way to the server looks like one that is answered in full, and its part would count for as long as others
-    /// follow it here.
+    /// Whether another inbox should be used: deliveries have been expected for longer than any pull lasts. A pull that
+    /// was lost on its way to the server would otherwise count as pending for as long as other pulls follow on this
+    /// inbox.
     pub(super) fn is_old(&self, now: Instant) -> bool {
         self.left > 0 && (self.worn || self.since + self.life <= now)
     }
 
-    /// Another inbox is due as long as something may still come on this one.
+    /// From now on [`PendingPulls::is_old`], as long as deliveries may still come on this inbox.
     pub(super) fn wear(&mut self) {
         self.worn = true;
     }
@@ -119,7 +119,7 @@ mod tests {
         let (first, second) = (asked.ask(100, LIFE, now), asked.ask(50, LIFE, now));
         assert_eq!(asked.end(second, None, now), Some(EndedPull { whole: true, early: true }));
         assert_eq!(asked.left(), 100);
-        // Told twice, it ends once.
+        // A pull whose end is told twice ends once.
         assert_eq!(asked.end(second, Some(50), now).map(|ended| ended.whole), Some(false));
         asked.came();
         assert_eq!(asked.end(first, Some(99), now + LIFE / 2), Some(EndedPull { whole: false, early: false }));

@@ -1,4 +1,4 @@
-//! What the server does not let this user do, told once and kept for whoever waits in vain.
+//! What the server does not let this user do: logged once, and kept for those that wait for an answer in vain.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::permissions::{Denial, Verb};
 
-/// How many denials are told and remembered. A guest or a requester can choose subjects.
+/// How many denials are logged and remembered. There is a limit, for guests and requesters can choose subjects.
 const MOST: usize = 100;
 
-/// How long a denial is remembered after its last time. A server may give a permission back without a word.
+/// How long a denial is remembered after it was last seen. A server gives a permission back without a word.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// What was denied since the connection was made.
@@ -21,7 +21,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 pub(super) struct PermissionDenials {
     /// The first tokens of this client's inboxes.
     inbox: String,
-    /// What would have to be allowed, and when that was last missed.
+    /// What would have to be allowed, and when it was last denied.
     known: Mutex<HashMap<(Verb, String), Instant>>,
     news: broadcast::Sender<Denial>,
     aloud: AtomicBool,
@@ -33,19 +33,19 @@ impl PermissionDenials {
         Self { inbox: inbox.to_owned(), known: Mutex::default(), news, aloud: AtomicBool::new(false) }
     }
 
-    /// What is denied from now on.
+    /// The denials from now on.
     pub(super) fn news(&self) -> broadcast::Receiver<Denial> {
         self.news.subscribe()
     }
 
-    /// From now on denials are logged: until then whoever asks for something says that it was denied.
+    /// Logs denials from now on. Before that the code that asks for something reports its denial.
     pub(super) fn tell(&self) {
         self.aloud.store(true, Ordering::Relaxed);
     }
 
     /// Takes a denial, and logs it if it is the first that asks for this permission.
     pub(super) fn note(&self, denial: &Denial) {
-        // Nobody may be waiting.
+        // An error means that nobody waits for denials.
         self.news.send(denial.clone()).ok();
         let allow = denial.grant(&self.inbox);
         let first = self.is_new(denial.verb, &allow);
@@ -74,7 +74,7 @@ impl PermissionDenials {
         false
     }
 
-    /// A new connection may have other permissions.
+    /// Forgets all denials: a new connection may have other permissions.
     pub(super) fn forget(&self) {
         self.known.lock().clear();
     }
@@ -86,28 +86,31 @@ impl PermissionDenials {
         last.is_some_and(|last| last.elapsed() < REMEMBERED)
     }
 
-    /// Because of what nobody hears an answer to what is published to a subject, where that is known: what has to be
-    /// allowed.
+    /// What has to be allowed so that an answer to a request on a subject is heard. `None` where nothing is known to be
+    /// denied. Of several the last: what was denied before may have been allowed since.
     pub(super) fn silences(&self, subject: &str) -> Option<(Verb, String)> {
         let ears = (Verb::Subscribe, format!("{}.>", self.inbox));
         let known = self.known.lock();
-        let is_denied = |key: &(Verb, String)| known.get(key).is_some_and(|last| last.elapsed() < REMEMBERED);
-        [(Verb::Publish, subject.to_owned()), ears].into_iter().find(is_denied)
+        let denied = [(Verb::Publish, subject.to_owned()), ears].into_iter().filter_map(|key| {
+            let last = known.get(&key).copied().filter(|last| last.elapsed() < REMEMBERED)?;
+            Some((last, key))
+        });
+        denied.max_by_key(|(last, _)| *last).map(|(_, key)| key)
     }
 
-    /// Whether a denial is about this client's inboxes: then no answer comes to anything it asks.
+    /// Whether a denial is about this client's inboxes. Then no answer to any request arrives.
     pub(super) fn is_deaf(&self, denial: &Denial) -> bool {
         denial.verb == Verb::Subscribe
             && denial.subject.strip_prefix(&self.inbox).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// What has to be allowed.
+    /// The subject that has to be allowed so that this is not denied.
     pub(super) fn grant(&self, denial: &Denial) -> String {
         denial.grant(&self.inbox)
     }
 
-    /// Awaits an answer, or a denial because of which it will not come. Without this it would be waited for in vain,
-    /// for the server says nothing to who asks.
+    /// Awaits an answer, or the denial because of which the answer will not come. The server does not answer a request
+    /// that it denies, so a denial is all that ends such a wait.
     pub(super) async fn unless<T>(
         &self,
         concerns: impl Fn(&Denial) -> bool,
@@ -185,6 +188,22 @@ mod tests {
         assert!(denied.publication("out.a") && !denied.publication("out.b"));
         denied.forget();
         assert!(!denied.publication("out.a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_denials_the_last_is_named_for_the_first_may_be_mended() {
+        let denied = PermissionDenials::new("_INBOX");
+        let step = || tokio::time::advance(Duration::from_secs(8));
+        assert_eq!(denied.silences("next"), None);
+        denied.note(&denial(Verb::Publish, "next"));
+        step().await;
+        denied.note(&denial(Verb::Subscribe, "_INBOX.a.*"));
+        assert_eq!(denied.silences("next"), Some((Verb::Subscribe, "_INBOX.>".to_owned())));
+        step().await;
+        denied.note(&denial(Verb::Publish, "next"));
+        assert_eq!(denied.silences("next"), Some((Verb::Publish, "next".to_owned())));
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(denied.silences("next"), None);
     }
 
     #[test]

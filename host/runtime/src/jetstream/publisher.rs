@@ -1,9 +1,9 @@
 //! Publications to streams, and the acks that say that they are stored.
 //!
-//! The client library has one window of acks for all that a connection publishes. Here each workload has its own, and
-//! its dead letters another, so that a target stream that stalls holds up nobody else. A task takes in the acks and
-//! makes room, whether anybody awaits them or not: who sends a list longer than the window only waits for the server.
-//! An ack that never comes gives its room back with whoever gave it up.
+//! The client library has one window of acks for all that a connection publishes. Here each workload has a window of
+//! its own, and its dead letters another, so that a target stream that stalls holds up no other workload. A task takes
+//! in the acks and makes room, whether anybody awaits them or not. So the sender of a list longer than the window waits
+//! for the server only. An ack that never comes gives its room back when its waiter is dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,9 +28,9 @@ use crate::subject::{check_subject, shown};
 
 /// Publications of a workload that may wait for their acks.
 const PUBLICATIONS: usize = 5_000;
-/// Dead letters of a workload that may.
+/// Dead letters of a workload that may wait for their acks.
 const LETTERS: usize = 256;
-/// How long an ack is waited for. So long nothing of the window has to come back before it counts as an outage.
+/// How long an ack is waited for. A window that gets no room back for twice as long counts as an outage.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Publishes for one workload, on an inbox of its own that is made with the first publication.
@@ -42,7 +42,7 @@ pub(super) struct Publisher {
     letters: Arc<Semaphore>,
 }
 
-/// Which window a publication takes part of.
+/// The window in which a publication takes a place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum PublishWindow {
     Publications,
@@ -70,8 +70,8 @@ impl Publisher {
         let Some(sent) = sent.pop_front() else {
             return Err(EffectError::Unavailable("the publication was not sent".to_owned()));
         };
-        // `Nats-Expected-Stream` would say so before, but what the stream republishes has it too, and is refused for
-        // it.
+        // `Nats-Expected-Stream` would refuse the message before it is stored elsewhere. But what the stream
+        // republishes has that header too, and would be refused because of it.
         match sent.stored().await? {
             PublishAck { stream, sequence, .. } if stream == into => Ok(sequence),
             PublishAck { stream, .. } => Err(EffectError::Unavailable(format!(
@@ -82,8 +82,8 @@ impl Publisher {
         }
     }
 
-    /// Publishes once there is room in the window, and adds to `sent` what waits until it is stored. Meanwhile those
-    /// sent before are taken off it as their acks come.
+    /// Publishes once there is room in the window, and appends the publication to `sent`. While it waits for room,
+    /// publications that were sent before are removed from `sent` as their acks come.
     pub(super) async fn send(
         &self,
         window: PublishWindow,
@@ -97,7 +97,7 @@ impl Publisher {
         let inbox = self.inbox.get_or_try_init(|| AckInbox::open(&self.client)).await?;
         let subject = Subject::from(subject);
         let (token, answer) = inbox.waiting.add(room);
-        // From here on its room is given back, whatever happens.
+        // From here on the place in the window is given back, whatever happens.
         let (waiting, denied) = (inbox.waiting.clone(), self.client.denied.clone());
         let one = Sent { subject: subject.clone(), token, answer, is_answered: false, waiting, denied };
         let reply = format!("{}.{token}", inbox.prefix);
@@ -136,7 +136,7 @@ impl Publisher {
                     stored?;
                     sent.pop_front();
                 }
-                // All of the window is others', and they give up after as long.
+                // The whole window is taken by publications of other messages, which give up after the same time.
                 () = sleep(ANSWER * 2) => {
                     return Err(EffectError::Unavailable(format!(
                         "no stream has acknowledged any of the workload's publications for {ANSWER:?}"
@@ -159,12 +159,12 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Waits until a stream has stored it. Gives which, and the position there.
+    /// Waits until a stream has stored the publication. Gives the stream's name and the position there.
     pub(super) async fn stored(mut self) -> Result<PublishAck, EffectError> {
         self.answered().await
     }
 
-    /// The same. Nothing is lost if the future is dropped.
+    /// As [`Sent::stored`], and cancel-safe.
     async fn answered(&mut self) -> Result<PublishAck, EffectError> {
         match timeout(ANSWER, &mut self.answer).await {
             Ok(Ok(answer)) => {
@@ -208,7 +208,7 @@ impl Drop for Sent {
     }
 }
 
-/// What a stream's answer says.
+/// Reads a stream's answer to a publication.
 fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
     let subject = shown(subject);
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
@@ -242,7 +242,7 @@ fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
     }
 }
 
-/// Who waits for acks, by the last token of where they come.
+/// Those that wait for acks, by the last token of the subject that the ack comes on.
 #[derive(Debug, Default)]
 struct PendingAcks(Mutex<Waiters>);
 
@@ -262,7 +262,7 @@ impl PendingAcks {
         (token, answer)
     }
 
-    /// Makes room, and hands the answer to who waits for it, if somebody still does.
+    /// Makes room in the window, and hands the answer to its waiter, if there still is one.
     fn answer(&self, message: Message) {
         let token = last_token(&message.subject).parse().ok();
         let waiter = token.and_then(|token| self.0.lock().by_token.remove(&token));

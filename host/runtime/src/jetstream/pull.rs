@@ -32,32 +32,32 @@ const SLACK: Duration = Duration::from_secs(1);
 /// So many pulls that nobody answers in a row are a problem, and not one that got lost.
 const UNANSWERED: u32 = 2;
 
-/// How many messages that cannot be read are dealt with at once.
+/// How many unreadable messages are dealt with at once.
 const AT_ONCE: usize = 64;
 
-/// What becomes of a message that cannot be read.
+/// What the messages of a consumer are for, which decides what becomes of one that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// It is to be handled, so it becomes a dead letter.
+    /// They are handled, so an unreadable one becomes a dead letter.
     Handle,
-    /// It is only counted.
+    /// They are only counted, and so is an unreadable one.
     Count,
 }
 
 /// Pull requests on one consumer, all answered on one subscription that lives as long as the connection.
 ///
 /// async-nats' own `batch` and `messages` subscribe for each batch or prefetch on their own, and what they have
-/// buffered when they are dropped stays unsettled until the ack wait ends. Here a pull is just a request: the
-/// puller counts what is still to come, so that whoever stops can wait for it.
+/// buffered when they are dropped stays unsettled until the ack wait ends. Here a pull is just a request, and the
+/// puller counts what is still to come. So a workload that stops can wait for it.
 #[derive(Debug)]
-pub struct Puller {
+pub(crate) struct Puller {
     binding: Arc<WorkloadBinding>,
     consumer: String,
     usage: Use,
     next: String,
-    /// Those that may still bring something; the last is the one to ask on.
+    /// The inboxes that may still bring something. The last is the one to ask on.
     inboxes: Vec<PullInbox>,
-    /// What had come when the connection was lost.
+    /// Messages that had come and were not read when the connection was lost.
     saved: VecDeque<async_nats::Message>,
     link: watch::Receiver<Link>,
     known: Link,
@@ -66,13 +66,13 @@ pub struct Puller {
     /// Whether the connection may have been lost over a message.
     doubt: Doubt,
     unreadable: JoinSet<()>,
-    /// Up to where messages that cannot be read were looked for.
+    /// The stream sequence up to which unreadable messages were looked for.
     seen: Arc<AtomicU64>,
     /// What the consumer lets a pull ask for.
     effective: Arc<Effective>,
 }
 
-/// Where the answers to some pulls come: those of one connection, and of not too long a time.
+/// Where the answers to some pulls come: to those of one connection, and of a limited time.
 #[derive(Debug)]
 struct PullInbox {
     subject: String,
@@ -89,9 +89,9 @@ enum PullAnswers {
 /// What comes on an inbox.
 enum PullAnswer {
     Message(async_nats::Message),
-    /// A delivery that the client library could not read, and why.
+    /// A delivery that the client library cannot read, and why.
     Unreadable(Raw, String),
-    /// The server says no, in its words.
+    /// The server's error, in its words.
     Error(String),
     /// Nothing more comes.
     Lost,
@@ -148,7 +148,7 @@ impl Puller {
         Ok(self.inboxes.last_mut())
     }
 
-    /// It is decided how to go on.
+    /// Goes on as was decided after the connection was lost.
     fn decided(&mut self, outcome: LossCause) -> Pulled<PulledMessage> {
         if let LossCause::Careful { connection, subject } = outcome {
             let asked = PendingPulls::new(self.expires + SLACK);
@@ -189,7 +189,8 @@ impl Puller {
         }
     }
 
-    /// Where it is noted whether a pull is parked: that of the deliveries, for what the others bring is counted anyway.
+    /// The place to note whether a pull is parked. Only pulls for deliveries are noted: what other pulls bring is
+    /// counted anyway.
     fn parked(&self) -> Option<&ParkedPull> {
         (self.usage == Use::Handle).then_some(&self.binding.parked)
     }
@@ -231,12 +232,12 @@ impl Puller {
         })
     }
 
-    /// When what was asked for on one of the inboxes counts as lost.
+    /// When the pulls of one of the inboxes count as lost.
     fn deadline(&self) -> Option<Instant> {
         self.inboxes.iter().filter_map(|inbox| inbox.asked.ends()).min()
     }
 
-    /// Nobody has answered in time.
+    /// Gives up the pulls that were not answered in time.
     fn expire(&mut self) -> Pulled<PulledMessage> {
         self.disturbed();
         let now = Instant::now();
@@ -245,7 +246,7 @@ impl Puller {
             if expired {
                 inbox.asked.forget();
             }
-            // Nobody else sees to it whether a second connection is half open.
+            // Nothing else notices that a second connection is half open.
             !(expired && matches!(inbox.answers, PullAnswers::Careful(_)))
         });
         self.tidy();
@@ -267,7 +268,7 @@ impl Puller {
         });
     }
 
-    /// The connection was lost, or is there again.
+    /// Acts upon a connection that was lost, or is there again.
     fn changed(&mut self) -> Pulled<PulledMessage> {
         self.disturbed();
         let link = *self.link.borrow_and_update();
@@ -277,13 +278,13 @@ impl Puller {
             self.doubt.reconnected(Instant::now());
         }
         if lost && !made {
-            // The client library has not subscribed anew yet, and will not what is dropped now. So no pull that the
-            // server may remember can bring what nobody counts.
+            // The client library has not subscribed anew yet, and does not subscribe to what is dropped now. So no pull
+            // that the server remembers can bring deliveries that nobody counts.
             self.save();
             return Pulled::Lost;
         }
         if lost {
-            // It is too late for that: what was asked for may come or not, and is waited for.
+            // Too late for that: the pulls on this inbox may still be answered, and are waited for.
             for inbox in &mut self.inboxes {
                 inbox.asked.wear();
             }
@@ -291,7 +292,7 @@ impl Puller {
         Pulled::Connected
     }
 
-    /// Keeps what has come by the client library, and drops its subscriptions.
+    /// Saves the messages that have come by the client library, and drops the subscriptions.
     fn save(&mut self) {
         let saved = &mut self.saved;
         self.inboxes.retain_mut(|inbox| {
@@ -304,14 +305,14 @@ impl Puller {
     }
 }
 
-/// What the next answer is, and on which inbox.
+/// The next answer, and the inbox that it came on.
 fn poll_answer(inboxes: &mut [PullInbox], busy: bool, cx: &mut Context<'_>) -> Poll<(usize, PullAnswer)> {
     for (index, inbox) in inboxes.iter_mut().enumerate() {
         let answer = match &mut inbox.answers {
             PullAnswers::Library(answers) => {
                 Pin::new(answers).poll_next(cx).map(|answer| answer.map_or(PullAnswer::Lost, PullAnswer::Message))
             }
-            // What comes may be more of what there is enough to do with.
+            // The next message may be one more that cannot be read, and enough of those are being dealt with.
             PullAnswers::Careful(_) if busy => Poll::Pending,
             PullAnswers::Careful(connection) => connection.poll(cx).map(|came| match came {
                 Came::Message(raw) => match raw.read() {
@@ -337,7 +338,8 @@ impl Pull for Puller {
     }
 
     async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
-        // It would be kept and sent with all the others when the server is back, and each of them be answered.
+        // The client library would keep the request and send it when the server is back, with all the others, and each
+        // would be answered.
         anyhow::ensure!(self.binding.client.is_connected(), "the server is away");
         anyhow::ensure!(!self.effective.is_refused(), "the consumer may not be pulled from");
         let limits = self.effective.pulls();

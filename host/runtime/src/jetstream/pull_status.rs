@@ -8,30 +8,30 @@ use crate::ports::Notice;
 /// How a pull ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PullEnd {
-    /// As pulls do.
+    /// In an ordinary way: its time was over, or it was answered in full.
     Ordinary,
     /// For a reason that asks for attention.
     Failed(Notice),
 }
 
-/// What the server says about a pull; `None` for a delivery. Servers before 2.12 deliver a message with the status line
-/// that it was published with, so that alone says nothing.
+/// The status that the server sends about a pull; `None` for a delivery. Servers before 2.12 deliver a message with the
+/// status line that it was published with, so a status line alone does not tell them apart.
 pub(super) fn status(answer: &async_nats::Message) -> Option<StatusCode> {
     let delivered = answer.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."));
     answer.status.filter(|_| !delivered)
 }
 
-/// How much of a pull was unanswered, where the server says it.
+/// How many deliveries of a pull were not sent, where the server says so.
 pub(super) fn unanswered(answer: &async_nats::Message) -> Option<usize> {
     answer.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }
 
-/// What a status and its words mean for a pull of which `ended` is known.
+/// What a status and its words mean. `ended` is what is known of the pull.
 pub(super) fn judge(status: StatusCode, words: &str, ended: Option<EndedPull>) -> PullEnd {
     let lower = words.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
-    // One that ends long before its time and brought nothing would be followed by the next at once, and that by
-    // another.
+    // A pull that ended long before its time and brought nothing: the next one would follow at once, end as early, and
+    // so on.
     let early = ended.is_some_and(|ended| ended.whole && ended.early);
     let in_words = || Notice::Other(if words.is_empty() { format!("status {status}") } else { words.to_owned() });
     match status {

@@ -1,6 +1,6 @@
 //! Single messages of a stream as the server has them, whatever their headers are.
 //!
-//! In the answer to `STREAM.MSG.GET` the header block is base64 text, so one that is no good does not break the
+//! In the answer to `STREAM.MSG.GET` the header block is base64 text. So a malformed block does not break the
 //! connection, and the order of the headers is kept.
 
 use std::time::SystemTime;
@@ -22,11 +22,11 @@ use crate::dead_letter::{StoredMessage, block};
 /// JetStream's "no message found", and what it says of one that is deleted already.
 const NO_MESSAGE: u64 = 10037;
 const NOT_FOUND: u64 = 10043;
-/// Its "cannot be deleted", which says in words that there is nothing to delete.
+/// JetStream's "cannot be deleted", whose words say whether there is nothing to delete.
 const NOT_DELETED: u64 = 10057;
 const NOTHING_THERE: [&str; 2] = ["no message found", "stream store EOF"];
 
-/// A message.
+/// A message of a stream, as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RawMessage {
     /// Its position in the stream.
@@ -55,8 +55,8 @@ struct MessageJson {
 }
 
 impl RawMessage {
-    /// Whether the client library gives up its connection when this is delivered. In JSON the server has U+FFFD in the
-    /// place of what is not UTF-8.
+    /// Whether the client library gives up its connection when this message is delivered. In JSON the server writes
+    /// U+FFFD in place of bytes that are not UTF-8.
     pub(super) fn is_unreadable(&self) -> bool {
         self.subject.contains('\u{fffd}')
             || (!self.block.is_empty() && self.subject.contains(char::is_whitespace))
@@ -119,7 +119,7 @@ async fn request(client: &Client, stream: &str, body: &Value) -> anyhow::Result<
 
 /// Deletes a message. `false` if it is not there.
 pub(super) async fn delete(client: &Client, stream: &str, sequence: u64) -> anyhow::Result<bool> {
-    // To overwrite it on the disk too takes the server some 10 ms a message.
+    // Overwriting the message on the disk too would take the server some 10 ms.
     let body = json!({ "seq": sequence, "no_erase": true });
     match client.context.request(format!("STREAM.MSG.DELETE.{stream}"), &body).await? {
         Response::Ok(DeleteStatus { success }) => Ok(success),

@@ -1,8 +1,8 @@
-//! Has messages delivered at once that the client library could not read, and that would otherwise come again only
-//! after their ack wait.
+//! Makes the server deliver messages again at once that the client library could not read. Otherwise they would come
+//! again only after their ack wait.
 //!
-//! They are looked for in JSON, where nothing that a message holds can do harm, among the last that the consumer has
-//! delivered: so many as one loss of the connection may have cost, and none a second time.
+//! The messages are read in JSON, where their content can do no harm. They are looked for among the last that the
+//! consumer has delivered: as many as one loss of the connection may have cost, and none a second time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,13 +16,15 @@ use super::binding::WorkloadBinding;
 use super::raw_message::{self, RawMessage};
 use crate::config::subjects_overlap;
 
-/// How many messages are read, of how many bytes together, how many at once, and how long the pause after those is.
+/// How many messages are read, how many bytes together, how many at once, and how long the pause after each such group
+/// is.
 const MOST: u64 = 1000;
 const MOST_BYTES: usize = 32 << 20;
 const AT_ONCE: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks once, and gives back (nak) what it finds. `seen` is up to where somebody has looked before.
+/// Looks once, and gives back (nak) the unreadable messages. `seen` is the stream sequence up to which was looked
+/// before.
 pub(super) async fn nudge(binding: Arc<WorkloadBinding>, consumer: String, seen: Arc<AtomicU64>) {
     if let Err(error) = look(&binding, &consumer, &seen).await {
         let error = format!("{error:#}");
@@ -48,7 +50,7 @@ async fn look(binding: &WorkloadBinding, consumer: &str, seen: &AtomicU64) -> an
             filters.is_empty() || filters.iter().any(|filter| subjects_overlap(filter, &raw.subject))
         };
         if message.is_some_and(|raw| raw.is_unreadable() && delivered(&raw)) {
-            // The server goes by the stream sequence, and takes any sequence of the consumer's own that it has used.
+            // The server finds the delivery by its stream sequence, and accepts any consumer sequence that it has used.
             let settle =
                 format!("$JS.ACK.{}.{consumer}.1.{sequence}.{}.0.0", binding.stream, info.delivered.consumer_sequence);
             binding.client.nats.publish(settle, Bytes::from_static(b"-NAK")).await?;
@@ -64,7 +66,7 @@ async fn look(binding: &WorkloadBinding, consumer: &str, seen: &AtomicU64) -> an
     Ok(())
 }
 
-/// The subjects that a consumer is limited to; none if to nothing.
+/// The subjects that a consumer is limited to. Empty if it takes all.
 fn filters(config: &async_nats::jetstream::consumer::Config) -> Vec<String> {
     let single = Some(config.filter_subject.clone()).filter(|subject| !subject.is_empty());
     config.filter_subjects.iter().cloned().chain(single).collect()

@@ -1,6 +1,7 @@
-//! Where a redriven message belongs: the stream that it died in, or one that this takes its messages from.
+//! Where a redriven message belongs: in the stream that it died in, or in one that this stream takes its messages from.
 //!
-//! A subject alone may lead elsewhere: the stream may transform it, or have other subjects by now, or be gone.
+//! The message's subject alone may lead elsewhere: the stream may transform subjects, may have other subjects by now,
+//! or may be gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,18 +11,18 @@ use tokio::sync::Mutex;
 
 use super::Client;
 
-/// How many streams a chain of sources is followed through.
+/// Through how many streams a chain of sources is followed.
 const MOST: usize = 64;
 
-/// The streams that may take a message for another to have it.
+/// The streams that may take a message so that one stream gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RedriveTarget {
-    /// The stream that is to have it.
+    /// The stream that has to get the message.
     pub(super) stream: String,
     /// That stream, and those that it mirrors or sources, at any distance.
     pub(super) takers: Vec<String>,
-    /// Whether the message may say which stream has to take it. What a stream republishes has all of its headers, so
-    /// that another stream, which takes what is republished, would refuse it.
+    /// Whether the message's headers may name the stream that has to take it. A stream republishes messages with all
+    /// headers, so another stream that takes what is republished would refuse such a message.
     pub(super) is_exact: bool,
     /// Whether the stream is there.
     is_there: bool,
@@ -35,7 +36,7 @@ impl RedriveTarget {
         Self { takers: vec![stream.clone()], stream, is_exact: true, is_there: false, transforms: false }
     }
 
-    /// Takes in a stream, and gives those that it has messages from.
+    /// Notes a stream, and returns the streams that it has messages from.
     fn add(&mut self, config: &stream::Config) -> Vec<String> {
         self.is_exact &= config.republish.is_none();
         if config.name == self.stream {
@@ -49,7 +50,7 @@ impl RedriveTarget {
         new
     }
 
-    /// What is said of a message whose subject leads to another stream, or to none.
+    /// The error for a message whose subject leads to another stream, or to none.
     pub(super) fn misled(&self, subject: &str, taker: Option<&str>, copy: &str) -> String {
         let (stream, subject) = (&self.stream, subject.escape_debug());
         let takes = match taker {
@@ -65,7 +66,7 @@ impl RedriveTarget {
     }
 }
 
-/// The homes that were asked for, so that each is looked up once.
+/// The targets that were looked up, by stream, so that each is looked up once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Homes(Arc<Mutex<HashMap<String, RedriveTarget>>>);
 
@@ -73,7 +74,7 @@ impl Homes {
     /// # Errors
     /// If the server does not say, in its words.
     pub(super) async fn of(&self, client: &Client, stream: &str) -> Result<RedriveTarget, String> {
-        // Who comes meanwhile waits, for they all want the same.
+        // The lock is held while the server is asked: others that come meanwhile want the same.
         let mut known = self.0.lock().await;
         if let Some(home) = known.get(stream) {
             return Ok(home.clone());
@@ -82,7 +83,7 @@ impl Homes {
         let mut left = vec![stream.to_owned()];
         while let Some(name) = left.pop() {
             let found = client.find_stream(&name).await.map_err(|error| format!("stream {name}: {error}"))?;
-            // Those of other domains and accounts are not found here.
+            // Streams of other domains and accounts are not found.
             if let Some(found) = found {
                 left.extend(home.add(&found.cached_info().config));
             }

@@ -1,7 +1,7 @@
 //! The inboxes of requests.
 //!
-//! A client subscribes once, to `<inbox>.*`, and a task hands each reply to who waits for it: a subscription for
-//! each request would cost the server two more protocol lines and the first replies a race against them.
+//! A client subscribes once, to `<inbox>.*`, and a task hands each reply to its waiter. A subscription for each request
+//! would cost two more protocol lines, and a fast reply could come before the subscription.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl PendingRequests {
 
 type PendingReplies = Arc<Mutex<HashMap<String, Vec<oneshot::Sender<async_nats::Message>>>>>;
 
-/// A subscription to `<prefix>.*` and who waits for what comes there.
+/// A subscription to `<prefix>.*`, and the waiters for what comes there.
 #[derive(Debug)]
 pub(super) struct ReplyInbox {
     prefix: String,
@@ -43,7 +43,7 @@ impl ReplyInbox {
                 while let Some(message) = replies.next().await {
                     let found = waiting.lock().remove(last_token(&message.subject));
                     for waiter in found.into_iter().flatten() {
-                        // Whoever gave up in this moment does not want it any more.
+                        // An error means that the waiter has just given up.
                         waiter.send(message.clone()).ok();
                     }
                 }
@@ -52,12 +52,12 @@ impl ReplyInbox {
         Ok(Self { prefix, waiting, task: task.abort_handle() })
     }
 
-    /// Where a reply has to be sent to reach who waits for `token`.
+    /// The subject on which a reply reaches the waiter for `token`.
     pub(super) fn subject(&self, token: &str) -> String {
         format!("{}.{token}", self.prefix)
     }
 
-    /// Waits from now on, before the request is sent.
+    /// Starts to wait for the replies to `token`. Must be called before the request is sent.
     pub(super) fn wait(&self, token: String) -> Waiter {
         let (sender, reply) = oneshot::channel();
         self.waiting.lock().entry(token.clone()).or_default().push(sender);
@@ -71,7 +71,7 @@ impl Drop for ReplyInbox {
     }
 }
 
-/// One request's place in the inbox, given up when it is dropped.
+/// One request's place in the inbox. It is given up when the waiter is dropped.
 pub(super) struct Waiter {
     token: String,
     pub(super) reply: oneshot::Receiver<async_nats::Message>,
@@ -91,7 +91,7 @@ impl Drop for Waiter {
     }
 }
 
-/// A message id may hold any character and be of any length, a token may not.
+/// Makes a token of a message id, which may hold any character and be of any length.
 pub(super) fn token(id: &str) -> String {
     let mut token = HEXLOWER.encode(&Sha256::digest(id.as_bytes()));
     token.truncate(32);

@@ -24,17 +24,17 @@ use crate::dead_letter::refusal;
 use crate::permissions::{Denial, Verb};
 use crate::subject::check_subject;
 
-/// What the stream tells duplicates by.
+/// The header by which a stream knows duplicates.
 const ID_HEADER: &str = "Nats-Msg-Id";
 /// How long a deletion may take once a request has timed out.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What a reply that has reached the connection may take from there to who waits for it.
+/// How long a reply may take from the connection to its waiter.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// How a request is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestOptions {
-    /// For the PubAck and the reply together.
+    /// How long to wait, for the PubAck and the reply together.
     pub timeout: Duration,
     /// The message id; `None` makes a new one. A request that failed with [`RequestError::NoPubAck`] can be sent
     /// again with the same id and is stored once. After [`RequestError::NoReply`] it needs another id: the stream
@@ -49,7 +49,7 @@ impl Default for RequestOptions {
     }
 }
 
-/// What came back.
+/// The reply to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// What the handler answered.
@@ -135,8 +135,9 @@ impl Client {
         }
     }
 
-    /// Deletes a message that was not replied to in time. A reply sent before the message left the stream reaches
-    /// this connection before the answer to the deletion does, so after it is the moment to look for the last time.
+    /// Deletes a message that was not replied to in time. A reply that was sent before the message left the stream
+    /// reaches this connection before the answer to the deletion does. So the reply is looked for once more after that
+    /// answer.
     async fn give_up(
         &self,
         subject: &str,
@@ -148,7 +149,8 @@ impl Client {
             let missing = RequestError::NoPubAck { subject: subject.to_owned(), timeout };
             return waiter.reply.try_recv().map_err(|_| missing);
         };
-        // The message of another request is that one's: it may wait for it still, or have been answered long ago.
+        // A duplicate is the message of another request, which may still wait for it, or may have been answered long
+        // ago.
         let deleted = !stored.duplicate && self.delete_message(&stored.stream, stored.sequence).await;
         match tokio::time::timeout(LAST_LOOK, &mut waiter.reply).await {
             Ok(Ok(message)) => Ok(message),

@@ -51,7 +51,7 @@ pub enum RequestError {
          as another user."
     )]
     Denied {
-        /// What it wanted to do.
+        /// What the user wanted to do.
         verb: Verb,
         /// With which subject.
         subject: String,
@@ -86,7 +86,7 @@ pub enum RequestError {
         /// How long was waited.
         timeout: Duration,
     },
-    /// The message will not be handled: it is a dead letter, or whoever handles it says that it failed.
+    /// The message will not be handled: it is a dead letter, or its handler answered that it failed.
     #[error("{}", dead(.refusal))]
     Dead {
         /// Where the request was stored; `None` if the PubAck did not come.

@@ -1,5 +1,5 @@
-//! Hearing again. Where the right to subscribe is taken away from a connected client, the server drops the
-//! subscriptions; where it is given back, the server neither restores them nor says a word.
+//! Makes a client hear again that lost the right to subscribe. When the right is taken away from a connected client,
+//! the server drops its subscriptions. When the right is given back, the server neither restores them nor tells anyone.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::time::sleep;
 
 use super::Client;
 
-/// How often to try.
+/// How often a subscription is tried.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// A server that says nothing against a subscription for so long allows it.
+/// A server that has not denied a subscription for so long allows it.
 const SILENCE: Duration = Duration::from_secs(1);
 
 impl Client {
     /// Connects anew once a client that was denied to listen may do so again. Never ends.
     ///
-    /// It tries by a subscription of no other use, for to connect anew each time would be told each time.
-    pub async fn hear_again(&self) -> Infallible {
+    /// It tries with a subscription of no other use. To connect anew each time would be logged each time.
+    pub(crate) async fn hear_again(&self) -> Infallible {
         loop {
-            // Only a denial ends this.
+            // Only a denial ends this wait.
             let _ = self.denied.unless(|_| false, std::future::pending::<()>()).await;
             while !self.may_listen().await {}
             tracing::info!("the NATS server lets this client listen again; connecting anew");

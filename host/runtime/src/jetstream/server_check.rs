@@ -1,4 +1,4 @@
-//! What the servers have for a configuration, looked at without a change.
+//! Checks what the servers have for a configuration, without a change.
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::config::{Config, Manage, Queue, SignalSource, Workload, subjects_over
 use crate::permissions::{Denial, Permissions, Verb};
 use crate::permissions::{Lack, Rights};
 
-/// How long an answer is waited for that may be denied without a word, or given by nobody.
+/// How long an answer is waited for. It may be denied without a word, or nobody may answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Who is asked which streams there are, and who is asked what this user may do.
+/// The subjects on which the server says which streams there are, and what this user may do.
 const NAMES: &str = "$JS.API.STREAM.NAMES";
 const USER: &str = "$SYS.REQ.USER.INFO";
-/// What no request to JetStream means.
+/// A payload that is no request to JetStream.
 const NONSENSE: &str = "probe";
 
 /// What was found.
@@ -31,9 +31,9 @@ const NONSENSE: &str = "probe";
 pub struct ServerCheck {
     /// What does not fit.
     pub found: Vec<Finding>,
-    /// What can work, and maybe should not.
+    /// What works and may not be wanted.
     pub warnings: Vec<String>,
-    /// What is not there and a host would make.
+    /// What is missing and a host would make.
     pub made: Vec<String>,
     /// What could not be looked at, and why.
     pub unchecked: Vec<String>,
@@ -42,7 +42,7 @@ pub struct ServerCheck {
 /// Something that does not fit the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The key that it is about.
+    /// The key of the configuration that it is about.
     pub key: Vec<String>,
     /// What is wrong.
     pub problem: String,
@@ -90,7 +90,7 @@ impl Client {
         self.own_streams(config, &mut survey).await;
         self.grants(config, &to_come, &mut survey).await;
         self.rights(&Permissions::of(config), &mut survey).await;
-        // What several ask for is denied to each.
+        // A denial of what several workloads ask for is seen by each, and reported once.
         let mut seen = Vec::new();
         survey.found.retain(|finding| {
             let new = !seen.contains(finding);
@@ -109,7 +109,7 @@ impl Client {
         to_come: &mut Vec<String>,
     ) {
         let (name, may_create) = (&workload.name, workload.queue.manage == Manage::Create);
-        // Who only binds makes nothing.
+        // `manage = "bind"` makes nothing.
         let queue = Queue { manage: Manage::Bind, ..workload.queue.clone() };
         let bound = Workload { queue: queue.clone(), ..workload.clone() };
         let setup = WorkloadSetup { client: self, workload: &bound, queue: &queue };
@@ -136,7 +136,7 @@ impl Client {
             Ok(Err(error)) => return survey.found.push(Finding::of(&error, name, &["workload", name, "stream"])),
             Ok(Ok(stream)) => stream,
         };
-        // What it would log is told here.
+        // What the setup would log is in the survey.
         let quiet = || tracing::subscriber::NoSubscriber::new();
         let works = async { setup.consumer(&stream).with_subscriber(quiet()).await.map(|(_, verdict)| verdict) };
         let works = self.denied.unless(concerns, works).await;
@@ -200,7 +200,7 @@ impl Client {
         }
     }
 
-    /// Takes in whether a stream of the host's own is there.
+    /// Adds to the survey whether a stream of the host's own is there.
     async fn own_stream(
         &self,
         found: Result<Result<bool, Finding>, Denial>,
@@ -220,7 +220,7 @@ impl Client {
         }
     }
 
-    /// Whether a stream takes what handlers may publish.
+    /// Checks that there are streams for what handlers may publish.
     async fn grants(&self, config: &Config, to_come: &[String], survey: &mut ServerCheck) {
         for workload in &config.workloads {
             for subject in &workload.grants.publish {
@@ -248,7 +248,7 @@ impl Client {
         }
     }
 
-    /// The streams that take some of a subject, at least one of them if there are any.
+    /// Streams that take messages on a subject: at least one of them if there are any.
     async fn takers(&self, subject: &str) -> Result<Vec<String>, String> {
         #[derive(Deserialize)]
         struct Page {
@@ -263,7 +263,7 @@ impl Client {
         }
     }
 
-    /// What the user may do, or what can be found out of it by asking in vain.
+    /// Checks what the user may do. Where the server does not tell, requests that ask for nothing are tried.
     async fn rights(&self, needed: &Permissions, survey: &mut ServerCheck) {
         match self.user().await {
             Ok(rights) => survey.found.extend(rights.lacks(needed).iter().map(Finding::lack)),
@@ -297,15 +297,15 @@ impl Client {
         Ok(data.permissions.unwrap_or_default())
     }
 
-    /// Whether a request to JetStream on a subject is denied, asked with a payload that means nothing there. No
-    /// delivery has the subject that acks are tried on.
+    /// The denial of a request to JetStream on a subject, if it is denied. The request's payload asks for nothing, and
+    /// the subject that acks are tried on names no delivery.
     async fn denial(&self, subject: &str) -> Option<Denial> {
         let literal = subject.replace(".>", ".probe");
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == literal;
         self.denied.unless(concerns, self.probe(literal.clone(), NONSENSE)).await.err()
     }
 
-    /// Awaits an answer to a question on `subject`. The error is that it is denied.
+    /// Awaits an answer to a request on `subject`. The error says that the request is denied.
     async fn heard<T>(&self, subject: &str, answer: impl Future<Output = T>) -> Result<T, String> {
         let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
         let answer = self.denied.unless(concerns, answer).await;

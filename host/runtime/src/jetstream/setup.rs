@@ -35,7 +35,7 @@ impl WorkloadSetup<'_> {
         denial.verb == Verb::Publish && jetstream && denial.subject.split('.').any(|token| ours.contains(&token))
     }
 
-    /// The workload's stream, which is made if it is not there and may be.
+    /// The workload's stream. It is made if it is missing and the configuration lets the host make it.
     pub(super) async fn stream(&self) -> Result<StreamState, SetupError> {
         self.server_knows_headers()?;
         let queue = self.queue;
@@ -55,12 +55,12 @@ impl WorkloadSetup<'_> {
             let (workload, stream) = (self.workload.name.clone(), queue.stream.clone());
             return Err(SetupError::NoStream { workload, stream, remedy });
         }
-        // The server would take it, and then deliver what the host is sent to it again.
+        // The server would make such a stream, and then store in it what is sent to the host.
         let (name, subjects) = (queue.stream.clone(), queue.subjects.clone());
         self.fits(&StreamConfig { name, subjects, ..StreamConfig::default() })?;
         let made = match self.client.make_stream(&queue.stream, &wanted::stream(queue)).await {
             Ok(made) => made,
-            // Another workload, or another host, may have made it meanwhile, with other subjects.
+            // Another workload or another host may have made the stream meanwhile, with other subjects.
             Err(error) => match self.client.stream_state(&queue.stream).await {
                 Ok(Some(found)) => return self.fits(&found.config).map(|()| found),
                 _ => return Err(self.server(what(), Creation::Stream, &error)),
@@ -71,7 +71,7 @@ impl WorkloadSetup<'_> {
         Ok(made)
     }
 
-    /// Whether the server acts upon the headers that are granted.
+    /// Checks that the server acts upon the headers that are granted.
     fn server_knows_headers(&self) -> Result<(), SetupError> {
         let unknown = |header: &&NatsHeaders| {
             let (major, minor) = header.since();
@@ -87,7 +87,7 @@ impl WorkloadSetup<'_> {
         })
     }
 
-    /// Whether a stream may be worked on whatever its consumer is.
+    /// Checks that a stream can be worked on, whatever its consumer is.
     pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
         let Some(SettingsRefusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
         let (workload, stream) = (self.workload.name.clone(), config.name.clone());
@@ -98,8 +98,8 @@ impl WorkloadSetup<'_> {
         Reserved { inbox: self.client.inbox() }
     }
 
-    /// The workload's consumer, which is made if it is not there and may be, and what is in effect for who pulls from
-    /// it.
+    /// The workload's consumer, and the verdict on its settings. It is made if it is missing and the configuration lets
+    /// the host make it.
     pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, ConsumerVerdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
@@ -120,7 +120,7 @@ impl WorkloadSetup<'_> {
         Ok((state, verdict))
     }
 
-    /// Says where a consumer begins that was made now.
+    /// Logs where a consumer begins that was made now.
     fn tell_made(&self, state: &ConsumerState, known: Option<u64>) {
         let (workload, stream, consumer) = (&self.workload.name, &self.queue.stream, &self.queue.consumer);
         match (known, state.num_pending) {
@@ -189,7 +189,7 @@ impl WorkloadSetup<'_> {
         }
         match self.client.make_consumer(stream, name, wanted).await.map_err(failed)? {
             Some(made) => Ok((made, true)),
-            // Another host was quicker.
+            // Another host has just made it.
             None => {
                 let found = self.client.consumer_state(stream, name).await.map_err(failed)?;
                 Ok((found.ok_or_else(missing)?, false))
@@ -210,7 +210,7 @@ impl WorkloadSetup<'_> {
         Ok(())
     }
 
-    /// Whether the stream of dead letters is there. One that can keep none is an error.
+    /// Whether the stream of dead letters is there. A stream that cannot keep letters is an error.
     pub(super) async fn has_dead_letters(&self, config: &DeadLetters) -> Result<bool, SetupError> {
         let name = config.stream.as_str();
         let what = || format!("stream {name} for dead letters");
@@ -234,7 +234,7 @@ impl WorkloadSetup<'_> {
         }
     }
 
-    /// What is wrong if the first question to JetStream fails because it is off.
+    /// The error for a first request to JetStream that fails because JetStream is off.
     fn no_jetstream(&self, error: &ApiError) -> Option<SetupError> {
         let reason = match error.code() {
             Some(code) if NOT_ENABLED.contains(&code) => error.to_string(),

@@ -29,7 +29,7 @@ pub enum SetupError {
         stream: String,
         /// The consumer.
         consumer: String,
-        /// What it has to be.
+        /// What the consumer has to be.
         kind: &'static str,
     },
     /// The consumer's settings cannot work.
@@ -79,7 +79,7 @@ pub enum SetupError {
     Denied {
         /// The workload.
         workload: String,
-        /// What it wanted to do.
+        /// What the user wanted to do.
         verb: Verb,
         /// With which subject.
         subject: String,
@@ -96,9 +96,9 @@ pub enum SetupError {
         workload: String,
         /// The grant.
         grant: &'static str,
-        /// What the server says it is.
+        /// The server's version.
         version: String,
-        /// The oldest that would do.
+        /// The oldest version that would do.
         since: String,
     },
     /// The server refused.

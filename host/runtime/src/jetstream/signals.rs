@@ -15,10 +15,11 @@ use super::settings::{ConsumerState, StreamState};
 use crate::ports::{Sample, Source};
 
 /// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed.
-/// What somebody has edited takes effect with it. With the `headers` source arrivals are counted by those instead.
+/// Edited settings take effect with a sample. With the `headers` source, arrivals are counted by a
+/// [`HeaderWatch`](super::HeaderWatch) instead.
 ///
-/// While a consumer that no other host pulls from is idle, the parked pull tells of the next message, so that the
-/// server is asked only now and then, for edits.
+/// While a consumer is idle and no other host pulls from it, the parked pull brings the next message. So the server is
+/// asked only now and then, for edits.
 #[derive(Debug)]
 pub struct Signals {
     binding: Arc<WorkloadBinding>,
@@ -48,14 +49,14 @@ impl Signals {
         Self { binding, consumer, follow, count: ArrivalCount::default(), oldest: None, watch, idle: None }
     }
 
-    /// The sample before, where nothing can have come since.
+    /// The sample before, if no message can have come since.
     fn still_idle(&self, now: Instant) -> Option<Sample> {
         let IdleSample { sample, at, mark } = self.idle.as_ref()?;
         let recent = now < *at + self.follow.unlooked();
         (recent && self.binding.parked.is_silent_since(*mark, now)).then_some(*sample)
     }
 
-    /// Remembers a sample if nobody has anything to do by it.
+    /// Remembers a sample if the consumer is idle and the parked pull will bring what comes next.
     fn remember(&mut self, sample: Sample, consumer: &ConsumerState, (at, mark): (Instant, Mark)) {
         let hears_all = is_idle_and_alone(&sample, consumer) && self.watch.is_none();
         let idle = hears_all && self.follow.is_free() && self.count.is_settled();
@@ -63,10 +64,10 @@ impl Signals {
     }
 }
 
-/// Whether whatever comes next comes by this host's parked pull.
+/// Whether the consumer is idle and its next message comes by this host's parked pull.
 fn is_idle_and_alone(sample: &Sample, consumer: &ConsumerState) -> bool {
     let nothing = sample.pending == 0 && sample.ack_pending == 0 && sample.redelivered == 0;
-    // Another host's pull could bring to that one what this one does not hear of.
+    // A pull of another host could bring the next message to that host, unheard by this one.
     nothing && consumer.num_waiting <= 1
 }
 
@@ -89,7 +90,7 @@ impl Source for Signals {
         let (arrivals, last_arrival) = match &self.watch {
             None => (self.count(&consumer, &stream, redelivered), None),
             Some(watch) => {
-                // Without this a consumer that is gone would look like a quiet one.
+                // A consumer that is gone must not look like a quiet one.
                 anyhow::ensure!(!watch.is_lost(), "nothing can be fetched from the headers consumer");
                 let (arrivals, last) = watch.read();
                 (arrivals, Some(last))
@@ -153,7 +154,7 @@ impl Signals {
                         first = Some((message.sequence, ms));
                     }
                 }
-                // Settled between the two requests.
+                // The message was settled between the two requests.
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
                 Err(error) => return Err(error).context("the oldest message"),
             }

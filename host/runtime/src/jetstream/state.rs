@@ -15,19 +15,19 @@ const STREAM_NOT_FOUND: u64 = 10059;
 const CONSUMER_NOT_FOUND: u64 = 10014;
 const CONSUMER_EXISTS: u64 = 10148;
 
-/// Why the server did not do what was asked.
+/// Why the server did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     /// There was no answer.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// It refused.
+    /// The server refused.
     #[error(transparent)]
     Refused(#[from] jetstream::Error),
 }
 
 impl ApiError {
-    /// JetStream's number for it.
+    /// JetStream's number of the error.
     pub(super) fn code(&self) -> Option<u64> {
         match self {
             Self::Request(_) => None,
@@ -35,7 +35,7 @@ impl ApiError {
         }
     }
 
-    /// Whether nobody answers for JetStream at all.
+    /// Whether there is no JetStream to answer.
     pub(super) fn is_nobody(&self) -> bool {
         matches!(self, Self::Request(error) if error.kind() == RequestErrorKind::NoResponders)
     }
@@ -75,7 +75,7 @@ impl Client {
         self.api(format!("STREAM.CREATE.{stream}"), config).await
     }
 
-    /// Makes a consumer; `None` where another host was quicker.
+    /// Makes a consumer; `None` if another host has just made it.
     pub(super) async fn make_consumer(
         &self,
         stream: &str,

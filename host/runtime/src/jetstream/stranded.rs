@@ -1,7 +1,7 @@
 //! Messages that wait for another try when somebody sets the consumer's `max_deliver`.
 //!
-//! The server drops each of them that has had as many deliveries by then, and says nothing but an advisory of some. So
-//! the host that gave them back keeps them as dead letters, as soon as it reads of the edit.
+//! The server drops each message that has had that many deliveries, and tells of some of them in an advisory. So the
+//! host that gave the messages back keeps them as dead letters, as soon as it reads the edited setting.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::duration::millis;
 use crate::ports::EffectError;
 
 impl WorkloadBinding {
-    /// Keeps them as dead letters. Those that could not be kept come back.
+    /// Keeps dropped messages, by sequence and attempts, as dead letters. Returns those that could not be kept.
     pub(super) async fn keep_dropped(&self, consumer: &str, dropped: Vec<(u64, u32)>) -> Vec<(u64, u32)> {
         let mut left = Vec::new();
         for (stream_sequence, attempt) in dropped {
@@ -35,11 +35,11 @@ impl WorkloadBinding {
     }
 
     async fn keep_one(&self, consumer: &str, stream_sequence: u64, attempt: u32) -> anyhow::Result<()> {
-        // The stream has let go of it itself.
+        // The stream itself has deleted the message.
         let Some(raw) = raw_message::get(&self.client, &self.stream, stream_sequence).await? else { return Ok(()) };
         let published = raw.time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         self.keep_raw(raw, stream_sequence, attempt, millis(published)).await?;
-        // For the case that the edit is taken back before the server has dropped it.
+        // Settled too, in case the edit is undone before the server has dropped the message.
         let settle =
             format!("$JS.ACK.{}.{consumer}.{attempt}.{stream_sequence}.1.{}.0", self.stream, published.as_nanos());
         self.client.nats.publish(settle, Bytes::from_static(b"+TERM kept as a dead letter")).await?;

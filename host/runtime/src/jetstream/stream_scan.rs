@@ -13,19 +13,19 @@ use super::connect::{Client, Link};
 use super::raw_message;
 use crate::dead_letter::StoredMessage;
 
-/// How many messages are asked for at once: without their payloads, and with them.
+/// How many messages are asked for at once: without payloads, and with them.
 const BATCH: (usize, usize) = (1000, 100);
 /// How long a pull waits at the server.
 const EXPIRES: Duration = Duration::from_secs(5);
 
 /// What is read of a stream.
 pub(super) struct Scan {
-    /// The first message that counts, by its sequence, and the last.
+    /// The sequences of the first message to read and of the last.
     pub(super) first: u64,
     pub(super) last: u64,
-    /// On these subjects; on all if there are none.
+    /// The subjects to read; all if there are none.
     pub(super) subjects: Vec<String>,
-    /// Stored since then.
+    /// Only messages that were stored since this time.
     pub(super) since: Option<SystemTime>,
     /// Whether the payloads are wanted.
     pub(super) payloads: bool,
@@ -35,17 +35,17 @@ type ScanError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How far one consumer was read.
 enum Read {
-    /// There is no more, or it was enough.
+    /// There are no more messages, or `each` had enough.
     All,
-    /// The message after the one of this sequence did not come.
+    /// The message after this sequence did not come.
     Until(u64),
 }
 
 impl Scan {
     /// Reads until `each` has enough.
     ///
-    /// A message that the client library cannot read breaks the connection, or ends a batch. So where one did not come,
-    /// it is read as JSON, and another consumer goes on after it.
+    /// A message that the client library cannot read breaks the connection, or ends a batch. So a message that did not
+    /// come is read as JSON, and another consumer goes on after it.
     ///
     /// # Errors
     /// If the messages cannot all be read.
@@ -105,7 +105,7 @@ impl Scan {
                 let message = tokio::select! {
                     biased;
                     message = batch.next() => message,
-                    // What was on its way is lost with the connection.
+                    // Messages on their way are lost with the connection.
                     Ok(_) = link.wait_for(|link| link.losses != losses) => return Ok(Read::Until(after)),
                 };
                 let message = match message {
@@ -139,8 +139,8 @@ impl Scan {
         }
     }
 
-    /// Reads what follows upon a message as JSON, up to the first that the client library could have read. Gives its
-    /// sequence; `None` if there is nothing left, or `each` has enough.
+    /// Reads the messages after `after` as JSON, up to the first that the client library could have read. Returns that
+    /// one's sequence; `None` if there is nothing left, or `each` has enough.
     async fn read_as_json(
         &self,
         client: &Client,
@@ -171,7 +171,7 @@ impl Scan {
 /// A message as a consumer gives it.
 fn stored(sequence: u64, time: SystemTime, message: async_nats::Message) -> StoredMessage {
     let mut headers = message.headers.as_ref().map(super::message::list).unwrap_or_default();
-    // The server says how large the payload is where it left it out.
+    // Where the server left the payload out, a header says its size.
     let size = headers.iter().position(|(name, _)| name == "Nats-Msg-Size").map(|at| headers.remove(at).1);
     let size = size.and_then(|size| size.parse().ok()).unwrap_or(message.payload.len());
     let subject = message.subject.into_string();

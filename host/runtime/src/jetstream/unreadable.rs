@@ -9,7 +9,7 @@ use super::fallback::Raw;
 use super::message::position;
 use crate::contract::{Cause, Death, Delivery};
 
-/// Keeps it, and says so to the server. One that cannot be kept comes again.
+/// Keeps the message as a dead letter, and terms it. A message that cannot be kept is delivered again.
 pub(super) async fn keep_dead_letter(binding: Arc<WorkloadBinding>, raw: Raw, reason: String) {
     let Some((attempt, stream_sequence, published_at_ms)) = raw.reply().and_then(position) else { return };
     let delivery = Delivery {
@@ -40,7 +40,7 @@ pub(super) async fn keep_dead_letter(binding: Arc<WorkloadBinding>, raw: Raw, re
     }
 }
 
-/// Tells a consumer whose messages are only counted that it has come.
+/// Acks the message on a consumer whose messages are only counted.
 pub(super) async fn pass(binding: Arc<WorkloadBinding>, raw: Raw) {
     let Some(reply) = raw.reply() else { return };
     if let Err(error) = binding.client.nats.publish(reply.to_owned(), Bytes::from_static(b"+ACK")).await {

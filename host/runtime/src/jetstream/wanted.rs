@@ -1,11 +1,11 @@
-//! The streams and consumers of a workload as the host makes them, where it may.
+//! The settings with which the host makes a workload's stream and consumers, where the configuration lets it.
 
 use serde_json::{Value, json};
 
 use super::settings::StreamConfig;
 use crate::config::{Queue, Retention};
 
-/// The stream of a workload, where the host makes it.
+/// The settings of a workload's stream.
 pub(super) fn stream(queue: &Queue) -> Value {
     json!({
         "name": queue.stream,
@@ -25,7 +25,7 @@ pub(super) fn stream(queue: &Queue) -> Value {
     })
 }
 
-/// The consumer of a workload, where the host makes it. `known` is the message up to which one of the same name was
+/// The settings of a workload's consumer. `known` is the sequence up to which an earlier consumer of the same name was
 /// settled.
 pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>) -> Value {
     let limit = stream.consumer_limits.max_ack_pending;
@@ -42,7 +42,7 @@ pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>)
         "replay_policy": "instant",
         "deliver_policy": "all",
     });
-    // A stream with workqueue retention has nothing that is settled, and takes no other start.
+    // A stream with workqueue retention holds no settled messages, and its consumers must start at the beginning.
     if let (Some(known), Some(wanted), false) = (known, wanted.as_object_mut(), stream.is_workqueue()) {
         wanted.insert("deliver_policy".to_owned(), json!("by_start_sequence"));
         wanted.insert("opt_start_seq".to_owned(), json!(known + 1));
@@ -50,7 +50,7 @@ pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>)
     wanted
 }
 
-/// The consumer by which the `headers` source counts arrivals.
+/// The settings of the consumer by which the `headers` source counts arrivals.
 pub(super) fn watch_consumer(queue: &Queue, stream: &StreamConfig) -> Value {
     json!({
         "durable_name": queue.watch_consumer,
@@ -61,8 +61,8 @@ pub(super) fn watch_consumer(queue: &Queue, stream: &StreamConfig) -> Value {
         "filter_subjects": queue.filter,
         "max_ack_pending": -1,
         "replay_policy": "instant",
-        // What is in the stream already is not an arrival. An interest stream keeps a message until this
-        // consumer has acknowledged it, so it has to see all of them there.
+        // Messages that are in the stream already are no arrivals. But an interest stream keeps a message until this
+        // consumer has acknowledged it, so there the consumer has to see all of them.
         "deliver_policy": if stream.is_interest() { "all" } else { "new" },
     })
 }

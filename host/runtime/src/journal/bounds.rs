@@ -22,7 +22,7 @@ pub struct PolicyBounds {
 
 impl PolicyBounds {
     /// Those of a workload.
-    pub fn of(limits: &Limits) -> Self {
+    pub(crate) fn of(limits: &Limits) -> Self {
         let Limits { fuel, memory, table_elements, instances, response, .. } = *limits;
         Self { fuel, memory, table_elements, instances, response }
     }

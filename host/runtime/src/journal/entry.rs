@@ -22,7 +22,7 @@ pub enum Role {
 
 /// One call of a policy.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// When its answer was there.
     pub at: SystemTime,
     /// The workload's name.
@@ -58,7 +58,7 @@ impl Entry {
 
 /// What a policy was asked, and what it answered.
 #[derive(Debug)]
-pub enum PolicyCall {
+pub(crate) enum PolicyCall {
     /// `init`.
     Init(Adoption),
     /// `decide`.
@@ -78,7 +78,7 @@ pub enum PolicyCall {
 
 /// A policy that was to begin, or to take over from the version before.
 #[derive(Debug)]
-pub struct Adoption {
+pub(crate) struct Adoption {
     /// The state of the version before.
     pub previous: Option<Vec<u8>>,
     /// The first state, or why there is none.

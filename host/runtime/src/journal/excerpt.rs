@@ -93,7 +93,8 @@ mod tests {
     use crate::config::Limits;
     use crate::contract::Author;
     use crate::contract::{Decision, Observation};
-    use crate::journal::{Entry, JournalReader, LineWriter, PolicyBounds, PolicyCall};
+    use crate::journal::line::LineWriter;
+    use crate::journal::{Entry, JournalReader, PolicyBounds, PolicyCall};
 
     fn entry(workload: &str, state: &[u8], next: &[u8]) -> Entry {
         Entry {

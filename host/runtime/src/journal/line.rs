@@ -142,7 +142,7 @@ pub struct JournalFault {
 
 impl JournalFault {
     /// That of a fault.
-    pub fn of(fault: &Fault) -> Self {
+    pub(crate) fn of(fault: &Fault) -> Self {
         Self { kind: fault.kind().as_str().to_owned(), text: fault.to_string() }
     }
 }
@@ -169,24 +169,24 @@ pub fn digest(bytes: &[u8]) -> String {
 /// have 1,526 bytes instead of 1,235 with the policy `objective`, 1,266 instead of 1,083 with `backlog`, 2,793 instead
 /// of 1,857 with `kpa` and 2,042 instead of 973 with `utilization`, so a disk would hold half of the time.
 #[derive(Debug)]
-pub struct LineWriter {
+pub(crate) struct LineWriter {
     host: String,
     last: HashMap<(String, Role), String>,
 }
 
 impl LineWriter {
     /// For the host of this name.
-    pub fn new(host: String) -> Self {
+    pub(crate) fn new(host: String) -> Self {
         Self { host, last: HashMap::new() }
     }
 
     /// A new file begins: a reader of it knows nothing of those before.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.last.clear();
     }
 
     /// The line of an entry, with its end.
-    pub fn line(&mut self, entry: &Entry) -> Vec<u8> {
+    pub(crate) fn line(&mut self, entry: &Entry) -> Vec<u8> {
         let workload = entry.workload.to_string();
         let policy = PolicyName {
             name: entry.policy.plugin.to_string(),
@@ -245,7 +245,7 @@ impl LineWriter {
     }
 
     /// The line that says that lines are missing.
-    pub fn dropped(&self, at: std::time::SystemTime, lines: u64) -> Vec<u8> {
+    pub(crate) fn dropped(&self, at: std::time::SystemTime, lines: u64) -> Vec<u8> {
         self.text(at, JournalEvent::Dropped { lines })
     }
 

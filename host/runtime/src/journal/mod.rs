@@ -1,6 +1,6 @@
 //! The journal: every decision of a host with all that led to it, one JSON line each, so that it can be replayed.
 //!
-//! An [`Entry`] is handed over without waiting: a thread of its own makes the line and writes it. Where that does not
+//! An `Entry` is handed over without waiting: a thread of its own makes the line and writes it. Where that does not
 //! keep up, entries are dropped and counted, and the count is written as soon as there is room.
 
 mod bounds;
@@ -14,16 +14,18 @@ mod trouble;
 mod writer;
 
 pub use bounds::PolicyBounds;
-pub use entry::{Adoption, Change, Entry, PolicyCall, Role};
+pub(crate) use entry::{Adoption, Entry, PolicyCall};
+pub use entry::{Change, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
 pub use line::{
-    DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, LineWriter,
-    PolicyName, VERSION, digest,
+    DecideLine, InitLine, JournalEvent, JournalFault, JournalLine, JournalState, JournaledDecision, PolicyName,
+    VERSION, digest,
 };
 #[doc(hidden)]
 pub use read::parse;
 pub use read::{JournalError, JournalReader, Survey};
 pub(crate) use room::ByteBudget;
-pub use trouble::Trouble;
-pub use writer::{Journal, JournalSink, Take};
+pub(crate) use trouble::Trouble;
+pub use writer::Journal;
+pub(crate) use writer::JournalSink;

@@ -133,7 +133,7 @@ impl JournalReader {
     }
 
     /// An error at the line that was read last.
-    pub fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> JournalError {
+    pub(crate) fn wrong(&self, problem: impl Into<String>, remedy: &'static str) -> JournalError {
         // A problem may quote the line, and has one of its own.
         let problem = plain(&problem.into());
         JournalError::Line { file: self.file.clone(), line: self.number, problem, remedy }

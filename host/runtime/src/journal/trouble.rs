@@ -5,11 +5,11 @@ use parking_lot::Mutex;
 /// What keeps lines from a file or a stream: logged when it begins and when it ends, and to be seen as long as it
 /// lasts.
 #[derive(Debug, Default)]
-pub struct Trouble(Mutex<Option<String>>);
+pub(crate) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
     /// Lines are not kept, for this reason. Logged when it is another than before.
-    pub fn begin(&self, problem: &str) {
+    pub(crate) fn begin(&self, problem: &str) {
         let problem = format!("{problem}; decisions go on without it, and the lines that are missing are counted");
         let before = self.0.lock().replace(problem.clone());
         if before.as_ref() != Some(&problem) {
@@ -18,14 +18,14 @@ impl Trouble {
     }
 
     /// They are kept. Logged if they were not before.
-    pub fn end(&self, what: &str) {
+    pub(crate) fn end(&self, what: &str) {
         if self.0.lock().take().is_some() {
             tracing::info!("{what} is written again");
         }
     }
 
     /// What is wrong now.
-    pub fn now(&self) -> Option<String> {
+    pub(crate) fn now(&self) -> Option<String> {
         self.0.lock().clone()
     }
 }

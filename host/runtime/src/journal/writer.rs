@@ -24,10 +24,10 @@ const WAITING: usize = 4096;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Takes a workload's line, without its end and without waiting.
-pub type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
+pub(crate) type Take = Box<dyn FnMut(&str, &[u8]) + Send>;
 
 /// Brings lines elsewhere.
-pub struct JournalSink {
+pub(crate) struct JournalSink {
     /// Takes each of them.
     pub take: Take,
     /// Lines that did not get there, ever: counted where they are dropped.
@@ -67,7 +67,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn start(host: String, file: Option<JournalFile>, sink: Option<JournalSink>) -> Result<Self, OpenError> {
+    pub(crate) fn start(host: String, file: Option<JournalFile>, sink: Option<JournalSink>) -> Result<Self, OpenError> {
         if file.is_none() && sink.is_none() {
             return Ok(Self::none());
         }
@@ -104,12 +104,12 @@ impl Journal {
     }
 
     /// Whether it is kept.
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.entries.read().is_some()
     }
 
     /// Has an entry written. Never waits.
-    pub fn record(&self, entry: Entry) {
+    pub(crate) fn record(&self, entry: Entry) {
         let Some(entries) = &*self.entries.read() else { return };
         let size = entry.size();
         let has_room = self.room.take(size);
@@ -123,17 +123,17 @@ impl Journal {
     }
 
     /// Lines that were not written, ever.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed) + self.lost.load(Relaxed)
     }
 
     /// Why lines are not kept now.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         self.troubles.iter().filter_map(|trouble| trouble.now()).collect()
     }
 
     /// Takes no more entries, and waits for a bounded time until those before are written.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.entries.write().take();
         let ended = self.ended.lock().take();
         if let Some(ended) = ended

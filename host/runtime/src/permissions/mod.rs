@@ -3,5 +3,6 @@
 mod needed;
 mod rights;
 
-pub use needed::{Denial, Permissions, Verb, ack_of};
-pub use rights::{Lack, Rights};
+pub(crate) use needed::ack_of;
+pub use needed::{Denial, Permissions, Verb};
+pub(crate) use rights::{Lack, Rights};

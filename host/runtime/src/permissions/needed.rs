@@ -38,7 +38,7 @@ pub struct Denial {
 
 impl Denial {
     /// Reads what a server says, such as `Permissions Violation for Publish to "a.b"`; `None` if it is something else.
-    pub fn parse(words: &str) -> Option<Self> {
+    pub(crate) fn parse(words: &str) -> Option<Self> {
         let rest = words.split_once("Permissions Violation for ")?.1;
         let verb = if rest.starts_with("Subscription") { Verb::Subscribe } else { Verb::Publish };
         let subject = rest.split('"').nth(1)?;
@@ -47,7 +47,7 @@ impl Denial {
 
     /// The subject that has to be allowed: one that stays the same from message to message. `inbox` is the prefix of
     /// this client's inboxes.
-    pub fn grant(&self, inbox: &str) -> String {
+    pub(crate) fn grant(&self, inbox: &str) -> String {
         let own = self.subject.strip_prefix(inbox).is_some_and(|rest| rest.starts_with('.'));
         let prefix = if own {
             inbox.to_owned()
@@ -66,7 +66,7 @@ impl Denial {
 
 /// The stream and the consumer of the delivery that is settled by a subject, in either form: with the domain and the
 /// account before them, which servers from 2.14 on send when they are told to, or without.
-pub fn ack_of(subject: &str) -> Option<(&str, &str)> {
+pub(crate) fn ack_of(subject: &str) -> Option<(&str, &str)> {
     let skip = if has_domain(subject) { 2 } else { 0 };
     let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.').skip(skip);
     Some((tokens.next()?, tokens.next()?))

@@ -7,7 +7,7 @@ use crate::permissions::{Permissions, Verb};
 
 /// The permissions of a user. What they do not name is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-pub struct Rights {
+pub(crate) struct Rights {
     #[serde(default)]
     publish: SubjectRule,
     #[serde(default)]
@@ -25,7 +25,7 @@ struct SubjectRule {
 
 /// A right that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
+pub(crate) struct Lack {
     /// To do what.
     pub verb: Verb,
     /// With which subject, all of it.
@@ -36,7 +36,7 @@ pub struct Lack {
 
 impl Rights {
     /// What a host needs and this user may not do, or not with all of a subject.
-    pub fn lacks(&self, needed: &Permissions) -> Vec<Lack> {
+    pub(crate) fn lacks(&self, needed: &Permissions) -> Vec<Lack> {
         let both =
             [(Verb::Publish, &needed.publish, &self.publish), (Verb::Subscribe, &needed.subscribe, &self.subscribe)];
         let lacks = |(verb, subjects, rule): (Verb, &std::collections::BTreeMap<String, String>, &SubjectRule)| {

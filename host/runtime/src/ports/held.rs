@@ -1,6 +1,6 @@
-//! A delivery that is held, and the proofs that its effects are confirmed. Nothing but this file makes a proof, and
-//! without one nothing acks or terms: a response becomes [`Published`], that becomes [`Confirmed`], and an ack takes
-//! it.
+//! A delivery that is held, and the proofs that its effects are confirmed. Only this file makes proofs, and ack and
+//! term take one. A response becomes [`Published`], that becomes [`Confirmed`], and an ack takes it; a dead letter
+//! becomes [`Kept`], and a term takes it.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::contract::{Author, Death, Delivery, Publication, Response};
 /// Why an effect is not confirmed. Only the first two are failures of the message or its handler.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EffectError {
-    /// It is refused for the message's own sake: it cannot be sent, or never be stored.
+    /// The effect is refused because of the message itself: it cannot be sent, or never be stored.
     #[error("{0}")]
     Refused(String),
-    /// Its stream has another last message than the publication expects.
+    /// The target stream has another last message than the publication expects.
     #[error("{0}")]
     Conflict(String),
-    /// The server does not let this host do it.
+    /// The server does not let this host send the effect.
     #[error("{0}")]
     Denied(String),
-    /// The server, the way to it or a stream does not take it now.
+    /// The server, the connection or the stream does not take the effect now.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// Whether what a delivery brings about is confirmed.
-pub type Effect = Result<(), EffectError>;
+/// Whether an effect is confirmed.
+pub(crate) type Effect = Result<(), EffectError>;
 
 /// A delivery that was fetched and is not settled yet.
 ///
-/// `ack`, `nak` and `term` settle it, and take it: nothing settles twice. What is dropped without a settlement is
-/// delivered again after its ack wait.
+/// `ack`, `nak` and `term` settle a delivery and consume it, so nothing is settled twice. A delivery that is dropped
+/// without a settlement is delivered again after its ack wait.
 pub trait Held: Send + Sync + 'static {
     /// The message.
     fn delivery(&self) -> &Delivery;
@@ -37,7 +37,8 @@ pub trait Held: Send + Sync + 'static {
     /// Sends publications in order and returns what waits until all are stored.
     ///
     /// # Errors
-    /// If one cannot be sent, or one before it is known not to be stored. Those before it were sent.
+    /// If a publication cannot be sent, or an earlier one is known not to be stored. The publications before it were
+    /// sent.
     fn publish(
         &self,
         publications: Vec<Publication>,
@@ -49,22 +50,22 @@ pub trait Held: Send + Sync + 'static {
     /// If it cannot be sent.
     fn reply(&self, payload: Vec<u8>) -> impl Future<Output = Result<(), EffectError>> + Send;
 
-    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told so.
+    /// Keeps the message as a dead letter and waits until it is stored. Then a requester that waits is told.
     ///
     /// # Errors
     /// If the dead letter was not stored. Then the message must not be termed.
     fn dead_letter(&self, death: &Death, author: &Author) -> impl Future<Output = Result<(), EffectError>> + Send;
 
-    /// Tells the server that the delivery is still being worked on. The future does not borrow the delivery.
+    /// Tells the server that the delivery is in progress. The future does not borrow the delivery.
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<Self>;
 
-    /// Settles: done.
+    /// Settles the delivery: its message is done.
     fn ack(self, proof: Confirmed) -> impl Future<Output = ()> + Send;
 
-    /// Settles: deliver again, after a delay.
+    /// Settles the delivery: its message is delivered again after a delay.
     fn nak(self, delay: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Settles: never deliver again.
+    /// Settles the delivery: its message is never delivered again.
     fn term(self, proof: Kept, reason: &str) -> impl Future<Output = ()> + Send;
 }
 
@@ -84,11 +85,11 @@ pub struct Confirmed(());
 pub struct Kept(());
 
 impl Published {
-    /// Of a response without publications; any other is given back.
+    /// The proof for a response without publications.
     ///
     /// # Errors
     /// The response, if it has publications.
-    pub fn at_once(response: Response) -> Result<Self, Response> {
+    pub(crate) fn at_once(response: Response) -> Result<Self, Response> {
         if response.publications.is_empty() { Ok(Self { reply: response.reply }) } else { Err(response) }
     }
 
@@ -96,7 +97,7 @@ impl Published {
     ///
     /// # Errors
     /// If one cannot be sent, or one that was sent is known not to be stored.
-    pub async fn send<D: Held>(
+    pub(crate) async fn send<D: Held>(
         held: &D,
         response: Response,
     ) -> Result<impl Future<Output = Result<Self, EffectError>> + Send + use<D>, EffectError> {
@@ -112,7 +113,7 @@ impl Published {
     ///
     /// # Errors
     /// If it cannot be sent.
-    pub async fn reply<D: Held>(self, held: &D) -> Result<Confirmed, EffectError> {
+    pub(crate) async fn reply<D: Held>(self, held: &D) -> Result<Confirmed, EffectError> {
         if let Some(payload) = self.reply {
             held.reply(payload).await?;
         }
@@ -125,7 +126,7 @@ impl Kept {
     ///
     /// # Errors
     /// If it is not stored.
-    pub async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
+    pub(crate) async fn letter<D: Held>(held: &D, death: &Death, author: &Author) -> Result<Self, EffectError> {
         held.dead_letter(death, author).await?;
         Ok(Self(()))
     }

@@ -1,25 +1,25 @@
 //! What the scaling loop and the workers need of JetStream and of the component host, and no more.
 //!
-//! The real ones are in `jetstream` and `plugin`; a model of either can stand in for it.
+//! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
 mod held;
 
 use std::future::Future;
 use std::time::Duration;
 
-use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
+use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
-pub use held::{Confirmed, Effect, EffectError, Held, Kept, Published};
+pub use held::{Confirmed, EffectError, Held, Kept, Published};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]
-pub enum Pulled<D> {
+pub(crate) enum Pulled<D> {
     /// A delivery.
     Delivery(D),
-    /// The server has ended a pull as it ends pulls; [`Pull::asked`] says what is still to come.
+    /// The server has ended a pull in an ordinary way; [`Pull::asked`] says what is still to come.
     Ended,
-    /// Some of what was asked for will not come: the connection was lost, or nobody has answered.
+    /// Some deliveries that were asked for will not come: the connection was lost, or nobody has answered.
     Lost,
     /// The connection is there again.
     Connected,
@@ -54,8 +54,8 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// What mends it, where it is the consumer that has to be another.
-    pub fn remedy(&self) -> &'static str {
+    /// What mends it.
+    pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::NoResponders | Self::ConsumerDeleted => {
                 "make the stream and the consumer again, or set manage = \"create\" and the host does"
@@ -75,8 +75,8 @@ impl Notice {
 }
 
 /// Asks a consumer for deliveries.
-pub trait Pull: Send + 'static {
-    /// What comes.
+pub(crate) trait Pull: Send + 'static {
+    /// The deliveries that come.
     type Held: Held;
 
     /// Deliveries that were asked for and may still come.
@@ -89,7 +89,7 @@ pub trait Pull: Send + 'static {
     /// If there is no connection now. It can be tried again.
     fn ask(&mut self, count: usize, bytes: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Waits for what comes next. Nothing is lost if the future is dropped.
+    /// Waits for what comes next. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Pulled<Self::Held>> + Send;
 
     /// What has come already.
@@ -101,13 +101,27 @@ pub trait Handler: Send + 'static {
     /// Handles one delivery. After a [`Fault`] the instance is thrown away.
     fn handle(&mut self, delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
 
-    /// Which code it runs.
+    /// Whether it handles several deliveries in one call. Cheap.
+    fn handles_batches(&self) -> bool {
+        false
+    }
+
+    /// Handles several deliveries in one call: as many answers, in the same order.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the whole call; the instance is thrown away.
+    fn handle_batch(&mut self, deliveries: &[&Delivery]) -> impl Future<Output = Result<Vec<Answer>, Fault>> + Send {
+        let _ = deliveries;
+        std::future::ready(Err(Fault::Start("it does not handle batches".to_owned())))
+    }
+
+    /// The code that it runs.
     fn author(&self) -> &Author;
 }
 
 /// Makes handler instances, always of the newest generation.
 pub trait Handlers: Clone + Send + Sync + 'static {
-    /// What is made.
+    /// The instances that are made.
     type Instance: Handler;
 
     /// Makes an instance for a worker.
@@ -116,12 +130,12 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     /// [`Fault::Start`] if the guest does not start.
     fn instantiate(&mut self, worker: u64) -> impl Future<Output = Result<Self::Instance, Fault>> + Send;
 
-    /// Makes an instance ahead, of the newest generation, so that the next [`Handlers::instantiate`] has it at once. If
-    /// that fails, it is for `instantiate` to say so.
+    /// Makes an instance of the newest generation ahead, so that the next [`Handlers::instantiate`] has it at once. If
+    /// that fails, the next `instantiate` fails too and says why.
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<Self>;
 
-    /// How many instances this process has room for at once. That it may have become another number is told by
-    /// [`Handlers::room_changed`] from then on.
+    /// How many instances this process has room for at once. [`Handlers::room_changed`] tells of changes since this was
+    /// called last.
     fn most(&mut self) -> u32 {
         u32::MAX
     }
@@ -131,24 +145,24 @@ pub trait Handlers: Clone + Send + Sync + 'static {
         String::new()
     }
 
-    /// Waits until there may be room for another number of instances. If it is too `small` now, the system is asked for
-    /// more.
+    /// Waits until there may be room for another number of instances. If the room is too `small` now, the system is
+    /// asked for more.
     fn room_changed(&self, small: bool) -> impl Future<Output = ()> + Send + use<Self> {
         let _ = small;
         std::future::pending()
     }
 
-    /// Whether there is a generation newer than that of the last instance made or prepared. Cheap.
+    /// Whether there is a newer generation than that of the last instance made or prepared. Cheap.
     fn is_newer(&self) -> bool;
 
-    /// Waits until [`Handlers::is_newer`].
+    /// Waits until [`Handlers::is_newer`] is true.
     fn newer(&mut self) -> impl Future<Output = ()> + Send;
 }
 
-/// One version of a policy.
+/// One generation of a policy.
 pub trait Policy: Send + Sync + 'static {
-    /// Checks the settings and makes the first state, from that of the version before if there was one. `Err` of the
-    /// inner result is the policy's own refusal.
+    /// Checks the settings and makes the first state, from the state of the generation before if there was one. The
+    /// inner `Err` is the policy's own refusal.
     ///
     /// # Errors
     /// If the policy did not answer.
@@ -164,19 +178,19 @@ pub trait Policy: Send + Sync + 'static {
     /// If the policy did not answer.
     fn decide(&self, seen: &Observation, state: &[u8]) -> impl Future<Output = Result<Decision, Fault>> + Send;
 
-    /// Which code it is.
+    /// The code of this generation.
     fn author(&self) -> &Author;
 }
 
-/// Gives the newest version of a policy.
+/// Gives the newest generation of a policy.
 pub trait Policies: Send + 'static {
-    /// A version.
+    /// A generation.
     type Policy: Policy;
 
-    /// The newest version, if there is one yet.
+    /// The newest generation, if there is one yet.
     fn latest(&mut self) -> Option<Self::Policy>;
 
-    /// Waits until there is a version that [`Policies::latest`] has not given.
+    /// Waits until there is a generation that [`Policies::latest`] has not given.
     fn newer(&mut self) -> impl Future<Output = ()> + Send;
 }
 
@@ -202,10 +216,10 @@ pub struct Sample {
     pub redelivered: u64,
     /// When the oldest message that is not settled was published: milliseconds since the Unix epoch.
     pub oldest_ms: Option<u64>,
-    /// The time of day of whoever wrote `oldest_ms`, when it said all this: milliseconds since the Unix epoch. Where it
-    /// is not known, the host's has to do.
+    /// The server's time of day when it answered, by the same clock as `oldest_ms`: milliseconds since the Unix epoch.
+    /// Where it is not known, the host's clock is used.
     pub now_ms: Option<u64>,
-    /// When the last message arrived, since the host started to watch, where the source has seen it arrive. Otherwise
-    /// it is the first sample that counts it.
+    /// When the last message arrived, since the host started to watch, if the source has seen it arrive. Otherwise the
+    /// first sample that counts it tells the time.
     pub last_arrival: Option<Duration>,
 }

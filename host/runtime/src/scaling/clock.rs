@@ -5,21 +5,21 @@ use std::time::Duration;
 use super::observe::Moment;
 use crate::duration::millis;
 
-/// Makes moments of the host's clocks. A policy's time follows the wall clock: it jumps ahead with it when that is set
-/// or when the machine was suspended. When the wall clock is set back, a policy's time goes on half as fast as time
-/// passes, until the wall clock has caught up.
+/// Makes moments of the host's clocks. A policy's time follows the wall clock. When the wall clock jumps ahead, because
+/// somebody sets it or the machine was suspended, a policy's time jumps too. When the wall clock is set back, a
+/// policy's time goes on half as fast as time passes, until the wall clock has caught up.
 ///
 /// Rejected: the wall clock as it was at the start and then a clock that nobody can set. It never finds out that the
 /// wall clock was wrong at the start.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Clock {
+pub(crate) struct Clock {
     last: Option<Moment>,
 }
 
 impl Clock {
-    /// The moment at which a clock that nobody can set has gone on by `elapsed` since the host started to watch, and
-    /// the wall clock has `wall_ms` milliseconds since the Unix epoch.
-    pub fn moment(&mut self, elapsed: Duration, wall_ms: u64) -> Moment {
+    /// The moment at which `elapsed` has passed since the host started to watch, by a clock that nobody can set, and
+    /// the wall clock reads `wall_ms` milliseconds since the Unix epoch.
+    pub(crate) fn moment(&mut self, elapsed: Duration, wall_ms: u64) -> Moment {
         let now_ms = match self.last {
             None => wall_ms,
             Some(last) => {
@@ -40,7 +40,7 @@ mod tests {
     const START: u64 = 1_700_000_000_000;
     const HOUR: u64 = 3_600_000;
 
-    /// What a policy is told at these seconds, with the wall clock so many milliseconds ahead of what it was.
+    /// The times that a policy is told at these seconds, with the wall clock this many milliseconds ahead of its start.
     fn told(steps: &[(u64, i64)]) -> Vec<i64> {
         let mut clock = Clock::default();
         let told = |&(second, ahead): &(u64, i64)| {

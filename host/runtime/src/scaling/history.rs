@@ -1,4 +1,4 @@
-//! What has been decided about the number of a workload's workers, to be seen.
+//! What has been decided about the number of a workload's workers, for `/status`.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -11,14 +11,14 @@ use crate::contract::{Author, Decision, Observation};
 /// How many decisions are remembered.
 const REMEMBERED: usize = 20;
 
-/// What the policy of a workload has decided, and its shadow.
+/// What the policy of a workload and its shadow have decided.
 #[derive(Debug, Default)]
 pub struct History {
     scaling: Mutex<Scaling>,
     shadow: Mutex<Shadowed>,
 }
 
-/// What has been decided so far.
+/// What the policy has decided so far.
 #[derive(Debug, Clone, Default)]
 pub struct Scaling {
     /// The policy in use.
@@ -27,28 +27,28 @@ pub struct Scaling {
     pub refused: Option<String>,
     /// Decisions, ever.
     pub decisions: u64,
-    /// Ticks that ended without one, ever.
+    /// Ticks that ended without a decision, ever.
     pub failures: u64,
-    /// Why the last tick ended without one, if it did.
+    /// Why the last tick ended without a decision, if it did.
     pub problem: Option<String>,
-    /// What was seen last.
+    /// The last observation.
     pub seen: Option<Observation>,
     /// The last decisions that differ from the one before, oldest first.
-    pub last: VecDeque<Decided>,
+    pub(crate) last: VecDeque<Decided>,
 }
 
-/// What a shadow has decided so far, which was not acted upon.
+/// What a shadow has decided so far. Nothing of it was acted upon.
 #[derive(Debug, Clone, Default)]
-pub struct Shadowed {
+pub(crate) struct Shadowed {
     /// The policy in use.
     pub policy: Option<Author>,
     /// Decisions, ever.
     pub decisions: u64,
-    /// Those that would have given another number of workers than the live policy's, ever.
+    /// Decisions that would have given another number of workers than the live policy's, ever.
     pub differing: u64,
-    /// Ticks on which it did not answer, ever.
+    /// Ticks on which the shadow did not answer, ever.
     pub failures: u64,
-    /// Ticks that passed while it was still at one before, ever.
+    /// Ticks that passed while the shadow still worked on an earlier one, ever.
     pub missed: u64,
     /// Why the last tick ended without a decision, or why the newest generation is not in use.
     pub problem: Option<String>,
@@ -58,18 +58,18 @@ pub struct Shadowed {
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decided {
+pub(crate) struct Decided {
     /// Which it is of all decisions, from 1.
     pub number: u64,
-    /// When it was made first.
+    /// When the decision was made first.
     pub at: SystemTime,
     /// Workers that the policy wants.
     pub desired: u32,
-    /// Workers that it gets, within `scale.min` and `scale.max`.
+    /// Workers that are started, within `scale.min` and `scale.max`.
     pub count: u32,
     /// Why, in the policy's words.
     pub reason: String,
-    /// How often in a row it was made.
+    /// How often in a row the decision was made.
     pub times: u64,
     /// What was observed when it was made first.
     pub seen: Option<Observation>,
@@ -82,44 +82,44 @@ impl History {
     }
 
     /// What was seen last.
-    pub fn seen(&self) -> Option<Observation> {
+    pub(crate) fn seen(&self) -> Option<Observation> {
         self.scaling.lock().seen
     }
 
     /// The last decision.
-    pub fn last(&self) -> Option<Decided> {
+    pub(crate) fn last(&self) -> Option<Decided> {
         self.scaling.lock().last.back().cloned()
     }
 
     /// The remembered decisions that were made first after the one of this number, oldest first.
-    pub fn decided_after(&self, number: u64) -> Vec<Decided> {
+    pub(crate) fn decided_after(&self, number: u64) -> Vec<Decided> {
         let scaling = self.scaling.lock();
         scaling.last.iter().filter(|decided| decided.number > number).cloned().collect()
     }
 
-    /// A generation of the policy is in use.
-    pub fn adopted(&self, author: Author) {
+    /// Notes the generation of the policy that is in use.
+    pub(crate) fn adopted(&self, author: Author) {
         let mut scaling = self.scaling.lock();
         scaling.policy = Some(author);
         scaling.refused = None;
     }
 
-    /// A generation of the policy is not used.
-    pub fn refused(&self, problem: &str) {
+    /// Notes why a generation of the policy is not used.
+    pub(crate) fn refused(&self, problem: &str) {
         self.scaling.lock().refused = Some(problem.to_owned());
     }
 
-    /// The last observation.
-    pub fn saw(&self, seen: Observation) {
+    /// Notes an observation.
+    pub(crate) fn saw(&self, seen: Observation) {
         self.scaling.lock().seen = Some(seen);
     }
 
-    /// A decision, which comes to so many workers.
-    pub fn decided(&self, decision: &Decision, count: u32) {
+    /// Notes a decision, and the number of workers it comes to.
+    pub(crate) fn decided(&self, decision: &Decision, count: u32) {
         let mut scaling = self.scaling.lock();
         scaling.decisions += 1;
         scaling.problem = None;
-        // What changes with each tick is the state; a person wants to see what changed the workers.
+        // A reason may change with each tick. Only decisions that changed the workers are kept apart.
         match scaling.last.back_mut() {
             Some(last) if (last.desired, last.count) == (decision.desired, count) => {
                 last.times += 1;
@@ -136,20 +136,20 @@ impl History {
         }
     }
 
-    /// A tick ended without a decision.
-    pub fn undecided(&self, problem: &str) {
+    /// Notes that a tick ended without a decision.
+    pub(crate) fn undecided(&self, problem: &str) {
         let mut scaling = self.scaling.lock();
         scaling.failures += 1;
         scaling.problem = Some(problem.to_owned());
     }
 
     /// Counts what the shadow did.
-    pub fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
+    pub(crate) fn shadow(&self, count: impl FnOnce(&mut Shadowed)) {
         count(&mut self.shadow.lock());
     }
 
-    /// What the shadow did.
-    pub fn shadowed(&self) -> Shadowed {
+    /// What the shadow has decided.
+    pub(crate) fn shadowed(&self) -> Shadowed {
         self.shadow.lock().clone()
     }
 }

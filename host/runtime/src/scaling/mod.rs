@@ -1,20 +1,20 @@
 //! How many workers there should be: from signals to an observation, a decision, a count, and workers that start and
 //! drain.
 //!
-//! [`observe`], [`clock`], [`window`], [`plan`] and [`clamp`] are pure. [`monitor`] asks the policy once an interval,
-//! [`supervisor`] starts and drains workers. Nothing here knows NATS or WebAssembly; what a worker does with a delivery
-//! is in [`delivery`](crate::delivery).
+//! [`observe`], `clock`, `window`, [`plan`] and [`clamp`] are pure. [`monitor`] asks the policy once an interval;
+//! `supervisor` starts and drains [`workers`]. Nothing here knows NATS or WebAssembly; what a worker does with a
+//! delivery is in [`delivery`](crate::delivery).
 
-pub mod clock;
+pub(crate) mod clock;
 mod count;
 pub mod history;
 pub mod monitor;
 pub mod observe;
 pub mod plan;
-pub mod policy_state;
-pub mod shadow;
-pub mod supervisor;
-pub mod window;
+pub(crate) mod policy_state;
+pub(crate) mod shadow;
+pub(crate) mod supervisor;
+pub(crate) mod window;
 pub mod workers;
 
 pub use count::{carried_out, clamp};

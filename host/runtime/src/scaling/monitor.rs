@@ -24,16 +24,16 @@ use crate::scaling::shadow::{Tick, Ticks};
 use crate::scaling::workers::{Desired, Workers};
 use crate::scaling::{carried_out, clamp};
 
-/// How many failures in a row raise a condition of the workload, and after how many more its text is renewed.
+/// After how many failures in a row a condition of the workload is raised, and after how many more its text is renewed.
 const RAISE: u32 = 3;
 const REMIND: u32 = 60;
 
-/// How long after a message that found no worker the policy is asked: messages that come right behind it then count
+/// How long after a message that found no worker the policy is asked. Messages that come right behind it then count
 /// too, and reading the signals does not delay the first reply.
 pub const BURST: Duration = Duration::from_millis(5);
 
 /// Sets the desired count of one workload.
-pub struct Monitor<P: Policies, S> {
+pub(crate) struct Monitor<P: Policies, S> {
     /// The workload's name.
     pub workload: Arc<str>,
     /// The limits and the interval.
@@ -42,7 +42,7 @@ pub struct Monitor<P: Policies, S> {
     pub consumer: Arc<Effective>,
     /// The policy.
     pub policy: ActivePolicy<P>,
-    /// Where the shadow is told what was observed.
+    /// Where observations go to the shadow.
     pub ticks: Ticks,
     /// Where signals come from.
     pub source: S,
@@ -72,7 +72,7 @@ struct TickState {
 
 impl<P: Policies, S: Source> Monitor<P, S> {
     /// Runs until `stop` ends; then the desired count is 0.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         tokio::select! {
             biased;
@@ -108,8 +108,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
     }
 
-    /// Reads the signals, asks the policy, acts upon its decision, has that written in the journal. `woken` is whether
-    /// a message that found no worker has just started one.
+    /// Reads the signals, asks the policy, acts upon its decision, and records the call in the journal. `woken` is
+    /// whether a message that found no worker has just started one.
     async fn tick(&mut self, woken: bool, state: &mut TickState) {
         let sample = self.source.sample(self.workers.tally().redelivered).await;
         state.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
@@ -127,7 +127,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         self.ticks.send(&self.history, Tick { seen, arrivals: sample.arrivals, live });
     }
 
-    /// The observation for the policies; `None` if the consumer delivers nothing, so that a decision would change
+    /// The observation for the policies. `None` if the consumer delivers nothing, because then a decision would change
     /// nothing.
     fn observe(&mut self, sample: Sample, state: &mut TickState) -> Option<Observation> {
         let flow = self.consumer.flow();
@@ -137,7 +137,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
         let scale = self.consumer.employable(&self.scale);
         if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) {
-            // More workers would have nothing to do. The ones that run finish what was delivered.
+            // More workers would have nothing to do. The workers that run finish what was delivered.
             if sample.ack_pending == 0 {
                 self.set(scale.min, "the consumer gives nothing");
             }
@@ -158,7 +158,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         Change { from: self.set(to, &decision.reason), to }
     }
 
-    /// Moves to the newest policy if that accepts the settings; otherwise the one before stays.
+    /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays.
     async fn adopt(&mut self) {
         let Some((author, outcome)) = self.policy.adopt().await else { return };
         match outcome {
@@ -212,8 +212,8 @@ impl FailureRow {
         Self { part, failures: 0, ever: 0 }
     }
 
-    /// Counts a tick. Several failures in a row raise a condition. A single one may be transient; those of a policy are
-    /// logged ever more seldom.
+    /// Counts a tick. Several failures in a row raise a condition; a single one may be transient. Failures of a policy
+    /// are logged ever more seldom.
     fn count<P: Policies, S>(&mut self, of: &Monitor<P, S>, problem: Option<String>) {
         let Some(problem) = problem else {
             if std::mem::take(&mut self.failures) >= RAISE {

@@ -9,18 +9,18 @@ use crate::delivery::counters::Work;
 use crate::duration::millis;
 use crate::ports::Sample;
 
-/// When something is observed.
+/// The moment of an observation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// Since the host started to watch. Never goes back.
     pub elapsed: Duration,
-    /// What a policy is told: milliseconds since the Unix epoch. Never goes back.
+    /// The time that a policy is told, in milliseconds since the Unix epoch. Never goes back.
     pub now_ms: u64,
     /// The wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
 }
 
-/// Keeps what rates need.
+/// Makes observations, and keeps the earlier counters that rates are made of.
 #[derive(Debug, Clone)]
 pub struct ObservationBuilder {
     window: Window<7>,
@@ -33,7 +33,8 @@ impl ObservationBuilder {
         Self { window: Window::new(window), last_arrival: None }
     }
 
-    /// Makes the observation of a moment.
+    /// Makes the observation of a moment, from what the consumer says (`sample`) and what the workers have done
+    /// (`work`).
     pub fn observe(&mut self, at: Moment, sample: Sample, work: Work, running: u32, scale: &Scale) -> Observation {
         if sample.arrivals > self.last_arrival.map_or(0, |(arrivals, _)| arrivals) {
             self.last_arrival = Some((sample.arrivals, sample.last_arrival.unwrap_or(at.elapsed)));
@@ -62,8 +63,9 @@ impl ObservationBuilder {
     }
 }
 
-/// The mean of the calls that ended within the window, so many that took so long; where none did, of those that run, so
-/// far: a call that takes longer than the window is no call that takes no time.
+/// The mean time of a handler call, in microseconds: of the `handled` calls that ended within the window, which took
+/// `calls_us` together. If none ended, of the calls that run, as far as they have come: a call that takes longer than
+/// the window must not count as no time.
 fn service_time_us((handled, calls_us): (u64, u64), work: &Work) -> f64 {
     match (handled, work.calling) {
         (0, 0) => 0.0,
@@ -72,8 +74,8 @@ fn service_time_us((handled, calls_us): (u64, u64), work: &Work) -> f64 {
     }
 }
 
-/// To the nearest millionth, so that a number is short when it is written down and the same when it is read: up to 15
-/// digits every reader of decimal numbers gives back exactly what was meant.
+/// Rounds to the nearest millionth, so that a number is short when it is written down and the same when it is read. Up
+/// to 15 digits every reader of decimal numbers gives back the same number.
 fn rounded(number: f64) -> f64 {
     (number * 1e6).round() / 1e6
 }

@@ -13,7 +13,7 @@ pub struct Candidate {
     pub draining: bool,
 }
 
-/// What to do.
+/// The workers to start and to drain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// How many workers to start.

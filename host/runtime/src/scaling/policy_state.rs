@@ -1,4 +1,4 @@
-//! A policy in use with its state: calls it, and has each call written in the journal.
+//! Calls the policy in use, keeps its state, and records each call in the journal.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use crate::contract::{Decision, Observation};
 use crate::journal::{Adoption, Change, Entry, Journal, PolicyBounds, PolicyCall, Role};
 use crate::ports::{Policies, Policy};
 
-/// What a policy is called with beside observations, and where its calls are written.
+/// What a policy is called with beside observations, and the journal of its calls.
 #[derive(Debug, Clone)]
-pub struct PolicySetup {
+pub(crate) struct PolicySetup {
     /// The workload's name.
     pub workload: Arc<str>,
-    /// Whether it is acted upon.
+    /// Whether its decisions are acted upon.
     pub role: Role,
-    /// What it gets in `init`.
+    /// The settings that the policy gets in `init`.
     pub settings: Arc<[(String, String)]>,
-    /// What it may spend.
+    /// What the policy may spend in one call.
     pub bounds: PolicyBounds,
-    /// Where its calls are written.
+    /// The journal in which its calls are recorded.
     pub journal: Journal,
 }
 
-/// The newest version of a policy that has accepted its settings, and its state.
-pub struct ActivePolicy<P: Policies> {
+/// The newest generation of a policy that has accepted its settings, and its state.
+pub(crate) struct ActivePolicy<P: Policies> {
     setup: PolicySetup,
     policies: P,
     adopted: Option<Adopted<P::Policy>>,
@@ -36,33 +36,33 @@ struct Adopted<P> {
     state: Vec<u8>,
 }
 
-/// A call of `decide`, to be written in the journal by [`ActivePolicy::record`].
+/// A call of `decide`, to be recorded in the journal by [`ActivePolicy::record`].
 #[derive(Debug)]
 #[must_use]
-pub struct DecideCall {
+pub(crate) struct DecideCall {
     policy: Author,
     seen: Observation,
     arrivals: u64,
-    /// The state that it was given.
+    /// The state that the policy was given.
     state: Vec<u8>,
-    /// What it answered.
+    /// What the policy answered.
     pub answer: Result<Decision, Fault>,
 }
 
 impl<P: Policies> ActivePolicy<P> {
     /// With no policy yet.
-    pub fn new(setup: PolicySetup, policies: P) -> Self {
+    pub(crate) fn new(setup: PolicySetup, policies: P) -> Self {
         Self { setup, policies, adopted: None }
     }
 
-    /// Waits until there is a version that [`ActivePolicy::adopt`] has not tried.
-    pub async fn newer(&mut self) {
+    /// Waits until there is a generation that [`ActivePolicy::adopt`] has not tried.
+    pub(crate) async fn newer(&mut self) {
         self.policies.newer().await;
     }
 
-    /// Moves to the newest version if that accepts the settings; otherwise the one before stays. Returns which version
-    /// was tried and what is wrong with it; `None` if there is none to try.
-    pub async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
+    /// Moves to the newest generation if it accepts the settings. Otherwise the one before stays. Returns which
+    /// generation was tried and what is wrong with it; `None` if there is none to try.
+    pub(crate) async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
         let policy = self.policies.latest()?;
         let author = policy.author().clone();
         let previous = self.adopted.as_ref().map(|adopted| adopted.state.clone());
@@ -80,14 +80,14 @@ impl<P: Policies> ActivePolicy<P> {
         Some((author, outcome))
     }
 
-    /// Whether a version is in use.
-    pub fn has_policy(&self) -> bool {
+    /// Whether a generation is in use.
+    pub(crate) fn has_policy(&self) -> bool {
         self.adopted.is_some()
     }
 
-    /// Asks for a decision on an observation, after so many arrivals in all; `None` if there is no policy yet. If the
-    /// policy does not answer, its state stays as it is.
-    pub async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<DecideCall> {
+    /// Asks for a decision on an observation; `None` if there is no policy yet. `arrivals` is for the journal: how many
+    /// messages have arrived in all. If the policy does not answer, its state stays as it is.
+    pub(crate) async fn decide(&mut self, seen: &Observation, arrivals: u64) -> Option<DecideCall> {
         let Adopted { policy, state } = self.adopted.as_mut()?;
         let answer = policy.decide(seen, state).await;
         let before = match &answer {
@@ -97,8 +97,8 @@ impl<P: Policies> ActivePolicy<P> {
         Some(DecideCall { policy: policy.author().clone(), seen: *seen, arrivals, state: before, answer })
     }
 
-    /// Has a call written in the journal, with what was made of its decision.
-    pub fn record(&self, call: DecideCall, made: Option<Change>) {
+    /// Records a call in the journal, with what was made of its decision.
+    pub(crate) fn record(&self, call: DecideCall, made: Option<Change>) {
         let DecideCall { policy, seen, arrivals, state, answer } = call;
         self.write(&policy, || PolicyCall::Decide { seen, arrivals, state, answer, made });
     }

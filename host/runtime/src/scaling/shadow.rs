@@ -1,7 +1,7 @@
-//! A shadow: a policy that is asked what the live one is asked, and whose decisions are only counted and written down.
+//! A shadow: a policy that is asked what the live policy is asked, and whose decisions are only counted and recorded.
 //!
-//! It runs in a task of its own. What it does, however long it takes and however it ends, reaches the journal and the
-//! status of its workload, and changes nothing else.
+//! A shadow runs in a task of its own. However long it takes and however it ends, its decisions reach the journal and
+//! the status of its workload, and change nothing else.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::scaling::policy_state::ActivePolicy;
 
 /// What the policies are asked on one tick.
 #[derive(Debug, Clone, Copy)]
-pub struct Tick {
+pub(crate) struct Tick {
     /// What was observed.
     pub seen: Observation,
     /// Messages that had arrived since the host began to watch.
@@ -24,31 +24,32 @@ pub struct Tick {
     pub live: Option<u32>,
 }
 
-/// Where ticks go, if the workload has a shadow. One may wait; what comes while one waits is missed, and counted.
+/// The way of ticks to the shadow, if the workload has one. One tick may wait. A tick that comes while one waits is
+/// missed, and counted.
 #[derive(Debug, Clone, Default)]
-pub struct Ticks(Option<mpsc::Sender<Tick>>);
+pub(crate) struct Ticks(Option<mpsc::Sender<Tick>>);
 
-/// A policy in the shadow.
-pub struct Shadow<P: Policies> {
+/// A policy that runs as a shadow.
+pub(crate) struct Shadow<P: Policies> {
     /// The policy.
     pub policy: ActivePolicy<P>,
-    /// What it is asked.
+    /// The ticks that it is asked about.
     pub ticks: mpsc::Receiver<Tick>,
     /// The workload's name.
     pub workload: Arc<str>,
-    /// Where it is counted.
+    /// Where its decisions are counted.
     pub history: Arc<History>,
 }
 
 impl Ticks {
-    /// To a shadow.
-    pub fn channel() -> (Self, mpsc::Receiver<Tick>) {
+    /// A way to a shadow, and the end that the shadow reads.
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Tick>) {
         let (sender, ticks) = mpsc::channel(1);
         (Self(Some(sender)), ticks)
     }
 
     /// Sends a tick to the shadow, if there is one.
-    pub fn send(&self, history: &History, tick: Tick) {
+    pub(crate) fn send(&self, history: &History, tick: Tick) {
         if self.0.as_ref().is_some_and(|ticks| ticks.try_send(tick).is_err()) {
             history.shadow(|shadow| shadow.missed += 1);
         }
@@ -57,7 +58,7 @@ impl Ticks {
 
 impl<P: Policies> Shadow<P> {
     /// Runs until no tick can come any more.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
                 biased;

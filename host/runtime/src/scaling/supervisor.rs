@@ -1,4 +1,4 @@
-//! From the desired count to workers that run.
+//! Starts and drains workers until as many run as are desired.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,17 +25,18 @@ use crate::scaling::workers::{Desired, Workers};
 /// The shortest and the longest wait before a worker that ended by itself is replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// How long no worker can start before what was fetched is given back: another host may be able to handle it.
+/// How long no worker can start before deliveries that were fetched are given back: another host may be able to handle
+/// them.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
-/// How long after starting a worker for a message that is logged: the message goes first, and on a small machine a log
+/// How long after starting a worker for a message the start is logged. The message goes first: on a small machine a log
 /// line would delay it.
 const FIRST_REPLY: Duration = Duration::from_millis(1);
 
 /// A worker that runs, or drains.
 struct WorkerTask {
     task: Id,
-    /// Whether its instance is made.
+    /// Whether its instance has been made.
     started: Arc<AtomicBool>,
     stats: Arc<Stats>,
     mode: watch::Sender<Mode>,
@@ -52,7 +53,7 @@ struct Ending {
 #[derive(Debug, Clone, Copy)]
 struct Stuck {
     since: Instant,
-    /// Whether the inbox gives back what it has.
+    /// Whether the inbox gives back its deliveries.
     suspended: bool,
 }
 
@@ -63,7 +64,7 @@ type EndedTask = Result<(Id, Result<(), Fault>), JoinError>;
 enum Happening {
     /// A delivery found no worker.
     Arrived,
-    /// What was fetched can be given back: no pull is open that would bring it right back.
+    /// Deliveries that were fetched can be given back: no pull is open that would bring them right back.
     InboxClosed,
     /// The instance of a worker was made.
     WorkerStarted,
@@ -76,8 +77,8 @@ enum Happening {
     NewGeneration,
 }
 
-/// Starts and drains workers until they are as many as desired, again and again.
-pub struct Supervisor<D, H> {
+/// Keeps the number of workers as it is desired.
+pub(crate) struct Supervisor<D, H> {
     shared: Arc<WorkerShared<D>>,
     handlers: H,
     desired: Arc<Desired>,
@@ -88,19 +89,19 @@ pub struct Supervisor<D, H> {
     next: u64,
     backoff: Backoff,
     not_before: Option<Instant>,
-    /// A worker has started.
+    /// Notified when an instance of a worker was made.
     started: Arc<Notify>,
-    /// Since when none can start.
+    /// Set while no worker can start.
     stuck: Option<Stuck>,
     /// Whether the condition is raised that there is no room for all workers.
     lacks_room: bool,
-    /// Whether an instance was made ahead since there are no workers.
+    /// Whether an instance was made ahead since the last worker ended.
     prepared: bool,
 }
 
 impl<D: Held, H: Handlers> Supervisor<D, H> {
-    /// Prepares; nothing runs before [`Supervisor::run`].
-    pub fn new(
+    /// A supervisor without workers. Nothing runs before [`Supervisor::run`].
+    pub(crate) fn new(
         shared: Arc<WorkerShared<D>>,
         handlers: H,
         desired: Arc<Desired>,
@@ -126,7 +127,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     /// Runs until `stop` ends, then drains all workers: they have the grace time to finish what they run.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         let mut changes = self.desired.count.subscribe();
         loop {
@@ -147,7 +148,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.drain_all().await;
     }
 
-    /// Waits for what happens first. Cancel-safe: whatever is taken here is returned by the same poll.
+    /// Waits for what happens first. Cancel-safe: whatever a branch takes is returned by the same poll.
     async fn happening(&mut self, at_zero: bool) -> Happening {
         let inbox = &self.shared.inbox;
         let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
@@ -164,7 +165,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
 
     async fn take_in(&mut self, happened: Happening) {
         match happened {
-            // What arrived wakes the next turn.
+            // `wake` looks at the inbox on the next turn.
             Happening::Arrived => {}
             Happening::InboxClosed => self.give_back().await,
             Happening::WorkerStarted => self.has_started(),
@@ -175,8 +176,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
     }
 
-    /// Starts and drains workers until this many run. If a delivery has `woken` the first, it goes before what is
-    /// logged.
+    /// Starts and drains workers until this many run. If a delivery has `woken` the first worker, that delivery goes
+    /// before what is logged.
     async fn become_as_many(&mut self, desired: u32, woken: bool) {
         let started = self.reconcile(desired);
         self.shared.inbox.set_workers(self.running());
@@ -187,7 +188,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.announce_started(&started);
     }
 
-    /// Has an instance made ahead once there are no workers, so that the next message need not wait until one is made.
+    /// Makes an instance ahead when there are no workers, so that the next message need not wait for it.
     fn prepare(&mut self, at_zero: bool) {
         if at_zero && !self.prepared {
             tokio::spawn(roam(self.handlers.prepare()));
@@ -195,8 +196,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.prepared = at_zero;
     }
 
-    /// Wants one worker if a message waits and none is wanted. While a worker that could not start is not to be tried
-    /// again yet, nothing changes.
+    /// Sets the desired count to one if a message waits and no worker is desired. Changes nothing during the pause
+    /// after a worker that could not start. Returns whether the count was set.
     fn wake(&self) -> bool {
         let wake = self.desired.get() == 0 && self.not_before.is_none() && !self.shared.inbox.is_empty();
         if wake {
@@ -205,7 +206,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         wake
     }
 
-    /// As many of the desired workers as there is room for. If that is fewer, a condition is raised.
+    /// How many of the desired workers there is room for. If not for all, a condition is raised.
     fn fitting(&mut self, desired: u32) -> u32 {
         let most = self.handlers.most();
         if desired > most && self.stuck.is_none() {
@@ -235,7 +236,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.alive.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
     }
 
-    /// Starts and drains; returns which were started.
+    /// Starts and drains workers; returns the numbers of those that were started.
     fn reconcile(&mut self, desired: u32) -> Vec<u64> {
         let candidates: Vec<Candidate> = self
             .alive
@@ -250,13 +251,14 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let plan = plan(&candidates, desired);
         let start = match (self.not_before, self.stuck) {
             (Some(_), _) => 0,
-            // One that tries is enough. It tries even if none is desired, for nothing is fetched until one has started.
+            // One worker that tries to start is enough. It tries even if none is desired, because nothing is fetched
+            // until one has started.
             (None, Some(Stuck { suspended, .. })) if candidates.is_empty() => plan.start.clamp(suspended.into(), 1),
             (None, Some(_)) => 0,
             (None, None) => plan.start,
         };
         let started: Vec<u64> = (0..start).map(|_| self.start()).collect();
-        // One that is not desired only shows whether workers start again.
+        // A worker that is not desired is started only to find out whether workers start again.
         let unwanted = started.iter().copied().skip(usize::try_from(plan.start).unwrap_or(usize::MAX));
         for id in plan.drain.into_iter().chain(unwanted) {
             self.drain(id);
@@ -380,7 +382,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         self.alive.values().any(|worker| worker.started.load(Relaxed))
     }
 
-    /// A worker has started, unless it has ended since.
+    /// Ends the condition that no worker starts, unless the worker that has started has ended since.
     fn has_started(&mut self) {
         if self.any_started() {
             self.shared.conditions.clear(Part::Workers);
@@ -390,7 +392,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         }
     }
 
-    /// Gives back what waits: another host may be able to handle it. What the server would not deliver again stays.
+    /// Gives back the deliveries that wait: another host may be able to handle them. A delivery that the server would
+    /// not deliver again stays.
     async fn give_back(&self) {
         let rules = &self.shared.rules;
         for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {

@@ -7,14 +7,14 @@ use std::time::Duration;
 ///
 /// Times are durations since any fixed moment and never go back.
 #[derive(Debug, Clone)]
-pub struct Window<const N: usize> {
+pub(crate) struct Window<const N: usize> {
     length: Duration,
     samples: VecDeque<(Duration, [u64; N])>,
 }
 
 /// How much each counter grew, and in which time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth<const N: usize> {
+pub(crate) struct Growth<const N: usize> {
     /// What each counter gained.
     pub by: [u64; N],
     /// Seconds between the samples compared; 0 for the first sample.
@@ -23,12 +23,12 @@ pub struct Growth<const N: usize> {
 
 impl<const N: usize> Window<N> {
     /// An empty window of this length.
-    pub fn new(length: Duration) -> Self {
+    pub(crate) fn new(length: Duration) -> Self {
         Self { length, samples: VecDeque::new() }
     }
 
     /// Adds a sample and compares it with the youngest that is at least a window old, or else with the oldest.
-    pub fn push(&mut self, now: Duration, counters: [u64; N]) -> Growth<N> {
+    pub(crate) fn push(&mut self, now: Duration, counters: [u64; N]) -> Growth<N> {
         self.samples.push_back((now, counters));
         let start = now.saturating_sub(self.length);
         while self.samples.get(1).is_some_and(|(at, _)| *at <= start) {
@@ -44,12 +44,12 @@ impl<const N: usize> Window<N> {
 }
 
 /// Events per second; 0 where no time has passed.
-pub fn per_second(events: u64, seconds: f64) -> f64 {
+pub(crate) fn per_second(events: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { events as f64 / seconds } else { 0.0 }
 }
 
 /// A share between 0 and 1; 0 where the whole is nothing.
-pub fn share(part: f64, whole: f64) -> f64 {
+pub(crate) fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 }
 }
 

@@ -1,4 +1,4 @@
-//! The number of workers that is wanted, and the workers that there are.
+//! The number of workers that is desired, and the workers that there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::delivery::counters::{Stats, Tally};
 
-/// The number of workers that is wanted. The monitor sets it, and a message that finds no worker does.
+/// The number of workers that is desired. The monitor sets it, and so does a message that finds no worker.
 #[derive(Debug)]
-pub struct Desired {
+pub(crate) struct Desired {
     pub(super) count: watch::Sender<u32>,
     /// Wakes the monitor: a message found no worker.
     pub woken: Notify,
@@ -19,24 +19,24 @@ pub struct Desired {
 
 impl Desired {
     /// Starts with this count.
-    pub fn new(count: u32) -> Self {
+    pub(crate) fn new(count: u32) -> Self {
         Self { count: watch::Sender::new(count), woken: Notify::new() }
     }
 
     /// The count now.
-    pub fn get(&self) -> u32 {
+    pub(crate) fn get(&self) -> u32 {
         *self.count.borrow()
     }
 
     /// Sets the count and returns the one before.
-    pub fn set(&self, count: u32) -> u32 {
+    pub(crate) fn set(&self, count: u32) -> u32 {
         let before = self.get();
         self.count.send_if_modified(|now| std::mem::replace(now, count) != count);
         before
     }
 }
 
-/// The workers of a workload, and counters of all that it ever had.
+/// The workers of a workload, and the counters of all that it ever had.
 #[derive(Debug, Default)]
 pub struct Workers {
     pub(super) running: AtomicU32,
@@ -51,7 +51,7 @@ struct Counted {
 
 impl Workers {
     /// Workers that run and do not drain.
-    pub fn running(&self) -> u32 {
+    pub(crate) fn running(&self) -> u32 {
         self.running.load(Relaxed)
     }
 
@@ -62,7 +62,7 @@ impl Workers {
     }
 
     /// The workers that run or drain, each with its counters.
-    pub fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
+    pub(crate) fn alive(&self) -> Vec<(u64, Arc<Stats>)> {
         self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::samples::{Merge, Numbers, Ring, Sample, between, quantile};
-use super::workload::{Board, RunningParts};
+use super::workload::{RunningParts, WorkloadState};
 use crate::clock::time_of_day;
 use crate::delivery::counters::{Tally, Times};
 use crate::digest::Digest;
@@ -38,7 +38,7 @@ const REASON: usize = 300;
 /// The last hour of all workloads of a host.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    boards: Vec<Arc<Board>>,
+    workloads: Vec<Arc<WorkloadState>>,
     records: Vec<Mutex<Record>>,
     directory: Arc<Directory>,
     /// Since when each plugin has the generation that it has: milliseconds since the Unix epoch.
@@ -70,10 +70,10 @@ pub(crate) struct Recorded {
 
 impl Recorder {
     /// Of these workloads. Nothing is recorded before [`Recorder::run`].
-    pub(crate) fn new(boards: Vec<Arc<Board>>, directory: Arc<Directory>) -> Arc<Self> {
-        let records = boards.iter().map(|_| Mutex::new(Record::new())).collect();
+    pub(crate) fn new(workloads: Vec<Arc<WorkloadState>>, directory: Arc<Directory>) -> Arc<Self> {
+        let records = workloads.iter().map(|_| Mutex::new(Record::new())).collect();
         let (generations, looks) = (Mutex::default(), watch::Sender::new(0));
-        Arc::new(Self { boards, records, directory, generations, looks })
+        Arc::new(Self { workloads, records, directory, generations, looks })
     }
 
     /// Records, for ever.
@@ -83,8 +83,8 @@ impl Recorder {
         loop {
             turns.tick().await;
             let now_ms = unix_millis(time_of_day());
-            for (board, record) in self.boards.iter().zip(&self.records) {
-                record.lock().look(board, now_ms);
+            for (workload, record) in self.workloads.iter().zip(&self.records) {
+                record.lock().look(workload, now_ms);
             }
             self.note_generations(now_ms);
             self.looks.send_modify(|looks| *looks += 1);
@@ -108,8 +108,8 @@ impl Recorder {
     }
 
     /// The workloads, in the order of the configuration.
-    pub(crate) fn boards(&self) -> &[Arc<Board>] {
-        &self.boards
+    pub(crate) fn workloads(&self) -> &[Arc<WorkloadState>] {
+        &self.workloads
     }
 
     /// Since when each plugin has the generation that it has, to the second: milliseconds since the Unix epoch.
@@ -156,14 +156,14 @@ impl Record {
         }
     }
 
-    fn look(&mut self, board: &Board, at_ms: u64) {
-        let parts = board.running();
+    fn look(&mut self, workload: &WorkloadState, at_ms: u64) {
+        let parts = workload.running();
         let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
         if tally.work.handled < self.tally.work.handled {
             // It was started again, and counts anew.
             (self.tally, self.hour_times) = (Tally::default(), Times::default());
         }
-        let of = parts.map(|parts| numbers(board, &parts, &self.tally, &tally)).unwrap_or_default();
+        let of = parts.map(|parts| numbers(workload, &parts, &self.tally, &tally)).unwrap_or_default();
         self.tally = tally;
         self.recent.push(Sample { at_ms, of });
         self.merge.add(of);
@@ -172,12 +172,12 @@ impl Record {
             self.hour_times = tally.times;
             self.hour.push(Sample { at_ms, of });
         }
-        self.take_decisions(board, at_ms);
+        self.take_decisions(workload, at_ms);
     }
 
-    fn take_decisions(&mut self, board: &Board, at_ms: u64) {
+    fn take_decisions(&mut self, workload: &WorkloadState, at_ms: u64) {
         let last = self.decisions.back().map_or(0, |decided| decided.number);
-        let new = board.history.decided_after(last).into_iter().map(|decided| {
+        let new = workload.history.decided_after(last).into_iter().map(|decided| {
             let reason = decided.reason.chars().take(REASON).collect();
             Decided { reason, ..decided }
         });
@@ -190,8 +190,8 @@ impl Record {
 }
 
 /// What a workload does now, and did since the last look, a second ago.
-fn numbers(board: &Board, parts: &RunningParts, before: &Tally, after: &Tally) -> Numbers {
-    let seen = board.history.seen().unwrap_or_default();
+fn numbers(workload: &WorkloadState, parts: &RunningParts, before: &Tally, after: &Tally) -> Numbers {
+    let seen = workload.history.seen().unwrap_or_default();
     let running = parts.workers.running();
     let alive = small(u64::try_from(parts.workers.alive().len()).unwrap_or(u64::MAX));
     let times = between(&before.times, &after.times);
@@ -206,7 +206,12 @@ fn numbers(board: &Board, parts: &RunningParts, before: &Tally, after: &Tally) -
         desired: parts.desired.get(),
         running,
         draining: alive.saturating_sub(running),
-        shadow: board.workload.shadow.as_ref().and_then(|_| board.history.shadowed().last).map(|(count, _)| count),
+        shadow: workload
+            .workload
+            .shadow
+            .as_ref()
+            .and_then(|_| workload.history.shadowed().last)
+            .map(|(count, _)| count),
         p50_us: quantile(&times, 0.5),
         p99_us: quantile(&times, 0.99),
     }

@@ -1,4 +1,4 @@
-//! What a workload is doing, for whoever asks: a person, a scraper.
+//! What can be seen of one workload: whether it runs, what it counted and decided, what keeps it from flowing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,11 +14,11 @@ use crate::scaling::workers::{Desired, Workers};
 
 /// One workload, from the moment that it is configured.
 #[derive(Debug)]
-pub struct Board {
+pub struct WorkloadState {
     /// What was configured.
     pub workload: Workload,
     /// What keeps it from flowing now.
-    pub conditions: Arc<Conditions>,
+    pub(crate) conditions: Arc<Conditions>,
     /// What has been decided about the number of its workers.
     pub history: Arc<History>,
     dropped_lines: Vec<Arc<AtomicU64>>,
@@ -31,14 +31,14 @@ pub struct RunningParts {
     /// Its workers.
     pub workers: Arc<Workers>,
     /// How many are wanted.
-    pub desired: Arc<Desired>,
+    pub(crate) desired: Arc<Desired>,
     /// What was said to the server.
-    pub traffic: Arc<Traffic>,
+    pub(crate) traffic: Arc<Traffic>,
     /// When instances were made anew.
     pub respawns: Arc<RateLimit>,
 }
 
-impl Board {
+impl WorkloadState {
     /// A workload that does not run yet. The log lines of its guests that are dropped count elsewhere.
     pub fn new(workload: Workload, dropped_lines: Vec<Arc<AtomicU64>>) -> Arc<Self> {
         let conditions = Conditions::new(workload.name.as_str().into());
@@ -46,12 +46,12 @@ impl Board {
     }
 
     /// It runs from now on.
-    pub fn runs(&self, parts: RunningParts) {
+    pub(crate) fn runs(&self, parts: RunningParts) {
         *self.running.lock() = Some(Arc::new(parts));
     }
 
     /// It does not run any more. What its parts have counted is gone; a run after this one counts anew.
-    pub fn ended(&self) {
+    pub(crate) fn ended(&self) {
         *self.running.lock() = None;
     }
 
@@ -61,7 +61,7 @@ impl Board {
     }
 
     /// Log lines of its guests that were dropped.
-    pub fn lines_dropped(&self) -> u64 {
+    pub(crate) fn lines_dropped(&self) -> u64 {
         self.dropped_lines.iter().map(|lines| lines.load(Relaxed)).sum()
     }
 }

@@ -36,7 +36,7 @@ pub const HOST: &[Key] = &[
         ),
     Key::table("http-admin")
         .secrets()
-        .comment("{ token = { env = \"TIDEGATE_HTTP_TOKEN\" } }")
+        .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
         .help("Who may redrive and delete dead letters on the page: whoever has this token, of 16 characters or more")
         .more(
             "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is read \

@@ -187,7 +187,8 @@ impl Key {
     }
 
     /// The table it is in and its name there.
-    pub fn parts(&self) -> (&'static str, &'static str) {
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (&'static str, &'static str) {
         self.path.rsplit_once('.').unwrap_or(("", self.path))
     }
 

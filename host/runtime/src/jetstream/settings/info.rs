@@ -1,7 +1,7 @@
 //! The answers to `STREAM.INFO` and `CONSUMER.INFO`.
 //!
-//! The types have what servers 2.10 to 2.15 have. The client library's would drop what it does not know, and a setting
-//! that is not known is one that may keep a consumer from flowing.
+//! These types know the settings of servers 2.10 to 2.15, and keep unknown ones too. The client library's types drop
+//! unknown settings, any of which may keep a consumer from delivering.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct ConsumerState {
-    /// When it was made: another one of the same name has another time.
+    /// When the consumer was made. Another consumer of the same name has another time.
     pub created: String,
     pub config: ConsumerConfig,
     pub delivered: SequencePair,
@@ -21,14 +21,14 @@ pub struct ConsumerState {
     pub num_ack_pending: u64,
     pub num_redelivered: u64,
     pub num_pending: u64,
-    /// Pulls that wait, of all hosts.
+    /// Pulls of all hosts that wait.
     pub num_waiting: u64,
     pub paused: bool,
     /// The server's time of day when it answered.
     pub ts: String,
 }
 
-/// A place in a stream, and in what a consumer has delivered.
+/// A sequence in a stream, and the consumer's own sequence that belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct SequencePair {
@@ -68,7 +68,7 @@ pub struct ConsumerConfig {
     pub other: BTreeMap<String, Value>,
 }
 
-/// Settings of a consumer that change nothing for who pulls from it, or that only say where it started.
+/// Settings of a consumer that change nothing for pulls, or that only say where it started.
 const HARMLESS: [&str; 12] = [
     "name",
     "description",
@@ -87,20 +87,20 @@ const HARMLESS: [&str; 12] = [
 ];
 
 impl ConsumerConfig {
-    /// The subjects that it is limited to; none if to nothing.
-    pub fn filters(&self) -> Vec<String> {
+    /// The subjects that the consumer is limited to. Empty if it takes all.
+    pub(crate) fn filters(&self) -> Vec<String> {
         let single = Some(self.filter_subject.clone()).filter(|subject| !subject.is_empty());
         let mut all: Vec<String> = self.filter_subjects.iter().cloned().chain(single).collect();
         all.sort();
         if all == [">"] { Vec::new() } else { all }
     }
 
-    /// How long the server waits at least before it delivers again: a backoff takes the place of the ack wait.
-    pub fn shortest_ack_wait(&self) -> Duration {
+    /// The shortest time until the server delivers again. A backoff replaces the ack wait.
+    pub(crate) fn shortest_ack_wait(&self) -> Duration {
         duration(self.backoff.iter().copied().min().unwrap_or(self.ack_wait))
     }
 
-    /// The settings that nobody here knows.
+    /// The names of settings that these types do not know.
     pub(super) fn unknown(&self) -> Vec<&str> {
         self.other.keys().map(String::as_str).filter(|name| !HARMLESS.contains(name)).collect()
     }
@@ -110,7 +110,7 @@ impl ConsumerConfig {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct StreamState {
-    /// When it was made: another one of the same name has another time.
+    /// When the stream was made. Another stream of the same name has another time.
     pub created: String,
     pub config: StreamConfig,
     pub state: Messages,
@@ -124,10 +124,10 @@ pub struct Messages {
     pub last_seq: u64,
 }
 
-/// The settings of a stream. Those that are not here change nothing for who works on it: what limits it (`max_age`,
-/// `max_msgs`, `max_bytes`, `discard` and the like) drops messages before they are delivered, as its owner wants; what
-/// goes for publishers (`allow_msg_ttl`, `allow_rollup_hdrs`, `max_msg_size` and the like) is theirs; how it is kept
-/// (`storage`, `compression`, `placement`) is the server's.
+/// The settings of a stream that matter to a workload. Left out are limits (`max_age`, `max_msgs`, `max_bytes`,
+/// `discard` and the like), which drop messages before they are delivered, as the stream's owner wants; settings for
+/// publishers (`allow_msg_ttl`, `allow_rollup_hdrs`, `max_msg_size` and the like); and settings for storage (`storage`,
+/// `compression`, `placement`).
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
 pub struct StreamConfig {
@@ -141,14 +141,14 @@ pub struct StreamConfig {
     pub consumer_limits: ConsumerLimits,
 }
 
-/// Where a stream publishes again what it has stored.
+/// The subject on which a stream publishes again what it has stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct Republish {
     pub dest: String,
 }
 
-/// What a stream's consumers inherit.
+/// Limits that a stream's consumers inherit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct ConsumerLimits {
@@ -157,16 +157,16 @@ pub struct ConsumerLimits {
 }
 
 impl StreamConfig {
-    pub fn is_workqueue(&self) -> bool {
+    pub(crate) fn is_workqueue(&self) -> bool {
         self.retention == "workqueue"
     }
 
-    pub fn is_interest(&self) -> bool {
+    pub(crate) fn is_interest(&self) -> bool {
         self.retention == "interest"
     }
 }
 
-/// Nanoseconds as the server has them; what is negative is none.
+/// A duration of this many nanoseconds, as the server has them. Negative numbers count as zero.
 pub(crate) fn duration(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }

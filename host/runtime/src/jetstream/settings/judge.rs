@@ -1,4 +1,5 @@
-//! From the settings of a consumer and its stream, and from the configuration, to what is to be done with them.
+//! Judges the settings of a consumer and its stream by what the configuration needs: refused, held, usable, and what to
+//! warn about.
 
 use std::time::Duration;
 
@@ -9,32 +10,32 @@ use crate::config::units::show_duration;
 use crate::config::{Manage, Workload};
 use crate::delivery::consumer_settings::{ConsumerFlow, ConsumerSettings, PullLimits};
 
-/// With a shorter one, the network's delay alone would have messages delivered twice.
+/// With a shorter ack wait, the network's delay alone would have messages delivered twice.
 const SHORTEST_ACK_WAIT: Duration = Duration::from_millis(100);
-/// With a shorter one, pulls would be all that a host does.
+/// With a shorter limit for pulls, a host would do little but pull.
 const SHORTEST_EXPIRES: Duration = Duration::from_millis(100);
-/// With a shorter one, a host that connects again finds its consumer deleted.
+/// With a shorter inactive threshold, a host that connects again may find its consumer deleted.
 const SHORTEST_INACTIVE: Duration = Duration::from_secs(10);
-/// Pulls of one host that wait at once, at most, where the consumer lets each bring but little.
+/// The most pulls of one host that wait at once, where the consumer limits what each may bring.
 const WAITING: usize = 16;
-/// The consumer's own default, which a file without the key has too.
+/// The server's default ack wait, which is also the configuration's.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// What is to be done with a consumer.
+/// The verdict on a consumer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConsumerVerdict {
-    /// It cannot be used.
+    /// Why the consumer cannot be used, if it cannot.
     pub refusal: Option<SettingsRefusal>,
-    /// It gives nothing for now: why, and the remedy.
+    /// Why the consumer delivers nothing for now, with the remedy, if that is so.
     pub held: Option<String>,
-    /// What is in effect if it is used.
+    /// The settings in effect if the consumer is used.
     pub settings: ConsumerSettings,
     /// What a person should know, with the remedy.
     pub warnings: Vec<String>,
 }
 
 impl ConsumerVerdict {
-    /// Whether it flows, in words that stand for themselves.
+    /// Whether the consumer delivers, with a text that names it.
     pub fn flow(&self, stream: &str, consumer: &str) -> ConsumerFlow {
         match (&self.refusal, &self.held) {
             (Some(SettingsRefusal { problem, remedy }), _) => ConsumerFlow::Refused(format!(
@@ -70,7 +71,7 @@ pub fn judge(
 }
 
 /// Judges the consumer of the `headers` source.
-pub fn judge_watch(consumer: &ConsumerState, needs: &str) -> ConsumerVerdict {
+pub(crate) fn judge_watch(consumer: &ConsumerState, needs: &str) -> ConsumerVerdict {
     let config = &consumer.config;
     let ungrouped = config.priority_policy.is_empty() || config.priority_policy == "none";
     let fits = config.ack_policy == "all" && config.headers_only && config.deliver_subject.is_empty() && ungrouped;
@@ -214,7 +215,7 @@ fn paused(consumer: &ConsumerState, edit: &Edit<'_>) -> Option<String> {
         .then(|| format!("is paused{until}: nothing is delivered. `nats consumer resume {stream} {name}` ends that"))
 }
 
-/// What is in effect.
+/// The settings in effect.
 fn settings(config: &ConsumerConfig) -> ConsumerSettings {
     let limit = |value: i64| usize::try_from(value).ok().filter(|value| *value > 0);
     let expires = Some(duration(config.max_expires)).filter(|expires| !expires.is_zero());
@@ -231,7 +232,7 @@ fn settings(config: &ConsumerConfig) -> ConsumerSettings {
     }
 }
 
-/// What makes it slower than the configuration expects.
+/// Settings that make the consumer slower than the configuration expects.
 fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     let (workers, batch) = (i64::from(workload.scale.max), i64::try_from(workload.pull.batch).unwrap_or(i64::MAX));
@@ -289,7 +290,7 @@ fn slows(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<S
     warnings
 }
 
-/// What makes the server forget it, and with it what was handled.
+/// Settings that make the server delete the consumer, and with it the knowledge of what was handled.
 fn forgets(config: &ConsumerConfig, stream: &StreamConfig, edit: &Edit<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     if config.inactive_threshold > 0 {
@@ -326,7 +327,7 @@ fn forgets(config: &ConsumerConfig, stream: &StreamConfig, edit: &Edit<'_>) -> V
     warnings
 }
 
-/// Where it is not what the configuration says. A key that is left out says something only where the host may make the
+/// Settings that differ from the configuration. A key that is left out counts only where the host may make the
 /// consumer.
 fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, edit: &Edit<'_>) -> Vec<String> {
     let (queue, creates) = (&workload.queue, workload.queue.manage == Manage::Create);
@@ -377,7 +378,7 @@ fn of_stream(stream: &StreamConfig) -> Vec<String> {
     warnings
 }
 
-/// Whether a handler may publish what it then is given itself.
+/// The warning that a handler may publish messages that it is then given itself, if it may.
 fn loops(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload) -> Option<String> {
     let filters = config.filters();
     workload.grants.loop_over(if filters.is_empty() { &stream.subjects } else { &filters })

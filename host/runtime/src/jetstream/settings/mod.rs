@@ -7,9 +7,14 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use info::{ConsumerConfig, ConsumerState, StreamConfig, StreamState};
 #[cfg(test)]
-pub use info::{Messages, SequencePair};
-pub use judge::{ConsumerVerdict, judge, judge_watch};
-pub use overlap::{Reserved, reserved};
+pub use info::Messages;
+pub use info::SequencePair;
+pub use info::{ConsumerConfig, StreamConfig};
+pub use info::{ConsumerState, StreamState};
+pub use judge::ConsumerVerdict;
+pub use judge::judge;
+pub(crate) use judge::judge_watch;
+pub use overlap::Reserved;
+pub(crate) use overlap::reserved;
 pub use refusal::SettingsRefusal;

@@ -4,18 +4,18 @@ use super::info::StreamConfig;
 use super::refusal::SettingsRefusal;
 use crate::config::subjects_overlap;
 
-/// Where a host hears and keeps things.
+/// The subjects on which a host listens, and keeps letters and journal lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Reserved<'a> {
-    /// The first tokens of its inboxes.
+    /// The first tokens of the host's inboxes.
     pub inbox: &'a str,
 }
 
-/// What each of the host's own subjects is.
+/// The host's own subjects, and what is published there.
 const OWN: [(&str, &str); 2] = [("tidegate.dead.*", "dead letters"), ("tidegate.journal.*", "lines of the journal")];
 
 impl Reserved<'_> {
-    /// The first of the subjects that takes in what is the host's own, and what that is.
+    /// The first of the subjects that overlaps with one of the host's own, and what is published there.
     fn overlap<'s>(&self, subjects: &'s [String], but: Option<&str>) -> Option<(&'s str, String)> {
         let inbox = format!("{}.>", self.inbox);
         subjects.iter().find_map(|subject| {
@@ -29,9 +29,10 @@ impl Reserved<'_> {
     }
 }
 
-/// Why nobody should work on a stream of these subjects: what the host is sent, or keeps, would become messages of it,
-/// which it is sent again. `but` is the host's own subject that the stream is for, if it is for one.
-pub fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<SettingsRefusal> {
+/// Refuses a stream whose subjects overlap with the host's own. What is sent to the host, or kept by it, would become
+/// messages of the stream, and be delivered to the host again. `but` is the one of the host's own subjects that the
+/// stream is for, if it is for one.
+pub(crate) fn reserved(config: &StreamConfig, but: Option<&str>, reserved: Reserved<'_>) -> Option<SettingsRefusal> {
     let name = &config.name;
     if let Some((subject, what)) = reserved.overlap(&config.subjects, but) {
         return Some(SettingsRefusal {

@@ -1,6 +1,6 @@
 //! Why a stream or a consumer is not worked on.
 
-/// Why something cannot be used, and what to do.
+/// Why a stream or a consumer cannot be used, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsRefusal {
     pub problem: String,

@@ -1,4 +1,4 @@
-//! Every setting, alone, on a consumer and a stream that flow.
+//! Every setting by itself, on a consumer and a stream that are fine otherwise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;

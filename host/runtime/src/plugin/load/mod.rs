@@ -23,5 +23,6 @@ pub use directory::Directory;
 pub use host::{HostError, PluginHost};
 pub use inspect::{Inspection, KindError, inspect};
 pub use refusal::{LoadError, PluginRefusal};
-pub use slot::{HandlerWatch, PluginState, PolicyWatch, Watch};
+pub use slot::PluginState;
+pub(crate) use slot::{HandlerWatch, PolicyWatch};
 pub use source::others;

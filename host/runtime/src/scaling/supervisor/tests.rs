@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::conditions::{Conditions, Part};
-use crate::config::{Grants, Isolation, Retry};
+use crate::config::{Batching, Grants, Isolation, Retry};
 use crate::contract::Author;
 use crate::contract::{Delivery, Outcome, Response};
 use crate::delivery::ResponseBounds;
@@ -111,11 +111,13 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
         inbox: Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX)),
         rules: Rules::new(
             Retry { max_attempts: 3, backoff: vec![] },
+            16,
             Effective::with_ack_wait(Duration::from_secs(30)),
             ResponseBounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
             conditions,
         ),
         isolation: Isolation::Worker,
+        batching: Batching { size: 1, max_bytes: usize::MAX, wait: Duration::ZERO, wanted: false },
         respawns: Arc::new(RateLimit::new(100)),
         observer,
     }

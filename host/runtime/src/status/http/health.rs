@@ -68,15 +68,15 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     }
     problems.extend(view.directory.problems());
     problems.extend(view.journal.problems());
-    for board in view.boards.iter().filter(|board| board.running().is_none()) {
-        problems.push(format!("workload {} does not run yet", board.workload.name));
+    for state in view.workloads.iter().filter(|state| state.running().is_none()) {
+        problems.push(format!("workload {} does not run yet", state.workload.name));
     }
-    for board in &view.boards {
-        let name = &board.workload.name;
+    for state in &view.workloads {
+        let name = &state.workload.name;
         let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
         // A server that is away is told once.
         let told = |(part, _): &(Part, String)| view.is_connected() || !part.is_of_the_server();
-        problems.extend(board.conditions.all().into_iter().filter(told).map(of));
+        problems.extend(state.conditions.all().into_iter().filter(told).map(of));
     }
     problems
 }

@@ -17,7 +17,7 @@ use crate::jetstream::Client;
 use crate::plugin::PluginState;
 use crate::process_status::ProcessStatus;
 use crate::scaling::history::{Scaling, Shadowed};
-use crate::status::workload::{Board, RunningParts};
+use crate::status::workload::{RunningParts, WorkloadState};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -74,31 +74,31 @@ impl Snapshot {
             journal_dropped: view.journal.dropped(),
             log_dropped: crate::status::log_lines::dropped(),
             plugins: view.directory.plugins(),
-            workloads: view.boards.iter().map(|board| WorkloadMetrics::take(board)).collect(),
+            workloads: view.workloads.iter().map(|state| WorkloadMetrics::take(state)).collect(),
             process: ProcessMetrics::read(),
         }
     }
 }
 
 impl WorkloadMetrics {
-    fn take(board: &Board) -> Self {
-        let parts = board.running();
+    fn take(state: &WorkloadState) -> Self {
+        let parts = state.running();
         let parts = parts.as_deref();
         let of = |count: fn(&RunningParts) -> u64| parts.map_or(0, count);
         Self {
-            name: board.workload.name.clone(),
-            min: board.workload.scale.min,
-            max: board.workload.scale.max,
+            name: state.workload.name.clone(),
+            min: state.workload.scale.min,
+            max: state.workload.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
             tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
-            scaling: board.history.scaling(),
-            shadow: board.workload.shadow.as_ref().map(|_| board.history.shadowed()),
+            scaling: state.history.scaling(),
+            shadow: state.workload.shadow.as_ref().map(|_| state.history.shadowed()),
             pulls: of(|parts| parts.traffic.pulls()),
             in_progress: of(|parts| parts.traffic.in_progress()),
             replies_refused: of(|parts| parts.traffic.replies_refused()),
             respawns_held: of(|parts| parts.respawns.held()),
-            lines_dropped: board.lines_dropped(),
+            lines_dropped: state.lines_dropped(),
         }
     }
 
@@ -107,17 +107,6 @@ impl WorkloadMetrics {
         let mut hits: Vec<_> = faults.filter_map(|(kind, count)| Some((kind.limit()?, count))).collect();
         hits.extend([("log-rate", self.lines_dropped), ("respawns", self.respawns_held)]);
         hits
-    }
-
-    fn deliveries(&self) -> [(&'static str, u64); 5] {
-        let tally = &self.tally;
-        [
-            ("acked", tally.acked),
-            ("retried", tally.retried),
-            ("unconfirmed", tally.unconfirmed),
-            ("dead", tally.dead.iter().sum()),
-            ("given_back", tally.given_back),
-        ]
     }
 }
 
@@ -135,9 +124,9 @@ impl ProcessMetrics {
 }
 
 /// Writes one metric after the other.
-struct Pen<'a>(DescriptorEncoder<'a>);
+struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
 
-impl Pen<'_> {
+impl MetricsEncoder<'_> {
     fn counters<L: EncodeLabelSet>(
         &mut self,
         name: &str,
@@ -196,11 +185,11 @@ impl Pen<'_> {
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut pen = Pen(encoder);
-        self.deliveries(&mut pen)?;
-        self.scaling(&mut pen)?;
-        self.shadows(&mut pen)?;
-        self.rest(&mut pen)
+        let mut encoder = MetricsEncoder(encoder);
+        self.deliveries(&mut encoder)?;
+        self.scaling(&mut encoder)?;
+        self.shadows(&mut encoder)?;
+        self.rest(&mut encoder)
     }
 }
 
@@ -233,90 +222,90 @@ impl Snapshot {
         })
     }
 
-    fn deliveries(&self, pen: &mut Pen<'_>) -> fmt::Result {
+    fn deliveries(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
         let dead = |workload: &WorkloadMetrics| Cause::ALL.iter().map(|cause| cause.as_str()).zip(workload.tally.dead);
         let faults =
             |workload: &WorkloadMetrics| FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(workload.tally.faults);
-        pen.counters(
+        encoder.counters(
             "tidegate_deliveries",
             "Deliveries by how they were settled",
-            self.rows("outcome", WorkloadMetrics::deliveries),
+            self.rows("outcome", |workload| workload.tally.outcomes()),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_redeliveries",
             "Deliveries of a second or later attempt that workers took",
             self.each(|workload| workload.tally.redelivered),
         )?;
-        pen.counters("tidegate_dead_letters", "Dead letters by cause", self.rows("cause", dead))?;
-        pen.times("tidegate_handler", "Time of handler calls", self.each(|workload| workload.tally))?;
-        pen.counters(
+        encoder.counters("tidegate_dead_letters", "Dead letters by cause", self.rows("cause", dead))?;
+        encoder.times("tidegate_handler", "Time of handler calls", self.each(|workload| workload.tally))?;
+        encoder.counters(
             "tidegate_handler_faults",
             "Handler calls without an answer that could be carried out, by kind",
             self.rows("kind", faults),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_limit_hits",
             "How often a guest ran into a limit, by the limit's key; for log-rate the lines dropped",
             self.rows("limit", WorkloadMetrics::limit_hits),
         )?;
-        pen.counters("tidegate_pulls", "Pull requests sent", self.each(|workload| workload.pulls))?;
-        pen.counters(
+        encoder.counters("tidegate_pulls", "Pull requests sent", self.each(|workload| workload.pulls))?;
+        encoder.counters(
             "tidegate_in_progress",
             "How often the server was told that a delivery is in progress",
             self.each(|workload| workload.in_progress),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_replies_refused",
             "Replies that were asked for where grants.reply does not let them go",
             self.each(|workload| workload.replies_refused),
         )
     }
 
-    fn scaling(&self, pen: &mut Pen<'_>) -> fmt::Result {
+    fn scaling(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
         let seconds = |ms: Option<u64>| ms.map(|ms| ms as f64 / 1e3);
-        pen.gauges(
+        encoder.gauges(
             "tidegate_workers_desired",
             "Workers wanted",
             None,
             self.each(|workload| f64::from(workload.desired)),
         )?;
-        pen.gauges(
+        encoder.gauges(
             "tidegate_workers_running",
             "Workers that run and do not drain",
             None,
             self.each(|workload| f64::from(workload.running)),
         )?;
-        pen.gauges("tidegate_workers_min", "scale.min", None, self.each(|workload| f64::from(workload.min)))?;
-        pen.gauges("tidegate_workers_max", "scale.max", None, self.each(|workload| f64::from(workload.max)))?;
-        pen.counters(
+        encoder.gauges("tidegate_workers_min", "scale.min", None, self.each(|workload| f64::from(workload.min)))?;
+        encoder.gauges("tidegate_workers_max", "scale.max", None, self.each(|workload| f64::from(workload.max)))?;
+        encoder.counters(
             "tidegate_decisions",
             "Decisions of the policy",
             self.each(|workload| workload.scaling.decisions),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_decision_failures",
             "Ticks that ended without a decision: signals that cannot be read, a policy that trapped",
             self.each(|workload| workload.scaling.failures),
         )?;
-        pen.gauges(
+        encoder.gauges(
             "tidegate_pending",
             "Messages not delivered yet, when last looked",
             None,
             self.some(|workload| Some(workload.scaling.seen?.pending as f64)),
         )?;
-        pen.gauges(
+        encoder.gauges(
             "tidegate_ack_pending",
             "Deliveries not settled yet, of all hosts, when last looked",
             None,
             self.some(|workload| Some(workload.scaling.seen?.ack_pending as f64)),
         )?;
-        pen.gauges(
+        encoder.gauges(
             "tidegate_queue_age",
             "Age of the oldest message that is not settled, when last looked; 0 if there is none",
             Some(&Unit::Seconds),
             self.some(|workload| workload.scaling.seen.map(|seen| seconds(seen.oldest_pending_ms).unwrap_or(0.0))),
         )?;
-        pen.gauges(
+        encoder.gauges(
             "tidegate_arrival_rate",
             "Messages that arrive in a second, over scale.window",
             None,
@@ -324,65 +313,69 @@ impl Snapshot {
         )
     }
 
-    fn shadows(&self, pen: &mut Pen<'_>) -> fmt::Result {
+    fn shadows(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
         let of = |count: fn(&Shadowed) -> u64| {
             self.workloads.iter().filter_map(move |workload| {
                 Some(([("workload", workload.name.as_str())], count(workload.shadow.as_ref()?)))
             })
         };
-        pen.counters("tidegate_shadow_decisions", "Decisions of the shadow", of(|shadow| shadow.decisions))?;
-        pen.counters(
+        encoder.counters("tidegate_shadow_decisions", "Decisions of the shadow", of(|shadow| shadow.decisions))?;
+        encoder.counters(
             "tidegate_shadow_differences",
             "Decisions of the shadow that would have given another number of workers",
             of(|shadow| shadow.differing),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_shadow_failures",
             "Ticks on which the shadow did not answer",
             of(|shadow| shadow.failures),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_shadow_missed",
             "Ticks that passed while the shadow was still at one before",
             of(|shadow| shadow.missed),
         )?;
-        pen.counter("tidegate_journal_dropped", "Lines of the journal that were not written", self.journal_dropped)?;
-        pen.counter(
+        encoder.counter(
+            "tidegate_journal_dropped",
+            "Lines of the journal that were not written",
+            self.journal_dropped,
+        )?;
+        encoder.counter(
             "tidegate_log_dropped",
             "Lines of the log that nobody read or that were not written",
             self.log_dropped,
         )
     }
 
-    fn rest(&self, pen: &mut Pen<'_>) -> fmt::Result {
+    fn rest(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
         let plugins = || self.plugins.iter().map(|plugin| (plugin, [("plugin", plugin.plugin.as_str())]));
-        pen.counters(
+        encoder.counters(
             "tidegate_plugin_loads",
             "Generations of a plugin that were loaded, the first among them",
             plugins().map(|(plugin, labels)| (labels, plugin.loaded)),
         )?;
-        pen.counters(
+        encoder.counters(
             "tidegate_plugin_refusals",
             "Contents of a plugin's file that were refused",
             plugins().map(|(plugin, labels)| (labels, plugin.refused)),
         )?;
-        pen.gauges(
+        encoder.gauges(
             "tidegate_plugin_ready",
             "1 if a generation of the plugin is in use",
             None,
             plugins().map(|(plugin, labels)| (labels, f64::from(u8::from(plugin.generation.is_some())))),
         )?;
         let connected = Some(u64::from(self.connected));
-        pen.gauge(
+        encoder.gauge(
             "tidegate_nats_connected",
             "1 if the NATS server can be reached, as far as is known",
             None,
             connected,
         )?;
-        pen.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
+        encoder.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
         let ProcessMetrics { resident_bytes, open_fds, threads } = self.process;
-        pen.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;
-        pen.gauge("process_open_fds", "Open file descriptors", None, open_fds)?;
-        pen.gauge("process_threads", "Threads", None, threads)
+        encoder.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;
+        encoder.gauge("process_open_fds", "Open file descriptors", None, open_fds)?;
+        encoder.gauge("process_threads", "Threads", None, threads)
     }
 }

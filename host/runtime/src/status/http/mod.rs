@@ -78,7 +78,7 @@ pub(crate) fn serve(
 ) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let recorder = Recorder::new(view.boards.clone(), view.directory.clone());
+    let recorder = Recorder::new(view.workloads.clone(), view.directory.clone());
     let view = Arc::new(view);
     let page = PageState::new(view.clone(), recorder.clone(), Admin::new(admin, is_local));
     let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });

@@ -10,7 +10,7 @@ use crate::duration::unix_millis;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::history::{Decided, Shadowed};
-use crate::status::workload::Board;
+use crate::status::workload::WorkloadState;
 
 /// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
 #[derive(Serialize)]
@@ -145,24 +145,24 @@ pub(super) fn of(view: &View) -> Status {
             server_version: view.connection.get().map(Client::server_version),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
         },
-        workloads: view.boards.iter().map(|board| workload(board)).collect(),
+        workloads: view.workloads.iter().map(|state| workload(state)).collect(),
         plugins: view.directory.plugins().into_iter().map(plugin).collect(),
     }
 }
 
-fn workload(board: &Board) -> WorkloadStatus {
-    let of = &board.workload;
-    let parts = board.running();
+fn workload(state: &WorkloadState) -> WorkloadStatus {
+    let of = &state.workload;
+    let parts = state.running();
     let parts = parts.as_deref();
     let tally = parts.map(|parts| parts.workers.tally()).unwrap_or_default();
     let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
-    let scaling = board.history.scaling();
+    let scaling = state.history.scaling();
     WorkloadStatus {
         name: of.name.clone(),
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
         running: parts.is_some(),
-        problems: board.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
+        problems: state.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
         handler: of.handler.clone(),
         workers: WorkersStatus {
             min: of.scale.min,
@@ -179,14 +179,7 @@ fn workload(board: &Board) -> WorkloadStatus {
                 })
                 .collect(),
         },
-        deliveries: BTreeMap::from([
-            ("acked", tally.acked),
-            ("retried", tally.retried),
-            ("unconfirmed", tally.unconfirmed),
-            ("dead", tally.dead.iter().sum()),
-            ("given_back", tally.given_back),
-            ("redelivered", tally.redelivered),
-        ]),
+        deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
         scaling: ScalingStatus {
@@ -199,7 +192,7 @@ fn workload(board: &Board) -> WorkloadStatus {
             problem: scaling.problem,
             observation: scaling.seen.map(seen),
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
-            shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, board.history.shadowed())),
+            shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, state.history.shadowed())),
         },
     }
 }

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
-use crate::status::workload::Board;
+use crate::status::workload::WorkloadState;
 
 /// What can be seen of a host.
 pub(crate) struct View {
@@ -16,7 +16,7 @@ pub(crate) struct View {
     /// Its plugins.
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
-    pub(crate) boards: Vec<Arc<Board>>,
+    pub(crate) workloads: Vec<Arc<WorkloadState>>,
     /// The stream of its dead letters.
     pub(crate) dead_letters: String,
     /// Its journal.

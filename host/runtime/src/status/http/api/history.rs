@@ -40,15 +40,15 @@ struct SampleRow {
 pub(super) async fn history(State(state): State<Arc<PageState>>, RawQuery(query): RawQuery) -> Response {
     let query = Query::parse(query.as_deref());
     let place = query.text("workload").and_then(|name| state.place(name));
-    let board = place.and_then(|place| state.recorder.boards().get(place));
-    let Some((board, recorded)) = board.zip(place.and_then(|place| state.recorder.recorded(place))) else {
+    let workload = place.and_then(|place| state.recorder.workloads().get(place));
+    let Some((workload, recorded)) = workload.zip(place.and_then(|place| state.recorder.recorded(place))) else {
         return refuse(StatusCode::NOT_FOUND, "this host has no such workload");
     };
     let Recorded { recent, hour } = recorded;
     answer(&History {
         now_ms: unix_millis(time_of_day()),
-        min: board.workload.scale.min,
-        max: board.workload.scale.max,
+        min: workload.workload.scale.min,
+        max: workload.workload.scale.max,
         samples: joined(hour, recent),
     })
 }
@@ -63,8 +63,9 @@ fn joined(hour: Vec<Sample>, recent: Vec<Sample>) -> Vec<SampleRow> {
 /// The arrivals a second of the last hour by the minute, oldest first, by workload.
 pub(super) async fn trends(State(state): State<Arc<PageState>>) -> Response {
     let now_ms = unix_millis(time_of_day());
-    let boards = state.recorder.boards().iter().enumerate().take(TRENDS);
-    let trends = boards.map(|(place, board)| (&board.workload.name, trend(&state.recorder.arrivals(place), now_ms)));
+    let workloads = state.recorder.workloads().iter().enumerate().take(TRENDS);
+    let trends =
+        workloads.map(|(place, workload)| (&workload.workload.name, trend(&state.recorder.arrivals(place), now_ms)));
     answer(&trends.collect::<BTreeMap<_, _>>())
 }
 

@@ -22,7 +22,7 @@ use super::rows::{self, DecisionRow};
 use super::state::{PageState, refuse};
 use crate::contract::{Cause, FaultKind};
 use crate::duration::millis;
-use crate::status::workload::Board;
+use crate::status::workload::WorkloadState;
 
 /// How many workers of a workload are told.
 const WORKERS: usize = 200;
@@ -152,8 +152,8 @@ impl Listener {
 }
 
 fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
-    let board: &Board = state.recorder.boards().get(place)?;
-    let parts = board.running();
+    let workload: &WorkloadState = state.recorder.workloads().get(place)?;
+    let parts = workload.running();
     let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
     let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
     let mut workers: Vec<WorkerNow> = alive
@@ -174,12 +174,12 @@ fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
         workers.truncate(WORKERS);
     }
     let decisions = state.recorder.decided_after(place, decided);
-    let scaling = board.history.scaling();
+    let scaling = workload.history.scaling();
     let named = |names: Vec<&'static str>, counts: &[u64]| {
         names.into_iter().zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
     };
     Some(Detail {
-        name: &board.workload.name,
+        name: &workload.workload.name,
         at_ms: state.recorder.newest(place).unwrap_or_default().at_ms,
         deliveries: BTreeMap::from([
             ("acked", tally.acked),
@@ -191,7 +191,7 @@ fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
         ]),
         causes: named(Cause::ALL.map(Cause::as_str).to_vec(), &tally.dead),
         faults: named(FaultKind::ALL.map(FaultKind::as_str).to_vec(), &tally.faults),
-        shadow: board.workload.shadow.as_ref().map(|shadow| shadow_now(&shadow.policy, board)),
+        shadow: workload.workload.shadow.as_ref().map(|shadow| shadow_now(&shadow.policy, workload)),
         decisions: decisions.iter().map(DecisionRow::whole).collect(),
         failures: scaling.failures,
         problem: scaling.refused.or(scaling.problem).map(|problem| super::cut::cut(&problem, rows::REASON)),
@@ -200,8 +200,8 @@ fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
     })
 }
 
-fn shadow_now(policy: &str, board: &Board) -> ShadowNow {
-    let shadowed = board.history.shadowed();
+fn shadow_now(policy: &str, workload: &WorkloadState) -> ShadowNow {
+    let shadowed = workload.history.shadowed();
     let (count, reason) = shadowed.last.unzip();
     let short = |text: Option<String>| text.map(|text| super::cut::cut(&text, rows::REASON));
     ShadowNow {

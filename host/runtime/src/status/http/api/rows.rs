@@ -17,7 +17,7 @@ use crate::scaling::history::Decided;
 use crate::status::http::health;
 use crate::status::http::view::View;
 use crate::status::samples::Numbers;
-use crate::status::workload::Board;
+use crate::status::workload::WorkloadState;
 
 /// The most problems that are told, and the most characters of one.
 const PROBLEMS: (usize, usize) = (50, 500);
@@ -117,9 +117,9 @@ impl Rows {
 impl Made {
     fn make(&mut self, state: &PageState, now: u64) {
         let generations = state.recorder.generations();
-        let new = state.recorder.boards().iter().enumerate().filter_map(|(place, board)| {
+        let new = state.recorder.workloads().iter().enumerate().filter_map(|(place, workload)| {
             let of = state.recorder.newest(place).unwrap_or_default().of;
-            serde_json::to_string(&row(board, &of, &generations)).ok()
+            serde_json::to_string(&row(workload, &of, &generations)).ok()
         });
         let new: Vec<_> = new.collect();
         let mut before = std::mem::take(&mut self.rows).into_iter();
@@ -134,11 +134,11 @@ impl Made {
     }
 }
 
-fn row<'a>(board: &'a Board, now: &'a Numbers, generations: &BTreeMap<String, (Digest, u64)>) -> Row<'a> {
-    let of = &board.workload;
-    let parts = board.running();
+fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap<String, (Digest, u64)>) -> Row<'a> {
+    let of = &workload.workload;
+    let parts = workload.running();
     let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
-    let problems = board.conditions.all().into_iter();
+    let problems = workload.conditions.all().into_iter();
     let generation = |plugin: &str| {
         let (digest, since_ms) = generations.get(plugin)?;
         Some(GenerationRow { digest: digest.whole().to_owned(), since_ms: *since_ms })
@@ -157,7 +157,7 @@ fn row<'a>(board: &'a Board, now: &'a Numbers, generations: &BTreeMap<String, (D
         now,
         acked: tally.acked,
         dead: tally.dead.iter().sum(),
-        decision: board.history.last().as_ref().map(DecisionRow::short),
+        decision: workload.history.last().as_ref().map(DecisionRow::short),
         generations: [generation(&of.handler), generation(&of.policy)],
     }
 }

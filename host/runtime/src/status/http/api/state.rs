@@ -34,7 +34,7 @@ impl PageState {
 
     /// A workload's place among all.
     pub(super) fn place(&self, workload: &str) -> Option<usize> {
-        self.recorder.boards().iter().position(|board| board.workload.name == workload)
+        self.recorder.workloads().iter().position(|own| own.workload.name == workload)
     }
 }
 
