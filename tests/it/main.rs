@@ -10,6 +10,7 @@ mod bounds;
 mod browser;
 mod check;
 mod command_line;
+mod completions;
 mod connections;
 mod dead_commands;
 mod dead_letters;
