@@ -6,10 +6,21 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { chromium } from "playwright-core";
 
-const PATHS = [process.env.TIDEGATE_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+const PATHS = [
+  process.env.TIDEGATE_CHROMIUM,
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+];
 const FLAGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync",
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
 ];
 /** A directory whose files are taken instead of those that the program has: to work on the page without building. */
 const FILES = process.env.TIDEGATE_PAGE_FILES;
@@ -19,9 +30,14 @@ const PATIENCE = 30_000;
 /** Opens a browser, calls `work` with a function that opens a page, and closes it whatever happens. */
 export async function browse(work) {
   const executablePath = PATHS.find((path) => path && existsSync(path));
-  if (!executablePath) throw new Error("there is no Chromium: make setup-web brings it, or name one by TIDEGATE_CHROMIUM");
+  if (!executablePath)
+    throw new Error("there is no Chromium: make setup-web brings it, or name one by TIDEGATE_CHROMIUM");
   const profile = await mkdtemp(join(tmpdir(), "tidegate-web-"));
-  const browser = await chromium.launch({ executablePath, args: [...FLAGS, `--crash-dumps-dir=${profile}`], timeout: PATIENCE });
+  const browser = await chromium.launch({
+    executablePath,
+    args: [...FLAGS, `--crash-dumps-dir=${profile}`],
+    timeout: PATIENCE,
+  });
   try {
     await work((options) => opened(browser, options));
   } finally {

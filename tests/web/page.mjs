@@ -15,6 +15,7 @@ const TESTS = [
   ["what publishers wrote is text and does nothing", hostile],
   ["letters are found by filters", filters],
   ["a payload is shown as text, JSON and bytes", payload],
+  ["JSON is indented without being changed, and no payload makes much of it", indents],
   ["without a token nothing can be changed", refuses],
   ["with the token letters are redriven and deleted", redrives],
   ["it works at a phone's width", phone],
@@ -70,7 +71,10 @@ async function workload(open) {
   await page.goto(`${PAGE}#/workload/not-there`);
   await page.getByText("no such workload").waitFor();
   // The browser itself says that this was not found.
-  assert.ok(said.every((text) => text.includes("404")), said.join("\n"));
+  assert.ok(
+    said.every((text) => text.includes("404")),
+    said.join("\n"),
+  );
   await close();
 }
 
@@ -81,7 +85,9 @@ async function hostile(open) {
   const list = await page.locator("tbody").innerText();
   assert.ok(list.includes("<script>window.hurt = 1</script>"), list);
   assert.ok(list.includes("\\u{202e}") && !/[\u202a-\u202e\u2066-\u2069]/u.test(list), list);
-  for (const sequence of await page.locator("tbody tr").evaluateAll((rows) => rows.map((one) => one.dataset.sequence))) {
+  for (const sequence of await page
+    .locator("tbody tr")
+    .evaluateAll((rows) => rows.map((one) => one.dataset.sequence))) {
     await page.goto(`${PAGE}#/letters/${sequence}`);
     await page.getByRole("heading", { name: "Payload" }).waitFor();
     for (const name of ["Text", "JSON", "Hex"]) await page.getByRole("button", { name, exact: true }).click();
@@ -99,7 +105,10 @@ async function hostile(open) {
     }
   });
   assert.equal(caught, "TypeError");
-  assert.ok(said.every((text) => text.includes("TrustedHTML")), said.join("\n"));
+  assert.ok(
+    said.every((text) => text.includes("TrustedHTML")),
+    said.join("\n"),
+  );
   await close();
 }
 
@@ -142,6 +151,37 @@ async function payload(open) {
   await close();
 }
 
+async function indents(open) {
+  const { page, said, close } = await open();
+  await page.goto(PAGE);
+  const made = await page.evaluate(async () => {
+    const { hex, indented } = await import("/page/letter.js");
+    const deep = "[".repeat(30_000) + "]".repeat(30_000);
+    return {
+      nested: indented('{"a":[],"b":{"c":"x, {y}: \\"z\\""},"d":[1e400,-0.10]}'),
+      broken: indented('{"a":'),
+      deep: indented(deep).length,
+      hex: hex(Uint8Array.from([0, 255, 65, 10])),
+    };
+  });
+  const nested = [
+    "{",
+    '  "a": [],',
+    '  "b": {',
+    '    "c": "x, {y}: \\"z\\""',
+    "  },",
+    '  "d": [',
+    "    1e400,",
+    "    -0.10",
+  ];
+  assert.equal(made.nested, [...nested, "  ]", "}"].join("\n"));
+  assert.match(made.broken, /^This is not JSON/);
+  assert.ok(made.deep < 4_000_000, `${made.deep}`);
+  assert.equal(made.hex, `000000  00 ff 41 0a${" ".repeat(36)}  ..A.`);
+  assert.deepEqual(said, []);
+  await close();
+}
+
 async function refuses(open) {
   const { page, said, close } = await open();
   await page.goto(`${SHOWS}#/letters`);
@@ -154,7 +194,10 @@ async function refuses(open) {
   await page.keyboard.press("Enter");
   await page.getByText("this is not the token of http-admin").waitFor();
   assert.equal(await page.getByRole("button", { name: "Redrive" }).count(), 0);
-  assert.ok(said.every((text) => text.includes("403")), said.join("\n"));
+  assert.ok(
+    said.every((text) => text.includes("403")),
+    said.join("\n"),
+  );
   await close();
 }
 
@@ -197,9 +240,16 @@ async function redrives(open) {
 }
 
 async function phone(open) {
-  const { page, said, close } = await open({ viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, deviceScaleFactor: 2 });
+  const { page, said, close } = await open({
+    viewport: { width: 360, height: 740 },
+    hasTouch: true,
+    isMobile: true,
+    deviceScaleFactor: 2,
+  });
   for (const [name, path, there] of [
-    ["overview", "#/", "tbody tr"], ["workload", "#/workload/orders", ".chart .line"], ["letters", "#/letters", "tbody tr"],
+    ["overview", "#/", "tbody tr"],
+    ["workload", "#/workload/orders", ".chart .line"],
+    ["letters", "#/letters", "tbody tr"],
   ]) {
     await page.goto(PAGE + path);
     await page.locator(there).first().waitFor({ state: "attached" });
@@ -225,9 +275,17 @@ async function keyboard(open) {
   const seen = [];
   for (let i = 0; i < 12; i += 1) {
     await page.keyboard.press("Tab");
-    seen.push(await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent));
+    seen.push(
+      await page.evaluate(
+        () => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent,
+      ),
+    );
     // What has the focus is to be seen.
-    assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), "none", seen.at(-1));
+    assert.notEqual(
+      await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle),
+      "none",
+      seen.at(-1),
+    );
   }
   assert.ok(seen.includes("Workers") && seen.includes("15 min"), seen.join(", "));
   assert.deepEqual(said, []);
@@ -268,7 +326,12 @@ function measure() {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !node.checkVisibility() || node.closest(":disabled, noscript, option, title")) continue;
+    if (
+      !walker.currentNode.data.trim() ||
+      !node.checkVisibility() ||
+      node.closest(":disabled, noscript, option, title")
+    )
+      continue;
     const style = getComputedStyle(node);
     const color = channels(node.closest("svg") ? style.fill : style.color);
     const [a, b] = [light(color), light(behind(node))];
@@ -295,7 +358,13 @@ await browse(async (open) => {
     try {
       await test(open);
     } catch (error) {
-      console.error(`not ok  ${name}\n${error.stack.split("\n").map((line) => line.slice(0, 300)).slice(0, 20).join("\n")}`);
+      console.error(
+        `not ok  ${name}\n${error.stack
+          .split("\n")
+          .map((line) => line.slice(0, 300))
+          .slice(0, 20)
+          .join("\n")}`,
+      );
       process.exitCode = 1;
       continue;
     }

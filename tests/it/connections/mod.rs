@@ -7,7 +7,7 @@ mod denied;
 mod keys;
 mod lost;
 mod passwords;
-mod permissions;
+pub(crate) mod permissions;
 mod servers;
 mod unreachable;
 mod variables;

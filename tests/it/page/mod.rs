@@ -2,6 +2,7 @@
 
 mod letters;
 mod live;
+mod rights;
 mod token;
 
 use std::net::SocketAddr;

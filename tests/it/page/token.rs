@@ -84,8 +84,11 @@ async fn a_token_in_a_file_is_read_anew_each_time_and_told_where_it_cannot_be() 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token");
     std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
-    let token = Some(Setting::File(path.clone()));
-    let (_host, address) = host(Site::new().await, "127.0.0.1:0", token, vec![workload("work")]).await;
+    let token = || Some(Setting::File(path.clone()));
+    let missing = Some(Setting::File(directory.path().join("not-there")));
+    let (_lacks, _) = host(Site::new().await, "127.0.0.1:0", missing, vec![workload("work")]).await;
+    log::logged(&["nobody can redrive or delete", &directory.path().join("not-there").display().to_string()]).await;
+    let (_host, address) = host(Site::new().await, "127.0.0.1:0", token(), vec![workload("work")]).await;
     let check = async || send(&address, "/api/token", &[BEARER], Some(json!({}))).await;
     assert_eq!(check().await.code, 204);
     std::fs::write(&path, "another-token-of-the-tests").unwrap();

@@ -7,9 +7,9 @@ use clap_complete::Shell;
 
 const EXAMPLES: &str = "\
 Examples:
-  source <(tidegate completions bash)             for this shell; in ~/.bashrc for all to come
-  tidegate completions zsh > ~/.zfunc/_tidegate   where fpath has ~/.zfunc, before compinit
-  tidegate completions fish > ~/.config/fish/completions/tidegate.fish";
+  tidegate completions bash > tidegate.bash    then `source tidegate.bash`; in ~/.bashrc for all shells to come
+  tidegate completions zsh > _tidegate         in a directory that fpath has, before compinit
+  tidegate completions fish > tidegate.fish    in ~/.config/fish/completions";
 
 /// Prints the script with which a shell completes commands, flags and their values.
 ///

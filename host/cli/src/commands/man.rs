@@ -8,8 +8,8 @@ use anyhow::Context;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate man ~/.local/share/man/man1 && man tidegate-run
-  tidegate man > /tmp/tidegate.1 && man /tmp/tidegate.1";
+  tidegate man man1              then `man man1/tidegate-run.1`, or move them to ~/.local/share/man/man1
+  tidegate man > tidegate.1";
 
 /// Writes the man pages: tidegate.1, and one for each command, as tidegate-run.1.
 ///
@@ -28,6 +28,9 @@ pub struct ManArgs {
 /// If they cannot be written.
 pub fn run(args: &ManArgs, program: clap::Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let Some(directory) = &args.directory else {
+        // As for the pages of a directory.
+        let mut program = program.disable_help_subcommand(true);
+        program.build();
         let mut page = Vec::new();
         clap_mangen::Man::new(program).render(&mut page)?;
         out.write_all(&page)?;

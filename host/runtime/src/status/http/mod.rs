@@ -83,11 +83,12 @@ pub(crate) fn serve(
     let page = PageState::new(view.clone(), recorder.clone(), Admin::new(admin, is_local));
     let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
-    let router = router(seen).merge(page::router()).merge(api::router(page));
+    let router = router(seen).merge(page::router()).merge(api::router(page.clone()));
     let router = page::guard(serve::guard(router, names));
     let answer = async move {
         let served = async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::spawn(async move { page.look().await });
             Ok::<_, io::Error>(tokio::select! {
                 never = serve::serve(listener, router) => never,
                 never = recorder.run() => never,

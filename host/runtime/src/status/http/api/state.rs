@@ -32,6 +32,11 @@ impl PageState {
         Arc::new(Self { view, recorder, rows: Rows::default(), admin, streams, readings })
     }
 
+    /// Tells in the log what keeps the page from doing all that it should.
+    pub(in crate::status::http) async fn look(&self) {
+        self.admin.look().await;
+    }
+
     /// A workload's place among all.
     pub(super) fn place(&self, workload: &str) -> Option<usize> {
         self.recorder.workloads().iter().position(|own| own.workload.name == workload)

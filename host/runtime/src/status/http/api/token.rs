@@ -36,6 +36,15 @@ impl Admin {
         self.token.is_some()
     }
 
+    /// Tells in the log if the token cannot be read: better now than when somebody needs it.
+    pub(super) async fn look(&self) {
+        if let Some(reader) = &self.token
+            && let Err(problem) = read(reader).await
+        {
+            tracing::error!("nobody can redrive or delete letters over HTTP: {problem}");
+        }
+    }
+
     /// Whether dead letters are shown to whoever asks.
     pub(super) fn shows_letters(&self) -> bool {
         self.local

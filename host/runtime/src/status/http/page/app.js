@@ -2,7 +2,8 @@
 
 import { mark, outside, say } from "./dom.js";
 import { plural } from "./format.js";
-import { letterPage, lettersPage } from "./letters.js";
+import { letterPage } from "./letter.js";
+import { lettersPage } from "./letters.js";
 import { overviewPage } from "./overview.js";
 import { live } from "./server.js";
 import { workloadPage } from "./workload.js";

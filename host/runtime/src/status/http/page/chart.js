@@ -58,7 +58,8 @@ export function steps(top, whole) {
 
 /**
  * A chart. `series` has for each line a name, a class, how its value is read from a sample (null for none) and whether
- * it goes in steps; `show` makes a text of a value; `whole` is for counts; `onMark` is called with the mark that somebody
+ * it goes in steps; `show` makes a text of a value; `whole` is for counts; `onMark` is called with the mark that
+ * somebody
  * looks at.
  */
 export function chart({ title, series, show, whole = false, onMark = null }) {
@@ -125,7 +126,13 @@ export function chart({ title, series, show, whole = false, onMark = null }) {
   /** A decision. Arrows go from one to the next. */
   function dot(one, px, py, size) {
     const node = svg("circle", {
-      class: `mark ${one.class ?? ""}`, cx: px, cy: py, r: size, tabindex: "-1", role: "img", "aria-label": one.label,
+      class: `mark ${one.class ?? ""}`,
+      cx: px,
+      cy: py,
+      r: size,
+      tabindex: "-1",
+      role: "img",
+      "aria-label": one.label,
       on: {
         pointerenter: () => look(one),
         focus: () => {

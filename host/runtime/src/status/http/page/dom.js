@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Makes an element. `attributes` may have `on` (listeners by event) and `class`; children are nodes or texts of ours. */
+/** Makes an element. `attributes` may have `on`, listeners by event; children are nodes or texts of ours. */
 export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -34,7 +34,9 @@ export function shown(text) {
 
 /** The same with its line breaks and tabs as they are. */
 export function shownLines(text) {
-  return String(text ?? "").replace(/\r\n/g, "\n").replace(ACTS, (c) => (c === "\n" || c === "\t" ? c : escape(c)));
+  return String(text ?? "")
+    .replace(/\r\n/g, "\n")
+    .replace(ACTS, (c) => (c === "\n" || c === "\t" ? c : escape(c)));
 }
 
 function escape(character) {
@@ -71,5 +73,10 @@ export function fact(name, ...value) {
 
 /** What is said where there is nothing to show. */
 export function empty(title, ...more) {
-  return el("div", { class: "empty" }, el("p", { class: "empty-title" }, title), ...more.map((text) => el("p", {}, text)));
+  return el(
+    "div",
+    { class: "empty" },
+    el("p", { class: "empty-title" }, title),
+    ...more.map((text) => el("p", {}, text)),
+  );
 }

@@ -1,6 +1,11 @@
 // Numbers, times and sizes as a person reads them.
 
-const UNITS = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e4, "k", 1e3]];
+const UNITS = [
+  [1e12, "T"],
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e4, "k", 1e3],
+];
 
 /** A count: 9999, 12.3k, 4.5M. */
 export function count(number) {
@@ -52,10 +57,21 @@ export function ago(atMs, nowMs) {
   return ms < 2000 ? "now" : `${duration(Math.floor(ms / 1000) * 1000)} ago`;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 const MINUTE = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 const DAY = new Intl.DateTimeFormat(undefined, {
-  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false,
+  year: "numeric",
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
 });
 
 /** The time of day. */

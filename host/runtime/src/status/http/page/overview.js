@@ -14,12 +14,25 @@ export function overviewPage(state) {
   const table = el(
     "table",
     { class: "workloads" },
-    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        heads.map((head) => el("th", { scope: "col" }, head)),
+      ),
+    ),
     body,
   );
   const nothing = empty("Waiting for the host", "Workloads appear as soon as it says what it does.");
   const problems = el("ul", { class: "problems" });
-  const find = el("input", { type: "search", id: "find", placeholder: "name, stream, handler", on: { input: () => sift() } });
+  const find = el("input", {
+    type: "search",
+    id: "find",
+    placeholder: "name, stream, handler",
+    on: { input: () => sift() },
+  });
   const finder = el("div", { class: "finder", hidden: true }, el("label", { for: "find" }, "Find"), find);
   const total = el("p", { class: "muted total" });
   const top = el("div", { class: "page-head" }, el("h1", {}, "Workloads"), total, finder);
@@ -28,10 +41,13 @@ export function overviewPage(state) {
   const lines = new Map();
   let trends = {};
 
-  ask("/api/trends").then((found) => {
-    trends = found;
-    for (const line of lines.values()) line.trend(trends[line.name]);
-  }, () => {});
+  ask("/api/trends").then(
+    (found) => {
+      trends = found;
+      for (const line of lines.values()) line.trend(trends[line.name]);
+    },
+    () => {},
+  );
 
   function sift() {
     const words = find.value.trim().toLowerCase();
@@ -66,7 +82,10 @@ export function overviewPage(state) {
       const running = [...rows.values()].reduce((sum, row) => sum + row.now.running, 0);
       const arrivals = [...rows.values()].reduce((sum, row) => sum + row.now.arrivals, 0);
       say(total, here ? `${plural(rows.size, "workload")}, ${plural(running, "worker")}, ${rate(arrivals)}` : "");
-      hostProblems(problems, host.problems.filter((text) => !text.startsWith("workload ")));
+      hostProblems(
+        problems,
+        host.problems.filter((text) => !text.startsWith("workload ")),
+      );
       sift();
     },
   };
@@ -134,7 +153,9 @@ function workloadLine(name) {
       this.words = [row.name, row.stream, row.handler, row.policy].join(" ").toLowerCase();
       mark(dot, "class", `dot ${kind}`);
       say(condition, troubles.length ? plural(troubles.length, "problem") : row.runs ? "runs" : "does not run yet");
-      problems.replaceChildren(...troubles.map(([part, text]) => el("li", {}, el("b", {}, `${part}: `), outside(text))));
+      problems.replaceChildren(
+        ...troubles.map(([part, text]) => el("li", {}, el("b", {}, `${part}: `), outside(text))),
+      );
       say(dead, row.dead ? plural(row.dead, "dead letter") : "");
       mark(dead, "hidden", !row.dead);
       say(arrivals, rate(now.arrivals));
@@ -143,7 +164,10 @@ function workloadLine(name) {
       say(oldest, now.oldest_ms === null ? "–" : duration(now.oldest_ms));
       say(workers, now.desired === now.running ? `${now.running}` : `${now.running} of ${now.desired}`);
       fill.style.setProperty("--part", `${row.max ? Math.min(100, (100 * now.running) / row.max) : 0}%`);
-      say(drains, [`${row.min} to ${row.max}`, now.draining ? `${now.draining} drain` : ""].filter(Boolean).join(", "));
+      say(
+        drains,
+        [`${row.min} to ${row.max}`, now.draining ? `${now.draining} drain` : ""].filter(Boolean).join(", "),
+      );
       say(decision, decided ? shown(decided.reason) : "none yet");
       mark(decision, "title", decided ? shown(decided.reason) : null);
       code.replaceChildren(codeOf(row.handler, row.generations[0]), codeOf(row.policy, row.generations[1]));

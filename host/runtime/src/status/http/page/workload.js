@@ -6,16 +6,26 @@ import { clock, count, digest, duration, micros, plural, rate } from "./format.j
 import { ask, query } from "./server.js";
 
 const HOUR_MS = 3_600_000;
-const SPANS = [["5 min", 300_000], ["15 min", 900_000], ["1 h", HOUR_MS]];
+const SPANS = [
+  ["5 min", 300_000],
+  ["15 min", 900_000],
+  ["1 h", HOUR_MS],
+];
 /** What is shown first: the longest of these that is full, or the shortest. */
 const FIRST = [900_000, 300_000];
 /** How many decisions are listed; the chart has all that are remembered. */
 const LISTED = 20;
 
 const CAUSES = {
-  rejected: "the handler rejected it", retries: "one retry too many", trapped: "the handler trapped",
-  time: "over limits.time", memory: "over the memory limits", effects: "its answer could not be carried out",
-  start: "no instance started", exhausted: "delivered too often, never finished", unreadable: "cannot be read",
+  rejected: "the handler rejected it",
+  retries: "one retry too many",
+  trapped: "the handler trapped",
+  time: "over limits.time",
+  memory: "over the memory limits",
+  effects: "its answer could not be carried out",
+  start: "no instance started",
+  exhausted: "delivered too often, never finished",
+  unreadable: "cannot be read",
   conflict: "a stream had another last message",
 };
 
@@ -44,17 +54,25 @@ export function workloadPage(state, name) {
   const failures = el(
     "section",
     { class: "panel" },
-    el("h2", {}, "Deliveries"), counts,
-    el("h3", {}, "Dead letters by cause"), causes,
-    el("h3", {}, "Calls without an answer"), faults,
+    el("h2", {}, "Deliveries"),
+    counts,
+    el("h3", {}, "Dead letters by cause"),
+    causes,
+    el("h3", {}, "Calls without an answer"),
+    faults,
   );
   const body = el(
     "div",
     {},
     problems,
     facts,
-    el("section", { class: "panel" }, el("div", { class: "panel-head" }, el("h2", {}, "The last hour"), span.node),
-      charts.map(({ box }) => box.node), looked),
+    el(
+      "section",
+      { class: "panel" },
+      el("div", { class: "panel-head" }, el("h2", {}, "The last hour"), span.node),
+      charts.map(({ box }) => box.node),
+      looked,
+    ),
     el("div", { class: "columns" }, decisions.node, el("div", { class: "stack" }, shadow, failures)),
     workers.node,
   );
@@ -92,11 +110,19 @@ export function workloadPage(state, name) {
 
   function lookAt(one) {
     if (!one) {
-      say(looked, "Decisions are the marks on the chart of workers: point at one, or focus the chart and press an arrow.");
+      say(
+        looked,
+        "Decisions are the marks on the chart of workers: point at one, or focus the chart and press an arrow.",
+      );
       return;
     }
-    looked.replaceChildren(el("b", {}, `${clock(one.at_ms)}  ${one.count} wanted`), ": ", outside(one.reason),
-      el("br"), el("span", { class: "muted" }, one.seen ? observed(one.seen) : ""));
+    looked.replaceChildren(
+      el("b", {}, `${clock(one.at_ms)}  ${one.count} wanted`),
+      ": ",
+      outside(one.reason),
+      el("br"),
+      el("span", { class: "muted" }, one.seen ? observed(one.seen) : ""),
+    );
   }
 
   return {
@@ -124,25 +150,50 @@ export function workloadPage(state, name) {
       made.push(...detail.decisions.filter((one) => one.number > (made.at(-1)?.number ?? 0)));
       made = made.filter((one) => one.at_ms > oldest);
       if (loaded) draw();
-      decisions.fill(made.slice(-LISTED).reverse(), detail.problem, (one, i, all) => {
-        const before = all[i + 1]?.count;
-        const change = before === undefined || before === one.count ? `${one.count}` : `${before} → ${one.count}`;
-        const when = el("td", { title: clock(one.at_ms), class: "nowrap" }, clock(one.at_ms));
-        const reason = el("td", {}, outside(one.reason));
-        if (one.desired !== one.count) reason.append(el("span", { class: "sub" }, `the policy wanted ${one.desired}`));
-        return el("tr", {}, when, el("td", { class: "nowrap" }, change), reason);
-      }, "No decision yet", (one) => `${one.number}`);
+      decisions.fill(
+        made.slice(-LISTED).reverse(),
+        detail.problem,
+        (one, i, all) => {
+          const before = all[i + 1]?.count;
+          const change = before === undefined || before === one.count ? `${one.count}` : `${before} → ${one.count}`;
+          const when = el("td", { title: clock(one.at_ms), class: "nowrap" }, clock(one.at_ms));
+          const reason = el("td", {}, outside(one.reason));
+          if (one.desired !== one.count)
+            reason.append(el("span", { class: "sub" }, `the policy wanted ${one.desired}`));
+          return el("tr", {}, when, el("td", { class: "nowrap" }, change), reason);
+        },
+        "No decision yet",
+        (one) => `${one.number}`,
+      );
       tellShadow(shadow, detail.shadow);
       tellCounts(counts, detail.deliveries);
-      bars(causes, detail.causes, (cause) => CAUSES[cause] ?? "", `#/letters?workload=${encodeURIComponent(name)}&cause=`);
+      bars(
+        causes,
+        detail.causes,
+        (cause) => CAUSES[cause] ?? "",
+        `#/letters?workload=${encodeURIComponent(name)}&cause=`,
+      );
       bars(faults, detail.faults, () => "", null);
-      const sorted = [...detail.workers].sort((a, b) => (b.handling_ms ?? -1) - (a.handling_ms ?? -1) || a.worker - b.worker);
+      const sorted = [...detail.workers].sort(
+        (a, b) => (b.handling_ms ?? -1) - (a.handling_ms ?? -1) || a.worker - b.worker,
+      );
       const more = detail.alive > sorted.length ? `${count(detail.alive - sorted.length)} more are not listed` : null;
-      workers.fill(sorted, more, (one) => {
-        const does = one.handling_ms === null ? "waits for a message" : `handles one for ${duration(one.handling_ms)}`;
-        const cells = [does, count(one.acked), count(one.failed), duration(one.alive_ms)];
-        return el("tr", {}, el("td", {}, `${one.worker}`), cells.map((text) => el("td", {}, text)));
-      }, "No worker runs: the next message starts one");
+      workers.fill(
+        sorted,
+        more,
+        (one) => {
+          const does =
+            one.handling_ms === null ? "waits for a message" : `handles one for ${duration(one.handling_ms)}`;
+          const cells = [does, count(one.acked), count(one.failed), duration(one.alive_ms)];
+          return el(
+            "tr",
+            {},
+            el("td", {}, `${one.worker}`),
+            cells.map((text) => el("td", {}, text)),
+          );
+        },
+        "No worker runs: the next message starts one",
+      );
     },
   };
 }
@@ -212,7 +263,9 @@ function spanPicker(pick) {
     show(ms);
     pick(ms);
   };
-  const buttons = SPANS.map(([label, ms]) => el("button", { type: "button", on: { click: () => choose(ms) } }, label));
+  const buttons = SPANS.map(([label, ms]) =>
+    el("button", { type: "button", on: { click: () => choose(ms) } }, label),
+  );
   function show(ms) {
     buttons.forEach((button, i) => mark(button, "aria-pressed", SPANS[i][1] === ms));
   }
@@ -237,21 +290,31 @@ function observed(seen) {
     `busy ${Math.round(100 * seen["busy-ratio"])} %`,
     `a call takes ${duration(seen["service-time-ms"])}`,
     `${seen.running} ran`,
-  ].filter(Boolean).join(", ");
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function tell(facts, row, nowMs) {
   const code = (plugin, generation) => {
     if (!generation) return [outside(plugin), el("span", { class: "sub" }, "not loaded")];
     const since = `for ${duration(Math.max(1000, Math.floor((nowMs - generation.since_ms) / 1000) * 1000))}`;
-    return [outside(plugin), el("span", { class: "sub mono" }, digest(generation.digest)), el("span", { class: "sub" }, since)];
+    return [
+      outside(plugin),
+      el("span", { class: "sub mono" }, digest(generation.digest)),
+      el("span", { class: "sub" }, since),
+    ];
   };
   const made = [
     ["Stream", outside(row.stream)],
     ["Consumer", outside(row.consumer)],
     ["Handler", ...code(row.handler, row.generations[0])],
     ["Policy", ...code(row.policy, row.generations[1])],
-    ["Workers", `${row.now.running} run, ${row.now.desired} wanted`, el("span", { class: "sub" }, `${row.min} to ${row.max}`)],
+    [
+      "Workers",
+      `${row.now.running} run, ${row.now.desired} wanted`,
+      el("span", { class: "sub" }, `${row.min} to ${row.max}`),
+    ],
   ];
   list(facts, made, ([name, ...value]) => fact(name, ...value));
 }
@@ -267,14 +330,22 @@ function tellShadow(panel, shadow) {
     ["Decided otherwise", `${count(shadow.differing)} of ${count(shadow.decisions)} (${part})`],
   ];
   if (shadow.problem) made.push(["Problem", outside(shadow.problem)]);
-  const facts = el("dl", { class: "counts" }, made.map(([name, ...value]) => fact(name, ...value)));
+  const facts = el(
+    "dl",
+    { class: "counts" },
+    made.map(([name, ...value]) => fact(name, ...value)),
+  );
   panel.replaceChildren(el("h2", {}, "Shadow"), facts);
 }
 
 function tellCounts(counts, deliveries) {
   const made = [
-    ["Acknowledged", deliveries.acked], ["To be tried again", deliveries.retried], ["Dead letters", deliveries.dead],
-    ["Not confirmed", deliveries.unconfirmed], ["Given back", deliveries.given_back], ["Redelivered", deliveries.redelivered],
+    ["Acknowledged", deliveries.acked],
+    ["To be tried again", deliveries.retried],
+    ["Dead letters", deliveries.dead],
+    ["Not confirmed", deliveries.unconfirmed],
+    ["Given back", deliveries.given_back],
+    ["Redelivered", deliveries.redelivered],
   ];
   list(counts, made, ([name, value]) => fact(name, count(value)));
 }
@@ -287,7 +358,13 @@ function bars(box, values, meaning, link) {
     const fill = el("span", { class: "bar-fill" });
     fill.style.setProperty("--part", `${(100 * value) / top}%`);
     const name = link ? el("a", { href: link + encodeURIComponent(word) }, word) : el("span", {}, word);
-    return el("div", { class: "bar", title: meaning(word) }, name, el("span", { class: "bar-line" }, fill), el("b", {}, count(value)));
+    return el(
+      "div",
+      { class: "bar", title: meaning(word) },
+      name,
+      el("span", { class: "bar-line" }, fill),
+      el("b", {}, count(value)),
+    );
   });
 }
 
@@ -302,7 +379,20 @@ function list(node, values, make) {
 /** A table with a title, and what is said where it is empty. */
 function listPanel(title, heads) {
   const body = el("tbody");
-  const table = el("table", {}, el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), body);
+  const table = el(
+    "table",
+    {},
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        heads.map((head) => el("th", { scope: "col" }, head)),
+      ),
+    ),
+    body,
+  );
   const note = el("p", { class: "muted" });
   const node = el("section", { class: "panel" }, el("h2", {}, title), note, el("div", { class: "scroll" }, table));
   return {
