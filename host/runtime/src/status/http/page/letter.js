@@ -164,21 +164,21 @@ function isValid(text) {
 /** JSON with line breaks. Its numbers and strings stay as they were written: JavaScript would round the former. */
 export function indented(text) {
   if (!isValid(text)) return `This is not JSON.\n\n${shownLines(text)}`;
+  const made = [];
   let depth = 0;
-  let made = "";
-  const line = () => `\n${"  ".repeat(Math.min(depth, DEEPEST))}`;
+  // Whether a bracket was opened and nothing stands in it yet.
+  let opened = false;
+  const line = () => made.push(`\n${"  ".repeat(Math.min(depth, DEEPEST))}`);
   for (const [part] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s"[\]{},:]+/gu)) {
-    if (part === "{" || part === "[") {
-      depth += 1;
-      made += part + line();
-    } else if (part === "}" || part === "]") {
-      depth -= 1;
-      made = /[[{]\s*$/.test(made.slice(-60)) ? made.trimEnd() + part : made + line() + part;
-    } else {
-      made += part === "," ? part + line() : part === ":" ? ": " : part;
-    }
+    const closes = part === "}" || part === "]";
+    depth -= closes ? 1 : 0;
+    if (closes ? !opened : opened) line();
+    made.push(part === ":" ? ": " : part);
+    opened = part === "{" || part === "[";
+    depth += opened ? 1 : 0;
+    if (part === ",") line();
   }
-  return shownLines(made);
+  return shownLines(made.join(""));
 }
 
 /** Bytes as a table: position, bytes, characters. */
