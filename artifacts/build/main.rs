@@ -17,6 +17,7 @@ const GUESTS: &[&str] = &[
     "utilization",
     "archive",
     "echo",
+    "fetch",
     "later",
     "receipts",
     "reply",

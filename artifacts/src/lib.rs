@@ -42,6 +42,8 @@ pub mod workers {
     pub const ARCHIVE: &[u8] = component!("archive");
     /// Replies with the payload.
     pub const ECHO: &[u8] = component!("echo");
+    /// Asks a price service by HTTP and publishes the answer.
+    pub const FETCH: &[u8] = component!("fetch");
     /// Has each message published once more, later.
     pub const LATER: &[u8] = component!("later");
     /// From an order to a receipt.
@@ -58,6 +60,7 @@ pub mod workers {
     pub const ALL: &[(&str, &[u8])] = &[
         ("archive", ARCHIVE),
         ("echo", ECHO),
+        ("fetch", FETCH),
         ("later", LATER),
         ("receipts", RECEIPTS),
         ("reply", REPLY),

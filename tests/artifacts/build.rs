@@ -12,6 +12,7 @@ const GUESTS: &[&str] = &[
     "probe-worker",
     "probe-worker-v2",
     "probe-batch",
+    "probe-http",
     "probe-policy",
     "probe-policy-v2",
     "unknown-import",

@@ -14,6 +14,8 @@ pub mod probes {
     pub const WORKER_V2: &[u8] = component!("probe-worker-v2");
     /// A handler of batches that does what the payloads say.
     pub const BATCH: &[u8] = component!("probe-batch");
+    /// A handler that sends HTTP requests as its payload says.
+    pub const HTTP: &[u8] = component!("probe-http");
     /// A policy that does what its settings say.
     pub const POLICY_V1: &[u8] = component!("probe-policy");
     /// The same with another version number, for swaps.
@@ -61,9 +63,9 @@ mod tests {
         (imports, exports)
     }
 
-    /// Whether an interface is one of a WASI 0.2 command, which every host offers.
+    /// Whether an interface is one of WASI 0.2, which every host offers to handlers.
     fn is_command_interface(name: &str) -> bool {
-        ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"]
+        ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:http/", "wasi:io/", "wasi:random/", "wasi:sockets/"]
             .iter()
             .any(|package| name.starts_with(package))
     }

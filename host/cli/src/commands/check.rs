@@ -13,7 +13,8 @@ use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_en
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
 use tidegate_runtime::plugin::{
-    HandlerPlugin, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, others,
+    HandlerPlugin, HttpAccess, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader,
+    others,
 };
 use tidegate_runtime::text::plain;
 
@@ -161,6 +162,7 @@ async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()
     }
     for workload in &config.workloads {
         let handler = handler(&host, dir, workload).await;
+        answer.warnings.extend(ungranted(&host, dir, workload));
         let live = policy(&host, dir, workload, &workload.policy, &workload.policy_settings).await;
         let shadow = match &workload.shadow {
             Some(shadow) => Some(policy(&host, dir, workload, &shadow.policy, &shadow.settings).await),
@@ -196,10 +198,29 @@ pub(super) fn refused(error: &LoadError) -> String {
     }
 }
 
+/// What a person should know of a handler that imports what nothing is granted of.
+fn ungranted(host: &PluginHost, dir: &Path, workload: &Workload) -> Option<String> {
+    let file = file(dir, &workload.handler);
+    let needs = host.inspect(&file).ok()?.needs;
+    let imports = needs.iter().any(|import| import.starts_with("wasi:http/"));
+    (imports && workload.grants.http.is_empty()).then(|| {
+        format!(
+            "workload {}: its handler {} imports wasi:http, and grants.http grants it nothing: each of its requests \
+             is denied",
+            workload.name,
+            file.display()
+        )
+    })
+}
+
 async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
     let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
-    match SettingsReader::new(&workload.settings).read().await {
+    let ready = async {
+        HttpAccess::new(workload).ready().await?;
+        SettingsReader::new(&workload.settings).read().await
+    };
+    match ready.await {
         Ok(_) => Ok(format!("{} {}", workload.handler, plugin.generation().digest)),
         Err(Fault::Start(why)) => Err(format!("its handler {why}")),
         Err(fault) => Err(format!("its handler {fault}")),

@@ -1,11 +1,14 @@
 //! Where the effects of a handler may go.
 
+use std::path::PathBuf;
+
+use super::http_grants::HttpGrant;
 use super::keys::WORKLOAD;
 use super::names::overlap;
 use super::nats_headers::NatsHeaders;
 use super::reader::Reader;
 
-/// Where the effects of a handler may go: subjects, with wildcards.
+/// Where the effects of a handler may go: subjects, with wildcards, and origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grants {
     /// What it may publish on; nothing by default.
@@ -15,6 +18,10 @@ pub struct Grants {
     pub reply: Vec<String>,
     /// What its publications may ask of their streams; nothing by default.
     pub nats_headers: Vec<NatsHeaders>,
+    /// Where it may send HTTP requests; nowhere by default.
+    pub http: Vec<HttpGrant>,
+    /// A file with authorities whose certificates those servers may have, beside the system's.
+    pub http_ca: Option<PathBuf>,
 }
 
 impl Default for Grants {
@@ -29,6 +36,8 @@ impl Grants {
             publish: keys.get("grants.publish"),
             reply: keys.get("grants.reply"),
             nats_headers: NatsHeaders::read(&keys.get::<Vec<String>>("grants.nats-headers")),
+            http: HttpGrant::read(&keys.get::<Vec<String>>("grants.http")),
+            http_ca: keys.path("grants.http-ca"),
         }
     }
 

@@ -26,6 +26,18 @@ pub struct Limits {
     pub log_rate: usize,
     /// Handler instances made anew in a second after a call that did not end well.
     pub respawns: u32,
+    /// HTTP requests of one call.
+    pub http_requests: usize,
+    /// HTTP requests at once of all instances of a workload's handler.
+    pub http_at_once: usize,
+    /// Bytes of the body of one HTTP request.
+    pub http_request_body: usize,
+    /// Bytes of the body of one HTTP response.
+    pub http_response_body: usize,
+    /// How long an HTTP request waits for its turn, and then for a connection.
+    pub http_connect: Duration,
+    /// How long an HTTP request may take from then until its response begins.
+    pub http_first_byte: Duration,
 }
 
 impl Limits {
@@ -40,6 +52,12 @@ impl Limits {
             publications: keys.get("limits.publications"),
             log_rate: keys.get("limits.log-rate"),
             respawns: keys.get("limits.respawns"),
+            http_requests: keys.get("limits.http-requests"),
+            http_at_once: keys.get("limits.http-at-once"),
+            http_request_body: keys.get("limits.http-request-body"),
+            http_response_body: keys.get("limits.http-response-body"),
+            http_connect: keys.get("limits.http-connect"),
+            http_first_byte: keys.get("limits.http-first-byte"),
         }
     }
 }

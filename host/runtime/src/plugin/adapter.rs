@@ -13,6 +13,7 @@ use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
+use crate::plugin::capability::http::HttpAccess;
 use crate::plugin::run::guest::Settings;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
@@ -54,6 +55,7 @@ impl PluginHandlers {
         let room = directory.room(workload.scale.max);
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
+        context.http = Arc::new(HttpAccess::new(workload));
         Self {
             watch: directory.watch_form(&workload.handler, form(workload), &workload.limits),
             context,
@@ -109,6 +111,7 @@ impl Handlers for PluginHandlers {
 
     async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
         let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
+        self.context.http.ready().await?;
         let settings = self.settings.read().await?;
         let prepared = self.prepared.lock().take();
         let fits = |(prepared, with): &(PluginHandler, Settings)| {
@@ -126,7 +129,7 @@ impl Handlers for PluginHandlers {
         let reader = self.settings.clone();
         async move {
             let Some(plugin) = plugin else { return };
-            let Ok(settings) = reader.read().await else { return };
+            let (Ok(()), Ok(settings)) = (context.http.ready().await, reader.read().await) else { return };
             let context = WorkerContext { settings: settings.clone(), ..context };
             if let Ok(made) = make(&plugin, &context).await {
                 *prepared.lock() = Some((made, settings));

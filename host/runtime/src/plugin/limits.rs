@@ -82,5 +82,11 @@ pub(super) fn wider(a: &Limits, b: &Limits) -> Limits {
         publications: a.publications.max(b.publications),
         log_rate: a.log_rate.max(b.log_rate),
         respawns: a.respawns.max(b.respawns),
+        http_requests: a.http_requests.max(b.http_requests),
+        http_at_once: a.http_at_once.max(b.http_at_once),
+        http_request_body: a.http_request_body.max(b.http_request_body),
+        http_response_body: a.http_response_body.max(b.http_response_body),
+        http_connect: a.http_connect.max(b.http_connect),
+        http_first_byte: a.http_first_byte.max(b.http_first_byte),
     }
 }

@@ -23,6 +23,7 @@ mod load;
 mod run;
 
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
+pub use capability::http::HttpAccess;
 pub use capability::secrets::SettingsReader;
 pub use load::{
     CacheError, CompileError, Directory, HostError, Inspection, KindError, LoadError, PluginHost, PluginRefusal,

@@ -1,6 +1,7 @@
 //! The keys of a workload, as they stand in `[workload.NAME]`.
 
 use super::key::Key;
+use crate::config::http_grants;
 use crate::config::names;
 use crate::config::nats_headers;
 use crate::config::words::{Isolation, Manage, Retention, SignalSource};
@@ -230,6 +231,19 @@ pub const WORKLOAD: &[Key] = &[
             "`Nats-TTL` needs a server of 2.11 or newer, `Nats-Schedule*` one of 2.12, and each a stream that allows \
              it.",
         ),
+    Key::texts("grants.http", "URL")
+        .flag("grant-http")
+        .nothing("nothing")
+        .rule(http_grants::rule)
+        .comment("[\"https://api.example.com/v1/\"]")
+        .help("Where the handler may send HTTP requests: scheme, host, port, and what the path begins with")
+        .more("Redirects are not followed. A request elsewhere is denied, and named in the log."),
+    Key::file("grants.http-ca", "FILE")
+        .flag("grant-http-ca")
+        .nothing("the system's authorities")
+        .comment("\"api-ca.pem\"")
+        .help("A PEM file with authorities whose certificates those servers may have, beside the system's")
+        .more("Read when the workload starts."),
     Key::duration("limits.time")
         .flag("limit-time")
         .default("10s")
@@ -277,6 +291,39 @@ pub const WORKLOAD: &[Key] = &[
         .range("1 to 100000")
         .help("Handler instances made anew in a second after a call that trapped, took too long or too much")
         .more("Workers wait before they make more."),
+    Key::integer("limits.http-requests", "COUNT")
+        .flag("limit-http-requests")
+        .default("100")
+        .range("0 to 100000")
+        .help("HTTP requests of one handler call"),
+    Key::integer("limits.http-at-once", "COUNT")
+        .flag("limit-http-at-once")
+        .default("256")
+        .range("1 to 10000")
+        .help("HTTP requests at once, of all instances of the handler")
+        .more("Others wait as long as they may for a connection. Each takes a file descriptor of the host."),
+    Key::size("limits.http-request-body")
+        .flag("limit-http-request-body")
+        .default("16MiB")
+        .range("0B to 64GiB")
+        .help("Bytes of the body of one HTTP request"),
+    Key::size("limits.http-response-body")
+        .flag("limit-http-response-body")
+        .default("16MiB")
+        .range("0B to 64GiB")
+        .help("Bytes of the body of one HTTP response")
+        .more("The host holds no body whole, so what a guest keeps of it counts as its memory."),
+    Key::duration("limits.http-connect")
+        .flag("limit-http-connect")
+        .default("5s")
+        .range("1ms to 1h")
+        .help("How long an HTTP request waits for its turn, and then for a connection")
+        .more("All that HTTP takes counts in `limits.time` too."),
+    Key::duration("limits.http-first-byte")
+        .flag("limit-http-first-byte")
+        .default("10s")
+        .range("1ms to 1h")
+        .help("How long an HTTP request may take, once it is connected, until its response begins"),
     Key::integer("retry.max-attempts", "COUNT")
         .flag("max-attempts")
         .default("5")

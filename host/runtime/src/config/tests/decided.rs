@@ -4,6 +4,11 @@ use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../../examples/tidegate.example.toml");
 
+/// No grants at all.
+fn nothing() -> Grants {
+    Grants { reply: vec![], ..Grants::default() }
+}
+
 #[test]
 fn the_least_configuration_gets_the_documented_defaults() {
     let config = Config::from_toml(LEAST).unwrap();
@@ -24,7 +29,7 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(workload.pull.batch, 100);
     assert_eq!(workload.pull.max_bytes, 64 << 20);
     assert_eq!(workload.limits, Limits::default());
-    assert_eq!(workload.grants, Grants { publish: vec![], reply: vec!["_INBOX.>".to_owned()], nats_headers: vec![] });
+    assert_eq!(workload.grants, Grants { reply: vec!["_INBOX.>".to_owned()], ..nothing() });
     assert_eq!(config.http, None);
     assert_eq!(workload.retry.max_attempts, 5);
     assert_eq!(workload.retry.backoff.len(), 4);
@@ -58,10 +63,7 @@ fn names_to_be_asked_under_are_without_ports() {
 fn a_grant_replaces_the_default() {
     let grants = "grants = { publish = \"out.>\", reply = [] }";
     let config = Config::from_toml(&format!("{LEAST}{grants}\n")).unwrap();
-    assert_eq!(
-        config.workloads[0].grants,
-        Grants { publish: vec!["out.>".to_owned()], reply: vec![], nats_headers: vec![] }
-    );
+    assert_eq!(config.workloads[0].grants, Grants { publish: vec!["out.>".to_owned()], ..nothing() });
 }
 
 #[test]

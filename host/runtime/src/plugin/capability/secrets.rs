@@ -15,7 +15,9 @@ use tokio::time::timeout;
 use crate::config::Setting;
 use crate::contract::Fault;
 use crate::plugin::limits::handler::SETTING;
-use crate::plugin::run::guest::Settings;
+
+/// The settings that a handler reads through `wasi:config/store`.
+pub(crate) type Settings = Arc<[(String, String)]>;
 
 /// How long reading may take: a disk that does not answer must be told.
 const WITHIN: Duration = Duration::from_secs(10);

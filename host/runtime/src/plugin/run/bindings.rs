@@ -57,9 +57,10 @@ impl logging::Host for Guest {
     }
 }
 
-/// What a handler may import: WASI 0.2's command interfaces with nothing in them, settings, logging.
+/// What a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings, logging.
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     // The world `batch-worker` has it for its types, and some languages import all of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {

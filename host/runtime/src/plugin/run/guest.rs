@@ -6,15 +6,15 @@ use std::time::Duration;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::declared::Declared;
 use super::quota::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
+use crate::plugin::capability::http::HttpState;
+pub(crate) use crate::plugin::capability::secrets::Settings;
 use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
-
-/// The settings that a handler reads through `wasi:config/store`.
-pub(crate) type Settings = Arc<[(String, String)]>;
 
 /// The data of an instance's store.
 pub struct Guest {
@@ -23,11 +23,18 @@ pub struct Guest {
     pub(crate) quota: Quota,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
+    pub(crate) http: HttpState,
 }
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.http.view(&mut self.resources)
     }
 }
 
@@ -69,7 +76,14 @@ pub(crate) fn store(
     }
     let mut resources = ResourceTable::new();
     resources.set_max_capacity(RESOURCES);
-    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits, declared.bytes()), log, settings };
+    let guest = Guest {
+        wasi: wasi.build(),
+        resources,
+        quota: Quota::new(limits, declared.bytes()),
+        log,
+        settings,
+        http: HttpState::default(),
+    };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
     store.set_hostcall_fuel(limits.response);

@@ -18,6 +18,7 @@ use super::room::InstanceRoom;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::plugin::capability::http::{HttpAccess, HttpState};
 
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<HandlerWorld>;
@@ -50,12 +51,15 @@ pub struct WorkerContext {
     pub worker: u64,
     /// What `wasi:config/store` has.
     pub settings: Arc<[(String, String)]>,
+    /// Where the workload may send HTTP requests.
+    pub(crate) http: Arc<HttpAccess>,
 }
 
 impl WorkerContext {
     /// For the instance of a worker, with a log of its own.
     pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
-        Self { guest: GuestContext::new(workload, limits), worker, settings }
+        let http = Arc::new(HttpAccess::none(Arc::clone(&workload), &limits));
+        Self { guest: GuestContext::new(workload, limits), worker, settings, http }
     }
 }
 
@@ -128,9 +132,10 @@ impl HandlerPlugin {
     /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
     /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
-        let WorkerContext { guest, worker, settings } = context;
+        let WorkerContext { guest, worker, settings, http } = context;
         let place = self.enter(guest)?;
         let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
+        store.data_mut().http = HttpState::new(http.clone());
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
         let live = Live { exports: started?, store, _place: place };
@@ -202,8 +207,9 @@ impl HandlerInstance {
     /// After a call: what it came to, and of one that did not end well, the instance is gone.
     fn end<T>(&mut self, called: Result<wasmtime::Result<T>, Fault>) -> Result<T, Fault> {
         self.calling = false;
-        let Some(live) = &self.live else { return Err(Fault::Start("this instance ended".into())) };
-        let guest = live.store.data();
+        let Some(live) = &mut self.live else { return Err(Fault::Start("this instance ended".into())) };
+        let guest = live.store.data_mut();
+        guest.http.end_call();
         let last_words = guest.log.end_call();
         let fault = match called {
             Ok(Ok(answer)) => return Ok(answer),
@@ -223,6 +229,7 @@ fn begin<'a>(live: &'a mut Option<Live>, calling: &mut bool, first: &Delivery) -
     *calling = true;
     let guest = live.store.data_mut();
     guest.quota.forget();
+    guest.http.begin_call();
     guest.log.begin_call(first.stream_sequence);
     live.store.set_epoch_deadline(1);
     Ok(live)

@@ -6,6 +6,7 @@ mod adapter;
 mod batch;
 mod directory;
 mod handler;
+mod http;
 mod load;
 mod policy;
 

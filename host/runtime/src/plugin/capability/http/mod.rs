@@ -1,0 +1,15 @@
+//! Requests by HTTP: `wasi:http/outgoing-handler`, to the origins of `grants.http`.
+//!
+//! Every handler may import it; a request that no grant covers is denied. [`access`](HttpAccess) is what a workload
+//! has, [`state`](HttpState) what an instance has of it; `send` is the one way out, `client` makes its pool of
+//! connections, and `exchange` ends with a call what the guest left open.
+
+mod access;
+mod client;
+mod error;
+mod exchange;
+mod send;
+mod state;
+
+pub use access::HttpAccess;
+pub(crate) use state::HttpState;

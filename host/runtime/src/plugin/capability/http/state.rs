@@ -1,0 +1,97 @@
+//! What an instance has of it.
+
+use std::sync::Arc;
+
+use hyper::header::HeaderName;
+use hyper::{Method, Request, Response};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
+    WasiHttpHooks,
+};
+
+use super::access::HttpAccess;
+use super::exchange::Exchanges;
+use super::send::send;
+
+/// What goes on beside a response, until its body was read: nothing, for the pool's own tasks do it.
+type Beside = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// The part of a store that `wasi:http` works with. The default reaches nothing and says nothing.
+#[derive(Default)]
+pub(crate) struct HttpState {
+    context: WasiHttpCtx,
+    hooks: Requests,
+}
+
+#[derive(Default)]
+struct Requests {
+    access: Option<Arc<HttpAccess>>,
+    /// Requests of this call.
+    made: usize,
+    /// Made with the first request of a call.
+    exchanges: Option<Arc<Exchanges>>,
+}
+
+impl HttpState {
+    pub(crate) fn new(access: Arc<HttpAccess>) -> Self {
+        let hooks = Requests { access: Some(access), ..Requests::default() };
+        Self { context: WasiHttpCtx::new(), hooks }
+    }
+
+    pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table, ctx: &mut self.context }
+    }
+
+    pub(crate) fn begin_call(&mut self) {
+        self.hooks.made = 0;
+    }
+
+    /// Ends what the guest left open: of what it keeps it can read no more.
+    pub(crate) fn end_call(&mut self) {
+        if let Some(exchanges) = self.hooks.exchanges.take() {
+            exchanges.end();
+        }
+    }
+}
+
+impl Requests {
+    /// Whether a request may be sent, before anything is done for it.
+    fn admit(&mut self, request: &Request<WasiBody>) -> Result<(Arc<HttpAccess>, Arc<Exchanges>), Error> {
+        let access = self.access.as_ref().ok_or(Error::HttpRequestDenied)?;
+        if self.made >= access.limits.requests {
+            access.tell(request.uri(), "is denied: its call made as many as limits.http-requests allows");
+            return Err(Error::HttpRequestDenied);
+        }
+        self.made += 1;
+        // A tunnel to somewhere else.
+        if request.method() == Method::CONNECT {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        access.admit(request.uri())?;
+        Ok((Arc::clone(access), Arc::clone(self.exchanges.get_or_insert_default())))
+    }
+}
+
+impl WasiHttpHooks for Requests {
+    /// What belongs to the connection and not to the request; `Host` is the origin's.
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        let more = [hyper::header::TE, hyper::header::TRAILER, hyper::header::EXPECT];
+        Arc::new(move |name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || more.contains(name))
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Beside), Error>> + Send> {
+        let admitted = self.admit(&request);
+        Box::new(async move {
+            let (access, exchanges) = admitted?;
+            let sent = send(access, &exchanges, request, options.unwrap_or_default());
+            let response = exchanges.during(sent).await?;
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Beside))
+        })
+    }
+}
