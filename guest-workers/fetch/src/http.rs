@@ -62,7 +62,8 @@ fn read(response: &IncomingResponse) -> Result<Vec<u8>, ErrorCode> {
             Ok(part) => read.extend(part),
             Err(StreamError::Closed) => return Ok(read),
             Err(StreamError::LastOperationFailed(error)) => {
-                return Err(http_error_code(&error).unwrap_or(ErrorCode::HttpResponseIncomplete));
+                let words = || ErrorCode::InternalError(Some(error.to_debug_string()));
+                return Err(http_error_code(&error).unwrap_or_else(words));
             }
         }
     }

@@ -54,6 +54,10 @@ pub(super) mod instance {
     pub(crate) const WRITE: usize = 64 << 10;
     /// Bytes of a line that a guest prints. A longer line is broken into several.
     pub(crate) const LINE: usize = 8 << 10;
+    /// Bytes of the headers of one HTTP request, as they are kept.
+    pub(crate) const HTTP_HEADERS: usize = 32 << 10;
+    /// Bytes of an HTTP request's body that the host keeps until the connection takes them.
+    pub(crate) const HTTP_CHUNK: usize = 16 << 10;
 }
 
 /// Limits of what a handler is given.

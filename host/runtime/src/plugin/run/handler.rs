@@ -138,6 +138,7 @@ impl HandlerPlugin {
         store.data_mut().http = HttpState::new(http.clone());
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
+        store.data_mut().http.end_call();
         let live = Live { exports: started?, store, _place: place };
         let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
         Ok(HandlerInstance { engines, limits, live: Some(live), calling: false })

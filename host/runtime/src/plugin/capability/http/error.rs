@@ -38,13 +38,17 @@ fn of_connection(cause: &(dyn StdError + 'static)) -> Option<Error> {
     if cause.to_string().starts_with("dns error") || cause.to_string().starts_with("failed to lookup address") {
         return Some(Error::DnsError { rcode: Some("the name has no address".to_owned()), info_code: None });
     }
-    let error = cause.downcast_ref::<io::Error>()?;
-    // Its own cause is skipped by `source`.
-    if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
-        return Some(match error {
-            rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
-            _ => Error::TlsProtocolError,
-        });
+    let mut error = cause.downcast_ref::<io::Error>()?;
+    // `source` skips what an `io::Error` is made of.
+    while let Some(inner) = error.get_ref() {
+        if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+            return Some(match error {
+                rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
+                _ => Error::TlsProtocolError,
+            });
+        }
+        let Some(inner) = inner.downcast_ref::<io::Error>() else { break };
+        error = inner;
     }
     Some(match error.kind() {
         io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,

@@ -47,7 +47,8 @@ impl Exchanges {
 
     /// A body that is gone when the call ends.
     pub(super) fn hold(&self, body: WasiBody, place: OwnedSemaphorePermit, pause: Option<Duration>) -> ResponseBody {
-        let open = (!body.is_end_stream()).then_some(OpenBody { body, _place: place });
+        let is_read = body.is_end_stream();
+        let open = (!is_read).then_some(OpenBody { body, _place: place });
         let slot = Arc::new(Mutex::new(open));
         let mut bodies = self.bodies.lock();
         bodies.retain(|body| body.strong_count() > 0);
@@ -56,7 +57,7 @@ impl Exchanges {
         if *self.ended.borrow() {
             drop(slot.lock().take());
         }
-        ResponseBody { slot, is_read: false, pause: pause.map(|pause| (pause, Box::pin(sleep(pause)))) }
+        ResponseBody { slot, is_read, pause: pause.map(|pause| (pause, Box::pin(sleep(pause)))) }
     }
 
     pub(super) fn end(&self) {

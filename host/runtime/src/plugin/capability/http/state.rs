@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{
 use super::access::HttpAccess;
 use super::exchange::Exchanges;
 use super::send::send;
+use crate::plugin::limits::instance::{HTTP_CHUNK, HTTP_HEADERS};
 
 /// What goes on beside a response, until its body was read: nothing, for the pool's own tasks do it.
 type Beside = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -36,7 +37,9 @@ struct Requests {
 impl HttpState {
     pub(crate) fn new(access: Arc<HttpAccess>) -> Self {
         let hooks = Requests { access: Some(access), ..Requests::default() };
-        Self { context: WasiHttpCtx::new(), hooks }
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(HTTP_HEADERS);
+        Self { context, hooks }
     }
 
     pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
@@ -78,6 +81,10 @@ impl WasiHttpHooks for Requests {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         let more = [hyper::header::TE, hyper::header::TRAILER, hyper::header::EXPECT];
         Arc::new(move |name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || more.contains(name))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        HTTP_CHUNK
     }
 
     fn send_request(
