@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::answer::{answer, refuse};
 use super::query::Query;
-use super::state::{PageState, answer, refuse};
+use super::state::PageState;
 use crate::clock::time_of_day;
 use crate::duration::unix_millis;
 use crate::status::recorder::Recorded;
