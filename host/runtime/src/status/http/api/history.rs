@@ -27,7 +27,7 @@ struct History {
     now_ms: u64,
     min: u32,
     max: u32,
-    /// By ten seconds, then the last two minutes by the second.
+    /// By ten seconds, then the last five minutes by the second.
     samples: Vec<SampleRow>,
 }
 
