@@ -8,7 +8,7 @@ mod fallback;
 mod keys;
 mod lost;
 mod passwords;
-mod permissions;
+pub(crate) mod permissions;
 mod servers;
 mod unreachable;
 mod variables;
