@@ -11,6 +11,8 @@ pub struct BenchOptions {
     pub requests: u32,
     /// A handler that answers each message with an empty reply.
     pub reply: &'static [u8],
+    /// The same for batches.
+    pub reply_batch: &'static [u8],
     /// A handler that answers each message with its payload.
     pub echo: &'static [u8],
 }
@@ -18,6 +20,6 @@ pub struct BenchOptions {
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        5 + 7 * u64::from(self.rounds)
+        5 + (7 + super::batches::ROUNDS) * u64::from(self.rounds)
     }
 }
