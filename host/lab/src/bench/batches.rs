@@ -4,15 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::WORKERS;
 use super::lab::{Lab, LoopKind, Round};
-use super::report::median;
-
-/// The sizes that are measured.
-const SIZES: [usize; 3] = [1, 10, 100];
+use super::median::median;
+use super::options::{BATCH_SIZES, WORKERS};
 
 /// Rounds of each size: with several workers, and with one.
-pub(super) type BatchRounds = [[Vec<Round>; 2]; SIZES.len()];
+pub(super) type BatchRounds = [[Vec<Round>; 2]; BATCH_SIZES.len()];
 
 /// What batches of one size do.
 #[derive(Debug, Clone, Serialize)]
@@ -33,12 +30,9 @@ pub struct BatchThroughput {
     pub cpu_us_1: f64,
 }
 
-/// How many rounds [`round`] adds.
-pub(super) const ROUNDS: u64 = 2 * SIZES.len() as u64;
-
 /// One round of each size, with several workers and with one.
 pub(super) async fn round(lab: &mut Lab, rounds: &mut BatchRounds, step: &impl Fn(&str)) -> anyhow::Result<()> {
-    for (size, rounds) in SIZES.into_iter().zip(rounds) {
+    for (size, rounds) in BATCH_SIZES.into_iter().zip(rounds) {
         for (workers, rounds) in [WORKERS, 1].into_iter().zip(rounds) {
             step(&format!("throughput, batches of {size}, {workers} workers"));
             rounds.push(lab.throughput(LoopKind::Batches(size), workers).await?);
@@ -61,7 +55,7 @@ pub(super) fn report(rounds: &BatchRounds, native: f64, native_1: f64) -> Vec<Ba
             cpu_us_1: median(one, |round| round.cpu_us),
         }
     };
-    SIZES.into_iter().zip(rounds).map(of).collect()
+    BATCH_SIZES.into_iter().zip(rounds).map(of).collect()
 }
 
 impl fmt::Display for BatchThroughput {

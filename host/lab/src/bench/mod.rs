@@ -6,6 +6,7 @@
 mod batches;
 mod instance;
 mod lab;
+mod median;
 mod native;
 mod options;
 mod report;
@@ -20,14 +21,13 @@ use batches::BatchRounds;
 pub use batches::BatchThroughput;
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use options::BenchOptions;
+use options::WORKERS;
 use report::Latency;
 pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
 
-/// Workers of the throughput rounds that have several.
-const WORKERS: u32 = 4;
 /// How often an idle host is woken.
 const WAKES: u32 = 40;
 /// How often a handler's file is replaced.

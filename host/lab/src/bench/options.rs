@@ -1,3 +1,8 @@
+/// Workers of the throughput rounds that have several.
+pub(super) const WORKERS: u32 = 4;
+/// The sizes of batches that are measured, each with several workers and with one.
+pub(super) const BATCH_SIZES: [usize; 3] = [1, 10, 100];
+
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
@@ -20,6 +25,6 @@ pub struct BenchOptions {
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        5 + (7 + super::batches::ROUNDS) * u64::from(self.rounds)
+        5 + (7 + 2 * BATCH_SIZES.len() as u64) * u64::from(self.rounds)
     }
 }

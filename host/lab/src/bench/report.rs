@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::batches::{self, BatchRounds, BatchThroughput};
 use super::lab::Round;
+use super::median::median;
 use super::options::BenchOptions;
 
 /// The benchmark's answer.
@@ -165,12 +166,6 @@ impl BenchReport {
             idle_percent,
         }
     }
-}
-
-pub(super) fn median<T>(all: &[T], of: impl Fn(&T) -> f64) -> f64 {
-    let mut values: Vec<f64> = all.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for BenchReport {
