@@ -24,11 +24,6 @@ use crate::ports::{Handler, Handlers, Policies, Policy};
 /// other.
 const POLICY_INSTANCES: u32 = 2;
 
-/// What a workload asks of its handler's exports.
-fn form(workload: &Workload) -> WantedForm {
-    if workload.batching.wanted { WantedForm::Batches } else { WantedForm::Either }
-}
-
 fn author(generation: &Generation) -> Author {
     Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
 }
@@ -55,7 +50,7 @@ impl PluginHandlers {
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
         Self {
-            watch: directory.watch_form(&workload.handler, form(workload), &workload.limits),
+            watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
