@@ -15,6 +15,7 @@ const GUESTS: &[&str] = &[
     "objective",
     "step",
     "utilization",
+    "dedupe",
     "echo",
     "later",
     "receipts",

@@ -38,6 +38,8 @@ pub mod policies {
 
 /// The handlers that ship with tidegate.
 pub mod workers {
+    /// Publishes each message on once, and drops what it has seen.
+    pub const DEDUPE: &[u8] = component!("dedupe");
     /// Replies with the payload.
     pub const ECHO: &[u8] = component!("echo");
     /// Has each message published once more, later.
@@ -52,6 +54,7 @@ pub mod workers {
     pub const WORD_COUNT: &[u8] = component!("word-count");
     /// All of them, by the names of their plugins.
     pub const ALL: &[(&str, &[u8])] = &[
+        ("dedupe", DEDUPE),
         ("echo", ECHO),
         ("later", LATER),
         ("receipts", RECEIPTS),

@@ -44,6 +44,7 @@
 
 mod duration;
 pub mod handler;
+pub mod key_value;
 #[cfg(feature = "log")]
 mod logger;
 pub mod policy;

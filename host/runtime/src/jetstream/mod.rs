@@ -22,6 +22,7 @@ mod dead_letters;
 mod fallback;
 mod header_watch;
 mod journal;
+mod key_value;
 mod loss_cause;
 mod message;
 mod parked_pull;
@@ -59,6 +60,7 @@ pub use dead_letter_stream::{Letters, Original};
 pub use header_watch::HeaderWatch;
 pub use journal::{Decisions, DecisionsError};
 pub(crate) use journal::{Lines, journal_stream};
+pub(crate) use key_value::Buckets;
 pub(crate) use message::PulledMessage;
 #[doc(hidden)]
 pub use message::{may_be_headers, position};

@@ -13,12 +13,13 @@ use crate::contract::{Decision, Observation};
 use crate::contract::{Delivery, Fault, Outcome};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
+use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::run::guest::Settings;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, SettingsReader, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, Policies, Policy};
+use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy};
 
 /// Instances of a policy at once: each call has its own, and they come one after the other.
 const POLICY_INSTANCES: u32 = 2;
@@ -48,6 +49,7 @@ impl PluginHandlers {
         let room = directory.room(workload.scale.max);
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
+        context.key_value = KeyValueAccess::new(workload);
         Self {
             watch: directory.watch(&workload.handler, &workload.limits),
             context,
@@ -57,6 +59,11 @@ impl PluginHandlers {
             room,
             max: workload.scale.max,
         }
+    }
+
+    /// From now on instances reach these buckets, as far as the workload's grants go.
+    pub(crate) fn reach(&self, buckets: Arc<dyn KeyValue>) {
+        self.context.key_value.reach(buckets);
     }
 
     fn context(&self, worker: u64, settings: Settings) -> WorkerContext {

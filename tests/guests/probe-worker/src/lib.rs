@@ -4,11 +4,20 @@
 //! README beside this crate lists them.
 
 mod faults;
+mod key_value;
 mod script;
 
 #[allow(unsafe_code, reason = "generated")]
 mod bindings {
-    wit_bindgen::generate!({ world: "worker", path: "../../../wit", generate_all });
+    wit_bindgen::generate!({
+        inline: "package tidegate:probe;
+            world probe {
+                include tidegate:plugin/worker@0.1.0;
+                include wasi:keyvalue/imports@0.2.0-draft2;
+            }",
+        path: "../../../wit",
+        generate_all,
+    });
     export!(Handler with_types_in self);
     use super::Handler;
 }
@@ -79,6 +88,10 @@ fn take(step: Step, delivery: &Delivery, response: &mut Response) -> Result<(), 
         Step::Sleep(ms) => std::thread::sleep(Duration::from_millis(ms)),
         Step::Print(text) => println!("{text}"),
         Step::Eprint(text) => eprintln!("{text}"),
+        Step::KeyValue(words) => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            response.reply = Some(key_value::answer(&words)?.into_bytes());
+        }
         Step::Log { level, text } => log(level_of(&level)?, "probe", &text),
     }
     Ok(())

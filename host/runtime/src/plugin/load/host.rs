@@ -28,8 +28,8 @@ const PACKAGES: &[&str] =
 const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
 /// Bytes of what a compiler or a linker says that is told.
 const SAID: usize = 1 << 10;
-/// The package that only a handler may import from: a policy gets its settings in `init`.
-const HANDLER_PACKAGE: &str = "wasi:config/";
+/// The packages that only a handler may import from: a policy gets its settings in `init`, and reaches nothing.
+const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:keyvalue/"];
 
 /// Compiles and runs plugins. Clones are the same host.
 #[derive(Clone)]
@@ -204,7 +204,7 @@ fn check(source: &FileContent, wanted: Kind) -> Result<Declared, PluginRefusal> 
     }
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
-            || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
+            || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
     if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }

@@ -5,6 +5,7 @@
 use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
+use crate::plugin::capability::key_value;
 
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod worker {
@@ -53,9 +54,10 @@ impl logging::Host for Guest {
     }
 }
 
-/// What a handler may import: WASI 0.2's command interfaces with nothing in them, settings, logging.
+/// What a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings, logging.
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    key_value::link(linker)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
