@@ -15,11 +15,13 @@ const GUESTS: &[&str] = &[
     "objective",
     "step",
     "utilization",
+    "archive",
     "dedupe",
     "echo",
     "later",
     "receipts",
     "reply",
+    "reply-batch",
     "wait",
     "word-count",
 ];

@@ -38,6 +38,8 @@ pub mod policies {
 
 /// The handlers that ship with tidegate.
 pub mod workers {
+    /// Puts the messages of a batch into one.
+    pub const ARCHIVE: &[u8] = component!("archive");
     /// Publishes each message on once, and drops what it has seen.
     pub const DEDUPE: &[u8] = component!("dedupe");
     /// Replies with the payload.
@@ -48,17 +50,21 @@ pub mod workers {
     pub const RECEIPTS: &[u8] = component!("receipts");
     /// An empty reply to every message: the no-op of measurements.
     pub const REPLY: &[u8] = component!("reply");
+    /// The same for batches.
+    pub const REPLY_BATCH: &[u8] = component!("reply-batch");
     /// Waits as long as the payload says.
     pub const WAIT: &[u8] = component!("wait");
     /// Counts words as long as its instance lives.
     pub const WORD_COUNT: &[u8] = component!("word-count");
     /// All of them, by the names of their plugins.
     pub const ALL: &[(&str, &[u8])] = &[
+        ("archive", ARCHIVE),
         ("dedupe", DEDUPE),
         ("echo", ECHO),
         ("later", LATER),
         ("receipts", RECEIPTS),
         ("reply", REPLY),
+        ("reply-batch", REPLY_BATCH),
         ("wait", WAIT),
         ("word-count", WORD_COUNT),
     ];

@@ -13,6 +13,25 @@
 //! # fn main() {}
 //! ```
 //!
+//! A handler of **batches** has several messages in one call, and answers to each of them:
+//!
+//! ```
+//! use tidegate_guest::handler::{Delivery, Failure, Response};
+//!
+//! tidegate_guest::batch_handler!(handle);
+//!
+//! fn handle(deliveries: Vec<Delivery>) -> Vec<Result<Response, Failure>> {
+//!     let all: Vec<u8> = deliveries.iter().flat_map(|delivery| [&*delivery.payload, b"\n"].concat()).collect();
+//!     let mut answers = vec![Ok(Response::done()); deliveries.len()];
+//!     // The host acknowledges the others when this is stored.
+//!     if let Some(first) = answers.first_mut() {
+//!         *first = Ok(Response::done().publish("archive", all));
+//!     }
+//!     answers
+//! }
+//! # fn main() {}
+//! ```
+//!
 //! A **policy** says how many workers run. It is two functions, a fold: from an observation and a state they make a
 //! decision and the next state.
 //!
@@ -42,6 +61,7 @@
 //! The contract is WIT, in `wit/` of this crate, and says for each case what the host does. Nothing here is needed to
 //! fulfil it: `wit_bindgen::generate!` on those files does too.
 
+pub mod batch;
 mod duration;
 pub mod handler;
 pub mod key_value;

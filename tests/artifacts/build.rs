@@ -8,8 +8,15 @@ mod guests;
 use std::path::Path;
 use std::process::ExitCode;
 
-const GUESTS: &[&str] =
-    &["probe-worker", "probe-worker-v2", "probe-policy", "probe-policy-v2", "unknown-import", "other-version"];
+const GUESTS: &[&str] = &[
+    "probe-worker",
+    "probe-worker-v2",
+    "probe-batch",
+    "probe-policy",
+    "probe-policy-v2",
+    "unknown-import",
+    "other-version",
+];
 
 fn main() -> ExitCode {
     guests::build_guests(GUESTS, Path::new("../.."))

@@ -17,10 +17,10 @@ use tidegate_test_artifacts::probes;
 use wasmparser::Parser;
 
 use crate::hosts::Host;
-use crate::ledger::{Ledger, read};
+use crate::ledger::{Audit, Ledger, read};
 use crate::patience::{percentile, until};
 use crate::row::{Form, Report, Row, head, row};
-use crate::stage::{Stage, work};
+use crate::stage::{Stage, with, work};
 
 pub(crate) const ROWS: &[Row] = &[
     row!(17, "half-written plugin", half_written),
@@ -38,21 +38,21 @@ pub(crate) fn generation(bytes: &[u8]) -> String {
 }
 
 /// Puts a file into place that is old, so that the host judges it at once and does not wait for the rest of it.
-fn put_old(plugins: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = plugins.join(".probe.new");
+fn put_old(plugins: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let beside = plugins.join(format!(".{name}.new"));
     std::fs::write(&beside, bytes)?;
     let old = SystemTime::now() - Duration::from_secs(60);
     std::fs::File::options().write(true).open(&beside)?.set_modified(old)?;
-    Ok(std::fs::rename(beside, plugins.join("probe.wasm"))?)
+    Ok(std::fs::rename(beside, plugins.join(format!("{name}.wasm")))?)
 }
 
-/// Awaits what a host says about a generation: whether it is in use.
-async fn judged(host: &Host, generation: &str, limit: Duration) -> Result<bool> {
-    let about = format!("generation={generation}");
+/// Awaits what a host says about a generation of a plugin: whether it is in use.
+async fn judged(host: &Host, plugin: &str, generation: &str, limit: Duration) -> Result<bool> {
+    let (file, about) = (format!("{plugin}.wasm"), format!("generation={generation}"));
     let what = format!("a word about {generation}");
     let judged = until(limit, &what, async || {
         let log = host.log();
-        let line = log.lines().rev().find(|line| line.contains(&about) && line.contains("probe.wasm"))?;
+        let line = log.lines().rev().find(|line| line.contains(&about) && line.contains(&file))?;
         (line.contains("loaded ") || line.contains("refused ")).then(|| line.contains("loaded "))
     });
     judged.await.with_context(|| last_words(host))
@@ -91,6 +91,31 @@ fn last_words(host: &Host) -> String {
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
+/// How many plugins are judged at the same time: a host waits a moment until a file that changed is quiet.
+const LANES: usize = 8;
+
+/// Prefixes of a component in place of a plugin that runs, one after the other, while messages come.
+async fn put_prefixes(
+    stage: &Stage,
+    host: &Host,
+    (name, lengths): (&str, &[usize]),
+    form: Form,
+) -> Result<(Vec<usize>, Audit)> {
+    let mut ledger = Ledger::open(stage, name).await?;
+    let storm = async {
+        let mut active = Vec::new();
+        for length in lengths {
+            let prefix = &probes::WORKER_V2[..*length];
+            put_old(&stage.plugins, name, prefix)?;
+            active.extend(judged(host, name, &generation(prefix), form.patience()).await?.then_some(*length));
+        }
+        anyhow::Ok(active)
+    };
+    let active = under_load(storm, &mut ledger).await?;
+    stage.settled(name, form.patience()).await?;
+    Ok((active, ledger.audit().await?))
+}
+
 /// Prefixes of a component in place of a plugin that runs. Of every length it is asked what it is; those that pass for
 /// a handler, and a sample of the others, are put into place.
 async fn half_written(form: Form) -> Result<Report> {
@@ -111,36 +136,38 @@ async fn half_written(form: Form) -> Result<Report> {
     lengths.extend((0..whole.len()).step_by(whole.len() / form.pick(40, 2000)));
     // Those that pass lack no more than names.
     lengths.extend(passing.iter().step_by((passing.len() / form.pick(20, 500)).max(1)));
+    let lengths: Vec<usize> = lengths.into_iter().collect();
+
     let stage = Stage::one().await?;
-    let mut ledger = Ledger::open(&stage, "work").await?;
-    let host = stage.host(&work("work", "retry.max-attempts = 1")).await?;
-    let storm = async {
-        let (mut active, mut bad) = (0u64, Vec::new());
-        for length in &lengths {
-            let prefix = &whole[..*length];
-            put_old(&stage.plugins, prefix)?;
-            let is_active = judged(&host, &generation(prefix), form.patience()).await?;
-            active += u64::from(is_active);
-            if is_active && !passing.contains(length) {
-                bad.push(*length);
-            }
-            report.injected();
-        }
-        anyhow::Ok((active, bad))
-    };
-    let (active, bad) = under_load(storm, &mut ledger).await?;
-    stage.settled("work", form.patience()).await?;
-    let audit = ledger.audit().await?;
-    report.count(&audit);
-    report.must(audit.dead == 0, format!("a bad generation handled them: {:?}", audit.causes));
+    let names: Vec<String> = (0..LANES).map(|lane| format!("probe{lane}")).collect();
+    for name in &names {
+        stage.install(name, probes::WORKER_V1)?;
+    }
+    let configs = names.iter().map(|name| work(name, &format!("handler = '{name}'\nretry.max-attempts = 1")));
+    let config = configs.reduce(with).context("there is a lane")?;
+    let host = stage.host(&config).await?;
+    let lanes: Vec<Vec<usize>> =
+        (0..LANES).map(|lane| lengths.iter().copied().skip(lane).step_by(LANES).collect()).collect();
+    let storms = names.iter().zip(&lanes).map(|(name, lengths)| put_prefixes(&stage, &host, (name, lengths), form));
+    let done = futures_util::future::try_join_all(storms).await?;
+
+    lengths.iter().for_each(|_| report.injected());
+    let mut active = Vec::new();
+    for (ran, audit) in done {
+        report.count(&audit);
+        report.must(audit.dead == 0, format!("a bad generation handled them: {:?}", audit.causes));
+        active.extend(ran);
+    }
+    let bad: Vec<usize> = active.iter().copied().filter(|length| !passing.contains(length)).collect();
     report.must(bad.is_empty(), format!("bad activations of {:?}", head(&bad)));
     report.must(host.is_running(), "the host lives");
     report.note(format!(
         "of {inspected} lengths of {} {} pass for a handler (only names are cut off); of {} put into \
-         place {active} ran, bad activations {}",
+         place {} ran, bad activations {}",
         whole.len(),
         passing.len(),
         lengths.len(),
+        active.len(),
         bad.len()
     ));
     Ok(report)
@@ -389,7 +416,7 @@ async fn no_plugins(form: Form) -> Result<Report> {
     ];
     let said = async |said: &str| host.says(&["probe.wasm", said], form.patience()).await.is_ok();
     for (bytes, reason) in files {
-        put_old(&stage.plugins, bytes)?;
+        put_old(&stage.plugins, "probe", bytes)?;
         report.injected();
         report.must(said(reason).await, format!("refused with `{reason}`"));
         ledger.publish(50, |_| String::new()).await?;

@@ -121,6 +121,7 @@ impl<'a> Assembly<'a> {
             inbox: Arc::new(inbox),
             rules,
             isolation: workload.isolation,
+            batching: workload.batching,
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };

@@ -12,6 +12,8 @@ pub mod probes {
     pub const WORKER_V1: &[u8] = component!("probe-worker");
     /// The same with another version number, for swaps.
     pub const WORKER_V2: &[u8] = component!("probe-worker-v2");
+    /// A handler of batches that does what the payloads say.
+    pub const BATCH: &[u8] = component!("probe-batch");
     /// A policy that does what its settings say.
     pub const POLICY_V1: &[u8] = component!("probe-policy");
     /// The same with another version number, for swaps.
@@ -29,8 +31,12 @@ mod tests {
     use tidegate_artifacts::{policies, workers};
     use wasmparser::{Parser, Payload, Validator};
 
-    const HANDLER: &str = "tidegate:plugin/handler@0.1.0";
-    const SCALING: &str = "tidegate:plugin/scaling@0.1.0";
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
+    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.1";
+    /// Of the first version of the contract.
+    const FIRST_HANDLER: &str = "tidegate:plugin/handler@0.1.0";
+    const FIRST_SCALING: &str = "tidegate:plugin/scaling@0.1.0";
     const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
     const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
     const KEY_VALUE: [&str; 3] =
@@ -76,11 +82,15 @@ mod tests {
         let [store, atomics, batch] = KEY_VALUE;
         for (name, bytes) in workers::ALL {
             let reaches: &[&str] = if *name == "dedupe" { &[store, atomics] } else { &[] };
-            check(name, bytes, HANDLER, &[&[CONFIG, LOGGING], reaches].concat());
+            match interface(bytes).1.as_slice() {
+                [export] if export == BATCH_HANDLER => check(name, bytes, BATCH_HANDLER, &[HANDLER, CONFIG, LOGGING]),
+                _ => check(name, bytes, HANDLER, &[&[CONFIG, LOGGING], reaches].concat()),
+            }
         }
         let all = [CONFIG, LOGGING, store, atomics, batch];
-        check("probe-worker", probes::WORKER_V1, HANDLER, &all);
-        check("probe-worker-v2", probes::WORKER_V2, HANDLER, &all);
+        check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &all);
+        check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &all);
+        check("probe-batch", probes::BATCH, BATCH_HANDLER, &[&[HANDLER], &all[..]].concat());
     }
 
     #[test]
@@ -88,8 +98,8 @@ mod tests {
         for (name, bytes) in policies::ALL {
             check(name, bytes, SCALING, &[LOGGING]);
         }
-        check("probe-policy", probes::POLICY_V1, SCALING, &[LOGGING]);
-        check("probe-policy-v2", probes::POLICY_V2, SCALING, &[LOGGING]);
+        check("probe-policy", probes::POLICY_V1, FIRST_SCALING, &[LOGGING]);
+        check("probe-policy-v2", probes::POLICY_V2, FIRST_SCALING, &[LOGGING]);
     }
 
     #[test]

@@ -67,6 +67,25 @@ async fn a_host_whose_server_dies_goes_on_at_the_other_one() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_away_at_the_start_is_gone_to_later() {
+    let (mut one, mut other) = (configured("").await, configured("").await);
+    other.kill();
+    // It takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let urls = format!("nats://{},{},{}", silent.local_addr().unwrap(), other.url(), one.url());
+    let plugins = plugins();
+    let mut host = Way::flags(["--server", &urls]).host(plugins.path());
+    host.line_with("ready").await;
+    handles(&one).await;
+    other.restart().await.unwrap();
+    drop(silent);
+    one.kill();
+    host.line_with("the NATS server is back").await;
+    handles(&other).await;
+    stopped(host).await;
+}
+
+#[tokio::test]
 async fn a_host_whose_server_retires_goes_on_at_the_other_one() {
     let (mut host, mut found, other, _plugins) = with_two(HASTY).await;
     found.retire().unwrap();

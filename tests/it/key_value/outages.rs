@@ -1,6 +1,8 @@
 //! A bucket or a server that is away is an error that the guest answers.
 
-use tidegate_runtime::config::{Retry, Workload};
+use std::time::Duration;
+
+use tidegate_runtime::config::{Queue, Retry, Workload};
 use tidegate_runtime::events::Event;
 
 use super::{bucket, granted, granted_to, kv_of, value};
@@ -26,8 +28,11 @@ async fn a_bucket_that_is_deleted_in_use_is_no_such_store_and_told_until_it_is_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_away_is_a_retry_of_the_guests_and_nothing_is_lost() {
-    let retry = Retry { max_attempts: 100, backoff: vec![std::time::Duration::from_millis(50)] };
-    let host = Host::start(vec![Workload { retry, ..granted(&["read-write counters"]) }]).await;
+    let retry = Retry { max_attempts: 100, backoff: vec![Duration::from_millis(50)] };
+    let work = granted(&["read-write counters"]);
+    // Settlements that are on their way are lost with the server.
+    let queue = Queue { ack_wait: Duration::from_secs(1), ..work.queue.clone() };
+    let host = Host::start(vec![Workload { retry, queue, ..work }]).await;
     let wanted = (0..200).map(|index| format!("kv counters retry set k.{index} {index}"));
     host.publish_all("in.work.a", wanted).await;
     host.server.lock().await.restart().await.unwrap();

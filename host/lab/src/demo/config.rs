@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::options::DemoOptions;
 use tidegate_runtime::config::{
-    Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue, Retention,
-    Retry, Scale, Workload,
+    Batching, Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue,
+    Retention, Retry, Scale, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -44,6 +44,7 @@ fn workload(options: &DemoOptions) -> Workload {
         handler: options.handler.clone(),
         policy: options.policy.clone(),
         isolation: Isolation::Worker,
+        batching: Batching::default(),
         settings: Vec::new(),
         policy_settings: Vec::new(),
         shadow: None,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ReplayError, ReplayPolicy};
-use tidegate_runtime::digest::is_same;
+use tidegate_runtime::digest::{is_same, shown};
 use tidegate_runtime::journal::{PolicyName, digest};
 use tidegate_runtime::plugin::PluginHost;
 
@@ -96,11 +96,6 @@ impl PolicyFiles {
     }
 }
 
-/// What a person sees of a generation.
-pub(super) fn shown(generation: &str) -> &str {
-    tidegate_runtime::digest::shown(generation)
-}
-
 /// The digests of all files that may be plugins. What cannot be read is none: a policy that is missed is told by name.
 fn digests(dir: &Path) -> Vec<(PathBuf, String)> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
@@ -110,7 +105,9 @@ fn digests(dir: &Path) -> Vec<(PathBuf, String)> {
     files.sort();
     files
         .into_iter()
-        .filter_map(|file| Some((digest(&fs::read(&file).ok()?), file)))
-        .map(|(d, file)| (file, d))
+        .filter_map(|file| {
+            let digest = digest(&fs::read(&file).ok()?);
+            Some((file, digest))
+        })
         .collect()
 }

@@ -37,7 +37,9 @@ fn shortest(workloads: &[Workload], reads: &[&[String]], first: usize) -> Option
                 return Some(path);
             }
             if next != first && next != last && !seen.get(next).is_some_and(|seen| *seen) {
-                seen.get_mut(next).map(|seen| *seen = true);
+                if let Some(seen) = seen.get_mut(next) {
+                    *seen = true;
+                }
                 paths.push_back([path.as_slice(), &[next]].concat());
             }
         }

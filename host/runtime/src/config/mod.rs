@@ -8,6 +8,7 @@
 //! A key is looked up in [`keys`], found by `document`, `environment` or a flag, kept in a [`Layer`] with its place,
 //! and made a value of the right type by `reader`, for a field of [`Config`].
 
+mod batching;
 mod connection;
 mod context;
 mod dead_letters;
@@ -42,6 +43,7 @@ mod words;
 mod workload;
 mod workloads;
 
+pub use batching::Batching;
 pub use dead_letters::DeadLetters;
 pub use environment::{Environment, process_environment};
 pub use error::{ConfigError, ConfigErrors, Wrong};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::batching::USUAL;
 use super::reader::Reader;
 use super::units::show_duration;
 use super::words::SignalSource;
@@ -58,7 +59,12 @@ pub struct PullConfig {
 }
 
 impl PullConfig {
-    pub(super) fn read(keys: &mut Reader<'_>) -> Self {
-        Self { batch: keys.get("pull.batch"), max_bytes: keys.get("pull.max-bytes"), expires: keys.get("pull.expires") }
+    /// Of a worker whose handler is given so many deliveries at once, if that is said.
+    pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
+        Self {
+            batch: keys.maybe("pull.batch").unwrap_or(at_once.unwrap_or(USUAL).max(USUAL)),
+            max_bytes: keys.get("pull.max-bytes"),
+            expires: keys.get("pull.expires"),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One consumer's work.
 
+use super::batching::Batching;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::grants::Grants;
@@ -27,6 +28,8 @@ pub struct Workload {
     pub policy: String,
     /// How long a handler instance lives.
     pub isolation: Isolation,
+    /// How many deliveries a handler of batches is given in one call.
+    pub batching: Batching,
     /// What the handler reads through `wasi:config/store`.
     pub settings: Vec<(String, Setting)>,
     /// What the policy gets in `init`.
@@ -87,17 +90,21 @@ impl WrittenWorkload {
         }
         let handler = keys.get("handler");
         let policy = keys.get("policy");
-        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys));
+        let at_once = keys.maybe("batching.size");
+        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
+        let isolation = keys.get("isolation");
+        let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
             queue,
             handler,
             policy,
-            isolation: keys.get("isolation"),
+            isolation,
+            batching,
             settings: keys.get("settings"),
             shadow: shadow(&mut keys, &policy_settings),
             policy_settings,

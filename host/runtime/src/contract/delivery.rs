@@ -75,8 +75,11 @@ pub enum Failure {
     Reject(String),
 }
 
-/// How a call ended.
-pub type Outcome = Result<Result<Response, Failure>, Fault>;
+/// What a handler answers to one delivery.
+pub type Answer = Result<Response, Failure>;
+
+/// How a call ended, for one delivery of it.
+pub type Outcome = Result<Answer, Fault>;
 
 #[cfg(test)]
 mod tests {

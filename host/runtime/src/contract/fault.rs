@@ -38,6 +38,14 @@ pub enum Fault {
         /// The limit.
         limit: usize,
     },
+    /// A handler of batches answered with another number of results than it was given deliveries.
+    #[error("answered with {answers} results to a batch of {deliveries} deliveries")]
+    Answers {
+        /// How many results there were.
+        answers: usize,
+        /// How many deliveries.
+        deliveries: usize,
+    },
     /// The guest answered something that cannot be carried out.
     #[error("answered what cannot be carried out: {0}")]
     Answer(String),
@@ -66,7 +74,7 @@ pub enum FaultKind {
     Response,
     /// [`Fault::Publications`]
     Publications,
-    /// [`Fault::Answer`]
+    /// [`Fault::Answer`] and [`Fault::Answers`]
     Answer,
     /// [`Fault::Start`] and [`Fault::Room`]
     Start,
@@ -122,7 +130,7 @@ impl Fault {
             Fault::Fuel(_) => FaultKind::Fuel,
             Fault::Response(_) => FaultKind::Response,
             Fault::Publications { .. } => FaultKind::Publications,
-            Fault::Answer(_) => FaultKind::Answer,
+            Fault::Answer(_) | Fault::Answers { .. } => FaultKind::Answer,
             Fault::Start(_) | Fault::Room(_) => FaultKind::Start,
         }
     }
@@ -132,7 +140,9 @@ impl Fault {
             Fault::Trap(_) => Cause::Trapped,
             Fault::Time(_) | Fault::Fuel(_) => Cause::Time,
             Fault::Memory(_) | Fault::Table { .. } => Cause::Memory,
-            Fault::Answer(_) | Fault::Response(_) | Fault::Publications { .. } => Cause::Effects,
+            Fault::Answer(_) | Fault::Answers { .. } | Fault::Response(_) | Fault::Publications { .. } => {
+                Cause::Effects
+            }
             Fault::Start(_) | Fault::Room(_) => Cause::Start,
         }
     }

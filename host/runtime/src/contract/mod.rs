@@ -9,6 +9,6 @@ mod scaling;
 
 pub use author::Author;
 pub use death::{Cause, Death};
-pub use delivery::{Delivery, Failure, Outcome, Publication, Response};
+pub use delivery::{Answer, Delivery, Failure, Outcome, Publication, Response};
 pub use fault::{Fault, FaultKind};
 pub use scaling::{Decision, Observation};

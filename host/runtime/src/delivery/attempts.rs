@@ -31,6 +31,8 @@ pub(crate) enum Untried {
 struct MessagePast {
     /// Attempts that ended through no fault of the handler.
     excused: u32,
+    /// Its last call failed, and it was the only delivery of that.
+    suspect: bool,
     fate: Fate,
 }
 
@@ -44,9 +46,9 @@ enum Fate {
 
 /// Names a message by its position in the stream and the time when it was stored. The time tells apart messages of a
 /// stream that was made anew.
-type MessageKey = (u64, u64);
+pub(super) type MessageKey = (u64, u64);
 
-fn key(delivery: &Delivery) -> MessageKey {
+pub(super) fn key(delivery: &Delivery) -> MessageKey {
     (delivery.stream_sequence, delivery.published_at_ms)
 }
 
@@ -110,6 +112,16 @@ impl Attempts {
     /// Remembers that this attempt ended through no fault of the handler.
     pub(crate) fn excuse(&self, delivery: &Delivery) {
         self.0.lock().change(key(delivery), |past| past.excused = past.excused.saturating_add(1));
+    }
+
+    /// Remembers that the message is to blame for a call that failed: it must not be in a batch with others again.
+    pub(super) fn suspect(&self, key: MessageKey) {
+        self.0.lock().change(key, |past| past.suspect = true);
+    }
+
+    /// Whether the message was to blame for a call that failed.
+    pub(super) fn is_suspect(&self, delivery: &Delivery) -> bool {
+        delivery.attempt > 1 && self.0.lock().get(key(delivery)).is_some_and(|past| past.suspect)
     }
 
     /// Remembers that the message has to become a dead letter, which is not stored yet.

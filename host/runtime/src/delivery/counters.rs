@@ -26,7 +26,8 @@ pub(crate) type Times = [u64; TIMES_US.len() + 1];
 pub struct Work {
     /// Deliveries settled for good: acknowledged or dead.
     pub settled: u64,
-    /// Handler calls that ended.
+    /// Handler calls that ended. Here and below a batch counts as one call for each of its deliveries, of which each
+    /// took an equal part of the time.
     pub handled: u64,
     /// Handler calls that ended in a failure.
     pub failed: u64,
@@ -34,7 +35,7 @@ pub struct Work {
     pub busy_us: u64,
     /// Microseconds of the calls that ended.
     pub calls_us: u64,
-    /// Calls that run now. The one number here that does not only grow.
+    /// Calls that run now, a batch as one for each of its deliveries. The one number here that does not only grow.
     pub calling: u64,
     /// Microseconds that all workers have lived.
     pub alive_us: u64,
@@ -64,6 +65,17 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Deliveries by what became of them, each with the name that metrics and status give it.
+    pub(crate) fn outcomes(&self) -> [(&'static str, u64); 5] {
+        [
+            ("acked", self.acked),
+            ("retried", self.retried),
+            ("unconfirmed", self.unconfirmed),
+            ("dead", self.dead.iter().sum()),
+            ("given_back", self.given_back),
+        ]
+    }
+
     /// The sums of both.
     #[must_use]
     pub(crate) fn plus(self, other: Self) -> Self {
@@ -183,6 +195,8 @@ fn micros(nanos: i64) -> u64 {
 pub struct Stats {
     started: Instant,
     calls: Calls,
+    /// Deliveries of the call that runs, if it is of a batch; otherwise 1.
+    in_call: AtomicU64,
     acked: AtomicU64,
     retried: AtomicU64,
     unconfirmed: AtomicU64,
@@ -199,6 +213,7 @@ impl Default for Stats {
         Self {
             started: Instant::now(),
             calls: Calls::default(),
+            in_call: AtomicU64::new(1),
             acked: AtomicU64::default(),
             retried: AtomicU64::default(),
             unconfirmed: AtomicU64::default(),
@@ -226,6 +241,18 @@ impl Stats {
     /// Notes that the worker has left its handler after this time.
     pub(crate) fn call_ended(&self, took: Duration) {
         self.calls.end(took);
+    }
+
+    /// The worker enters its handler with so many deliveries.
+    pub(crate) fn batch_begins(&self, at: Instant, deliveries: usize) {
+        self.in_call.store(u64::try_from(deliveries).unwrap_or(u64::MAX).max(1), Relaxed);
+        self.call_begins(at);
+    }
+
+    /// The worker has left its handler, in which it was for so long with a batch.
+    pub(crate) fn batch_ended(&self, took: Duration) {
+        self.call_ended(took);
+        self.in_call.store(1, Relaxed);
     }
 
     /// Deliveries that the worker acknowledged.
@@ -277,7 +304,7 @@ impl Stats {
                 failed: self.failed.load(Relaxed),
                 busy_us: micros(ended + running.unwrap_or(0)),
                 calls_us: micros(ended),
-                calling: u64::from(running.is_some()),
+                calling: running.map_or(0, |_| self.in_call.load(Relaxed)),
                 alive_us: u64::try_from(alive.as_micros()).unwrap_or(u64::MAX),
             },
             acked,
@@ -373,6 +400,12 @@ mod tests {
         stats.call_begins(Instant::now());
         tokio::time::advance(second * 3).await;
         assert_eq!(work(&stats), (23, 20, 1));
+        stats.call_ended(second * 3);
+        stats.batch_begins(Instant::now(), 50);
+        assert_eq!(work(&stats), (23, 23, 50));
+        stats.batch_ended(Duration::ZERO);
+        stats.call_begins(Instant::now());
+        assert_eq!(work(&stats), (23, 23, 1));
     }
 
     #[test]

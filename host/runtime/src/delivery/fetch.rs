@@ -76,7 +76,7 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, announcer: 
     while let Some(pulled) = pull.ready() {
         add(pulled);
     }
-    for waiting in inbox.take_those(|_| true) {
+    for waiting in inbox.take_last() {
         give_back_untaken(waiting.held, announcer.consumer).await;
     }
 }

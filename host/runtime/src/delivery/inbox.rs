@@ -14,6 +14,10 @@ use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
 use crate::ports::Held;
 
+mod batches;
+
+pub use batches::BatchRoom;
+
 /// How much work is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
 
@@ -31,6 +35,19 @@ pub struct Waiting<D> {
     pub held: D,
     /// When it came, or when the server was last told that it is in progress.
     pub since: Instant,
+    /// With which others it may be in a batch.
+    pub company: Company,
+}
+
+/// With which others a delivery may be in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// With any.
+    Any,
+    /// With none: its message was to blame for a call that failed.
+    Suspect,
+    /// With none: a worker has had it, in a batch that was not handled, and has put it back.
+    PutBack,
 }
 
 /// Where the fetching task puts deliveries and workers take them, oldest first.
@@ -53,6 +70,10 @@ pub struct Inbox<D> {
     paused: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
+    /// How many deliveries a worker should find, however long they take: 1, or a batch.
+    least: AtomicUsize,
+    /// The fetching task has ended: what is put from now on nobody would give back.
+    ended: AtomicBool,
     batch: usize,
     max_bytes: usize,
     attempts: Option<Arc<Attempts>>,
@@ -79,6 +100,10 @@ fn share(bytes: usize, some: usize, all: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
+fn bytes<D: Held>(of: &[Waiting<D>]) -> usize {
+    of.iter().map(|waiting| waiting.held.delivery().size()).sum()
+}
+
 fn sequence(held: &impl Held) -> u64 {
     held.delivery().stream_sequence
 }
@@ -99,6 +124,8 @@ impl<D: Held> Inbox<D> {
             suspended: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             service_ns: AtomicU64::new(0),
+            least: AtomicUsize::new(1),
+            ended: AtomicBool::new(false),
             batch,
             max_bytes,
             attempts: None,
@@ -143,8 +170,18 @@ impl<D: Held> Inbox<D> {
             std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
         *all = left.into();
         drop(all);
-        let bytes: usize = taken.iter().map(|waiting| waiting.held.delivery().size()).sum();
-        self.bytes.fetch_sub(bytes, Relaxed);
+        self.bytes.fetch_sub(bytes(&taken), Relaxed);
+        taken
+    }
+
+    /// Takes all deliveries. From now on none can be put back.
+    pub(super) fn take_last(&self) -> Vec<Waiting<D>> {
+        let taken: Vec<_> = {
+            let mut all = self.waiting.lock();
+            self.ended.store(true, Relaxed);
+            all.drain(..).collect()
+        };
+        self.bytes.fetch_sub(bytes(&taken), Relaxed);
         taken
     }
 
@@ -175,7 +212,7 @@ impl<D: Held> Inbox<D> {
         self.take_by(|| self.try_take()).await
     }
 
-    async fn take_by(&self, mut look: impl FnMut() -> Option<Waiting<D>>) -> Waiting<D> {
+    async fn take_by<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(waiting) = look() {
                 return waiting;
@@ -201,10 +238,15 @@ impl<D: Held> Inbox<D> {
             (all.pop_front()?, all.len())
         };
         self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
+        self.has_room(left);
+        Some(waiting)
+    }
+
+    /// Something was taken, and so much is left.
+    fn has_room(&self, left: usize) {
         if self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
         }
-        Some(waiting)
     }
 
     /// Waits until a delivery arrives while there is no worker. It may have been taken since.
@@ -252,7 +294,9 @@ impl<D: Held> Inbox<D> {
             return None;
         }
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
-        let capacity = capacity(self.workers.load(Relaxed), self.batch, service_time);
+        let workers = self.workers.load(Relaxed);
+        let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
+        let capacity = capacity(workers, self.batch, service_time).max(least);
         let missing = capacity.saturating_sub(waiting + asked);
         // What is asked for already may bring its share too.
         (missing * 2 >= capacity).then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
@@ -270,12 +314,17 @@ impl<D: Held> Inbox<D> {
     /// Puts a delivery, and wakes nobody.
     pub(super) fn add(&self, held: D, since: Instant) {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
-        let (message, waiting) = (sequence(&held), Waiting { held, since });
+        // Only what is delivered again may be here already, or be known.
+        let again = held.delivery().attempt > 1;
+        let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
+        let company = if suspect { Company::Suspect } else { Company::Any };
+        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company });
         let mut all = self.waiting.lock();
-        // Only what is delivered again may be here already.
-        let look = if waiting.held.delivery().attempt > 1 { LOOK } else { 0 };
-        match all.iter_mut().take(look).find(|old| sequence(&old.held) == message) {
+        match all.iter_mut().take(if again { LOOK } else { 0 }).find(|old| sequence(&old.held) == message) {
             Some(old) => {
+                if old.company != Company::Any {
+                    waiting.company = Company::Suspect;
+                }
                 let old = std::mem::replace(old, waiting).held;
                 drop(all);
                 self.supersede(old.delivery());
@@ -318,87 +367,4 @@ impl<D: Held> Inbox<D> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-    use std::cell::{Cell, RefCell};
-
-    use futures_util::FutureExt;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::delivery::test_delivery::TestDelivery;
-
-    #[test]
-    fn what_waits_is_looked_at_only_for_what_is_delivered_again() {
-        let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
-        let put = |stream_sequence, attempt| {
-            let delivery = Delivery { stream_sequence, attempt, ..Delivery::default() };
-            inbox.put(TestDelivery::of(delivery), Instant::now());
-        };
-        (1..=100).for_each(|sequence| put(sequence, 1));
-        let looks = |waiting: &Waiting<TestDelivery>| waiting.held.looks.load(Relaxed);
-        assert!(inbox.waiting.lock().iter().all(|waiting| looks(waiting) < 10));
-        put(50, 2);
-        assert_eq!((inbox.len(), inbox.waiting.lock()[49].held.delivery.attempt), (100, 2));
-    }
-
-    #[test]
-    fn two_deliveries_wake_two_workers_that_have_just_looked() {
-        let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
-        inbox.set_workers(2);
-        let looks = Cell::new(0);
-        let look = || {
-            let found = inbox.try_take();
-            looks.set(looks.get() + 1);
-            found
-        };
-        // Both have looked for the last time before they wait when both deliveries come.
-        let second = RefCell::new(Box::pin(inbox.take_by(|| {
-            let found = look();
-            if looks.get() == 4 {
-                inbox.put(TestDelivery::default(), Instant::now());
-                inbox.put(TestDelivery::default(), Instant::now());
-            }
-            found
-        })));
-        let second_has_one = Cell::new(false);
-        let mut first = Box::pin(inbox.take_by(|| {
-            let found = look();
-            if looks.get() == 2 {
-                second_has_one.set(second.borrow_mut().as_mut().now_or_never().is_some());
-            }
-            found
-        }));
-        let first_has_one = first.as_mut().now_or_never().is_some();
-        let second_has_one = second_has_one.get() || second.borrow_mut().as_mut().now_or_never().is_some();
-        assert!(first_has_one && second_has_one, "{first_has_one} {second_has_one}");
-    }
-
-    #[test]
-    fn a_quick_handler_gets_a_batch_and_a_slow_one_a_message() {
-        assert_eq!(capacity(4, 100, Some(Duration::from_micros(3))), 400);
-        assert_eq!(capacity(4, 100, Some(Duration::from_millis(10))), 40);
-        assert_eq!(capacity(4, 100, Some(Duration::from_secs(2))), 4);
-        assert_eq!(capacity(4, 100, Some(Duration::ZERO)), 400);
-        assert_eq!(capacity(4, 100, None), 4);
-    }
-
-    #[test]
-    fn without_workers_one_pull_stays_parked() {
-        assert_eq!(capacity(0, 100, Some(Duration::from_micros(3))), 1);
-    }
-
-    #[test]
-    fn no_more_is_asked_for_than_the_client_library_holds() {
-        assert_eq!(capacity(2_000, 1_000, Some(Duration::from_micros(3))), MOST);
-    }
-
-    proptest! {
-        #[test]
-        fn no_worker_holds_more_than_a_batch(workers in 1usize..10_000, batch in 0usize..10_000, ns in 0u64..u64::MAX) {
-            let capacity = capacity(workers, batch, Some(Duration::from_nanos(ns)));
-            prop_assert!(capacity >= workers && capacity <= MOST);
-            prop_assert!(capacity <= workers * batch.max(1));
-        }
-    }
-}
+mod tests;

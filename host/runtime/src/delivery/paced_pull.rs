@@ -91,3 +91,73 @@ impl<P: Pull, T: FnMut(Option<Notice>)> PacedPull<P, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::delivery::test_delivery::TestDelivery;
+
+    /// A pull that can be sent or not, and brings what it is told to.
+    #[derive(Default)]
+    struct Scripted {
+        is_connected: bool,
+        sent: usize,
+        brings: Vec<Pulled<TestDelivery>>,
+    }
+
+    impl Pull for Scripted {
+        type Held = TestDelivery;
+
+        fn asked(&self) -> usize {
+            self.sent
+        }
+
+        async fn ask(&mut self, _: usize, _: usize) -> anyhow::Result<()> {
+            anyhow::ensure!(self.is_connected, "the server is away");
+            self.sent += 1;
+            Ok(())
+        }
+
+        async fn next(&mut self) -> Pulled<TestDelivery> {
+            match self.ready() {
+                Some(pulled) => pulled,
+                None => std::future::pending().await,
+            }
+        }
+
+        fn ready(&mut self) -> Option<Pulled<TestDelivery>> {
+            self.brings.pop()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_sent_or_is_refused_is_asked_again_after_a_pause_and_told() {
+        let told = RefCell::new(Vec::new());
+        let mut pull = PacedPull::new(Scripted::default(), |notice| told.borrow_mut().push(notice));
+        let one_more = |pulls: usize| move |asked: usize| (asked < pulls).then_some((1, 1));
+
+        assert!(!pull.ask(one_more(1)).await);
+        pull.pull.is_connected = true;
+        assert!(pull.ask(one_more(1)).await);
+        assert_eq!(pull.asked(), 0);
+        assert!(pull.next().await.is_none());
+        assert!(pull.ask(one_more(3)).await);
+        assert_eq!(pull.asked(), 3);
+
+        pull.pull.brings.push(Pulled::Failed(Notice::ConsumerDeleted));
+        assert!(pull.next().await.is_some());
+        pull.ask(one_more(4)).await;
+        assert_eq!(pull.asked(), 3);
+        assert!(pull.next().await.is_none());
+        pull.ask(one_more(4)).await;
+        assert_eq!(pull.asked(), 4);
+
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        pull.pull.brings.push(Pulled::Ended);
+        assert!(pull.ready(Instant::now()).is_some());
+        assert_eq!(*told.borrow(), [Some(Notice::ConsumerDeleted), None]);
+    }
+}

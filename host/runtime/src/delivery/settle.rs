@@ -114,7 +114,7 @@ async fn publish<D: Held>(
     give_up: impl Future<Output = ()> + Send,
 ) -> Step {
     let bytes = waiting.held.delivery().size() + response.size();
-    let Waiting { held, since } = &mut waiting;
+    let Waiting { held, since, .. } = &mut waiting;
     let sent = tokio::select! {
         biased;
         sent = keep(held, since, &rules.consumer, Published::send(held, response)) => Some(sent),
@@ -123,7 +123,7 @@ async fn publish<D: Held>(
     let Some(sent) = sent else { return Step::Done(give_back(waiting, rules).await) };
     let (author, rules) = (author.clone(), rules.clone());
     let rest = async move {
-        let Waiting { held, since } = &mut waiting;
+        let Waiting { held, since, .. } = &mut waiting;
         let stored = match sent {
             Ok(stored) => keep(held, since, &rules.consumer, stored).await,
             Err(error) => Err(error),
@@ -137,6 +137,23 @@ async fn publish<D: Held>(
         }
     };
     Step::Unconfirmed(bytes, Box::pin(rest))
+}
+
+/// Settles a delivery of a batch whose response has no publications of its own: what it stands for may be in another
+/// response of the batch. `stored` waits for those, and says whether all of their publications are stored.
+pub async fn settle_after<D: Held>(
+    mut waiting: Waiting<D>,
+    response: Response,
+    author: Author,
+    rules: Arc<Rules>,
+    stored: impl Future<Output = bool> + Send,
+) -> Settled {
+    let Waiting { held, since, .. } = &mut waiting;
+    let stored = keep(held, since, &rules.consumer, stored).await;
+    match Published::at_once(response) {
+        Ok(confirmed) if stored => complete(waiting, confirmed, &author, &rules).await,
+        _ => unconfirmed(waiting, "a publication of its batch is not stored", &author, &rules).await,
+    }
 }
 
 /// Gives back a delivery that could not be finished within the grace time.
@@ -190,6 +207,36 @@ pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effectiv
     }
 }
 
+/// The same for several deliveries. When the first of them is due, all are announced.
+pub async fn keep_all<D: Held, T>(
+    held: &[D],
+    since: &mut [Instant],
+    consumer: &Effective,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
+        return done;
+    }
+    loop {
+        // Armed before the look, so that an edit in between is not missed.
+        let edited = consumer.ack_wait_edited();
+        let oldest = since.iter().min().copied();
+        let due = oldest.map(|oldest| consumer.announce_after().saturating_sub(oldest.elapsed()));
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(due.unwrap_or_default()), if due.is_some() => {
+                for (held, since) in held.iter().zip(since.iter_mut()) {
+                    *since = Instant::now();
+                    held.in_progress().await;
+                }
+            }
+            () = edited => {}
+        }
+    }
+}
+
 /// Replies and acks: all publications are stored.
 async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Author, rules: &Rules) -> Settled {
     match stored.reply(&waiting.held).await {
@@ -216,15 +263,21 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
         return carry_out(waiting, verdict, author, rules).await;
     }
     rules.effects.failed(&error);
+    unconfirmed(waiting, &error.to_string(), author, rules).await
+}
+
+/// What a delivery brings about is not confirmed, through no fault of it or its handler.
+async fn unconfirmed<D: Held>(waiting: Waiting<D>, problem: &str, author: &Author, rules: &Rules) -> Settled {
+    let delivery = waiting.held.delivery();
     rules.attempts.excuse(delivery);
     if rules.consumer.is_last(delivery.attempt) {
-        return dead_letter(waiting, last_delivery(&error.to_string()), author, rules).await;
+        return dead_letter(waiting, last_delivery(problem), author, rules).await;
     }
     // By the server's count, so that an outage that lasts is asked less and less.
     let delay = rules.retry.delay(delivery.attempt);
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
-    tracing::warn!(%plugin, %generation, stream_sequence, attempt, %error, ?delay,
+    tracing::warn!(%plugin, %generation, stream_sequence, attempt, error = problem, ?delay,
         "an effect is not confirmed, so the message is to be delivered again; no attempt is used up");
     nak(waiting.held, delay, &rules.consumer).await;
     Settled::Unconfirmed
@@ -249,7 +302,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Auth
 
 /// Stores a message that is not to be tried again as a dead letter, then terms it.
 pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
-    let Waiting { held, mut since } = waiting;
+    let Waiting { held, mut since, .. } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();

@@ -7,13 +7,13 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::conditions::Conditions;
-use crate::config::Isolation;
+use crate::config::{Batching, Isolation};
 use crate::contract::Author;
 use crate::contract::{Fault, Outcome};
 use crate::delivery::attempts::Untried;
 use crate::delivery::counters::Stats;
 use crate::delivery::hops;
-use crate::delivery::inbox::{Inbox, Waiting};
+use crate::delivery::inbox::{Company, Inbox, Waiting};
 use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
@@ -21,6 +21,8 @@ use crate::delivery::slow_lane::Call;
 use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
 use crate::ports::{Handler, Handlers, Held};
+
+mod batch;
 
 /// What all workers of a workload share.
 pub struct WorkerShared<D> {
@@ -34,10 +36,19 @@ pub struct WorkerShared<D> {
     pub rules: Arc<Rules>,
     /// How long an instance lives.
     pub isolation: Isolation,
+    /// How many deliveries an instance that handles batches is given at once.
+    pub batching: Batching,
     /// How often an instance is made anew after a call that did not end well.
     pub respawns: Arc<RateLimit>,
     /// Where events go.
     pub observer: Observer,
+}
+
+impl<D: Held> WorkerShared<D> {
+    /// Has so many deliveries fetched as this instance is given at once.
+    fn fetch_for(&self, instance: &impl Handler) {
+        self.inbox.set_least(if instance.handles_batches() { self.batching.size } else { 1 });
+    }
 }
 
 /// What the supervisor wants of a worker. A later one is stricter.
@@ -89,6 +100,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// # Errors
     /// The fault that kept an instance from starting. No delivery is held then.
     pub async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
+        self.shared.fetch_for(&first);
         let result = self.work(Slot { instance: Some(first), usable: true }).await;
         self.settlements.finish().await;
         result
@@ -116,7 +128,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     None => continue,
                 },
             };
-            slot.usable = self.handle(instance, waiting).await;
+            slot.usable = if instance.handles_batches() {
+                Box::pin(self.handle_batch(instance, waiting)).await
+            } else {
+                self.handle(instance, waiting).await
+            };
         }
     }
 
@@ -141,7 +157,10 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             slot.instance = None;
         }
         match (self.settlements.meanwhile(pin!(self.handlers.instantiate(self.id))).await, &slot.instance) {
-            (Ok(made), _) => *slot = Slot { instance: Some(made), usable: true },
+            (Ok(made), _) => {
+                self.shared.fetch_for(&made);
+                *slot = Slot { instance: Some(made), usable: true };
+            }
             (Err(Fault::Room(_)), Some(_)) => slot.usable = false,
             (Err(fault), Some(instance)) => keep_old(instance, &fault),
             (Err(fault), None) => return Err(fault),
@@ -185,10 +204,13 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// Makes an instance of the newest generation for a delivery that is taken. `false` if there is no room for both
     /// instances: then the old one handles this delivery, and makes room.
     async fn swap(&mut self, instance: &mut H::Instance, waiting: &mut Waiting<D>) -> bool {
-        let Waiting { held, since } = waiting;
+        let Waiting { held, since, .. } = waiting;
         let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
         match self.settlements.meanwhile(pin!(made)).await {
-            Ok(made) => *instance = made,
+            Ok(made) => {
+                self.shared.fetch_for(&made);
+                *instance = made;
+            }
             Err(Fault::Room(_)) => return false,
             Err(fault) => keep_old(instance, &fault),
         }
@@ -286,7 +308,7 @@ async fn handle<D: Held, I: Handler>(
     mode: &mut watch::Receiver<Mode>,
 ) -> Option<(Step, bool)> {
     let rules = &shared.rules;
-    if let Some(untried) = untried(&waiting.held, stats, rules) {
+    if let Some(untried) = untried(&waiting, stats, rules) {
         let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
         return Some((Step::Done(how), true));
     }
@@ -302,11 +324,14 @@ async fn handle<D: Held, I: Handler>(
 }
 
 /// What is to be done instead of calling the handler, if anything.
-fn untried<D: Held>(held: &D, stats: &Stats, rules: &Rules) -> Option<Untried> {
-    let delivery = held.delivery();
+fn untried<D: Held>(waiting: &Waiting<D>, stats: &Stats, rules: &Rules) -> Option<Untried> {
+    let delivery = waiting.held.delivery();
     let known = if delivery.attempt > 1 {
-        stats.redelivered();
-        rules.consumer.came_back(delivery.stream_sequence);
+        // What was put back was seen before.
+        if waiting.company != Company::PutBack {
+            stats.redelivered();
+            rules.consumer.came_back(delivery.stream_sequence);
+        }
         rules.attempts.untried(delivery, &rules.retry)
     } else {
         None
@@ -329,7 +354,7 @@ async fn call<D: Held, I: Handler>(
     shared: &WorkerShared<D>,
     stats: &Stats,
     instance: &mut I,
-    Waiting { held, since }: &mut Waiting<D>,
+    Waiting { held, since, .. }: &mut Waiting<D>,
     mode: &mut watch::Receiver<Mode>,
 ) -> Option<(Outcome, bool)> {
     let call = Call::begin();

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectErrorKind, Event, ServerError};
+use async_nats::{ConnectErrorKind, Event, ServerAddr, ServerError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ack_floors::AckFloors;
+use super::answering::answering;
 use super::connect_error::ConnectError;
 use super::connection_log::ConnectionLog;
 use super::credentials::{CREDS, NKEY, options, unusable};
@@ -87,9 +88,13 @@ impl Client {
             told.lock().tell(&event);
             std::future::ready(())
         });
-        let nats = async_nats::connect_with_options(config.servers.as_slice(), options)
+        let first = answering(&config.servers).await;
+        let nats = async_nats::connect_with_options(first.as_slice(), options)
             .await
             .map_err(|error| explain(&error, servers.clone(), config))?;
+        if first.len() < config.servers.len() {
+            also(&nats, &config.servers).await;
+        }
         let info = nats.server_info();
         if !nats.is_server_compatible(OLDEST.0, OLDEST.1, 0) {
             return Err(ConnectError::TooOld { servers, version: info.version });
@@ -181,6 +186,20 @@ impl Client {
     /// What becomes of the connection.
     pub(super) fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
+    }
+}
+
+/// Adds servers to those that the client may go to when it loses its own: one that is silent now may be the next.
+async fn also(nats: &async_nats::Client, servers: &[String]) {
+    let mut all: Vec<ServerAddr> = servers.iter().filter_map(|server| server.parse().ok()).collect();
+    let known = nats.server_pool().await.unwrap_or_default();
+    for server in known {
+        if !all.contains(&server.addr) {
+            all.push(server.addr);
+        }
+    }
+    if let Err(error) = nats.set_server_pool(all.as_slice()).await {
+        tracing::warn!(%error, "only the servers that answer now are known to the client");
     }
 }
 

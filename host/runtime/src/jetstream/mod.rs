@@ -7,6 +7,7 @@
 
 mod ack_floors;
 mod ack_permission;
+mod answering;
 mod arrivals;
 mod binding;
 mod connect;

@@ -87,12 +87,15 @@ impl PermissionDenials {
     }
 
     /// What has to be allowed so that an answer to a request on a subject is heard. `None` where nothing is known to be
-    /// denied.
+    /// denied. Of several the last: what was denied before may have been allowed since.
     pub(super) fn silences(&self, subject: &str) -> Option<(Verb, String)> {
         let ears = (Verb::Subscribe, format!("{}.>", self.inbox));
         let known = self.known.lock();
-        let is_denied = |key: &(Verb, String)| known.get(key).is_some_and(|last| last.elapsed() < REMEMBERED);
-        [(Verb::Publish, subject.to_owned()), ears].into_iter().find(is_denied)
+        let denied = [(Verb::Publish, subject.to_owned()), ears].into_iter().filter_map(|key| {
+            let last = known.get(&key).copied().filter(|last| last.elapsed() < REMEMBERED)?;
+            Some((last, key))
+        });
+        denied.max_by_key(|(last, _)| *last).map(|(_, key)| key)
     }
 
     /// Whether a denial is about this client's inboxes. Then no answer to any request arrives.
@@ -185,6 +188,22 @@ mod tests {
         assert!(denied.publication("out.a") && !denied.publication("out.b"));
         denied.forget();
         assert!(!denied.publication("out.a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_denials_the_last_is_named_for_the_first_may_be_mended() {
+        let denied = PermissionDenials::new("_INBOX");
+        let step = || tokio::time::advance(Duration::from_secs(8));
+        assert_eq!(denied.silences("next"), None);
+        denied.note(&denial(Verb::Publish, "next"));
+        step().await;
+        denied.note(&denial(Verb::Subscribe, "_INBOX.a.*"));
+        assert_eq!(denied.silences("next"), Some((Verb::Subscribe, "_INBOX.>".to_owned())));
+        step().await;
+        denied.note(&denial(Verb::Publish, "next"));
+        assert_eq!(denied.silences("next"), Some((Verb::Publish, "next".to_owned())));
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(denied.silences("next"), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::server::ModelServer;
 use super::step::{CallEnd, GenerationStart, TIME_LIMIT};
 use crate::config::Isolation;
 use crate::contract::Author;
-use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
 use crate::ports::{Handler, Handlers};
 
 /// How long a generation that starts slowly takes.
@@ -104,48 +104,78 @@ impl Handlers for ModelPlugin {
 
 impl Handler for ModelInstance {
     async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        let (sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
-        let id = (self.host, sequence, attempt);
-        let newest = *self.newest.borrow();
-        let script = self.server.with(|state| {
-            let script = state.message(sequence).script;
-            if state.lines[self.host].gone {
-                return script;
-            }
-            let ledger = &mut state.ledger;
-            ledger.call(id, self.worker, self.generation.number);
-            ledger.rule(self.usable, || format!("an instance is called again after a fault, with #{sequence}"));
-            let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0;
-            ledger.rule(fresh, || format!("an instance for one message gets a second, #{sequence}"));
-            // It may have come while this one was made.
-            let passed = newest.start == GenerationStart::Works
-                && newest.number > self.generation.number
-                && newest.since > self.ready;
-            ledger.rule(!passed, || format!("an old generation is called with #{sequence}"));
-            script
-        });
-        self.calls += 1;
-        self.usable = false;
-        sleep(Duration::from_millis(script.takes_ms)).await;
-        let end = script.at(attempt);
-        if end == CallEnd::Hang {
-            sleep(TIME_LIMIT).await;
-        }
-        self.server.of(self.host, |state| state.ledger.called(id, end));
-        let outcome = match end {
-            CallEnd::Ok(publications) => Ok(Ok(response("out", publications))),
-            CallEnd::Retry(delay) => Ok(Err(Failure::Retry(delay.map(Duration::from_millis)))),
-            CallEnd::Reject => Ok(Err(Failure::Reject("no good".into()))),
-            CallEnd::Nonsense => Ok(Ok(response("not literal.*", 1))),
-            CallEnd::Trap => Err(Fault::Trap("unreachable".into())),
-            CallEnd::Hang => Err(Fault::Time(TIME_LIMIT)),
-        };
-        self.usable = outcome.is_ok();
-        outcome
+        let answers = self.call(&[delivery]).await?;
+        answers.into_iter().next().ok_or(Fault::Answers { answers: 0, deliveries: 1 })
+    }
+
+    /// Every third generation does not, where the others do.
+    fn handles_batches(&self) -> bool {
+        self.server.with(|state| state.setup.batches.is_some()) && self.generation.number % 3 != 0
+    }
+
+    async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        self.call(deliveries).await
     }
 
     fn author(&self) -> &Author {
         &self.author
+    }
+}
+
+impl ModelInstance {
+    async fn call(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        let id = |delivery: &Delivery| (self.host, delivery.stream_sequence, delivery.attempt);
+        let ids: Vec<_> = deliveries.iter().map(|delivery| id(delivery)).collect();
+        let newest = *self.newest.borrow();
+        let scripts: Vec<_> = self.server.with(|state| {
+            if !state.lines[self.host].gone {
+                let ledger = &mut state.ledger;
+                ledger.call(&ids, self.worker, self.generation.number);
+                let first = ids[0].1;
+                ledger.rule(self.usable, || format!("an instance is called again after a fault, with #{first}"));
+                let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0 && ids.len() == 1;
+                ledger.rule(fresh, || format!("an instance for one message gets a second, #{first}"));
+                // It may have come while this one was made.
+                let passed = newest.start == GenerationStart::Works
+                    && newest.number > self.generation.number
+                    && newest.since > self.ready;
+                ledger.rule(!passed, || format!("an old generation is called with #{first}"));
+                let most = state.setup.batching().size;
+                ledger.rule(ids.len() <= most, || format!("{} deliveries in a call, and {most} may", ids.len()));
+            }
+            ids.iter().map(|id| state.message(id.1).script).collect()
+        });
+        self.calls += 1;
+        self.usable = false;
+        let takes_ms = scripts.iter().map(|script| script.takes_ms).max().unwrap_or_default();
+        sleep(Duration::from_millis(takes_ms)).await;
+        let ends: Vec<CallEnd> = ids.iter().zip(&scripts).map(|(id, script)| script.at(id.2)).collect();
+        if ends.contains(&CallEnd::Hang) {
+            sleep(TIME_LIMIT).await;
+        }
+        let of_all = [CallEnd::Hang, CallEnd::Trap, CallEnd::Short].into_iter().find(|end| ends.contains(end));
+        self.server.of(self.host, |state| match of_all {
+            // Nobody knows whose it was.
+            Some(CallEnd::Hang | CallEnd::Trap) if ids.len() > 1 => state.ledger.spoiled(&ids),
+            _ => ids.iter().zip(&ends).for_each(|(id, end)| state.ledger.called(*id, of_all.unwrap_or(*end))),
+        });
+        let outcome = match of_all {
+            Some(CallEnd::Hang) => Err(Fault::Time(TIME_LIMIT)),
+            Some(CallEnd::Trap) => Err(Fault::Trap("unreachable".into())),
+            Some(_) => Err(Fault::Answers { answers: ids.len() - 1, deliveries: ids.len() }),
+            None => Ok(ends.into_iter().map(answer).collect()),
+        };
+        self.usable = outcome.is_ok();
+        outcome
+    }
+}
+
+fn answer(end: CallEnd) -> Answer {
+    match end {
+        CallEnd::Ok(publications) => Ok(response("out", publications)),
+        CallEnd::Retry(delay) => Err(Failure::Retry(delay.map(Duration::from_millis))),
+        CallEnd::Nonsense => Ok(response("not literal.*", 1)),
+        CallEnd::Reject | CallEnd::Trap | CallEnd::Hang | CallEnd::Short => Err(Failure::Reject("no good".into())),
     }
 }
 

@@ -26,6 +26,10 @@ struct UnsettledDelivery {
     replied: bool,
     /// A worker has taken it.
     taken: bool,
+    /// Which call it was in that ended with an answer to each, and was one of several.
+    batch: Option<usize>,
+    /// It was in a batch that failed.
+    spoiled: bool,
     /// A dead letter was tried, and was stored.
     buried: Option<bool>,
 }
@@ -41,6 +45,15 @@ struct SeenMessage {
     kept: bool,
 }
 
+/// A call with several deliveries that ended with an answer to each.
+#[derive(Default)]
+struct AnsweredBatch {
+    /// Publications of each delivery, by its message.
+    publications: Vec<(u64, usize)>,
+    /// One of those that have any was not settled as well as it was answered.
+    failed: bool,
+}
+
 pub(super) struct Ledger {
     setup: ModelSetup,
     begin: Instant,
@@ -53,6 +66,8 @@ pub(super) struct Ledger {
     causes: BTreeMap<u64, Cause>,
     /// What each host knows of a message's earlier attempts.
     past: BTreeMap<(usize, u64), SeenMessage>,
+    /// Calls with several deliveries that ended with an answer to each.
+    batches: Vec<AnsweredBatch>,
     notes: Vec<(Duration, String)>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
@@ -68,6 +83,7 @@ impl Ledger {
             dead_letters: BTreeMap::new(),
             causes: BTreeMap::new(),
             past: BTreeMap::new(),
+            batches: Vec::new(),
             notes: Vec::new(),
             broken: None,
         }
@@ -95,7 +111,16 @@ impl Ledger {
 
     pub(super) fn fetched(&mut self, host: usize, sequence: u64, attempt: u32) {
         let told = Instant::now();
-        let held = UnsettledDelivery { told, called: None, failed: false, replied: false, taken: false, buried: None };
+        let held = UnsettledDelivery {
+            told,
+            called: None,
+            failed: false,
+            replied: false,
+            taken: false,
+            batch: None,
+            spoiled: false,
+            buried: None,
+        };
         self.held.insert((host, sequence, attempt), held);
     }
 
@@ -129,15 +154,34 @@ impl Ledger {
         }
     }
 
-    pub(super) fn call(&mut self, id: Id, worker: u64, generation: u64) {
-        self.note(format!("#{} attempt {}: worker {worker} calls generation {generation}", id.1, id.2));
-        let (past, used) = (self.past(id), self.used(id));
-        self.rule(used <= retry().max_deliveries(), || format!("#{} is tried though it never finished", id.1));
-        let open = past.dying.is_none() && !past.kept;
-        self.rule(open, || format!("#{} is tried though its death is decided", id.1));
-        self.rule(self.get_called(id).is_none(), || format!("#{} is handled twice as one delivery", id.1));
-        let held = self.get(id);
-        (held.called, held.taken) = (Some((generation, None)), true);
+    /// A handler is called with these.
+    pub(super) fn call(&mut self, ids: &[Id], worker: u64, generation: u64) {
+        let batch = (ids.len() > 1).then_some(self.batches.len());
+        if batch.is_some() {
+            self.note(format!("worker {worker} calls generation {generation} with {} deliveries:", ids.len()));
+            self.batches.push(AnsweredBatch::default());
+        }
+        for &id in ids {
+            self.note(format!("#{} attempt {}: worker {worker} calls generation {generation}", id.1, id.2));
+            let (past, used) = (self.past(id), self.used(id));
+            self.rule(used <= retry().max_deliveries(), || format!("#{} is tried though it never finished", id.1));
+            let open = past.dying.is_none() && !past.kept;
+            self.rule(open, || format!("#{} is tried though its death is decided", id.1));
+            self.rule(self.get_called(id).is_none(), || format!("#{} is handled twice as one delivery", id.1));
+            let held = self.get(id);
+            (held.called, held.taken, held.batch) = (Some((generation, None)), true, batch);
+            let again = held.spoiled && batch.is_some();
+            self.rule(!again, || format!("#{} is in a batch again after one that failed", id.1));
+        }
+    }
+
+    /// A call with several deliveries failed: none of them has an end.
+    pub(super) fn spoiled(&mut self, ids: &[Id]) {
+        for &id in ids {
+            self.note(format!("#{} attempt {}: in a batch that failed", id.1, id.2));
+            let held = self.get(id);
+            (held.called, held.batch, held.spoiled) = (None, None, true);
+        }
     }
 
     fn past(&self, id: Id) -> SeenMessage {
@@ -159,9 +203,31 @@ impl Ledger {
 
     pub(super) fn called(&mut self, id: Id, end: CallEnd) {
         self.note(format!("#{} attempt {}: {end:?}", id.1, id.2));
-        if let Some((_, ended)) = &mut self.get(id).called {
+        let held = self.get(id);
+        if let Some((_, ended)) = &mut held.called {
             *ended = Some(end);
         }
+        let publications = match end {
+            CallEnd::Ok(publications) => publications,
+            CallEnd::Nonsense => 1,
+            _ => 0,
+        };
+        if let Some(batch) = held.batch {
+            self.batches[batch].publications.push((id.1, publications));
+        }
+    }
+
+    /// One that an answer of its batch may have been for: whether publications of that are not stored.
+    fn batch_failed(&self, id: Id) -> bool {
+        let batch = self.held.get(&id).and_then(|held| held.batch);
+        batch.is_some_and(|batch| self.batches[batch].failed) && self.end(id) == Some(CallEnd::Ok(0))
+    }
+
+    /// It is settled otherwise than by an ack.
+    fn not_acked(&mut self, id: Id) {
+        let Some(batch) = self.held.get(&id).and_then(|held| held.batch) else { return };
+        let batch = &mut self.batches[batch];
+        batch.failed |= batch.publications.iter().any(|(sequence, count)| *sequence == id.1 && *count > 0);
     }
 
     fn end(&self, id: Id) -> Option<CallEnd> {
@@ -181,6 +247,12 @@ impl Ledger {
         };
         let stored = (0..publications).all(|index| self.publications.contains_key(&(id.1, index)));
         self.rule(stored, || format!("{before} of #{} before its publications were stored", id.1));
+        let (Some(batch), 0) = (self.get(id).batch, publications) else { return };
+        let of_batch = self.batches[batch].publications.iter();
+        let missing = of_batch
+            .flat_map(|(sequence, count)| (0..*count).map(|index| (*sequence, index)))
+            .find(|publication| !self.publications.contains_key(publication));
+        self.rule(missing.is_none(), || format!("{before} of #{} before {missing:?} of its batch was stored", id.1));
     }
 
     pub(super) fn replied(&mut self, id: Id) {
@@ -206,7 +278,8 @@ impl Ledger {
         // An outage is asked less and less, by the server's count; a failure counts what the handler had.
         let (outage, failure, last) = (retry().delay(id.2), retry().delay(used), used >= MAX_ATTEMPTS);
         let unburied = self.get(id).buried == Some(false);
-        let failed = self.get(id).failed;
+        let failed = self.get(id).failed || self.batch_failed(id);
+        self.not_acked(id);
         let wanted = match self.end(id) {
             _ if unburied => Some(outage),
             None => Some(Duration::ZERO),
@@ -228,6 +301,7 @@ impl Ledger {
     pub(super) fn bury(&mut self, id: Id, death: &Death, generation: u64) {
         self.note(format!("#{} attempt {}: dead letter, {}: {}", id.1, id.2, death.cause.as_str(), death.reason));
         self.get(id).taken = true;
+        self.not_acked(id);
         let (used, past) = (self.used(id), self.past(id));
         self.rule(!past.kept, || format!("a second letter of #{} by the host that kept the first", id.1));
         let wanted = match self.end(id) {
@@ -236,7 +310,7 @@ impl Ledger {
             Some(CallEnd::Reject) => Some(Cause::Rejected),
             Some(CallEnd::Ok(_)) => None,
             Some(_) if used < MAX_ATTEMPTS => None,
-            Some(CallEnd::Nonsense) => Some(Cause::Effects),
+            Some(CallEnd::Nonsense | CallEnd::Short) => Some(Cause::Effects),
             Some(CallEnd::Retry(_)) => Some(Cause::Retries),
             Some(CallEnd::Trap) => Some(Cause::Trapped),
             Some(CallEnd::Hang) => Some(Cause::Time),
@@ -275,7 +349,7 @@ impl Ledger {
     pub(super) fn dropped(&mut self, id: Id) {
         if let Some(held) = self.held.remove(&id) {
             let again = self.held.keys().any(|other| (other.0, other.1) == (id.0, id.1) && other.2 > id.2);
-            if again && !held.taken {
+            if again && (!held.taken || held.spoiled && held.called.is_none()) {
                 self.note(format!("#{} attempt {}: superseded", id.1, id.2));
                 self.past_mut(id).excused += 1;
                 return;

@@ -48,7 +48,8 @@ fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {
 #[test]
 fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
-    let setup = ModelSetup { isolation, batch: 1, ack_wait: second * 4, max_ack_pending: 1, grace: Duration::ZERO };
+    let (ack_wait, grace) = (second * 4, Duration::ZERO);
+    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 1, grace };
     let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
     let steps = vec![
         ModelStep::Publish(2, hang),

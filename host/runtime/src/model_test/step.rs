@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::config::{Isolation, Retry};
+use crate::config::{Batching, Isolation, Retry};
 
 /// How long a guest's call may take.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(3);
@@ -23,9 +23,19 @@ pub(super) fn retry() -> Retry {
 pub(super) struct ModelSetup {
     pub(super) isolation: Isolation,
     pub(super) batch: usize,
+    /// The most deliveries of a call and the milliseconds that they wait for more, if the handler handles batches.
+    pub(super) batches: Option<(usize, u64)>,
     pub(super) ack_wait: Duration,
     pub(super) max_ack_pending: usize,
     pub(super) grace: Duration,
+}
+
+impl ModelSetup {
+    pub(super) fn batching(&self) -> Batching {
+        let (size, wait_ms) = self.batches.unwrap_or((1, 0));
+        let size = if self.isolation == Isolation::Message { 1 } else { size };
+        Batching { size, max_bytes: usize::MAX, wait: Duration::from_millis(wait_ms), wanted: false }
+    }
 }
 
 /// How a handler's call ends.
@@ -41,6 +51,8 @@ pub(super) enum CallEnd {
     Hang,
     /// With a publication that cannot be carried out.
     Nonsense,
+    /// In a batch, with an answer too few.
+    Short,
 }
 
 /// What a message makes of its handler.
@@ -99,14 +111,18 @@ pub(super) enum ModelStep {
 
 fn setup() -> impl Strategy<Value = ModelSetup> {
     let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
-    (isolation, 1usize..5, prop_oneof![Just(30), Just(4)], prop_oneof![3 => Just(100), 1 => 1usize..4], 0u64..6)
-        .prop_map(|(isolation, batch, ack_wait, max_ack_pending, grace)| ModelSetup {
+    let batches = proptest::option::of((1usize..5, prop_oneof![Just(0), 1u64..3_000]));
+    let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
+    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6).prop_map(
+        |(isolation, batch, batches, ack_wait, max_ack_pending, grace)| ModelSetup {
             isolation,
-            batch,
+            batch: batch.max(batches.map_or(0, |(size, _)| size)),
+            batches,
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
-        })
+        },
+    )
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -117,6 +133,7 @@ fn script() -> impl Strategy<Value = Script> {
         2 => Just(CallEnd::Trap),
         1 => Just(CallEnd::Hang),
         1 => Just(CallEnd::Nonsense),
+        1 => Just(CallEnd::Short),
     ];
     let takes = prop_oneof![3 => Just(0), 3 => 0u64..200, 1 => 200u64..2900];
     (end, 2u32..=MAX_ATTEMPTS + 1, takes).prop_map(|(end, well_from, takes_ms)| Script { end, well_from, takes_ms })
@@ -154,7 +171,7 @@ pub(super) fn trials() -> impl Strategy<Value = (ModelSetup, Vec<ModelStep>)> {
 
 impl fmt::Debug for ModelSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { isolation, batch, ack_wait, max_ack_pending, grace } = self;
+        let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace } = self;
         let life = match isolation {
             Isolation::Worker => "worker",
             Isolation::Message => "message",
@@ -163,7 +180,11 @@ impl fmt::Debug for ModelSetup {
             f,
             "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace \
              {grace:?}"
-        )
+        )?;
+        match batches {
+            Some((size, wait_ms)) => write!(f, ", calls with {size} that wait {wait_ms} ms for more"),
+            None => Ok(()),
+        }
     }
 }
 

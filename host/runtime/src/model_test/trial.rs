@@ -150,6 +150,7 @@ impl Trial {
             inbox: inbox.clone(),
             rules,
             isolation: setup.isolation,
+            batching: setup.batching(),
             respawns: Arc::new(RateLimit::new(RESPAWNS)),
             observer: observer(&server, number),
         };
@@ -159,9 +160,9 @@ impl Trial {
         let guests = ModelPlugin::new(server.clone(), number, self.plugin.subscribe());
         let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
-            let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
-            // A worker that waits for its instance has one delivery beside those that wait in the inbox.
-            move || recent.load(Relaxed).max(1) as usize * batch + peak.load(Relaxed) as usize
+            let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
+            // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox.
+            move || recent.load(Relaxed).max(1) as usize * batch + peak.load(Relaxed) as usize * size
         };
         let pull = ModelPuller::new(server.clone(), number, Arc::new(most));
         let (stop, stops) = oneshot::channel::<()>();

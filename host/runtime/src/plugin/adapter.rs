@@ -1,4 +1,4 @@
-//! Plugins as the scaling loop and the workers see them.
+//! Puts plugins behind the traits that workers and the scaling loop use.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,49 +9,55 @@ use tokio::sync::watch as changes;
 
 use crate::config::Workload;
 use crate::contract::Author;
+use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
-use crate::contract::{Delivery, Fault, Outcome};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
 use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::run::guest::Settings;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
-    Room, SettingsReader, WorkerContext,
+    Room, SettingsReader, WantedForm, WorkerContext,
 };
 use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy};
 
-/// Instances of a policy at once: each call has its own, and they come one after the other.
+/// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
+/// other.
 const POLICY_INSTANCES: u32 = 2;
+
+/// What a workload asks of its handler's exports.
+fn form(workload: &Workload) -> WantedForm {
+    if workload.batching.wanted { WantedForm::Batches } else { WantedForm::Either }
+}
 
 fn author(generation: &Generation) -> Author {
     Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
 }
 
-/// The handler of a workload, as its file is now.
+/// Makes handler instances of a workload's plugin, always of the generation that is in use.
 #[derive(Clone)]
 pub struct PluginHandlers {
     watch: HandlerWatch,
-    /// Without settings.
+    /// The context of each instance, but for its settings.
     context: WorkerContext,
     settings: Arc<SettingsReader>,
-    /// An instance that no worker owns yet, and the settings that it has.
+    /// An instance that was made ahead and that no worker owns yet, with the settings that it has.
     prepared: Arc<Mutex<Option<(PluginHandler, Settings)>>>,
     room: Arc<Room>,
     room_changes: changes::Receiver<u64>,
-    /// As the workload is configured.
+    /// `scale.max` of the workload.
     max: u32,
 }
 
 impl PluginHandlers {
-    /// Asks the directory for it.
+    /// Asks the directory for the workload's plugin.
     pub fn new(directory: &Directory, workload: &Workload) -> Self {
         let room = directory.room(workload.scale.max);
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
         context.key_value = KeyValueAccess::new(workload);
         Self {
-            watch: directory.watch(&workload.handler, &workload.limits),
+            watch: directory.watch_form(&workload.handler, form(workload), &workload.limits),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
@@ -75,7 +81,7 @@ impl PluginHandlers {
         self.context.guest.log.dropped()
     }
 
-    /// Waits until there is one.
+    /// Waits until a generation of the plugin is loaded.
     pub async fn loaded(&mut self) {
         let plugin = loop {
             match self.watch.current() {
@@ -99,7 +105,7 @@ async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginH
     Ok(PluginHandler { instance, author: author(plugin.generation()) })
 }
 
-/// A handler instance and which code it runs.
+/// A handler instance, and the code that it runs.
 pub struct PluginHandler {
     instance: HandlerInstance,
     author: Author,
@@ -148,7 +154,7 @@ impl Handlers for PluginHandlers {
         let (room, mut changes) = (self.room.clone(), self.room_changes.clone());
         async move {
             tokio::select! {
-                // It does not end before the room does.
+                // The sender lives as long as the room, so an error never comes.
                 _ = changes.changed() => {}
                 () = room.ask_for_more(), if small => {}
             }
@@ -160,7 +166,7 @@ impl Handlers for PluginHandlers {
     }
 
     async fn newer(&mut self) {
-        // Waiting for the change marks it as seen; a clone leaves it for `instantiate`.
+        // Waiting for a change marks it as seen. Waiting on a clone leaves it for `instantiate`.
         self.watch.clone().changed().await;
     }
 }
@@ -174,12 +180,24 @@ impl Handler for PluginHandler {
         outcome
     }
 
+    fn handles_batches(&self) -> bool {
+        self.instance.handles_batches()
+    }
+
+    async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        let answers = self.instance.handle_batch(deliveries).await;
+        if answers.is_err() {
+            step_down().await;
+        }
+        answers
+    }
+
     fn author(&self) -> &Author {
         &self.author
     }
 }
 
-/// A policy of a workload, as its file is now.
+/// A policy of a workload, in the generation that is in use.
 pub struct PluginPolicies {
     watch: PolicyWatch,
     context: PolicyContext,
@@ -197,7 +215,7 @@ impl PluginPolicies {
         }
     }
 
-    /// The same policy for a new start: no version of it was given yet.
+    /// The same policy for a new start of the workload: no generation of it was given yet.
     pub(crate) fn anew(&self) -> Self {
         Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
     }
@@ -228,7 +246,7 @@ impl Policies for PluginPolicies {
 
     async fn newer(&mut self) {
         loop {
-            // It may have been loaded, for another workload, before this one asked for it.
+            // The plugin may have been loaded for another workload before this one asked for it.
             let current = self.watch.current().map(|plugin| plugin.generation().digest.clone());
             if current.is_some() && current != self.given {
                 return;

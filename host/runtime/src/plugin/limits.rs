@@ -1,75 +1,76 @@
-//! What guests may have and spend, in one list.
+//! The limits of guests, in one list.
 //!
-//! What a workload sets for itself is in [`Limits`]: `time`, `memory`, `table_elements`, `instances`, `response` and
-//! `log_rate` hold for both kinds of guest, `publications` and `respawns` for handlers, `fuel` for policies. What is
-//! here holds for all workloads. Who holds a guest to a limit says what happened in the error or the
-//! [`Fault`](crate::contract::Fault).
+//! The limits that a workload sets for itself are in [`Limits`]: `time`, `memory`, `table_elements`, `instances`,
+//! `response` and `log_rate` hold for both kinds of guest, `publications` and `respawns` for handlers, `fuel` for
+//! policies. The limits in this file hold for all workloads. The code that enforces a limit names it in the error or
+//! the [`Fault`](crate::contract::Fault).
 
 use crate::config::Limits;
 
-/// What a component may have in it. More is refused before it is compiled: it would cost the host, or the compiler,
-/// memory that no limit of a guest sees.
+/// Limits of a component. A component beyond them is refused before it is compiled: it would cost the host, or the
+/// compiler, memory that no limit of a guest covers.
 pub(super) mod component {
-    /// Functions of all modules: a compiler takes some 7 KiB of memory for each. A Python interpreter has a tenth of
-    /// this.
+    /// Functions of all modules. The compiler takes some 7 KiB of memory for each. A Python interpreter has a tenth of
+    /// this number.
     pub(crate) const FUNCTIONS: u32 = 100_000;
     /// Bytes of code of all modules.
     pub(crate) const CODE_BYTES: usize = 64 << 20;
-    /// Bytes of one function, which takes a compiler more than linear time.
+    /// Bytes of one function. Its compile time grows faster than its size.
     pub(crate) const FUNCTION_BYTES: usize = 1 << 20;
     /// Imports, functions, tables, memories, globals, exports and segments of all modules.
     pub(crate) const ITEMS: u32 = 1 << 18;
-    /// Bytes of the sections that declare those, with their names. Code and data are not among them.
+    /// Bytes of the sections that declare these items, with their names. Code and data are not counted.
     pub(crate) const ITEM_BYTES: usize = 16 << 20;
-    /// What is declared around the modules. A component that imports all of WASI has a tenth of this.
+    /// Items that are declared outside of modules. A component that imports all of WASI has a tenth of this number.
     pub(crate) const OUTER_ITEMS: u32 = 1 << 16;
-    /// Bytes of the sections that declare that.
+    /// Bytes of the sections that declare those items.
     pub(crate) const OUTER_BYTES: usize = 1 << 20;
     /// Modules and components in a file.
     pub(crate) const PARTS: u32 = 2_000;
     /// How deep a module or component may be within others.
     pub(crate) const DEPTH: usize = 16;
-    /// What the modules of one instance declare together, each as often as it is instantiated.
+    /// Items that the modules of one instance declare together, each module counted as often as it is instantiated.
     pub(crate) const INSTANTIATED: u64 = 1 << 20;
     /// Instances of modules and components in one instance: as many as `limits.instances` can allow.
     pub(crate) const INSTANCES: u64 = 10_000;
-    /// Imports, and exports, of the component itself. One that imports all of WASI has some 60.
+    /// Imports, and exports, of the component itself. A component that imports all of WASI has some 60.
     pub(crate) const NAMES: usize = 1_000;
-    /// Bytes of the name of one.
+    /// Bytes of the name of an import or export.
     pub(crate) const NAME_BYTES: usize = 1_000;
 }
 
-/// What an instance of either kind may have.
+/// Limits of an instance of either kind.
 pub(super) mod instance {
     /// Resources (streams, pollables) at once.
     pub(crate) const RESOURCES: usize = 1_000;
-    /// Random bytes that one call of the host gives.
+    /// Random bytes that one call to the host gives.
     pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
     /// Bytes of its stack.
     pub(crate) const STACK: usize = 512 << 10;
-    /// Bytes beside its memories that do not count as memory: one that is compiled from Rust takes a tenth of this.
+    /// Bytes of an instance, beside its memories, that do not count as memory. An instance compiled from Rust takes a
+    /// tenth of this.
     pub(crate) const UNCOUNTED: usize = 1 << 20;
-    /// Bytes that it may print in one call of a stream.
+    /// Bytes that a guest may print in one call of a stream.
     pub(crate) const WRITE: usize = 64 << 10;
-    /// Bytes of a line that it prints; what is longer is broken into several.
+    /// Bytes of a line that a guest prints. A longer line is broken into several.
     pub(crate) const LINE: usize = 8 << 10;
 }
 
-/// What a handler may be told.
+/// Limits of what a handler is given.
 pub(super) mod handler {
     /// Bytes of a setting that is read from a file.
     pub(crate) const SETTING: u64 = 64 << 10;
 }
 
-/// What a policy may answer.
+/// Limits of what a policy answers.
 pub(super) mod policy {
     /// Bytes of its state.
     pub(crate) const STATE: usize = 64 << 10;
-    /// Bytes of a reason; what is longer is cut.
+    /// Bytes of a reason. A longer one is cut.
     pub(crate) const REASON: usize = 1 << 10;
 }
 
-/// What either of two workloads allows.
+/// The wider of two workloads' limits, each by itself.
 pub(super) fn wider(a: &Limits, b: &Limits) -> Limits {
     Limits {
         time: a.time.max(b.time),

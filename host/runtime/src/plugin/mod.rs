@@ -1,20 +1,20 @@
 //! Plugins: WebAssembly components that are compiled, linked, limited, run and replaced.
 //!
 //! The only folder that names wasmtime. Here belongs what a file, a component or an instance is and may do. What is
-//! made of a guest's answer does not (`delivery`, `scaling`), nor what the contract's words are (`contract`). What it
-//! offers to the rest:
+//! done with a guest's answer belongs elsewhere (`delivery`, `scaling`), and so do the contract's types (`contract`).
+//! This folder offers to the rest:
 //!
 //! - [`PluginHost`] compiles files; [`Directory`] keeps what workloads ask for up to date.
-//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery at a time.
+//! - [`HandlerPlugin`] makes a [`HandlerInstance`], which handles one delivery, or one batch, at a time.
 //! - [`PolicyPlugin`] decides, each time in a fresh instance.
 //!
-//! A guest can spend only what its limits allow, and can reach only its imports. Whatever it does comes back as a
+//! A guest can spend only what its limits allow, and can reach only its imports. A call that goes wrong comes back as a
 //! [`Fault`](crate::contract::Fault).
 //!
-//! `load/` makes a generation of a file and keeps it up to date; `run/` makes instances of it and holds them to their
-//! limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler. What a plugin
-//! is for, deliveries or scaling, is not known here: `adapter.rs` puts plugins behind the traits of
-//! [`ports`](crate::ports).
+//! `load/` makes a generation of a file and keeps it up to date. `run/` makes instances of a generation and holds them
+//! to their limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler.
+//! `adapter.rs` puts plugins behind the traits of [`ports`](crate::ports): nothing else here knows what a plugin is
+//! for, deliveries or scaling.
 
 mod adapter;
 mod capability;
@@ -31,7 +31,7 @@ pub use load::{
 pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub use run::{
     Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
-    PolicyPlugin, Room, WorkerContext, World,
+    PolicyPlugin, Room, WantedForm, WorkerContext, World,
 };
 
 #[cfg(test)]

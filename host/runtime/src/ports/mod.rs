@@ -8,7 +8,7 @@ mod key_value;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::contract::{Author, Decision, Delivery, Fault, Observation, Outcome};
+use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
@@ -102,6 +102,20 @@ pub(crate) trait Pull: Send + 'static {
 pub trait Handler: Send + 'static {
     /// Handles one delivery. After a [`Fault`] the instance is thrown away.
     fn handle(&mut self, delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
+
+    /// Whether it handles several deliveries in one call. Cheap.
+    fn handles_batches(&self) -> bool {
+        false
+    }
+
+    /// Handles several deliveries in one call: as many answers, in the same order.
+    ///
+    /// # Errors
+    /// A [`Fault`] of the whole call; the instance is thrown away.
+    fn handle_batch(&mut self, deliveries: &[&Delivery]) -> impl Future<Output = Result<Vec<Answer>, Fault>> + Send {
+        let _ = deliveries;
+        std::future::ready(Err(Fault::Start("it does not handle batches".to_owned())))
+    }
 
     /// The code that it runs.
     fn author(&self) -> &Author;

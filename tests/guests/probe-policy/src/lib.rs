@@ -4,7 +4,7 @@
 
 #[allow(unsafe_code, reason = "generated")]
 mod bindings {
-    wit_bindgen::generate!({ world: "policy", path: "../../../wit", generate_all });
+    wit_bindgen::generate!({ world: "policy", path: "../wit-0.1.0", generate_all });
     export!(Policy with_types_in self);
     use super::Policy;
 }

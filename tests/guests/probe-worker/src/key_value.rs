@@ -2,10 +2,15 @@
 
 use std::cell::RefCell;
 
-use crate::bindings::exports::tidegate::plugin::handler::Failure;
-use crate::bindings::wasi::keyvalue::atomics::{Cas, CasError, increment, swap};
-use crate::bindings::wasi::keyvalue::batch;
-use crate::bindings::wasi::keyvalue::store::{Bucket, Error, open};
+use crate::types::Failure;
+use generated::wasi::keyvalue::atomics::{Cas, CasError, increment, swap};
+use generated::wasi::keyvalue::batch;
+use generated::wasi::keyvalue::store::{Bucket, Error, open};
+
+#[allow(unsafe_code, reason = "generated")]
+mod generated {
+    wit_bindgen::generate!({ world: "imports", path: "../../../wit/deps/keyvalue" });
+}
 
 thread_local! {
     /// A handle that outlives its call.

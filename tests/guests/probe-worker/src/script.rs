@@ -43,6 +43,7 @@ pub(crate) enum Storm {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Question {
     Attempt,
+    Batch,
     Clock,
     Config(String),
     Connect(String),
@@ -72,12 +73,13 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
     }
     let (first, second) = cut(rest);
     let step = match word {
-        "ok" | "#" => Step::Ok,
+        "ok" | "#" | "short" => Step::Ok,
         "silent" => Step::Silent,
         "echo" => Step::Echo,
         "reply" => Step::Reply(rest.to_owned()),
         "big-reply" => Step::BigReply(number(line, rest)?),
         "attempt" => Step::Answer(Question::Attempt),
+        "batch" => Step::Answer(Question::Batch),
         "clock" => Step::Answer(Question::Clock),
         "config" => Step::Answer(Question::Config(rest.to_owned())),
         "connect" => Step::Answer(Question::Connect(rest.to_owned())),

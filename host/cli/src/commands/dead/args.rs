@@ -4,6 +4,7 @@ use super::filter::FilterArgs;
 use crate::commands::flags::ConnectionFlags;
 use crate::commands::output::Output;
 use tidegate_runtime::config::{DeadLetters, Nats, process_environment};
+use tidegate_runtime::dead_letter::filter::Filter;
 use tidegate_runtime::jetstream::{Client, Letters};
 
 /// The arguments fit together in no way, as clap has it for its own.
@@ -21,6 +22,33 @@ pub struct AskArgs {
     #[allow(missing_docs)]
     #[command(flatten, next_help_heading = "Connection")]
     pub place: PlaceArgs,
+}
+
+/// Which letters to change: nothing is changed unless something says which.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SelectionArgs {
+    /// The letters, by their sequence in the stream of dead letters
+    #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sequences: Vec<u64>,
+    /// All letters; needed where nothing else says which
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl SelectionArgs {
+    /// What is wrong with the arguments: they say nothing about which letters, or contradict each other.
+    pub(super) fn problem(&self, verb: &str, filter: &Filter) -> Option<String> {
+        let some = !self.sequences.is_empty() || *filter != Filter::default();
+        match (some, self.all) {
+            (false, false) => {
+                Some(format!("nothing says which dead letters to {verb}; give a filter or sequences, or --all"))
+            }
+            (true, true) => {
+                Some("--all means all dead letters; leave out the filter and the sequences, or --all".to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where the dead letters are.

@@ -18,7 +18,7 @@ pub struct FilterArgs {
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// With this cause, or one of several with commas between them: rejected, retries, trapped, time, memory, effects,
-    /// start, exhausted, unreadable, conflict
+    /// start, exhausted, unreadable, conflict, hops
     #[arg(long = "cause", value_name = "WORD", value_delimiter = ',', value_parser = cause)]
     pub causes: Vec<Cause>,
     /// With this text in the reason, in upper or lower case
@@ -64,20 +64,6 @@ impl FilterArgs {
             since: at(self.since),
             until: at(self.until),
         }
-    }
-}
-
-/// What keeps a command from being run that sends back or deletes letters: they have to be named.
-pub(super) fn which(verb: &str, all: bool, sequences: &[u64], filter: &Filter) -> Option<String> {
-    let some = !sequences.is_empty() || *filter != Filter::default();
-    match (some, all) {
-        (false, false) => {
-            Some(format!("nothing says which dead letters to {verb}; give a filter or sequences, or --all"))
-        }
-        (true, true) => {
-            Some("--all means all dead letters; leave out the filter and the sequences, or --all".to_owned())
-        }
-        _ => None,
     }
 }
 
@@ -182,6 +168,6 @@ mod tests {
         assert_eq!(cause("memory"), Ok(Cause::Memory));
         let wrong = cause("traped").unwrap_err();
         assert!(wrong.starts_with("did you mean trapped? It can be rejected, retries, "), "{wrong}");
-        assert!(cause("x").unwrap_err().ends_with("exhausted, unreadable, conflict"));
+        assert!(cause("x").unwrap_err().ends_with("unreadable, conflict, hops"));
     }
 }

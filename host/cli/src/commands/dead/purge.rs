@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{AskArgs, USAGE, count};
-use super::filter::{Found, find, not_there, nothing_found, which};
+use super::args::{AskArgs, SelectionArgs, USAGE, count};
+use super::filter::{Found, find, not_there, nothing_found};
 use super::turns::turns;
 use crate::commands::error_output;
 use tidegate_lab::terminal::Terminal;
@@ -30,12 +30,9 @@ Examples:
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PurgeArgs {
-    /// The letters, by their sequence in the stream of dead letters
-    #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
-    pub sequences: Vec<u64>,
-    /// All letters; needed where nothing else says which
-    #[arg(long)]
-    pub all: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
@@ -79,7 +76,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
     }
     let letters = args.ask.place.open().await?;
     let mut matched = Vec::new();
-    let found = find(&letters, &filter, &args.sequences, |letter, _| matched.push(letter)).await?;
+    let found = find(&letters, &filter, &args.selection.sequences, |letter, _| matched.push(letter)).await?;
     let mut counts = PurgeCounts {
         stream: letters.stream().to_owned(),
         dry_run: args.dry_run,
@@ -121,7 +118,7 @@ pub(super) async fn run<F: Future<Output = ()>>(
 /// What is wrong with the arguments, before anything is done.
 fn problem(args: &PurgeArgs, filter: &Filter) -> Option<String> {
     let asks = !args.yes && !args.dry_run;
-    which("delete", args.all, &args.sequences, filter).or_else(|| {
+    args.selection.problem("delete", filter).or_else(|| {
         (asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()))
             .then(|| "this is no terminal to ask on; --yes deletes without asking, --dry-run only counts".to_owned())
     })
@@ -131,7 +128,7 @@ fn problem(args: &PurgeArgs, filter: &Filter) -> Option<String> {
 /// letter.
 fn whole(args: &PurgeArgs, filter: &Filter, matched: &[Letter], found: &Found) -> bool {
     let apart = |letter: &Letter| matches!(letter.content, Content::Apart { .. });
-    args.sequences.is_empty() && filter.is_by_workload() && found.foreign == 0 && !matched.iter().any(apart)
+    args.selection.sequences.is_empty() && filter.is_by_workload() && found.foreign == 0 && !matched.iter().any(apart)
 }
 
 fn confirmed(total: usize, stream: &str) -> std::io::Result<bool> {

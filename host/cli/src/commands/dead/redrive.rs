@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::args::{AskArgs, USAGE, count};
-use super::filter::{find, not_there, nothing_found, which};
+use super::args::{AskArgs, SelectionArgs, USAGE, count};
+use super::filter::{find, not_there, nothing_found};
 use super::show::content_lost;
 use super::turns::turns;
 use crate::commands::error_output;
@@ -34,12 +34,9 @@ Examples:
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RedriveArgs {
-    /// The letters, by their sequence in the stream of dead letters
-    #[arg(value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
-    pub sequences: Vec<u64>,
-    /// All letters; needed where nothing else says which
-    #[arg(long)]
-    pub all: bool,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Into this stream, whichever they died in
     #[arg(long, value_name = "STREAM")]
     pub into: Option<String>,
@@ -101,13 +98,13 @@ pub(super) async fn run<F: Future<Output = ()>>(
     interrupted: impl FnOnce() -> std::io::Result<F>,
 ) -> anyhow::Result<ExitCode> {
     let filter = args.ask.filter.filter();
-    if let Some(problem) = which("send back", args.all, &args.sequences, &filter) {
+    if let Some(problem) = args.selection.problem("send back", &filter) {
         error_output::write(&problem);
         return Ok(ExitCode::from(USAGE));
     }
     let letters = args.ask.place.open().await?;
     let mut sequences = Vec::new();
-    let found = find(&letters, &filter, &args.sequences, |letter, _| sequences.push(letter.sequence)).await?;
+    let found = find(&letters, &filter, &args.selection.sequences, |letter, _| sequences.push(letter.sequence)).await?;
     let mut counts = RedriveCounts {
         stream: letters.stream().to_owned(),
         dry_run: args.dry_run,

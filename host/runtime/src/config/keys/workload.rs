@@ -162,8 +162,9 @@ pub const WORKLOAD: &[Key] = &[
         .help("The durable consumer of the source headers"),
     Key::integer("pull.batch", "DELIVERIES")
         .flag("batch")
-        .default("100")
+        .derived("100, or batching.size if that is more")
         .range("1 to 10000")
+        .set("100")
         .help("The most deliveries a worker holds at once"),
     Key::size("pull.max-bytes")
         .flag("max-bytes")
@@ -177,6 +178,32 @@ pub const WORKLOAD: &[Key] = &[
         .range("1s to 5m")
         .help("How long a pull waits at the server before it is sent again")
         .more("A host that stops waits for its last pull to end."),
+    Key::integer("batching.size", "DELIVERIES")
+        .flag("batching-size")
+        .derived("100, or pull.batch if that is less")
+        .range("1 to 10000")
+        .comment("100")
+        .help("The most deliveries that a handler of batches is given in one call")
+        .more(
+            "A handler of batches exports `batch-handler`. Where any key of this table is set, one that does not is \
+             refused; where none is, it has these defaults. Not more than pull.batch.",
+        ),
+    Key::size("batching.max-bytes")
+        .flag("batching-max-bytes")
+        .default("4MiB")
+        .range("1KiB to 1GiB")
+        .comment("\"4MiB\"")
+        .help("Bytes of payloads and headers that a handler of batches is given in one call")
+        .more("A larger message comes alone."),
+    Key::duration("batching.wait")
+        .flag("batching-wait")
+        .default("0s")
+        .range("0s to 12h")
+        .comment("\"100ms\"")
+        .help("How long a batch that is not full waits for more deliveries")
+        .more(
+            "At most half of ack-wait. They are announced as in progress meanwhile. With 0s a batch has what is there.",
+        ),
     Key::texts("grants.publish", "SUBJECT")
         .flag("grant-publish")
         .nothing("nothing")
@@ -219,7 +246,7 @@ pub const WORKLOAD: &[Key] = &[
         .flag("limit-time")
         .default("10s")
         .range("1ms to 1h")
-        .help("Wall-clock time of one handler call"),
+        .help("Wall-clock time of one handler call, whether it has one delivery or a batch"),
     Key::size("limits.memory")
         .flag("limit-memory")
         .default("64MiB")

@@ -116,6 +116,21 @@ fn pending_grows_with_workers_and_batch() {
 }
 
 #[test]
+fn a_batch_is_as_large_as_is_said_and_a_worker_holds_one() {
+    let of = |lines: &str| {
+        let Workload { batching, pull, .. } =
+            Config::from_toml(&format!("{LEAST}{lines}\n")).unwrap().workloads.remove(0);
+        (batching.size, pull.batch, batching.wanted)
+    };
+    assert_eq!(of(""), (100, 100, false));
+    assert_eq!(of("pull.batch = 30"), (30, 30, false));
+    assert_eq!(of("isolation = \"message\""), (1, 100, false));
+    assert_eq!(of("batching.wait = \"15s\""), (100, 100, true));
+    assert_eq!(of("batching.size = 10"), (10, 100, true));
+    assert_eq!(of("batching.size = 1000"), (1000, 1000, true));
+}
+
+#[test]
 fn a_long_interval_makes_the_window_as_long() {
     let config = Config::from_toml(&format!("{LEAST}scale.interval = \"1m\"\n")).unwrap();
     assert_eq!(config.workloads[0].scale.window, Duration::from_secs(60));

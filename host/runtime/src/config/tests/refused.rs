@@ -55,6 +55,32 @@ fn a_wrong_type_is_told_the_right_one() {
 }
 
 #[test]
+fn batches_that_cannot_be_are_told() {
+    for (lines, expected) in [
+        ("batching.size = 0", "line 5: workload.orders.batching.size: 0 is too small; it can be 1 to 10000"),
+        (
+            "pull.batch = 10\nbatching.size = 20",
+            "line 6: workload.orders.batching.size: 20 is more than pull.batch, which is 10: so many never wait for a \
+             worker; lower it, or raise pull.batch to 20 or leave that out",
+        ),
+        (
+            "batching.wait = \"16s\"",
+            "line 5: workload.orders.batching.wait: 16s is more than half of ack-wait, which is 30s; lower it, or raise \
+             ack-wait",
+        ),
+        (
+            "isolation = \"message\"\nbatching.max-bytes = \"1MiB\"",
+            "line 6: workload.orders.batching.max-bytes: an instance that lives for one message (isolation) cannot have \
+             several in a call; use isolation \"worker\", or remove batching",
+        ),
+        ("batching.length = 3", "line 5: workload.orders.batching.length: unknown key; [workload.orders.batching] may"),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn a_stream_of_dead_letters_is_made_within_what_a_server_takes() {
     for (line, expected) in [
         ("replicas = 0", "dead-letters.replicas: 0 is too small; it can be 1 to 5"),

@@ -1,6 +1,6 @@
-//! Where compiled code is kept between runs: a directory that only this user can write to.
+//! The cache of compiled code, which is kept between runs in a directory that only this user can write to.
 //!
-//! What lies in it is run as native code without a check, so whoever can write there owns the host.
+//! Its files are run as native code without a check, so whoever can write there owns the host.
 
 use std::fs::{DirBuilder, Metadata, Permissions};
 use std::io;
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use wasmtime::{Cache, CacheConfig};
 
-/// How the extension of a file begins to which wasmtime's cache is writing.
+/// The beginning of the extension of files that wasmtime's cache is still writing.
 const UNFINISHED: &str = "wip-atomic-write";
 
 /// Why the directory cannot keep compiled code.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It cannot be made or read.
+    /// The directory cannot be made or read.
     #[error("the cache directory {}: {source}; choose another one, or switch the cache off", dir.display())]
     Io {
         /// The directory.
@@ -23,13 +23,13 @@ pub enum CacheError {
         /// What failed.
         source: io::Error,
     },
-    /// It is something else.
+    /// The path is no directory.
     #[error("the cache directory {} is not a directory; choose another one, or switch the cache off", dir.display())]
     NotADirectory {
         /// The path.
         dir: PathBuf,
     },
-    /// Others could plant code in it, or could before.
+    /// Others can plant code in the directory, or could before.
     #[error(
         "in the cache directory, {} can be written to by others (mode {mode:o}), and code there is run unchecked; \
          whatever they may have put there stays if only the mode is changed, so delete it (`rm -r {}`), choose another \
@@ -43,7 +43,7 @@ pub enum CacheError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Its owner could plant code in it.
+    /// The owner of the directory, or of a file in it, can plant code in it.
     #[error(
         "in the cache directory, {} belongs to another user (id {owner}), and code there is run unchecked; delete it \
          (`rm -r {}`), choose another directory, or switch the cache off", path.display(), dir.display()
@@ -71,7 +71,8 @@ pub(super) fn open(dir: &Path) -> Result<Cache, CacheError> {
     let dir = prepare(dir)?;
     let mut config = CacheConfig::new();
     config.with_directory(&dir);
-    // What is kept is written once, by the process that compiled it, for that user alone.
+    // Compiled code is written once, by the process that compiled it and for this user alone. Nothing writes it again
+    // with better compression.
     config.with_optimized_compression_usage_counter_threshold(u64::MAX);
     Cache::new(config).map_err(|error| CacheError::Broken { dir, reason: format!("{error:#}") })
 }
@@ -99,12 +100,12 @@ fn create(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Whether the directory and all that is in it is this user's, and nobody else can write to it.
+/// Checks that the directory and all that is in it belong to this user, and that nobody else can write there.
 fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
     let failed = |source| CacheError::Io { dir: dir.to_owned(), source };
-    // Before it is written to.
+    // Checked before anything is written there.
     private(dir, dir, metadata, metadata.uid())?;
-    // Who runs this is who owns the files this makes.
+    // The user of this process is the owner of the files that it makes.
     let own = tempfile::tempfile_in(dir).and_then(|file| file.metadata()).map_err(failed)?.uid();
     private(dir, dir, metadata, own)?;
     let mut unread = vec![dir.to_owned()];
@@ -112,11 +113,11 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
         for entry in std::fs::read_dir(&within).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let metadata = match std::fs::symlink_metadata(&path) {
-                // Another host has just tidied up.
+                // Another host has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(failed)?,
             };
-            // How often something was used is no code.
+            // Counts of use are no code.
             if path.extension().is_some_and(|extension| extension == "stats") {
                 continue;
             }
@@ -129,8 +130,7 @@ fn check(dir: &Path, metadata: &Metadata) -> Result<(), CacheError> {
     Ok(())
 }
 
-/// Removes the files to which something was being written. Another host that writes just now finds its own gone, and
-/// tries again.
+/// Removes unfinished files. Another host that is writing one just now finds it gone, and tries again.
 pub(super) fn forget_unfinished(dir: &Path) {
     let mut unread = vec![dir.to_owned()];
     while let Some(within) = unread.pop() {
@@ -138,7 +138,7 @@ pub(super) fn forget_unfinished(dir: &Path) {
             let path = entry.path();
             let extension = path.extension().unwrap_or_default().to_string_lossy();
             if extension.starts_with(UNFINISHED) {
-                // What cannot be removed fails the next time too, and is told then.
+                // A file that cannot be removed fails the next write too, which is then reported.
                 let _ = std::fs::remove_file(&path);
             } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 unread.push(path);
@@ -150,7 +150,7 @@ pub(super) fn forget_unfinished(dir: &Path) {
 fn private(dir: &Path, path: &Path, metadata: &Metadata, own: u32) -> Result<(), CacheError> {
     let (dir, path) = (dir.to_owned(), path.to_owned());
     let mode = metadata.mode() & 0o7777;
-    // The mode of a link is always all bits: it leads elsewhere, and is not of the cache's making.
+    // The cache makes no links. A link leads elsewhere, and its mode always has all bits.
     if mode & 0o022 != 0 {
         Err(CacheError::Shared { path, dir, mode })
     } else if metadata.uid() != own {
@@ -160,12 +160,12 @@ fn private(dir: &Path, path: &Path, metadata: &Metadata, own: u32) -> Result<(),
     }
 }
 
-/// Takes from all others the right to write to what is in a directory that only this user could write to all along: a
-/// process that lets its group write to what it makes has done so with what it compiled.
+/// Takes the right to write from all others, for the files in a directory that only this user could write to all along.
+/// A process whose umask lets its group write has made such files when it compiled.
 pub(super) fn tighten(dir: &Path) {
     let mut unread = vec![dir.to_owned()];
     while let Some(within) = unread.pop() {
-        // What cannot be read or changed is found, and told, when the cache is opened the next time.
+        // A file that cannot be read or changed is found and reported when the cache is opened the next time.
         for entry in std::fs::read_dir(&within).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.mode() & 0o022 != 0 && !metadata.is_symlink() {

@@ -1,7 +1,8 @@
-//! Compiles a plugin in a process of its own, so that a file can cost only a bounded time and memory.
+//! Compiles a plugin in a process of its own, so that a file can cost only bounded time and memory.
 //!
-//! The process puts the compiled code into the cache; this one then loads the component as ever, and finds it there.
-//! So no native code is taken that wasmtime's cache does not vouch for, and a compiler that fails ends nobody else.
+//! The child process puts the compiled code into the cache. The host then loads the component as if it compiled it, and
+//! finds it there. So the host runs only native code that wasmtime's cache vouches for, and a compiler that fails ends
+//! only its own process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -25,15 +26,15 @@ use crate::plugin::run::kind::Kind;
 
 /// How many plugins are compiled at once.
 pub(super) const AT_ONCE: usize = 2;
-/// Threads of one compiling process: each keeps memory of its own, and others want to run too.
+/// Threads of one compiling process. Each keeps memory of its own, and leaves processors to others.
 const THREADS: usize = 4;
-/// Bytes of what the process says that are read.
+/// Bytes of the child's output that are read.
 const SAID: usize = 4 << 10;
 /// Exit codes of the command `compile`, besides 0 for success.
 const INVALID: u8 = 3;
 const NOT_KEPT: u8 = 4;
 
-/// What compiling may cost, and who does it.
+/// The program that compiles, and what compiling may cost.
 #[derive(Debug, Clone)]
 pub(super) struct Compiler {
     pub(super) program: PathBuf,
@@ -41,25 +42,26 @@ pub(super) struct Compiler {
     pub(super) cache: PathBuf,
     pub(super) time: Duration,
     pub(super) memory: u64,
-    /// How many compile at once: one that takes long should not keep all others waiting.
+    /// Limits how many plugins are compiled at once. It is more than one, so that one that takes long does not keep all
+    /// others waiting.
     pub(super) turns: Arc<Semaphore>,
 }
 
 impl Compiler {
-    /// Compiles into the cache.
+    /// Compiles a plugin into the cache.
     pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), PluginRefusal> {
-        // The time that it waits for others is not its own. Nobody closes the semaphore.
+        // Waiting for a turn does not count as compile time. The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         let mut child = self.command(kind).spawn().map_err(PluginRefusal::NoCompiler)?;
         let input = child.stdin.take();
         let work = async {
             if let Some(mut input) = input {
-                // One that ends early says why by its exit.
+                // A child that ends early says why by its exit code.
                 let _ = input.write_all(bytes).await;
             }
             child.wait_with_output().await
         };
-        // It is killed when it is dropped.
+        // The child is killed when it is dropped.
         match timeout(self.time, work).await {
             Err(_) => Err(PluginRefusal::CompileTime(show_duration(&self.time))),
             Ok(Err(error)) => Err(PluginRefusal::NoCompiler(error)),
@@ -81,12 +83,12 @@ impl Compiler {
             .arg("--memory")
             .arg(self.memory.to_string())
             .arg("--cpu-seconds")
-            // If nobody is left to kill it.
+            // The child ends itself if this host dies before it can kill it.
             .arg((self.time.as_secs() + 1).saturating_mul(u64::try_from(threads).unwrap_or(1)).to_string())
-            // What is compiled is not trusted, and the environment may have secrets.
+            // The component is not trusted, and the environment may hold secrets.
             .env_clear()
             .env("RAYON_NUM_THREADS", threads.to_string())
-            // Each arena reserves address space, which is what is bounded.
+            // Each arena of the allocator reserves address space, which is limited here.
             .env("MALLOC_ARENA_MAX", "2")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -95,7 +97,7 @@ impl Compiler {
         command
     }
 
-    /// Its own bound, or a closer one of the system.
+    /// The refusal for a lack of memory: by the configured limit, or by a lower one of the system.
     fn without_memory(&self) -> PluginRefusal {
         match bytes_allowed().filter(|allowed| *allowed < self.memory) {
             Some(allowed) => PluginRefusal::NoMemory(show_size(&allowed)),
@@ -115,12 +117,12 @@ impl Compiler {
             Some(code) if code == i32::from(NOT_KEPT) => {
                 Err(PluginRefusal::NotKept { dir: self.cache.clone(), why: said })
             }
-            // It ended before it came to the plugin.
+            // The child failed before it read the plugin.
             Some(1) => Err(PluginRefusal::NoCompiler(std::io::Error::other(brief(&complained, SAID)))),
             _ if ended_by(output, rustix::process::Signal::XCPU) => {
                 Err(PluginRefusal::CompileTime(show_duration(&self.time)))
             }
-            // Nobody here kills it but where nobody waits for it any more.
+            // This host kills a child only when nobody waits for it any more, so the system did it.
             _ if ended_by(output, rustix::process::Signal::KILL) => {
                 Err(PluginRefusal::CompilerKilled(output.status.to_string()))
             }
@@ -133,7 +135,7 @@ impl Compiler {
     }
 }
 
-/// The bytes of address space that the system lets this process and those that it starts have, if it bounds them.
+/// The bytes of address space that the system allows this process and its children, if it limits them.
 fn bytes_allowed() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::As).current
 }
@@ -143,7 +145,7 @@ fn ended_by(output: &Output, signal: rustix::process::Signal) -> bool {
     output.status.signal() == Some(signal.as_raw())
 }
 
-/// Why the command `compile` failed. The exit code is for the process that asked, and so is the text.
+/// Why the command `compile` failed. Exit code and text are read by the host that started it.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
     /// The cache cannot be used.
@@ -158,7 +160,7 @@ pub enum CompileError {
 }
 
 impl CompileError {
-    /// What the process exits with.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Invalid(_) => INVALID,
@@ -167,10 +169,11 @@ impl CompileError {
     }
 }
 
-/// Compiles a component in this process, into the cache in `dir`. A component that is there already is only read.
+/// Compiles a component in this process, into the cache in `dir`. A component that is in the cache already is only
+/// read.
 ///
 /// # Errors
-/// If it does not compile, or if the cache does not have it afterwards.
+/// If the component does not compile, or the cache does not have it afterwards.
 pub fn compile_into(dir: &Path, kind: Kind, bytes: &[u8]) -> Result<(), CompileError> {
     let cache = cache::open(dir)?;
     let config = match kind {
@@ -181,13 +184,13 @@ pub fn compile_into(dir: &Path, kind: Kind, bytes: &[u8]) -> Result<(), CompileE
     let engine = Engine::new(&config).map_err(invalid)?;
     Component::from_binary(&engine, bytes).map_err(invalid)?;
     if cache.cache_hits() == 0 {
-        // It was compiled just now. Whoever loads it next must find it, or would compile it without a bound.
+        // It was compiled just now. The host must find it in the cache, or would compile it without a limit.
         Component::from_binary(&engine, bytes).map_err(invalid)?;
     }
     if cache.cache_hits() > 0 {
         return Ok(());
     }
-    // Nothing could be written again where a write that failed has left its file.
+    // A file that a failed write has left would keep everything from being written there again.
     cache::forget_unfinished(cache.directory());
     Err(CompileError::NotKept)
 }

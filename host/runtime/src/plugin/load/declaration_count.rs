@@ -1,7 +1,7 @@
-//! What a component declares, counted before anything is compiled. Pure.
+//! Counts what a component declares, before anything is compiled. Pure.
 //!
-//! What is declared costs memory that no limit of a guest sees: in the host that reads it, in the compiler, and in each
-//! instance. A few bytes can declare much, and components within components multiply it.
+//! Declarations cost memory that no limit of a guest covers: in the host that reads them, in the compiler, and in each
+//! instance. A few bytes can declare much, and nested components multiply it.
 
 use wasmparser::{
     CanonicalFunction, CanonicalOption, ComponentAlias, ComponentExternalKind, ComponentInstance,
@@ -14,7 +14,7 @@ use crate::plugin::limits::component::{
 };
 use crate::plugin::run::declared::Declared;
 
-/// Counts what is declared, section by section, and refuses what is too much before it is read.
+/// Counts declarations section by section, and refuses a section that declares too much before it is read.
 #[derive(Default)]
 pub(super) struct DeclarationCounter {
     functions: u32,
@@ -24,19 +24,20 @@ pub(super) struct DeclarationCounter {
     outer_items: u32,
     outer_bytes: usize,
     parts: u32,
-    /// The module or component that is read, and those that it is in.
+    /// The module or component that is being read, and those around it.
     frames: Vec<OpenPart>,
     whole: Declared,
     is_async: bool,
 }
 
-/// A module or component of which the end was not read yet.
+/// A module or component whose end was not read yet.
 enum OpenPart {
     Module(Declared),
     Component(Scope),
 }
 
-/// What a component can instantiate by its index. `None` is what is only known when it is instantiated itself.
+/// What a component can instantiate, by index. `None` where that is known only when the component itself is
+/// instantiated.
 #[derive(Default)]
 struct Scope {
     modules: Vec<Option<Declared>>,
@@ -46,9 +47,9 @@ struct Scope {
 
 /// Why counting ended.
 pub(super) enum Stop {
-    /// It declares too much of this.
+    /// The component declares too much of something: what, and the limit.
     TooMuch(String),
-    /// It cannot be read.
+    /// The bytes cannot be read as a component.
     Unreadable(wasmparser::BinaryReaderError),
 }
 
@@ -62,7 +63,7 @@ fn too_much(what: impl Into<String>) -> Stop {
     Stop::TooMuch(what.into())
 }
 
-/// Adds, and refuses what is more than `most`.
+/// Adds `more` to `sum`, and refuses a sum of more than `most`.
 fn count(sum: &mut u32, more: u32, most: u32, what: &str) -> Result<(), Stop> {
     *sum = sum.saturating_add(more);
     if *sum > most { Err(too_much(format!("more than {most} {what}"))) } else { Ok(()) }
@@ -79,12 +80,12 @@ impl DeclarationCounter {
         self.parts == 0
     }
 
-    /// How deep what is read now is in the component; 0 is the component itself.
+    /// How deep the part that is being read is nested; 0 is the component itself.
     pub(super) fn depth(&self) -> usize {
         self.frames.len().saturating_sub(1)
     }
 
-    /// With what an instance begins.
+    /// What an instance of the component begins with.
     pub(super) fn declared(&self) -> Declared {
         self.whole
     }
@@ -94,7 +95,7 @@ impl DeclarationCounter {
         self.is_async
     }
 
-    /// Takes in the next section. Those of the component itself may be read once this has let them pass.
+    /// Counts the next section. A section of the component itself may be read after this has returned `Ok`.
     pub(super) fn take(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         match payload {
             Payload::Version { encoding, .. } => self.begin(*encoding),
@@ -107,7 +108,7 @@ impl DeclarationCounter {
                 bytes if bytes > FUNCTION_BYTES => Err(too_much(format!("a function of {bytes} bytes"))),
                 _ => Ok(()),
             },
-            // Read by nobody, or its content was counted by its file's size.
+            // Not read by anybody, or limited by the size of the file.
             Payload::CustomSection(_) | Payload::UnknownSection { .. } | Payload::DataCountSection { .. } => Ok(()),
             _ => {
                 self.module_section(payload)?;
@@ -152,7 +153,7 @@ impl DeclarationCounter {
         Ok(())
     }
 
-    /// What a module declares.
+    /// Counts a section of a module.
     fn module_section(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         let (items, bytes, memories) = match payload {
             Payload::TypeSection(section) => (section.count(), section.range(), 0),
@@ -164,7 +165,7 @@ impl DeclarationCounter {
             Payload::GlobalSection(section) => (section.count(), section.range(), 0),
             Payload::ExportSection(section) => (section.count(), section.range(), 0),
             Payload::ElementSection(section) => (section.count(), section.range(), 0),
-            // What is in them is of the size of the file.
+            // Their contents are limited by the size of the file.
             Payload::DataSection(section) => (section.count(), 0..0, 0),
             _ => return Ok(()),
         };
@@ -177,7 +178,7 @@ impl DeclarationCounter {
         Ok(())
     }
 
-    /// What a component declares, and what it instantiates.
+    /// Counts a section of a component, with what it instantiates.
     fn component_section(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         let (items, bytes) = match payload {
             Payload::InstanceSection(section) => (section.count(), section.range()),
@@ -238,7 +239,7 @@ fn is_async(function: &CanonicalFunction) -> bool {
     options.iter().any(|option| matches!(option, CanonicalOption::Async | CanonicalOption::Callback(_)))
 }
 
-/// What has this index; `None` if it is only known later, or never.
+/// The declarations of what has this index. `None` if they are known only later, or the index is invalid.
 fn at(known: &[Option<Declared>], index: u32) -> Option<Declared> {
     usize::try_from(index).ok().and_then(|index| known.get(index).copied().flatten())
 }
@@ -281,7 +282,7 @@ impl Scope {
         }
     }
 
-    /// The component so many steps outward; 0 is this one.
+    /// The component `count` levels outward; 0 is this one.
     fn outward<'a>(&'a self, outer: &'a [OpenPart], count: u32) -> Option<&'a Self> {
         let Some(steps) = usize::try_from(count).ok()?.checked_sub(1) else { return Some(self) };
         match outer.iter().rev().nth(steps)? {
@@ -298,7 +299,7 @@ impl Scope {
         }
     }
 
-    /// What is exported has an index of its own from then on.
+    /// Gives an exported item an index of its own.
     fn export(&mut self, kind: ComponentExternalKind, index: u32) {
         match kind {
             ComponentExternalKind::Module => self.modules.push(at(&self.modules, index)),
@@ -308,7 +309,7 @@ impl Scope {
     }
 }
 
-/// Reads nothing but what is counted.
+/// Counts a whole component, and reads nothing else of it.
 pub(super) fn counted(bytes: &[u8]) -> Result<Declared, String> {
     let mut counter = DeclarationCounter::default();
     for payload in wasmparser::Parser::new(0).parse_all(bytes) {

@@ -1,8 +1,8 @@
-//! Keeps the plugins that workloads ask for as their files are now.
+//! Keeps the plugins that workloads ask for up to date with their files.
 //!
-//! Files are looked at when the directory changes and, slowly, even if no event came. A content that was not seen
-//! before is loaded; if that fails, the generation before stays in use and the reason is told once. What is on disk now
-//! decides: what is loaded is given up as soon as its file has another content.
+//! Files are looked at when the directory changes and, at long intervals, without an event. Content that was not seen
+//! before is loaded. If that fails, the generation before stays in use and the reason is logged once. The content on
+//! disk now decides: loading is given up as soon as the file has other content.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -24,12 +24,13 @@ use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::file;
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
+use crate::plugin::run::kind::WantedForm;
 use crate::plugin::run::room::Room;
 use crate::plugin::run::world::World;
 
-/// How long events are collected before files are looked at: a copy makes many.
+/// How long events are collected before files are looked at: a copy causes many events.
 const DEBOUNCE: Duration = Duration::from_millis(75);
-/// The plugin directory. Watching ends when this is dropped; what was loaded stays.
+/// The plugin directory. Watching ends when this is dropped; generations that were loaded stay.
 pub struct Directory {
     host: PluginHost,
     dir: PathBuf,
@@ -50,7 +51,7 @@ trait AnySlot: Any + Send + Sync {
     fn name(&self) -> &str;
     fn touch(&self);
     fn state(&self) -> PluginState;
-    /// Keeps the plugin as its file is, for ever.
+    /// Keeps the plugin up to date with its file, for ever.
     fn keep(
         self: Arc<Self>,
         host: PluginHost,
@@ -83,7 +84,7 @@ impl<W: World> AnySlot for PluginSlot<W> {
 }
 
 impl Directory {
-    /// Begins to watch. Nothing is loaded before it is asked for. Must be called in a tokio runtime.
+    /// Begins to watch. A plugin is loaded when it is asked for first. Must be called in a tokio runtime.
     pub fn start(host: PluginHost, plugins: &Plugins) -> Self {
         let asked = Arc::new(RequestedPlugins::default());
         let keeper = DirectoryTask {
@@ -97,20 +98,25 @@ impl Directory {
         Self { host, dir: plugins.dir.clone(), asked, task }
     }
 
-    /// Asks for room for so many instances of a plugin: what this process has is divided between all that ask.
+    /// Asks for room for this many instances of a plugin. The room of the process is divided between all that ask.
     pub(crate) fn room(&self, instances: u32) -> Arc<Room> {
         self.host.engines().rooms.claim(instances)
     }
 
     /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
     pub(crate) fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
+        self.watch_form(name, WantedForm::default(), limits)
+    }
+
+    /// The same for a workload that asks for a form.
+    pub(crate) fn watch_form<W: World>(&self, name: &str, form: WantedForm, limits: &Limits) -> Watch<W> {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
-            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name)
+            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name && slot.form == form)
         });
         let slot = found.unwrap_or_else(|| {
-            let slot = Arc::new(PluginSlot::new(name, limits));
+            let slot = Arc::new(PluginSlot::new(name, form, limits));
             slots.push(slot.clone());
             slot
         });
@@ -119,13 +125,20 @@ impl Directory {
         slot.watch()
     }
 
-    /// The plugins that somebody uses, as they are now.
+    /// The plugins that workloads use, as they are now.
     pub(crate) fn plugins(&self) -> Vec<PluginState> {
         let slots = self.asked.slots.lock().clone();
-        slots.iter().map(|slot| slot.state()).collect()
+        let mut plugins: Vec<PluginState> = Vec::with_capacity(slots.len());
+        for state in slots.iter().map(|slot| slot.state()) {
+            match plugins.iter_mut().find(|other| (&other.plugin, other.kind) == (&state.plugin, state.kind)) {
+                Some(other) => other.with(state),
+                None => plugins.push(state),
+            }
+        }
+        plugins
     }
 
-    /// What keeps new generations from being loaded, though none of the files is at fault.
+    /// Why no new generations can be loaded, where none of the files is at fault.
     pub(crate) fn problems(&self) -> Vec<String> {
         if self.task.is_finished() {
             return vec![
@@ -151,8 +164,8 @@ impl Drop for Directory {
     }
 }
 
-/// The task that says when to look. Each plugin has a task of its own that looks and loads, so that one which takes
-/// long keeps no other waiting.
+/// The task that says when files have to be looked at. Each plugin has a task of its own that looks at its file and
+/// loads it, so that a slow one does not delay the others.
 struct DirectoryTask {
     host: PluginHost,
     dir: PathBuf,
@@ -163,9 +176,10 @@ struct DirectoryTask {
 
 impl DirectoryTask {
     async fn run(mut self, rescan: Duration) {
-        // Whether the directory is there. What is sent says to look, even if it is the same again.
+        // Sends whether the directory is there. Each value that is sent makes the plugins look, even if it is the same
+        // again.
         let (looks, look) = watch::channel(false);
-        // They end with this.
+        // The plugins' tasks end when this is dropped.
         let mut plugins = JoinSet::new();
         loop {
             let is_there = self.look_at_directory().await;
@@ -192,7 +206,7 @@ impl DirectoryTask {
         }
     }
 
-    /// Whether the directory is there. Told once when it is not, and when it is back.
+    /// Whether the directory is there. Logged once when it is gone, and when it is back.
     async fn look_at_directory(&mut self) -> bool {
         let error = match tokio::fs::metadata(&self.dir).await {
             Ok(metadata) if metadata.is_dir() => {

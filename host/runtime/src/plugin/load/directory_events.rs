@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use super::file_progress::Fingerprint;
 
-/// Events of one directory. They only say when to look: what changed is found by looking.
+/// Events of one directory. They only say when to look at files; looking finds out what changed.
 pub(super) struct DirectoryEvents {
     path: PathBuf,
     changed: Arc<Notify>,
     /// The names of files to which something happened.
     touched: Arc<Mutex<BTreeSet<OsString>>>,
     watching: Option<(RecommendedWatcher, (u64, u64))>,
-    /// Whether it was told that events cannot be had.
+    /// Whether it was logged that there can be no events.
     told: bool,
 }
 
@@ -44,14 +44,14 @@ impl DirectoryEvents {
         std::mem::take(&mut *self.touched.lock())
     }
 
-    /// Watches the directory that the path leads to now: it may be another one than before, or new.
+    /// Watches the directory that the path leads to now. It may be another directory than before, or a new one.
     pub(super) fn follow(&mut self, metadata: &std::fs::Metadata) {
         let fingerprint = Fingerprint::of(metadata);
         let identity = (fingerprint.device, fingerprint.inode);
         if self.watching.as_ref().is_some_and(|(_, watched)| *watched == identity) {
             return;
         }
-        // The watcher before goes first: it may hold the same path.
+        // The old watcher is dropped first: it may watch the same path.
         self.watching = None;
         match self.watch() {
             Ok(watcher) => self.watching = Some((watcher, identity)),
@@ -66,7 +66,7 @@ impl DirectoryEvents {
         }
     }
 
-    /// The directory is gone, and the watch with it.
+    /// Stops watching: the directory is gone.
     pub(super) fn lose(&mut self) {
         self.watching = None;
     }
@@ -80,7 +80,7 @@ impl DirectoryEvents {
                     let names = event.paths.iter().filter_map(|path| path.file_name()).map(OsString::from);
                     touched.lock().extend(names);
                 }
-                // Events may have been lost: look.
+                // Events may have been lost, so files are looked at.
                 Err(_) => {}
             }
             changed.notify_one();
@@ -90,7 +90,7 @@ impl DirectoryEvents {
     }
 }
 
-/// Reading a file is an event too, and looking reads.
+/// Whether an event can mean that a file changed. Reading is an event too, and looking at files reads them.
 fn matters(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

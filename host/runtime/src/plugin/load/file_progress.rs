@@ -1,25 +1,26 @@
-//! What to do about one plugin's file, from what a look at it found. Pure.
+//! Decides what to do about one plugin's file, from what a look at it found. Pure.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// A file that changed less than this ago may still be being written.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long a file has to look the same before that is believed: file systems keep times in steps of up to two seconds,
-/// and by a clock of their own.
+/// How long a file's fingerprint has to stay the same before it is trusted. File systems keep times in steps of up to
+/// two seconds, and by a clock of their own.
 const TICK: Duration = Duration::from_secs(3);
 /// How soon a file that may be half written, or may change unseen, is looked at again.
 const SOON: Duration = Duration::from_millis(500);
-/// The first and the longest pause before what failed for a cause outside of the file is tried again.
+/// The first and the longest pause before a file is tried again that was refused for a cause outside of it.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// What tells one content of a file from another without reading it.
+/// Tells one content of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) length: u64,
     pub(super) modified: Option<SystemTime>,
-    /// Seconds and nanoseconds; it cannot be set back as `modified` can.
+    /// The time of the last change of content or metadata, in seconds and nanoseconds. It cannot be set back as
+    /// `modified` can.
     pub(super) changed: (i64, i64),
 }
 
@@ -43,7 +44,7 @@ impl Fingerprint {
     }
 
     fn is_fresh(&self, now: SystemTime) -> bool {
-        // A time in the future says nothing; it counts as old, or the file would be read at every look.
+        // A time in the future says nothing. It counts as old, or the file would be read at every look.
         self.modified.is_some_and(|modified| now.duration_since(modified).is_ok_and(|age| age < FRESH))
     }
 }
@@ -51,17 +52,17 @@ impl Fingerprint {
 /// What is known about one plugin's file.
 #[derive(Debug, Default)]
 pub(super) struct FileProgress {
-    /// What was last seen of the file, and since when it is so.
+    /// The fingerprint that was seen last, and since when it is the same.
     seen: Option<(Fingerprint, Instant)>,
-    /// The fingerprint under which the content is known, and whether it stood still for long enough to be trusted.
+    /// The fingerprint of the known content, and whether it stayed the same for long enough to be trusted.
     settled: Option<(Fingerprint, bool)>,
     /// The digest of the content that was loaded or refused last.
     digest: Option<String>,
-    /// The digest that is in use.
+    /// The digest of the generation in use.
     loaded: Option<String>,
-    /// When the content that was refused is tried again, if its own fault is not what is known.
+    /// When refused content is tried again, if the cause was outside of the file.
     again: Option<NextTry>,
-    /// What was last told about a file that cannot be read, so that it is told once.
+    /// The reason that was logged last for a file that cannot be read, so that it is logged once.
     told: Option<String>,
 }
 
@@ -69,38 +70,38 @@ pub(super) struct FileProgress {
 struct NextTry {
     at: Instant,
     pause: Duration,
-    /// What was told, so that it is told once.
+    /// The reason that was logged, so that it is logged once.
     reason: String,
 }
 
-/// A file that was refused.
+/// A refusal of a file's content.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refused<'a> {
     pub(super) digest: &'a str,
     pub(super) reason: &'a str,
     pub(super) cause: RefusalCause,
     pub(super) fingerprint: Fingerprint,
-    /// How long it took to find out.
+    /// How long the attempt to load it took.
     pub(super) took: Duration,
 }
 
-/// Why a file was refused, as far as it matters when it is tried again.
+/// The cause of a refusal, as far as it decides when the file is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RefusalCause {
-    /// It may not be there whole.
+    /// The file may be half written.
     HalfWritten,
-    /// What is in it: it is not tried again before it changes.
+    /// The file's content. It is not tried again before it changes.
     File,
-    /// Something else, which may pass.
+    /// A cause outside of the file, which may pass.
     Outside,
 }
 
-/// What to tell about a file that cannot be read.
+/// What to log about a file that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum UnreadableNotice {
-    /// It was told before.
+    /// Nothing: it was logged before.
     Nothing,
-    /// The workload waits for it.
+    /// The workload waits for the file.
     Waiting,
     /// This generation stays in use.
     Kept(String),
@@ -109,16 +110,16 @@ pub(super) enum UnreadableNotice {
 /// What to do about a refused file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RefusedAction {
-    /// Look again soon: it may only be half written.
+    /// Look again soon: the file may be half written.
     Wait,
-    /// Tell the reason.
+    /// Log the reason.
     Tell,
-    /// The reason was told, and is the same again.
+    /// The reason was logged before, and is the same again.
     Known,
 }
 
 impl FileProgress {
-    /// Whether the file has to be read, of which this is seen now.
+    /// Whether a file with this fingerprint has to be read.
     pub(super) fn needs_reading(&mut self, fingerprint: Fingerprint, now: Instant) -> bool {
         let since = match self.seen {
             Some((seen, since)) if seen == fingerprint => since,
@@ -126,7 +127,7 @@ impl FileProgress {
         };
         self.seen = Some((fingerprint, since));
         let known = match self.settled {
-            // What changed within one tick of a coarse clock looks like what was there before.
+            // A change within one tick of a coarse clock leaves the fingerprint as it was.
             Some((settled, trusted)) => settled == fingerprint && (trusted || now - since < TICK),
             None => false,
         };
@@ -137,7 +138,7 @@ impl FileProgress {
         self.again.as_ref().is_some_and(|again| again.at <= now)
     }
 
-    /// Something happened to the file, whatever it looks like.
+    /// Something happened to the file, so it is read even if its fingerprint is the same.
     pub(super) fn suspect(&mut self) {
         self.settled = None;
     }
@@ -152,13 +153,13 @@ impl FileProgress {
         true
     }
 
-    /// The content was read at this time. It need not be again unless the file changes.
+    /// Notes that content with this fingerprint was read at this time. It is not read again unless the file changes.
     pub(super) fn settle(&mut self, fingerprint: Fingerprint, read: Instant) {
         let trusted = self.seen.is_some_and(|(seen, since)| seen == fingerprint && read - since >= TICK);
         self.settled = Some((fingerprint, trusted));
     }
 
-    /// When the file has to be looked at even if nothing happens; `None` is at the next rescan.
+    /// After how long the file has to be looked at even without an event; `None` is at the next rescan.
     pub(super) fn look_again(&self, now: Instant) -> Option<Duration> {
         let again = self.again.as_ref().map(|again| again.at.saturating_duration_since(now));
         let trusted = self.told.is_some() || matches!(self.settled, Some((_, true)));
@@ -172,7 +173,7 @@ impl FileProgress {
         self.again = None;
     }
 
-    /// The content was refused.
+    /// Notes that content was refused.
     pub(super) fn refused(&mut self, refused: Refused<'_>, wall: SystemTime, now: Instant) -> RefusedAction {
         let Refused { digest, reason, cause, fingerprint, took } = refused;
         if cause == RefusalCause::HalfWritten && fingerprint.is_fresh(wall) {
@@ -182,14 +183,14 @@ impl FileProgress {
         let before = self.again.take();
         if cause == RefusalCause::Outside {
             let pause = before.as_ref().map_or(PAUSE.0, |before| (before.pause * 2).min(PAUSE.1));
-            // What takes long to fail shall not take most of the time.
+            // Attempts that take long are further apart, so that they do not take most of the time.
             let at = now + pause.max(took * 2);
             self.again = Some(NextTry { at, pause, reason: reason.to_owned() });
         }
         if before.is_some_and(|before| before.reason == reason) { RefusedAction::Known } else { RefusedAction::Tell }
     }
 
-    /// The file is not there or cannot be read, for this reason.
+    /// Notes that the file is missing or cannot be read.
     pub(super) fn unreadable(&mut self, reason: &str) -> UnreadableNotice {
         self.settled = None;
         if self.told.as_deref() == Some(reason) {
@@ -199,14 +200,14 @@ impl FileProgress {
         match &self.loaded {
             None => UnreadableNotice::Waiting,
             Some(digest) => {
-                // If the same content comes back it is in use already.
+                // If the same content comes back, it is in use already.
                 self.digest = Some(digest.clone());
                 UnreadableNotice::Kept(digest.clone())
             }
         }
     }
 
-    /// The limits that the trial ran under changed: what was refused may pass now.
+    /// The limits of the trial have changed: content that was refused may pass now.
     pub(super) fn reconsider(&mut self) {
         if self.digest != self.loaded {
             self.digest = None;

@@ -1,4 +1,4 @@
-//! What compiles plugins, and the steps from a file to a generation: read, inspect, compile, link, try.
+//! Makes generations of plugin files, in steps: read, inspect, compile, link, try.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
 use crate::plugin::run::fault::brief;
-use crate::plugin::run::kind::Kind;
+use crate::plugin::run::kind::{Kind, WantedForm};
 use crate::plugin::run::world::{Plugin, World};
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2.
@@ -26,12 +26,14 @@ const PACKAGES: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:logging/", "wasi:random/", "wasi:sockets/"];
 /// How a version of WASI after 0.2 begins.
 const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
-/// Bytes of what a compiler or a linker says that is told.
+/// Bytes of the compiler's or linker's message that an error repeats.
 const SAID: usize = 1 << 10;
 /// The packages that only a handler may import from: a policy gets its settings in `init`, and reaches nothing.
 const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:keyvalue/"];
+/// The interface that has the types of a handler of batches.
+const HANDLER_TYPES: &str = "tidegate:plugin/handler@0.1.";
 
-/// Compiles and runs plugins. Clones are the same host.
+/// The host of plugins: it compiles them, and has the engines that run them. Clones are the same host.
 #[derive(Clone)]
 pub struct PluginHost(Arc<HostParts>);
 
@@ -39,21 +41,21 @@ struct HostParts {
     engines: Arc<Engines>,
     /// Bytes of the largest plugin file.
     max_size: u64,
-    /// `None` compiles here, without a bound.
+    /// `None` compiles in this process, without limits.
     compiler: Option<Compiler>,
-    /// Where compiled code is kept, if it is.
+    /// The directory of compiled code, if it is kept.
     cache_dir: Option<PathBuf>,
-    /// Where compiled code is kept for as long as this lives, if it is kept nowhere else.
+    /// A temporary directory of compiled code, if the configuration names none.
     _own_cache: Option<TempDir>,
 }
 
 /// Why there is no host for plugins.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// Compiled code cannot be kept where it should.
+    /// The configured directory cannot keep compiled code.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// There is no place for compiled code, not even a temporary one.
+    /// No directory for compiled code can be made, not even a temporary one.
     #[error(
         "compiled plugins cannot be kept even for as long as this runs: {0}; set plugins.cache to a directory that \
          only this user can write to, or TMPDIR"
@@ -92,7 +94,7 @@ impl PluginHost {
     /// If the cache cannot be used or the engines do not run here.
     pub fn start(plugins: &Plugins) -> Result<Self, HostError> {
         let Compile { program, max_size, time, memory } = plugins.compile.clone();
-        // What one process compiles, another can only find in a directory.
+        // The child process can hand over compiled code only through a directory.
         let own = match (&program, &plugins.cache) {
             (Some(_), None) => {
                 Some(tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(HostError::NoPlace)?)
@@ -113,7 +115,7 @@ impl PluginHost {
         Ok(Self(Arc::new(HostParts { engines, max_size, compiler, cache_dir, _own_cache: own })))
     }
 
-    /// What instances run in.
+    /// The engines that instances run in.
     pub(super) fn engines(&self) -> &Engines {
         &self.0.engines
     }
@@ -133,17 +135,31 @@ impl PluginHost {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load<W: World>(&self, file: &Path, limits: &Limits) -> Result<Plugin<W>, LoadError> {
-        let loaded = async { self.make(self.read(file).await?, limits).await };
+        self.load_as(file, limits, WantedForm::default()).await
+    }
+
+    /// The same, of a form.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub async fn load_as<W: World>(
+        &self,
+        file: &Path,
+        limits: &Limits,
+        form: WantedForm,
+    ) -> Result<Plugin<W>, LoadError> {
+        let loaded = async { self.make(self.read(file).await?, limits, form).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
-    /// Compiles, links and tries what was read.
+    /// Compiles, links and tries a component that was read.
     pub(super) async fn make<W: World>(
         &self,
         source: FileContent,
         limits: &Limits,
+        form: WantedForm,
     ) -> Result<Plugin<W>, PluginRefusal> {
-        let declared = check(&source, W::KIND)?;
+        let declared = check(&source, W::KIND, form)?;
         let to = W::engine(&self.0.engines);
         let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
@@ -166,7 +182,7 @@ impl PluginHost {
         }
         let loaded = load_or_compile(engine, source).await;
         if let (None, Some(dir)) = (&self.0.compiler, self.0.cache_dir.clone()) {
-            // It may just have been compiled here, with the rights that this process gives its files.
+            // The code may just have been compiled in this process, with files of the mode that its umask gives.
             let _ = tokio::task::spawn_blocking(move || cache::tighten(&dir)).await;
         }
         loaded
@@ -175,26 +191,29 @@ impl PluginHost {
 
 #[doc(hidden)]
 impl PluginHost {
-    /// What is counted in a component before it is compiled, and how many memories the compiler finds. `None` if either
-    /// refuses it.
+    /// What is counted in a component before it is compiled, and how many memories the compiler finds. `None` if the
+    /// count or the compiler refuses it.
     pub fn counted(&self, bytes: &[u8]) -> Option<(Declared, u32)> {
         let counted = super::declaration_count::counted(bytes).ok()?;
         let compiled = Component::from_binary(&self.0.engines.handlers.engine, bytes).ok()?;
         Some((counted, compiled.resources_required()?.num_memories))
     }
 
-    /// Makes a plugin of bytes.
+    /// Makes a plugin of a component's bytes.
     pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, PluginRefusal> {
-        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits).await
+        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, WantedForm::default()).await
     }
 }
 
-/// What can be told before anything is compiled: what it is, what it needs of the host, and with what an instance
-/// begins.
-fn check(source: &FileContent, wanted: Kind) -> Result<Declared, PluginRefusal> {
-    let Inspection { kind: found, needs, declared, .. } = inspect(&source.bytes)?;
+/// Checks a component before anything is compiled: what it is, and what it needs of the host. Returns what an instance
+/// begins with.
+fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declared, PluginRefusal> {
+    let Inspection { kind: found, batches, needs, declared, .. } = inspect(&source.bytes)?;
     if !found.serves(wanted) {
         return Err(PluginRefusal::WrongKind { wanted, found });
+    }
+    if form == WantedForm::Batches && !batches {
+        return Err(PluginRefusal::NoBatches);
     }
     let is_later =
         |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
@@ -205,18 +224,19 @@ fn check(source: &FileContent, wanted: Kind) -> Result<Declared, PluginRefusal> 
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
+            || batches && import.starts_with(HANDLER_TYPES)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
     if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }
 }
 
-/// Takes it from the cache, or compiles it, off the async threads.
+/// Takes compiled code from the cache, or compiles the component, off the async threads.
 async fn load_or_compile(engine: Engine, source: &FileContent) -> Result<Component, PluginRefusal> {
     let bytes = Arc::clone(&source.bytes);
     let compiled = tokio::task::spawn_blocking(move || Component::from_binary(&engine, &bytes));
     match compiled.await {
         Ok(compiled) => compiled.map_err(|error| PluginRefusal::Compile(brief(&format!("{error:#}"), SAID))),
-        // Cancelled with the runtime, or the compiler panicked on it: neither is worth the host.
+        // The task was cancelled with the runtime, or the compiler panicked. The host goes on in both cases.
         Err(error) if error.is_panic() => Err(PluginRefusal::Compile("the compiler failed on it".into())),
         Err(_) => Err(PluginRefusal::Stopping),
     }

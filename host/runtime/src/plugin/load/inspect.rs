@@ -1,4 +1,4 @@
-//! What a file is, read from its bytes before anything is compiled. Pure.
+//! Finds out what a file is, from its bytes, before anything is compiled. Pure.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentImport, ComponentOuterAliasKind, ComponentType, ComponentTypeRef,
@@ -13,43 +13,45 @@ use crate::plugin::run::kind::Kind;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
-const VERSION: (&str, &str) = ("0.1.", "0.1.0");
+const VERSION: (&str, &str) = ("0.1.", "0.1.1");
 const MAGIC: &[u8] = b"\0asm";
-/// How many names an error tells.
+/// How many names an error lists.
 const TOLD: usize = 10;
 
 /// A component of this contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// What it can be used as.
+    /// What the component can be used as.
     pub kind: Kind,
+    /// Whether it is a handler of batches: it exports `batch-handler`, which is used then, and maybe `handler` too.
+    pub batches: bool,
     /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
     pub imports: Vec<String>,
-    /// Those that a host must have: the others only name types.
+    /// The imports that a host must have. The others only name types.
     pub needs: Vec<String>,
-    /// With what an instance of it begins.
+    /// What an instance of the component begins with.
     pub declared: Declared,
 }
 
 /// Why bytes are no plugin of this contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KindError {
-    /// There is nothing.
+    /// The file is empty.
     #[error("it is empty; write a component to it")]
     Empty,
-    /// Characters and not code.
+    /// The file is text.
     #[error("it is text, not a component; build it for wasm32-wasip2 and copy the .wasm file")]
     Text,
-    /// Some other file.
+    /// The file is no WebAssembly.
     #[error("it is not WebAssembly; build it for wasm32-wasip2 and copy the .wasm file")]
     NotWasm,
     /// A module of the core language.
     #[error("it is a core module, not a component; build it for wasm32-wasip2")]
     CoreModule,
-    /// It ends in the middle.
+    /// The file ends in the middle.
     #[error("it ends in the middle, at byte {0}; it was not copied whole, so copy it again")]
     Incomplete(usize),
-    /// It begins as a component and goes on as something else.
+    /// The file begins as a component and is malformed after that.
     #[error("it is damaged: {0}; build it again")]
     Malformed(String),
     /// Reading, compiling or running it would take more than a host should spend on it.
@@ -67,13 +69,13 @@ pub enum KindError {
         VERSION.1
     )]
     OtherVersion {
-        /// The package and version it was built for.
+        /// The package and version that it was built for.
         found: String,
     },
     /// It is a component of some other world.
     #[error(
-        "it exports neither {PACKAGE}/handler nor {PACKAGE}/scaling{}; build it for the world `worker` or `policy` \
-         of this host's wit/", exports_text(.exports)
+        "it exports neither {PACKAGE}/handler nor {PACKAGE}/scaling{}; build it for the world `worker`, \
+         `batch-worker` or `policy` of this host's wit/", exports_text(.exports)
     )]
     OtherWorld {
         /// What it exports instead.
@@ -85,7 +87,7 @@ fn exports_text(exports: &[String]) -> String {
     if exports.is_empty() { " (it exports nothing)".into() } else { format!(" but {}", some(exports)) }
 }
 
-/// The first of many names, each in brief.
+/// The first of the names, each shortened.
 pub(super) fn some(names: &[String]) -> String {
     let told: Vec<String> = names.iter().take(TOLD).map(|name| brief(name, 100)).collect();
     let more = names.len().saturating_sub(TOLD);
@@ -94,7 +96,7 @@ pub(super) fn some(names: &[String]) -> String {
 }
 
 impl KindError {
-    /// Whether the file may only be half written. Some prefixes of a component are components that lack exports.
+    /// Whether the file may be half written. Some prefixes of a component are components that lack exports.
     pub(crate) fn may_be_half_written(&self) -> bool {
         match self {
             Self::Empty | Self::Incomplete(_) => true,
@@ -104,7 +106,7 @@ impl KindError {
     }
 }
 
-/// Reads what a file is. Of one that declares too much no more is read than that.
+/// Reads what a file is. Reading ends where a file declares too much.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, KindError> {
     preamble(bytes)?;
     let mut counter = DeclarationCounter::default();
@@ -141,7 +143,7 @@ fn preamble(bytes: &[u8]) -> Result<(), KindError> {
 }
 
 fn unparsable(error: &wasmparser::BinaryReaderError, length: usize) -> KindError {
-    // What the parser misses at the very end would have come after it.
+    // The parser misses something at the very end, so the file is cut off there.
     if error.offset() >= length || error.message().contains("unexpected end") {
         KindError::Incomplete(length)
     } else {
@@ -154,7 +156,7 @@ struct ComponentNames {
     imports: Vec<String>,
     needs: Vec<String>,
     exports: Vec<String>,
-    /// Of each type of the component, whether an import of that type needs something of the host.
+    /// For each type of the component, whether an import of that type needs something of the host.
     types: Vec<bool>,
 }
 
@@ -173,7 +175,7 @@ fn few(names: &[String], more: u32, what: &str) -> Result<(), Stop> {
 }
 
 impl ComponentNames {
-    /// Takes in a section of the component itself.
+    /// Reads a section of the component itself.
     fn take(&mut self, payload: &Payload<'_>) -> Result<(), Stop> {
         match payload {
             Payload::ComponentTypeSection(section) => {
@@ -233,7 +235,7 @@ impl ComponentNames {
     }
 
     fn judge(self, counter: &DeclarationCounter) -> Result<Inspection, KindError> {
-        let (mut handler, mut policy, mut other) = (false, false, None);
+        let (mut handler, mut batches, mut policy, mut other) = (false, false, false, None);
         for name in &self.exports {
             let Some((interface, version)) = of_contract(name) else {
                 continue;
@@ -243,9 +245,10 @@ impl ComponentNames {
                 continue;
             }
             handler |= interface == "handler";
+            batches |= interface == "batch-handler";
             policy |= interface == "scaling";
         }
-        let kind = match (handler, policy, other) {
+        let kind = match (handler || batches, policy, other) {
             (true, true, _) => Kind::Both,
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
@@ -257,11 +260,11 @@ impl ComponentNames {
         if counter.is_async() {
             return Err(KindError::Async);
         }
-        Ok(Inspection { kind, imports: self.imports, needs: self.needs, declared: counter.declared() })
+        Ok(Inspection { kind, batches, imports: self.imports, needs: self.needs, declared: counter.declared() })
     }
 }
 
-/// Whether an import of this type needs something of the host: not if it is an instance that has nothing but types.
+/// Whether an import of this type needs something of the host. An instance that has only types needs nothing.
 fn is_needy(ty: &ComponentType<'_>) -> bool {
     let ComponentType::Instance(declarations) = ty else { return true };
     declarations.iter().any(|declaration| match declaration {
@@ -307,10 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn a_handler_of_batches_is_told_from_one_of_single_deliveries() {
+        let batches = |exports: &[&str]| inspect(&exporting(exports)).map(|found| (found.kind, found.batches)).unwrap();
+        let (single, batch) = ("tidegate:plugin/handler@0.1.0", "tidegate:plugin/batch-handler@0.1.1");
+        assert_eq!(batches(&[single]), (Kind::Handler, false));
+        assert_eq!(batches(&[batch]), (Kind::Handler, true));
+        assert_eq!(batches(&[single, batch]), (Kind::Handler, true));
+    }
+
+    #[test]
     fn another_version_is_refused_by_name() {
         let error = inspect(&exporting(&["tidegate:plugin/handler@0.2.0"])).unwrap_err();
         assert_eq!(error, KindError::OtherVersion { found: "tidegate:plugin@0.2.0".into() });
-        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.0"), "{error}");
+        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.1"), "{error}");
     }
 
     #[test]
@@ -387,7 +399,7 @@ mod tests {
         let whole = exporting(&["tidegate:plugin/handler@0.1.0"]);
         for length in 0..whole.len() {
             match inspect(whole.get(..length).unwrap()) {
-                // Only the section with names may be cut off.
+                // Only the section of debug names may be cut off.
                 Ok(found) => assert_eq!(found.kind, Kind::Handler),
                 Err(error) => assert!(error.may_be_half_written(), "{length}: {error}"),
             }

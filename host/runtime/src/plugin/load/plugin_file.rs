@@ -1,4 +1,4 @@
-//! One plugin's file: looked at, and its content loaded and put into use.
+//! Looks at one plugin's file, loads its content and puts it into use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::digest::{Digest, shown};
 use crate::duration::millis;
 use crate::plugin::run::world::{Plugin, World};
 
-/// How often it is looked, while a content is loaded, whether it is still that of the file.
+/// How often it is checked, while content is loaded, that the file still has this content.
 const WATCH: Duration = Duration::from_millis(100);
 
-/// Keeps one plugin as its file is now.
+/// Keeps one plugin up to date with its file.
 pub(super) struct PluginFile<W> {
     host: PluginHost,
     file: PathBuf,
     slot: Arc<PluginSlot<W>>,
     /// The limits of the last trial.
     tried: Limits,
-    /// Says when to look, and whether the directory is there.
+    /// Changes when the file has to be looked at. The value is whether the directory is there.
     looks: watch::Receiver<bool>,
     progress: FileProgress,
 }
@@ -50,7 +50,7 @@ impl<W: World> PluginFile<W> {
         }
     }
 
-    /// Looks at the file. Says how soon to look again, if not only when something happens.
+    /// Looks at the file. Returns after how long to look again; `None` is when something happens.
     async fn look(&mut self) -> Option<Duration> {
         let limits = self.slot.limits();
         if self.tried != limits {
@@ -63,7 +63,7 @@ impl<W: World> PluginFile<W> {
         let now = Instant::now();
         let fingerprint = match tokio::fs::metadata(&self.file).await {
             Ok(metadata) => Fingerprint::of(&metadata),
-            // If it can be read after all, it came in between, and the next look is soon.
+            // A file that can be read after all came in between. The next look is soon.
             Err(_) => {
                 match self.host.read(&self.file).await {
                     Ok(_) => return Some(Duration::ZERO),
@@ -84,7 +84,7 @@ impl<W: World> PluginFile<W> {
         }
     }
 
-    /// Loads what was read, unless it is known.
+    /// Loads content that was read, unless it is known.
     async fn consider(&mut self, source: FileContent, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
         let digest = source.generation.digest.clone();
         if self.progress.needs_loading(digest.whole(), read) {
@@ -92,14 +92,14 @@ impl<W: World> PluginFile<W> {
             self.tell_long(&source);
             let loaded = tokio::select! {
                 biased;
-                loaded = self.host.make(source, &self.tried) => loaded,
-                // What loads is dropped, and a process that compiles it ends.
+                loaded = self.host.make(source, &self.tried, self.slot.form) => loaded,
+                // Loading is dropped, and a child process that compiles is killed.
                 () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
                     return self.tell_withdrawn(&digest);
                 }
             };
             match loaded {
-                // What is on disk now decides, not what was there when this began.
+                // The content on disk now decides, not the content when loading began.
                 Ok(_) if !is_still_there(&self.host, &self.file, &digest, fingerprint).await => {
                     return self.tell_withdrawn(&digest);
                 }
@@ -146,7 +146,7 @@ impl<W: World> PluginFile<W> {
         tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
     }
 
-    /// False if the file may not be there whole.
+    /// Notes and logs a refusal. `false` if the file may be half written.
     fn refuse(&mut self, refusal: &PluginRefusal, digest: &Digest, fingerprint: Fingerprint, began: Instant) -> bool {
         let (reason, file) = (refusal.to_string(), self.file.display());
         let cause = match refusal {
@@ -191,7 +191,7 @@ impl<W: World> PluginFile<W> {
     }
 }
 
-/// Ends when the file has no longer this content.
+/// Ends when the file no longer has this content.
 async fn withdrawn(host: &PluginHost, file: &Path, touched: &AtomicBool, digest: &Digest, mut known: Fingerprint) {
     loop {
         tokio::time::sleep(WATCH).await;

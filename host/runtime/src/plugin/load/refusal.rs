@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
+use crate::plugin::run::bindings::BATCH_HANDLER;
 use crate::plugin::run::kind::Kind;
 
 /// Why a file did not become a generation.
@@ -20,19 +21,19 @@ pub struct LoadError {
 /// What is wrong with a plugin's file, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginRefusal {
-    /// There is none.
+    /// There is no such file.
     #[error("there is no such file; copy the component there")]
     Missing,
-    /// There is a link to none.
+    /// There is a link to a file that does not exist.
     #[error("it is a link that leads nowhere; copy the component there or mend the link")]
     DanglingLink,
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read: {error}; {remedy}", error = .0, remedy = readable(.0))]
     Unreadable(io::Error),
-    /// It is a directory, or a pipe.
+    /// It is no regular file but a directory or a pipe.
     #[error("it is not a file; put the component itself there")]
     NotAFile,
-    /// It is not even tried.
+    /// The file is larger than the configuration allows, and is not read.
     #[error("it has {size} bytes, more than {most}; strip its debug information, or raise plugins.max-size")]
     TooLarge {
         /// Its size in bytes, as far as that is known.
@@ -43,7 +44,7 @@ pub enum PluginRefusal {
     /// It is no component of this contract.
     #[error(transparent)]
     Kind(#[from] KindError),
-    /// It is used as what it is not.
+    /// The workload uses it as what it is not.
     #[error("it is {found}, and is used as {wanted}; name another plugin in the configuration")]
     WrongKind {
         /// What the workload uses it as.
@@ -51,6 +52,12 @@ pub enum PluginRefusal {
         /// What it is.
         found: Kind,
     },
+    /// A workload wants batches of it.
+    #[error(
+        "it handles one delivery a call (it does not export {BATCH_HANDLER}), and a workload that uses it has \
+         [workload.NAME.batching]; build it for the world `batch-worker` of this host's wit/, or remove that table"
+    )]
+    NoBatches,
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
@@ -60,19 +67,19 @@ pub enum PluginRefusal {
     /// It took too much memory.
     #[error("compiling it took more than {0} of memory; raise plugins.compile-memory or make it smaller")]
     CompileMemory(String),
-    /// Somebody ended what compiled it, as a system does that has no memory left.
+    /// The compiling process was killed, as a system without memory does.
     #[error(
         "the process that compiled it was killed ({0}), as by a system without memory; give it more, or make the \
          plugin smaller"
     )]
     CompilerKilled(String),
-    /// The system bounds it closer than the configuration does.
+    /// The system allows the compiling process less memory than the configuration does.
     #[error("compiling it took more than the {0} of address space that the system allows this host; raise `ulimit -v`")]
     NoMemory(String),
-    /// Nothing compiles it.
+    /// The program that compiles cannot be run.
     #[error("the process that compiles does not run: {0}; let this host start processes of its own program")]
     NoCompiler(io::Error),
-    /// The cache does not keep it, and without it this process would have to compile it.
+    /// The cache does not keep the compiled code, and this process would have to compile it without limits.
     #[error(
         "its compiled code cannot be kept in {}: {why}; see that there is room and that this user can write there",
         dir.display()
@@ -80,13 +87,13 @@ pub enum PluginRefusal {
     NotKept {
         /// The directory of the cache.
         dir: PathBuf,
-        /// What the process that compiles said.
+        /// What the compiling process said.
         why: String,
     },
-    /// It asks for what this host does not offer.
+    /// It imports what this host does not have.
     #[error(
-        "it imports {}, which this host does not have; build it for the world `worker` or `policy` of this host's \
-         wit/, without other imports{}", some(.0), way_out(.0)
+        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of this \
+         host's wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
     /// It was made for a later WASI.
@@ -95,7 +102,7 @@ pub enum PluginRefusal {
          target wasm32-wasip2", some(.0)
     )]
     LaterWasi(Vec<String>),
-    /// It offers something else under a name of the contract, or asks for something else under a known name.
+    /// An export or an import has a known name and another type.
     #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
     Link(String),
     /// It does not start, with the limits of the workloads that use it.
@@ -114,7 +121,7 @@ fn readable(error: &io::Error) -> &'static str {
     }
 }
 
-/// How the tool that is known to add an import is told to leave it out.
+/// How to tell the tool that is known to add such an import to leave it out.
 fn way_out(imports: &[String]) -> &'static str {
     if imports.iter().any(|import| import.starts_with("wasi:http/")) {
         "; a component made from JavaScript imports wasi:http unless it is made with `disableFeatures: ['http', \
@@ -125,7 +132,7 @@ fn way_out(imports: &[String]) -> &'static str {
 }
 
 impl PluginRefusal {
-    /// Whether the cause is outside of the file, so that the same file may become a generation later.
+    /// Whether the cause is outside of the file, so that the same content may become a generation later.
     pub(crate) fn may_pass_later(&self) -> bool {
         match self {
             Self::Unreadable(_)
@@ -142,6 +149,7 @@ impl PluginRefusal {
             | Self::TooLarge { .. }
             | Self::Kind(_)
             | Self::WrongKind { .. }
+            | Self::NoBatches
             | Self::Compile(_)
             | Self::CompileMemory(_)
             | Self::Import(_)
@@ -151,7 +159,7 @@ impl PluginRefusal {
         }
     }
 
-    /// Whether the file may only be half written.
+    /// Whether the file may be half written.
     pub(crate) fn may_be_half_written(&self) -> bool {
         matches!(self, Self::Kind(error) if error.may_be_half_written())
     }

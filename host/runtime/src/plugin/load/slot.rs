@@ -1,4 +1,4 @@
-//! A plugin that workloads use: what they allow it, the generation they are given, and what became of its file.
+//! A plugin that workloads use: the limits they give it, the generation in use, and what became of its file.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,16 +9,17 @@ use tokio::sync::watch;
 use crate::config::Limits;
 use crate::digest::Digest;
 use crate::plugin::limits::wider;
-use crate::plugin::run::bindings::{policy::PolicyPre, worker::WorkerPre};
+use crate::plugin::run::bindings::policy::PolicyPre;
 use crate::plugin::run::guest::Guest;
-use crate::plugin::run::kind::Kind;
+use crate::plugin::run::handler::HandlerWorld;
+use crate::plugin::run::kind::{Kind, WantedForm};
 use crate::plugin::run::world::{Plugin, World};
 
-/// The current generation of one plugin, and when it changes.
+/// The generation in use of one plugin, and when it changes.
 pub(crate) struct Watch<W>(watch::Receiver<Option<Arc<Plugin<W>>>>);
 
 /// Watches a handler.
-pub(crate) type HandlerWatch = Watch<WorkerPre<Guest>>;
+pub(crate) type HandlerWatch = Watch<HandlerWorld>;
 /// Watches a policy.
 pub(crate) type PolicyWatch = Watch<PolicyPre<Guest>>;
 
@@ -35,7 +36,8 @@ impl<W> Clone for Watch<W> {
 }
 
 impl<W> Watch<W> {
-    /// The generation in use, and from now on [`Watch::has_changed`] speaks of later ones. `None` until one was loaded.
+    /// The generation in use; `None` until one was loaded. After this call, [`Watch::has_changed`] is about later
+    /// generations.
     pub(crate) fn current(&mut self) -> Option<Arc<Plugin<W>>> {
         self.0.borrow_and_update().clone()
     }
@@ -53,31 +55,44 @@ impl<W> Watch<W> {
     }
 }
 
-/// A plugin that somebody uses, as it is now.
+/// A plugin that workloads use, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginState {
     /// Its name.
     pub plugin: String,
-    /// What it is used as.
+    /// What the plugin is used as.
     pub kind: Kind,
     /// The digest of the generation in use; `None` if none was loaded yet.
     pub generation: Option<Digest>,
     /// Generations loaded, ever.
     pub loaded: u64,
-    /// Contents of its file that were refused, ever.
+    /// Contents of the file that were refused, ever.
     pub refused: u64,
-    /// Why the content that its file has now is not in use, if it is not.
+    /// Why the file's content is not in use, if it is not.
     pub problem: Option<String>,
+}
+
+impl PluginState {
+    /// The same plugin as other workloads ask for it. It is in use where all of them can use it.
+    pub(super) fn with(&mut self, other: Self) {
+        self.generation = self.generation.take().and(other.generation);
+        self.loaded += other.loaded;
+        self.refused += other.refused;
+        self.problem = self.problem.take().or(other.problem);
+    }
 }
 
 /// One plugin as workloads use it in one world.
 pub(super) struct PluginSlot<W> {
     pub(super) name: String,
+    /// What its workloads ask of it. Those that ask for something else have a slot of their own, so that what is
+    /// refused for one is not refused for the other.
+    pub(super) form: WantedForm,
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
-    /// The widest that workloads with this plugin have; a trial instance runs under them.
+    /// The widest limits of the workloads with this plugin. A trial instance runs under them.
     limits: Mutex<Limits>,
     pub(super) history: Mutex<FileHistory>,
-    /// Whether something happened to its file since it was last looked at, however it may look.
+    /// Whether something happened to the file since it was last looked at, even if its fingerprint is the same.
     pub(super) touched: AtomicBool,
 }
 
@@ -90,9 +105,10 @@ pub(super) struct FileHistory {
 }
 
 impl<W: World> PluginSlot<W> {
-    pub(super) fn new(name: &str, limits: &Limits) -> Self {
+    pub(super) fn new(name: &str, form: WantedForm, limits: &Limits) -> Self {
         Self {
             name: name.to_owned(),
+            form,
             current: watch::Sender::new(None),
             limits: Mutex::new(limits.clone()),
             history: Mutex::default(),
@@ -121,7 +137,7 @@ impl<W: World> PluginSlot<W> {
         self.current.borrow().as_ref().map(|plugin| plugin.generation().digest.clone())
     }
 
-    /// What a workload has while another generation is refused.
+    /// What a workload uses while new content is refused, as a text.
     pub(super) fn what_stays(&self) -> String {
         match self.generation() {
             Some(generation) => format!("generation {generation} stays in use"),
@@ -131,7 +147,7 @@ impl<W: World> PluginSlot<W> {
 
     /// Puts a generation into use.
     pub(super) fn adopt(&self, plugin: Plugin<W>) {
-        // Before the others learn of it: what they count is there then.
+        // Counted before workloads are told, so that the count includes a generation that is in use.
         self.history.lock().loaded += 1;
         self.current.send_replace(Some(Arc::new(plugin)));
     }
@@ -146,7 +162,7 @@ impl<W: World> PluginSlot<W> {
         self.limits.lock().clone()
     }
 
-    /// One more workload uses it, with these limits.
+    /// Adds the limits of one more workload that uses the plugin.
     pub(super) fn widen(&self, limits: &Limits) {
         let mut widest = self.limits.lock();
         *widest = wider(&widest, limits);

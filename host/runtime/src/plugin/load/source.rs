@@ -1,4 +1,4 @@
-//! A plugin's file: where it is, what is in it, and what names that.
+//! A plugin's file: its path, its bytes and their digest.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use super::refusal::PluginRefusal;
 use crate::config::units::show_size;
 use crate::plugin::run::generation::Generation;
 
-/// How many plugins are named where one is missing.
+/// How many plugins an error lists where one is missing.
 const NAMED: usize = 20;
 
-/// The bytes of a plugin's file and what names them.
+/// The bytes of a plugin's file and their digest.
 #[derive(Clone)]
 pub(super) struct FileContent {
     pub(super) generation: Generation,
@@ -33,15 +33,15 @@ pub(super) fn file(dir: &Path, plugin: &str) -> PathBuf {
     dir.join(format!("{plugin}.wasm"))
 }
 
-/// Reads a file of at most `most` bytes whole. What was read is what is hashed and compiled, whatever happens to the
-/// file meanwhile.
+/// Reads a file of at most `most` bytes whole. The bytes that were read are hashed and compiled, whatever happens to
+/// the file meanwhile.
 pub(super) fn read(file: &Path, most: u64) -> Result<FileContent, PluginRefusal> {
     let refused = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound if file.is_symlink() => PluginRefusal::DanglingLink,
         io::ErrorKind::NotFound => PluginRefusal::Missing,
         _ => PluginRefusal::Unreadable(error),
     };
-    // Looked at before it is opened: opening a pipe would wait for its writer.
+    // The file is looked at before it is opened: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(file).map_err(refused)?;
     if !metadata.is_file() {
         return Err(PluginRefusal::NotAFile);
@@ -53,13 +53,13 @@ pub(super) fn read(file: &Path, most: u64) -> Result<FileContent, PluginRefusal>
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(refused)?;
     opened.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(refused)?;
-    // It may have grown meanwhile.
+    // The file may have grown meanwhile.
     allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     Ok(FileContent::new(&name, bytes))
 }
 
-/// The plugins that are where `file` is missing: a name may be misspelt.
+/// A text that lists the plugins beside a missing `file`: its name may be misspelt.
 pub fn others(file: &Path) -> String {
     let entries = file.parent().and_then(|dir| std::fs::read_dir(dir).ok()).into_iter().flatten();
     let mut names: Vec<String> = entries

@@ -1,4 +1,4 @@
-//! Rust for the two worlds of `wit/`, and what the host puts behind their imports.
+//! Rust for the worlds of `wit/`, and what the host puts behind their imports.
 //!
 //! Parameters are lowered from borrowed data, so a payload is copied once: into the guest's memory.
 
@@ -6,6 +6,10 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
 use crate::plugin::capability::key_value;
+
+/// The interfaces that a handler may export, in the newest version. Those of each version since 0.1.0 are found by it.
+pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
+pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
 
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod worker {
@@ -58,7 +62,11 @@ impl logging::Host for Guest {
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     key_value::link(linker)?;
-    worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+    worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+    // The world `batch-worker` has it for its types, and some languages import all of a world.
+    linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {
+        wasmtime::bail!("a handler cannot call {HANDLER}, which is there for its types alone")
+    })
 }
 
 /// What a policy may import: the same without settings, which `init` gets.

@@ -1,6 +1,6 @@
-//! With what an instance of a component begins, beside the memory that its limits see.
+//! What an instance of a component begins with, beside the memory that its limits cover.
 
-/// With what an instance of a component begins.
+/// What an instance of a component begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Declared {
     /// Imports, functions, tables, memories, globals and segments of all its modules.
@@ -11,11 +11,11 @@ pub struct Declared {
     pub memories: u64,
 }
 
-/// Bytes that an instance takes for one of its items, at most: a reference to a function.
+/// The most bytes that an instance takes for one of its items: a reference to a function.
 const OF_AN_ITEM: u64 = 32;
 
 impl Declared {
-    /// The same with as many memories as the compiler found, should it have found more.
+    /// The same, with the number of memories that the compiler found if that is larger.
     pub(crate) fn at_least(self, memories: Option<u32>) -> Self {
         Self { memories: self.memories.max(memories.unwrap_or(0).into()), ..self }
     }

@@ -17,7 +17,7 @@ use super::ticker::Ticker;
 use crate::contract::Fault;
 use crate::delivery::slow_lane;
 
-/// What all plugins of this process share.
+/// The engines that all plugins of this process share.
 pub struct Engines {
     /// The room that instances have in this process.
     pub(crate) rooms: Arc<Rooms>,
@@ -26,7 +26,7 @@ pub struct Engines {
     pub(crate) ticker: Ticker,
 }
 
-/// What compiles and links the guests of one world.
+/// The engine and linker of the guests of one world.
 pub struct WorldEngine {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<Guest>,
@@ -42,10 +42,10 @@ impl WorldEngine {
 }
 
 impl Engines {
-    /// Starts both engines and their clock. What they compile is kept in `cache`.
+    /// Starts both engines and their clock. Compiled code is kept in `cache`.
     ///
     /// # Errors
-    /// Why they do not run here.
+    /// Why the engines do not run here.
     pub(crate) fn start(cache: Option<Cache>) -> Result<Self, String> {
         let failed = |error: wasmtime::Error| format!("{error:#}");
         let handlers = WorldEngine::new(&handlers(cache.clone()), bindings::link_worker).map_err(failed)?;
@@ -58,10 +58,11 @@ impl Engines {
     /// Runs a guest's call, which yields at each tick.
     ///
     /// # Errors
-    /// [`Fault::Time`] if it does not end within `limit` of the wall clock. Then its store is of no use any more.
+    /// [`Fault::Time`] if the call does not end within `limit` of the wall clock. Its store must not be used after
+    /// that.
     pub(crate) async fn call<T>(&self, limit: Duration, call: Pin<&mut impl Future<Output = T>>) -> Result<T, Fault> {
         let mut call = pin!(self.ticker.during(call));
-        // Most calls end at their first poll, which a tick ends at the latest, and need no timer.
+        // Most calls are done at their first poll and need no timer. A tick ends that poll at the latest.
         match futures_util::poll!(call.as_mut()) {
             Poll::Ready(answer) => Ok(answer),
             Poll::Pending => timeout(limit, slow_lane::watch(call)).await.map_err(|_| Fault::Time(limit)),

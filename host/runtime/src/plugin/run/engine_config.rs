@@ -9,9 +9,10 @@ use crate::plugin::limits::instance::STACK;
 
 /// Address space reserved for each memory. A load or store then needs no bounds check; only what is touched is used.
 pub(crate) const RESERVATION: u64 = 4 << 30;
-/// A component of a few bytes with data far apart would have an image of so much for each memory, held by this process.
+/// The size up to which this process holds an image of a memory's first contents even if its data are far apart. With a
+/// large size, a component of a few bytes could make this process hold a large image for each memory.
 const IMAGE: u64 = 64 << 10;
-/// Bytes of the async stack. What the guest's code does not use of it is for the host's functions.
+/// Bytes of the async stack. The part that guest code may not use is for the host's functions.
 const ASYNC_STACK: usize = 2 << 20;
 
 /// How handlers are compiled and run.
@@ -35,7 +36,7 @@ fn common(cache: Option<Cache>) -> Config {
         .memory_guaranteed_dense_image_size(IMAGE)
         .max_wasm_stack(STACK)
         .async_stack_size(ASYNC_STACK)
-        // Each of these is surface that no guest of this contract needs.
+        // Each of these features is surface that no guest of this contract needs.
         .concurrency_support(false)
         .wasm_memory64(false)
         .shared_memory(false)

@@ -1,4 +1,4 @@
-//! From wasmtime's error to the [`Fault`] that settles a delivery.
+//! Makes a [`Fault`] of wasmtime's error.
 
 use std::fmt::Write as _;
 
@@ -9,18 +9,19 @@ use super::quota::Quota;
 use crate::config::Limits;
 use crate::contract::Fault;
 
-/// Functions of the guest's stack that a fault tells.
+/// How many functions of the guest's stack a fault names.
 const FRAMES: usize = 4;
-/// Bytes of what the guest last wrote to standard error that a fault tells.
+/// Bytes of the guest's last output on standard error that a fault repeats.
 const LAST_WORDS: usize = 512;
-/// Bytes of anything else that a guest has a say in.
+/// Bytes of any other text that a guest may choose.
 const TEXT: usize = 1 << 10;
 /// Bytes of a function's name.
 const NAME: usize = 128;
-/// What Rust advises after a panic. Nobody can set that variable for a guest.
+/// Rust's advice after a panic. Nobody can set that variable for a guest.
 const ADVICE: &str = "note: run with `RUST_BACKTRACE";
 
-/// What an error out of a guest call means. `last_words` is what the guest wrote to standard error in this call.
+/// The fault that an error of a guest's call means. `last_words` is what the guest wrote to standard error in this
+/// call.
 pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
@@ -51,17 +52,18 @@ pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     }
 }
 
-/// Whether the guest wanted to hand over more at once than the store lets it. wasmtime's error has a private type.
+/// Whether the guest wanted to hand over more at once than the store allows. The type of wasmtime's error is private,
+/// so its text is compared.
 fn handed_too_much(error: &wasmtime::Error) -> bool {
     error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
 }
 
-/// Whether the machine, and not the guest, had no memory left for it.
+/// Whether the machine had no memory left, rather than the guest's limit.
 fn is_without_memory(text: &str) -> bool {
     ["os error 12)", "annot allocate memory", "mmap failed"].iter().any(|part| text.contains(part))
 }
 
-/// The same for a store in which no instance came to be.
+/// The fault that an error means while an instance is made.
 pub(crate) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
     match classify(error, quota, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
@@ -79,7 +81,7 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
     }
     match trap {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
-        // The error of a host function; the context around it is the backtrace, which is told below.
+        // The error of a host function. The context around it is the backtrace, which follows below.
         None => brief(&error.root_cause().to_string(), TEXT),
     }
 }
@@ -89,12 +91,12 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
         .frames()
         .iter()
         .filter_map(|frame| frame.func_name())
-        // The alternate form leaves out the hash.
+        // The alternate form leaves out the symbol's hash.
         .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
         .filter(|name| !is_machinery(name))
         .map(|name| brief(&name, NAME))
         .collect();
-    // A recursion is told once.
+    // A recursive function is named once.
     names.dedup();
     names.truncate(FRAMES);
     if !names.is_empty() {
@@ -102,34 +104,34 @@ fn frames(text: &mut String, backtrace: &WasmBacktrace) {
     }
 }
 
-/// Whether a function is on every stack: how Rust panics, and what the bindings generate.
+/// Whether a function is on every stack and says nothing: Rust's panic machinery, and generated bindings.
 fn is_machinery(name: &str) -> bool {
     ["std::", "core::", "__rust", "tidegate:plugin/"].iter().any(|start| name.starts_with(start))
         || name.contains("::_export_")
         || name == "abort"
 }
 
-/// Without line breaks, for a fault becomes a header of a dead letter; without Rust's advice about backtraces.
+/// Joins lines, because a fault becomes a header of a dead letter. Leaves out Rust's advice about backtraces.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim);
     let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
     told.join(" / ")
 }
 
-/// Whether a line that a guest wrote is of no use to anybody here.
+/// Whether a line that a guest wrote is Rust's advice, which nobody can follow here.
 pub(crate) fn is_advice(line: &str) -> bool {
     line.starts_with(ADVICE)
 }
 
-/// In one line, without what acts upon a terminal, and in at most so many bytes and a sign that there was more.
+/// The text in one line, without control characters, and cut to `most` bytes with a sign that there was more.
 pub(crate) fn brief(text: &str, most: usize) -> String {
-    // What is longer by far is cut before it is copied.
+    // A much longer text is cut before it is copied.
     let line = one_line(cut(text, most.saturating_mul(4)));
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.len() <= most && text.len() <= most.saturating_mul(4) { line } else { format!("{}...", cut(&line, most)) }
 }
 
-/// At most `most` bytes, ending between two characters.
+/// The first `most` bytes at most, cut between two characters.
 pub(crate) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or(text)
 }

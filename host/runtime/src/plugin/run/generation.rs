@@ -9,6 +9,6 @@ use crate::digest::Digest;
 pub struct Generation {
     /// The plugin's name: its file's stem.
     pub plugin: Arc<str>,
-    /// That of the bytes that were compiled.
+    /// The digest of the bytes that were compiled.
     pub digest: Digest,
 }

@@ -1,4 +1,4 @@
-//! What a store holds: an empty WASI, the quota, the log, the settings.
+//! What an instance's store holds: an empty WASI, the quota, the log, the settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
 /// The settings that a handler reads through `wasi:config/store`.
 pub(crate) type Settings = Arc<[(String, String)]>;
 
-/// The data of a store.
+/// The data of an instance's store.
 pub struct Guest {
     wasi: WasiCtx,
     pub(crate) resources: ResourceTable,
@@ -33,15 +33,15 @@ impl WasiView for Guest {
     }
 }
 
-/// What a guest's clocks and random numbers are.
+/// Where a guest's clocks and random numbers come from.
 pub(crate) enum Inputs<'a> {
-    /// The host's.
+    /// The host's clocks and random numbers.
     Real,
-    /// Functions of the inputs of a call.
+    /// Values that depend on a call's inputs only, so that the call can be replayed.
     Replayed {
-        /// What every clock reads.
+        /// The time that every clock reads, in milliseconds since the Unix epoch.
         now_ms: u64,
-        /// What random bytes repeat; not empty.
+        /// The random bytes, which are repeated. Not empty.
         random: &'a [u8],
     },
 }
@@ -83,13 +83,13 @@ pub(crate) fn store(
     store.limiter(|guest| &mut guest.quota);
     store.set_hostcall_fuel(limits.response);
     store.set_max_component_handles(RESOURCES);
-    // Other tasks get their turn at each tick; the wall clock ends the call.
+    // The guest yields at each tick. The wall clock ends its call.
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     store
 }
 
-/// A clock that stands still at a number of milliseconds since the Unix epoch.
+/// A clock that always reads this number of milliseconds since the Unix epoch.
 struct Frozen(u64);
 
 impl HostWallClock for Frozen {

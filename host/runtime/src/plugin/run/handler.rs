@@ -1,15 +1,15 @@
-//! Runs handlers: one instance, one delivery at a time.
+//! Runs handlers: one instance, one call at a time, with one delivery or, where it handles batches, with several.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
 
-use super::bindings::borrow;
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
+use super::bindings::{BATCH_HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
 use super::guest::{Guest, Inputs, Settings};
@@ -17,11 +17,30 @@ use super::kind::Kind;
 use super::room::InstanceRoom;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
-use crate::contract::{Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
 use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
 
 /// A compiled handler: one generation of a plugin.
-pub type HandlerPlugin = Plugin<WorkerPre<Guest>>;
+pub type HandlerPlugin = Plugin<HandlerWorld>;
+
+/// A handler of either form, ready to be instantiated. One that has both is used as one of batches.
+pub enum HandlerWorld {
+    /// It exports `handler`.
+    Single(WorkerPre<Guest>),
+    /// It exports `batch-handler`: this function of it.
+    Batches(InstancePre<Guest>, ComponentExportIndex),
+}
+
+/// What an instance is called by.
+pub enum HandlerExports {
+    /// With one delivery.
+    Single(Worker),
+    /// With a batch.
+    Batches(HandleBatch),
+}
+
+/// `handle` of `batch-handler`. Not of generated bindings: those of its world would have other types than `handler`.
+type HandleBatch = TypedFunc<(&'static [wit::Delivery<'static>],), (Vec<Result<wit::Response, wit::Failure>>,)>;
 
 /// What an instance is made with.
 #[derive(Clone)]
@@ -65,25 +84,38 @@ pub struct HandlerInstance {
 
 struct Live {
     store: Store<Guest>,
-    exports: Worker,
+    exports: HandlerExports,
     /// Given back after the store, which takes it, is gone.
     _place: Option<InstanceRoom>,
 }
 
-impl World for WorkerPre<Guest> {
+impl World for HandlerWorld {
     const KIND: Kind = Kind::Handler;
-    type Exports = Worker;
+    type Exports = HandlerExports;
 
     fn engine(engines: &Engines) -> &WorldEngine {
         &engines.handlers
     }
 
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        Self::new(linked)
+        let component = linked.component();
+        let Some(interface) = component.get_export_index(None, BATCH_HANDLER) else {
+            return WorkerPre::new(linked).map(Self::Single);
+        };
+        match component.get_export_index(Some(&interface), "handle") {
+            Some(handle) => Ok(Self::Batches(linked, handle)),
+            None => wasmtime::bail!("{BATCH_HANDLER} has no function `handle`"),
+        }
     }
 
-    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Worker> {
-        self.instantiate_async(store).await
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<HandlerExports> {
+        match self {
+            Self::Single(worker) => worker.instantiate_async(store).await.map(HandlerExports::Single),
+            Self::Batches(linked, handle) => {
+                let instance = linked.instantiate_async(&mut *store).await?;
+                instance.get_typed_func(store, handle).map(HandlerExports::Batches)
+            }
+        }
     }
 
     async fn try_out(plugin: &HandlerPlugin, limits: &Limits) -> Result<(), Fault> {
@@ -124,36 +156,85 @@ impl HandlerInstance {
         self.live.is_some() && !self.calling
     }
 
+    /// Whether it handles batches. One that does not handles one delivery a call.
+    pub fn handles_batches(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| matches!(live.exports, HandlerExports::Batches(_)))
+    }
+
     /// Handles one delivery.
     ///
     /// After a [`Fault`] the instance is gone with its state; drop this and make another. Dropping the future ends
     /// the call, and the instance with it.
     pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        let Some(live) = self.live.as_mut().filter(|_| !self.calling) else {
-            return Err(Fault::Start("this instance ended with an earlier call".into()));
+        let live = begin(&mut self.live, &mut self.calling, delivery)?;
+        let HandlerExports::Single(exports) = &live.exports else {
+            self.calling = false;
+            let mut answers = Box::pin(self.handle_batch(&[delivery])).await?;
+            return answers.pop().ok_or_else(|| Fault::Answers { answers: 0, deliveries: 1 });
         };
-        self.calling = true;
-        let called = {
-            let guest = live.store.data_mut();
-            guest.quota.forget();
-            guest.key_value.begin_call();
-            guest.log.begin_call(delivery.stream_sequence);
-            live.store.set_epoch_deadline(1);
-            let headers = borrow(&delivery.headers);
-            let handler = live.exports.tidegate_plugin_handler();
-            let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
-            self.engines.call(self.limits.time, pin!(call)).await
+        let headers = borrow(&delivery.headers);
+        let handler = exports.tidegate_plugin_handler();
+        let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
+        let called = self.engines.call(self.limits.time, pin!(call)).await;
+        self.end(called).map(answer)
+    }
+
+    /// Handles several deliveries in one call, if it handles batches; otherwise one.
+    ///
+    /// # Errors
+    /// As of [`HandlerInstance::handle`], and [`Fault::Answers`] if there are not as many answers as deliveries.
+    pub async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        let Some(first) = deliveries.first() else { return Ok(Vec::new()) };
+        let live = begin(&mut self.live, &mut self.calling, first)?;
+        let HandlerExports::Batches(handle) = &live.exports else {
+            self.calling = false;
+            return Err(Fault::Start("this instance does not handle batches".into()));
         };
-        let last_words = live.store.data().log.end_call();
+        let headers: Vec<_> = deliveries.iter().map(|delivery| borrow(&delivery.headers)).collect();
+        let lowered: Vec<_> =
+            deliveries.iter().zip(&headers).map(|(delivery, headers)| lower(delivery, headers)).collect();
+        let call = handle.call_async(&mut live.store, (lowered.as_slice(),));
+        let called = self.engines.call(self.limits.time, pin!(call)).await;
+        let (answers,) = self.end(called)?;
+        if answers.len() != deliveries.len() {
+            self.live = None;
+            return Err(Fault::Answers { answers: answers.len(), deliveries: deliveries.len() });
+        }
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
+    /// After a call: what it came to, and of one that did not end well, the instance is gone.
+    fn end<T>(&mut self, called: Result<wasmtime::Result<T>, Fault>) -> Result<T, Fault> {
         self.calling = false;
+        let Some(live) = &self.live else { return Err(Fault::Start("this instance ended".into())) };
+        let guest = live.store.data();
+        let last_words = guest.log.end_call();
         let fault = match called {
-            Ok(Ok(answer)) => return Ok(answer.map(Response::from).map_err(Failure::from)),
-            Ok(Err(error)) => classify(&error, &live.store.data().quota, &self.limits, &last_words),
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &last_words),
             Err(fault) => fault,
         };
         self.live = None;
         Err(fault)
     }
+}
+
+/// Before a call, the first delivery of which is this one.
+fn begin<'a>(live: &'a mut Option<Live>, calling: &mut bool, first: &Delivery) -> Result<&'a mut Live, Fault> {
+    let Some(live) = live.as_mut().filter(|_| !*calling) else {
+        return Err(Fault::Start("this instance ended with an earlier call".into()));
+    };
+    *calling = true;
+    let guest = live.store.data_mut();
+    guest.quota.forget();
+    guest.key_value.begin_call();
+    guest.log.begin_call(first.stream_sequence);
+    live.store.set_epoch_deadline(1);
+    Ok(live)
+}
+
+fn answer(answer: Result<wit::Response, wit::Failure>) -> Answer {
+    answer.map(Response::from).map_err(Failure::from)
 }
 
 fn lower<'a>(delivery: &'a Delivery, headers: &'a [(&'a str, &'a str)]) -> wit::Delivery<'a> {

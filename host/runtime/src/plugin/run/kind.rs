@@ -3,7 +3,7 @@
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It exports `handler`.
+    /// It exports `handler` or `batch-handler`.
     Handler,
     /// It exports `scaling`.
     Policy,
@@ -16,6 +16,16 @@ impl Kind {
     pub fn serves(self, wanted: Kind) -> bool {
         self == Kind::Both || self == wanted
     }
+}
+
+/// What a workload asks of a handler's exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WantedForm {
+    /// `handler` or `batch-handler`.
+    #[default]
+    Either,
+    /// `batch-handler`, for the workload is configured to have batches.
+    Batches,
 }
 
 impl std::fmt::Display for Kind {

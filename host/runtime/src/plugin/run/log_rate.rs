@@ -1,15 +1,15 @@
-//! Bytes into lines, and how many of them. Pure.
+//! Breaks output into lines, and limits how much of it is logged. Pure.
 //!
-//! A guest can print without end, so lines are cut, and what exceeds a rate is counted instead of logged.
+//! A guest can print without end. So long lines are broken, and lines beyond a rate are counted instead of logged.
 
 use std::time::{Duration, Instant};
 
 use crate::plugin::limits::instance::LINE;
 
-/// Bytes of standard error kept for the fault that may follow.
+/// Bytes of standard error that are kept for a fault that may follow.
 const LAST_WORDS: usize = 1024;
 
-/// Keeps the end of what was written.
+/// Appends to `last_words`, and keeps their end only.
 pub(crate) fn remember(last_words: &mut Vec<u8>, bytes: &[u8]) {
     let tail = bytes.get(bytes.len().saturating_sub(LAST_WORDS)..).unwrap_or(bytes);
     let surplus = (last_words.len() + tail.len()).saturating_sub(LAST_WORDS);
@@ -55,7 +55,7 @@ pub(crate) struct RateCap {
     left: usize,
     since: Instant,
     dropped: Dropped,
-    /// When it was last told that lines were dropped.
+    /// When dropped lines were reported last.
     told: Option<Instant>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Dropped {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Log,
-    /// Log it, and first that lines before it were dropped.
+    /// Log the line, and before it that lines were dropped.
     LogAfter(Dropped),
     Drop,
 }
@@ -79,13 +79,14 @@ impl RateCap {
     }
 
     pub(crate) fn admit(&mut self, bytes: usize, now: Instant) -> Admission {
-        // Refilled by the whole second: a flood is then told once a second and not line by line.
+        // Refilled once a second: a flood is then reported once a second and not line by line.
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             self.since = now;
             self.left = self.rate;
         }
         if bytes > self.left {
-            // Nothing more in this second, or short lines would slip through between the dropped ones.
+            // No line passes for the rest of this second. Otherwise short lines would slip through between dropped
+            // ones.
             self.left = 0;
             self.dropped.lines += 1;
             self.dropped.bytes = self.dropped.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -98,7 +99,7 @@ impl RateCap {
         }
     }
 
-    /// What was dropped and not told yet, at most once a second.
+    /// The dropped lines that were not reported yet, at most once a second.
     pub(crate) fn take_dropped(&mut self, now: Instant) -> Option<Dropped> {
         let lately = self.told.is_some_and(|told| now.saturating_duration_since(told) < Duration::from_secs(1));
         if lately || self.dropped.lines == 0 {

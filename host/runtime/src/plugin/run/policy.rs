@@ -22,13 +22,13 @@ use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
 use crate::plugin::limits::policy::{REASON, STATE};
 
-/// Random bytes after which a policy's random numbers repeat.
+/// After this many random bytes a policy's random numbers repeat.
 const RANDOM: u16 = 16 << 10;
 
 /// A compiled policy: one generation of a plugin.
 pub type PolicyPlugin = Plugin<PolicyPre<Guest>>;
 
-/// The workload that a policy decides for, and what it may spend.
+/// The workload that a policy decides for, and the policy's limits.
 #[derive(Debug, Clone)]
 pub struct PolicyContext {
     guest: GuestContext,
@@ -36,25 +36,25 @@ pub struct PolicyContext {
 }
 
 impl PolicyContext {
-    /// For the workload of this name. A policy's random numbers depend on nothing but the name.
+    /// A context for the workload of this name. A policy's random numbers depend on nothing but that name.
     pub fn new(workload: Arc<str>, limits: Limits) -> Self {
         Self { random: random(&workload), guest: GuestContext::new(workload, limits) }
     }
 
-    /// Its calls have to find room here.
+    /// The same context, whose calls have to find room in `room`.
     #[must_use]
     pub fn within(mut self, room: Arc<Room>) -> Self {
         self.guest.room = Some(room);
         self
     }
 
-    /// What all calls may log.
+    /// The meter of what all calls log.
     pub fn log(&self) -> &Arc<LogMeter> {
         &self.guest.log
     }
 }
 
-/// SHA-256 of the name and a counter, over and over.
+/// Random bytes: SHA-256 of the name and a counter, again and again.
 fn random(workload: &str) -> Arc<[u8]> {
     let blocks = RANDOM / 32;
     let block = |count: u16| Sha256::new().chain_update(workload).chain_update(count.to_le_bytes()).finalize();
@@ -87,7 +87,7 @@ impl PolicyPlugin {
     /// Checks the settings and makes the first state. The inner `Err` is the policy's own refusal.
     ///
     /// # Errors
-    /// A [`Fault`] if the policy did not come to an answer, or to a state of more than 64 KiB.
+    /// A [`Fault`] if the policy did not answer, or answered with a state of more than 64 KiB.
     pub async fn init(
         &self,
         context: &PolicyContext,
@@ -109,7 +109,7 @@ impl PolicyPlugin {
     /// Decides. The reason is cut at 1 KiB.
     ///
     /// # Errors
-    /// A [`Fault`] if the policy did not come to an answer, or to a state of more than 64 KiB.
+    /// A [`Fault`] if the policy did not answer, or answered with a state of more than 64 KiB.
     pub async fn decide(
         &self,
         context: &PolicyContext,
@@ -129,8 +129,8 @@ impl PolicyPlugin {
         })
     }
 
-    /// One call in an instance of its own, whose clocks all read `now_ms`. Fuel ends it in the same place each time;
-    /// the wall clock ends what waits in a host call, where no fuel burns.
+    /// Makes one call in an instance of its own, whose clocks all read `now_ms`. Fuel ends the call in the same place
+    /// each time. The wall clock ends a call that waits in a host function, where no fuel is used.
     async fn fresh<T>(
         &self,
         context: &PolicyContext,

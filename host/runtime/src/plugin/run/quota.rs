@@ -1,18 +1,18 @@
-//! What one store may allocate, and whether it asked for more.
+//! Limits what one store may allocate, and remembers whether it asked for more.
 
 use wasmtime::ResourceLimiter;
 
 use crate::config::Limits;
 use crate::plugin::limits::instance::UNCOUNTED;
 
-/// Counts what a store has, refuses what is over the limits and remembers that it did.
+/// Counts what a store has allocated, refuses what is over the limits, and remembers each refusal.
 ///
 /// The limits hold for all memories and tables of the store together: a component may have many.
 #[derive(Debug)]
 pub(crate) struct Quota {
     memory: Budget,
     elements: Budget,
-    /// Core instances, memories and tables, each.
+    /// The most core instances, the most memories and the most tables.
     count: usize,
 }
 
@@ -21,7 +21,7 @@ struct Budget {
     used: usize,
     limit: usize,
     refused: bool,
-    /// What the last growth that was let pass added, until the next.
+    /// What the last growth that was allowed has added.
     last: usize,
 }
 
@@ -30,12 +30,13 @@ impl Budget {
         Self { used: 0, limit, refused: false, last: 0 }
     }
 
-    /// `current` to `desired` is the growth of one memory or table; `maximum` is the one it declared itself.
+    /// Allows or refuses the growth of one memory or table from `current` to `desired`. `maximum` is its own declared
+    /// maximum.
     fn grow(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         let more = desired.saturating_sub(current);
         let used = more.saturating_add(self.used);
         self.last = 0;
-        // What a guest's own maximum forbids fails without the host's doing.
+        // Growth beyond the guest's own maximum fails without the host.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return false;
         }
@@ -48,7 +49,7 @@ impl Budget {
         true
     }
 
-    /// The growth that was let pass did not come to be, as where the system had no memory for it.
+    /// Takes back a growth that was allowed and failed, as where the system had no memory for it.
     fn failed(&mut self) {
         self.used = self.used.saturating_sub(self.last);
         self.last = 0;
@@ -59,7 +60,7 @@ impl Quota {
     /// `begins_with` is how many bytes an instance takes beside its memories.
     pub(crate) fn new(limits: &Limits, begins_with: usize) -> Self {
         let mut memory = Budget::new(limits.memory);
-        // What is over the limit already leaves nothing for a memory, and says so as soon as there is one.
+        // If this is over the limit already, the first memory is refused, and the refusal names the limit.
         memory.used = begins_with.saturating_sub(UNCOUNTED);
         Self { memory, elements: Budget::new(limits.table_elements), count: limits.instances }
     }
@@ -74,7 +75,7 @@ impl Quota {
         self.elements.refused.then_some(self.elements.limit)
     }
 
-    /// Begins a new call: what an earlier one was refused and lived with does not explain a later trap.
+    /// Begins a new call. A refusal that an earlier call survived does not explain a later trap.
     pub(crate) fn forget(&mut self) {
         self.memory.refused = false;
         self.elements.refused = false;
@@ -136,7 +137,7 @@ mod tests {
         assert!(budget.grow(0, 60, None));
         budget.failed();
         assert!(budget.grow(0, 90, None));
-        // One that was refused before it was tried is told to have failed too.
+        // wasmtime also reports a failure for a growth that was refused before it was tried.
         assert!(!budget.grow(90, 190, None));
         budget.failed();
         assert_eq!(budget.used, 90);

@@ -1,8 +1,8 @@
 //! The room that instances take in this process, divided between the workloads: memory mappings, of which Linux gives a
 //! process 65,530, and address space, which `ulimit -v` may bound.
 //!
-//! A process without a mapping left cannot allocate memory, and aborts. So a part is kept for the host itself, and an
-//! instance that does not fit is not made.
+//! A process without a mapping left cannot allocate memory, and aborts. So some room is kept for the host itself, and
+//! an instance that does not fit is not made.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use super::system::{self, Supply};
 use crate::config::units::show_size;
 use crate::contract::Fault;
 
-/// Mappings of one memory: what is before, in and after the part that the component fills, and what is reserved.
+/// Mappings of one memory: before, in and after the part that the component fills, and the reservation.
 const OF_A_MEMORY: u64 = 4;
-/// Mappings of an instance beside its memories: its stack with its guard, and a part of the heap.
+/// Mappings of an instance beside its memories: its stack, the stack's guard, and a part of the heap.
 const OF_AN_INSTANCE: u64 = 3;
 /// Address space of an instance beside its memories.
 const STACK: u64 = 4 << 20;
 /// Address space around each memory.
 const GUARD: u64 = 64 << 20;
-/// How often the system is asked again, while it does not give what is wanted.
+/// How often the system is asked again while it gives less than is wanted.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-/// What one instance takes.
+/// The room that one instance takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Need {
     mappings: u64,
@@ -37,7 +37,7 @@ pub struct Need {
 }
 
 impl Need {
-    /// Of an instance of a component, each memory of which has so much address space reserved.
+    /// The need of an instance of a component, where each memory reserves this much address space.
     pub(crate) fn of(declared: &Declared, reservation: u64) -> Self {
         let memories = declared.memories;
         Self {
@@ -52,13 +52,13 @@ impl Need {
     }
 }
 
-/// All of the room that there is, and who has which part of it.
+/// All room of this process, and how it is divided.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     claims: Mutex<Claims>,
-    /// Of all together: a part that has just become smaller may be full beyond its end.
+    /// The accounts of all shares together. A share that has just become smaller may be overdrawn.
     all: Accounts,
-    /// Counts how often the parts changed.
+    /// Counts how often the shares were changed.
     changed: watch::Sender<u64>,
 }
 
@@ -69,12 +69,12 @@ struct Claims {
     all: BTreeMap<u64, Arc<PluginShare>>,
 }
 
-/// What one workload's handler, or policy, has.
+/// The share of one workload's handler or policy.
 #[derive(Debug, Default)]
 struct PluginShare {
     /// The most instances that are wanted.
     instances: u64,
-    /// What each takes.
+    /// What each instance takes.
     need: Mutex<Need>,
     has: Accounts,
 }
@@ -92,7 +92,7 @@ struct Account {
 }
 
 impl Account {
-    /// Takes some, if that is left.
+    /// Takes `some`, if as much is left.
     fn take(&self, some: u64) -> bool {
         let fits = self.used.fetch_add(some, Relaxed).saturating_add(some) <= self.share.load(Relaxed);
         if !fits {
@@ -105,14 +105,14 @@ impl Account {
         self.used.fetch_sub(some, Relaxed);
     }
 
-    /// How many that need so much each fit at once.
+    /// How many instances that need this much each fit at once.
     fn most(&self, need: u64) -> u64 {
         self.share.load(Relaxed).checked_div(need).unwrap_or(u64::MAX)
     }
 }
 
 impl Rooms {
-    /// As much as the system gives this process now.
+    /// As much room as the system gives this process now.
     pub(crate) fn new() -> Arc<Self> {
         Self::of(system::supply(0))
     }
@@ -124,7 +124,7 @@ impl Rooms {
         Arc::new(rooms)
     }
 
-    /// Asks for a part that is enough for so many instances.
+    /// Asks for a share that is enough for this many instances.
     pub(crate) fn claim(self: &Arc<Self>, instances: u32) -> Arc<Room> {
         let part = Arc::new(PluginShare { instances: instances.into(), ..PluginShare::default() });
         let mut claims = self.claims.lock();
@@ -136,7 +136,7 @@ impl Rooms {
         Arc::new(Room { rooms: self.clone(), id, part })
     }
 
-    /// Asks the system again, which may give more than before.
+    /// Asks the system again how much room there is; it may give more than before.
     fn ask(&self) {
         let mut claims = self.claims.lock();
         let used = self.all.address.used.load(Relaxed);
@@ -192,7 +192,7 @@ impl Accounts {
     }
 }
 
-/// The part that the instances of one workload's handler, or policy, have. Given back when it is dropped.
+/// The share of one workload's handler or policy. It is given back when this is dropped.
 #[derive(Debug)]
 pub struct Room {
     rooms: Arc<Rooms>,
@@ -201,7 +201,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Says what each instance takes from now on.
+    /// Sets what each instance takes from now on.
     pub fn each_needs(&self, need: Need) {
         let mut current = self.part.need.lock();
         if *current == need {
@@ -212,7 +212,7 @@ impl Room {
         self.rooms.divide(&self.rooms.claims.lock());
     }
 
-    /// Room for one more instance.
+    /// Takes room for one more instance.
     ///
     /// # Errors
     /// [`Fault::Room`] if there is none.
@@ -228,12 +228,12 @@ impl Room {
         Ok(InstanceRoom { rooms: self.rooms.clone(), part: self.part.clone(), need })
     }
 
-    /// How many instances there can be at once.
+    /// How many instances fit into the share at once.
     pub fn most(&self) -> u32 {
         u32::try_from(self.part.most()).unwrap_or(u32::MAX)
     }
 
-    /// Why there cannot be more, and what mends it.
+    /// Why no more instances fit, and what mends it.
     pub fn why(&self) -> String {
         let (need, limits) = (self.part.need(), self.rooms.claims.lock().supply.limits());
         let Accounts { mappings, address } = &self.part.has;
@@ -259,25 +259,25 @@ impl Room {
         }
     }
 
-    /// Tells when there may be room for another number of instances.
+    /// Changes when there may be room for another number of instances.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.rooms.changed.subscribe()
     }
 
-    /// Asks the system after a while whether it gives more than before.
+    /// Waits a while, then asks the system whether it gives more room than before.
     pub async fn ask_for_more(&self) {
         tokio::time::sleep(ASK_AGAIN).await;
         self.rooms.ask();
     }
 }
 
-/// To whole mebibytes: a number for a person.
+/// Rounds to whole mebibytes, for a message.
 fn rough(bytes: u64) -> u64 {
     bytes & !((1 << 20) - 1)
 }
 
 impl Rooms {
-    /// What vm.max_map_count has to be for everything that is wanted.
+    /// The vm.max_map_count that is enough for all that is wanted.
     fn enough_mappings(&self) -> u64 {
         let wants = |part: &Arc<PluginShare>| part.instances.saturating_mul(part.need().mappings);
         system::limit_for(self.claims.lock().all.values().map(wants).fold(0, u64::saturating_add))
@@ -292,7 +292,7 @@ impl Drop for Room {
     }
 }
 
-/// Room that one instance has, given back when it is dropped.
+/// The room of one instance. It is given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct InstanceRoom {
     rooms: Arc<Rooms>,

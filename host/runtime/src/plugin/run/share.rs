@@ -1,7 +1,7 @@
-//! How what a process has is divided between those that want some of it. Pure.
+//! Divides a supply between those that want some of it. Pure.
 
-/// What each gets of `supply`: all that it wants, as far as that goes; otherwise as much as every other that wants
-/// more. What nobody wants is divided evenly.
+/// How much of `supply` each gets. Each gets what it wants, if that is no more than a fair share; the others get equal
+/// shares of what is left. If all get what they want, the rest is divided evenly.
 pub(crate) fn divide(supply: u64, wants: &[u64]) -> Vec<u64> {
     let mut order: Vec<usize> = (0..wants.len()).collect();
     order.sort_by_key(|index| wants.get(*index).copied());

@@ -1,6 +1,6 @@
-//! What a guest prints becomes log lines that carry the worker and the message.
+//! Logs what a guest prints, in lines that carry the worker and the message.
 //!
-//! A guest can print without end: [`super::log_rate`] has what keeps that within bounds.
+//! A guest can print without end: [`super::log_rate`] keeps that within limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use super::log_rate::{Admission, Dropped, LineBuffer, RateCap, remember};
 use crate::digest::Digest;
 use crate::plugin::limits::instance::{LINE, WRITE};
 
-/// How much a line matters.
+/// The level of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Trace,
@@ -27,7 +27,7 @@ pub(crate) enum Level {
     Error,
 }
 
-/// Who speaks.
+/// The guest that a line is from.
 #[derive(Debug, Clone)]
 pub(crate) struct Speaker {
     pub(crate) workload: Arc<str>,
@@ -35,7 +35,8 @@ pub(crate) struct Speaker {
     pub(crate) generation: Digest,
 }
 
-/// How much all instances of one plugin may log for one workload: so many bytes in a second, and at once after a pause.
+/// Limits how much all instances of one plugin may log for one workload, in bytes a second. After a pause the bytes of
+/// one second may come at once.
 #[derive(Debug)]
 pub struct LogMeter {
     rate: usize,
@@ -44,7 +45,7 @@ pub struct LogMeter {
 }
 
 impl LogMeter {
-    /// Lets so many bytes through in a second.
+    /// Allows `rate` bytes a second.
     pub fn new(rate: usize) -> Arc<Self> {
         Arc::new(Self { rate, cap: Mutex::new(RateCap::new(rate, Instant::now())), dropped: Arc::default() })
     }
@@ -72,10 +73,11 @@ impl LogMeter {
 pub(crate) struct GuestLog {
     speaker: Speaker,
     meter: Arc<LogMeter>,
-    /// 0 for a policy, and for an instance that no worker owns yet.
+    /// The worker's number; 0 for a policy, and for an instance that no worker owns yet.
     worker: AtomicU64,
     stream_sequence: AtomicU64,
-    /// Whether anything was printed since the last [`GuestLog::end_call`]: most calls print nothing and take no lock.
+    /// Whether anything was printed since the last [`GuestLog::end_call`]. Most calls print nothing, and then take no
+    /// lock.
     printed: AtomicBool,
     inner: Mutex<Inner>,
 }
@@ -103,17 +105,17 @@ impl GuestLog {
         })
     }
 
-    /// Lines from now on belong to this worker.
+    /// From now on lines carry this worker's number.
     pub(crate) fn assign(&self, worker: u64) {
         self.worker.store(worker, Ordering::Relaxed);
     }
 
-    /// Lines from now on belong to this message.
+    /// From now on lines carry this message's sequence.
     pub(crate) fn begin_call(&self, stream_sequence: u64) {
         self.stream_sequence.store(stream_sequence, Ordering::Relaxed);
     }
 
-    /// Logs what has no line end yet. Returns what was written to standard error, or its end.
+    /// Logs a last line without an end. Returns what the call wrote to standard error, or the end of it.
     pub(crate) fn end_call(&self) -> String {
         if !self.printed.swap(false, Ordering::Relaxed) {
             return String::new();
@@ -128,7 +130,7 @@ impl GuestLog {
         String::from_utf8_lossy(&std::mem::take(last_words)).into_owned()
     }
 
-    /// One line of `wasi:logging`.
+    /// Logs one line of `wasi:logging`.
     pub(crate) fn line(&self, level: Level, context: &str, message: &str) {
         self.printed.store(true, Ordering::Relaxed);
         self.emit(level, cut(context, 256), cut(message.trim_end(), LINE));
@@ -151,7 +153,7 @@ impl GuestLog {
     }
 
     fn emit(&self, level: Level, context: &str, message: &str) {
-        // What is not logged takes nothing of what may be.
+        // A line of a level that is not logged must not use up the rate.
         if message.is_empty() || !is_logged(level) {
             return;
         }
@@ -193,7 +195,7 @@ impl GuestLog {
     }
 }
 
-/// Whether anybody wants lines of this level.
+/// Whether lines of this level are logged.
 fn is_logged(level: Level) -> bool {
     macro_rules! wanted {
         ($level:ident) => {
@@ -224,7 +226,7 @@ impl IsTerminal for GuestOutput {
 
 impl StdoutStream for GuestOutput {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // For WASI 0.3, which is not linked.
+        // Called for WASI 0.3 only, which is not linked.
         Box::new(tokio::io::sink())
     }
 
@@ -245,7 +247,7 @@ impl OutputStream for GuestOutput {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // Lines are logged as they end; a flush in the middle of one does not end it.
+        // A line is logged when it ends. A flush does not end it.
         Ok(())
     }
 

@@ -4,16 +4,16 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::process_status::ProcessStatus;
 
-/// Where Linux says how many mappings a process may have.
+/// The file in which Linux says how many mappings a process may have.
 const MAX_MAP_COUNT: &str = "/proc/sys/vm/max_map_count";
 /// Mappings that the host keeps for itself, at least: threads, buffers, compiled code.
 const OWN_MAPPINGS: u64 = 2_000;
-/// Address space that a process can have on the machines that this runs on.
+/// Address space of a process, where nothing limits it.
 const ADDRESSES: u64 = 1 << 47;
-/// Address space that the host keeps for itself at most: threads, buffers, compiled code.
+/// The most address space that the host keeps for itself: threads, buffers, compiled code.
 const OWN_ADDRESSES: u64 = 2 << 30;
 
-/// What there is for instances, and out of what.
+/// What there is for instances, and the limits that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Supply {
     pub(crate) mappings: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Supply {
     limits: SystemLimits,
 }
 
-/// What the system lets the process have in all.
+/// What the system allows the whole process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SystemLimits {
     pub(crate) mappings: u64,
@@ -39,9 +39,9 @@ impl Supply {
     }
 }
 
-/// What there is now. Instances have this many bytes of what is taken already.
+/// What there is now. `instances` is how many bytes of address space instances have taken already.
 pub(crate) fn supply(instances: u64) -> Supply {
-    // What is not told is not bounded.
+    // A limit that the system does not tell does not exist.
     let mappings =
         std::fs::read_to_string(MAX_MAP_COUNT).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(u64::MAX);
     let address = getrlimit(Resource::As).current.unwrap_or(u64::MAX).min(ADDRESSES);
@@ -54,12 +54,12 @@ pub(crate) fn supply(instances: u64) -> Supply {
     }
 }
 
-/// How many of so many mappings are the host's own.
+/// How many of the allowed mappings the host keeps for itself.
 fn own_mappings(limit: u64) -> u64 {
     (limit / 16).max(OWN_MAPPINGS).min(limit / 2)
 }
 
-/// A limit that leaves so many mappings for instances.
+/// The limit of mappings that leaves this many for instances.
 pub(crate) fn limit_for(wanted: u64) -> u64 {
     let limit = wanted.saturating_add(wanted / 15).saturating_add(OWN_MAPPINGS);
     limit.checked_next_multiple_of(1 << 16).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! Makes time pass for guests: at each tick a running guest yields to other tasks.
+//! Makes guests yield: at each tick a guest that runs lets other tasks have their turn.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-/// How long a guest computes before other tasks get their turn.
+/// How long a guest computes before it yields.
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks in which no guest ran after which the thread sleeps until one does.
+/// After this many ticks in which no guest ran, the thread sleeps until one runs.
 const LINGER: u32 = 50;
 
-/// An OS thread that increments epochs while guest calls run. It sleeps when none does, so an idle host does not wake.
+/// An OS thread that increments the engines' epochs while guests' calls run. It sleeps while none runs, so an idle host
+/// does not wake.
 ///
-/// It is a thread and not a task because a guest that spins may hold every thread of the async runtime.
+/// It is a thread and not a task, because guests that spin may hold every thread of the async runtime.
 #[derive(Debug)]
 pub(crate) struct Ticker {
     state: Arc<TickerState>,
@@ -25,14 +26,15 @@ pub(crate) struct Ticker {
 
 #[derive(Debug, Default)]
 struct TickerState {
-    /// Whether a guest ran since the last tick. Not a count: every call of every worker would write to it.
+    /// Whether a guest ran since the last tick. It is no counter, because every call of every worker would write to
+    /// that.
     ran: AtomicBool,
     asleep: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Ticker {
-    /// Starts the thread. It holds the engines weakly and ends with this value.
+    /// Starts the thread. It holds the engines weakly, and ends when this value is dropped.
     pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
         let state = Arc::new(TickerState::default());
         let shared = Arc::clone(&state);
@@ -41,8 +43,8 @@ impl Ticker {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// Runs a guest call. Time passes for it: one that computes for longer than a tick yields, and by being polled
-    /// again keeps the thread awake.
+    /// Runs a guest's call under the ticker. A call that computes for longer than a tick yields, and keeps the thread
+    /// awake by being polled again.
     pub(crate) fn during<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
         poll_fn(move |context| {
             self.keep_awake();
@@ -70,14 +72,14 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
         self.wake();
-        // Not joined: this may be dropped on an async thread, and the thread ends within a tick.
+        // The thread is not joined: this may be dropped on an async thread, and the thread ends within a tick.
     }
 }
 
 fn tick(state: &TickerState, engines: &[EngineWeak]) {
     let mut idle = 0;
     while !state.ended.load(Ordering::SeqCst) {
-        // Both park: an unpark only shortens a tick.
+        // `sleep` parks too, so an unpark may come here. It only shortens a tick.
         std::thread::park_timeout(TICK);
         for engine in engines {
             let Some(engine) = engine.upgrade() else {
@@ -93,9 +95,9 @@ fn tick(state: &TickerState, engines: &[EngineWeak]) {
     }
 }
 
-/// Until a guest runs or the ticker ends.
+/// Sleeps until a guest runs or the ticker ends.
 fn sleep(state: &TickerState) {
-    // Announce first, look second: a call that began between the two sees the announcement or is seen.
+    // Announced first, checked second: a call that begins between the two sees the announcement or is seen.
     state.asleep.store(true, Ordering::SeqCst);
     while !state.ran.load(Ordering::SeqCst) && !state.ended.load(Ordering::SeqCst) {
         std::thread::park();

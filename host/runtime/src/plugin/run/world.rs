@@ -1,4 +1,4 @@
-//! What handlers and policies have in common: a component of one world of the contract, compiled, linked and
+//! What handlers and policies have in common: a component of one world of the contract that is compiled, linked and
 //! instantiated.
 
 use std::pin::pin;
@@ -19,23 +19,23 @@ use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::contract::Fault;
 
-/// A world of `wit/`, as the component that is linked for it, ready to be instantiated.
+/// A world of `wit/`. A value is a component that is linked for this world, ready to be instantiated.
 pub trait World: Sized + Send + Sync + 'static {
-    /// What workloads use its components as.
+    /// What workloads use components of this world as.
     const KIND: Kind;
     /// The exports of an instance.
     type Exports: Send;
 
-    /// What compiles and links its components.
+    /// The engine and linker of this world's components.
     fn engine(engines: &Engines) -> &WorldEngine;
 
-    /// A component of which the exports are those of this world.
+    /// Checks that a component has the exports of this world.
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self>;
 
-    /// Instantiates it.
+    /// Makes an instance.
     fn instantiate(&self, store: &mut Store<Guest>) -> impl Future<Output = wasmtime::Result<Self::Exports>> + Send;
 
-    /// Whether an instance can be made within these limits.
+    /// Tries whether an instance can be made within these limits.
     fn try_out(plugin: &Plugin<Self>, limits: &Limits) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
@@ -47,43 +47,43 @@ pub struct Plugin<W> {
     pub(crate) world: W,
 }
 
-/// Which workload instances work for, and what they may spend.
+/// The workload that instances work for, and their limits.
 #[derive(Debug, Clone)]
 pub struct GuestContext {
     /// The workload's name.
     pub workload: Arc<str>,
-    /// What one instance and one call may spend.
+    /// The limits of one instance and one call.
     pub limits: Limits,
-    /// What all instances may log.
+    /// The meter of what all instances log.
     pub log: Arc<LogMeter>,
-    /// Where all instances have to find room; `None` for one that nothing else competes with.
+    /// Where all instances have to find room; `None` where room need not be counted, as in tests and tools.
     pub room: Option<Arc<Room>>,
 }
 
 impl GuestContext {
-    /// With a log of its own, and where nothing else competes for room.
+    /// A context with a log of its own, whose instances need not find room.
     pub fn new(workload: Arc<str>, limits: Limits) -> Self {
         Self { workload, log: LogMeter::new(limits.log_rate), limits, room: None }
     }
 }
 
 impl<W: World> Plugin<W> {
-    /// Which plugin this is and which version of it.
+    /// The plugin's name and this generation's digest.
     pub fn generation(&self) -> &Generation {
         &self.generation
     }
 
-    /// What each instance takes of the room in this process.
+    /// The room that each instance takes.
     pub fn need(&self) -> Need {
         Need::of(&self.declared, RESERVATION)
     }
 
-    /// Room for one more instance, if it has to find any.
+    /// Takes room for one more instance, if instances have to find room.
     pub(crate) fn enter(&self, context: &GuestContext) -> Result<Option<InstanceRoom>, Fault> {
         context.room.as_ref().map(|room| room.enter(self.need())).transpose()
     }
 
-    /// A store for one instance, whose log lines carry the worker.
+    /// Makes a store for one instance, whose log lines carry the worker.
     pub(crate) fn store(
         &self,
         context: &GuestContext,
@@ -100,7 +100,7 @@ impl<W: World> Plugin<W> {
         guest::store(&W::engine(&self.engines).engine, &context.limits, &self.declared, log, settings, inputs)
     }
 
-    /// Makes an instance in its store.
+    /// Makes an instance in a store.
     pub(crate) async fn start(&self, store: &mut Store<Guest>, limits: &Limits) -> Result<W::Exports, Fault> {
         let started = self.engines.call(limits.time, pin!(self.world.instantiate(&mut *store))).await?;
         started.map_err(|error| {

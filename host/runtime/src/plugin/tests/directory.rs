@@ -9,10 +9,10 @@ use super::{Logged, host, limits};
 use crate::config::{Compile, Plugins};
 use crate::plugin::{Directory, HandlerWatch, PluginHost, PolicyWatch};
 
-/// Longer than anything here takes; a test that waits so long has failed.
+/// Longer than anything here takes. A test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `rescan` is long where a test is about events.
+/// Starts a directory. `rescan` is long where a test is about events.
 fn start(dir: &Path, rescan: Duration) -> Directory {
     Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None, compile: Compile::default() })
 }
@@ -20,8 +20,8 @@ fn start(dir: &Path, rescan: Duration) -> Directory {
 const EVENTS: Duration = Duration::from_secs(3600);
 const RESCAN: Duration = Duration::from_millis(20);
 
-/// As a careful copy does it: the name never leads to half a file. The file is old, so that nothing but an event or
-/// the rescan has it looked at again.
+/// Replaces a file as a careful copy does: its name never leads to half a file. The file's time is old, so that only an
+/// event or the rescan makes the directory look at it again.
 fn put(dir: &Path, name: &str, bytes: &[u8]) {
     let fresh = dir.join(format!(".{name}.new"));
     std::fs::write(&fresh, bytes).unwrap();
@@ -57,7 +57,7 @@ async fn a_plugin_that_is_there_is_loaded_when_it_is_asked_for() {
     let mut policy: PolicyWatch = directory.watch("step", &limits());
     timeout(PATIENCE, policy.changed()).await.unwrap();
     assert_eq!(&*policy.current().unwrap().generation().plugin, "step");
-    // Who asks later has it at once.
+    // Later requests for the plugin have it at once.
     let mut again: HandlerWatch = directory.watch("echo", &limits());
     assert!(again.current().is_some());
 }
@@ -163,7 +163,7 @@ async fn a_directory_may_come_late_and_vanish() {
     assert_ne!(next(&mut watch).await, first);
 }
 
-/// What compiles here: a program that waits for the file `go` beside it, and says by the file `runs` that it does.
+/// A compiler that waits for the file `go` beside it, and writes the file `runs` while it does.
 struct Slow {
     dir: tempfile::TempDir,
 }
@@ -193,7 +193,7 @@ impl Slow {
         Directory::start(PluginHost::start(&plugins).unwrap(), &plugins)
     }
 
-    /// Waits until it runs, and gives the number of its process.
+    /// Waits until the compiler runs, and returns its process id.
     async fn runs(&self) -> String {
         let seen = async {
             loop {
@@ -270,7 +270,7 @@ async fn a_plugin_that_takes_long_keeps_no_other_waiting() {
 async fn what_is_not_the_files_fault_is_told_once_and_tried_again() {
     let log = Logged::start();
     let dir = tempfile::tempdir().unwrap();
-    // As where the cache is on a disk that is full, until somebody makes room.
+    // As where the cache is on a full disk, until somebody makes room.
     let slow = Slow::new("[ -e $0.room ] && exit 0\necho no room\nexit 4");
     slow.go(true);
     put(dir.path(), "probe.wasm", probes::WORKER_V1);

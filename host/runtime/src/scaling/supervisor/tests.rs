@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::conditions::{Conditions, Part};
-use crate::config::{Grants, Isolation, Retry};
+use crate::config::{Batching, Grants, Isolation, Retry};
 use crate::contract::Author;
 use crate::contract::{Delivery, Outcome, Response};
 use crate::delivery::ResponseBounds;
@@ -117,6 +117,7 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
             conditions,
         ),
         isolation: Isolation::Worker,
+        batching: Batching { size: 1, max_bytes: usize::MAX, wait: Duration::ZERO, wanted: false },
         respawns: Arc::new(RateLimit::new(100)),
         observer,
     }

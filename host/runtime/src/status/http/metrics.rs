@@ -108,17 +108,6 @@ impl WorkloadMetrics {
         hits.extend([("log-rate", self.lines_dropped), ("respawns", self.respawns_held)]);
         hits
     }
-
-    fn deliveries(&self) -> [(&'static str, u64); 5] {
-        let tally = &self.tally;
-        [
-            ("acked", tally.acked),
-            ("retried", tally.retried),
-            ("unconfirmed", tally.unconfirmed),
-            ("dead", tally.dead.iter().sum()),
-            ("given_back", tally.given_back),
-        ]
-    }
 }
 
 impl ProcessMetrics {
@@ -240,7 +229,7 @@ impl Snapshot {
         encoder.counters(
             "tidegate_deliveries",
             "Deliveries by how they were settled",
-            self.rows("outcome", WorkloadMetrics::deliveries),
+            self.rows("outcome", |workload| workload.tally.outcomes()),
         )?;
         encoder.counters(
             "tidegate_redeliveries",

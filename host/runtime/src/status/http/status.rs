@@ -179,14 +179,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 })
                 .collect(),
         },
-        deliveries: BTreeMap::from([
-            ("acked", tally.acked),
-            ("retried", tally.retried),
-            ("unconfirmed", tally.unconfirmed),
-            ("dead", tally.dead.iter().sum()),
-            ("given_back", tally.given_back),
-            ("redelivered", tally.redelivered),
-        ]),
+        deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
         scaling: ScalingStatus {

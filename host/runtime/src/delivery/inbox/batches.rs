@@ -1,0 +1,92 @@
+//! Batches: several deliveries are taken at once, and those of a batch that was not handled are put back.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Company, Inbox, LOOK, Waiting, bytes, sequence};
+use crate::ports::Held;
+
+/// How much a batch may still have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchRoom {
+    /// Deliveries.
+    pub deliveries: usize,
+    /// Bytes of their payloads and headers.
+    pub bytes: usize,
+}
+
+impl<D: Held> Inbox<D> {
+    /// Says how many deliveries a worker should find, however long they take.
+    pub fn set_least(&self, deliveries: usize) {
+        self.least.store(deliveries.max(1), Relaxed);
+    }
+
+    /// Waits until something can be added to a batch that has this room. Returns that, and whether the batch can have
+    /// no more. Cancel-safe.
+    pub async fn take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
+        self.take_by(|| {
+            let (more, full) = self.try_take_more(room);
+            (full || !more.is_empty()).then_some((more, full))
+        })
+        .await
+    }
+
+    /// Takes what is there already for a batch that has this room: the oldest, as long as they fit. Returns also
+    /// whether the batch can have no more.
+    pub fn try_take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
+        if room.deliveries == 0 {
+            return (Vec::new(), true);
+        }
+        if self.paused.load(Relaxed) {
+            return (Vec::new(), false);
+        }
+        let (mut size, mut full) = (0, false);
+        let mut all = self.waiting.lock();
+        let fit = |waiting: &&Waiting<D>| {
+            let bytes = size + waiting.held.delivery().size();
+            full = waiting.company != Company::Any || bytes > room.bytes;
+            size = if full { size } else { bytes };
+            !full
+        };
+        let count = all.iter().take(room.deliveries).take_while(fit).count();
+        let more: Vec<_> = all.drain(..count).collect();
+        let left = all.len();
+        drop(all);
+        if count > 0 {
+            self.bytes.fetch_sub(size, Relaxed);
+            self.has_room(left);
+        }
+        (more, full || count == room.deliveries)
+    }
+
+    /// Puts back deliveries of a batch that was not handled, to be handled one by one before all others. Returns them
+    /// if nobody would give them back any more: then the worker has to.
+    pub fn put_back(&self, batch: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
+        let (size, mut count) = (bytes(&batch), batch.len());
+        {
+            let mut all = self.waiting.lock();
+            if self.ended.load(Relaxed) {
+                return batch;
+            }
+            self.bytes.fetch_add(size, Relaxed);
+            for waiting in batch.into_iter().rev() {
+                // The server may have delivered it again meanwhile.
+                let message = sequence(&waiting.held);
+                match all.iter_mut().take(LOOK).find(|newer| sequence(&newer.held) == message) {
+                    Some(newer) => {
+                        newer.company = Company::Suspect;
+                        self.supersede(waiting.held.delivery());
+                        count -= 1;
+                    }
+                    None => all.push_front(Waiting { company: Company::PutBack, ..waiting }),
+                }
+            }
+        }
+        (0..count).for_each(|_| self.arrived.notify_one());
+        if self.workers.load(Relaxed) == 0 {
+            self.arrived_without_worker.notify_one();
+        }
+        // Where no worker can start, the fetching task has what waits given back.
+        self.room.notify_one();
+        Vec::new()
+    }
+}

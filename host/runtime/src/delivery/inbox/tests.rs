@@ -1,0 +1,155 @@
+//! What is fetched ahead, who is woken, what a batch gets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+use std::cell::{Cell, RefCell};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::delivery::test_delivery::TestDelivery;
+
+#[test]
+fn what_waits_is_looked_at_only_for_what_is_delivered_again() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    let put = |stream_sequence, attempt| {
+        let delivery = Delivery { stream_sequence, attempt, ..Delivery::default() };
+        inbox.put(TestDelivery::of(delivery), Instant::now());
+    };
+    (1..=100).for_each(|sequence| put(sequence, 1));
+    let looks = |waiting: &Waiting<TestDelivery>| waiting.held.looks.load(Relaxed);
+    assert!(inbox.waiting.lock().iter().all(|waiting| looks(waiting) < 10));
+    put(50, 2);
+    assert_eq!((inbox.len(), inbox.waiting.lock()[49].held.delivery.attempt), (100, 2));
+}
+
+#[test]
+fn two_deliveries_wake_two_workers_that_have_just_looked() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    inbox.set_workers(2);
+    let looks = Cell::new(0);
+    let look = || {
+        let found = inbox.try_take();
+        looks.set(looks.get() + 1);
+        found
+    };
+    // Both have looked for the last time before they wait when both deliveries come.
+    let second = RefCell::new(Box::pin(inbox.take_by(|| {
+        let found = look();
+        if looks.get() == 4 {
+            inbox.put(TestDelivery::default(), Instant::now());
+            inbox.put(TestDelivery::default(), Instant::now());
+        }
+        found
+    })));
+    let second_has_one = Cell::new(false);
+    let mut first = Box::pin(inbox.take_by(|| {
+        let found = look();
+        if looks.get() == 2 {
+            second_has_one.set(second.borrow_mut().as_mut().now_or_never().is_some());
+        }
+        found
+    }));
+    let first_has_one = first.as_mut().now_or_never().is_some();
+    let second_has_one = second_has_one.get() || second.borrow_mut().as_mut().now_or_never().is_some();
+    assert!(first_has_one && second_has_one, "{first_has_one} {second_has_one}");
+}
+
+#[test]
+fn a_quick_handler_gets_a_batch_and_a_slow_one_a_message() {
+    assert_eq!(capacity(4, 100, Some(Duration::from_micros(3))), 400);
+    assert_eq!(capacity(4, 100, Some(Duration::from_millis(10))), 40);
+    assert_eq!(capacity(4, 100, Some(Duration::from_secs(2))), 4);
+    assert_eq!(capacity(4, 100, Some(Duration::ZERO)), 400);
+    assert_eq!(capacity(4, 100, None), 4);
+}
+
+#[test]
+fn without_workers_one_pull_stays_parked() {
+    assert_eq!(capacity(0, 100, Some(Duration::from_micros(3))), 1);
+}
+
+#[test]
+fn no_more_is_asked_for_than_the_client_library_holds() {
+    assert_eq!(capacity(2_000, 1_000, Some(Duration::from_micros(3))), MOST);
+}
+
+proptest! {
+    #[test]
+    fn no_worker_holds_more_than_a_batch(workers in 1usize..10_000, batch in 0usize..10_000, ns in 0u64..u64::MAX) {
+        let capacity = capacity(workers, batch, Some(Duration::from_nanos(ns)));
+        prop_assert!(capacity >= workers && capacity <= MOST);
+        prop_assert!(capacity <= workers * batch.max(1));
+    }
+}
+
+fn put(inbox: &Inbox<TestDelivery>, stream_sequence: u64, bytes: usize) {
+    let delivery = Delivery { stream_sequence, attempt: 1, payload: vec![0; bytes].into(), ..Delivery::default() };
+    inbox.put(TestDelivery::of(delivery), Instant::now());
+}
+
+fn numbers(batch: &[Waiting<TestDelivery>]) -> Vec<u64> {
+    batch.iter().map(|waiting| waiting.held.delivery.stream_sequence).collect()
+}
+
+#[test]
+fn a_batch_has_the_oldest_that_fit_and_one_that_was_put_back_comes_alone() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    (1..=5).for_each(|sequence| put(&inbox, sequence, 10));
+    let take = |deliveries, bytes| {
+        let (taken, full) = inbox.try_take_more(BatchRoom { deliveries, bytes });
+        (numbers(&taken), full, taken)
+    };
+    let (first, full, batch) = take(3, 25);
+    assert_eq!((first, full), (vec![1, 2], true));
+    assert_eq!(take(1, 25).0, [3]);
+    assert!(inbox.put_back(batch).is_empty());
+    let (none, full, _) = take(3, usize::MAX);
+    assert_eq!((none, full), (vec![], true));
+    let alone: Vec<_> = (0..2).map(|_| inbox.try_take().unwrap()).collect();
+    assert_eq!(numbers(&alone), [1, 2]);
+    assert!(alone.iter().all(|waiting| waiting.company == Company::PutBack));
+    let (rest, full, _) = take(9, usize::MAX);
+    assert_eq!((rest, full, inbox.bytes.load(Relaxed)), (vec![4, 5], false, 0));
+}
+
+#[test]
+fn what_nobody_would_give_back_any_more_cannot_be_put_back() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    (1..=2).for_each(|sequence| put(&inbox, sequence, 1));
+    let (batch, _) = inbox.try_take_more(BatchRoom { deliveries: 1, bytes: usize::MAX });
+    assert_eq!(numbers(&inbox.take_last()), [2]);
+    assert_eq!(numbers(&inbox.put_back(batch)), [1]);
+    assert!(inbox.is_empty());
+}
+
+#[test]
+fn one_that_was_delivered_again_meanwhile_is_not_there_twice() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    put(&inbox, 1, 1);
+    let (batch, _) = inbox.try_take_more(BatchRoom { deliveries: 1, bytes: usize::MAX });
+    let delivery = Delivery { stream_sequence: 1, attempt: 2, ..Delivery::default() };
+    inbox.put(TestDelivery::of(delivery), Instant::now());
+    assert!(inbox.put_back(batch).is_empty());
+    let left = inbox.try_take().unwrap();
+    assert_eq!((left.held.delivery.attempt, left.company, inbox.len()), (2, Company::Suspect, 0));
+}
+
+#[tokio::test]
+async fn who_waits_for_more_gets_what_comes() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    let mut more = Box::pin(inbox.take_more(BatchRoom { deliveries: 2, bytes: usize::MAX }));
+    assert!(more.as_mut().now_or_never().is_none());
+    put(&inbox, 1, 1);
+    let (taken, full) = more.await;
+    assert_eq!((numbers(&taken), full), (vec![1], false));
+}
+
+#[test]
+fn a_worker_of_batches_finds_a_batch_however_long_a_message_takes() {
+    let inbox = Inbox::<TestDelivery>::new(100, usize::MAX);
+    inbox.set_workers(2);
+    inbox.took(Duration::from_secs(1));
+    assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(2));
+    inbox.set_least(50);
+    assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(100));
+}

@@ -1,0 +1,372 @@
+//! Several deliveries in one call: collects them, calls, and settles each by its own answer.
+//!
+//! A call that fails says nothing of which delivery is to blame. So the deliveries of a batch that failed go back to the
+//! inbox, and each gets a call of its own, by this worker or by others; what that comes to is its outcome. No attempt
+//! is used up in between, for nothing was settled.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Mode, Worker, checked, hold_back, keep_old, settle_untried, untried};
+use crate::config::Isolation;
+use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
+use crate::delivery::attempts::key;
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::inbox::{BatchRoom, Company, Waiting};
+use crate::delivery::settle::{Settled, Step, give_back, keep_all, settle, settle_after};
+use crate::delivery::slow_lane::Call;
+use crate::ports::{Handler, Handlers, Held};
+
+/// Deliveries that are in one call, or wait for it.
+struct Batch<D> {
+    held: Vec<D>,
+    since: Vec<Instant>,
+    company: Vec<Company>,
+}
+
+impl<D: Held> Batch<D> {
+    fn of(waiting: Vec<Waiting<D>>) -> Self {
+        let mut batch = Self { held: Vec::new(), since: Vec::new(), company: Vec::new() };
+        waiting.into_iter().for_each(|waiting| batch.push(waiting));
+        batch
+    }
+
+    fn push(&mut self, Waiting { held, since, company }: Waiting<D>) {
+        self.held.push(held);
+        self.since.push(since);
+        self.company.push(company);
+    }
+
+    /// The last one.
+    fn pop(&mut self) -> Option<Waiting<D>> {
+        Some(Waiting { held: self.held.pop()?, since: self.since.pop()?, company: self.company.pop()? })
+    }
+
+    fn into_waiting(self) -> Vec<Waiting<D>> {
+        let both = self.held.into_iter().zip(self.since).zip(self.company);
+        both.map(|((held, since), company)| Waiting { held, since, company }).collect()
+    }
+
+    /// The last one first.
+    fn reversed(self) -> Self {
+        Self::of(self.into_waiting().into_iter().rev().collect())
+    }
+
+    fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.held.iter().map(|held| held.delivery().size()).sum()
+    }
+
+    /// Awaits what does not need them, and keeps all announced.
+    async fn keep<T>(&mut self, consumer: &Effective, work: impl Future<Output = T>) -> T {
+        keep_all(&self.held, &mut self.since, consumer, work).await
+    }
+}
+
+/// Whether the publications of all responses of a batch that have any are stored: of how many that is not known yet,
+/// and whether one is not stored.
+#[derive(Clone)]
+struct Stored(Arc<watch::Sender<(usize, bool)>>);
+
+impl Stored {
+    fn of(responses: usize) -> Self {
+        Self(Arc::new(watch::Sender::new((responses, false))))
+    }
+
+    /// How a delivery ended whose response has publications.
+    fn settled(&self, how: Settled) {
+        self.0.send_modify(|(left, missing)| {
+            *left = left.saturating_sub(1);
+            *missing |= how != Settled::Acked;
+        });
+    }
+
+    /// Whether all are stored, once that is known.
+    async fn all(self) -> bool {
+        let mut known = self.0.subscribe();
+        let known = known.wait_for(|(left, missing)| *left == 0 || *missing).await;
+        known.is_ok_and(|known| !known.1)
+    }
+}
+
+/// Whether an answer has publications, whatever becomes of them.
+fn publishes(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|response| !response.publications.is_empty())
+}
+
+/// The outcome of each delivery of a call that failed, if that is known: of a single one, and where the handler has
+/// answered to the batch as a whole.
+fn outcomes<D: Held>(batch: &Batch<D>, fault: &Fault) -> Option<Vec<Outcome>> {
+    let known = batch.len() == 1 || matches!(fault, Fault::Answers { .. });
+    known.then(|| vec![Err(fault.clone()); batch.len()])
+}
+
+impl<D: Held, H: Handlers> Worker<D, H> {
+    /// Handles a batch that begins with this delivery; whether the instance may handle another.
+    pub(super) async fn handle_batch(&mut self, instance: &mut H::Instance, first: Waiting<D>) -> bool {
+        let batch = self.collect(first).await;
+        let mut batch = self.untried(batch, instance.author()).await;
+        if batch.len() == 0 {
+            return true;
+        }
+        // It may have come since the look before, which may be long ago.
+        let outdated = self.handlers.is_newer() && !self.swap_for(instance, &mut batch).await;
+        if !instance.handles_batches() {
+            // The newest generation does not. What it is given one by one it handles.
+            self.put_back(batch).await;
+            return !outdated;
+        }
+        let Some(called) = self.call_batch(instance, &mut batch).await else {
+            self.give_all_back(batch).await;
+            return false;
+        };
+        let well = called.is_ok();
+        if !well {
+            self.respawn_at = hold_back(&self.shared);
+        }
+        let author = instance.author().clone();
+        match called {
+            Ok(answers) => self.settle_batch(batch, answers, &author).await,
+            Err(fault) => match outcomes(&batch, &fault) {
+                Some(outcomes) => self.settle_failed(batch, outcomes, &author).await,
+                None => {
+                    tracing::warn!(plugin = %author.plugin, generation = %author.generation,
+                        deliveries = batch.len(), problem = %fault,
+                        "a batch failed; each of its deliveries is tried by itself, without a new attempt");
+                    self.put_back(batch).await;
+                }
+            },
+        }
+        well && self.shared.isolation == Isolation::Worker && !outdated
+    }
+
+    /// Takes what fits into a batch with this delivery, and waits for more as long as that is wanted.
+    async fn collect(&mut self, first: Waiting<D>) -> Batch<D> {
+        let (shared, limits) = (self.shared.clone(), self.shared.batching);
+        let alone = first.company != Company::Any;
+        let mut batch = Batch::of(vec![first]);
+        if alone {
+            return batch;
+        }
+        let room = |batch: &Batch<D>| BatchRoom {
+            deliveries: limits.size.saturating_sub(batch.len()),
+            bytes: limits.max_bytes.saturating_sub(batch.bytes()),
+        };
+        let add = |batch: &mut Batch<D>, (more, is_full): (Vec<Waiting<D>>, bool)| {
+            more.into_iter().for_each(|waiting| batch.push(waiting));
+            is_full
+        };
+        let there = shared.inbox.try_take_more(room(&batch));
+        let mut full = add(&mut batch, there);
+        // What is announced each quarter of its ack wait could wait for longer; nobody would want that.
+        let wait = limits.wait.min(shared.rules.consumer.announce_after() * 2);
+        let until = Instant::now() + wait;
+        while !full && !wait.is_zero() {
+            let room = room(&batch);
+            tokio::select! {
+                biased;
+                _ = self.mode.changed() => break,
+                () = self.settlements.next() => {}
+                more = batch.keep(&shared.rules.consumer, shared.inbox.take_more(room)) => full = add(&mut batch, more),
+                () = self.handlers.newer() => break,
+                () = sleep_until(until) => break,
+            }
+        }
+        batch
+    }
+
+    /// As [`Worker::swap`], for a batch.
+    async fn swap_for(&mut self, instance: &mut H::Instance, batch: &mut Batch<D>) -> bool {
+        let made = batch.keep(&self.shared.rules.consumer, self.handlers.instantiate(self.id));
+        match self.settlements.meanwhile(pin!(made)).await {
+            Ok(made) => {
+                self.shared.fetch_for(&made);
+                *instance = made;
+            }
+            Err(Fault::Room(_)) => return false,
+            Err(fault) => keep_old(instance, &fault),
+        }
+        true
+    }
+
+    /// Settles those for which the handler is not to be called; returns the others.
+    async fn untried(&mut self, batch: Batch<D>, newest: &Author) -> Batch<D> {
+        let rules = self.shared.rules.clone();
+        let (mut rest, mut called) = (batch.reversed(), Batch::of(Vec::new()));
+        while let Some(waiting) = rest.pop() {
+            let Some(untried) = untried(&waiting, &self.stats, &rules) else {
+                called.push(waiting);
+                continue;
+            };
+            let sequence = waiting.held.delivery().stream_sequence;
+            let settling = called.keep(&rules.consumer, settle_untried(waiting, untried, newest, &rules));
+            let how = self.settlements.meanwhile(pin!(rest.keep(&rules.consumer, settling))).await;
+            self.settlements.record(sequence, how);
+        }
+        called
+    }
+
+    /// Calls the handler. `None` if the batch is to be given back before the call has ended.
+    async fn call_batch(
+        &mut self,
+        instance: &mut H::Instance,
+        batch: &mut Batch<D>,
+    ) -> Option<Result<Vec<Answer>, Fault>> {
+        let Self { shared, stats, mode, settlements, .. } = self;
+        let deliveries: Vec<&Delivery> = batch.held.iter().map(Held::delivery).collect();
+        let (call, start) = (Call::begin(), Instant::now());
+        stats.batch_begins(start, deliveries.len());
+        let mut waited = false;
+        let calling = async {
+            let handling = instance.handle_batch(&deliveries);
+            tokio::select! {
+                biased;
+                called = keep_all(&batch.held, &mut batch.since, &shared.rules.consumer, handling) => Some(called),
+                // Not polled where the call is done at once.
+                _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
+            }
+        };
+        let called = settlements.meanwhile(pin!(calling)).await;
+        let time = start.elapsed();
+        stats.batch_ended(time);
+        if !waited {
+            call.make_way(time).await;
+        }
+        let each = time / u32::try_from(deliveries.len()).unwrap_or(u32::MAX).max(1);
+        shared.inbox.took(each);
+        let called = called?;
+        if let Ok(answers) = &called {
+            answers.iter().for_each(|answer| stats.handled(each, answer.is_ok()));
+        } else {
+            deliveries.iter().for_each(|_| stats.handled(each, false));
+        }
+        if let Err(fault) = &called {
+            stats.faulted(fault.kind());
+        }
+        Some(called)
+    }
+
+    /// Settles each delivery by its own answer. Those with publications go first: what the others stand for may be in
+    /// them. Failures go last: what is to be done about them may take long.
+    async fn settle_batch(&mut self, batch: Batch<D>, answers: Vec<Answer>, author: &Author) {
+        let count = answers.iter().filter(|answer| publishes(answer)).count();
+        let stored = (count > 0).then(|| Stored::of(count));
+        let mut all: Vec<_> = batch.into_waiting().into_iter().zip(answers).collect();
+        all.sort_by_key(|(_, answer)| (!publishes(answer), answer.is_err()));
+        let (waiting, answers): (Vec<_>, Vec<_>) = all.into_iter().rev().unzip();
+        let mut batch = Batch::of(waiting);
+        for answer in answers.into_iter().rev() {
+            let Some(waiting) = batch.pop() else { return };
+            match (answer, stored.clone()) {
+                (Ok(response), Some(stored)) if response.publications.is_empty() => {
+                    self.make_room_for(&mut batch).await;
+                    self.settle_after(waiting, response, author, stored);
+                }
+                (answer, stored) => {
+                    let reports = stored.filter(|_| publishes(&answer));
+                    let outcome = checked(Ok(answer), &self.shared.rules.bounds);
+                    if let Err(fault) = &outcome {
+                        self.stats.faulted(fault.kind());
+                    }
+                    self.settle_one(&mut batch, waiting, outcome, author, reports).await;
+                }
+            }
+        }
+    }
+
+    async fn settle_failed(&mut self, batch: Batch<D>, outcomes: Vec<Outcome>, author: &Author) {
+        let alone = batch.len() == 1;
+        let mut rest = batch.reversed();
+        for outcome in outcomes {
+            let Some(waiting) = rest.pop() else { return };
+            if alone {
+                self.shared.rules.attempts.suspect(key(waiting.held.delivery()));
+            }
+            self.settle_one(&mut rest, waiting, outcome, author, None).await;
+        }
+    }
+
+    /// Settles one delivery while the rest of its batch waits. Where it has publications, `reports` is told how it
+    /// ended.
+    async fn settle_one(
+        &mut self,
+        rest: &mut Batch<D>,
+        waiting: Waiting<D>,
+        outcome: Outcome,
+        author: &Author,
+        reports: Option<Stored>,
+    ) {
+        self.make_room_for(rest).await;
+        let Self { shared, mode, settlements, .. } = self;
+        let rules = &shared.rules;
+        let (message, sequence) = (key(waiting.held.delivery()), waiting.held.delivery().stream_sequence);
+        let give_up = move || async move {
+            // An error means that the supervisor is gone.
+            let _ = mode.wait_for(|mode| *mode == Mode::GiveBack).await;
+        };
+        let settling = rest.keep(&rules.consumer, settle(waiting, outcome, author, rules, give_up));
+        let step = settlements.meanwhile(pin!(settling)).await;
+        let attempts = rules.clone();
+        let report = move |how: Settled| {
+            let Some(stored) = &reports else { return };
+            // Its publications could not be carried out, for its own sake: others of its batch shall not wait for
+            // that again.
+            if how == Settled::Retried {
+                attempts.attempts.suspect(message);
+            }
+            stored.settled(how);
+        };
+        match step {
+            Step::Done(how) => {
+                report(how);
+                settlements.record(sequence, how);
+            }
+            Step::Unconfirmed(bytes, stored) => {
+                let rest = async move {
+                    let how = stored.await;
+                    report(how);
+                    how
+                };
+                settlements.pending.push(sequence, bytes, Box::pin(rest));
+            }
+        }
+    }
+
+    /// Settles a delivery without publications once those of its batch are stored.
+    fn settle_after(&mut self, waiting: Waiting<D>, response: Response, author: &Author, stored: Stored) {
+        let delivery = waiting.held.delivery();
+        let (sequence, bytes) = (delivery.stream_sequence, delivery.size() + response.size());
+        let rules = self.shared.rules.clone();
+        let rest = settle_after(waiting, response, author.clone(), rules, stored.all());
+        self.settlements.pending.push(sequence, bytes, Box::pin(rest));
+    }
+
+    /// Waits until one more delivery may wait for its publications. The rest of the batch is kept announced.
+    async fn make_room_for(&mut self, rest: &mut Batch<D>) {
+        while self.settlements.pending.is_full() {
+            rest.keep(&self.shared.rules.consumer, self.settlements.next()).await;
+        }
+    }
+
+    /// Has deliveries handled one by one.
+    async fn put_back(&mut self, batch: Batch<D>) {
+        let left = self.shared.inbox.put_back(batch.into_waiting());
+        self.give_all_back(Batch::of(left)).await;
+    }
+
+    async fn give_all_back(&mut self, batch: Batch<D>) {
+        let (mut rest, rules) = (batch.reversed(), self.shared.rules.clone());
+        while let Some(waiting) = rest.pop() {
+            let sequence = waiting.held.delivery().stream_sequence;
+            let giving = rest.keep(&rules.consumer, give_back(waiting, &rules));
+            let how = self.settlements.meanwhile(pin!(giving)).await;
+            self.settlements.record(sequence, how);
+        }
+    }
+}
