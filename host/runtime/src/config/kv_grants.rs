@@ -160,7 +160,8 @@ mod tests {
         #[test]
         fn a_key_that_is_taken_is_a_literal_subject(key in any::<String>()) {
             if check_key(&key).is_ok() {
-                prop_assert!(crate::subject::check_subject(&format!("$KV.bucket.{key}")).is_ok());
+                let subject = format!("$KV.bucket.{key}");
+                prop_assert!(crate::subject::check_subject(&subject).is_ok());
             }
         }
     }
