@@ -37,7 +37,7 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup demo install test test-languages faults bench policies docs fuzz guests lint fmt clean
+.PHONY: help setup setup-web demo install test test-languages test-web pictures faults bench policies docs fuzz guests lint fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,7 +62,7 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 	{ mv "$$part" '$(TOOLS)/nats-server-$*' 2>/dev/null || test -x '$@'; } && trap - EXIT && \
 	{ test '$*' != '$(NATS_PINNED)' || ln -sfn 'nats-server-$*/bin/nats-server' '$(TOOLS)/nats-server'; }
 
-demo test test-languages faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
+demo test test-languages test-web pictures faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
 	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
@@ -105,6 +105,31 @@ $(TOOLS)/languages/bin/componentize-py:
 
 test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a handler in each language and swap them under load (needs npm)
 	PATH='$(TOOLS)/languages/bin':"$$PATH" $(CARGO) test --release -p tidegate --features test-languages --test it -- --nocapture languages::
+
+# A Chromium of this machine, and what speaks to it, of exactly the version that tests/web/package-lock.json names.
+CHROMIUM_HERE := test -x "$${TIDEGATE_CHROMIUM:-/usr/bin/chromium}" || command -v chromium-browser google-chrome >/dev/null
+WEB_WITHIN := 180
+
+setup-web: ## bring what the tests of the page need: Chromium by apt-get, playwright-core by npm
+	@$(CHROMIUM_HERE) || { command -v apt-get >/dev/null && test "$$(id -u)" = 0 && \
+	  { timeout $(WEB_WITHIN) apt-get update -qq || true; } && \
+	  DEBIAN_FRONTEND=noninteractive timeout $(WEB_WITHIN) apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || { \
+	  echo "make setup-web: there is no Chromium, and apt-get did not bring one within $(WEB_WITHIN) s: it needs root and a network." >&2; \
+	  echo "Install Chromium or Chrome and name it by TIDEGATE_CHROMIUM." >&2; \
+	  exit 1; \
+	}
+	@cd tests/web && { test node_modules/.package-lock.json -nt package-lock.json || \
+	  timeout $(WEB_WITHIN) npm ci --silent --no-audit --no-fund --ignore-scripts && touch node_modules/.package-lock.json; } || { \
+	  echo "make setup-web: npm did not bring playwright-core within $(WEB_WITHIN) s: it needs Node.js of at least 18 and a network." >&2; \
+	  exit 1; \
+	}
+
+test-web: setup setup-web guests ## try the page in a real browser
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) --no-run
+	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --test it -- --ignored --nocapture browser::
+
+pictures: setup setup-web guests ## the pictures of docs/page.md, anew
+	TIDEGATE_PICTURES='$(CURDIR)/docs/pictures' $(CARGO) test --release $(addprefix -p ,$(HOST)) --test it -- --ignored --nocapture browser::
 
 # The table goes to standard output, and nothing else does.
 faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json
@@ -151,4 +176,4 @@ fmt: ## format everything
 
 clean: ## remove what was built; .tools stays
 	$(CARGO) clean
-	rm -rf plugins
+	rm -rf plugins tests/web/node_modules

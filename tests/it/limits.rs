@@ -122,3 +122,18 @@ async fn a_workload_logs_no_more_than_it_may_however_many_workers_it_has() {
     // Four lines a second, told once a second: a slow machine may take many.
     assert!(logged < 200 && told < 100, "{logged} of 400 lines, dropping told {told} times");
 }
+
+#[tokio::test]
+async fn a_process_that_has_no_room_for_any_instance_ends_and_says_why() {
+    let plugins = crate::support::host::plugins();
+    // Nothing is asked of the server: there is none.
+    let arguments =
+        ["run", "--server", "nats://127.0.0.1:1", "--stream", "S", "--handler", "probe", "--policy", "fixed"];
+    let run = crate::support::cli::tidegate(arguments.iter().chain(&["--plugins", plugins.path().to_str().unwrap()]));
+    let mut limited = tokio::process::Command::new("sh");
+    // In KiB.
+    limited.args(["-c", "ulimit -v 1000000; exec \"$0\" \"$@\""]).arg(run.as_std().get_program());
+    limited.args(run.as_std().get_args());
+    let ended = crate::support::cli::Running::start(limited).end().await;
+    ended.failed_with(1, &["an instance takes", "of address space", "this process may have", "ulimit -v"]);
+}

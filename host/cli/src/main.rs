@@ -4,11 +4,12 @@ use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, new};
 use tidegate::commands::{
-    check, compile, dead, error_output, journal, log, permissions, replay, request, run, signals::shutdown, simulate,
+    check, compile, completions, dead, error_output, journal, log, man, permissions, replay, request, run,
+    signals::shutdown, simulate,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -52,6 +53,8 @@ enum Command {
     Simulate(Box<simulate::SimulateArgs>),
     #[cfg(feature = "guests")]
     Bench(bench::BenchArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
     #[command(hide = true)]
     Compile(compile::CompileArgs),
 }
@@ -128,6 +131,8 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Simulate(args) => simulate::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Check(args) => check::run(*args, &mut stdout().lock()).await,
         Command::Compile(args) => Ok(compile::run(&args)),
+        Command::Completions(args) => completions::run(&args, Cli::command(), &mut stdout().lock()),
+        Command::Man(args) => man::run(&args, Cli::command(), &mut stdout().lock()),
         Command::Permissions(args) => permissions::run(&args, &mut stdout().lock()),
     }
 }

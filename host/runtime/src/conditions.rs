@@ -62,7 +62,7 @@ impl Part {
 
 /// The problems that one workload has now.
 #[derive(Debug)]
-pub struct Conditions {
+pub(crate) struct Conditions {
     workload: Arc<str>,
     problems: Mutex<BTreeMap<Part, String>>,
 }

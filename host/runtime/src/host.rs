@@ -101,10 +101,12 @@ impl PreparedHost {
             connection: connection.clone(),
             directory: directory.clone(),
             workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
+            dead_letters: config.dead_letters.stream.clone(),
             journal: journal.clone(),
             stops: stop.subscribe(),
         };
-        let http = listener.map(|listener| http::serve(listener, config.http_names, view)).transpose()?;
+        let http =
+            listener.map(|listener| http::serve(listener, config.http_names, config.http_admin, view)).transpose()?;
         Ok(Self {
             name,
             grace: config.grace,

@@ -25,7 +25,7 @@ pub(super) fn guarded(permissions: &str) -> String {
 }
 
 /// A site on such a server: hosts there are `host`, and the test is `admin`.
-pub(super) async fn site(permissions: &str, inbox: Option<&str>) -> Arc<Site> {
+pub(crate) async fn site(permissions: &str, inbox: Option<&str>) -> Arc<Site> {
     log::collect();
     let server = configured(guarded(permissions)).await;
     let admin = ConnectOptions::with_user_and_password("admin".into(), "all".into());

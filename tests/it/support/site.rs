@@ -64,6 +64,7 @@ impl Site {
             grace: Duration::from_secs(20),
             http: None,
             http_names: Vec::new(),
+            http_admin: None,
             workloads: Vec::new(),
         }
     }

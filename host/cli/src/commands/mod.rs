@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod check;
 pub mod compile;
+pub mod completions;
 pub mod dead;
 #[cfg(feature = "guests")]
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
 pub mod log;
+pub mod man;
 #[cfg(feature = "guests")]
 pub mod new;
 pub mod output;

@@ -32,6 +32,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         journal: JournalConfig::default(),
         http: None,
         http_names: Vec::new(),
+        http_admin: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }

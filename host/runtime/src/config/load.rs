@@ -10,6 +10,7 @@ use super::document::Document;
 use super::environment::{self, Environment, process_environment};
 use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
 use super::flags::Flags;
+use super::http_admin::HttpAdmin;
 use super::journal::JournalConfig;
 use super::keys::HOST;
 use super::layer::Layer;
@@ -41,6 +42,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Names under which that may be asked for, beside addresses and `localhost`.
     pub http_names: Vec<String>,
+    /// Who may change things over HTTP; nobody by default.
+    pub http_admin: Option<HttpAdmin>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -133,6 +136,7 @@ impl Config {
             plugins: Plugins::read(&mut keys),
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
+            http_admin: HttpAdmin::read(&mut keys),
             workloads: workloads::read(document.workloads, variables, problems),
         }
     }

@@ -54,7 +54,7 @@ pub(super) fn key(delivery: &Delivery) -> MessageKey {
 
 /// What one workload remembers of its messages.
 #[derive(Debug, Default)]
-pub struct Attempts(Mutex<RecentMessages>);
+pub(crate) struct Attempts(Mutex<RecentMessages>);
 
 /// Messages in two halves: when the newer half is full, the older half is forgotten.
 #[derive(Debug, Default)]

@@ -233,6 +233,12 @@ impl Stats {
         self.calls.is_running()
     }
 
+    /// For how long the call that runs now has run.
+    pub(crate) fn handling_for(&self) -> Option<Duration> {
+        let running = self.calls.at(self.started.elapsed()).running?;
+        Some(Duration::from_nanos(u64::try_from(running).unwrap_or_default()))
+    }
+
     /// Notes that the worker enters its handler.
     pub(crate) fn call_begins(&self, at: Instant) {
         self.calls.begin(at.saturating_duration_since(self.started));

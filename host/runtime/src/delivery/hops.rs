@@ -1,13 +1,13 @@
-//! How often a message has gone round: a publication names the workloads that it came through. Pure.
+//! Counts how many workloads a message came through, so that none goes round for ever. Pure.
 //!
-//! Each publication carries `Tidegate-Hops: 3 orders invoices orders`: how many workloads it came through, and the last
-//! of them in order. What comes back to a workload more often than it allows is a dead letter.
+//! Each publication carries `Tidegate-Hops: 3 orders invoices orders`: the number of workloads it came through, and the
+//! last of them in order. A message that came through more than a workload allows becomes a dead letter.
 
 use crate::contract::{Cause, Death, Delivery};
 
-/// The header that counts.
+/// The header with the count.
 pub(crate) const HOPS: &str = "Tidegate-Hops";
-/// The most bytes of the names that a publication carries: the oldest are left out.
+/// The most bytes of workload names that a publication carries. The oldest names are left out.
 const NAMES: usize = 256;
 
 /// The most bytes that the header takes.
@@ -25,7 +25,7 @@ pub(crate) fn beyond(delivery: &Delivery, max: u32) -> Option<Death> {
     })
 }
 
-/// The header of what a workload publishes because of this delivery.
+/// The header's value for what a workload publishes because of this delivery.
 pub(crate) fn next(delivery: &Delivery, workload: &str) -> String {
     let (hops, path) = passed(delivery).map_or((0, Vec::new()), |(hops, path)| (hops, path.collect()));
     let mut room = NAMES;
@@ -37,13 +37,14 @@ pub(crate) fn next(delivery: &Delivery, workload: &str) -> String {
     format!("{}{}", hops.saturating_add(1), names.join(" "))
 }
 
-/// Whether a header of a guest's is the host's to write: one that passes on what it was given would count nothing.
+/// Whether a header's name is the one that only the host writes. A guest that passed on the header of its delivery
+/// would undo the count.
 pub(crate) fn is_hops(name: &str) -> bool {
     name.eq_ignore_ascii_case(HOPS)
 }
 
 /// How many workloads a message came through, and the last of them. Whoever publishes to the stream can write anything
-/// there: what is no count is none, and what is no workload's name is left out.
+/// into the header: what is no number counts as none, and what is no workload's name is left out.
 fn passed(delivery: &Delivery) -> Option<(u32, impl DoubleEndedIterator<Item = &str>)> {
     let (_, value) = delivery.headers.iter().find(|(name, _)| is_hops(name))?;
     let mut words = value.split_ascii_whitespace();

@@ -16,45 +16,45 @@ use crate::ports::Held;
 
 mod batches;
 
-pub use batches::BatchRoom;
+pub(crate) use batches::BatchRoom;
 
-/// How much work is fetched ahead.
+/// For how long workers should have work that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
 
-/// The most deliveries that wait or are asked for. The client library drops what comes to a subscription that holds
-/// 65,536 messages; half of that is left for the server's status messages about pulls.
+/// The most deliveries that wait or are asked for. The client library drops messages of a subscription that holds
+/// 65,536 already. Half of that is left for the server's status messages about pulls.
 const MOST: usize = 1 << 15;
 
-/// How many deliveries, from the oldest on, are looked at for one that a newer takes the place of.
+/// How many deliveries, from the oldest on, are searched for an earlier delivery of the same message.
 const LOOK: usize = 4_096;
 
 /// A delivery, and since when the server waits for its settlement.
 #[derive(Debug)]
-pub struct Waiting<D> {
+pub(crate) struct Waiting<D> {
     /// The delivery.
     pub held: D,
-    /// When it came, or when the server was last told that it is in progress.
+    /// When the delivery came, or when the server was last told that it is in progress.
     pub since: Instant,
-    /// With which others it may be in a batch.
+    /// With which other deliveries it may be in a batch.
     pub company: Company,
 }
 
 /// With which others a delivery may be in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Company {
-    /// With any.
+pub(crate) enum Company {
+    /// With any delivery.
     Any,
-    /// With none: its message was to blame for a call that failed.
+    /// With none: its message has made a call fail.
     Suspect,
-    /// With none: a worker has had it, in a batch that was not handled, and has put it back.
+    /// With none: a worker took it in a batch that was not handled, and has put it back.
     PutBack,
 }
 
-/// Where the fetching task puts deliveries and workers take them, oldest first.
+/// The queue into which the fetching task puts deliveries, and from which workers take them, oldest first.
 #[derive(Debug)]
-pub struct Inbox<D> {
+pub(crate) struct Inbox<D> {
     waiting: Mutex<VecDeque<Waiting<D>>>,
-    /// The size of the payloads and headers that wait.
+    /// Bytes of the payloads and headers that wait.
     bytes: AtomicUsize,
     arrived: Notify,
     room: Notify,
@@ -72,7 +72,7 @@ pub struct Inbox<D> {
     service_ns: AtomicU64,
     /// How many deliveries a worker should find, however long they take: 1, or a batch.
     least: AtomicUsize,
-    /// The fetching task has ended: what is put from now on nobody would give back.
+    /// The fetching task has ended: nobody would give back what is put from now on.
     ended: AtomicBool,
     batch: usize,
     max_bytes: usize,
@@ -82,8 +82,8 @@ pub struct Inbox<D> {
 /// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
 /// more than the client library can.
 ///
-/// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker, for a handler that takes
-/// seconds should not find a hundred messages waiting behind its first.
+/// Without workers it is 1, the parked pull. Before any message was handled it is 1 a worker: a hundred messages should
+/// not wait behind the first one of a handler that takes seconds.
 pub fn capacity(workers: usize, batch: usize, service_time: Option<Duration>) -> usize {
     let each = match service_time {
         None => 1,
@@ -110,7 +110,7 @@ fn sequence(held: &impl Held) -> u64 {
 
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::set_workers`].
-    pub fn new(batch: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(batch: usize, max_bytes: usize) -> Self {
         Self {
             waiting: Mutex::default(),
             bytes: AtomicUsize::new(0),
@@ -132,39 +132,40 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// With a memory of attempts, so that a message that is delivered again before it was tried uses up no attempt.
+    /// The same inbox with a memory of attempts, so that a message that is delivered again before it was tried uses up
+    /// no attempt.
     #[must_use]
-    pub fn remembering(self, attempts: Arc<Attempts>) -> Self {
+    pub(crate) fn remembering(self, attempts: Arc<Attempts>) -> Self {
         Self { attempts: Some(attempts), ..self }
     }
 
     /// Sets how many workers take from the inbox, and lets fetching begin.
-    pub fn set_workers(&self, workers: usize) {
+    pub(crate) fn set_workers(&self, workers: usize) {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
     }
 
-    /// No worker can start: nothing more is asked for.
-    pub fn suspend(&self) {
+    /// Asks for nothing more, because no worker can start.
+    pub(crate) fn suspend(&self) {
         self.suspended.store(true, Relaxed);
         self.room.notify_one();
     }
 
-    /// A worker has started: goes on after [`Inbox::suspend`].
-    pub fn resume(&self) {
+    /// Goes on after [`Inbox::suspend`], because a worker has started.
+    pub(crate) fn resume(&self) {
         self.suspended.store(false, Relaxed);
         self.room.notify_one();
     }
 
     /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
     /// a pull is open, it would bring them right back. Cancel-safe.
-    pub async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }
 
     /// Takes all deliveries that match, oldest first.
-    pub fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+    pub(crate) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
         let mut all = self.waiting.lock();
         let (taken, left): (Vec<_>, _) =
             std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
@@ -189,8 +190,8 @@ impl<D: Held> Inbox<D> {
         self.suspended.load(Relaxed)
     }
 
-    /// Stops fetching and taking, or lets both go on. What waits stays announced.
-    pub fn pause(&self, paused: bool) {
+    /// Stops fetching and taking, or lets both go on. Deliveries that wait stay announced.
+    pub(crate) fn pause(&self, paused: bool) {
         self.paused.store(paused, Relaxed);
         if !paused {
             self.arrived.notify_waiters();
@@ -198,8 +199,8 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// Says how long a message took a worker, so that no more is fetched ahead than is useful.
-    pub fn took(&self, time: Duration) {
+    /// Notes how long a message took a worker, so that no more is fetched ahead than is useful.
+    pub(crate) fn took(&self, time: Duration) {
         let new = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);
         let old = self.service_ns.load(Relaxed);
         // Two workers may overwrite each other's value; the mean is an estimate anyway.
@@ -208,7 +209,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Waits for a delivery. Cancel-safe.
-    pub async fn take(&self) -> Waiting<D> {
+    pub(crate) async fn take(&self) -> Waiting<D> {
         self.take_by(|| self.try_take()).await
     }
 
@@ -218,8 +219,8 @@ impl<D: Held> Inbox<D> {
                 return waiting;
             }
             let mut arrived = pin!(self.arrived.notified());
-            // Armed before the second look: each delivery wakes one that is armed. Those that are not have one wake-up
-            // between them, however many deliveries come meanwhile.
+            // Armed before the second check: each delivery wakes one waiter that is armed. All waiters that are not
+            // armed share one wake-up, however many deliveries come meanwhile.
             arrived.as_mut().enable();
             if let Some(waiting) = look() {
                 return waiting;
@@ -229,7 +230,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Takes a delivery that is there already.
-    pub fn try_take(&self) -> Option<Waiting<D>> {
+    pub(crate) fn try_take(&self) -> Option<Waiting<D>> {
         if self.paused.load(Relaxed) {
             return None;
         }
@@ -242,7 +243,7 @@ impl<D: Held> Inbox<D> {
         Some(waiting)
     }
 
-    /// Something was taken, and so much is left.
+    /// Lets more be fetched after deliveries were taken and this many are left.
     fn has_room(&self, left: usize) {
         if self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
@@ -250,26 +251,26 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Waits until a delivery arrives while there is no worker. It may have been taken since.
-    pub async fn arrived_without_worker(&self) {
+    pub(crate) async fn arrived_without_worker(&self) {
         self.arrived_without_worker.notified().await;
     }
 
     /// How many deliveries wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.lock().len()
     }
 
     /// Whether no delivery waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many more to ask for where `asked` may still come, and of how many bytes together.
+    /// How many more deliveries to ask for while `asked` may still come, and of how many bytes together.
     pub(super) fn wanted(&self, asked: usize) -> Option<(usize, usize)> {
         self.wants(self.len(), asked)
     }
 
-    /// How many may still come. Where that is none, what waits at a suspended inbox can be given back.
+    /// Notes how many deliveries may still come. If none may, the deliveries of a suspended inbox can be given back.
     pub(super) fn set_asked(&self, asked: usize) {
         self.asked.store(asked, Relaxed);
         if self.is_suspended() && asked == 0 && !self.is_empty() {
@@ -277,17 +278,17 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// Waits until more may be wanted than before. Cancel-safe.
+    /// Waits until more deliveries may be wanted than before. Cancel-safe.
     pub(super) async fn room(&self) {
         self.room.notified().await;
     }
 
-    /// Nothing more is wanted, ever.
+    /// Ends fetching: nothing more is wanted, ever.
     pub(super) fn end(&self) {
         self.fetching.store(false, Relaxed);
     }
 
-    /// What is missing, once half of the capacity is and half of the bytes are free.
+    /// How many deliveries are missing, once half of the capacity is missing and half of the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
         let may_not = self.is_suspended() || self.paused.load(Relaxed);
         if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
@@ -298,7 +299,7 @@ impl<D: Held> Inbox<D> {
         let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
         let capacity = capacity(workers, self.batch, service_time).max(least);
         let missing = capacity.saturating_sub(waiting + asked);
-        // What is asked for already may bring its share too.
+        // Deliveries that are asked for already have their share of the bytes.
         (missing * 2 >= capacity).then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
     }
 
@@ -314,7 +315,7 @@ impl<D: Held> Inbox<D> {
     /// Puts a delivery, and wakes nobody.
     pub(super) fn add(&self, held: D, since: Instant) {
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
-        // Only what is delivered again may be here already, or be known.
+        // Only a message that is delivered again can be here already, or be known.
         let again = held.delivery().attempt > 1;
         let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
         let company = if suspect { Company::Suspect } else { Company::Any };
@@ -333,8 +334,8 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// The server was not told for so long that a delivery is in progress that it has delivered the message again, and
-    /// no worker has taken it.
+    /// Notes that a delivery that waited was replaced, because its message was delivered again: the server was not told
+    /// in time that it is in progress. No attempt is used up, because no worker has taken it.
     fn supersede(&self, old: &Delivery) {
         self.bytes.fetch_sub(old.size(), Relaxed);
         tracing::debug!(
@@ -347,8 +348,8 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// Tells the server of every delivery that has waited a quarter of its ack wait. Called every quarter, so no
-    /// delivery waits for more than half of it unannounced.
+    /// Tells the server that deliveries are in progress which have waited for a quarter of their ack wait. It is called
+    /// every quarter, so no delivery waits for more than half of the ack wait unannounced.
     pub(super) async fn announce(&self, quarter: Duration) {
         let announcements: Vec<_> = {
             let mut all = self.waiting.lock();

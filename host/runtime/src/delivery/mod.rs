@@ -18,11 +18,11 @@ pub(crate) mod paced_pull;
 pub(crate) mod pending_publications;
 mod pull_backoff;
 pub(crate) mod rate_limit;
-pub mod settle;
+pub(crate) mod settle;
 pub(crate) mod slow_lane;
 #[cfg(test)]
 pub(crate) mod test_delivery;
-pub mod worker;
+pub(crate) mod worker;
 
 pub(crate) use check::MAX_HEADERS;
 pub use check::{ResponseBounds, check};

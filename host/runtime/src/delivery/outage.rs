@@ -21,7 +21,7 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// Whether one kind of effect is confirmed now.
 #[derive(Debug)]
-pub struct Outage {
+pub(crate) struct Outage {
     conditions: Arc<Conditions>,
     part: Part,
     /// When the last effect failed, while the condition lasts.

@@ -21,17 +21,18 @@ use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose,
 use crate::ports::{EffectError, Held};
 use crate::ports::{Kept, Published};
 
-/// How long to wait before storing a dead letter is tried again whose message would be lost otherwise.
+/// How long to wait before a dead letter that could not be stored is tried again, where its message would be lost
+/// otherwise.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How a delivery ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub(crate) enum Settled {
     /// Acknowledged.
     Acked,
-    /// To be delivered again, for its handler failed or asked for it.
+    /// To be delivered again, because its handler failed or asked for it.
     Retried,
-    /// To be delivered again, for an effect was not confirmed through no fault of the handler.
+    /// To be delivered again, because an effect was not confirmed, through no fault of the handler.
     Unconfirmed,
     /// Given back without an outcome.
     GivenBack,
@@ -43,7 +44,7 @@ pub enum Settled {
 
 /// What settling needs to know of a workload.
 #[derive(Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// How often and when to try again.
     pub retry: Retry,
     /// How many workloads a message may have come through.
@@ -61,8 +62,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// For a workload that has handled nothing yet.
-    pub fn new(
+    /// The rules of a workload that has handled nothing yet.
+    pub(crate) fn new(
         retry: Retry,
         max_hops: u32,
         consumer: Arc<Effective>,
@@ -75,19 +76,19 @@ impl Rules {
     }
 }
 
-/// What remains to be awaited after the effects of a delivery were sent.
-pub enum Step {
-    /// Nothing: it is settled.
+/// What has to be awaited after the effects of a delivery were sent.
+pub(crate) enum Step {
+    /// Nothing: the delivery is settled.
     Done(Settled),
     /// Publications that are not confirmed yet, with the bytes of the delivery and of its response.
     Unconfirmed(usize, BoxFuture<'static, Settled>),
 }
 
 /// Sends the effects of an outcome, and settles the delivery unless publications have to be confirmed first. If the
-/// future that `give_up` makes ends while they cannot be sent, the delivery is given back.
+/// future that `give_up` makes ends while publications cannot be sent, the delivery is given back.
 ///
-/// Only what few messages need is boxed, so that the future that is moved for each message stays small.
-pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
+/// Futures that few messages need are boxed, so that the future that is moved for each message stays small.
+pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,
     author: &Author,
@@ -104,8 +105,8 @@ pub async fn settle<D: Held, F: Future<Output = ()> + Send>(
     }
 }
 
-/// Sends the publications of a response. The rest (to wait until they are stored, to reply, to settle) is returned as a
-/// future.
+/// Sends the publications of a response. Returns a future for the rest: to wait until they are stored, to reply, and to
+/// settle.
 async fn publish<D: Held>(
     mut waiting: Waiting<D>,
     response: Response,
@@ -139,9 +140,9 @@ async fn publish<D: Held>(
     Step::Unconfirmed(bytes, Box::pin(rest))
 }
 
-/// Settles a delivery of a batch whose response has no publications of its own: what it stands for may be in another
-/// response of the batch. `stored` waits for those, and says whether all of their publications are stored.
-pub async fn settle_after<D: Held>(
+/// Settles a delivery of a batch whose response has no publications: its effects may be in another response of the
+/// batch. `stored` waits for the publications of the batch, and says whether all are stored.
+pub(crate) async fn settle_after<D: Held>(
     mut waiting: Waiting<D>,
     response: Response,
     author: Author,
@@ -157,7 +158,7 @@ pub async fn settle_after<D: Held>(
 }
 
 /// Gives back a delivery that could not be finished within the grace time.
-pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
+pub(crate) async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
     let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
     tracing::info!(stream_sequence, "given back: not finished within the grace time");
     if rules.consumer.is_last(attempt) {
@@ -169,13 +170,13 @@ pub async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
 }
 
 /// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
-pub async fn hand_back<D: Held>(held: D, rules: &Rules) {
+pub(crate) async fn hand_back<D: Held>(held: D, rules: &Rules) {
     rules.attempts.excuse(held.delivery());
     nak(held, Duration::ZERO, &rules.consumer).await;
 }
 
 /// Terms a message whose dead letter is stored already.
-pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
+pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
     let Waiting { held, .. } = waiting;
     let stream_sequence = held.delivery().stream_sequence;
     tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
@@ -185,10 +186,15 @@ pub async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
 
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
-/// `since` is when the server last heard of it, before and after.
-pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effective, work: impl Future<Output = T>) -> T {
+/// `since` is when the server last heard of the delivery, and is updated.
+pub(crate) async fn keep<D: Held, T>(
+    held: &D,
+    since: &mut Instant,
+    consumer: &Effective,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
-    // Most work is done at its first poll, and needs no timer.
+    // Most futures are done at their first poll, and need no timer.
     if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
         return done;
     }
@@ -207,8 +213,8 @@ pub async fn keep<D: Held, T>(held: &D, since: &mut Instant, consumer: &Effectiv
     }
 }
 
-/// The same for several deliveries. When the first of them is due, all are announced.
-pub async fn keep_all<D: Held, T>(
+/// As [`keep`], for several deliveries. When the first of them is due, all are announced.
+pub(crate) async fn keep_all<D: Held, T>(
     held: &[D],
     since: &mut [Instant],
     consumer: &Effective,
@@ -237,7 +243,7 @@ pub async fn keep_all<D: Held, T>(
     }
 }
 
-/// Replies and acks: all publications are stored.
+/// Replies and acks, after all publications were stored.
 async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Author, rules: &Rules) -> Settled {
     match stored.reply(&waiting.held).await {
         Ok(confirmed) => {
@@ -249,8 +255,8 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
     }
 }
 
-/// An effect is not confirmed. If it was refused because of the message itself, or something else was stored first,
-/// that counts as a failed attempt; an outage does not.
+/// Settles a delivery with an effect that is not confirmed. A refusal because of the message itself, and a conflict
+/// with what was stored first, count as a failed attempt. An outage does not.
 async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author, rules: &Rules) -> Settled {
     let delivery = waiting.held.delivery();
     let attempt = rules.attempts.used(delivery);
@@ -266,14 +272,14 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
     unconfirmed(waiting, &error.to_string(), author, rules).await
 }
 
-/// What a delivery brings about is not confirmed, through no fault of it or its handler.
+/// Settles a delivery whose effects are not confirmed, through no fault of the message or its handler.
 async fn unconfirmed<D: Held>(waiting: Waiting<D>, problem: &str, author: &Author, rules: &Rules) -> Settled {
     let delivery = waiting.held.delivery();
     rules.attempts.excuse(delivery);
     if rules.consumer.is_last(delivery.attempt) {
         return dead_letter(waiting, last_delivery(problem), author, rules).await;
     }
-    // By the server's count, so that an outage that lasts is asked less and less.
+    // The delay goes by the server's count, so that tries become rarer while an outage lasts.
     let delay = rules.retry.delay(delivery.attempt);
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
@@ -300,8 +306,8 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Auth
     }
 }
 
-/// Stores a message that is not to be tried again as a dead letter, then terms it.
-pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
+/// Stores a message that must not be tried again as a dead letter, then terms it.
+pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
     let Waiting { held, mut since, .. } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
@@ -320,7 +326,7 @@ pub async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Au
         };
         rules.letters.failed(&error);
         if rules.consumer.is_last(attempt) {
-            // The server would not deliver it again, so it is held until its dead letter can be stored.
+            // The server would not deliver the message again, so it is held until its dead letter can be stored.
             keep(&held, &mut since, &rules.consumer, sleep(AGAIN)).await;
             continue;
         }
@@ -344,15 +350,16 @@ fn no_author() -> Author {
     Author { plugin: "".into(), generation: "".into() }
 }
 
-/// Naks, and remembers that: if `max_deliver` of the consumer is edited meanwhile, the server may drop the message.
+/// Naks a delivery, and remembers it: if the consumer's `max_deliver` is edited meanwhile, the server may drop the
+/// message.
 async fn nak<D: Held>(held: D, delay: Duration, consumer: &Effective) {
     consumer.gave_back(held.delivery().stream_sequence, held.delivery().attempt);
     held.nak(delay).await;
 }
 
-/// Gives back a delivery that no worker has taken: the server delivers it again at once, here or elsewhere. One that it
-/// would not deliver again is stored as a dead letter.
-pub async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
+/// Gives back a delivery that no worker has taken: the server delivers it again at once, to this host or another. A
+/// delivery that the server would not deliver again is stored as a dead letter.
+pub(crate) async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
     if consumer.is_last(held.delivery().attempt) {
         let death = last_delivery("given back unfinished");
         match Kept::letter(&held, &death, &no_author()).await {

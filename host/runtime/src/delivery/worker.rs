@@ -25,7 +25,7 @@ use crate::ports::{Handler, Handlers, Held};
 mod batch;
 
 /// What all workers of a workload share.
-pub struct WorkerShared<D> {
+pub(crate) struct WorkerShared<D> {
     /// The workload's name.
     pub workload: Arc<str>,
     /// What keeps the workload from flowing.
@@ -45,7 +45,7 @@ pub struct WorkerShared<D> {
 }
 
 impl<D: Held> WorkerShared<D> {
-    /// Has so many deliveries fetched as this instance is given at once.
+    /// Makes the inbox fetch as many deliveries as this instance is given at once.
     fn fetch_for(&self, instance: &impl Handler) {
         self.inbox.set_least(if instance.handles_batches() { self.batching.size } else { 1 });
     }
@@ -53,28 +53,28 @@ impl<D: Held> WorkerShared<D> {
 
 /// What the supervisor wants of a worker. A later one is stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Go on.
     Work,
-    /// Finish the message you have, then end.
+    /// Finish the deliveries at hand, then end.
     Drain,
-    /// Give back the message you have, then end.
+    /// Give back the deliveries at hand, then end.
     GiveBack,
 }
 
 /// A loop that owns one handler instance.
-pub struct Worker<D, H> {
+pub(crate) struct Worker<D, H> {
     id: u64,
     shared: Arc<WorkerShared<D>>,
     handlers: H,
     stats: Arc<Stats>,
     mode: watch::Receiver<Mode>,
     settlements: Settlements<D>,
-    /// Until then the rate limit holds back the next instance.
+    /// When the rate limit lets the next instance be made; `None` if it may be made now.
     respawn_at: Option<Instant>,
 }
 
-/// The instance of a worker, if it has one.
+/// A place for the instance of a worker.
 struct Slot<I> {
     instance: Option<I>,
     /// Whether it may handle another delivery.
@@ -82,8 +82,8 @@ struct Slot<I> {
 }
 
 impl<D: Held, H: Handlers> Worker<D, H> {
-    /// Prepares; nothing is taken before [`Worker::run`].
-    pub fn new(
+    /// A worker that takes nothing before [`Worker::run`].
+    pub(crate) fn new(
         id: u64,
         shared: Arc<WorkerShared<D>>,
         handlers: H,
@@ -95,11 +95,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         Self { id, shared, handlers, stats, mode, settlements, respawn_at: None }
     }
 
-    /// Runs, at first with this instance, until the mode is not [`Mode::Work`] or the next instance cannot be made.
+    /// Runs until the mode is not [`Mode::Work`], or an instance cannot be made. It begins with the instance `first`.
     ///
     /// # Errors
     /// The fault that kept an instance from starting. No delivery is held then.
-    pub async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
+    pub(crate) async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
         self.shared.fetch_for(&first);
         let result = self.work(Slot { instance: Some(first), usable: true }).await;
         self.settlements.finish().await;
@@ -136,7 +136,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    /// Waits until an instance may be made anew. `false` if something else has to be looked at before.
+    /// Waits until an instance may be made anew. `false` if the mode changed or a delivery was settled first.
     async fn may_respawn(&mut self, at: Instant) -> bool {
         tokio::select! {
             biased;
@@ -149,11 +149,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    /// Makes the next instance. An old one that can still be used is kept until the new one is there, and if the new
-    /// one does not start. Where there is no room for both, the old one is given up first.
+    /// Makes the next instance. An old instance that can still be used is kept until the new one is there, and is kept
+    /// if the new one does not start. Where there is no room for both, the old instance is dropped first.
     async fn renew(&mut self, slot: &mut Slot<H::Instance>) -> Result<(), Fault> {
         if !slot.usable {
-            // The room that it has is for the next.
+            // Its room is needed for the next instance.
             slot.instance = None;
         }
         match (self.settlements.meanwhile(pin!(self.handlers.instantiate(self.id))).await, &slot.instance) {
@@ -168,12 +168,12 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         Ok(())
     }
 
-    /// A delivery that is there already.
+    /// Takes a delivery that is there already.
     fn take_now(&self) -> Option<Waiting<D>> {
         if self.settlements.pending.is_empty() { self.shared.inbox.try_take() } else { None }
     }
 
-    /// Waits for a delivery. `None` if something else has to be looked at before.
+    /// Waits for a delivery. `None` if the mode or the generation changed, or a delivery was settled, first.
     async fn take(&mut self) -> Option<Waiting<D>> {
         tokio::select! {
             biased;
@@ -184,9 +184,9 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    /// Handles one delivery; whether the instance may handle another.
+    /// Handles one delivery. Returns whether the instance may handle another.
     async fn handle(&mut self, instance: &mut H::Instance, mut waiting: Waiting<D>) -> bool {
-        // It may have come between the look before and this delivery.
+        // A newer generation may have come since the last check.
         let outdated = self.handlers.is_newer() && !self.swap(instance, &mut waiting).await;
         let sequence = waiting.held.delivery().stream_sequence;
         let handling = pin!(handle(&self.shared, &self.stats, instance, waiting, &mut self.mode));
@@ -201,8 +201,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         well && self.shared.isolation == Isolation::Worker && !outdated
     }
 
-    /// Makes an instance of the newest generation for a delivery that is taken. `false` if there is no room for both
-    /// instances: then the old one handles this delivery, and makes room.
+    /// Makes an instance of the newest generation for a delivery that is taken already. `false` if there is no room for
+    /// both instances: then the old instance handles this delivery, and is dropped after it.
     async fn swap(&mut self, instance: &mut H::Instance, waiting: &mut Waiting<D>) -> bool {
         let Waiting { held, since, .. } = waiting;
         let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
@@ -218,7 +218,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     }
 }
 
-/// What became of the deliveries that a worker has handled, counted, and those that wait for their publications.
+/// The deliveries that a worker has handled: counts what became of them, and keeps those that wait for their
+/// publications.
 struct Settlements<D> {
     shared: Arc<WorkerShared<D>>,
     stats: Arc<Stats>,
@@ -233,14 +234,14 @@ impl<D> Settlements<D> {
         }
     }
 
-    /// Waits until none is left.
+    /// Waits until no delivery waits for its publications.
     async fn finish(&mut self) {
         while !self.pending.is_empty() {
             self.next().await;
         }
     }
 
-    /// Waits until one that waits for its publications is settled; for ever if there is none. Cancel-safe.
+    /// Waits until a delivery that waits for its publications is settled; for ever if none waits. Cancel-safe.
     async fn next(&mut self) {
         if self.pending.is_empty() {
             return std::future::pending().await;
@@ -250,7 +251,8 @@ impl<D> Settlements<D> {
         }
     }
 
-    /// Awaits something. Those handled before are settled, and announced, however long it takes.
+    /// Awaits something. Meanwhile deliveries that were handled before are settled and announced, however long it
+    /// takes.
     async fn meanwhile<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         loop {
             tokio::select! {
@@ -274,7 +276,7 @@ impl<D> Settlements<D> {
     }
 }
 
-/// When an instance may be made anew after a call that did not end well, if that is not at once.
+/// When an instance may be made anew after a call that did not end well; `None` if at once.
 fn hold_back<D>(shared: &WorkerShared<D>) -> Option<Instant> {
     let now = Instant::now();
     let at = shared.respawns.next(now);
@@ -282,7 +284,7 @@ fn hold_back<D>(shared: &WorkerShared<D>) -> Option<Instant> {
         return None;
     }
     let held = shared.respawns.held();
-    // Each time would be a flood of its own.
+    // Logging each time would be a flood of its own.
     if held.is_power_of_two() {
         tracing::warn!(workload = %shared.workload, held,
             "workers wait to make an instance anew: \
@@ -291,7 +293,8 @@ fn hold_back<D>(shared: &WorkerShared<D>) -> Option<Instant> {
     Some(at)
 }
 
-/// A newer generation passed its trial and does not start here, as under narrower limits: the old instance stays.
+/// Logs that a newer generation passed its trial and does not start here, as under narrower limits. The old instance
+/// stays.
 fn keep_old(instance: &impl Handler, fault: &Fault) {
     let Author { plugin, generation } = instance.author();
     tracing::warn!(%plugin, %generation, problem = %fault,
@@ -323,11 +326,11 @@ async fn handle<D: Held, I: Handler>(
     Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
 }
 
-/// What is to be done instead of calling the handler, if anything.
+/// What has to be done instead of calling the handler, if anything.
 fn untried<D: Held>(waiting: &Waiting<D>, stats: &Stats, rules: &Rules) -> Option<Untried> {
     let delivery = waiting.held.delivery();
     let known = if delivery.attempt > 1 {
-        // What was put back was seen before.
+        // A delivery that was put back was counted before.
         if waiting.company != Company::PutBack {
             stats.redelivered();
             rules.consumer.came_back(delivery.stream_sequence);
@@ -349,7 +352,7 @@ async fn settle_untried<D: Held>(waiting: Waiting<D>, untried: Untried, newest: 
 }
 
 /// Calls the handler, and keeps the delivery announced meanwhile. Returns the outcome and whether the call ended well;
-/// `None` if the delivery is to be given back before the call has ended.
+/// `None` if the delivery has to be given back before the call has ended.
 async fn call<D: Held, I: Handler>(
     shared: &WorkerShared<D>,
     stats: &Stats,
@@ -364,7 +367,7 @@ async fn call<D: Held, I: Handler>(
     let outcome = tokio::select! {
         biased;
         outcome = keep(held, since, &shared.rules.consumer, instance.handle(held.delivery())) => Some(outcome),
-        // Not polled where the call is done at once.
+        // Not polled if the call is done at its first poll.
         _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
     };
     let time = start.elapsed();
@@ -383,7 +386,7 @@ async fn call<D: Held, I: Handler>(
     Some((outcome, well))
 }
 
-/// An answer that cannot be carried out is a fault.
+/// Makes a fault of an answer that cannot be carried out.
 fn checked(outcome: Outcome, bounds: &ResponseBounds) -> Outcome {
     let answer = outcome?;
     if let Ok(response) = &answer {

@@ -20,13 +20,14 @@ use super::reply_inboxes::PendingRequests;
 use crate::config::{Auth, Nats};
 use crate::permissions::Denial;
 
-/// The oldest server that has all that is needed here.
+/// The oldest server version that has all that a host needs.
 const OLDEST: (i64, i64) = (2, 10);
 
-/// How often is looked whether a server that was away is back, beside what the client library tells.
+/// How often the connection's state is checked while the server is away. The client library's events alone come too
+/// early.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A connection, cheap to clone. It reconnects by itself, for ever.
+/// A connection to NATS, cheap to clone. It reconnects by itself, for ever.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) nats: async_nats::Client,
@@ -42,8 +43,8 @@ pub struct Client {
     inbox: Arc<str>,
 }
 
-/// Whether the client library has failed in this process: a message that it cannot read may have done that, and waits
-/// still.
+/// Whether the client library has failed in this process. A message that it cannot read may have been the cause, and
+/// may still wait.
 static HAS_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// How often the connection was made and lost.
@@ -54,16 +55,17 @@ pub(super) struct Link {
 }
 
 impl Client {
-    /// JetStream on this connection, for what a host does not do: the lab fills streams with it.
+    /// The client library's JetStream context on this connection. A host does not use it; the lab fills streams with
+    /// it.
     pub fn jetstream(&self) -> &Context {
         &self.context
     }
 
-    /// Connects and checks that the server is new enough. Whether it has JetStream shows at the first use.
+    /// Connects, and checks that the server is new enough. Whether the server has JetStream shows at the first use.
     ///
     /// # Errors
-    /// [`ConnectError`], each case with what to do about it. Once connected, a lost connection is no error: the
-    /// client says so in the log and comes back.
+    /// [`ConnectError`], each case with what to do about it. Losing the connection later is no error: the client logs
+    /// that, and connects again.
     pub async fn connect(config: &Nats) -> Result<Self, ConnectError> {
         let servers = shown(&config.servers);
         let (changes, link) = watch::channel(Link::default());
@@ -129,24 +131,24 @@ impl Client {
         self.nats.connection_state() == State::Connected
     }
 
-    /// The first tokens of the subjects on which it listens for answers.
+    /// The first tokens of the subjects on which the client listens for answers.
     pub(super) fn inbox(&self) -> &str {
         &self.inbox
     }
 
     /// Waits until the server can be reached.
     pub(crate) async fn connected(&self) {
-        // The library tells of the connection just before its state says so.
+        // The library's event comes just before its state changes.
         while !self.is_connected() {
             self.reconnected(LOOK).await;
         }
     }
 
-    /// Waits until the connection is made again, but no longer than this.
+    /// Waits until the connection is made again, but no longer than `limit`.
     pub(crate) async fn reconnected(&self, limit: Duration) {
         let mut link = self.link();
         let connects = link.borrow().connects;
-        // The other end belongs to the library's task; without it nothing comes any more.
+        // The sender belongs to the library's task. When that has ended, nothing comes any more.
         let again = async {
             if link.wait_for(|link| link.connects != connects).await.is_err() {
                 std::future::pending::<()>().await;
@@ -155,7 +157,7 @@ impl Client {
         let _ = timeout(limit, again).await;
     }
 
-    /// Waits until all that was sent has been written to the socket. Does not wait for a server that is away.
+    /// Waits until everything that was sent is written to the socket. Does not wait for a server that is away.
     pub(crate) async fn flush(&self) {
         if self.is_connected()
             && let Err(error) = self.nats.flush().await
@@ -169,27 +171,28 @@ impl Client {
         self.link.borrow().connects.saturating_sub(1)
     }
 
-    /// Ends when the client is of no use any more. It reconnects for ever, so only a fault of the client library ends
-    /// it: a header value with a carriage return in it makes its task panic.
+    /// Ends when the client cannot be used any more. It reconnects for ever, so only a fault of the client library ends
+    /// it: a header value with a carriage return makes the library's task panic.
     pub(crate) async fn ended(&self) {
         let mut link = self.link();
-        // The other end belongs to the library's task.
+        // The sender belongs to the library's task.
         while link.changed().await.is_ok() {}
         HAS_FAILED.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another client has ended before this one.
+    /// Whether an earlier client of this process has ended by a fault of the library.
     pub(super) fn follows_a_failure(&self) -> bool {
         HAS_FAILED.load(Ordering::Relaxed)
     }
 
-    /// What becomes of the connection.
+    /// The state of the connection, and its changes.
     pub(super) fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
 }
 
-/// Adds servers to those that the client may go to when it loses its own: one that is silent now may be the next.
+/// Adds servers to those that the client may connect to when it loses its own. A server that is silent now may answer
+/// then.
 async fn also(nats: &async_nats::Client, servers: &[String]) {
     let mut all: Vec<ServerAddr> = servers.iter().filter_map(|server| server.parse().ok()).collect();
     let known = nats.server_pool().await.unwrap_or_default();
@@ -225,7 +228,7 @@ fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> 
     };
     let reason = innermost(error);
     match error.kind() {
-        // The server's challenge could not be signed: nothing was refused yet.
+        // The server's challenge could not be signed, so the server has not refused anything.
         ConnectErrorKind::Authentication => match &config.auth {
             Auth::Nkey(path) => unusable(path, NKEY, ours(&reason)),
             Auth::Creds(path) => unusable(path, CREDS, ours(&reason)),
@@ -239,7 +242,7 @@ fn explain(error: &async_nats::ConnectError, servers: String, config: &Nats) -> 
     }
 }
 
-/// What a failed handshake means, with the words of the TLS library after it.
+/// What a failed TLS handshake means, followed by the TLS library's words.
 fn handshake(reason: String) -> String {
     let meanings = [
         ("UnknownIssuer", "the server's certificate is of an authority that is not trusted here"),
@@ -261,18 +264,18 @@ fn handshake(reason: String) -> String {
     }
 }
 
-/// Whether a handshake failed: it comes as an input-output error of this kind.
+/// Whether a TLS handshake failed. It comes as an input-output error of this kind.
 fn is_garbled(error: &async_nats::ConnectError) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|source| source.kind() == std::io::ErrorKind::InvalidData)
 }
 
-/// What was said when a challenge was to be signed, without what the client puts around it.
+/// The text of our own error from signing a challenge, without the client library's text around it.
 fn ours(reason: &str) -> &str {
     reason.strip_prefix("AuthError(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(reason)
 }
 
-/// The first cause: what is around it says nothing more.
+/// The first cause of an error. The errors around it say nothing more.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| (*error).source()).last().map(ToString::to_string).unwrap_or_default()
 }

@@ -22,7 +22,7 @@ pub enum ConnectError {
         /// What is wrong.
         reason: String,
     },
-    /// The server refused who we are.
+    /// The server refused the credentials.
     #[error(
         "the NATS server at {servers} refuses this client, which offers {offered}\n  Give credentials that it knows: \
          --user and --password, --token, --nkey or --creds, the NATS_* variables, or [nats] of the configuration."
@@ -49,7 +49,7 @@ pub enum ConnectError {
     File {
         /// The file.
         path: String,
-        /// What it is meant to be.
+        /// What the file is meant to be.
         what: &'static str,
         /// Why.
         reason: String,
@@ -64,7 +64,7 @@ pub enum ConnectError {
     TooOld {
         /// The URLs, without what is secret in them.
         servers: String,
-        /// What the server says it is.
+        /// The server's version.
         version: String,
     },
 }

@@ -101,6 +101,11 @@ impl Letters {
         self.asked(READ, raw_message::get(&self.client, &self.name, sequence)).await
     }
 
+    /// The position of the last message.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The workloads that have letters.
     ///
     /// # Errors
@@ -124,11 +129,27 @@ impl Letters {
         &self,
         workload: Option<&str>,
         since: Option<SystemTime>,
-        mut each: impl FnMut(StoredMessage),
+        each: impl FnMut(StoredMessage),
     ) -> Result<(), LettersError> {
-        let subjects =
-            workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
-        let scan = Scan { last: self.last, subjects: subjects.unwrap_or_default(), since, payloads: false };
+        let subjects = subjects(workload);
+        self.read(Scan { first: 1, last: self.last, subjects, since, payloads: false }, each).await
+    }
+
+    /// The same of those at these positions.
+    ///
+    /// # Errors
+    /// If they cannot all be read.
+    pub async fn scan_between(
+        &self,
+        workload: Option<&str>,
+        (first, last): (u64, u64),
+        each: impl FnMut(StoredMessage),
+    ) -> Result<(), LettersError> {
+        let (last, subjects) = (last.min(self.last), subjects(workload));
+        self.read(Scan { first, last, subjects, since: None, payloads: false }, each).await
+    }
+
+    async fn read(&self, scan: Scan, mut each: impl FnMut(StoredMessage)) -> Result<(), LettersError> {
         let each = |stored| {
             each(stored);
             ControlFlow::Continue(())
@@ -310,6 +331,13 @@ impl Letters {
         };
         Ok(self.asked(DELETE, async { purge.await.map_err(words) }).await?.purged)
     }
+}
+
+/// The subjects of a workload's letters; all if none is named. A stream that somebody else made may store them as they
+/// were published.
+fn subjects(workload: Option<&str>) -> Vec<String> {
+    let both = workload.map(|workload| vec![dead_letter::stored_subject(workload), dead_letter::subject(workload)]);
+    both.unwrap_or_default()
 }
 
 /// Whether a stream refused a message because its headers name another stream.

@@ -205,7 +205,7 @@ impl Decisions {
         mut each: impl FnMut(u64, Bytes) -> ControlFlow<()>,
     ) -> Result<(), DecisionsError> {
         let subjects = vec![format!("tidegate.journal.{}", workload.unwrap_or("*"))];
-        let scan = Scan { last: self.last, subjects, since, payloads: true };
+        let scan = Scan { first: 1, last: self.last, subjects, since, payloads: true };
         let done = scan.run(&self.client, &self.stream, |stored| each(stored.sequence, stored.payload)).await;
         done.map_err(|error| DecisionsError::Server { stream: self.name.clone(), reason: error.to_string() })
     }

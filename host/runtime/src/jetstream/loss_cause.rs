@@ -1,6 +1,6 @@
-//! Whether a connection may have been lost over a message that the client library cannot read. The library does not say
-//! why it gave one up, so it is asked whether the server is the same as before, which a crash or another server is not,
-//! and whether the consumer waits for settlements, as it does for a message that did not arrive.
+//! Finds out whether a connection may have been lost over a message that the client library cannot read. The library
+//! does not say why it gave a connection up, so two questions decide. Is the server the same as before? It is not after
+//! a crash or a change of server. Does the consumer wait for settlements? It does for a message that did not arrive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,26 +14,27 @@ use super::fallback::Careful;
 /// How long it may take to find out.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// How much longer than two ack waits a puller is careful after the last message that could not be read.
+/// How much longer than two ack waits a puller stays on a careful connection after the last message that could not be
+/// read.
 const LONGER: Duration = Duration::from_secs(10);
 
-/// What a puller goes by.
+/// Whether a puller has to be careful, and since when.
 #[derive(Debug)]
 pub(super) struct Doubt {
     binding: Arc<WorkloadBinding>,
     consumer: String,
-    /// The server before.
+    /// The server's id before the connection was lost.
     server: String,
     question: JoinSet<ServerAnswer>,
-    /// Until when to be careful, and for how long after what cannot be read.
+    /// Until when to be careful, and for how long after each message that cannot be read.
     careful: Option<(Instant, Duration)>,
 }
 
-/// How to go on.
+/// The connection on which a puller goes on.
 pub(super) enum LossCause {
-    /// By the client library.
+    /// On the client library's connection.
     Library,
-    /// On a connection of its own, with an inbox there.
+    /// On a careful connection of its own, with an inbox there.
     Careful { connection: Box<Careful>, subject: String },
 }
 
@@ -52,7 +53,7 @@ impl Doubt {
         doubt
     }
 
-    /// Whether nobody may be asked for anything before it is decided how.
+    /// Whether it is not decided yet. Until then the puller must not ask for anything.
     pub(super) fn is_open(&self) -> bool {
         !self.question.is_empty()
     }
@@ -61,14 +62,14 @@ impl Doubt {
         self.careful.is_some_and(|(until, _)| now < until)
     }
 
-    /// The connection is there again.
+    /// Notes that the connection is there again.
     pub(super) fn reconnected(&mut self, now: Instant) {
         if !self.is_careful(now) {
             self.ask();
         }
     }
 
-    /// A message came that the client library could not have read.
+    /// Notes that a message came which the client library could not have read.
     pub(super) fn confirm(&mut self, now: Instant) {
         if let Some((until, span)) = &mut self.careful {
             *until = (*until).max(now + *span);
@@ -81,14 +82,14 @@ impl Doubt {
         self.question.spawn(find_out(self.binding.clone(), self.consumer.clone(), Some(self.server.clone())));
     }
 
-    /// Makes another connection of its own.
+    /// Begins to make another careful connection.
     pub(super) fn connect(&mut self) {
         if self.question.is_empty() {
             self.question.spawn(find_out(self.binding.clone(), self.consumer.clone(), None));
         }
     }
 
-    /// Waits until it is decided. Nothing is lost if the future is dropped.
+    /// Waits until it is decided. Cancel-safe.
     pub(super) async fn decided(&mut self) -> LossCause {
         let Some(found) = self.question.join_next().await else { return std::future::pending().await };
         self.careful = self.careful.filter(|(until, _)| Instant::now() < *until);
@@ -107,7 +108,7 @@ impl Doubt {
     }
 }
 
-/// Looks whether to be careful, where there was a server before, and connects if so.
+/// Finds out whether to be careful, if there was a server `before`, and makes a careful connection if so.
 async fn find_out(binding: Arc<WorkloadBinding>, consumer: String, before: Option<String>) -> ServerAnswer {
     let found = timeout(WITHIN, connect(&binding, &consumer, before.as_deref())).await;
     let outcome = match found {
@@ -129,7 +130,7 @@ async fn connect(
 ) -> anyhow::Result<Option<(Careful, String, Duration)>> {
     let client = &binding.client;
     let info = client.context.get_stream_no_info(&binding.stream).await?.consumer_info(consumer).await;
-    // A consumer that is not there has nothing on its way, and a pull will tell.
+    // A consumer that is gone has no messages on their way. The next pull reports that it is gone.
     let Ok(info) = info else { return Ok(None) };
     let same = before.is_none_or(|before| client.nats.server_info().server_id == before);
     if before.is_some() && !(same && info.num_ack_pending > 0) {

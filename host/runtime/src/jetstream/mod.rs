@@ -35,6 +35,7 @@ mod pull;
 mod pull_status;
 mod raw_message;
 mod redeliver;
+mod redrive;
 mod redrive_target;
 mod reply_inboxes;
 mod request;
@@ -66,6 +67,7 @@ pub(crate) use message::PulledMessage;
 #[doc(hidden)]
 pub use message::{may_be_headers, position};
 pub(crate) use pull::Puller;
+pub use redrive::{Redriven, content_lost};
 pub use request::{Reply, RequestOptions};
 pub use request_error::{RequestError, StoredAt};
 pub use server_check::{Finding, ServerCheck};

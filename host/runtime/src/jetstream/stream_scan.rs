@@ -20,7 +20,8 @@ const EXPIRES: Duration = Duration::from_secs(5);
 
 /// What is read of a stream.
 pub(super) struct Scan {
-    /// The sequence of the last message to read.
+    /// The sequences of the first message to read and of the last.
+    pub(super) first: u64,
     pub(super) last: u64,
     /// The subjects to read; all if there are none.
     pub(super) subjects: Vec<String>,
@@ -56,6 +57,7 @@ impl Scan {
     ) -> Result<(), ScanError> {
         let mut begin = match self.since {
             Some(since) => DeliverPolicy::ByStartTime { start_time: since.into() },
+            None if self.first > 1 => DeliverPolicy::ByStartSequence { start_sequence: self.first },
             None => DeliverPolicy::All,
         };
         loop {
@@ -94,7 +96,8 @@ impl Scan {
         }
         let losses = link.borrow_and_update().losses;
         let (mut after, mut count) = (info.delivered.stream_sequence, 0);
-        let most = if self.payloads { BATCH.1 } else { BATCH.0 };
+        let span = usize::try_from(self.last.saturating_sub(self.first)).unwrap_or(usize::MAX).saturating_add(1);
+        let most = span.min(if self.payloads { BATCH.1 } else { BATCH.0 });
         loop {
             let before = count;
             let mut batch = consumer.fetch().max_messages(most).expires(EXPIRES).messages().await?;

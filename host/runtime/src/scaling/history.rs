@@ -57,8 +57,10 @@ pub(crate) struct Shadowed {
 }
 
 /// One decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decided {
+    /// Which it is of all decisions, from 1.
+    pub number: u64,
     /// When the decision was made first.
     pub at: SystemTime,
     /// Workers that the policy wants.
@@ -69,12 +71,30 @@ pub(crate) struct Decided {
     pub reason: String,
     /// How often in a row the decision was made.
     pub times: u64,
+    /// What was observed when it was made first.
+    pub seen: Option<Observation>,
 }
 
 impl History {
     /// What the policy has decided.
     pub fn scaling(&self) -> Scaling {
         self.scaling.lock().clone()
+    }
+
+    /// What was seen last.
+    pub(crate) fn seen(&self) -> Option<Observation> {
+        self.scaling.lock().seen
+    }
+
+    /// The last decision.
+    pub(crate) fn last(&self) -> Option<Decided> {
+        self.scaling.lock().last.back().cloned()
+    }
+
+    /// The remembered decisions that were made first after the one of this number, oldest first.
+    pub(crate) fn decided_after(&self, number: u64) -> Vec<Decided> {
+        let scaling = self.scaling.lock();
+        scaling.last.iter().filter(|decided| decided.number > number).cloned().collect()
     }
 
     /// Notes the generation of the policy that is in use.
@@ -107,7 +127,8 @@ impl History {
             }
             _ => {
                 let (desired, reason) = (decision.desired, decision.reason.clone());
-                scaling.last.push_back(Decided { at: time_of_day(), desired, count, reason, times: 1 });
+                let (number, seen) = (scaling.decisions, scaling.seen);
+                scaling.last.push_back(Decided { number, at: time_of_day(), desired, count, reason, times: 1, seen });
                 if scaling.last.len() > REMEMBERED {
                     scaling.last.pop_front();
                 }

@@ -4,4 +4,6 @@
 
 pub(crate) mod http;
 pub mod log_lines;
+pub(crate) mod recorder;
+pub(crate) mod samples;
 pub mod workload;

@@ -8,12 +8,10 @@ use serde::Serialize;
 
 use super::args::{AskArgs, SelectionArgs, USAGE, count};
 use super::filter::{find, not_there, nothing_found};
-use super::show::content_lost;
 use super::turns::turns;
 use crate::commands::error_output;
 use tidegate_lab::terminal::Terminal;
-use tidegate_runtime::dead_letter::Letter;
-use tidegate_runtime::jetstream::{Letters, LettersError, SendError};
+use tidegate_runtime::jetstream::{Letters, Redriven, SendError};
 
 /// How many errors are told one by one.
 const TOLD: usize = 20;
@@ -85,11 +83,7 @@ struct Failed {
 }
 
 /// What became of one letter.
-enum Became {
-    Redriven { duplicate: bool, removed: bool },
-    Gone,
-    Failed(SendError),
-}
+type Became = Result<Redriven, SendError>;
 
 pub(super) async fn run<F: Future<Output = ()>>(
     args: &RedriveArgs,
@@ -171,7 +165,7 @@ async fn redrive(
     let work = |sequence: &u64| one(letters, *sequence, args);
     let done = |(sequence, became): (u64, Became)| {
         bar.advance();
-        let end = matches!(&became, Became::Failed(SendError::Server(_)));
+        let end = matches!(&became, Err(SendError::Server(_)));
         add(counts, sequence, became);
         bar.say(format!("{} redriven, {} failed", counts.redriven, counts.failed));
         if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -182,13 +176,13 @@ async fn redrive(
 
 fn add(counts: &mut RedriveCounts, sequence: u64, became: Became) {
     match became {
-        Became::Redriven { duplicate, removed } => {
+        Ok(Redriven::Stored { duplicate, removed }) => {
             counts.redriven += 1;
             counts.duplicates += usize::from(duplicate);
             counts.removed += usize::from(removed);
         }
-        Became::Gone => counts.gone += 1,
-        Became::Failed(error) => {
+        Ok(Redriven::Gone) => counts.gone += 1,
+        Err(error) => {
             counts.failed += 1;
             counts.errors.push(Failed { sequence, error: error.to_string() });
         }
@@ -196,25 +190,5 @@ fn add(counts: &mut RedriveCounts, sequence: u64, became: Became) {
 }
 
 async fn one(letters: &Letters, sequence: u64, args: &RedriveArgs) -> (u64, Became) {
-    let became = send(letters, sequence, args).await.unwrap_or_else(Became::Failed);
-    (sequence, became)
-}
-
-async fn send(letters: &Letters, sequence: u64, args: &RedriveArgs) -> Result<Became, SendError> {
-    let server = |error: LettersError| SendError::Server(error.to_string());
-    let stored = letters.get(sequence).await.map_err(server)?;
-    let Some((letter, stored)) = stored.and_then(|stored| Some((Letter::read(&stored)?, stored))) else {
-        return Ok(Became::Gone);
-    };
-    let original = letters.original(&letter, &stored).await.map_err(server)?;
-    let original = original.ok_or_else(|| SendError::Letter(content_lost(sequence)))?;
-    let duplicate = letters.send(&letter, original, args.into.as_deref()).await?;
-    let removed = match args.keep {
-        true => false,
-        false => letters
-            .delete(&letter)
-            .await
-            .map_err(|error| SendError::Server(format!("published, and not removed: {error}")))?,
-    };
-    Ok(Became::Redriven { duplicate, removed })
+    (sequence, letters.redrive(sequence, args.into.as_deref(), args.keep).await)
 }

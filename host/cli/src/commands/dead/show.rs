@@ -14,7 +14,7 @@ use super::table::{object, pairs, seconds};
 use crate::commands::error_output;
 use crate::commands::output::{Output, json_line};
 use tidegate_runtime::dead_letter::{Headers, Letter, StoredMessage};
-use tidegate_runtime::jetstream::{Letters, Original};
+use tidegate_runtime::jetstream::{Letters, Original, content_lost};
 use tidegate_runtime::text::plain;
 
 const EXAMPLES: &str = "\
@@ -84,11 +84,6 @@ pub(super) async fn run(args: &ShowArgs, out: &mut impl Write) -> anyhow::Result
         }
         None => ExitCode::SUCCESS,
     })
-}
-
-/// Says that only half of a letter is left.
-pub(super) fn content_lost(sequence: u64) -> String {
-    format!("the message that holds headers and payload of dead letter {sequence} is gone from the stream")
 }
 
 async fn read(letters: &Letters, sequence: u64) -> anyhow::Result<Option<Shown>> {

@@ -21,8 +21,8 @@ pub const HOST: &[Key] = &[
         .comment("\"8222\"")
         .help("Where health, metrics and status can be read over HTTP; a port alone is on the loopback address")
         .more(
-            "Paths: `/healthz`, `/readyz`, `/metrics`, `/status`. There is no authentication: do not listen where \
-             strangers can reach it.",
+            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`. What the host does can \
+             be read without authentication: do not listen where strangers can reach it.",
         ),
     Key::texts("http-names", "NAME")
         .flag("http-names")
@@ -33,6 +33,15 @@ pub const HOST: &[Key] = &[
         .more(
             "What is asked for under another name is refused (421), for a page in somebody's browser could have its \
              own name lead here.",
+        ),
+    Key::table("http-admin")
+        .secrets()
+        .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
+        .help("Who may redrive and delete dead letters on the page: whoever has this token, of 16 characters or more")
+        .more(
+            "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is read \
+             each time it is asked for. Without it the page only shows. Where `http` is another address than loopback, \
+             dead letters are shown only to who has it.",
         ),
     Key::texts("nats.url", "URL")
         .flag("server")

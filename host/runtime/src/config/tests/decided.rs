@@ -160,6 +160,25 @@ fn a_setting_can_stand_in_a_variable_or_in_a_file_that_is_relative_to_this_one()
 }
 
 #[test]
+fn who_may_change_things_over_http_has_a_token_that_cannot_be_guessed() {
+    let read = |table: &str| Config::from_toml(&format!("http-admin = {table}\n{LEAST}"));
+    let admin = |table: &str| read(table).unwrap().http_admin.unwrap();
+    assert_eq!(Config::from_toml(LEAST).unwrap().http_admin, None);
+    assert_eq!(admin("{ token = { env = \"T\" } }").token, Setting::Env("T".to_owned()));
+    let written = admin("{ token = \"0123456789abcdef\" }");
+    assert!(!format!("{written:?}").contains("0123"));
+    for (wrong, told) in [
+        ("{ token = \"hunter2\" }", "its token is so short"),
+        ("{}", "it has no token"),
+        ("{ token = { env = \"T\" }, user = \"ada\" }", "unknown key user"),
+        ("\"hunter2\"", "expected a table"),
+    ] {
+        let errors = read(wrong).unwrap_err().to_string();
+        assert!(errors.contains(told) && errors.contains("http-admin") && !errors.contains("hunter2"), "{errors}");
+    }
+}
+
+#[test]
 fn workloads_keep_the_order_of_the_file() {
     let text = format!("{}{LEAST}", LEAST.replace("orders", "zebra"));
     let names: Vec<String> = Config::from_toml(&text).unwrap().workloads.into_iter().map(|w| w.name).collect();

@@ -65,13 +65,13 @@ fn batches_that_cannot_be_are_told() {
         ),
         (
             "batching.wait = \"16s\"",
-            "line 5: workload.orders.batching.wait: 16s is more than half of ack-wait, which is 30s; lower it, or raise \
-             ack-wait",
+            "line 5: workload.orders.batching.wait: 16s is more than half of ack-wait, which is 30s; lower it, or \
+             raise ack-wait",
         ),
         (
             "isolation = \"message\"\nbatching.max-bytes = \"1MiB\"",
-            "line 6: workload.orders.batching.max-bytes: an instance that lives for one message (isolation) cannot have \
-             several in a call; use isolation \"worker\", or remove batching",
+            "line 6: workload.orders.batching.max-bytes: an instance that lives for one message (isolation) cannot \
+             have several in a call; use isolation \"worker\", or remove batching",
         ),
         ("batching.length = 3", "line 5: workload.orders.batching.length: unknown key; [workload.orders.batching] may"),
     ] {

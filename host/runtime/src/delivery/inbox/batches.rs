@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::{Company, Inbox, LOOK, Waiting, bytes, sequence};
 use crate::ports::Held;
 
-/// How much a batch may still have.
+/// How much more a batch may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchRoom {
+pub(crate) struct BatchRoom {
     /// Deliveries.
     pub deliveries: usize,
     /// Bytes of their payloads and headers.
@@ -15,14 +15,14 @@ pub struct BatchRoom {
 }
 
 impl<D: Held> Inbox<D> {
-    /// Says how many deliveries a worker should find, however long they take.
-    pub fn set_least(&self, deliveries: usize) {
+    /// Sets how many deliveries a worker should find, however long they take.
+    pub(crate) fn set_least(&self, deliveries: usize) {
         self.least.store(deliveries.max(1), Relaxed);
     }
 
-    /// Waits until something can be added to a batch that has this room. Returns that, and whether the batch can have
+    /// Waits until deliveries can be added to a batch that has this room. Returns them, and whether the batch can have
     /// no more. Cancel-safe.
-    pub async fn take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
+    pub(crate) async fn take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
         self.take_by(|| {
             let (more, full) = self.try_take_more(room);
             (full || !more.is_empty()).then_some((more, full))
@@ -30,9 +30,9 @@ impl<D: Held> Inbox<D> {
         .await
     }
 
-    /// Takes what is there already for a batch that has this room: the oldest, as long as they fit. Returns also
-    /// whether the batch can have no more.
-    pub fn try_take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
+    /// Takes deliveries that are there already for a batch that has this room: the oldest, as long as they fit. Returns
+    /// also whether the batch can have no more.
+    pub(crate) fn try_take_more(&self, room: BatchRoom) -> (Vec<Waiting<D>>, bool) {
         if room.deliveries == 0 {
             return (Vec::new(), true);
         }
@@ -59,8 +59,8 @@ impl<D: Held> Inbox<D> {
     }
 
     /// Puts back deliveries of a batch that was not handled, to be handled one by one before all others. Returns them
-    /// if nobody would give them back any more: then the worker has to.
-    pub fn put_back(&self, batch: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
+    /// if the inbox takes nothing any more: then the worker has to give them back to the server.
+    pub(crate) fn put_back(&self, batch: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
         let (size, mut count) = (bytes(&batch), batch.len());
         {
             let mut all = self.waiting.lock();
@@ -69,7 +69,7 @@ impl<D: Held> Inbox<D> {
             }
             self.bytes.fetch_add(size, Relaxed);
             for waiting in batch.into_iter().rev() {
-                // The server may have delivered it again meanwhile.
+                // The server may have delivered the message again meanwhile.
                 let message = sequence(&waiting.held);
                 match all.iter_mut().take(LOOK).find(|newer| sequence(&newer.held) == message) {
                     Some(newer) => {
@@ -85,7 +85,7 @@ impl<D: Held> Inbox<D> {
         if self.workers.load(Relaxed) == 0 {
             self.arrived_without_worker.notify_one();
         }
-        // Where no worker can start, the fetching task has what waits given back.
+        // Wakes the fetching task: if no worker can start, it lets the deliveries be given back.
         self.room.notify_one();
         Vec::new()
     }

@@ -1,8 +1,8 @@
 //! Several deliveries in one call: collects them, calls, and settles each by its own answer.
 //!
-//! A call that fails says nothing of which delivery is to blame. So the deliveries of a batch that failed go back to the
-//! inbox, and each gets a call of its own, by this worker or by others; what that comes to is its outcome. No attempt
-//! is used up in between, for nothing was settled.
+//! A call that fails does not say which delivery is to blame. So the deliveries of a batch that failed go back to the
+//! inbox. Each then gets a call of its own, by this worker or another, and that call's outcome is the delivery's. No
+//! attempt is used up in between, because nothing was settled.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::delivery::settle::{Settled, Step, give_back, keep_all, settle, settle
 use crate::delivery::slow_lane::Call;
 use crate::ports::{Handler, Handlers, Held};
 
-/// Deliveries that are in one call, or wait for it.
+/// Deliveries that are in one call, or wait for it to begin.
 struct Batch<D> {
     held: Vec<D>,
     since: Vec<Instant>,
@@ -40,7 +40,7 @@ impl<D: Held> Batch<D> {
         self.company.push(company);
     }
 
-    /// The last one.
+    /// Takes the last delivery.
     fn pop(&mut self) -> Option<Waiting<D>> {
         Some(Waiting { held: self.held.pop()?, since: self.since.pop()?, company: self.company.pop()? })
     }
@@ -50,7 +50,7 @@ impl<D: Held> Batch<D> {
         both.map(|((held, since), company)| Waiting { held, since, company }).collect()
     }
 
-    /// The last one first.
+    /// The same batch in reverse order.
     fn reversed(self) -> Self {
         Self::of(self.into_waiting().into_iter().rev().collect())
     }
@@ -63,14 +63,14 @@ impl<D: Held> Batch<D> {
         self.held.iter().map(|held| held.delivery().size()).sum()
     }
 
-    /// Awaits what does not need them, and keeps all announced.
+    /// Awaits something that does not need the deliveries, and keeps all of them announced.
     async fn keep<T>(&mut self, consumer: &Effective, work: impl Future<Output = T>) -> T {
         keep_all(&self.held, &mut self.since, consumer, work).await
     }
 }
 
-/// Whether the publications of all responses of a batch that have any are stored: of how many that is not known yet,
-/// and whether one is not stored.
+/// Whether all publications of a batch are stored. The value is for how many responses that is not known yet, and
+/// whether a publication of one is known not to be stored.
 #[derive(Clone)]
 struct Stored(Arc<watch::Sender<(usize, bool)>>);
 
@@ -79,7 +79,7 @@ impl Stored {
         Self(Arc::new(watch::Sender::new((responses, false))))
     }
 
-    /// How a delivery ended whose response has publications.
+    /// Notes how a delivery with publications ended.
     fn settled(&self, how: Settled) {
         self.0.send_modify(|(left, missing)| {
             *left = left.saturating_sub(1);
@@ -87,7 +87,7 @@ impl Stored {
         });
     }
 
-    /// Whether all are stored, once that is known.
+    /// Waits until it is known whether all publications are stored.
     async fn all(self) -> bool {
         let mut known = self.0.subscribe();
         let known = known.wait_for(|(left, missing)| *left == 0 || *missing).await;
@@ -100,25 +100,25 @@ fn publishes(answer: &Answer) -> bool {
     answer.as_ref().is_ok_and(|response| !response.publications.is_empty())
 }
 
-/// The outcome of each delivery of a call that failed, if that is known: of a single one, and where the handler has
-/// answered to the batch as a whole.
+/// The outcome of each delivery of a call that failed. It is known where the call had a single delivery, and where the
+/// handler has answered for the batch as a whole.
 fn outcomes<D: Held>(batch: &Batch<D>, fault: &Fault) -> Option<Vec<Outcome>> {
     let known = batch.len() == 1 || matches!(fault, Fault::Answers { .. });
     known.then(|| vec![Err(fault.clone()); batch.len()])
 }
 
 impl<D: Held, H: Handlers> Worker<D, H> {
-    /// Handles a batch that begins with this delivery; whether the instance may handle another.
+    /// Handles a batch that begins with this delivery. Returns whether the instance may handle another.
     pub(super) async fn handle_batch(&mut self, instance: &mut H::Instance, first: Waiting<D>) -> bool {
         let batch = self.collect(first).await;
         let mut batch = self.untried(batch, instance.author()).await;
         if batch.len() == 0 {
             return true;
         }
-        // It may have come since the look before, which may be long ago.
+        // A newer generation may have come since the last check, which may be long ago.
         let outdated = self.handlers.is_newer() && !self.swap_for(instance, &mut batch).await;
         if !instance.handles_batches() {
-            // The newest generation does not. What it is given one by one it handles.
+            // The newest generation does not handle batches. It is given the deliveries one by one.
             self.put_back(batch).await;
             return !outdated;
         }
@@ -146,7 +146,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         well && self.shared.isolation == Isolation::Worker && !outdated
     }
 
-    /// Takes what fits into a batch with this delivery, and waits for more as long as that is wanted.
+    /// Collects a batch that begins with this delivery: takes what fits, and waits for more as long as `batching.wait`
+    /// allows.
     async fn collect(&mut self, first: Waiting<D>) -> Batch<D> {
         let (shared, limits) = (self.shared.clone(), self.shared.batching);
         let alone = first.company != Company::Any;
@@ -164,7 +165,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         };
         let there = shared.inbox.try_take_more(room(&batch));
         let mut full = add(&mut batch, there);
-        // What is announced each quarter of its ack wait could wait for longer; nobody would want that.
+        // The wait is at most half of the ack wait, although deliveries that wait are announced.
         let wait = limits.wait.min(shared.rules.consumer.announce_after() * 2);
         let until = Instant::now() + wait;
         while !full && !wait.is_zero() {
@@ -195,7 +196,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         true
     }
 
-    /// Settles those for which the handler is not to be called; returns the others.
+    /// Settles the deliveries for which the handler must not be called, and returns the others.
     async fn untried(&mut self, batch: Batch<D>, newest: &Author) -> Batch<D> {
         let rules = self.shared.rules.clone();
         let (mut rest, mut called) = (batch.reversed(), Batch::of(Vec::new()));
@@ -212,7 +213,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         called
     }
 
-    /// Calls the handler. `None` if the batch is to be given back before the call has ended.
+    /// Calls the handler. `None` if the batch has to be given back before the call has ended.
     async fn call_batch(
         &mut self,
         instance: &mut H::Instance,
@@ -228,7 +229,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             tokio::select! {
                 biased;
                 called = keep_all(&batch.held, &mut batch.since, &shared.rules.consumer, handling) => Some(called),
-                // Not polled where the call is done at once.
+                // Not polled if the call is done at its first poll.
                 _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
             }
         };
@@ -252,8 +253,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         Some(called)
     }
 
-    /// Settles each delivery by its own answer. Those with publications go first: what the others stand for may be in
-    /// them. Failures go last: what is to be done about them may take long.
+    /// Settles each delivery by its own answer. Deliveries with publications go first, because the effects of others
+    /// may be in them. Failures go last, because settling them may take long.
     async fn settle_batch(&mut self, batch: Batch<D>, answers: Vec<Answer>, author: &Author) {
         let count = answers.iter().filter(|answer| publishes(answer)).count();
         let stored = (count > 0).then(|| Stored::of(count));
@@ -292,8 +293,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    /// Settles one delivery while the rest of its batch waits. Where it has publications, `reports` is told how it
-    /// ended.
+    /// Settles one delivery while the rest of its batch waits. If it has publications, `reports` is told how it ended.
     async fn settle_one(
         &mut self,
         rest: &mut Batch<D>,
@@ -315,8 +315,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let attempts = rules.clone();
         let report = move |how: Settled| {
             let Some(stored) = &reports else { return };
-            // Its publications could not be carried out, for its own sake: others of its batch shall not wait for
-            // that again.
+            // Its publications were refused because of the message itself. It must not be in a batch again, so that
+            // others do not wait for that once more.
             if how == Settled::Retried {
                 attempts.attempts.suspect(message);
             }
@@ -354,7 +354,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
     }
 
-    /// Has deliveries handled one by one.
+    /// Puts the deliveries back, to be handled one by one.
     async fn put_back(&mut self, batch: Batch<D>) {
         let left = self.shared.inbox.put_back(batch.into_waiting());
         self.give_all_back(Batch::of(left)).await;

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug> Socket for T {}
 
-/// Connects to the first of these servers that lets it in, and says who it is.
+/// Connects to the first of these servers that accepts the client, and authenticates.
 pub(super) async fn dial(nats: &Nats, servers: &[ServerAddr]) -> anyhow::Result<(Box<dyn Socket>, BytesMut)> {
     let mut why = anyhow::anyhow!("there is no server to connect to");
     for server in servers {
@@ -83,7 +83,7 @@ async fn read(socket: &mut Box<dyn Socket>, buffer: &mut BytesMut) -> anyhow::Re
     }
 }
 
-/// What the server is told of this client.
+/// The client's `CONNECT` message.
 fn hello(proof: Proof, tls: bool) -> Value {
     let Proof { user, password, token, jwt, nkey, signature } = proof;
     json!({
@@ -94,7 +94,7 @@ fn hello(proof: Proof, tls: bool) -> Value {
     })
 }
 
-/// The same that the client library makes of the configuration.
+/// The TLS settings that the client library makes of the same configuration.
 fn tls(nats: &Nats) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     match &nats.ca {

@@ -1,4 +1,4 @@
-//! What a server sends, as bytes. Nothing that a message may hold makes this fail.
+//! Reads what a server sends, as bytes. No content of a message makes this fail.
 
 use async_nats::header::HeaderMap;
 use async_nats::{StatusCode, Subject};
@@ -6,29 +6,29 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::dead_letter::block;
 
-/// The longest line that a server sends: the server takes no longer one from its clients, and may map a subject to a
-/// longer.
+/// The longest line that a server sends. A server takes shorter lines from its clients, but may map a subject to a
+/// longer one.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// One thing that a server sends.
+/// One protocol message of a server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     Info(Bytes),
     Ping,
     Pong,
-    /// In the server's words.
+    /// An error, in the server's words.
     Error(String),
     Message(Raw),
-    /// What is of no interest here.
+    /// A protocol message that does not matter here.
     Other,
 }
 
-/// A message as it came.
+/// A message as it came, unread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::jetstream) struct Raw {
     pub(in crate::jetstream) subject: Bytes,
     reply: Option<Bytes>,
-    /// Its header block; `None` if it has none.
+    /// The header block; `None` if the message has none.
     pub(in crate::jetstream) block: Option<Bytes>,
     pub(in crate::jetstream) payload: Bytes,
 }
@@ -38,7 +38,7 @@ pub(in crate::jetstream) struct Raw {
 #[error("the server sent what is not understood: `{0}`")]
 pub(super) struct Garbled(String);
 
-/// Takes the next frame out of what has come; `None` if it is not there yet.
+/// Takes the next frame out of the bytes that have come. `None` if it has not come whole yet.
 pub(super) fn next(buffer: &mut BytesMut) -> Result<Option<Frame>, Garbled> {
     let Some(end) = buffer.windows(2).position(|two| two == b"\r\n") else {
         return if buffer.len() > LONGEST_LINE { Err(garbled(buffer)) } else { Ok(None) };
@@ -58,7 +58,8 @@ pub(super) fn next(buffer: &mut BytesMut) -> Result<Option<Frame>, Garbled> {
     Ok(Some(frame))
 }
 
-/// `MSG <subject> <sid> [reply] <size>` and the payload, or `HMSG <subject> <sid> [reply] <block> <size>` and both.
+/// Reads `MSG <subject> <sid> [reply] <size>` with the payload, or `HMSG <subject> <sid> [reply] <block> <size>` with
+/// header block and payload.
 fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Frame>, Garbled> {
     let line = Bytes::copy_from_slice(buffer.get(..end).unwrap_or_default());
     let parts: Vec<_> = line.split(|byte| *byte == b' ').filter(|part| !part.is_empty()).collect();
@@ -124,12 +125,12 @@ impl Raw {
         })
     }
 
-    /// Where a delivery is settled.
+    /// The subject on which a delivery is settled.
     pub(in crate::jetstream) fn reply(&self) -> Option<&str> {
         std::str::from_utf8(self.reply.as_ref()?).ok()
     }
 
-    /// The subject as text: what cannot be shown or published as it is, is escaped.
+    /// The subject as text. Bytes that cannot be shown or published are escaped.
     pub(in crate::jetstream) fn shown_subject(&self) -> String {
         let mut shown = String::new();
         for chunk in self.subject.utf8_chunks() {
@@ -150,7 +151,7 @@ fn map(list: Vec<(String, String)>) -> Result<HeaderMap, String> {
     super::super::message::headers(list).map_err(|error| error.to_string())
 }
 
-/// The status of a block that can be read, and its words.
+/// The status of a header block that can be read, and its words.
 fn status(block: &[u8]) -> (Option<StatusCode>, Option<String>) {
     let text = std::str::from_utf8(block).unwrap_or_default();
     let line = text.lines().next().and_then(|line| line.strip_prefix("NATS/1.0")).map_or("", str::trim);

@@ -1,10 +1,10 @@
 //! A connection that no message can break.
 //!
-//! The client library gives up its connection over a message that it cannot read: a subject that is not UTF-8, or has
-//! Unicode white space in it, a header block that is no good. All that was on its way is lost with it, for every
-//! workload, and the server delivers the message again after its ack wait, to the same end. Who may publish to the
-//! stream can do that. So after such a loss a puller asks on a connection of its own for a while, of which only so much
-//! of the protocol is spoken as pulls need, and on which a message is just bytes until it has arrived.
+//! The client library gives up its connection over a message that it cannot read: a subject that is not UTF-8 or has
+//! Unicode white space in it, or a malformed header block. Everything on its way is then lost, for every workload, and
+//! the server delivers the message again after its ack wait, with the same result. Anybody who may publish to the
+//! stream can cause that. So after such a loss a puller asks for a while on a connection of its own. That connection
+//! speaks only as much of the protocol as pulls need, and a message is just bytes until it has arrived.
 
 mod dial;
 mod frame;
@@ -30,13 +30,13 @@ pub(super) struct Careful {
     goes: BytesMut,
 }
 
-/// What comes on it.
+/// What comes on the connection.
 #[derive(Debug)]
 pub(super) enum Came {
     Message(Raw),
-    /// The server says no, in its words.
+    /// The server's error, in its words.
     Error(String),
-    /// It is lost.
+    /// The connection is lost.
     Lost,
 }
 
@@ -44,20 +44,20 @@ impl Careful {
     /// Connects, and subscribes.
     ///
     /// # Errors
-    /// If none of the servers lets it in.
+    /// If none of the servers accepts the client.
     pub(super) async fn new(nats: &Nats, servers: &[ServerAddr], subject: &str) -> anyhow::Result<Self> {
         let (socket, came) = dial(nats, servers).await?;
         Ok(Self { socket, came, goes: BytesMut::from(format!("SUB {subject} 1\r\n").as_bytes()) })
     }
 
-    /// Publishes with the next poll.
+    /// Publishes a message when the connection is polled next.
     pub(super) fn publish(&mut self, subject: &str, reply: &str, payload: &[u8]) {
         self.goes.extend_from_slice(format!("PUB {subject} {reply} {}\r\n", payload.len()).as_bytes());
         self.goes.extend_from_slice(payload);
         self.goes.extend_from_slice(b"\r\n");
     }
 
-    /// What comes next. After [`Came::Lost`] nothing does.
+    /// Waits for what comes next. After [`Came::Lost`] nothing comes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
         loop {
             match next(&mut self.came) {
@@ -81,7 +81,7 @@ impl Careful {
         }
     }
 
-    /// Writes what is to go, and reads until something has come.
+    /// Writes what has to be sent, and reads until something has come.
     fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         self.poll_write(cx)?;
         let read = self.socket.read_buf(&mut self.came);

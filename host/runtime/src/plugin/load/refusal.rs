@@ -92,8 +92,8 @@ pub enum PluginRefusal {
     },
     /// It imports what this host does not have.
     #[error(
-        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of this \
-         host's wit/, without other imports{}", some(.0), way_out(.0)
+        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of \
+         this host's wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
     /// It was made for a later WASI.
@@ -106,11 +106,19 @@ pub enum PluginRefusal {
     #[error("it does not fit this host: {0}; build it with this host's wit/ and without other imports")]
     Link(String),
     /// It does not start, with the limits of the workloads that use it.
-    #[error("a trial instance {0}; correct what it does at its start, or raise the workload's limits")]
+    #[error("a trial instance {}{}", .0, trial_remedy(.0))]
     Trial(Fault),
     /// The host is stopping.
     #[error("it was not compiled, because the host is stopping")]
     Stopping,
+}
+
+/// What mends a trial that failed, where the fault does not say so itself.
+fn trial_remedy(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Room(_) => "",
+        _ => "; correct what it does at its start, or raise the workload's limits",
+    }
 }
 
 fn readable(error: &io::Error) -> &'static str {

@@ -10,9 +10,9 @@ use wasmtime::component::Linker;
 use wasmtime::{Cache, Config, Engine};
 
 use super::bindings;
-use super::engine_config::{handlers, policies};
+use super::engine_config::{RESERVATION, handlers, policies};
 use super::guest::Guest;
-use super::room::Rooms;
+use super::room::{Need, Rooms};
 use super::ticker::Ticker;
 use crate::contract::Fault;
 use crate::delivery::slow_lane;
@@ -47,6 +47,7 @@ impl Engines {
     /// # Errors
     /// Why the engines do not run here.
     pub(crate) fn start(cache: Option<Cache>) -> Result<Self, String> {
+        Need::of_the_least(RESERVATION).fits_a_process()?;
         let failed = |error: wasmtime::Error| format!("{error:#}");
         let handlers = WorldEngine::new(&handlers(cache.clone()), bindings::link_worker).map_err(failed)?;
         let policies = WorldEngine::new(&policies(cache), bindings::link_policy).map_err(failed)?;

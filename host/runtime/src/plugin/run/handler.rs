@@ -145,7 +145,7 @@ impl HandlerPlugin {
 
 impl HandlerInstance {
     /// Gives an instance that was made ahead to a worker: its log lines carry this number.
-    pub fn assign(&self, worker: u64) {
+    pub(crate) fn assign(&self, worker: u64) {
         if let Some(live) = &self.live {
             live.store.data().log.assign(worker);
         }

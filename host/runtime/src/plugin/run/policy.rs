@@ -43,13 +43,13 @@ impl PolicyContext {
 
     /// The same context, whose calls have to find room in `room`.
     #[must_use]
-    pub fn within(mut self, room: Arc<Room>) -> Self {
+    pub(crate) fn within(mut self, room: Arc<Room>) -> Self {
         self.guest.room = Some(room);
         self
     }
 
     /// The meter of what all calls log.
-    pub fn log(&self) -> &Arc<LogMeter> {
+    pub(crate) fn log(&self) -> &Arc<LogMeter> {
         &self.guest.log
     }
 }

@@ -46,8 +46,28 @@ impl Need {
         }
     }
 
+    /// Of an instance with one memory: no component that does anything takes less.
+    pub(crate) fn of_the_least(reservation: u64) -> Self {
+        Self::of(&Declared { memories: 1, ..Declared::default() }, reservation)
+    }
+
+    /// # Errors
+    /// If a process like this can never have so much: what it can have, and what mends it.
+    pub(crate) fn fits_a_process(&self) -> Result<(), String> {
+        let limit = system::supply(0).limits().address;
+        if self.address <= limit {
+            return Ok(());
+        }
+        Err(format!(
+            "an instance takes {} of address space, and this process may have {} in all; raise that (`ulimit -v`)",
+            show_size(&rough(self.address)),
+            show_size(&rough(limit))
+        ))
+    }
+
     /// Memory mappings.
-    pub fn mappings(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn mappings(&self) -> u64 {
         self.mappings
     }
 }
@@ -202,7 +222,7 @@ pub struct Room {
 
 impl Room {
     /// Sets what each instance takes from now on.
-    pub fn each_needs(&self, need: Need) {
+    pub(crate) fn each_needs(&self, need: Need) {
         let mut current = self.part.need.lock();
         if *current == need {
             return;
@@ -229,12 +249,12 @@ impl Room {
     }
 
     /// How many instances fit into the share at once.
-    pub fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         u32::try_from(self.part.most()).unwrap_or(u32::MAX)
     }
 
     /// Why no more instances fit, and what mends it.
-    pub fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         let (need, limits) = (self.part.need(), self.rooms.claims.lock().supply.limits());
         let Accounts { mappings, address } = &self.part.has;
         if mappings.most(need.mappings) <= address.most(need.address) {
@@ -260,12 +280,12 @@ impl Room {
     }
 
     /// Changes when there may be room for another number of instances.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.rooms.changed.subscribe()
     }
 
     /// Waits a while, then asks the system whether it gives more room than before.
-    pub async fn ask_for_more(&self) {
+    pub(crate) async fn ask_for_more(&self) {
         tokio::time::sleep(ASK_AGAIN).await;
         self.rooms.ask();
     }

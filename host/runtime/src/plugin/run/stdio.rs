@@ -46,12 +46,12 @@ pub struct LogMeter {
 
 impl LogMeter {
     /// Allows `rate` bytes a second.
-    pub fn new(rate: usize) -> Arc<Self> {
+    pub(crate) fn new(rate: usize) -> Arc<Self> {
         Arc::new(Self { rate, cap: Mutex::new(RateCap::new(rate, Instant::now())), dropped: Arc::default() })
     }
 
     /// Counts the lines that were dropped.
-    pub fn dropped(&self) -> Arc<AtomicU64> {
+    pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
         self.dropped.clone()
     }
 

@@ -62,7 +62,7 @@ pub struct GuestContext {
 
 impl GuestContext {
     /// A context with a log of its own, whose instances need not find room.
-    pub fn new(workload: Arc<str>, limits: Limits) -> Self {
+    pub(crate) fn new(workload: Arc<str>, limits: Limits) -> Self {
         Self { workload, log: LogMeter::new(limits.log_rate), limits, room: None }
     }
 }
@@ -74,7 +74,7 @@ impl<W: World> Plugin<W> {
     }
 
     /// The room that each instance takes.
-    pub fn need(&self) -> Need {
+    pub(crate) fn need(&self) -> Need {
         Need::of(&self.declared, RESERVATION)
     }
 

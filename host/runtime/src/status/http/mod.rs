@@ -1,4 +1,4 @@
-//! Health, metrics and status over HTTP, on a thread of its own: guests that spin may hold every thread that workers
+//! Health, metrics, status and the page over HTTP, on a thread of its own: guests that spin may hold every thread that workers
 //! run on, and that is just when somebody asks.
 //!
 //! | path | answers |
@@ -7,9 +7,12 @@
 //! | `/readyz` | 200 while the server can be reached, every plugin is loaded and every workload runs |
 //! | `/metrics` | OpenMetrics |
 //! | `/status` | JSON: workloads, workers, generations, the last decisions with their reasons |
+//! | `/` | the page, for a browser; [`page`] has its files and [`api`] what it asks for |
 
+mod api;
 mod health;
 mod metrics;
+mod page;
 mod serve;
 mod status;
 mod view;
@@ -26,7 +29,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::oneshot;
 
+use crate::config::HttpAdmin;
 use crate::events::{Event, Observer};
+use crate::status::recorder::Recorder;
+use api::{Admin, PageState};
 use health::RuntimeLiveness;
 pub(crate) use view::View;
 
@@ -58,21 +64,35 @@ pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpList
     let listener = TcpListener::bind(address).map_err(|reason| HttpError::Listen { address, reason })?;
     listener.set_nonblocking(true).map_err(HttpError::Thread)?;
     let address = listener.local_addr().map_err(HttpError::Thread)?;
-    tracing::info!(%address, "health, metrics and status over HTTP: /healthz /readyz /metrics /status");
+    tracing::info!(%address, "health, metrics, status and a page for the browser over HTTP: / /healthz /readyz /metrics /status");
     observer.tell(Event::Listening { address });
     Ok(listener)
 }
 
 /// Answers on a thread of its own, by address and by these names. Must be called in the runtime whose health is told.
-pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Result<Serving, HttpError> {
+pub(crate) fn serve(
+    listener: TcpListener,
+    names: Vec<String>,
+    admin: Option<HttpAdmin>,
+    view: View,
+) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let recorder = Recorder::new(view.workloads.clone(), view.directory.clone());
+    let view = Arc::new(view);
+    let page = PageState::new(view.clone(), recorder.clone(), Admin::new(admin, is_local));
     let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
-    let router = serve::guard(router(seen), names);
+    let router = router(seen).merge(page::router()).merge(api::router(page.clone()));
+    let router = page::guard(serve::guard(router, names));
     let answer = async move {
         let served = async {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            Ok::<_, io::Error>(serve::serve(listener, router).await)
+            tokio::spawn(async move { page.look().await });
+            Ok::<_, io::Error>(tokio::select! {
+                never = serve::serve(listener, router) => never,
+                never = recorder.run() => never,
+            })
         };
         tokio::select! {
             served = served => match served {
@@ -91,12 +111,11 @@ pub(crate) fn serve(listener: TcpListener, names: Vec<String>, view: View) -> Re
 
 struct Seen {
     pulse: RuntimeLiveness,
-    view: View,
+    view: Arc<View>,
 }
 
 fn router(seen: Arc<Seen>) -> Router {
     Router::new()
-        .route("/", get(async || "tidegate: /healthz /readyz /metrics /status\n"))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,9 @@ use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::api::ConnectionEnd;
 
 /// How long a connection may be idle and the head of a request may take, together.
 const HEAD: Duration = Duration::from_secs(5);
@@ -57,6 +59,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router) -> Infallible {
 async fn answer(stream: TcpStream, router: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BYTES);
+    let router = router.layer(Extension(ConnectionEnd(Instant::now() + ALL)));
     let mut served = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
     if timeout(ALL, served.as_mut()).await.is_err() {
         served.as_mut().graceful_shutdown();

@@ -229,7 +229,7 @@ fn seen(seen: Observation) -> SeenStatus {
     }
 }
 
-fn decision(Decided { at, desired, count, reason, times }: Decided) -> DecisionStatus {
+fn decision(Decided { at, desired, count, reason, times, .. }: Decided) -> DecisionStatus {
     DecisionStatus { at_ms: unix_millis(at), desired, count, reason, times }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct View {
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
     pub(crate) workloads: Vec<Arc<WorkloadState>>,
+    /// The stream of its dead letters.
+    pub(crate) dead_letters: String,
     /// Its journal.
     pub(crate) journal: Journal,
     /// Whether it stops.

@@ -1,0 +1,48 @@
+//! What the page asks for. Everything in an answer is bounded, and nothing in it is HTML.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `GET /api/live` | server-sent events: once a second what has changed, and all of one workload if one is named |
+//! | `GET /api/trends` | the arrivals of the last hour, by workload |
+//! | `GET /api/history?workload=NAME` | the last hour of a workload |
+//! | `GET /api/letters` | dead letters, newest first, by filters |
+//! | `GET /api/letters/SEQUENCE` | one, with headers and payload |
+//! | `POST /api/letters/redrive`, `POST /api/letters/purge` | sends letters back, or deletes them; needs the token |
+//! | `POST /api/token` | whether a token is the right one |
+
+mod changes;
+mod cut;
+mod history;
+mod letters;
+mod live;
+mod query;
+mod rows;
+mod state;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+pub(super) use live::ConnectionEnd;
+pub(super) use state::PageState;
+pub(super) use token::Admin;
+
+/// The most bytes that a request may have beside its head.
+const BODY: usize = 16 << 10;
+
+pub(super) fn router(state: Arc<PageState>) -> Router {
+    Router::new()
+        .route("/api/live", get(live::live))
+        .route("/api/trends", get(history::trends))
+        .route("/api/history", get(history::history))
+        .route("/api/letters", get(letters::list))
+        .route("/api/letters/{sequence}", get(letters::show))
+        .route("/api/letters/redrive", post(changes::redrive))
+        .route("/api/letters/purge", post(changes::purge))
+        .route("/api/token", post(token::check))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(state)
+}

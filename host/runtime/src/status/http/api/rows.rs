@@ -1,0 +1,180 @@
+//! The overview: a row for each workload, made at most once a second for all who look, and sent when it changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::cut::cut;
+use super::state::PageState;
+use crate::clock::time_of_day;
+use crate::contract::Observation;
+use crate::digest::Digest;
+use crate::duration::unix_millis;
+use crate::jetstream::Client;
+use crate::scaling::history::Decided;
+use crate::status::http::health;
+use crate::status::http::view::View;
+use crate::status::samples::Numbers;
+use crate::status::workload::WorkloadState;
+
+/// The most problems that are told, and the most characters of one.
+const PROBLEMS: (usize, usize) = (50, 500);
+/// The most characters of a policy's reason.
+pub(super) const REASON: usize = 300;
+
+/// The host.
+#[derive(Serialize)]
+pub(super) struct HostRow {
+    /// The host's time of day: milliseconds since the Unix epoch.
+    now_ms: u64,
+    name: String,
+    version: &'static str,
+    ready: bool,
+    problems: Vec<String>,
+    connected: bool,
+    server_version: Option<String>,
+    /// Whether letters can be redriven and deleted with a token.
+    admin: bool,
+    /// Whether letters are shown without a token.
+    letters: bool,
+    dead_letters: String,
+}
+
+/// One workload. What changes with each second though nothing happens is not in it.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    stream: &'a str,
+    consumer: &'a str,
+    handler: &'a str,
+    policy: &'a str,
+    shadow: Option<&'a str>,
+    runs: bool,
+    problems: BTreeMap<&'static str, String>,
+    min: u32,
+    max: u32,
+    now: &'a Numbers,
+    acked: u64,
+    dead: u64,
+    decision: Option<DecisionRow>,
+    generations: [Option<GenerationRow>; 2],
+}
+
+#[derive(Serialize)]
+struct GenerationRow {
+    digest: String,
+    since_ms: u64,
+}
+
+/// A decision.
+#[derive(Serialize)]
+pub(super) struct DecisionRow {
+    pub(super) number: u64,
+    at_ms: u64,
+    desired: u32,
+    count: u32,
+    reason: String,
+    /// What led to it, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<Observation>,
+}
+
+impl DecisionRow {
+    /// With what led to it.
+    pub(super) fn whole(decided: &Decided) -> Self {
+        let Decided { number, at, desired, count, ref reason, seen, .. } = *decided;
+        Self { number, at_ms: unix_millis(at), desired, count, reason: cut(reason, REASON), seen }
+    }
+
+    fn short(decided: &Decided) -> Self {
+        Self { seen: None, ..Self::whole(decided) }
+    }
+}
+
+/// All rows as JSON, each with the look that changed it last.
+#[derive(Default)]
+pub(super) struct Rows(Mutex<Made>);
+
+#[derive(Default)]
+struct Made {
+    look: u64,
+    rows: Vec<(u64, Arc<str>)>,
+}
+
+impl Rows {
+    /// The rows that have changed after the look of this number; all for 0.
+    pub(super) fn after(&self, state: &PageState, since: u64, now: u64) -> Vec<Arc<str>> {
+        let mut made = self.0.lock();
+        if made.look < now {
+            made.make(state, now);
+        }
+        made.rows.iter().filter(|(changed, _)| *changed > since).map(|(_, row)| row.clone()).collect()
+    }
+}
+
+impl Made {
+    fn make(&mut self, state: &PageState, now: u64) {
+        let generations = state.recorder.generations();
+        let new = state.recorder.workloads().iter().enumerate().filter_map(|(place, workload)| {
+            let of = state.recorder.newest(place).unwrap_or_default().of;
+            serde_json::to_string(&row(workload, &of, &generations)).ok()
+        });
+        let new: Vec<_> = new.collect();
+        let mut before = std::mem::take(&mut self.rows).into_iter();
+        self.rows = new
+            .into_iter()
+            .map(|row| match before.next() {
+                Some((changed, same)) if *same == *row => (changed, same),
+                _ => (now, Arc::from(row)),
+            })
+            .collect();
+        self.look = now;
+    }
+}
+
+fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap<String, (Digest, u64)>) -> Row<'a> {
+    let of = &workload.workload;
+    let parts = workload.running();
+    let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
+    let problems = workload.conditions.all().into_iter();
+    let generation = |plugin: &str| {
+        let (digest, since_ms) = generations.get(plugin)?;
+        Some(GenerationRow { digest: digest.whole().to_owned(), since_ms: *since_ms })
+    };
+    Row {
+        name: &of.name,
+        stream: &of.queue.stream,
+        consumer: &of.queue.consumer,
+        handler: &of.handler,
+        policy: &of.policy,
+        shadow: of.shadow.as_ref().map(|shadow| shadow.policy.as_str()),
+        runs: parts.is_some(),
+        problems: problems.map(|(part, problem)| (part.as_str(), cut(&problem, PROBLEMS.1))).collect(),
+        min: of.scale.min,
+        max: of.scale.max,
+        now,
+        acked: tally.acked,
+        dead: tally.dead.iter().sum(),
+        decision: workload.history.last().as_ref().map(DecisionRow::short),
+        generations: [generation(&of.handler), generation(&of.policy)],
+    }
+}
+
+pub(super) fn host(state: &PageState) -> HostRow {
+    let view: &View = &state.view;
+    let problems = health::ready(view);
+    HostRow {
+        now_ms: unix_millis(time_of_day()),
+        name: view.host.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        ready: problems.is_empty(),
+        problems: problems.iter().take(PROBLEMS.0).map(|problem| cut(problem, PROBLEMS.1)).collect(),
+        connected: view.is_connected(),
+        server_version: view.connection.get().map(Client::server_version),
+        admin: state.admin.has_token(),
+        letters: state.admin.shows_letters(),
+        dead_letters: view.dead_letters.clone(),
+    }
+}

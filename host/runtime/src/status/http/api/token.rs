@@ -1,0 +1,113 @@
+//! Who may change things, and who may read dead letters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
+
+use super::state::{PageState, refuse};
+use crate::config::HttpAdmin;
+use crate::contract::Fault;
+use crate::plugin::SettingsReader;
+
+/// How long whoever has a wrong token waits for the answer: nobody tries many.
+const WRONG: Duration = Duration::from_secs(1);
+
+/// Who may do what.
+pub(in crate::status::http) struct Admin {
+    /// None if nobody may change anything.
+    token: Option<SettingsReader>,
+    /// Whether only this machine reaches the address that is listened on.
+    local: bool,
+}
+
+impl Admin {
+    pub(in crate::status::http) fn new(admin: Option<HttpAdmin>, local: bool) -> Self {
+        let token = admin.map(|admin| SettingsReader::new(&[("http-admin.token".to_owned(), admin.token)]));
+        Self { token, local }
+    }
+
+    /// Whether there is a token with which things can be changed.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Tells in the log if the token cannot be read: better now than when somebody needs it.
+    pub(super) async fn look(&self) {
+        if let Some(reader) = &self.token
+            && let Err(problem) = read(reader).await
+        {
+            tracing::error!("nobody can redrive or delete letters over HTTP: {problem}");
+        }
+    }
+
+    /// Whether dead letters are shown to whoever asks.
+    pub(super) fn shows_letters(&self) -> bool {
+        self.local
+    }
+
+    /// Whether who asks may read dead letters. `Err` is the answer if not.
+    pub(super) async fn may_read(&self, headers: &HeaderMap) -> Result<(), Response> {
+        if self.local {
+            return Ok(());
+        }
+        if self.token.is_none() {
+            let problem = "this host listens on an address that others can reach, so dead letters are shown only to who \
+                           has a token; give it one by http-admin, or use `tidegate dead`";
+            return Err(refuse(StatusCode::FORBIDDEN, problem));
+        }
+        self.may_change(headers).await
+    }
+
+    /// Whether who asks may change things. `Err` is the answer if not.
+    pub(super) async fn may_change(&self, headers: &HeaderMap) -> Result<(), Response> {
+        let Some(reader) = &self.token else {
+            let problem = "nobody may redrive or delete letters here; give the host a token by http-admin, or use \
+                           `tidegate dead`";
+            return Err(refuse(StatusCode::FORBIDDEN, problem));
+        };
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(given) = given.and_then(|value| value.strip_prefix("Bearer ")) else {
+            return Err(refuse(StatusCode::UNAUTHORIZED, "this needs the token of http-admin"));
+        };
+        let token = read(reader).await.map_err(|problem| {
+            tracing::error!("{problem}");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, &problem)
+        })?;
+        // Of digests, so that the time that it takes says nothing about the token.
+        if Sha256::digest(given.trim()) == Sha256::digest(&token) {
+            return Ok(());
+        }
+        tracing::warn!("somebody asked over HTTP with a token that is not that of http-admin");
+        sleep(WRONG).await;
+        Err(refuse(StatusCode::FORBIDDEN, "this is not the token of http-admin"))
+    }
+}
+
+/// Reads the token as it is now.
+async fn read(reader: &SettingsReader) -> Result<String, String> {
+    let settings = reader.read().await.map_err(|fault| match fault {
+        Fault::Start(why) => why,
+        fault => fault.to_string(),
+    })?;
+    let token = settings.first().map(|(_, token)| token.trim().to_owned()).unwrap_or_default();
+    if !HttpAdmin::is_long_enough(&token) {
+        return Err(format!(
+            "the token of http-admin has fewer than {} characters; make a longer one",
+            HttpAdmin::SHORTEST
+        ));
+    }
+    Ok(token)
+}
+
+/// Whether a token is the right one.
+pub(super) async fn check(State(state): State<Arc<PageState>>, headers: HeaderMap) -> Response {
+    match state.admin.may_change(&headers).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refused) => refused,
+    }
+}

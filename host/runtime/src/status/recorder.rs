@@ -1,0 +1,243 @@
+//! What the page shows of the last hour: each workload is looked at once a second, where somebody may look at the page.
+//!
+//! Nothing of this is there without HTTP, and no worker or message knows of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::samples::{Merge, Numbers, Ring, Sample, between, quantile};
+use super::workload::{RunningParts, WorkloadState};
+use crate::clock::time_of_day;
+use crate::delivery::counters::{Tally, Times};
+use crate::digest::Digest;
+use crate::duration::unix_millis;
+use crate::plugin::Directory;
+use crate::scaling::history::Decided;
+
+/// How often a workload is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long every look is remembered, in milliseconds.
+const RECENT_MS: u64 = 120_000;
+/// How many looks become one sample of the hour.
+const MERGED: u16 = 10;
+/// How long those are remembered.
+const HOUR_MS: u64 = 3_600_000;
+/// How many samples there may be of the last minutes, and of the hour.
+const MOST: (usize, usize) = (121, 361);
+/// How many decisions are remembered.
+const DECISIONS: usize = 200;
+/// The most characters of a policy's reason.
+const REASON: usize = 300;
+
+/// The last hour of all workloads of a host.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    workloads: Vec<Arc<WorkloadState>>,
+    records: Vec<Mutex<Record>>,
+    directory: Arc<Directory>,
+    /// Since when each plugin has the generation that it has: milliseconds since the Unix epoch.
+    generations: Mutex<BTreeMap<String, (Digest, u64)>>,
+    /// How often all workloads were looked at.
+    looks: watch::Sender<u64>,
+}
+
+/// The last hour of one workload.
+#[derive(Debug)]
+struct Record {
+    recent: Ring,
+    hour: Ring,
+    merge: Merge,
+    /// What workers had done at the last look, and at the last sample of the hour.
+    tally: Tally,
+    hour_times: Times,
+    decisions: VecDeque<Decided>,
+}
+
+/// What is remembered of a workload.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    /// The last two minutes by the second, oldest first.
+    pub(crate) recent: Vec<Sample>,
+    /// The last hour by ten seconds, oldest first.
+    pub(crate) hour: Vec<Sample>,
+}
+
+impl Recorder {
+    /// Of these workloads. Nothing is recorded before [`Recorder::run`].
+    pub(crate) fn new(workloads: Vec<Arc<WorkloadState>>, directory: Arc<Directory>) -> Arc<Self> {
+        let records = workloads.iter().map(|_| Mutex::new(Record::new())).collect();
+        let (generations, looks) = (Mutex::default(), watch::Sender::new(0));
+        Arc::new(Self { workloads, records, directory, generations, looks })
+    }
+
+    /// Records, for ever.
+    pub(crate) async fn run(&self) -> Infallible {
+        let mut turns = interval(INTERVAL);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            let now_ms = unix_millis(time_of_day());
+            for (workload, record) in self.workloads.iter().zip(&self.records) {
+                record.lock().look(workload, now_ms);
+            }
+            self.note_generations(now_ms);
+            self.looks.send_modify(|looks| *looks += 1);
+        }
+    }
+
+    fn note_generations(&self, now_ms: u64) {
+        let mut generations = self.generations.lock();
+        for plugin in self.directory.plugins() {
+            let Some(generation) = plugin.generation else { continue };
+            match generations.get(&plugin.plugin) {
+                Some((known, _)) if *known == generation => {}
+                _ => drop(generations.insert(plugin.plugin, (generation, now_ms))),
+            }
+        }
+    }
+
+    /// Counts the looks; wakes whoever waits for the next.
+    pub(crate) fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
+    }
+
+    /// The workloads, in the order of the configuration.
+    pub(crate) fn workloads(&self) -> &[Arc<WorkloadState>] {
+        &self.workloads
+    }
+
+    /// Since when each plugin has the generation that it has, to the second: milliseconds since the Unix epoch.
+    pub(crate) fn generations(&self) -> BTreeMap<String, (Digest, u64)> {
+        self.generations.lock().clone()
+    }
+
+    /// The last look at a workload, by its place among them.
+    pub(crate) fn newest(&self, place: usize) -> Option<Sample> {
+        self.records.get(place)?.lock().recent.newest()
+    }
+
+    /// The decisions of a workload after the one of this number.
+    pub(crate) fn decided_after(&self, place: usize, number: u64) -> Vec<Decided> {
+        let Some(record) = self.records.get(place) else { return Vec::new() };
+        record.lock().decisions.iter().filter(|decided| decided.number > number).cloned().collect()
+    }
+
+    /// What is remembered of a workload, by its place among them.
+    pub(crate) fn recorded(&self, place: usize) -> Option<Recorded> {
+        let record = self.records.get(place)?.lock();
+        Some(Recorded {
+            recent: record.recent.samples().copied().collect(),
+            hour: record.hour.samples().copied().collect(),
+        })
+    }
+
+    /// The arrivals of the last hour of a workload by ten seconds, oldest first, each with its time.
+    pub(crate) fn arrivals(&self, place: usize) -> Vec<(u64, f32)> {
+        let Some(record) = self.records.get(place) else { return Vec::new() };
+        record.lock().hour.samples().map(|sample| (sample.at_ms, sample.of.arrivals)).collect()
+    }
+}
+
+impl Record {
+    fn new() -> Self {
+        Self {
+            recent: Ring::new(MOST.0, RECENT_MS),
+            hour: Ring::new(MOST.1, HOUR_MS),
+            merge: Merge::default(),
+            tally: Tally::default(),
+            hour_times: Times::default(),
+            decisions: VecDeque::new(),
+        }
+    }
+
+    fn look(&mut self, workload: &WorkloadState, at_ms: u64) {
+        let parts = workload.running();
+        let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
+        if tally.work.handled < self.tally.work.handled {
+            // It was started again, and counts anew.
+            (self.tally, self.hour_times) = (Tally::default(), Times::default());
+        }
+        let of = parts.map(|parts| numbers(workload, &parts, &self.tally, &tally)).unwrap_or_default();
+        self.tally = tally;
+        self.recent.push(Sample { at_ms, of });
+        self.merge.add(of);
+        if self.merge.count() >= MERGED {
+            let of = self.merge.take(&between(&self.hour_times, &tally.times));
+            self.hour_times = tally.times;
+            self.hour.push(Sample { at_ms, of });
+        }
+        self.take_decisions(workload, at_ms);
+    }
+
+    fn take_decisions(&mut self, workload: &WorkloadState, at_ms: u64) {
+        let last = self.decisions.back().map_or(0, |decided| decided.number);
+        let new = workload.history.decided_after(last).into_iter().map(|decided| {
+            let reason = decided.reason.chars().take(REASON).collect();
+            Decided { reason, ..decided }
+        });
+        self.decisions.extend(new);
+        let is_old = |decided: &Decided| unix_millis(decided.at) + HOUR_MS < at_ms;
+        while self.decisions.len() > DECISIONS || self.decisions.front().is_some_and(is_old) {
+            self.decisions.pop_front();
+        }
+    }
+}
+
+/// What a workload does now, and did since the last look, a second ago.
+fn numbers(workload: &WorkloadState, parts: &RunningParts, before: &Tally, after: &Tally) -> Numbers {
+    let seen = workload.history.seen().unwrap_or_default();
+    let running = parts.workers.running();
+    let alive = small(u64::try_from(parts.workers.alive().len()).unwrap_or(u64::MAX));
+    let times = between(&before.times, &after.times);
+    let since = |count: fn(&Tally) -> u64| rate(count(after).saturating_sub(count(before)));
+    Numbers {
+        arrivals: finite(seen.arrival_rate),
+        completions: since(|tally| tally.work.settled),
+        failures: since(|tally| tally.work.failed),
+        pending: small(seen.pending),
+        ack_pending: small(seen.ack_pending),
+        oldest_ms: seen.oldest_pending_ms.map(small),
+        desired: parts.desired.get(),
+        running,
+        draining: alive.saturating_sub(running),
+        shadow: workload
+            .workload
+            .shadow
+            .as_ref()
+            .and_then(|_| workload.history.shadowed().last)
+            .map(|(count, _)| count),
+        p50_us: quantile(&times, 0.5),
+        p99_us: quantile(&times, 0.99),
+    }
+}
+
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn rate(count: u64) -> f32 {
+    count as f32
+}
+
+fn finite(rate: f64) -> f32 {
+    if rate.is_finite() { rate as f32 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_takes_no_more_memory_than_the_documentation_says() {
+        let samples = (MOST.0 + MOST.1).next_power_of_two() * size_of::<Sample>();
+        // A reason of characters of one byte; the rest of a decision beside it.
+        let decisions = DECISIONS.next_power_of_two() * size_of::<Decided>() + DECISIONS * REASON;
+        assert!(samples + decisions < 176 << 10, "{samples} {decisions}");
+    }
+}
