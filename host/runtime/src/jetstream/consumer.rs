@@ -2,9 +2,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::binding::WorkloadBinding;
+use super::bucket::Histories;
 use super::consumer_watch::{Follow, FoundAtSetup};
 use super::header_watch::HeaderWatch;
-use super::key_value::{Buckets, Histories};
+use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;

@@ -10,6 +10,8 @@ mod ack_permission;
 mod answering;
 mod arrivals;
 mod binding;
+mod bucket;
+mod bucket_setup;
 mod connect;
 mod connect_error;
 mod connection_log;

@@ -60,8 +60,8 @@ pub enum SetupError {
     },
     /// A key-value bucket is not there.
     #[error(
-        "workload {workload}: there is no bucket {bucket}, which grants.kv names\n  Create it (`nats kv add {bucket}`), \
-         or set manage = \"create\"."
+        "workload {workload}: there is no bucket {bucket}, which grants.kv names\n  \
+         Create it (`nats kv add {bucket}`), or set manage = \"create\"."
     )]
     NoBucket {
         /// The workload.

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Client;
-use super::key_value::BucketState;
+use super::bucket::BucketState;
 use super::settings::{ConsumerState, StreamState};
 
 /// JetStream's "stream not found", "consumer not found" and "consumer already exists".

@@ -13,8 +13,8 @@ use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
+use crate::plugin::capability::Settings;
 use crate::plugin::capability::key_value::KeyValueAccess;
-use crate::plugin::run::guest::Settings;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, SettingsReader, WantedForm, WorkerContext,

@@ -7,7 +7,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::{gone, is_deletion, stream, subject};
+use crate::jetstream::bucket::{gone, is_deletion, stream, subject};
 use crate::jetstream::connect::Client;
 use crate::ports::{KvError, KvPage};
 

@@ -6,18 +6,15 @@
 
 mod keys;
 mod request;
-mod setup;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::json;
 
-pub(super) use setup::BucketState;
-
 use super::Client;
+use super::bucket::{Histories, OPERATION, gone, is_deletion, stream, subject};
 use super::publisher::read;
 use super::raw_message::{self, RawMessage};
 use crate::conditions::{Conditions, Part};
@@ -28,13 +25,6 @@ use request::Requests;
 
 /// JetStream's "stream not found".
 const NO_STREAM: u64 = 10059;
-/// The header of a message that says that its key is deleted, and that of one with which the server says so.
-const OPERATION: &str = "KV-Operation";
-const MARKER: &str = "Nats-Marker-Reason";
-
-/// How many messages of a key a bucket keeps, by the bucket's name.
-pub(super) type Histories = HashMap<String, i64>;
-
 /// The buckets that a workload's grants name.
 pub(crate) struct Buckets {
     client: Client,
@@ -138,28 +128,8 @@ impl std::fmt::Debug for Buckets {
     }
 }
 
-fn stream(bucket: &str) -> String {
-    format!("KV_{bucket}")
-}
-
-fn subject(bucket: &str, key: &str) -> String {
-    format!("$KV.{bucket}.{key}")
-}
-
-fn gone(bucket: &str) -> KvError {
-    KvError::NoBucket(format!(
-        "there is no bucket {bucket}, which grants.kv names; make it again (`nats kv add {bucket}`), or restart the \
-         host if manage is \"create\""
-    ))
-}
-
 fn code(error: &anyhow::Error) -> Option<u64> {
     error.downcast_ref::<async_nats::jetstream::Error>().map(|error| error.error_code().0)
-}
-
-/// Whether a message with these headers says that its key is deleted.
-fn is_deletion<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
-    headers.into_iter().any(|(name, value)| name == MARKER || (name == OPERATION && value != "PUT"))
 }
 
 fn entry(message: RawMessage) -> KvEntry {

@@ -4,3 +4,8 @@
 mod denial_log;
 pub(in crate::plugin) mod key_value;
 pub(super) mod secrets;
+
+use std::sync::Arc;
+
+/// The settings that a handler reads through `wasi:config/store`.
+pub(crate) type Settings = Arc<[(String, String)]>;

@@ -11,11 +11,9 @@ use super::declared::Declared;
 use super::quota::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
+use crate::plugin::capability::Settings;
 use crate::plugin::capability::key_value::KeyValueState;
 use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
-
-/// The settings that a handler reads through `wasi:config/store`.
-pub(crate) type Settings = Arc<[(String, String)]>;
 
 /// The data of an instance's store.
 pub struct Guest {

@@ -12,12 +12,13 @@ use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{BATCH_HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
-use super::guest::{Guest, Inputs, Settings};
+use super::guest::{Guest, Inputs};
 use super::kind::Kind;
 use super::room::InstanceRoom;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::plugin::capability::Settings;
 use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
 
 /// A compiled handler: one generation of a plugin.

@@ -5,9 +5,8 @@ use wasmtime::component::Resource;
 
 use super::access::KeyValueAccess;
 use super::wit_atomics::{CasError, Host, HostCas};
-use super::{Bucket, Cas, Error, KvEntry, KvError, read};
+use super::{Bucket, Cas, Error, KeyValueView, KvEntry, KvError, read};
 use crate::config::KvAccess;
-use crate::plugin::run::guest::Guest;
 use crate::subject::shown;
 
 /// How often an increment is tried while others change the key.
@@ -15,7 +14,7 @@ const TRIES: usize = 100;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-impl HostCas for Guest {
+impl HostCas for KeyValueView<'_> {
     async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Resource<Cas>> {
         let name = self.bucket(&bucket)?;
         let shared = match self.operation(&name, &key, KvAccess::Read) {
@@ -35,7 +34,7 @@ impl HostCas for Guest {
     }
 }
 
-impl Host for Guest {
+impl Host for KeyValueView<'_> {
     async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Answer<i64> {
         let name = self.bucket(&bucket)?;
         let shared = match self.operation(&name, &key, KvAccess::ReadWrite) {
@@ -68,7 +67,7 @@ impl Host for Guest {
     }
 }
 
-impl Guest {
+impl KeyValueView<'_> {
     fn cas(&mut self, cas: Cas) -> Result<Resource<Cas>, Error> {
         let keeps = cas.kept();
         self.handle(cas, keeps)
@@ -77,7 +76,7 @@ impl Guest {
     /// What a handle was of, which is closed.
     fn taken(&mut self, cas: Resource<Cas>) -> wasmtime::Result<Cas> {
         let cas = self.resources.delete(cas)?;
-        self.key_value.close(cas.kept());
+        self.state.close(cas.kept());
         Ok(cas)
     }
 }

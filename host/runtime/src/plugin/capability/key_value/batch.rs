@@ -7,16 +7,15 @@ use wasmtime::component::Resource;
 
 use super::access::KeyValueAccess;
 use super::wit_batch::Host;
-use super::{Bucket, Error, read};
+use super::{Bucket, Error, KeyValueView, read};
 use crate::config::KvAccess;
-use crate::plugin::run::guest::Guest;
 
 /// Operations of one batch that wait for the server together.
 const TOGETHER: usize = 16;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-impl Guest {
+impl KeyValueView<'_> {
     /// What a batch is done with, if all of it may be done.
     fn batch<'a>(
         &mut self,
@@ -24,7 +23,7 @@ impl Guest {
         keys: impl ExactSizeIterator<Item = &'a String>,
         access: KvAccess,
     ) -> Result<Arc<KeyValueAccess>, Error> {
-        let shared = self.key_value.operations(keys.len())?;
+        let shared = self.state.operations(keys.len())?;
         for key in keys {
             shared.check(bucket, key, access)?;
         }
@@ -32,7 +31,7 @@ impl Guest {
     }
 }
 
-impl Host for Guest {
+impl Host for KeyValueView<'_> {
     async fn get_many(
         &mut self,
         bucket: Resource<Bucket>,

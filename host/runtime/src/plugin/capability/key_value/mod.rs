@@ -10,12 +10,11 @@ mod store;
 
 use std::sync::Arc;
 
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 pub(crate) use access::KeyValueAccess;
 
 use crate::config::KvAccess;
-use crate::plugin::run::guest::Guest;
 use crate::ports::{KeyValue, KvEntry, KvError};
 use generated::wasi::keyvalue::{atomics as wit_atomics, batch as wit_batch, store as wit_store};
 use wit_store::Error;
@@ -111,7 +110,7 @@ impl KeyValueState {
     }
 }
 
-impl Guest {
+impl KeyValueView<'_> {
     /// The name of an open bucket.
     fn bucket(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<Arc<str>> {
         Ok(self.resources.get(bucket)?.name.clone())
@@ -119,16 +118,16 @@ impl Guest {
 
     /// A handle that keeps something; not more than an instance may have.
     fn handle<T: Send + 'static>(&mut self, handle: T, keeps: usize) -> Result<Resource<T>, Error> {
-        self.key_value.open(keeps)?;
+        self.state.open(keeps)?;
         self.resources.push(handle).map_err(|_| {
-            self.key_value.close(keeps);
+            self.state.close(keeps);
             Error::Other("the instance has too many resources open; drop what is not used".to_owned())
         })
     }
 
     /// What one operation on a key is done with, if it may be done.
     fn operation(&mut self, bucket: &str, key: &str, access: KvAccess) -> Result<Arc<KeyValueAccess>, Error> {
-        let shared = self.key_value.operations(1)?;
+        let shared = self.state.operations(1)?;
         shared.check(bucket, key, access)?;
         Ok(shared)
     }
@@ -143,11 +142,23 @@ impl From<KvError> for Error {
     }
 }
 
+/// What of an instance's store the functions of this interface work on.
+pub(crate) struct KeyValueView<'a> {
+    pub(crate) state: &'a mut KeyValueState,
+    pub(crate) resources: &'a mut ResourceTable,
+}
+
+struct HasKeyValue;
+
+impl HasData for HasKeyValue {
+    type Data<'a> = KeyValueView<'a>;
+}
+
 /// Lets handlers import it.
-pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    wit_store::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    wit_atomics::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    wit_batch::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
+pub(crate) fn link<T: Send>(linker: &mut Linker<T>, view: fn(&mut T) -> KeyValueView<'_>) -> wasmtime::Result<()> {
+    wit_store::add_to_linker::<T, HasKeyValue>(linker, view)?;
+    wit_atomics::add_to_linker::<T, HasKeyValue>(linker, view)?;
+    wit_batch::add_to_linker::<T, HasKeyValue>(linker, view)
 }
 
 /// Reads a key whose value a guest may be given.

@@ -3,22 +3,21 @@
 use wasmtime::component::Resource;
 
 use super::wit_store::{Host, HostBucket, KeyResponse};
-use super::{Bucket, Error, read};
+use super::{Bucket, Error, KeyValueView, read};
 use crate::config::KvAccess;
-use crate::plugin::run::guest::Guest;
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
-impl Host for Guest {
+impl Host for KeyValueView<'_> {
     async fn open(&mut self, identifier: String) -> Answer<Resource<Bucket>> {
         Ok((|| {
-            self.key_value.operations(1)?.check_bucket(&identifier)?;
+            self.state.operations(1)?.check_bucket(&identifier)?;
             self.handle(Bucket { name: identifier.into() }, 0)
         })())
     }
 }
 
-impl HostBucket for Guest {
+impl HostBucket for KeyValueView<'_> {
     async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Answer<Option<Vec<u8>>> {
         let name = self.bucket(&bucket)?;
         let shared = match self.operation(&name, &key, KvAccess::Read) {
@@ -65,7 +64,7 @@ impl HostBucket for Guest {
 
     async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<String>) -> Answer<KeyResponse> {
         let name = self.bucket(&bucket)?;
-        let shared = match self.key_value.operations(1) {
+        let shared = match self.state.operations(1) {
             Ok(shared) => shared,
             Err(error) => return Ok(Err(error)),
         };
@@ -84,7 +83,7 @@ impl HostBucket for Guest {
 
     async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
         self.resources.delete(bucket)?;
-        self.key_value.close(0);
+        self.state.close(0);
         Ok(())
     }
 }

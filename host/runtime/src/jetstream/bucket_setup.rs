@@ -2,51 +2,16 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Histories, stream, subject};
+use super::bucket::{Histories, stream, subject};
+use super::create_errors::Creation;
+use super::setup::WorkloadSetup;
+use super::setup_error::SetupError;
 use crate::config::Manage;
-use crate::jetstream::create_errors::Creation;
-use crate::jetstream::setup::WorkloadSetup;
-use crate::jetstream::setup_error::SetupError;
-
-/// What is read of `STREAM.INFO`.
-#[derive(Debug, Deserialize)]
-pub(in crate::jetstream) struct BucketState {
-    config: BucketConfig,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct BucketConfig {
-    subjects: Vec<String>,
-    max_msgs_per_subject: i64,
-    no_ack: bool,
-    sealed: bool,
-    mirror: Option<Value>,
-}
 
 /// A bucket that is not there.
-pub(in crate::jetstream) struct Missing(pub(in crate::jetstream) String);
-
-impl BucketConfig {
-    /// Why the stream cannot be used as the bucket; `None` if it can.
-    fn problem(&self, bucket: &str) -> Option<String> {
-        let all = subject(bucket, ">");
-        if self.mirror.is_some() {
-            return Some("it is a mirror; grant the bucket that it mirrors".to_owned());
-        }
-        if !self.subjects.contains(&all) {
-            return Some(format!("its stream is not bound to {all}; name a bucket, as `nats kv add` makes them"));
-        }
-        if self.no_ack {
-            let edit = format!("nats stream edit {} --ack", stream(bucket));
-            return Some(format!("it acknowledges no write (no_ack), so none could be known to be kept; `{edit}`"));
-        }
-        self.sealed.then(|| "it is sealed, and takes no writes; name another".to_owned())
-    }
-}
+pub(super) struct Missing(pub(super) String);
 
 /// The settings of a bucket that the host makes: those of `nats kv add` without flags.
 fn wanted(bucket: &str) -> Value {
@@ -71,7 +36,7 @@ fn wanted(bucket: &str) -> Value {
 
 impl WorkloadSetup<'_> {
     /// The buckets that the grants name. What is missing is made if the configuration lets the host make it.
-    pub(in crate::jetstream) async fn buckets(&self) -> Result<Histories, SetupError> {
+    pub(super) async fn buckets(&self) -> Result<Histories, SetupError> {
         let mut found = HashMap::new();
         for bucket in self.workload.grants.buckets() {
             let history = match self.bucket(bucket).await? {
@@ -85,7 +50,7 @@ impl WorkloadSetup<'_> {
     }
 
     /// How many messages of a key a bucket keeps.
-    pub(in crate::jetstream) async fn bucket(&self, bucket: &str) -> Result<Result<i64, Missing>, SetupError> {
+    pub(super) async fn bucket(&self, bucket: &str) -> Result<Result<i64, Missing>, SetupError> {
         let what = || format!("bucket {bucket}, which grants.kv names");
         let found = self.client.bucket_state(&stream(bucket)).await;
         let Some(state) = found.map_err(|error| self.server(what(), Creation::Bucket, &error))? else {
@@ -98,7 +63,7 @@ impl WorkloadSetup<'_> {
     }
 
     /// The error for a bucket that is not there and is not to be made.
-    pub(in crate::jetstream) fn no_bucket(&self, Missing(bucket): Missing) -> SetupError {
+    pub(super) fn no_bucket(&self, Missing(bucket): Missing) -> SetupError {
         SetupError::NoBucket { workload: self.workload.name.clone(), bucket }
     }
 
@@ -114,29 +79,6 @@ impl WorkloadSetup<'_> {
                 Ok(history) => Ok(history),
                 Err(Missing(_)) => Err(self.server(what(), Creation::Bucket, &error)),
             },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn problem(config: Value) -> Option<String> {
-        serde_json::from_value::<BucketState>(json!({ "config": config })).unwrap().config.problem("b")
-    }
-
-    #[test]
-    fn a_stream_that_is_no_bucket_or_takes_no_writes_is_refused() {
-        assert_eq!(problem(wanted("b")), None);
-        for (config, expected) in [
-            (json!({ "subjects": ["orders.>"] }), "not bound to $KV.b.>"),
-            (json!({ "mirror": { "name": "KV_a" } }), "is a mirror"),
-            (json!({ "subjects": ["$KV.b.>"], "no_ack": true }), "nats stream edit KV_b --ack"),
-            (json!({ "subjects": ["$KV.b.>"], "sealed": true }), "is sealed"),
-        ] {
-            assert!(problem(config).unwrap().contains(expected), "{expected}");
         }
     }
 }
