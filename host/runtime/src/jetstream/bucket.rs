@@ -67,28 +67,3 @@ pub(super) fn gone(bucket: &str) -> KvError {
 pub(super) fn is_deletion<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
     headers.into_iter().any(|(name, value)| name == MARKER || (name == OPERATION && value != "PUT"))
 }
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use serde_json::json;
-
-    use super::*;
-
-    fn problem(config: Value) -> Option<String> {
-        serde_json::from_value::<BucketState>(json!({ "config": config })).unwrap().config.problem("b")
-    }
-
-    #[test]
-    fn a_stream_that_is_no_bucket_or_takes_no_writes_is_refused() {
-        assert_eq!(problem(wanted("b")), None);
-        for (config, expected) in [
-            (json!({ "subjects": ["orders.>"] }), "not bound to $KV.b.>"),
-            (json!({ "mirror": { "name": "KV_a" } }), "is a mirror"),
-            (json!({ "subjects": ["$KV.b.>"], "no_ack": true }), "nats stream edit KV_b --ack"),
-            (json!({ "subjects": ["$KV.b.>"], "sealed": true }), "is sealed"),
-        ] {
-            assert!(problem(config).unwrap().contains(expected), "{expected}");
-        }
-    }
-}

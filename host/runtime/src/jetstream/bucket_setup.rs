@@ -82,3 +82,27 @@ impl WorkloadSetup<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::jetstream::bucket::BucketState;
+
+    fn problem(config: Value) -> Option<String> {
+        serde_json::from_value::<BucketState>(json!({ "config": config })).unwrap().config.problem("b")
+    }
+
+    #[test]
+    fn a_stream_that_is_no_bucket_or_takes_no_writes_is_refused() {
+        assert_eq!(problem(wanted("b")), None);
+        for (config, expected) in [
+            (json!({ "subjects": ["orders.>"] }), "not bound to $KV.b.>"),
+            (json!({ "mirror": { "name": "KV_a" } }), "is a mirror"),
+            (json!({ "subjects": ["$KV.b.>"], "no_ack": true }), "nats stream edit KV_b --ack"),
+            (json!({ "subjects": ["$KV.b.>"], "sealed": true }), "is sealed"),
+        ] {
+            assert!(problem(config).unwrap().contains(expected), "{expected}");
+        }
+    }
+}
