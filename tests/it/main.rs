@@ -5,6 +5,7 @@ mod bad_answers;
 mod bad_config;
 mod bad_consumer;
 mod bad_plugin;
+mod batches;
 mod bench;
 mod bounds;
 mod browser;

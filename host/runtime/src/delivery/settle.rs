@@ -312,6 +312,8 @@ pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, auth
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();
+    // The server may deliver it again before its letter is stored.
+    rules.attempts.dying(held.delivery(), death.clone(), author.clone());
     loop {
         let error = match keep(&held, &mut since, &rules.consumer, Kept::letter(&held, &death, author)).await {
             Ok(kept) => {
@@ -333,7 +335,6 @@ pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, auth
         tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
             "the dead letter could not be kept, so the message stays in its stream");
         rules.attempts.excuse(held.delivery());
-        rules.attempts.dying(held.delivery(), death, author.clone());
         nak(held, rules.retry.delay(attempt), &rules.consumer).await;
         return Settled::Unconfirmed;
     }

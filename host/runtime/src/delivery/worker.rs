@@ -128,7 +128,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     None => continue,
                 },
             };
-            slot.usable = if instance.handles_batches() {
+            slot.usable = if self.shared.batching.size > 1 && instance.handles_batches() {
                 Box::pin(self.handle_batch(instance, waiting)).await
             } else {
                 self.handle(instance, waiting).await

@@ -25,11 +25,6 @@ use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy};
 /// other.
 const POLICY_INSTANCES: u32 = 2;
 
-/// What a workload asks of its handler's exports.
-fn form(workload: &Workload) -> WantedForm {
-    if workload.batching.wanted { WantedForm::Batches } else { WantedForm::Either }
-}
-
 fn author(generation: &Generation) -> Author {
     Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
 }
@@ -57,7 +52,7 @@ impl PluginHandlers {
         context.guest.room = Some(room.clone());
         context.key_value = KeyValueAccess::new(workload);
         Self {
-            watch: directory.watch_form(&workload.handler, form(workload), &workload.limits),
+            watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
