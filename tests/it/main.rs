@@ -5,6 +5,7 @@ mod bad_answers;
 mod bad_config;
 mod bad_consumer;
 mod bad_plugin;
+mod batches;
 mod bench;
 mod bounds;
 mod browser;
@@ -21,6 +22,7 @@ mod hops;
 mod hosts;
 mod http;
 mod journal;
+mod key_value;
 #[cfg(feature = "test-languages")]
 mod languages;
 mod limits;

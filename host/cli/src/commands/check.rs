@@ -14,7 +14,7 @@ use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
 use tidegate_runtime::plugin::{
     HandlerPlugin, HttpAccess, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader,
-    others,
+    WantedForm, others,
 };
 use tidegate_runtime::text::plain;
 
@@ -215,7 +215,8 @@ fn ungranted(host: &PluginHost, dir: &Path, workload: &Workload) -> Option<Strin
 
 async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
-    let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let loaded = host.load_as(&file, &workload.limits, WantedForm::of(workload)).await;
+    let plugin: HandlerPlugin = loaded.map_err(|error| refused(&error))?;
     let ready = async {
         HttpAccess::new(workload).ready().await?;
         SettingsReader::new(&workload.settings).read().await

@@ -1,14 +1,16 @@
 //! Where the effects of a handler may go.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::http_grants::HttpGrant;
 use super::keys::WORKLOAD;
+use super::kv_grants::KvGrant;
 use super::names::overlap;
 use super::nats_headers::NatsHeaders;
 use super::reader::Reader;
 
-/// Where the effects of a handler may go: subjects, with wildcards, and origins.
+/// Where the effects of a handler may go: subjects, with wildcards, origins and buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grants {
     /// What it may publish on; nothing by default.
@@ -22,6 +24,8 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// A file with authorities whose certificates those servers may have, beside the system's.
     pub http_ca: Option<PathBuf>,
+    /// Key-value buckets that it may use; none by default.
+    pub kv: Vec<KvGrant>,
 }
 
 impl Default for Grants {
@@ -38,6 +42,7 @@ impl Grants {
             nats_headers: NatsHeaders::read(&keys.get::<Vec<String>>("grants.nats-headers")),
             http: HttpGrant::read(&keys.get::<Vec<String>>("grants.http")),
             http_ca: keys.path("grants.http-ca"),
+            kv: KvGrant::read(&keys.get::<Vec<String>>("grants.kv")),
         }
     }
 
@@ -56,6 +61,11 @@ impl Grants {
             "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes \
              back to it, maybe without end; grant less, or limit the consumer with filter"
         ))
+    }
+
+    /// The names of the buckets that it may use, each once.
+    pub(crate) fn buckets(&self) -> BTreeSet<&str> {
+        self.kv.iter().map(|grant| grant.bucket.as_str()).collect()
     }
 
     /// Whether a reply may go to a literal subject.

@@ -38,6 +38,12 @@ pub struct Limits {
     pub http_connect: Duration,
     /// How long an HTTP request may take from then until its response begins.
     pub http_first_byte: Duration,
+    /// Bytes of one value in a key-value bucket.
+    pub kv_value: usize,
+    /// Key-value operations of one handler call.
+    pub kv_operations: u32,
+    /// Buckets and compare-and-swap handles of one instance at once.
+    pub kv_handles: u32,
 }
 
 impl Limits {
@@ -58,6 +64,9 @@ impl Limits {
             http_response_body: keys.get("limits.http-response-body"),
             http_connect: keys.get("limits.http-connect"),
             http_first_byte: keys.get("limits.http-first-byte"),
+            kv_value: keys.get("limits.kv-value"),
+            kv_operations: keys.get("limits.kv-operations"),
+            kv_handles: keys.get("limits.kv-handles"),
         }
     }
 }

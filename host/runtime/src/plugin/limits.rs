@@ -92,5 +92,8 @@ pub(super) fn wider(a: &Limits, b: &Limits) -> Limits {
         http_response_body: a.http_response_body.max(b.http_response_body),
         http_connect: a.http_connect.max(b.http_connect),
         http_first_byte: a.http_first_byte.max(b.http_first_byte),
+        kv_value: a.kv_value.max(b.kv_value),
+        kv_operations: a.kv_operations.max(b.kv_operations),
+        kv_handles: a.kv_handles.max(b.kv_handles),
     }
 }

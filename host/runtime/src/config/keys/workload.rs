@@ -2,6 +2,7 @@
 
 use super::key::Key;
 use crate::config::http_grants;
+use crate::config::kv_grants;
 use crate::config::names;
 use crate::config::nats_headers;
 use crate::config::words::{Isolation, Manage, Retention, SignalSource};
@@ -244,6 +245,17 @@ pub const WORKLOAD: &[Key] = &[
         .comment("\"api-ca.pem\"")
         .help("A PEM file with authorities whose certificates those servers may have, beside the system's")
         .more("Read when the workload starts."),
+    Key::texts("grants.kv", "GRANT")
+        .flag("grant-kv")
+        .nothing("none")
+        .range("`read BUCKET`, `read-write BUCKET`, or either with `/PREFIX` behind it")
+        .rule(kv_grants::rule)
+        .comment("[\"read-write counters/orders.\"]")
+        .help("JetStream KV buckets that the handler may use, all keys or those that begin with a prefix")
+        .more(
+            "A bucket that is missing is made where `manage` is `create`; otherwise the workload does not start before \
+             it is there.",
+        ),
     Key::duration("limits.time")
         .flag("limit-time")
         .default("10s")
@@ -324,6 +336,25 @@ pub const WORKLOAD: &[Key] = &[
         .default("10s")
         .range("1ms to 1h")
         .help("How long an HTTP request may take, once it is connected, until its response begins"),
+    Key::size("limits.kv-value")
+        .flag("limit-kv-value")
+        .default("1MiB")
+        .range("1KiB to 64MiB")
+        .help("Bytes of one value that the handler sets or gets")
+        .more(
+            "The server's own limit holds too. The values that compare-and-swap handles of an instance keep have at \
+             most eight times that together.",
+        ),
+    Key::integer("limits.kv-operations", "COUNT")
+        .flag("limit-kv-operations")
+        .default("1000")
+        .range("1 to 100000")
+        .help("Key-value operations of one handler call; each key of a batch is one"),
+    Key::integer("limits.kv-handles", "COUNT")
+        .flag("limit-kv-handles")
+        .default("100")
+        .range("1 to 1000")
+        .help("Buckets and compare-and-swap handles that one instance may have open at once"),
     Key::integer("retry.max-attempts", "COUNT")
         .flag("max-attempts")
         .default("5")

@@ -14,10 +14,8 @@ use tokio::time::timeout;
 
 use crate::config::Setting;
 use crate::contract::Fault;
+use crate::plugin::capability::Settings;
 use crate::plugin::limits::handler::SETTING;
-
-/// The settings that a handler reads through `wasi:config/store`.
-pub(crate) type Settings = Arc<[(String, String)]>;
 
 /// How long reading may take: a disk that does not answer must be told.
 const WITHIN: Duration = Duration::from_secs(10);

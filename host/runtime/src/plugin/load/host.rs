@@ -29,7 +29,7 @@ const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
 /// Bytes of the compiler's or linker's message that an error repeats.
 const SAID: usize = 1 << 10;
 /// The packages that only a handler may import from: a policy gets its settings in `init`, and reaches nothing.
-const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:http/"];
+const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:http/", "wasi:keyvalue/"];
 /// The interface that has the types of a handler of batches.
 const HANDLER_TYPES: &str = "tidegate:plugin/handler@0.1.";
 

@@ -12,18 +12,20 @@ use super::declared::Declared;
 use super::quota::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
+use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpState;
-pub(crate) use crate::plugin::capability::secrets::Settings;
+use crate::plugin::capability::key_value::KeyValueState;
 use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
 
 /// The data of an instance's store.
 pub struct Guest {
     wasi: WasiCtx,
-    resources: ResourceTable,
+    pub(crate) resources: ResourceTable,
     pub(crate) quota: Quota,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
     pub(crate) http: HttpState,
+    pub(crate) key_value: KeyValueState,
 }
 
 impl WasiView for Guest {
@@ -83,6 +85,7 @@ pub(crate) fn store(
         log,
         settings,
         http: HttpState::default(),
+        key_value: KeyValueState::default(),
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
