@@ -19,12 +19,13 @@ use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
 
 /// The data of an instance's store.
 pub struct Guest {
+    /// Before the resources, which then hold nothing that is under way.
+    pub(crate) http: HttpState,
     wasi: WasiCtx,
     pub(crate) resources: ResourceTable,
     pub(crate) quota: Quota,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
-    pub(crate) http: HttpState,
     pub(crate) key_value: KeyValueState,
 }
 

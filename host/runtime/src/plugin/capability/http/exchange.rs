@@ -45,6 +45,12 @@ impl Exchanges {
         }
     }
 
+    /// Whether the call has ended. Those that wait learn it one after the other, and the first give their places back
+    /// to the last.
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// A body that is gone when the call ends.
     pub(super) fn hold(&self, body: WasiBody, place: OwnedSemaphorePermit, pause: Option<Duration>) -> ResponseBody {
         let is_read = body.is_end_stream();
@@ -54,7 +60,7 @@ impl Exchanges {
         bodies.retain(|body| body.strong_count() > 0);
         bodies.push(Arc::downgrade(&slot));
         // Between the response and this the call may have ended.
-        if *self.ended.borrow() {
+        if self.has_ended() {
             drop(slot.lock().take());
         }
         ResponseBody { slot, is_read, pause: pause.map(|pause| (pause, Box::pin(sleep(pause)))) }

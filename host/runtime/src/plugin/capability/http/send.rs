@@ -27,6 +27,9 @@ pub(super) async fn send(
     let first_byte = shorter(access.limits.first_byte, options.first_byte_timeout);
     let request = limited_request(&access, request)?;
     let place = access.place(&to, connect).await?;
+    if exchanges.has_ended() {
+        return Err(Error::ConnectionTerminated);
+    }
     let client = access.client().await.map_err(|_| Error::ConfigurationError)?;
     let answered = timeout(connect.saturating_add(first_byte), client.request(request)).await;
     let response = answered.map_err(|_| Error::HttpResponseTimeout)?.map_err(|error| told(&access, &to, &error))?;

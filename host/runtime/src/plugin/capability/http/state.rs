@@ -36,7 +36,7 @@ struct Requests {
 
 impl HttpState {
     pub(crate) fn new(access: Arc<HttpAccess>) -> Self {
-        let hooks = Requests { access: Some(access), ..Requests::default() };
+        let hooks = Requests { access: Some(access), made: 0, exchanges: None };
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(HTTP_HEADERS);
         Self { context, hooks }
@@ -52,13 +52,24 @@ impl HttpState {
 
     /// Ends what the guest left open: of what it keeps it can read no more.
     pub(crate) fn end_call(&mut self) {
-        if let Some(exchanges) = self.hooks.exchanges.take() {
-            exchanges.end();
-        }
+        self.hooks.end();
+    }
+}
+
+/// With an instance that goes within a call all of it ends at once, and not as the store comes to it.
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
 impl Requests {
+    fn end(&mut self) {
+        if let Some(exchanges) = self.exchanges.take() {
+            exchanges.end();
+        }
+    }
+
     /// Whether a request may be sent, before anything is done for it.
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<(Arc<HttpAccess>, Arc<Exchanges>), Error> {
         let access = self.access.as_ref().ok_or(Error::HttpRequestDenied)?;
