@@ -21,7 +21,6 @@ mod hops;
 mod hosts;
 mod http;
 mod journal;
-#[cfg(feature = "test-languages")]
 mod languages;
 mod limits;
 mod nats_headers;

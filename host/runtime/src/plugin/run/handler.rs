@@ -75,6 +75,8 @@ pub struct HandlerInstance {
     limits: Limits,
     /// Gone after a call that faulted.
     live: Option<Live>,
+    /// What the guest wrote to standard error in the last call.
+    last_words: String,
     /// Set for as long as a call runs, so also if its future was dropped: then nothing can be called again.
     calling: bool,
 }
@@ -135,7 +137,7 @@ impl HandlerPlugin {
         store.data().log.end_call();
         let live = Live { exports: started?, store, _place: place };
         let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
-        Ok(HandlerInstance { engines, limits, live: Some(live), calling: false })
+        Ok(HandlerInstance { engines, limits, live: Some(live), last_words: String::new(), calling: false })
     }
 }
 
@@ -150,6 +152,11 @@ impl HandlerInstance {
     /// Whether it can still be called: not after a [`Fault`], nor after the future of a call was dropped.
     pub fn is_usable(&self) -> bool {
         self.live.is_some() && !self.calling
+    }
+
+    /// What the guest wrote to standard error in the last call, or the end of it; also after a [`Fault`].
+    pub fn last_words(&self) -> &str {
+        &self.last_words
     }
 
     /// Whether it handles batches. One that does not handles one delivery a call.
@@ -204,10 +211,10 @@ impl HandlerInstance {
         self.calling = false;
         let Some(live) = &self.live else { return Err(Fault::Start("this instance ended".into())) };
         let guest = live.store.data();
-        let last_words = guest.log.end_call();
+        self.last_words = guest.log.end_call();
         let fault = match called {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &last_words),
+            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &self.last_words),
             Err(fault) => fault,
         };
         self.live = None;
