@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::plugin::limits::instance::LINE;
 
-/// Bytes of standard error that are kept for a failure that may follow: more than a dead letter keeps of it, which tells
+/// Bytes of standard error that are kept for a failure that may follow: more than its dead letter keeps, which then says
 /// that there was more.
 const LAST_WORDS: usize = 2048;
 
