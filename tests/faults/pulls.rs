@@ -213,7 +213,7 @@ async fn full_buffer(form: Form) -> Result<Report> {
     let proxy = Proxy::to(stage.servers.member(0).port()).await?;
     let workers = form.pick(200, 2_000);
     let over = format!(
-        "ack-wait = '30s'\nmax-ack-pending = 1000000\npolicy-settings.workers = '{workers}'\nscale.max = \
+        "ack-wait = '30s'\nmax-ack-pending = 4000000\npolicy-settings.workers = '{workers}'\nscale.max = \
          {workers}\npull.batch = 1000"
     );
     let single = "ack-wait = '30s'\nmax-ack-pending = 100000\npolicy-settings.workers = '1'\npull.batch = 100";

@@ -73,7 +73,7 @@ async fn waves(site: Arc<Site>, stop: Arc<AtomicBool>) {
         let count = if turn % 150 < 60 { 12 } else { 2 };
         let messages = (0..count).map(|_| "sleep 40".to_owned());
         site.publish_all("in.orders.new", messages).await;
-        if turn % 25 == 0 {
+        if turn.is_multiple_of(25) {
             site.publish("in.orders.new", "before 2 retry 10").await;
         }
         // The pace of the waves is no condition that anything waits for.

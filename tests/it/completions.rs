@@ -19,7 +19,8 @@ async fn every_shell_gets_a_script_that_knows_the_commands() {
 async fn bash_takes_its_script_and_completes_with_it() {
     let program = env!("CARGO_BIN_EXE_tidegate");
     let script = format!(
-        "eval \"$({program} completions bash)\"; COMP_WORDS=(tidegate dead re); COMP_CWORD=2; _tidegate tidegate re dead; \
+        "eval \"$({program} completions bash)\"; COMP_WORDS=(tidegate dead re); COMP_CWORD=2; \
+         _tidegate tidegate re dead; \
          echo \"${{COMPREPLY[@]}}\""
     );
     let ended = tokio::process::Command::new("bash").args(["-c", &script]).output().await.unwrap();

@@ -6,10 +6,11 @@ use std::path::Path;
 use tidegate_artifacts::policies;
 use tidegate_test_artifacts::probes;
 
-/// Puts `probe` (handler), `probe-policy`, `fixed`, `step` and `backlog` into place.
+/// Puts `probe` (handler), `probe-batch`, `probe-policy`, `fixed`, `step` and `backlog` into place.
 pub(crate) fn install_all(dir: &Path) -> io::Result<()> {
     let all = [
         ("probe", probes::WORKER_V1),
+        ("probe-batch", probes::BATCH),
         ("probe-policy", probes::POLICY_V1),
         ("fixed", policies::FIXED),
         ("step", policies::STEP),

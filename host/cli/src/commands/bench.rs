@@ -13,8 +13,8 @@ use tidegate_nats_server::{self as server, Server};
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///
-/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes two to
-/// three minutes. Exit code 0: measured. 1: something failed.
+/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes three to
+/// four minutes. Exit code 0: measured. 1: something failed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
     /// Messages of each throughput round
@@ -60,6 +60,7 @@ pub async fn run(
         rounds: args.rounds,
         requests: args.requests,
         reply: workers::REPLY,
+        reply_batch: workers::REPLY_BATCH,
         echo: workers::ECHO,
     };
     let bar = terminal.bar(options.steps());

@@ -13,7 +13,8 @@ use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_en
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
 use tidegate_runtime::plugin::{
-    HandlerPlugin, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, others,
+    HandlerPlugin, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader, WantedForm,
+    others,
 };
 use tidegate_runtime::text::plain;
 
@@ -198,7 +199,8 @@ pub(super) fn refused(error: &LoadError) -> String {
 
 async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
-    let plugin: HandlerPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let loaded = host.load_as(&file, &workload.limits, WantedForm::of(workload)).await;
+    let plugin: HandlerPlugin = loaded.map_err(|error| refused(&error))?;
     match SettingsReader::new(&workload.settings).read().await {
         Ok(_) => Ok(format!("{} {}", workload.handler, plugin.generation().digest)),
         Err(Fault::Start(why)) => Err(format!("its handler {why}")),

@@ -11,7 +11,7 @@ use super::native::{Always, Native};
 use super::options::BenchOptions;
 use crate::alone::{self, Alone};
 use crate::streams;
-use tidegate_runtime::config::{Compile, Config, Plugins, Workload};
+use tidegate_runtime::config::{Batching, Compile, Config, Plugins, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, PluginHost};
@@ -33,6 +33,8 @@ pub(super) enum LoopKind {
     Native,
     /// Tidegate's, with a component.
     Wasm,
+    /// Tidegate's, with a component that handles batches of at most so many.
+    Batches(usize),
     /// The Auto-Scaler's.
     Example,
 }
@@ -65,6 +67,7 @@ impl Lab {
     pub(super) async fn new(url: &str, options: &BenchOptions) -> anyhow::Result<Self> {
         let plugins = TempDir::new()?;
         std::fs::write(plugins.path().join("reply.wasm"), options.reply)?;
+        std::fs::write(plugins.path().join("reply-batch.wasm"), options.reply_batch)?;
         let config = workload("any", FILLED, 1, plugins.path())?;
         let mut nats = config.nats;
         nats.servers = vec![url.to_owned()];
@@ -93,7 +96,7 @@ impl Lab {
                 worked?;
                 settled?
             }
-            LoopKind::Native | LoopKind::Wasm => {
+            LoopKind::Native | LoopKind::Wasm | LoopKind::Batches(_) => {
                 let running = self.start(&name, FILLED, kind, workers, workers).await?;
                 let settled = self.settled(&consumer, began, cpu).await?;
                 running.stop().await?;
@@ -158,9 +161,14 @@ impl Lab {
         always: u32,
     ) -> anyhow::Result<RunningWorkload> {
         let mut config = workload(name, stream, min, self.plugins.path())?;
-        let workload = config.workloads.pop().context("a workload")?;
+        let mut workload = config.workloads.pop().context("a workload")?;
         match kind {
             LoopKind::Wasm => self.run_loaded(workload, always).await,
+            LoopKind::Batches(size) => {
+                workload.handler = "reply-batch".to_owned();
+                workload.batching = Batching { size, ..workload.batching };
+                self.run_loaded(workload, always).await
+            }
             _ => self.run(workload, Native, always).await,
         }
     }

@@ -3,8 +3,10 @@
 //! All run in one process on one nats-server, in turn: what else the machine does meanwhile meets all of them. Only
 //! ratios of such a run mean something on another machine.
 
+mod batches;
 mod instance;
 mod lab;
+mod median;
 mod native;
 mod options;
 mod report;
@@ -15,16 +17,17 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 
 use crate::terminal::Bar;
+use batches::BatchRounds;
+pub use batches::BatchThroughput;
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use options::BenchOptions;
+use options::WORKERS;
 use report::Latency;
 pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
 
-/// Workers of the throughput rounds that have several.
-const WORKERS: u32 = 4;
 /// How often an idle host is woken.
 const WAKES: u32 = 40;
 /// How often a handler's file is replaced.
@@ -49,7 +52,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     let idle_percent = idle(&mut lab, Duration::from_secs(options.rounds.into())).await?;
 
     let mut rounds: [Vec<Round>; 5] = Default::default();
-    let mut latencies: [Vec<Latency>; 2] = Default::default();
+    let (mut latencies, mut batch_rounds): ([Vec<Latency>; 2], BatchRounds) = Default::default();
     let kinds = [
         (LoopKind::Native, WORKERS),
         (LoopKind::Wasm, WORKERS),
@@ -62,6 +65,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
             step(&format!("throughput, {kind:?}, {workers} workers"));
             rounds.push(lab.throughput(kind, workers).await?);
         }
+        batches::round(&mut lab, &mut batch_rounds, &step).await?;
         for (kind, latencies) in [LoopKind::Native, LoopKind::Wasm].into_iter().zip(&mut latencies) {
             step(&format!("requests, {kind:?}"));
             latencies.push(requests(&mut lab, kind, options.requests).await?);
@@ -72,7 +76,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     step("a handler that is replaced");
     let swap = swap(&mut lab).await?;
     let server = lab.client.server_version();
-    Ok(BenchReport::new(&server, options, &rounds, &latencies, from_zero, swap, instance, idle_percent))
+    Ok(BenchReport::new(&server, options, &rounds, &batch_rounds, &latencies, from_zero, swap, instance, idle_percent))
 }
 
 /// Sequential requests to one worker.

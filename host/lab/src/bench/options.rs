@@ -1,3 +1,8 @@
+/// Workers of the throughput rounds that have several.
+pub(super) const WORKERS: u32 = 4;
+/// The sizes of batches that are measured, each with several workers and with one.
+pub(super) const BATCH_SIZES: [usize; 3] = [1, 10, 100];
+
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
@@ -11,6 +16,8 @@ pub struct BenchOptions {
     pub requests: u32,
     /// A handler that answers each message with an empty reply.
     pub reply: &'static [u8],
+    /// The same for batches.
+    pub reply_batch: &'static [u8],
     /// A handler that answers each message with its payload.
     pub echo: &'static [u8],
 }
@@ -18,6 +25,6 @@ pub struct BenchOptions {
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        5 + 7 * u64::from(self.rounds)
+        5 + (7 + 2 * BATCH_SIZES.len() as u64) * u64::from(self.rounds)
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::batches::{self, BatchRounds, BatchThroughput};
 use super::lab::Round;
+use super::median::median;
 use super::options::BenchOptions;
 
 /// The benchmark's answer.
@@ -22,6 +24,8 @@ pub struct BenchReport {
     pub ratios: Ratios,
     /// Messages settled a second.
     pub throughput: Throughput,
+    /// The same with a component that handles batches.
+    pub batches: Vec<BatchThroughput>,
     /// Microseconds of CPU time that the client process spent on a message, with 4 workers.
     pub cpu_us_per_message: CpuPerMessage,
     /// Sequential requests, in microseconds.
@@ -71,6 +75,10 @@ pub struct CpuPerMessage {
     pub native: f64,
     /// With components.
     pub wasm: f64,
+    /// With native code, 1 worker.
+    pub native_1: f64,
+    /// With components, 1 worker.
+    pub wasm_1: f64,
 }
 
 /// Latencies in microseconds.
@@ -119,6 +127,7 @@ impl BenchReport {
         server: &str,
         options: &BenchOptions,
         rounds: &[Vec<Round>; 5],
+        batch_rounds: &BatchRounds,
         latencies: &[Vec<Latency>; 2],
         from_zero: f64,
         swap: Swap,
@@ -127,7 +136,8 @@ impl BenchReport {
     ) -> Self {
         let [native, wasm, example, native_1, wasm_1] =
             rounds.each_ref().map(|all| median(all, |round| round.per_second));
-        let [native_cpu, wasm_cpu, ..] = rounds.each_ref().map(|all| median(all, |round| round.cpu_us));
+        let [native_cpu, wasm_cpu, _, native_cpu_1, wasm_cpu_1] =
+            rounds.each_ref().map(|all| median(all, |round| round.cpu_us));
         let [native_p50, wasm_p50] = latencies.each_ref().map(|all| median(all, |latency| latency.p50));
         let [_, wasm_p99] = latencies.each_ref().map(|all| median(all, |latency| latency.p99));
         Self {
@@ -143,19 +153,19 @@ impl BenchReport {
                 from_zero: from_zero / wasm_p99,
             },
             throughput: Throughput { native, wasm, example, native_1, wasm_1 },
-            cpu_us_per_message: CpuPerMessage { native: native_cpu, wasm: wasm_cpu },
+            batches: batches::report(batch_rounds, native, native_1),
+            cpu_us_per_message: CpuPerMessage {
+                native: native_cpu,
+                wasm: wasm_cpu,
+                native_1: native_cpu_1,
+                wasm_1: wasm_cpu_1,
+            },
             requests: Requests { native_p50, wasm_p50, wasm_p99, from_zero },
             swap,
             instance,
             idle_percent,
         }
     }
-}
-
-fn median<T>(all: &[T], of: impl Fn(&T) -> f64) -> f64 {
-    let mut values: Vec<f64> = all.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for BenchReport {
@@ -179,7 +189,14 @@ impl fmt::Display for BenchReport {
             "  1 worker                {native_1:>10.0} {wasm_1:>10.0}             {:>11.2}x",
             ratios.wasm_native_1
         )?;
-        writeln!(f, "  CPU time a message, us  {:>10.1} {:>10.1}", cpu_us_per_message.native, cpu_us_per_message.wasm)?;
+        let CpuPerMessage { native, wasm, native_1, wasm_1 } = cpu_us_per_message;
+        writeln!(f, "  CPU time a message, us  {native:>10.1} {wasm:>10.1}             (4 workers)")?;
+        writeln!(f, "                          {native_1:>10.1} {wasm_1:>10.1}             (1 worker)")?;
+        writeln!(f)?;
+        writeln!(f, "batches                          4 workers to native   CPU us     1 worker to native   CPU us")?;
+        for batches in &self.batches {
+            writeln!(f, "{batches}")?;
+        }
         writeln!(f)?;
         writeln!(f, "latency, us                   native       wasm")?;
         writeln!(

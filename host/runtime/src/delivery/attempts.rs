@@ -126,7 +126,12 @@ impl Attempts {
 
     /// Remembers that the message has to become a dead letter, which is not stored yet.
     pub(crate) fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
-        self.0.lock().change(key(delivery), |past| past.fate = Fate::Dying(Box::new((death, author))));
+        self.0.lock().change(key(delivery), |past| {
+            // A letter that is stored stays stored, whatever becomes of another delivery of the message.
+            if !matches!(past.fate, Fate::Kept(_)) {
+                past.fate = Fate::Dying(Box::new((death, author)));
+            }
+        });
     }
 
     /// Remembers that the message's dead letter is stored.

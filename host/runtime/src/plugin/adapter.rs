@@ -13,21 +13,17 @@ use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
-use crate::plugin::run::guest::Settings;
+use crate::plugin::capability::Settings;
+use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, SettingsReader, WantedForm, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, Policies, Policy};
+use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
 const POLICY_INSTANCES: u32 = 2;
-
-/// What a workload asks of its handler's exports.
-fn form(workload: &Workload) -> WantedForm {
-    if workload.batching.wanted { WantedForm::Batches } else { WantedForm::Either }
-}
 
 fn author(generation: &Generation) -> Author {
     Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
@@ -54,8 +50,9 @@ impl PluginHandlers {
         let room = directory.room(workload.scale.max);
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
+        context.key_value = KeyValueAccess::new(workload);
         Self {
-            watch: directory.watch_form(&workload.handler, form(workload), &workload.limits),
+            watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
@@ -63,6 +60,11 @@ impl PluginHandlers {
             room,
             max: workload.scale.max,
         }
+    }
+
+    /// From now on instances reach these buckets, as far as the workload's grants go.
+    pub(crate) fn reach(&self, buckets: Arc<dyn KeyValue>) {
+        self.context.key_value.reach(buckets);
     }
 
     fn context(&self, worker: u64, settings: Settings) -> WorkerContext {

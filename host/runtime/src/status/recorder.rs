@@ -23,13 +23,13 @@ use crate::scaling::history::Decided;
 /// How often a workload is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long every look is remembered, in milliseconds.
-const RECENT_MS: u64 = 120_000;
+const RECENT_MS: u64 = 300_000;
 /// How many looks become one sample of the hour.
 const MERGED: u16 = 10;
 /// How long those are remembered.
 const HOUR_MS: u64 = 3_600_000;
 /// How many samples there may be of the last minutes, and of the hour.
-const MOST: (usize, usize) = (121, 361);
+const MOST: (usize, usize) = (301, 361);
 /// How many decisions are remembered.
 const DECISIONS: usize = 200;
 /// The most characters of a policy's reason.
@@ -62,7 +62,7 @@ struct Record {
 /// What is remembered of a workload.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    /// The last two minutes by the second, oldest first.
+    /// The last five minutes by the second, oldest first.
     pub(crate) recent: Vec<Sample>,
     /// The last hour by ten seconds, oldest first.
     pub(crate) hour: Vec<Sample>,
@@ -235,9 +235,9 @@ mod tests {
 
     #[test]
     fn a_workload_takes_no_more_memory_than_the_documentation_says() {
-        let samples = (MOST.0 + MOST.1).next_power_of_two() * size_of::<Sample>();
+        let samples = (MOST.0.next_power_of_two() + MOST.1.next_power_of_two()) * size_of::<Sample>();
         // A reason of characters of one byte; the rest of a decision beside it.
         let decisions = DECISIONS.next_power_of_two() * size_of::<Decided>() + DECISIONS * REASON;
-        assert!(samples + decisions < 176 << 10, "{samples} {decisions}");
+        assert!(samples + decisions < 208 << 10, "{samples} {decisions}");
     }
 }

@@ -39,9 +39,9 @@ pub const HOST: &[Key] = &[
         .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
         .help("Who may redrive and delete dead letters on the page: whoever has this token, of 16 characters or more")
         .more(
-            "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is read \
-             each time it is asked for. Without it the page only shows. Where `http` is another address than loopback, \
-             dead letters are shown only to who has it.",
+            "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is \
+             read each time it is asked for. Without it the page only shows. Where `http` is another address than \
+             loopback, dead letters are shown only to who has it.",
         ),
     Key::texts("nats.url", "URL")
         .flag("server")

@@ -1,5 +1,7 @@
 //! Which worlds of the contract a component can be used for.
 
+use crate::config::Workload;
+
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -26,6 +28,13 @@ pub enum WantedForm {
     Either,
     /// `batch-handler`, for the workload is configured to have batches.
     Batches,
+}
+
+impl WantedForm {
+    /// What this workload asks of its handler.
+    pub fn of(workload: &Workload) -> Self {
+        if workload.batching.wanted { Self::Batches } else { Self::Either }
+    }
 }
 
 impl std::fmt::Display for Kind {

@@ -1,5 +1,5 @@
-//! Health, metrics, status and the page over HTTP, on a thread of its own: guests that spin may hold every thread that workers
-//! run on, and that is just when somebody asks.
+//! Health, metrics, status and the page over HTTP, on a thread of its own: guests that spin may hold every thread that
+//! workers run on, and that is just when somebody asks.
 //!
 //! | path | answers |
 //! |---|---|
@@ -64,7 +64,7 @@ pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpList
     let listener = TcpListener::bind(address).map_err(|reason| HttpError::Listen { address, reason })?;
     listener.set_nonblocking(true).map_err(HttpError::Thread)?;
     let address = listener.local_addr().map_err(HttpError::Thread)?;
-    tracing::info!(%address, "health, metrics, status and a page for the browser over HTTP: / /healthz /readyz /metrics /status");
+    tracing::info!(%address, "health, metrics, status, a page over HTTP: / /healthz /readyz /metrics /status");
     observer.tell(Event::Listening { address });
     Ok(listener)
 }

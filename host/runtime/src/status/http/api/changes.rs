@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::answer::{answer, refuse};
 use super::letters::{opened, unread};
-use super::state::{PageState, answer, refuse};
+use super::state::PageState;
 use crate::dead_letter::Letter;
 use crate::jetstream::{Letters, Redriven, SendError};
 
@@ -46,6 +47,14 @@ enum Became {
     Failed(String),
     /// As others would.
     Ended(String),
+}
+
+/// Whether a token is the right one.
+pub(super) async fn check(State(state): State<Arc<PageState>>, headers: HeaderMap) -> Response {
+    match state.admin.may_change(&headers).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refused) => refused,
+    }
 }
 
 pub(super) async fn redrive(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {

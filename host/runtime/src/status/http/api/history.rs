@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::answer::{answer, refuse};
 use super::query::Query;
-use super::state::{PageState, answer, refuse};
+use super::state::PageState;
 use crate::clock::time_of_day;
 use crate::duration::unix_millis;
 use crate::status::recorder::Recorded;
@@ -26,7 +27,7 @@ struct History {
     now_ms: u64,
     min: u32,
     max: u32,
-    /// By ten seconds, then the last two minutes by the second.
+    /// By ten seconds, then the last five minutes by the second.
     samples: Vec<SampleRow>,
 }
 

@@ -9,9 +9,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
+use super::answer::{answer, refuse};
 use super::cut::cut;
 use super::query::Query;
-use super::state::{PageState, answer, refuse};
+use super::state::PageState;
 use crate::contract::Cause;
 use crate::dead_letter::filter::Filter;
 use crate::dead_letter::{Content, Letter, StoredMessage};

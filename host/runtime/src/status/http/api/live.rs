@@ -17,9 +17,11 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::refuse;
+use super::host_row;
 use super::query::Query;
 use super::rows::{self, DecisionRow};
-use super::state::{PageState, refuse};
+use super::state::PageState;
 use crate::contract::{Cause, FaultKind};
 use crate::duration::millis;
 use crate::status::workload::WorkloadState;
@@ -31,7 +33,7 @@ const AGAIN: u32 = 500;
 
 /// When a connection takes no more requests.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::status::http) struct ConnectionEnd(pub(in crate::status::http) Instant);
+pub(crate) struct ConnectionEnd(pub(crate) Instant);
 
 /// One browser that listens.
 struct Listener {
@@ -133,8 +135,8 @@ impl Listener {
 
     fn event(&mut self, now: u64, first: bool) -> Option<String> {
         let state = &self.state;
-        let rows = state.rows.after(state, self.told, now).join(",");
-        let host = serde_json::to_string(&rows::host(state)).ok()?;
+        let rows = state.rows.after(&state.recorder, self.told, now).join(",");
+        let host = serde_json::to_string(&host_row::host(state)).ok()?;
         let detail = match self.place {
             Some(place) => {
                 let detail = detail(state, place, self.decided)?;

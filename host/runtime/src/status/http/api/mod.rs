@@ -10,9 +10,11 @@
 //! | `POST /api/letters/redrive`, `POST /api/letters/purge` | sends letters back, or deletes them; needs the token |
 //! | `POST /api/token` | whether a token is the right one |
 
+mod answer;
 mod changes;
 mod cut;
 mod history;
+mod host_row;
 mod letters;
 mod live;
 mod query;
@@ -42,7 +44,7 @@ pub(super) fn router(state: Arc<PageState>) -> Router {
         .route("/api/letters/{sequence}", get(letters::show))
         .route("/api/letters/redrive", post(changes::redrive))
         .route("/api/letters/purge", post(changes::purge))
-        .route("/api/token", post(token::check))
+        .route("/api/token", post(changes::check))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(state)
 }

@@ -7,40 +7,18 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::cut::cut;
-use super::state::PageState;
-use crate::clock::time_of_day;
 use crate::contract::Observation;
 use crate::digest::Digest;
 use crate::duration::unix_millis;
-use crate::jetstream::Client;
 use crate::scaling::history::Decided;
-use crate::status::http::health;
-use crate::status::http::view::View;
+use crate::status::recorder::Recorder;
 use crate::status::samples::Numbers;
 use crate::status::workload::WorkloadState;
 
 /// The most problems that are told, and the most characters of one.
-const PROBLEMS: (usize, usize) = (50, 500);
+pub(super) const PROBLEMS: (usize, usize) = (50, 500);
 /// The most characters of a policy's reason.
 pub(super) const REASON: usize = 300;
-
-/// The host.
-#[derive(Serialize)]
-pub(super) struct HostRow {
-    /// The host's time of day: milliseconds since the Unix epoch.
-    now_ms: u64,
-    name: String,
-    version: &'static str,
-    ready: bool,
-    problems: Vec<String>,
-    connected: bool,
-    server_version: Option<String>,
-    /// Whether letters can be redriven and deleted with a token.
-    admin: bool,
-    /// Whether letters are shown without a token.
-    letters: bool,
-    dead_letters: String,
-}
 
 /// One workload. What changes with each second though nothing happens is not in it.
 #[derive(Serialize)]
@@ -105,20 +83,20 @@ struct Made {
 
 impl Rows {
     /// The rows that have changed after the look of this number; all for 0.
-    pub(super) fn after(&self, state: &PageState, since: u64, now: u64) -> Vec<Arc<str>> {
+    pub(super) fn after(&self, recorder: &Recorder, since: u64, now: u64) -> Vec<Arc<str>> {
         let mut made = self.0.lock();
         if made.look < now {
-            made.make(state, now);
+            made.make(recorder, now);
         }
         made.rows.iter().filter(|(changed, _)| *changed > since).map(|(_, row)| row.clone()).collect()
     }
 }
 
 impl Made {
-    fn make(&mut self, state: &PageState, now: u64) {
-        let generations = state.recorder.generations();
-        let new = state.recorder.workloads().iter().enumerate().filter_map(|(place, workload)| {
-            let of = state.recorder.newest(place).unwrap_or_default().of;
+    fn make(&mut self, recorder: &Recorder, now: u64) {
+        let generations = recorder.generations();
+        let new = recorder.workloads().iter().enumerate().filter_map(|(place, workload)| {
+            let of = recorder.newest(place).unwrap_or_default().of;
             serde_json::to_string(&row(workload, &of, &generations)).ok()
         });
         let new: Vec<_> = new.collect();
@@ -159,22 +137,5 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
         dead: tally.dead.iter().sum(),
         decision: workload.history.last().as_ref().map(DecisionRow::short),
         generations: [generation(&of.handler), generation(&of.policy)],
-    }
-}
-
-pub(super) fn host(state: &PageState) -> HostRow {
-    let view: &View = &state.view;
-    let problems = health::ready(view);
-    HostRow {
-        now_ms: unix_millis(time_of_day()),
-        name: view.host.clone(),
-        version: env!("CARGO_PKG_VERSION"),
-        ready: problems.is_empty(),
-        problems: problems.iter().take(PROBLEMS.0).map(|problem| cut(problem, PROBLEMS.1)).collect(),
-        connected: view.is_connected(),
-        server_version: view.connection.get().map(Client::server_version),
-        admin: state.admin.has_token(),
-        letters: state.admin.shows_letters(),
-        dead_letters: view.dead_letters.clone(),
     }
 }

@@ -1,9 +1,5 @@
 use std::sync::Arc;
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::rows::Rows;
@@ -17,7 +13,7 @@ const STREAMS: usize = 16;
 const READINGS: usize = 2;
 
 /// What the page's answers are made of.
-pub(in crate::status::http) struct PageState {
+pub(crate) struct PageState {
     pub(super) view: Arc<View>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) rows: Rows,
@@ -27,13 +23,13 @@ pub(in crate::status::http) struct PageState {
 }
 
 impl PageState {
-    pub(in crate::status::http) fn new(view: Arc<View>, recorder: Arc<Recorder>, admin: Admin) -> Arc<Self> {
+    pub(crate) fn new(view: Arc<View>, recorder: Arc<Recorder>, admin: Admin) -> Arc<Self> {
         let (streams, readings) = (Arc::new(Semaphore::new(STREAMS)), Semaphore::new(READINGS));
         Arc::new(Self { view, recorder, rows: Rows::default(), admin, streams, readings })
     }
 
     /// Tells in the log what keeps the page from doing all that it should.
-    pub(in crate::status::http) async fn look(&self) {
+    pub(crate) async fn look(&self) {
         self.admin.look().await;
     }
 
@@ -41,18 +37,4 @@ impl PageState {
     pub(super) fn place(&self, workload: &str) -> Option<usize> {
         self.recorder.workloads().iter().position(|own| own.workload.name == workload)
     }
-}
-
-/// An answer in JSON.
-pub(super) fn answer(body: &impl Serialize) -> Response {
-    match serde_json::to_string(body) {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
-}
-
-/// An answer that says why there is none.
-pub(super) fn refuse(code: StatusCode, problem: &str) -> Response {
-    let body = json!({ "problem": problem }).to_string();
-    (code, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

@@ -1,15 +1,13 @@
 //! Who may change things, and who may read dead letters.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
-use super::state::{PageState, refuse};
+use super::answer::refuse;
 use crate::config::HttpAdmin;
 use crate::contract::Fault;
 use crate::plugin::SettingsReader;
@@ -18,7 +16,7 @@ use crate::plugin::SettingsReader;
 const WRONG: Duration = Duration::from_secs(1);
 
 /// Who may do what.
-pub(in crate::status::http) struct Admin {
+pub(crate) struct Admin {
     /// None if nobody may change anything.
     token: Option<SettingsReader>,
     /// Whether only this machine reaches the address that is listened on.
@@ -26,7 +24,7 @@ pub(in crate::status::http) struct Admin {
 }
 
 impl Admin {
-    pub(in crate::status::http) fn new(admin: Option<HttpAdmin>, local: bool) -> Self {
+    pub(crate) fn new(admin: Option<HttpAdmin>, local: bool) -> Self {
         let token = admin.map(|admin| SettingsReader::new(&[("http-admin.token".to_owned(), admin.token)]));
         Self { token, local }
     }
@@ -56,8 +54,8 @@ impl Admin {
             return Ok(());
         }
         if self.token.is_none() {
-            let problem = "this host listens on an address that others can reach, so dead letters are shown only to who \
-                           has a token; give it one by http-admin, or use `tidegate dead`";
+            let problem = "this host listens on an address that others can reach, so dead letters are shown only to \
+                           who has a token; give it one by http-admin, or use `tidegate dead`";
             return Err(refuse(StatusCode::FORBIDDEN, problem));
         }
         self.may_change(headers).await
@@ -102,12 +100,4 @@ async fn read(reader: &SettingsReader) -> Result<String, String> {
         ));
     }
     Ok(token)
-}
-
-/// Whether a token is the right one.
-pub(super) async fn check(State(state): State<Arc<PageState>>, headers: HeaderMap) -> Response {
-    match state.admin.may_change(&headers).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(refused) => refused,
-    }
 }
