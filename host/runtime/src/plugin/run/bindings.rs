@@ -59,7 +59,8 @@ impl logging::Host for Guest {
     }
 }
 
-/// Links what a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings, logging.
+/// Links what a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings and
+/// logging.
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
