@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::plugin::limits::instance::LINE;
 
-/// Bytes of standard error that are kept for a failure that may follow: more than its dead letter keeps, which then says
-/// that there was more.
+/// Bytes of standard error that are kept for a failure that may follow: more than its dead letter keeps, which then
+/// says that there was more.
 const LAST_WORDS: usize = 2048;
 
 /// Appends to `last_words`, and keeps their end only.
