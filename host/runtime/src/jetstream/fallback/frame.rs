@@ -150,7 +150,7 @@ impl Raw {
 }
 
 fn map(list: Vec<(String, String)>) -> Result<HeaderMap, String> {
-    super::super::message::headers(list).map_err(|error| error.to_string())
+    super::super::header_map::headers(list).map_err(|error| error.to_string())
 }
 
 /// The status of a header block that can be read, and its words.
