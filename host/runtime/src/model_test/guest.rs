@@ -110,7 +110,7 @@ impl Handler for ModelInstance {
 
     /// Every third generation does not, where the others do.
     fn handles_batches(&self) -> bool {
-        self.server.with(|state| state.setup.batches.is_some()) && self.generation.number % 3 != 0
+        self.server.with(|state| state.setup.batches.is_some()) && !self.generation.number.is_multiple_of(3)
     }
 
     async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {

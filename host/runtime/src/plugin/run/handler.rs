@@ -166,7 +166,7 @@ impl HandlerInstance {
         let HandlerExports::Single(exports) = &live.exports else {
             self.calling = false;
             let mut answers = Box::pin(self.handle_batch(&[delivery])).await?;
-            return answers.pop().ok_or_else(|| Fault::Answers { answers: 0, deliveries: 1 });
+            return answers.pop().ok_or(Fault::Answers { answers: 0, deliveries: 1 });
         };
         let headers = borrow(&delivery.headers);
         let handler = exports.tidegate_plugin_handler();
