@@ -16,6 +16,7 @@ const GUESTS: &[&str] = &[
     "step",
     "utilization",
     "archive",
+    "dedupe",
     "echo",
     "later",
     "receipts",

@@ -40,6 +40,8 @@ pub mod policies {
 pub mod workers {
     /// Puts the messages of a batch into one.
     pub const ARCHIVE: &[u8] = component!("archive");
+    /// Publishes each message on once, and drops what it has seen.
+    pub const DEDUPE: &[u8] = component!("dedupe");
     /// Replies with the payload.
     pub const ECHO: &[u8] = component!("echo");
     /// Has each message published once more, later.
@@ -57,6 +59,7 @@ pub mod workers {
     /// All of them, by the names of their plugins.
     pub const ALL: &[(&str, &[u8])] = &[
         ("archive", ARCHIVE),
+        ("dedupe", DEDUPE),
         ("echo", ECHO),
         ("later", LATER),
         ("receipts", RECEIPTS),

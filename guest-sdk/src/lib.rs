@@ -64,6 +64,7 @@
 pub mod batch;
 mod duration;
 pub mod handler;
+pub mod key_value;
 #[cfg(feature = "log")]
 mod logger;
 pub mod policy;

@@ -22,6 +22,7 @@ mod hops;
 mod hosts;
 mod http;
 mod journal;
+mod key_value;
 #[cfg(feature = "test-languages")]
 mod languages;
 mod limits;

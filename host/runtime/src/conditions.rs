@@ -21,6 +21,8 @@ pub(crate) enum Part {
     Settlement,
     /// Publications and replies.
     Effects,
+    /// The key-value buckets that its handler uses.
+    KeyValue,
     /// Its dead letters.
     DeadLetters,
     /// Its workers: instances that do not start.
@@ -48,6 +50,7 @@ impl Part {
             Self::Watch => "watch",
             Self::Settlement => "settlement",
             Self::Effects => "effects",
+            Self::KeyValue => "key-value",
             Self::DeadLetters => "dead-letters",
             Self::Workers => "workers",
             Self::Policy => "policy",

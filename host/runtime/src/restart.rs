@@ -103,6 +103,9 @@ impl Keeper {
             bound = begin => bound,
             () = stopped(self.stops.clone()) => return Ok(()),
         };
+        if let Some(buckets) = bound.buckets(&state.conditions) {
+            handlers.reach(buckets);
+        }
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
         let mut run = pin!(workload::run(parts, stopped(self.stops.clone())));

@@ -15,7 +15,7 @@ use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::host_context::HostContext;
-use crate::jetstream::{BoundConsumer, HeaderWatch, PulledMessage, Signals};
+use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signals};
 use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
@@ -87,6 +87,7 @@ pub async fn run<H: Handlers, P: Policies>(
         () = run => Ok(()),
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
+        never = watch_buckets(bound.buckets(&state.conditions)) => match never {},
         never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
 }
@@ -179,6 +180,13 @@ impl<'a> Assembly<'a> {
         let queue = &self.state.workload.queue;
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
         self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
+    }
+}
+
+async fn watch_buckets(buckets: Option<Arc<Buckets>>) -> std::convert::Infallible {
+    match buckets {
+        Some(buckets) => buckets.watch().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -39,6 +39,8 @@ mod tests {
     const FIRST_SCALING: &str = "tidegate:plugin/scaling@0.1.0";
     const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
     const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
+    const KEY_VALUE: [&str; 3] =
+        ["wasi:keyvalue/store@0.2.0-draft2", "wasi:keyvalue/atomics@0.2.0-draft2", "wasi:keyvalue/batch@0.2.0-draft2"];
 
     /// The names of what a component imports and exports.
     fn interface(bytes: &[u8]) -> (Vec<String>, Vec<String>) {
@@ -77,15 +79,18 @@ mod tests {
 
     #[test]
     fn every_handler_exports_its_interface_and_imports_what_the_host_has() {
+        let [store, atomics, batch] = KEY_VALUE;
         for (name, bytes) in workers::ALL {
+            let reaches: &[&str] = if *name == "dedupe" { &[store, atomics] } else { &[] };
             match interface(bytes).1.as_slice() {
                 [export] if export == BATCH_HANDLER => check(name, bytes, BATCH_HANDLER, &[HANDLER, CONFIG, LOGGING]),
-                _ => check(name, bytes, HANDLER, &[CONFIG, LOGGING]),
+                _ => check(name, bytes, HANDLER, &[&[CONFIG, LOGGING], reaches].concat()),
             }
         }
-        check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &[CONFIG, LOGGING]);
-        check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &[CONFIG, LOGGING]);
-        check("probe-batch", probes::BATCH, BATCH_HANDLER, &[HANDLER, CONFIG, LOGGING]);
+        let all = [CONFIG, LOGGING, store, atomics, batch];
+        check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &all);
+        check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &all);
+        check("probe-batch", probes::BATCH, BATCH_HANDLER, &[&[HANDLER], &all[..]].concat());
     }
 
     #[test]

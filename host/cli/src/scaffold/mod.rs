@@ -35,6 +35,7 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/src/batch.rs", include_str!("../../../../guest-sdk/src/batch.rs")),
     ("tidegate-guest/src/duration.rs", include_str!("../../../../guest-sdk/src/duration.rs")),
     ("tidegate-guest/src/handler.rs", include_str!("../../../../guest-sdk/src/handler.rs")),
+    ("tidegate-guest/src/key_value.rs", include_str!("../../../../guest-sdk/src/key_value.rs")),
     ("tidegate-guest/src/lib.rs", include_str!("../../../../guest-sdk/src/lib.rs")),
     ("tidegate-guest/src/logger.rs", include_str!("../../../../guest-sdk/src/logger.rs")),
     ("tidegate-guest/src/policy.rs", include_str!("../../../../guest-sdk/src/policy.rs")),
@@ -47,6 +48,10 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/wit/handler.wit", include_str!("../../../../guest-sdk/wit/handler.wit")),
     ("tidegate-guest/wit/scaling.wit", include_str!("../../../../guest-sdk/wit/scaling.wit")),
     ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../../../guest-sdk/wit/deps/config/store.wit")),
+    (
+        "tidegate-guest/wit/deps/keyvalue/keyvalue.wit",
+        include_str!("../../../../guest-sdk/wit/deps/keyvalue/keyvalue.wit"),
+    ),
     ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../../../guest-sdk/wit/deps/logging/logging.wit")),
 ];
 

@@ -65,7 +65,7 @@ pub(super) struct Unanswered {
 
 /// What came of a batch.
 #[derive(Debug, Clone)]
-pub(super) struct Batch {
+pub(super) struct RequestBatch {
     /// From the first request to the last reply.
     pub elapsed: Duration,
     /// Microseconds from sending a request for the first time to its reply.
@@ -101,11 +101,11 @@ pub(super) async fn batch(
     number: u32,
     requester: &impl Requester,
     done: impl Fn(),
-) -> anyhow::Result<Batch> {
+) -> anyhow::Result<RequestBatch> {
     let start = Instant::now();
     // One request after the other is the example's way: three significant digits of at most a minute.
     let latency = Histogram::new_with_bounds(1, 60_000_000, 3).context("a histogram of one minute")?;
-    let empty = Batch {
+    let empty = RequestBatch {
         elapsed: Duration::ZERO,
         latency,
         first: None,
@@ -163,7 +163,7 @@ async fn one(load: &Load, number: u32, index: u32, requester: &impl Requester) -
     }
 }
 
-impl Batch {
+impl RequestBatch {
     fn with(mut self, load: &Load, number: u32, sent: SentRequest) -> Self {
         self.sent = self.sent.saturating_add(1);
         self.retried = self.retried.saturating_add(u64::from(sent.retries));

@@ -33,7 +33,7 @@ pub use record::DesiredChange;
 pub use summary::{BatchSummary, Summary, WorkerSummary};
 pub use timeline::Timeline;
 
-use load::{Batch, Load, RequestOutcome, Requester};
+use load::{Load, RequestBatch, RequestOutcome, Requester};
 use record::{DemoState, Recorder};
 
 /// What the demo logs by default: its own story, and what anyone should know. The host tells the same events in more
@@ -132,7 +132,7 @@ async fn all_batches(
     client: Client,
     recorder: &Recorder,
     bar: &Bar,
-) -> anyhow::Result<Vec<Batch>> {
+) -> anyhow::Result<Vec<RequestBatch>> {
     let mut state = recorder.state();
     let ready = timeout(READY_WITHIN, state.wait_for(|state| state.ready)).await;
     ready.map_err(|_| anyhow!("the host was not ready within {}", humantime::format_duration(READY_WITHIN)))??;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::load::Batch;
+use super::load::RequestBatch;
 use super::record::{DesiredChange, Record};
 use tidegate_runtime::duration::micros;
 
@@ -66,8 +66,8 @@ pub struct BatchSummary {
 
 impl Summary {
     /// Adds up a run. `unsettled` is what the consumer still had to settle at the end.
-    pub(super) fn new(server: String, batches: &[Batch], record: &Record, unsettled: u64) -> Self {
-        let sum = |of: fn(&Batch) -> u64| batches.iter().map(of).fold(0, u64::saturating_add);
+    pub(super) fn new(server: String, batches: &[RequestBatch], record: &Record, unsettled: u64) -> Self {
+        let sum = |of: fn(&RequestBatch) -> u64| batches.iter().map(of).fold(0, u64::saturating_add);
         let unanswered = batches.iter().flat_map(|batch| &batch.unanswered);
         let dead = |sequences: &[u64]| sequences.iter().any(|sequence| record.dead.contains(sequence));
         let lost = unanswered.filter(|request| !dead(&request.sequences)).count();
@@ -93,7 +93,7 @@ impl Summary {
 }
 
 impl BatchSummary {
-    fn new(batch: &Batch) -> Self {
+    fn new(batch: &RequestBatch) -> Self {
         Self {
             seconds: batch.elapsed.as_secs_f64(),
             p50_us: batch.latency.value_at_quantile(0.5),
@@ -189,12 +189,12 @@ mod tests {
     use hdrhistogram::Histogram;
     use std::collections::{BTreeMap, BTreeSet};
 
-    fn batch(unanswered: Vec<Unanswered>) -> Batch {
+    fn batch(unanswered: Vec<Unanswered>) -> RequestBatch {
         let mut latency = Histogram::new_with_bounds(1, 60_000_000, 3).unwrap();
         latency.record_n(200, 98).unwrap();
         latency.record_n(900, 2).unwrap();
         let (elapsed, first) = (Duration::from_millis(2100), Some(Duration::from_micros(850)));
-        Batch { elapsed, latency, first, sent: 101, replied: 100, retried: 5, unanswered }
+        RequestBatch { elapsed, latency, first, sent: 101, replied: 100, retried: 5, unanswered }
     }
 
     fn record() -> Record {

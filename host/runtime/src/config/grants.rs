@@ -1,11 +1,14 @@
 //! Where the effects of a handler may go.
 
+use std::collections::BTreeSet;
+
 use super::keys::WORKLOAD;
+use super::kv_grants::KvGrant;
 use super::names::overlap;
 use super::nats_headers::NatsHeaders;
 use super::reader::Reader;
 
-/// Where the effects of a handler may go: subjects, with wildcards.
+/// Where the effects of a handler may go: subjects, with wildcards, and buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grants {
     /// What it may publish on; nothing by default.
@@ -15,6 +18,8 @@ pub struct Grants {
     pub reply: Vec<String>,
     /// What its publications may ask of their streams; nothing by default.
     pub nats_headers: Vec<NatsHeaders>,
+    /// Key-value buckets that it may use; none by default.
+    pub kv: Vec<KvGrant>,
 }
 
 impl Default for Grants {
@@ -29,6 +34,7 @@ impl Grants {
             publish: keys.get("grants.publish"),
             reply: keys.get("grants.reply"),
             nats_headers: NatsHeaders::read(&keys.get::<Vec<String>>("grants.nats-headers")),
+            kv: KvGrant::read(&keys.get::<Vec<String>>("grants.kv")),
         }
     }
 
@@ -47,6 +53,11 @@ impl Grants {
             "grants.publish has `{granted}`, and this workload reads `{read}`: what its handler publishes there comes \
              back to it, maybe without end; grant less, or limit the consumer with filter"
         ))
+    }
+
+    /// The names of the buckets that it may use, each once.
+    pub(crate) fn buckets(&self) -> BTreeSet<&str> {
+        self.kv.iter().map(|grant| grant.bucket.as_str()).collect()
     }
 
     /// Whether a reply may go to a literal subject.

@@ -26,6 +26,12 @@ pub struct Limits {
     pub log_rate: usize,
     /// Handler instances made anew in a second after a call that did not end well.
     pub respawns: u32,
+    /// Bytes of one value in a key-value bucket.
+    pub kv_value: usize,
+    /// Key-value operations of one handler call.
+    pub kv_operations: u32,
+    /// Buckets and compare-and-swap handles of one instance at once.
+    pub kv_handles: u32,
 }
 
 impl Limits {
@@ -40,6 +46,9 @@ impl Limits {
             publications: keys.get("limits.publications"),
             log_rate: keys.get("limits.log-rate"),
             respawns: keys.get("limits.respawns"),
+            kv_value: keys.get("limits.kv-value"),
+            kv_operations: keys.get("limits.kv-operations"),
+            kv_handles: keys.get("limits.kv-handles"),
         }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn bounds(max_payload: usize) -> ResponseBounds {
-        let grants = Grants { publish: vec![">".into()], reply: vec![], nats_headers: vec![] };
+        let grants = Grants { publish: vec![">".into()], reply: vec![], nats_headers: vec![], kv: vec![] };
         ResponseBounds { max_payload, own_headers: 20, publications: 2, grants }
     }
 
@@ -91,7 +91,8 @@ mod tests {
             reply: None,
             publications: vec![Publication { subject: subject.into(), ..Publication::default() }; count],
         };
-        let grants = Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![], nats_headers: vec![] };
+        let grants =
+            Grants { publish: vec!["out.*".into(), "log.>".into()], reply: vec![], nats_headers: vec![], kv: vec![] };
         let bounds = ResponseBounds { grants, ..bounds(100) };
         for subject in ["out.a", "log.a.b"] {
             assert_eq!(check(&publications(subject, 2), &bounds), Ok(()), "{subject}");

@@ -77,7 +77,7 @@ impl Rules {
 }
 
 /// What has to be awaited after the effects of a delivery were sent.
-pub(crate) enum Step {
+pub(crate) enum Remaining {
     /// Nothing: the delivery is settled.
     Done(Settled),
     /// Publications that are not confirmed yet, with the bytes of the delivery and of its response.
@@ -94,14 +94,14 @@ pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     author: &Author,
     rules: &Arc<Rules>,
     give_up: impl FnOnce() -> F,
-) -> Step {
+) -> Remaining {
     let attempt = rules.attempts.used(waiting.held.delivery());
     match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(response) => match Published::at_once(response) {
-            Ok(stored) => Step::Done(complete(waiting, stored, author, rules).await),
+            Ok(stored) => Remaining::Done(complete(waiting, stored, author, rules).await),
             Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
         },
-        Disposition::Fail(verdict) => Step::Done(Box::pin(carry_out(waiting, verdict, author, rules)).await),
+        Disposition::Fail(verdict) => Remaining::Done(Box::pin(carry_out(waiting, verdict, author, rules)).await),
     }
 }
 
@@ -113,7 +113,7 @@ async fn publish<D: Held>(
     author: &Author,
     rules: &Arc<Rules>,
     give_up: impl Future<Output = ()> + Send,
-) -> Step {
+) -> Remaining {
     let bytes = waiting.held.delivery().size() + response.size();
     let Waiting { held, since, .. } = &mut waiting;
     let sent = tokio::select! {
@@ -121,7 +121,7 @@ async fn publish<D: Held>(
         sent = keep(held, since, &rules.consumer, Published::send(held, response)) => Some(sent),
         () = give_up => None,
     };
-    let Some(sent) = sent else { return Step::Done(give_back(waiting, rules).await) };
+    let Some(sent) = sent else { return Remaining::Done(give_back(waiting, rules).await) };
     let (author, rules) = (author.clone(), rules.clone());
     let rest = async move {
         let Waiting { held, since, .. } = &mut waiting;
@@ -137,7 +137,7 @@ async fn publish<D: Held>(
             Err(error) => fail(waiting, error, &author, &rules).await,
         }
     };
-    Step::Unconfirmed(bytes, Box::pin(rest))
+    Remaining::Unconfirmed(bytes, Box::pin(rest))
 }
 
 /// Settles a delivery of a batch whose response has no publications: its effects may be in another response of the
@@ -187,30 +187,13 @@ pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Sett
 /// Awaits a future, and tells the server that the delivery is in progress each quarter of its ack wait until then.
 ///
 /// `since` is when the server last heard of the delivery, and is updated.
-pub(crate) async fn keep<D: Held, T>(
+pub(crate) fn keep<D: Held, T>(
     held: &D,
     since: &mut Instant,
     consumer: &Effective,
     work: impl Future<Output = T>,
-) -> T {
-    let mut work = pin!(work);
-    // Most futures are done at their first poll, and need no timer.
-    if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
-        return done;
-    }
-    loop {
-        // Armed before the look, so that an edit in between is not missed.
-        let edited = consumer.ack_wait_edited();
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = sleep(consumer.announce_after().saturating_sub(since.elapsed())) => {
-                *since = Instant::now();
-                held.in_progress().await;
-            }
-            () = edited => {}
-        }
-    }
+) -> impl Future<Output = T> {
+    keep_all(std::slice::from_ref(held), std::slice::from_mut(since), consumer, work)
 }
 
 /// As [`keep`], for several deliveries. When the first of them is due, all are announced.
@@ -221,11 +204,12 @@ pub(crate) async fn keep_all<D: Held, T>(
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
+    // Most futures are done at their first poll, and need no timer.
     if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
         return done;
     }
     loop {
-        // Armed before the look, so that an edit in between is not missed.
+        // Armed before the ack wait is read, so that an edit in between is not missed.
         let edited = consumer.ack_wait_edited();
         let oldest = since.iter().min().copied();
         let due = oldest.map(|oldest| consumer.announce_after().saturating_sub(oldest.elapsed()));

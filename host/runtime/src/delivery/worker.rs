@@ -16,7 +16,7 @@ use crate::delivery::hops;
 use crate::delivery::inbox::{Company, Inbox, Waiting};
 use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
-use crate::delivery::settle::{Rules, Settled, Step, dead_letter, give_back, keep, settle, term_again};
+use crate::delivery::settle::{Remaining, Rules, Settled, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
 use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
@@ -49,11 +49,25 @@ impl<D: Held> WorkerShared<D> {
     fn fetch_for(&self, instance: &impl Handler) {
         self.inbox.set_least(if instance.handles_batches() { self.batching.size } else { 1 });
     }
+
+    /// Lets the instance that was made take the place of the old one, which goes on if the new one does not start.
+    /// `false` if there was no room for both.
+    fn take_the_place<I: Handler>(&self, instance: &mut I, made: Result<I, Fault>) -> bool {
+        match made {
+            Ok(made) => {
+                self.fetch_for(&made);
+                *instance = made;
+            }
+            Err(Fault::Room(_)) => return false,
+            Err(fault) => keep_old(instance, &fault),
+        }
+        true
+    }
 }
 
 /// What the supervisor wants of a worker. A later one is stricter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Mode {
+pub(crate) enum WorkerMode {
     /// Go on.
     Work,
     /// Finish the deliveries at hand, then end.
@@ -68,7 +82,7 @@ pub(crate) struct Worker<D, H> {
     shared: Arc<WorkerShared<D>>,
     handlers: H,
     stats: Arc<Stats>,
-    mode: watch::Receiver<Mode>,
+    mode: watch::Receiver<WorkerMode>,
     settlements: Settlements<D>,
     /// When the rate limit lets the next instance be made; `None` if it may be made now.
     respawn_at: Option<Instant>,
@@ -88,14 +102,14 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         shared: Arc<WorkerShared<D>>,
         handlers: H,
         stats: Arc<Stats>,
-        mode: watch::Receiver<Mode>,
+        mode: watch::Receiver<WorkerMode>,
     ) -> Self {
         let settlements =
             Settlements { shared: shared.clone(), stats: stats.clone(), pending: PendingPublications::default() };
         Self { id, shared, handlers, stats, mode, settlements, respawn_at: None }
     }
 
-    /// Runs until the mode is not [`Mode::Work`], or an instance cannot be made. It begins with the instance `first`.
+    /// Runs until the mode is not [`WorkerMode::Work`], or an instance cannot be made. It begins with `first`.
     ///
     /// # Errors
     /// The fault that kept an instance from starting. No delivery is held then.
@@ -109,7 +123,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     async fn work(&mut self, mut slot: Slot<H::Instance>) -> Result<(), Fault> {
         loop {
             self.settlements.make_room().await;
-            if *self.mode.borrow() > Mode::Work {
+            if *self.mode.borrow() > WorkerMode::Work {
                 return Ok(());
             }
             if let Some(at) = self.respawn_at
@@ -192,8 +206,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let handling = pin!(handle(&self.shared, &self.stats, instance, waiting, &mut self.mode));
         let Some((step, well)) = self.settlements.meanwhile(handling).await else { return false };
         match step {
-            Step::Done(how) => self.settlements.record(sequence, how),
-            Step::Unconfirmed(bytes, rest) => self.settlements.pending.push(sequence, bytes, rest),
+            Remaining::Done(how) => self.settlements.record(sequence, how),
+            Remaining::Unconfirmed(bytes, rest) => self.settlements.pending.push(sequence, bytes, rest),
         }
         if !well {
             self.respawn_at = hold_back(&self.shared);
@@ -206,15 +220,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     async fn swap(&mut self, instance: &mut H::Instance, waiting: &mut Waiting<D>) -> bool {
         let Waiting { held, since, .. } = waiting;
         let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
-        match self.settlements.meanwhile(pin!(made)).await {
-            Ok(made) => {
-                self.shared.fetch_for(&made);
-                *instance = made;
-            }
-            Err(Fault::Room(_)) => return false,
-            Err(fault) => keep_old(instance, &fault),
-        }
-        true
+        let made = self.settlements.meanwhile(pin!(made)).await;
+        self.shared.take_the_place(instance, made)
     }
 }
 
@@ -308,12 +315,12 @@ async fn handle<D: Held, I: Handler>(
     stats: &Stats,
     instance: &mut I,
     mut waiting: Waiting<D>,
-    mode: &mut watch::Receiver<Mode>,
-) -> Option<(Step, bool)> {
+    mode: &mut watch::Receiver<WorkerMode>,
+) -> Option<(Remaining, bool)> {
     let rules = &shared.rules;
     if let Some(untried) = untried(&waiting, stats, rules) {
         let how = Box::pin(settle_untried(waiting, untried, instance.author(), rules)).await;
-        return Some((Step::Done(how), true));
+        return Some((Remaining::Done(how), true));
     }
     let Some((outcome, well)) = call(shared, stats, instance, &mut waiting, mode).await else {
         stats.settled(give_back(waiting, rules).await);
@@ -321,7 +328,7 @@ async fn handle<D: Held, I: Handler>(
     };
     let give_up = move || async move {
         // An error means that the supervisor is gone.
-        let _ = mode.wait_for(|mode| *mode == Mode::GiveBack).await;
+        let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
     };
     Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
 }
@@ -358,7 +365,7 @@ async fn call<D: Held, I: Handler>(
     stats: &Stats,
     instance: &mut I,
     Waiting { held, since, .. }: &mut Waiting<D>,
-    mode: &mut watch::Receiver<Mode>,
+    mode: &mut watch::Receiver<WorkerMode>,
 ) -> Option<(Outcome, bool)> {
     let call = Call::begin();
     let start = Instant::now();
@@ -368,7 +375,7 @@ async fn call<D: Held, I: Handler>(
         biased;
         outcome = keep(held, since, &shared.rules.consumer, instance.handle(held.delivery())) => Some(outcome),
         // Not polled if the call is done at its first poll.
-        _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
+        _ = async { waited = true; mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await } => None,
     };
     let time = start.elapsed();
     stats.call_ended(time);

@@ -1,9 +1,11 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::binding::WorkloadBinding;
+use super::bucket::Histories;
 use super::consumer_watch::{Follow, FoundAtSetup};
 use super::header_watch::HeaderWatch;
+use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
 use super::publisher::Publisher;
 use super::pull::Use;
@@ -11,6 +13,7 @@ use super::setup::WorkloadSetup;
 use super::setup_error::SetupError;
 use super::signals::Signals;
 use super::{Client, Puller};
+use crate::conditions::Conditions;
 use crate::config::{DeadLetters, SignalSource, Workload};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
@@ -28,6 +31,9 @@ pub struct BoundConsumer {
     effective: Arc<Effective>,
     found: FoundAtSetup,
     watch_consumer: Option<(String, Arc<Effective>)>,
+    /// Of the buckets that are granted.
+    histories: Histories,
+    buckets: Arc<OnceLock<Arc<Buckets>>>,
 }
 
 impl BoundConsumer {
@@ -64,6 +70,7 @@ impl BoundConsumer {
             }
         };
         setup.dead_letters(dead_letters).await?;
+        let histories = setup.buckets().await?;
         let watch = watch_consumer.as_ref().map(|(consumer, _)| consumer.as_str());
         let consumers: Vec<&str> = watch.into_iter().chain([workload.queue.consumer.as_str()]).collect();
         client.probe_consumers(&workload.queue.stream, &consumers).await;
@@ -86,12 +93,21 @@ impl BoundConsumer {
             effective: Effective::new(&verdict.settings),
             found: FoundAtSetup { workload: workload.clone(), consumer: state, stream, verdict },
             watch_consumer,
+            histories,
+            buckets: Arc::default(),
         })
     }
 
     /// The consumer's settings, as the server has them.
     pub(crate) fn consumer(&self) -> Arc<Effective> {
         self.effective.clone()
+    }
+
+    /// The key-value buckets that its handler may use, if it may use any.
+    pub(crate) fn buckets(&self, conditions: &Arc<Conditions>) -> Option<Arc<Buckets>> {
+        let (client, granted) = (&self.binding.client, &self.histories);
+        let make = || Buckets::new(client.clone(), granted.clone(), conditions.clone());
+        (!granted.is_empty()).then(|| self.buckets.get_or_init(make).clone())
     }
 
     /// Counts what this workload says to the server.

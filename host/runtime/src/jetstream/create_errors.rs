@@ -12,12 +12,14 @@ pub(super) enum Creation {
     DeadLetters,
     /// The stream of the journal.
     Journal,
+    /// A key-value bucket of a workload.
+    Bucket,
 }
 
 impl Creation {
     fn table(self) -> &'static str {
         match self {
-            Self::Stream | Self::Consumer => "the workload",
+            Self::Stream | Self::Consumer | Self::Bucket => "the workload",
             Self::DeadLetters => "[dead-letters]",
             Self::Journal => "[journal]",
         }

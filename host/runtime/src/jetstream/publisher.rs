@@ -31,7 +31,7 @@ const PUBLICATIONS: usize = 5_000;
 /// Dead letters of a workload that may wait for their acks.
 const LETTERS: usize = 256;
 /// How long an ack is waited for. A window that gets no room back for twice as long counts as an outage.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// Publishes for one workload, on an inbox of its own that is made with the first publication.
 #[derive(Debug)]
@@ -209,7 +209,7 @@ impl Drop for Sent {
 }
 
 /// Reads a stream's answer to a publication.
-fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
+pub(super) fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
     let subject = shown(subject);
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(EffectError::Unavailable(format!(
@@ -244,7 +244,7 @@ fn read(answer: &Message, subject: &str) -> Result<PublishAck, EffectError> {
 
 /// Those that wait for acks, by the last token of the subject that the ack comes on.
 #[derive(Debug, Default)]
-struct PendingAcks(Mutex<Waiters>);
+pub(super) struct PendingAcks(Mutex<Waiters>);
 
 #[derive(Debug, Default)]
 struct Waiters {
@@ -253,7 +253,7 @@ struct Waiters {
 }
 
 impl PendingAcks {
-    fn add(&self, room: OwnedSemaphorePermit) -> (u64, oneshot::Receiver<Message>) {
+    pub(super) fn add(&self, room: OwnedSemaphorePermit) -> (u64, oneshot::Receiver<Message>) {
         let (sender, answer) = oneshot::channel();
         let mut waiters = self.0.lock();
         let token = waiters.next;
@@ -271,21 +271,21 @@ impl PendingAcks {
         }
     }
 
-    fn forget(&self, token: u64) {
+    pub(super) fn forget(&self, token: u64) {
         self.0.lock().by_token.remove(&token);
     }
 }
 
 /// A subscription to `<prefix>.*`, and the task that reads it.
 #[derive(Debug)]
-struct AckInbox {
-    prefix: String,
-    waiting: Arc<PendingAcks>,
+pub(super) struct AckInbox {
+    pub(super) prefix: String,
+    pub(super) waiting: Arc<PendingAcks>,
     task: tokio::task::AbortHandle,
 }
 
 impl AckInbox {
-    async fn open(client: &Client) -> Result<Self, EffectError> {
+    pub(super) async fn open(client: &Client) -> Result<Self, EffectError> {
         let prefix = client.nats.new_inbox();
         let subscribed = client.nats.subscribe(format!("{prefix}.*")).await;
         let mut answers = subscribed.map_err(|error| {

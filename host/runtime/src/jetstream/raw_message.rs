@@ -104,7 +104,16 @@ pub(super) async fn next(
 }
 
 async fn request(client: &Client, stream: &str, body: &Value) -> anyhow::Result<Option<RawMessage>> {
-    match client.context.request(format!("STREAM.MSG.GET.{stream}"), body).await? {
+    answered(client.context.request(format!("STREAM.MSG.GET.{stream}"), body).await?)
+}
+
+/// Reads the answer to `STREAM.MSG.GET`. `None` if there is no such message.
+pub(super) fn parse(answer: &[u8]) -> anyhow::Result<Option<RawMessage>> {
+    answered(serde_json::from_slice(answer)?)
+}
+
+fn answered(answer: Response<GetResponse>) -> anyhow::Result<Option<RawMessage>> {
+    match answer {
         Response::Ok(GetResponse { message }) => Ok(Some(RawMessage {
             sequence: message.seq,
             block: BASE64_STANDARD.decode(&message.hdrs)?,

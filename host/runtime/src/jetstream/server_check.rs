@@ -65,6 +65,10 @@ impl Finding {
         Self::new(key, problem, remedy.replace("\n  ", " ").trim_end_matches('.'))
     }
 
+    fn of_key_value(error: &SetupError, workload: &str) -> Self {
+        Self::of(error, workload, &["workload", workload, "grants", "kv"])
+    }
+
     fn denied(client: &Client, denial: &Denial) -> Self {
         let Denial { verb, subject } = denial;
         let problem = format!("the NATS server does not let this user {verb} to `{subject}`");
@@ -86,6 +90,7 @@ impl Client {
         let mut to_come = Vec::new();
         for workload in &config.workloads {
             self.workload(workload, config, &mut survey, &mut to_come).await;
+            self.buckets(workload, &mut survey).await;
         }
         self.own_streams(config, &mut survey).await;
         self.grants(config, &to_come, &mut survey).await;
@@ -162,6 +167,29 @@ impl Client {
                 }
                 Err(denial) => survey.found.push(Finding::denied(self, &denial)),
             }
+        }
+    }
+
+    /// The key-value buckets that a workload's grants name.
+    async fn buckets(&self, workload: &Workload, survey: &mut ServerCheck) {
+        let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
+        for bucket in workload.grants.buckets() {
+            let stream = format!("KV_{bucket}");
+            let found = self.denied.unless(|denial| is_about(denial, &stream), setup.bucket(bucket)).await;
+            let finding = match found {
+                Ok(Ok(Ok(_))) => continue,
+                Ok(Ok(Err(_))) if workload.queue.manage == Manage::Create => {
+                    let made = format!("key-value bucket {bucket}");
+                    if !survey.made.contains(&made) {
+                        survey.made.push(made);
+                    }
+                    continue;
+                }
+                Ok(Ok(Err(missing))) => Finding::of_key_value(&setup.no_bucket(missing), &workload.name),
+                Ok(Err(error)) => Finding::of_key_value(&error, &workload.name),
+                Err(denial) => Finding::denied(self, &denial),
+            };
+            survey.found.push(finding);
         }
     }
 

@@ -32,7 +32,11 @@ impl WorkloadSetup<'_> {
     pub(super) fn concerns(&self, denial: &Denial, dead_letters: &str) -> bool {
         let ours = [self.queue.stream.as_str(), dead_letters];
         let jetstream = ["$JS.API.", "$JS.ACK."].iter().any(|prefix| denial.subject.starts_with(prefix));
-        denial.verb == Verb::Publish && jetstream && denial.subject.split('.').any(|token| ours.contains(&token))
+        let ours = |token: &str| {
+            ours.contains(&token)
+                || token.strip_prefix("KV_").is_some_and(|name| self.workload.grants.buckets().contains(name))
+        };
+        denial.verb == Verb::Publish && jetstream && denial.subject.split('.').any(ours)
     }
 
     /// The workload's stream. It is made if it is missing and the configuration lets the host make it.
@@ -245,7 +249,7 @@ impl WorkloadSetup<'_> {
         Some(SetupError::NoJetStream { workload, servers, reason })
     }
 
-    fn server(&self, what: String, made: Creation, error: &ApiError) -> SetupError {
+    pub(super) fn server(&self, what: String, made: Creation, error: &ApiError) -> SetupError {
         let remedy = error.code().and_then(|code| remedy(made, code));
         let reason = match remedy {
             Some(remedy) => format!("{error}\n  {remedy}"),

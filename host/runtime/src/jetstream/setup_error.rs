@@ -58,6 +58,17 @@ pub enum SetupError {
         /// What to do.
         remedy: String,
     },
+    /// A key-value bucket is not there.
+    #[error(
+        "workload {workload}: there is no bucket {bucket}, which grants.kv names\n  \
+         Create it (`nats kv add {bucket}`), or set manage = \"create\"."
+    )]
+    NoBucket {
+        /// The workload.
+        workload: String,
+        /// The bucket.
+        bucket: String,
+    },
     /// JetStream is off.
     #[error(
         "workload {workload}: JetStream does not answer on {servers}: {reason}\n  Start the server with `-js`, or \

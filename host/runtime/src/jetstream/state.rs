@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Client;
+use super::bucket::BucketState;
 use super::settings::{ConsumerState, StreamState};
 
 /// JetStream's "stream not found", "consumer not found" and "consumer already exists".
@@ -62,6 +63,11 @@ impl Client {
 
     /// The state of a stream; `None` where there is none.
     pub(super) async fn stream_state(&self, stream: &str) -> Result<Option<StreamState>, ApiError> {
+        unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
+    }
+
+    /// The state of the stream that is a bucket; `None` where there is none.
+    pub(super) async fn bucket_state(&self, stream: &str) -> Result<Option<BucketState>, ApiError> {
         unless(STREAM_NOT_FOUND, self.api(format!("STREAM.INFO.{stream}"), &json!({})).await)
     }
 

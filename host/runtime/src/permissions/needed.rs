@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, Manage, SignalSource, Workload};
+use crate::config::{Config, KvAccess, Manage, SignalSource, Workload};
 
 /// What a user does with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,8 +152,31 @@ impl Permissions {
         for subject in &workload.grants.publish {
             self.may_publish(subject.clone(), &format!("{}: publications of its handler", workload.name));
         }
+        self.buckets(workload);
         for subject in &workload.grants.reply {
             self.may_publish(subject.clone(), &format!("{}: replies of its handler", workload.name));
+        }
+    }
+
+    fn buckets(&mut self, workload: &Workload) {
+        let (name, grants) = (&workload.name, &workload.grants);
+        for bucket in grants.buckets() {
+            let api = |verb: &str| format!("$JS.API.{verb}.KV_{bucket}");
+            self.may_publish(api("STREAM.INFO"), &format!("{name}: find bucket {bucket}"));
+            if workload.queue.manage == Manage::Create {
+                self.may_publish(api("STREAM.CREATE"), &format!("{name}: make bucket {bucket}"));
+            }
+            self.may_publish(api("STREAM.MSG.GET"), &format!("{name}: read keys of {bucket}"));
+            for verb in ["CREATE", "MSG.NEXT", "DELETE", "INFO"] {
+                let subject = format!("{}.>", api(&format!("CONSUMER.{verb}")));
+                self.may_publish(subject, &format!("{name}: list keys of {bucket}"));
+            }
+        }
+        for grant in grants.kv.iter().filter(|grant| grant.access == KvAccess::ReadWrite) {
+            // A prefix that ends within a token cannot be said in a subject.
+            let tokens = grant.prefix.rsplit_once('.').map(|(tokens, _)| format!("{tokens}.")).unwrap_or_default();
+            let subject = format!("$KV.{}.{tokens}>", grant.bucket);
+            self.may_publish(subject, &format!("{name}: write keys of {}", grant.bucket));
         }
     }
 

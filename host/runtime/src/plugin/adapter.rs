@@ -13,12 +13,13 @@ use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
 use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
 use crate::digest::Digest;
-use crate::plugin::run::guest::Settings;
+use crate::plugin::capability::Settings;
+use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, SettingsReader, WantedForm, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, Policies, Policy};
+use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
@@ -49,6 +50,7 @@ impl PluginHandlers {
         let room = directory.room(workload.scale.max);
         let mut context = WorkerContext::new(workload.name.as_str().into(), 0, Arc::new([]), workload.limits.clone());
         context.guest.room = Some(room.clone());
+        context.key_value = KeyValueAccess::new(workload);
         Self {
             watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
             context,
@@ -58,6 +60,11 @@ impl PluginHandlers {
             room,
             max: workload.scale.max,
         }
+    }
+
+    /// From now on instances reach these buckets, as far as the workload's grants go.
+    pub(crate) fn reach(&self, buckets: Arc<dyn KeyValue>) {
+        self.context.key_value.reach(buckets);
     }
 
     fn context(&self, worker: u64, settings: Settings) -> WorkerContext {

@@ -82,5 +82,8 @@ pub(super) fn wider(a: &Limits, b: &Limits) -> Limits {
         publications: a.publications.max(b.publications),
         log_rate: a.log_rate.max(b.log_rate),
         respawns: a.respawns.max(b.respawns),
+        kv_value: a.kv_value.max(b.kv_value),
+        kv_operations: a.kv_operations.max(b.kv_operations),
+        kv_handles: a.kv_handles.max(b.kv_handles),
     }
 }

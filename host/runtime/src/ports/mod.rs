@@ -3,6 +3,7 @@
 //! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
 mod held;
+mod key_value;
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Ou
 use crate::permissions::Verb;
 
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
+pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::contract::Fault;
 use crate::delivery::counters::Stats;
 use crate::delivery::settle::hand_back;
 use crate::delivery::slow_lane::roam;
-use crate::delivery::worker::{Mode, Worker, WorkerShared};
+use crate::delivery::worker::{Worker, WorkerMode, WorkerShared};
 use crate::events::Event;
 use crate::ports::{Handlers, Held};
 use crate::scaling::plan::{Candidate, plan};
@@ -39,7 +39,7 @@ struct WorkerTask {
     /// Whether its instance has been made.
     started: Arc<AtomicBool>,
     stats: Arc<Stats>,
-    mode: watch::Sender<Mode>,
+    mode: watch::Sender<WorkerMode>,
 }
 
 /// Why a worker ended by itself.
@@ -153,10 +153,12 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let inbox = &self.shared.inbox;
         let give_back_at = self.stuck.filter(|stuck| !stuck.suspended).map(|stuck| stuck.since + GIVE_BACK);
         tokio::select! {
-            () = inbox.arrived_without_worker() => Happening::Arrived,
-            () = inbox.closed() => Happening::InboxClosed,
+            biased;
+            // Before the end of another worker, which may be what is wrong from then on.
             () = self.started.notified() => Happening::WorkerStarted,
             Some(ended) = self.tasks.join_next_with_id() => Happening::WorkerEnded(ended),
+            () = inbox.arrived_without_worker() => Happening::Arrived,
+            () = inbox.closed() => Happening::InboxClosed,
             () = reached(give_back_at) => Happening::StuckForLong,
             () = reached(self.not_before) => Happening::MayStart,
             () = self.handlers.newer(), if at_zero => Happening::NewGeneration,
@@ -233,7 +235,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     }
 
     fn running(&self) -> usize {
-        self.alive.values().filter(|worker| *worker.mode.borrow() == Mode::Work).count()
+        self.alive.values().filter(|worker| *worker.mode.borrow() == WorkerMode::Work).count()
     }
 
     /// Starts and drains workers; returns the numbers of those that were started.
@@ -245,7 +247,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
                 worker: *id,
                 handling: worker.stats.is_handling(),
                 settled: worker.stats.acked(),
-                draining: *worker.mode.borrow() > Mode::Work,
+                draining: *worker.mode.borrow() > WorkerMode::Work,
             })
             .collect();
         let plan = plan(&candidates, desired);
@@ -271,7 +273,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let id = self.next;
         self.next += 1;
         let stats = Arc::new(Stats::default());
-        let (mode, modes) = watch::channel(Mode::Work);
+        let (mode, modes) = watch::channel(WorkerMode::Work);
         let span = tracing::info_span!("tidegate.worker.run", workload = %self.shared.workload, worker = id);
         let started = Arc::new(AtomicBool::new(false));
         let run = {
@@ -299,11 +301,11 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
 
     fn drain(&mut self, id: u64) {
         let Some(worker) = self.alive.get(&id) else { return };
-        worker.mode.send_replace(Mode::Drain);
+        worker.mode.send_replace(WorkerMode::Drain);
         let (mode, grace) = (worker.mode.clone(), self.grace);
         tokio::spawn(async move {
             tokio::select! {
-                () = tokio::time::sleep(grace) => { mode.send_replace(Mode::GiveBack); }
+                () = tokio::time::sleep(grace) => { mode.send_replace(WorkerMode::GiveBack); }
                 () = mode.closed() => {}
             }
         });

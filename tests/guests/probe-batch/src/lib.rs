@@ -2,6 +2,8 @@
 
 #[path = "../../probe-worker/src/faults.rs"]
 mod faults;
+#[path = "../../probe-worker/src/key_value.rs"]
+mod key_value;
 #[path = "../../probe-worker/src/script.rs"]
 mod script;
 #[path = "../../probe-worker/src/steps.rs"]

@@ -4,6 +4,7 @@
 //! README beside this crate lists the steps.
 
 mod faults;
+mod key_value;
 mod script;
 mod steps;
 

@@ -27,6 +27,7 @@ pub(crate) enum Step {
     Print(String),
     Eprint(String),
     Log { level: String, text: String },
+    KeyValue(Vec<String>),
 }
 
 /// Which of the host's functions is called without end.
@@ -122,6 +123,7 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         "sleep" => Step::Sleep(number(line, rest)?),
         "print" => Step::Print(rest.to_owned()),
         "eprint" => Step::Eprint(rest.to_owned()),
+        "kv" => Step::KeyValue(rest.split_whitespace().map(str::to_owned).collect()),
         "log" => Step::Log { level: first.to_owned(), text: second.to_owned() },
         _ => return Err(format!("not a line that the probe knows: {line}")),
     };

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::bindings::wasi::config::store;
 use crate::bindings::wasi::logging::logging::{Level, log};
 use crate::faults;
+use crate::key_value;
 use crate::script::{Question, Step};
 use crate::types::{Delivery, Failure, Publication, Response};
 
@@ -46,6 +47,10 @@ pub(crate) fn take(step: Step, delivery: &Delivery, response: &mut Response) -> 
         Step::Sleep(ms) => std::thread::sleep(Duration::from_millis(ms)),
         Step::Print(text) => println!("{text}"),
         Step::Eprint(text) => eprintln!("{text}"),
+        Step::KeyValue(words) => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            response.reply = Some(key_value::answer(&words)?.into_bytes());
+        }
         Step::Log { level, text } => log(level_of(&level)?, "probe", &text),
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The keys of a workload, as they stand in `[workload.NAME]`.
 
 use super::key::Key;
+use crate::config::kv_grants;
 use crate::config::names;
 use crate::config::nats_headers;
 use crate::config::words::{Isolation, Manage, Retention, SignalSource};
@@ -230,6 +231,17 @@ pub const WORKLOAD: &[Key] = &[
             "`Nats-TTL` needs a server of 2.11 or newer, `Nats-Schedule*` one of 2.12, and each a stream that allows \
              it.",
         ),
+    Key::texts("grants.kv", "GRANT")
+        .flag("grant-kv")
+        .nothing("none")
+        .range("`read BUCKET`, `read-write BUCKET`, or either with `/PREFIX` behind it")
+        .rule(kv_grants::rule)
+        .comment("[\"read-write counters/orders.\"]")
+        .help("JetStream KV buckets that the handler may use, all keys or those that begin with a prefix")
+        .more(
+            "A bucket that is missing is made where `manage` is `create`; otherwise the workload does not start before \
+             it is there.",
+        ),
     Key::duration("limits.time")
         .flag("limit-time")
         .default("10s")
@@ -277,6 +289,25 @@ pub const WORKLOAD: &[Key] = &[
         .range("1 to 100000")
         .help("Handler instances made anew in a second after a call that trapped, took too long or too much")
         .more("Workers wait before they make more."),
+    Key::size("limits.kv-value")
+        .flag("limit-kv-value")
+        .default("1MiB")
+        .range("1KiB to 64MiB")
+        .help("Bytes of one value that the handler sets or gets")
+        .more(
+            "The server's own limit holds too. The values that compare-and-swap handles of an instance keep have at \
+             most eight times that together.",
+        ),
+    Key::integer("limits.kv-operations", "COUNT")
+        .flag("limit-kv-operations")
+        .default("1000")
+        .range("1 to 100000")
+        .help("Key-value operations of one handler call; each key of a batch is one"),
+    Key::integer("limits.kv-handles", "COUNT")
+        .flag("limit-kv-handles")
+        .default("100")
+        .range("1 to 1000")
+        .help("Buckets and compare-and-swap handles that one instance may have open at once"),
     Key::integer("retry.max-attempts", "COUNT")
         .flag("max-attempts")
         .default("5")

@@ -24,7 +24,10 @@ fn the_least_configuration_gets_the_documented_defaults() {
     assert_eq!(workload.pull.batch, 100);
     assert_eq!(workload.pull.max_bytes, 64 << 20);
     assert_eq!(workload.limits, Limits::default());
-    assert_eq!(workload.grants, Grants { publish: vec![], reply: vec!["_INBOX.>".to_owned()], nats_headers: vec![] });
+    assert_eq!(
+        workload.grants,
+        Grants { publish: vec![], reply: vec!["_INBOX.>".to_owned()], nats_headers: vec![], kv: vec![] }
+    );
     assert_eq!(config.http, None);
     assert_eq!(workload.retry.max_attempts, 5);
     assert_eq!(workload.retry.backoff.len(), 4);
@@ -60,7 +63,7 @@ fn a_grant_replaces_the_default() {
     let config = Config::from_toml(&format!("{LEAST}{grants}\n")).unwrap();
     assert_eq!(
         config.workloads[0].grants,
-        Grants { publish: vec!["out.>".to_owned()], reply: vec![], nats_headers: vec![] }
+        Grants { publish: vec!["out.>".to_owned()], reply: vec![], nats_headers: vec![], kv: vec![] }
     );
 }
 

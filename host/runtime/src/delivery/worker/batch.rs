@@ -10,13 +10,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Mode, Worker, checked, hold_back, keep_old, settle_untried, untried};
+use super::{Worker, WorkerMode, checked, hold_back, settle_untried, untried};
 use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
-use crate::delivery::settle::{Settled, Step, give_back, keep_all, settle, settle_after};
+use crate::delivery::settle::{Remaining, Settled, give_back, keep_all, settle, settle_after};
 use crate::delivery::slow_lane::Call;
 use crate::ports::{Handler, Handlers, Held};
 
@@ -185,15 +185,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// As [`Worker::swap`], for a batch.
     async fn swap_for(&mut self, instance: &mut H::Instance, batch: &mut Batch<D>) -> bool {
         let made = batch.keep(&self.shared.rules.consumer, self.handlers.instantiate(self.id));
-        match self.settlements.meanwhile(pin!(made)).await {
-            Ok(made) => {
-                self.shared.fetch_for(&made);
-                *instance = made;
-            }
-            Err(Fault::Room(_)) => return false,
-            Err(fault) => keep_old(instance, &fault),
-        }
-        true
+        let made = self.settlements.meanwhile(pin!(made)).await;
+        self.shared.take_the_place(instance, made)
     }
 
     /// Settles the deliveries for which the handler must not be called, and returns the others.
@@ -230,7 +223,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                 biased;
                 called = keep_all(&batch.held, &mut batch.since, &shared.rules.consumer, handling) => Some(called),
                 // Not polled if the call is done at its first poll.
-                _ = async { waited = true; mode.wait_for(|mode| *mode == Mode::GiveBack).await } => None,
+                _ = async { waited = true; mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await } => None,
             }
         };
         let called = settlements.meanwhile(pin!(calling)).await;
@@ -308,7 +301,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let (message, sequence) = (key(waiting.held.delivery()), waiting.held.delivery().stream_sequence);
         let give_up = move || async move {
             // An error means that the supervisor is gone.
-            let _ = mode.wait_for(|mode| *mode == Mode::GiveBack).await;
+            let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
         };
         let settling = rest.keep(&rules.consumer, settle(waiting, outcome, author, rules, give_up));
         let step = settlements.meanwhile(pin!(settling)).await;
@@ -323,11 +316,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             stored.settled(how);
         };
         match step {
-            Step::Done(how) => {
+            Remaining::Done(how) => {
                 report(how);
                 settlements.record(sequence, how);
             }
-            Step::Unconfirmed(bytes, stored) => {
+            Remaining::Unconfirmed(bytes, stored) => {
                 let rest = async move {
                     let how = stored.await;
                     report(how);

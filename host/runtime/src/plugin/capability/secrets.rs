@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use crate::config::Setting;
 use crate::contract::Fault;
+use crate::plugin::capability::Settings;
 use crate::plugin::limits::handler::SETTING;
-use crate::plugin::run::guest::Settings;
 
 /// How long reading may take: a disk that does not answer must be told.
 const WITHIN: Duration = Duration::from_secs(10);

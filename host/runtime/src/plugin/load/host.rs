@@ -28,8 +28,8 @@ const PACKAGES: &[&str] =
 const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
 /// Bytes of the compiler's or linker's message that an error repeats.
 const SAID: usize = 1 << 10;
-/// The package that only a handler may import from: a policy gets its settings in `init`.
-const HANDLER_PACKAGE: &str = "wasi:config/";
+/// The packages that only a handler may import from: a policy gets its settings in `init`, and reaches nothing.
+const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:keyvalue/"];
 /// The interface that has the types of a handler of batches.
 const HANDLER_TYPES: &str = "tidegate:plugin/handler@0.1.";
 
@@ -223,7 +223,7 @@ fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declare
     }
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
-            || wanted == Kind::Handler && import.starts_with(HANDLER_PACKAGE)
+            || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
             || batches && import.starts_with(HANDLER_TYPES)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();

@@ -5,6 +5,7 @@
 use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
+use crate::plugin::capability::key_value::{self, KeyValueView};
 
 /// The interfaces that a handler may export, in the newest version. Those of each version since 0.1.0 are found by it.
 pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
@@ -57,9 +58,10 @@ impl logging::Host for Guest {
     }
 }
 
-/// What a handler may import: WASI 0.2's command interfaces with nothing in them, settings, logging.
+/// What a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings, logging.
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     // The world `batch-worker` has it for its types, and some languages import all of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {

@@ -11,18 +11,18 @@ use super::declared::Declared;
 use super::quota::Quota;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
+use crate::plugin::capability::Settings;
+use crate::plugin::capability::key_value::KeyValueState;
 use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
-
-/// The settings that a handler reads through `wasi:config/store`.
-pub(crate) type Settings = Arc<[(String, String)]>;
 
 /// The data of an instance's store.
 pub struct Guest {
     wasi: WasiCtx,
-    resources: ResourceTable,
+    pub(crate) resources: ResourceTable,
     pub(crate) quota: Quota,
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
+    pub(crate) key_value: KeyValueState,
 }
 
 impl WasiView for Guest {
@@ -69,7 +69,14 @@ pub(crate) fn store(
     }
     let mut resources = ResourceTable::new();
     resources.set_max_capacity(RESOURCES);
-    let guest = Guest { wasi: wasi.build(), resources, quota: Quota::new(limits, declared.bytes()), log, settings };
+    let guest = Guest {
+        wasi: wasi.build(),
+        resources,
+        quota: Quota::new(limits, declared.bytes()),
+        log,
+        settings,
+        key_value: KeyValueState::default(),
+    };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
     store.set_hostcall_fuel(limits.response);

@@ -12,12 +12,14 @@ use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{BATCH_HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
-use super::guest::{Guest, Inputs, Settings};
+use super::guest::{Guest, Inputs};
 use super::kind::Kind;
 use super::room::InstanceRoom;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
+use crate::plugin::capability::Settings;
+use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
 
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<HandlerWorld>;
@@ -50,12 +52,14 @@ pub struct WorkerContext {
     pub worker: u64,
     /// What `wasi:config/store` has.
     pub settings: Arc<[(String, String)]>,
+    /// The key-value buckets that the workload may use.
+    pub(crate) key_value: Arc<KeyValueAccess>,
 }
 
 impl WorkerContext {
     /// For the instance of a worker, with a log of its own.
     pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
-        Self { guest: GuestContext::new(workload, limits), worker, settings }
+        Self { guest: GuestContext::new(workload, limits), worker, settings, key_value: Arc::default() }
     }
 }
 
@@ -128,9 +132,10 @@ impl HandlerPlugin {
     /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
     /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
-        let WorkerContext { guest, worker, settings } = context;
+        let WorkerContext { guest, worker, settings, key_value } = context;
         let place = self.enter(guest)?;
         let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
+        store.data_mut().key_value = KeyValueState::new(key_value.clone());
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
         let live = Live { exports: started?, store, _place: place };
@@ -224,6 +229,7 @@ fn begin<'a>(live: &'a mut Option<Live>, calling: &mut bool, first: &Delivery) -
     *calling = true;
     let guest = live.store.data_mut();
     guest.quota.forget();
+    guest.key_value.begin_call();
     guest.log.begin_call(first.stream_sequence);
     live.store.set_epoch_deadline(1);
     Ok(live)

@@ -12,12 +12,13 @@ use super::engine::{Engines, WorldEngine};
 use super::engine_config::RESERVATION;
 use super::fault::classify_start;
 use super::generation::Generation;
-use super::guest::{self, Guest, Inputs, Settings};
+use super::guest::{self, Guest, Inputs};
 use super::kind::Kind;
 use super::room::{InstanceRoom, Need, Room};
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::contract::Fault;
+use crate::plugin::capability::Settings;
 
 /// A world of `wit/`. A value is a component that is linked for this world, ready to be instantiated.
 pub trait World: Sized + Send + Sync + 'static {

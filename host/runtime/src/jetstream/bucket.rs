@@ -1,0 +1,69 @@
+//! A JetStream KV bucket as the server has it: a stream `KV_NAME` that is bound to `$KV.NAME.>`. Pure.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ports::KvError;
+
+/// The header of a message that says that its key is deleted, and that of one with which the server says so.
+pub(super) const OPERATION: &str = "KV-Operation";
+const MARKER: &str = "Nats-Marker-Reason";
+
+/// How many messages of a key a bucket keeps, by the bucket's name.
+pub(super) type Histories = HashMap<String, i64>;
+
+/// What is read of `STREAM.INFO`.
+#[derive(Debug, Deserialize)]
+pub(super) struct BucketState {
+    pub(super) config: BucketConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct BucketConfig {
+    subjects: Vec<String>,
+    pub(super) max_msgs_per_subject: i64,
+    no_ack: bool,
+    sealed: bool,
+    mirror: Option<Value>,
+}
+
+impl BucketConfig {
+    /// Why the stream cannot be used as the bucket; `None` if it can.
+    pub(super) fn problem(&self, bucket: &str) -> Option<String> {
+        let all = subject(bucket, ">");
+        if self.mirror.is_some() {
+            return Some("it is a mirror; grant the bucket that it mirrors".to_owned());
+        }
+        if !self.subjects.contains(&all) {
+            return Some(format!("its stream is not bound to {all}; name a bucket, as `nats kv add` makes them"));
+        }
+        if self.no_ack {
+            let edit = format!("nats stream edit {} --ack", stream(bucket));
+            return Some(format!("it acknowledges no write (no_ack), so none could be known to be kept; `{edit}`"));
+        }
+        self.sealed.then(|| "it is sealed, and takes no writes; name another".to_owned())
+    }
+}
+
+pub(super) fn stream(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+pub(super) fn subject(bucket: &str, key: &str) -> String {
+    format!("$KV.{bucket}.{key}")
+}
+
+pub(super) fn gone(bucket: &str) -> KvError {
+    KvError::NoBucket(format!(
+        "there is no bucket {bucket}, which grants.kv names; make it again (`nats kv add {bucket}`), or restart the \
+         host if manage is \"create\""
+    ))
+}
+
+/// Whether a message with these headers says that its key is deleted.
+pub(super) fn is_deletion<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
+    headers.into_iter().any(|(name, value)| name == MARKER || (name == OPERATION && value != "PUT"))
+}

@@ -1,0 +1,69 @@
+//! Buckets at the start, and what `check` and `permissions` say of them.
+
+use tidegate_runtime::config::{Config, Manage, Queue, Workload};
+
+use super::{bucket, granted, kv};
+use crate::support::cli::run;
+use crate::support::host::Host;
+use crate::support::log;
+use crate::support::site::Site;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_missing_is_waited_for_where_the_host_makes_nothing() {
+    let site = Site::new().await;
+    let made = Host::start_at(site.clone(), vec![granted(&[])]).await;
+    let work = granted(&["read-write late", "read late/x"]);
+    let queue = Queue { manage: Manage::Bind, ..work.queue.clone() };
+    let (site, _) = made.stop().await;
+    let config = Config { workloads: vec![Workload { queue, ..work }], ..site.config() };
+    let host = Host::run(site, config);
+    log::logged(&["\"work\"", "\"setup\"", "there is no bucket late, which grants.kv names", "nats kv add late"]).await;
+    bucket(&host, "late", 1).await;
+    host.ready(1).await;
+    assert_eq!(kv(&host, "late set a x").await, "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_no_bucket_is_refused() {
+    let site = Site::new().await;
+    site.stream("KV_odd", &["odd.>"]).await;
+    let config = Config { workloads: vec![granted(&["read odd"])], ..site.config() };
+    let _host = Host::run(site, config);
+    log::logged(&["\"work\"", "\"setup\"", "bucket odd, which grants.kv names", "not bound to $KV.odd.>"]).await;
+}
+
+#[tokio::test]
+async fn check_says_which_buckets_are_missing_and_permissions_what_they_need() {
+    let site = Site::new().await;
+    site.stream("S", &["s"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tidegate.toml");
+    let write = |manage: &str| {
+        let text = format!(
+            "nats.url = \"{}\"\nplugins.dir = \"{}\"\n[workload.orders]\nstream = \"S\"\nsubjects = [\"s\"]\n\
+             manage = \"{manage}\"\nhandler = \"probe\"\npolicy = \"fixed\"\n\
+             grants.kv = [\"read-write counters/orders.\", \"read prices\"]\n",
+            site.nats.servers[0],
+            site.plugins.path().display()
+        );
+        std::fs::write(&path, text).unwrap();
+    };
+    let config = path.to_str().unwrap();
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
+    let check = async || run(["check", "--connect", "--cache-dir", cache, "--config", config]).await;
+    bucket(&site, "prices", 1).await;
+    write("bind");
+    let ended = check().await;
+    let expected = "workload.orders.grants.kv: there is no bucket counters, which grants.kv names";
+    ended.failed_with(1, &[expected, "nats kv add counters"]);
+    assert!(!ended.said().contains("bucket prices"), "{}", ended.said());
+    write("create");
+    let ended = check().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    assert!(ended.said().contains("key-value bucket counters"), "{}", ended.said());
+    let ended = run(["permissions", "--config", config]).await;
+    for subject in ["$JS.API.STREAM.MSG.GET.KV_prices", "$KV.counters.orders.>", "$JS.API.STREAM.CREATE.KV_counters"] {
+        assert!(ended.said().contains(&format!("\"{subject}\"")), "{subject}: {}", ended.said());
+    }
+    assert!(!ended.said().contains("$KV.prices"), "{}", ended.said());
+}
