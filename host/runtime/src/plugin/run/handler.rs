@@ -188,10 +188,11 @@ impl HandlerInstance {
         self.end(called).map(answer)
     }
 
-    /// Handles several deliveries in one call, if the instance handles batches; otherwise a single one.
+    /// Handles several deliveries in one call: as many answers, in the same order.
     ///
     /// # Errors
-    /// As [`HandlerInstance::handle`], and [`Fault::Answers`] if there are not as many answers as deliveries.
+    /// As of [`HandlerInstance::handle`], [`Fault::Answers`] if there are not as many answers as deliveries, and
+    /// [`Fault::Start`] if it does not handle batches.
     pub async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
         let Some(first) = deliveries.first() else { return Ok(Vec::new()) };
         let live = begin(&mut self.live, &mut self.calling, first)?;
