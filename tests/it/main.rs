@@ -23,7 +23,6 @@ mod hosts;
 mod http;
 mod journal;
 mod key_value;
-#[cfg(feature = "test-languages")]
 mod languages;
 mod limits;
 mod nats_headers;

@@ -71,6 +71,35 @@ async fn a_subject_that_breaks_the_connection_is_told_in_a_dead_letter_and_the_o
     assert_eq!(header(dead, "Tidegate-Cause"), Some("rejected"));
 }
 
+/// How many connections the server has accepted, with this one.
+async fn connections(url: &str) -> u64 {
+    async_nats::connect(url).await.unwrap().server_info().client_id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_workloads_share_one_second_connection() {
+    let names: Vec<_> = (0..8).map(|number| format!("work{number}")).collect();
+    let host = Host::start(names.iter().map(|name| workload(name)).collect()).await;
+    let url = host.nats.servers[0].clone();
+    // A message waits for another attempt in each, so any of them may be the one that cost the connection.
+    for name in &names {
+        host.publish(&format!("in.{name}.later"), "retry 600000").await;
+        host.unsettled(name, 1).await;
+    }
+    let before = connections(&url).await;
+    raw::publish(&url, b"in.work0.\xff", b"", b"never read").await;
+    // Without a consumer, for which the server would count a connection.
+    eventually("the dead letter is there", async || {
+        host.js.get_stream(DEAD).await.is_ok_and(|stream| stream.cached_info().state.messages == 1)
+    })
+    .await;
+    for name in &names {
+        assert_eq!(host.request(&format!("in.{name}.a"), "reply fine").await, "fine");
+    }
+    // That of the publisher, the host's, which was lost, the second one, and the one that asks.
+    assert_eq!(connections(&url).await - before, 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_read_does_not_stop_the_headers_source() {
     let workload = once("work");

@@ -34,7 +34,8 @@ fn written(u: &mut Unstructured<'_>) -> Result<()> {
         ..Delivery::default()
     };
     let (payload, more) = (u.int_in_range(0..=5_000usize)?, u.int_in_range(0..=3_000usize)?);
-    let death = Death { cause: *u.choose(&Cause::ALL)?, reason: String::arbitrary(u)? };
+    let (cause, reason) = (*u.choose(&Cause::ALL)?, String::arbitrary(u)?);
+    let death = Death { cause, reason, stderr: String::arbitrary(u)? };
     let author = Author { plugin: "receipts".into(), generation: "2ea20000aaaa".into() };
     let place = LetterOrigin { workload: "orders", stream: "ORDERS", host: "here:1" };
     // The message came, so the server takes as much; and it takes the shortest of letters about that subject.

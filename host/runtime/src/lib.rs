@@ -3,10 +3,10 @@
 //! # The story of a message
 //!
 //! A workload's pulls wait at its durable consumer, so JetStream delivers a message to this host as soon as it is
-//! stored. The [`inbox`](delivery::inbox) keeps it until a worker is free; if there is no worker, that starts one, with
-//! an instance that stands ready. A [`worker`](delivery::worker) owns one instance of the handler component and calls
+//! stored. The inbox (`delivery::inbox`) keeps it until a worker is free; if there is no worker, that starts one, with
+//! an instance that stands ready. A worker (`delivery::worker`) owns one instance of the handler component and calls
 //! it with one delivery at a time. What the handler answers, or how it failed, becomes a disposition by a pure
-//! function, `dispose`, and [`settle`](delivery::settle) carries that out: first the effects (publications are stored,
+//! function, `dispose`, and `delivery::settle` carries that out: first the effects (publications are stored,
 //! the reply is sent, a dead letter is kept), then the ack, nak or term.
 //!
 //! Beside that, once an interval, a [`monitor`](scaling::monitor) reads the consumer's state and makes an

@@ -82,3 +82,38 @@ async fn an_empty_payload_is_nothing_and_a_letter_that_is_not_there_is_told() {
     dead(&site, &["show", "0"]).await.failed_with(2, &["invalid value '0'"]);
     dead(&site, &["show"]).await.failed_with(2, &["<SEQUENCE>"]);
 }
+
+/// A forged header, more than a header may hold, and what a terminal would act upon.
+const HOSTILE: &str = "eprint \u{1b}[2J Nats-Rollup: all\u{85}\u{2028}\u{202e}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handler_wrote_to_standard_error_in_the_call_that_failed_is_kept_and_shown() {
+    let host = Host::start(vec![once("work")]).await;
+    host.publish("in.work.a", "eprint of a call that went well").await;
+    let flood = "eprint and more\n".repeat(900);
+    let scripts = [
+        "eprint Traceback:\neprint \\ KeyError: stock\nreject no".to_owned(),
+        "eprint before it traps\ntrap".to_owned(),
+        format!("{HOSTILE}eprint end of it\nretry"),
+        format!("eprint first\n{flood}eprint last\nreject no"),
+        "reject silently".to_owned(),
+    ];
+    for (index, script) in scripts.into_iter().enumerate() {
+        host.publish("in.work.a", script).await;
+        host.stored_count(DEAD, index + 1).await;
+    }
+    let letters = dead_json(&host, &["show", "1", "2", "3", "4", "5"]).await;
+    let stderr = |index: usize| letters[index]["stderr"].as_str().unwrap();
+    assert_eq!(stderr(0), "Traceback:\n\\ KeyError: stock");
+    assert_eq!(stderr(1), "before it traps");
+    assert_eq!(stderr(2), "\\u{1b}[2J Nats-Rollup: all\\u{85}\\u{2028}\\u{202e}\nend of it");
+    assert!(stderr(3).starts_with("...") && stderr(3).ends_with("\nand more\nlast"), "{}", stderr(3));
+    assert_eq!(stderr(4), "");
+    let stored = pairs(&letters[0]["stored_headers"]);
+    assert!(stored.contains(&("Tidegate-Stderr", "Traceback:\\n\\\\ KeyError: stock")), "{stored:?}");
+    assert!(pairs(&letters[3]["stored_headers"]).iter().all(|(_, value)| value.len() <= 2000));
+    assert!(pairs(&letters[4]["stored_headers"]).iter().all(|(name, _)| *name != "Tidegate-Stderr"));
+
+    let text = dead(&host, &["show", "1"]).await.stdout;
+    assert!(text.contains("  stderr    Traceback:\n            \\ KeyError: stock\n"), "{text}");
+}

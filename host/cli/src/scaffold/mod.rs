@@ -4,6 +4,7 @@
 //! that guests are written with and a plugin that ships beside it, so that it builds with nothing but crates.io and
 //! runs at once.
 
+mod contract_digest;
 mod language;
 mod name;
 mod place;

@@ -7,6 +7,18 @@ pub struct Death {
     pub cause: Cause,
     /// What the handler or the host said about it.
     pub reason: String,
+    /// What the handler wrote to standard error in the call that failed, as [`Handler::last_words`] has it. Empty if it
+    /// wrote nothing, or no call failed.
+    ///
+    /// [`Handler::last_words`]: crate::ports::Handler::last_words
+    pub stderr: String,
+}
+
+impl Death {
+    /// One that no output of a handler belongs to.
+    pub fn new(cause: Cause, reason: String) -> Self {
+        Self { cause, reason, stderr: String::new() }
+    }
 }
 
 /// The kind of a failure, as dead letters name it.

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{Headers, block, headers, name};
+use super::{Headers, block, headers, lines, name};
 use crate::contract::Author;
 use crate::contract::{Death, Delivery};
 use crate::delivery::MAX_HEADERS;
@@ -54,6 +54,9 @@ impl Draft {
         let (original, redriven) = headers::origin(&delivery.headers);
         let mut own = about(place, delivery, death);
         let mut say = |name: &str, value: String| own.push((name.to_owned(), value));
+        if !death.stderr.is_empty() {
+            say(name::STDERR, lines::to_value(&death.stderr));
+        }
         say(name::ATTEMPTS, delivery.attempt.to_string());
         say(name::PLUGIN, author.plugin.to_string());
         say(name::GENERATION, author.generation.whole().to_owned());
@@ -69,8 +72,8 @@ impl Draft {
         Self { original: Headers::new(), unreadable: Some(block.to_owned()), own: about(place, delivery, death) }
     }
 
-    /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. A reason gives
-    /// way before two messages are made.
+    /// How it is published with a payload of so many bytes to a server that takes `limit` bytes of both. What the
+    /// handler wrote gives way first, then the reason, before two messages are made.
     pub fn shape(mut self, payload: usize, limit: usize) -> Shape {
         let mut kept = headers::keep(&self.original);
         if let Some(block) = &self.unreadable {
@@ -78,6 +81,9 @@ impl Draft {
         }
         let room = MAX_HEADERS.min(limit.saturating_sub(payload));
         let over = |own: &Headers| block::size(kept.iter().chain(own)).saturating_sub(room);
+        if over(&self.own) > 0 {
+            self.own.retain(|(name, _)| name != name::STDERR);
+        }
         let over_now = over(&self.own);
         if let Some((_, reason)) = self.own.iter_mut().find(|(name, _)| name == name::REASON).filter(|_| over_now > 0) {
             let end = (0..=reason.len().saturating_sub(over_now)).rev().find(|end| reason.is_char_boundary(*end));
@@ -133,10 +139,15 @@ mod tests {
     const PLACE: LetterOrigin<'_> = LetterOrigin { workload: "orders", stream: "ORDERS", host: "here:1" };
 
     fn draft(headers: Headers, reason: &str) -> Draft {
+        written(headers, reason, "")
+    }
+
+    fn written(headers: Headers, reason: &str, stderr: &str) -> Draft {
         let delivery =
             Delivery { subject: "a.b".into(), headers, stream_sequence: 7, attempt: 3, ..Delivery::default() };
         let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
-        Draft::new(PLACE, &delivery, &Death { cause: Cause::Rejected, reason: reason.to_owned() }, &author)
+        let death = Death { cause: Cause::Rejected, reason: reason.to_owned(), stderr: stderr.to_owned() };
+        Draft::new(PLACE, &delivery, &death, &author)
     }
 
     fn read(headers: Headers) -> Letter {
@@ -163,6 +174,17 @@ mod tests {
         assert_eq!(whole(full - 1), Some(99));
         assert_eq!(whole(full - 200), Some(0));
         assert_eq!(whole(full - 201), None);
+    }
+
+    #[test]
+    fn what_the_handler_wrote_gives_way_before_the_reason_does() {
+        let whole = |limit| match written(vec![], "no", "Traceback\n\tat app.py").shape(1000, limit) {
+            Shape::Whole(headers) => Some(read(headers)).map(|letter| (letter.reason, letter.stderr)),
+            Shape::Apart { .. } => None,
+        };
+        let full = Some(("no".to_owned(), "Traceback\n\tat app.py".to_owned()));
+        let fits = (1000..3000).find(|limit| whole(*limit) == full).unwrap();
+        assert_eq!(whole(fits - 1), Some(("no".to_owned(), String::new())));
     }
 
     #[test]
@@ -194,12 +216,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_letter_is_never_larger_than_the_server_takes(
-            original in headers(), reason in ".{0,50}", payload in 0usize..4000,
+            original in headers(), reason in ".{0,50}", stderr in "(?s).{0,50}", payload in 0usize..4000,
         ) {
             let came_in = block::size(&original) + payload;
             // A published message was not larger than the server takes.
             let limit = came_in.max(1000);
-            match draft(original.clone(), &reason).shape(payload, limit) {
+            match written(original.clone(), &reason, &stderr).shape(payload, limit) {
                 Shape::Whole(headers) => {
                     prop_assert!(block::size(&headers) + payload <= limit);
                     prop_assert_eq!(read(headers).content, Content::Here(original));

@@ -50,6 +50,9 @@ pub struct Letter {
     pub cause: String,
     /// What was said about it.
     pub reason: String,
+    /// What the handler wrote to standard error in the call that failed, in lines; empty if nothing. Anything that a
+    /// terminal would act upon but line breaks and tabs is escaped.
+    pub stderr: String,
     /// The handler's plugin name, and the digest of its generation. Both are empty if no handler was to run.
     pub plugin: String,
     /// See `plugin`.
@@ -90,6 +93,7 @@ pub(crate) mod name {
     pub(crate) const ATTEMPTS: &str = "Tidegate-Attempts";
     pub(crate) const CAUSE: &str = "Tidegate-Cause";
     pub(crate) const REASON: &str = "Tidegate-Reason";
+    pub(crate) const STDERR: &str = "Tidegate-Stderr";
     pub(crate) const PLUGIN: &str = "Tidegate-Plugin";
     pub(crate) const GENERATION: &str = "Tidegate-Generation";
     pub(crate) const HOST: &str = "Tidegate-Host";
@@ -141,6 +145,7 @@ impl Letter {
             attempts: number(name::ATTEMPTS).and_then(|attempts| u32::try_from(attempts).ok()),
             cause: value(name::CAUSE)?.to_owned(),
             reason: text(name::REASON),
+            stderr: super::lines::from_value(value(name::STDERR).unwrap_or_default()),
             plugin: text(name::PLUGIN),
             generation: text(name::GENERATION),
             host: text(name::HOST),
@@ -205,6 +210,7 @@ pub(crate) mod tests {
             attempts: Some(5),
             cause: "rejected".into(),
             reason: "no such customer".into(),
+            stderr: String::new(),
             plugin: "receipts".into(),
             generation: "2ea221eb71d2".into(),
             host: "here:1".into(),

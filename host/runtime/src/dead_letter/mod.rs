@@ -10,6 +10,7 @@ pub mod draft;
 pub mod filter;
 pub mod headers;
 mod letter;
+mod lines;
 pub mod refusal;
 
 pub use headers::Headers;

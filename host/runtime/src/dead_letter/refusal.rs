@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn told(cause: Cause, reason: &str) -> Refusal {
-        read(&headers(&Death { cause, reason: reason.to_owned() }, 7)).unwrap()
+        read(&headers(&Death::new(cause, reason.to_owned()), 7)).unwrap()
     }
 
     #[test]

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_death_that_was_decided_is_not_decided_again_and_a_letter_is_kept_once() {
         let attempts = Attempts::default();
-        let death = Death { cause: Cause::Rejected, reason: "no good".into() };
+        let death = Death::new(Cause::Rejected, "no good".into());
         let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
         attempts.dying(&delivery(7, 1), death.clone(), author.clone());
         let Some(Untried::DeadLetter(again, by)) = attempts.untried(&delivery(7, 2), &retry()) else {

@@ -35,11 +35,11 @@ pub enum Verdict {
 /// no host saw how some of them ended. `attempts` counts this one.
 pub(crate) fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
     let most = retry.max_deliveries();
-    (attempts > most).then(|| Death {
-        cause: Cause::Exhausted,
-        reason: format!(
+    (attempts > most).then(|| {
+        let reason = format!(
             "delivered {attempts} times and never finished, and {most} times are allowed: it may kill its hosts"
-        ),
+        );
+        Death::new(Cause::Exhausted, reason)
     })
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn triage(attempts: u32, retry: &Retry) -> Option<Death> {
 pub(crate) fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposition {
     Disposition::Fail(match outcome {
         Ok(Ok(response)) => return Disposition::Complete(response),
-        Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death { cause: Cause::Rejected, reason: cut(reason) }),
+        Ok(Err(Failure::Reject(reason))) => Verdict::Dead(Death::new(Cause::Rejected, cut(reason))),
         Ok(Err(Failure::Retry(delay))) => {
             judge(Cause::Retries, "the handler asked to retry".to_owned(), delay, attempt, retry)
         }
@@ -69,7 +69,7 @@ pub(crate) fn conflicted(problem: String, attempt: u32, retry: &Retry) -> Verdic
 fn judge(cause: Cause, reason: String, delay: Option<Duration>, attempt: u32, retry: &Retry) -> Verdict {
     let reason = cut(reason);
     if attempt >= retry.max_attempts {
-        return Verdict::Dead(Death { cause, reason });
+        return Verdict::Dead(Death::new(cause, reason));
     }
     Verdict::Retry { delay: delay.unwrap_or_else(|| retry.delay(attempt)), reason }
 }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_rejection_is_dead_at_once() {
         let outcome = Ok(Err(Failure::Reject("no such customer".into())));
-        let death = Death { cause: Cause::Rejected, reason: "no such customer".into() };
+        let death = Death::new(Cause::Rejected, "no such customer".into());
         assert_eq!(dispose(outcome, 1, &retry(3)), Disposition::Fail(Verdict::Dead(death)));
     }
 

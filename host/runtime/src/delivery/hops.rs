@@ -16,12 +16,10 @@ pub(crate) const MAX_BYTES: usize = HOPS.len() + ": 4294967295\r\n".len() + NAME
 /// The death of a message that came through more workloads than it may.
 pub(crate) fn beyond(delivery: &Delivery, max: u32) -> Option<Death> {
     let (hops, path) = passed(delivery)?;
-    (hops > max).then(|| Death {
-        cause: Cause::Hops,
-        reason: format!(
-            "it came through {hops} workloads, and max-hops allows {max}; the last of them: {}",
-            path.collect::<Vec<_>>().join(" ")
-        ),
+    (hops > max).then(|| {
+        let path = path.collect::<Vec<_>>().join(" ");
+        let reason = format!("it came through {hops} workloads, and max-hops allows {max}; the last of them: {path}");
+        Death::new(Cause::Hops, reason)
     })
 }
 

@@ -76,6 +76,21 @@ impl Rules {
     }
 }
 
+/// Who answered for a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answerer<'a> {
+    /// The code that ran.
+    pub author: &'a Author,
+    /// What it wrote to standard error meanwhile.
+    pub last_words: &'a str,
+}
+
+impl<'a> From<&'a Author> for Answerer<'a> {
+    fn from(author: &'a Author) -> Self {
+        Self { author, last_words: "" }
+    }
+}
+
 /// What has to be awaited after the effects of a delivery were sent.
 pub(crate) enum Remaining {
     /// Nothing: the delivery is settled.
@@ -91,17 +106,18 @@ pub(crate) enum Remaining {
 pub(crate) async fn settle<D: Held, F: Future<Output = ()> + Send>(
     waiting: Waiting<D>,
     outcome: Outcome,
-    author: &Author,
+    from: Answerer<'_>,
     rules: &Arc<Rules>,
     give_up: impl FnOnce() -> F,
 ) -> Remaining {
     let attempt = rules.attempts.used(waiting.held.delivery());
+    let author = from.author;
     match dispose(outcome, attempt, &rules.retry) {
         Disposition::Complete(response) => match Published::at_once(response) {
             Ok(stored) => Remaining::Done(complete(waiting, stored, author, rules).await),
             Err(response) => Box::pin(publish(waiting, response, author, rules, give_up())).await,
         },
-        Disposition::Fail(verdict) => Remaining::Done(Box::pin(carry_out(waiting, verdict, author, rules)).await),
+        Disposition::Fail(verdict) => Remaining::Done(Box::pin(carry_out(waiting, verdict, from, rules)).await),
     }
 }
 
@@ -250,7 +266,7 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
         EffectError::Denied(_) | EffectError::Unavailable(_) => None,
     };
     if let Some(verdict) = verdict {
-        return carry_out(waiting, verdict, author, rules).await;
+        return carry_out(waiting, verdict, author.into(), rules).await;
     }
     rules.effects.failed(&error);
     unconfirmed(waiting, &error.to_string(), author, rules).await
@@ -273,10 +289,12 @@ async fn unconfirmed<D: Held>(waiting: Waiting<D>, problem: &str, author: &Autho
     Settled::Unconfirmed
 }
 
-async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Author, rules: &Rules) -> Settled {
+async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answerer<'_>, rules: &Rules) -> Settled {
+    let Answerer { author, last_words } = from;
+    let wrote = |death| Death { stderr: last_words.to_owned(), ..death };
     match verdict {
         Verdict::Retry { reason, .. } if rules.consumer.is_last(waiting.held.delivery().attempt) => {
-            dead_letter(waiting, last_delivery(&reason), author, rules).await
+            dead_letter(waiting, wrote(last_delivery(&reason)), author, rules).await
         }
         Verdict::Retry { delay, reason } => {
             let Author { plugin, generation } = author;
@@ -286,7 +304,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, author: &Auth
             nak(waiting.held, delay, &rules.consumer).await;
             Settled::Retried
         }
-        Verdict::Dead(death) => dead_letter(waiting, death, author, rules).await,
+        Verdict::Dead(death) => dead_letter(waiting, wrote(death), author, rules).await,
     }
 }
 
@@ -327,7 +345,7 @@ pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, auth
 /// The reason for a dead letter where the server would not deliver the message again.
 fn last_delivery(reason: &str) -> Death {
     let reason = format!("{reason}; the consumer's max_deliver lets the server deliver it no more");
-    Death { cause: Cause::Exhausted, reason }
+    Death::new(Cause::Exhausted, reason)
 }
 
 /// The author of a dead letter that no handler has decided about.

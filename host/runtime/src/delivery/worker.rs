@@ -16,7 +16,7 @@ use crate::delivery::hops;
 use crate::delivery::inbox::{Company, Inbox, Waiting};
 use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
-use crate::delivery::settle::{Remaining, Rules, Settled, dead_letter, give_back, keep, settle, term_again};
+use crate::delivery::settle::{Answerer, Remaining, Rules, Settled, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
 use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
@@ -330,7 +330,8 @@ async fn handle<D: Held, I: Handler>(
         // An error means that the supervisor is gone.
         let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
     };
-    Some((settle(waiting, outcome, instance.author(), rules, give_up).await, well))
+    let by = Answerer { author: instance.author(), last_words: instance.last_words() };
+    Some((settle(waiting, outcome, by, rules, give_up).await, well))
 }
 
 /// What has to be done instead of calling the handler, if anything.

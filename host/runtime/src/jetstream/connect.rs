@@ -15,6 +15,7 @@ use super::answering::answering;
 use super::connect_error::ConnectError;
 use super::connection_log::ConnectionLog;
 use super::credentials::{CREDS, NKEY, options, unusable};
+use super::fallback::Fallback;
 use super::permission_denials::PermissionDenials;
 use super::reply_inboxes::PendingRequests;
 use crate::config::{Auth, Nats};
@@ -41,6 +42,8 @@ pub struct Client {
     /// How far consumers are known to be settled.
     pub(super) floors: Arc<AckFloors>,
     inbox: Arc<str>,
+    /// The connection on which pullers go on after one was lost over a message.
+    pub(super) fallback: Arc<Fallback>,
 }
 
 /// Whether the client library has failed in this process. A message that it cannot read may have been the cause, and
@@ -113,6 +116,7 @@ impl Client {
             config: Arc::new(config.clone()),
             floors: Arc::default(),
             inbox: config.inbox().into(),
+            fallback: Arc::default(),
         })
     }
 

@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 
 use super::connect::Client;
 use super::dead_letter_errors::{LettersError, SendError};
-use super::message::headers;
+use super::header_map::headers;
 use super::probe;
 use super::raw_message::{self, RawMessage};
 use super::redrive_target::{Homes, RedriveTarget};

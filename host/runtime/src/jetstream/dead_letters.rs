@@ -5,7 +5,7 @@ use async_nats::jetstream::stream;
 use bytes::Bytes;
 
 use super::binding::WorkloadBinding;
-use super::message::headers;
+use super::header_map::headers;
 use super::publisher::PublishWindow;
 use crate::config::DeadLetters;
 use crate::contract::Author;

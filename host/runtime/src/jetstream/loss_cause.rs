@@ -14,7 +14,7 @@ use super::fallback::Careful;
 /// How long it may take to find out.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// How much longer than two ack waits a puller stays on a careful connection after the last message that could not be
+/// How much longer than two ack waits a puller stays on the careful connection after the last message that could not be
 /// read.
 const LONGER: Duration = Duration::from_secs(10);
 
@@ -34,7 +34,7 @@ pub(super) struct Doubt {
 pub(super) enum LossCause {
     /// On the client library's connection.
     Library,
-    /// On a careful connection of its own, with an inbox there.
+    /// On the careful connection, with an inbox there.
     Careful { connection: Box<Careful>, subject: String },
 }
 
@@ -82,7 +82,7 @@ impl Doubt {
         self.question.spawn(find_out(self.binding.clone(), self.consumer.clone(), Some(self.server.clone())));
     }
 
-    /// Begins to make another careful connection.
+    /// Begins to make another subscription on the careful connection.
     pub(super) fn connect(&mut self) {
         if self.question.is_empty() {
             self.question.spawn(find_out(self.binding.clone(), self.consumer.clone(), None));
@@ -108,7 +108,7 @@ impl Doubt {
     }
 }
 
-/// Finds out whether to be careful, if there was a server `before`, and makes a careful connection if so.
+/// Finds out whether to be careful, if there was a server `before`, and subscribes on the careful connection if so.
 async fn find_out(binding: Arc<WorkloadBinding>, consumer: String, before: Option<String>) -> ServerAnswer {
     let found = timeout(WITHIN, connect(&binding, &consumer, before.as_deref())).await;
     let outcome = match found {
@@ -140,7 +140,7 @@ async fn connect(
     pool.sort_by_key(|server| (!server.did_connect, server.failed_attempts));
     let servers: Vec<_> = pool.into_iter().map(|server| server.addr).collect();
     let subject = client.nats.new_inbox();
-    let connection = Careful::new(&client.config, &servers, &format!("{subject}.*")).await?;
+    let connection = client.fallback.subscribe(&client.config, &servers, format!("{subject}.*")).await?;
     let ack_wait = info.config.backoff.iter().copied().max().unwrap_or(info.config.ack_wait);
     Ok(Some((connection, subject, ack_wait * 2 + LONGER)))
 }

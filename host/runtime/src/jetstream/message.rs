@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
 use bytes::Bytes;
 
 use super::binding::WorkloadBinding;
+use super::header_map::headers;
 use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
@@ -200,29 +201,12 @@ impl Held for PulledMessage {
     }
 }
 
-pub(super) fn headers(list: Vec<(String, String)>) -> Result<HeaderMap, EffectError> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in list {
-        let header = name.parse::<HeaderName>().ok().zip(value.parse::<HeaderValue>().ok());
-        let (legal_name, legal_value) =
-            header.ok_or_else(|| EffectError::Refused(format!("`{}` is not a legal header", shown(&name))))?;
-        headers.append(legal_name, legal_value);
-    }
-    Ok(headers)
-}
-
 /// Attempt, position in the stream, and time of publication in milliseconds since the Unix epoch, from a delivery's
 /// reply subject.
 #[doc(hidden)]
 pub fn position(reply: &str) -> Option<(u32, u64, u64)> {
     DeliveryPosition::parse(reply)
         .map(|position| (position.attempt, position.stream_sequence, position.published_at_ms))
-}
-
-/// Whether a message may be published with these headers.
-#[doc(hidden)]
-pub fn may_be_headers(list: Vec<(String, String)>) -> bool {
-    headers(list).is_ok()
 }
 
 /// The headers in the order of their names, so that a handler sees the same list on every attempt.

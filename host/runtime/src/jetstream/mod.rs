@@ -23,6 +23,7 @@ mod dead_letter_errors;
 mod dead_letter_stream;
 mod dead_letters;
 mod fallback;
+mod header_map;
 mod header_watch;
 mod journal;
 mod key_value;
@@ -61,13 +62,14 @@ pub use connect_error::ConnectError;
 pub use consumer::BoundConsumer;
 pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
+#[doc(hidden)]
+pub use header_map::may_be_headers;
 pub use header_watch::HeaderWatch;
 pub use journal::{Decisions, DecisionsError};
 pub(crate) use journal::{Lines, journal_stream};
 pub(crate) use key_value::Buckets;
 pub(crate) use message::PulledMessage;
-#[doc(hidden)]
-pub use message::{may_be_headers, position};
+pub use message::position;
 pub(crate) use pull::Puller;
 pub use redrive::{Redriven, content_lost};
 pub use request::{Reply, RequestOptions};

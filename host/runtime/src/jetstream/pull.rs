@@ -246,7 +246,7 @@ impl Puller {
             if expired {
                 inbox.asked.forget();
             }
-            // Nothing else notices that a second connection is half open.
+            // A half open second connection brings nothing either; another subscription may.
             !(expired && matches!(inbox.answers, PullAnswers::Careful(_)))
         });
         self.tidy();

@@ -55,7 +55,7 @@ impl WorkloadBinding {
     ) -> Result<u64, EffectError> {
         let reason =
             format!("waited for another try after {attempt} deliveries, and the consumer's max_deliver allows no more");
-        let death = Death { cause: Cause::Exhausted, reason };
+        let death = Death::new(Cause::Exhausted, reason);
         let headers = block::read(&raw.block);
         let is_readable = headers.is_ok();
         let delivery = Delivery {

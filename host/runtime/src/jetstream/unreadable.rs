@@ -20,7 +20,7 @@ pub(super) async fn keep_dead_letter(binding: Arc<WorkloadBinding>, raw: Raw, re
         published_at_ms,
         ..Delivery::default()
     };
-    let death = Death { cause: Cause::Unreadable, reason };
+    let death = Death::new(Cause::Unreadable, reason);
     let (workload, stream) = (&binding.workload, &binding.stream);
     let (subject, reason) = (&delivery.subject, &death.reason);
     let kept = binding.keep_unreadable(&delivery, &death, raw.block.as_deref().unwrap_or_default()).await;

@@ -190,6 +190,10 @@ impl Handler for PluginHandler {
         answers
     }
 
+    fn last_words(&self) -> &str {
+        self.instance.last_words()
+    }
+
     fn author(&self) -> &Author {
         &self.author
     }

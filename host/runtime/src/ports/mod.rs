@@ -117,6 +117,11 @@ pub trait Handler: Send + 'static {
         std::future::ready(Err(Fault::Start("it does not handle batches".to_owned())))
     }
 
+    /// What the guest wrote to standard error in the last call, or the end of it; also after a [`Fault`].
+    fn last_words(&self) -> &str {
+        ""
+    }
+
     /// The code that it runs.
     fn author(&self) -> &Author;
 }

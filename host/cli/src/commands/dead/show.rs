@@ -122,6 +122,9 @@ fn text_of(Shown { letter, stored, original }: &Shown, letters: &Letters) -> Str
     line("attempts", &tries);
     line("cause", &letter.cause);
     line("reason", &letter.reason);
+    for (at, written) in letter.stderr.lines().enumerate() {
+        line(if at == 0 { "stderr" } else { "" }, &written.replace('\t', "    "));
+    }
     if !letter.plugin.is_empty() {
         line("handler", &format!("{}@{}", letter.plugin, letter.generation));
     }

@@ -16,7 +16,7 @@ use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
-use crate::delivery::settle::{Remaining, Settled, give_back, keep_all, settle, settle_after};
+use crate::delivery::settle::{Answerer, Remaining, Settled, give_back, keep_all, settle, settle_after};
 use crate::delivery::slow_lane::Call;
 use crate::ports::{Handler, Handlers, Held};
 
@@ -131,10 +131,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             self.respawn_at = hold_back(&self.shared);
         }
         let author = instance.author().clone();
+        let by = Answerer { author: &author, last_words: instance.last_words() };
         match called {
-            Ok(answers) => self.settle_batch(batch, answers, &author).await,
+            Ok(answers) => self.settle_batch(batch, answers, by).await,
             Err(fault) => match outcomes(&batch, &fault) {
-                Some(outcomes) => self.settle_failed(batch, outcomes, &author).await,
+                Some(outcomes) => self.settle_failed(batch, outcomes, by).await,
                 None => {
                     tracing::warn!(plugin = %author.plugin, generation = %author.generation,
                         deliveries = batch.len(), problem = %fault,
@@ -248,7 +249,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
 
     /// Settles each delivery by its own answer. Deliveries with publications go first, because the effects of others
     /// may be in them. Failures go last, because settling them may take long.
-    async fn settle_batch(&mut self, batch: Batch<D>, answers: Vec<Answer>, author: &Author) {
+    async fn settle_batch(&mut self, batch: Batch<D>, answers: Vec<Answer>, by: Answerer<'_>) {
         let count = answers.iter().filter(|answer| publishes(answer)).count();
         let stored = (count > 0).then(|| Stored::of(count));
         let mut all: Vec<_> = batch.into_waiting().into_iter().zip(answers).collect();
@@ -260,7 +261,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             match (answer, stored.clone()) {
                 (Ok(response), Some(stored)) if response.publications.is_empty() => {
                     self.make_room_for(&mut batch).await;
-                    self.settle_after(waiting, response, author, stored);
+                    self.settle_after(waiting, response, by.author, stored);
                 }
                 (answer, stored) => {
                     let reports = stored.filter(|_| publishes(&answer));
@@ -268,13 +269,13 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     if let Err(fault) = &outcome {
                         self.stats.faulted(fault.kind());
                     }
-                    self.settle_one(&mut batch, waiting, outcome, author, reports).await;
+                    self.settle_one(&mut batch, waiting, outcome, by, reports).await;
                 }
             }
         }
     }
 
-    async fn settle_failed(&mut self, batch: Batch<D>, outcomes: Vec<Outcome>, author: &Author) {
+    async fn settle_failed(&mut self, batch: Batch<D>, outcomes: Vec<Outcome>, by: Answerer<'_>) {
         let alone = batch.len() == 1;
         let mut rest = batch.reversed();
         for outcome in outcomes {
@@ -282,7 +283,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             if alone {
                 self.shared.rules.attempts.suspect(key(waiting.held.delivery()));
             }
-            self.settle_one(&mut rest, waiting, outcome, author, None).await;
+            self.settle_one(&mut rest, waiting, outcome, by, None).await;
         }
     }
 
@@ -292,7 +293,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         rest: &mut Batch<D>,
         waiting: Waiting<D>,
         outcome: Outcome,
-        author: &Author,
+        by: Answerer<'_>,
         reports: Option<Stored>,
     ) {
         self.make_room_for(rest).await;
@@ -303,7 +304,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             // An error means that the supervisor is gone.
             let _ = mode.wait_for(|mode| *mode == WorkerMode::GiveBack).await;
         };
-        let settling = rest.keep(&rules.consumer, settle(waiting, outcome, author, rules, give_up));
+        let settling = rest.keep(&rules.consumer, settle(waiting, outcome, by, rules, give_up));
         let step = settlements.meanwhile(pin!(settling)).await;
         let attempts = rules.clone();
         let report = move |how: Settled| {

@@ -18,7 +18,8 @@ pub(super) enum Frame {
     Pong,
     /// An error, in the server's words.
     Error(String),
-    Message(Raw),
+    /// A message, with the number of its subscription.
+    Message(usize, Raw),
     /// A protocol message that does not matter here.
     Other,
 }
@@ -63,15 +64,16 @@ pub(super) fn next(buffer: &mut BytesMut) -> Result<Option<Frame>, Garbled> {
 fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Frame>, Garbled> {
     let line = Bytes::copy_from_slice(buffer.get(..end).unwrap_or_default());
     let parts: Vec<_> = line.split(|byte| *byte == b' ').filter(|part| !part.is_empty()).collect();
-    let (subject, reply, block, size) = match (line.starts_with(b"HMSG"), parts.as_slice()) {
-        (false, [_, subject, _, size]) => (subject, None, None, size),
-        (false, [_, subject, _, reply, size]) => (subject, Some(reply), None, size),
-        (true, [_, subject, _, block, size]) => (subject, None, Some(block), size),
-        (true, [_, subject, _, reply, block, size]) => (subject, Some(reply), Some(block), size),
+    let (subject, subscription, reply, block, size) = match (line.starts_with(b"HMSG"), parts.as_slice()) {
+        (false, [_, subject, id, size]) => (subject, id, None, None, size),
+        (false, [_, subject, id, reply, size]) => (subject, id, Some(reply), None, size),
+        (true, [_, subject, id, block, size]) => (subject, id, None, Some(block), size),
+        (true, [_, subject, id, reply, block, size]) => (subject, id, Some(reply), Some(block), size),
         _ => return Err(garbled(&line)),
     };
     let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<usize>().ok());
     let size = number(size).ok_or_else(|| garbled(&line))?;
+    let subscription = number(subscription).ok_or_else(|| garbled(&line))?;
     let block = match block {
         None => None,
         Some(block) => Some(number(block).filter(|block| *block <= size).ok_or_else(|| garbled(&line))?),
@@ -85,7 +87,7 @@ fn message(buffer: &mut BytesMut, end: usize) -> Result<Option<Frame>, Garbled> 
     let block = block.map(|block| buffer.split_to(block).freeze());
     let payload = buffer.split_to(size - block.as_ref().map_or(0, Bytes::len)).freeze();
     buffer.advance(2);
-    Ok(Some(Frame::Message(Raw { subject, reply, block, payload })))
+    Ok(Some(Frame::Message(subscription, Raw { subject, reply, block, payload })))
 }
 
 fn garbled(bytes: &[u8]) -> Garbled {
@@ -148,7 +150,7 @@ impl Raw {
 }
 
 fn map(list: Vec<(String, String)>) -> Result<HeaderMap, String> {
-    super::super::message::headers(list).map_err(|error| error.to_string())
+    super::super::header_map::headers(list).map_err(|error| error.to_string())
 }
 
 /// The status of a header block that can be read, and its words.
@@ -180,7 +182,7 @@ mod tests {
         };
         let line = [verb.as_bytes(), b" ", subject, format!(" 1 {reply} {sizes}\r\n").as_bytes()].concat();
         match all(&[&line, block, payload, b"\r\n"].concat()).pop() {
-            Some(Frame::Message(raw)) => raw,
+            Some(Frame::Message(1, raw)) => raw,
             other => panic!("{other:?}"),
         }
     }
@@ -239,7 +241,7 @@ mod tests {
             buffer.extend_from_slice(bytes.get(cut.min(bytes.len())..).unwrap());
             frames.extend(std::iter::from_fn(|| next(&mut buffer).unwrap()));
             prop_assert_eq!(frames.len(), 2);
-            let Some(Frame::Message(raw)) = frames.first() else { panic!() };
+            let Some(Frame::Message(1, raw)) = frames.first() else { panic!() };
             prop_assert_eq!((&raw.subject[..], &raw.payload[..]), (&subject[..], &payload[..]));
             let _ = raw.read();
             let _ = raw.shown_subject();

@@ -3,104 +3,179 @@
 //! The client library gives up its connection over a message that it cannot read: a subject that is not UTF-8 or has
 //! Unicode white space in it, or a malformed header block. Everything on its way is then lost, for every workload, and
 //! the server delivers the message again after its ack wait, with the same result. Anybody who may publish to the
-//! stream can cause that. So after such a loss a puller asks for a while on a connection of its own. That connection
-//! speaks only as much of the protocol as pulls need, and a message is just bytes until it has arrived.
+//! stream can cause that. So after such a loss pullers ask for a while on a second connection. It speaks only as
+//! much of the protocol as pulls need, and a message is just bytes until it has arrived. All pullers of a client share
+//! one: a short cut, which looks the same, would otherwise cost the server a connection for each busy workload.
 
+mod connection;
 mod dial;
 mod frame;
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_nats::ServerAddr;
-use bytes::{Buf, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, UnboundedSender, WeakUnboundedSender};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
 
-use self::dial::{Socket, dial};
-use self::frame::{Frame, next};
+use self::connection::{Connection, Received};
 use crate::config::Nats;
 
 pub(super) use self::frame::Raw;
 
-/// The connection, with one subscription.
-#[derive(Debug)]
-pub(super) struct Careful {
-    socket: Box<dyn Socket>,
-    came: BytesMut,
-    goes: BytesMut,
+/// How many messages may wait for one puller: as many as the client library holds for a subscription. Pullers ask for
+/// fewer, so only somebody who publishes to an inbox can reach it.
+const MOST: usize = 65_536;
+
+/// How often the server is asked whether it is still there. It has as long to answer.
+const ALIVE: Duration = Duration::from_secs(10);
+
+/// The second connection of a client, open as long as a puller needs it.
+#[derive(Debug, Default)]
+pub(super) struct Fallback {
+    open: Mutex<Option<WeakUnboundedSender<Command>>>,
+    subscriptions: AtomicUsize,
 }
 
-/// What comes on the connection.
+/// A subscription on the second connection.
+#[derive(Debug)]
+pub(super) struct Careful {
+    commands: UnboundedSender<Command>,
+    came: Receiver<Came>,
+    subscription: usize,
+}
+
+/// What comes on a subscription.
 #[derive(Debug)]
 pub(super) enum Came {
     Message(Raw),
-    /// The server's error, in its words.
+    /// The server's error, in its words. It may concern another subscription.
     Error(String),
     /// The connection is lost.
     Lost,
 }
 
-impl Careful {
-    /// Connects, and subscribes.
+/// What a subscription wants of the connection.
+#[derive(Debug)]
+enum Command {
+    Subscribe { subject: String, subscription: usize, to: Sender<Came> },
+    Unsubscribe { subscription: usize },
+    Publish { subject: String, reply: String, payload: Vec<u8> },
+}
+
+impl Fallback {
+    /// Subscribes, and connects before if there is no connection.
     ///
     /// # Errors
     /// If none of the servers accepts the client.
-    pub(super) async fn new(nats: &Nats, servers: &[ServerAddr], subject: &str) -> anyhow::Result<Self> {
-        let (socket, came) = dial(nats, servers).await?;
-        Ok(Self { socket, came, goes: BytesMut::from(format!("SUB {subject} 1\r\n").as_bytes()) })
+    pub(super) async fn subscribe(
+        &self,
+        nats: &Nats,
+        servers: &[ServerAddr],
+        subject: String,
+    ) -> anyhow::Result<Careful> {
+        // Locked while it connects: others want the same connection.
+        let mut open = self.open.lock().await;
+        let current = open.as_ref().and_then(WeakUnboundedSender::upgrade).filter(|commands| !commands.is_closed());
+        let commands = match current {
+            Some(commands) => commands,
+            None => {
+                let connection = Connection::new(nats, servers).await?;
+                let (commands, wanted) = mpsc::unbounded_channel();
+                *open = Some(commands.downgrade());
+                tokio::spawn(serve(connection, wanted));
+                commands
+            }
+        };
+        let (to, came) = mpsc::channel(MOST);
+        let subscription = self.subscriptions.fetch_add(1, Relaxed);
+        let careful = Careful { commands, came, subscription };
+        careful.tell(Command::Subscribe { subject, subscription, to });
+        Ok(careful)
     }
+}
 
-    /// Publishes a message when the connection is polled next.
-    pub(super) fn publish(&mut self, subject: &str, reply: &str, payload: &[u8]) {
-        self.goes.extend_from_slice(format!("PUB {subject} {reply} {}\r\n", payload.len()).as_bytes());
-        self.goes.extend_from_slice(payload);
-        self.goes.extend_from_slice(b"\r\n");
+impl Careful {
+    /// Publishes a message.
+    pub(super) fn publish(&self, subject: &str, reply: &str, payload: &[u8]) {
+        let (subject, reply) = (subject.to_owned(), reply.to_owned());
+        self.tell(Command::Publish { subject, reply, payload: payload.to_owned() });
     }
 
     /// Waits for what comes next. After [`Came::Lost`] nothing comes.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
-        loop {
-            match next(&mut self.came) {
-                Ok(Some(Frame::Message(raw))) => return Poll::Ready(Came::Message(raw)),
-                Ok(Some(Frame::Error(words))) => return Poll::Ready(Came::Error(words)),
-                Ok(Some(Frame::Ping)) => self.goes.extend_from_slice(b"PONG\r\n"),
-                Ok(Some(_)) => {}
-                Ok(None) => match self.poll_io(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => {
-                        tracing::debug!(%error, "the second connection is lost");
-                        return Poll::Ready(Came::Lost);
-                    }
-                    Poll::Pending => return Poll::Pending,
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "the second connection");
-                    return Poll::Ready(Came::Lost);
+        self.came.poll_recv(cx).map(|came| came.unwrap_or(Came::Lost))
+    }
+
+    fn tell(&self, command: Command) {
+        // A connection that is lost is told by `poll`.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Drop for Careful {
+    fn drop(&mut self) {
+        self.tell(Command::Unsubscribe { subscription: self.subscription });
+    }
+}
+
+/// Serves the subscriptions until the connection is lost or nobody has one.
+async fn serve(mut connection: Connection, mut wanted: UnboundedReceiver<Command>) {
+    let mut subscribers = HashMap::new();
+    let mut alive = interval(ALIVE);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut answered = true;
+    loop {
+        tokio::select! {
+            // An answer that has come is read before the time for it is judged.
+            biased;
+            command = wanted.recv() => match command {
+                Some(command) => obey(command, &mut connection, &mut subscribers),
+                None => return,
+            },
+            received = poll_fn(|cx| connection.poll(cx)) => match received {
+                Received::Message(subscription, raw) => pass(subscription, raw, &mut subscribers),
+                Received::Error(words) => {
+                    subscribers.retain(|_, to| to.try_send(Came::Error(words.clone())).is_ok());
                 }
+                Received::Pong => answered = true,
+                Received::Lost => return,
+            },
+            _ = alive.tick() => {
+                if !answered {
+                    tracing::debug!("the second connection is lost: the server does not answer");
+                    return;
+                }
+                answered = false;
+                connection.ping();
             }
         }
     }
+}
 
-    /// Writes what has to be sent, and reads until something has come.
-    fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        self.poll_write(cx)?;
-        let read = self.socket.read_buf(&mut self.came);
-        let read = ready!(Future::poll(std::pin::pin!(read), cx))?;
-        Poll::Ready(if read == 0 { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) })
+fn obey(command: Command, connection: &mut Connection, subscribers: &mut HashMap<usize, Sender<Came>>) {
+    match command {
+        Command::Subscribe { subject, subscription, to } => {
+            connection.subscribe(&subject, subscription);
+            subscribers.insert(subscription, to);
+        }
+        Command::Unsubscribe { subscription } => {
+            connection.unsubscribe(subscription);
+            subscribers.remove(&subscription);
+        }
+        Command::Publish { subject, reply, payload } => connection.publish(&subject, &reply, &payload),
     }
+}
 
-    /// Writes what can be written now.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
-        while !self.goes.is_empty() {
-            match Pin::new(&mut *self.socket).poll_write(cx, &self.goes) {
-                Poll::Ready(Ok(written)) => self.goes.advance(written),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(()),
-            }
-        }
-        match Pin::new(&mut *self.socket).poll_flush(cx) {
-            Poll::Ready(flushed) => flushed,
-            Poll::Pending => Ok(()),
-        }
+/// Passes a message on. A subscriber that holds too many is taken from the list, which it sees as a lost connection.
+fn pass(subscription: usize, raw: Raw, subscribers: &mut HashMap<usize, Sender<Came>>) {
+    let Some(to) = subscribers.get(&subscription) else { return };
+    if to.try_send(Came::Message(raw)).is_err() {
+        tracing::warn!(most = MOST, "the second connection: more messages came on an inbox than were asked for");
+        subscribers.remove(&subscription);
     }
 }

@@ -1,5 +1,5 @@
-//! What reaches beyond the host and is opened to a handler by its configuration, a file or a folder each: the
-//! interface, its limits, what opens it, and its tests.
+//! Capabilities: what the configuration opens to a handler beyond the host. Each has a file or a folder with its
+//! interface, its limits, the grant that opens it, and its tests.
 
 mod denial_log;
 pub(in crate::plugin) mod http;

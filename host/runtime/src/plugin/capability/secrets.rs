@@ -1,7 +1,7 @@
-//! Settings that are secrets: `wasi:config/store` with values that stand in a variable or a file.
+//! Settings that are secrets: `wasi:config/store` with values from a variable or a file.
 //!
-//! Each instance reads them when it starts, so that a file which changes reaches the next one. What is read goes into
-//! the instance's store and nowhere else; an error names the setting and the place, never what stands there.
+//! Secrets are read each time that an instance starts, so that a changed file reaches the next instance. A value that
+//! is read goes into the instance's store and nowhere else. An error names the setting and the place, never the value.
 
 use std::io;
 use std::path::Path;
@@ -17,20 +17,21 @@ use crate::contract::Fault;
 use crate::plugin::capability::Settings;
 use crate::plugin::limits::handler::SETTING;
 
-/// How long reading may take: a disk that does not answer must be told.
+/// How long reading may take. A disk that does not answer has to be reported.
 const WITHIN: Duration = Duration::from_secs(10);
 
 /// Makes the settings of a handler's instances.
 pub struct SettingsReader {
     written: Arc<[(String, Setting)]>,
-    /// All of them, if none is read from elsewhere: then instances share them.
+    /// The settings, if none is read from elsewhere: then instances share them.
     fixed: Option<Settings>,
-    /// One instance after the other: a read that hangs keeps a thread, and all workloads have theirs of one pool.
+    /// Only one instance reads at a time. A read that hangs keeps a thread, and all workloads take their threads from
+    /// one pool.
     turn: Arc<Mutex<()>>,
 }
 
 impl SettingsReader {
-    /// For the settings of a workload.
+    /// A reader of a workload's settings.
     pub fn new(settings: &[(String, Setting)]) -> Self {
         let fixed = |(name, setting): &(String, Setting)| Some((name.clone(), setting.text()?.to_owned()));
         Self { written: settings.into(), fixed: settings.iter().map(fixed).collect(), turn: Arc::default() }
@@ -39,14 +40,14 @@ impl SettingsReader {
     /// The settings as they are now.
     ///
     /// # Errors
-    /// [`Fault::Start`] if one cannot be read, in words that say which and what mends it.
+    /// [`Fault::Start`] if a setting cannot be read, in words that say which and what mends it.
     pub async fn read(&self) -> Result<Settings, Fault> {
         if let Some(fixed) = &self.fixed {
             return Ok(Arc::clone(fixed));
         }
         let read = async {
             let (written, turn) = (Arc::clone(&self.written), Arc::clone(&self.turn).lock_owned().await);
-            // What hangs keeps its turn, though nobody waits for it any more.
+            // A read that hangs keeps its turn, though nobody waits for it any more.
             tokio::spawn(async move {
                 let settings = values(&written).await;
                 drop(turn);
@@ -89,7 +90,7 @@ async fn value(setting: &Setting) -> Result<String, String> {
 /// The text of a file, without the line break that editors put at its end.
 async fn file(path: &Path) -> Result<String, String> {
     let told = |error: io::Error| format!("{error}; let the user that runs this host read a file there");
-    // A pipe would be waited for without end.
+    // Reading a pipe would wait without end.
     if !tokio::fs::metadata(path).await.map_err(told)?.is_file() {
         return Err("this is not a file; write the secret in one".to_owned());
     }

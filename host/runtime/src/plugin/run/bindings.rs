@@ -1,4 +1,4 @@
-//! Rust for the worlds of `wit/`, and what the host puts behind their imports.
+//! Generated bindings of the worlds of `wit/`, and what the host puts behind their imports.
 //!
 //! Parameters are lowered from borrowed data, so a payload is copied once: into the guest's memory.
 
@@ -7,7 +7,8 @@ use wasmtime::component::{HasSelf, Linker};
 use super::guest::Guest;
 use crate::plugin::capability::key_value::{self, KeyValueView};
 
-/// The interfaces that a handler may export, in the newest version. Those of each version since 0.1.0 are found by it.
+/// The interfaces that a handler may export, in the newest version. An export of any version since 0.1.0 is found by
+/// this name.
 pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
 pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
 
@@ -58,25 +59,26 @@ impl logging::Host for Guest {
     }
 }
 
-/// What a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings, logging.
+/// Links what a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings and
+/// logging.
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    // The world `batch-worker` has it for its types, and some languages import all of a world.
+    // The world `batch-worker` imports this interface for its types, and some languages import everything of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {
         wasmtime::bail!("a handler cannot call {HANDLER}, which is there for its types alone")
     })
 }
 
-/// What a policy may import: the same without settings, which `init` gets.
+/// Links what a policy may import: the same without capabilities, and without settings, which `init` gets.
 pub(crate) fn link_policy(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     policy::Policy::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)
 }
 
-/// As generated functions take pairs.
+/// The pairs as generated functions take them.
 pub(crate) fn borrow(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
     pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

@@ -25,23 +25,24 @@ use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<HandlerWorld>;
 
-/// A handler of either form, ready to be instantiated. One that has both is used as one of batches.
+/// A handler of either form, ready to be instantiated. A component with both forms is used for batches.
 pub enum HandlerWorld {
-    /// It exports `handler`.
+    /// The component exports `handler`.
     Single(WorkerPre<Guest>),
-    /// It exports `batch-handler`: this function of it.
+    /// The component exports `batch-handler`, with its function at this index.
     Batches(InstancePre<Guest>, ComponentExportIndex),
 }
 
-/// What an instance is called by.
+/// The exported function by which an instance is called.
 pub enum HandlerExports {
-    /// With one delivery.
+    /// Takes one delivery.
     Single(Worker),
-    /// With a batch.
+    /// Takes a batch.
     Batches(HandleBatch),
 }
 
-/// `handle` of `batch-handler`. Not of generated bindings: those of its world would have other types than `handler`.
+/// The function `handle` of `batch-handler`. Generated bindings of its world would have other types than those of
+/// `handler`, so it is typed here.
 type HandleBatch = TypedFunc<(&'static [wit::Delivery<'static>],), (Vec<Result<wit::Response, wit::Failure>>,)>;
 
 /// What an instance is made with.
@@ -51,7 +52,7 @@ pub struct WorkerContext {
     pub guest: GuestContext,
     /// The worker's number; 0 for an instance that is made ahead.
     pub worker: u64,
-    /// What `wasi:config/store` has.
+    /// The settings that `wasi:config/store` gives.
     pub settings: Arc<[(String, String)]>,
     /// Where the workload may send HTTP requests.
     pub(crate) http: Arc<HttpAccess>,
@@ -60,14 +61,14 @@ pub struct WorkerContext {
 }
 
 impl WorkerContext {
-    /// For the instance of a worker, with a log of its own.
+    /// A context for the instance of a worker, with a log of its own.
     pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
         let http = Arc::new(HttpAccess::none(Arc::clone(&workload), &limits));
         Self { guest: GuestContext::new(workload, limits), worker, settings, http, key_value: Arc::default() }
     }
 }
 
-/// Keeps the settings, some of which may be secret.
+/// Leaves out the settings, some of which may be secret.
 impl std::fmt::Debug for WorkerContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WorkerContext")
@@ -81,16 +82,18 @@ impl std::fmt::Debug for WorkerContext {
 pub struct HandlerInstance {
     engines: Arc<Engines>,
     limits: Limits,
-    /// Gone after a call that faulted.
+    /// The store and exports; `None` after a call that faulted.
     live: Option<Live>,
-    /// Set for as long as a call runs, so also if its future was dropped: then nothing can be called again.
+    /// What the guest wrote to standard error in the last call.
+    last_words: String,
+    /// Set while a call runs, and still set if the call's future was dropped. Then the instance cannot be called again.
     calling: bool,
 }
 
 struct Live {
     store: Store<Guest>,
     exports: HandlerExports,
-    /// Given back after the store, which takes it, is gone.
+    /// The room of the store. The field is dropped after the store.
     _place: Option<InstanceRoom>,
 }
 
@@ -146,12 +149,12 @@ impl HandlerPlugin {
         store.data_mut().http.end_call();
         let live = Live { exports: started?, store, _place: place };
         let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
-        Ok(HandlerInstance { engines, limits, live: Some(live), calling: false })
+        Ok(HandlerInstance { engines, limits, live: Some(live), last_words: String::new(), calling: false })
     }
 }
 
 impl HandlerInstance {
-    /// Gives an instance that was made ahead to a worker: its log lines carry this number.
+    /// Gives an instance that was made ahead to a worker. From now on its log lines carry this number.
     pub(crate) fn assign(&self, worker: u64) {
         if let Some(live) = &self.live {
             live.store.data().log.assign(worker);
@@ -163,15 +166,20 @@ impl HandlerInstance {
         self.live.is_some() && !self.calling
     }
 
-    /// Whether it handles batches. One that does not handles one delivery a call.
+    /// What the guest wrote to standard error in the last call, or the end of it; also after a [`Fault`].
+    pub fn last_words(&self) -> &str {
+        &self.last_words
+    }
+
+    /// Whether the instance handles batches, or one delivery a call.
     pub fn handles_batches(&self) -> bool {
         self.live.as_ref().is_some_and(|live| matches!(live.exports, HandlerExports::Batches(_)))
     }
 
     /// Handles one delivery.
     ///
-    /// After a [`Fault`] the instance is gone with its state; drop this and make another. Dropping the future ends
-    /// the call, and the instance with it.
+    /// After a [`Fault`] the guest's state is gone: drop this and make another. Dropping the future ends the call, and
+    /// the instance cannot be called again.
     pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let live = begin(&mut self.live, &mut self.calling, delivery)?;
         let HandlerExports::Single(exports) = &live.exports else {
@@ -186,10 +194,11 @@ impl HandlerInstance {
         self.end(called).map(answer)
     }
 
-    /// Handles several deliveries in one call, if it handles batches; otherwise one.
+    /// Handles several deliveries in one call: as many answers, in the same order.
     ///
     /// # Errors
-    /// As of [`HandlerInstance::handle`], and [`Fault::Answers`] if there are not as many answers as deliveries.
+    /// As of [`HandlerInstance::handle`], [`Fault::Answers`] if there are not as many answers as deliveries, and
+    /// [`Fault::Start`] if it does not handle batches.
     pub async fn handle_batch(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
         let Some(first) = deliveries.first() else { return Ok(Vec::new()) };
         let live = begin(&mut self.live, &mut self.calling, first)?;
@@ -210,16 +219,16 @@ impl HandlerInstance {
         Ok(answers.into_iter().map(answer).collect())
     }
 
-    /// After a call: what it came to, and of one that did not end well, the instance is gone.
+    /// Ends a call. After a call that did not end well, the store and exports are dropped.
     fn end<T>(&mut self, called: Result<wasmtime::Result<T>, Fault>) -> Result<T, Fault> {
         self.calling = false;
         let Some(live) = &mut self.live else { return Err(Fault::Start("this instance ended".into())) };
         let guest = live.store.data_mut();
         guest.http.end_call();
-        let last_words = guest.log.end_call();
+        self.last_words = guest.log.end_call();
         let fault = match called {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &last_words),
+            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &self.last_words),
             Err(fault) => fault,
         };
         self.live = None;
@@ -227,7 +236,7 @@ impl HandlerInstance {
     }
 }
 
-/// Before a call, the first delivery of which is this one.
+/// Begins a call whose first delivery is this one.
 fn begin<'a>(live: &'a mut Option<Live>, calling: &mut bool, first: &Delivery) -> Result<&'a mut Live, Fault> {
     let Some(live) = live.as_mut().filter(|_| !*calling) else {
         return Err(Fault::Start("this instance ended with an earlier call".into()));

@@ -5,11 +5,11 @@ use crate::config::Workload;
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It exports `handler` or `batch-handler`.
+    /// The component exports `handler` or `batch-handler`.
     Handler,
-    /// It exports `scaling`.
+    /// The component exports `scaling`.
     Policy,
-    /// It exports both and serves as either.
+    /// The component exports both, and serves as either.
     Both,
 }
 
@@ -20,13 +20,13 @@ impl Kind {
     }
 }
 
-/// What a workload asks of a handler's exports.
+/// Which form of handler a workload needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WantedForm {
     /// `handler` or `batch-handler`.
     #[default]
     Either,
-    /// `batch-handler`, for the workload is configured to have batches.
+    /// `batch-handler`, because the workload is configured to have batches.
     Batches,
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::plugin::limits::instance::LINE;
 
-/// Bytes of standard error that are kept for a fault that may follow.
-const LAST_WORDS: usize = 1024;
+/// Bytes of standard error that are kept for a failure that may follow: more than its dead letter keeps, which then
+/// says that there was more.
+const LAST_WORDS: usize = 2048;
 
 /// Appends to `last_words`, and keeps their end only.
 pub(crate) fn remember(last_words: &mut Vec<u8>, bytes: &[u8]) {
