@@ -18,6 +18,7 @@ mod dead_letters;
 mod demo;
 mod dispositions;
 mod edited;
+mod fetch;
 mod hops;
 mod hosts;
 mod http;
