@@ -107,7 +107,7 @@ async fn check_names_what_is_there_where_a_plugin_is_missing() {
         1,
         &[
             "/prob.wasm: there is no such file; copy the component there",
-            "has backlog, fixed, probe, probe-policy, step",
+            "has backlog, fixed, probe, probe-batch, probe-policy, step",
         ],
     );
     std::fs::create_dir(plugins.path().join("nest.wasm")).unwrap();
