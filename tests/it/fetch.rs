@@ -151,7 +151,8 @@ async fn check_warns_of_a_handler_that_imports_http_and_is_granted_none_and_read
     let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
     let check = async |grants: &str| {
         let text = format!(
-            "plugins.dir = \"{}\"\n[workload.prices]\nstream = \"S\"\nhandler = \"fetch\"\npolicy = \"fixed\"\n{grants}\n",
+            "plugins.dir = \"{}\"\n[workload.prices]\nstream = \"S\"\nhandler = \"fetch\"\npolicy = \"fixed\"\n\
+             {grants}\n",
             site.plugins.path().display()
         );
         std::fs::write(&path, text).unwrap();
