@@ -17,7 +17,7 @@ use crate::shared::http;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a host says once it answers over HTTP.
-const LISTENS: &str = "health, metrics and status over HTTP";
+const LISTENS: &str = "a page over HTTP";
 
 /// The status code and the body of what is answered over HTTP. `None` if nothing is within two seconds.
 pub(crate) async fn ask(address: &str, path: &str) -> Option<(u16, String)> {

@@ -147,7 +147,7 @@ async fn odd(form: Form) -> Result<Report> {
         }
     }
     let host = stage.launch(&stage.config(&config), &[])?;
-    host.says(&["health, metrics and status over HTTP"], NOTICED_WITHIN).await?;
+    host.says(&["a page over HTTP"], NOTICED_WITHIN).await?;
     let (mut flowed, mut named) = (0, 0);
     for (name, _) in &names {
         report.injected();
