@@ -110,9 +110,9 @@ $(TOOLS)/languages/bin/componentize-py:
 
 # The packages and features of `make test`, so that nothing is built anew.
 test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a handler in each language and swap them under load (JavaScript needs npm)
-	$(CARGO) test --release $(addprefix -p ,$(HOST)) --no-run
-	PATH='$(TOOLS)/languages/bin':"$$PATH" \
-	  timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --test it -- --ignored --nocapture languages::
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-languages --test it --no-run
+	PATH='$(TOOLS)/languages/bin':"$$PATH" timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) \
+	  --features tidegate/test-languages --test it -- --nocapture languages::
 
 # A Chromium of this machine, and what speaks to it, of exactly the version that tests/web/package-lock.json names.
 CHROMIUM_HERE := test -x "$${TIDEGATE_CHROMIUM:-/usr/bin/chromium}" || command -v chromium-browser google-chrome >/dev/null
@@ -133,11 +133,13 @@ setup-web: ## bring what the tests of the page need: Chromium by apt-get, playwr
 	}
 
 test-web: setup setup-web guests ## try the page in a real browser
-	$(CARGO) test --release $(addprefix -p ,$(HOST)) --no-run
-	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --test it -- --ignored --nocapture browser::
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it --no-run
+	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it -- \
+	  --nocapture browser::
 
 pictures: setup setup-web guests ## the pictures of docs/page.md, anew
-	TIDEGATE_PICTURES='$(CURDIR)/docs/pictures' $(CARGO) test --release $(addprefix -p ,$(HOST)) --test it -- --ignored --nocapture browser::
+	TIDEGATE_PICTURES='$(CURDIR)/docs/pictures' $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it -- \
+	  --nocapture browser::
 
 # The table goes to standard output, and nothing else does.
 faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json
@@ -173,7 +175,7 @@ lint: setup ## check format, width, circles, lints, documentation and the licenc
 	$(CARGO) fmt --all --check
 	@.ci/columns
 	@.ci/circles
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets --features tidegate/test-languages,tidegate/test-web -- -D warnings
 	$(CARGO) clippy --release -p tidegate --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps

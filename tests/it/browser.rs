@@ -82,7 +82,6 @@ async fn waves(site: Arc<Site>, stop: Arc<AtomicBool>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Chromium and npm: make test-web"]
 async fn the_page_works_in_a_browser() {
     let site = Site::new().await;
     site.install("receipts", probes::WORKER_V1);

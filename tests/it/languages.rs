@@ -187,7 +187,6 @@ async fn measured(host: &Host, ledger: &Ledger, name: &str, size: usize, loaded:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs npm and PyPI: make test-languages"]
 async fn a_handler_in_each_language_takes_over_from_the_one_before_under_load_and_nothing_is_lost() {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let first = rust(dir.path()).await;

@@ -8,6 +8,7 @@ mod bad_plugin;
 mod batches;
 mod bench;
 mod bounds;
+#[cfg(feature = "test-web")]
 mod browser;
 mod check;
 mod command_line;
@@ -24,6 +25,7 @@ mod hosts;
 mod http;
 mod journal;
 mod key_value;
+#[cfg(feature = "test-languages")]
 mod languages;
 mod limits;
 mod nats_headers;
