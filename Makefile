@@ -178,7 +178,7 @@ lint: setup ## check format, width, circles, lints, documentation and the licenc
 	$(CARGO) clippy --release --workspace --all-targets --features tidegate/test-languages,tidegate/test-web -- -D warnings
 	$(CARGO) clippy --release -p tidegate --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(addprefix -p ,$(HOST)) --no-deps
 	@.ci/deny
 
 fmt: ## format everything

@@ -1,4 +1,5 @@
-//! What a handler of batches is given, and what it answers: the types of [`handler`](crate::handler), several at once.
+//! What a handler of batches is given, and what it answers: the types of [`handler`](mod@crate::handler), several at
+//! once.
 
 use crate::handler::{Delivery, Failure, Response};
 
@@ -23,7 +24,7 @@ pub use bindings::exports::tidegate::plugin::batch_handler::Guest;
 
 /// Makes a component of a function `fn(Vec<Delivery>) -> Vec<Result<Response, Failure>>`: a handler of batches.
 ///
-/// There has to be one result for each delivery, in their order; [`each`](crate::batch::each) makes them of a function
+/// There has to be one result for each delivery, in their order; [`each`] makes them of a function
 /// for one. A crate has either this or [`handler!`](crate::handler!).
 #[macro_export]
 macro_rules! batch_handler {
