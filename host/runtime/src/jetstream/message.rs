@@ -138,10 +138,10 @@ impl Held for PulledMessage {
         let MessageParts { binding, delivery, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
         let hops = hops::next(delivery, &binding.workload);
-        for (index, publication) in publications.into_iter().enumerate() {
+        for (index, mut publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
-            let mut headers =
-                headers(publication.headers.into_iter().filter(|(name, _)| !hops::is_hops(name)).collect())?;
+            publication.headers.retain(|(name, _)| !hops::is_hops(name));
+            let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
             headers.insert(hops::HOPS, hops.as_str());
             let Publication { subject, payload, .. } = publication;
