@@ -25,6 +25,8 @@ pub(crate) enum Part {
     KeyValue,
     /// Its dead letters.
     DeadLetters,
+    /// The order of its keys: what is waited for.
+    Order,
     /// Its workers: instances that do not start.
     Workers,
     /// Its policy.
@@ -52,6 +54,7 @@ impl Part {
             Self::Effects => "effects",
             Self::KeyValue => "key-value",
             Self::DeadLetters => "dead-letters",
+            Self::Order => "order",
             Self::Workers => "workers",
             Self::Policy => "policy",
             Self::Signals => "signals",

@@ -10,6 +10,8 @@ use crate::conditions::Part;
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
+use crate::delivery::keep_order::keep_order;
+use crate::delivery::order::Limits;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::worker::WorkerShared;
@@ -88,6 +90,7 @@ pub async fn run<H: Handlers, P: Policies>(
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
         never = watch_buckets(bound.buckets(&state.conditions)) => match never {},
+        never = keep_order(inbox, &rules.consumer, conditions, || bound.unsettled()) => match never {},
         never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
 }
@@ -115,10 +118,17 @@ impl<'a> Assembly<'a> {
         };
         let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, &state.conditions);
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+        let inbox = match &workload.order {
+            None => Arc::new(inbox),
+            Some(order) => {
+                let limits = Limits { messages: order.buffer, bytes: order.buffer_bytes };
+                inbox.in_order(order.key.clone(), limits, rules.consumer.clone())
+            }
+        };
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),
             conditions: state.conditions.clone(),
-            inbox: Arc::new(inbox),
+            inbox,
             rules,
             isolation: workload.isolation,
             batching: workload.batching,
@@ -176,6 +186,7 @@ impl<'a> Assembly<'a> {
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
+            order: shared.inbox.order_seen(),
         });
         let queue = &self.state.workload.queue;
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");

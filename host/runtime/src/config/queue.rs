@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::names::{self, overlap};
+use super::order;
 use super::reader::Reader;
 use super::scale::{PullConfig, Scale};
 use super::words::{Manage, Retention, SignalSource};
@@ -102,7 +103,9 @@ fn distinct(keys: &mut Reader<'_>, path: &str) -> Vec<String> {
 /// before the server stops delivering.
 fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &PullConfig) -> i64 {
     let held = i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX));
-    let derived = held.saturating_mul(2).max(1_000);
+    // What waits for its turn is unsettled too.
+    let buffer = if keys.is_set("order-key") { keys.maybe("order-buffer").unwrap_or(order::USUAL) } else { 0 };
+    let derived = held.saturating_mul(2).max(1_000).saturating_add(buffer);
     let Some(count) = keys.maybe("max-ack-pending") else { return derived };
     if count == -1 || count > held {
         return count;

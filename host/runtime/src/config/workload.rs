@@ -8,6 +8,7 @@ use super::keys::WORKLOAD;
 use super::layer::Layer;
 use super::limits::Limits;
 use super::names;
+use super::order::Order;
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
@@ -46,6 +47,8 @@ pub struct Workload {
     pub limits: Limits,
     /// What happens after a failure.
     pub retry: Retry,
+    /// Which messages are handled one after the other; `None` where no order is kept.
+    pub order: Option<Order>,
     /// How many workloads a message may have come through.
     pub max_hops: u32,
 }
@@ -97,6 +100,7 @@ impl WrittenWorkload {
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
+        let order = Order::read(&mut keys, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
@@ -113,6 +117,7 @@ impl WrittenWorkload {
             grants: Grants::read(&mut keys),
             limits: Limits::read(&mut keys),
             retry: Retry::read(&mut keys),
+            order,
             max_hops: keys.get("max-hops"),
         };
         Self { workload, name: name.place, layer }

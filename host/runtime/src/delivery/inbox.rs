@@ -15,8 +15,11 @@ use crate::delivery::attempts::Attempts;
 use crate::ports::Held;
 
 mod batches;
+mod ordered;
 
 pub(crate) use batches::BatchRoom;
+use ordered::Ordered;
+pub(crate) use ordered::{FullBuffer, Turn, settled, settling};
 
 /// For how long workers should have work that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -37,6 +40,8 @@ pub(crate) struct Waiting<D> {
     pub since: Instant,
     /// With which other deliveries it may be in a batch.
     pub company: Company,
+    /// Its turn among the messages of its key, where an order is kept.
+    pub turn: Option<Box<Turn<D>>>,
 }
 
 /// With which others a delivery may be in a batch.
@@ -77,6 +82,8 @@ pub(crate) struct Inbox<D> {
     batch: usize,
     max_bytes: usize,
     attempts: Option<Arc<Attempts>>,
+    /// `None` where no order is kept.
+    order: Option<Box<Ordered<D>>>,
 }
 
 /// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
@@ -102,6 +109,15 @@ fn share(bytes: usize, some: usize, all: usize) -> usize {
 
 fn bytes<D: Held>(of: &[Waiting<D>]) -> usize {
     of.iter().map(|waiting| waiting.held.delivery().size()).sum()
+}
+
+/// What was in the queue, with what waited for its turn.
+fn in_stream_order<D: Held>(mut queue: Vec<Waiting<D>>, waited: Option<Vec<Waiting<D>>>) -> Vec<Waiting<D>> {
+    if let Some(waited) = waited {
+        queue.extend(waited);
+        queue.sort_by_key(|waiting| sequence(&waiting.held));
+    }
+    queue
 }
 
 fn sequence(held: &impl Held) -> u64 {
@@ -133,6 +149,7 @@ impl<D: Held> Inbox<D> {
             batch,
             max_bytes,
             attempts: None,
+            order: None,
         }
     }
 
@@ -176,18 +193,21 @@ impl<D: Held> Inbox<D> {
         *all = left.into();
         drop(all);
         self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        taken
+        let waited = self.order.as_ref().map(|order| order.take_those(these));
+        in_stream_order(taken, waited)
     }
 
     /// Takes all deliveries. From now on none can be put back.
     pub(super) fn take_last(&self) -> Vec<Waiting<D>> {
+        // First, so that nothing gets into the queue any more.
+        let waited = self.order.as_ref().map(|order| order.end());
         let taken: Vec<_> = {
             let mut all = self.waiting.lock();
             self.ended.store(true, Relaxed);
             all.drain(..).collect()
         };
         self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        taken
+        in_stream_order(taken, waited)
     }
 
     pub(crate) fn is_suspended(&self) -> bool {
@@ -277,7 +297,8 @@ impl<D: Held> Inbox<D> {
     /// Notes how many deliveries may still come. If none may, the deliveries of a suspended inbox can be given back.
     pub(super) fn set_asked(&self, asked: usize) {
         self.asked.store(asked, Relaxed);
-        if self.is_suspended() && asked == 0 && !self.is_empty() {
+        let waits = || !self.is_empty() || self.order.as_ref().is_some_and(|order| order.waits());
+        if self.is_suspended() && asked == 0 && waits() {
             self.closed.notify_one();
         }
     }
@@ -294,6 +315,19 @@ impl<D: Held> Inbox<D> {
 
     /// How many deliveries are missing, once half of the capacity is missing and half of the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
+        let wanted = self.workers_want(waiting, asked);
+        let Some(order) = &self.order else { return wanted };
+        match order.missing(asked) {
+            Some(missing) => missing.filter(|_| self.may_ask()),
+            None => order.fits(wanted?, asked),
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        self.fetching.load(Relaxed) && !self.is_suspended() && !self.paused.load(Relaxed)
+    }
+
+    fn workers_want(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
         let may_not = self.is_suspended() || self.paused.load(Relaxed);
         if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
@@ -309,6 +343,9 @@ impl<D: Held> Inbox<D> {
 
     /// Puts a delivery that came at `since`.
     pub(crate) fn put(&self, held: D, since: Instant) {
+        if let Some(order) = &self.order {
+            return self.arrive(order, held, since);
+        }
         self.add(held, since);
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
@@ -318,12 +355,15 @@ impl<D: Held> Inbox<D> {
 
     /// Puts a delivery, and wakes nobody.
     pub(super) fn add(&self, held: D, since: Instant) {
+        if let Some(order) = &self.order {
+            return self.arrive(order, held, since);
+        }
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         // Only a message that is delivered again can be here already, or be known.
         let again = held.delivery().attempt > 1;
         let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
         let company = if suspect { Company::Suspect } else { Company::Any };
-        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company });
+        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company, turn: None });
         let mut all = self.waiting.lock();
         match all.iter_mut().take(if again { LOOK } else { 0 }).find(|old| sequence(&old.held) == message) {
             Some(old) => {
@@ -342,6 +382,11 @@ impl<D: Held> Inbox<D> {
     /// in time that it is in progress. No attempt is used up, because no worker has taken it.
     fn supersede(&self, old: &Delivery) {
         self.bytes.fetch_sub(old.size(), Relaxed);
+        self.superseded(old);
+    }
+
+    /// The same of one that was not in the queue.
+    fn superseded(&self, old: &Delivery) {
         tracing::debug!(
             stream_sequence = old.stream_sequence,
             attempt = old.attempt,
@@ -367,6 +412,11 @@ impl<D: Held> Inbox<D> {
         };
         for announcement in announcements {
             announcement.await;
+        }
+        if let Some(order) = &self.order {
+            for announcement in order.announcements(quarter) {
+                announcement.await;
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::conditions::Conditions;
 use crate::config::Workload;
 use crate::delivery::counters::Traffic;
+use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
@@ -36,6 +37,8 @@ pub struct RunningParts {
     pub(crate) traffic: Arc<Traffic>,
     /// When instances were made anew.
     pub respawns: Arc<RateLimit>,
+    /// The order of its keys, if one is kept.
+    pub(crate) order: Option<Arc<OrderSeen>>,
 }
 
 impl WorkloadState {

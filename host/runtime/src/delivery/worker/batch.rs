@@ -15,7 +15,7 @@ use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
 use crate::delivery::consumer_settings::Effective;
-use crate::delivery::inbox::{BatchRoom, Company, Waiting};
+use crate::delivery::inbox::{BatchRoom, Company, Turn, Waiting};
 use crate::delivery::settle::{Answerer, Remaining, Settled, give_back, keep_all, settle, settle_after};
 use crate::delivery::slow_lane::Call;
 use crate::ports::{Handler, Handlers, Held};
@@ -25,29 +25,32 @@ struct Batch<D> {
     held: Vec<D>,
     since: Vec<Instant>,
     company: Vec<Company>,
+    turns: Vec<Option<Box<Turn<D>>>>,
 }
 
 impl<D: Held> Batch<D> {
     fn of(waiting: Vec<Waiting<D>>) -> Self {
-        let mut batch = Self { held: Vec::new(), since: Vec::new(), company: Vec::new() };
+        let mut batch = Self { held: Vec::new(), since: Vec::new(), company: Vec::new(), turns: Vec::new() };
         waiting.into_iter().for_each(|waiting| batch.push(waiting));
         batch
     }
 
-    fn push(&mut self, Waiting { held, since, company }: Waiting<D>) {
+    fn push(&mut self, Waiting { held, since, company, turn }: Waiting<D>) {
         self.held.push(held);
         self.since.push(since);
         self.company.push(company);
+        self.turns.push(turn);
     }
 
     /// Takes the last delivery.
     fn pop(&mut self) -> Option<Waiting<D>> {
-        Some(Waiting { held: self.held.pop()?, since: self.since.pop()?, company: self.company.pop()? })
+        let (held, since, company) = (self.held.pop()?, self.since.pop()?, self.company.pop()?);
+        Some(Waiting { held, since, company, turn: self.turns.pop()? })
     }
 
     fn into_waiting(self) -> Vec<Waiting<D>> {
-        let both = self.held.into_iter().zip(self.since).zip(self.company);
-        both.map(|((held, since), company)| Waiting { held, since, company }).collect()
+        let all = self.held.into_iter().zip(self.since).zip(self.company).zip(self.turns);
+        all.map(|(((held, since), company), turn)| Waiting { held, since, company, turn }).collect()
     }
 
     /// The same batch in reverse order.

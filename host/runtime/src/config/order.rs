@@ -1,0 +1,87 @@
+//! Which messages are handled one after the other.
+
+use super::error::Wrong;
+use super::reader::Reader;
+use super::units::quoted;
+
+/// The highest token of a subject that a key can be.
+const TOKENS: usize = 128;
+/// What an order key looks like.
+const REMEDY: &str = "write \"subject:2\" for the second token of the subject, \"subject\" for all of it, or \
+                      \"header:Order-Id\"";
+
+/// Which messages are handled one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What the messages of one key have in common.
+    pub key: OrderKey,
+    /// How many messages may wait for an earlier one of their key.
+    pub buffer: usize,
+    /// How many bytes these may have together.
+    pub buffer_bytes: usize,
+}
+
+/// What the messages of one key have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderKey {
+    /// The subject.
+    Subject,
+    /// This token of the subject, from 1.
+    Token(usize),
+    /// The first value of this header.
+    Header(String),
+}
+
+impl OrderKey {
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let wrong = |problem: &str| Wrong::new(format!("{} {problem}", quoted(text)), REMEDY);
+        match text.split_once(':') {
+            None if text == "subject" => Ok(Self::Subject),
+            Some(("subject", number)) => match number.parse() {
+                Ok(number) if (1..=TOKENS).contains(&number) => Ok(Self::Token(number)),
+                _ => Err(wrong("does not name a token of the subject by its number, from 1 to 128")),
+            },
+            Some(("header", name)) => {
+                let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+                if is_name { Ok(Self::Header(name.to_owned())) } else { Err(wrong("does not name a header")) }
+            }
+            _ => Err(wrong("is no key")),
+        }
+    }
+}
+
+/// Checks what a file has.
+pub(super) fn rule(text: &str) -> Result<(), Wrong> {
+    OrderKey::parse(text).map(|_| ())
+}
+
+impl Order {
+    /// `None` where no order is kept. `most` is what `max-ack-pending` leaves for what waits; not positive is no limit.
+    pub(super) fn read(keys: &mut Reader<'_>, most: i64) -> Option<Self> {
+        let wanted = keys.maybe::<String>("order-key");
+        let (buffer, buffer_bytes) = (keys.maybe::<i64>("order-buffer"), keys.get("order-buffer-bytes"));
+        let Some(key) = wanted else {
+            let set = ["order-buffer", "order-buffer-bytes"].into_iter().find(|key| keys.is_set(key));
+            if let Some(path) = set {
+                let problem = "is for a workload that keeps an order, and this one has no order-key";
+                keys.note(keys.place(path).error(problem, "give order-key as well, or remove it"));
+            }
+            return None;
+        };
+        let key = OrderKey::parse(&key).ok()?;
+        let most = if most > 0 { most } else { i64::MAX };
+        if let Some(buffer) = buffer.filter(|buffer| *buffer > most) {
+            let problem = format!(
+                "{buffer} is more than max-ack-pending, which is {most}: what waits is unsettled, and the server \
+                 delivers no more than that"
+            );
+            let remedy = format!("write at most {most}, or raise max-ack-pending");
+            keys.problems.push(keys.place("order-buffer").error(problem, remedy));
+        }
+        let buffer = buffer.unwrap_or(USUAL).min(most);
+        Some(Self { key, buffer: usize::try_from(buffer).unwrap_or(usize::MAX), buffer_bytes })
+    }
+}
+
+/// How many messages wait at most where nothing is said of it.
+pub(super) const USUAL: i64 = 10_000;
