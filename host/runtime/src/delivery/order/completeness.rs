@@ -34,8 +34,8 @@ pub(crate) struct Asked {
 pub(crate) struct Completeness {
     is_complete: bool,
     since: Instant,
-    /// The number of the last delivery; 0 before the first.
-    last: u64,
+    /// The number of the last delivery, of whichever host, once it is known.
+    last: Option<u64>,
     /// What the server said last.
     unsettled: Option<u64>,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Completeness {
 impl Completeness {
     /// Of a host that has just begun: what the one before it had may still be to come.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { is_complete: false, since: now, last: 0, unsettled: None }
+        Self { is_complete: false, since: now, last: None, unsettled: None }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -62,11 +62,7 @@ impl Completeness {
 
     /// A delivery came that has this number; 0 if that is not known.
     pub(crate) fn arrived(&mut self, number: u64, now: Instant) {
-        let follows = self.last == 0 || number == self.last + 1;
-        if number > 0 {
-            self.last = number;
-        }
-        if number > 0 && !follows {
+        if number > 0 && self.last.replace(number).is_some_and(|last| number != last + 1) {
             self.lost(now);
         }
     }
@@ -81,9 +77,7 @@ impl Completeness {
     /// The server has answered. `settled` counts what this host has begun to settle until now: what it has settled
     /// since it asked may have been counted there or not.
     pub(crate) fn answered(&mut self, asked: Asked, unsettled: Unsettled, settled: u64) {
-        if self.last == 0 {
-            self.last = unsettled.last;
-        }
+        self.last.get_or_insert(unsettled.last);
         let surely_held = asked.held.saturating_sub(settled.saturating_sub(asked.settled));
         self.is_complete |= unsettled.count <= surely_held;
         self.unsettled = Some(unsettled.count);
