@@ -16,6 +16,21 @@
 use crate::Settings;
 use crate::policy::{Decision, Observation};
 
+thread_local! {
+    static LIMITED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Says what [`policy::limited`](crate::policy::limited) answers from now on, on this thread.
+pub fn limited(limited: bool) {
+    LIMITED.set(limited);
+}
+
+/// What it answers where there is no host.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn is_limited() -> bool {
+    LIMITED.get()
+}
+
 /// A midnight, UTC, in milliseconds since the Unix epoch: every slot of a day begins here.
 pub const START: u64 = 1_700_006_400_000;
 
@@ -160,6 +175,21 @@ mod tests {
     fn decide(seen: &Observation, state: Vec<u8>) -> Decision {
         let calls = state.first().copied().unwrap_or(0) + 1;
         Decision { desired: seen.running + u32::from(calls), reason: String::new(), state: vec![calls] }
+    }
+
+    #[test]
+    fn a_limit_keeps_a_decision_at_the_workers_that_run() {
+        let desired = |running, desired| {
+            let seen = Observation::test(running);
+            let decision = Decision { desired, reason: "backlog".to_owned(), state: vec![] };
+            decision.unless_limited(&seen)
+        };
+        assert_eq!(desired(2, 9).desired, 9);
+        limited(true);
+        assert_eq!(desired(2, 9).reason, "backlog; a limit keeps it at 2");
+        assert_eq!((desired(2, 9).desired, desired(2, 1).desired, desired(0, 4).desired), (2, 1, 1));
+        limited(false);
+        assert_eq!(desired(2, 9).desired, 9);
     }
 
     #[test]

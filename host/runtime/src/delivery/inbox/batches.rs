@@ -47,12 +47,17 @@ impl<D: Held> Inbox<D> {
             size = if full { size } else { bytes };
             !full
         };
-        let count = all.iter().take(room.deliveries).take_while(fit).count();
-        let more: Vec<_> = all.drain(..count).collect();
+        let fitting = all.iter().take(room.deliveries).take_while(fit).count();
+        let permits = self.starts.as_ref().map(|starts| starts.begin(fitting));
+        let count = permits.as_ref().map_or(fitting, Vec::len);
+        let mut more: Vec<_> = all.drain(..count).collect();
         let left = all.len();
         drop(all);
+        for (waiting, permit) in more.iter_mut().zip(permits.into_iter().flatten()) {
+            waiting.permit = Some(permit);
+        }
         if count > 0 {
-            self.bytes.fetch_sub(size, Relaxed);
+            self.bytes.fetch_sub(bytes(&more), Relaxed);
             self.has_room(left);
         }
         (more, full || count == room.deliveries)
@@ -77,7 +82,7 @@ impl<D: Held> Inbox<D> {
                         self.supersede(waiting.held.delivery());
                         count -= 1;
                     }
-                    None => all.push_front(Waiting { company: Company::PutBack, ..waiting }),
+                    None => all.push_front(Waiting { company: Company::PutBack, permit: None, ..waiting }),
                 }
             }
         }
