@@ -17,13 +17,14 @@ pub mod bindings {
 /// Whether a limit of the workload, and not the number of its workers, is what keeps messages waiting: its rate, its
 /// number of deliveries in handlers at once, or its breaker. More workers would have nothing to do then.
 ///
-/// Needs a host of version 0.1.2 of the contract. In tests it is what [`testing::limited`](crate::testing::limited) said.
+/// Needs a host of version 0.1.2 of the contract. In tests it is what [`testing::limited`](crate::testing::limited)
+/// said.
 #[must_use]
 pub fn limited() -> bool {
     #[cfg(target_family = "wasm")]
     let limited = bindings::tidegate::plugin::signals::limited();
     #[cfg(not(target_family = "wasm"))]
-    let limited = crate::testing::is_limited();
+    let limited = crate::test_signals::is_limited();
     limited
 }
 

@@ -15,21 +15,7 @@
 
 use crate::Settings;
 use crate::policy::{Decision, Observation};
-
-thread_local! {
-    static LIMITED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Says what [`policy::limited`](crate::policy::limited) answers from now on, on this thread.
-pub fn limited(limited: bool) {
-    LIMITED.set(limited);
-}
-
-/// What it answers where there is no host.
-#[cfg(not(target_family = "wasm"))]
-pub(crate) fn is_limited() -> bool {
-    LIMITED.get()
-}
+pub use crate::test_signals::limited;
 
 /// A midnight, UTC, in milliseconds since the Unix epoch: every slot of a day begins here.
 pub const START: u64 = 1_700_006_400_000;

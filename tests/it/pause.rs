@@ -19,10 +19,9 @@ async fn site(name: &str) -> Option<(Arc<Site>, tempfile::NamedTempFile)> {
     }
     site.stream(name, &[&format!("in.{name}.>")]).await;
     site.stream("OUT", &["out.>"]).await;
-    let url = site.server.lock().await.url();
-    let text = format!(
-        "nats.url = {url:?}\n[workload.{name}]\nstream = {name:?}\nhandler = \"probe\"\npolicy = \"fixed\"\n"
-    );
+    let url = site.server.lock().await.url().to_owned();
+    let text =
+        format!("nats.url = {url:?}\n[workload.{name}]\nstream = {name:?}\nhandler = \"probe\"\npolicy = \"fixed\"\n");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     Some((site, file))

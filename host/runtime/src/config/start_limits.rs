@@ -27,6 +27,14 @@ pub struct Rate {
     pub burst: u32,
 }
 
+impl Rate {
+    /// With this time from one delivery to the next; the burst is what begins in a second unless it is given.
+    pub fn new(every: Duration, burst: Option<u32>) -> Self {
+        let of_a_second = Duration::from_secs(1).as_nanos() / every.as_nanos().max(1);
+        Self { every, burst: burst.unwrap_or(u32::try_from(of_a_second).unwrap_or(u32::MAX)).max(1) }
+    }
+}
+
 /// When a workload slows to probes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerConfig {
@@ -51,9 +59,11 @@ const ALONE: [(&str, &str); 4] = [
 impl StartLimits {
     /// Of a workload whose handler is given so many deliveries at once, if that is said.
     pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
-        for (key, of) in ALONE.into_iter().filter(|(key, of)| keys.is_set(key) && !keys.is_set(of)).collect::<Vec<_>>() {
-            let error = keys.place(key).error(format!("says nothing without {of}"), format!("add {of}, or remove it"));
-            keys.note(error);
+        for (key, of) in ALONE {
+            if keys.is_set(key) && !keys.is_set(of) {
+                let remedy = format!("add {of}, or remove it");
+                keys.note(keys.place(key).error(format!("says nothing without {of}"), remedy));
+            }
         }
         let limits = Self {
             rate: rate(keys),
@@ -93,10 +103,7 @@ impl Default for StartLimits {
     }
 }
 
-/// The burst is what begins in a second unless it is given.
 fn rate(keys: &mut Reader<'_>) -> Option<Rate> {
     let every = keys.parsed("rate", units::rate)?;
-    let of_a_second = Duration::from_secs(1).as_nanos() / every.as_nanos().max(1);
-    let burst = keys.maybe("burst").unwrap_or(u32::try_from(of_a_second).unwrap_or(u32::MAX).max(1));
-    Some(Rate { every, burst })
+    Some(Rate::new(every, keys.maybe("burst")))
 }

@@ -189,7 +189,12 @@ mod tests {
 
     /// Fetches so many deliveries within limits for eight workers that take `service` each, for so long. Returns when
     /// each began, how many were in their hands at most, and how often a pull was sent.
-    async fn within(limits: StartLimits, count: u64, service: Duration, time: Duration) -> (Vec<Instant>, usize, usize) {
+    async fn within(
+        limits: StartLimits,
+        count: u64,
+        service: Duration,
+        time: Duration,
+    ) -> (Vec<Instant>, usize, usize) {
         let starts = StartGate::new(&limits, &Conditions::new("w".into()));
         let inbox = Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX).limited_by(starts));
         inbox.set_workers(8);

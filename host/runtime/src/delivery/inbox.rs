@@ -268,8 +268,8 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// Waits until more deliveries may begin or be asked for than before, and wakes workers if deliveries wait; for ever
-    /// where nothing is limited. Cancel-safe.
+    /// Waits until more deliveries may begin or be asked for than before, and wakes workers if deliveries wait. Where
+    /// nothing is limited, it waits for ever. Cancel-safe.
     pub(super) async fn more_may_begin(&self) {
         let Some(starts) = &self.starts else { return std::future::pending().await };
         let (waiting, asked) = (self.len(), self.asked.load(Relaxed));

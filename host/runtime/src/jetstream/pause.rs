@@ -76,12 +76,7 @@ impl Client {
     ///
     /// # Errors
     /// [`PauseError`]: it goes on.
-    pub async fn pause(
-        &self,
-        stream: &str,
-        consumer: &str,
-        until: Option<SystemTime>,
-    ) -> Result<Paused, PauseError> {
+    pub async fn pause(&self, stream: &str, consumer: &str, until: Option<SystemTime>) -> Result<Paused, PauseError> {
         // What ends later is for ever, and could not be written.
         let known = until.filter(|until| *until < SystemTime::UNIX_EPOCH + FOR_EVER_SECONDS);
         let until = known.map(|until| humantime::format_rfc3339_millis(until).to_string());

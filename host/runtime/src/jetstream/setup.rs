@@ -4,12 +4,12 @@ use serde_json::Value;
 
 use super::connect::Client;
 use super::create_errors::{Creation, remedy};
+use super::pause::{PauseError, Paused, SINCE};
 use super::settings::{
     ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, judge, judge_watch, reserved,
 };
 use super::setup_error::SetupError;
 use super::state::ApiError;
-use super::pause::{PauseError, Paused, SINCE};
 use super::{dead_letters, wanted};
 use crate::config::{DeadLetters, Manage, NatsHeaders, Queue, Workload};
 use crate::permissions::{Denial, Verb};

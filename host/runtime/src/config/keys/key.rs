@@ -279,9 +279,7 @@ mod tests {
                 key.kind,
                 ValueType::Integer | ValueType::Number | ValueType::Size | ValueType::Duration | ValueType::Delays
             );
-            if numeric
-                && !key.range.is_empty()
-            {
+            if numeric && !key.range.is_empty() {
                 let (least, most) = key.bounds();
                 let described = key.range.contains("max x batch");
                 let read = if key.range.contains(" to ") { most.is_some() } else { least.is_some() };

@@ -1,5 +1,5 @@
-//! A breaker: while too many calls say that what is behind the handler does not work, one call at a time tries it. Pure:
-//! it is told the time.
+//! A breaker: while too many calls say that what is behind the handler does not work, one call at a time tries it.
+//! Pure: it is told the time.
 
 use std::collections::VecDeque;
 use std::time::Duration;

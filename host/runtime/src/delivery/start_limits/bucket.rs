@@ -67,7 +67,8 @@ mod tests {
         let mut bucket = bucket(200, 5, now);
         assert_eq!(bucket.available(now), 5);
         bucket.take(5, now);
-        assert_eq!((bucket.available(now), bucket.available(now + ms(199)), bucket.available(now + ms(200))), (0, 0, 1));
+        let available = |bucket: Bucket, after| bucket.available(now + ms(after));
+        assert_eq!((available(bucket, 0), available(bucket, 199), available(bucket, 200)), (0, 0, 1));
         assert_eq!(bucket.when(1, now), Some(now + ms(200)));
         assert_eq!(bucket.when(5, now), Some(now + ms(1000)));
         assert_eq!(bucket.when(6, now), None);
@@ -97,7 +98,9 @@ mod tests {
         }
 
         #[test]
-        fn it_says_when_so_many_may_begin(every in 1u64..500, burst in 1u32..20, taken in 0usize..20, count in 1usize..20) {
+        fn it_says_when_so_many_may_begin(
+            every in 1u64..500, burst in 1u32..20, taken in 0usize..20, count in 1usize..20
+        ) {
             let now = Instant::now();
             let mut bucket = bucket(every, burst, now);
             bucket.take(taken.min(bucket.available(now)), now);

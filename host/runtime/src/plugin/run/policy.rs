@@ -130,8 +130,9 @@ impl PolicyPlugin {
         })
     }
 
-    /// Makes one call in an instance of its own, whose clocks all read `now_ms`, and which can ask for `signals`. Fuel ends the call in the same place
-    /// each time. The wall clock ends a call that waits in a host function, where no fuel is used.
+    /// Makes one call in an instance of its own, whose clocks all read `now_ms`, and which can ask for `signals`. Fuel
+    /// ends the call in the same place each time. The wall clock ends a call that waits in a host function, where no
+    /// fuel is used.
     async fn fresh<T>(
         &self,
         context: &PolicyContext,
