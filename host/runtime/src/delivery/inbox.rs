@@ -113,6 +113,10 @@ fn sequence(held: &impl Held) -> u64 {
     held.delivery().stream_sequence
 }
 
+fn attempt(held: &impl Held) -> u32 {
+    held.delivery().attempt
+}
+
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::set_workers`].
     pub(crate) fn new(batch: usize, max_bytes: usize) -> Self {

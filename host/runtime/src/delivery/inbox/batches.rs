@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Company, Inbox, LOOK, Waiting, bytes, sequence};
+use super::{Company, Inbox, LOOK, Waiting, attempt, bytes, sequence};
 use crate::ports::Held;
 
 /// How much more a batch may have.
@@ -74,16 +74,21 @@ impl<D: Held> Inbox<D> {
             }
             self.bytes.fetch_add(size, Relaxed);
             for waiting in batch.into_iter().rev() {
-                // The server may have delivered the message again meanwhile.
+                let waiting = Waiting { company: Company::PutBack, permit: None, ..waiting };
+                // The server may have delivered the message again meanwhile, or an earlier attempt was put back first.
                 let message = sequence(&waiting.held);
-                match all.iter_mut().take(LOOK).find(|newer| sequence(&newer.held) == message) {
-                    Some(newer) => {
-                        newer.company = Company::Suspect;
-                        self.supersede(waiting.held.delivery());
-                        count -= 1;
-                    }
-                    None => all.push_front(Waiting { company: Company::PutBack, permit: None, ..waiting }),
-                }
+                let Some(other) = all.iter_mut().take(LOOK).find(|other| sequence(&other.held) == message) else {
+                    all.push_front(waiting);
+                    continue;
+                };
+                let superseded = if attempt(&other.held) < attempt(&waiting.held) {
+                    std::mem::replace(other, waiting)
+                } else {
+                    other.company = Company::Suspect;
+                    waiting
+                };
+                self.supersede(superseded.held.delivery());
+                count -= 1;
             }
         }
         (0..count).for_each(|_| self.arrived.notify_one());
