@@ -65,7 +65,6 @@ pub fn decide(seen: &Observation, bytes: Vec<u8>) -> Decision {
         reason,
         state: state.write(),
     }
-    // More workers do not help against a limit of the workload.
     .unless_limited(seen)
 }
 
