@@ -14,6 +14,7 @@ use crate::delivery::keep_order::keep_order;
 use crate::delivery::order::Limits;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
+use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::host_context::HostContext;
@@ -102,6 +103,7 @@ struct Assembly<'a> {
     host: &'a HostContext,
     start: Since,
     shared: Arc<WorkerShared<PulledMessage>>,
+    starts: Option<Arc<StartGate>>,
     desired: Arc<Desired>,
     workers: Arc<Workers>,
 }
@@ -117,7 +119,10 @@ impl<'a> Assembly<'a> {
             grants: workload.grants.clone(),
         };
         let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, &state.conditions);
-        let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+        let starts = StartGate::new(&workload.start_limits, &state.conditions);
+        let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
+            .remembering(rules.attempts.clone())
+            .limited_by(starts.clone());
         let inbox = match &workload.order {
             None => Arc::new(inbox),
             Some(order) => {
@@ -135,7 +140,7 @@ impl<'a> Assembly<'a> {
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };
-        Self { state, bound, host, start, shared: Arc::new(shared), desired, workers: Arc::default() }
+        Self { state, bound, host, start, shared: Arc::new(shared), starts, desired, workers: Arc::default() }
     }
 
     fn policy(&self, role: Role, settings: &[(String, String)]) -> PolicySetup {
@@ -171,6 +176,7 @@ impl<'a> Assembly<'a> {
             workers: self.workers.clone(),
             desired: self.desired.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
+            starts: self.starts.clone(),
             events: self.host.observer.clone(),
             conditions: self.state.conditions.clone(),
             history: self.state.history.clone(),
@@ -180,13 +186,15 @@ impl<'a> Assembly<'a> {
 
     /// It runs from now on.
     fn announce(&self) {
-        let Self { shared, desired, workers, .. } = self;
+        let Self { shared, starts, desired, workers, .. } = self;
         self.state.runs(RunningParts {
             workers: workers.clone(),
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
             order: shared.inbox.order_seen(),
+            starts: starts.clone(),
+            consumer: shared.rules.consumer.clone(),
         });
         let queue = &self.state.workload.queue;
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");

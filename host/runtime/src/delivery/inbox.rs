@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
+use crate::delivery::start_limits::{Demand, Permit, StartGate};
 use crate::ports::Held;
 
 mod batches;
@@ -42,6 +43,8 @@ pub(crate) struct Waiting<D> {
     pub company: Company,
     /// Its turn among the messages of its key, where an order is kept.
     pub turn: Option<Box<Turn<D>>>,
+    /// That it has begun, where that is limited. There is none before a worker takes it, nor once its call has ended.
+    pub permit: Option<Permit>,
 }
 
 /// With which others a delivery may be in a batch.
@@ -84,6 +87,8 @@ pub(crate) struct Inbox<D> {
     attempts: Option<Arc<Attempts>>,
     /// `None` where no order is kept.
     order: Option<Box<Ordered<D>>>,
+    /// What lets deliveries begin; `None` where nothing is limited.
+    starts: Option<Arc<StartGate>>,
 }
 
 /// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
@@ -150,6 +155,7 @@ impl<D: Held> Inbox<D> {
             max_bytes,
             attempts: None,
             order: None,
+            starts: None,
         }
     }
 
@@ -158,6 +164,12 @@ impl<D: Held> Inbox<D> {
     #[must_use]
     pub(crate) fn remembering(self, attempts: Arc<Attempts>) -> Self {
         Self { attempts: Some(attempts), ..self }
+    }
+
+    /// The same inbox, from which deliveries are taken, and asked for, only as far as they may begin.
+    #[must_use]
+    pub(crate) fn limited_by(self, starts: Option<Arc<StartGate>>) -> Self {
+        Self { starts, ..self }
     }
 
     /// Sets how many workers take from the inbox, and lets fetching begin.
@@ -260,7 +272,12 @@ impl<D: Held> Inbox<D> {
         }
         let (waiting, left) = {
             let mut all = self.waiting.lock();
-            (all.pop_front()?, all.len())
+            let permit = match &self.starts {
+                // Nothing begins where nothing waits.
+                Some(starts) if !all.is_empty() => Some(starts.begin_one()?),
+                _ => None,
+            };
+            (Waiting { permit, ..all.pop_front()? }, all.len())
         };
         self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
         self.has_room(left);
@@ -269,8 +286,20 @@ impl<D: Held> Inbox<D> {
 
     /// Lets more be fetched after deliveries were taken and this many are left.
     fn has_room(&self, left: usize) {
-        if self.wants(left, self.asked.load(Relaxed)).is_some() {
+        // Where starts are limited, what has begun changes when the fetching task has to look again.
+        if self.starts.is_some() || self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
+        }
+    }
+
+    /// Waits until more deliveries may begin or be asked for than before, and wakes workers if deliveries wait. Where
+    /// nothing is limited, it waits for ever. Cancel-safe.
+    pub(super) async fn more_may_begin(&self) {
+        let Some(starts) = &self.starts else { return std::future::pending().await };
+        let (waiting, asked) = (self.len(), self.asked.load(Relaxed));
+        starts.more(Demand { capacity: self.capacity().unwrap_or(0), waiting, asked }).await;
+        for _ in 0..starts.startable().min(self.len()) {
+            self.arrived.notify_one();
         }
     }
 
@@ -328,6 +357,23 @@ impl<D: Held> Inbox<D> {
     }
 
     fn workers_want(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
+        let capacity = match (self.capacity(), &self.starts) {
+            (Some(capacity), None) => capacity,
+            (Some(capacity), Some(starts)) => starts.capacity(Demand { capacity, waiting, asked }),
+            (None, starts) => {
+                starts.iter().for_each(|starts| starts.nothing_wanted());
+                return None;
+            }
+        };
+        let missing = capacity.saturating_sub(waiting + asked);
+        // Deliveries that are asked for already have their share of the bytes.
+        let wants = missing > 0 && missing * 2 >= capacity;
+        wants.then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
+    }
+
+    /// How many deliveries to hold, waiting and asked for, by what the workers can use; `None` while nothing is to be
+    /// asked for.
+    fn capacity(&self) -> Option<usize> {
         let may_not = self.is_suspended() || self.paused.load(Relaxed);
         if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
@@ -335,10 +381,7 @@ impl<D: Held> Inbox<D> {
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let workers = self.workers.load(Relaxed);
         let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
-        let capacity = capacity(workers, self.batch, service_time).max(least);
-        let missing = capacity.saturating_sub(waiting + asked);
-        // Deliveries that are asked for already have their share of the bytes.
-        (missing * 2 >= capacity).then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
+        Some(capacity(workers, self.batch, service_time).max(least))
     }
 
     /// Puts a delivery that came at `since`.
@@ -363,7 +406,8 @@ impl<D: Held> Inbox<D> {
         let again = held.delivery().attempt > 1;
         let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
         let company = if suspect { Company::Suspect } else { Company::Any };
-        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company, turn: None });
+        let message = sequence(&held);
+        let mut waiting = Waiting { held, since, company, turn: None, permit: None };
         let mut all = self.waiting.lock();
         match all.iter_mut().take(if again { LOOK } else { 0 }).find(|old| sequence(&old.held) == message) {
             Some(old) => {

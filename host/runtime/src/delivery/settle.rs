@@ -320,12 +320,14 @@ pub(crate) async fn dead_letter<D: Held>(
     author: &Author,
     rules: &Rules,
 ) -> Settled {
+    // The server may deliver it again before its letter is stored.
+    if let Some(kept) = rules.attempts.dying(waiting.held.delivery(), &death, author) {
+        return term_again(waiting, kept).await;
+    }
     let held = &waiting.held;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();
-    // The server may deliver it again before its letter is stored.
-    rules.attempts.dying(held.delivery(), death.clone(), author.clone());
     loop {
         let Waiting { held, since, .. } = &mut waiting;
         let error = match keep(held, since, &rules.consumer, Kept::letter(held, &death, author)).await {

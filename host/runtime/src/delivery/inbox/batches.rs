@@ -47,12 +47,17 @@ impl<D: Held> Inbox<D> {
             size = if full { size } else { bytes };
             !full
         };
-        let count = all.iter().take(room.deliveries).take_while(fit).count();
-        let more: Vec<_> = all.drain(..count).collect();
+        let fitting = all.iter().take(room.deliveries).take_while(fit).count();
+        let permits = self.starts.as_ref().map(|starts| starts.begin(fitting));
+        let count = permits.as_ref().map_or(fitting, Vec::len);
+        let mut more: Vec<_> = all.drain(..count).collect();
         let left = all.len();
         drop(all);
+        for (waiting, permit) in more.iter_mut().zip(permits.into_iter().flatten()) {
+            waiting.permit = Some(permit);
+        }
         if count > 0 {
-            self.bytes.fetch_sub(size, Relaxed);
+            self.bytes.fetch_sub(bytes(&more), Relaxed);
             self.has_room(left);
         }
         (more, full || count == room.deliveries)
@@ -69,7 +74,7 @@ impl<D: Held> Inbox<D> {
             }
             self.bytes.fetch_add(size, Relaxed);
             for waiting in batch.into_iter().rev() {
-                let waiting = Waiting { company: Company::PutBack, ..waiting };
+                let waiting = Waiting { company: Company::PutBack, permit: None, ..waiting };
                 // The server may have delivered the message again meanwhile, or an earlier attempt was put back first.
                 let message = sequence(&waiting.held);
                 let Some(other) = all.iter_mut().take(LOOK).find(|other| sequence(&other.held) == message) else {

@@ -222,7 +222,7 @@ impl<D: Held> Inbox<D> {
         let (key, sequence, bytes) = (order.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
         let turn = Turn { inbox: order.inbox.clone(), key, sequence, retries: 0, is_over: false };
         let (number, company) = (held.number(), self.company(held.delivery()));
-        let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)) };
+        let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)), permit: None };
         let mut state = order.state.lock();
         let was_complete = state.here.is_complete();
         state.here.arrived(number, since);
@@ -337,6 +337,7 @@ impl<D: Held> Inbox<D> {
         let (key, sequence) = (turn.key, turn.sequence);
         waiting.held.count_attempts(1);
         waiting.company = self.company(waiting.held.delivery());
+        waiting.permit = None;
         // It may have been delivered again meanwhile.
         let (waiting, replaced) = match state.dispatch.take(key, sequence) {
             Some(mut again) => {
