@@ -31,7 +31,6 @@ mod limits;
 mod limits_behind;
 mod nats_headers;
 mod new;
-mod order;
 mod page;
 mod pause;
 mod printed;
