@@ -28,6 +28,7 @@ mod key_value;
 #[cfg(feature = "test-languages")]
 mod languages;
 mod limits;
+mod messaging;
 mod nats_headers;
 mod new;
 mod page;
