@@ -44,8 +44,7 @@ fn importing(version: &str) -> String {
         let name = interface.replace('/', "-");
         format!(r#"(import "wasi:{interface}@{version}" (instance ${name} {functions}))"#)
     };
-    let imports: Vec<String> =
-        RESOURCES.iter().map(resource).chain(FUNCTIONS.iter().map(function)).collect();
+    let imports: Vec<String> = RESOURCES.iter().map(resource).chain(FUNCTIONS.iter().map(function)).collect();
     format!(
         r#"{}
            (import "wasi:io/streams@{version}" (instance $streams (export "output-stream" (type (sub resource)))))
