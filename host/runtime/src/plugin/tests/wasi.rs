@@ -104,7 +104,7 @@ async fn a_component_of_another_wasi_is_refused_by_its_imports() {
     assert!(matches!(&refusal, PluginRefusal::LaterWasi(imports) if imports.len() > 10), "{refusal}");
 }
 
-/// A handler and a component that it imports from, linked with each other within a third: what `wac plug` makes of them.
+/// A handler and a component that it imports from, linked with each other within a third, as `wac plug` does it.
 #[tokio::test]
 async fn a_component_that_is_composed_of_others_runs_and_each_reaches_what_the_outer_one_imports() {
     let handler = text(
