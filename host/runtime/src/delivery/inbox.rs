@@ -19,8 +19,7 @@ mod batches;
 mod ordered;
 
 pub(crate) use batches::BatchRoom;
-use ordered::Ordered;
-pub(crate) use ordered::{FullBuffer, Turn, settled, settling};
+pub(crate) use ordered::{FullBuffer, Ordered, Turn, settled, settling};
 
 /// For how long workers should have work that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);

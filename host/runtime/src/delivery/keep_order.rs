@@ -97,8 +97,9 @@ impl Report<'_> {
             self.missing = Some(true);
             self.conditions.raise(
                 Part::Order,
-                "nothing begins, for deliveries of the consumer are unsettled and not with this host: another host works \
-                 on it too, and with order-key one host at a time may; stop the other, or give each a consumer of its own",
+                "nothing begins, for deliveries of the consumer are unsettled and not with this host: another host \
+                 works on it too, and with order-key one host at a time may; stop the other, or give each a consumer \
+                 of its own",
             );
         }
     }

@@ -22,6 +22,7 @@ use crate::delivery::keep_order::keep_order;
 use crate::delivery::order::{Limits, Unsettled};
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
+use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
 use crate::scaling::supervisor::Supervisor;
@@ -144,7 +145,9 @@ impl Trial {
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
         let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), &Conditions::new("orders".into()));
-        let inbox = Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
+        let starts = StartGate::new(&setup.start_limits(), &Conditions::new("orders".into()));
+        let inbox =
+            Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);
         let limits = |buffer| Limits { messages: buffer, bytes: usize::MAX };
         let inbox = match setup.order {
             None => Arc::new(inbox),

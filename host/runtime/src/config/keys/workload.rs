@@ -5,7 +5,7 @@ use crate::config::http_grants;
 use crate::config::kv_grants;
 use crate::config::names;
 use crate::config::nats_headers;
-use crate::config::order;
+use crate::config::order_key;
 use crate::config::words::{Isolation, Manage, Retention, SignalSource};
 
 /// In the order of the page and of the example file.
@@ -94,7 +94,7 @@ pub const WORKLOAD: &[Key] = &[
         .flag("order-key")
         .nothing("no order")
         .range("`subject:N` for the Nth token of the subject, `subject`, or `header:NAME`")
-        .rule(order::rule)
+        .rule(order_key::rule)
         .comment("\"header:Order-Id\"")
         .help("What messages have in common that are handled one after the other, in the order of the stream")
         .more(
@@ -266,6 +266,16 @@ pub const WORKLOAD: &[Key] = &[
         .set("[\"shop.receipts.>\"]")
         .help("Subjects, with wildcards, that the handler may publish on")
         .more("An answer with another subject is a failure."),
+    Key::texts("grants.request", "SUBJECT")
+        .flag("grant-request")
+        .nothing("nothing")
+        .rule(names::subject)
+        .comment("[\"prices.>\"]")
+        .help("Subjects, with wildcards, that the handler may send requests on by core NATS")
+        .more(
+            "Of use to components that export `wasmcloud:messaging/handler`. A request is sent at once, whatever the \
+             call comes to.",
+        ),
     Key::texts("grants.reply", "SUBJECT")
         .flag("grant-reply")
         .default("_INBOX.>")
@@ -409,6 +419,11 @@ pub const WORKLOAD: &[Key] = &[
         .default("100")
         .range("1 to 1000")
         .help("Buckets and compare-and-swap handles that one instance may have open at once"),
+    Key::integer("limits.requests", "COUNT")
+        .flag("limit-requests")
+        .default("1000")
+        .range("1 to 100000")
+        .help("Requests by core NATS of one handler call"),
     Key::number("breaker.ratio", "SHARE")
         .flag("breaker-ratio")
         .nothing("no breaker")

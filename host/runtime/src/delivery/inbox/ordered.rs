@@ -18,7 +18,7 @@ use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, 
 
 /// What a workload that keeps an order has beside its queue.
 #[derive(Debug)]
-pub(super) struct Ordered<D> {
+pub(crate) struct Ordered<D> {
     hasher: KeyHasher,
     limits: Limits,
     consumer: Arc<Effective>,
