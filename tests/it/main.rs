@@ -32,6 +32,7 @@ mod limits_behind;
 mod messaging;
 mod nats_headers;
 mod new;
+mod order;
 mod page;
 mod pause;
 mod printed;
