@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tidegate_runtime::config::{Order, OrderKey, Workload};
 
+use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workload};
 use crate::support::site::{DEAD, Site, text};
 
@@ -88,4 +90,61 @@ async fn a_key_that_is_stuck_holds_only_itself_and_a_dead_letter_lets_the_next_g
     let subjects: Vec<_> = host.stored_count("OUT", 2).await.iter().map(|stored| stored.subject.to_string()).collect();
     assert_eq!(subjects, ["out.other", "out.stuck"]);
     assert_eq!(host.stored_count(DEAD, 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_host_had_comes_before_what_came_later_of_its_key() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.stream("OUT", &["out.>"]).await;
+    publish(&site, &["a", "b"], 0..4).await;
+    // The first host does not get past this one.
+    let hangs = "before 2 print begun-a4\nbefore 2 sleep 1000000\npublish out.a 4";
+    site.publish("in.work.a", hangs).await;
+    publish(&site, &["a"], 5..10).await;
+    publish(&site, &["b"], 4..10).await;
+    let flags = [
+        "run",
+        "--no-cache",
+        "--server",
+        &site.nats.servers[0],
+        "--plugins",
+        site.plugins.path().to_str().unwrap(),
+        "--stream",
+        "work",
+        "--consumer",
+        "work-workers",
+        "--handler",
+        "probe",
+        "--policy",
+        "fixed",
+        "--policy-setting",
+        "workers=4",
+        "--order-key",
+        "subject:3",
+        "--ack-wait",
+        "2s",
+        "--backoff",
+        "10ms",
+        "--grant-publish",
+        "out.>",
+        "--limit-time",
+        "1h",
+    ];
+    let mut first = Running::start(tidegate(flags));
+    first.line_with("begun-a4").await;
+    site.stored_count("OUT", 14).await;
+    // What hangs, and what waits for it.
+    site.unsettled("work", 6).await;
+    first.signal(Signal::KILL);
+    first.end().await;
+    // These are delivered to the second host at once, and what the first one had only after the ack wait.
+    publish(&site, &["a", "b"], 10..20).await;
+    let second = Running::start(tidegate(flags));
+    for (subject, numbers) in published(&site, 40).await {
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{subject}");
+    }
+    site.settled("work").await;
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().await.code, Some(0));
 }

@@ -324,6 +324,10 @@ impl<D: Held> Inbox<D> {
         if self.workers.load(Relaxed) == 0 {
             self.arrived_without_worker.notify_one();
         }
+        if self.starts.is_some() {
+            // It may not begin yet, and the fetching task waits until it may.
+            self.room.notify_one();
+        }
     }
 
     /// Tries a message again after the delay, before all others of its key. Returns it if nothing waits here any more.
