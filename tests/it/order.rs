@@ -9,6 +9,8 @@ use tidegate_runtime::config::{Order, OrderKey, Workload};
 use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workload};
 use crate::support::site::{DEAD, Site, text};
+use crate::support::until;
+use crate::support::web::status;
 
 /// Keeps the order of the third token, with workers that come and go.
 fn in_order(workers: u32) -> Workload {
@@ -147,4 +149,30 @@ async fn what_a_killed_host_had_comes_before_what_came_later_of_its_key() {
     site.settled("work").await;
     second.signal(Signal::TERM);
     assert_eq!(second.end().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_buffer_stops_the_pulls_and_names_the_key_and_other_keys_that_are_here_flow() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.stream("OUT", &["out.>"]).await;
+    site.publish("in.work.stuck", "before 2 retry 3600000\npublish out.stuck 0").await;
+    site.publish_all("in.work.stuck", (1..60).map(|number| format!("publish out.stuck {number}"))).await;
+    site.publish("in.work.other", "publish out.other 0").await;
+    let mut workload = in_order(4);
+    workload.order = workload.order.map(|order| Order { buffer: 20, ..order });
+    let (host, address) = Host::over_http(site, workload).await;
+    let status = until("the key is named", async || {
+        let status = status(&address).await;
+        status["problems"]["order"].is_string().then_some(status)
+    })
+    .await;
+    let problem = status["problems"]["order"].as_str().unwrap();
+    assert!(problem.contains("most wait for message 1 of key `stuck`, which failed"), "{problem}");
+    let waiting = status["order"]["waiting"].as_u64().unwrap();
+    assert!((15..=20).contains(&waiting), "{status}");
+    assert_eq!(status["order"]["keys"], 1);
+    let unsettled = host.consumer("work").await.num_ack_pending as u64;
+    assert_eq!(unsettled, waiting);
+    assert!(host.stored("OUT").await.is_empty());
 }

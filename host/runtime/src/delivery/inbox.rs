@@ -16,10 +16,15 @@ use crate::delivery::start_limits::{Demand, Permit, StartGate};
 use crate::ports::Held;
 
 mod batches;
+mod full_buffer;
+mod giving_back;
 mod ordered;
+mod turn;
 
 pub(crate) use batches::BatchRoom;
-pub(crate) use ordered::{FullBuffer, Ordered, Turn, settled, settling};
+pub(crate) use full_buffer::FullBuffer;
+pub(crate) use ordered::Ordered;
+pub(crate) use turn::{Turn, settled, settling};
 
 /// For how long workers should have work that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -115,15 +120,6 @@ fn bytes<D: Held>(of: &[Waiting<D>]) -> usize {
     of.iter().map(|waiting| waiting.held.delivery().size()).sum()
 }
 
-/// What was in the queue, with what waited for its turn.
-fn in_stream_order<D: Held>(mut queue: Vec<Waiting<D>>, waited: Option<Vec<Waiting<D>>>) -> Vec<Waiting<D>> {
-    if let Some(waited) = waited {
-        queue.extend(waited);
-        queue.sort_by_key(|waiting| sequence(&waiting.held));
-    }
-    queue
-}
-
 fn sequence(held: &impl Held) -> u64 {
     held.delivery().stream_sequence
 }
@@ -176,53 +172,6 @@ impl<D: Held> Inbox<D> {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
-    }
-
-    /// Asks for nothing more, because no worker can start.
-    pub(crate) fn suspend(&self) {
-        self.suspended.store(true, Relaxed);
-        self.room.notify_one();
-    }
-
-    /// Goes on after [`Inbox::suspend`], because a worker has started.
-    pub(crate) fn resume(&self) {
-        self.suspended.store(false, Relaxed);
-        self.room.notify_one();
-    }
-
-    /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
-    /// a pull is open, it would bring them right back. Cancel-safe.
-    pub(crate) async fn closed(&self) {
-        self.closed.notified().await;
-    }
-
-    /// Takes all deliveries that match, oldest first.
-    pub(crate) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
-        let mut all = self.waiting.lock();
-        let (taken, left): (Vec<_>, _) =
-            std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
-        *all = left.into();
-        drop(all);
-        self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        let waited = self.order.as_ref().map(|order| order.take_those(these));
-        in_stream_order(taken, waited)
-    }
-
-    /// Takes all deliveries. From now on none can be put back.
-    pub(super) fn take_last(&self) -> Vec<Waiting<D>> {
-        // First, so that nothing gets into the queue any more.
-        let waited = self.order.as_ref().map(|order| order.end());
-        let taken: Vec<_> = {
-            let mut all = self.waiting.lock();
-            self.ended.store(true, Relaxed);
-            all.drain(..).collect()
-        };
-        self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        in_stream_order(taken, waited)
-    }
-
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.suspended.load(Relaxed)
     }
 
     /// Stops fetching and taking, or lets both go on. Deliveries that wait stay announced.

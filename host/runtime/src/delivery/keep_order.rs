@@ -139,3 +139,56 @@ fn stuck(FullBuffer { key, sequence, failed, messages }: &FullBuffer) -> String 
          ends sooner, or raise order-buffer"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(conditions: &Conditions) -> Option<String> {
+        conditions.all().into_iter().find(|(part, _)| *part == Part::Order).map(|(_, problem)| problem)
+    }
+
+    fn full(sequence: u64, failed: bool) -> Option<FullBuffer> {
+        Some(FullBuffer { key: "orders.eu.7".into(), sequence, failed, messages: 100 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_blamed_once_one_message_has_filled_the_buffer_for_long() {
+        let conditions = Conditions::new("orders".into());
+        let mut report = Report { conditions: &conditions, missing: None, stuck: None };
+        let begin = Instant::now();
+        report.full(full(7, false), begin);
+        report.full(full(8, false), begin + STUCK);
+        assert_eq!(problem(&conditions), None);
+        report.full(full(8, true), begin + STUCK * 2);
+        let told = problem(&conditions).unwrap();
+        for part in ["message 8 of key `orders.eu.7`", "failed and is tried again", "100 messages", "order-buffer"] {
+            assert!(told.contains(part), "no {part} in {told}");
+        }
+        // The next message is another matter.
+        report.full(full(9, false), begin + STUCK * 2);
+        assert_eq!(problem(&conditions), None);
+        report.full(full(9, false), begin + STUCK * 3);
+        assert!(problem(&conditions).unwrap().contains("is still being handled"));
+        report.full(None, begin + STUCK * 3);
+        assert!(problem(&conditions).is_none() && !report.has_told());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_host_is_blamed_once_deliveries_have_been_elsewhere_for_two_ack_waits() {
+        let conditions = Conditions::new("orders".into());
+        let mut report = Report { conditions: &conditions, missing: None, stuck: None };
+        let ack_wait = Duration::from_secs(30);
+        report.missing(Some((3, Duration::ZERO)), ack_wait);
+        report.missing(Some((3, ack_wait * 2)), ack_wait);
+        assert!(problem(&conditions).is_none() && report.has_told());
+        report.missing(Some((3, ack_wait * 2 + LOOK)), ack_wait);
+        assert!(problem(&conditions).unwrap().contains("another host works on it too"));
+        // That the buffer is full as well, and then is not, changes nothing.
+        report.full(full(7, false), Instant::now());
+        report.full(None, Instant::now());
+        assert!(problem(&conditions).is_some());
+        report.missing(None, ack_wait);
+        assert!(problem(&conditions).is_none() && !report.has_told());
+    }
+}

@@ -193,10 +193,10 @@ pub(crate) async fn hand_back<D: Held>(waiting: Waiting<D>, rules: &Rules) {
 
 /// Terms a message whose dead letter is stored already.
 pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
-    let Waiting { held, turn, .. } = waiting;
+    let Waiting { held, mut turn, .. } = waiting;
     let stream_sequence = held.delivery().stream_sequence;
     tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
-    settling(turn.as_deref());
+    settling(turn.as_deref_mut());
     held.term(kept, "it is a dead letter").await;
     settled(turn);
     Settled::DeadBefore
@@ -259,8 +259,8 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
     match stored.reply(&waiting.held).await {
         Ok(confirmed) => {
             rules.attempts.done(waiting.held.delivery());
-            let Waiting { held, turn, .. } = waiting;
-            settling(turn.as_deref());
+            let Waiting { held, mut turn, .. } = waiting;
+            settling(turn.as_deref_mut());
             held.ack(confirmed).await;
             settled(turn);
             Settled::Acked
@@ -345,8 +345,8 @@ pub(crate) async fn dead_letter<D: Held>(
                 rules.attempts.kept(held.delivery(), kept.clone());
                 tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason,
                     "dead letter");
-                let Waiting { held, turn, .. } = waiting;
-                settling(turn.as_deref());
+                let Waiting { held, mut turn, .. } = waiting;
+                settling(turn.as_deref_mut());
                 held.term(kept, &death.reason).await;
                 settled(turn);
                 return Settled::Dead(death.cause);

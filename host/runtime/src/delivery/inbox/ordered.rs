@@ -1,8 +1,7 @@
 //! The inbox of a workload that keeps an order: a delivery gets into the queue when it may begin, and not before.
 //!
 //! What may not begin yet is here, announced as all that waits. Whoever takes a delivery from the queue has its
-//! [`Turn`], and says by it what became of the message. A turn that is dropped without a word, as by a worker that
-//! panics, counts as a message that is elsewhere.
+//! [`Turn`], and says by it what became of the message.
 //!
 //! The order is locked before the queue, and never the other way round. What has a turn is never dropped under a lock.
 
@@ -10,6 +9,7 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use super::turn::Turn;
 use super::{Arc, Company, Delivery, Held, Inbox, Instant, Mutex, Notify, Relaxed, Waiting, sequence};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
@@ -19,36 +19,27 @@ use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, 
 /// What a workload that keeps an order has beside its queue.
 #[derive(Debug)]
 pub(crate) struct Ordered<D> {
-    hasher: KeyHasher,
+    pub(super) hasher: KeyHasher,
     limits: Limits,
     consumer: Arc<Effective>,
-    state: Mutex<OrderState<D>>,
-    /// Messages that were begun to be settled for good.
+    pub(super) state: Mutex<OrderState<D>>,
+    /// Messages that were begun to be settled for good, ever.
     settled: AtomicU64,
-    changed: Notify,
+    /// Those among them that still count as held.
+    settling: AtomicU64,
+    pub(super) changed: Notify,
     seen: Arc<OrderSeen>,
     inbox: Weak<Inbox<D>>,
 }
 
 #[derive(Debug)]
-struct OrderState<D> {
-    dispatch: Dispatch<Waiting<D>>,
+pub(super) struct OrderState<D> {
+    pub(super) dispatch: Dispatch<Waiting<D>>,
     here: Completeness,
     /// The server is to be asked at once what is unsettled.
     ask: bool,
     /// All that waits was given back, and nothing waits any more.
-    ended: bool,
-}
-
-/// The turn of a message of a key. It is the next one's when this one is settled.
-#[derive(Debug)]
-pub(crate) struct Turn<D> {
-    inbox: Weak<Inbox<D>>,
-    key: KeyHash,
-    sequence: u64,
-    /// How often this host tried the message again by itself.
-    retries: u32,
-    is_over: bool,
+    pub(super) ended: bool,
 }
 
 /// What to do next about an order.
@@ -64,32 +55,19 @@ pub(crate) struct OrderNext {
     pub(crate) waits: bool,
 }
 
-/// Why nothing more is fetched: the messages of a key that wait.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FullBuffer {
-    /// The key, or nothing where the message has none.
-    pub(crate) key: String,
-    /// The message that the others wait for.
-    pub(crate) sequence: u64,
-    /// Whether it failed and waits to be tried again.
-    pub(crate) failed: bool,
-    /// How many messages may wait.
-    pub(crate) messages: usize,
-}
-
 impl<D> OrderState<D> {
-    fn may_begin(&self) -> bool {
+    pub(super) fn may_begin(&self) -> bool {
         self.here.is_complete() && !self.ended
     }
 }
 
 impl<D> Ordered<D> {
-    fn tell(&self, state: &OrderState<D>) {
+    pub(super) fn tell(&self, state: &OrderState<D>) {
         self.seen.set(state.dispatch.keys(), state.dispatch.waiting());
     }
 
     /// What may wait: the consumer may let fewer be unsettled than the configuration says.
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         let most = self.consumer.max_ack_pending().unwrap_or(usize::MAX);
         Limits { messages: self.limits.messages.min(most), ..self.limits }
     }
@@ -104,7 +82,26 @@ impl<D> Ordered<D> {
         }
     }
 
-    fn gone(&self, key: KeyHash, sequence: u64) {
+    /// A message is about to be settled for good.
+    pub(super) fn begins_settling(&self) {
+        // In this order, so that one that is not in the second is in the first for whoever reads the second first.
+        self.settling.fetch_add(1, SeqCst);
+        self.settled.fetch_add(1, SeqCst);
+    }
+
+    /// It is settled, and does not count as held any more.
+    pub(super) fn ends_settling(&self) {
+        self.settling.fetch_sub(1, SeqCst);
+    }
+
+    /// What is held for sure: the server may have heard already of what is being settled.
+    fn asked(&self, state: &OrderState<D>) -> Asked {
+        let settled = self.settled.load(SeqCst);
+        let held = (state.dispatch.held() as u64).saturating_sub(self.settling.load(SeqCst));
+        Asked { held, settled }
+    }
+
+    pub(super) fn gone(&self, key: KeyHash, sequence: u64) {
         let mut state = self.state.lock();
         state.dispatch.gone(key, sequence);
         self.lost(&mut state);
@@ -204,6 +201,7 @@ impl<D: Held> Inbox<D> {
                 consumer,
                 state: Mutex::new(state),
                 settled: AtomicU64::new(0),
+                settling: AtomicU64::new(0),
                 changed: Notify::new(),
                 seen: Arc::default(),
                 inbox: inbox.clone(),
@@ -220,7 +218,7 @@ impl<D: Held> Inbox<D> {
     /// A delivery came at `since`. It gets into the queue if it may begin.
     pub(super) fn arrive(&self, order: &Ordered<D>, held: D, since: Instant) {
         let (key, sequence, bytes) = (order.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
-        let turn = Turn { inbox: order.inbox.clone(), key, sequence, retries: 0, is_over: false };
+        let turn = Turn::new(order.inbox.clone(), key, sequence);
         let (number, company) = (held.number(), self.company(held.delivery()));
         let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)), permit: None };
         let mut state = order.state.lock();
@@ -262,7 +260,7 @@ impl<D: Held> Inbox<D> {
         let may_begin = state.may_begin();
         state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
         order.tell(&state);
-        let asked = Asked { held: state.dispatch.held() as u64, settled: order.settled.load(SeqCst) };
+        let asked = order.asked(&state);
         Some(OrderNext {
             due: state.dispatch.next_due(),
             asks: (!state.here.is_complete() && !state.ended).then_some(asked),
@@ -297,27 +295,8 @@ impl<D: Held> Inbox<D> {
         missing
     }
 
-    /// The key to blame, if nothing more is fetched because too many messages wait for earlier ones of their key.
-    pub(crate) fn full_buffer(&self) -> Option<FullBuffer> {
-        let order = self.order.as_ref()?;
-        let state = order.state.lock();
-        let limits = order.limits();
-        let room = state.dispatch.room(limits);
-        if room.messages * 4 >= limits.messages && room.bytes > limits.bytes / 4 {
-            return None;
-        }
-        let fullest = state.dispatch.fullest()?;
-        let first = fullest.first.held.delivery();
-        Some(FullBuffer {
-            key: order.hasher.text(first).unwrap_or_default().to_owned(),
-            sequence: fullest.begun.unwrap_or(first.stream_sequence),
-            failed: fullest.until.is_some(),
-            messages: limits.messages,
-        })
-    }
-
     /// A delivery of an order gets into the queue.
-    fn begins(&self, waiting: Waiting<D>) {
+    pub(super) fn begins(&self, waiting: Waiting<D>) {
         self.bytes.fetch_add(waiting.held.delivery().size(), Relaxed);
         self.waiting.lock().push_back(waiting);
         self.arrived.notify_one();
@@ -330,135 +309,11 @@ impl<D: Held> Inbox<D> {
         }
     }
 
-    /// Tries a message again after the delay, before all others of its key. Returns it if nothing waits here any more.
-    fn retry(&self, order: &Ordered<D>, mut waiting: Waiting<D>, delay: Duration) -> Option<Waiting<D>> {
-        let mut state = order.state.lock();
-        let Some(turn) = waiting.turn.as_mut().filter(|_| !state.ended) else {
-            drop(state);
-            return Some(waiting);
-        };
-        turn.retries = turn.retries.saturating_add(1);
-        let (key, sequence) = (turn.key, turn.sequence);
-        waiting.held.count_attempts(1);
-        waiting.company = self.company(waiting.held.delivery());
-        waiting.permit = None;
-        // It may have been delivered again meanwhile.
-        let (waiting, replaced) = match state.dispatch.take(key, sequence) {
-            Some(mut again) => {
-                again.follows(&waiting);
-                (again, Some(waiting))
-            }
-            None => (waiting, None),
-        };
-        let bytes = waiting.held.delivery().size();
-        state.dispatch.retry(key, sequence, bytes, waiting, Instant::now() + delay);
-        if delay.is_zero() {
-            let may_begin = state.may_begin();
-            state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
-        }
-        order.tell(&state);
-        drop(state);
-        order.changed.notify_one();
-        if self.is_suspended() {
-            // The fetching task lets it be given back.
-            self.room.notify_one();
-        }
-        if let Some(mut old) = replaced {
-            old.leaves();
-            self.superseded(old.held.delivery());
-        }
-        None
-    }
-
-    fn company(&self, delivery: &Delivery) -> Company {
+    pub(super) fn company(&self, delivery: &Delivery) -> Company {
         let suspect = self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(delivery));
         if suspect { Company::Suspect } else { Company::Any }
     }
 }
 
-impl<D> Waiting<D> {
-    /// It leaves the order without its turn having come, or with it in the hands of another delivery.
-    fn leaves(&mut self) {
-        if let Some(turn) = &mut self.turn {
-            turn.is_over = true;
-        }
-    }
-
-    /// How often the server has delivered the message, this time included. Where an order is kept, its attempts are
-    /// more than that.
-    pub(crate) fn server_attempt(&self) -> u32
-    where
-        D: Held,
-    {
-        let retries = self.turn.as_ref().map_or(0, |turn| turn.retries);
-        self.held.delivery().attempt.saturating_sub(retries)
-    }
-}
-
-impl<D: Held> Waiting<D> {
-    /// Has the message tried again by this host after the delay, where an order is kept. Otherwise it is returned, and
-    /// the server has to deliver it again.
-    pub(crate) fn try_again(self, delay: Duration) -> Option<Self> {
-        let Some(inbox) = self.turn.as_ref().and_then(|turn| turn.inbox.upgrade()) else { return Some(self) };
-        match &inbox.order {
-            Some(order) => inbox.retry(order, self, delay),
-            None => Some(self),
-        }
-    }
-
-    /// Whether this host tries the message again by itself.
-    pub(crate) fn is_tried_here(&self) -> bool {
-        let inbox = self.turn.as_ref().and_then(|turn| turn.inbox.upgrade());
-        let order = inbox.as_ref().and_then(|inbox| inbox.order.as_ref());
-        order.is_some_and(|order| !order.state.lock().ended)
-    }
-
-    /// It is a later delivery of the same message as `old`, which this host has tried again by itself.
-    fn follows(&mut self, old: &Self) {
-        let retries = old.turn.as_ref().map_or(0, |turn| turn.retries);
-        if let Some(turn) = &mut self.turn {
-            turn.retries = retries;
-        }
-        if retries > 0 {
-            self.held.count_attempts(retries);
-        }
-        self.company = old.company;
-    }
-}
-
-/// The message is about to be settled for good.
-pub(crate) fn settling<D>(turn: Option<&Turn<D>>) {
-    let inbox = turn.and_then(|turn| turn.inbox.upgrade());
-    if let Some(order) = inbox.as_ref().and_then(|inbox| inbox.order.as_ref()) {
-        order.settled.fetch_add(1, SeqCst);
-    }
-}
-
-/// The message is settled for good: the turn is the next one's.
-pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
-    let Some(mut turn) = turn else { return };
-    turn.is_over = true;
-    let Some(inbox) = turn.inbox.upgrade() else { return };
-    let Some(order) = &inbox.order else { return };
-    let mut state = order.state.lock();
-    let may_begin = state.may_begin();
-    let (again, next) = state.dispatch.settled(turn.key, turn.sequence, may_begin);
-    let fewer_wait = again.is_some() || next.is_some();
-    next.into_iter().for_each(|waiting| inbox.begins(waiting));
-    order.tell(&state);
-    drop(state);
-    // Another delivery of it is settled with it.
-    again.into_iter().for_each(|mut again| again.leaves());
-    if fewer_wait {
-        inbox.has_room(inbox.len());
-    }
-}
-
-impl<D> Drop for Turn<D> {
-    fn drop(&mut self) {
-        let inbox = if self.is_over { None } else { self.inbox.upgrade() };
-        if let Some(order) = inbox.as_ref().and_then(|inbox| inbox.order.as_ref()) {
-            order.gone(self.key, self.sequence);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
