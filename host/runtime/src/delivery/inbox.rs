@@ -18,12 +18,13 @@ use crate::ports::Held;
 mod batches;
 mod full_buffer;
 mod giving_back;
+mod order_state;
 mod ordered;
 mod turn;
 
 pub(crate) use batches::BatchRoom;
 pub(crate) use full_buffer::FullBuffer;
-pub(crate) use ordered::Ordered;
+pub(crate) use order_state::Ordered;
 pub(crate) use turn::{Turn, settled, settling};
 
 /// For how long workers should have work that is fetched ahead.

@@ -5,7 +5,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use super::ordered::Ordered;
+use super::order_state::Ordered;
 use super::{Held, Inbox, Instant, Waiting};
 use crate::delivery::order::KeyHash;
 
