@@ -15,10 +15,11 @@ pub struct Order {
 }
 
 impl Order {
-    /// `None` where no order is kept. `most` is what `max-ack-pending` leaves for what waits; not positive is no limit.
-    pub(super) fn read(keys: &mut Reader<'_>, most: i64) -> Option<Self> {
+    /// `None` where no order is kept. `buffer` is what `order-buffer` says, `most` what `max-ack-pending` leaves for what
+    /// waits; not positive is no limit.
+    pub(super) fn read(keys: &mut Reader<'_>, buffer: Option<i64>, most: i64) -> Option<Self> {
         let wanted = keys.maybe::<String>("order-key");
-        let (buffer, buffer_bytes) = (keys.maybe::<i64>("order-buffer"), keys.get("order-buffer-bytes"));
+        let buffer_bytes = keys.get("order-buffer-bytes");
         let Some(key) = wanted else {
             let set = ["order-buffer", "order-buffer-bytes"].into_iter().find(|key| keys.is_set(key));
             if let Some(path) = set {

@@ -8,7 +8,7 @@ use super::keys::WORKLOAD;
 use super::layer::Layer;
 use super::limits::Limits;
 use super::names;
-use super::order::Order;
+use super::order::{self, Order};
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
@@ -102,10 +102,13 @@ impl WrittenWorkload {
         let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
-        let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
+        let buffer = keys.maybe("order-buffer");
+        // What waits for its turn is unsettled too.
+        let waiting = if keys.is_set("order-key") { buffer.unwrap_or(order::USUAL) } else { 0 };
+        let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull, waiting);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
-        let order = Order::read(&mut keys, queue.max_ack_pending);
+        let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
