@@ -9,8 +9,8 @@ use tidegate_runtime::config::{Order, OrderKey, Workload};
 use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workload};
 use crate::support::site::{DEAD, Site, text};
-use crate::support::{eventually, until};
 use crate::support::web::status;
+use crate::support::{eventually, until};
 
 /// Keeps the order of the third token, with workers that come and go.
 fn in_order(workers: u32) -> Workload {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::conditions::{Conditions, Part};
+use crate::contract::Delivery;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::{FullBuffer, Inbox};
 use crate::delivery::order::{Asked, Unsettled};
@@ -29,6 +30,12 @@ pub(crate) async fn keep_order<D: Held, A: Future<Output = anyhow::Result<Unsett
     let mut report = Report { conditions, missing: None, stuck: None };
     let mut look_at = Instant::now();
     loop {
+        for held in inbox.take_settled() {
+            let Delivery { stream_sequence, attempt, .. } = *held.delivery();
+            tracing::debug!(stream_sequence, attempt, "delivered again though it was settled: given back");
+            consumer.gave_back(stream_sequence, attempt);
+            held.nak(Duration::ZERO).await;
+        }
         let Some(next) = inbox.begin_due() else { return std::future::pending().await };
         let now = Instant::now();
         if let Some(asked) = next.asks.filter(|_| next.at_once || look_at <= now) {

@@ -116,6 +116,28 @@ fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
     run(setup, steps).unwrap();
 }
 
+#[test]
+fn a_delivery_that_crosses_its_ack_does_not_stand_for_one_that_is_lost() {
+    let (isolation, ack_wait) = (Isolation::Worker, Duration::from_secs(30));
+    let (batch, batches, max_ack_pending, grace) = (1, None, 100, Duration::ZERO);
+    let setup =
+        ModelSetup { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits: None, order: Some(100) };
+    let retries = Script { end: CallEnd::Retry(Some(4_226)), well_from: 3, takes_ms: 11, key: 0 };
+    let well = Script { end: CallEnd::Ok(0), well_from: 3, takes_ms: 0, key: 0 };
+    let steps = vec![
+        ModelStep::Desire(0),
+        ModelStep::Publish(4, retries),
+        ModelStep::Cut,
+        ModelStep::Swap(GenerationStart::Works),
+        ModelStep::Pass(33_447),
+        ModelStep::Publish(2, well),
+        ModelStep::Mend,
+        ModelStep::Cut,
+        ModelStep::Publish(1, well),
+    ];
+    run(setup, steps).unwrap();
+}
+
 /// Runs one trial; what broke and all that happened if a rule was broken.
 fn run(setup: ModelSetup, steps: Vec<ModelStep>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -8,7 +8,7 @@ use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::order::seen::OrderSeen;
-use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits};
+use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettledLate};
 
 /// What a workload that keeps an order has beside its queue.
 #[derive(Debug)]
@@ -30,6 +30,9 @@ pub(crate) struct Ordered<D> {
 pub(super) struct OrderState<D> {
     pub(super) dispatch: Dispatch<Waiting<D>>,
     pub(super) here: Completeness,
+    pub(super) late: SettledLate,
+    /// Deliveries of messages that were settled late, to be given back.
+    pub(super) again: Vec<Waiting<D>>,
     /// The server is to be asked at once what is unsettled.
     pub(super) ask: bool,
     /// All that waits was given back, and nothing waits any more.
@@ -47,6 +50,8 @@ impl<D> Ordered<D> {
         let state = OrderState {
             dispatch: Dispatch::default(),
             here: Completeness::new(Instant::now()),
+            late: SettledLate::default(),
+            again: Vec::new(),
             ask: true,
             ended: false,
         };
@@ -80,6 +85,13 @@ impl<D> Ordered<D> {
             state.ask = true;
             state.here.lost(Instant::now());
             self.changed.notify_one();
+        }
+    }
+
+    /// Notes that a message that came then is settled, if the server may have delivered it again meanwhile.
+    pub(super) fn settled_after(&self, came: Instant, sequence: u64, state: &mut OrderState<D>) {
+        if came.elapsed() * 2 > self.consumer.ack_wait() {
+            state.late.add(sequence);
         }
     }
 
@@ -139,7 +151,8 @@ impl<D> Ordered<D> {
     }
 
     fn take_waiting(&self, state: &mut OrderState<D>) -> Vec<Waiting<D>> {
-        let mut taken = state.dispatch.take_waiting();
+        let mut taken = std::mem::take(&mut state.again);
+        taken.extend(state.dispatch.take_waiting());
         taken.iter_mut().for_each(Waiting::leaves);
         self.tell(state);
         taken
@@ -147,7 +160,8 @@ impl<D> Ordered<D> {
 
     /// Whether deliveries wait.
     pub(super) fn waits(&self) -> bool {
-        self.state.lock().dispatch.waiting() > 0
+        let state = self.state.lock();
+        state.dispatch.waiting() > 0 || !state.again.is_empty()
     }
 }
 

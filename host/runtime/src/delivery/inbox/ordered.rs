@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::order_state::Ordered;
 use super::turn::Turn;
-use super::{Arc, Company, Delivery, Held, Inbox, Instant, Relaxed, Waiting, sequence};
+use super::{Arc, Company, Delivery, Held, Inbox, Instant, Relaxed, Waiting, attempt, sequence};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::order::seen::OrderSeen;
@@ -47,7 +47,7 @@ impl<D: Held> Inbox<D> {
     pub(super) fn arrive(&self, order: &Ordered<D>, held: D, since: Instant) {
         let (key, sequence, bytes) = (order.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
         let turn = Turn::new(order.inbox.clone(), key, sequence);
-        let (number, company) = (held.number(), self.company(held.delivery()));
+        let (number, company, attempt) = (held.number(), self.company(held.delivery()), attempt(&held));
         let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)), permit: None };
         let mut state = order.state.lock();
         let was_complete = state.here.is_complete();
@@ -56,6 +56,12 @@ impl<D: Held> Inbox<D> {
             order.seen.missed();
             state.ask = true;
             order.changed.notify_one();
+        }
+        if attempt > 1 && state.late.take(sequence) {
+            arrived.leaves();
+            state.again.push(arrived);
+            order.changed.notify_one();
+            return;
         }
         let replaced = match state.dispatch.find(key, sequence) {
             Some(old) => {
@@ -95,6 +101,18 @@ impl<D: Held> Inbox<D> {
             at_once: std::mem::take(&mut state.ask),
             waits: state.dispatch.waiting() > 0,
         })
+    }
+
+    /// Takes deliveries of messages that were settled already, to be given back.
+    pub(crate) fn take_settled(&self) -> Vec<D> {
+        let again = self.order.as_ref().map(|order| std::mem::take(&mut order.state.lock().again));
+        let excused = |waiting: Waiting<D>| {
+            if let Some(attempts) = &self.attempts {
+                attempts.excuse(waiting.held.delivery());
+            }
+            waiting.held
+        };
+        again.into_iter().flatten().map(excused).collect()
     }
 
     /// Waits until [`Inbox::begin_due`] may say something else; for ever where no order is kept.

@@ -15,6 +15,8 @@ pub(crate) struct Turn<D> {
     inbox: Weak<Inbox<D>>,
     pub(super) key: KeyHash,
     pub(super) sequence: u64,
+    /// When the delivery came.
+    came: Instant,
     /// How often this host tried the message again by itself.
     retries: u32,
     is_over: bool,
@@ -24,7 +26,7 @@ pub(crate) struct Turn<D> {
 
 impl<D> Turn<D> {
     pub(super) fn new(inbox: Weak<Inbox<D>>, key: KeyHash, sequence: u64) -> Self {
-        Self { inbox, key, sequence, retries: 0, is_over: false, is_settling: false }
+        Self { inbox, key, sequence, came: Instant::now(), retries: 0, is_over: false, is_settling: false }
     }
 }
 
@@ -137,6 +139,7 @@ pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
     let Some(inbox) = turn.inbox.upgrade() else { return };
     let Some(order) = &inbox.order else { return };
     let mut state = order.state.lock();
+    order.settled_after(turn.came, turn.sequence, &mut state);
     let may_begin = state.may_begin();
     let (again, next) = state.dispatch.settled(turn.key, turn.sequence, may_begin);
     let fewer_wait = again.is_some() || next.is_some();

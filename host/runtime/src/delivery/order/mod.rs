@@ -9,7 +9,9 @@ mod completeness;
 mod dispatch;
 mod key;
 pub(crate) mod seen;
+mod settled_late;
 
 pub(crate) use completeness::{Asked, Completeness, Unsettled};
 pub(crate) use dispatch::{Dispatch, Limits};
 pub(crate) use key::{KeyHash, KeyHasher};
+pub(crate) use settled_late::SettledLate;
