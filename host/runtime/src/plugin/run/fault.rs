@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::quota::Quota;
+use super::guest::Guest;
+use super::source_lines::SourceLines;
 use crate::config::Limits;
 use crate::contract::Fault;
 
@@ -22,7 +23,8 @@ const ADVICE: &str = "note: run with `RUST_BACKTRACE";
 
 /// The fault that an error of a guest's call means. `last_words` is what the guest wrote to standard error in this
 /// call.
-pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+pub(crate) fn classify(error: &wasmtime::Error, guest: &Guest, limits: &Limits, last_words: &str) -> Fault {
+    let Guest { quota, lines, .. } = guest;
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
         return Fault::Fuel(limits.fuel);
@@ -40,7 +42,7 @@ pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     }
     let mut text = reason(error, trap);
     if let Some(backtrace) = backtrace {
-        frames(&mut text, backtrace);
+        frames(&mut text, backtrace, lines.as_deref());
     }
     let last_words = one_line(last_words);
     if !last_words.is_empty() {
@@ -64,8 +66,8 @@ fn is_without_memory(text: &str) -> bool {
 }
 
 /// The fault that an error means while an instance is made.
-pub(crate) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
-    match classify(error, quota, limits, last_words) {
+pub(crate) fn classify_start(error: &wasmtime::Error, guest: &Guest, limits: &Limits, last_words: &str) -> Fault {
+    match classify(error, guest, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
         Fault::Answer(text) if is_without_memory(&text) => {
             Fault::Room(format!("the system has no memory for it: {text}; see `ulimit -v` and vm.max_map_count"))
@@ -86,22 +88,28 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
     }
 }
 
-fn frames(text: &mut String, backtrace: &WasmBacktrace) {
-    let mut names: Vec<String> = backtrace
-        .frames()
-        .iter()
-        .filter_map(|frame| frame.func_name())
-        // The alternate form leaves out the symbol's hash.
-        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
-        .filter(|name| !is_machinery(name))
-        .map(|name| brief(&name, NAME))
+fn frames(text: &mut String, backtrace: &WasmBacktrace, lines: Option<&SourceLines>) {
+    let frames = backtrace.frames().iter().filter_map(|frame| Some((frame, readable(frame.func_name()?)?)));
+    let mut told: Vec<String> = frames
+        .map(|(frame, name)| {
+            let start = || frame.module_offset()?.checked_sub(frame.func_offset()?);
+            let line = lines.and_then(|lines| lines.at(start()?, frame.module_offset()?));
+            brief(&name, NAME) + &line.map(|line| format!(" ({line})")).unwrap_or_default()
+        })
         .collect();
     // A recursive function is named once.
-    names.dedup();
-    names.truncate(FRAMES);
-    if !names.is_empty() {
-        let _ = write!(text, " in {}", names.join(" < "));
+    told.dedup();
+    told.truncate(FRAMES);
+    if !told.is_empty() {
+        let _ = write!(text, " in {}", told.join(" < "));
     }
+}
+
+/// The name of a function as its author wrote it. `None` for machinery.
+fn readable(symbol: &str) -> Option<String> {
+    // The alternate form leaves out the symbol's hash.
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    (!is_machinery(&name)).then_some(name)
 }
 
 /// Whether a function is on every stack and says nothing: Rust's panic machinery, and generated bindings.

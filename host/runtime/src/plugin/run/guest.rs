@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::declared::Declared;
 use super::quota::Quota;
+use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
 use crate::plugin::capability::Settings;
@@ -27,6 +28,8 @@ pub struct Guest {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
     pub(crate) key_value: KeyValueState,
+    /// Where its code is from, if the component tells.
+    pub(crate) lines: Option<Arc<SourceLines>>,
 }
 
 impl WasiView for Guest {
@@ -87,6 +90,7 @@ pub(crate) fn store(
         settings,
         http: HttpState::default(),
         key_value: KeyValueState::default(),
+        lines: None,
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);

@@ -228,7 +228,7 @@ impl HandlerInstance {
         self.last_words = guest.log.end_call();
         let fault = match called {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &self.last_words),
+            Ok(Err(error)) => classify(&error, guest, &self.limits, &self.last_words),
             Err(fault) => fault,
         };
         self.live = None;

@@ -18,6 +18,7 @@ mod policy;
 mod quota;
 pub(super) mod room;
 mod share;
+pub(super) mod source_lines;
 mod stdio;
 mod system;
 mod ticker;

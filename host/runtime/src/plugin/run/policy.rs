@@ -146,7 +146,7 @@ impl PolicyPlugin {
         store.data_mut().quota.forget();
         let called = self.engines.call(limits.time, pin!(call(&policy, &mut store))).await;
         let last_words = store.data().log.end_call();
-        called?.map_err(|error| classify(&error, &store.data().quota, limits, &last_words))
+        called?.map_err(|error| classify(&error, store.data(), limits, &last_words))
     }
 }
 
