@@ -18,6 +18,8 @@ pub mod probes {
     pub const BATCH: &[u8] = component!("probe-batch");
     /// A handler that sends HTTP requests as its payload says.
     pub const HTTP: &[u8] = component!("probe-http");
+    /// A component that exports `wasmcloud:messaging/handler`, and does what its payload says.
+    pub const MESSAGING: &[u8] = component!("probe-messaging");
     /// A policy that does what its settings say.
     pub const POLICY_V1: &[u8] = component!("probe-policy");
     /// The same with another version number, for swaps.
@@ -35,11 +37,14 @@ mod tests {
     use tidegate_artifacts::{policies, workers};
     use wasmparser::{Parser, Payload, Validator};
 
-    const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
-    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
-    const SCALING: &str = "tidegate:plugin/scaling@0.1.1";
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
+    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.2";
+    const SIGNALS: &str = "tidegate:plugin/signals@0.1.2";
     /// Of the first version of the contract.
     const FIRST_HANDLER: &str = "tidegate:plugin/handler@0.1.0";
+    const SECOND_HANDLER: &str = "tidegate:plugin/handler@0.1.1";
+    const FIRST_BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
     const FIRST_SCALING: &str = "tidegate:plugin/scaling@0.1.0";
     const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
     const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
@@ -94,13 +99,13 @@ mod tests {
         let all = [CONFIG, LOGGING, store, atomics, batch];
         check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &all);
         check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &all);
-        check("probe-batch", probes::BATCH, BATCH_HANDLER, &[&[HANDLER], &all[..]].concat());
+        check("probe-batch", probes::BATCH, FIRST_BATCH_HANDLER, &[&[SECOND_HANDLER], &all[..]].concat());
     }
 
     #[test]
     fn every_policy_exports_its_interface_and_imports_what_the_host_has() {
         for (name, bytes) in policies::ALL {
-            check(name, bytes, SCALING, &[LOGGING]);
+            check(name, bytes, SCALING, &[LOGGING, SIGNALS]);
         }
         check("probe-policy", probes::POLICY_V1, FIRST_SCALING, &[LOGGING]);
         check("probe-policy-v2", probes::POLICY_V2, FIRST_SCALING, &[LOGGING]);
@@ -116,6 +121,9 @@ mod tests {
     fn the_odd_guests_are_odd_in_the_one_way_they_should_be() {
         check("unknown-import", probes::UNKNOWN_IMPORT, HANDLER, &["probe:unknown/secrets@1.0.0"]);
         assert!(interface(probes::UNKNOWN_IMPORT).0.contains(&"probe:unknown/secrets@1.0.0".to_owned()));
+        let consumer = "wasmcloud:messaging/consumer@0.2.0";
+        let imports = [CONFIG, LOGGING, "wasmcloud:messaging/types@0.2.0", consumer];
+        check("probe-messaging", probes::MESSAGING, "wasmcloud:messaging/handler@0.2.0", &imports);
         check("other-version", probes::OTHER_VERSION, "tidegate:plugin/handler@0.2.0", &[]);
     }
 

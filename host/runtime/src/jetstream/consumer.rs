@@ -4,9 +4,11 @@ use std::time::Duration;
 use super::binding::WorkloadBinding;
 use super::bucket::Histories;
 use super::consumer_watch::{Follow, FoundAtSetup};
+use super::guest_requests::GuestRequests;
 use super::header_watch::HeaderWatch;
 use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
+use super::pause::Paused;
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::WorkloadSetup;
@@ -61,7 +63,12 @@ impl BoundConsumer {
     async fn bind(setup: &WorkloadSetup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let WorkloadSetup { client, workload, .. } = *setup;
         let stream = setup.stream().await?;
-        let (state, verdict) = setup.consumer(&stream).await?;
+        let (mut state, mut verdict) = setup.consumer(&stream).await?;
+        if let Some(Paused { paused, until }) = setup.pause(state.paused).await? {
+            state.paused = paused;
+            state.config.pause_until = until.unwrap_or_default();
+            verdict = setup.judged(&state, &stream);
+        }
         let watch_consumer = match workload.scale.source {
             SignalSource::Info => None,
             SignalSource::Headers => {
@@ -108,6 +115,12 @@ impl BoundConsumer {
         let (client, granted) = (&self.binding.client, &self.histories);
         let make = || Buckets::new(client.clone(), granted.clone(), conditions.clone());
         (!granted.is_empty()).then(|| self.buckets.get_or_init(make).clone())
+    }
+
+    /// What sends its handler's requests, if it may send any.
+    pub(crate) fn requests(&self) -> Option<Arc<GuestRequests>> {
+        let granted = !self.binding.grants.request.is_empty();
+        granted.then(|| GuestRequests::new(self.binding.client.clone()))
     }
 
     /// Counts what this workload says to the server.

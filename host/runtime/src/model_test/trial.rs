@@ -20,6 +20,7 @@ use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
+use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
 use crate::scaling::supervisor::Supervisor;
@@ -142,7 +143,9 @@ impl Trial {
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
         let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), &Conditions::new("orders".into()));
-        let inbox = Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
+        let starts = StartGate::new(&setup.start_limits(), &Conditions::new("orders".into()));
+        let inbox =
+            Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);
         let inbox = Arc::new(inbox);
         let shared = WorkerShared {
             workload: "orders".into(),

@@ -142,6 +142,10 @@ impl Permissions {
         ] {
             self.may_publish(subject, &format!("{name}: {what} {consumer}"));
         }
+        if workload.paused.is_some() && consumer == workload.queue.consumer {
+            let subject = format!("$JS.API.CONSUMER.PAUSE.{stream}.{consumer}");
+            self.may_publish(subject, &format!("{name}: pause {consumer} and let it go on"));
+        }
         if workload.queue.manage == Manage::Create {
             let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}");
             self.may_publish(subject, &format!("{name}: make {consumer}"));
@@ -151,6 +155,9 @@ impl Permissions {
     fn effects(&mut self, workload: &Workload) {
         for subject in &workload.grants.publish {
             self.may_publish(subject.clone(), &format!("{}: publications of its handler", workload.name));
+        }
+        for subject in &workload.grants.request {
+            self.may_publish(subject.clone(), &format!("{}: requests of its handler", workload.name));
         }
         self.buckets(workload);
         for subject in &workload.grants.reply {
@@ -280,6 +287,14 @@ mod tests {
                 "$JS.API.STREAM.CREATE.TIDEGATE_DEAD"
             ]
         );
+    }
+
+    #[test]
+    fn a_pause_is_allowed_where_the_configuration_has_one() {
+        let text = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        let subject = "$JS.API.CONSUMER.PAUSE.ORDERS.orders-workers";
+        assert!(!of(text).publish.contains_key(subject));
+        assert!(of(&format!("{text}paused = false\n")).publish.contains_key(subject));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod held;
 mod key_value;
+mod request;
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::permissions::Verb;
 
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
+pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]

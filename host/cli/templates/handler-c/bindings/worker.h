@@ -175,7 +175,7 @@ extern bool wasi_config_store_get_all(worker_list_tuple2_string_string_t *ret, w
 // Writes one line. `context` says which part of the component speaks; it may be empty.
 extern void wasi_logging_logging_log(wasi_logging_logging_level_t level, worker_string_t *context, worker_string_t *message);
 
-// Exported Functions from `tidegate:plugin/handler@0.1.1`
+// Exported Functions from `tidegate:plugin/handler@0.1.2`
 bool exports_tidegate_plugin_handler_handle(exports_tidegate_plugin_handler_delivery_t *delivery, exports_tidegate_plugin_handler_response_t *ret, exports_tidegate_plugin_handler_failure_t *err);
 
 // Helper Functions

@@ -6,11 +6,12 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
 use crate::plugin::capability::key_value::{self, KeyValueView};
+use crate::plugin::capability::messaging;
 
 /// The interfaces that a handler may export, in the newest version. An export of any version since 0.1.0 is found by
 /// this name.
-pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
-pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
+pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
+pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
 
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod worker {
@@ -33,6 +34,7 @@ pub(crate) mod policy {
     });
 }
 
+use policy::tidegate::plugin::signals;
 use worker::wasi::{config::store, logging::logging};
 
 impl store::Host for Guest {
@@ -59,12 +61,19 @@ impl logging::Host for Guest {
     }
 }
 
+impl signals::Host for Guest {
+    fn limited(&mut self) -> bool {
+        self.signals.limited
+    }
+}
+
 /// Links what a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings and
 /// logging.
 pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
+    messaging::link(linker, |guest| &mut guest.messaging)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     // The world `batch-worker` imports this interface for its types, and some languages import everything of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {

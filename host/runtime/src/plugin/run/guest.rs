@@ -16,6 +16,7 @@ use crate::config::Limits;
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpState;
 use crate::plugin::capability::key_value::KeyValueState;
+use crate::plugin::capability::messaging::MessagingState;
 use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
 
 /// The data of an instance's store.
@@ -30,6 +31,16 @@ pub struct Guest {
     pub(crate) key_value: KeyValueState,
     /// Where its code is from, if the component tells.
     pub(crate) lines: Option<Arc<SourceLines>>,
+    pub(crate) messaging: MessagingState,
+    /// What a policy can ask; nothing of a handler's.
+    pub(crate) signals: Signals,
+}
+
+/// What a policy can ask beside its observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Signals {
+    /// Whether a limit, and not the number of workers, keeps messages waiting.
+    pub limited: bool,
 }
 
 impl WasiView for Guest {
@@ -54,6 +65,8 @@ pub(crate) enum Inputs<'a> {
         now_ms: u64,
         /// The random bytes, which are repeated. Not empty.
         random: &'a [u8],
+        /// What a policy can ask.
+        signals: Signals,
     },
 }
 
@@ -73,7 +86,9 @@ pub(crate) fn store(
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(RANDOM_BYTES);
-    if let Inputs::Replayed { now_ms, random } = inputs {
+    let mut asked = Signals::default();
+    if let Inputs::Replayed { now_ms, random, signals } = inputs {
+        asked = signals;
         wasi.wall_clock(Frozen(now_ms))
             .monotonic_clock(Frozen(now_ms))
             .secure_random(Deterministic::new(random.to_vec()))
@@ -91,6 +106,8 @@ pub(crate) fn store(
         http: HttpState::default(),
         key_value: KeyValueState::default(),
         lines: None,
+        messaging: MessagingState::default(),
+        signals: asked,
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
