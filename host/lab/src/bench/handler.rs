@@ -152,6 +152,9 @@ async fn call(instance: &mut HandlerInstance, delivery: &Delivery, file: &Path) 
         Ok(Err(Failure::Reject(reason))) => {
             bail!("{file} rejects the payload: {reason}; give one that it handles by --payload")
         }
+        Ok(Err(Failure::Failed(reason))) => {
+            bail!("{file} fails with the payload: {reason}; give one that it handles by --payload")
+        }
         Ok(Err(Failure::Retry(_))) => bail!("{file} wants a retry; give a payload that it handles by --payload"),
         Err(fault) => bail!("{file} fails: {fault}"),
     }
