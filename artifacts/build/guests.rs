@@ -23,8 +23,8 @@ const SOURCES: &[&str] = &[
     "wit",
 ];
 
-/// Builds these guests, whose packages are called so after `tidegate-`, and copies them to `OUT_DIR`, with the profile in
-/// their name if it is not that of the guests that ship. `root` is the workspace.
+/// Builds these guests, whose packages are called so after `tidegate-`, and copies them to `OUT_DIR`, with the profile
+/// in their name if it is not that of the guests that ship. `root` is the workspace.
 pub(crate) fn build_guests(profile: &str, guests: &[&str], root: &Path) -> ExitCode {
     match build(profile, guests, root) {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,7 +41,7 @@ pub(super) mod component {
 
 /// Limits of a component's lines of source, which faults tell. A component beyond them is used without.
 pub(super) mod lines {
-    /// Bytes of the line tables of all modules. A small handler in Rust that is built for debugging has a tenth of this.
+    /// Bytes of the line tables of all modules. A handler in C with its library has 140 KiB.
     pub(crate) const TABLE_BYTES: usize = 4 << 20;
     /// Bytes of the header of one unit's table, with the names of its files.
     pub(crate) const HEADER_BYTES: usize = 256 << 10;

@@ -1,9 +1,9 @@
 //! Which file and line of its source a guest's code was compiled from, where the component carries that. Pure.
 //!
-//! Read once, when the component is loaded, from the line tables of its debug information (`.debug_line` of DWARF), into a
-//! sorted list of a bounded size; a fault then takes a search in that list. Rejected: wasmtime's own reading of debug
-//! information. It reads all of it for each frame of each trap, copies names of any length, and goes into inlined
-//! functions as deep as they are nested, which is the guest's to choose: a component of some kilobytes could end its host.
+//! Read once, when the component is loaded, from the line tables of its debug information (`.debug_line` of DWARF),
+//! into a sorted list of a bounded size; a fault then takes a search in that list. Rejected: wasmtime's own reading of
+//! debug information. It reads all of it for each frame of each trap, copies names of any length, and calls itself for
+//! inlined functions as deep as they are nested, all of which is the guest's to choose.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -65,9 +65,9 @@ impl SourceLines {
         found.sorted().map(Arc::new)
     }
 
-    /// The file and line of the code at this position, as in `src/lib.rs:12`. Where a library's function was inlined, its
-    /// line is not what the guest's author looks for: the last line before it, in the function that begins at `start`,
-    /// that is of no library is told too.
+    /// The file and line of the code at this position, as in `src/lib.rs:12`. Where a library's function was inlined,
+    /// its line is not what the guest's author looks for: the last line before it, in the function that begins at
+    /// `start`, that is of no library is told too.
     pub(crate) fn at(&self, start: usize, position: usize) -> Option<String> {
         let (start, position) = (u32::try_from(start).ok()?, u32::try_from(position).ok()?);
         let upto = self.rows.partition_point(|row| row.at <= position);
@@ -150,8 +150,8 @@ impl<'a> ModuleParts<'a> {
     }
 }
 
-/// The length of the program that begins here, with its header. `None` at the end, and where it is no program that is to
-/// be read: one whose header is so large would make a far larger list of files.
+/// The length of the program that begins here, with its header. `None` at the end, and where it is no program that is
+/// to be read: one whose header is so large would make a far larger list of files.
 fn program_length(bytes: &[u8]) -> Option<usize> {
     let number = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?));
     let length = usize::try_from(number(0)?).ok()?.checked_add(4)?;
@@ -246,8 +246,8 @@ impl Collected {
         }
     }
 
-    /// Takes a run of rows, without those that say the same as the one before. A function that the linker left out has a
-    /// run at the beginning of the code or outside of it, where no function is.
+    /// Takes a run of rows, without those that say the same as the one before. A function that the linker left out has
+    /// a run at the beginning of the code or outside of it, where no function is.
     fn take(&mut self, sequence: &mut Vec<Row>, code: &Range<usize>) {
         let first = sequence.first().map_or(usize::MAX, |row| usize::try_from(row.at).unwrap_or(usize::MAX));
         if first > code.start && first < code.end {
