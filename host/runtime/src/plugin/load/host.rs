@@ -17,9 +17,9 @@ use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
-use crate::plugin::run::fault::brief;
 use crate::plugin::run::kind::{Kind, WantedForm};
 use crate::plugin::run::source_lines::SourceLines;
+use crate::plugin::run::told_text::brief;
 use crate::plugin::run::world::{Plugin, World};
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2.

@@ -22,6 +22,7 @@ pub(super) mod source_lines;
 mod stdio;
 mod system;
 mod ticker;
+pub(super) mod told_text;
 pub(super) mod world;
 
 pub use declared::Declared;
