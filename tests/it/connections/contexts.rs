@@ -8,10 +8,10 @@ use crate::support::cli::Running;
 use crate::support::host::plugins;
 
 /// A home of contexts, and the way there.
-struct Home(TempDir);
+pub(super) struct Home(TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = TempDir::new().unwrap();
         std::fs::create_dir_all(home.path().join("nats/context")).unwrap();
         Self(home)
@@ -22,7 +22,7 @@ impl Home {
     }
 
     /// Saves a context that has `fields` and is empty otherwise.
-    fn save(&self, name: &str, fields: serde_json::Value) {
+    pub(super) fn save(&self, name: &str, fields: serde_json::Value) {
         let mut context = json!({
             "description": "", "url": "", "socks_proxy": "", "token": "", "user": "", "password": "", "creds": "",
             "nkey": "", "cert": "", "key": "", "ca": "", "nsc": "", "jetstream_domain": "", "jetstream_api_prefix": "",
@@ -34,7 +34,7 @@ impl Home {
         std::fs::write(self.file(name), serde_json::to_string_pretty(&context).unwrap()).unwrap();
     }
 
-    fn way(&self, arguments: &[&str]) -> Way {
+    pub(super) fn way(&self, arguments: &[&str]) -> Way {
         Way::flags(arguments.iter().copied()).variable("XDG_CONFIG_HOME", self.0.path().to_str().unwrap())
     }
 }
