@@ -81,9 +81,12 @@ async fn a_context_that_cannot_be_used_is_named_with_its_file() {
     home.way(&["--context", "broken"]).fails(&[&format!("{}:2", home.file("broken")), "not the JSON object"]).await;
     home.save("file", json!({ "url": server.url(), "creds": "/nowhere/user.creds" }));
     home.way(&["--context", "file"]).fails(&["/nowhere/user.creds as credentials: No such file"]).await;
-    home.save("domain", json!({ "url": server.url(), "jetstream_domain": "hub" }));
+    home.save("proxy", json!({ "url": server.url(), "socks_proxy": "socks://a:1" }));
+    let proxy = format!("{}: socks_proxy", home.file("proxy"));
+    home.way(&["--context", "proxy"]).fails(&[&proxy, "tidegate cannot connect in this way"]).await;
+    home.save("domain", json!({ "url": server.url(), "jetstream_domain": "a.b" }));
     let domain = format!("{}: jetstream_domain", home.file("domain"));
-    home.way(&["--context", "domain"]).fails(&[&domain, "tidegate cannot connect in this way"]).await;
+    home.way(&["--context", "domain"]).fails(&[&domain, "cannot be a domain of JetStream"]).await;
     home.save("prefix", json!({ "url": server.url(), "inbox_prefix": "a.>" }));
     home.way(&["--context", "prefix"]).fails(&[&home.file("prefix"), "inbox_prefix", "has a wildcard"]).await;
 }

@@ -1,6 +1,7 @@
 //! JetStream that is elsewhere: behind a leaf node, in another account, behind TLS that comes first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
@@ -8,7 +9,10 @@ use futures_util::TryStreamExt;
 use serde_json::json;
 use tidegate_nats_server::Server;
 use tidegate_runtime::config::{Auth, Config, Nats};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::contexts::Home;
 use super::permissions::{everything, guarded, inbox, printed, text, violations};
@@ -17,7 +21,7 @@ use crate::support::host::{Host, plugins};
 use crate::support::nats::client;
 use crate::support::site::{DEAD, Site};
 use crate::support::tls::Authority;
-use crate::support::{log, until};
+use crate::support::{eventually, log, until};
 
 /// A site whose hosts and tests reach JetStream under a prefix: hosts are `host`, and the test is `admin`.
 async fn site(server: Server, api: &str, inbox: &str) -> Arc<Site> {
@@ -98,18 +102,25 @@ async fn a_host_works_on_the_streams_of_another_account_by_an_import() {
     let text = workloads("nats.api-prefix = \"OWNER.API\"", "import");
     let host = format!("{{ user: host, password: some\n{} }}", printed(&text, &[]).await);
     let services = ["$JS.ACK.>", "in.>", "out.>", "tidegate.>"];
+    let of_owner = |subject: &str| format!("service: {{ account: OWNER, subject: {subject:?} }}");
     let exports = services.map(|subject| format!("{{ service: {subject:?} }}")).join(", ");
-    let imports =
-        services.map(|subject| format!("{{ service: {{ account: OWNER, subject: {subject:?} }} }}")).join(", ");
+    let imports = services.map(|subject| format!("{{ {} }}", of_owner(subject))).join(", ");
+    let renamed = [
+        ("$JS.API.INFO", "OWNER.API.INFO"),
+        ("$JS.API.STREAM.>", "OWNER.API.STREAM.>"),
+        ("$JS.API.CONSUMER.>", "OWNER.API.CONSUMER.>"),
+        ("$KV.>", "OWNER.API.$KV.>"),
+    ];
+    let api = renamed.map(|(subject, to)| format!("{{ {}, to: {to:?} }}", of_owner(subject))).join(", ");
     let server = configured(format!(
         "accounts {{
            OWNER {{
              jetstream: enabled, users: [ {{ user: owner, password: all }} ]
-             exports: [ {{ service: \"$JS.API.>\", response_type: stream }}, {exports} ]
+             exports: [ {{ service: \"$JS.API.>\", response_type: stream }}, {{ service: \"$KV.>\" }}, {exports} ]
            }}
            WORKS {{
              users: [ {{ user: admin, password: all }}, {host} ]
-             imports: [ {{ service: {{ account: OWNER, subject: \"$JS.API.>\" }}, to: \"OWNER.API.>\" }}, {imports} ]
+             imports: [ {api}, {imports} ]
            }}
          }}"
     ));
@@ -120,10 +131,16 @@ async fn a_host_works_on_the_streams_of_another_account_by_an_import() {
 #[tokio::test]
 async fn a_server_that_wants_tls_before_all_else_is_reached_by_a_context() {
     let authority = Authority::new();
-    let first = authority.server(false).replace("verify:", "handshake_first: true, verify:");
-    let server = configured(first).await;
+    let mut server = configured(authority.server(false)).await;
     let (url, home) = (server.url().replace("tls://", "nats://"), Home::new());
     home.save("first", json!({ "url": url, "ca": authority.file(), "tls_first": true }));
+    // From now on the server says nothing before TLS.
+    server.configure(&authority.server(false).replace("verify:", "handshake_first: true, verify:"));
+    server.reload().unwrap();
+    let says_nothing = async || {
+        let mut client = TcpStream::connect(("127.0.0.1", server.port())).await.unwrap();
+        timeout(Duration::from_millis(300), client.read_u8()).await.is_err()
+    };
+    eventually("the server waits for TLS", says_nothing).await;
     home.way(&["--context", "first"]).works().await;
-    Way::flags(["--server", &url, "--tlsca", &authority.file()]).fails(&["TLS"]).await;
 }

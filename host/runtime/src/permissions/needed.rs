@@ -184,8 +184,10 @@ impl Permissions {
                 self.may_publish(api("STREAM.CREATE"), &format!("{name}: make bucket {bucket}"));
             }
             self.may_publish(api("STREAM.MSG.GET"), &format!("{name}: read keys of {bucket}"));
-            for verb in ["CREATE", "MSG.NEXT", "DELETE", "INFO"] {
-                let subject = format!("{}.>", api(&format!("CONSUMER.{verb}")));
+            // The consumer has a name of the server's, so none when it is made.
+            let made = api("CONSUMER.CREATE");
+            let used = ["MSG.NEXT", "DELETE", "INFO"].map(|verb| format!("{}.>", api(&format!("CONSUMER.{verb}"))));
+            for subject in [made].into_iter().chain(used) {
                 self.may_publish(subject, &format!("{name}: list keys of {bucket}"));
             }
         }
