@@ -15,8 +15,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// `None` where no order is kept. `buffer` is what `order-buffer` says, `most` what `max-ack-pending` leaves for what
-    /// waits; not positive is no limit.
+    /// `None` where no order is kept. `buffer` is what `order-buffer` says, `most` what `max-ack-pending` leaves for
+    /// what waits; not positive is no limit.
     pub(super) fn read(keys: &mut Reader<'_>, buffer: Option<i64>, most: i64) -> Option<Self> {
         let wanted = keys.maybe::<String>("order-key");
         let buffer_bytes = keys.get("order-buffer-bytes");

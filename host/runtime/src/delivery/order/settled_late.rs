@@ -1,7 +1,8 @@
 //! Messages that were settled so late that the server may have delivered them again before it heard of that.
 //!
 //! Such a delivery looks as if its message were unsettled and here, which it need not be, so it must not stand for one
-//! that is elsewhere. It is given back: if the server has it as unsettled, because the ack was lost, it comes once more.
+//! that is elsewhere. It is given back: if the server has it as unsettled, because the ack was lost, it comes once
+//! more.
 
 use std::collections::{HashSet, VecDeque};
 
