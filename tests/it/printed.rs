@@ -30,6 +30,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("tidegate pause", "wants a server of 2.11: `pause.rs` runs it where there is one"),
     ("tidegate resume", "the same"),
     ("curl ", "wants a host on a port that another program may have"),
+    ("tidegate health", "the same: `health.rs` asks one"),
     ("nats://nats.internal", "there is no such server"),
     ("old/backlog.wasm", "wants the policies of before and after a swap"),
     ("--duration 24h", "takes half a minute on a busy machine: `simulate.rs` has shorter ones"),
