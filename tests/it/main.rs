@@ -43,6 +43,7 @@ mod secrets;
 mod server;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod shipped;
 mod simulate;
 mod sources;
 mod support;
