@@ -106,12 +106,12 @@ $(MDBOOK):
 	@$(PYTHON) -m venv '$(TOOLS)/mdbook' && timeout $(BOOK_WITHIN) '$(TOOLS)/mdbook/bin/pip' install --quiet \
 	  --disable-pip-version-check --only-binary :all: '$(MDBOOK_PINNED)' || { \
 	  echo "make book: pip did not bring mdBook within $(BOOK_WITHIN) s: it needs Python's venv and a network." >&2; \
-	  echo "Put mdbook into PATH (cargo install mdbook) and run 'mdbook build'." >&2; \
+	  echo "Or bring mdBook another way (cargo install mdbook) and run .ci/book MDBOOK." >&2; \
 	  exit 1; \
 	}
 
 book: $(MDBOOK) ## make a book of docs/, for a browser: book/index.html
-	@'$(MDBOOK)' build
+	@.ci/book '$(MDBOOK)'
 
 # Zig is the C compiler and the linker for musl, on any machine and for both processors.
 ARCH ?= x86_64
