@@ -66,8 +66,8 @@ struct Answer<'a> {
 pub async fn run(args: &HealthArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let Some(address) = Config::http_of(args.http.as_deref(), args.config.as_deref())? else {
         bail!(
-            "the configuration has no http, so its host answers nothing over HTTP\n  Set http = \"8222\" in it, or give \
-             --http the address that the host was given."
+            "the configuration has no http, so its host answers nothing over HTTP\n  Set http = \"8222\" in it, or \
+             give --http the address that the host was given."
         );
     };
     let address = reachable(address)?;

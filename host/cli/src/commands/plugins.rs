@@ -110,8 +110,8 @@ fn export(args: &ExportArgs) -> anyhow::Result<Vec<Exported>> {
     }
     if !in_the_way.is_empty() {
         bail!(
-            "not what this program carries, and not touched: {}\n  Nothing was written. Give --force to replace them, or \
-             the names of those that you want.",
+            "not what this program carries, and not touched: {}\n  Nothing was written. Give --force to replace them, \
+             or the names of those that you want.",
             in_the_way.join(", ")
         );
     }

@@ -70,8 +70,8 @@ impl Config {
         }
     }
 
-    /// Where a host answers over HTTP that has this `--http` and this file (or `tidegate.toml` in the current directory,
-    /// if it is there). With `given` no file is read, and of a file nothing but `http` has to be right.
+    /// Where a host answers over HTTP that has this `--http` and this file (or `tidegate.toml` in the current
+    /// directory, if it is there). With `given` no file is read, and of a file nothing but `http` has to be right.
     ///
     /// # Errors
     /// If nothing says where, or what says it cannot be read.
