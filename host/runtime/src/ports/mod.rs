@@ -2,6 +2,7 @@
 //!
 //! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
+mod fleet;
 mod held;
 mod key_value;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
+pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 

@@ -9,6 +9,7 @@ use crate::conditions::Conditions;
 use crate::config::Workload;
 use crate::delivery::counters::Traffic;
 use crate::delivery::rate_limit::RateLimit;
+use crate::fleet::host::Fleet;
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
 
@@ -36,6 +37,8 @@ pub struct RunningParts {
     pub(crate) traffic: Arc<Traffic>,
     /// When instances were made anew.
     pub respawns: Arc<RateLimit>,
+    /// The fleet that the host is one of.
+    pub(crate) fleet: Option<Arc<Fleet>>,
 }
 
 impl WorkloadState {

@@ -4,6 +4,7 @@
 //! Keys are read from the stream's leader, and not with direct gets, which replicas and mirrors answer: those may lag
 //! behind what this host has just written.
 
+mod fleet;
 mod keys;
 mod request;
 
@@ -22,6 +23,8 @@ use crate::dead_letter::block;
 use crate::delivery::outage::Outage;
 use crate::ports::{EffectError, KeyValue, KvEntry, KvError, KvFuture, KvPage};
 use request::Requests;
+
+pub(crate) use fleet::Bucket;
 
 /// JetStream's "stream not found".
 const NO_STREAM: u64 = 10059;
@@ -56,10 +59,14 @@ impl Buckets {
         result
     }
 
+}
+
+impl Requests {
+    /// Reads a key of a bucket.
     async fn read(&self, bucket: &str, key: &str) -> Result<KvEntry, KvError> {
         let body = json!({ "last_by_subj": subject(bucket, key) }).to_string();
         let asked = format!("$JS.API.STREAM.MSG.GET.{}", stream(bucket));
-        let answer = self.requests.ask(asked, HeaderMap::new(), body.into()).await?;
+        let answer = self.ask(asked, HeaderMap::new(), body.into()).await?;
         match raw_message::parse(&answer.payload) {
             Ok(None) => Ok(KvEntry::default()),
             Ok(Some(message)) => Ok(entry(message)),
@@ -68,9 +75,25 @@ impl Buckets {
         }
     }
 
+    /// Writes a key of a bucket, if its revision is the expected one.
+    async fn set(&self, bucket: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<u64, KvError> {
+        let mut headers = HeaderMap::new();
+        if let Some(revision) = expected {
+            headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
+        }
+        self.write(bucket, key, headers, value).await
+    }
+
+    /// Deletes a key of a bucket.
+    async fn remove(&self, bucket: &str, key: &str) -> Result<(), KvError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        self.write(bucket, key, headers, Bytes::new()).await.map(drop)
+    }
+
     async fn write(&self, bucket: &str, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, KvError> {
         let subject = subject(bucket, key);
-        let answer = self.requests.ask(subject.clone(), headers, value).await?;
+        let answer = self.ask(subject.clone(), headers, value).await?;
         if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
             return Err(gone(bucket));
         }
@@ -90,25 +113,15 @@ impl Buckets {
 
 impl KeyValue for Buckets {
     fn get<'a>(&'a self, bucket: &'a str, key: &'a str) -> KvFuture<'a, KvEntry> {
-        Box::pin(async move { self.noted(self.read(bucket, key).await) })
+        Box::pin(async move { self.noted(self.requests.read(bucket, key).await) })
     }
 
     fn set<'a>(&'a self, bucket: &'a str, key: &'a str, value: Bytes, expected: Option<u64>) -> KvFuture<'a, u64> {
-        Box::pin(async move {
-            let mut headers = HeaderMap::new();
-            if let Some(revision) = expected {
-                headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
-            }
-            self.noted(self.write(bucket, key, headers, value).await)
-        })
+        Box::pin(async move { self.noted(self.requests.set(bucket, key, value, expected).await) })
     }
 
     fn delete<'a>(&'a self, bucket: &'a str, key: &'a str) -> KvFuture<'a, ()> {
-        Box::pin(async move {
-            let mut headers = HeaderMap::new();
-            headers.insert(OPERATION, "DEL");
-            self.noted(self.write(bucket, key, headers, Bytes::new()).await.map(drop))
-        })
+        Box::pin(async move { self.noted(self.requests.remove(bucket, key).await) })
     }
 
     fn keys<'a>(&'a self, bucket: &'a str, prefixes: &'a [&'a str], from: u64) -> KvFuture<'a, KvPage> {
