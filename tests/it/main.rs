@@ -20,6 +20,7 @@ mod demo;
 mod dispositions;
 mod edited;
 mod fetch;
+mod fleet;
 mod hops;
 mod hosts;
 mod http;

@@ -2,14 +2,8 @@
 
 use super::error::Wrong;
 use super::reader::Reader;
-use super::units::quoted;
 use super::words::SignalSource;
 use super::workload::Workload;
-
-/// The longest name of a bucket, in bytes: its stream's name has `KV_` before it.
-const LONGEST: usize = 252;
-/// The longest id of a host, in bytes.
-const LONGEST_ID: usize = 128;
 
 /// The fleet that a host is one of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +25,10 @@ impl FleetConfig {
         if let Some(bucket) = bucket {
             return Some(Self { bucket, replicas, host, max_workers });
         }
-        for key in ["fleet.replicas", "host.id", "host.max-workers"] {
+        for key in ["host.id", "host.max-workers"] {
             if keys.is_set(key) {
-                let problem = keys.place(key).error("it is of no use without a fleet", "set fleet.bucket, or leave it out");
-                keys.problems.push(problem);
+                let place = keys.place(key);
+                keys.problems.push(place.error("it is of no use without a fleet", "set fleet.bucket, or leave it out"));
             }
         }
         None
@@ -48,26 +42,4 @@ impl FleetConfig {
         }
         Ok(())
     }
-}
-
-/// Checks the name of a bucket.
-pub(super) fn bucket(name: &str) -> Result<(), Wrong> {
-    if name.is_empty() || name.len() > LONGEST || !name.chars().all(is_of_name) {
-        let problem = format!("{} is not the name of a bucket", quoted(name));
-        return Err(Wrong::new(problem, "use letters, digits, - and _"));
-    }
-    Ok(())
-}
-
-/// Checks the id of a host: it becomes a part of a key.
-pub(super) fn host_id(id: &str) -> Result<(), Wrong> {
-    if id.is_empty() || id.len() > LONGEST_ID || !id.chars().all(is_of_name) {
-        let problem = format!("{} cannot be the id of a host", quoted(id));
-        return Err(Wrong::new(problem, "use letters, digits, - and _, and no more than 128 of them"));
-    }
-    Ok(())
-}
-
-fn is_of_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }

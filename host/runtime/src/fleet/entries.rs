@@ -1,5 +1,5 @@
-//! What stands in the bucket: `host.<id>`, `leader.<workload>` and `plan.<workload>`, each a JSON object. A reader ignores
-//! members that it does not know, for a fleet runs two versions while it is upgraded.
+//! What stands in the bucket: `host.<id>`, `leader.<workload>` and `plan.<workload>`, each a JSON object. A reader
+//! ignores members that it does not know, for a fleet runs two versions while it is upgraded.
 
 use std::collections::BTreeMap;
 
@@ -159,7 +159,8 @@ pub(crate) fn text(entry: &impl Serialize) -> Vec<u8> {
 /// An entry as it was written. The error says what is wrong, and what to do.
 pub(crate) fn read<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(value).map_err(|error| {
-        format!("{key} is not what a host writes there ({error}); give the fleet a bucket of its own, or delete the key")
+        let remedy = "give the fleet a bucket of its own, or delete the key";
+        format!("{key} is not what a host writes there ({error}); {remedy}")
     })
 }
 
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn an_entry_of_a_newer_version_is_read_and_what_is_none_is_told_by_its_key() {
-        let newer = br#"{"lineage":"a","holder":{"id":"h","boot":"1"},"epoch":3,"desired":2,"shares":{"h":2},"more":1}"#;
+        let newer = br#"{"lineage":"a","holder":{"id":"h","boot":""},"epoch":3,"desired":2,"shares":{"h":2},"new":1}"#;
         let plan: Plan = read("plan.orders", newer).unwrap();
         assert_eq!((plan.epoch, plan.shares["h"]), (3, 2));
         let wrong = read::<Plan>("plan.orders", b"hello").unwrap_err();

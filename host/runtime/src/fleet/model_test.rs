@@ -1,5 +1,6 @@
-//! Seats of several hosts on a model of the bucket. Hosts pause at any step, also between a decision and its write; writes are
-//! lost, or stored and not confirmed; watches lag; hosts are started again; the bucket is purged, or made anew.
+//! Seats of several hosts on a model of the bucket. Hosts pause at any step, also between a decision and its write;
+//! writes are lost, or stored and not confirmed; watches lag; hosts are started again; the bucket is purged, or made
+//! anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

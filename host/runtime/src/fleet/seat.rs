@@ -1,8 +1,9 @@
 //! Who leads a workload: what a host reads and writes next, and what it makes of the answers. Pure.
 //!
-//! A decision is written into the lease before anybody acts upon it, by the lease's revision: whoever has lost the lease
-//! cannot write, and so cannot decide. What the lease says is then written into the plan, which is what the hosts follow. A
-//! new leader writes the plan anew before it does anything else, and so the one before cannot write that either.
+//! A decision is written into the lease before anybody acts upon it, by the lease's revision: whoever has lost the
+//! lease cannot write, and so cannot decide. What the lease says is then written into the plan, which is what the hosts
+//! follow. A new leader writes the plan anew before it does anything else, and so the one before cannot write that
+//! either.
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::shares::shares;

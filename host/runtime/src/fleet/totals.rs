@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::entries::Report;
 use crate::delivery::counters::Work;
 
-/// Adds up the counters of hosts that come and go. A sum never falls and never jumps: what a host did before it was seen
-/// first does not count.
+/// Adds up the counters of hosts that come and go. A sum never falls and never jumps: what a host did before it was
+/// seen first does not count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
     sum: Counters,
@@ -88,7 +88,8 @@ mod tests {
     use super::*;
 
     fn report(settled: u64, calls_us: u64, busy_us: u64) -> Report {
-        let work = Work { settled, handled: settled, calls_us, busy_us, alive_us: busy_us, calling: 1, ..Work::default() };
+        let (handled, alive_us) = (settled, busy_us);
+        let work = Work { settled, handled, calls_us, busy_us, alive_us, calling: 1, ..Work::default() };
         Report { running: 2, wanted: 2, work, redelivered: settled, ..Report::default() }
     }
 

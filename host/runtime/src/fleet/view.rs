@@ -1,4 +1,5 @@
-//! What a host knows of the bucket, from the watch that brings it each change in the order of the bucket's stream. Pure.
+//! What a host knows of the bucket, from the watch that brings it each change in the order of the bucket's stream.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -55,8 +56,8 @@ pub(crate) enum News {
 pub(crate) struct View {
     me: HostId,
     watching: Watching,
-    /// Revisions of this host's own entries that the watch has brought since it was begun, the oldest first. Whatever else
-    /// was written before the last of them has been brought too.
+    /// Revisions of this host's own entries that the watch has brought since it was begun, the oldest first. Whatever
+    /// else was written before the last of them has been brought too.
     own: VecDeque<u64>,
     hosts: BTreeMap<String, (u64, HostEntry)>,
     plans: BTreeMap<String, (u64, Plan)>,
@@ -72,8 +73,8 @@ impl View {
         Self { me, watching, own, hosts, plans, doubled: false }
     }
 
-    /// A watch begins, and brings the last version of each key first. The plans are kept: without a bucket the last ones
-    /// hold.
+    /// A watch begins, and brings the last version of each key first. The plans are kept: without a bucket the last
+    /// ones hold.
     pub(crate) fn begin(&mut self, watching: Watching) {
         self.watching = watching;
         self.own.clear();

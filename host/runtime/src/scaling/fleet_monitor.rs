@@ -1,5 +1,5 @@
-//! The monitor of a workload whose hosts are one fleet: the leader asks the policy for all of them, and each follows its
-//! share of the plan.
+//! The monitor of a workload whose hosts are one fleet: the leader asks the policy for all of them, and each follows
+//! its share of the plan.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The keys of the host: what all its workloads share.
 
 use super::key::Key;
-use crate::config::{fleet, names};
+use crate::config::names;
 
 /// The stream that keeps dead letters if no other is named.
 pub(in crate::config) const DEAD_LETTERS: &str = "TIDEGATE_DEAD";
@@ -192,7 +192,7 @@ pub const HOST: &[Key] = &[
         .range("1MiB to 1048576GiB")
         .help("Bytes of all lines together, where the host makes the stream; the oldest go first"),
     Key::text("fleet.bucket", "BUCKET")
-        .rule(fleet::bucket)
+        .rule(names::bucket)
         .comment("\"TIDEGATE_FLEET\"")
         .help("The JetStream key-value bucket that makes all hosts which name it one fleet")
         .more("`scale.min` and `scale.max` then count for all of them together."),
@@ -203,7 +203,7 @@ pub const HOST: &[Key] = &[
     Key::text("host.id", "ID")
         .nothing("one of this process alone")
         .range("letters, digits, - and _")
-        .rule(fleet::host_id)
+        .rule(names::host_id)
         .comment("\"rack-3\"")
         .help("What this host is called in its fleet; no other may be called so")
         .more("A host that is started again under its id has its share at once."),
