@@ -70,6 +70,7 @@ mod logger;
 pub mod policy;
 pub mod settings;
 pub mod state;
+mod test_signals;
 pub mod testing;
 
 pub use handler::bindings::wasi::logging::logging::{Level, log};

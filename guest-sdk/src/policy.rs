@@ -14,6 +14,32 @@ pub mod bindings {
     });
 }
 
+/// Whether a limit of the workload, and not the number of its workers, is what keeps messages waiting: its rate, its
+/// number of deliveries in handlers at once, or its breaker. More workers would have nothing to do then.
+///
+/// Needs a host of version 0.1.2 of the contract. In tests it is what [`testing::limited`](crate::testing::limited)
+/// said.
+#[must_use]
+pub fn limited() -> bool {
+    #[cfg(target_family = "wasm")]
+    let limited = bindings::tidegate::plugin::signals::limited();
+    #[cfg(not(target_family = "wasm"))]
+    let limited = crate::test_signals::is_limited();
+    limited
+}
+
+impl Decision {
+    /// The same decision without more workers than run while [`limited`]; one may start where there is none.
+    #[must_use]
+    pub fn unless_limited(self, seen: &Observation) -> Self {
+        let most = seen.running.max(1);
+        if self.desired <= most || !limited() {
+            return self;
+        }
+        Self { desired: most, reason: format!("{}; a limit keeps it at {most}", self.reason), ..self }
+    }
+}
+
 pub use bindings::exports::tidegate::plugin::scaling::{Decision, Guest, Observation};
 
 /// Makes a component of two functions, `fn(Settings, Option<&[u8]>) -> Result<Vec<u8>, String>` and

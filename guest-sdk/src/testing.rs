@@ -15,6 +15,7 @@
 
 use crate::Settings;
 use crate::policy::{Decision, Observation};
+pub use crate::test_signals::limited;
 
 /// A midnight, UTC, in milliseconds since the Unix epoch: every slot of a day begins here.
 pub const START: u64 = 1_700_006_400_000;
@@ -160,6 +161,21 @@ mod tests {
     fn decide(seen: &Observation, state: Vec<u8>) -> Decision {
         let calls = state.first().copied().unwrap_or(0) + 1;
         Decision { desired: seen.running + u32::from(calls), reason: String::new(), state: vec![calls] }
+    }
+
+    #[test]
+    fn a_limit_keeps_a_decision_at_the_workers_that_run() {
+        let desired = |running, desired| {
+            let seen = Observation::test(running);
+            let decision = Decision { desired, reason: "backlog".to_owned(), state: vec![] };
+            decision.unless_limited(&seen)
+        };
+        assert_eq!(desired(2, 9).desired, 9);
+        limited(true);
+        assert_eq!(desired(2, 9).reason, "backlog; a limit keeps it at 2");
+        assert_eq!((desired(2, 9).desired, desired(2, 1).desired, desired(0, 4).desired), (2, 1, 1));
+        limited(false);
+        assert_eq!(desired(2, 9).desired, 9);
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod clock;
 mod config;
 mod consumer;
 mod crash;
+mod downstream;
 mod handling;
 mod hostile;
 mod hosts;
@@ -75,6 +76,7 @@ fn all() -> Vec<Row> {
         config::ROWS,
         consumer::ROWS,
         crash::ROWS,
+        downstream::ROWS,
         handling::ROWS,
         million::ROWS,
         network::ROWS,

@@ -29,9 +29,11 @@ mod key_value;
 #[cfg(feature = "test-languages")]
 mod languages;
 mod limits;
+mod limits_behind;
 mod nats_headers;
 mod new;
 mod page;
+mod pause;
 mod printed;
 mod request;
 mod rules;

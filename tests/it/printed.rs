@@ -27,6 +27,8 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("export NATS_URL", "it is set for all of them"),
     ("echo garbage", "`bad_plugin.rs` puts in files that are no plugin"),
     ("nats consumer ", "wants the `nats` command, which not every machine has"),
+    ("tidegate pause", "wants a server of 2.11: `pause.rs` runs it where there is one"),
+    ("tidegate resume", "the same"),
     ("curl ", "wants a host on a port that another program may have"),
     ("nats://nats.internal", "there is no such server"),
     ("old/backlog.wasm", "wants the policies of before and after a swap"),

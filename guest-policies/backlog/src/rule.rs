@@ -31,7 +31,7 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
     };
     let (wanted, reason) = rule.wanted(observation, last_active_ms);
     let (desired, reason) = rule.limit_step(observation.running, wanted, reason);
-    Decision { desired, reason, state: write_state(&rule, Some(last_active_ms)) }
+    Decision { desired, reason, state: write_state(&rule, Some(last_active_ms)) }.unless_limited(observation)
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -33,10 +33,11 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
         return Decision { desired: observation.running, reason, state };
     };
     let (desired, reason) = rule.decide(observation, &mut memory);
-    if desired != observation.running {
+    let decision = Decision { desired, reason, state: Vec::new() }.unless_limited(observation);
+    if decision.desired != observation.running {
         memory.last_change_ms = Some(observation.now_ms);
     }
-    Decision { desired, reason, state: write_state(&rule, &memory) }
+    Decision { state: write_state(&rule, &memory), ..decision }
 }
 
 #[derive(Clone, Debug, PartialEq)]

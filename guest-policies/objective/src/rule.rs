@@ -30,7 +30,7 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
         running: observation.running,
     };
     let (desired, reason) = objective.decide(&seen, &mut memory);
-    Decision { desired, reason, state: write_state(&objective, &memory) }
+    Decision { desired, reason, state: write_state(&objective, &memory) }.unless_limited(observation)
 }
 
 fn read(mut settings: Settings) -> Result<Objective, String> {

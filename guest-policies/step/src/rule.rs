@@ -22,7 +22,7 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
         Some(rule) => rule.decide(observation),
         None => (observation.running, "the state is not one of this policy".to_owned()),
     };
-    Decision { desired, reason, state }
+    Decision { desired, reason, state }.unless_limited(observation)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -28,7 +28,7 @@ pub(crate) fn decide(observation: &Observation, state: Vec<u8>) -> Decision {
         return Decision { desired: observation.running, reason, state };
     };
     let (desired, reason) = rule.decide(observation, &mut memory);
-    Decision { desired, reason, state: write_state(&rule, &memory) }
+    Decision { desired, reason, state: write_state(&rule, &memory) }.unless_limited(observation)
 }
 
 #[derive(Clone, Debug, PartialEq)]

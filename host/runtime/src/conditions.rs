@@ -25,6 +25,8 @@ pub(crate) enum Part {
     KeyValue,
     /// Its dead letters.
     DeadLetters,
+    /// What is behind its handler, as the handler's answers say.
+    Breaker,
     /// Its workers: instances that do not start.
     Workers,
     /// Its policy.
@@ -40,7 +42,7 @@ pub(crate) enum Part {
 impl Part {
     /// Whether a server that is away is cause enough for a problem of it.
     pub(crate) fn is_of_the_server(self) -> bool {
-        !matches!(self, Self::Workers | Self::Policy | Self::Run)
+        !matches!(self, Self::Breaker | Self::Workers | Self::Policy | Self::Run)
     }
 
     /// The word for it in `/status`.
@@ -54,6 +56,7 @@ impl Part {
             Self::Effects => "effects",
             Self::KeyValue => "key-value",
             Self::DeadLetters => "dead-letters",
+            Self::Breaker => "breaker",
             Self::Workers => "workers",
             Self::Policy => "policy",
             Self::Signals => "signals",

@@ -12,6 +12,7 @@ use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
+use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::fleet::entries::Report;
@@ -102,6 +103,7 @@ struct Assembly<'a> {
     host: &'a HostContext,
     start: Since,
     shared: Arc<WorkerShared<PulledMessage>>,
+    starts: Option<Arc<StartGate>>,
     desired: Arc<Desired>,
     workers: Arc<Workers>,
 }
@@ -119,7 +121,10 @@ impl<'a> Assembly<'a> {
             grants: workload.grants.clone(),
         };
         let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, &state.conditions);
-        let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes).remembering(rules.attempts.clone());
+        let starts = StartGate::new(&workload.start_limits, &state.conditions);
+        let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
+            .remembering(rules.attempts.clone())
+            .limited_by(starts.clone());
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),
             conditions: state.conditions.clone(),
@@ -130,7 +135,7 @@ impl<'a> Assembly<'a> {
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };
-        Self { state, bound, host, start, shared: Arc::new(shared), desired, workers: Arc::default() }
+        Self { state, bound, host, start, shared: Arc::new(shared), starts, desired, workers: Arc::default() }
     }
 
     fn policy(&self, role: Role, settings: &[(String, String)]) -> PolicySetup {
@@ -166,6 +171,7 @@ impl<'a> Assembly<'a> {
             workers: self.workers.clone(),
             desired: self.desired.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
+            starts: self.starts.clone(),
             events: self.host.observer.clone(),
             conditions: self.state.conditions.clone(),
             history: self.state.history.clone(),
@@ -187,13 +193,15 @@ impl<'a> Assembly<'a> {
 
     /// It runs from now on.
     fn announce(&self) {
-        let Self { shared, desired, workers, .. } = self;
+        let Self { shared, starts, desired, workers, .. } = self;
         self.state.runs(RunningParts {
             workers: workers.clone(),
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
             fleet: self.host.fleet.clone(),
+            starts: starts.clone(),
+            consumer: shared.rules.consumer.clone(),
         });
         let queue = &self.state.workload.queue;
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");

@@ -33,11 +33,14 @@ mod tests {
     use tidegate_artifacts::{policies, workers};
     use wasmparser::{Parser, Payload, Validator};
 
-    const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
-    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
-    const SCALING: &str = "tidegate:plugin/scaling@0.1.1";
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
+    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.2";
+    const SIGNALS: &str = "tidegate:plugin/signals@0.1.2";
     /// Of the first version of the contract.
     const FIRST_HANDLER: &str = "tidegate:plugin/handler@0.1.0";
+    const SECOND_HANDLER: &str = "tidegate:plugin/handler@0.1.1";
+    const FIRST_BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
     const FIRST_SCALING: &str = "tidegate:plugin/scaling@0.1.0";
     const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
     const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
@@ -92,13 +95,13 @@ mod tests {
         let all = [CONFIG, LOGGING, store, atomics, batch];
         check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &all);
         check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &all);
-        check("probe-batch", probes::BATCH, BATCH_HANDLER, &[&[HANDLER], &all[..]].concat());
+        check("probe-batch", probes::BATCH, FIRST_BATCH_HANDLER, &[&[SECOND_HANDLER], &all[..]].concat());
     }
 
     #[test]
     fn every_policy_exports_its_interface_and_imports_what_the_host_has() {
         for (name, bytes) in policies::ALL {
-            check(name, bytes, SCALING, &[LOGGING]);
+            check(name, bytes, SCALING, &[LOGGING, SIGNALS]);
         }
         check("probe-policy", probes::POLICY_V1, FIRST_SCALING, &[LOGGING]);
         check("probe-policy-v2", probes::POLICY_V2, FIRST_SCALING, &[LOGGING]);

@@ -187,6 +187,8 @@ mod tests {
                     (ValueType::Word(words), _) => words()[0],
                     (_, Unset::Value(default)) => default,
                     (ValueType::Integer, _) => "-1",
+                    (ValueType::Boolean, _) => "true",
+                    (ValueType::Number, _) => "0.5",
                     (ValueType::Duration, _) => "1s",
                     _ => "a",
                 };

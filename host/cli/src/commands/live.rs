@@ -61,6 +61,7 @@ struct LiveReport {
 pub(super) fn check(model: &Model, arrivals: &Arrivals, faster: f64) -> anyhow::Result<()> {
     let (total, seconds) = (arrivals.total(), arrivals.length() as f64 / 1e9);
     ensure!(model.retry.is_none(), "--live has no attempts that fail; leave --retry out");
+    ensure!(model.limits.is_none(), "--live has no limits; leave --rate and --max-in-flight out");
     ensure!(
         total <= MOST,
         "--live: {total} messages are more than {MOST}; lower --arrival-scale, or take an excerpt of the trace"
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
     use tidegate_lab::simulate::arrivals::ArrivalRow;
     use tidegate_lab::simulate::{RetryModel, ServiceTime};
-    use tidegate_runtime::config::{Scale, SignalSource};
+    use tidegate_runtime::config::{Scale, SignalSource, StartLimits};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -219,6 +220,7 @@ mod tests {
             batch: 100,
             service: ServiceTime::Exponential(SECOND / 5),
             retry,
+            limits: StartLimits::default(),
             seed: 3,
             objective: SECOND,
         }
@@ -245,6 +247,9 @@ mod tests {
         let retry = Some(RetryModel { share: 0.1, delay: SECOND });
         let refused = check(&model(retry), &arrivals(&[1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("leave --retry out"), "{refused}");
+        let limits = StartLimits { max_in_flight: Some(1), ..StartLimits::default() };
+        let refused = check(&Model { limits, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
+        assert!(refused.contains("leave --rate and --max-in-flight out"), "{refused}");
         let refused = check(&model(None), &arrivals(&[MOST + 1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("lower --arrival-scale"), "{refused}");
         check(&model(None), &arrivals(&[1]), 10.0).unwrap();

@@ -19,6 +19,7 @@ pub mod man;
 #[cfg(feature = "guests")]
 pub mod new;
 pub mod output;
+pub mod pause;
 pub mod permissions;
 pub mod replay;
 pub mod request;

@@ -22,7 +22,7 @@ use tidegate_lab::simulate::{
     Arrivals, Model, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
 };
 use tidegate_lab::terminal::{Bar, Terminal};
-use tidegate_runtime::config::{Compile, Limits, Plugins, Scale, SignalSource, units};
+use tidegate_runtime::config::{Compile, Limits, Plugins, Rate, Scale, SignalSource, StartLimits, units};
 use tidegate_runtime::contract::Fault;
 use tidegate_runtime::plugin::{PluginHost, PolicyContext, PolicyPlugin};
 
@@ -84,6 +84,15 @@ pub struct SimulateArgs {
     /// The share of attempts that fail, and after which delay they are tried again
     #[arg(long, value_name = "SHARE:DELAY")]
     pub retry: Option<RetryModel>,
+    /// How many attempts may begin in a time: 500/s, 30/m, 10/h
+    #[arg(long, value_name = "RATE", value_parser = units::rate)]
+    pub rate: Option<Duration>,
+    /// How many may begin at once after a time without any [default: what the rate allows in a second, at least 1]
+    #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub burst: Option<u32>,
+    /// How many messages may be with workers at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_in_flight: Option<u32>,
     /// From the start of a worker until it takes a message
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub start_delay: Duration,
@@ -312,9 +321,16 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         batch: usize::try_from(args.batch)?,
         service,
         retry: args.retry,
+        limits: limits(args)?,
         seed: args.seed,
         objective: u64::from(args.slo_ms) * 1_000_000,
     })
+}
+
+fn limits(args: &SimulateArgs) -> anyhow::Result<StartLimits> {
+    let max_in_flight = args.max_in_flight.map(usize::try_from).transpose()?;
+    let rate = args.rate.map(|every| Rate::new(every, args.burst));
+    Ok(StartLimits { rate, max_in_flight, ..StartLimits::default() })
 }
 
 /// A policy that has accepted its settings.

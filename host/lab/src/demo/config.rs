@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::options::DemoOptions;
 use tidegate_runtime::config::{
     Batching, Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue,
-    Retention, Retry, Scale, Workload,
+    Retention, Retry, Scale, StartLimits, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -62,6 +62,8 @@ fn workload(options: &DemoOptions) -> Workload {
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
         max_hops: 16,
+        start_limits: StartLimits::default(),
+        paused: None,
     }
 }
 

@@ -130,6 +130,7 @@ mod tests {
             failure_ratio: 0.1,
             busy_ratio: 0.9,
             service_time_ms: 20.0,
+            limited: true,
         };
         let told = TraceTime { faster: 10.0, start_ms: 5000 }.of(&seen, 1_000_000);
         let expected = Observation {

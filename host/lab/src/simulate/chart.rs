@@ -120,7 +120,7 @@ mod tests {
     use super::super::{Model, ServiceTime, run};
     use super::*;
     use crate::simulate::generate::Generator;
-    use tidegate_runtime::config::{Scale, SignalSource};
+    use tidegate_runtime::config::{Scale, SignalSource, StartLimits};
 
     #[test]
     fn the_picture_names_what_it_shows_and_its_parts_add_up() {
@@ -131,6 +131,7 @@ mod tests {
             batch: 1,
             service: ServiceTime::Constant(1_000_000),
             retry: None,
+            limits: StartLimits::default(),
             seed: 1,
             objective: 1_000_000_000,
         };

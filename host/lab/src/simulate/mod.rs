@@ -12,6 +12,7 @@ mod random;
 mod recorded;
 pub mod report;
 mod run;
+mod start_limits;
 pub mod trace;
 mod worker_pool;
 

@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::arrivals::{ArrivalCounter, Arrivals, Cursor};
 use super::outcome::{OutcomeRecorder, SimulationOutcome};
 use super::random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
+use super::start_limits::{SimulatedLimits, nanos};
 use super::worker_pool::{HeldMessage, WorkerPool};
-use tidegate_runtime::config::Scale;
+use tidegate_runtime::config::{Scale, StartLimits};
 use tidegate_runtime::contract::Observation;
 use tidegate_runtime::delivery::counters::Work;
 use tidegate_runtime::delivery::inbox;
@@ -39,6 +40,8 @@ pub struct Model {
     pub service: ServiceTime,
     /// How attempts fail.
     pub retry: Option<RetryModel>,
+    /// When messages may begin. A breaker is not simulated.
+    pub limits: StartLimits,
     /// The seed of all random numbers.
     pub seed: u64,
     /// The longest wait that is within the objective.
@@ -83,10 +86,6 @@ pub fn run(
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// A message that failed and will be delivered again: when, which, since when it is there, how often it was delivered.
 type Redelivery = Reverse<(u64, u64, u64, u32)>;
 
@@ -97,6 +96,7 @@ struct Simulation<'a> {
     counter: ArrivalCounter<'a>,
     attempts: RandomAttempts,
     pool: WorkerPool,
+    limits: SimulatedLimits,
     observer: ObservationBuilder,
     again: BinaryHeap<Redelivery>,
     /// The messages of `again`, oldest first.
@@ -130,6 +130,7 @@ impl<'a> Simulation<'a> {
             counter: ArrivalCounter::new(arrivals, model.seed),
             attempts: RandomAttempts::new(&model.service, model.retry, model.seed),
             pool: WorkerPool::default(),
+            limits: SimulatedLimits::new(&model.limits),
             observer: ObservationBuilder::new(model.scale.window),
             again: BinaryHeap::new(),
             failed: BTreeSet::new(),
@@ -166,8 +167,12 @@ impl<'a> Simulation<'a> {
     /// Begins all messages that can be begun before `limit`.
     fn work_until(&mut self, limit: u64) {
         while let Some(free) = self.pool.first_free() {
+            if let Some(available) = self.available() {
+                self.limits.waited(available, limit);
+            }
             let again = self.again.peek().map(|Reverse((ready, ..))| (*ready).max(free));
             let new = self.cursor.peek().map(|arrival| arrival.max(free));
+            let (again, new) = (again.map(|at| self.limits.permitted(at)), new.map(|at| self.limits.permitted(at)));
             match (again, new) {
                 // JetStream delivers again before it delivers what is new.
                 (Some(start), new) if start < limit && new.is_none_or(|new| start <= new) => self.begin_again(start),
@@ -196,6 +201,7 @@ impl<'a> Simulation<'a> {
 
     fn give(&mut self, message: u64, held: HeldMessage, start: u64) {
         let end = self.pool.give(held, start);
+        self.limits.begin(start, end);
         let Attempt { time, fails } = held.outcome;
         self.last_end = self.last_end.max(end);
         self.mean = if self.mean == 0 { time.max(1) } else { self.mean - self.mean / 8 + time / 8 };
@@ -235,7 +241,9 @@ impl<'a> Simulation<'a> {
         let arrived = self.counter.before(now);
         let waiting = arrived - self.started;
         self.record.backlog(waiting);
-        let fetched = waiting.min(self.fetched_ahead());
+        // What may not begin yet stays in the stream.
+        let may_begin = self.limits.permitted(now) <= now;
+        let fetched = if may_begin { waiting.min(self.fetched_ahead()) } else { 0 };
         let waits = self.cursor.peek().filter(|arrival| *arrival < now);
         let failed = self.failed.first().map(|(arrival, _)| *arrival);
         let oldest = oldest.into_iter().chain(waits).chain(failed).min();
@@ -259,7 +267,9 @@ impl<'a> Simulation<'a> {
         };
         let now_ms = MIDNIGHT_MS + now / 1_000_000;
         let at = Moment { elapsed: Duration::from_nanos(now), now_ms, wall_ms: now_ms };
-        self.observer.observe(at, sample, work, self.pool.running(), &self.model.scale)
+        let limited = self.limits.limited(sample.pending > 0, now);
+        let seen = self.observer.observe(at, sample, work, self.pool.running(), &self.model.scale);
+        Observation { limited, ..seen }
     }
 
     /// How many deliveries the inbox holds where enough messages wait.

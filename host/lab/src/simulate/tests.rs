@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::arrivals::{ArrivalRow, Arrivals};
 use super::generate::Generator;
 use super::*;
-use tidegate_runtime::config::{Scale, SignalSource};
+use tidegate_runtime::config::{Rate, Scale, SignalSource, StartLimits};
 use tidegate_runtime::contract::Observation;
 
 const MS: u64 = 1_000_000;
@@ -23,6 +23,7 @@ fn model(min: u32, max: u32, service: ServiceTime) -> Model {
         batch: 100,
         service,
         retry: None,
+        limits: StartLimits::default(),
         seed: 11,
         objective: SECOND,
     }
@@ -327,4 +328,46 @@ fn of_a_run_that_is_given_up_only_what_was_done_counts() {
     let outcome = simulate(&model, &arrivals, |_| 2);
     assert_eq!((outcome.messages, outcome.unfinished), (3, 3));
     assert!(outcome.utilisation() <= 1.0 && outcome.utilisation() > 0.99, "{}", outcome.utilisation());
+}
+
+#[test]
+fn a_rate_stretches_a_burst_and_a_policy_that_reads_it_adds_no_workers() {
+    let rate = Rate { every: Duration::from_millis(100), burst: 10 };
+    let limits = StartLimits { rate: Some(rate), ..StartLimits::default() };
+    let model = Model { limits, ..model(1, 50, ServiceTime::Constant(10 * MS)) };
+    // Six hundred at once: ten begin, and then ten a second.
+    let arrivals = rows(&[600]);
+    let mut told = 0;
+    let blind = simulate(&model, &arrivals, |seen| {
+        told += u32::from(seen.limited);
+        reactive(seen)
+    });
+    let reads = simulate(&model, &arrivals, |seen| {
+        let wanted = reactive(seen);
+        if seen.limited { wanted.min(seen.running) } else { wanted }
+    });
+    assert!((58 * SECOND..=61 * SECOND).contains(&blind.end), "{}", blind.end);
+    assert_eq!(reads.end, blind.end, "more workers help nobody");
+    assert!(told > 50, "{told}");
+    assert!(blind.peak_workers == 50 && reads.peak_workers <= 2, "{} and {}", blind.peak_workers, reads.peak_workers);
+    // Without limits it is never said.
+    let free = Model { limits: StartLimits::default(), ..model.clone() };
+    simulate(&free, &arrivals, |seen| {
+        assert!(!seen.limited);
+        reactive(seen)
+    });
+}
+
+#[test]
+fn no_more_are_in_flight_than_may_be_whatever_the_policy_wants() {
+    let limits = StartLimits { max_in_flight: Some(3), ..StartLimits::default() };
+    let model = Model { limits, ..fixed(20, ServiceTime::Constant(100 * MS)) };
+    let mut told = 0;
+    let outcome = simulate(&model, &rows(&[300]), |seen| {
+        told += u32::from(seen.limited);
+        20
+    });
+    // Three at once, of a tenth of a second each.
+    assert!((10 * SECOND - 100 * MS..=11 * SECOND).contains(&outcome.end), "{}", outcome.end);
+    assert!(told >= 7, "{told}");
 }

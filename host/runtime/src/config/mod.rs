@@ -37,6 +37,7 @@ mod reader;
 mod retry;
 mod scale;
 mod setting;
+mod start_limits;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -71,6 +72,7 @@ pub use queue::Queue;
 pub use retry::Retry;
 pub use scale::{PullConfig, Scale};
 pub use setting::Setting;
+pub use start_limits::{BreakerConfig, Rate, StartLimits};
 pub use value::{Value, ValueType, setting};
 pub use words::{Isolation, Manage, Retention, SignalSource};
 pub use workload::{ShadowConfig, Workload};

@@ -67,6 +67,45 @@ pub fn size(text: &str) -> Result<u64, Wrong> {
         .ok_or_else(|| Wrong::new(format!("{shown} is too large"), "write a smaller size, such as \"64MiB\""))
 }
 
+/// What a rate may be of, and how long that is.
+const PERIODS: [(&str, Duration); 3] =
+    [("s", Duration::from_secs(1)), ("m", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
+
+/// The most events of a rate.
+const MOST_EVENTS: u32 = 1_000_000;
+
+/// Reads `500/s`, `30/m`, `10/h`: a whole number from 1 to 1,000,000 in a second, a minute or an hour. Gives the time
+/// from one event to the next, rounded up to a nanosecond.
+///
+/// # Errors
+/// No number, no period, an unknown period, or a number out of the range.
+pub fn rate(text: &str) -> Result<Duration, Wrong> {
+    let text = text.trim();
+    let shown = quoted(text);
+    let remedy = "write a whole number in a second, a minute or an hour: \"500/s\", \"30/m\", \"10/h\"";
+    let Some((number, period)) = text.split_once('/') else {
+        return Err(Wrong::new(format!("{shown} is not a rate"), remedy));
+    };
+    let (number, period) = (number.trim(), period.trim());
+    let Some((_, period)) = PERIODS.iter().find(|(name, _)| *name == period) else {
+        return Err(Wrong::new(format!("{shown} has the unknown period {}", quoted(period)), remedy));
+    };
+    let Ok(number) = number.parse::<u64>() else {
+        return Err(Wrong::new(format!("{shown} is not a whole number in a time"), remedy));
+    };
+    match u32::try_from(number) {
+        Ok(0) => Err(Wrong::new(
+            format!("{shown} lets nothing begin"),
+            "write a rate of 1 or more; `paused = true` lets nothing begin",
+        )),
+        Ok(number) if number <= MOST_EVENTS => {
+            let nanos = period.as_nanos().div_ceil(u128::from(number));
+            Ok(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        }
+        _ => Err(Wrong::new(format!("{shown} is too large"), "it can be 1/h to 1000000/s")),
+    }
+}
+
 /// A duration as [`duration`] reads it.
 pub fn show_duration(duration: &Duration) -> String {
     humantime::format_duration(*duration).to_string()
@@ -144,6 +183,34 @@ mod tests {
         assert_eq!(size("64mib").unwrap_err().remedy, "write \"64MiB\"");
     }
 
+    #[test]
+    fn a_rate_is_so_many_in_a_time() {
+        assert_eq!(rate("500/s").unwrap(), Duration::from_millis(2));
+        assert_eq!(rate(" 30 / m ").unwrap(), Duration::from_secs(2));
+        assert_eq!(rate("1/h").unwrap(), Duration::from_secs(3600));
+        assert_eq!(rate("1000000/s").unwrap(), Duration::from_micros(1));
+        // Never more in the time than was said.
+        assert_eq!(rate("3/s").unwrap(), Duration::from_nanos(333_333_334));
+    }
+
+    #[test]
+    fn a_rate_that_is_wrong_says_why() {
+        for (text, problem) in [
+            ("500", "is not a rate"),
+            ("", "is not a rate"),
+            ("500/day", "unknown period \"day\""),
+            ("500/", "unknown period \"\""),
+            ("0/s", "lets nothing begin"),
+            ("-1/s", "is not a whole number"),
+            ("0.5/s", "is not a whole number"),
+            ("1000001/s", "is too large"),
+            ("99999999999/s", "is too large"),
+        ] {
+            let wrong = rate(text).unwrap_err();
+            assert!(wrong.problem.contains(problem), "{text}: {wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_duration_shown_is_read_back_as_it_was(millis in 0u64..=1_000_000_000_000) {
@@ -160,6 +227,7 @@ mod tests {
         fn no_text_makes_units_panic(text in any::<String>()) {
             let _ = duration(&text);
             let _ = size(&text);
+            let _ = rate(&text);
         }
     }
 }

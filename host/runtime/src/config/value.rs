@@ -22,8 +22,12 @@ pub enum ValueType {
     Texts,
     /// One of a few words.
     Word(fn() -> Vec<&'static str>),
+    /// `true` or `false`.
+    Boolean,
     /// A whole number.
     Integer,
+    /// A number that may have a fraction.
+    Number,
     /// Bytes, as in `64MiB`.
     Size,
     /// As in `5s`.
@@ -41,8 +45,12 @@ pub enum Value {
     Text(String),
     /// Of the kind `Texts`.
     Texts(Vec<String>),
+    /// Of the kind `Boolean`.
+    Boolean(bool),
     /// Of the kind `Integer`.
     Integer(i64),
+    /// Of the kind `Number`; finite.
+    Number(f64),
     /// Of the kind `Size`, in bytes.
     Size(u64),
     /// Of the kind `Duration`.
@@ -74,6 +82,11 @@ impl ValueType {
             (Self::Integer, _) => {
                 Err(wrong_type("an integer", value, "write it without quotes and without a fraction, such as 10"))
             }
+            (Self::Boolean, DeValue::Boolean(value)) => Ok(Value::Boolean(*value)),
+            (Self::Boolean, _) => Err(wrong_type("a boolean", value, "write true or false, without quotes")),
+            (Self::Number, DeValue::Float(written)) => number(written.as_str()),
+            (Self::Number, DeValue::Integer(written)) => number(&written.to_string()),
+            (Self::Number, _) => Err(wrong_type("a number", value, "write it without quotes, such as 0.5")),
             (Self::Size, DeValue::String(text)) => units::size(text).map(Value::Size),
             (Self::Size, DeValue::Integer(number)) => {
                 let remedy = format!("write it with a unit and in quotes, such as \"{number}B\" or \"{number}MiB\"");
@@ -98,6 +111,10 @@ impl ValueType {
             Self::Integer => Value::Integer(text.trim().parse().map_err(|_| {
                 Wrong::new(format!("{} is not an integer", quoted(text)), "write it without a fraction, such as 10")
             })?),
+            Self::Boolean => Value::Boolean(text.trim().parse().map_err(|_| {
+                Wrong::new(format!("{} is neither true nor false", quoted(text)), "write true or false")
+            })?),
+            Self::Number => number(text.trim())?,
             Self::Size => Value::Size(units::size(text)?),
             Self::Duration => Value::Duration(units::duration(text)?),
             Self::Delays => Value::Delays(text.split(',').map(units::duration).collect::<Result<_, _>>()?),
@@ -133,6 +150,8 @@ impl Value {
     pub(super) fn show(&self) -> String {
         match self {
             Self::Integer(number) => number.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Boolean(value) => value.to_string(),
             Self::Size(bytes) => units::show_size(bytes),
             Self::Duration(duration) => units::show_duration(duration),
             Self::Text(_) | Self::Texts(_) | Self::Delays(_) | Self::Table(_) => format!("{self:?}"),
@@ -149,6 +168,18 @@ pub(super) trait FromValue: Sized {
 impl FromValue for String {
     fn from_value(value: Value) -> Option<Self> {
         if let Value::Text(text) = value { Some(text) } else { None }
+    }
+}
+
+impl FromValue for bool {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Boolean(value) = value { Some(value) } else { None }
+    }
+}
+
+impl FromValue for f64 {
+    fn from_value(value: Value) -> Option<Self> {
+        if let Value::Number(number) = value { Some(number) } else { None }
     }
 }
 
@@ -225,6 +256,12 @@ fn integer(written: &DeInteger<'_>) -> Result<i64, Wrong> {
     wide(written)
         .and_then(|integer| i64::try_from(integer).ok())
         .ok_or_else(|| Wrong::new(format!("{written} is too large"), "write a smaller integer"))
+}
+
+fn number(written: &str) -> Result<Value, Wrong> {
+    let number = written.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
+    let wrong = || Wrong::new(format!("{} is not a number", quoted(written)), "write it as 0.5");
+    number.map(Value::Number).ok_or_else(wrong)
 }
 
 fn wide(written: &DeInteger<'_>) -> Option<i128> {

@@ -13,6 +13,7 @@ use super::reader::{Reader, place};
 use super::retry::Retry;
 use super::scale::{PullConfig, Scale};
 use super::setting::Setting;
+use super::start_limits::StartLimits;
 use super::words::{Isolation, Manage};
 
 /// One consumer's work.
@@ -48,6 +49,10 @@ pub struct Workload {
     pub retry: Retry,
     /// How many workloads a message may have come through.
     pub max_hops: u32,
+    /// When a delivery may begin.
+    pub start_limits: StartLimits,
+    /// Whether its consumer is paused or resumed when it starts; left as it is if nothing is said.
+    pub paused: Option<bool>,
 }
 
 /// A policy that is asked beside the one that decides.
@@ -114,6 +119,8 @@ impl WrittenWorkload {
             limits: Limits::read(&mut keys),
             retry: Retry::read(&mut keys),
             max_hops: keys.get("max-hops"),
+            start_limits: StartLimits::read(&mut keys, at_once),
+            paused: keys.maybe("paused"),
         };
         Self { workload, name: name.place, layer }
     }

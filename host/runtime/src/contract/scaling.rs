@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a policy is told. The fields are those of `observation` in `wit/scaling.wit`, with their units.
+/// What a policy is told. The fields are those of `observation` in `wit/scaling.wit`, with their units, and then those
+/// of `wit/signals.wit`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -22,6 +23,8 @@ pub struct Observation {
     pub failure_ratio: f64,
     pub busy_ratio: f64,
     pub service_time_ms: f64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
 }
 
 /// What a policy answers.

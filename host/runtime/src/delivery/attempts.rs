@@ -124,14 +124,15 @@ impl Attempts {
         delivery.attempt > 1 && self.0.lock().get(key(delivery)).is_some_and(|past| past.suspect)
     }
 
-    /// Remembers that the message has to become a dead letter, which is not stored yet.
-    pub(crate) fn dying(&self, delivery: &Delivery, death: Death, author: Author) {
-        self.0.lock().change(key(delivery), |past| {
-            // A letter that is stored stays stored, whatever becomes of another delivery of the message.
-            if !matches!(past.fate, Fate::Kept(_)) {
-                past.fate = Fate::Dying(Box::new((death, author)));
-            }
+    /// Remembers that the message has to become a dead letter. Returns what is kept if one is stored already, for
+    /// another delivery of the message that was handled at the same time: then there is no second one.
+    pub(crate) fn dying(&self, delivery: &Delivery, death: &Death, author: &Author) -> Option<Kept> {
+        let mut stored = None;
+        self.0.lock().change(key(delivery), |past| match &past.fate {
+            Fate::Kept(kept) => stored = Some(kept.clone()),
+            _ => past.fate = Fate::Dying(Box::new((death.clone(), author.clone()))),
         });
+        stored
     }
 
     /// Remembers that the message's dead letter is stored.
@@ -196,7 +197,7 @@ mod tests {
         let attempts = Attempts::default();
         let death = Death::new(Cause::Rejected, "no good".into());
         let author = Author { plugin: "receipts".into(), generation: "2ea2".into() };
-        attempts.dying(&delivery(7, 1), death.clone(), author.clone());
+        assert!(attempts.dying(&delivery(7, 1), &death, &author).is_none());
         let Some(Untried::DeadLetter(again, by)) = attempts.untried(&delivery(7, 2), &retry()) else {
             panic!("it is tried")
         };

@@ -163,6 +163,11 @@ impl Effective {
         matches!(*self.flow.lock(), ConsumerFlow::Refused(_))
     }
 
+    /// Whether it delivers nothing for now, though it could.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(*self.flow.lock(), ConsumerFlow::Held(_))
+    }
+
     /// How long the server waits for a settlement.
     pub(crate) fn ack_wait(&self) -> Duration {
         Duration::from_nanos(self.ack_wait_ns.load(Relaxed))

@@ -37,6 +37,7 @@ pub(crate) async fn fetch<P: Pull>(
             () = &mut stop => break,
             pulled = pull.next() => take_in(inbox, &mut pull, pulled),
             () = inbox.room() => {}
+            () = inbox.more_may_begin() => {}
             quarter = announcer.due() => inbox.announce(quarter).await,
         }
     }
@@ -121,12 +122,16 @@ impl<'a> Announcer<'a> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::conditions::Conditions;
+    use crate::config::{Rate, StartLimits};
     use crate::contract::Delivery;
     use crate::delivery::inbox::Waiting;
+    use crate::delivery::start_limits::StartGate;
     use crate::delivery::test_delivery::TestDelivery;
 
     /// A pull that brings these deliveries as soon as it is asked.
@@ -169,6 +174,114 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn numbered(count: u64) -> Vec<TestDelivery> {
+        let delivery = |stream_sequence| Delivery { stream_sequence, ..Delivery::default() };
+        let held = |sequence| TestDelivery { delivery: delivery(sequence), ..TestDelivery::default() };
+        (1..=count).rev().map(held).collect()
+    }
+
+    fn every_200ms() -> StartLimits {
+        let rate = Rate { every: Duration::from_millis(200), burst: 5 };
+        StartLimits { rate: Some(rate), ..StartLimits::default() }
+    }
+
+    /// Fetches so many deliveries within limits for eight workers that take `service` each, for so long. Returns when
+    /// each began, how many were in their hands at most, and how often a pull was sent.
+    async fn within(
+        limits: StartLimits,
+        count: u64,
+        service: Duration,
+        time: Duration,
+    ) -> (Vec<Instant>, usize, usize) {
+        let starts = StartGate::new(&limits, &Conditions::new("w".into()));
+        let inbox = Arc::new(Inbox::<TestDelivery>::new(10, usize::MAX).limited_by(starts));
+        inbox.set_workers(8);
+        let asks = Arc::new(AtomicUsize::new(0));
+        let pull = Counted { pull: Brings { deliveries: numbered(count), asked: 0 }, asks: asks.clone() };
+        let (fetching, seen) = (inbox.clone(), Arc::new(Mutex::new((Vec::new(), 0_usize, 0_usize))));
+        tokio::spawn(async move {
+            let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+            fetch(&fetching, pull, &consumer, |_| {}, std::future::pending()).await;
+        });
+        for _ in 0..8 {
+            let (inbox, seen) = (inbox.clone(), seen.clone());
+            tokio::spawn(async move {
+                loop {
+                    let waiting = inbox.take().await;
+                    assert!(waiting.permit.is_some());
+                    {
+                        let (begun, now, most) = &mut *seen.lock();
+                        begun.push(Instant::now());
+                        *now += 1;
+                        *most = (*most).max(*now);
+                    }
+                    tokio::time::sleep(service).await;
+                    seen.lock().1 -= 1;
+                    drop(waiting);
+                }
+            });
+        }
+        tokio::time::sleep(time).await;
+        let (begun, _, most) = seen.lock().clone();
+        (begun, most, asks.load(Relaxed))
+    }
+
+    /// The same pull, whose requests are counted.
+    struct Counted {
+        pull: Brings,
+        asks: Arc<AtomicUsize>,
+    }
+
+    impl Pull for Counted {
+        type Held = TestDelivery;
+
+        fn asked(&self) -> usize {
+            self.pull.asked()
+        }
+
+        async fn ask(&mut self, count: usize, bytes: usize) -> anyhow::Result<()> {
+            self.asks.fetch_add(1, Relaxed);
+            self.pull.ask(count, bytes).await
+        }
+
+        async fn next(&mut self) -> Pulled<TestDelivery> {
+            self.pull.next().await
+        }
+
+        fn ready(&mut self) -> Option<Pulled<TestDelivery>> {
+            self.pull.ready()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_lets_a_burst_begin_and_then_so_many_a_second_and_asks_for_no_more() {
+        let (ms, begin) = (Duration::from_millis, Instant::now());
+        let (begun, _, asks) = within(every_200ms(), 1_000, ms(10), ms(4_050)).await;
+        assert_eq!(begun.len(), 5 + 20);
+        assert!(begun.iter().take(5).all(|at| *at == begin));
+        assert!(asks <= 25, "{asks} pulls for 25 deliveries");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn workers_at_the_limit_do_not_go_round() {
+        let once_an_hour = StartLimits {
+            rate: Some(Rate { every: Duration::from_secs(3600), burst: 1 }),
+            max_in_flight: Some(3),
+            ..StartLimits::default()
+        };
+        let (begun, _, asks) = within(once_an_hour, 10, Duration::ZERO, Duration::from_secs(3_599)).await;
+        assert_eq!((begun.len(), asks), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_in_handlers_at_once_than_may_be_and_no_place_stays_empty() {
+        let three = StartLimits { max_in_flight: Some(3), ..StartLimits::default() };
+        let (ms, begin) = (Duration::from_millis, Instant::now());
+        let (begun, most, _) = within(three, 30, ms(100), ms(1_050)).await;
+        assert_eq!((begun.len(), most), (30, 3));
+        assert_eq!(begun.last().map(|last| *last - begin), Some(ms(900)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::contract::Delivery;
 use crate::delivery::attempts::Attempts;
+use crate::delivery::start_limits::{Demand, Permit, StartGate};
 use crate::ports::Held;
 
 mod batches;
@@ -37,6 +38,8 @@ pub(crate) struct Waiting<D> {
     pub since: Instant,
     /// With which other deliveries it may be in a batch.
     pub company: Company,
+    /// That it has begun, where that is limited. There is none before a worker takes it, nor once its call has ended.
+    pub permit: Option<Permit>,
 }
 
 /// With which others a delivery may be in a batch.
@@ -77,6 +80,8 @@ pub(crate) struct Inbox<D> {
     batch: usize,
     max_bytes: usize,
     attempts: Option<Arc<Attempts>>,
+    /// What lets deliveries begin; `None` where nothing is limited.
+    starts: Option<Arc<StartGate>>,
 }
 
 /// How many deliveries to hold, waiting and asked for: enough for 100 ms of work, at most `batch` a worker, and never
@@ -108,6 +113,10 @@ fn sequence(held: &impl Held) -> u64 {
     held.delivery().stream_sequence
 }
 
+fn attempt(held: &impl Held) -> u32 {
+    held.delivery().attempt
+}
+
 impl<D: Held> Inbox<D> {
     /// An empty inbox. Nothing is fetched before [`Inbox::set_workers`].
     pub(crate) fn new(batch: usize, max_bytes: usize) -> Self {
@@ -129,6 +138,7 @@ impl<D: Held> Inbox<D> {
             batch,
             max_bytes,
             attempts: None,
+            starts: None,
         }
     }
 
@@ -137,6 +147,12 @@ impl<D: Held> Inbox<D> {
     #[must_use]
     pub(crate) fn remembering(self, attempts: Arc<Attempts>) -> Self {
         Self { attempts: Some(attempts), ..self }
+    }
+
+    /// The same inbox, from which deliveries are taken, and asked for, only as far as they may begin.
+    #[must_use]
+    pub(crate) fn limited_by(self, starts: Option<Arc<StartGate>>) -> Self {
+        Self { starts, ..self }
     }
 
     /// Sets how many workers take from the inbox, and lets fetching begin.
@@ -236,7 +252,12 @@ impl<D: Held> Inbox<D> {
         }
         let (waiting, left) = {
             let mut all = self.waiting.lock();
-            (all.pop_front()?, all.len())
+            let permit = match &self.starts {
+                // Nothing begins where nothing waits.
+                Some(starts) if !all.is_empty() => Some(starts.begin_one()?),
+                _ => None,
+            };
+            (Waiting { permit, ..all.pop_front()? }, all.len())
         };
         self.bytes.fetch_sub(waiting.held.delivery().size(), Relaxed);
         self.has_room(left);
@@ -245,8 +266,20 @@ impl<D: Held> Inbox<D> {
 
     /// Lets more be fetched after deliveries were taken and this many are left.
     fn has_room(&self, left: usize) {
-        if self.wants(left, self.asked.load(Relaxed)).is_some() {
+        // Where starts are limited, what has begun changes when the fetching task has to look again.
+        if self.starts.is_some() || self.wants(left, self.asked.load(Relaxed)).is_some() {
             self.room.notify_one();
+        }
+    }
+
+    /// Waits until more deliveries may begin or be asked for than before, and wakes workers if deliveries wait. Where
+    /// nothing is limited, it waits for ever. Cancel-safe.
+    pub(super) async fn more_may_begin(&self) {
+        let Some(starts) = &self.starts else { return std::future::pending().await };
+        let (waiting, asked) = (self.len(), self.asked.load(Relaxed));
+        starts.more(Demand { capacity: self.capacity().unwrap_or(0), waiting, asked }).await;
+        for _ in 0..starts.startable().min(self.len()) {
+            self.arrived.notify_one();
         }
     }
 
@@ -290,6 +323,23 @@ impl<D: Held> Inbox<D> {
 
     /// How many deliveries are missing, once half of the capacity is missing and half of the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
+        let capacity = match (self.capacity(), &self.starts) {
+            (Some(capacity), None) => capacity,
+            (Some(capacity), Some(starts)) => starts.capacity(Demand { capacity, waiting, asked }),
+            (None, starts) => {
+                starts.iter().for_each(|starts| starts.nothing_wanted());
+                return None;
+            }
+        };
+        let missing = capacity.saturating_sub(waiting + asked);
+        // Deliveries that are asked for already have their share of the bytes.
+        let wants = missing > 0 && missing * 2 >= capacity;
+        wants.then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
+    }
+
+    /// How many deliveries to hold, waiting and asked for, by what the workers can use; `None` while nothing is to be
+    /// asked for.
+    fn capacity(&self) -> Option<usize> {
         let may_not = self.is_suspended() || self.paused.load(Relaxed);
         if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
@@ -297,10 +347,7 @@ impl<D: Held> Inbox<D> {
         let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let workers = self.workers.load(Relaxed);
         let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
-        let capacity = capacity(workers, self.batch, service_time).max(least);
-        let missing = capacity.saturating_sub(waiting + asked);
-        // Deliveries that are asked for already have their share of the bytes.
-        (missing * 2 >= capacity).then(|| (missing, share(self.max_bytes / 2, missing, capacity)))
+        Some(capacity(workers, self.batch, service_time).max(least))
     }
 
     /// Puts a delivery that came at `since`.
@@ -319,7 +366,7 @@ impl<D: Held> Inbox<D> {
         let again = held.delivery().attempt > 1;
         let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
         let company = if suspect { Company::Suspect } else { Company::Any };
-        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company });
+        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company, permit: None });
         let mut all = self.waiting.lock();
         match all.iter_mut().take(if again { LOOK } else { 0 }).find(|old| sequence(&old.held) == message) {
             Some(old) => {

@@ -20,6 +20,7 @@ mod pull_backoff;
 pub(crate) mod rate_limit;
 pub(crate) mod settle;
 pub(crate) mod slow_lane;
+pub(crate) mod start_limits;
 #[cfg(test)]
 pub(crate) mod test_delivery;
 pub(crate) mod worker;

@@ -310,12 +310,14 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answere
 
 /// Stores a message that must not be tried again as a dead letter, then terms it.
 pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
+    // The server may deliver it again before its letter is stored.
+    if let Some(kept) = rules.attempts.dying(waiting.held.delivery(), &death, author) {
+        return term_again(waiting, kept).await;
+    }
     let Waiting { held, mut since, .. } = waiting;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();
-    // The server may deliver it again before its letter is stored.
-    rules.attempts.dying(held.delivery(), death.clone(), author.clone());
     loop {
         let error = match keep(&held, &mut since, &rules.consumer, Kept::letter(&held, &death, author)).await {
             Ok(kept) => {

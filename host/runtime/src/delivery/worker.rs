@@ -18,6 +18,7 @@ use crate::delivery::pending_publications::PendingPublications;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::{Answerer, Remaining, Rules, Settled, dead_letter, give_back, keep, settle, term_again};
 use crate::delivery::slow_lane::Call;
+use crate::delivery::start_limits::Told;
 use crate::delivery::{ResponseBounds, check};
 use crate::events::{Event, Observer};
 use crate::ports::{Handler, Handlers, Held};
@@ -365,7 +366,7 @@ async fn call<D: Held, I: Handler>(
     shared: &WorkerShared<D>,
     stats: &Stats,
     instance: &mut I,
-    Waiting { held, since, .. }: &mut Waiting<D>,
+    Waiting { held, since, permit, .. }: &mut Waiting<D>,
     mode: &mut watch::Receiver<WorkerMode>,
 ) -> Option<(Outcome, bool)> {
     let call = Call::begin();
@@ -390,6 +391,9 @@ async fn call<D: Held, I: Handler>(
     stats.handled(time, matches!(outcome, Ok(Ok(_))));
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
+    }
+    if let Some(permit) = permit.take() {
+        permit.ended(Told::by(&outcome));
     }
     Some((outcome, well))
 }

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::entries::{Fold, HostEntry, HostId, Lease, Plan, Report, Watched, host_key, lease_key, plan_key, read, text};
+use super::entries::{
+    Fold, HostEntry, HostId, Lease, Plan, Report, Watched, host_key, lease_key, plan_key, read, text,
+};
 use super::seat::{Decided, Next, Seat, Written};
 use super::view::{View, Watching};
 

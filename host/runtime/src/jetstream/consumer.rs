@@ -7,6 +7,7 @@ use super::consumer_watch::{Follow, FoundAtSetup};
 use super::header_watch::HeaderWatch;
 use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
+use super::pause::Paused;
 use super::publisher::Publisher;
 use super::pull::Use;
 use super::setup::WorkloadSetup;
@@ -61,7 +62,12 @@ impl BoundConsumer {
     async fn bind(setup: &WorkloadSetup<'_>, dead_letters: &DeadLetters, host: &str) -> Result<Self, SetupError> {
         let WorkloadSetup { client, workload, .. } = *setup;
         let stream = setup.stream().await?;
-        let (state, verdict) = setup.consumer(&stream).await?;
+        let (mut state, mut verdict) = setup.consumer(&stream).await?;
+        if let Some(Paused { paused, until }) = setup.pause(state.paused).await? {
+            state.paused = paused;
+            state.config.pause_until = until.unwrap_or_default();
+            verdict = setup.judged(&state, &stream);
+        }
         let watch_consumer = match workload.scale.source {
             SignalSource::Info => None,
             SignalSource::Headers => {

@@ -135,6 +135,9 @@ impl Client {
                 let key = ["workload", name, "subjects"];
                 return self.free(&queue.subjects, &queue.stream, &key, survey).await;
             }
+            Ok(Err(error @ SetupError::CannotPause { .. })) => {
+                return survey.found.push(Finding::of(&error, name, &["workload", name, "paused"]));
+            }
             Ok(Err(error @ SetupError::TooOld { .. })) => {
                 let key = ["workload", name, "grants", "nats-headers"];
                 return survey.found.push(Finding::of(&error, name, &key));

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::connect::Client;
 use super::create_errors::{Creation, remedy};
+use super::pause::{PauseError, Paused, SINCE};
 use super::settings::{
     ConsumerState, ConsumerVerdict, Reserved, SettingsRefusal, StreamConfig, StreamState, judge, judge_watch, reserved,
 };
@@ -42,6 +43,7 @@ impl WorkloadSetup<'_> {
     /// The workload's stream. It is made if it is missing and the configuration lets the host make it.
     pub(super) async fn stream(&self) -> Result<StreamState, SetupError> {
         self.server_knows_headers()?;
+        self.server_can_pause()?;
         let queue = self.queue;
         let what = || format!("stream {}", queue.stream);
         let found = self.client.stream_state(&queue.stream).await;
@@ -91,6 +93,42 @@ impl WorkloadSetup<'_> {
         })
     }
 
+    /// Checks that the server can pause the consumer, if the configuration wants that.
+    fn server_can_pause(&self) -> Result<(), SetupError> {
+        if self.workload.paused != Some(true) || self.client.can_pause() {
+            return Ok(());
+        }
+        let (workload, version) = (self.workload.name.clone(), self.client.server_version());
+        Err(SetupError::CannotPause { workload, version, since: format!("{}.{}", SINCE.0, SINCE.1) })
+    }
+
+    /// Pauses the consumer or lets it go on, as the configuration says; `None` if it is so already, or nothing is said.
+    pub(super) async fn pause(&self, is_paused: bool) -> Result<Option<Paused>, SetupError> {
+        let Some(wanted) = self.workload.paused.filter(|wanted| *wanted != is_paused) else { return Ok(None) };
+        let (stream, consumer) = (&self.queue.stream, &self.queue.consumer);
+        let done = match wanted {
+            true => self.client.pause(stream, consumer, None).await,
+            false => self.client.resume(stream, consumer).await,
+        };
+        let what = if wanted { "paused" } else { "resumed" };
+        let failed = |error: PauseError| match error {
+            PauseError::Denied { subject } => SetupError::Denied {
+                workload: self.workload.name.clone(),
+                verb: Verb::Publish,
+                allow: subject.clone(),
+                subject,
+            },
+            error => SetupError::Server {
+                workload: self.workload.name.clone(),
+                what: format!("consumer {consumer}, which the configuration wants {what}"),
+                reason: error.to_string(),
+            },
+        };
+        let done = done.map_err(failed)?;
+        tracing::info!(workload = self.workload.name, stream, consumer, "the consumer is {what}, as paused says");
+        Ok(Some(done))
+    }
+
     /// Checks that a stream can be worked on, whatever its consumer is.
     pub(super) fn fits(&self, config: &StreamConfig) -> Result<(), SetupError> {
         let Some(SettingsRefusal { problem, remedy }) = reserved(config, None, self.reserved()) else { return Ok(()) };
@@ -109,7 +147,7 @@ impl WorkloadSetup<'_> {
         let known = self.client.floors.known(&self.queue.stream, name, stream);
         let wanted = wanted::consumer(self.queue, &stream.config, known);
         let (state, made) = self.found_or_made(name, &wanted, WORKS).await?;
-        let verdict = judge(&state, &stream.config, self.workload, self.reserved());
+        let verdict = self.judged(&state, stream);
         if let Some(SettingsRefusal { problem, remedy }) = &verdict.refusal {
             return Err(self.unsuitable(name, problem.clone(), remedy));
         }
@@ -122,6 +160,11 @@ impl WorkloadSetup<'_> {
             tracing::warn!(workload, stream, consumer = name, "{warning}");
         }
         Ok((state, verdict))
+    }
+
+    /// The verdict on the settings of the workload's consumer.
+    pub(super) fn judged(&self, state: &ConsumerState, stream: &StreamState) -> ConsumerVerdict {
+        judge(state, &stream.config, self.workload, self.reserved())
     }
 
     /// Logs where a consumer begins that was made now.

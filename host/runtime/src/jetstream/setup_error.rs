@@ -112,6 +112,19 @@ pub enum SetupError {
         /// The oldest version that would do.
         since: String,
     },
+    /// The server cannot pause a consumer.
+    #[error(
+        "workload {workload}: the NATS server is version {version}, and paused = true needs {since} or newer\n  Update \
+         it (https://nats.io/download), or remove paused and run no host of the workload."
+    )]
+    CannotPause {
+        /// The workload.
+        workload: String,
+        /// The server's version.
+        version: String,
+        /// The oldest version that would do.
+        since: String,
+    },
     /// The server refused.
     #[error("workload {workload}: cannot set up {what}: {reason}")]
     Server {

@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    async fn api<T: DeserializeOwned>(&self, subject: String, body: &Value) -> Result<T, ApiError> {
+    pub(super) async fn api<T: DeserializeOwned>(&self, subject: String, body: &Value) -> Result<T, ApiError> {
         match self.context.request(subject, body).await? {
             Response::Ok(answer) => Ok(answer),
             Response::Err { error } => Err(error.into()),

@@ -61,6 +61,42 @@ fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it(
     run(setup, steps).unwrap();
 }
 
+#[test]
+fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_failed_too() {
+    let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
+    let (ack_wait, grace, batches) = (second * 4, Duration::ZERO, Some((2, 0)));
+    let setup = ModelSetup { isolation, batch: 2, batches, ack_wait, max_ack_pending: 100, grace };
+    let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
+    let steps = vec![
+        ModelStep::SwapAtNext(GenerationStart::Slow),
+        ModelStep::Desire(0),
+        ModelStep::Publish(2, hang),
+        ModelStep::Swap(GenerationStart::Fails),
+        ModelStep::Cut,
+        ModelStep::Pass(1_570),
+        ModelStep::Pass(2_380),
+    ];
+    run(setup, steps).unwrap();
+}
+
+#[test]
+fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
+    let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
+    let (ack_wait, grace) = (second * 4, Duration::ZERO);
+    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 100, grace };
+    let script = |end, takes_ms| Script { end, well_from: 3, takes_ms };
+    let steps = vec![
+        ModelStep::Publish(2, script(CallEnd::Reject, 1_668)),
+        ModelStep::Pass(1_045),
+        ModelStep::Publish(2, script(CallEnd::Ok(0), 0)),
+        ModelStep::Cut,
+        ModelStep::Publish(2, script(CallEnd::Ok(0), 0)),
+        ModelStep::Pass(2_835),
+        ModelStep::Pass(2_680),
+    ];
+    run(setup, steps).unwrap();
+}
+
 /// Runs one trial; what broke and all that happened if a rule was broken.
 fn run(setup: ModelSetup, steps: Vec<ModelStep>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

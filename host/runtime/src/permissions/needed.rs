@@ -160,6 +160,10 @@ impl Permissions {
         ] {
             self.may_publish(subject, &format!("{name}: {what} {consumer}"));
         }
+        if workload.paused.is_some() && consumer == workload.queue.consumer {
+            let subject = format!("$JS.API.CONSUMER.PAUSE.{stream}.{consumer}");
+            self.may_publish(subject, &format!("{name}: pause {consumer} and let it go on"));
+        }
         if workload.queue.manage == Manage::Create {
             let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}");
             self.may_publish(subject, &format!("{name}: make {consumer}"));
@@ -298,6 +302,14 @@ mod tests {
                 "$JS.API.STREAM.CREATE.TIDEGATE_DEAD"
             ]
         );
+    }
+
+    #[test]
+    fn a_pause_is_allowed_where_the_configuration_has_one() {
+        let text = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        let subject = "$JS.API.CONSUMER.PAUSE.ORDERS.orders-workers";
+        assert!(!of(text).publish.contains_key(subject));
+        assert!(of(&format!("{text}paused = false\n")).publish.contains_key(subject));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::contract::Author;
 use crate::contract::{Decision, Observation};
 use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
 use crate::delivery::counters::Work;
+use crate::delivery::start_limits::StartGate;
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
 use crate::journal::Change;
@@ -56,6 +57,8 @@ pub(crate) struct Monitor<P: Policies, S> {
     pub desired: Arc<Desired>,
     /// Whether a delivery waits for a worker.
     pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
+    /// What lets deliveries begin; `None` where nothing is limited.
+    pub starts: Option<Arc<StartGate>>,
     /// Where events go.
     pub events: Events,
     /// What keeps the workload from flowing.
@@ -161,6 +164,8 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
         let now = clock.moment(elapsed, unix_millis(time_of_day()));
         let seen = observer.observe(now, sample, work, running, &scale);
+        let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(sample.pending > 0));
+        let seen = Observation { limited, ..seen };
         self.history.saw(seen);
         Ok(seen)
     }

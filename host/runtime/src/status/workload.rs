@@ -7,8 +7,10 @@ use parking_lot::Mutex;
 
 use crate::conditions::Conditions;
 use crate::config::Workload;
+use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
 use crate::delivery::rate_limit::RateLimit;
+use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
@@ -39,6 +41,22 @@ pub struct RunningParts {
     pub respawns: Arc<RateLimit>,
     /// The fleet that the host is one of.
     pub(crate) fleet: Option<Arc<Fleet>>,
+    /// What lets deliveries begin; `None` where nothing is limited.
+    pub(crate) starts: Option<Arc<StartGate>>,
+    /// What is known of its consumer.
+    pub(crate) consumer: Arc<Effective>,
+}
+
+impl RunningParts {
+    /// What its limits say now, if it has any.
+    pub(crate) fn limits(&self) -> Option<StartStatus> {
+        self.starts.as_ref().map(|starts| starts.status())
+    }
+
+    /// Whether its consumer is paused, as far as was last looked.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.consumer.is_held()
+    }
 }
 
 impl WorkloadState {

@@ -11,7 +11,7 @@ mod steps;
 
 #[allow(unsafe_code, reason = "generated")]
 mod bindings {
-    wit_bindgen::generate!({ world: "batch-worker", path: "../../../wit", generate_all });
+    wit_bindgen::generate!({ world: "batch-worker", path: "../wit-0.1.1", generate_all });
     export!(Handler with_types_in self);
     use super::Handler;
 }

@@ -65,6 +65,7 @@ pub fn decide(seen: &Observation, bytes: Vec<u8>) -> Decision {
         reason,
         state: state.write(),
     }
+    .unless_limited(seen)
 }
 
 impl State {

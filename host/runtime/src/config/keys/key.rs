@@ -105,6 +105,14 @@ impl Key {
         Self::new(path, ValueType::Integer, placeholder)
     }
 
+    pub(super) const fn boolean(path: &'static str) -> Self {
+        Self::new(path, ValueType::Boolean, "BOOLEAN")
+    }
+
+    pub(super) const fn number(path: &'static str, placeholder: &'static str) -> Self {
+        Self::new(path, ValueType::Number, placeholder)
+    }
+
     pub(super) const fn size(path: &'static str) -> Self {
         Self::new(path, ValueType::Size, "SIZE")
     }
@@ -267,9 +275,11 @@ mod tests {
             if let Unset::Value(text) = key.unset {
                 assert_eq!(key.check(&key.parse(text).unwrap()), [], "{path}");
             }
-            if matches!(key.kind, ValueType::Integer | ValueType::Size | ValueType::Duration | ValueType::Delays)
-                && !key.range.is_empty()
-            {
+            let numeric = matches!(
+                key.kind,
+                ValueType::Integer | ValueType::Number | ValueType::Size | ValueType::Duration | ValueType::Delays
+            );
+            if numeric && !key.range.is_empty() {
                 let (least, most) = key.bounds();
                 let described = key.range.contains("max x batch");
                 let read = if key.range.contains(" to ") { most.is_some() } else { least.is_some() };

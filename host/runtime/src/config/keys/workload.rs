@@ -95,6 +95,35 @@ pub const WORKLOAD: &[Key] = &[
         .range("1 to 1000")
         .help("Through how many workloads a message may have come before it becomes a dead letter")
         .more("Each publication counts them in its header `Tidegate-Hops`, so that nothing goes round for ever."),
+    Key::boolean("paused")
+        .flag("paused")
+        .nothing("as it is")
+        .comment("true")
+        .help("Whether the consumer is paused (true) or resumed (false) when the workload starts")
+        .more(
+            "On servers of 2.11 and newer. `tidegate pause` and `tidegate resume` do it meanwhile, for all hosts of \
+             the consumer.",
+        ),
+    Key::text("rate", "RATE")
+        .flag("rate")
+        .nothing("no limit")
+        .range("`1/h` to `1000000/s`; `/s`, `/m` or `/h`")
+        .comment("\"500/s\"")
+        .help("How many deliveries may begin in a second, a minute or an hour, on this host")
+        .more("What waits stays in the stream. Each attempt counts."),
+    Key::integer("burst", "DELIVERIES")
+        .flag("burst")
+        .derived("what the rate allows in a second, at least 1")
+        .range("1 to 1000000")
+        .comment("500")
+        .help("How many deliveries may begin at once after a time without any, where there is a rate"),
+    Key::integer("max-in-flight", "DELIVERIES")
+        .flag("max-in-flight")
+        .nothing("no limit")
+        .range("1 to 1000000")
+        .comment("20")
+        .help("How many deliveries may be in handlers at once, on this host")
+        .more("What waits stays in the stream. Each delivery of a batch counts."),
     Key::table("settings")
         .flag("setting")
         .set("subject-prefix = \"shop.receipts\"")
@@ -355,6 +384,31 @@ pub const WORKLOAD: &[Key] = &[
         .default("100")
         .range("1 to 1000")
         .help("Buckets and compare-and-swap handles that one instance may have open at once"),
+    Key::number("breaker.ratio", "SHARE")
+        .flag("breaker-ratio")
+        .nothing("no breaker")
+        .range("0.01 to 0.99")
+        .comment("0.5")
+        .help("For more than which share of calls that answer `retry` or run out of time the workload slows to probes")
+        .more("It comes back when a probe ends otherwise. Traps and faults of memory count neither way."),
+    Key::duration("breaker.window")
+        .flag("breaker-window")
+        .default("10s")
+        .range("1s to 1h")
+        .comment("\"10s\"")
+        .help("What that share is measured over"),
+    Key::integer("breaker.min-calls", "COUNT")
+        .flag("breaker-min-calls")
+        .default("20")
+        .range("1 to 1000000")
+        .comment("20")
+        .help("Before how many calls within the window it does not slow down"),
+    Key::duration("breaker.probe-interval")
+        .flag("breaker-probe-interval")
+        .default("1s")
+        .range("10ms to 1h")
+        .comment("\"1s\"")
+        .help("Time from one probe to the next, each of which is one call"),
     Key::integer("retry.max-attempts", "COUNT")
         .flag("max-attempts")
         .default("5")

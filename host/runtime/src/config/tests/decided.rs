@@ -107,6 +107,26 @@ fn the_example_with_its_commented_defaults_is_what_leaving_them_out_gives() {
 }
 
 #[test]
+fn a_burst_is_what_the_rate_allows_in_a_second_unless_it_is_given() {
+    let rate = |lines: &str| {
+        let config = Config::from_toml(&format!("{LEAST}{lines}\n")).unwrap();
+        config.workloads[0].start_limits.rate.map(|rate| (rate.every, rate.burst))
+    };
+    assert_eq!(rate(""), None);
+    assert_eq!(rate("rate = \"500/s\""), Some((Duration::from_millis(2), 500)));
+    assert_eq!(rate("rate = \"30/m\""), Some((Duration::from_secs(2), 1)));
+    assert_eq!(rate("rate = \"500/s\"\nburst = 3"), Some((Duration::from_millis(2), 3)));
+    let none = Config::from_toml(LEAST).unwrap();
+    assert!(none.workloads[0].start_limits.is_none() && none.workloads[0].paused.is_none());
+    let breaker = Config::from_toml(&format!("{LEAST}breaker.ratio = 0.25\npaused = false\n")).unwrap();
+    let workload = &breaker.workloads[0];
+    assert_eq!(workload.paused, Some(false));
+    let seconds = Duration::from_secs;
+    let default = BreakerConfig { ratio: 0.25, window: seconds(10), min_calls: 20, probe_interval: seconds(1) };
+    assert_eq!(workload.start_limits.breaker, Some(default));
+}
+
+#[test]
 fn pending_grows_with_workers_and_batch() {
     let config = Config::from_toml(&format!("{LEAST}scale.max = 1000\npull.batch = 200\n")).unwrap();
     assert_eq!(config.workloads[0].queue.max_ack_pending, 400_000);

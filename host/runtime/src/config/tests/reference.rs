@@ -51,7 +51,7 @@ fn tables(prefix: &str, keys: &'static [Key]) -> Vec<(String, Vec<&'static Key>)
 fn toml(key: &Key, text: &str) -> String {
     let quoted: Vec<String> = text.split(',').map(|part| format!("\"{part}\"")).collect();
     match key.kind {
-        ValueType::Integer => text.to_owned(),
+        ValueType::Boolean | ValueType::Integer | ValueType::Number => text.to_owned(),
         ValueType::Delays => format!("[{}]", quoted.join(", ")),
         _ => quoted.join(", "),
     }
@@ -114,7 +114,9 @@ fn kind(key: &Key) -> String {
         ValueType::Word(words) => {
             return words().iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ");
         }
+        ValueType::Boolean => "boolean",
         ValueType::Integer => "integer",
+        ValueType::Number => "number",
         ValueType::Size => "size",
         ValueType::Duration => "duration",
         ValueType::Delays => "list of durations",

@@ -81,6 +81,41 @@ fn batches_that_cannot_be_are_told() {
 }
 
 #[test]
+fn limits_for_what_is_behind_that_cannot_be_are_told() {
+    for (lines, expected) in [
+        ("rate = \"500\"", "line 5: workload.orders.rate: \"500\" is not a rate; write a whole number in a second"),
+        ("rate = 500", "line 5: workload.orders.rate: expected a string, found an integer"),
+        ("rate = \"0/s\"", "line 5: workload.orders.rate: \"0/s\" lets nothing begin; write a rate of 1 or more"),
+        ("rate = \"5/fortnight\"", "line 5: workload.orders.rate: \"5/fortnight\" has the unknown period"),
+        ("burst = 5", "line 5: workload.orders.burst: says nothing without rate; add rate, or remove it"),
+        ("rate = \"5/s\"\nburst = 0", "line 6: workload.orders.burst: 0 is too small; it can be 1 to 1000000"),
+        ("max-in-flight = 0", "line 5: workload.orders.max-in-flight: 0 is too small; it can be 1 to 1000000"),
+        ("breaker.ratio = 1.5", "line 5: workload.orders.breaker.ratio: 1.5 is too large; it can be 0.01 to 0.99"),
+        ("breaker.ratio = 0", "line 5: workload.orders.breaker.ratio: 0 is too small; it can be 0.01 to 0.99"),
+        ("breaker.ratio = nan", "line 5: workload.orders.breaker.ratio: \"nan\" is not a number; write it as 0.5"),
+        ("breaker.ratio = \"half\"", "line 5: workload.orders.breaker.ratio: expected a number, found a string"),
+        ("breaker.window = \"5s\"", "line 5: workload.orders.breaker.window: says nothing without breaker.ratio"),
+        (
+            "breaker = { ratio = 0.5, probe-interval = \"0s\" }",
+            "line 5: workload.orders.breaker.probe-interval: 0s is too small; it can be 10ms to 1h",
+        ),
+        (
+            "rate = \"10/s\"\nbatching.size = 20",
+            "line 6: workload.orders.batching.size: 20 is more than burst, which is 10: no batch has so many; lower \
+             it, or raise burst",
+        ),
+        (
+            "max-in-flight = 5\nbatching.size = 20",
+            "line 6: workload.orders.batching.size: 20 is more than max-in-flight, which is 5",
+        ),
+        ("paused = \"yes\"", "line 5: workload.orders.paused: expected a boolean, found a string; write true or false"),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn a_stream_of_dead_letters_is_made_within_what_a_server_takes() {
     for (line, expected) in [
         ("replicas = 0", "dead-letters.replicas: 0 is too small; it can be 1 to 5"),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Company, Inbox, LOOK, Waiting, bytes, sequence};
+use super::{Company, Inbox, LOOK, Waiting, attempt, bytes, sequence};
 use crate::ports::Held;
 
 /// How much more a batch may have.
@@ -47,12 +47,17 @@ impl<D: Held> Inbox<D> {
             size = if full { size } else { bytes };
             !full
         };
-        let count = all.iter().take(room.deliveries).take_while(fit).count();
-        let more: Vec<_> = all.drain(..count).collect();
+        let fitting = all.iter().take(room.deliveries).take_while(fit).count();
+        let permits = self.starts.as_ref().map(|starts| starts.begin(fitting));
+        let count = permits.as_ref().map_or(fitting, Vec::len);
+        let mut more: Vec<_> = all.drain(..count).collect();
         let left = all.len();
         drop(all);
+        for (waiting, permit) in more.iter_mut().zip(permits.into_iter().flatten()) {
+            waiting.permit = Some(permit);
+        }
         if count > 0 {
-            self.bytes.fetch_sub(size, Relaxed);
+            self.bytes.fetch_sub(bytes(&more), Relaxed);
             self.has_room(left);
         }
         (more, full || count == room.deliveries)
@@ -69,16 +74,21 @@ impl<D: Held> Inbox<D> {
             }
             self.bytes.fetch_add(size, Relaxed);
             for waiting in batch.into_iter().rev() {
-                // The server may have delivered the message again meanwhile.
+                let waiting = Waiting { company: Company::PutBack, permit: None, ..waiting };
+                // The server may have delivered the message again meanwhile, or an earlier attempt was put back first.
                 let message = sequence(&waiting.held);
-                match all.iter_mut().take(LOOK).find(|newer| sequence(&newer.held) == message) {
-                    Some(newer) => {
-                        newer.company = Company::Suspect;
-                        self.supersede(waiting.held.delivery());
-                        count -= 1;
-                    }
-                    None => all.push_front(Waiting { company: Company::PutBack, ..waiting }),
-                }
+                let Some(other) = all.iter_mut().take(LOOK).find(|other| sequence(&other.held) == message) else {
+                    all.push_front(waiting);
+                    continue;
+                };
+                let superseded = if attempt(&other.held) < attempt(&waiting.held) {
+                    std::mem::replace(other, waiting)
+                } else {
+                    other.company = Company::Suspect;
+                    waiting
+                };
+                self.supersede(superseded.held.delivery());
+                count -= 1;
             }
         }
         (0..count).for_each(|_| self.arrived.notify_one());

@@ -134,6 +134,23 @@ fn one_that_was_delivered_again_meanwhile_is_not_there_twice() {
     assert_eq!((left.held.delivery.attempt, left.company, inbox.len()), (2, Company::Suspect, 0));
 }
 
+#[test]
+fn the_later_of_two_attempts_that_were_both_put_back_stays() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    let take = |attempt| {
+        let delivery = Delivery { stream_sequence: 1, attempt, payload: vec![0; 5].into(), ..Delivery::default() };
+        inbox.put(TestDelivery::of(delivery), Instant::now());
+        inbox.try_take_more(BatchRoom { deliveries: 1, bytes: usize::MAX }).0
+    };
+    let (earlier, later) = (take(1), take(2));
+    assert!(inbox.put_back(earlier).is_empty());
+    assert!(inbox.put_back(later).is_empty());
+    assert_eq!(inbox.len(), 1);
+    let left = inbox.try_take().unwrap();
+    assert_eq!((left.held.delivery.attempt, left.company), (2, Company::PutBack));
+    assert_eq!((inbox.len(), inbox.bytes.load(Relaxed)), (0, 0));
+}
+
 #[tokio::test]
 async fn who_waits_for_more_gets_what_comes() {
     let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);

@@ -18,6 +18,7 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
 use crate::delivery::settle::{Answerer, Remaining, Settled, give_back, keep_all, settle, settle_after};
 use crate::delivery::slow_lane::Call;
+use crate::delivery::start_limits::{Permit, Told};
 use crate::ports::{Handler, Handlers, Held};
 
 /// Deliveries that are in one call, or wait for it to begin.
@@ -25,29 +26,32 @@ struct Batch<D> {
     held: Vec<D>,
     since: Vec<Instant>,
     company: Vec<Company>,
+    permits: Vec<Option<Permit>>,
 }
 
 impl<D: Held> Batch<D> {
     fn of(waiting: Vec<Waiting<D>>) -> Self {
-        let mut batch = Self { held: Vec::new(), since: Vec::new(), company: Vec::new() };
+        let mut batch = Self { held: Vec::new(), since: Vec::new(), company: Vec::new(), permits: Vec::new() };
         waiting.into_iter().for_each(|waiting| batch.push(waiting));
         batch
     }
 
-    fn push(&mut self, Waiting { held, since, company }: Waiting<D>) {
+    fn push(&mut self, Waiting { held, since, company, permit }: Waiting<D>) {
         self.held.push(held);
         self.since.push(since);
         self.company.push(company);
+        self.permits.push(permit);
     }
 
     /// Takes the last delivery.
     fn pop(&mut self) -> Option<Waiting<D>> {
-        Some(Waiting { held: self.held.pop()?, since: self.since.pop()?, company: self.company.pop()? })
+        let (held, since, company) = (self.held.pop()?, self.since.pop()?, self.company.pop()?);
+        Some(Waiting { held, since, company, permit: self.permits.pop()? })
     }
 
     fn into_waiting(self) -> Vec<Waiting<D>> {
-        let both = self.held.into_iter().zip(self.since).zip(self.company);
-        both.map(|((held, since), company)| Waiting { held, since, company }).collect()
+        let all = self.held.into_iter().zip(self.since).zip(self.company).zip(self.permits);
+        all.map(|(((held, since), company), permit)| Waiting { held, since, company, permit }).collect()
     }
 
     /// The same batch in reverse order.
@@ -61,6 +65,17 @@ impl<D: Held> Batch<D> {
 
     fn bytes(&self) -> usize {
         self.held.iter().map(|held| held.delivery().size()).sum()
+    }
+
+    /// The call of all has ended as told. Where starts are not limited, there is nothing to do.
+    fn ended(&mut self, called: &Result<Vec<Answer>, Fault>) {
+        for (index, permit) in self.permits.iter_mut().enumerate() {
+            let Some(permit) = permit.take() else { continue };
+            permit.ended(match called {
+                Ok(answers) => answers.get(index).map_or(Told::Nothing, Told::by_answer),
+                Err(fault) => Told::by_fault(fault),
+            });
+        }
     }
 
     /// Awaits something that does not need the deliveries, and keeps all of them announced.
@@ -244,6 +259,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         if let Err(fault) = &called {
             stats.faulted(fault.kind());
         }
+        batch.ended(&called);
         Some(called)
     }
 

@@ -58,7 +58,6 @@ impl Buckets {
         }
         result
     }
-
 }
 
 impl Requests {

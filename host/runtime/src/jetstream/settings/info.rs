@@ -9,6 +9,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The end of a pause that lasts until somebody ends it. The server wants one.
+pub(crate) const FOR_EVER: &str = "2200-01-01T00:00:00Z";
+
 /// The answer to `CONSUMER.INFO`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]

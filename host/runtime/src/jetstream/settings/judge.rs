@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::info::{ConsumerConfig, ConsumerState, StreamConfig, duration};
+use super::info::{ConsumerConfig, ConsumerState, FOR_EVER, StreamConfig, duration};
 use super::overlap::{Reserved, reserved};
 use super::refusal::SettingsRefusal;
 use crate::config::units::show_duration;
@@ -67,7 +67,7 @@ pub fn judge(
     warnings.extend(differs(config, stream, workload, &edit));
     warnings.extend(of_stream(stream));
     warnings.extend(loops(config, stream, workload));
-    ConsumerVerdict { refusal, held: paused(consumer, &edit), settings: settings(config), warnings }
+    ConsumerVerdict { refusal, held: paused(consumer, &workload.name, &edit), settings: settings(config), warnings }
 }
 
 /// Judges the consumer of the `headers` source.
@@ -204,15 +204,19 @@ fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>)
     })
 }
 
-fn paused(consumer: &ConsumerState, edit: &Edit<'_>) -> Option<String> {
+fn paused(consumer: &ConsumerState, workload: &str, edit: &Edit<'_>) -> Option<String> {
     let Edit { stream, consumer: name } = edit;
     let until = match consumer.config.pause_until.as_str() {
-        "" => String::new(),
+        "" | FOR_EVER => String::new(),
         until => format!(" until {until}"),
     };
-    consumer
-        .paused
-        .then(|| format!("is paused{until}: nothing is delivered. `nats consumer resume {stream} {name}` ends that"))
+    let text = || {
+        format!(
+            "is paused{until}: nothing is delivered. `tidegate resume {workload}` or `nats consumer resume {stream} \
+             {name}` ends that"
+        )
+    };
+    consumer.paused.then(text)
 }
 
 /// The settings in effect.

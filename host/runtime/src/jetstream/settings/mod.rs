@@ -7,6 +7,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use info::FOR_EVER;
 #[cfg(test)]
 pub use info::Messages;
 pub use info::SequencePair;

@@ -30,6 +30,8 @@ const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
 const SAID: usize = 1 << 10;
 /// The packages that only a handler may import from: a policy gets its settings in `init`, and reaches nothing.
 const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:http/", "wasi:keyvalue/"];
+/// The interface that only a policy may import.
+const POLICY_SIGNALS: &str = "tidegate:plugin/signals@0.1.";
 /// The interface that has the types of a handler of batches.
 const HANDLER_TYPES: &str = "tidegate:plugin/handler@0.1.";
 
@@ -224,6 +226,7 @@ fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declare
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
+            || wanted == Kind::Policy && import.starts_with(POLICY_SIGNALS)
             || batches && import.starts_with(HANDLER_TYPES)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();

@@ -13,7 +13,7 @@ use crate::plugin::run::kind::Kind;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
-const VERSION: (&str, &str) = ("0.1.", "0.1.1");
+const VERSION: (&str, &str) = ("0.1.", "0.1.2");
 const MAGIC: &[u8] = b"\0asm";
 /// How many names an error lists.
 const TOLD: usize = 10;
@@ -322,7 +322,7 @@ mod tests {
     fn another_version_is_refused_by_name() {
         let error = inspect(&exporting(&["tidegate:plugin/handler@0.2.0"])).unwrap_err();
         assert_eq!(error, KindError::OtherVersion { found: "tidegate:plugin@0.2.0".into() });
-        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.1"), "{error}");
+        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.2"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::plugin::capability::key_value::{self, KeyValueView};
 
 /// The interfaces that a handler may export, in the newest version. An export of any version since 0.1.0 is found by
 /// this name.
-pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.1";
-pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
+pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
+pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
 
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod worker {
@@ -33,6 +33,7 @@ pub(crate) mod policy {
     });
 }
 
+use policy::tidegate::plugin::signals;
 use worker::wasi::{config::store, logging::logging};
 
 impl store::Host for Guest {
@@ -56,6 +57,12 @@ impl logging::Host for Guest {
             logging::Level::Error | logging::Level::Critical => Level::Error,
         };
         self.log.line(level, &context, &message);
+    }
+}
+
+impl signals::Host for Guest {
+    fn limited(&mut self) -> bool {
+        self.signals.limited
     }
 }
 

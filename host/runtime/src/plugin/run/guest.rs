@@ -27,6 +27,15 @@ pub struct Guest {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
     pub(crate) key_value: KeyValueState,
+    /// What a policy can ask; nothing of a handler's.
+    pub(crate) signals: Signals,
+}
+
+/// What a policy can ask beside its observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Signals {
+    /// Whether a limit, and not the number of workers, keeps messages waiting.
+    pub limited: bool,
 }
 
 impl WasiView for Guest {
@@ -51,6 +60,8 @@ pub(crate) enum Inputs<'a> {
         now_ms: u64,
         /// The random bytes, which are repeated. Not empty.
         random: &'a [u8],
+        /// What a policy can ask.
+        signals: Signals,
     },
 }
 
@@ -70,7 +81,9 @@ pub(crate) fn store(
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(RANDOM_BYTES);
-    if let Inputs::Replayed { now_ms, random } = inputs {
+    let mut asked = Signals::default();
+    if let Inputs::Replayed { now_ms, random, signals } = inputs {
+        asked = signals;
         wasi.wall_clock(Frozen(now_ms))
             .monotonic_clock(Frozen(now_ms))
             .secure_random(Deterministic::new(random.to_vec()))
@@ -87,6 +100,7 @@ pub(crate) fn store(
         settings,
         http: HttpState::default(),
         key_value: KeyValueState::default(),
+        signals: asked,
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);

@@ -12,7 +12,7 @@ use super::bindings::policy::exports::tidegate::plugin::scaling as wit;
 use super::bindings::policy::{Policy, PolicyPre};
 use super::engine::{Engines, WorldEngine};
 use super::fault::{classify, cut};
-use super::guest::{Guest, Inputs};
+use super::guest::{Guest, Inputs, Signals};
 use super::kind::Kind;
 use super::room::Room;
 use super::stdio::LogMeter;
@@ -79,7 +79,7 @@ impl World for PolicyPre<Guest> {
 
     async fn try_out(plugin: &PolicyPlugin, limits: &Limits) -> Result<(), Fault> {
         let context = PolicyContext::new("".into(), limits.clone());
-        plugin.fresh(&context, 0, async |_, _| Ok(())).await
+        plugin.fresh(&context, (0, Signals::default()), async |_, _| Ok(())).await
     }
 }
 
@@ -96,7 +96,7 @@ impl PolicyPlugin {
     ) -> Result<Result<Vec<u8>, String>, Fault> {
         let settings = borrow(settings);
         let answer = self
-            .fresh(context, 0, async |policy, store| {
+            .fresh(context, (0, Signals::default()), async |policy, store| {
                 policy.tidegate_plugin_scaling().call_init(store, &settings, previous).await
             })
             .await?;
@@ -116,9 +116,10 @@ impl PolicyPlugin {
         observation: &Observation,
         state: &[u8],
     ) -> Result<Decision, Fault> {
+        let signals = Signals { limited: observation.limited };
         let (now_ms, observation) = (observation.now_ms, lower(observation));
         let answer = self
-            .fresh(context, now_ms, async |policy, store| {
+            .fresh(context, (now_ms, signals), async |policy, store| {
                 policy.tidegate_plugin_scaling().call_decide(store, observation, state).await
             })
             .await?;
@@ -129,18 +130,19 @@ impl PolicyPlugin {
         })
     }
 
-    /// Makes one call in an instance of its own, whose clocks all read `now_ms`. Fuel ends the call in the same place
-    /// each time. The wall clock ends a call that waits in a host function, where no fuel is used.
+    /// Makes one call in an instance of its own, whose clocks all read `now_ms`, and which can ask for `signals`. Fuel
+    /// ends the call in the same place each time. The wall clock ends a call that waits in a host function, where no
+    /// fuel is used.
     async fn fresh<T>(
         &self,
         context: &PolicyContext,
-        now_ms: u64,
+        (now_ms, signals): (u64, Signals),
         call: impl AsyncFnOnce(&Policy, &mut Store<Guest>) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let PolicyContext { guest, random } = context;
         let limits = &guest.limits;
         let _place = self.enter(guest)?;
-        let mut store = self.store(guest, 0, Arc::new([]), Inputs::Replayed { now_ms, random });
+        let mut store = self.store(guest, 0, Arc::new([]), Inputs::Replayed { now_ms, random, signals });
         store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
         let policy = self.start(&mut store, limits).await?;
         store.data_mut().quota.forget();
@@ -174,6 +176,7 @@ fn lower(observation: &Observation) -> wit::Observation {
         failure_ratio,
         busy_ratio,
         service_time_ms,
+        limited: _,
     } = *observation;
     wit::Observation {
         now_ms,

@@ -95,21 +95,21 @@ async fn a_workload_that_wants_batches_refuses_a_handler_that_takes_none() {
     let refusal = load(probes::WORKER_V1, WantedForm::Batches).await.err().unwrap();
     let text = refusal.to_string();
     assert!(matches!(refusal, PluginRefusal::NoBatches), "{text}");
-    assert!(text.contains("it does not export tidegate:plugin/batch-handler@0.1.1"), "{text}");
+    assert!(text.contains("it does not export tidegate:plugin/batch-handler@0.1.2"), "{text}");
     assert!(text.contains("build it for the world `batch-worker`"), "{text}");
 }
 
 #[tokio::test]
 async fn some_languages_import_all_of_the_world_and_what_is_not_there_traps() {
     let text = r#"(component
-        (import "tidegate:plugin/handler@0.1.1" (instance $handler (export "handle" (func))))
+        (import "tidegate:plugin/handler@0.1.2" (instance $handler (export "handle" (func))))
         (core func $handle (canon lower (func $handler "handle")))
         (core module $m (import "h" "handle" (func $handle)) (start $handle))
         (core instance (instantiate $m (with "h" (instance (export "handle" (func $handle))))))
-        (instance $i) (export "tidegate:plugin/batch-handler@0.1.1" (instance $i)))"#;
+        (instance $i) (export "tidegate:plugin/batch-handler@0.1.2" (instance $i)))"#;
     let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Either).await.err().unwrap();
     assert!(refusal.to_string().contains("has no function `handle`"), "{refusal}");
-    let text = text.replace("batch-handler@0.1.1\"", "handler@0.1.1\"");
+    let text = text.replace("batch-handler@0.1.2\"", "handler@0.1.2\"");
     let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Either).await.err().unwrap();
     assert!(matches!(refusal, PluginRefusal::Import(_)), "{refusal}");
 }

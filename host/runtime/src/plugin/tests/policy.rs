@@ -120,3 +120,39 @@ async fn the_policies_that_ship_start_without_settings() {
         assert!(decision.is_ok(), "{name}: {decision:?}");
     }
 }
+
+#[tokio::test]
+async fn the_policies_that_ship_add_no_workers_while_a_limit_binds() {
+    let host = host();
+    for (name, bytes) in policies::ALL.iter().filter(|(name, _)| *name != "fixed") {
+        let (_dir, file) = file(bytes);
+        let policy: PolicyPlugin = host.load(&file, &limits()).await.unwrap();
+        let mut most = [0, 0];
+        for limited in [false, true] {
+            let mut state = policy.init(&context(), &[], None).await.unwrap().unwrap();
+            // Far too much for two workers, for two minutes.
+            for second in 0..120 {
+                let seen = Observation {
+                    now_ms: 1_700_006_400_000 + second * 1_000,
+                    running: 2,
+                    max: 100,
+                    idle_ms: Some(0),
+                    arrival_rate: 50_000.0,
+                    mean_arrival_rate: 50_000.0,
+                    completion_rate: 10.0,
+                    pending: 100_000,
+                    ack_pending: 2,
+                    oldest_pending_ms: Some(60_000),
+                    busy_ratio: 1.0,
+                    service_time_ms: 200.0,
+                    limited,
+                    ..Observation::default()
+                };
+                let decision = policy.decide(&context(), &seen, &state).await.unwrap();
+                most[usize::from(limited)] = most[usize::from(limited)].max(decision.desired);
+                state = decision.state;
+            }
+        }
+        assert!(most[0] > 2 && most[1] <= 2, "{name}: {most:?}");
+    }
+}

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::{TIMES_US, Tally};
+use crate::delivery::start_limits::StartStatus;
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
 use crate::process_status::ProcessStatus;
@@ -57,6 +58,8 @@ struct WorkloadMetrics {
     replies_refused: u64,
     respawns_held: u64,
     lines_dropped: u64,
+    limits: Option<StartStatus>,
+    paused: bool,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +102,8 @@ impl WorkloadMetrics {
             replies_refused: of(|parts| parts.traffic.replies_refused()),
             respawns_held: of(|parts| parts.respawns.held()),
             lines_dropped: state.lines_dropped(),
+            limits: parts.and_then(RunningParts::limits),
+            paused: parts.is_some_and(RunningParts::is_paused),
         }
     }
 
@@ -188,6 +193,7 @@ impl Collector for Snapshot {
         let mut encoder = MetricsEncoder(encoder);
         self.deliveries(&mut encoder)?;
         self.scaling(&mut encoder)?;
+        self.limits(&mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
@@ -311,6 +317,39 @@ impl Snapshot {
             None,
             self.some(|workload| Some(workload.scaling.seen?.arrival_rate)),
         )
+    }
+
+    fn limits(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
+        let flag = |value: bool| f64::from(u8::from(value));
+        encoder.gauges(
+            "tidegate_paused",
+            "1 if the consumer is paused, when last looked",
+            None,
+            self.each(|workload| flag(workload.paused)),
+        )?;
+        encoder.gauges(
+            "tidegate_limited",
+            "1 if a limit, and not the number of workers, keeps messages waiting, when last looked",
+            None,
+            self.some(|workload| workload.limits.and(workload.scaling.seen).map(|seen| flag(seen.limited))),
+        )?;
+        encoder.gauges(
+            "tidegate_in_flight",
+            "Deliveries in handlers, of workloads with a limit",
+            None,
+            self.some(|workload| Some(workload.limits?.in_flight as f64)),
+        )?;
+        encoder.gauges(
+            "tidegate_breaker_open",
+            "1 while a workload with a breaker has slowed to probes",
+            None,
+            self.some(|workload| Some(flag(workload.limits?.breaker_open?))),
+        )?;
+        let with_breaker = self.workloads.iter().filter_map(|workload| {
+            let limits = workload.limits.filter(|limits| limits.breaker_open.is_some())?;
+            Some(([("workload", workload.name.as_str())], limits.breaker_opened))
+        });
+        encoder.counters("tidegate_breaker_opened", "How often a workload has slowed to probes", with_breaker)
     }
 
     fn shadows(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {

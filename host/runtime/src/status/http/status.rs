@@ -6,13 +6,14 @@ use super::health;
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
+use crate::delivery::start_limits::StartStatus;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::history::{Decided, Shadowed};
-use crate::status::workload::WorkloadState;
+use crate::status::workload::{RunningParts, WorkloadState};
 
 /// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
 #[derive(Serialize)]
@@ -41,10 +42,14 @@ struct WorkloadStatus {
     stream: String,
     consumer: String,
     running: bool,
+    /// Whether its consumer is paused, when last looked.
+    paused: bool,
     /// What keeps it from flowing, by the part that does not work.
     problems: BTreeMap<&'static str, String>,
     handler: String,
     workers: WorkersStatus,
+    /// Null where nothing is limited.
+    limits: Option<LimitsStatus>,
     deliveries: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
@@ -67,6 +72,16 @@ struct FleetStatus {
     desired: u32,
     /// The same by host.
     shares: BTreeMap<String, u32>,
+}
+
+#[derive(Serialize)]
+struct LimitsStatus {
+    /// Deliveries in handlers now.
+    in_flight: usize,
+    /// `closed`, or `open` while it has slowed to probes; null without one.
+    breaker: Option<&'static str>,
+    /// How often it has slowed to probes.
+    breaker_opened: u64,
 }
 
 #[derive(Serialize)]
@@ -131,6 +146,8 @@ struct SeenStatus {
     failure_ratio: f64,
     busy_ratio: f64,
     service_time_ms: f64,
+    /// Whether a limit, and not the number of workers, keeps messages waiting.
+    limited: bool,
 }
 
 #[derive(Serialize)]
@@ -182,6 +199,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
         stream: of.queue.stream.clone(),
         consumer: of.queue.consumer.clone(),
         running: parts.is_some(),
+        paused: parts.is_some_and(RunningParts::is_paused),
         problems: state.conditions.all().into_iter().map(|(part, problem)| (part.as_str(), problem)).collect(),
         handler: of.handler.clone(),
         workers: WorkersStatus {
@@ -199,6 +217,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 })
                 .collect(),
         },
+        limits: parts.and_then(RunningParts::limits).map(limits),
         deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
@@ -222,6 +241,11 @@ fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
     let epoch = plan.as_ref().map(|plan| plan.epoch);
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
     FleetStatus { host, leader, epoch, desired, shares }
+}
+
+fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
+    let breaker = breaker_open.map(|open| if open { "open" } else { "closed" });
+    LimitsStatus { in_flight, breaker, breaker_opened }
 }
 
 fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {
@@ -253,6 +277,7 @@ fn seen(seen: Observation) -> SeenStatus {
         failure_ratio: seen.failure_ratio,
         busy_ratio: seen.busy_ratio,
         service_time_ms: seen.service_time_ms,
+        limited: seen.limited,
     }
 }
 

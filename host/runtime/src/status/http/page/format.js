@@ -98,3 +98,22 @@ export const digest = (digits) => digits.slice(0, 12);
 
 /** A word with its number. */
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** Whether it is only paused: the pause is told as a problem of the consumer. */
+function isOnlyPaused(row) {
+  return row.paused && Object.keys(row.problems).every((part) => part === "consumer");
+}
+
+/** How it is, as a class. */
+export function kindOf(row) {
+  if (isOnlyPaused(row)) return "warn";
+  return Object.keys(row.problems).length ? "bad" : row.runs ? "good" : "warn";
+}
+
+/** How it is, in words. */
+export function conditionOf(row) {
+  const troubles = Object.keys(row.problems).length;
+  if (isOnlyPaused(row)) return "paused";
+  if (troubles) return plural(troubles, "problem");
+  return row.runs ? (row.limited ? "runs at its limit" : "runs") : "does not run yet";
+}

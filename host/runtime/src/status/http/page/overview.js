@@ -2,7 +2,7 @@
 
 import { spark } from "./chart.js";
 import { el, empty, mark, outside, say, shown } from "./dom.js";
-import { ago, count, digest, duration, plural, rate } from "./format.js";
+import { ago, conditionOf, count, digest, duration, kindOf, plural, rate } from "./format.js";
 import { ask } from "./server.js";
 
 /** From how many workloads on there is something to find them by. */
@@ -149,10 +149,10 @@ function workloadLine(name) {
       row = next;
       const { now } = row;
       const troubles = Object.entries(row.problems);
-      const kind = troubles.length ? "bad" : row.runs ? "good" : "warn";
+      const kind = kindOf(row);
       this.words = [row.name, row.stream, row.handler, row.policy].join(" ").toLowerCase();
       mark(dot, "class", `dot ${kind}`);
-      say(condition, troubles.length ? plural(troubles.length, "problem") : row.runs ? "runs" : "does not run yet");
+      say(condition, conditionOf(row));
       problems.replaceChildren(
         ...troubles.map(([part, text]) => el("li", {}, el("b", {}, `${part}: `), outside(text))),
       );

@@ -2,7 +2,7 @@
 
 import { chart } from "./chart.js";
 import { el, empty, fact, mark, outside, say, shown } from "./dom.js";
-import { clock, count, digest, duration, micros, plural, rate } from "./format.js";
+import { clock, conditionOf, count, digest, duration, kindOf, micros, plural, rate } from "./format.js";
 import { ask, query } from "./server.js";
 
 const HOUR_MS = 3_600_000;
@@ -137,8 +137,8 @@ export function workloadPage(state, name) {
       if (!row) return;
       const nowMs = state.now();
       const troubles = Object.entries(row.problems);
-      say(condition, troubles.length ? plural(troubles.length, "problem") : row.runs ? "runs" : "does not run yet");
-      mark(condition, "class", `pill ${troubles.length ? "bad" : row.runs ? "good" : "warn"}`);
+      say(condition, conditionOf(row));
+      mark(condition, "class", `pill ${kindOf(row)}`);
       mark(problems, "hidden", troubles.length === 0);
       list(problems, troubles, ([part, text]) => el("li", {}, el("b", {}, `${part}: `), outside(text)));
       const detail = event?.detail;
@@ -290,6 +290,7 @@ function observed(seen) {
     `busy ${Math.round(100 * seen["busy-ratio"])} %`,
     `a call takes ${duration(seen["service-time-ms"])}`,
     `${seen.running} ran`,
+    seen.limited ? "a limit kept messages waiting" : null,
   ]
     .filter(Boolean)
     .join(", ");

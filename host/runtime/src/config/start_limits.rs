@@ -1,0 +1,109 @@
+//! Limits for what is behind a handler: how many deliveries begin in a time and are in handlers at once, and when the
+//! workload slows to probes.
+
+use std::time::Duration;
+
+use super::keys::WORKLOAD;
+use super::reader::Reader;
+use super::units;
+
+/// When a delivery may begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartLimits {
+    /// How many begin in a time.
+    pub rate: Option<Rate>,
+    /// How many are in handlers at once.
+    pub max_in_flight: Option<usize>,
+    /// When the workload slows to probes.
+    pub breaker: Option<BreakerConfig>,
+}
+
+/// How many deliveries begin in a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// From one delivery to the next; not zero.
+    pub every: Duration,
+    /// How many may begin at once after a pause; at least 1.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// With this time from one delivery to the next; the burst is what begins in a second unless it is given.
+    pub fn new(every: Duration, burst: Option<u32>) -> Self {
+        let of_a_second = Duration::from_secs(1).as_nanos() / every.as_nanos().max(1);
+        Self { every, burst: burst.unwrap_or(u32::try_from(of_a_second).unwrap_or(u32::MAX)).max(1) }
+    }
+}
+
+/// When a workload slows to probes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BreakerConfig {
+    /// For more than this share of calls, between 0 and 1.
+    pub ratio: f64,
+    /// Over this time.
+    pub window: Duration,
+    /// Not before so many calls within the window.
+    pub min_calls: u32,
+    /// From one probe to the next.
+    pub probe_interval: Duration,
+}
+
+/// The keys that say nothing without another.
+const ALONE: [(&str, &str); 4] = [
+    ("burst", "rate"),
+    ("breaker.window", "breaker.ratio"),
+    ("breaker.min-calls", "breaker.ratio"),
+    ("breaker.probe-interval", "breaker.ratio"),
+];
+
+impl StartLimits {
+    /// Of a workload whose handler is given so many deliveries at once, if that is said.
+    pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
+        for (key, of) in ALONE {
+            if keys.is_set(key) && !keys.is_set(of) {
+                let remedy = format!("add {of}, or remove it");
+                keys.note(keys.place(key).error(format!("says nothing without {of}"), remedy));
+            }
+        }
+        let limits = Self {
+            rate: rate(keys),
+            max_in_flight: keys.maybe("max-in-flight"),
+            breaker: keys.maybe("breaker.ratio").map(|ratio| BreakerConfig {
+                ratio,
+                window: keys.get("breaker.window"),
+                min_calls: keys.get("breaker.min-calls"),
+                probe_interval: keys.get("breaker.probe-interval"),
+            }),
+        };
+        let bounds = [
+            ("burst", limits.rate.map(|rate| usize::try_from(rate.burst).unwrap_or(usize::MAX))),
+            ("max-in-flight", limits.max_in_flight),
+        ];
+        for (key, most) in bounds {
+            if let (Some(size), Some(most)) = (at_once, most)
+                && size > most
+            {
+                let problem = format!("{size} is more than {key}, which is {most}: no batch has so many");
+                let error = keys.place("batching.size").error(problem, format!("lower it, or raise {key}"));
+                keys.note(error);
+            }
+        }
+        limits
+    }
+
+    /// Whether nothing is limited.
+    pub fn is_none(&self) -> bool {
+        self.rate.is_none() && self.max_in_flight.is_none() && self.breaker.is_none()
+    }
+}
+
+impl Default for StartLimits {
+    fn default() -> Self {
+        Reader::of_nothing(WORKLOAD, |keys| Self::read(keys, None))
+    }
+}
+
+fn rate(keys: &mut Reader<'_>) -> Option<Rate> {
+    let every = keys.parsed("rate", units::rate)?;
+    Some(Rate::new(every, keys.maybe("burst")))
+}

@@ -1,0 +1,118 @@
+//! A token bucket: so many at once after a pause, then one after each span of time. Pure: it is told the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Rate;
+
+/// How many may begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    every: Duration,
+    burst: u32,
+    /// When as many as `burst` may begin at once, if none begins before.
+    full_at: Instant,
+}
+
+impl Bucket {
+    /// Full.
+    pub(super) fn new(rate: Rate, now: Instant) -> Self {
+        Self { every: rate.every.max(Duration::from_nanos(1)), burst: rate.burst.max(1), full_at: now }
+    }
+
+    /// The most at once.
+    pub(super) fn burst(&self) -> usize {
+        usize::try_from(self.burst).unwrap_or(usize::MAX)
+    }
+
+    /// How many come in this time, at least 1 and at most half of the burst.
+    pub(super) fn of(&self, time: Duration) -> usize {
+        let count = usize::try_from(time.as_nanos() / self.every.as_nanos()).unwrap_or(usize::MAX);
+        count.min(self.burst() / 2).max(1)
+    }
+
+    /// How many may begin now.
+    pub(super) fn available(&self, now: Instant) -> usize {
+        let missing = self.full_at.saturating_duration_since(now).as_nanos().div_ceil(self.every.as_nanos());
+        self.burst().saturating_sub(usize::try_from(missing).unwrap_or(usize::MAX))
+    }
+
+    /// When so many may begin at once; `None` for more than ever may.
+    pub(super) fn when(&self, count: usize, now: Instant) -> Option<Instant> {
+        let spare = u32::try_from(self.burst().checked_sub(count)?).unwrap_or(u32::MAX);
+        Some(self.full_at.checked_sub(self.every.saturating_mul(spare)).unwrap_or(now))
+    }
+
+    /// So many begin now.
+    pub(super) fn take(&mut self, count: usize, now: Instant) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.full_at = self.full_at.max(now) + self.every.saturating_mul(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bucket(every_ms: u64, burst: u32, now: Instant) -> Bucket {
+        Bucket::new(Rate { every: Duration::from_millis(every_ms), burst }, now)
+    }
+
+    #[test]
+    fn after_a_pause_a_burst_begins_and_then_one_after_the_other() {
+        let (now, ms) = (Instant::now(), Duration::from_millis);
+        let mut bucket = bucket(200, 5, now);
+        assert_eq!(bucket.available(now), 5);
+        bucket.take(5, now);
+        let available = |bucket: Bucket, after| bucket.available(now + ms(after));
+        assert_eq!((available(bucket, 0), available(bucket, 199), available(bucket, 200)), (0, 0, 1));
+        assert_eq!(bucket.when(1, now), Some(now + ms(200)));
+        assert_eq!(bucket.when(5, now), Some(now + ms(1000)));
+        assert_eq!(bucket.when(6, now), None);
+        // What was not used does not add up.
+        assert_eq!(bucket.available(now + ms(3_600_000)), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_has_more_than_the_burst_and_what_the_rate_allows_in_it(
+            every in 1u64..500, burst in 1u32..20, steps in proptest::collection::vec((0u64..400, 0usize..30), 1..80)
+        ) {
+            let begin = Instant::now();
+            let (mut bucket, mut now, mut begun) = (bucket(every, burst, begin), begin, Vec::new());
+            for (step, wanted) in steps {
+                now += Duration::from_millis(step);
+                let count = wanted.min(bucket.available(now));
+                bucket.take(count, now);
+                begun.extend(std::iter::repeat_n(now, count));
+            }
+            for (index, from) in begun.iter().enumerate() {
+                for (later, to) in begun.iter().enumerate().skip(index) {
+                    let allowed = u128::from(burst) + (*to - *from).as_millis() / u128::from(every);
+                    prop_assert!((later - index + 1) as u128 <= allowed);
+                }
+            }
+        }
+
+        #[test]
+        fn it_says_when_so_many_may_begin(
+            every in 1u64..500, burst in 1u32..20, taken in 0usize..20, count in 1usize..20
+        ) {
+            let now = Instant::now();
+            let mut bucket = bucket(every, burst, now);
+            bucket.take(taken.min(bucket.available(now)), now);
+            match bucket.when(count, now) {
+                None => prop_assert!(count > bucket.burst()),
+                Some(at) => {
+                    prop_assert!(bucket.available(at.max(now)) >= count);
+                    if at > now {
+                        prop_assert!(bucket.available(at - Duration::from_nanos(1)) < count);
+                    }
+                }
+            }
+        }
+    }
+}

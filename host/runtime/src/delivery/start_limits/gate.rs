@@ -1,0 +1,192 @@
+//! All limits of a workload together. Pure: it is told the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::breaker::{Breaker, Turn};
+use super::bucket::Bucket;
+use super::held_back::HeldBack;
+use super::told::Told;
+use crate::config::StartLimits;
+
+/// How long a limit must have bound of the time between two questions to be what binds.
+const MOSTLY: f64 = 0.75;
+
+/// For how long at once a rate hands out starts, where its burst allows that: a pull for each would be more requests
+/// than messages need.
+const TOGETHER: Duration = Duration::from_millis(50);
+
+/// What the limits say now, for `/status` and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StartStatus {
+    /// Deliveries that have begun and are not out of their handlers.
+    pub in_flight: usize,
+    /// Whether the workload has slowed to probes; `None` if it has no breaker.
+    pub breaker_open: Option<bool>,
+    /// How often it has.
+    pub breaker_opened: u64,
+}
+
+/// How a call began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As all do.
+    Ordinary,
+    /// To try what does not work.
+    Probe,
+}
+
+/// What is wanted of a consumer, were it not for limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// How many deliveries to hold, waiting and asked for; at least 1.
+    pub capacity: usize,
+    /// Deliveries that wait for a worker.
+    pub waiting: usize,
+    /// Deliveries that were asked for and may still come.
+    pub asked: usize,
+}
+
+impl Demand {
+    fn held(self) -> usize {
+        self.waiting + self.asked
+    }
+}
+
+/// When a delivery may begin.
+#[derive(Debug)]
+pub(super) struct Gate {
+    rate: Option<Bucket>,
+    most: Option<usize>,
+    in_flight: usize,
+    breaker: Option<Breaker>,
+    held_back: HeldBack,
+}
+
+impl Gate {
+    pub(super) fn new(limits: &StartLimits, now: Instant) -> Self {
+        Self {
+            rate: limits.rate.map(|rate| Bucket::new(rate, now)),
+            most: limits.max_in_flight,
+            in_flight: 0,
+            breaker: limits.breaker.map(|breaker| Breaker::new(breaker, now)),
+            held_back: HeldBack::new(now),
+        }
+    }
+
+    /// How many may begin now.
+    pub(super) fn startable(&self, now: Instant) -> usize {
+        let of_rate = self.rate.map_or(usize::MAX, |rate| rate.available(now));
+        let of_breaker = self.breaker.as_ref().map_or(usize::MAX, |breaker| breaker.startable(now));
+        self.places().min(of_rate).min(of_breaker)
+    }
+
+    /// When so many may begin at once; `None` if time alone does not bring that.
+    fn when(&self, count: usize, now: Instant) -> Option<Instant> {
+        let of_rate = self.rate.map_or(Some(now), |rate| rate.when(count, now))?;
+        let of_breaker = self.breaker.as_ref().map_or(Some(now), |breaker| breaker.when(count, now))?;
+        (count <= self.places()).then(|| of_rate.max(of_breaker))
+    }
+
+    /// Lets one begin, if it may.
+    pub(super) fn begin_one(&mut self, now: Instant) -> Option<Kind> {
+        if self.startable(now) == 0 {
+            return None;
+        }
+        self.in_flight += 1;
+        if let Some(rate) = &mut self.rate {
+            rate.take(1, now);
+        }
+        let probe = self.breaker.as_mut().is_some_and(|breaker| breaker.begin(now));
+        Some(if probe { Kind::Probe } else { Kind::Ordinary })
+    }
+
+    /// Lets up to so many begin.
+    pub(super) fn begin(&mut self, most: usize, now: Instant) -> Vec<Kind> {
+        let begin = |_| self.begin_one(now);
+        (0..most).map_while(begin).collect()
+    }
+
+    /// One that began has ended.
+    pub(super) fn end(&mut self, kind: Kind) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(breaker) = &mut self.breaker {
+            breaker.end(kind == Kind::Probe);
+        }
+    }
+
+    /// What a call has said.
+    pub(super) fn told(&mut self, told: Told, kind: Kind, now: Instant) -> Option<Turn> {
+        self.breaker.as_mut()?.told(told, kind == Kind::Probe, now)
+    }
+
+    /// How many deliveries to hold, waiting and asked for: no more than may begin.
+    pub(super) fn capacity(&mut self, demand: Demand, now: Instant) -> usize {
+        let (startable, held) = (self.startable(now), demand.held());
+        self.held_back.note(self.binds(demand, startable), now);
+        let may = startable.min(demand.capacity);
+        // More is on its way, and is asked for together.
+        let soon = may < demand.capacity && may < self.ceiling() && may.saturating_sub(held) < self.together();
+        if soon { held.min(may) } else { may }
+    }
+
+    /// Nothing is wanted now, whatever the limits are.
+    pub(super) fn nothing_wanted(&mut self, now: Instant) {
+        self.held_back.note(false, now);
+    }
+
+    /// When to look again because of the time alone, after now.
+    pub(super) fn next(&self, demand: Demand, now: Instant) -> Option<Instant> {
+        let held = demand.held();
+        let begin = if demand.waiting > 0 && self.startable(now) == 0 { self.when(1, now) } else { None };
+        // The inbox asks when half of what it may hold is missing.
+        let most = demand.capacity.min(self.ceiling());
+        let enough = (held + self.together()).max(held * 2).min(most);
+        let ask = if enough > held && enough >= held * 2 { self.when(enough, now) } else { None };
+        begin.into_iter().chain(ask).filter(|at| *at > now).min()
+    }
+
+    /// Whether a limit, and not the number of workers, mostly kept messages waiting since this was asked last.
+    pub(super) fn limited(&mut self, pending: bool, now: Instant) -> bool {
+        let share = self.held_back.share(now);
+        let open = self.breaker.as_ref().is_some_and(Breaker::is_open);
+        open || (pending && share >= MOSTLY)
+    }
+
+    pub(super) fn status(&self) -> StartStatus {
+        StartStatus {
+            in_flight: self.in_flight,
+            breaker_open: self.breaker.as_ref().map(Breaker::is_open),
+            breaker_opened: self.breaker.as_ref().map_or(0, Breaker::opened),
+        }
+    }
+
+    /// Whether a limit keeps a worker from a message, if there is one.
+    fn binds(&self, demand: Demand, startable: usize) -> bool {
+        let wants = demand.capacity.saturating_sub(demand.held());
+        if startable == 0 {
+            return demand.waiting > 0 || wants > 0;
+        }
+        // Where deliveries wait that may begin, workers are what is missing.
+        let spare = startable.saturating_sub(demand.held());
+        demand.waiting == 0 && spare < wants.min(self.together())
+    }
+
+    /// How many more may be in handlers.
+    fn places(&self) -> usize {
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.in_flight))
+    }
+
+    /// How many may begin at once, once there was time enough.
+    fn ceiling(&self) -> usize {
+        let of_rate = self.rate.map_or(usize::MAX, |rate| rate.burst());
+        let of_breaker = if self.breaker.as_ref().is_some_and(Breaker::is_open) { 1 } else { usize::MAX };
+        self.places().min(of_rate).min(of_breaker)
+    }
+
+    /// How many are asked for together, where the rate is what limits.
+    fn together(&self) -> usize {
+        self.rate.map_or(1, |rate| rate.of(TOGETHER))
+    }
+}

@@ -1,0 +1,140 @@
+//! When a delivery may begin: a rate, a number in handlers at once, and a breaker. What may not begin stays in the
+//! stream, because the host asks only for what may.
+//!
+//! [`gate`] decides, and is pure: it is told the time. This file is the lock around it, and who is woken.
+
+mod breaker;
+mod bucket;
+mod gate;
+mod held_back;
+mod told;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::conditions::{Conditions, Part};
+use crate::config::units::show_duration;
+use crate::config::{BreakerConfig, StartLimits};
+use breaker::Turn;
+use gate::{Gate, Kind};
+
+pub(crate) use gate::{Demand, StartStatus};
+pub(crate) use told::Told;
+
+/// Lets the deliveries of one workload begin. There is none where nothing is limited.
+#[derive(Debug)]
+pub(crate) struct StartGate {
+    gate: Mutex<Gate>,
+    /// Notified when more may begin than before.
+    changed: Notify,
+    breaker: Option<BreakerConfig>,
+    conditions: Arc<Conditions>,
+}
+
+/// A delivery that has begun. When this is dropped, another one may begin in its place.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Arc<StartGate>,
+    kind: Kind,
+}
+
+impl Permit {
+    /// The delivery is out of its handler.
+    pub(crate) fn ended(self, told: Told) {
+        self.gate.told(told, self.kind);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.gate.lock().end(self.kind);
+        self.gate.changed.notify_one();
+    }
+}
+
+impl StartGate {
+    /// For a workload that begins now; `None` if nothing is limited.
+    pub(crate) fn new(limits: &StartLimits, conditions: &Arc<Conditions>) -> Option<Arc<Self>> {
+        let make = || Self {
+            gate: Mutex::new(Gate::new(limits, Instant::now())),
+            changed: Notify::new(),
+            breaker: limits.breaker,
+            conditions: conditions.clone(),
+        };
+        (!limits.is_none()).then(|| Arc::new(make()))
+    }
+
+    /// Lets up to so many deliveries begin, a permit each.
+    pub(crate) fn begin(self: &Arc<Self>, most: usize) -> Vec<Permit> {
+        let kinds = self.gate.lock().begin(most, Instant::now());
+        kinds.into_iter().map(|kind| Permit { gate: self.clone(), kind }).collect()
+    }
+
+    /// Lets one delivery begin, if it may.
+    pub(crate) fn begin_one(self: &Arc<Self>) -> Option<Permit> {
+        let kind = self.gate.lock().begin_one(Instant::now())?;
+        Some(Permit { gate: self.clone(), kind })
+    }
+
+    /// How many deliveries may begin now.
+    pub(crate) fn startable(&self) -> usize {
+        self.gate.lock().startable(Instant::now())
+    }
+
+    /// How many deliveries to hold, waiting and asked for, where the workers could use [`Demand::capacity`].
+    pub(crate) fn capacity(&self, demand: Demand) -> usize {
+        self.gate.lock().capacity(demand, Instant::now())
+    }
+
+    /// Nothing is wanted now, whatever the limits are.
+    pub(crate) fn nothing_wanted(&self) {
+        self.gate.lock().nothing_wanted(Instant::now());
+    }
+
+    /// Waits until more may begin than with this demand, or a delivery has ended. Cancel-safe.
+    pub(crate) async fn more(&self, demand: Demand) {
+        let at = self.gate.lock().next(demand, Instant::now());
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = sleep_until(at.unwrap_or_else(Instant::now)), if at.is_some() => {}
+        }
+    }
+
+    /// Whether a limit, and not the number of workers, was what mostly kept messages waiting since this was asked last.
+    /// `pending` is whether the stream has any that were not delivered.
+    pub(crate) fn limited(&self, pending: bool) -> bool {
+        self.gate.lock().limited(pending, Instant::now())
+    }
+
+    /// What the limits say now.
+    pub(crate) fn status(&self) -> StartStatus {
+        self.gate.lock().status()
+    }
+
+    fn told(&self, told: Told, kind: Kind) {
+        let turn = self.gate.lock().told(told, kind, Instant::now());
+        let (Some(turn), Some(BreakerConfig { ratio, window, probe_interval, .. })) = (turn, self.breaker) else {
+            return;
+        };
+        match turn {
+            Turn::Opened => self.conditions.raise(
+                Part::Breaker,
+                &format!(
+                    "more than {ratio} of the calls within {} asked to retry or ran out of time, so what is behind the \
+                     handler seems not to work: one call each {} tries it, and the workload goes on by itself when one \
+                     ends well",
+                    show_duration(&window),
+                    show_duration(&probe_interval)
+                ),
+            ),
+            Turn::Closed => self.conditions.clear(Part::Breaker),
+        }
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The gate as a whole, with random demands.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::Instant;
+
+use super::gate::{Demand, Gate, Kind};
+use super::told::Told;
+use crate::config::{BreakerConfig, Rate, StartLimits};
+use crate::contract::{Failure, Fault, Response};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn limits(rate: Option<(u64, u32)>, max_in_flight: Option<usize>, breaker: Option<f64>) -> StartLimits {
+    StartLimits {
+        rate: rate.map(|(every, burst)| Rate { every: MS * u32::try_from(every).unwrap(), burst }),
+        max_in_flight,
+        breaker: breaker.map(|ratio| BreakerConfig {
+            ratio,
+            window: MS * 10_000,
+            min_calls: 4,
+            probe_interval: MS * 1_000,
+        }),
+    }
+}
+
+fn gate(limits: StartLimits) -> (Gate, Instant) {
+    let now = Instant::now();
+    (Gate::new(&limits, now), now)
+}
+
+fn demand(capacity: usize, waiting: usize, asked: usize) -> Demand {
+    Demand { capacity, waiting, asked }
+}
+
+#[test]
+fn no_more_is_held_than_may_begin() {
+    let (mut gate, now) = gate(limits(Some((200, 5)), None, None));
+    assert_eq!(gate.capacity(demand(100, 0, 0), now), 5);
+    assert_eq!(gate.begin(9, now).len(), 5);
+    assert_eq!(gate.capacity(demand(100, 0, 0), now), 0);
+    assert_eq!(gate.next(demand(100, 0, 0), now), Some(now + MS * 200));
+    assert_eq!(gate.capacity(demand(100, 0, 0), now + MS * 200), 1);
+}
+
+#[test]
+fn a_quick_rate_is_handed_out_together() {
+    let (mut gate, now) = gate(limits(Some((2, 500)), None, None));
+    gate.begin(500, now);
+    assert_eq!(gate.capacity(demand(400, 0, 0), now + MS * 48), 0);
+    assert_eq!(gate.next(demand(400, 0, 0), now), Some(now + MS * 50));
+    assert_eq!(gate.capacity(demand(400, 0, 0), now + MS * 50), 25);
+}
+
+#[test]
+fn one_in_flight_that_ends_makes_room_for_one() {
+    let (mut gate, now) = gate(limits(None, Some(3), None));
+    assert_eq!(gate.begin(9, now), [Kind::Ordinary; 3]);
+    assert_eq!((gate.capacity(demand(8, 0, 0), now), gate.next(demand(8, 0, 0), now)), (0, None));
+    gate.end(Kind::Ordinary);
+    assert_eq!(gate.capacity(demand(8, 0, 0), now), 1);
+    assert_eq!(gate.status().in_flight, 2);
+}
+
+#[test]
+fn an_open_breaker_asks_for_one_when_a_probe_is_due() {
+    let (mut gate, now) = gate(limits(None, None, Some(0.5)));
+    assert_eq!(gate.capacity(demand(100, 0, 0), now), 100);
+    for _ in 0..4 {
+        gate.told(Told::Fails, Kind::Ordinary, now);
+    }
+    assert_eq!(gate.status().breaker_open, Some(true));
+    assert!(gate.limited(false, now));
+    assert_eq!(gate.capacity(demand(100, 0, 0), now), 0);
+    assert_eq!(gate.next(demand(100, 0, 0), now), Some(now + MS * 1_000));
+    assert_eq!(gate.next(demand(100, 7, 0), now), Some(now + MS * 1_000), "what waits is what tries");
+    assert_eq!(gate.capacity(demand(100, 0, 0), now + MS * 1_000), 1);
+    assert_eq!(gate.begin(9, now + MS * 1_000), [Kind::Probe]);
+    gate.told(Told::Works, Kind::Probe, now + MS * 1_100);
+    assert_eq!(gate.capacity(demand(100, 0, 0), now + MS * 1_100), 100);
+}
+
+#[test]
+fn a_limit_binds_where_workers_would_take_more_and_not_where_they_are_what_is_missing() {
+    // Ten a second, one by one, of which the workers could do a hundred.
+    let (mut gate, mut now) = gate(limits(Some((100, 1)), None, None));
+    for _ in 0..20 {
+        gate.capacity(demand(10, 0, 0), now);
+        gate.begin(1, now);
+        gate.capacity(demand(10, 0, 0), now);
+        now += MS * 100;
+    }
+    assert!(!gate.limited(false, now), "nothing is pending");
+    gate.begin(1, now);
+    gate.capacity(demand(10, 0, 0), now);
+    now += MS * 100;
+    assert!(gate.limited(true, now));
+    // One worker does two a second: one waits for it, and may begin.
+    for _ in 0..20 {
+        gate.begin(1, now);
+        gate.capacity(demand(1, 0, 0), now);
+        now += MS * 100;
+        gate.capacity(demand(1, 1, 0), now);
+        now += MS * 400;
+    }
+    assert!(!gate.limited(true, now));
+}
+
+#[test]
+fn as_many_workers_as_may_be_in_flight_are_enough() {
+    let (mut gate, mut now) = gate(limits(None, Some(3), None));
+    gate.begin(2, now);
+    gate.capacity(demand(2, 1, 0), now);
+    now += MS * 100;
+    assert!(!gate.limited(true, now), "two workers are busy, and a third could be");
+    gate.begin(1, now);
+    gate.capacity(demand(3, 0, 0), now);
+    now += MS * 100;
+    assert!(gate.limited(true, now));
+}
+
+#[test]
+fn what_a_call_says() {
+    assert_eq!(Told::by(&Ok(Ok(Response::default()))), Told::Works);
+    assert_eq!(Told::by(&Ok(Err(Failure::Reject("no".into())))), Told::Works);
+    assert_eq!(Told::by(&Ok(Err(Failure::Retry(None)))), Told::Fails);
+    assert_eq!(Told::by(&Err(Fault::Time(MS))), Told::Fails);
+    assert_eq!(Told::by(&Err(Fault::Trap("x".into()))), Told::Nothing);
+    assert_eq!(Told::by(&Err(Fault::Memory(1))), Told::Nothing);
+}
+
+proptest! {
+    /// What the fetching task does: asks for what is missing, or waits until it may look again. Nothing of it may stall
+    /// or go round without an end.
+    #[test]
+    fn a_backlog_is_worked_off_and_never_beyond_the_limits(
+        rate in proptest::option::of((1u64..300, 1u32..40)), most in proptest::option::of(1usize..10),
+        workers in 1usize..20, service in 0u64..500, backlog in 1usize..120,
+    ) {
+        let (mut gate, begin) = gate(limits(rate, most, None));
+        let (mut now, mut left, mut waiting, mut looks) = (begin, backlog, 0_usize, 0);
+        let (mut running, mut begun) = (Vec::<Instant>::new(), Vec::new());
+        while left + waiting + running.len() > 0 {
+            looks += 1;
+            prop_assert!(looks < 20 * backlog + 100, "it goes round: {left} left, {waiting} wait");
+            let done = running.extract_if(.., |ends| *ends <= now).count();
+            (0..done).for_each(|_| gate.end(Kind::Ordinary));
+            let capacity = gate.capacity(demand(workers, waiting, 0), now);
+            let missing = capacity.saturating_sub(waiting);
+            if missing > 0 && missing * 2 >= capacity {
+                let came = missing.min(left);
+                left -= came;
+                waiting += came;
+            }
+            let free = workers - running.len();
+            for _ in gate.begin(free.min(waiting), now) {
+                waiting -= 1;
+                running.push(now + MS * u32::try_from(service).unwrap());
+                begun.push(now);
+            }
+            prop_assert!(running.len() <= most.unwrap_or(usize::MAX));
+            let next = gate.next(demand(workers, waiting, 0), now);
+            let ends = running.iter().copied().filter(|ends| *ends > now).min();
+            let again = running.iter().any(|ends| *ends <= now);
+            match next.into_iter().chain(ends).min() {
+                Some(at) if !again => now = at,
+                _ if again => {}
+                _ => {
+                    let over = left + waiting + running.len() == 0;
+                    let more = gate.capacity(demand(workers, waiting, 0), now) > waiting && left > 0;
+                    prop_assert!(over || more, "it stalls: {left} left, {waiting} wait");
+                }
+            }
+        }
+        prop_assert_eq!(begun.len(), backlog);
+        if let Some((every, burst)) = rate {
+            let allowed = u128::from(burst) + (now - begin).as_millis() / u128::from(every);
+            prop_assert!(begun.len() as u128 <= allowed);
+        }
+    }
+}
