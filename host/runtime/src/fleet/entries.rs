@@ -30,10 +30,7 @@ pub(crate) struct HostEntry {
     pub(crate) boot: String,
     /// What its shares are in proportion to.
     pub(crate) capacity: u32,
-    /// Whether it stops, and takes no share any more.
-    #[serde(default)]
-    pub(crate) leaving: bool,
-    /// What it does, by workload.
+    /// What it does, by workload. One that stops is not there any more, and so gets no share.
     pub(crate) workloads: BTreeMap<String, Report>,
 }
 

@@ -25,7 +25,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What does not work between a host and its fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Concern {
+enum Concern {
     /// Another process has the host's id.
     Doubled,
     /// The bucket cannot be found or made, or the host's entry cannot be written.
@@ -63,6 +63,7 @@ pub(crate) struct Fleet {
     pub(super) rewatch: Notify,
     problems: Mutex<BTreeMap<Concern, String>>,
     unreadable: Mutex<String>,
+    left: AtomicBool,
 }
 
 /// What can be seen of a workload in its fleet.
@@ -96,6 +97,7 @@ impl Fleet {
             rewatch: Notify::new(),
             problems: Mutex::default(),
             unreadable: Mutex::default(),
+            left: AtomicBool::new(false),
         })
     }
 
@@ -106,6 +108,7 @@ impl Fleet {
 
     /// Takes this host's entry away, if that is possible soon.
     pub(crate) async fn leave(&self) {
+        self.left.store(true, Relaxed);
         let key = self.key();
         match timeout(FAREWELL, self.bucket.delete(&key)).await {
             Ok(Ok(())) => {}
@@ -124,6 +127,9 @@ impl Fleet {
                 () = self.tell.notified() => {}
             }
             let told = if found { Ok(()) } else { self.bucket.find().await };
+            if self.left.load(Relaxed) {
+                return;
+            }
             let told = match told {
                 Ok(()) => self.bucket.put(&key, text(&self.entry()).into(), None).await.map(drop),
                 Err(error) => Err(error),
@@ -157,7 +163,7 @@ impl Fleet {
             workloads.values_mut().for_each(|report| report.room = room(most, all, report.wanted));
         }
         let boot = self.view.lock().me().boot.clone();
-        HostEntry { boot, capacity: self.capacity, leaving: false, workloads }
+        HostEntry { boot, capacity: self.capacity, workloads }
     }
 
     /// The most workers of a workload that this host has room for now.
@@ -236,8 +242,8 @@ impl Fleet {
         Watching::Some(hosts.into_iter().chain([me]).collect())
     }
 
-    /// Notes whether something works. The workloads tell it.
-    pub(super) fn note(&self, concern: Concern, problem: Option<String>) {
+    /// Notes whether something works.
+    fn note(&self, concern: Concern, problem: Option<String>) {
         let mut problems = self.problems.lock();
         match problem {
             Some(problem) => drop(problems.insert(concern, problem)),
@@ -251,10 +257,12 @@ impl Fleet {
         if concern == Concern::Doubled {
             return Some(problem);
         }
-        Some(format!(
-            "the fleet's bucket {} cannot be used: {problem}; meanwhile this host keeps its last share",
-            self.name
-        ))
+        Some(self.unusable(&problem))
+    }
+
+    /// Why the bucket cannot be used, and what that means.
+    pub(super) fn unusable(&self, problem: &str) -> String {
+        format!("the fleet's bucket {} cannot be used: {problem}; meanwhile this host keeps its last share", self.name)
     }
 
     /// What can be seen of a workload.

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::entries::{Lease, Plan, Report, lease_key, plan_key, read, text};
-use super::host::{Concern, Fleet, Workplace};
+use super::host::{Fleet, Workplace};
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
 use crate::ports::KvError;
@@ -26,6 +26,8 @@ pub(crate) struct Member {
     workplace: Arc<Workplace>,
     seat: Seat,
     totals: Totals,
+    /// Why the lease or the plan cannot be read or written.
+    problem: Option<String>,
 }
 
 /// What came of a decision.
@@ -52,7 +54,8 @@ impl Member {
         });
         fleet.workplaces.lock().insert(workload.to_owned(), workplace.clone());
         fleet.tell.notify_one();
-        Self { fleet, workload: workload.to_owned(), workplace, seat: Seat::new(workload), totals: Totals::default() }
+        let (seat, workload) = (Seat::new(workload), workload.to_owned());
+        Self { fleet, workload, workplace, seat, totals: Totals::default(), problem: None }
     }
 
     /// Waits until there is another plan, or a message has started a worker at another host. Cancel-safe.
@@ -94,7 +97,7 @@ impl Member {
 
     /// What does not work between this host and its fleet, and what mends it.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.fleet.problem()
+        self.fleet.problem().or_else(|| Some(self.fleet.unusable(self.problem.as_ref()?)))
     }
 
     /// What all hosts do and have done.
@@ -122,7 +125,11 @@ impl Member {
     /// Carries out one step. Returns whether there may be another.
     async fn step(&mut self, next: Next) -> bool {
         match next {
-            Next::Follow | Next::Wait | Next::Lead => false,
+            Next::Follow => {
+                self.problem = None;
+                false
+            }
+            Next::Wait | Next::Lead => false,
             Next::Read => match self.get::<Lease>(&lease_key(&self.workload)).await {
                 Some(found) => {
                     self.seat.read(found, &self.fleet.view.lock());
@@ -164,7 +171,10 @@ impl Member {
         let came = self.put(&lease_key(&self.workload), text(&lease), revision).await;
         self.seat.wrote(lease, came, &self.fleet.view.lock());
         match came {
-            Written::Stored(_) => Commit::Done,
+            Written::Stored(_) => {
+                self.problem = None;
+                Commit::Done
+            }
             Written::Conflict => Commit::Lost,
             Written::Unknown => Commit::Unknown,
         }
@@ -202,30 +212,29 @@ impl Member {
     }
 
     /// Reads a key; `None` if that is not possible.
-    async fn get<T: for<'a> serde::Deserialize<'a>>(&self, key: &str) -> Option<(u64, Option<T>)> {
+    async fn get<T: for<'a> serde::Deserialize<'a>>(&mut self, key: &str) -> Option<(u64, Option<T>)> {
         let entry = match self.fleet.bucket.get(key).await {
             Ok(entry) => entry,
             Err(error) => {
-                self.fleet.note(Concern::Entry, Some(error.to_string()));
+                self.problem = Some(error.to_string());
                 return None;
             }
         };
         match entry.value.map(|value| read(key, &value)).transpose() {
             Ok(value) => Some((entry.revision, value)),
             Err(problem) => {
-                self.fleet.note(Concern::Entry, Some(problem));
+                self.problem = Some(problem);
                 None
             }
         }
     }
 
-    async fn put(&self, key: &str, value: Vec<u8>, expected: u64) -> Written {
+    async fn put(&mut self, key: &str, value: Vec<u8>, expected: u64) -> Written {
         match self.fleet.bucket.put(key, value.into(), Some(expected)).await {
             Ok(revision) => Written::Stored(revision),
             Err(KvError::Conflict(_)) => Written::Conflict,
             Err(error) => {
-                tracing::warn!(workload = self.workload, key, %error, "not written");
-                self.fleet.note(Concern::Entry, Some(error.to_string()));
+                self.problem = Some(error.to_string());
                 Written::Unknown
             }
         }

@@ -159,7 +159,7 @@ impl World {
                 let of = &self.hosts[host];
                 let report = Report { room: u32::MAX, ..Report::default() };
                 let workloads = [(W.to_owned(), report)].into();
-                let entry = HostEntry { boot: of.id.boot.clone(), capacity: 2, leaving: false, workloads };
+                let entry = HostEntry { boot: of.id.boot.clone(), capacity: 2, workloads };
                 let (key, value) = (host_key(&of.id.id), text(&entry));
                 self.put(key, value, None, luck);
             }

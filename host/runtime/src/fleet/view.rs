@@ -177,13 +177,12 @@ impl View {
 
     /// The hosts that can run workers of a workload.
     pub(crate) fn candidates(&self, workload: &str) -> Vec<Candidate> {
-        let staying = self.hosts().filter(|(_, entry)| !entry.leaving);
         let candidate = |(id, entry): (&str, &HostEntry)| {
             let report = entry.workloads.get(workload)?;
             let (capacity, room, running) = (entry.capacity, report.room, report.running);
             Some(Candidate { id: id.to_owned(), capacity, room, running })
         };
-        staying.filter_map(candidate).collect()
+        self.hosts().filter_map(candidate).collect()
     }
 }
 
@@ -199,7 +198,7 @@ mod tests {
     fn entry(boot: &str, woken: bool) -> Vec<u8> {
         let report = Report { woken, room: 9, ..Report::default() };
         let workloads = [("w".to_owned(), report)].into();
-        text(&HostEntry { boot: boot.to_owned(), capacity: 2, leaving: false, workloads })
+        text(&HostEntry { boot: boot.to_owned(), capacity: 2, workloads })
     }
 
     fn view() -> View {
