@@ -13,6 +13,7 @@ const GUESTS: &[&str] = &[
     "probe-worker-v2",
     "probe-batch",
     "probe-http",
+    "probe-messaging",
     "probe-policy",
     "probe-policy-v2",
     "unknown-import",

@@ -14,6 +14,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!(11, "poison message", poison),
     row!(36, "5 % traps, 5 % time-outs, 5 % retries, 1 % rejects", failures),
     row!(37, "redelivered after its publications were stored", stored_before),
+    row!(58, "poison in batches", poison_in_batches),
 ];
 
 /// One worker sleeps for three times the ack wait, and messages that it holds wait behind.
@@ -64,6 +65,38 @@ async fn poison(form: Form) -> Result<Report> {
     report.must(audit.duplicates() == 0, format!("{} were handled again", audit.duplicates()));
     report.count(&audit);
     report.note(format!("the rest: {:.0} messages/s, without poison {:.0}", rates[1], rates[0]));
+    Ok(report)
+}
+
+/// Batches of 20 while more is published; one message in a hundred always traps. It becomes a dead letter, and costs
+/// its neighbours no more than one delivery each.
+async fn poison_in_batches(form: Form) -> Result<Report> {
+    const SIZE: u64 = 20;
+    const ATTEMPTS: u64 = 3;
+    let mut report = Report::new();
+    let stage = Stage::one().await?;
+    let mut ledger = Ledger::open(&stage, "work").await?;
+    let batches = format!(
+        "handler = 'probe-batch'\nretry.max-attempts = {ATTEMPTS}\nbatching = {{ size = {SIZE}, wait = '100ms' }}"
+    );
+    let host = stage.host(&work("work", &batches)).await?;
+    let count = form.pick(1000, 20_000);
+    ledger.publish(count, |id| if id % 100 == 10 { "trap".to_owned() } else { String::new() }).await?;
+    let poison = count / 100;
+    (0..poison).for_each(|_| report.injected());
+    stage.settled("work", form.patience()).await?;
+    report.must(host.is_running(), "the host lives");
+    report.must(host.logged(&["a batch failed"]) > 0, "messages came in batches");
+    let audit = ledger.audit().await?;
+    let wanted = HashMap::from([("trapped".to_owned(), poison)]);
+    report.must(audit.causes == wanted, format!("dead letters {:?}, wanted {wanted:?}", audit.causes));
+    report.must(audit.duplicates() == 0, format!("{} were handled again", audit.duplicates()));
+    let delivered = stage.consumer("work").await?.delivered.consumer_sequence;
+    let neighbours = delivered.saturating_sub(count + poison * (ATTEMPTS - 1));
+    report
+        .must(neighbours <= poison * (SIZE - 1), format!("{neighbours} deliveries more, of {poison} poison messages"));
+    report.count(&audit);
+    report.note(format!("{neighbours} deliveries more than the messages and the attempts of the poison"));
     Ok(report)
 }
 

@@ -19,6 +19,9 @@ const MEMORIES: usize = 98;
 async fn small_machine(form: Form) -> Result<Report> {
     let mut report = Report::new();
     mappings(form, &mut report).await?;
+    if form.long {
+        most_workers(form, &mut report).await?;
+    }
     address_space(form, &mut report).await?;
     descriptors_and_disk(form, &mut report).await?;
     Ok(report)
@@ -62,6 +65,29 @@ async fn mappings(form: Form, report: &mut Report) -> Result<()> {
     report.must(host.logged(&["ended by itself"]) == 0, "no worker ends for want of room");
     report.count(&ledger.audit().await?);
     report.note(format!("{taken} of {limit} mappings"));
+    host.stop().await
+}
+
+/// As many workers as a configuration may ask for: as many as there is room for work, and the host lives.
+async fn most_workers(form: Form, report: &mut Report) -> Result<()> {
+    let limit: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count")?.trim().parse()?;
+    if limit > 100_000 {
+        return Ok(());
+    }
+    let stage = Stage::one().await?;
+    let mut ledger = Ledger::open(&stage, "work").await?;
+    let over = "policy-settings.workers = '10000'\nscale.max = 10000";
+    let mut host = stage.host(&work("work", over)).await?;
+    report.injected();
+    host.says(&["there is room for", "vm.max_map_count"], form.patience()).await?;
+    ledger.publish(100_000, |_| String::new()).await?;
+    stage.settled("work", form.patience()).await?;
+    report.must(host.is_running(), "the host lives with as many workers as there is room for");
+    let (workers, taken) = (host.logged(&["worker started"]), host.mappings());
+    report.must(taken < limit, format!("{taken} of {limit} mappings"));
+    report.must(host.logged(&["ended by itself"]) == 0, "no worker ends for want of room");
+    report.count(&ledger.audit().await?);
+    report.note(format!("{workers} workers of 10,000, {taken} of {limit} mappings"));
     host.stop().await
 }
 

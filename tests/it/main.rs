@@ -30,6 +30,7 @@ mod key_value;
 mod languages;
 mod limits;
 mod limits_behind;
+mod messaging;
 mod nats_headers;
 mod new;
 mod page;

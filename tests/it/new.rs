@@ -125,3 +125,18 @@ async fn a_handler_is_begun_in_other_languages_and_a_policy_only_in_rust() {
     new(&["policy", "p", "--language", "c"]).await.failed_with(1, &["no policy", "leave --language out"]);
     assert!(!dir.path().join("p").exists());
 }
+
+#[tokio::test]
+async fn the_contract_alone_is_written_for_a_project_that_there_is_and_touches_nothing() {
+    let dir = TempDir::new().unwrap();
+    let ended = new(dir.path(), "wit", "contract").await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    for file in ["README.md", "world.wit", "handler.wit", "batch.wit", "scaling.wit", "deps/keyvalue/keyvalue.wit"] {
+        let written = std::fs::read_to_string(dir.path().join("contract").join(file)).unwrap();
+        assert_eq!(written, std::fs::read_to_string(ours.join(file)).unwrap(), "{file}");
+    }
+    std::fs::remove_file(dir.path().join("contract/world.wit")).unwrap();
+    new(dir.path(), "wit", "contract").await.failed_with(1, &["contract is there already and was not touched"]);
+    assert!(!dir.path().join("contract/world.wit").exists());
+}

@@ -19,12 +19,17 @@ async fn site(name: &str) -> Option<(Arc<Site>, tempfile::NamedTempFile)> {
     }
     site.stream(name, &[&format!("in.{name}.>")]).await;
     site.stream("OUT", &["out.>"]).await;
-    let url = site.server.lock().await.url().to_owned();
+    let file = file(name, site.server.lock().await.url());
+    Some((site, file))
+}
+
+/// A configuration file with a workload of this name.
+fn file(name: &str, url: &str) -> tempfile::NamedTempFile {
     let text =
         format!("nats.url = {url:?}\n[workload.{name}]\nstream = {name:?}\nhandler = \"probe\"\npolicy = \"fixed\"\n");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    Some((site, file))
+    file
 }
 
 async fn command(file: &tempfile::NamedTempFile, arguments: &[&str]) -> Ended {
@@ -126,4 +131,21 @@ async fn what_cannot_be_paused_is_told() {
         assert_eq!(ended.code, Some(2), "{}", ended.said());
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_pause_is_told_and_a_workload_that_is_to_be_paused_does_not_start_there() {
+    let site = Site::new().await;
+    if site.client.is_server_compatible(2, 11, 0) {
+        return;
+    }
+    let workload = Workload { paused: Some(true), ..workers("older", 1) };
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { http, workloads: vec![workload], ..site.config() });
+    let address = host.address().await;
+    eventually("it is told", async || get(&address, "/readyz").await.1.contains("paused = true needs 2.11 or newer"))
+        .await;
+    let file = file("older", site.server.lock().await.url());
+    let said = ["the NATS server is version 2.", "pausing a consumer needs 2.11 or newer"];
+    command(&file, &["pause", "older"]).await.failed_with(1, &said);
 }

@@ -106,6 +106,9 @@ impl Keeper {
         if let Some(buckets) = bound.buckets(&state.conditions) {
             handlers.reach(buckets);
         }
+        if let Some(requests) = bound.requests() {
+            handlers.ask_by(requests);
+        }
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
         let mut run = pin!(workload::run(parts, stopped(self.stops.clone())));

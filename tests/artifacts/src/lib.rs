@@ -16,6 +16,8 @@ pub mod probes {
     pub const BATCH: &[u8] = component!("probe-batch");
     /// A handler that sends HTTP requests as its payload says.
     pub const HTTP: &[u8] = component!("probe-http");
+    /// A component that exports `wasmcloud:messaging/handler`, and does what its payload says.
+    pub const MESSAGING: &[u8] = component!("probe-messaging");
     /// A policy that does what its settings say.
     pub const POLICY_V1: &[u8] = component!("probe-policy");
     /// The same with another version number, for swaps.
@@ -117,6 +119,9 @@ mod tests {
     fn the_odd_guests_are_odd_in_the_one_way_they_should_be() {
         check("unknown-import", probes::UNKNOWN_IMPORT, HANDLER, &["probe:unknown/secrets@1.0.0"]);
         assert!(interface(probes::UNKNOWN_IMPORT).0.contains(&"probe:unknown/secrets@1.0.0".to_owned()));
+        let consumer = "wasmcloud:messaging/consumer@0.2.0";
+        let imports = [CONFIG, LOGGING, "wasmcloud:messaging/types@0.2.0", consumer];
+        check("probe-messaging", probes::MESSAGING, "wasmcloud:messaging/handler@0.2.0", &imports);
         check("other-version", probes::OTHER_VERSION, "tidegate:plugin/handler@0.2.0", &[]);
     }
 

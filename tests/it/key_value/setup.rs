@@ -1,6 +1,8 @@
 //! Buckets at the start, and what `check` and `permissions` say of them.
 
+use tidegate_artifacts::workers::DEDUPE;
 use tidegate_runtime::config::{Config, Manage, Queue, Workload};
+use tidegate_test_artifacts::probes::MESSAGING;
 
 use super::{bucket, granted, kv};
 use crate::support::cli::run;
@@ -66,4 +68,32 @@ async fn check_says_which_buckets_are_missing_and_permissions_what_they_need() {
         assert!(ended.said().contains(&format!("\"{subject}\"")), "{subject}: {}", ended.said());
     }
     assert!(!ended.said().contains("$KV.prices"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn check_warns_of_a_handler_that_imports_key_value_and_is_granted_none() {
+    let (directory, site) = (tempfile::tempdir().unwrap(), Site::new().await);
+    site.install("dedupe", DEDUPE);
+    site.install("peer", MESSAGING);
+    let path = directory.path().join("tidegate.toml");
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/plugin-cache");
+    let check = async |handler: &str, grants: &str| {
+        let text = format!(
+            "plugins.dir = \"{}\"\n[workload.w]\nstream = \"S\"\nhandler = \"{handler}\"\npolicy = \"fixed\"\n\
+             {grants}\n",
+            site.plugins.path().display()
+        );
+        std::fs::write(&path, text).unwrap();
+        let ended = run(["check", "--cache-dir", cache, "--config", path.to_str().unwrap()]).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        ended.said()
+    };
+    let said = check("dedupe", "").await;
+    assert!(said.contains("dedupe.wasm imports wasi:keyvalue, and grants.kv grants it nothing"), "{said}");
+    let said = check("dedupe", "grants.kv = [\"read-write seen\"]").await;
+    assert!(!said.contains("warning"), "{said}");
+    let said = check("dedupe", "grants.kv = [\"read-write seen\"]\ngrants.request = [\"prices.>\"]").await;
+    assert!(said.contains("does not import wasmcloud:messaging/consumer, so what grants.request grants"), "{said}");
+    let said = check("peer", "grants.request = [\"prices.>\"]").await;
+    assert!(!said.contains("warning"), "{said}");
 }

@@ -162,7 +162,7 @@ async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()
     }
     for workload in &config.workloads {
         let handler = handler(&host, dir, workload).await;
-        answer.warnings.extend(ungranted(&host, dir, workload));
+        answer.warnings.extend(mismatches(&host, dir, workload));
         let live = policy(&host, dir, workload, &workload.policy, &workload.policy_settings).await;
         let shadow = match &workload.shadow {
             Some(shadow) => Some(policy(&host, dir, workload, &shadow.policy, &shadow.settings).await),
@@ -198,19 +198,28 @@ pub(super) fn refused(error: &LoadError) -> String {
     }
 }
 
-/// What a person should know of a handler that imports what nothing is granted of.
-fn ungranted(host: &PluginHost, dir: &Path, workload: &Workload) -> Option<String> {
+/// What a person should know of what a handler imports and is not granted, or is granted and cannot use.
+fn mismatches(host: &PluginHost, dir: &Path, workload: &Workload) -> Vec<String> {
     let file = file(dir, &workload.handler);
-    let needs = host.inspect(&file).ok()?.needs;
-    let imports = needs.iter().any(|import| import.starts_with("wasi:http/"));
-    (imports && workload.grants.http.is_empty()).then(|| {
-        format!(
-            "workload {}: its handler {} imports wasi:http, and grants.http grants it nothing: each of its requests \
-             is denied",
-            workload.name,
-            file.display()
-        )
-    })
+    let Ok(inspection) = host.inspect(&file) else { return Vec::new() };
+    let imports = |package: &str| inspection.needs.iter().any(|import| import.starts_with(package));
+    let grants = &workload.grants;
+    let told = [
+        (
+            imports("wasi:http/") && grants.http.is_empty(),
+            "imports wasi:http, and grants.http grants it nothing: each of its requests is denied",
+        ),
+        (
+            imports("wasi:keyvalue/") && grants.kv.is_empty(),
+            "imports wasi:keyvalue, and grants.kv grants it nothing: each of its operations is denied",
+        ),
+        (
+            !imports("wasmcloud:messaging/consumer") && !grants.request.is_empty(),
+            "does not import wasmcloud:messaging/consumer, so what grants.request grants it is of no use to it",
+        ),
+    ];
+    let told = told.into_iter().filter(|(holds, _)| *holds);
+    told.map(|(_, what)| format!("workload {}: its handler {} {what}", workload.name, file.display())).collect()
 }
 
 async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {

@@ -3,16 +3,18 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::scaffold::{CrateKind, CrateName, Language, files, place, place_config};
+use crate::scaffold::{CrateKind, CrateName, Language, contract, files, place, place_config};
 
 const EXAMPLES: &str = "\
 Examples:
   tidegate new handler shout
   tidegate new handler shout --language python
   tidegate new policy queue-age
-  tidegate new config";
+  tidegate new config
+  tidegate new wit                               the contract, as WIT, for a project that there is already";
 
-/// Makes something to begin with: a policy or a handler that builds, has tests, and runs, or a configuration.
+/// Makes something to begin with: a policy or a handler that builds, has tests, and runs, a configuration, or the
+/// contract alone.
 ///
 /// A crate is a new directory of that name where this is run, with the contract in it; building it needs Rust, the
 /// target wasm32-wasip2, and crates.io. A configuration is a file with comments. What is there already is never
@@ -34,6 +36,16 @@ pub enum What {
     Handler(Named),
     /// A configuration file, which says what runs
     Config(ConfigFile),
+    /// The contract of this version, as WIT: what a tool for components makes bindings of
+    Wit(WitDirectory),
+}
+
+/// Where the contract is written.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WitDirectory {
+    /// The directory, which must not be there
+    #[arg(value_name = "DIR", default_value = "wit")]
+    pub dir: PathBuf,
 }
 
 /// Where a configuration is written.
@@ -64,6 +76,7 @@ pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
         What::Policy(named) => (CrateKind::Policy, named),
         What::Handler(named) => (CrateKind::Handler, named),
         What::Config(ConfigFile { file }) => return config(file, out),
+        What::Wit(WitDirectory { dir }) => return wit(dir, out),
     };
     let (name, language) = (&named.name, named.language);
     if kind == CrateKind::Policy && language != Language::Rust {
@@ -83,6 +96,13 @@ pub fn run(args: &NewArgs, out: &mut impl Write) -> anyhow::Result<()> {
     }
     write!(out, "  cargo build --release --target wasm32-wasip2 && ")?;
     writeln!(out, "cp target/wasm32-wasip2/release/{library}.wasm plugins/{name}.wasm")?;
+    Ok(())
+}
+
+fn wit(dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    place(dir, &contract())?;
+    let shown = dir.display();
+    writeln!(out, "made {shown}/, the package tidegate:plugin; {shown}/README.md says what is in it")?;
     Ok(())
 }
 

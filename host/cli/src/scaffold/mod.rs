@@ -56,6 +56,10 @@ const SDK: &[(&str, &str)] = &[
         include_str!("../../../../guest-sdk/wit/deps/keyvalue/keyvalue.wit"),
     ),
     ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../../../guest-sdk/wit/deps/logging/logging.wit")),
+    (
+        "tidegate-guest/wit/deps/messaging/messaging.wit",
+        include_str!("../../../../guest-sdk/wit/deps/messaging/messaging.wit"),
+    ),
 ];
 
 /// What both kinds have.
@@ -128,7 +132,7 @@ pub fn files(kind: CrateKind, language: Language, name: &CrateName) -> Result<Ve
         let binaries = language.binaries().iter().map(|(path, bytes)| (PathBuf::from(path), bytes.to_vec()));
         return Ok(own
             .chain(binaries)
-            .chain(contract())
+            .chain(contract().into_iter().map(|(path, bytes)| (Path::new("wit").join(path), bytes)))
             .chain([(Path::new(plugin).to_owned(), bytes.to_vec())])
             .collect());
     }
@@ -137,12 +141,12 @@ pub fn files(kind: CrateKind, language: Language, name: &CrateName) -> Result<Ve
     Ok(own.chain(sdk).chain([(Path::new(plugin).to_owned(), bytes.to_vec())]).collect())
 }
 
-/// The contract alone, for languages that have their own tool to make bindings of it.
-fn contract() -> impl Iterator<Item = ScaffoldFile> {
+/// The contract alone, for those who have a project already.
+pub fn contract() -> Vec<ScaffoldFile> {
     let within = |(path, text): &(&str, &str)| {
-        Some((PathBuf::from(path.strip_prefix("tidegate-guest/")?), text.as_bytes().to_vec()))
+        Some((PathBuf::from(path.strip_prefix("tidegate-guest/wit/")?), text.as_bytes().to_vec()))
     };
-    SDK.iter().filter_map(within).filter(|(path, _)| path.starts_with("wit"))
+    SDK.iter().filter_map(within).collect()
 }
 
 /// The text with each of the words replaced, all of them at once: what takes the place of one may contain another.

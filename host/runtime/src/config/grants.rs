@@ -15,6 +15,8 @@ use super::reader::Reader;
 pub struct Grants {
     /// What it may publish on; nothing by default.
     pub publish: Vec<String>,
+    /// What it may send requests on, by core NATS; nothing by default.
+    pub request: Vec<String>,
     /// Where a requester may have the reply sent. Whoever may publish to the stream chooses that subject, and the
     /// host's rights are not theirs.
     pub reply: Vec<String>,
@@ -38,6 +40,7 @@ impl Grants {
     pub(super) fn read(keys: &mut Reader<'_>) -> Self {
         Self {
             publish: keys.get("grants.publish"),
+            request: keys.get("grants.request"),
             reply: keys.get("grants.reply"),
             nats_headers: NatsHeaders::read(&keys.get::<Vec<String>>("grants.nats-headers")),
             http: HttpGrant::read(&keys.get::<Vec<String>>("grants.http")),
@@ -49,6 +52,11 @@ impl Grants {
     /// Whether the handler may publish on a literal subject.
     pub(crate) fn may_publish(&self, subject: &str) -> bool {
         self.publish.iter().any(|granted| overlap(granted, subject))
+    }
+
+    /// Whether the handler may send requests on a literal subject.
+    pub(crate) fn may_request(&self, subject: &str) -> bool {
+        self.request.iter().any(|granted| overlap(granted, subject))
     }
 
     /// What a person should know where the handler may publish on a subject that its own workload reads.

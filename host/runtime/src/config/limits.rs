@@ -44,6 +44,8 @@ pub struct Limits {
     pub kv_operations: u32,
     /// Buckets and compare-and-swap handles of one instance at once.
     pub kv_handles: u32,
+    /// Requests by core NATS of one handler call.
+    pub requests: u32,
 }
 
 impl Limits {
@@ -67,6 +69,7 @@ impl Limits {
             kv_value: keys.get("limits.kv-value"),
             kv_operations: keys.get("limits.kv-operations"),
             kv_handles: keys.get("limits.kv-handles"),
+            requests: keys.get("limits.requests"),
         }
     }
 }

@@ -71,6 +71,8 @@ impl Response {
 pub enum Failure {
     /// Try again, after this delay or after the workload's backoff.
     Retry(Option<Duration>),
+    /// Try again, after the workload's backoff. What went wrong, in the handler's words.
+    Failed(String),
     /// Never try again, for this reason.
     Reject(String),
 }

@@ -51,6 +51,9 @@ pub(crate) fn dispose(outcome: Outcome, attempt: u32, retry: &Retry) -> Disposit
         Ok(Err(Failure::Retry(delay))) => {
             judge(Cause::Retries, "the handler asked to retry".to_owned(), delay, attempt, retry)
         }
+        Ok(Err(Failure::Failed(reason))) => {
+            judge(Cause::Retries, format!("the handler failed: {reason}"), None, attempt, retry)
+        }
         Err(fault) => judge(fault.cause(), fault.to_string(), None, attempt, retry),
     })
 }
@@ -119,6 +122,17 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_in_the_handlers_words_is_retried_and_at_last_the_reason_of_a_letter() {
+        let failed = || Ok(Err(Failure::Failed("no stock".into())));
+        let Disposition::Fail(Verdict::Retry { delay, reason }) = dispose(failed(), 1, &retry(3)) else {
+            panic!("it is tried again");
+        };
+        assert_eq!((delay, reason.as_str()), (Duration::from_secs(1), "the handler failed: no stock"));
+        let death = Death::new(Cause::Retries, "the handler failed: no stock".into());
+        assert_eq!(dispose(failed(), 3, &retry(3)), Disposition::Fail(Verdict::Dead(death)));
+    }
+
+    #[test]
     fn a_delivery_that_never_finished_is_dead_without_a_call() {
         assert_eq!(triage(9, &retry(3)), None);
         assert_eq!(triage(10, &retry(3)).unwrap().cause, Cause::Exhausted);
@@ -138,6 +152,7 @@ mod tests {
         prop_oneof![
             Just(Ok(Ok(Response::default()))),
             proptest::option::of(0u64..100_000).prop_map(|ms| Ok(Err(Failure::Retry(ms.map(Duration::from_millis))))),
+            ".*".prop_map(|reason| Ok(Err(Failure::Failed(reason)))),
             ".*".prop_map(|reason| Ok(Err(Failure::Reject(reason)))),
             ".*".prop_map(|text| Err(Fault::Trap(text))),
             Just(Err(Fault::Time(Duration::from_secs(1)))),

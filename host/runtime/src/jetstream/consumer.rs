@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::binding::WorkloadBinding;
 use super::bucket::Histories;
 use super::consumer_watch::{Follow, FoundAtSetup};
+use super::guest_requests::GuestRequests;
 use super::header_watch::HeaderWatch;
 use super::key_value::Buckets;
 use super::parked_pull::ParkedPull;
@@ -114,6 +115,12 @@ impl BoundConsumer {
         let (client, granted) = (&self.binding.client, &self.histories);
         let make = || Buckets::new(client.clone(), granted.clone(), conditions.clone());
         (!granted.is_empty()).then(|| self.buckets.get_or_init(make).clone())
+    }
+
+    /// What sends its handler's requests, if it may send any.
+    pub(crate) fn requests(&self) -> Option<Arc<GuestRequests>> {
+        let granted = !self.binding.grants.request.is_empty();
+        granted.then(|| GuestRequests::new(self.binding.client.clone()))
     }
 
     /// Counts what this workload says to the server.

@@ -23,6 +23,7 @@ mod dead_letter_errors;
 mod dead_letter_stream;
 mod dead_letters;
 mod fallback;
+mod guest_requests;
 mod header_map;
 mod header_watch;
 mod journal;
@@ -44,6 +45,7 @@ mod redrive_target;
 mod reply_inboxes;
 mod request;
 mod request_error;
+mod request_window;
 mod resubscribe;
 mod server_check;
 #[doc(hidden)]

@@ -49,7 +49,7 @@ fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {
 fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace) = (second * 4, Duration::ZERO);
-    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 1, grace };
+    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 1, grace, limits: None };
     let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
     let steps = vec![
         ModelStep::Publish(2, hang),
@@ -65,7 +65,7 @@ fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it(
 fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_failed_too() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace, batches) = (second * 4, Duration::ZERO, Some((2, 0)));
-    let setup = ModelSetup { isolation, batch: 2, batches, ack_wait, max_ack_pending: 100, grace };
+    let setup = ModelSetup { isolation, batch: 2, batches, ack_wait, max_ack_pending: 100, grace, limits: None };
     let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
     let steps = vec![
         ModelStep::SwapAtNext(GenerationStart::Slow),
@@ -83,7 +83,7 @@ fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_f
 fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace) = (second * 4, Duration::ZERO);
-    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 100, grace };
+    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 100, grace, limits: None };
     let script = |end, takes_ms| Script { end, well_from: 3, takes_ms };
     let steps = vec![
         ModelStep::Publish(2, script(CallEnd::Reject, 1_668)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::config::{Batching, Isolation, Retry};
+use crate::config::{Batching, BreakerConfig, Isolation, Rate, Retry, StartLimits};
 
 /// How long a guest's call may take.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(3);
@@ -28,9 +28,24 @@ pub(super) struct ModelSetup {
     pub(super) ack_wait: Duration,
     pub(super) max_ack_pending: usize,
     pub(super) grace: Duration,
+    /// When deliveries may begin, if that is limited.
+    pub(super) limits: Option<ModelLimits>,
+}
+
+/// When deliveries may begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ModelLimits {
+    pub(super) rate: Option<Rate>,
+    pub(super) most: Option<usize>,
+    pub(super) breaker: Option<BreakerConfig>,
 }
 
 impl ModelSetup {
+    pub(super) fn start_limits(&self) -> StartLimits {
+        let Some(ModelLimits { rate, most, breaker }) = self.limits else { return StartLimits::default() };
+        StartLimits { rate, max_in_flight: most, breaker }
+    }
+
     pub(super) fn batching(&self) -> Batching {
         let (size, wait_ms) = self.batches.unwrap_or((1, 0));
         let size = if self.isolation == Isolation::Message { 1 } else { size };
@@ -113,16 +128,30 @@ fn setup() -> impl Strategy<Value = ModelSetup> {
     let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
     let batches = proptest::option::of((1usize..5, prop_oneof![Just(0), 1u64..3_000]));
     let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
-    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6).prop_map(
-        |(isolation, batch, batches, ack_wait, max_ack_pending, grace)| ModelSetup {
+    let limits = prop_oneof![2 => Just(None), 1 => limits().prop_map(Some)];
+    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits).prop_map(
+        |(isolation, batch, batches, ack_wait, max_ack_pending, grace, limits)| ModelSetup {
             isolation,
             batch: batch.max(batches.map_or(0, |(size, _)| size)),
             batches,
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
+            limits,
         },
     )
+}
+
+fn limits() -> impl Strategy<Value = ModelLimits> {
+    let rate = (1u64..400, 1u32..5).prop_map(|(every, burst)| Rate { every: Duration::from_millis(every), burst });
+    let breaker = (1u32..4, 50u64..1_000).prop_map(|(min_calls, probe_ms)| BreakerConfig {
+        ratio: 0.5,
+        window: Duration::from_secs(5),
+        min_calls,
+        probe_interval: Duration::from_millis(probe_ms),
+    });
+    (proptest::option::of(rate), proptest::option::of(1usize..4), proptest::option::of(breaker))
+        .prop_map(|(rate, most, breaker)| ModelLimits { rate, most, breaker })
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -171,7 +200,7 @@ pub(super) fn trials() -> impl Strategy<Value = (ModelSetup, Vec<ModelStep>)> {
 
 impl fmt::Debug for ModelSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace } = self;
+        let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits } = self;
         let life = match isolation {
             Isolation::Worker => "worker",
             Isolation::Message => "message",
@@ -181,10 +210,10 @@ impl fmt::Debug for ModelSetup {
             "an instance a {life}, batch {batch}, ack wait {ack_wait:?}, max ack pending {max_ack_pending}, grace \
              {grace:?}"
         )?;
-        match batches {
-            Some((size, wait_ms)) => write!(f, ", calls with {size} that wait {wait_ms} ms for more"),
-            None => Ok(()),
+        if let Some((size, wait_ms)) = batches {
+            write!(f, ", calls with {size} that wait {wait_ms} ms for more")?;
         }
+        limits.as_ref().map_or(Ok(()), |limits| write!(f, ", {limits:?}"))
     }
 }
 

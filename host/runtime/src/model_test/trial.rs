@@ -20,6 +20,7 @@ use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
+use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::{Event, Observer};
 use crate::scaling::supervisor::Supervisor;
@@ -142,7 +143,9 @@ impl Trial {
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
         let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), &Conditions::new("orders".into()));
-        let inbox = Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone());
+        let starts = StartGate::new(&setup.start_limits(), &Conditions::new("orders".into()));
+        let inbox =
+            Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);
         let inbox = Arc::new(inbox);
         let shared = WorkerShared {
             workload: "orders".into(),
@@ -161,8 +164,13 @@ impl Trial {
         let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
             let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
-            // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox.
-            move || recent.load(Relaxed).max(1) as usize * batch + peak.load(Relaxed) as usize * size
+            let counted = workers.clone();
+            // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox, and
+            // so has one that drains.
+            move || {
+                let alive = counted.alive().len().max(peak.load(Relaxed) as usize);
+                recent.load(Relaxed).max(1) as usize * batch + alive * size
+            }
         };
         let pull = ModelPuller::new(server.clone(), number, Arc::new(most));
         let (stop, stops) = oneshot::channel::<()>();

@@ -174,6 +174,9 @@ impl Permissions {
         for subject in &workload.grants.publish {
             self.may_publish(subject.clone(), &format!("{}: publications of its handler", workload.name));
         }
+        for subject in &workload.grants.request {
+            self.may_publish(subject.clone(), &format!("{}: requests of its handler", workload.name));
+        }
         self.buckets(workload);
         for subject in &workload.grants.reply {
             self.may_publish(subject.clone(), &format!("{}: replies of its handler", workload.name));

@@ -16,11 +16,12 @@ use crate::digest::Digest;
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpAccess;
 use crate::plugin::capability::key_value::KeyValueAccess;
+use crate::plugin::capability::messaging::MessagingAccess;
 use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, SettingsReader, WantedForm, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy};
+use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy, Requester};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
@@ -53,6 +54,7 @@ impl PluginHandlers {
         context.guest.room = Some(room.clone());
         context.http = Arc::new(HttpAccess::new(workload));
         context.key_value = KeyValueAccess::new(workload);
+        context.messaging = MessagingAccess::new(workload);
         Self {
             watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
             context,
@@ -67,6 +69,11 @@ impl PluginHandlers {
     /// From now on instances reach these buckets, as far as the workload's grants go.
     pub(crate) fn reach(&self, buckets: Arc<dyn KeyValue>) {
         self.context.key_value.reach(buckets);
+    }
+
+    /// From now on instances ask by this, as far as the workload's grants go.
+    pub(crate) fn ask_by(&self, requester: Arc<dyn Requester>) {
+        self.context.messaging.ask_by(requester);
     }
 
     fn context(&self, worker: u64, settings: Settings) -> WorkerContext {

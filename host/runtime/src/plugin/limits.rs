@@ -95,5 +95,6 @@ pub(super) fn wider(a: &Limits, b: &Limits) -> Limits {
         kv_value: a.kv_value.max(b.kv_value),
         kv_operations: a.kv_operations.max(b.kv_operations),
         kv_handles: a.kv_handles.max(b.kv_handles),
+        requests: a.requests.max(b.requests),
     }
 }

@@ -5,6 +5,7 @@
 mod fleet;
 mod held;
 mod key_value;
+mod request;
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::permissions::Verb;
 pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
+pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]

@@ -241,6 +241,16 @@ pub const WORKLOAD: &[Key] = &[
         .set("[\"shop.receipts.>\"]")
         .help("Subjects, with wildcards, that the handler may publish on")
         .more("An answer with another subject is a failure."),
+    Key::texts("grants.request", "SUBJECT")
+        .flag("grant-request")
+        .nothing("nothing")
+        .rule(names::subject)
+        .comment("[\"prices.>\"]")
+        .help("Subjects, with wildcards, that the handler may send requests on by core NATS")
+        .more(
+            "Of use to components that export `wasmcloud:messaging/handler`. A request is sent at once, whatever the \
+             call comes to.",
+        ),
     Key::texts("grants.reply", "SUBJECT")
         .flag("grant-reply")
         .default("_INBOX.>")
@@ -384,6 +394,11 @@ pub const WORKLOAD: &[Key] = &[
         .default("100")
         .range("1 to 1000")
         .help("Buckets and compare-and-swap handles that one instance may have open at once"),
+    Key::integer("limits.requests", "COUNT")
+        .flag("limit-requests")
+        .default("1000")
+        .range("1 to 100000")
+        .help("Requests by core NATS of one handler call"),
     Key::number("breaker.ratio", "SHARE")
         .flag("breaker-ratio")
         .nothing("no breaker")

@@ -100,9 +100,9 @@ fn a_limit_binds_where_workers_would_take_more_and_not_where_they_are_what_is_mi
     // One worker does two a second: one waits for it, and may begin.
     for _ in 0..20 {
         gate.begin(1, now);
-        gate.capacity(demand(1, 0, 0), now);
+        gate.capacity(demand(2, 0, 0), now);
         now += MS * 100;
-        gate.capacity(demand(1, 1, 0), now);
+        gate.capacity(demand(2, 1, 0), now);
         now += MS * 400;
     }
     assert!(!gate.limited(true, now));

@@ -18,7 +18,7 @@ impl Told {
     pub(crate) fn by_answer(answer: &Answer) -> Self {
         match answer {
             Ok(_) | Err(Failure::Reject(_)) => Self::Works,
-            Err(Failure::Retry(_)) => Self::Fails,
+            Err(Failure::Retry(_) | Failure::Failed(_)) => Self::Fails,
         }
     }
 

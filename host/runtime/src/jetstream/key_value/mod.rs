@@ -6,39 +6,41 @@
 
 mod fleet;
 mod keys;
-mod request;
 
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use serde_json::json;
 
 use super::Client;
 use super::bucket::{Histories, OPERATION, gone, is_deletion, stream, subject};
-use super::publisher::read;
+use super::publisher::{ANSWER, read};
 use super::raw_message::{self, RawMessage};
+use super::request_window::RequestWindow;
 use crate::conditions::{Conditions, Part};
 use crate::dead_letter::block;
 use crate::delivery::outage::Outage;
 use crate::ports::{EffectError, KeyValue, KvEntry, KvError, KvFuture, KvPage};
-use request::Requests;
 
 pub(crate) use fleet::Bucket;
 
 /// JetStream's "stream not found".
 const NO_STREAM: u64 = 10059;
+/// Operations of a workload that may wait for their answers.
+const AT_ONCE: usize = 64;
+
 /// The buckets that a workload's grants name.
 pub(crate) struct Buckets {
     client: Client,
-    requests: Requests,
+    requests: RequestWindow,
     histories: Histories,
     outage: Outage,
 }
 
 impl Buckets {
     pub(super) fn new(client: Client, histories: Histories, conditions: Arc<Conditions>) -> Arc<Self> {
-        let requests = Requests::new(client.clone());
+        let requests = RequestWindow::new(client.clone(), AT_ONCE, "the server or the bucket");
         Arc::new(Self { client, requests, histories, outage: Outage::new(conditions, Part::KeyValue) })
     }
 
@@ -103,9 +105,21 @@ impl Requests {
                 ack.stream,
                 stream(bucket)
             ))),
-            Err(EffectError::Conflict(why)) => Err(KvError::Conflict(why)),
-            Err(EffectError::Refused(why)) => Err(KvError::Refused(why)),
-            Err(EffectError::Denied(why) | EffectError::Unavailable(why)) => Err(KvError::Unavailable(why)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, KvError> {
+        Ok(self.requests.ask(subject, headers, payload, ANSWER).await?)
+    }
+}
+
+impl From<EffectError> for KvError {
+    fn from(error: EffectError) -> Self {
+        match error {
+            EffectError::Conflict(why) => Self::Conflict(why),
+            EffectError::Refused(why) => Self::Refused(why),
+            EffectError::Denied(why) | EffectError::Unavailable(why) => Self::Unavailable(why),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod denial_log;
 pub(in crate::plugin) mod http;
 pub(in crate::plugin) mod key_value;
+pub(super) mod messaging;
 pub(super) mod secrets;
 
 use std::sync::Arc;

@@ -34,6 +34,8 @@ const HANDLER_PACKAGES: &[&str] = &["wasi:config/", "wasi:http/", "wasi:keyvalue
 const POLICY_SIGNALS: &str = "tidegate:plugin/signals@0.1.";
 /// The interface that has the types of a handler of batches.
 const HANDLER_TYPES: &str = "tidegate:plugin/handler@0.1.";
+/// The package that a handler of messages may import from.
+const MESSAGING: &str = "wasmcloud:messaging/";
 
 /// The host of plugins: it compiles them, and has the engines that run them. Clones are the same host.
 #[derive(Clone)]
@@ -210,7 +212,7 @@ impl PluginHost {
 /// Checks a component before anything is compiled: what it is, and what it needs of the host. Returns what an instance
 /// begins with.
 fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declared, PluginRefusal> {
-    let Inspection { kind: found, batches, needs, declared, .. } = inspect(&source.bytes)?;
+    let Inspection { kind: found, batches, messages, needs, declared, .. } = inspect(&source.bytes)?;
     if !found.serves(wanted) {
         return Err(PluginRefusal::WrongKind { wanted, found });
     }
@@ -228,6 +230,7 @@ fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declare
             || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Policy && import.starts_with(POLICY_SIGNALS)
             || batches && import.starts_with(HANDLER_TYPES)
+            || messages && wanted == Kind::Handler && import.starts_with(MESSAGING)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
     if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }

@@ -14,6 +14,9 @@ use crate::plugin::run::kind::Kind;
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
 const VERSION: (&str, &str) = ("0.1.", "0.1.2");
+/// Another package whose handlers run here, the versions of it that do, and one of them.
+const MESSAGING: &str = "wasmcloud:messaging";
+const MESSAGING_VERSION: (&str, &str) = ("0.2.", "0.2.0");
 const MAGIC: &[u8] = b"\0asm";
 /// How many names an error lists.
 const TOLD: usize = 10;
@@ -25,6 +28,8 @@ pub struct Inspection {
     pub kind: Kind,
     /// Whether it is a handler of batches: it exports `batch-handler`, which is used then, and maybe `handler` too.
     pub batches: bool,
+    /// Whether it is a handler by `wasmcloud:messaging/handler` alone.
+    pub messages: bool,
     /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
     pub imports: Vec<String>,
     /// The imports that a host must have. The others only name types.
@@ -69,6 +74,15 @@ pub enum KindError {
         VERSION.1
     )]
     OtherVersion {
+        /// The package and version that it was built for.
+        found: String,
+    },
+    /// It speaks another version of `wasmcloud:messaging`.
+    #[error(
+        "it handles messages of {found}, and this host runs handlers of {MESSAGING}@{}; build it for that version, or \
+         for the world `worker` of this host's wit/", MESSAGING_VERSION.1
+    )]
+    OtherMessaging {
         /// The package and version that it was built for.
         found: String,
     },
@@ -235,24 +249,31 @@ impl ComponentNames {
     }
 
     fn judge(self, counter: &DeclarationCounter) -> Result<Inspection, KindError> {
-        let (mut handler, mut batches, mut policy, mut other) = (false, false, false, None);
+        let (mut handler, mut batches, mut messages, mut policy, mut other) = (false, false, false, false, None);
         for name in &self.exports {
-            let Some((interface, version)) = of_contract(name) else {
-                continue;
+            let is_of = |package, versions: &str| {
+                let (interface, version) = of_package(package, name)?;
+                Some((interface, version.starts_with(versions), of(package, version)))
             };
-            if !version.starts_with(VERSION.0) {
-                other = Some(if version.is_empty() { PACKAGE.to_owned() } else { format!("{PACKAGE}@{version}") });
-                continue;
+            match (is_of(PACKAGE, VERSION.0), is_of(MESSAGING, MESSAGING_VERSION.0)) {
+                (Some((_, false, found)), _) => other = Some(KindError::OtherVersion { found }),
+                (Some((interface, true, _)), _) => {
+                    handler |= interface == "handler";
+                    batches |= interface == "batch-handler";
+                    policy |= interface == "scaling";
+                }
+                (None, Some(("handler", true, _))) => messages = true,
+                (None, Some(("handler", false, found))) => {
+                    other = other.or(Some(KindError::OtherMessaging { found }));
+                }
+                (None, _) => {}
             }
-            handler |= interface == "handler";
-            batches |= interface == "batch-handler";
-            policy |= interface == "scaling";
         }
-        let kind = match (handler || batches, policy, other) {
+        let kind = match (handler || batches || messages, policy, other) {
             (true, true, _) => Kind::Both,
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
-            (false, false, Some(found)) => return Err(KindError::OtherVersion { found: brief(&found, 100) }),
+            (false, false, Some(other)) => return Err(other),
             (false, false, None) => {
                 return Err(KindError::OtherWorld { exports: self.exports });
             }
@@ -260,7 +281,8 @@ impl ComponentNames {
         if counter.is_async() {
             return Err(KindError::Async);
         }
-        Ok(Inspection { kind, batches, imports: self.imports, needs: self.needs, declared: counter.declared() })
+        let (messages, declared) = (messages && !handler && !batches, counter.declared());
+        Ok(Inspection { kind, batches, messages, imports: self.imports, needs: self.needs, declared })
     }
 }
 
@@ -273,10 +295,15 @@ fn is_needy(ty: &ComponentType<'_>) -> bool {
     })
 }
 
-/// The interface and version in `tidegate:plugin/<interface>@<version>`.
-fn of_contract(name: &str) -> Option<(&str, &str)> {
-    let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
+/// The interface and version in `<package>/<interface>@<version>`.
+fn of_package<'n>(package: &str, name: &'n str) -> Option<(&'n str, &'n str)> {
+    let rest = name.strip_prefix(package)?.strip_prefix('/')?;
     Some(rest.split_once('@').unwrap_or((rest, "")))
+}
+
+/// A package and a version of it.
+fn of(package: &str, version: &str) -> String {
+    if version.is_empty() { package.to_owned() } else { brief(&format!("{package}@{version}"), 100) }
 }
 
 #[cfg(test)]
@@ -316,6 +343,25 @@ mod tests {
         assert_eq!(batches(&[single]), (Kind::Handler, false));
         assert_eq!(batches(&[batch]), (Kind::Handler, true));
         assert_eq!(batches(&[single, batch]), (Kind::Handler, true));
+    }
+
+    #[test]
+    fn a_handler_of_messages_is_one_unless_it_is_one_of_the_contract_too() {
+        let messages = |exports: &[&str]| inspect(&exporting(exports)).map(|found| (found.kind, found.messages));
+        let (own, theirs) = ("tidegate:plugin/handler@0.1.0", "wasmcloud:messaging/handler@0.2.0");
+        assert_eq!(messages(&[theirs]), Ok((Kind::Handler, true)));
+        assert_eq!(messages(&["wasmcloud:messaging/handler@0.2.1"]), Ok((Kind::Handler, true)));
+        assert_eq!(messages(&[own, theirs]), Ok((Kind::Handler, false)));
+        assert_eq!(messages(&["tidegate:plugin/scaling@0.1.0", theirs]), Ok((Kind::Both, true)));
+        for (export, found) in [
+            ("wasmcloud:messaging/handler@0.3.0", "wasmcloud:messaging@0.3.0"),
+            ("wasmcloud:messaging/handler", "wasmcloud:messaging"),
+        ] {
+            let error = messages(&[export]).unwrap_err();
+            assert_eq!(error, KindError::OtherMessaging { found: found.into() });
+            assert!(error.to_string().contains("runs handlers of wasmcloud:messaging@0.2.0"), "{error}");
+        }
+        assert!(matches!(messages(&["wasmcloud:messaging/types@0.2.0"]), Err(KindError::OtherWorld { .. })));
     }
 
     #[test]

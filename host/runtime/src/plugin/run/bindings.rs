@@ -6,6 +6,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::guest::Guest;
 use crate::plugin::capability::key_value::{self, KeyValueView};
+use crate::plugin::capability::messaging;
 
 /// The interfaces that a handler may export, in the newest version. An export of any version since 0.1.0 is found by
 /// this name.
@@ -72,6 +73,7 @@ pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
+    messaging::link(linker, |guest| &mut guest.messaging)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     // The world `batch-worker` imports this interface for its types, and some languages import everything of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {

@@ -15,6 +15,7 @@ use crate::config::Limits;
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpState;
 use crate::plugin::capability::key_value::KeyValueState;
+use crate::plugin::capability::messaging::MessagingState;
 use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
 
 /// The data of an instance's store.
@@ -27,6 +28,7 @@ pub struct Guest {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
     pub(crate) key_value: KeyValueState,
+    pub(crate) messaging: MessagingState,
     /// What a policy can ask; nothing of a handler's.
     pub(crate) signals: Signals,
 }
@@ -100,6 +102,7 @@ pub(crate) fn store(
         settings,
         http: HttpState::default(),
         key_value: KeyValueState::default(),
+        messaging: MessagingState::default(),
         signals: asked,
     };
     let mut store = Store::new(engine, guest);

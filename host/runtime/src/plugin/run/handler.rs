@@ -9,7 +9,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
 
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
-use super::bindings::{BATCH_HANDLER, borrow};
+use super::bindings::{BATCH_HANDLER, HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
 use super::guest::{Guest, Inputs};
@@ -21,16 +21,20 @@ use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Re
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::{HttpAccess, HttpState};
 use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
+use crate::plugin::capability::messaging::{self, HandleMessage, MessagingAccess, MessagingState};
 
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<HandlerWorld>;
 
-/// A handler of either form, ready to be instantiated. A component with both forms is used for batches.
+/// A handler of one of the forms, ready to be instantiated. A component with several is used for batches, or else by
+/// the contract's own.
 pub enum HandlerWorld {
     /// The component exports `handler`.
     Single(WorkerPre<Guest>),
     /// The component exports `batch-handler`, with its function at this index.
     Batches(InstancePre<Guest>, ComponentExportIndex),
+    /// The component exports `wasmcloud:messaging/handler`, with its function at this index.
+    Messages(InstancePre<Guest>, ComponentExportIndex),
 }
 
 /// The exported function by which an instance is called.
@@ -39,6 +43,8 @@ pub enum HandlerExports {
     Single(Worker),
     /// Takes a batch.
     Batches(HandleBatch),
+    /// Takes one delivery as a message of `wasmcloud:messaging`.
+    Messages(HandleMessage),
 }
 
 /// The function `handle` of `batch-handler`. Generated bindings of its world would have other types than those of
@@ -58,13 +64,16 @@ pub struct WorkerContext {
     pub(crate) http: Arc<HttpAccess>,
     /// The key-value buckets that the workload may use.
     pub(crate) key_value: Arc<KeyValueAccess>,
+    /// What it may publish and ask by `wasmcloud:messaging`.
+    pub(crate) messaging: Arc<MessagingAccess>,
 }
 
 impl WorkerContext {
     /// A context for the instance of a worker, with a log of its own.
     pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
         let http = Arc::new(HttpAccess::none(Arc::clone(&workload), &limits));
-        Self { guest: GuestContext::new(workload, limits), worker, settings, http, key_value: Arc::default() }
+        let guest = GuestContext::new(workload, limits);
+        Self { guest, worker, settings, http, key_value: Arc::default(), messaging: Arc::default() }
     }
 }
 
@@ -107,13 +116,20 @@ impl World for HandlerWorld {
 
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
         let component = linked.component();
-        let Some(interface) = component.get_export_index(None, BATCH_HANDLER) else {
-            return WorkerPre::new(linked).map(Self::Single);
+        let exports = |interface: &str| component.get_export_index(None, interface);
+        let function = |interface: &str, function: &str| {
+            let found = exports(interface).and_then(|at| component.get_export_index(Some(&at), function));
+            found.ok_or_else(|| wasmtime::format_err!("{interface} has no function `{function}`"))
         };
-        match component.get_export_index(Some(&interface), "handle") {
-            Some(handle) => Ok(Self::Batches(linked, handle)),
-            None => wasmtime::bail!("{BATCH_HANDLER} has no function `handle`"),
+        if exports(BATCH_HANDLER).is_some() {
+            let handle = function(BATCH_HANDLER, "handle")?;
+            return Ok(Self::Batches(linked, handle));
         }
+        if exports(HANDLER).is_none() && exports(messaging::HANDLER).is_some() {
+            let handle = function(messaging::HANDLER, messaging::HANDLE)?;
+            return Ok(Self::Messages(linked, handle));
+        }
+        WorkerPre::new(linked).map(Self::Single)
     }
 
     async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<HandlerExports> {
@@ -122,6 +138,10 @@ impl World for HandlerWorld {
             Self::Batches(linked, handle) => {
                 let instance = linked.instantiate_async(&mut *store).await?;
                 instance.get_typed_func(store, handle).map(HandlerExports::Batches)
+            }
+            Self::Messages(linked, handle) => {
+                let instance = linked.instantiate_async(&mut *store).await?;
+                instance.get_typed_func(store, handle).map(HandlerExports::Messages)
             }
         }
     }
@@ -139,11 +159,12 @@ impl HandlerPlugin {
     /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
     /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
-        let WorkerContext { guest, worker, settings, http, key_value } = context;
+        let WorkerContext { guest, worker, settings, http, key_value, messaging } = context;
         let place = self.enter(guest)?;
         let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
         store.data_mut().http = HttpState::new(http.clone());
         store.data_mut().key_value = KeyValueState::new(key_value.clone());
+        store.data_mut().messaging = MessagingState::new(messaging.clone());
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
         store.data_mut().http.end_call();
@@ -182,10 +203,21 @@ impl HandlerInstance {
     /// the instance cannot be called again.
     pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let live = begin(&mut self.live, &mut self.calling, delivery)?;
-        let HandlerExports::Single(exports) = &live.exports else {
-            self.calling = false;
-            let mut answers = Box::pin(self.handle_batch(&[delivery])).await?;
-            return answers.pop().ok_or(Fault::Answers { answers: 0, deliveries: 1 });
+        let exports = match &live.exports {
+            HandlerExports::Single(exports) => exports,
+            HandlerExports::Messages(handle) => {
+                live.store.data_mut().messaging.begin_call(delivery);
+                let call = handle.call_async(&mut live.store, (messaging::lower(delivery),));
+                let called = self.engines.call(self.limits.time, pin!(call)).await;
+                let (handled,) = self.end(called)?;
+                let response = self.live.as_mut().map(|live| live.store.data_mut().messaging.end_call());
+                return Ok(handled.map(|()| response.unwrap_or_default()).map_err(Failure::Failed));
+            }
+            HandlerExports::Batches(_) => {
+                self.calling = false;
+                let mut answers = Box::pin(self.handle_batch(&[delivery])).await?;
+                return answers.pop().ok_or(Fault::Answers { answers: 0, deliveries: 1 });
+            }
         };
         let headers = borrow(&delivery.headers);
         let handler = exports.tidegate_plugin_handler();

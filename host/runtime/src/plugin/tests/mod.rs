@@ -9,6 +9,7 @@ mod handler;
 mod http;
 mod load;
 mod policy;
+mod wasi;
 
 use std::io;
 use std::path::PathBuf;

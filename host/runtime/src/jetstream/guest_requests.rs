@@ -1,0 +1,51 @@
+//! Requests of a workload's handler by core NATS.
+
+use std::sync::Arc;
+
+use async_nats::{HeaderMap, StatusCode};
+use tokio::time::timeout;
+
+use super::Client;
+use super::request_window::RequestWindow;
+use crate::delivery::hops::HOPS;
+use crate::ports::{GuestRequest, RequestAnswer, RequestFuture, Requester};
+use crate::subject::shown;
+
+/// Requests of a workload that may wait for their answers.
+const AT_ONCE: usize = 1_000;
+
+/// Sends what the handler of one workload asks.
+pub(crate) struct GuestRequests(RequestWindow);
+
+impl GuestRequests {
+    pub(super) fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self(RequestWindow::new(client, AT_ONCE, "who answers there, or the server,")))
+    }
+}
+
+impl Requester for GuestRequests {
+    fn request(&self, request: GuestRequest) -> RequestFuture<'_> {
+        Box::pin(async move {
+            let GuestRequest { subject, payload, hops, within } = request;
+            let mut headers = HeaderMap::new();
+            headers.insert(HOPS, hops);
+            // The wait for room counts too.
+            let asked = timeout(within, self.0.ask(subject.clone(), headers, payload, within)).await;
+            let Ok(answer) = asked else {
+                return Err(format!("`{}` was not answered within {within:?}", shown(&subject)));
+            };
+            let answer = answer.map_err(|error| error.to_string())?;
+            if answer.status == Some(StatusCode::NO_RESPONDERS) {
+                return Err(format!("nobody listens on `{}`", shown(&subject)));
+            }
+            let reply_to = answer.reply.map(|reply| reply.to_string());
+            Ok(RequestAnswer { subject: answer.subject.to_string(), payload: answer.payload, reply_to })
+        })
+    }
+}
+
+impl std::fmt::Debug for GuestRequests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestRequests").finish_non_exhaustive()
+    }
+}
