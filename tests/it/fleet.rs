@@ -87,12 +87,14 @@ async fn max_counts_for_all_hosts_together_and_max_workers_for_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_zero_a_message_is_handled_by_whichever_host_it_comes_to_and_all_are_parked_again() {
     let site = Site::new().await;
-    let work = || policy(workload("work"), "backlog", &[]);
+    let work = || policy(workload("work"), "backlog", &[("cooldown", "1s")]);
     let one = member(&site, "one", None, work()).await;
     let two = member(&site, "two", None, work()).await;
     shared(&site, &[("one", 0), ("two", 0)]).await;
-    for _ in 0..3 {
+    for nth in 1..=3 {
         assert_eq!(site.request("in.work.a", "count").await, "1");
+        let started = || one.workers("work").0 + two.workers("work").0;
+        eventually("the worker is told", async || started() >= nth).await;
         eventually("no worker runs", async || running(&one) + running(&two) == 0).await;
     }
 }
@@ -177,7 +179,7 @@ async fn led_by_another(site: &Site, before: &str) -> String {
     other
 }
 
-/// Which calls of the policy were journaled, in the order of the stream, and by whom.
+/// Which calls of the policy were journaled, each once. A line of a host that stood still may come late.
 async fn calls(site: &Site) -> Vec<u64> {
     let lines = site.stored("DECISIONS").await;
     let lines = lines.iter().map(|line| serde_json::from_slice::<Value>(&line.payload).unwrap());
@@ -186,7 +188,10 @@ async fn calls(site: &Site) -> Vec<u64> {
         assert!(line["fleet"]["shares"].is_object(), "{line}");
         reason.strip_prefix("v1 call ")?.parse().ok()
     };
-    lines.filter_map(call).collect()
+    let mut calls: Vec<u64> = lines.filter_map(call).collect();
+    calls.sort_unstable();
+    assert!(calls.is_sorted_by(|a, b| a < b), "a decision was made twice: {calls:?}");
+    calls
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +207,6 @@ async fn a_leader_that_is_killed_is_followed_by_another_that_goes_on_from_its_st
     })
     .await;
     let calls = calls(&site).await;
-    assert!(calls.is_sorted_by(|a, b| a < b), "a decision was made twice: {calls:?}");
     // A line that the killed host had not sent yet is lost.
     let skipped = calls.last().unwrap() - calls[0] + 1 - calls.len() as u64;
     assert!(skipped <= 1, "{calls:?}");
@@ -233,5 +237,6 @@ async fn a_leader_that_stood_still_longer_than_its_lease_writes_no_plan_after_it
         assert_ne!(plan["holder"]["id"], first.as_str(), "{plan}");
     }
     let calls = calls(&site).await;
-    assert!(calls.is_sorted_by(|a, b| a < b), "a decision was made twice: {calls:?}");
+    let skipped = calls.last().unwrap() - calls[0] + 1 - calls.len() as u64;
+    assert_eq!(skipped, 0, "{calls:?}");
 }

@@ -33,7 +33,7 @@ pub(crate) struct Member {
 /// What came of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Commit {
-    /// It holds.
+    /// It holds, or has held until another host went on from it.
     Done,
     /// Nobody knows yet whether it holds.
     Unknown,
@@ -153,18 +153,18 @@ impl Member {
         }
     }
 
-    /// Writes what was decided, and the plan if it is another than before.
-    pub(crate) async fn commit(&mut self, decided: Decided) -> Commit {
-        let next = self.seat.decided(decided, &self.fleet.view.lock());
-        let came = match next {
-            Some((lease, revision)) => self.write(lease, revision).await,
-            None if self.seat.lease().is_some() => return Commit::Done,
-            None => return Commit::Lost,
+    /// Writes what was decided, and the plan if it is another than before. Returns the plan that it comes to, too.
+    pub(crate) async fn commit(&mut self, decided: Decided) -> (Commit, Plan) {
+        let Some(lease) = self.seat.lease() else { return (Commit::Lost, Plan::default()) };
+        let Some((lease, revision)) = self.seat.decided(decided, &self.fleet.view.lock()) else {
+            return (Commit::Done, lease.plan());
         };
+        let plan = lease.plan();
+        let came = self.write(lease, revision).await;
         if came == Commit::Done {
             self.turn(true).await;
         }
-        came
+        (came, plan)
     }
 
     async fn write(&mut self, lease: Lease, revision: u64) -> Commit {

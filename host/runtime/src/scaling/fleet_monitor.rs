@@ -52,7 +52,16 @@ struct Lead {
     /// What leaders have counted until now.
     arrivals: u64,
     /// A decision of which nobody knows yet whether it holds.
-    unknown: Option<(u64, DecideCall, Change)>,
+    unknown: Option<UnknownCall>,
+}
+
+/// A decision of which nobody knows yet whether it holds.
+struct UnknownCall {
+    /// Which of all decisions it is.
+    decisions: u64,
+    call: DecideCall,
+    made: Change,
+    planned: PlanLine,
 }
 
 impl<P: Policies, S: Source> FleetMonitor<P, S> {
@@ -152,10 +161,10 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         }
         let Some(lease) = self.member.lease().cloned() else { return };
         let before = lease.watched;
-        if let Some((decisions, call, made)) = self.lead.take().and_then(|lead| lead.unknown)
-            && lease.fold.as_ref().is_some_and(|fold| fold.decisions == decisions)
+        if let Some(unknown) = self.lead.take().and_then(|lead| lead.unknown)
+            && lease.fold.as_ref().is_some_and(|fold| fold.decisions == unknown.decisions)
         {
-            self.record(call, Some(made));
+            self.record(unknown.call, unknown.made, unknown.planned);
         }
         if let Some(adopted) = self.monitor.policy.take_over(lease.fold.as_ref()).await {
             self.monitor.adopted(adopted);
@@ -213,14 +222,16 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let decided = self.decided(to, seen.now_ms, true);
         let decisions = decided.fold.as_ref().map_or(0, |fold| fold.decisions);
         self.reason.clone_from(&decision.reason);
-        match self.member.commit(decided).await {
+        let (came, plan) = self.member.commit(decided).await;
+        let planned = PlanLine { epoch: plan.epoch, shares: plan.shares };
+        match came {
             Commit::Done => {
                 self.tell(&decision, seen, made);
-                self.record(call, Some(made));
+                self.record(call, made, planned);
             }
             Commit::Unknown => {
                 if let Some(lead) = &mut self.lead {
-                    lead.unknown = Some((decisions, call, made));
+                    lead.unknown = Some(UnknownCall { decisions, call, made, planned });
                 }
             }
             // Another host leads, and has decided for itself.
@@ -238,9 +249,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         }
     }
 
-    fn record(&self, call: DecideCall, made: Option<Change>) {
-        let plan = |lease: &crate::fleet::entries::Lease| PlanLine { epoch: lease.epoch, shares: lease.shares.clone() };
-        self.monitor.policy.record_shared(call, made, self.member.lease().map(plan));
+    fn record(&self, call: DecideCall, made: Change, planned: PlanLine) {
+        self.monitor.policy.record_shared(call, Some(made), Some(planned));
     }
 
     /// Shares out as many workers as before, or this many, among the hosts that there are now.

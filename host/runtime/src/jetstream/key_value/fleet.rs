@@ -6,7 +6,7 @@ use async_nats::jetstream::consumer::push::OrderedConfig;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::request::Requests;
+use super::KeyRequests;
 use crate::config::FleetConfig;
 use crate::jetstream::Client;
 use crate::jetstream::bucket::{is_deletion, stream, subject};
@@ -18,7 +18,7 @@ use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvEntry, KvError, KvFutur
 /// The bucket that the hosts of a fleet share.
 pub(crate) struct Bucket {
     client: Client,
-    requests: Requests,
+    requests: KeyRequests,
     name: String,
     replicas: usize,
     may_create: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// The bucket that is configured. It is made if this host `may_create` what is missing.
     pub(crate) fn new(client: Client, config: &FleetConfig, may_create: bool) -> Self {
-        let requests = Requests::new(client.clone());
+        let requests = KeyRequests::new(client.clone());
         Self { client, requests, name: config.bucket.clone(), replicas: config.replicas, may_create }
     }
 

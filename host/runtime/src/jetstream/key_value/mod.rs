@@ -33,14 +33,14 @@ const AT_ONCE: usize = 64;
 /// The buckets that a workload's grants name.
 pub(crate) struct Buckets {
     client: Client,
-    requests: RequestWindow,
+    requests: KeyRequests,
     histories: Histories,
     outage: Outage,
 }
 
 impl Buckets {
     pub(super) fn new(client: Client, histories: Histories, conditions: Arc<Conditions>) -> Arc<Self> {
-        let requests = RequestWindow::new(client.clone(), AT_ONCE, "the server or the bucket");
+        let requests = KeyRequests::new(client.clone());
         Arc::new(Self { client, requests, histories, outage: Outage::new(conditions, Part::KeyValue) })
     }
 
@@ -62,7 +62,14 @@ impl Buckets {
     }
 }
 
-impl Requests {
+/// Reads and writes keys of buckets, in a window of its own.
+struct KeyRequests(RequestWindow);
+
+impl KeyRequests {
+    fn new(client: Client) -> Self {
+        Self(RequestWindow::new(client, AT_ONCE, "the server or the bucket"))
+    }
+
     /// Reads a key of a bucket.
     async fn read(&self, bucket: &str, key: &str) -> Result<KvEntry, KvError> {
         let body = json!({ "last_by_subj": subject(bucket, key) }).to_string();
@@ -110,7 +117,7 @@ impl Requests {
     }
 
     async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, KvError> {
-        Ok(self.requests.ask(subject, headers, payload, ANSWER).await?)
+        Ok(self.0.ask(subject, headers, payload, ANSWER).await?)
     }
 }
 
@@ -139,7 +146,7 @@ impl KeyValue for Buckets {
 
     fn keys<'a>(&'a self, bucket: &'a str, prefixes: &'a [&'a str], from: u64) -> KvFuture<'a, KvPage> {
         Box::pin(async move {
-            let room = self.requests.room().await;
+            let room = self.requests.0.room().await;
             let listing = keys::Listing { bucket, prefixes, from, history: self.histories.get(bucket).copied() };
             let page = listing.run(&self.client).await;
             drop(room);
