@@ -237,6 +237,7 @@ async fn a_leader_that_stood_still_longer_than_its_lease_writes_no_plan_after_it
         assert_ne!(plan["holder"]["id"], first.as_str(), "{plan}");
     }
     let calls = calls(&site).await;
+    // A decision whose answer came too late for the host that stood still holds, and is in no journal.
     let skipped = calls.last().unwrap() - calls[0] + 1 - calls.len() as u64;
-    assert_eq!(skipped, 0, "{calls:?}");
+    assert!(skipped <= 1, "{calls:?}");
 }
