@@ -47,7 +47,7 @@ impl Bucket {
 
     async fn find(&self) -> Result<(), KvError> {
         let name = &self.name;
-        let asked = format!("$JS.API.STREAM.INFO.{}", stream(name));
+        let asked = self.client.api_subject(&format!("STREAM.INFO.{}", stream(name)));
         let found = self.unless_denied(&asked, self.client.bucket_state(&stream(name))).await?;
         match found.map_err(|error| KvError::Unavailable(error.to_string()))? {
             Some(state) => match state.config.problem(name) {
@@ -87,7 +87,7 @@ impl Bucket {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..OrderedConfig::default()
         };
-        let asked = format!("$JS.API.CONSUMER.CREATE.{of}");
+        let asked = self.client.api_subject(&format!("CONSUMER.CREATE.{of}"));
         let made = self.client.context.create_consumer_on_stream(config, of);
         let consumer = self.unless_denied(&asked, made).await?.map_err(|error| failed(&error))?;
         let messages = consumer.messages().await.map_err(|error| failed(&error))?;
