@@ -238,7 +238,7 @@ impl Client {
     /// Adds to the survey whether the bucket of the fleet is there.
     async fn fleet_bucket(&self, bucket: &str, may_create: bool, survey: &mut ServerCheck) {
         let (name, key) = (bucket::stream(bucket), ["fleet", "bucket"]);
-        let found = self.denied.unless(|denial| is_about(denial, &name), self.bucket_state(&name)).await;
+        let found = self.denied.unless(|denial| self.is_about(denial, &name), self.bucket_state(&name)).await;
         let wrong = |problem: &str| Finding::new(&key, format!("bucket {bucket}: {problem}"), "name another");
         match found {
             Err(denial) => survey.found.push(Finding::denied(self, &denial)),
