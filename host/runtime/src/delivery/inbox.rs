@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -33,6 +34,9 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// The most deliveries that wait or are asked for. The client library drops messages of a subscription that holds
 /// 65,536 already. Half of that is left for the server's status messages about pulls.
 const MOST: usize = 1 << 15;
+
+/// Announcements that wait in the connection's queue at once.
+const ANNOUNCED_AT_ONCE: usize = 1_000;
 
 /// How many deliveries, from the oldest on, are searched for an earlier delivery of the same message.
 const LOOK: usize = 4_096;
@@ -403,15 +407,16 @@ impl<D: Held> Inbox<D> {
                 })
                 .collect()
         };
-        for announcement in announcements {
-            announcement.await;
-        }
+        send_all(announcements).await;
         if let Some(order) = &self.order {
-            for announcement in order.announcements(quarter) {
-                announcement.await;
-            }
+            send_all(order.announcements(quarter)).await;
         }
     }
+}
+
+/// Many stand in the connection's queue at once: one after the other, each would wait behind what all workers publish.
+async fn send_all(announcements: impl IntoIterator<Item = impl Future<Output = ()>>) {
+    stream::iter(announcements).for_each_concurrent(ANNOUNCED_AT_ONCE, |announcement| announcement).await;
 }
 
 #[cfg(test)]
