@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
-use tidegate::commands::{bench, demo, new};
+use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
     check, compile, completions, dead, error_output, journal, log, man, pause, permissions, replay, request, run,
     signals::shutdown, simulate,
@@ -52,6 +52,8 @@ enum Command {
     Resume(Box<pause::ResumeArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
+    #[cfg(feature = "guests")]
+    Dev(Box<dev::DevArgs>),
     Simulate(Box<simulate::SimulateArgs>),
     #[cfg(feature = "guests")]
     Bench(bench::BenchArgs),
@@ -120,6 +122,11 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         #[cfg(feature = "guests")]
         Command::New(args) => {
             new::run(&args, &mut stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "guests")]
+        Command::Dev(args) => {
+            dev::run(*args, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
