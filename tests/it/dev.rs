@@ -87,10 +87,16 @@ async fn next(lines: &mut Lines<impl AsyncBufRead + Unpin>) -> String {
 }
 
 async fn drained(log: &mut Lines<BufReader<ChildStderr>>) -> String {
-    while let Ok(Some(line)) = log.next_line().await {
-        println!("{line}");
+    let mut said = Vec::new();
+    let ended = async {
+        while let Ok(Some(line)) = log.next_line().await {
+            said.push(line);
+        }
+    };
+    match timeout(LONG, ended).await {
+        Ok(()) => std::future::pending().await,
+        Err(_) => panic!("no reply; it said\n{}", said.join("\n")),
     }
-    std::future::pending().await
 }
 
 /// Where all projects of tests are built.
