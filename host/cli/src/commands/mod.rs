@@ -13,6 +13,7 @@ pub mod dev;
 pub mod error_output;
 mod escaped_fields;
 pub mod flags;
+pub mod health;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -23,6 +24,8 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
+#[cfg(feature = "guests")]
+pub mod plugins;
 pub mod replay;
 pub mod request;
 pub mod run;
