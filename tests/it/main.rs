@@ -17,6 +17,7 @@ mod connections;
 mod dead_commands;
 mod dead_letters;
 mod demo;
+mod dev;
 mod dispositions;
 mod edited;
 mod fetch;
