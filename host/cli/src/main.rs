@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, new};
 use tidegate::commands::{
-    check, compile, completions, dead, error_output, journal, log, man, pause, permissions, replay, request, run,
+    check, compile, completions, dead, error_output, explain, journal, log, man, pause, permissions, replay, request, run,
     signals::shutdown, simulate,
 };
 #[cfg(feature = "guests")]
@@ -48,6 +48,7 @@ enum Command {
     Journal(Box<journal::JournalArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
+    Explain(Box<explain::ExplainArgs>),
     Pause(Box<pause::PauseArgs>),
     Resume(Box<pause::ResumeArgs>),
     #[cfg(feature = "guests")]
@@ -123,6 +124,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Ok(ExitCode::SUCCESS)
         }
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
+        Command::Explain(args) => explain::run(&args, &mut stdout().lock()).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,

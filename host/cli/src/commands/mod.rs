@@ -10,6 +10,7 @@ pub mod dead;
 pub mod demo;
 pub mod error_output;
 mod escaped_fields;
+pub mod explain;
 pub mod flags;
 pub mod journal;
 #[cfg(feature = "guests")]
