@@ -63,12 +63,22 @@ impl Servers {
     }
 }
 
+/// Ports that systems do not give out by themselves: a port out of theirs could be given to another server of the same
+/// cluster, for its clients, before the server that it was chosen for listens there.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
 /// Ports of loopback that are free now.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    // All at once, so that none comes twice.
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners
-        .iter()
-        .map(|listener| listener.local_addr().map(|address| address.port()))
-        .collect::<Result<_, _>>()?)
+    // Held until all are found, so that none comes twice.
+    let mut listeners = Vec::new();
+    for _ in 0..1_000 {
+        let port = fastrand::u16(PORTS);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            listeners.push((port, listener));
+        }
+        if listeners.len() == count {
+            return Ok(listeners.iter().map(|(port, _)| *port).collect());
+        }
+    }
+    anyhow::bail!("there are no {count} free ports in {PORTS:?}")
 }

@@ -14,11 +14,7 @@ use crate::support::{PATIENCE, eventually, until};
 
 /// A host that answers over HTTP, and where.
 async fn host(site: std::sync::Arc<Site>) -> (Host, String) {
-    let config =
-        Config { http: Some("127.0.0.1:0".parse().unwrap()), workloads: vec![workload("work")], ..site.config() };
-    let host = Host::run(site, config);
-    let address = host.address().await;
-    (host, address)
+    Host::over_http(site, workload("work")).await
 }
 
 /// The value of a metric with these labels, in the order that they are written.

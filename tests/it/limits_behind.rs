@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_runtime::config::{BreakerConfig, Config, Rate, StartLimits, Workload};
+use tidegate_runtime::config::{BreakerConfig, Rate, StartLimits, Workload};
 
 use crate::support::host::{Host, policy, workers};
 use crate::support::site::{Site, text};
-use crate::support::web::get;
+use crate::support::web::{get, status};
 use crate::support::{eventually, log, until};
 
 fn limited(workload: Workload, start_limits: StartLimits) -> Workload {
@@ -22,20 +22,6 @@ async fn with(name: &str, scripts: impl IntoIterator<Item = String>) -> Arc<Site
     site.stream("OUT", &["out.>"]).await;
     site.publish_all(&format!("in.{name}.a"), scripts).await;
     site
-}
-
-async fn seen_over_http(site: Arc<Site>, workload: Workload) -> (Host, String) {
-    let http = Some("127.0.0.1:0".parse().unwrap());
-    let config = Config { http, workloads: vec![workload], ..site.config() };
-    let host = Host::run(site, config);
-    host.ready(1).await;
-    let address = host.address().await;
-    (host, address)
-}
-
-async fn status(address: &str) -> Value {
-    let (_, body) = get(address, "/status").await;
-    serde_json::from_str::<Value>(&body).unwrap()["workloads"][0].take()
 }
 
 async fn stored(site: &Site) -> usize {
@@ -69,7 +55,8 @@ async fn no_more_begins_than_the_burst_and_what_the_rate_allows_in_the_time_and_
 async fn so_many_are_in_handlers_at_once_and_no_more() {
     let site = with("few", (0..12).map(|id| format!("sleep 100\nledger out {id}"))).await;
     let limits = StartLimits { max_in_flight: Some(2), ..StartLimits::default() };
-    let (host, address) = seen_over_http(site, limited(workers("few", 6), limits)).await;
+    let (host, address) = Host::over_http(site, limited(workers("few", 6), limits)).await;
+    host.ready(1).await;
     eventually("two are in handlers", async || {
         let in_flight = status(&address).await["limits"]["in_flight"].as_u64().unwrap();
         assert!(in_flight <= 2, "{in_flight} in flight");
@@ -101,7 +88,8 @@ async fn while_calls_ask_to_retry_one_at_a_time_tries_and_all_goes_on_by_itself(
         probe_interval: Duration::from_millis(50),
     };
     let limits = StartLimits { breaker: Some(breaker), ..StartLimits::default() };
-    let (host, address) = seen_over_http(site, limited(workers("broken", 2), limits)).await;
+    let (host, address) = Host::over_http(site, limited(workers("broken", 2), limits)).await;
+    host.ready(1).await;
     eventually("it has slowed to probes", async || {
         status(&address).await["limits"]["breaker_opened"].as_u64().unwrap() >= 1
     })
@@ -128,7 +116,8 @@ async fn an_outage_behind_the_handler_costs_few_calls_and_what_waits_is_not_call
     let limits = StartLimits { breaker: Some(breaker), ..StartLimits::default() };
     let (begin, workers) = (Instant::now(), workers("down", 4));
     let retry = tidegate_runtime::config::Retry { max_attempts: 1000, ..workers.retry.clone() };
-    let (_host, address) = seen_over_http(site, limited(Workload { retry, ..workers }, limits)).await;
+    let (host, address) = Host::over_http(site, limited(Workload { retry, ..workers }, limits)).await;
+    host.ready(1).await;
     until("some probes were made", async || {
         let status = status(&address).await;
         let calls = status["deliveries"]["retried"].as_u64().unwrap();
@@ -150,7 +139,8 @@ async fn a_policy_adds_no_workers_where_the_limit_is_what_binds() {
     let limits =
         StartLimits { rate: Some(Rate { every: Duration::from_millis(20), burst: 5 }), ..StartLimits::default() };
     let workload = policy(limited(workers("bound", 1), limits), "backlog", &[("pending-per-worker", "10")]);
-    let (host, address) = seen_over_http(site, workload).await;
+    let (host, address) = Host::over_http(site, workload).await;
+    host.ready(1).await;
     eventually("the policy is told", async || {
         status(&address).await["scaling"]["observation"]["limited"].as_bool() == Some(true)
     })

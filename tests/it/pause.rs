@@ -9,7 +9,7 @@ use crate::support::cli::{Ended, run};
 use crate::support::eventually;
 use crate::support::host::{Host, policy, workers};
 use crate::support::site::Site;
-use crate::support::web::get;
+use crate::support::web::{get, status};
 
 /// A site on a server that can pause, and a configuration file of a workload of this name; `None` on an older server.
 async fn site(name: &str) -> Option<(Arc<Site>, tempfile::NamedTempFile)> {
@@ -37,25 +37,12 @@ async fn command(file: &tempfile::NamedTempFile, arguments: &[&str]) -> Ended {
     run(arguments.iter().chain(&file)).await
 }
 
-async fn seen_over_http(site: Arc<Site>, workload: Workload) -> (Host, String) {
-    let http = Some("127.0.0.1:0".parse().unwrap());
-    let config = Config { http, workloads: vec![workload], ..site.config() };
-    let host = Host::run(site, config);
-    host.ready(1).await;
-    let address = host.address().await;
-    (host, address)
-}
-
-async fn status(address: &str) -> Value {
-    let (_, body) = get(address, "/status").await;
-    serde_json::from_str::<Value>(&body).unwrap()["workloads"][0].take()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_delivered_and_no_worker_is_added_until_it_is_resumed() {
     let Some((site, file)) = site("held").await else { return };
     let workload = policy(workers("held", 1), "backlog", &[("pending-per-worker", "1"), ("cooldown", "0s")]);
-    let (host, address) = seen_over_http(site, workload).await;
+    let (host, address) = Host::over_http(site, workload).await;
+    host.ready(1).await;
     host.publish("in.held.a", "ledger out before").await;
     host.settled("held").await;
     let ended = command(&file, &["pause", "held"]).await;

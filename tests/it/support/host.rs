@@ -132,6 +132,14 @@ impl Host {
         Self { site, events, stop: Some(stop), task }
     }
 
+    /// A host of one workload that answers over HTTP, and where.
+    pub(crate) async fn over_http(site: Arc<Site>, workload: Workload) -> (Self, String) {
+        let http = Some("127.0.0.1:0".parse().unwrap());
+        let host = Self::run(site.clone(), Config { http, workloads: vec![workload], ..site.config() });
+        let address = host.address().await;
+        (host, address)
+    }
+
     /// Where it answers over HTTP, once it does.
     pub(crate) async fn address(&self) -> String {
         let address = |event| match event {

@@ -18,6 +18,12 @@ pub(crate) async fn ask(address: &str, name: &str, path: &str) -> (u16, String) 
     http::get(address, name, path).await.unwrap_or_else(|| panic!("{address} does not answer {path}"))
 }
 
+/// What `/status` says of a host's first workload.
+pub(crate) async fn status(address: &str) -> Value {
+    let (_, body) = get(address, "/status").await;
+    serde_json::from_str::<Value>(&body).unwrap()["workloads"][0].take()
+}
+
 /// What a host answered.
 #[derive(Debug)]
 pub(crate) struct Answer {

@@ -7,9 +7,6 @@ use std::time::Duration;
 
 use tidegate_runtime::config::StartLimits;
 
-/// The share of the time between two observations for which a limit binds where the host says that it does.
-const MOSTLY: f64 = 0.75;
-
 /// A duration as the simulation has it.
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -87,7 +84,7 @@ impl SimulatedLimits {
     pub(super) fn limited(&mut self, pending: bool, now: u64) -> bool {
         let (bound, time) = (std::mem::take(&mut self.bound), now.saturating_sub(self.asked));
         self.asked = now;
-        pending && time > 0 && bound as f64 >= MOSTLY * time as f64
+        pending && time > 0 && bound as f64 >= StartLimits::BINDS * time as f64
     }
 }
 

@@ -57,6 +57,10 @@ const ALONE: [(&str, &str); 4] = [
 ];
 
 impl StartLimits {
+    /// The share of the time between two observations for which a limit must have kept messages waiting to be what
+    /// binds.
+    pub const BINDS: f64 = 0.75;
+
     /// Of a workload whose handler is given so many deliveries at once, if that is said.
     pub(super) fn read(keys: &mut Reader<'_>, at_once: Option<usize>) -> Self {
         for (key, of) in ALONE {

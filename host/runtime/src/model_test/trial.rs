@@ -164,8 +164,13 @@ impl Trial {
         let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
             let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
-            // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox.
-            move || recent.load(Relaxed).max(1) as usize * batch + peak.load(Relaxed) as usize * size
+            let counted = workers.clone();
+            // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox, and
+            // so has one that drains.
+            move || {
+                let alive = counted.alive().len().max(peak.load(Relaxed) as usize);
+                recent.load(Relaxed).max(1) as usize * batch + alive * size
+            }
         };
         let pull = ModelPuller::new(server.clone(), number, Arc::new(most));
         let (stop, stops) = oneshot::channel::<()>();

@@ -60,8 +60,10 @@ pub(super) mod instance {
     pub(crate) const HTTP_CHUNK: usize = 16 << 10;
 }
 
-/// Limits of what a handler is given.
+/// Limits of what a handler is given, and of what it says.
 pub(super) mod handler {
+    /// Bytes of what it says about a failure; a letter keeps 1,000 characters of that. A longer one is cut.
+    pub(crate) const REASON: usize = 4 << 10;
     /// Bytes of a setting that is read from a file.
     pub(crate) const SETTING: u64 = 64 << 10;
 }

@@ -10,9 +10,6 @@ use super::held_back::HeldBack;
 use super::told::Told;
 use crate::config::StartLimits;
 
-/// How long a limit must have bound of the time between two questions to be what binds.
-const MOSTLY: f64 = 0.75;
-
 /// For how long at once a rate hands out starts, where its burst allows that: a pull for each would be more requests
 /// than messages need.
 const TOGETHER: Duration = Duration::from_millis(50);
@@ -151,7 +148,7 @@ impl Gate {
     pub(super) fn limited(&mut self, pending: bool, now: Instant) -> bool {
         let share = self.held_back.share(now);
         let open = self.breaker.as_ref().is_some_and(Breaker::is_open);
-        open || (pending && share >= MOSTLY)
+        open || (pending && share >= StartLimits::BINDS)
     }
 
     pub(super) fn status(&self) -> StartStatus {

@@ -11,7 +11,7 @@ use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{BATCH_HANDLER, HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
-use super::fault::classify;
+use super::fault::{classify, cut};
 use super::guest::{Guest, Inputs};
 use super::kind::Kind;
 use super::room::InstanceRoom;
@@ -22,6 +22,7 @@ use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::{HttpAccess, HttpState};
 use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
 use crate::plugin::capability::messaging::{self, HandleMessage, MessagingAccess, MessagingState};
+use crate::plugin::limits::handler::REASON;
 
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<HandlerWorld>;
@@ -211,7 +212,9 @@ impl HandlerInstance {
                 let called = self.engines.call(self.limits.time, pin!(call)).await;
                 let (handled,) = self.end(called)?;
                 let response = self.live.as_mut().map(|live| live.store.data_mut().messaging.end_call());
-                return Ok(handled.map(|()| response.unwrap_or_default()).map_err(Failure::Failed));
+                return Ok(handled
+                    .map(|()| response.unwrap_or_default())
+                    .map_err(|reason| Failure::Failed(short(reason))));
             }
             HandlerExports::Batches(_) => {
                 self.calling = false;
@@ -315,13 +318,30 @@ impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {
         match failure {
             wit::Failure::Retry(delay) => Self::Retry(delay.map(Duration::from_millis)),
-            wit::Failure::Reject(reason) => Self::Reject(reason),
+            wit::Failure::Reject(reason) => Self::Reject(short(reason)),
         }
     }
+}
+
+/// What a handler says about a failure, within its bound: it is logged, and remembered until its letter is kept.
+fn short(reason: String) -> String {
+    if reason.len() <= REASON { reason } else { cut(&reason, REASON).to_owned() }
 }
 
 impl std::fmt::Debug for HandlerInstance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HandlerInstance").field("usable", &self.is_usable()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_handler_says_about_a_failure_is_bounded() {
+        let long = wit::Failure::Reject("é".repeat(REASON));
+        assert_eq!(Failure::from(long), Failure::Reject("é".repeat(REASON / 2)));
+        assert_eq!(short("no good".to_owned()), "no good");
     }
 }
