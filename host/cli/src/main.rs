@@ -8,8 +8,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, new};
 use tidegate::commands::{
-    check, compile, completions, dead, error_output, explain, journal, log, man, pause, permissions, replay, request, run,
-    signals::shutdown, simulate,
+    check, compile, completions, dead, error_output, explain, journal, log, man, pause, permissions, replay, request,
+    run, signals::shutdown, simulate,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;

@@ -68,12 +68,12 @@ pub async fn run(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<Exi
     let client = Client::connect(&config.nats).await?;
     let (queue, sequence) = (&workload.queue, args.sequence);
     let found = client.look_up(&queue.stream, &queue.consumer, sequence).await?;
-    let (letters, letters_problem) = match letters(&client, &config.dead_letters.stream, &workload, &found, sequence).await
-    {
-        Ok(letters) => (letters, None),
-        Err(LettersError::NoStream { .. }) => (Vec::new(), None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
+    let (letters, letters_problem) =
+        match letters(&client, &config.dead_letters.stream, &workload, &found, sequence).await {
+            Ok(letters) => (letters, None),
+            Err(LettersError::NoStream { .. }) => (Vec::new(), None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
     let fate = fate(sequence, &found, !letters.is_empty());
     let stored = found.message.as_ref().map(|message| message.time);
     let stored = stored.or_else(|| letters.first().and_then(|letter| letter.published));

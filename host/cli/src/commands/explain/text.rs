@@ -92,7 +92,9 @@ fn unsettled(known: &Known) -> String {
 fn consumer(name: &str, at: &Progress) -> String {
     let Progress { delivered, settled, unsettled, .. } = at;
     let paused = if at.paused { ", paused" } else { "" };
-    format!("{name}: delivered up to {delivered}, settled up to {settled}, {unsettled} delivered and not settled{paused}")
+    format!(
+        "{name}: delivered up to {delivered}, settled up to {settled}, {unsettled} delivered and not settled{paused}"
+    )
 }
 
 fn dead(letter: &Letter) -> String {
