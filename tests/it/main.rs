@@ -19,6 +19,7 @@ mod dead_letters;
 mod demo;
 mod dispositions;
 mod edited;
+mod explain;
 mod fetch;
 mod hops;
 mod hosts;

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tidegate::commands::{bench, demo, new};
 use tidegate::commands::{
     check, compile, completions, dead, error_output, explain, journal, log, man, pause, permissions, replay, request,
-    run, signals::shutdown, simulate,
+    run, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -49,6 +49,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
     Explain(Box<explain::ExplainArgs>),
+    Top(top::TopArgs),
     Pause(Box<pause::PauseArgs>),
     Resume(Box<pause::ResumeArgs>),
     #[cfg(feature = "guests")]
@@ -125,6 +126,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Explain(args) => explain::run(&args, &mut stdout().lock()).await,
+        Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,

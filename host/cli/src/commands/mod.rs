@@ -28,6 +28,7 @@ pub mod run;
 pub mod signals;
 pub mod simulate;
 pub mod time_arg;
+pub mod top;
 
 use std::time::Duration;
 

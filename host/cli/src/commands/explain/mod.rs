@@ -2,28 +2,28 @@
 
 mod decisions;
 mod fate;
+mod json;
+mod known;
 mod text;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use super::dead::object;
 use super::pause::WhichArgs;
 use super::positive;
 use decisions::Around;
 use fate::{Fate, fate, is_of};
+use known::Known;
 use tidegate_runtime::config::Workload;
 use tidegate_runtime::dead_letter::Letter;
 use tidegate_runtime::jetstream::{Client, LettersError, Lookup};
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate explain orders 4711
-  tidegate explain orders 4711 --around 5m -c prod.toml
-  tidegate explain orders 4711 --output json | jq .fate";
+  tidegate explain orders 7
+  tidegate explain orders 7 --around 5m -c prod.toml
+  tidegate explain orders 7 --output json | jq .fate";
 
 /// Explains what has become of one message of a workload's stream.
 ///
@@ -44,19 +44,6 @@ pub struct ExplainArgs {
     /// Decisions from so long before it was stored until so long after, or after it died
     #[arg(long, value_name = "DURATION", value_parser = positive, default_value = "30s")]
     pub around: Duration,
-}
-
-/// All that is known of a message.
-struct Known {
-    workload: Workload,
-    sequence: u64,
-    found: Lookup,
-    fate: Fate,
-    /// The dead letters of it, the oldest first.
-    letters: Vec<Letter>,
-    /// Why the dead letters are not known.
-    letters_problem: Option<String>,
-    around: Around,
 }
 
 /// Prints to `out` what is known.
@@ -86,7 +73,7 @@ pub async fn run(args: &ExplainArgs, out: &mut impl Write) -> anyhow::Result<Exi
         (_, None) => Around::nothing("nobody knows when it was stored"),
     };
     let known = Known { workload, sequence, found, fate, letters, letters_problem, around };
-    args.which.output.write(out, &json_of(&known), |out| write!(out, "{}", text::of(&known)))?;
+    args.which.output.write(out, &json::of(&known), |out| write!(out, "{}", text::of(&known)))?;
     let is_nowhere = matches!(known.fate, Fate::NotStored | Fate::Deleted);
     Ok(if is_nowhere { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -111,42 +98,4 @@ async fn letters(
     };
     letters.scan(Some(&workload.name), since, take).await?;
     Ok(of_it)
-}
-
-fn json_of(known: &Known) -> Value {
-    let Known { workload, sequence, found, fate, letters, letters_problem, around } = known;
-    let time = |time| humantime::format_rfc3339_millis(time).to_string();
-    let message = found.message.as_ref().map(|message| {
-        let (subject, stored, bytes) = (&message.subject, time(message.time), message.size);
-        json!({ "subject": subject, "stored": stored, "payload_bytes": bytes })
-    });
-    let consumer = found.consumer.as_ref().map(|at| {
-        json!({
-            "delivered_to": at.delivered,
-            "settled_to": at.settled,
-            "unsettled": at.unsettled,
-            "takes": found.message.as_ref().map(|_| at.takes),
-            "paused": at.paused,
-        })
-    });
-    json!({
-        "workload": workload.name,
-        "stream": workload.queue.stream,
-        "sequence": sequence,
-        "last": found.last,
-        "fate": fate,
-        "message": message,
-        "consumer": { "name": workload.queue.consumer, "progress": consumer },
-        // The size of a payload is not read here.
-        "dead_letters": letters.iter().map(|letter| without_size(object(letter, 0))).collect::<Vec<_>>(),
-        "dead_letters_problem": letters_problem,
-        "journal": around,
-    })
-}
-
-fn without_size(mut letter: Value) -> Value {
-    if let Some(fields) = letter.as_object_mut() {
-        fields.remove("payload_bytes");
-    }
-    letter
 }

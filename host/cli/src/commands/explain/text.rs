@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::Known;
 use super::decisions::Decided;
 use super::fate::Fate;
+use super::known::Known;
 use crate::commands::dead::seconds;
 use tidegate_runtime::dead_letter::Letter;
 use tidegate_runtime::jetstream::Progress;
