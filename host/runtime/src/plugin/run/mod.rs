@@ -21,6 +21,7 @@ mod share;
 mod stdio;
 mod system;
 mod ticker;
+mod usage;
 pub(super) mod world;
 
 pub use declared::Declared;
@@ -30,4 +31,5 @@ pub use kind::{Kind, WantedForm};
 pub use policy::{PolicyContext, PolicyPlugin};
 pub use room::{Need, Room};
 pub use stdio::LogMeter;
-pub use world::{GuestContext, Plugin, World};
+pub(crate) use usage::Used;
+pub use world::{GuestContext, GuestsSeen, Plugin, World};
