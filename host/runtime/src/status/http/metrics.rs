@@ -1,5 +1,5 @@
 //! Every metric is read where it is counted anyway, when somebody asks. Labels have values of the configuration or of a
-//! fixed list, so their number is bounded.
+//! fixed list, or name one of a workload's last generations, so their number is bounded.
 
 mod encoder;
 
