@@ -46,4 +46,5 @@ mod simulate;
 mod sources;
 mod support;
 mod swap;
+mod trace;
 mod unreadable;
