@@ -121,7 +121,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_passed_on_is_short_and_legal(parent in "(\\PC|[\r\n0-9a-f-]){0,90}", state in "(\\PC|[\r\n]){0,600}") {
+        fn what_is_passed_on_is_short_and_legal(
+            parent in "(\\PC|[\r\n0-9a-f-]){0,90}", state in "(\\PC|[\r\n]){0,600}",
+        ) {
             for parent in [parent.as_str(), VALID] {
                 for (_, value) in passed_on(&[("traceparent", parent), ("tracestate", &state)], &[]) {
                     prop_assert!(value.len() <= MOST && value.bytes().all(|byte| matches!(byte, b' '..=b'~')));
