@@ -28,8 +28,8 @@ async fn file(site: &Site) -> tempfile::NamedTempFile {
 
 async fn explain(site: &Site, arguments: &[&str]) -> Ended {
     let file = file(site).await;
-    let all = ["explain"].iter().chain(arguments).chain(&["-c", file.path().to_str().unwrap()]).copied();
-    run(all.collect::<Vec<_>>()).await
+    let file = ["-c", file.path().to_str().unwrap()];
+    run(["explain"].iter().chain(arguments).chain(&file)).await
 }
 
 /// What a program is told of a message of workload `work`.
