@@ -127,6 +127,8 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     let (mut times, mut old) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
     for turn in 0..SWAPS {
         let (echo, payload) = (turn % 2 == 0, Bytes::from_static(b"x"));
+        // Long enough that the directory has been quiet: it is not looked at again at once.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         lab.put(echo)?;
         let (began, mut answers) = (Instant::now(), 0);
         loop {

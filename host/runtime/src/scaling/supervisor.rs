@@ -387,7 +387,10 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Ends the condition that no worker starts, unless the worker that has started has ended since.
     fn has_started(&mut self) {
         if self.any_started() {
-            self.shared.conditions.clear(Part::Workers);
+            // That there is no room for all stays true however many have started.
+            if !self.lacks_room {
+                self.shared.conditions.clear(Part::Workers);
+            }
             if self.stuck.take().is_some() {
                 self.shared.inbox.resume();
             }
