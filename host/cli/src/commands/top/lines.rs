@@ -118,7 +118,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_wider_than_the_terminal_or_acts_upon_it(text in ".*", width in 1_usize..60, indent in 0_usize..9) {
+        fn no_line_is_wider_than_the_terminal_or_acts_upon_it(
+            text in ".*", width in 1_usize..60, indent in 0_usize..9,
+        ) {
             for line in wrapped(&text, width, indent) {
                 prop_assert!(line.text.width() <= width, "{:?}", line);
                 prop_assert_eq!(plain(&line.text), line.text);
