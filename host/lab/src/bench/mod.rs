@@ -4,6 +4,7 @@
 //! ratios of such a run mean something on another machine.
 
 mod batches;
+mod handler;
 mod instance;
 mod lab;
 mod median;
@@ -19,6 +20,7 @@ use hdrhistogram::Histogram;
 use crate::terminal::Bar;
 use batches::BatchRounds;
 pub use batches::BatchThroughput;
+pub use handler::{HandlerCost, HandlerOptions, HandlerReport, handlers};
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use options::BenchOptions;
 use options::WORKERS;

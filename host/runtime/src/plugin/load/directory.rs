@@ -29,8 +29,8 @@ use crate::plugin::run::kind::WantedForm;
 use crate::plugin::run::room::Room;
 use crate::plugin::run::world::World;
 
-/// How long events are collected before files are looked at, where none says that a change has ended: a copy causes many
-/// events. Files are not looked at more often than this because of events.
+/// How long events are collected before files are looked at, where none says that a change has ended: a copy causes
+/// many events. Files are not looked at more often than this because of events.
 const DEBOUNCE: Duration = Duration::from_millis(75);
 
 /// The plugin directory. Watching ends when this is dropped; generations that were loaded stay.

@@ -9,6 +9,7 @@ use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, W
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::quota::Quota;
+use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpState;
@@ -26,6 +27,8 @@ pub struct Guest {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
     pub(crate) key_value: KeyValueState,
+    /// Where its code is from, if the component tells.
+    pub(crate) lines: Option<Arc<SourceLines>>,
     pub(crate) messaging: MessagingState,
     /// What a policy can ask; nothing of a handler's.
     pub(crate) signals: Signals,
@@ -101,6 +104,7 @@ pub(crate) fn store(
         settings,
         http: HttpState::default(),
         key_value: KeyValueState::default(),
+        lines: None,
         messaging: MessagingState::default(),
         signals: asked,
     };

@@ -17,6 +17,7 @@ use super::guest::{self, Guest, Inputs};
 use super::kind::Kind;
 use super::quota::Quota;
 use super::room::{InstanceRoom, Need, Room};
+use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use super::usage::GuestUsage;
 use crate::config::Limits;
@@ -48,6 +49,7 @@ pub struct Plugin<W> {
     pub(crate) engines: Arc<Engines>,
     pub(crate) generation: Generation,
     pub(crate) declared: Declared,
+    pub(crate) lines: Option<Arc<SourceLines>>,
     pub(crate) world: W,
 }
 
@@ -118,7 +120,10 @@ impl<W: World> Plugin<W> {
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
         let quota = Quota::new(&context.limits, self.declared.bytes(), context.usage.of(&self.generation));
-        guest::store(&W::engine(&self.engines).engine, context.limits.response, quota, log, settings, inputs)
+        let engine = &W::engine(&self.engines).engine;
+        let mut store = guest::store(engine, context.limits.response, quota, log, settings, inputs);
+        store.data_mut().lines = self.lines.clone();
+        store
     }
 
     /// Makes an instance in a store.
@@ -127,7 +132,7 @@ impl<W: World> Plugin<W> {
         let started = self.engines.call(limits.time, &meter, pin!(self.world.instantiate(&mut *store))).await?;
         started.map_err(|error| {
             let last_words = store.data().log.end_call();
-            classify_start(&error, &store.data().quota, limits, &last_words)
+            classify_start(&error, store.data(), limits, &last_words)
         })
     }
 }
