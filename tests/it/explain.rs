@@ -119,7 +119,7 @@ async fn what_the_server_proves_is_told_and_nothing_else() {
     let said = ["unsettled", "settled-or-not", "settled-or-not", "settled-or-not", "settled-or-not", "not-delivered"];
     assert_eq!(fates(&site, 1..=6).await, said);
     // It is delivered again, and only then settled: the first that is not is the third.
-    first[0].ack_with(AckKind::Nak(None)).await.unwrap();
+    first[0].double_ack_with(AckKind::Nak(None)).await.unwrap();
     let again = fetch(&consumer, 1).await.remove(0);
     assert_eq!(again.info().unwrap().stream_sequence, 1);
     again.ack_with(AckKind::Term).await.unwrap();
