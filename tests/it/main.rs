@@ -46,5 +46,6 @@ mod simulate;
 mod sources;
 mod support;
 mod swap;
+mod top;
 mod trace;
 mod unreadable;

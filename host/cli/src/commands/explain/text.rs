@@ -98,7 +98,11 @@ fn consumer(name: &str, at: &Progress) -> String {
 }
 
 fn dead(letter: &Letter) -> String {
-    let attempts = letter.attempts.map_or_else(String::new, |attempts| format!(" after {attempts} deliveries"));
+    let attempts = match letter.attempts {
+        None => String::new(),
+        Some(1) => " after 1 delivery".to_owned(),
+        Some(attempts) => format!(" after {attempts} deliveries"),
+    };
     let handler = match letter.plugin.as_str() {
         "" => String::new(),
         plugin => format!(", handler {plugin}@{}", letter.generation.chars().take(12).collect::<String>()),

@@ -74,7 +74,7 @@ fn one_workload_is_shown_whole_with_its_decisions() {
     let lines = shown(&view, &host, (80, 24)).join("\n");
     for part in [
         "orders: running",
-        "  stream    ", // The columns are aligned.
+        "  stream   ORDERS, consumer orders-workers\n  code     ",
         "handler receipts, policy backlog@0123456789ab",
         "2 of 3 +1 draining, from 0 to 8",
         "12.3/s arrive, 10.0/s are done",
