@@ -28,7 +28,8 @@ pub(super) struct Decided {
 /// What the journal has.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Around {
-    /// The last decision before the message was stored, and then those that changed the number or failed.
+    /// The last decision before the message was stored, or the first that is known, and then those that changed the
+    /// number or failed.
     pub(super) decisions: Vec<Decided>,
     /// How many more there are.
     pub(super) left_out: u64,
@@ -99,9 +100,11 @@ impl Kept {
             (None, fault) => fault.map(|fault| fault.text).unwrap_or_default(),
         };
         let decided = Decided { time, host, workers: line.workers, reason };
+        // Where none from before is known, the first after it tells what was.
+        let is_first = self.before.is_none() && self.after.is_empty();
         if decided.time < self.stored {
             self.before = Some(decided);
-        } else if changed && self.after.len() < MOST {
+        } else if (changed || is_first) && self.after.len() < MOST {
             self.after.push(decided);
         } else if changed {
             self.left_out += 1;
