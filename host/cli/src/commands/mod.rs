@@ -12,6 +12,7 @@ pub mod error_output;
 mod escaped_fields;
 pub mod explain;
 pub mod flags;
+pub mod health;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -22,6 +23,8 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
+#[cfg(feature = "guests")]
+pub mod plugins;
 pub mod replay;
 pub mod request;
 pub mod run;
