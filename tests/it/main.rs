@@ -35,6 +35,7 @@ mod links;
 mod messaging;
 mod nats_headers;
 mod new;
+mod order;
 mod page;
 mod pause;
 mod plugins_export;

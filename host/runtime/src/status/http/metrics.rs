@@ -63,6 +63,8 @@ struct WorkloadMetrics {
     limits: Option<StartStatus>,
     paused: bool,
     guests: Vec<(Generation, Used)>,
+    /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
+    order: Option<(usize, usize, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,9 @@ impl WorkloadMetrics {
             limits: parts.and_then(RunningParts::limits),
             paused: parts.is_some_and(RunningParts::is_paused),
             guests: state.used(),
+            order: parts
+                .and_then(|parts| parts.order.as_ref())
+                .map(|order| (order.keys(), order.waiting(), order.incomplete())),
         }
     }
 
@@ -139,6 +144,7 @@ impl Collector for Snapshot {
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
         self.guests(&mut encoder)?;
+        self.orders(&mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
@@ -314,6 +320,30 @@ impl Snapshot {
             "Memory of all instances, as limits.memory counts it: what they may touch, of which less may be resident",
             Some(&Unit::Bytes),
             each().map(|(workload, (of, used))| (labels(workload, of), used.memory as f64)),
+        )
+    }
+
+    fn orders(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
+        encoder.gauges(
+            "tidegate_order_keys",
+            "Keys of which a message is held, where an order is kept",
+            None,
+            self.some(|workload| workload.order.map(|(keys, ..)| keys as f64)),
+        )?;
+        encoder.gauges(
+            "tidegate_order_waiting",
+            "Deliveries that wait for an earlier message of their key or to be tried again, where an order is kept",
+            None,
+            self.some(|workload| workload.order.map(|(_, waiting, _)| waiting as f64)),
+        )?;
+        let gaps = self
+            .workloads
+            .iter()
+            .filter_map(|workload| Some(([("workload", workload.name.as_str())], workload.order?.2)));
+        encoder.counters(
+            "tidegate_order_gaps",
+            "How often nothing began because deliveries were not with this host, where an order is kept",
+            gaps,
         )
     }
 
