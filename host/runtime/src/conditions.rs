@@ -35,6 +35,8 @@ pub(crate) enum Part {
     Policy,
     /// The signals that its policy decides by.
     Signals,
+    /// The fleet that its host is one of.
+    Fleet,
     /// The whole of it: it ended though nobody stopped it.
     Run,
 }
@@ -61,6 +63,7 @@ impl Part {
             Self::Workers => "workers",
             Self::Policy => "policy",
             Self::Signals => "signals",
+            Self::Fleet => "fleet",
             Self::Run => "run",
         }
     }

@@ -71,7 +71,7 @@ pub use header_map::may_be_headers;
 pub use header_watch::HeaderWatch;
 pub use journal::{Decisions, DecisionsError};
 pub(crate) use journal::{Lines, journal_stream};
-pub(crate) use key_value::Buckets;
+pub(crate) use key_value::{Bucket, Buckets};
 pub use lookup::{Lookup, LookupError, Progress};
 pub(crate) use message::PulledMessage;
 pub use message::position;

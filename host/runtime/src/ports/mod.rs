@@ -2,6 +2,7 @@
 //!
 //! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
+mod fleet;
 mod held;
 mod key_value;
 mod request;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
+pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};

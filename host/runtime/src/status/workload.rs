@@ -12,6 +12,7 @@ use crate::delivery::counters::Traffic;
 use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
+use crate::fleet::host::Fleet;
 use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
@@ -40,6 +41,8 @@ pub struct RunningParts {
     pub(crate) traffic: Arc<Traffic>,
     /// When instances were made anew.
     pub respawns: Arc<RateLimit>,
+    /// The fleet that the host is one of.
+    pub(crate) fleet: Option<Arc<Fleet>>,
     /// The order of its keys, if one is kept.
     pub(crate) order: Option<Arc<OrderSeen>>,
     /// What lets deliveries begin; `None` where nothing is limited.

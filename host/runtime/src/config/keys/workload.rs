@@ -177,14 +177,14 @@ pub const WORKLOAD: &[Key] = &[
         .flag("min")
         .default("0")
         .range("0 to 10000")
-        .help("The fewest workers, not more than max; with 0 an idle workload has none")
-        .more("Its next message starts one."),
+        .help("The fewest workers, of all hosts of its fleet if there is one; with 0 an idle workload has none")
+        .more("Not more than max. An idle workload's next message starts one."),
     Key::integer("scale.max", "WORKERS")
         .flag("max")
         .default("16")
         .range("1 to 10000")
         .set("64")
-        .help("The most workers of this host")
+        .help("The most workers of this host, or of all hosts of its fleet together")
         .more(
             "16 is enough for most handlers that wait on something, and at 64 MiB each at worst 1 GiB of memory. Linux \
              lets a process have 65,530 memory mappings (`vm.max_map_count`), of which a worker takes about 7: where \

@@ -316,3 +316,19 @@ fn a_key_with_a_line_break_is_told_on_one_line() {
     let all = errors("[workload.\"a\\r\\nb\"]\n");
     assert!(!all.is_empty() && all.iter().all(|error| !error.contains(['\r', '\n'])), "{all:#?}");
 }
+
+#[test]
+fn what_is_of_use_in_a_fleet_only_or_would_be_wrong_there_is_refused() {
+    let of = |head: &str, tail: &str| {
+        let workload = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        Config::from_toml(&format!("{head}\n{workload}{tail}")).map_err(|errors| errors.to_string())
+    };
+    assert!(of("host.max-workers = 3", "").unwrap_err().contains("of no use without a fleet; set fleet.bucket"));
+    assert!(of("host.id = \"a\"", "").unwrap_err().contains("host.id"));
+    assert!(of("host.id = \"a.b\"\nfleet.bucket = \"F\"", "").unwrap_err().contains("cannot be the id of a host"));
+    assert!(of("fleet.bucket = \"a b\"", "").unwrap_err().contains("is not the name of a bucket"));
+    let headers = of("fleet.bucket = \"F\"", "scale.source = \"headers\"\n").unwrap_err();
+    assert!(headers.contains("each see a part of them") && headers.contains("info"), "{headers}");
+    let fleet = of("fleet.bucket = \"F\"\nhost = { id = \"a\", max-workers = 3 }", "").unwrap().fleet.unwrap();
+    assert_eq!((fleet.bucket.as_str(), fleet.host.as_deref(), fleet.max_workers), ("F", Some("a"), Some(3)));
+}

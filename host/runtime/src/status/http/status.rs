@@ -9,6 +9,8 @@ use crate::contract::{Cause, FaultKind};
 use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::start_limits::StartStatus;
 use crate::duration::unix_millis;
+use crate::fleet::entries::Plan;
+use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::history::{Decided, Shadowed};
@@ -55,6 +57,24 @@ struct WorkloadStatus {
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     scaling: ScalingStatus,
+    /// Only in a fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetStatus>,
+}
+
+/// What the host knows of the plan that it follows. `min` and `max` of the workers are the fleet's.
+#[derive(Serialize)]
+struct FleetStatus {
+    /// This host's id.
+    host: String,
+    /// The host that asks the policy; none while nobody is known to.
+    leader: Option<String>,
+    /// Which plan it is; none while none was seen.
+    epoch: Option<u64>,
+    /// Workers that all hosts together are to run.
+    desired: u32,
+    /// The same by host.
+    shares: BTreeMap<String, u32>,
 }
 
 #[derive(Serialize)]
@@ -227,7 +247,14 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
             shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, state.history.shadowed())),
         },
+        fleet: parts.and_then(|parts| parts.fleet.as_ref()).map(|fleet| self::fleet(fleet.seen(&of.name))),
     }
+}
+
+fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
+    let epoch = plan.as_ref().map(|plan| plan.epoch);
+    let Plan { desired, shares, .. } = plan.unwrap_or_default();
+    FleetStatus { host, leader, epoch, desired, shares }
 }
 
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
