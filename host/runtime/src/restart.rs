@@ -19,7 +19,7 @@ use crate::contract::Author;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
-use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
+use crate::plugin::{Directory, GuestsSeen, PluginHandlers, PluginPolicies};
 use crate::status::workload::WorkloadState;
 use crate::workload::{self, Parts};
 
@@ -34,7 +34,6 @@ const TOGETHER: usize = 16;
 pub(crate) struct Keeper {
     host: Arc<HostContext>,
     turns: Semaphore,
-    stops: watch::Receiver<bool>,
 }
 
 /// One workload with its plugins.
@@ -48,36 +47,55 @@ pub(crate) struct KeptWorkload {
 impl KeptWorkload {
     /// Its plugins are looked for from now on.
     pub(crate) fn new(directory: &Directory, workload: Workload) -> Self {
+        Self::make(directory, workload, WorkloadState::new)
+    }
+
+    /// The same for one that goes on from another of its name.
+    pub(crate) fn after(directory: &Directory, workload: Workload, before: &WorkloadState) -> Self {
+        Self::make(directory, workload, |workload, guests| WorkloadState::after(workload, guests, before))
+    }
+
+    fn make(
+        directory: &Directory,
+        workload: Workload,
+        state: impl FnOnce(Workload, Vec<GuestsSeen>) -> Arc<WorkloadState>,
+    ) -> Self {
         let handlers = PluginHandlers::new(directory, &workload);
         let policies = PluginPolicies::new(directory, &workload, &workload.policy);
         let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
         let guests = [handlers.seen(), policies.seen()];
         let guests = guests.into_iter().chain(shadow.as_ref().map(PluginPolicies::seen)).collect();
-        Self { state: WorkloadState::new(workload, guests), handlers, policies, shadow }
+        Self { state: state(workload, guests), handlers, policies, shadow }
+    }
+
+    /// Waits until a generation of its handler and one of its policy are loaded.
+    pub(crate) async fn loaded(&self) {
+        self.handlers.clone().is_loaded().await;
+        self.policies.anew().is_loaded().await;
     }
 }
 
 impl Keeper {
-    pub(crate) fn new(host: Arc<HostContext>, stops: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops })
+    pub(crate) fn new(host: Arc<HostContext>) -> Self {
+        Self { host, turns: Semaphore::new(TOGETHER) }
     }
 
-    /// Runs a workload until the host stops, and begins anew each time it ends before.
-    pub(crate) async fn keep(self: Arc<Self>, kept: KeptWorkload) {
+    /// Runs a workload until it is stopped, and begins anew each time it ends before.
+    pub(crate) async fn keep(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut has_ended = false;
         loop {
             let began = Instant::now();
-            let once = Box::pin(AssertUnwindSafe(self.once(&kept, has_ended)).catch_unwind()).await;
+            let once = Box::pin(AssertUnwindSafe(self.once(kept, has_ended, &stop)).catch_unwind()).await;
             kept.state.ended();
             let problem = match once {
-                Ok(Ok(())) if *self.stops.borrow() => return,
+                Ok(Ok(())) if *stop.borrow() => return,
                 Ok(Ok(())) => "it ended though nobody stopped it".to_owned(),
                 Ok(Err(error)) => format!("it ended: {error:#}"),
                 Err(panic) => format!("it panicked, which is a fault of tidegate's own: {}", words(&*panic)),
             };
             let problem = format!("{problem}; what it held is delivered again after its ack wait");
-            if *self.stops.borrow() {
+            if *stop.borrow() {
                 tracing::error!(workload = kept.state.workload.name, "{problem}");
                 return;
             }
@@ -88,13 +106,13 @@ impl Keeper {
             }
             tokio::select! {
                 () = sleep(backoff.pause()) => {}
-                () = stopped(self.stops.clone()) => return,
+                () = stopped(stop.clone()) => return,
             }
         }
     }
 
-    /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
-    async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
+    /// Sets it up and runs it. Returns when it is stopped, or when it ends by itself.
+    async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<()> {
         let KeptWorkload { state, handlers, policies, shadow } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
@@ -104,7 +122,7 @@ impl Keeper {
         };
         let bound = tokio::select! {
             bound = begin => bound,
-            () = stopped(self.stops.clone()) => return Ok(()),
+            () = stopped(stop.clone()) => return Ok(()),
         };
         if let Some(buckets) = bound.buckets(&state.conditions) {
             handlers.reach(buckets);
@@ -117,7 +135,7 @@ impl Keeper {
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
         let run = async {
             tokio::select! {
-                ended = workload::run(parts, stopped(self.stops.clone())) => ended,
+                ended = workload::run(parts, stopped(stop.clone())) => ended,
                 never = swaps => match never {},
             }
         };
@@ -167,9 +185,9 @@ async fn tell_swaps(mut handlers: PluginHandlers, state: &WorkloadState, observe
     }
 }
 
-/// Ends when the host stops.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error means that the host is gone, and that is a stop too.
+/// Ends when it is time to stop.
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that who could say so is gone, and that is a stop too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

@@ -27,6 +27,7 @@ pub mod pause;
 pub mod permissions;
 #[cfg(feature = "guests")]
 pub mod plugins;
+pub mod reload;
 pub mod replay;
 pub mod request;
 pub mod run;

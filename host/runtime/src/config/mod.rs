@@ -9,12 +9,14 @@
 //! and made a value of the right type by `reader`, for a field of [`Config`].
 
 mod batching;
+mod changes;
 mod connection;
 mod context;
 mod dead_letters;
 mod document;
 mod environment;
 mod error;
+mod files;
 mod flags;
 mod fleet;
 mod grants;
@@ -48,11 +50,14 @@ mod value;
 mod words;
 mod workload;
 mod workloads;
+mod written;
 
 pub use batching::Batching;
+pub use changes::{Change, ReloadPlan, plan};
 pub use dead_letters::DeadLetters;
 pub use environment::{Environment, process_environment};
 pub use error::{ConfigError, ConfigErrors, Wrong};
+pub use files::ConfigFiles;
 pub use flags::Flags;
 pub use fleet::FleetConfig;
 pub use grants::Grants;
@@ -81,3 +86,4 @@ pub use start_limits::{BreakerConfig, Rate, StartLimits};
 pub use value::{Value, ValueType, setting};
 pub use words::{Isolation, Manage, Retention, SignalSource};
 pub use workload::{ShadowConfig, Workload};
+pub use written::Reading;

@@ -94,14 +94,14 @@ impl PluginHandlers {
         }
     }
 
+    /// Waits until a generation of the plugin is loaded, and does nothing with it.
+    pub(crate) async fn is_loaded(&mut self) {
+        self.watch.loaded().await;
+    }
+
     /// Waits until a generation of the plugin is loaded.
     pub async fn loaded(&mut self) {
-        let plugin = loop {
-            match self.watch.current() {
-                Some(plugin) => break plugin,
-                None => self.watch.changed().await,
-            }
-        };
+        let plugin = self.watch.loaded().await;
         self.room.each_needs(plugin.need());
         let most = self.most();
         if most < self.max {
@@ -236,6 +236,11 @@ impl PluginPolicies {
     /// The same policy for a new start of the workload: no generation of it was given yet.
     pub(crate) fn anew(&self) -> Self {
         Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
+    }
+
+    /// Waits until a generation of the plugin is loaded.
+    pub(crate) async fn is_loaded(&mut self) {
+        self.watch.loaded().await;
     }
 
     /// What can be seen of all calls.

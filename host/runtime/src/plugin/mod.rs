@@ -29,7 +29,7 @@ pub use load::{
     CacheError, CompileError, Directory, HostError, Inspection, KindError, LoadError, PluginHost, PluginRefusal,
     PluginState, compile_into, inspect, others,
 };
-pub(crate) use load::{HandlerWatch, PolicyWatch};
+pub(crate) use load::{DirectoryEvents, Fingerprint, HandlerWatch, PolicyWatch};
 pub(crate) use run::Used;
 pub use run::{
     Declared, Generation, GuestContext, GuestsSeen, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin,

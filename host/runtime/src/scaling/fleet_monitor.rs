@@ -77,7 +77,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             () = &mut stop => {}
             () = self.watch() => {}
         }
-        self.monitor.set(0, "the host stops");
+        self.monitor.stop();
         self.member.leave().await;
     }
 

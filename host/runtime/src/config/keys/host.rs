@@ -37,7 +37,8 @@ pub const HOST: &[Key] = &[
     Key::table("http-admin")
         .secrets()
         .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
-        .help("Who may redrive and delete dead letters on the page: whoever has this token, of 16 characters or more")
+        .help("Who may redrive and delete dead letters and have the configuration read again: who has this token, of 16 \
+             characters or more")
         .more(
             "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is \
              read each time it is asked for. Without it the page only shows. Where `http` is another address than \
@@ -124,6 +125,10 @@ pub const HOST: &[Key] = &[
     Key::boolean("nats.tls-first")
         .default("false")
         .help("Whether TLS begins before the server says anything, as its `handshake_first` wants it"),
+    Key::boolean("reload.watch")
+        .default("true")
+        .help("Whether the configuration is read again as soon as its files change")
+        .more("Otherwise on SIGHUP and `tidegate reload` alone."),
     Key::file("plugins.dir", "DIR")
         .flag("plugins")
         .default("plugins")

@@ -14,7 +14,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// Tells one content of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub(crate) struct Fingerprint {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) length: u64,
@@ -26,7 +26,7 @@ pub(super) struct Fingerprint {
 
 impl Fingerprint {
     #[cfg(unix)]
-    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
         Self {
             device: metadata.dev(),
@@ -38,7 +38,7 @@ impl Fingerprint {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+    pub(crate) fn of(metadata: &std::fs::Metadata) -> Self {
         let modified = metadata.modified().ok();
         Self { device: 0, inode: 0, length: metadata.len(), modified, changed: (0, 0) }
     }

@@ -20,6 +20,8 @@ mod source;
 pub use cache::CacheError;
 pub use compiler::{CompileError, compile_into};
 pub use directory::Directory;
+pub(crate) use directory_events::DirectoryEvents;
+pub(crate) use file_progress::Fingerprint;
 pub use host::{HostError, PluginHost};
 pub use inspect::{Inspection, KindError, inspect};
 pub use refusal::{LoadError, PluginRefusal};
