@@ -42,6 +42,7 @@ mod page;
 mod pause;
 mod plugins_export;
 mod printed;
+mod reload;
 mod request;
 mod rules;
 mod secrets;
