@@ -62,6 +62,7 @@ pub(super) fn check(model: &Model, arrivals: &Arrivals, faster: f64) -> anyhow::
     let (total, seconds) = (arrivals.total(), arrivals.length() as f64 / 1e9);
     ensure!(model.retry.is_none(), "--live has no attempts that fail; leave --retry out");
     ensure!(model.limits.is_none(), "--live has no limits; leave --rate and --max-in-flight out");
+    ensure!(model.keys.is_none(), "--live keeps no order; leave --keys out");
     ensure!(
         total <= MOST,
         "--live: {total} messages are more than {MOST}; lower --arrival-scale, or take an excerpt of the trace"
