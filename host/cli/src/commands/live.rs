@@ -222,6 +222,7 @@ mod tests {
             service: ServiceTime::Exponential(SECOND / 5),
             retry,
             limits: StartLimits::default(),
+            keys: None,
             seed: 3,
             objective: SECOND,
         }
@@ -251,6 +252,9 @@ mod tests {
         let limits = StartLimits { max_in_flight: Some(1), ..StartLimits::default() };
         let refused = check(&Model { limits, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("leave --rate and --max-in-flight out"), "{refused}");
+        let keys = Some("5:zipf".parse().unwrap());
+        let refused = check(&Model { keys, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
+        assert!(refused.contains("leave --keys out"), "{refused}");
         let refused = check(&model(None), &arrivals(&[MOST + 1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("lower --arrival-scale"), "{refused}");
         check(&model(None), &arrivals(&[1]), 10.0).unwrap();
