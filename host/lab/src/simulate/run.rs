@@ -314,8 +314,17 @@ impl<'a> Simulation<'a> {
         let now_ms = MIDNIGHT_MS + now / 1_000_000;
         let at = Moment { elapsed: Duration::from_nanos(now), now_ms, wall_ms: now_ms };
         let limited = self.limits.limited(sample.pending > 0, now);
+        let keys_waiting = self.keys_waiting(sample.pending > 0, now);
         let seen = self.observer.observe(at, sample, work, self.pool.running(), &self.model.scale);
-        Observation { limited, ..seen }
+        Observation { limited, keys_waiting, ..seen }
+    }
+
+    /// Of how many keys messages wait or are with workers. As in a host, it is not known while others may be fetched.
+    fn keys_waiting(&mut self, pending: bool, now: u64) -> Option<u32> {
+        let keys = self.keys.as_mut()?;
+        let unknown = self.cursor.peek().is_some_and(|arrival| arrival < now);
+        let may_fetch = pending && keys.blocked() * 4 <= ORDER_BUFFER * 3;
+        (!unknown && !may_fetch).then(|| u32::try_from(keys.keys(now)).unwrap_or(u32::MAX))
     }
 
     /// How many deliveries the inbox holds where enough messages wait.

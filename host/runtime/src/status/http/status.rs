@@ -161,6 +161,8 @@ struct SeenStatus {
     service_time_ms: f64,
     /// Whether a limit, and not the number of workers, keeps messages waiting.
     limited: bool,
+    /// Of how many keys messages wait or are handled, where an order is kept and no others can come.
+    keys_waiting: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -296,6 +298,7 @@ fn seen(seen: Observation) -> SeenStatus {
         busy_ratio: seen.busy_ratio,
         service_time_ms: seen.service_time_ms,
         limited: seen.limited,
+        keys_waiting: seen.keys_waiting,
     }
 }
 
