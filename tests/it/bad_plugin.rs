@@ -41,7 +41,7 @@ fn no_handlers() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         (
             "version",
             probes::OTHER_VERSION.to_vec(),
-            &["it was built for tidegate:plugin@0.2.0", "speaks tidegate:plugin@0.1.2"],
+            &["it was built for tidegate:plugin@0.2.0", "speaks tidegate:plugin@0.1.3"],
         ),
         (
             "import",

@@ -14,6 +14,8 @@ pub mod probes {
     pub const WORKER_V2: &[u8] = component!("probe-worker-v2");
     /// A handler of batches that does what the payloads say.
     pub const BATCH: &[u8] = component!("probe-batch");
+    /// An asynchronous handler that does what the payloads say.
+    pub const ASYNC: &[u8] = component!("probe-async");
     /// A handler that sends HTTP requests as its payload says.
     pub const HTTP: &[u8] = component!("probe-http");
     /// A component that exports `wasmcloud:messaging/handler`, and does what its payload says.
@@ -35,10 +37,10 @@ mod tests {
     use tidegate_artifacts::{policies, workers};
     use wasmparser::{Parser, Payload, Validator};
 
-    const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
-    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
-    const SCALING: &str = "tidegate:plugin/scaling@0.1.2";
-    const SIGNALS: &str = "tidegate:plugin/signals@0.1.2";
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.3";
+    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.3";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.3";
+    const SIGNALS: &str = "tidegate:plugin/signals@0.1.3";
     /// Of the first version of the contract.
     const FIRST_HANDLER: &str = "tidegate:plugin/handler@0.1.0";
     const SECOND_HANDLER: &str = "tidegate:plugin/handler@0.1.1";

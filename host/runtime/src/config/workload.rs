@@ -1,6 +1,7 @@
 //! One consumer's work.
 
 use super::batching::Batching;
+use super::concurrency;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::grants::Grants;
@@ -31,6 +32,8 @@ pub struct Workload {
     pub isolation: Isolation,
     /// How many deliveries a handler of batches is given in one call.
     pub batching: Batching,
+    /// How many deliveries one instance of an asynchronous handler has at once; at least 1.
+    pub concurrency: usize,
     /// What the handler reads through `wasi:config/store`.
     pub settings: Vec<(String, Setting)>,
     /// What the policy gets in `init`.
@@ -96,12 +99,15 @@ impl WrittenWorkload {
         let handler = keys.get("handler");
         let policy = keys.get("policy");
         let at_once = keys.maybe("batching.size");
-        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
+        let concurrency = keys.get("concurrency");
+        let held = at_once.max(Some(concurrency));
+        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, held));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
+        concurrency::check(&mut keys, concurrency, batching.wanted, isolation, pull.batch);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
@@ -110,6 +116,7 @@ impl WrittenWorkload {
             policy,
             isolation,
             batching,
+            concurrency,
             settings: keys.get("settings"),
             shadow: shadow(&mut keys, &policy_settings),
             policy_settings,

@@ -21,7 +21,7 @@ use crate::plugin::{
     Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
     Room, SettingsReader, WantedForm, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy, Requester};
+use crate::ports::{ConcurrentCalls, Handler, Handlers, KeyValue, Policies, Policy, Requester};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
@@ -55,6 +55,7 @@ impl PluginHandlers {
         context.http = Arc::new(HttpAccess::new(workload));
         context.key_value = KeyValueAccess::new(workload);
         context.messaging = MessagingAccess::new(workload);
+        context.concurrency = workload.concurrency;
         Self {
             watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
             context,
@@ -195,6 +196,18 @@ impl Handler for PluginHandler {
             step_down().await;
         }
         answers
+    }
+
+    fn handles_concurrently(&self) -> bool {
+        self.instance.handles_concurrently()
+    }
+
+    async fn run(&mut self, calls: ConcurrentCalls) -> Result<(), Fault> {
+        let ended = self.instance.run(calls).await;
+        if ended.is_err() {
+            step_down().await;
+        }
+        ended
     }
 
     fn last_words(&self) -> &str {

@@ -1,9 +1,10 @@
 //! How wasmtime compiles and runs each kind of guest.
 //!
 //! Two engines, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions
-//! would slow them; policies run under fuel, so that the same call ends in the same place on every machine.
+//! would slow them; policies run under fuel, so that the same call ends in the same place on every machine. Handlers of
+//! the asynchronous form have an engine of their own, because all calls of an engine that can run them cost more.
 
-use wasmtime::{Cache, Config};
+use wasmtime::{Cache, Config, WasmBacktraceDetails};
 
 use crate::plugin::limits::instance::STACK;
 
@@ -18,6 +19,14 @@ const ASYNC_STACK: usize = 2 << 20;
 /// How handlers are compiled and run.
 pub(crate) fn handlers(cache: Option<Cache>) -> Config {
     common(cache)
+}
+
+/// How handlers of the asynchronous form are compiled and run. Functions of that form without a callback are left out:
+/// each call that waits would keep a stack.
+pub(crate) fn async_handlers(cache: Option<Cache>) -> Config {
+    let mut config = common(cache);
+    config.concurrency_support(true).wasm_component_model_async(true);
+    config
 }
 
 /// How policies are compiled and run.
@@ -36,6 +45,8 @@ fn common(cache: Option<Cache>) -> Config {
         .memory_guaranteed_dense_image_size(IMAGE)
         .max_wasm_stack(STACK)
         .async_stack_size(ASYNC_STACK)
+        // Debug information is the guest's, and reading it would be work and memory that no limit covers.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // Each of these features is surface that no guest of this contract needs.
         .concurrency_support(false)
         .wasm_memory64(false)

@@ -5,6 +5,7 @@
 //! the other way round.
 
 pub(super) mod bindings;
+mod concurrent;
 pub(super) mod declared;
 pub(super) mod engine;
 pub(super) mod engine_config;

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use wasmtime::Store;
+use wasmtime::{Engine, Store};
 use wasmtime::component::InstancePre;
 
 use super::declared::Declared;
@@ -27,8 +27,11 @@ pub trait World: Sized + Send + Sync + 'static {
     /// The exports of an instance.
     type Exports: Send;
 
-    /// The engine and linker of this world's components.
-    fn engine(engines: &Engines) -> &WorldEngine;
+    /// The engine and linker of this world's components, of the asynchronous form or not.
+    ///
+    /// # Errors
+    /// Why that engine does not run here.
+    fn engine(engines: &Engines, asynchronous: bool) -> Result<&WorldEngine, String>;
 
     /// Checks that a component has the exports of this world.
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self>;
@@ -43,6 +46,8 @@ pub trait World: Sized + Send + Sync + 'static {
 /// One generation of a plugin, compiled and linked.
 pub struct Plugin<W> {
     pub(crate) engines: Arc<Engines>,
+    /// The one of them that its instances run in.
+    pub(crate) engine: Engine,
     pub(crate) generation: Generation,
     pub(crate) declared: Declared,
     pub(crate) world: W,
@@ -98,7 +103,7 @@ impl<W: World> Plugin<W> {
             generation: self.generation.digest.clone(),
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
-        guest::store(&W::engine(&self.engines).engine, &context.limits, &self.declared, log, settings, inputs)
+        guest::store(&self.engine, &context.limits, &self.declared, log, settings, inputs)
     }
 
     /// Makes an instance in a store.
