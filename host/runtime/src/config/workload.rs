@@ -99,7 +99,7 @@ impl WrittenWorkload {
         let handler = keys.get("handler");
         let policy = keys.get("policy");
         let at_once = keys.maybe("batching.size");
-        let concurrency = keys.get("concurrency");
+        let concurrency: usize = keys.get("concurrency");
         let held = at_once.max(Some(concurrency));
         let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, held));
         // Without a file nobody has said that something else looks after the consumer.

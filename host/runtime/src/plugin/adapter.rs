@@ -203,11 +203,7 @@ impl Handler for PluginHandler {
     }
 
     async fn run(&mut self, calls: ConcurrentCalls) -> Result<(), Fault> {
-        let ended = self.instance.run(calls).await;
-        if ended.is_err() {
-            step_down().await;
-        }
-        ended
+        self.instance.run(calls).await
     }
 
     fn last_words(&self) -> &str {

@@ -216,8 +216,8 @@ pub const WORKLOAD: &[Key] = &[
         .help("Deliveries that one instance of an asynchronous handler has at once")
         .more(
             "An asynchronous handler exports `async-handler`. With more than 1, one that does not is refused. Not with \
-             batching or with isolation `message`, and not more than pull.batch. What a call may use of time, requests and \
-             the like holds for each; limits.memory is for all that an instance has at once.",
+             batching or with isolation `message`, and not more than pull.batch. What a call may use of time, \
+             requests and the like holds for each; limits.memory is for all that an instance has at once.",
         ),
     Key::integer("batching.size", "DELIVERIES")
         .flag("batching-size")

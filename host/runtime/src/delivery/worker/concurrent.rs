@@ -1,10 +1,12 @@
 //! Several calls of one instance at a time: begins them as deliveries come, and settles each by its own answer.
 //!
-//! An instance that ends does not say which of its calls is to blame. So the deliveries that were in them go back to the
-//! inbox, as those of a batch that failed do. Each then gets a call with no other beside it, and that call's outcome is
-//! the delivery's.
+//! An instance that ends does not say which of its calls is to blame. So the deliveries that were in them go back to
+//! the inbox, as those of a batch that failed do. Each then gets a call with no other beside it, and that call's outcome
+//! is the delivery's.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -18,7 +20,8 @@ use crate::contract::{Answer, Author, Fault, Outcome};
 use crate::delivery::attempts::key;
 use crate::delivery::counters::Stats;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
-use crate::delivery::settle::{Answerer, Remaining, Settled, give_back, keep, settle};
+use crate::delivery::settle::{Answerer, Remaining, give_back, keep, settle};
+use crate::delivery::slow_lane::step_down;
 use crate::delivery::start_limits::Told;
 use crate::ports::{ConcurrentCall, Handler, Handlers, Held};
 
@@ -47,6 +50,8 @@ struct Calls<D> {
     author: Author,
     begin: UnboundedSender<ConcurrentCall>,
     running: FuturesUnordered<BoxFuture<'static, Ended<D>>>,
+    /// Deliveries whose calls have ended with their instance, and how long these have run.
+    lost: Vec<(Waiting<D>, Duration)>,
     settling: FuturesUnordered<BoxFuture<'static, (u64, Remaining)>>,
     /// When a call last began while none ran, or ended.
     since: Instant,
@@ -83,16 +88,19 @@ impl<D: Held> Calls<D> {
         self.stats.calls_now(self.running.len(), began);
     }
 
-    /// Notes that a call has ended. Returns its delivery, and the answer if there is one.
-    fn end(&mut self, Ended { waiting, began, answer }: Ended<D>) -> (Waiting<D>, Option<Answer>) {
+    /// Notes that a call has ended, and settles its delivery if there is an answer.
+    fn end(&mut self, Ended { waiting, began, answer }: Ended<D>) {
         let now = Instant::now();
         self.stats.calls_now(self.running.len(), now);
         self.shared.inbox.took(now - self.since);
         self.since = now;
-        if let Some(answer) = &answer {
-            self.stats.handled(now - began, answer.is_ok());
+        match answer {
+            Some(answer) => {
+                self.stats.handled(now - began, answer.is_ok());
+                self.settle(waiting, Ok(answer), String::new());
+            }
+            None => self.lost.push((waiting, now - began)),
         }
-        (waiting, answer)
     }
 
     /// Settles a delivery by the outcome of its call.
@@ -124,15 +132,12 @@ impl<D: Held> Calls<D> {
 
     /// Ends all calls: their instance has ended. Those that were answered in the same moment are settled. Returns the
     /// deliveries of the others, and whether there was only one call.
-    async fn end_all(&mut self) -> (Vec<Waiting<D>>, bool) {
-        let (mut lost, alone) = (Vec::new(), self.running.len() == 1);
+    async fn end_all(&mut self) -> (Vec<(Waiting<D>, Duration)>, bool) {
+        let only = self.running.len() + self.lost.len() == 1;
         while let Some(ended) = self.running.next().await {
-            match self.end(ended) {
-                (waiting, Some(answer)) => self.settle(waiting, Ok(answer), String::new()),
-                (waiting, None) => lost.push(waiting),
-            }
+            self.end(ended);
         }
-        (lost, alone)
+        (std::mem::take(&mut self.lost), only)
     }
 }
 
@@ -155,33 +160,36 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             author: instance.author().clone(),
             begin,
             running: FuturesUnordered::new(),
+            lost: Vec::new(),
             settling: FuturesUnordered::new(),
             since: Instant::now(),
         };
         calls.begin(first);
         let mut running = Box::pin(instance.run(coming));
-        let end = self.run_calls(&mut calls, running.as_mut(), most, alone || outdated).await;
-        let well = match &end {
-            End::Answered => {
-                // The instance ends its calls. There are none, so this comes at once.
-                calls.begin = unbounded_channel().0;
-                running.await.is_ok()
+        let mut end = self.run_calls(&mut calls, running.as_mut(), most, alone || outdated).await;
+        if matches!(end, End::Answered) {
+            // No call can come any more and none runs, so this ends at once.
+            calls.begin = unbounded_channel().0;
+            if let Err(fault) = running.await {
+                end = End::Fault(fault);
             }
-            End::GiveBack | End::Fault(_) => {
-                drop(running);
-                false
-            }
-        };
+        } else {
+            drop(running);
+        }
         let (lost, only) = calls.end_all().await;
+        let well = matches!(end, End::Answered);
         match end {
             End::Answered => {}
-            End::GiveBack => lost.into_iter().for_each(|waiting| calls.give_back(waiting)),
+            End::GiveBack => lost.into_iter().for_each(|(waiting, _)| calls.give_back(waiting)),
             End::Fault(fault) => {
                 self.respawn_at = hold_back(&self.shared);
                 self.after_fault(&mut calls, lost, only, &fault, instance.last_words().to_owned());
+                step_down().await;
             }
         }
-        while let Some((sequence, step)) = self.settlements.meanwhile(Box::pin(calls.settling.next()).as_mut()).await {
+        loop {
+            let settled = self.settlements.meanwhile(pin!(calls.settling.next())).await;
+            let Some((sequence, step)) = settled else { break };
             self.settled(sequence, step);
         }
         well && self.shared.isolation == Isolation::Worker && !outdated
@@ -192,7 +200,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     async fn run_calls(
         &mut self,
         calls: &mut Calls<D>,
-        mut running: std::pin::Pin<&mut impl Future<Output = Result<(), Fault>>>,
+        mut running: Pin<&mut impl Future<Output = Result<(), Fault>>>,
         most: usize,
         mut last: bool,
     ) -> End {
@@ -208,14 +216,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                         return End::GiveBack;
                     }
                 }
-                Some(ended) = calls.running.next() => {
-                    let (waiting, answer) = calls.end(ended);
-                    match answer {
-                        Some(answer) => calls.settle(waiting, Ok(answer), String::new()),
-                        // Only an instance that ends drops a call, and then says so.
-                        None => calls.give_back(waiting),
-                    }
-                }
+                Some(ended) = calls.running.next() => calls.end(ended),
                 // The guest runs only while a call of it does.
                 ended = &mut running, if !calls.running.is_empty() => {
                     return End::Fault(ended.err().unwrap_or_else(|| Fault::Start("it ended by itself".into())));
@@ -246,24 +247,22 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     fn after_fault(
         &mut self,
         calls: &mut Calls<D>,
-        mut lost: Vec<Waiting<D>>,
+        mut lost: Vec<(Waiting<D>, Duration)>,
         only: bool,
         fault: &Fault,
         last_words: String,
     ) {
-        lost.iter().for_each(|_| self.stats.handled(calls.since.elapsed(), false));
-        if only && let Some(waiting) = lost.pop() {
+        lost.iter().for_each(|(_, took)| self.stats.handled(*took, false));
+        if only && let Some((waiting, _)) = lost.pop() {
             self.shared.rules.attempts.suspect(key(waiting.held.delivery()));
             calls.settle(waiting, Err(fault.clone()), last_words);
             return;
         }
-        if lost.is_empty() {
-            return;
-        }
         self.stats.faulted(fault.kind());
-        for permit in lost.iter_mut().filter_map(|waiting| waiting.permit.take()) {
+        for permit in lost.iter_mut().filter_map(|(waiting, _)| waiting.permit.take()) {
             permit.ended(Told::by_fault(fault));
         }
+        let lost: Vec<_> = lost.into_iter().map(|(waiting, _)| waiting).collect();
         let Author { plugin, generation } = &calls.author;
         tracing::warn!(%plugin, %generation, deliveries = lost.len(), problem = %fault,
             "an instance failed with several deliveries; each of them is tried by itself, without a new attempt");

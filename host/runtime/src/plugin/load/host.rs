@@ -226,8 +226,7 @@ fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Inspect
     if asynchronous && wanted == Kind::Policy {
         return Err(KindError::Async.into());
     }
-    let later: Vec<String> =
-        found.needs.iter().filter(|import| is_later(import, asynchronous)).cloned().collect();
+    let later: Vec<String> = found.needs.iter().filter(|import| is_later(import, asynchronous)).cloned().collect();
     if !later.is_empty() {
         return Err(PluginRefusal::LaterWasi(later));
     }

@@ -68,8 +68,8 @@ pub enum KindError {
     /// It has functions of the asynchronous form, and is no handler of that form.
     #[error(
         "it has asynchronous functions, which came with WASI 0.3 and which this host has for handlers that export \
-         {ASYNC_HANDLER}; build it for the world `async-worker` of this host's wit/, or make its functions ordinary ones \
-         and build it for WASI 0.2, as for the target wasm32-wasip2"
+         {ASYNC_HANDLER}; build it for the world `async-worker` of this host's wit/, or make its functions ordinary \
+         ones and build it for WASI 0.2, as for the target wasm32-wasip2"
     )]
     Async,
     /// It speaks another version of the contract.

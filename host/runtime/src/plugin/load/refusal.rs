@@ -55,14 +55,14 @@ pub enum PluginRefusal {
     /// A workload wants batches of it.
     #[error(
         "it handles one delivery a call (it does not export {BATCH_HANDLER}, or exports {ASYNC_HANDLER} too), and a \
-         workload that uses it has [workload.NAME.batching]; build it for the world `batch-worker` of this host's wit/, or \
-         remove that table"
+         workload that uses it has [workload.NAME.batching]; build it for the world `batch-worker` of this host's \
+         wit/, or remove that table"
     )]
     NoBatches,
     /// A workload wants several of its calls at once.
     #[error(
-        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER}), and a workload that uses \
-         it has concurrency; build it for the world `async-worker` of this host's wit/, or remove that key"
+        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER}), and a workload that \
+         uses it has concurrency; build it for the world `async-worker` of this host's wit/, or remove that key"
     )]
     NotConcurrent,
     /// The engine of its form does not run here.

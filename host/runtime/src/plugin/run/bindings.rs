@@ -76,7 +76,8 @@ pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
     messaging::link(linker, |guest| &mut guest.messaging)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    // The worlds `batch-worker` and `async-worker` import this interface for its types, and some languages import everything of a world.
+    // The worlds `batch-worker` and `async-worker` import this interface for its types, and some languages import
+    // everything of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {
         wasmtime::bail!("a handler cannot call {HANDLER}, which is there for its types alone")
     })

@@ -64,8 +64,8 @@ impl HandlerInstance {
     /// is polled.
     ///
     /// # Errors
-    /// The [`Fault`] of one of the calls, nobody knows of which. The instance is gone then, with all its calls. Dropping
-    /// the future while calls run ends them, and the instance cannot be called again.
+    /// The [`Fault`] of one of the calls, nobody knows of which. The instance is gone then, with all its calls.
+    /// Dropping the future while calls run ends them, and the instance cannot be called again.
     pub(crate) async fn run(&mut self, calls: UnboundedReceiver<ConcurrentCall>) -> Result<(), Fault> {
         let Some(live) = self.live.as_mut().filter(|_| !self.calling) else {
             return Err(Fault::Start("this instance ended with an earlier call".into()));
@@ -78,10 +78,14 @@ impl HandlerInstance {
         live.store.set_epoch_deadline(1);
         let (handle, limit) = (*handle, self.limits.time);
         let (begun, inside) = unbounded_channel();
-        let running = pin!(live.store.run_concurrent(async move |accessor| serve(accessor, handle, inside).await));
-        let running = slow_lane::watch(pin!(self.engines.ticker.during(running)));
-        let called = within(limit, calls, begun, pin!(running)).await;
-        self.close(called.map(|ended| ended.flatten()))
+        let called = {
+            let serving = async move |accessor: &Accessor<Guest>| serve(accessor, handle, inside).await;
+            let running = pin!(live.store.run_concurrent(serving));
+            let running = pin!(self.engines.ticker.during(running));
+            let running = pin!(slow_lane::watch(running));
+            within(limit, calls, begun, running).await
+        };
+        self.close(called.map(Result::flatten))
     }
 }
 
@@ -94,11 +98,12 @@ async fn within<T>(
 ) -> Result<T, Fault> {
     let (mut begun, mut deadlines) = (Some(begun), Deadlines::default());
     poll_fn(|context| {
-        while let (Some(to), Poll::Ready(call)) = (&begun, calls.poll_recv(context)) {
-            match call {
+        while let Some(to) = &begun {
+            match calls.poll_recv(context) {
                 // An error means that all has ended, which is seen below.
-                Some(call) => drop(to.send((call, deadlines.begin(Instant::now() + limit)))),
-                None => begun = None,
+                Poll::Ready(Some(call)) => drop(to.send((call, deadlines.begin(Instant::now() + limit)))),
+                Poll::Ready(None) => begun = None,
+                Poll::Pending => break,
             }
         }
         match running.as_mut().poll(context) {

@@ -4,8 +4,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use wasmtime::{Engine, Store};
 use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
 
 use super::declared::Declared;
 use super::engine::{Engines, WorldEngine};

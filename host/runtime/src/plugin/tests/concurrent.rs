@@ -6,7 +6,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::config::Config;
 use crate::contract::{Answer, Failure, Fault};
-use crate::plugin::{HandlerInstance, HandlerPlugin, HttpAccess, PluginRefusal, PolicyPlugin, WantedForm, WorkerContext};
+use crate::plugin::{
+    HandlerInstance, HandlerPlugin, HttpAccess, PluginRefusal, PolicyPlugin, WantedForm, WorkerContext,
+};
 use crate::ports::ConcurrentCall;
 
 async fn load(bytes: &[u8], form: WantedForm) -> Result<HandlerPlugin, PluginRefusal> {
@@ -87,7 +89,8 @@ async fn what_a_guest_begins_without_end_ends_its_instance() {
         let mut probe = instance(limits()).await;
         let (ended, _) = calls(&mut probe, &[script, "sleep 100000"]).await;
         let fault = ended.unwrap_err();
-        let expected = if script == "grow" { matches!(fault, Fault::Memory(_)) } else { matches!(fault, Fault::Trap(_)) };
+        let expected =
+            if script == "grow" { matches!(fault, Fault::Memory(_)) } else { matches!(fault, Fault::Trap(_)) };
         assert!(expected, "{script}: {fault:?}");
     }
 }
