@@ -1,8 +1,8 @@
 //! Several calls of one instance at a time: begins them as deliveries come, and settles each by its own answer.
 //!
 //! An instance that ends does not say which of its calls is to blame. So the deliveries that were in them go back to
-//! the inbox, as those of a batch that failed do. Each then gets a call with no other beside it, and that call's outcome
-//! is the delivery's.
+//! the inbox, as those of a batch that failed do. Each then gets a call with no other beside it, and that call's
+//! outcome is the delivery's.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

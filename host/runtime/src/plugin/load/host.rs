@@ -121,7 +121,7 @@ impl PluginHost {
     }
 
     /// The engines that instances run in.
-    pub(super) fn engines(&self) -> &Engines {
+    pub(in crate::plugin) fn engines(&self) -> &Engines {
         &self.0.engines
     }
 
