@@ -4,6 +4,7 @@
 //! ratios of such a run mean something on another machine.
 
 mod batches;
+mod handler;
 mod instance;
 mod lab;
 mod median;
@@ -19,6 +20,7 @@ use hdrhistogram::Histogram;
 use crate::terminal::Bar;
 use batches::BatchRounds;
 pub use batches::BatchThroughput;
+pub use handler::{HandlerCost, HandlerOptions, HandlerReport, handlers};
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use options::BenchOptions;
 use options::WORKERS;
@@ -127,6 +129,8 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     let (mut times, mut old) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
     for turn in 0..SWAPS {
         let (echo, payload) = (turn % 2 == 0, Bytes::from_static(b"x"));
+        // Long enough that the directory has been quiet: it is not looked at again at once.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         lab.put(echo)?;
         let (began, mut answers) = (Instant::now(), 0);
         loop {

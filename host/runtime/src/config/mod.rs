@@ -64,6 +64,7 @@ pub use load::Config;
 pub use locate::KeyLocator;
 pub(crate) use names::is_plugin_name;
 pub use names::{nearest, overlap as subjects_overlap};
+pub(crate) use nats::JETSTREAM_API;
 pub use nats::{Auth, Nats};
 pub use nats_headers::NatsHeaders;
 pub use plugins::{Compile, Plugins};

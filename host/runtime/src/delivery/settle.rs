@@ -232,14 +232,23 @@ pub(crate) async fn keep_all<D: Held, T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = sleep(due.unwrap_or_default()), if due.is_some() => {
-                for (held, since) in held.iter().zip(since.iter_mut()) {
-                    *since = Instant::now();
-                    held.in_progress().await;
-                }
-            }
-            () = edited => {}
+            () = sleep(due.unwrap_or_default()), if due.is_some() => {}
+            () = edited => continue,
         }
+        // The work goes on meanwhile. It may hold places in a queue that the announcements wait in too: if it stood
+        // still, enough workers at once would wait for each other for ever.
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = announce_all(held, since) => {}
+        }
+    }
+}
+
+async fn announce_all<D: Held>(held: &[D], since: &mut [Instant]) {
+    for (held, since) in held.iter().zip(since) {
+        *since = Instant::now();
+        held.in_progress().await;
     }
 }
 
@@ -379,3 +388,6 @@ pub(crate) async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
     }
     held.nak(Duration::ZERO).await;
 }
+
+#[cfg(test)]
+mod tests;

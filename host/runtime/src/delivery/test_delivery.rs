@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
@@ -19,6 +20,8 @@ pub(crate) struct TestDelivery {
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
     /// How often the message was looked at.
     pub(crate) looks: AtomicUsize,
+    /// A queue in which announcements wait for a place.
+    pub(crate) announced_in: Option<Arc<Semaphore>>,
 }
 
 impl TestDelivery {
@@ -49,7 +52,12 @@ impl Held for TestDelivery {
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        std::future::ready(())
+        let queue = self.announced_in.clone();
+        async move {
+            if let Some(queue) = queue {
+                drop(queue.acquire().await);
+            }
+        }
     }
 
     async fn ack(self, _: Confirmed) {}

@@ -60,7 +60,7 @@ impl Buckets {
 
     async fn read(&self, bucket: &str, key: &str) -> Result<KvEntry, KvError> {
         let body = json!({ "last_by_subj": subject(bucket, key) }).to_string();
-        let asked = format!("$JS.API.STREAM.MSG.GET.{}", stream(bucket));
+        let asked = self.client.api_subject(&format!("STREAM.MSG.GET.{}", stream(bucket)));
         let answer = self.ask(asked, HeaderMap::new(), body.into()).await?;
         match raw_message::parse(&answer.payload) {
             Ok(None) => Ok(KvEntry::default()),
@@ -71,7 +71,7 @@ impl Buckets {
     }
 
     async fn write(&self, bucket: &str, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, KvError> {
-        let subject = subject(bucket, key);
+        let subject = self.client.config.of_bucket(subject(bucket, key));
         let answer = self.ask(subject.clone(), headers, value).await?;
         if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
             return Err(gone(bucket));

@@ -17,8 +17,9 @@ use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
-use crate::plugin::run::fault::brief;
 use crate::plugin::run::kind::{Kind, WantedForm};
+use crate::plugin::run::source_lines::SourceLines;
+use crate::plugin::run::told_text::brief;
 use crate::plugin::run::world::{Plugin, World};
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2, and for a handler of the
@@ -170,8 +171,9 @@ impl PluginHost {
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = to.linker.instantiate_pre(&component).and_then(W::of);
         let world = linked.map_err(|error| PluginRefusal::Link(brief(&format!("{error:#}"), SAID)))?;
+        let lines = lines(&source).await;
         let (engines, engine) = (Arc::clone(&self.0.engines), to.engine.clone());
-        let plugin = Plugin { engines, engine, generation: source.generation, declared, world };
+        let plugin = Plugin { engines, engine, generation: source.generation, declared, lines, world };
         W::try_out(&plugin, limits).await.map_err(PluginRefusal::Trial)?;
         Ok(plugin)
     }
@@ -247,6 +249,12 @@ fn is_later(import: &str, asynchronous: bool) -> bool {
     let Some((_, version)) = import.split_once('@').filter(|_| import.starts_with("wasi:")) else { return false };
     let has = asynchronous && version.starts_with("0.3.") && !version.contains('-');
     !has && LATER_WASI.iter().any(|later| version.starts_with(later))
+}
+
+/// Reads where the component's code is from, off the async threads.
+async fn lines(source: &FileContent) -> Option<Arc<SourceLines>> {
+    let bytes = Arc::clone(&source.bytes);
+    tokio::task::spawn_blocking(move || SourceLines::of(&bytes)).await.ok().flatten()
 }
 
 /// Takes compiled code from the cache, or compiles the component, off the async threads.

@@ -45,7 +45,7 @@ fn common(cache: Option<Cache>) -> Config {
         .memory_guaranteed_dense_image_size(IMAGE)
         .max_wasm_stack(STACK)
         .async_stack_size(ASYNC_STACK)
-        // Debug information is the guest's, and reading it would be work and memory that no limit covers.
+        // Otherwise a variable of the environment could switch it on: see `source_lines`, which takes its place.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // Each of these features is surface that no guest of this contract needs.
         .concurrency_support(false)

@@ -15,6 +15,7 @@ use super::generation::Generation;
 use super::guest::{self, Guest, Inputs};
 use super::kind::Kind;
 use super::room::{InstanceRoom, Need, Room};
+use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::contract::Fault;
@@ -50,6 +51,7 @@ pub struct Plugin<W> {
     pub(crate) engine: Engine,
     pub(crate) generation: Generation,
     pub(crate) declared: Declared,
+    pub(crate) lines: Option<Arc<SourceLines>>,
     pub(crate) world: W,
 }
 
@@ -103,7 +105,9 @@ impl<W: World> Plugin<W> {
             generation: self.generation.digest.clone(),
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
-        guest::store(&self.engine, &context.limits, &self.declared, log, settings, inputs)
+        let mut store = guest::store(&self.engine, &context.limits, &self.declared, log, settings, inputs);
+        store.data_mut().lines = self.lines.clone();
+        store
     }
 
     /// Makes an instance in a store.
@@ -111,7 +115,7 @@ impl<W: World> Plugin<W> {
         let started = self.engines.call(limits.time, pin!(self.world.instantiate(&mut *store))).await?;
         started.map_err(|error| {
             let last_words = store.data().log.end_call();
-            classify_start(&error, &store.data().quota, limits, &last_words)
+            classify_start(&error, store.data(), limits, &last_words)
         })
     }
 }
