@@ -89,6 +89,17 @@ pub const WORKLOAD: &[Key] = &[
         .flag("isolation")
         .default("worker")
         .help("Whether a handler instance lives as long as its worker or for one message"),
+    Key::integer("concurrency", "DELIVERIES")
+        .flag("concurrency")
+        .default("1")
+        .range("1 to 1000")
+        .comment("64")
+        .help("Deliveries that one instance of an asynchronous handler has at once")
+        .more(
+            "An asynchronous handler exports `async-handler`. With more than 1, one that does not is refused. Not with \
+             batching or with isolation `message`, and not more than pull.batch. What a call may use of time, \
+             requests and the like holds for each; limits.memory is for all that an instance has at once.",
+        ),
     Key::integer("max-hops", "COUNT")
         .flag("max-hops")
         .default("16")
@@ -208,17 +219,6 @@ pub const WORKLOAD: &[Key] = &[
         .range("1s to 5m")
         .help("How long a pull waits at the server before it is sent again")
         .more("A host that stops waits for its last pull to end."),
-    Key::integer("concurrency", "DELIVERIES")
-        .flag("concurrency")
-        .default("1")
-        .range("1 to 1000")
-        .comment("64")
-        .help("Deliveries that one instance of an asynchronous handler has at once")
-        .more(
-            "An asynchronous handler exports `async-handler`. With more than 1, one that does not is refused. Not with \
-             batching or with isolation `message`, and not more than pull.batch. What a call may use of time, \
-             requests and the like holds for each; limits.memory is for all that an instance has at once.",
-        ),
     Key::integer("batching.size", "DELIVERIES")
         .flag("batching-size")
         .derived("100, or pull.batch if that is less")
