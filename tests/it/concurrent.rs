@@ -182,8 +182,9 @@ async fn it_is_swapped_under_load_and_every_message_is_handled_once() {
     let site = with("load", []).await;
     let workload = policy(concurrent("load", 8), "fixed", &[("workers", "3")]);
     let host = Host::start_at(site, vec![workload]).await;
-    for (swap, bytes) in [next_generation(), probes::ASYNC.to_vec()].repeat(4).into_iter().enumerate() {
-        host.install("probe-async", &bytes);
+    let next = next_generation();
+    for (swap, bytes) in [next.as_slice(), probes::ASYNC].repeat(4).into_iter().enumerate() {
+        host.install("probe-async", bytes);
         let first = swap * 200;
         host.publish_all("in.load.a", (first..first + 200).map(|id| format!("sleep 5\nledger out {id}"))).await;
     }
