@@ -11,6 +11,7 @@ pub mod demo;
 pub mod error_output;
 mod escaped_fields;
 pub mod flags;
+pub mod health;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -21,6 +22,8 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
+#[cfg(feature = "guests")]
+pub mod plugins;
 pub mod replay;
 pub mod request;
 pub mod run;
