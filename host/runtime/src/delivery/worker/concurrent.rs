@@ -259,11 +259,16 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             return;
         }
         self.stats.faulted(fault.kind());
+        let Author { plugin, generation } = &calls.author;
+        if lost.is_empty() {
+            tracing::warn!(%plugin, %generation, problem = %fault,
+                "an instance failed after it had answered all of its deliveries; it is made anew");
+            return;
+        }
         for permit in lost.iter_mut().filter_map(|(waiting, _)| waiting.permit.take()) {
             permit.ended(Told::by_fault(fault));
         }
         let lost: Vec<_> = lost.into_iter().map(|(waiting, _)| waiting).collect();
-        let Author { plugin, generation } = &calls.author;
         tracing::warn!(%plugin, %generation, deliveries = lost.len(), problem = %fault,
             "an instance failed with several deliveries; each of them is tried by itself, without a new attempt");
         let left = self.shared.inbox.put_back(lost);
