@@ -36,7 +36,10 @@ fn no_handlers() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         (
             "world",
             EMPTY_COMPONENT.to_vec(),
-            &["it exports neither tidegate:plugin/handler nor", "the world `worker`, `batch-worker` or `policy`"],
+            &[
+                "it exports neither tidegate:plugin/handler nor",
+                "the world `worker`, `batch-worker`, `async-worker` or `policy`",
+            ],
         ),
         (
             "version",
