@@ -15,6 +15,7 @@ pub(super) mod guest;
 pub(super) mod handler;
 pub(super) mod kind;
 mod log_rate;
+mod owned_delivery;
 mod policy;
 mod quota;
 pub(super) mod room;
