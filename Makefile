@@ -37,10 +37,10 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup setup-web demo install test test-languages test-web pictures faults bench policies docs book fuzz guests dist lint lint-shipped fmt clean
+.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults bench policies docs book fuzz guests dist lint lint-shipped fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## bring what this machine lacks: the wasm target, a nats-server of at least 2.10 into .tools/
 	@rustc --version >/dev/null 2>&1 || rustup toolchain install
@@ -146,6 +146,11 @@ test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a h
 	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-languages --test it --no-run
 	PATH='$(TOOLS)/languages/bin':"$$PATH" timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) \
 	  --features tidegate/test-languages --test it -- --nocapture languages::
+
+bench-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build the same handler in each language and measure all (needs npm)
+	@$(CARGO) build --release -p tidegate --bin tidegate
+	@target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"; \
+	PATH='$(TOOLS)/languages/bin':"$$PATH" host/cli/templates/measure "$$target/release/tidegate" $(ARGS)
 
 # A Chromium of this machine, and what speaks to it, of exactly the version that tests/web/package-lock.json names.
 CHROMIUM_HERE := test -x "$${TIDEGATE_CHROMIUM:-/usr/bin/chromium}" || command -v chromium-browser google-chrome >/dev/null

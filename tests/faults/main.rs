@@ -47,6 +47,7 @@ mod hosts;
 mod ledger;
 mod million;
 mod network;
+mod order;
 mod patience;
 mod plugins;
 mod process;
@@ -80,6 +81,7 @@ fn all() -> Vec<Row> {
         handling::ROWS,
         million::ROWS,
         network::ROWS,
+        order::ROWS,
         plugins::ROWS,
         process::ROWS,
         pulls::ROWS,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
-use tidegate::commands::{bench, demo, new, plugins};
+use tidegate::commands::{bench, demo, dev, new, plugins};
 use tidegate::commands::{
     check, compile, completions, dead, error_output, health, journal, log, man, pause, permissions, replay, request,
     run, signals::shutdown, simulate,
@@ -53,6 +53,8 @@ enum Command {
     Resume(Box<pause::ResumeArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
+    #[cfg(feature = "guests")]
+    Dev(Box<dev::DevArgs>),
     #[cfg(feature = "guests")]
     Plugins(plugins::PluginsArgs),
     Simulate(Box<simulate::SimulateArgs>),
@@ -123,6 +125,11 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         #[cfg(feature = "guests")]
         Command::New(args) => {
             new::run(&args, &mut stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "guests")]
+        Command::Dev(args) => {
+            dev::run(*args, &mut stdout().lock(), shutdown()?).await?;
             Ok(ExitCode::SUCCESS)
         }
         #[cfg(feature = "guests")]

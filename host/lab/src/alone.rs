@@ -38,14 +38,8 @@ impl Alone {
         (handlers, policies): (H, P),
         observer: Observer,
     ) -> anyhow::Result<Self> {
-        let host = HostContext {
-            client,
-            dead_letters: DeadLetters::default(),
-            journal: Journal::none(),
-            host: host.to_owned(),
-            grace: GRACE,
-            observer,
-        };
+        let (client, letters) = ((client, host.to_owned()), DeadLetters::default());
+        let host = HostContext::alone(client, letters, Journal::none(), GRACE, observer);
         let bound = BoundConsumer::new(&host.client, &workload, &host.dead_letters, &host.host).await?;
         let state = WorkloadState::new(workload, Vec::new());
         let (stop, stopped) = oneshot::channel();

@@ -25,6 +25,8 @@ pub(crate) enum Part {
     KeyValue,
     /// Its dead letters.
     DeadLetters,
+    /// The order of its keys: what is waited for.
+    Order,
     /// What is behind its handler, as the handler's answers say.
     Breaker,
     /// Its workers: instances that do not start.
@@ -33,6 +35,8 @@ pub(crate) enum Part {
     Policy,
     /// The signals that its policy decides by.
     Signals,
+    /// The fleet that its host is one of.
+    Fleet,
     /// The whole of it: it ended though nobody stopped it.
     Run,
 }
@@ -54,10 +58,12 @@ impl Part {
             Self::Effects => "effects",
             Self::KeyValue => "key-value",
             Self::DeadLetters => "dead-letters",
+            Self::Order => "order",
             Self::Breaker => "breaker",
             Self::Workers => "workers",
             Self::Policy => "policy",
             Self::Signals => "signals",
+            Self::Fleet => "fleet",
             Self::Run => "run",
         }
     }

@@ -1,5 +1,7 @@
 //! Puts a host together, runs it and drains it.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,10 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::config::{Config, DeadLetters, Manage, Nats};
+use crate::config::{Config, DeadLetters, FleetConfig, Manage, Nats};
 use crate::events::Observer;
+use crate::fleet::entries::HostId;
+use crate::fleet::host::Fleet;
 use crate::host_context::HostContext;
-use crate::jetstream::{Client, ConnectError, Lines, journal_stream};
+use crate::jetstream::{Bucket, Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, HostError, PluginHost};
 use crate::restart::{Keeper, KeptWorkload};
@@ -76,6 +80,8 @@ struct PreparedHost {
     journal: Journal,
     journal_lines: Option<Lines>,
     workloads: Vec<KeptWorkload>,
+    fleet: Option<FleetConfig>,
+    may_create: bool,
     connection: Arc<OnceLock<Client>>,
     stop: watch::Sender<bool>,
     /// Plugins are watched until this is dropped.
@@ -116,6 +122,8 @@ impl PreparedHost {
             journal,
             journal_lines,
             workloads,
+            fleet: config.fleet,
+            may_create,
             connection,
             stop,
             _directory: directory,
@@ -129,6 +137,10 @@ impl PreparedHost {
         if let Some(lines) = self.journal_lines {
             tokio::spawn(lines.store(client.clone()));
         }
+        let fleet = self.fleet.as_ref().map(|config| join(config, &client, &self.name, self.may_create));
+        let in_fleet = fleet.clone();
+        // A task of its own, which ends when this is dropped.
+        let _fleet: JoinSet<()> = in_fleet.into_iter().map(|fleet| async move { fleet.run().await }).collect();
         let context = HostContext {
             client: client.clone(),
             dead_letters: self.dead_letters,
@@ -136,6 +148,7 @@ impl PreparedHost {
             host: self.name,
             grace: self.grace,
             observer: self.observer,
+            fleet: fleet.clone(),
         };
         let keeper = Keeper::new(Arc::new(context), self.stop.subscribe());
         let workloads: JoinSet<()> = self.workloads.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
@@ -146,7 +159,7 @@ impl PreparedHost {
         }
         tracing::info!("draining");
         self.stop.send_replace(true);
-        if timeout(self.stop_within, drained(workloads, &self.journal, &client)).await.is_err() {
+        if timeout(self.stop_within, drained(workloads, &self.journal, fleet.as_deref(), &client)).await.is_err() {
             tracing::warn!(
                 "the server does not take what is to be settled or given back; \
                 it will deliver that again after its ack wait"
@@ -157,8 +170,11 @@ impl PreparedHost {
 }
 
 /// Waits until all workloads have stopped, and what they said is written and sent.
-async fn drained(mut workloads: JoinSet<()>, journal: &Journal, client: &Client) {
+async fn drained(mut workloads: JoinSet<()>, journal: &Journal, fleet: Option<&Fleet>, client: &Client) {
     while workloads.join_next().await.is_some() {}
+    if let Some(fleet) = fleet {
+        fleet.leave().await;
+    }
     journal.close().await;
     client.flush().await;
 }
@@ -182,6 +198,20 @@ async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
         told = problem;
         sleep(backoff.pause()).await;
     }
+}
+
+/// The fleet that is configured, for a host of this name.
+fn join(config: &FleetConfig, client: &Client, name: &str, may_create: bool) -> Arc<Fleet> {
+    // Of each process another: a hasher is made with random keys.
+    let boot = format!("{:016x}", RandomState::new().hash_one(name));
+    let id = config.host.clone().unwrap_or_else(|| {
+        let is_of_key = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        name.chars().map(|c| if is_of_key(c) { c } else { '-' }).chain(['-']).chain(boot.chars().take(4)).collect()
+    });
+    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let capacity = (config.max_workers.unwrap_or(cores), config.max_workers);
+    let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
+    Fleet::new(HostId { id, boot }, capacity, bucket, config.bucket.clone())
 }
 
 /// How this host calls itself in dead letters.

@@ -1,9 +1,11 @@
 //! What all workloads of a host have in common: the connection, the journal, where events go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::DeadLetters;
 use crate::events::Observer;
+use crate::fleet::host::Fleet;
 use crate::jetstream::Client;
 use crate::journal::Journal;
 
@@ -21,4 +23,19 @@ pub struct HostContext {
     pub grace: Duration,
     /// Where events go.
     pub observer: Observer,
+    /// The fleet that the host is one of.
+    pub(crate) fleet: Option<Arc<Fleet>>,
+}
+
+impl HostContext {
+    /// Of a host that is in no fleet.
+    pub fn alone(
+        (client, host): (Client, String),
+        dead_letters: DeadLetters,
+        journal: Journal,
+        grace: Duration,
+        observer: Observer,
+    ) -> Self {
+        Self { client, dead_letters, journal, host, grace, observer, fleet: None }
+    }
 }

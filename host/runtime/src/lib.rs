@@ -63,6 +63,7 @@ pub mod delivery;
 pub mod digest;
 pub mod duration;
 pub mod events;
+pub(crate) mod fleet;
 mod host;
 pub mod host_context;
 pub mod jetstream;

@@ -10,16 +10,21 @@ use crate::conditions::Part;
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
+use crate::delivery::keep_order::keep_order;
+use crate::delivery::order::Limits;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
+use crate::fleet::entries::Report;
+use crate::fleet::member::Member;
 use crate::host_context::HostContext;
 use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signals};
 use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
+use crate::scaling::fleet_monitor::FleetMonitor;
 use crate::scaling::monitor::Monitor;
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::{Shadow, Ticks};
@@ -78,7 +83,7 @@ pub async fn run<H: Handlers, P: Policies>(
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
             supervisor.run(shutdown.clone()),
-            monitor.run(shutdown.clone()),
+            watch_count(monitor, assembly.member(), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
             watch.run(of_watch),
@@ -89,6 +94,7 @@ pub async fn run<H: Handlers, P: Policies>(
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
         never = watch_buckets(bound.buckets(&state.conditions)) => match never {},
+        never = keep_order(inbox, &rules.consumer, conditions, || bound.unsettled()) => match never {},
         never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
 }
@@ -108,7 +114,9 @@ struct Assembly<'a> {
 impl<'a> Assembly<'a> {
     fn new(state: &'a Arc<WorkloadState>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
         let (workload, consumer) = (&state.workload, bound.consumer());
-        let desired = Arc::new(Desired::new(consumer.employable(&workload.scale).min));
+        // The hosts of a fleet begin with the shares of its plan.
+        let first = if host.fleet.is_some() { 0 } else { consumer.employable(&workload.scale).min };
+        let desired = Arc::new(Desired::new(first));
         let bounds = ResponseBounds {
             max_payload: bound.max_payload(),
             own_headers: bound.own_headers(),
@@ -120,10 +128,17 @@ impl<'a> Assembly<'a> {
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .remembering(rules.attempts.clone())
             .limited_by(starts.clone());
+        let inbox = match &workload.order {
+            None => Arc::new(inbox),
+            Some(order) => {
+                let limits = Limits { messages: order.buffer, bytes: order.buffer_bytes };
+                inbox.in_order(order.key.clone(), limits, rules.consumer.clone())
+            }
+        };
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),
             conditions: state.conditions.clone(),
-            inbox: Arc::new(inbox),
+            inbox,
             rules,
             isolation: workload.isolation,
             batching: workload.batching,
@@ -175,6 +190,18 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// Its place in the fleet, if the host is in one.
+    fn member(&self) -> Option<Member> {
+        let fleet = self.host.fleet.clone()?;
+        let (workers, desired, inbox) = (self.workers.clone(), self.desired.clone(), self.shared.inbox.clone());
+        let report = move || {
+            let (tally, waiting) = (workers.tally(), !inbox.is_empty());
+            let (running, wanted, redelivered) = (workers.running(), desired.get(), tally.redelivered);
+            Report { running, wanted, room: u32::MAX, waiting, woken: false, work: tally.work, redelivered }
+        };
+        Some(Member::join(fleet, &self.state.workload.name, Box::new(report)))
+    }
+
     /// It runs from now on.
     fn announce(&self) {
         let Self { shared, starts, desired, workers, .. } = self;
@@ -183,12 +210,26 @@ impl<'a> Assembly<'a> {
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
+            fleet: self.host.fleet.clone(),
+            order: shared.inbox.order_seen(),
             starts: starts.clone(),
             consumer: shared.rules.consumer.clone(),
         });
         let queue = &self.state.workload.queue;
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
         self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
+    }
+}
+
+/// Sets the desired count: for this host alone, or as one of a fleet.
+async fn watch_count<P: Policies>(
+    monitor: Monitor<P, Signals>,
+    member: Option<Member>,
+    stop: impl Future<Output = ()>,
+) {
+    match member {
+        None => monitor.run(stop).await,
+        Some(member) => FleetMonitor::new(monitor, member).run(stop).await,
     }
 }
 

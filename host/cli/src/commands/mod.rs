@@ -8,6 +8,8 @@ pub mod completions;
 pub mod dead;
 #[cfg(feature = "guests")]
 pub mod demo;
+#[cfg(feature = "guests")]
+pub mod dev;
 pub mod error_output;
 mod escaped_fields;
 pub mod flags;

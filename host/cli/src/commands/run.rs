@@ -50,7 +50,7 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     let mut config = Config::load(&args.flags.0, &process_environment())?;
     config.plugins.compile = config.plugins.compile.by_this_program()?;
     if !args.local {
-        return Ok(host(config, shutdown).await?);
+        return Ok(host(config, Observer::none(), shutdown).await?);
     }
     let server =
         Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
@@ -58,7 +58,7 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     let inbox_prefix = config.nats.inbox_prefix.take();
     config.nats = Nats { servers: vec![server.url().to_owned()], inbox_prefix, ..Nats::default() };
     tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
-    let ended = host(config, shutdown).await;
+    let ended = host(config, Observer::none(), shutdown).await;
     server.stop().await;
     if let Err(error) = ended {
         bail!(error);
@@ -68,11 +68,15 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
 
 /// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor
 /// must a server that is away just then.
-async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+pub(super) async fn host(
+    config: Config,
+    observer: Observer,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     let mut has_run = false;
     loop {
-        let ended = tidegate_runtime::run(config.clone(), Observer::none(), shutdown.as_mut()).await;
+        let ended = tidegate_runtime::run(config.clone(), observer.clone(), shutdown.as_mut()).await;
         has_run |= matches!(ended, Err(RunError::Client));
         match ended {
             Err(error) if has_run => {

@@ -22,6 +22,9 @@ use tidegate_runtime::plugin::{HandlerInstance, HandlerPlugin, PluginHost, Worke
 /// Instances that are kept at once, and how long making them may take.
 const INSTANCES: (u64, Duration) = (100, Duration::from_secs(5));
 
+/// How long compiling may take: it is what is measured, on a busy machine too.
+const COMPILE: Duration = Duration::from_secs(600);
+
 /// The handlers to measure, and with what.
 #[derive(Debug, Clone)]
 pub struct HandlerOptions {
@@ -81,7 +84,7 @@ pub async fn handlers(options: &HandlerOptions, bar: &Bar) -> anyhow::Result<Han
 async fn measure(file: &Path, options: &HandlerOptions) -> anyhow::Result<HandlerCost> {
     let limits = Limits::default();
     // As a host compiles: in another process, into a cache, which is empty and goes with this.
-    let compile = Compile::default().by_this_program()?;
+    let compile = Compile { time: COMPILE, ..Compile::default() }.by_this_program()?;
     let plugins = Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile };
     let host = PluginHost::start(&plugins)?;
     let began = Instant::now();

@@ -10,6 +10,7 @@ mod lab;
 mod median;
 mod native;
 mod options;
+mod orders;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -24,8 +25,10 @@ pub use handler::{HandlerCost, HandlerOptions, HandlerReport, handlers};
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use options::BenchOptions;
 use options::WORKERS;
-use report::Latency;
+use orders::OrderRounds;
+pub use orders::OrderThroughput;
 pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
+use report::{Latency, Several};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
@@ -55,6 +58,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
 
     let mut rounds: [Vec<Round>; 5] = Default::default();
     let (mut latencies, mut batch_rounds): ([Vec<Latency>; 2], BatchRounds) = Default::default();
+    let mut order_rounds = OrderRounds::default();
     let kinds = [
         (LoopKind::Native, WORKERS),
         (LoopKind::Wasm, WORKERS),
@@ -68,6 +72,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
             rounds.push(lab.throughput(kind, workers).await?);
         }
         batches::round(&mut lab, &mut batch_rounds, &step).await?;
+        orders::round(&mut lab, &mut order_rounds, &step).await?;
         for (kind, latencies) in [LoopKind::Native, LoopKind::Wasm].into_iter().zip(&mut latencies) {
             step(&format!("requests, {kind:?}"));
             latencies.push(requests(&mut lab, kind, options.requests).await?);
@@ -78,7 +83,8 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     step("a handler that is replaced");
     let swap = swap(&mut lab).await?;
     let server = lab.client.server_version();
-    Ok(BenchReport::new(&server, options, &rounds, &batch_rounds, &latencies, from_zero, swap, instance, idle_percent))
+    let several = Several { batches: &batch_rounds, orders: &order_rounds };
+    Ok(BenchReport::new(&server, options, &rounds, several, &latencies, from_zero, swap, instance, idle_percent))
 }
 
 /// Sequential requests to one worker.

@@ -33,6 +33,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         http: None,
         http_names: Vec::new(),
         http_admin: None,
+        fleet: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }
@@ -61,6 +62,7 @@ fn workload(options: &DemoOptions) -> Workload {
         grants: Grants::default(),
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
+        order: None,
         max_hops: 16,
         start_limits: StartLimits::default(),
         paused: None,

@@ -10,6 +10,7 @@ use super::document::Document;
 use super::environment::{self, Environment, process_environment};
 use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
 use super::flags::Flags;
+use super::fleet::FleetConfig;
 use super::http_admin::HttpAdmin;
 use super::journal::JournalConfig;
 use super::keys::HOST;
@@ -44,6 +45,8 @@ pub struct Config {
     pub http_names: Vec<String>,
     /// Who may change things over HTTP; nobody by default.
     pub http_admin: Option<HttpAdmin>,
+    /// The fleet that the host is one of; none by default.
+    pub fleet: Option<FleetConfig>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -151,6 +154,7 @@ impl Config {
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
+        let fleet = FleetConfig::read(&mut keys);
         Self {
             nats,
             dead_letters: DeadLetters::read(&mut keys),
@@ -160,7 +164,8 @@ impl Config {
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
-            workloads: workloads::read(document.workloads, variables, problems),
+            workloads: workloads::read(document.workloads, fleet.as_ref(), variables, problems),
+            fleet,
         }
     }
 }

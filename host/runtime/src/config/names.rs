@@ -163,6 +163,33 @@ pub(super) fn host(name: &str) -> Result<(), Wrong> {
     Err(Wrong::new(problem, "write a name without a port, such as \"tidegate.internal\""))
 }
 
+/// The longest name of a bucket, in bytes: its stream's name has `KV_` before it.
+const LONGEST_BUCKET: usize = 252;
+/// The longest id of a host, in bytes.
+const LONGEST_HOST_ID: usize = 128;
+
+/// Checks the name of a bucket.
+pub(super) fn bucket(name: &str) -> Result<(), Wrong> {
+    if name.is_empty() || name.len() > LONGEST_BUCKET || !name.chars().all(is_of_key) {
+        let problem = format!("{} is not the name of a bucket", quoted(name));
+        return Err(Wrong::new(problem, "use letters, digits, - and _"));
+    }
+    Ok(())
+}
+
+/// Checks the id of a host: it becomes a part of a key.
+pub(super) fn host_id(id: &str) -> Result<(), Wrong> {
+    if id.is_empty() || id.len() > LONGEST_HOST_ID || !id.chars().all(is_of_key) {
+        let problem = format!("{} cannot be the id of a host", quoted(id));
+        return Err(Wrong::new(problem, "use letters, digits, - and _, and no more than 128 of them"));
+    }
+    Ok(())
+}
+
+fn is_of_key(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
 /// Reads `PORT`, `:PORT`, `localhost:PORT` or an IP address with a port. Without an address it is the loopback one, for
 /// what can be read there is for whoever looks after this host.
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, Wrong> {

@@ -2,6 +2,7 @@
 
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
+use super::fleet::FleetConfig;
 use super::layer::Layer;
 use super::names;
 use super::words::SignalSource;
@@ -10,6 +11,7 @@ use super::workload::{Workload, WrittenWorkload};
 /// Decides every value of every workload.
 pub(super) fn read(
     layers: Vec<(At<String>, Layer)>,
+    fleet: Option<&FleetConfig>,
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
@@ -19,6 +21,9 @@ pub(super) fn read(
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
+    if fleet.is_some() {
+        sources(&all, problems);
+    }
     all.into_iter().map(|written| written.workload).collect()
 }
 
@@ -39,6 +44,15 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
             taken.push((&queue.stream, consumer, place));
         }
     }
+}
+
+/// What the hosts of a fleet decide by.
+fn sources(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
+    let wrong = |written: &WrittenWorkload| {
+        let wrong = FleetConfig::check(&written.workload).err()?;
+        Some(wrong.at(&written.place("scale.source")))
+    };
+    problems.extend(all.iter().filter_map(wrong));
 }
 
 /// A plugin is a handler or a policy.

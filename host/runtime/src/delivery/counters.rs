@@ -7,6 +7,7 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::contract::{Cause, FaultKind};
@@ -22,7 +23,8 @@ pub(crate) const TIMES_US: [u64; 18] = [
 pub(crate) type Times = [u64; TIMES_US.len() + 1];
 
 /// What the workers have done since the host started. Only grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Work {
     /// Deliveries settled for good: acknowledged or dead.
     pub settled: u64,

@@ -16,6 +16,8 @@ use crate::ports::{EffectError, Held};
 #[derive(Debug, Default)]
 pub(crate) struct TestDelivery {
     pub(crate) delivery: Delivery,
+    /// The consumer's number of the delivery.
+    pub(crate) number: u64,
     /// The stream sequences of the deliveries that were given back.
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
     /// How often the message was looked at.
@@ -34,6 +36,14 @@ impl Held for TestDelivery {
     fn delivery(&self) -> &Delivery {
         self.looks.fetch_add(1, Relaxed);
         &self.delivery
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn count_attempts(&mut self, more: u32) {
+        self.delivery.attempt += more;
     }
 
     async fn publish(

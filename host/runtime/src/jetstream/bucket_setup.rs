@@ -14,7 +14,7 @@ use crate::config::Manage;
 pub(super) struct Missing(pub(super) String);
 
 /// The settings of a bucket that the host makes: those of `nats kv add` without flags.
-fn wanted(bucket: &str) -> Value {
+pub(super) fn wanted(bucket: &str, replicas: usize) -> Value {
     json!({
         "name": stream(bucket),
         "subjects": [subject(bucket, ">")],
@@ -26,7 +26,7 @@ fn wanted(bucket: &str) -> Value {
         "max_msg_size": -1,
         "storage": "file",
         "discard": "new",
-        "num_replicas": 1,
+        "num_replicas": replicas,
         "duplicate_window": 120_000_000_000_u64,
         "deny_delete": true,
         "allow_rollup_hdrs": true,
@@ -69,7 +69,7 @@ impl WorkloadSetup<'_> {
 
     async fn make_bucket(&self, bucket: &str) -> Result<i64, SetupError> {
         let what = || format!("bucket {bucket}, which grants.kv names");
-        match self.client.make_stream(&stream(bucket), &wanted(bucket)).await {
+        match self.client.make_stream(&stream(bucket), &wanted(bucket, 1)).await {
             Ok(_) => {
                 tracing::info!(workload = self.workload.name, bucket, "key-value bucket created");
                 Ok(1)
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_no_bucket_or_takes_no_writes_is_refused() {
-        assert_eq!(problem(wanted("b")), None);
+        assert_eq!(problem(wanted("b", 1)), None);
         for (config, expected) in [
             (json!({ "subjects": ["orders.>"] }), "not bound to $KV.b.>"),
             (json!({ "mirror": { "name": "KV_a" } }), "is a mirror"),

@@ -14,6 +14,8 @@ pub(super) enum Creation {
     Journal,
     /// A key-value bucket of a workload.
     Bucket,
+    /// The bucket of the fleet.
+    Fleet,
 }
 
 impl Creation {
@@ -22,6 +24,7 @@ impl Creation {
             Self::Stream | Self::Consumer | Self::Bucket => "the workload",
             Self::DeadLetters => "[dead-letters]",
             Self::Journal => "[journal]",
+            Self::Fleet => "[fleet]",
         }
     }
 }

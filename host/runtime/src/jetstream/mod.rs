@@ -70,7 +70,7 @@ pub use header_map::may_be_headers;
 pub use header_watch::HeaderWatch;
 pub use journal::{Decisions, DecisionsError};
 pub(crate) use journal::{Lines, journal_stream};
-pub(crate) use key_value::Buckets;
+pub(crate) use key_value::{Bucket, Buckets};
 pub(crate) use message::PulledMessage;
 pub use message::position;
 pub use pause::{PauseError, Paused};

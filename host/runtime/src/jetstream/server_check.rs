@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tracing::instrument::WithSubscriber;
 
 use super::Client;
+use super::bucket;
 use super::dead_letters;
 use super::journal;
 use super::settings::StreamConfig;
@@ -227,6 +228,27 @@ impl Client {
                 Finding::new(&key, format!("stream {name}: {problem}"), remedy)
             };
             self.own_stream(found.map(|found| found.map_err(wrong)), name, journal::SUBJECTS, &key, survey).await;
+        }
+        if let Some(fleet) = &config.fleet {
+            let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
+            self.fleet_bucket(&fleet.bucket, may_create, survey).await;
+        }
+    }
+
+    /// Adds to the survey whether the bucket of the fleet is there.
+    async fn fleet_bucket(&self, bucket: &str, may_create: bool, survey: &mut ServerCheck) {
+        let (name, key) = (bucket::stream(bucket), ["fleet", "bucket"]);
+        let found = self.denied.unless(|denial| self.is_about(denial, &name), self.bucket_state(&name)).await;
+        let wrong = |problem: &str| Finding::new(&key, format!("bucket {bucket}: {problem}"), "name another");
+        match found {
+            Err(denial) => survey.found.push(Finding::denied(self, &denial)),
+            Ok(Err(error)) => survey.found.push(wrong(&error.to_string())),
+            Ok(Ok(Some(state))) => survey.found.extend(state.config.problem(bucket).as_deref().map(wrong)),
+            Ok(Ok(None)) if may_create => survey.made.push(format!("bucket {bucket} of the fleet")),
+            Ok(Ok(None)) => {
+                let remedy = format!("make it (`nats kv add {bucket}`), or let one workload have manage = \"create\"");
+                survey.found.push(Finding::new(&key, format!("there is no bucket {bucket}"), remedy));
+            }
         }
     }
 

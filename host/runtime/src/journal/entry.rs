@@ -1,5 +1,6 @@
 //! What is handed over to be written: values that are there anyway, nothing made into text yet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -47,9 +48,11 @@ impl Entry {
                 let first = answer.as_ref().map_or(0, |answer| answer.as_ref().map_or_else(String::len, Vec::len));
                 previous.as_ref().map_or(0, Vec::len) + first
             }
-            PolicyCall::Decide { state, answer, .. } => {
+            PolicyCall::Decide { state, answer, fleet, .. } => {
                 let answer = answer.as_ref().map_or(0, |decision| decision.reason.len() + decision.state.len());
-                state.len() + answer
+                // A node of the map has about as much beside an id.
+                let share = |id: &String| 2 * id.len() + size_of::<u64>();
+                state.len() + answer + fleet.as_ref().map_or(0, |plan| plan.shares.keys().map(share).sum())
             }
         };
         size_of::<Self>() + held
@@ -73,6 +76,8 @@ pub(crate) enum PolicyCall {
         answer: Result<Decision, Fault>,
         /// What was made of it; nothing of a shadow's.
         made: Option<Change>,
+        /// How a fleet shares the workers out.
+        fleet: Option<PlanLine>,
     },
 }
 
@@ -83,6 +88,15 @@ pub(crate) struct Adoption {
     pub previous: Option<Vec<u8>>,
     /// The first state, or why there is none.
     pub answer: Result<Result<Vec<u8>, String>, Fault>,
+}
+
+/// How the hosts of a fleet share out the workers that were decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanLine {
+    /// Which plan holds from then on.
+    pub epoch: u64,
+    /// Workers by host.
+    pub shares: BTreeMap<String, u32>,
 }
 
 /// What the host made of a decision.

@@ -110,6 +110,7 @@ mod tests {
                 state: state.to_vec(),
                 answer: Ok(Decision { desired: 1, reason: String::new(), state: next.to_vec() }),
                 made: None,
+                fleet: None,
             },
         }
     }

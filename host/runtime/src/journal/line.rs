@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::bounds::PolicyBounds;
-use super::entry::{Adoption, Change, Entry, PolicyCall, Role};
+use super::entry::{Adoption, Change, Entry, PlanLine, PolicyCall, Role};
 use crate::config::is_plugin_name;
 use crate::contract::Fault;
 use crate::contract::Observation;
@@ -103,6 +103,9 @@ pub struct DecideLine {
     /// What the host did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Change>,
+    /// How the hosts of a fleet share the workers out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<PlanLine>,
 }
 
 /// A policy's code.
@@ -215,7 +218,7 @@ impl LineWriter {
                     fault,
                 })
             }
-            PolicyCall::Decide { seen, arrivals, state: before, answer, made } => {
+            PolicyCall::Decide { seen, arrivals, state: before, answer, made, fleet } => {
                 let before = state(before);
                 let (decision, fault) = match answer {
                     Ok(decision) => {
@@ -238,6 +241,7 @@ impl LineWriter {
                     decision,
                     fault,
                     workers,
+                    fleet: fleet.clone(),
                 })
             }
         };
@@ -294,6 +298,7 @@ mod tests {
                 state: state.to_vec(),
                 answer: Ok(decision),
                 made: Some(Change { from: 1, to: 3 }),
+                fleet: None,
             },
         }
     }

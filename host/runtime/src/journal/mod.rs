@@ -15,7 +15,7 @@ mod writer;
 
 pub use bounds::PolicyBounds;
 pub(crate) use entry::{Adoption, Entry, PolicyCall};
-pub use entry::{Change, Role};
+pub use entry::{Change, PlanLine, Role};
 pub use excerpt::Excerpt;
 pub use file::OpenError;
 pub use line::{

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, JETSTREAM_API, KvAccess, Manage, Nats, SignalSource, Workload};
+use crate::config::{Config, FleetConfig, JETSTREAM_API, KvAccess, Manage, Nats, SignalSource, Workload};
 
 /// What a user does with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,6 +100,7 @@ impl Permissions {
         if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
             all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");
         }
+        all.fleet(config);
         if let Some(journal) = &config.journal.stream {
             let name = &journal.name;
             all.may_publish(format!("$JS.API.STREAM.INFO.{name}"), "find the stream of the journal");
@@ -122,6 +123,24 @@ impl Permissions {
         };
         self.publish = self.publish.into_iter().map(|(subject, why)| (place(subject), why)).collect();
         self
+    }
+
+    fn fleet(&mut self, config: &Config) {
+        let Some(FleetConfig { bucket, .. }) = &config.fleet else { return };
+        let api = |verb: &str| format!("$JS.API.{verb}.KV_{bucket}");
+        self.may_publish(api("STREAM.INFO"), "find the bucket of the fleet");
+        if config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create) {
+            self.may_publish(api("STREAM.CREATE"), "make the bucket of the fleet");
+        }
+        self.may_publish(api("STREAM.MSG.GET"), "read who leads the fleet");
+        for verb in ["CREATE", "DELETE"] {
+            self.may_publish(format!("{}.>", api(&format!("CONSUMER.{verb}"))), "watch the bucket of the fleet");
+        }
+        self.may_publish(format!("$JS.FC.KV_{bucket}.>"), "keep up with the bucket of the fleet");
+        for key in ["host", "leader", "plan"] {
+            let subject = config.nats.of_bucket(format!("$KV.{bucket}.{key}.*"));
+            self.may_publish(subject, "tell the fleet what this host does and decides");
+        }
     }
 
     fn workload(&mut self, workload: &Workload) {

@@ -3,6 +3,7 @@
 //! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
 mod concurrent;
+mod fleet;
 mod held;
 mod key_value;
 mod request;
@@ -14,6 +15,7 @@ use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Ou
 use crate::permissions::Verb;
 
 pub use concurrent::{ConcurrentCall, ConcurrentCalls};
+pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};

@@ -17,6 +17,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// Goes on from the last time that a policy was told, by another host's clock it may be.
+    pub(crate) fn after(elapsed: Duration, now_ms: u64) -> Self {
+        Self { last: (now_ms > 0).then_some(Moment { elapsed, now_ms, wall_ms: now_ms }) }
+    }
+
     /// The moment at which `elapsed` has passed since the host started to watch, by a clock that nobody can set, and
     /// the wall clock reads `wall_ms` milliseconds since the Unix epoch.
     pub(crate) fn moment(&mut self, elapsed: Duration, wall_ms: u64) -> Moment {

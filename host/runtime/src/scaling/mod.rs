@@ -2,11 +2,13 @@
 //! drain.
 //!
 //! [`observe`], `clock`, `window`, [`plan`] and [`clamp`] are pure. [`monitor`] asks the policy once an interval;
-//! `supervisor` starts and drains [`workers`]. Nothing here knows NATS or WebAssembly; what a worker does with a
-//! delivery is in [`delivery`](crate::delivery).
+//! `supervisor` starts and drains [`workers`]. Where hosts are one fleet, `fleet_monitor` stands in place of
+//! [`monitor`]. Nothing here knows NATS or WebAssembly; what a worker does with a delivery is in
+//! [`delivery`](crate::delivery).
 
 pub(crate) mod clock;
 mod count;
+pub(crate) mod fleet_monitor;
 pub mod history;
 pub mod monitor;
 pub mod observe;

@@ -11,6 +11,7 @@ use crate::config::Scale;
 use crate::contract::Author;
 use crate::contract::{Decision, Observation};
 use crate::delivery::consumer_settings::{ConsumerFlow, Effective};
+use crate::delivery::counters::Work;
 use crate::delivery::start_limits::StartGate;
 use crate::duration::unix_millis;
 use crate::events::{Event, Observer as Events};
@@ -28,6 +29,9 @@ use crate::scaling::{carried_out, clamp};
 /// After how many failures in a row a condition of the workload is raised, and after how many more its text is renewed.
 const RAISE: u32 = 3;
 const REMIND: u32 = 60;
+
+/// Why there are as few workers as may be while the consumer delivers nothing.
+pub(super) const NOTHING: &str = "the consumer gives nothing";
 
 /// How long after a message that found no worker the policy is asked. Messages that come right behind it then count
 /// too, and reading the signals does not delay the first reply.
@@ -117,7 +121,16 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let sample = self.source.sample(self.workers.tally().redelivered).await;
         state.unread.count(self, sample.as_ref().err().map(|error| format!("{error:#}")));
         let Ok(sample) = sample else { return };
-        let Some(seen) = self.observe(sample, state) else { return };
+        let done = (self.workers.tally().work, self.workers.running());
+        let seen = match self.observe(sample, done, (&mut state.clock, &mut state.observer), self.start.elapsed()) {
+            Ok(seen) => seen,
+            Err(Idle { min }) => {
+                if sample.ack_pending == 0 {
+                    self.set(min, NOTHING);
+                }
+                return;
+            }
+        };
         let needed = woken || seen.pending > 0 || (self.waiting)();
         let call = self.policy.decide(&seen, sample.arrivals).await;
         let decision = call.as_ref().and_then(|call| call.answer.as_ref().ok());
@@ -130,9 +143,15 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         self.ticks.send(&self.history, Tick { seen, arrivals: sample.arrivals, live });
     }
 
-    /// The observation for the policies. `None` if the consumer delivers nothing, because then a decision would change
-    /// nothing.
-    fn observe(&mut self, sample: Sample, state: &mut TickState) -> Option<Observation> {
+    /// The observation for the policies, of what the workers have done, of how many run, and of the time that has
+    /// passed. There is none if the consumer delivers nothing, because then a decision would change nothing.
+    pub(super) fn observe(
+        &self,
+        sample: Sample,
+        (work, running): (Work, u32),
+        (clock, observer): (&mut Clock, &mut ObservationBuilder),
+        elapsed: Duration,
+    ) -> Result<Observation, Idle> {
         let flow = self.consumer.flow();
         match flow.problem() {
             Some(problem) => self.conditions.raise(Part::Consumer, problem),
@@ -141,17 +160,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let scale = self.consumer.employable(&self.scale);
         if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) {
             // More workers would have nothing to do. The workers that run finish what was delivered.
-            if sample.ack_pending == 0 {
-                self.set(scale.min, "the consumer gives nothing");
-            }
-            return None;
+            return Err(Idle { min: scale.min });
         }
-        let now = state.clock.moment(self.start.elapsed(), unix_millis(time_of_day()));
-        let seen = state.observer.observe(now, sample, self.workers.tally().work, self.workers.running(), &scale);
+        let now = clock.moment(elapsed, unix_millis(time_of_day()));
+        let seen = observer.observe(now, sample, work, running, &scale);
         let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(sample.pending > 0));
         let seen = Observation { limited, ..seen };
         self.history.saw(seen);
-        Some(seen)
+        Ok(seen)
     }
 
     /// Carries a decision out.
@@ -164,8 +180,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays.
-    async fn adopt(&mut self) {
-        let Some((author, outcome)) = self.policy.adopt().await else { return };
+    pub(super) async fn adopt(&mut self) {
+        if let Some(adopted) = self.policy.adopt().await {
+            self.adopted(adopted);
+        }
+    }
+
+    /// Tells that a generation is in use, or why it is not.
+    pub(super) fn adopted(&self, (author, outcome): (Author, Result<(), String>)) {
         match outcome {
             Ok(()) => {
                 let Author { plugin, generation } = author.clone();
@@ -193,7 +215,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 
     /// Sets how many workers are wanted, and returns how many were.
-    fn set(&self, to: u32, reason: &str) -> u32 {
+    pub(super) fn set(&self, to: u32, reason: &str) -> u32 {
         let from = self.desired.set(to);
         if from != to {
             tracing::info!(workload = %self.workload, reason, "scaling {from} -> {to}");
@@ -204,8 +226,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
     }
 }
 
+/// The consumer delivers nothing, so as few workers as may be are enough.
+pub(super) struct Idle {
+    /// How many that is.
+    pub(super) min: u32,
+}
+
 /// Failures in a row of something that a decision needs.
-struct FailureRow {
+pub(super) struct FailureRow {
     part: Part,
     failures: u32,
     /// All failures, in a row or not.
@@ -213,13 +241,13 @@ struct FailureRow {
 }
 
 impl FailureRow {
-    fn new(part: Part) -> Self {
+    pub(super) fn new(part: Part) -> Self {
         Self { part, failures: 0, ever: 0 }
     }
 
     /// Counts a tick. Several failures in a row raise a condition; a single one may be transient. Failures of a policy
     /// are logged ever more seldom.
-    fn count<P: Policies, S>(&mut self, of: &Monitor<P, S>, problem: Option<String>) {
+    pub(super) fn count<P: Policies, S>(&mut self, of: &Monitor<P, S>, problem: Option<String>) {
         let Some(problem) = problem else {
             if std::mem::take(&mut self.failures) >= RAISE {
                 of.conditions.clear(self.part);

@@ -6,7 +6,8 @@ use crate::clock::time_of_day;
 use crate::contract::Author;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
-use crate::journal::{Adoption, Change, Entry, Journal, PolicyBounds, PolicyCall, Role};
+use crate::fleet::entries::Fold;
+use crate::journal::{Adoption, Change, Entry, Journal, PlanLine, PolicyBounds, PolicyCall, Role};
 use crate::ports::{Policies, Policy};
 
 /// What a policy is called with beside observations, and the journal of its calls.
@@ -64,8 +65,37 @@ impl<P: Policies> ActivePolicy<P> {
     /// generation was tried and what is wrong with it; `None` if there is none to try.
     pub(crate) async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
         let policy = self.policies.latest()?;
-        let author = policy.author().clone();
         let previous = self.adopted.as_ref().map(|adopted| adopted.state.clone());
+        Some(self.begin(policy, previous).await)
+    }
+
+    /// Goes on from where another host has left it: with that state where this host has the same generation, and
+    /// otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
+    pub(crate) async fn take_over(&mut self, fold: Option<&Fold>) -> Option<(Author, Result<(), String>)> {
+        self.adopted = None;
+        let policy = self.policies.latest()?;
+        let author = policy.author().clone();
+        match fold {
+            Some(fold) if is_same(fold, &author) => {
+                self.adopted = Some(Adopted { policy, state: fold.state.clone() });
+                Some((author, Ok(())))
+            }
+            fold => Some(self.begin(policy, fold.map(|fold| fold.state.clone())).await),
+        }
+    }
+
+    /// Nothing is asked of it until it takes over again.
+    pub(crate) fn step_down(&mut self) {
+        self.adopted = None;
+    }
+
+    /// What the next call begins with, and the code that is called.
+    pub(crate) fn fold(&self) -> Option<(&Author, &[u8])> {
+        self.adopted.as_ref().map(|adopted| (adopted.policy.author(), adopted.state.as_slice()))
+    }
+
+    async fn begin(&mut self, policy: P::Policy, previous: Option<Vec<u8>>) -> (Author, Result<(), String>) {
+        let author = policy.author().clone();
         let answer = policy.init(&self.setup.settings, previous.as_deref()).await;
         let outcome = match &answer {
             Ok(Ok(_)) => Ok(()),
@@ -77,7 +107,7 @@ impl<P: Policies> ActivePolicy<P> {
         if let Some(state) = first {
             self.adopted = Some(Adopted { policy, state });
         }
-        Some((author, outcome))
+        (author, outcome)
     }
 
     /// Whether a generation is in use.
@@ -99,8 +129,13 @@ impl<P: Policies> ActivePolicy<P> {
 
     /// Records a call in the journal, with what was made of its decision.
     pub(crate) fn record(&self, call: DecideCall, made: Option<Change>) {
+        self.record_shared(call, made, None);
+    }
+
+    /// The same with how the workers are shared out among the hosts of a fleet.
+    pub(crate) fn record_shared(&self, call: DecideCall, made: Option<Change>, fleet: Option<PlanLine>) {
         let DecideCall { policy, seen, arrivals, state, answer } = call;
-        self.write(&policy, || PolicyCall::Decide { seen, arrivals, state, answer, made });
+        self.write(&policy, || PolicyCall::Decide { seen, arrivals, state, answer, made, fleet });
     }
 
     fn write(&self, policy: &Author, call: impl FnOnce() -> PolicyCall) {
@@ -117,4 +152,9 @@ impl<P: Policies> ActivePolicy<P> {
             });
         }
     }
+}
+
+/// Whether a state is that of this code.
+fn is_same(fold: &Fold, author: &Author) -> bool {
+    fold.plugin == *author.plugin && fold.generation == author.generation.whole()
 }

@@ -411,7 +411,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     async fn give_back(&self) {
         let rules = &self.shared.rules;
         for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
-            hand_back(waiting.held, rules).await;
+            hand_back(waiting, rules).await;
         }
     }
 

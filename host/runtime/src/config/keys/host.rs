@@ -213,4 +213,26 @@ pub const HOST: &[Key] = &[
         .default("1GiB")
         .range("1MiB to 1048576GiB")
         .help("Bytes of all lines together, where the host makes the stream; the oldest go first"),
+    Key::text("fleet.bucket", "BUCKET")
+        .rule(names::bucket)
+        .comment("\"TIDEGATE_FLEET\"")
+        .help("The JetStream key-value bucket that makes all hosts which name it one fleet")
+        .more("`scale.min` and `scale.max` then count for all of them together."),
+    Key::integer("fleet.replicas", "COUNT")
+        .default("1")
+        .range("1 to 5")
+        .help("Servers of a cluster that keep a copy, where the host makes the bucket"),
+    Key::text("host.id", "ID")
+        .nothing("one of this process alone")
+        .range("letters, digits, - and _")
+        .rule(names::host_id)
+        .comment("\"rack-3\"")
+        .help("What this host is called in its fleet; no other may be called so")
+        .more("A host that is started again under its id has its share at once."),
+    Key::integer("host.max-workers", "COUNT")
+        .nothing("no limit")
+        .range("1 to 100000")
+        .comment("64")
+        .help("The most workers of all workloads that this host runs, and what its shares are in proportion to")
+        .more("Without it they are in proportion to the machine's cores."),
 ];

@@ -142,6 +142,44 @@ fn limits_for_what_is_behind_that_cannot_be_are_told() {
 }
 
 #[test]
+fn an_order_that_cannot_be_kept_is_told() {
+    for (lines, expected) in [
+        ("order-key = \"customer\"", "line 5: workload.orders.order-key: \"customer\" is no key; write \"subject:2\""),
+        ("order-key = 2", "line 5: workload.orders.order-key: expected a string, found an integer"),
+        (
+            "order-key = \"subject:0\"",
+            "line 5: workload.orders.order-key: \"subject:0\" does not name a token of the subject by its number, from \
+             1 to 128; write",
+        ),
+        ("order-key = \"subject:x\"", "line 5: workload.orders.order-key: \"subject:x\" does not name a token"),
+        ("order-key = \"header:\"", "line 5: workload.orders.order-key: \"header:\" does not name a header; write"),
+        ("order-key = \"header:a b\"", "line 5: workload.orders.order-key: \"header:a b\" does not name a header"),
+        (
+            "order-key = \"subject\"\norder-buffer = 0",
+            "line 6: workload.orders.order-buffer: 0 is too small; it can be 1 to 1000000",
+        ),
+        (
+            "order-key = \"subject\"\norder-buffer-bytes = \"1B\"",
+            "line 6: workload.orders.order-buffer-bytes: 1B is too small; it can be 1MiB to 64GiB",
+        ),
+        (
+            "order-key = \"subject\"\nmax-ack-pending = 20000\norder-buffer = 20001",
+            "line 7: workload.orders.order-buffer: 20001 is more than max-ack-pending, which is 20000: what waits is \
+             unsettled, and the server delivers no more than that; write at most 20000, or raise max-ack-pending",
+        ),
+        (
+            "order-buffer = 100",
+            "line 5: workload.orders.order-buffer: is for a workload that keeps an order, and this one has no \
+             order-key; give order-key as well, or remove it",
+        ),
+        ("order-buffer-bytes = \"1MiB\"", "line 5: workload.orders.order-buffer-bytes: is for a workload that keeps"),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn a_stream_of_dead_letters_is_made_within_what_a_server_takes() {
     for (line, expected) in [
         ("replicas = 0", "dead-letters.replicas: 0 is too small; it can be 1 to 5"),
@@ -303,4 +341,20 @@ fn a_key_with_a_line_break_is_told_on_one_line() {
     );
     let all = errors("[workload.\"a\\r\\nb\"]\n");
     assert!(!all.is_empty() && all.iter().all(|error| !error.contains(['\r', '\n'])), "{all:#?}");
+}
+
+#[test]
+fn what_is_of_use_in_a_fleet_only_or_would_be_wrong_there_is_refused() {
+    let of = |head: &str, tail: &str| {
+        let workload = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        Config::from_toml(&format!("{head}\n{workload}{tail}")).map_err(|errors| errors.to_string())
+    };
+    assert!(of("host.max-workers = 3", "").unwrap_err().contains("of no use without a fleet; set fleet.bucket"));
+    assert!(of("host.id = \"a\"", "").unwrap_err().contains("host.id"));
+    assert!(of("host.id = \"a.b\"\nfleet.bucket = \"F\"", "").unwrap_err().contains("cannot be the id of a host"));
+    assert!(of("fleet.bucket = \"a b\"", "").unwrap_err().contains("is not the name of a bucket"));
+    let headers = of("fleet.bucket = \"F\"", "scale.source = \"headers\"\n").unwrap_err();
+    assert!(headers.contains("each see a part of them") && headers.contains("info"), "{headers}");
+    let fleet = of("fleet.bucket = \"F\"\nhost = { id = \"a\", max-workers = 3 }", "").unwrap().fleet.unwrap();
+    assert_eq!((fleet.bucket.as_str(), fleet.host.as_deref(), fleet.max_workers), ("F", Some("a"), Some(3)));
 }

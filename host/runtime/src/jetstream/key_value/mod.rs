@@ -4,6 +4,7 @@
 //! Keys are read from the stream's leader, and not with direct gets, which replicas and mirrors answer: those may lag
 //! behind what this host has just written.
 
+mod fleet;
 mod keys;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::dead_letter::block;
 use crate::delivery::outage::Outage;
 use crate::ports::{EffectError, KeyValue, KvEntry, KvError, KvFuture, KvPage};
 
+pub(crate) use fleet::Bucket;
+
 /// JetStream's "stream not found".
 const NO_STREAM: u64 = 10059;
 /// Operations of a workload that may wait for their answers.
@@ -30,14 +33,14 @@ const AT_ONCE: usize = 64;
 /// The buckets that a workload's grants name.
 pub(crate) struct Buckets {
     client: Client,
-    requests: RequestWindow,
+    requests: KeyRequests,
     histories: Histories,
     outage: Outage,
 }
 
 impl Buckets {
     pub(super) fn new(client: Client, histories: Histories, conditions: Arc<Conditions>) -> Arc<Self> {
-        let requests = RequestWindow::new(client.clone(), AT_ONCE, "the server or the bucket");
+        let requests = KeyRequests::new(client.clone());
         Arc::new(Self { client, requests, histories, outage: Outage::new(conditions, Part::KeyValue) })
     }
 
@@ -57,7 +60,21 @@ impl Buckets {
         }
         result
     }
+}
 
+/// Reads and writes keys of buckets, in a window of its own.
+struct KeyRequests {
+    client: Client,
+    window: RequestWindow,
+}
+
+impl KeyRequests {
+    fn new(client: Client) -> Self {
+        let window = RequestWindow::new(client.clone(), AT_ONCE, "the server or the bucket");
+        Self { client, window }
+    }
+
+    /// Reads a key of a bucket.
     async fn read(&self, bucket: &str, key: &str) -> Result<KvEntry, KvError> {
         let body = json!({ "last_by_subj": subject(bucket, key) }).to_string();
         let asked = self.client.api_subject(&format!("STREAM.MSG.GET.{}", stream(bucket)));
@@ -68,6 +85,22 @@ impl Buckets {
             Err(error) if code(&error) == Some(NO_STREAM) => Err(gone(bucket)),
             Err(error) => Err(KvError::Unavailable(format!("cannot read bucket {bucket}: {error:#}"))),
         }
+    }
+
+    /// Writes a key of a bucket, if its revision is the expected one.
+    async fn set(&self, bucket: &str, key: &str, value: Bytes, expected: Option<u64>) -> Result<u64, KvError> {
+        let mut headers = HeaderMap::new();
+        if let Some(revision) = expected {
+            headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
+        }
+        self.write(bucket, key, headers, value).await
+    }
+
+    /// Deletes a key of a bucket.
+    async fn remove(&self, bucket: &str, key: &str) -> Result<(), KvError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        self.write(bucket, key, headers, Bytes::new()).await.map(drop)
     }
 
     async fn write(&self, bucket: &str, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, KvError> {
@@ -88,7 +121,7 @@ impl Buckets {
     }
 
     async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, KvError> {
-        Ok(self.requests.ask(subject, headers, payload, ANSWER).await?)
+        Ok(self.window.ask(subject, headers, payload, ANSWER).await?)
     }
 }
 
@@ -104,30 +137,20 @@ impl From<EffectError> for KvError {
 
 impl KeyValue for Buckets {
     fn get<'a>(&'a self, bucket: &'a str, key: &'a str) -> KvFuture<'a, KvEntry> {
-        Box::pin(async move { self.noted(self.read(bucket, key).await) })
+        Box::pin(async move { self.noted(self.requests.read(bucket, key).await) })
     }
 
     fn set<'a>(&'a self, bucket: &'a str, key: &'a str, value: Bytes, expected: Option<u64>) -> KvFuture<'a, u64> {
-        Box::pin(async move {
-            let mut headers = HeaderMap::new();
-            if let Some(revision) = expected {
-                headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
-            }
-            self.noted(self.write(bucket, key, headers, value).await)
-        })
+        Box::pin(async move { self.noted(self.requests.set(bucket, key, value, expected).await) })
     }
 
     fn delete<'a>(&'a self, bucket: &'a str, key: &'a str) -> KvFuture<'a, ()> {
-        Box::pin(async move {
-            let mut headers = HeaderMap::new();
-            headers.insert(OPERATION, "DEL");
-            self.noted(self.write(bucket, key, headers, Bytes::new()).await.map(drop))
-        })
+        Box::pin(async move { self.noted(self.requests.remove(bucket, key).await) })
     }
 
     fn keys<'a>(&'a self, bucket: &'a str, prefixes: &'a [&'a str], from: u64) -> KvFuture<'a, KvPage> {
         Box::pin(async move {
-            let room = self.requests.room().await;
+            let room = self.requests.window.room().await;
             let listing = keys::Listing { bucket, prefixes, from, history: self.histories.get(bucket).copied() };
             let page = listing.run(&self.client).await;
             drop(room);

@@ -6,8 +6,11 @@ use super::health;
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
+use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::start_limits::StartStatus;
 use crate::duration::unix_millis;
+use crate::fleet::entries::Plan;
+use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
 use crate::scaling::history::{Decided, Shadowed};
@@ -48,10 +51,30 @@ struct WorkloadStatus {
     workers: WorkersStatus,
     /// Null where nothing is limited.
     limits: Option<LimitsStatus>,
+    /// Null where no order is kept.
+    order: Option<OrderStatus>,
     deliveries: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     scaling: ScalingStatus,
+    /// Only in a fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<FleetStatus>,
+}
+
+/// What the host knows of the plan that it follows. `min` and `max` of the workers are the fleet's.
+#[derive(Serialize)]
+struct FleetStatus {
+    /// This host's id.
+    host: String,
+    /// The host that asks the policy; none while nobody is known to.
+    leader: Option<String>,
+    /// Which plan it is; none while none was seen.
+    epoch: Option<u64>,
+    /// Workers that all hosts together are to run.
+    desired: u32,
+    /// The same by host.
+    shares: BTreeMap<String, u32>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +85,16 @@ struct LimitsStatus {
     breaker: Option<&'static str>,
     /// How often it has slowed to probes.
     breaker_opened: u64,
+}
+
+#[derive(Serialize)]
+struct OrderStatus {
+    /// Keys of which a message is held: in a handler, or waiting.
+    keys: usize,
+    /// Deliveries that wait for an earlier message of their key, or to be tried again.
+    waiting: usize,
+    /// How often nothing began because deliveries were not with this host.
+    gaps: u64,
 }
 
 #[derive(Serialize)]
@@ -198,6 +231,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 .collect(),
         },
         limits: parts.and_then(RunningParts::limits).map(limits),
+        order: parts.and_then(|parts| parts.order.as_deref()).map(order),
         deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
@@ -213,12 +247,23 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
             shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, state.history.shadowed())),
         },
+        fleet: parts.and_then(|parts| parts.fleet.as_ref()).map(|fleet| self::fleet(fleet.seen(&of.name))),
     }
+}
+
+fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
+    let epoch = plan.as_ref().map(|plan| plan.epoch);
+    let Plan { desired, shares, .. } = plan.unwrap_or_default();
+    FleetStatus { host, leader, epoch, desired, shares }
 }
 
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
     let breaker = breaker_open.map(|open| if open { "open" } else { "closed" });
     LimitsStatus { in_flight, breaker, breaker_opened }
+}
+
+fn order(seen: &OrderSeen) -> OrderStatus {
+    OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete() }
 }
 
 fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {

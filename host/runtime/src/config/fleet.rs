@@ -1,0 +1,45 @@
+//! The fleet that a host is one of.
+
+use super::error::Wrong;
+use super::reader::Reader;
+use super::words::SignalSource;
+use super::workload::Workload;
+
+/// The fleet that a host is one of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetConfig {
+    /// The key-value bucket that its hosts share.
+    pub bucket: String,
+    /// Servers that keep a copy. It counts only where the host makes the bucket.
+    pub replicas: usize,
+    /// The host's id; `None` is one of this process alone.
+    pub host: Option<String>,
+    /// The most workers of all workloads together that the host runs; `None` is no limit.
+    pub max_workers: Option<u32>,
+}
+
+impl FleetConfig {
+    pub(super) fn read(keys: &mut Reader<'_>) -> Option<Self> {
+        let (bucket, replicas) = (keys.maybe("fleet.bucket"), keys.get("fleet.replicas"));
+        let (host, max_workers) = (keys.maybe("host.id"), keys.maybe("host.max-workers"));
+        if let Some(bucket) = bucket {
+            return Some(Self { bucket, replicas, host, max_workers });
+        }
+        for key in ["host.id", "host.max-workers"] {
+            if keys.is_set(key) {
+                let place = keys.place(key);
+                keys.problems.push(place.error("it is of no use without a fleet", "set fleet.bucket, or leave it out"));
+            }
+        }
+        None
+    }
+
+    /// What is wrong with a workload of a fleet's host.
+    pub(super) fn check(workload: &Workload) -> Result<(), Wrong> {
+        if workload.scale.source == SignalSource::Headers {
+            let problem = "hosts of a fleet that count headers would each see a part of them";
+            return Err(Wrong::new(problem, "use \"info\", or leave fleet.bucket out"));
+        }
+        Ok(())
+    }
+}

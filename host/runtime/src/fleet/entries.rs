@@ -1,0 +1,192 @@
+//! What stands in the bucket: `host.<id>`, `leader.<workload>` and `plan.<workload>`, each a JSON object. A reader
+//! ignores members that it does not know, for a fleet runs two versions while it is upgraded.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::delivery::counters::Work;
+
+/// How many workers each host is to run, by the host's id.
+pub(crate) type Shares = BTreeMap<String, u32>;
+
+/// Who a host is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct HostId {
+    /// Its name, which no other host of the fleet has.
+    pub(crate) id: String,
+    /// Which process of that name: another after each start.
+    pub(crate) boot: String,
+}
+
+/// `host.<id>`: what a host is able to do, and does.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct HostEntry {
+    /// Which process it is.
+    pub(crate) boot: String,
+    /// What its shares are in proportion to.
+    pub(crate) capacity: u32,
+    /// What it does, by workload. One that stops is not there any more, and so gets no share.
+    pub(crate) workloads: BTreeMap<String, Report>,
+}
+
+/// What a host does for one workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Report {
+    /// Workers that run and do not drain.
+    pub(crate) running: u32,
+    /// Workers that this host wants now.
+    pub(crate) wanted: u32,
+    /// The most workers that it has room for.
+    pub(crate) room: u32,
+    /// Whether deliveries wait here for a worker.
+    #[serde(default)]
+    pub(crate) waiting: bool,
+    /// Whether a message has started a worker since the entry before.
+    #[serde(default)]
+    pub(crate) woken: bool,
+    /// What its workers have done since it started.
+    pub(crate) work: Work,
+    /// Deliveries of a second or later attempt that they took.
+    pub(crate) redelivered: u64,
+}
+
+/// `leader.<workload>`: who leads, and what the next leader goes on from. Each version replaces the one before by its
+/// revision, so of two hosts that both believe to lead only one can write.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Lease {
+    /// Which row of leases it is of: another where the bucket was made anew and nobody knew of the row before.
+    pub(crate) lineage: String,
+    /// The leader; nobody where the id is empty.
+    pub(crate) holder: HostId,
+    /// Which plan holds. No two plans of a lineage have the same number.
+    pub(crate) epoch: u64,
+    /// Workers that all hosts together are to run.
+    pub(crate) desired: u32,
+    /// The same by host.
+    pub(crate) shares: Shares,
+    /// What the policy's next call begins with.
+    pub(crate) fold: Option<Fold>,
+    /// What was observed so far.
+    pub(crate) watched: Watched,
+}
+
+/// A policy between two calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fold {
+    /// The plugin's name.
+    pub(crate) plugin: String,
+    /// The whole digest of its generation.
+    pub(crate) generation: String,
+    /// Its state.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub(crate) state: Vec<u8>,
+    /// Decisions that have been acted upon, ever: the place in the journal.
+    pub(crate) decisions: u64,
+}
+
+/// What a new leader goes on counting from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Watched {
+    /// Messages that have arrived since the first leader began to watch.
+    pub(crate) arrivals: u64,
+    /// Milliseconds that leaders have watched.
+    pub(crate) elapsed_ms: u64,
+    /// The time that the policy was told last, in milliseconds since the Unix epoch.
+    pub(crate) now_ms: u64,
+}
+
+/// `plan.<workload>`: what the hosts follow. Written when it changes, and by each new leader first of all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Plan {
+    /// As in the lease.
+    pub(crate) lineage: String,
+    /// As in the lease.
+    pub(crate) holder: HostId,
+    /// As in the lease.
+    pub(crate) epoch: u64,
+    /// As in the lease.
+    pub(crate) desired: u32,
+    /// As in the lease.
+    pub(crate) shares: Shares,
+}
+
+impl Lease {
+    /// The plan that it has decided.
+    pub(crate) fn plan(&self) -> Plan {
+        Plan {
+            lineage: self.lineage.clone(),
+            holder: self.holder.clone(),
+            epoch: self.epoch,
+            desired: self.desired,
+            shares: self.shares.clone(),
+        }
+    }
+}
+
+/// The key of a host's entry.
+pub(crate) fn host_key(id: &str) -> String {
+    format!("host.{id}")
+}
+
+/// The key of a workload's lease.
+pub(crate) fn lease_key(workload: &str) -> String {
+    format!("leader.{workload}")
+}
+
+/// The key of a workload's plan.
+pub(crate) fn plan_key(workload: &str) -> String {
+    format!("plan.{workload}")
+}
+
+/// An entry as it is written.
+pub(crate) fn text(entry: &impl Serialize) -> Vec<u8> {
+    // Nothing in an entry is a number that JSON cannot have, nor a key that is no text.
+    serde_json::to_vec(entry).unwrap_or_default()
+}
+
+/// An entry as it was written. The error says what is wrong, and what to do.
+pub(crate) fn read<'a, T: Deserialize<'a>>(key: &str, value: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(value).map_err(|error| {
+        let remedy = "give the fleet a bucket of its own, or delete the key";
+        format!("{key} is not what a host writes there ({error}); {remedy}")
+    })
+}
+
+fn to_base64<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&BASE64_STANDARD.encode(bytes))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    BASE64_STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_a_newer_version_is_read_and_what_is_none_is_told_by_its_key() {
+        let newer = br#"{"lineage":"a","holder":{"id":"h","boot":""},"epoch":3,"desired":2,"shares":{"h":2},"new":1}"#;
+        let plan: Plan = read("plan.orders", newer).unwrap();
+        assert_eq!((plan.epoch, plan.shares["h"]), (3, 2));
+        let wrong = read::<Plan>("plan.orders", b"hello").unwrap_err();
+        assert!(wrong.starts_with("plan.orders is not what a host writes there"), "{wrong}");
+    }
+
+    #[test]
+    fn a_lease_is_read_as_it_was_written() {
+        let fold =
+            Some(Fold { plugin: "p".to_owned(), generation: "g".to_owned(), state: vec![0, 255, 7], decisions: 9 });
+        let lease = Lease { lineage: "l".to_owned(), epoch: 4, fold, ..Lease::default() };
+        assert_eq!(read::<Lease>("leader.orders", &text(&lease)), Ok(lease));
+    }
+}

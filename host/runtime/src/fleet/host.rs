@@ -1,0 +1,285 @@
+//! One host in its fleet: writes its entry, watches the bucket, and tells its workloads what is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::entries::{HostEntry, HostId, Plan, Report, host_key, text};
+use super::view::{News, View, Watching};
+use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError};
+
+/// How often a host writes its entry.
+pub(crate) const BEAT: Duration = Duration::from_secs(1);
+/// After how long a watch that brings nothing is begun anew: it brings this host's own entry at least.
+const SILENT: Duration = Duration::from_secs(5);
+/// How long a watch that has failed is waited with.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a host that leaves may take to say so.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What does not work between a host and its fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Concern {
+    /// Another process has the host's id.
+    Doubled,
+    /// The bucket cannot be found or made, or the host's entry cannot be written.
+    Entry,
+    /// The bucket cannot be watched.
+    Watch,
+}
+
+/// What the host knows of one of its workloads.
+pub(super) struct Workplace {
+    pub(super) report: Box<dyn Fn() -> Report + Send + Sync>,
+    /// Wakes the workload: there is another plan, or a message has started a worker at another host.
+    pub(super) changed: Notify,
+    /// Whether a message has started a worker at another host since this was looked at.
+    pub(super) woken_elsewhere: AtomicBool,
+    /// Whether one has started a worker here since the last entry.
+    pub(super) woken_here: AtomicBool,
+    pub(super) leads: AtomicBool,
+    /// The host that leads, as far as is known.
+    pub(super) leader: Mutex<Option<String>>,
+}
+
+/// This host, in its fleet.
+pub(crate) struct Fleet {
+    capacity: u32,
+    /// The most workers of all workloads together.
+    most: Option<u32>,
+    pub(super) bucket: Arc<dyn FleetBucket>,
+    name: String,
+    pub(super) view: Mutex<View>,
+    pub(super) workplaces: Mutex<BTreeMap<String, Arc<Workplace>>>,
+    /// The entry is written at once.
+    pub(super) tell: Notify,
+    /// What is watched may have to change.
+    pub(super) rewatch: Notify,
+    problems: Mutex<BTreeMap<Concern, String>>,
+    unreadable: Mutex<String>,
+    left: AtomicBool,
+}
+
+/// What can be seen of a workload in its fleet.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// The plan that this host follows, if it has seen one.
+    pub(crate) plan: Option<Plan>,
+    /// The host that leads, as far as is known.
+    pub(crate) leader: Option<String>,
+    /// This host's id.
+    pub(crate) host: String,
+}
+
+impl Fleet {
+    /// A host that has told nobody yet. `name` is the bucket's.
+    pub(crate) fn new(
+        me: HostId,
+        (capacity, most): (u32, Option<u32>),
+        bucket: Arc<dyn FleetBucket>,
+        name: String,
+    ) -> Arc<Self> {
+        tracing::info!(host = me.id, bucket = name, capacity, "one of a fleet");
+        Arc::new(Self {
+            capacity,
+            most,
+            bucket,
+            name,
+            view: Mutex::new(View::new(me)),
+            workplaces: Mutex::default(),
+            tell: Notify::new(),
+            rewatch: Notify::new(),
+            problems: Mutex::default(),
+            unreadable: Mutex::default(),
+            left: AtomicBool::new(false),
+        })
+    }
+
+    /// Writes this host's entry and watches the bucket, for ever.
+    pub(crate) async fn run(&self) {
+        tokio::join!(self.beat(), self.watch());
+    }
+
+    /// Takes this host's entry away, if that is possible soon.
+    pub(crate) async fn leave(&self) {
+        self.left.store(true, Relaxed);
+        let key = self.key();
+        match timeout(FAREWELL, self.bucket.delete(&key)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the fleet was not told that this host has left"),
+            Err(_) => tracing::debug!("the fleet was not told that this host has left"),
+        }
+    }
+
+    async fn beat(&self) {
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (key, mut found) = (self.key(), false);
+        loop {
+            tokio::select! {
+                _ = beats.tick() => {}
+                () = self.tell.notified() => {}
+            }
+            let told = if found { Ok(()) } else { self.bucket.find().await };
+            if self.left.load(Relaxed) {
+                return;
+            }
+            let told = match told {
+                Ok(()) => self.bucket.put(&key, text(&self.entry()).into(), None).await.map(drop),
+                Err(error) => Err(error),
+            };
+            found = !matches!(told, Err(KvError::NoBucket(_))) && (found || told.is_ok());
+            self.note(Concern::Entry, told.err().map(|error| error.to_string()));
+            let doubled = self.view.lock().is_doubled();
+            self.note(Concern::Doubled, doubled.then(|| self.doubled()));
+        }
+    }
+
+    fn doubled(&self) -> String {
+        let id = self.view.lock().me().id.clone();
+        format!("another host of the fleet is called {id:?} too; give each a host.id of its own, or leave that out")
+    }
+
+    fn key(&self) -> String {
+        host_key(&self.view.lock().me().id)
+    }
+
+    /// This host's entry, as it is now.
+    fn entry(&self) -> HostEntry {
+        let workplaces = self.workplaces.lock();
+        let mut workloads: BTreeMap<String, Report> = BTreeMap::new();
+        for (name, of) in &*workplaces {
+            let woken = of.woken_here.swap(false, Relaxed);
+            workloads.insert(name.clone(), Report { woken, ..(of.report)() });
+        }
+        if let Some(most) = self.most {
+            let all = workloads.values().fold(0_u32, |all, report| all.saturating_add(report.wanted));
+            workloads.values_mut().for_each(|report| report.room = room(most, all, report.wanted));
+        }
+        let boot = self.view.lock().me().boot.clone();
+        HostEntry { boot, capacity: self.capacity, workloads }
+    }
+
+    /// The most workers of a workload that this host has room for now.
+    pub(super) fn room(&self, workload: &str) -> u32 {
+        let Some(most) = self.most else { return u32::MAX };
+        let workplaces = self.workplaces.lock();
+        let wanted = |of: &Arc<Workplace>| (of.report)().wanted;
+        let all = workplaces.values().fold(0_u32, |all, of| all.saturating_add(wanted(of)));
+        room(most, all, workplaces.get(workload).map_or(0, wanted))
+    }
+
+    async fn watch(&self) {
+        loop {
+            let watching = self.watching();
+            self.view.lock().begin(watching.clone());
+            let ended = match self.bucket.watch(watching.keys()).await {
+                Ok(changes) => self.follow(changes, &watching).await,
+                Err(error) => Some(error.to_string()),
+            };
+            // Another set of keys is no failure.
+            let Some(problem) = ended else { continue };
+            self.note(Concern::Watch, Some(problem));
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Takes in what a watch brings, until other keys are to be watched, or until it ends and why.
+    async fn follow(&self, mut changes: KeyChanges, watching: &Watching) -> Option<String> {
+        loop {
+            tokio::select! {
+                change = timeout(SILENT, changes.next()) => match change {
+                    Ok(Some(Ok(change))) => self.saw(&change),
+                    Ok(Some(Err(error))) => return Some(error.to_string()),
+                    Ok(None) => return Some("the watch has ended".to_owned()),
+                    Err(_) => return Some(format!("the watch has brought nothing for {SILENT:?}")),
+                },
+                () = self.rewatch.notified() => if self.watching() != *watching {
+                    return None;
+                },
+            }
+        }
+    }
+
+    fn saw(&self, KeyChange { key, revision, value }: &KeyChange) {
+        let news = self.view.lock().saw(key, *revision, value.as_deref());
+        self.note(Concern::Watch, None);
+        match news {
+            Ok(News::None) => {}
+            Ok(News::Plan(workload)) => self.wake(&workload, false),
+            Ok(News::Woken(workloads)) => workloads.iter().for_each(|workload| self.wake(workload, true)),
+            Err(problem) => {
+                if *self.unreadable.lock() != problem {
+                    tracing::error!(bucket = self.name, "{problem}");
+                    *self.unreadable.lock() = problem;
+                }
+            }
+        }
+    }
+
+    fn wake(&self, workload: &str, woken: bool) {
+        let Some(of) = self.workplaces.lock().get(workload).cloned() else { return };
+        of.woken_elsewhere.fetch_or(woken, Relaxed);
+        of.changed.notify_one();
+    }
+
+    /// What has to be watched now.
+    fn watching(&self) -> Watching {
+        let workplaces = self.workplaces.lock();
+        if workplaces.values().any(|of| of.leads.load(Relaxed)) {
+            return Watching::All;
+        }
+        let leaders = workplaces.values().filter_map(|of| of.leader.lock().clone());
+        let hosts: BTreeSet<String> = leaders.collect();
+        drop(workplaces);
+        let me = self.view.lock().me().id.clone();
+        Watching::Some(hosts.into_iter().chain([me]).collect())
+    }
+
+    /// Notes whether something works.
+    fn note(&self, concern: Concern, problem: Option<String>) {
+        let mut problems = self.problems.lock();
+        match problem {
+            Some(problem) => drop(problems.insert(concern, problem)),
+            None => drop(problems.remove(&concern)),
+        }
+    }
+
+    /// What does not work, and what mends it.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let (concern, problem) = self.problems.lock().first_key_value().map(|(of, text)| (*of, text.clone()))?;
+        if concern == Concern::Doubled {
+            return Some(problem);
+        }
+        Some(self.unusable(&problem))
+    }
+
+    /// Why the bucket cannot be used, and what that means.
+    pub(super) fn unusable(&self, problem: &str) -> String {
+        format!("the fleet's bucket {} cannot be used: {problem}; meanwhile this host keeps its last share", self.name)
+    }
+
+    /// What can be seen of a workload.
+    pub(crate) fn seen(&self, workload: &str) -> Seen {
+        let leader = self.workplaces.lock().get(workload).and_then(|of| of.leader.lock().clone());
+        let view = self.view.lock();
+        Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone() }
+    }
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("bucket", &self.name).field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+/// What is left of `most` workers for a workload that wants `wanted` of `all`.
+fn room(most: u32, all: u32, wanted: u32) -> u32 {
+    most.saturating_sub(all.saturating_sub(wanted))
+}

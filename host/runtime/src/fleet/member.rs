@@ -1,0 +1,260 @@
+//! One workload of a host in its fleet: carries out what its seat decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::entries::{Lease, Plan, Report, lease_key, plan_key, read, text};
+use super::host::{Fleet, Workplace};
+use super::seat::{Decided, Next, Seat, Written};
+use super::totals::{Together, Totals};
+use crate::ports::KvError;
+
+/// Steps in one turn: as many as it takes to take over a lease, and to write its plan at the second try.
+const STEPS: usize = 8;
+/// How long giving back a lease and a share may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A workload's place in the fleet. It is given up when this is dropped.
+pub(crate) struct Member {
+    fleet: Arc<Fleet>,
+    workload: String,
+    workplace: Arc<Workplace>,
+    seat: Seat,
+    totals: Totals,
+    /// Why the lease or the plan cannot be read or written.
+    problem: Option<String>,
+}
+
+/// What came of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Commit {
+    /// It holds, or has held until another host went on from it.
+    Done,
+    /// Nobody knows yet whether it holds.
+    Unknown,
+    /// Another host leads: it does not.
+    Lost,
+}
+
+impl Member {
+    /// Takes a place. `report` says what this host does for the workload.
+    pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Box<dyn Fn() -> Report + Send + Sync>) -> Self {
+        let workplace = Arc::new(Workplace {
+            report,
+            changed: Notify::new(),
+            woken_elsewhere: AtomicBool::new(false),
+            woken_here: AtomicBool::new(false),
+            leads: AtomicBool::new(false),
+            leader: Mutex::default(),
+        });
+        fleet.workplaces.lock().insert(workload.to_owned(), workplace.clone());
+        fleet.tell.notify_one();
+        let (seat, workload) = (Seat::new(workload), workload.to_owned());
+        Self { fleet, workload, workplace, seat, totals: Totals::default(), problem: None }
+    }
+
+    /// Waits until there is another plan, or a message has started a worker at another host. Cancel-safe.
+    pub(crate) async fn changed(&self) {
+        self.workplace.changed.notified().await;
+    }
+
+    /// Whether a message has started a worker at another host since this was asked last.
+    pub(crate) fn was_woken(&self) -> bool {
+        self.workplace.woken_elsewhere.swap(false, Relaxed)
+    }
+
+    /// Tells the fleet that a message has started a worker here.
+    pub(crate) fn tell_woken(&self) {
+        self.workplace.woken_here.store(true, Relaxed);
+        self.fleet.tell.notify_one();
+    }
+
+    /// How many workers this host is to run, of those that it has room for; `None` while it has seen no plan.
+    pub(crate) fn share(&self) -> Option<u32> {
+        let share = self.fleet.view.lock().share(&self.workload)?;
+        Some(share.min(self.fleet.room(&self.workload)))
+    }
+
+    /// The lease, while it is this host's.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.seat.lease()
+    }
+
+    /// How often this host has begun to lead: what it knew when it led before does not count any more.
+    pub(crate) fn term(&self) -> u64 {
+        self.seat.term()
+    }
+
+    /// The host that leads, as far as is known.
+    pub(crate) fn leader(&self) -> Option<String> {
+        self.workplace.leader.lock().clone()
+    }
+
+    /// What does not work between this host and its fleet, and what mends it.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.fleet.problem().or_else(|| Some(self.fleet.unusable(self.problem.as_ref()?)))
+    }
+
+    /// What all hosts do and have done.
+    pub(crate) fn together(&mut self) -> Together {
+        let view = self.fleet.view.lock();
+        let report = |(id, entry)| report_of(&self.workload, id, entry);
+        self.totals.add_up(view.hosts().filter_map(report))
+    }
+
+    /// Does what is to be done next, and returns whether this host leads and can decide. `willing` is whether it could
+    /// lead.
+    pub(crate) async fn turn(&mut self, willing: bool) -> bool {
+        let mut leads = false;
+        for _ in 0..STEPS {
+            let next = self.seat.next(&self.fleet.view.lock(), willing);
+            leads = next == Next::Lead;
+            if !self.step(next).await {
+                break;
+            }
+        }
+        self.tell();
+        leads
+    }
+
+    /// Carries out one step. Returns whether there may be another.
+    async fn step(&mut self, next: Next) -> bool {
+        match next {
+            Next::Follow => {
+                self.problem = None;
+                false
+            }
+            Next::Wait | Next::Lead => false,
+            Next::Read => match self.get::<Lease>(&lease_key(&self.workload)).await {
+                Some(found) => {
+                    self.seat.read(found, &self.fleet.view.lock());
+                    true
+                }
+                None => false,
+            },
+            Next::WriteLease(lease, expected) => self.write(*lease, expected).await == Commit::Done,
+            Next::ReadPlan => match self.get::<Plan>(&plan_key(&self.workload)).await {
+                Some((revision, plan)) => {
+                    self.seat.found_plan(revision, plan.as_ref());
+                    true
+                }
+                None => false,
+            },
+            Next::WritePlan(plan, expected) => {
+                let came = self.put(&plan_key(&self.workload), text(&*plan), expected).await;
+                self.seat.published(plan.epoch, came);
+                came != Written::Unknown
+            }
+        }
+    }
+
+    /// Writes what was decided, and the plan if it is another than before. Returns the plan that it comes to, too.
+    pub(crate) async fn commit(&mut self, decided: Decided) -> (Commit, Plan) {
+        let Some(lease) = self.seat.lease() else { return (Commit::Lost, Plan::default()) };
+        let Some((lease, revision)) = self.seat.decided(decided, &self.fleet.view.lock()) else {
+            return (Commit::Done, lease.plan());
+        };
+        let plan = lease.plan();
+        let came = self.write(lease, revision).await;
+        if came == Commit::Done {
+            self.turn(true).await;
+        }
+        (came, plan)
+    }
+
+    async fn write(&mut self, lease: Lease, revision: u64) -> Commit {
+        let came = self.put(&lease_key(&self.workload), text(&lease), revision).await;
+        self.seat.wrote(lease, came, &self.fleet.view.lock());
+        match came {
+            Written::Stored(_) => {
+                self.problem = None;
+                Commit::Done
+            }
+            Written::Conflict => Commit::Lost,
+            Written::Unknown => Commit::Unknown,
+        }
+    }
+
+    /// Gives back the lease and the share, so that other hosts go on at once.
+    pub(crate) async fn leave(&mut self) {
+        self.fleet.workplaces.lock().remove(&self.workload);
+        self.fleet.tell.notify_one();
+        let given = self.seat.given_back(&self.fleet.view.lock());
+        let Some((lease, revision)) = given else { return };
+        let (plan, known) = (lease.plan(), self.seat.plan_revision(&self.fleet.view.lock()));
+        let farewell = async {
+            if self.write(lease, revision).await == Commit::Done {
+                self.put(&plan_key(&self.workload), text(&plan), known).await;
+            }
+        };
+        if timeout(FAREWELL, farewell).await.is_err() {
+            tracing::debug!(workload = self.workload, "the lease was not given back");
+        }
+    }
+
+    /// Tells the host who leads, so that it watches what is needed.
+    fn tell(&self) {
+        let leader = self.seat.leader(&self.fleet.view.lock()).map(|leader| leader.id.clone());
+        let leads = self.seat.lease().is_some();
+        let same = *self.workplace.leader.lock() == leader && self.workplace.leads.load(Relaxed) == leads;
+        if !same {
+            let shown = leader.as_deref().unwrap_or("nobody");
+            tracing::info!(workload = self.workload, leader = shown, here = leads, "leader of the fleet");
+            *self.workplace.leader.lock() = leader;
+            self.workplace.leads.store(leads, Relaxed);
+            self.fleet.rewatch.notify_one();
+        }
+    }
+
+    /// Reads a key; `None` if that is not possible.
+    async fn get<T: for<'a> serde::Deserialize<'a>>(&mut self, key: &str) -> Option<(u64, Option<T>)> {
+        let entry = match self.fleet.bucket.get(key).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.problem = Some(error.to_string());
+                return None;
+            }
+        };
+        match entry.value.map(|value| read(key, &value)).transpose() {
+            Ok(value) => Some((entry.revision, value)),
+            Err(problem) => {
+                self.problem = Some(problem);
+                None
+            }
+        }
+    }
+
+    async fn put(&mut self, key: &str, value: Vec<u8>, expected: u64) -> Written {
+        match self.fleet.bucket.put(key, value.into(), Some(expected)).await {
+            Ok(revision) => Written::Stored(revision),
+            Err(KvError::Conflict(_)) => Written::Conflict,
+            Err(error) => {
+                self.problem = Some(error.to_string());
+                Written::Unknown
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut workplaces = self.fleet.workplaces.lock();
+        // A workload that was started again has taken the place already.
+        if workplaces.get(&self.workload).is_some_and(|of| Arc::ptr_eq(of, &self.workplace)) {
+            workplaces.remove(&self.workload);
+        }
+    }
+}
+
+fn report_of<'a>(
+    workload: &str,
+    id: &'a str,
+    entry: &'a super::entries::HostEntry,
+) -> Option<(&'a str, &'a str, &'a Report)> {
+    entry.workloads.get(workload).map(|report| (id, entry.boot.as_str(), report))
+}

@@ -1,0 +1,373 @@
+//! Seats of several hosts on a model of the bucket. Hosts pause at any step, also between a decision and its write;
+//! writes are lost, or stored and not confirmed; watches lag; hosts are started again; the bucket is purged, or made
+//! anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::entries::{
+    Fold, HostEntry, HostId, Lease, Plan, Report, Watched, host_key, lease_key, plan_key, read, text,
+};
+use super::seat::{Decided, Next, Seat, Written};
+use super::view::{View, Watching};
+
+const W: &str = "w";
+const MIN: u32 = 1;
+const MAX: u32 = 12;
+
+/// The bucket: all that was ever written, in its order.
+#[derive(Default)]
+struct Bucket {
+    log: Vec<(u64, String, Vec<u8>)>,
+    last: BTreeMap<String, (u64, Vec<u8>)>,
+    revision: u64,
+    /// How often it was purged or made anew.
+    lives: usize,
+}
+
+impl Bucket {
+    fn put(&mut self, key: String, value: Vec<u8>, expected: Option<u64>) -> Written {
+        let now = self.last.get(&key).map_or(0, |(revision, _)| *revision);
+        if expected.is_some_and(|expected| expected != now) {
+            return Written::Conflict;
+        }
+        self.revision += 1;
+        self.last.insert(key.clone(), (self.revision, value.clone()));
+        self.log.push((self.revision, key, value));
+        Written::Stored(self.revision)
+    }
+
+    fn get<T: for<'a> serde::Deserialize<'a>>(&self, key: &str) -> (u64, Option<T>) {
+        let found = self.last.get(key);
+        found.map_or((0, None), |(revision, value)| (*revision, Some(read(key, value).unwrap())))
+    }
+}
+
+struct Host {
+    id: HostId,
+    view: View,
+    seat: Seat,
+    /// What the watch has still to bring, and how far in the log it is.
+    watching: Option<Watching>,
+    waiting: Vec<(u64, String, Vec<u8>)>,
+    at: usize,
+    life: usize,
+    /// What it is about to do: it may be paused for as long as anybody likes.
+    intent: Option<Intent>,
+    boots: u32,
+}
+
+enum Intent {
+    Do(Next),
+    Decide(Lease, u64),
+}
+
+/// How a write goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Luck {
+    Good,
+    Lost,
+    Unconfirmed,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// The host writes its entry.
+    Beat(usize, Luck),
+    /// Its watch brings so many changes.
+    Deliver(usize, usize),
+    /// It makes up its mind.
+    Think(usize, u32),
+    /// It does what it was about to do.
+    Act(usize, Luck),
+    Restart(usize),
+    Purge,
+    Anew,
+}
+
+struct World {
+    bucket: Bucket,
+    hosts: Vec<Host>,
+    /// Decisions that somebody has acted upon, by their number, in each life of the bucket.
+    acted: Vec<(usize, u64)>,
+}
+
+impl Host {
+    fn new(number: usize, boots: u32) -> Self {
+        let id = HostId { id: format!("h{number}"), boot: format!("h{number}b{boots}") };
+        let (view, seat) = (View::new(id.clone()), Seat::new(W));
+        Self { id, view, seat, watching: None, waiting: Vec::new(), at: 0, life: 0, intent: None, boots }
+    }
+
+    /// What it has to watch now. A change begins the watch anew, with the last version of each key.
+    fn watch(&mut self, bucket: &Bucket) {
+        let wanted = if self.seat.lease().is_some() {
+            Watching::All
+        } else {
+            let leader = self.seat.leader(&self.view).map(|leader| leader.id.clone());
+            Watching::Some([Some(self.id.id.clone()), leader].into_iter().flatten().collect::<BTreeSet<_>>())
+        };
+        if self.watching.as_ref() == Some(&wanted) && self.life == bucket.lives {
+            return;
+        }
+        self.view.begin(wanted.clone());
+        self.waiting = bucket.last.iter().map(|(key, (at, value))| (*at, key.clone(), value.clone())).collect();
+        self.waiting.sort();
+        (self.watching, self.at, self.life) = (Some(wanted), bucket.log.len(), bucket.lives);
+    }
+
+    fn deliver(&mut self, bucket: &Bucket, count: usize) {
+        self.watch(bucket);
+        self.waiting.extend(bucket.log[self.at..].iter().cloned());
+        self.at = bucket.log.len();
+        let keys = self.watching.as_ref().unwrap().keys();
+        let is_watched = |key: &str| {
+            let prefix = |of: &String| of.strip_suffix('>').map_or(key == of, |prefix| key.starts_with(prefix));
+            keys.iter().any(prefix)
+        };
+        for (revision, key, value) in self.waiting.drain(..count.min(self.waiting.len())) {
+            if is_watched(&key) {
+                self.view.saw(&key, revision, Some(&value)).unwrap();
+            }
+        }
+    }
+}
+
+impl World {
+    fn new(count: usize) -> Self {
+        let hosts = (0..count).map(|number| Host::new(number, 0)).collect();
+        Self { bucket: Bucket::default(), hosts, acted: Vec::new() }
+    }
+
+    fn put(&mut self, key: String, value: Vec<u8>, expected: Option<u64>, luck: Luck) -> Written {
+        match luck {
+            Luck::Good => self.bucket.put(key, value, expected),
+            Luck::Lost => Written::Unknown,
+            Luck::Unconfirmed => {
+                self.bucket.put(key, value, expected);
+                Written::Unknown
+            }
+        }
+    }
+
+    fn happens(&mut self, event: &Event) {
+        match *event {
+            Event::Beat(host, luck) => {
+                let of = &self.hosts[host];
+                let report = Report { room: u32::MAX, ..Report::default() };
+                let workloads = [(W.to_owned(), report)].into();
+                let entry = HostEntry { boot: of.id.boot.clone(), capacity: 2, workloads };
+                let (key, value) = (host_key(&of.id.id), text(&entry));
+                self.put(key, value, None, luck);
+            }
+            Event::Deliver(host, count) => self.hosts[host].deliver(&self.bucket, count),
+            Event::Think(host, seed) => self.think(host, seed),
+            Event::Act(host, luck) => self.act(host, luck),
+            Event::Restart(host) => {
+                let boots = self.hosts[host].boots + 1;
+                self.hosts[host] = Host::new(host, boots);
+            }
+            Event::Purge => {
+                self.bucket.last.clear();
+                self.bucket.lives += 1;
+            }
+            Event::Anew => {
+                self.bucket.last.clear();
+                (self.bucket.revision, self.bucket.lives) = (0, self.bucket.lives + 1);
+            }
+        }
+    }
+
+    fn think(&mut self, host: usize, seed: u32) {
+        let of = &mut self.hosts[host];
+        of.watch(&self.bucket);
+        if of.intent.is_some() {
+            return;
+        }
+        let next = of.seat.next(&of.view, true);
+        of.intent = match next {
+            Next::Lead => {
+                // The policy counts its decisions.
+                let fold = of.seat.lease().unwrap().fold.clone();
+                let decisions = fold.map_or(0, |fold| fold.decisions) + 1;
+                let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
+                let fold = Some(Fold { plugin: "p".to_owned(), generation, state, decisions });
+                let desired = MIN + seed % (MAX - MIN + 1);
+                let decided = Decided { desired, fold, watched: Watched::default() };
+                of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(lease, revision))
+            }
+            Next::Follow | Next::Wait => None,
+            next => Some(Intent::Do(next)),
+        };
+    }
+
+    fn act(&mut self, host: usize, luck: Luck) {
+        let Some(intent) = self.hosts[host].intent.take() else { return };
+        match intent {
+            Intent::Decide(lease, revision) => {
+                let came = self.put(lease_key(W), text(&lease), Some(revision), luck);
+                if let Written::Stored(_) = came {
+                    self.acted.push((self.bucket.lives, lease.fold.as_ref().unwrap().decisions));
+                }
+                let of = &mut self.hosts[host];
+                of.seat.wrote(lease, came, &of.view);
+            }
+            Intent::Do(Next::Read) if luck == Luck::Good => {
+                let found = self.bucket.get::<Lease>(&lease_key(W));
+                let of = &mut self.hosts[host];
+                of.seat.read(found, &of.view);
+            }
+            Intent::Do(Next::ReadPlan) if luck == Luck::Good => {
+                let (revision, plan) = self.bucket.get::<Plan>(&plan_key(W));
+                self.hosts[host].seat.found_plan(revision, plan.as_ref());
+            }
+            Intent::Do(Next::WriteLease(lease, expected)) => {
+                let came = self.put(lease_key(W), text(&*lease), Some(expected), luck);
+                let of = &mut self.hosts[host];
+                of.seat.wrote(*lease, came, &of.view);
+            }
+            Intent::Do(Next::WritePlan(plan, expected)) => {
+                let came = self.put(plan_key(W), text(&*plan), Some(expected), luck);
+                self.hosts[host].seat.published(plan.epoch, came);
+            }
+            Intent::Do(_) => {}
+        }
+    }
+
+    fn written<T: for<'a> serde::Deserialize<'a>>(&self, key: &str) -> Vec<T> {
+        let of = self.bucket.log.iter().filter(|(_, of, _)| of == key);
+        of.map(|(_, _, value)| read(key, value).unwrap()).collect()
+    }
+
+    /// What always holds.
+    fn check(&self, purged: bool) {
+        let mut plans: BTreeMap<(String, u64), Plan> = BTreeMap::new();
+        let mut highest: BTreeMap<String, u64> = BTreeMap::new();
+        for plan in self.written::<Plan>(&plan_key(W)) {
+            let known = plans.entry((plan.lineage.clone(), plan.epoch)).or_insert_with(|| plan.clone());
+            assert_eq!(*known, plan, "two plans of one epoch");
+            let highest = highest.entry(plan.lineage.clone()).or_default();
+            assert!(plan.epoch >= *highest, "{} was written after {highest}", plan.epoch);
+            *highest = plan.epoch;
+            assert!(plan.shares.values().sum::<u32>() <= MAX && plan.desired <= MAX);
+        }
+        if purged {
+            return;
+        }
+        let mut before = 0;
+        for lease in self.written::<Lease>(&lease_key(W)) {
+            let (decisions, state) = lease.fold.map_or((0, b"0".to_vec()), |fold| (fold.decisions, fold.state));
+            assert!(decisions == before || decisions == before + 1, "after {before} came {decisions}");
+            assert_eq!(state, decisions.to_string().into_bytes());
+            before = decisions;
+        }
+        let acted: BTreeSet<_> = self.acted.iter().collect();
+        assert_eq!(acted.len(), self.acted.len(), "a decision was acted upon twice: {:?}", self.acted);
+    }
+
+    /// Nothing goes wrong any more: there is one leader, all follow its plan, and it goes on deciding.
+    fn calm(&mut self) {
+        let round = |world: &mut Self| {
+            for host in 0..world.hosts.len() {
+                world.happens(&Event::Beat(host, Luck::Good));
+                for _ in 0..4 {
+                    world.happens(&Event::Deliver(host, usize::MAX));
+                    world.happens(&Event::Think(host, 7));
+                    world.happens(&Event::Act(host, Luck::Good));
+                }
+            }
+        };
+        (0..40).for_each(|_| round(self));
+        let leaders: Vec<_> = self.hosts.iter().filter_map(|host| host.seat.lease()).collect();
+        assert_eq!(leaders.len(), 1, "leaders");
+        let lease = leaders[0].clone();
+        assert_eq!(lease.desired, MIN + 7);
+        let shares: Vec<u32> = self.hosts.iter().map(|host| host.view.share(W).unwrap()).collect();
+        assert_eq!(shares.iter().sum::<u32>(), lease.desired, "{shares:?}");
+        assert!(self.hosts.iter().all(|host| host.view.plan(W) == Some(&lease.plan())));
+        let decided = self.acted.len();
+        round(self);
+        assert!(self.acted.len() > decided, "nobody decides");
+    }
+}
+
+fn luck() -> impl Strategy<Value = Luck> {
+    prop_oneof![8 => Just(Luck::Good), 1 => Just(Luck::Lost), 1 => Just(Luck::Unconfirmed)]
+}
+
+fn events(hosts: usize) -> impl Strategy<Value = Vec<Event>> {
+    let of = 0..hosts;
+    let event = prop_oneof![
+        12 => (of.clone(), luck()).prop_map(|(host, luck)| Event::Beat(host, luck)),
+        12 => (of.clone(), 1_usize..40).prop_map(|(host, count)| Event::Deliver(host, count)),
+        12 => (of.clone(), any::<u32>()).prop_map(|(host, seed)| Event::Think(host, seed)),
+        12 => (of.clone(), luck()).prop_map(|(host, luck)| Event::Act(host, luck)),
+        1 => of.prop_map(Event::Restart),
+    ];
+    proptest::collection::vec(event, 0..400)
+}
+
+/// The events, with a host that stands still for a while in between.
+fn run(count: usize, events: &[Event], paused: (usize, usize, usize), purged: bool) {
+    let mut world = World::new(count);
+    let (host, from, long) = paused;
+    for (at, event) in events.iter().enumerate() {
+        let of = match event {
+            Event::Beat(of, _) | Event::Deliver(of, _) | Event::Think(of, _) | Event::Act(of, _) => Some(*of),
+            _ => None,
+        };
+        if of != Some(host) || at < from || at >= from + long {
+            world.happens(event);
+        }
+    }
+    world.check(purged);
+    world.calm();
+    world.check(purged);
+}
+
+fn pause(hosts: usize) -> impl Strategy<Value = (usize, usize, usize)> {
+    (0..hosts, 0_usize..300, 0_usize..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_two_plans_have_one_epoch_and_no_decision_is_skipped_or_repeated(
+        events in events(4), pause in pause(4)
+    ) {
+        run(4, &events, pause, false);
+    }
+
+    #[test]
+    fn the_same_where_the_bucket_is_purged_or_made_anew(
+        mut events in events(4), pause in pause(4), at in 0_usize..400, anew in any::<bool>()
+    ) {
+        let at = at.min(events.len());
+        events.insert(at, if anew { Event::Anew } else { Event::Purge });
+        run(4, &events, pause, true);
+    }
+}
+
+#[test]
+fn a_host_alone_leads_at_once_and_decides() {
+    let mut world = World::new(1);
+    world.calm();
+    world.check(false);
+    assert!(world.acted.len() > 30);
+}
+
+#[test]
+fn the_policys_state_goes_on_where_the_leader_that_is_gone_has_left_it() {
+    let mut world = World::new(3);
+    world.calm();
+    let leader = world.hosts.iter().position(|host| host.seat.lease().is_some()).unwrap();
+    let before = world.acted.len() as u64;
+    world.hosts.remove(leader);
+    world.calm();
+    world.check(false);
+    assert_eq!(world.acted[before as usize].1, before + 1);
+}

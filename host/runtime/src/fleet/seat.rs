@@ -1,0 +1,296 @@
+//! Who leads a workload: what a host reads and writes next, and what it makes of the answers. Pure.
+//!
+//! A decision is written into the lease before anybody acts upon it, by the lease's revision: whoever has lost the
+//! lease cannot write, and so cannot decide. What the lease says is then written into the plan, which is what the hosts
+//! follow. A new leader writes the plan anew before it does anything else, and so the one before cannot write that
+//! either.
+
+use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
+use super::shares::shares;
+use super::view::View;
+
+/// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
+pub(crate) const LOST: usize = 3;
+
+/// Hosts wait for those before them in the order of their ids, one entry each, but never for more than this: the first
+/// takes over all that the one that is gone has led.
+const QUEUE: usize = 4;
+
+/// A lease that nothing is decided under is renewed after this many entries, so that one that is gone is noticed.
+const RENEW: usize = 5;
+
+/// What a host does next for a workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It follows the plan.
+    Follow,
+    /// It reads the lease, and tells [`Seat::read`].
+    Read,
+    /// It writes the lease if its revision is this, and tells [`Seat::wrote`].
+    WriteLease(Box<Lease>, u64),
+    /// It writes the plan if its revision is this, and tells [`Seat::published`].
+    WritePlan(Box<Plan>, u64),
+    /// It reads the plan, and tells [`Seat::found_plan`].
+    ReadPlan,
+    /// It leads, but has not seen all hosts yet.
+    Wait,
+    /// It leads, and all is written.
+    Lead,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is stored, with this revision.
+    Stored(u64),
+    /// Somebody else has written before: it is not stored.
+    Conflict,
+    /// Nobody knows whether it is stored.
+    Unknown,
+}
+
+/// What has been decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Decided {
+    /// Workers that all hosts together are to run.
+    pub(crate) desired: u32,
+    /// What the policy's next call begins with.
+    pub(crate) fold: Option<Fold>,
+    /// What was observed so far.
+    pub(crate) watched: Watched,
+}
+
+/// Where this host stands.
+#[derive(Debug)]
+enum Stand {
+    /// Another host leads, as far as this one knows.
+    Following,
+    /// It does not know who leads.
+    Unsure,
+    /// It writes a lease.
+    Writing { lease: Lease, expected: u64 },
+    /// The lease is its own.
+    Leading { lease: Lease, revision: u64 },
+}
+
+/// One host's part in who leads one workload.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    workload: String,
+    stand: Stand,
+    /// The last lease that was this host's for sure: it goes on from there where the bucket has lost it.
+    held: Option<Lease>,
+    /// What this host has written into the plan since it leads, or found there: its revision, and the epoch if what
+    /// stands there is its own.
+    plan: Option<(u64, Option<u64>)>,
+    /// Whether the plan must be read before the next try to write it.
+    stale_plan: bool,
+    /// Another host that has the lease though the plan does not say so, and the lease's row and epoch.
+    found: Option<(HostId, String, u64)>,
+    /// How many rows of leases this host has begun, for their names.
+    begun: u64,
+    /// How often it has begun to lead.
+    term: u64,
+}
+
+impl Seat {
+    /// Of a host that follows.
+    pub(crate) fn new(workload: &str) -> Self {
+        let (stand, workload) = (Stand::Following, workload.to_owned());
+        Self { workload, stand, held: None, plan: None, stale_plan: false, found: None, begun: 0, term: 0 }
+    }
+
+    /// The host that leads as far as is known, which has to be watched.
+    pub(crate) fn leader<'a>(&'a self, view: &'a View) -> Option<&'a HostId> {
+        if let Stand::Leading { lease, .. } = &self.stand {
+            return Some(&lease.holder);
+        }
+        let plan = view.plan(&self.workload);
+        let is_told = |row: &String, epoch: u64| plan.is_some_and(|of| of.lineage == *row && of.epoch >= epoch);
+        let found = self.found.as_ref().filter(|(_, row, epoch)| !is_told(row, *epoch)).map(|(holder, ..)| holder);
+        found.or(plan.map(|plan| &plan.holder).filter(|holder| !holder.id.is_empty()))
+    }
+
+    /// The lease, while it is this host's.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        match &self.stand {
+            Stand::Leading { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// How often this host has begun to lead: what it knew when it led before does not count any more.
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// What to do next. `willing` is whether this host could lead.
+    pub(crate) fn next(&mut self, view: &View, willing: bool) -> Next {
+        self.step_down(view);
+        match &self.stand {
+            Stand::Following if willing && self.is_vacant(view) => Next::Read,
+            Stand::Following => Next::Follow,
+            Stand::Unsure => Next::Read,
+            Stand::Writing { lease, expected } => Next::WriteLease(Box::new(lease.clone()), *expected),
+            Stand::Leading { .. } if self.stale_plan => Next::ReadPlan,
+            Stand::Leading { lease, .. } => match self.plan.unwrap_or((view.plan_revision(&self.workload), None)) {
+                (_, Some(epoch)) if epoch == lease.epoch && view.sees_all() => Next::Lead,
+                (_, Some(epoch)) if epoch == lease.epoch => Next::Wait,
+                (known, _) => Next::WritePlan(Box::new(lease.plan()), known),
+            },
+        }
+    }
+
+    /// Ends the lead where the plan is another's already.
+    fn step_down(&mut self, view: &View) {
+        let Stand::Leading { lease, .. } = &self.stand else { return };
+        let later = |plan: &Plan| plan.lineage == lease.lineage && plan.epoch > lease.epoch;
+        // Of another row: only one that came after this host's own plan says anything.
+        let written = self.plan.filter(|(_, own)| own.is_some()).map_or(u64::MAX, |(revision, _)| revision);
+        let other = |plan: &Plan| plan.lineage != lease.lineage && view.plan_revision(&self.workload) > written;
+        if view.plan(&self.workload).is_some_and(|plan| plan.holder != *view.me() && (later(plan) || other(plan))) {
+            self.stand = Stand::Unsure;
+        }
+    }
+
+    /// Whether nobody leads as far as is known, or whoever does is silent. Which of the hosts is the first to take over
+    /// is a matter of their order; what counts is who writes first.
+    fn is_vacant(&self, view: &View) -> bool {
+        let plan = view.plan(&self.workload);
+        let holder = plan.map_or("", |plan| plan.holder.id.as_str());
+        let mut others = plan.into_iter().flat_map(|plan| plan.shares.keys()).filter(|id| *id != holder);
+        let rank = match plan {
+            Some(_) => others.position(|id| *id == view.me().id).unwrap_or(QUEUE).min(QUEUE),
+            None => 0,
+        };
+        match self.leader(view) {
+            None => view.is_whole() && view.entries_since(view.plan_revision(&self.workload)) >= rank,
+            Some(leader) if leader.id == view.me().id => true,
+            Some(leader) => view.silent_for(leader, 0).is_some_and(|entries| entries >= LOST + rank),
+        }
+    }
+
+    /// The lease was read: its revision, or that of its deletion, and what it says, if it is there.
+    pub(crate) fn read(&mut self, (revision, lease): (u64, Option<Lease>), view: &View) {
+        let me = view.me();
+        self.found = None;
+        self.stand = match lease {
+            None => Stand::Writing { lease: self.first(view), expected: revision },
+            Some(lease) if lease.holder == *me => self.lead(lease, revision),
+            Some(lease) if is_free(&lease, revision, view) => {
+                Stand::Writing { lease: taken(lease, me.clone()), expected: revision }
+            }
+            Some(Lease { holder, lineage, epoch, .. }) => {
+                self.found = Some((holder, lineage, epoch));
+                Stand::Following
+            }
+        };
+    }
+
+    fn lead(&mut self, lease: Lease, revision: u64) -> Stand {
+        self.held = Some(lease.clone());
+        self.term += 1;
+        (self.plan, self.stale_plan) = (None, false);
+        Stand::Leading { lease, revision }
+    }
+
+    /// The lease of a bucket that has none. It begins a row of its own, for plans that this host has not seen may have
+    /// been acted upon; but what it knows of the row before it goes on from.
+    fn first(&mut self, view: &View) -> Lease {
+        self.begun += 1;
+        let (plan, held) = (view.plan(&self.workload), self.held.take());
+        let (fold, watched) = held.map(|held| (held.fold, held.watched)).unwrap_or_default();
+        Lease {
+            lineage: format!("{}-{}", view.me().boot, self.begun),
+            holder: view.me().clone(),
+            epoch: 1,
+            desired: plan.map_or(0, |plan| plan.desired),
+            shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
+            fold,
+            watched,
+        }
+    }
+
+    /// A lease was written.
+    pub(crate) fn wrote(&mut self, lease: Lease, came: Written, view: &View) {
+        self.stand = match (came, &self.stand) {
+            (Written::Stored(revision), Stand::Leading { .. }) if lease.holder == *view.me() => {
+                self.held = Some(lease.clone());
+                Stand::Leading { lease, revision }
+            }
+            (Written::Stored(revision), _) if lease.holder == *view.me() => self.lead(lease, revision),
+            // It was given back.
+            (Written::Stored(_), _) => Stand::Following,
+            (Written::Conflict | Written::Unknown, _) => Stand::Unsure,
+        };
+    }
+
+    /// The plan of this epoch was written.
+    pub(crate) fn published(&mut self, epoch: u64, came: Written) {
+        match came {
+            Written::Stored(revision) => self.plan = Some((revision, Some(epoch))),
+            Written::Conflict | Written::Unknown => self.stale_plan = true,
+        }
+    }
+
+    /// The plan was read: its revision, or that of its deletion, and what it says.
+    pub(crate) fn found_plan(&mut self, revision: u64, plan: Option<&Plan>) {
+        self.stale_plan = false;
+        let Some(lease) = self.lease() else { return };
+        let own = plan.filter(|plan| lease.plan() == **plan).map(|plan| plan.epoch);
+        if plan.is_some_and(|plan| lease.lineage == plan.lineage && plan.epoch > lease.epoch) {
+            self.stand = Stand::Unsure;
+        }
+        self.plan = Some((revision, own));
+    }
+
+    /// What the leader writes for a decision: the next lease and the revision that it replaces. `None` where nothing
+    /// has changed, or where this host does not lead.
+    pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
+        let Stand::Leading { lease, revision } = &self.stand else { return None };
+        let shares = shares(decided.desired, &view.candidates(&self.workload), &lease.shares);
+        let same = shares == lease.shares && decided.desired == lease.desired;
+        let same_fold = decided.fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
+        if same && same_fold && view.entries_since(*revision) < RENEW {
+            return None;
+        }
+        let Decided { desired, fold, watched } = decided;
+        let epoch = if same { lease.epoch } else { lease.epoch + 1 };
+        Some((Lease { epoch, desired, shares, fold, watched, ..lease.clone() }, *revision))
+    }
+
+    /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.
+    pub(crate) fn given_back(&self, view: &View) -> Option<(Lease, u64)> {
+        let Stand::Leading { lease, revision } = &self.stand else { return None };
+        let mut shares: Shares = lease.shares.clone();
+        shares.remove(&view.me().id);
+        let given = Lease { holder: HostId::default(), epoch: lease.epoch + 1, shares, ..lease.clone() };
+        Some((given, *revision))
+    }
+
+    /// The revision that the plan has, as far as this host knows.
+    pub(crate) fn plan_revision(&self, view: &View) -> u64 {
+        self.plan.map_or_else(|| view.plan_revision(&self.workload), |(revision, _)| revision)
+    }
+}
+
+/// The lease with another holder, and a plan of its own.
+fn taken(lease: Lease, holder: HostId) -> Lease {
+    Lease { holder, epoch: lease.epoch + 1, ..lease }
+}
+
+/// Whether a lease can be taken over: nobody has it, or whoever has it is silent, or was this host before it was
+/// started again.
+fn is_free(lease: &Lease, revision: u64, view: &View) -> bool {
+    let holder = &lease.holder;
+    holder.id.is_empty()
+        || holder.id == view.me().id
+        || view.silent_for(holder, revision).is_some_and(|entries| entries >= LOST)
+}
+
+impl Fold {
+    /// What makes a difference to the policy's next call.
+    fn same(&self) -> (&str, &[u8]) {
+        (&self.generation, &self.state)
+    }
+}

@@ -1,0 +1,38 @@
+//! What a fleet needs of JetStream: one key-value bucket.
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::key_value::{KvEntry, KvError, KvFuture};
+
+/// A key that was written or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyChange {
+    /// The key.
+    pub(crate) key: String,
+    /// The place of the change in the bucket's stream.
+    pub(crate) revision: u64,
+    /// Its value; `None` if it was deleted.
+    pub(crate) value: Option<Bytes>,
+}
+
+/// Changes as they come, in the order of the bucket's stream. An error ends it.
+pub(crate) type KeyChanges = BoxStream<'static, Result<KeyChange, KvError>>;
+
+/// The bucket of a fleet. Errors say what mends them. Dropping a future gives up the wait and not what was sent.
+pub(crate) trait FleetBucket: Send + Sync {
+    /// Finds the bucket, or makes it if this host may.
+    fn find(&self) -> KvFuture<'_, ()>;
+
+    /// Reads a key. Whoever has written it sees that, or something newer.
+    fn get<'a>(&'a self, key: &'a str) -> KvFuture<'a, KvEntry>;
+
+    /// Writes a key, if its revision is the expected one; gives the new revision.
+    fn put<'a>(&'a self, key: &'a str, value: Bytes, expected: Option<u64>) -> KvFuture<'a, u64>;
+
+    /// Deletes a key, whether it is there or not.
+    fn delete<'a>(&'a self, key: &'a str) -> KvFuture<'a, ()>;
+
+    /// The last version of each of these keys, in their order, and then each change.
+    fn watch(&self, keys: Vec<String>) -> KvFuture<'_, KeyChanges>;
+}

@@ -1,0 +1,296 @@
+//! The monitor of a workload whose hosts are one fleet: the leader asks the policy for all of them, and each follows
+//! its share of the plan.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::clock::Since;
+use crate::conditions::Part;
+use crate::contract::{Decision, Observation};
+use crate::duration::millis;
+use crate::fleet::entries::{Fold, Watched};
+use crate::fleet::member::{Commit, Member};
+use crate::fleet::seat::Decided;
+use crate::fleet::totals::Together;
+use crate::journal::{Change, PlanLine};
+use crate::ports::{Policies, Sample, Source};
+use crate::scaling::clock::Clock;
+use crate::scaling::monitor::{BURST, FailureRow, Idle, Monitor, NOTHING};
+use crate::scaling::observe::ObservationBuilder;
+use crate::scaling::policy_state::DecideCall;
+use crate::scaling::shadow::Tick;
+use crate::scaling::{carried_out, clamp};
+
+/// How often a host that follows looks at its consumer, for what somebody may have edited.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Sets the desired count of one workload of one host of a fleet.
+pub(crate) struct FleetMonitor<P: Policies, S> {
+    monitor: Monitor<P, S>,
+    member: Member,
+    /// Whether the policy is loaded, so that this host could lead.
+    ready: bool,
+    lead: Option<Lead>,
+    /// Why the plan is as it is, as far as this host knows.
+    reason: String,
+    looked: Instant,
+}
+
+/// What a leader keeps from one tick to the next.
+struct Lead {
+    term: u64,
+    observer: ObservationBuilder,
+    clock: Clock,
+    unread: FailureRow,
+    undecided: FailureRow,
+    /// When it began to lead, and what was counted until then.
+    began: Since,
+    before: Watched,
+    /// What the source had counted when it began.
+    first: Option<u64>,
+    /// What leaders have counted until now.
+    arrivals: u64,
+    /// A decision of which nobody knows yet whether it holds.
+    unknown: Option<UnknownCall>,
+}
+
+/// A decision of which nobody knows yet whether it holds.
+struct UnknownCall {
+    /// Which of all decisions it is.
+    decisions: u64,
+    call: DecideCall,
+    made: Change,
+    planned: PlanLine,
+}
+
+impl<P: Policies, S: Source> FleetMonitor<P, S> {
+    pub(crate) fn new(monitor: Monitor<P, S>, member: Member) -> Self {
+        Self { monitor, member, ready: false, lead: None, reason: String::new(), looked: Instant::now() }
+    }
+
+    /// Runs until `stop` ends; then this host gives back its share, and the desired count is 0.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        tokio::select! {
+            biased;
+            () = &mut stop => {}
+            () = self.watch() => {}
+        }
+        self.monitor.set(0, "the host stops");
+        self.member.leave().await;
+    }
+
+    async fn watch(&mut self) {
+        let mut ticks = interval(self.monitor.scale.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let desired = self.monitor.desired.clone();
+        loop {
+            let asks = !self.ready || self.lead.is_some();
+            tokio::select! {
+                _ = ticks.tick() => self.tick(false).await,
+                () = desired.woken.notified() => {
+                    self.member.tell_woken();
+                    sleep(BURST).await;
+                    ticks.reset();
+                    self.tick(true).await;
+                }
+                () = self.member.changed() => self.tick(false).await,
+                () = self.monitor.policy.newer(), if asks => self.newer().await,
+            }
+        }
+    }
+
+    /// There is another generation of the policy. A host that follows only notes that it could lead.
+    async fn newer(&mut self) {
+        self.ready = true;
+        if let Some(lead) = &mut self.lead {
+            lead.undecided = FailureRow::new(Part::Policy);
+            self.monitor.adopt().await;
+        }
+    }
+
+    /// Leads, if this host does, and follows the plan. `woken` is whether a message that found no worker has just
+    /// started one here.
+    async fn tick(&mut self, woken: bool) {
+        let elsewhere = self.member.was_woken();
+        let leads = self.member.turn(self.ready).await;
+        if self.member.lease().is_none() && self.lead.take().is_some() {
+            self.monitor.policy.step_down();
+        }
+        if leads {
+            self.begin().await;
+            self.decide(woken || elsewhere).await;
+        } else if self.lead.is_none() && self.looked.elapsed() >= LOOK {
+            self.look().await;
+        }
+        self.follow(woken);
+        match self.member.problem() {
+            Some(problem) => self.monitor.conditions.raise(Part::Fleet, &problem),
+            None => self.monitor.conditions.clear(Part::Fleet),
+        }
+    }
+
+    /// Edited settings of the consumer take effect with a sample.
+    async fn look(&mut self) {
+        self.looked = Instant::now();
+        if let Err(error) = self.monitor.source.sample(0).await {
+            tracing::debug!(workload = %self.monitor.workload, "the consumer was not looked at: {error:#}");
+        }
+    }
+
+    /// Runs as many workers as are this host's share. The last one stays while deliveries wait here.
+    fn follow(&self, woken: bool) {
+        let share = self.member.share().unwrap_or(0);
+        let needed = woken || (self.monitor.waiting)();
+        let count = carried_out(share, (0, u32::MAX), self.monitor.desired.get(), needed);
+        let leader = self.member.leader();
+        let reason = match (&self.lead, leader) {
+            (Some(_), _) => self.reason.clone(),
+            (None, Some(leader)) => format!("the share that {leader} has planned"),
+            (None, None) => "the share of the last plan".to_owned(),
+        };
+        self.monitor.set(count, &reason);
+    }
+
+    /// Goes on from where the leader before has left it, if this host has just begun to lead.
+    async fn begin(&mut self) {
+        let term = self.member.term();
+        if self.lead.as_ref().is_some_and(|lead| lead.term == term) {
+            return;
+        }
+        let Some(lease) = self.member.lease().cloned() else { return };
+        let before = lease.watched;
+        if let Some(unknown) = self.lead.take().and_then(|lead| lead.unknown)
+            && lease.fold.as_ref().is_some_and(|fold| fold.decisions == unknown.decisions)
+        {
+            self.record(unknown.call, unknown.made, unknown.planned);
+        }
+        if let Some(adopted) = self.monitor.policy.take_over(lease.fold.as_ref()).await {
+            self.monitor.adopted(adopted);
+        }
+        self.lead = Some(Lead {
+            term,
+            observer: ObservationBuilder::new(self.monitor.scale.window),
+            clock: Clock::after(Duration::from_millis(before.elapsed_ms), before.now_ms),
+            unread: FailureRow::new(Part::Signals),
+            undecided: FailureRow::new(Part::Policy),
+            began: Since::now(),
+            before,
+            first: None,
+            arrivals: before.arrivals,
+            unknown: None,
+        });
+    }
+
+    /// Reads the signals, asks the policy for all hosts, and writes the plan.
+    async fn decide(&mut self, woken: bool) {
+        let together = self.member.together();
+        let Self { monitor, lead: Some(lead), .. } = self else { return };
+        let sample = monitor.source.sample(together.redelivered).await;
+        lead.unread.count(monitor, sample.as_ref().err().map(|error| format!("{error:#}")));
+        let Ok(sample) = sample else { return self.keep(None).await };
+        let sample = lead.counted(sample);
+        let elapsed = lead.elapsed();
+        let done = (together.work, together.running);
+        let seen = match monitor.observe(sample, done, (&mut lead.clock, &mut lead.observer), elapsed) {
+            Ok(seen) => seen,
+            Err(Idle { min }) => {
+                NOTHING.clone_into(&mut self.reason);
+                return self.keep((sample.ack_pending == 0).then_some(min)).await;
+            }
+        };
+        let needed = woken || seen.pending > 0 || together.waiting;
+        let Some(call) = monitor.policy.decide(&seen, sample.arrivals).await else { return self.keep(None).await };
+        lead.undecided.count(monitor, call.answer.as_ref().err().map(ToString::to_string));
+        let live = call.answer.as_ref().ok().map(|decision| clamp(decision.desired, seen.min, seen.max));
+        self.carry_out(call, &seen, &together, needed).await;
+        self.monitor.ticks.send(&self.monitor.history, Tick { seen, arrivals: sample.arrivals, live });
+    }
+
+    /// Makes the plan of a decision, and records it. Without a decision the count stays as it is.
+    async fn carry_out(&mut self, call: DecideCall, seen: &Observation, together: &Together, needed: bool) {
+        let Ok(decision) = &call.answer else {
+            self.monitor.policy.record(call, None);
+            return self.keep(None).await;
+        };
+        let Some(from) = self.member.lease().map(|lease| lease.desired) else { return };
+        // A message may have started a worker that no plan has yet.
+        let before = from.max(together.wanted);
+        let to = carried_out(decision.desired, (seen.min, seen.max), before, needed);
+        let (decision, made) = (decision.clone(), Change { from, to });
+        let decided = self.decided(to, seen.now_ms, true);
+        let decisions = decided.fold.as_ref().map_or(0, |fold| fold.decisions);
+        self.reason.clone_from(&decision.reason);
+        let (came, plan) = self.member.commit(decided).await;
+        let planned = PlanLine { epoch: plan.epoch, shares: plan.shares };
+        match came {
+            Commit::Done => {
+                self.tell(&decision, seen, made);
+                self.record(call, made, planned);
+            }
+            Commit::Unknown => {
+                if let Some(lead) = &mut self.lead {
+                    lead.unknown = Some(UnknownCall { decisions, call, made, planned });
+                }
+            }
+            // Another host leads, and has decided for itself.
+            Commit::Lost => {}
+        }
+    }
+
+    fn tell(&self, decision: &Decision, seen: &Observation, Change { from, to }: Change) {
+        let workload = &self.monitor.workload;
+        self.monitor.history.decided(decision, to);
+        let (desired, reason) = (decision.desired, &decision.reason);
+        tracing::debug!(%workload, ?seen, desired, reason, "decision");
+        if from != to {
+            tracing::info!(%workload, reason, "scaling the fleet {from} -> {to}");
+        }
+    }
+
+    fn record(&self, call: DecideCall, made: Change, planned: PlanLine) {
+        self.monitor.policy.record_shared(call, Some(made), Some(planned));
+    }
+
+    /// Shares out as many workers as before, or this many, among the hosts that there are now.
+    async fn keep(&mut self, count: Option<u32>) {
+        let Some(lease) = self.member.lease() else { return };
+        let (desired, now_ms) = (count.unwrap_or(lease.desired), lease.watched.now_ms);
+        let decided = self.decided(desired, now_ms, false);
+        self.member.commit(decided).await;
+    }
+
+    /// What is written for so many workers. `is_new` is whether the policy has decided it.
+    fn decided(&self, desired: u32, now_ms: u64, is_new: bool) -> Decided {
+        let before = self.member.lease().and_then(|lease| lease.fold.as_ref());
+        let decisions = before.map_or(0, |fold| fold.decisions) + u64::from(is_new);
+        let fold = self.monitor.policy.fold().map(|(author, state)| Fold {
+            plugin: author.plugin.to_string(),
+            generation: author.generation.whole().to_owned(),
+            state: state.to_vec(),
+            decisions,
+        });
+        let watched = self.lead.as_ref().map(|lead| lead.watched(now_ms)).unwrap_or_default();
+        // Without a policy what the one before has left is kept for the next leader.
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched }
+    }
+}
+
+impl Lead {
+    /// The time that leaders have watched.
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.before.elapsed_ms).saturating_add(self.began.elapsed())
+    }
+
+    /// The sample with all arrivals that leaders have counted.
+    fn counted(&mut self, sample: Sample) -> Sample {
+        let first = *self.first.get_or_insert(sample.arrivals);
+        self.arrivals = self.before.arrivals.saturating_add(sample.arrivals.saturating_sub(first));
+        Sample { arrivals: self.arrivals, ..sample }
+    }
+
+    fn watched(&self, now_ms: u64) -> Watched {
+        Watched { arrivals: self.arrivals, elapsed_ms: millis(self.elapsed()), now_ms }
+    }
+}

@@ -1,0 +1,243 @@
+//! Hosts that are one fleet: one plan for all of them, and what becomes of it when a host is killed or stands still.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::sync::Arc;
+use tidegate_runtime::config::{Config, FleetConfig, Scale, Workload};
+
+use crate::support::cli::{Running, tidegate};
+use crate::support::host::{Host, policy, workers, workload};
+use crate::support::site::Site;
+use crate::support::{eventually, log, until};
+
+const BUCKET: &str = "FLEET";
+
+/// Starts a host of this id in this process.
+async fn member(site: &Arc<Site>, id: &str, max_workers: Option<u32>, work: Workload) -> Host {
+    let (bucket, host) = (BUCKET.to_owned(), Some(id.to_owned()));
+    let fleet = Some(FleetConfig { bucket, replicas: 1, host, max_workers });
+    let host = Host::run(site.clone(), Config { fleet, workloads: vec![work], ..site.config() });
+    host.ready(1).await;
+    host
+}
+
+/// What stands at a key of the bucket.
+async fn key(site: &Site, key: &str) -> Option<Value> {
+    let bucket = site.js.get_key_value(BUCKET).await.ok()?;
+    let value = bucket.get(key).await.ok()??;
+    Some(serde_json::from_slice(&value).unwrap())
+}
+
+async fn shares(site: &Site) -> BTreeMap<String, u64> {
+    let plan = key(site, "plan.work").await.unwrap_or_default();
+    let shares = plan["shares"].as_object().cloned().unwrap_or_default();
+    shares.into_iter().map(|(host, share)| (host, share.as_u64().unwrap())).collect()
+}
+
+async fn shared(site: &Site, expected: &[(&str, u64)]) {
+    let expected: BTreeMap<_, _> = expected.iter().map(|(host, share)| ((*host).to_owned(), *share)).collect();
+    eventually(&format!("the shares are {expected:?}"), async || shares(site).await == expected).await;
+}
+
+/// How many workers a host runs.
+fn running(host: &Host) -> usize {
+    let (started, ended) = host.workers("work");
+    started - ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_share_the_workers_of_one_plan_by_capacity_and_one_that_leaves_gives_back_its_share() {
+    let site = Site::new().await;
+    let one = member(&site, "one", Some(20), workers("work", 6)).await;
+    shared(&site, &[("one", 6)]).await;
+    let two = member(&site, "two", Some(10), workers("work", 6)).await;
+    shared(&site, &[("one", 4), ("two", 2)]).await;
+    eventually("both run their shares", async || (running(&one), running(&two)) == (4, 2)).await;
+    site.publish_all("in.work.a", (0..50).map(|_| "ok".to_owned())).await;
+    site.settled("work").await;
+    // The one that leads leaves: its lease and its share go to the other.
+    one.stop().await;
+    shared(&site, &[("two", 6)]).await;
+    eventually("all workers run there", async || running(&two) == 6).await;
+    eventually("it is not there any more", async || key(&site, "host.one").await.is_none()).await;
+    assert_eq!(key(&site, "leader.work").await.unwrap()["holder"]["id"], "two");
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn max_counts_for_all_hosts_together_and_max_workers_for_one() {
+    let site = Site::new().await;
+    let work = || {
+        let work = workers("work", 100);
+        Workload { scale: Scale { max: 8, ..work.scale.clone() }, ..work }
+    };
+    let _one = member(&site, "one", Some(3), work()).await;
+    shared(&site, &[("one", 3)]).await;
+    let _two = member(&site, "two", Some(30), work()).await;
+    eventually("all eight are shared out", async || {
+        let shares = shares(&site).await;
+        shares.values().sum::<u64>() == 8 && shares["one"] <= 3
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_zero_a_message_is_handled_by_whichever_host_it_comes_to_and_all_are_parked_again() {
+    let site = Site::new().await;
+    let work = || policy(workload("work"), "backlog", &[("cooldown", "1s")]);
+    let one = member(&site, "one", None, work()).await;
+    let two = member(&site, "two", None, work()).await;
+    shared(&site, &[("one", 0), ("two", 0)]).await;
+    for nth in 1..=3 {
+        assert_eq!(site.request("in.work.a", "count").await, "1");
+        let started = || one.workers("work").0 + two.workers("work").0;
+        eventually("the worker is told", async || started() >= nth).await;
+        eventually("no worker runs", async || running(&one) + running(&two) == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_bucket_a_host_keeps_its_share_and_says_what_mends_it() {
+    let site = Site::new().await;
+    let bind = |work: Workload| {
+        let queue = tidegate_runtime::config::Queue { manage: tidegate_runtime::config::Manage::Bind, ..work.queue };
+        Workload { queue, ..work }
+    };
+    let first = member(&site, "first", None, workers("work", 2)).await;
+    shared(&site, &[("first", 2)]).await;
+    first.stop().await;
+    let host = member(&site, "kept", None, bind(workers("work", 2))).await;
+    eventually("two workers run", async || running(&host) == 2).await;
+    site.js.delete_key_value(BUCKET).await.unwrap();
+    log::logged(&["\"ERROR\"", "\"fleet\"", "nats kv add FLEET", "keeps its last share"]).await;
+    site.publish_all("in.work.a", (0..20).map(|_| "ok".to_owned())).await;
+    site.settled("work").await;
+    assert_eq!(running(&host), 2);
+    // It is there again, and the fleet goes on.
+    let config = async_nats::jetstream::kv::Config { bucket: BUCKET.to_owned(), ..Default::default() };
+    site.js.create_key_value(config).await.unwrap();
+    shared(&site, &[("kept", 2)]).await;
+    assert_eq!(running(&host), 2);
+}
+
+/// Three hosts as processes, whose policy counts its decisions, and its answers in a journal.
+async fn processes(site: &Site) -> BTreeMap<String, Running> {
+    let dir = site.plugins.path();
+    let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
+    let mut hosts = BTreeMap::new();
+    for id in ["a", "b", "c"] {
+        let config = format!(
+            r#"
+            [nats]
+            url = {url:?}
+            [plugins]
+            dir = {dir:?}
+            cache = {cache:?}
+            [journal]
+            stream = "DECISIONS"
+            [fleet]
+            bucket = "{BUCKET}"
+            [host]
+            id = "{id}"
+            [workload.work]
+            stream = "work"
+            subjects = ["in.work.>"]
+            manage = "create"
+            handler = "probe"
+            policy = "probe-policy"
+            policy-settings = {{ mode = "count" }}
+            scale = {{ min = 3, max = 6, interval = "200ms", window = "1s" }}
+            "#,
+            url = site.nats.servers[0],
+        );
+        let file = dir.join(format!("{id}.toml"));
+        std::fs::write(&file, config).unwrap();
+        let mut host = Running::start(tidegate(["run", "--config", file.to_str().unwrap()]));
+        host.line_with(" ready workload=").await;
+        hosts.insert(id.to_owned(), host);
+    }
+    eventually("all have a share", async || shares(site).await.values().filter(|share| **share > 0).count() == 3).await;
+    hosts
+}
+
+async fn leader(site: &Site) -> String {
+    key(site, "leader.work").await.unwrap()["holder"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn decisions(site: &Site) -> u64 {
+    key(site, "leader.work").await.and_then(|lease| lease["fold"]["decisions"].as_u64()).unwrap_or_default()
+}
+
+/// Awaits that another host leads, and goes on deciding.
+async fn led_by_another(site: &Site, before: &str) -> String {
+    let other = until("another host leads", async || Some(leader(site).await).filter(|id| id != before)).await;
+    let so_far = decisions(site).await;
+    eventually("it decides", async || decisions(site).await > so_far + 3).await;
+    other
+}
+
+/// Which calls of the policy were journaled, each once. A line of a host that stood still may come late.
+async fn calls(site: &Site) -> Vec<u64> {
+    let lines = site.stored("DECISIONS").await;
+    let lines = lines.iter().map(|line| serde_json::from_slice::<Value>(&line.payload).unwrap());
+    let call = |line: Value| {
+        let reason = line["decision"]["reason"].as_str()?.to_owned();
+        assert!(line["fleet"]["shares"].is_object(), "{line}");
+        reason.strip_prefix("v1 call ")?.parse().ok()
+    };
+    let mut calls: Vec<u64> = lines.filter_map(call).collect();
+    calls.sort_unstable();
+    assert!(calls.is_sorted_by(|a, b| a < b), "a decision was made twice: {calls:?}");
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_killed_is_followed_by_another_that_goes_on_from_its_state() {
+    let site = Site::new().await;
+    let mut hosts = processes(&site).await;
+    let first = leader(&site).await;
+    hosts.remove(&first).unwrap().signal(Signal::KILL);
+    led_by_another(&site, &first).await;
+    eventually("the others have all workers", async || {
+        let shares = shares(&site).await;
+        shares.values().sum::<u64>() == 6 && !shares.contains_key(&first)
+    })
+    .await;
+    let calls = calls(&site).await;
+    // A line that the killed host had not sent yet is lost.
+    let skipped = calls.last().unwrap() - calls[0] + 1 - calls.len() as u64;
+    assert!(skipped <= 1, "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_stood_still_longer_than_its_lease_writes_no_plan_after_it() {
+    let site = Site::new().await;
+    let mut hosts = processes(&site).await;
+    let first = leader(&site).await;
+    let paused = hosts.get_mut(&first).unwrap();
+    paused.signal(Signal::STOP);
+    led_by_another(&site, &first).await;
+    // All that is published is seen here, also what the bucket refuses.
+    let mut plans = site.client.subscribe(format!("$KV.{BUCKET}.plan.*")).await.unwrap();
+    site.client.flush().await.unwrap();
+    paused.signal(Signal::CONT);
+    paused.line_with("here=false").await;
+    let so_far = decisions(&site).await;
+    eventually("the other goes on", async || decisions(&site).await > so_far + 3).await;
+    eventually("the one that stood still has a share again", async || {
+        shares(&site).await.get(&first).is_some_and(|share| *share > 0)
+    })
+    .await;
+    plans.unsubscribe().await.unwrap();
+    while let Some(plan) = plans.next().await {
+        let plan: Value = serde_json::from_slice(&plan.payload).unwrap();
+        assert_ne!(plan["holder"]["id"], first.as_str(), "{plan}");
+    }
+    let calls = calls(&site).await;
+    // A decision whose answer came too late for the host that stood still holds, and is in no journal.
+    let skipped = calls.last().unwrap() - calls[0] + 1 - calls.len() as u64;
+    assert!(skipped <= 1, "{calls:?}");
+}
