@@ -49,7 +49,7 @@ impl HandlerInstance {
             let serving = async move |accessor: &Accessor<Guest>| serve(accessor, handle, inside).await;
             let running = pin!(live.store.run_concurrent(serving));
             let running = pin!(self.engines.ticker.during(running));
-            let running = pin!(slow_lane::watch(running));
+            let running = pin!(slow_lane::watch_each(running, |time| self.meter.spent(time)));
             within(limit, calls, begun, running).await
         };
         self.close(called.map(Result::flatten))

@@ -18,6 +18,7 @@ use super::kind::Kind;
 use super::owned_delivery::{HandleAsync, OwnedDelivery};
 use super::room::InstanceRoom;
 use super::told_text::cut;
+use super::usage::Meter;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -102,6 +103,7 @@ impl std::fmt::Debug for WorkerContext {
 pub struct HandlerInstance {
     pub(super) engines: Arc<Engines>,
     pub(super) limits: Limits,
+    pub(super) meter: Arc<Meter>,
     /// The store and exports; `None` after a call that faulted.
     pub(super) live: Option<Live>,
     /// What the guest wrote to standard error in the last call.
@@ -190,9 +192,10 @@ impl HandlerPlugin {
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
         store.data_mut().http.close();
-        let live = Live { exports: started?, store, _place: place };
+        let meter = store.data().quota.meter().clone();
+        let live = Some(Live { exports: started?, store, _place: place });
         let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
-        Ok(HandlerInstance { engines, limits, live: Some(live), last_words: String::new(), calling: false })
+        Ok(HandlerInstance { engines, limits, meter, live, last_words: String::new(), calling: false })
     }
 }
 
@@ -235,7 +238,7 @@ impl HandlerInstance {
             HandlerExports::Messages(handle) => {
                 live.store.data_mut().messaging.begin_call(delivery);
                 let call = handle.call_async(&mut live.store, (messaging::lower(delivery),));
-                let called = self.engines.call(self.limits.time, pin!(call)).await;
+                let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
                 let (handled,) = self.end(called)?;
                 let response = self.live.as_mut().map(|live| live.store.data_mut().messaging.end_call());
                 return Ok(handled
@@ -244,7 +247,7 @@ impl HandlerInstance {
             }
             HandlerExports::Concurrent(handle) => {
                 let call = handle.call_async(&mut live.store, (OwnedDelivery::from(delivery),));
-                let called = self.engines.call(self.limits.time, pin!(call)).await;
+                let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
                 return self.end(called).map(|(handled,)| answer(handled));
             }
             HandlerExports::Batches(_) => {
@@ -256,7 +259,7 @@ impl HandlerInstance {
         let headers = borrow(&delivery.headers);
         let handler = exports.tidegate_plugin_handler();
         let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
-        let called = self.engines.call(self.limits.time, pin!(call)).await;
+        let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
         self.end(called).map(answer)
     }
 
@@ -276,7 +279,7 @@ impl HandlerInstance {
         let lowered: Vec<_> =
             deliveries.iter().zip(&headers).map(|(delivery, headers)| lower(delivery, headers)).collect();
         let call = handle.call_async(&mut live.store, (lowered.as_slice(),));
-        let called = self.engines.call(self.limits.time, pin!(call)).await;
+        let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
         let (answers,) = self.end(called)?;
         if answers.len() != deliveries.len() {
             self.live = None;
