@@ -131,7 +131,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         #[cfg(feature = "guests")]
         Command::Dev(args) => {
-            dev::run(*args, &mut stdout().lock(), shutdown()?).await?;
+            Box::pin(dev::run(*args, &mut stdout().lock(), shutdown()?)).await?;
             Ok(ExitCode::SUCCESS)
         }
         #[cfg(feature = "guests")]
