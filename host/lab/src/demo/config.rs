@@ -47,6 +47,7 @@ fn workload(options: &DemoOptions) -> Workload {
         policy: options.policy.clone(),
         isolation: Isolation::Worker,
         batching: Batching::default(),
+        concurrency: 1,
         settings: Vec::new(),
         policy_settings: Vec::new(),
         shadow: None,
