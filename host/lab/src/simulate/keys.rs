@@ -160,9 +160,9 @@ impl SimulatedKeys {
         self.occupied + self.ending.len()
     }
 
-    /// How many wait behind an earlier one of their key that was not settled when this was asked.
-    pub(super) fn blocked(&self) -> usize {
-        self.all.len() - self.ready.len()
+    /// How many wait behind an earlier one of their key that is not settled yet.
+    pub(super) fn blocked(&self, now: u64) -> usize {
+        self.all.len() - self.ready.iter().filter(|Reverse(new)| new.ready <= now).count()
     }
 
     /// When the oldest arrived.
@@ -203,11 +203,11 @@ mod tests {
         let mut keys = SimulatedKeys::new(KeyModel { count: 1, spread: KeySpread::Zipf }, 1);
         let outcome = Attempt { time: 5, fails: false };
         (0..3).for_each(|message| keys.arrive(message, 10 * message, outcome));
-        assert_eq!((keys.next(), keys.blocked(), keys.oldest(), keys.keys(0)), (Some(0), 2, Some(0), 1));
+        assert_eq!((keys.next(), keys.blocked(0), keys.oldest(), keys.keys(0)), (Some(0), 2, Some(0), 1));
         assert_eq!(keys.begin().unwrap().message, 0);
         assert_eq!((keys.next(), keys.oldest()), (None, Some(10)));
         keys.ends(0, 15);
-        assert_eq!((keys.next(), keys.blocked()), (Some(15), 1));
+        assert_eq!((keys.next(), keys.blocked(10), keys.blocked(15)), (Some(15), 2, 1));
         keys.begin().unwrap();
         keys.ends(1, 17);
         // It arrives later than that.

@@ -287,7 +287,7 @@ impl<'a> Simulation<'a> {
         let may_begin = self.limits.permitted(now) <= now;
         let ahead = if may_begin { self.fetched_ahead() } else { 0 };
         // What waits for its turn is fetched, as far as there is room.
-        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked().min(ORDER_BUFFER)));
+        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked(now).min(ORDER_BUFFER)));
         let fetched = waiting.min(ahead + blocked);
         let new = self.keys.as_ref().and_then(SimulatedKeys::oldest).or_else(|| self.cursor.peek());
         let waits = new.filter(|arrival| *arrival < now);
@@ -323,7 +323,7 @@ impl<'a> Simulation<'a> {
     fn keys_waiting(&mut self, pending: bool, now: u64) -> Option<u32> {
         let keys = self.keys.as_mut()?;
         let unknown = self.cursor.peek().is_some_and(|arrival| arrival < now);
-        let may_fetch = pending && keys.blocked() * 4 <= ORDER_BUFFER * 3;
+        let may_fetch = pending && keys.blocked(now) * 4 <= ORDER_BUFFER * 3;
         (!unknown && !may_fetch).then(|| u32::try_from(keys.keys(now)).unwrap_or(u32::MAX))
     }
 
