@@ -17,7 +17,7 @@ use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
-use crate::plugin::run::kind::{Kind, WantedForm};
+use crate::plugin::run::kind::{Kind, Wanted, WantedForm};
 use crate::plugin::run::source_lines::SourceLines;
 use crate::plugin::run::told_text::brief;
 use crate::plugin::run::world::{Plugin, World};
@@ -140,10 +140,10 @@ impl PluginHost {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load<W: World>(&self, file: &Path, limits: &Limits) -> Result<Plugin<W>, LoadError> {
-        self.load_as(file, limits, WantedForm::default()).await
+        self.load_as(file, limits, &Wanted::default()).await
     }
 
-    /// The same, of a form.
+    /// The same, for a workload that asks more of it.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -151,9 +151,9 @@ impl PluginHost {
         &self,
         file: &Path,
         limits: &Limits,
-        form: WantedForm,
+        wanted: &Wanted,
     ) -> Result<Plugin<W>, LoadError> {
-        let loaded = async { self.make(self.read(file).await?, limits, form).await };
+        let loaded = async { self.make(self.read(file).await?, limits, wanted).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -162,9 +162,9 @@ impl PluginHost {
         &self,
         source: FileContent,
         limits: &Limits,
-        form: WantedForm,
+        wanted: &Wanted,
     ) -> Result<Plugin<W>, PluginRefusal> {
-        let declared = check(&source, W::KIND, form)?;
+        let declared = check(&source, W::KIND, wanted)?;
         let to = W::engine(&self.0.engines);
         let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
@@ -208,18 +208,19 @@ impl PluginHost {
 
     /// Makes a plugin of a component's bytes.
     pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, PluginRefusal> {
-        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, WantedForm::default()).await
+        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, &Wanted::default()).await
     }
 }
 
 /// Checks a component before anything is compiled: what it is, and what it needs of the host. Returns what an instance
 /// begins with.
-fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declared, PluginRefusal> {
+fn check(source: &FileContent, as_kind: Kind, asked: &Wanted) -> Result<Declared, PluginRefusal> {
+    source.check_pin(asked.pin.as_ref())?;
     let Inspection { kind: found, batches, messages, needs, declared, .. } = inspect(&source.bytes)?;
-    if !found.serves(wanted) {
-        return Err(PluginRefusal::WrongKind { wanted, found });
+    if !found.serves(as_kind) {
+        return Err(PluginRefusal::WrongKind { wanted: as_kind, found });
     }
-    if form == WantedForm::Batches && !batches {
+    if asked.form == WantedForm::Batches && !batches {
         return Err(PluginRefusal::NoBatches);
     }
     let is_later =
@@ -230,10 +231,10 @@ fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declare
     }
     let is_known = |import: &String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
-            || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
-            || wanted == Kind::Policy && import.starts_with(POLICY_SIGNALS)
+            || as_kind == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
+            || as_kind == Kind::Policy && import.starts_with(POLICY_SIGNALS)
             || batches && import.starts_with(HANDLER_TYPES)
-            || messages && wanted == Kind::Handler && import.starts_with(MESSAGING)
+            || messages && as_kind == Kind::Handler && import.starts_with(MESSAGING)
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
     if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }
