@@ -13,6 +13,7 @@ mod browser;
 mod check;
 mod command_line;
 mod completions;
+mod concurrent;
 mod connections;
 mod dead_commands;
 mod dead_letters;

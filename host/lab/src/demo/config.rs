@@ -49,6 +49,7 @@ fn workload(options: &DemoOptions) -> Workload {
         policy_pin: None,
         isolation: Isolation::Worker,
         batching: Batching::default(),
+        concurrency: 1,
         settings: Vec::new(),
         policy_settings: Vec::new(),
         shadow: None,

@@ -1,6 +1,7 @@
 //! One consumer's work.
 
 use super::batching::Batching;
+use super::concurrency;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::grants::Grants;
@@ -37,6 +38,8 @@ pub struct Workload {
     pub isolation: Isolation,
     /// How many deliveries a handler of batches is given in one call.
     pub batching: Batching,
+    /// How many deliveries one instance of an asynchronous handler has at once; at least 1.
+    pub concurrency: usize,
     /// What the handler reads through `wasi:config/store`.
     pub settings: Vec<(String, Setting)>,
     /// What the policy gets in `init`.
@@ -106,7 +109,9 @@ impl WrittenWorkload {
         let (handler, handler_pin) = plugin(&mut keys, "handler").unwrap_or_default();
         let (policy, policy_pin) = plugin(&mut keys, "policy").unwrap_or_default();
         let at_once = keys.maybe("batching.size");
-        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
+        let concurrency: usize = keys.get("concurrency");
+        let held = at_once.max(Some(concurrency));
+        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, held));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
         let buffer = keys.maybe("order-buffer");
@@ -115,6 +120,7 @@ impl WrittenWorkload {
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull, waiting);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
+        concurrency::check(&mut keys, concurrency, batching.wanted, isolation, pull.batch);
         let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
@@ -126,6 +132,7 @@ impl WrittenWorkload {
             policy_pin,
             isolation,
             batching,
+            concurrency,
             settings: keys.get("settings"),
             shadow: shadow(&mut keys, &policy_settings),
             policy_settings,

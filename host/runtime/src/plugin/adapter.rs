@@ -20,7 +20,7 @@ use crate::plugin::{
     Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin,
     PolicyWatch, Room, SettingsReader, Wanted, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy, Requester};
+use crate::ports::{ConcurrentCalls, Handler, Handlers, KeyValue, Policies, Policy, Requester};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
@@ -54,6 +54,7 @@ impl PluginHandlers {
         context.http = Arc::new(HttpAccess::new(workload));
         context.key_value = KeyValueAccess::new(workload);
         context.messaging = MessagingAccess::new(workload);
+        context.concurrency = workload.concurrency;
         Self {
             watch: directory.watch_as(&workload.handler, &Wanted::handler(workload), &workload.limits),
             context,
@@ -204,6 +205,14 @@ impl Handler for PluginHandler {
             step_down().await;
         }
         answers
+    }
+
+    fn handles_concurrently(&self) -> bool {
+        self.instance.handles_concurrently()
+    }
+
+    async fn run(&mut self, calls: ConcurrentCalls) -> Result<(), Fault> {
+        self.instance.run(calls).await
     }
 
     fn last_words(&self) -> &str {

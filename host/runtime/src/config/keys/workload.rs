@@ -94,6 +94,17 @@ pub const WORKLOAD: &[Key] = &[
         .flag("isolation")
         .default("worker")
         .help("Whether a handler instance lives as long as its worker or for one message"),
+    Key::integer("concurrency", "DELIVERIES")
+        .flag("concurrency")
+        .default("1")
+        .range("1 to 1000")
+        .comment("64")
+        .help("Deliveries that one instance of an asynchronous handler has at once")
+        .more(
+            "An asynchronous handler exports `async-handler`. With more than 1, one that does not is refused. Not with \
+             batching or with isolation `message`, and not more than pull.batch. What a call may use of time, \
+             requests and the like holds for each; limits.memory is for all that an instance has at once.",
+        ),
     Key::text("order-key", "KEY")
         .flag("order-key")
         .nothing("no order")
@@ -221,7 +232,7 @@ pub const WORKLOAD: &[Key] = &[
         .help("The durable consumer of the source headers"),
     Key::integer("pull.batch", "DELIVERIES")
         .flag("batch")
-        .derived("100, or batching.size if that is more")
+        .derived("100, or batching.size or concurrency if that is more")
         .range("1 to 10000")
         .set("100")
         .help("The most deliveries a worker holds at once"),

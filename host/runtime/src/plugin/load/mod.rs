@@ -18,7 +18,7 @@ mod slot;
 mod source;
 
 pub use cache::CacheError;
-pub use compiler::{CompileError, compile_into};
+pub use compiler::{CompileError, CompileFor, compile_into};
 pub use directory::Directory;
 pub use host::{HostError, PluginHost};
 pub use inspect::{Inspection, KindError, inspect};

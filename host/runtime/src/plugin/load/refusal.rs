@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
 use crate::digest::Digest;
-use crate::plugin::run::bindings::BATCH_HANDLER;
+use crate::plugin::run::bindings::{ASYNC_HANDLER, BATCH_HANDLER};
 use crate::plugin::run::kind::Kind;
 
 /// Why a file did not become a generation.
@@ -68,10 +68,20 @@ pub enum PluginRefusal {
     },
     /// A workload wants batches of it.
     #[error(
-        "it handles one delivery a call (it does not export {BATCH_HANDLER}), and a workload that uses it has \
-         [workload.NAME.batching]; build it for the world `batch-worker` of this host's wit/, or remove that table"
+        "it handles one delivery a call (it does not export {BATCH_HANDLER}, or exports {ASYNC_HANDLER} too), and a \
+         workload that uses it has [workload.NAME.batching]; build it for the world `batch-worker` of this host's \
+         wit/, or remove that table"
     )]
     NoBatches,
+    /// A workload wants several of its calls at once.
+    #[error(
+        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER}), and a workload that \
+         uses it has concurrency; build it for the world `async-worker` of this host's wit/, or remove that key"
+    )]
+    NotConcurrent,
+    /// The engine of its form does not run here.
+    #[error("the engine for handlers of the asynchronous form does not run on this machine: {0}; run it on another")]
+    NoEngine(String),
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
@@ -106,14 +116,14 @@ pub enum PluginRefusal {
     },
     /// It imports what this host does not have.
     #[error(
-        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of \
-         this host's wit/, without other imports{}", some(.0), way_out(.0)
+        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker`, \
+         `async-worker` or `policy` of this host's wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
     /// It was made for a later WASI.
     #[error(
-        "it was built for a later WASI (it imports {}), and this host has WASI 0.2; build it for that, as for the \
-         target wasm32-wasip2", some(.0)
+        "it was built for a later WASI (it imports {}), and this host has WASI 0.2, and 0.3.0 for handlers that export \
+         {ASYNC_HANDLER}; build it for that, as for the target wasm32-wasip2", some(.0)
     )]
     LaterWasi(Vec<String>),
     /// An export or an import has a known name and another type.
@@ -173,6 +183,8 @@ impl PluginRefusal {
             | Self::Kind(_)
             | Self::WrongKind { .. }
             | Self::NoBatches
+            | Self::NotConcurrent
+            | Self::NoEngine(_)
             | Self::Compile(_)
             | Self::CompileMemory(_)
             | Self::Import(_)

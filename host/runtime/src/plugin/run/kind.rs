@@ -6,7 +6,7 @@ use crate::digest::Digest;
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The component exports `handler` or `batch-handler`.
+    /// The component exports `handler`, `batch-handler` or `async-handler`.
     Handler,
     /// The component exports `scaling`.
     Policy,
@@ -24,17 +24,24 @@ impl Kind {
 /// Which form of handler a workload needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WantedForm {
-    /// `handler` or `batch-handler`.
+    /// Any of them.
     #[default]
-    Either,
+    Any,
     /// `batch-handler`, because the workload is configured to have batches.
     Batches,
+    /// `async-handler`, because the workload is configured to have several deliveries in an instance at once.
+    Concurrent,
 }
 
 impl WantedForm {
     /// What this workload asks of its handler.
     pub fn of(workload: &Workload) -> Self {
-        if workload.batching.wanted { Self::Batches } else { Self::Either }
+        // The configuration has not both.
+        match workload.concurrency {
+            _ if workload.batching.wanted => Self::Batches,
+            2.. => Self::Concurrent,
+            _ => Self::Any,
+        }
     }
 }
 

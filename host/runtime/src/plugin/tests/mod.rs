@@ -4,6 +4,7 @@
 
 mod adapter;
 mod batch;
+mod concurrent;
 mod directory;
 mod handler;
 mod http;
