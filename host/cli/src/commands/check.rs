@@ -164,9 +164,13 @@ async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()
     for workload in &config.workloads {
         let handler = handler(&host, dir, workload).await;
         answer.warnings.extend(mismatches(&host, dir, workload));
-        let live = policy(&host, dir, workload, (&workload.policy, workload.policy_pin.as_ref()), &workload.policy_settings).await;
+        let live =
+            policy(&host, dir, workload, (&workload.policy, workload.policy_pin.as_ref()), &workload.policy_settings)
+                .await;
         let shadow = match &workload.shadow {
-            Some(shadow) => Some(policy(&host, dir, workload, (&shadow.policy, shadow.pin.as_ref()), &shadow.settings).await),
+            Some(shadow) => {
+                Some(policy(&host, dir, workload, (&shadow.policy, shadow.pin.as_ref()), &shadow.settings).await)
+            }
             None => None,
         };
         let mut keep = |result: Result<String, String>| {

@@ -32,11 +32,9 @@ impl FileContent {
     pub(super) fn check_pin(&self, pin: Option<&Digest>) -> Result<(), PluginRefusal> {
         let Generation { plugin, digest } = &self.generation;
         match pin {
-            Some(pin) if pin != digest => Err(PluginRefusal::NotPinned {
-                plugin: plugin.to_string(),
-                pin: pin.clone(),
-                found: digest.clone(),
-            }),
+            Some(pin) if pin != digest => {
+                Err(PluginRefusal::NotPinned { plugin: plugin.to_string(), pin: pin.clone(), found: digest.clone() })
+            }
             _ => Ok(()),
         }
     }
