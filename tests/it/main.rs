@@ -41,6 +41,7 @@ mod new;
 mod order;
 mod page;
 mod pause;
+mod plugin_sources;
 mod plugins_export;
 mod printed;
 mod request;

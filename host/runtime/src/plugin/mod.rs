@@ -33,7 +33,7 @@ pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub(crate) use run::Used;
 pub use run::{
     Declared, Generation, GuestContext, GuestsSeen, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin,
-    PolicyContext, PolicyPlugin, Room, WantedForm, WorkerContext, World,
+    PolicyContext, PolicyPlugin, Room, Wanted, WantedForm, WorkerContext, World,
 };
 
 #[cfg(test)]

@@ -76,13 +76,17 @@ pub const WORKLOAD: &[Key] = &[
     Key::text("handler", "PLUGIN")
         .flag("handler")
         .required("the name of a plugin that handles a message")
-        .rule(names::plugin)
+        .rule(names::plugin_reference)
         .set("\"receipts\"")
-        .help("The plugin that handles a message, by name: receipts for receipts.wasm"),
+        .help("The plugin that handles a message, by name: receipts for receipts.wasm")
+        .more(
+            "With `@sha256:` and the digest of a file behind the name, only that file runs. So can `policy` and \
+             `shadow.policy`.",
+        ),
     Key::text("policy", "PLUGIN")
         .flag("policy")
         .required("the name of a plugin that decides the number of workers, such as \"backlog\"")
-        .rule(names::plugin)
+        .rule(names::plugin_reference)
         .set("\"backlog\"")
         .help("The plugin that decides the number of workers, by name")
         .more("A plugin cannot be a handler in one place and a policy in another."),
@@ -175,7 +179,7 @@ pub const WORKLOAD: &[Key] = &[
         .help("Settings that the policy gets when it starts"),
     Key::text("shadow.policy", "PLUGIN")
         .flag("shadow")
-        .rule(names::plugin)
+        .rule(names::plugin_reference)
         .comment("\"candidate\"")
         .help("A policy that is asked too, by name; what it decides is only noted")
         .more("It is asked on every tick, counted, and written in the journal."),

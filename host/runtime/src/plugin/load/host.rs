@@ -17,7 +17,7 @@ use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
-use crate::plugin::run::kind::{Kind, WantedForm};
+use crate::plugin::run::kind::{Kind, Wanted, WantedForm};
 use crate::plugin::run::source_lines::SourceLines;
 use crate::plugin::run::told_text::brief;
 use crate::plugin::run::world::{Plugin, World};
@@ -141,10 +141,10 @@ impl PluginHost {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load<W: World>(&self, file: &Path, limits: &Limits) -> Result<Plugin<W>, LoadError> {
-        self.load_as(file, limits, WantedForm::default()).await
+        self.load_as(file, limits, &Wanted::default()).await
     }
 
-    /// The same, of a form.
+    /// The same, for a workload that asks more of it.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -152,9 +152,9 @@ impl PluginHost {
         &self,
         file: &Path,
         limits: &Limits,
-        form: WantedForm,
+        wanted: &Wanted,
     ) -> Result<Plugin<W>, LoadError> {
-        let loaded = async { self.make(self.read(file).await?, limits, form).await };
+        let loaded = async { self.make(self.read(file).await?, limits, wanted).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -163,9 +163,9 @@ impl PluginHost {
         &self,
         source: FileContent,
         limits: &Limits,
-        form: WantedForm,
+        wanted: &Wanted,
     ) -> Result<Plugin<W>, PluginRefusal> {
-        let Inspection { declared, asynchronous, .. } = check(&source, W::KIND, form)?;
+        let Inspection { declared, asynchronous, .. } = check(&source, W::KIND, wanted)?;
         let to = W::engine(&self.0.engines, asynchronous).map_err(PluginRefusal::NoEngine)?;
         let component = self.compile(to.engine.clone(), CompileFor::of(W::KIND, asynchronous), &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
@@ -209,17 +209,18 @@ impl PluginHost {
 
     /// Makes a plugin of a component's bytes.
     pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, PluginRefusal> {
-        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, WantedForm::default()).await
+        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, &Wanted::default()).await
     }
 }
 
 /// Checks a component before anything is compiled: what it is, and what it needs of the host.
-fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Inspection, PluginRefusal> {
+fn check(source: &FileContent, wanted: Kind, asked: &Wanted) -> Result<Inspection, PluginRefusal> {
+    source.check_pin(asked.pin.as_ref())?;
     let found = inspect(&source.bytes)?;
     if !found.kind.serves(wanted) {
         return Err(PluginRefusal::WrongKind { wanted, found: found.kind });
     }
-    match form {
+    match asked.form {
         WantedForm::Batches if !found.batches => return Err(PluginRefusal::NoBatches),
         WantedForm::Concurrent if !found.asynchronous => return Err(PluginRefusal::NotConcurrent),
         _ => {}

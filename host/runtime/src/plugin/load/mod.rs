@@ -25,4 +25,6 @@ pub use inspect::{Inspection, KindError, inspect};
 pub use refusal::{LoadError, PluginRefusal};
 pub use slot::PluginState;
 pub(crate) use slot::{HandlerWatch, PolicyWatch};
+#[cfg(test)]
+pub(super) use source::FileContent;
 pub use source::others;

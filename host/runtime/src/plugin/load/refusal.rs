@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
+use crate::digest::Digest;
 use crate::plugin::run::bindings::{ASYNC_HANDLER, BATCH_HANDLER};
 use crate::plugin::run::kind::Kind;
 
@@ -40,6 +41,19 @@ pub enum PluginRefusal {
         size: u64,
         /// The most that the configuration allows.
         most: String,
+    },
+    /// The configuration pins the plugin to a file with another digest.
+    #[error(
+        "its digest is sha256:{}, and the configuration pins {plugin}@sha256:{}; put that file there, or pin the \
+         plugin to this one", found.whole(), pin.whole()
+    )]
+    NotPinned {
+        /// The plugin's name.
+        plugin: String,
+        /// The digest that is pinned.
+        pin: Digest,
+        /// The digest of what is there.
+        found: Digest,
     },
     /// It is no component of this contract.
     #[error(transparent)]
@@ -165,6 +179,7 @@ impl PluginRefusal {
             | Self::DanglingLink
             | Self::NotAFile
             | Self::TooLarge { .. }
+            | Self::NotPinned { .. }
             | Self::Kind(_)
             | Self::WrongKind { .. }
             | Self::NoBatches
@@ -181,6 +196,11 @@ impl PluginRefusal {
 
     /// Whether the file may be half written.
     pub(crate) fn may_be_half_written(&self) -> bool {
-        matches!(self, Self::Kind(error) if error.may_be_half_written())
+        match self {
+            Self::Kind(error) => error.may_be_half_written(),
+            // Half of the file that is pinned has another digest.
+            Self::NotPinned { .. } => true,
+            _ => false,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which worlds of the contract a component can be used for.
 
 use crate::config::Workload;
+use crate::digest::Digest;
 
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,27 @@ impl WantedForm {
             2.. => Self::Concurrent,
             _ => Self::Any,
         }
+    }
+}
+
+/// What a workload asks of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The form of a handler.
+    pub form: WantedForm,
+    /// The digest of the only file that it takes; any if there is none.
+    pub pin: Option<Digest>,
+}
+
+impl Wanted {
+    /// What this workload asks of its handler.
+    pub fn handler(workload: &Workload) -> Self {
+        Self { form: WantedForm::of(workload), pin: workload.handler_pin.clone() }
+    }
+
+    /// A policy, pinned to a digest if there is one.
+    pub fn policy(pin: Option<&Digest>) -> Self {
+        Self { form: WantedForm::default(), pin: pin.cloned() }
     }
 }
 

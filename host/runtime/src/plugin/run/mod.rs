@@ -31,7 +31,7 @@ pub(super) mod world;
 pub use declared::Declared;
 pub use generation::Generation;
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
-pub use kind::{Kind, WantedForm};
+pub use kind::{Kind, Wanted, WantedForm};
 pub use policy::{PolicyContext, PolicyPlugin};
 pub use room::{Need, Room};
 pub use stdio::LogMeter;

@@ -10,12 +10,16 @@ use super::{Logged, delivery, file, host, limits};
 use crate::config::{Compile, Limits, Plugins};
 use crate::contract::{Answer, Delivery, Failure, Fault};
 use crate::plugin::{
-    Directory, HandlerInstance, HandlerPlugin, HandlerWatch, PluginRefusal, WantedForm, WorkerContext,
+    Directory, HandlerInstance, HandlerPlugin, HandlerWatch, PluginRefusal, Wanted, WantedForm, WorkerContext,
 };
+
+fn of(form: WantedForm) -> Wanted {
+    Wanted { form, pin: None }
+}
 
 async fn load(bytes: &[u8], form: WantedForm) -> Result<HandlerPlugin, PluginRefusal> {
     let (_dir, file) = file(bytes);
-    host().load_as(&file, &limits(), form).await.map_err(|error| error.refusal)
+    host().load_as(&file, &limits(), &of(form)).await.map_err(|error| error.refusal)
 }
 
 async fn instance(bytes: &[u8], limits: Limits) -> HandlerInstance {
@@ -123,7 +127,7 @@ async fn what_is_refused_for_a_workload_with_batches_is_not_for_one_without() {
     let rescan = Duration::from_millis(20);
     let plugins = Plugins { dir: dir.path().to_owned(), rescan, cache: None, compile: Compile::default() };
     let directory = Directory::start(host(), &plugins);
-    let mut batches: HandlerWatch = directory.watch_form("probe", WantedForm::Batches, &limits());
+    let mut batches: HandlerWatch = directory.watch_as("probe", &of(WantedForm::Batches), &limits());
     let mut either: HandlerWatch = directory.watch("probe", &limits());
     either.changed().await;
     while log.with("it handles one delivery a call").is_empty() {

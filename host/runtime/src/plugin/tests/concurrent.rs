@@ -7,13 +7,13 @@ use super::*;
 use crate::config::Config;
 use crate::contract::{Answer, Failure, Fault};
 use crate::plugin::{
-    HandlerInstance, HandlerPlugin, HttpAccess, PluginRefusal, PolicyPlugin, WantedForm, WorkerContext,
+    HandlerInstance, HandlerPlugin, HttpAccess, PluginRefusal, PolicyPlugin, Wanted, WantedForm, WorkerContext,
 };
 use crate::ports::ConcurrentCall;
 
 async fn load(bytes: &[u8], form: WantedForm) -> Result<HandlerPlugin, PluginRefusal> {
     let (_dir, file) = file(bytes);
-    host().load_as(&file, &limits(), form).await.map_err(|error| error.refusal)
+    host().load_as(&file, &limits(), &Wanted { form, pin: None }).await.map_err(|error| error.refusal)
 }
 
 async fn instance(limits: Limits) -> HandlerInstance {

@@ -9,6 +9,7 @@ mod directory;
 mod handler;
 mod http;
 mod load;
+mod pins;
 mod policy;
 mod wasi;
 
