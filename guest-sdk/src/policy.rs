@@ -28,12 +28,12 @@ pub fn limited() -> bool {
     limited
 }
 
-/// Of how many keys messages wait or are handled, where the workload keeps an order by key and no messages of other keys
-/// can come now. More workers than that would have nothing to do. `None` where no order is kept, and as long as messages
-/// are pending that may have other keys.
+/// Of how many keys messages wait or are handled, where the workload keeps an order by key and no messages of other
+/// keys can come now. More workers than that would have nothing to do. `None` where no order is kept, and as long as
+/// messages are pending that may have other keys.
 ///
-/// Needs a host of version 0.1.3 of the contract. In tests it is what [`testing::keys_waiting`](crate::testing::keys_waiting)
-/// said.
+/// Needs a host of version 0.1.3 of the contract. In tests it is what
+/// [`testing::keys_waiting`](crate::testing::keys_waiting) said.
 #[must_use]
 pub fn keys_waiting() -> Option<u32> {
     #[cfg(target_family = "wasm")]

@@ -22,8 +22,8 @@ fn is_full(room: Limits, limits: Limits) -> bool {
 }
 
 impl<D: Held> Inbox<D> {
-    /// Of how many keys messages wait or are handled. `None` where no order is kept, where deliveries are elsewhere, and
-    /// where messages are `pending` that can still be fetched, for they may have other keys.
+    /// Of how many keys messages wait or are handled. `None` where no order is kept, where deliveries are elsewhere,
+    /// and where messages are `pending` that can still be fetched, for they may have other keys.
     pub(crate) fn keys_waiting(&self, pending: bool) -> Option<u32> {
         let order = self.order.as_ref()?;
         let state = order.state.lock();
