@@ -126,8 +126,9 @@ impl Permissions {
         for verb in ["CREATE", "DELETE"] {
             self.may_publish(format!("{}.>", api(&format!("CONSUMER.{verb}"))), "watch the bucket of the fleet");
         }
+        self.may_publish(api("STREAM.PURGE"), "remove what hosts that are gone have left in it");
         self.may_publish(format!("$JS.FC.KV_{bucket}.>"), "keep up with the bucket of the fleet");
-        for key in ["host", "leader", "plan"] {
+        for key in ["host", "leader", "plan", "settings"] {
             self.may_publish(format!("$KV.{bucket}.{key}.*"), "tell the fleet what this host does and decides");
         }
     }

@@ -14,6 +14,8 @@ use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::{TIMES_US, Tally};
 use crate::delivery::start_limits::StartStatus;
+use crate::fleet::entries::Plan;
+use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::PluginState;
 use crate::process_status::ProcessStatus;
@@ -60,6 +62,7 @@ struct WorkloadMetrics {
     lines_dropped: u64,
     limits: Option<StartStatus>,
     paused: bool,
+    fleet: Option<Seen>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +107,7 @@ impl WorkloadMetrics {
             lines_dropped: state.lines_dropped(),
             limits: parts.and_then(RunningParts::limits),
             paused: parts.is_some_and(RunningParts::is_paused),
+            fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
         }
     }
 
@@ -194,6 +198,7 @@ impl Collector for Snapshot {
         self.deliveries(&mut encoder)?;
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
+        self.fleet(&mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
@@ -317,6 +322,34 @@ impl Snapshot {
             None,
             self.some(|workload| Some(workload.scaling.seen?.arrival_rate)),
         )
+    }
+
+    /// Only in a fleet.
+    fn fleet(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
+        if self.workloads.iter().all(|workload| workload.fleet.is_none()) {
+            return Ok(());
+        }
+        let plan = |of: fn(&Seen, &Plan) -> f64| {
+            move |workload: &WorkloadMetrics| {
+                workload.fleet.as_ref().and_then(|seen| Some(of(seen, seen.plan.as_ref()?)))
+            }
+        };
+        let mut gauge =
+            |name: &str, help: &str, of: fn(&Seen, &Plan) -> f64| encoder.gauges(name, help, None, self.some(plan(of)));
+        gauge("tidegate_fleet_hosts", "Hosts that have a part in the plan", |_, plan| plan.shares.len() as f64)?;
+        gauge("tidegate_fleet_leader", "1 if this host leads", |seen, _| {
+            f64::from(u8::from(seen.leader.as_ref() == Some(&seen.host)))
+        })?;
+        gauge("tidegate_fleet_epoch", "Which plan this host follows; it grows", |_, plan| plan.epoch as f64)?;
+        gauge("tidegate_fleet_workers", "Workers that all hosts together are to run", |_, plan| {
+            f64::from(plan.desired)
+        })?;
+        gauge("tidegate_fleet_share", "Workers of the plan that this host is to run", |seen, plan| {
+            f64::from(plan.shares.get(&seen.host).copied().unwrap_or(0))
+        })?;
+        gauge("tidegate_fleet_settings_differ", "Settings that the leader has otherwise", |seen, _| {
+            seen.differ.len() as f64
+        })
     }
 
     fn limits(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
