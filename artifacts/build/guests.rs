@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const TARGET: &str = "wasm32-wasip2";
-/// The profile of the guests, in the workspace's Cargo.toml.
-const PROFILE: &str = "guest";
+/// The profile of the guests that ship, in the workspace's Cargo.toml.
+pub(crate) const PROFILE: &str = "guest";
 /// What the guests are made of, from the root of the workspace.
 const SOURCES: &[&str] = &[
     "Cargo.toml",
@@ -23,10 +23,10 @@ const SOURCES: &[&str] = &[
     "wit",
 ];
 
-/// Builds these guests, whose packages are called so after `tidegate-`, and copies them to `OUT_DIR`. `root` is the
-/// workspace.
-pub(crate) fn build_guests(guests: &[&str], root: &Path) -> ExitCode {
-    match build(guests, root) {
+/// Builds these guests, whose packages are called so after `tidegate-`, and copies them to `OUT_DIR`, with the profile
+/// in their name if it is not that of the guests that ship. `root` is the workspace.
+pub(crate) fn build_guests(profile: &str, guests: &[&str], root: &Path) -> ExitCode {
+    match build(profile, guests, root) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("cargo::error={error}");
@@ -35,17 +35,18 @@ pub(crate) fn build_guests(guests: &[&str], root: &Path) -> ExitCode {
     }
 }
 
-fn build(guests: &[&str], root: &Path) -> Result<(), String> {
+fn build(profile: &str, guests: &[&str], root: &Path) -> Result<(), String> {
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     let out = variable("OUT_DIR")?;
     let target_dir = target_dir(&out);
     check_target()?;
-    run_cargo(guests, root, &target_dir)?;
+    run_cargo(profile, guests, root, &target_dir)?;
+    let profiled = if profile == PROFILE { String::new() } else { format!(".{profile}") };
     for guest in guests {
-        let built = target_dir.join(TARGET).join(PROFILE).join(format!("{}.wasm", guest.replace('-', "_")));
-        fs::copy(&built, out.join(format!("{guest}.wasm")))
+        let built = target_dir.join(TARGET).join(profile).join(format!("{}.wasm", guest.replace('-', "_")));
+        fs::copy(&built, out.join(format!("{guest}{profiled}.wasm")))
             .map_err(|error| format!("the guest {guest} is not at {}: {error}", built.display()))?;
     }
     Ok(())
@@ -77,10 +78,10 @@ fn check_target() -> Result<(), String> {
     Err(format!("the target {TARGET} is missing: run `make setup` or `rustup target add {TARGET}`"))
 }
 
-fn run_cargo(guests: &[&str], root: &Path, target_dir: &Path) -> Result<(), String> {
+fn run_cargo(profile: &str, guests: &[&str], root: &Path, target_dir: &Path) -> Result<(), String> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo.current_dir(root);
-    cargo.args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--target-dir"]).arg(target_dir);
+    cargo.args(["build", "--locked", "--profile", profile, "--target", TARGET, "--target-dir"]).arg(target_dir);
     for guest in guests {
         cargo.args(["--package", &format!("tidegate-{guest}")]);
     }

@@ -28,5 +28,5 @@ const GUESTS: &[&str] = &[
 ];
 
 fn main() -> ExitCode {
-    guests::build_guests(GUESTS, Path::new(".."))
+    guests::build_guests(guests::PROFILE, GUESTS, Path::new(".."))
 }

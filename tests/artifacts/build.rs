@@ -21,5 +21,9 @@ const GUESTS: &[&str] = &[
 ];
 
 fn main() -> ExitCode {
-    guests::build_guests(GUESTS, Path::new("../.."))
+    let root = Path::new("../..");
+    match guests::build_guests(guests::PROFILE, GUESTS, root) {
+        ExitCode::SUCCESS => guests::build_guests("guest-lines", &["probe-worker"], root),
+        failed => failed,
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Ledger {
     name: String,
     raw: bool,
     bytes: usize,
+    key: Option<fn(u64) -> u64>,
     first: u64,
     next: u64,
 }
@@ -65,14 +66,14 @@ impl Ledger {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stream::Config { duplicate_window: FORGETFUL, ..stage.kept("RAW", "raw.>") }).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, bytes: 0, first: 0, next: 0 })
+        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: true, bytes: 0, key: None, first: 0, next: 0 })
     }
 
     /// The same without `RAW`, where twice the publications would be too many.
     pub(crate) async fn open_without_raw(stage: &Stage, name: &str) -> Result<Self> {
         stage.stream(stage.kept("OUT", "out.>")).await?;
         stage.stream(stage.kept(name, &format!("in.{name}"))).await?;
-        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, bytes: 0, first: 0, next: 0 })
+        Ok(Self { js: stage.js.clone(), name: name.to_owned(), raw: false, bytes: 0, key: None, first: 0, next: 0 })
     }
 
     /// The ids that were published so far are those below.
@@ -94,6 +95,11 @@ impl Ledger {
     /// From now on each output has at least so many bytes.
     pub(crate) fn outputs_of(&mut self, bytes: usize) {
         self.bytes = bytes;
+    }
+
+    /// From now on each message has the key of its id in the header `Key`.
+    pub(crate) fn keyed(&mut self, key: fn(u64) -> u64) {
+        self.key = Some(key);
     }
 
     /// The last one is not to be counted: it waits for its ack wait, which is longer than the row.
@@ -129,7 +135,12 @@ impl Ledger {
         let payload = Bytes::from(payload);
         let (subject, start) = (format!("in.{}", self.name), Instant::now());
         loop {
-            let message = PublishMessage::build().message_id(format!("{}-{id}", self.name)).payload(payload.clone());
+            let message = PublishMessage::build().payload(payload.clone());
+            let message = match self.key {
+                Some(key) => message.header("Key", key(id).to_string()),
+                None => message,
+            };
+            let message = message.message_id(format!("{}-{id}", self.name));
             let stored = async { self.js.send_publish(subject.clone(), message).await?.await };
             match stored.await {
                 Ok(_) => return Ok(()),

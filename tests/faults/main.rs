@@ -48,6 +48,7 @@ mod hosts;
 mod ledger;
 mod million;
 mod network;
+mod order;
 mod patience;
 mod plugins;
 mod process;
@@ -82,6 +83,7 @@ fn all() -> Vec<Row> {
         handling::ROWS,
         million::ROWS,
         network::ROWS,
+        order::ROWS,
         plugins::ROWS,
         process::ROWS,
         pulls::ROWS,

@@ -86,6 +86,7 @@ async fn most_workers(form: Form, report: &mut Report) -> Result<()> {
     let (workers, taken) = (host.logged(&["worker started"]), host.mappings());
     report.must(taken < limit, format!("{taken} of {limit} mappings"));
     report.must(host.logged(&["ended by itself"]) == 0, "no worker ends for want of room");
+    report.must(host.logged(&["works again"]) == 0, "that there is no room for all is told once");
     report.count(&ledger.audit().await?);
     report.note(format!("{workers} workers of 10,000, {taken} of {limit} mappings"));
     host.stop().await

@@ -29,6 +29,7 @@ async fn every_command_has_a_help_with_its_exit_codes_and_an_example() {
         ("request", &["0: a reply came", "3: no PubAck or no"]),
         ("demo", &["code 0: every request was replied to", "1: something was lost"]),
         ("bench", &["code 0: measured", "1: something failed"]),
+        ("health", &["0: it is ready", "1: it is not, or cannot be asked"]),
         ("new", &["0: it is made", "1: it is not"]),
         ("replay", &["code 0: all is the same, or compared", "1: something decides otherwise", "2: wrong usage"]),
         ("simulate", &["0: simulated", "1:"]),

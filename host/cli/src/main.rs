@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
-use tidegate::commands::{bench, demo, new};
+use tidegate::commands::{bench, demo, dev, new, plugins};
 use tidegate::commands::{
-    check, compile, completions, dead, error_output, journal, log, man, pause, permissions, replay, request, run,
-    signals::shutdown, simulate,
+    check, compile, completions, dead, error_output, health, journal, log, man, pause, permissions, replay, request,
+    run, signals::shutdown, simulate,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -45,6 +45,7 @@ enum Command {
     Request(Box<request::RequestArgs>),
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
+    Health(health::HealthArgs),
     Journal(Box<journal::JournalArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
@@ -52,6 +53,10 @@ enum Command {
     Resume(Box<pause::ResumeArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
+    #[cfg(feature = "guests")]
+    Dev(Box<dev::DevArgs>),
+    #[cfg(feature = "guests")]
+    Plugins(plugins::PluginsArgs),
     Simulate(Box<simulate::SimulateArgs>),
     #[cfg(feature = "guests")]
     Bench(bench::BenchArgs),
@@ -122,6 +127,13 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             new::run(&args, &mut stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
+        #[cfg(feature = "guests")]
+        Command::Dev(args) => {
+            dev::run(*args, &mut stdout().lock(), shutdown()?).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        #[cfg(feature = "guests")]
+        Command::Plugins(args) => plugins::run(&args, &mut stdout().lock()),
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
@@ -137,6 +149,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Compile(args) => Ok(compile::run(&args)),
         Command::Completions(args) => completions::run(&args, Cli::command(), &mut stdout().lock()),
         Command::Man(args) => man::run(&args, Cli::command(), &mut stdout().lock()),
+        Command::Health(args) => health::run(&args, &mut stdout().lock()).await,
         Command::Permissions(args) => permissions::run(&args, &mut stdout().lock()),
     }
 }

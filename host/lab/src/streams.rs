@@ -17,12 +17,27 @@ const FETCH: usize = 5;
 /// # Errors
 /// If the server refuses.
 pub(crate) async fn fill(client: &Client, name: &str, subject: &str, count: usize, size: usize) -> anyhow::Result<()> {
-    let (name, subjects) = (name.to_owned(), vec![subject.to_owned()]);
+    fill_many(client, name, subject, count, size, |_| subject.to_owned()).await
+}
+
+/// The same with a subject for each message by its number, from 0.
+///
+/// # Errors
+/// If the server refuses.
+pub(crate) async fn fill_many(
+    client: &Client,
+    name: &str,
+    subjects: &str,
+    count: usize,
+    size: usize,
+    subject: impl Fn(usize) -> String,
+) -> anyhow::Result<()> {
+    let (name, subjects) = (name.to_owned(), vec![subjects.to_owned()]);
     client.jetstream().create_stream(stream::Config { name, subjects, ..stream::Config::default() }).await?;
     let payload = Bytes::from(vec![b'x'; size]);
     let mut last = None;
-    for _ in 0..count {
-        last = Some(client.jetstream().publish(subject.to_owned(), payload.clone()).await?);
+    for number in 0..count {
+        last = Some(client.jetstream().publish(subject(number), payload.clone()).await?);
     }
     if let Some(last) = last {
         last.await?;

@@ -25,6 +25,8 @@ pub(crate) enum Part {
     KeyValue,
     /// Its dead letters.
     DeadLetters,
+    /// The order of its keys: what is waited for.
+    Order,
     /// What is behind its handler, as the handler's answers say.
     Breaker,
     /// Its workers: instances that do not start.
@@ -56,6 +58,7 @@ impl Part {
             Self::Effects => "effects",
             Self::KeyValue => "key-value",
             Self::DeadLetters => "dead-letters",
+            Self::Order => "order",
             Self::Breaker => "breaker",
             Self::Workers => "workers",
             Self::Policy => "policy",

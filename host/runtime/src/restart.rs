@@ -2,6 +2,7 @@
 //! again. The other workloads do not notice.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio::time::{Instant, sleep};
 use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::Workload;
+use crate::contract::Author;
+use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
 use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
@@ -110,8 +113,15 @@ impl Keeper {
             handlers.ask_by(requests);
         }
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
+        let swaps = tell_swaps(handlers.clone(), state, &self.host.observer);
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
-        let mut run = pin!(workload::run(parts, stopped(self.stops.clone())));
+        let run = async {
+            tokio::select! {
+                ended = workload::run(parts, stopped(self.stops.clone())) => ended,
+                never = swaps => match never {},
+            }
+        };
+        let mut run = pin!(run);
         if has_ended {
             tokio::select! {
                 ended = &mut run => return ended,
@@ -146,6 +156,14 @@ impl Keeper {
             }
             client.reconnected(backoff.pause()).await;
         }
+    }
+}
+
+/// Tells of each generation of the handler after the first. The scaling loop tells of the policy's.
+async fn tell_swaps(mut handlers: PluginHandlers, state: &WorkloadState, observer: &Observer) -> Infallible {
+    loop {
+        let Author { plugin, generation } = handlers.another().await;
+        observer.tell(Event::Swapped { workload: state.workload.name.as_str().into(), plugin, generation });
     }
 }
 

@@ -10,6 +10,8 @@ use crate::conditions::Part;
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
+use crate::delivery::keep_order::keep_order;
+use crate::delivery::order::Limits;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::start_limits::StartGate;
@@ -92,6 +94,7 @@ pub async fn run<H: Handlers, P: Policies>(
         never = rules.effects.watch() => match never {},
         never = rules.letters.watch() => match never {},
         never = watch_buckets(bound.buckets(&state.conditions)) => match never {},
+        never = keep_order(inbox, &rules.consumer, conditions, || bound.unsettled()) => match never {},
         never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
 }
@@ -125,10 +128,17 @@ impl<'a> Assembly<'a> {
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .remembering(rules.attempts.clone())
             .limited_by(starts.clone());
+        let inbox = match &workload.order {
+            None => Arc::new(inbox),
+            Some(order) => {
+                let limits = Limits { messages: order.buffer, bytes: order.buffer_bytes };
+                inbox.in_order(order.key.clone(), limits, rules.consumer.clone())
+            }
+        };
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),
             conditions: state.conditions.clone(),
-            inbox: Arc::new(inbox),
+            inbox,
             rules,
             isolation: workload.isolation,
             batching: workload.batching,
@@ -200,6 +210,7 @@ impl<'a> Assembly<'a> {
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
             fleet: self.host.fleet.clone(),
+            order: shared.inbox.order_seen(),
             starts: starts.clone(),
             consumer: shared.rules.consumer.clone(),
         });

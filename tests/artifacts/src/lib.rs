@@ -12,6 +12,8 @@ pub mod probes {
     pub const WORKER_V1: &[u8] = component!("probe-worker");
     /// The same with another version number, for swaps.
     pub const WORKER_V2: &[u8] = component!("probe-worker-v2");
+    /// The first, with the lines of its source in it.
+    pub const WORKER_WITH_LINES: &[u8] = component!("probe-worker.guest-lines");
     /// A handler of batches that does what the payloads say.
     pub const BATCH: &[u8] = component!("probe-batch");
     /// A handler that sends HTTP requests as its payload says.

@@ -8,10 +8,10 @@ use crate::support::cli::Running;
 use crate::support::host::plugins;
 
 /// A home of contexts, and the way there.
-struct Home(TempDir);
+pub(super) struct Home(TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = TempDir::new().unwrap();
         std::fs::create_dir_all(home.path().join("nats/context")).unwrap();
         Self(home)
@@ -22,7 +22,7 @@ impl Home {
     }
 
     /// Saves a context that has `fields` and is empty otherwise.
-    fn save(&self, name: &str, fields: serde_json::Value) {
+    pub(super) fn save(&self, name: &str, fields: serde_json::Value) {
         let mut context = json!({
             "description": "", "url": "", "socks_proxy": "", "token": "", "user": "", "password": "", "creds": "",
             "nkey": "", "cert": "", "key": "", "ca": "", "nsc": "", "jetstream_domain": "", "jetstream_api_prefix": "",
@@ -34,7 +34,7 @@ impl Home {
         std::fs::write(self.file(name), serde_json::to_string_pretty(&context).unwrap()).unwrap();
     }
 
-    fn way(&self, arguments: &[&str]) -> Way {
+    pub(super) fn way(&self, arguments: &[&str]) -> Way {
         Way::flags(arguments.iter().copied()).variable("XDG_CONFIG_HOME", self.0.path().to_str().unwrap())
     }
 }
@@ -81,9 +81,12 @@ async fn a_context_that_cannot_be_used_is_named_with_its_file() {
     home.way(&["--context", "broken"]).fails(&[&format!("{}:2", home.file("broken")), "not the JSON object"]).await;
     home.save("file", json!({ "url": server.url(), "creds": "/nowhere/user.creds" }));
     home.way(&["--context", "file"]).fails(&["/nowhere/user.creds as credentials: No such file"]).await;
-    home.save("domain", json!({ "url": server.url(), "jetstream_domain": "hub" }));
+    home.save("proxy", json!({ "url": server.url(), "socks_proxy": "socks://a:1" }));
+    let proxy = format!("{}: socks_proxy", home.file("proxy"));
+    home.way(&["--context", "proxy"]).fails(&[&proxy, "tidegate cannot connect in this way"]).await;
+    home.save("domain", json!({ "url": server.url(), "jetstream_domain": "a.b" }));
     let domain = format!("{}: jetstream_domain", home.file("domain"));
-    home.way(&["--context", "domain"]).fails(&[&domain, "tidegate cannot connect in this way"]).await;
+    home.way(&["--context", "domain"]).fails(&[&domain, "cannot be a domain of JetStream"]).await;
     home.save("prefix", json!({ "url": server.url(), "inbox_prefix": "a.>" }));
     home.way(&["--context", "prefix"]).fails(&[&home.file("prefix"), "inbox_prefix", "has a wildcard"]).await;
 }

@@ -4,6 +4,7 @@ mod certificates;
 mod check;
 mod contexts;
 mod denied;
+mod elsewhere;
 mod fallback;
 mod keys;
 mod lost;

@@ -72,7 +72,7 @@ pub(super) fn workloads(text: &str) -> Vec<Workload> {
 }
 
 /// What the program says that a configuration needs.
-async fn printed(text: &str, more: &[&str]) -> String {
+pub(super) async fn printed(text: &str, more: &[&str]) -> String {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("tidegate.toml");
     std::fs::write(&file, text).unwrap();
@@ -82,7 +82,7 @@ async fn printed(text: &str, more: &[&str]) -> String {
 }
 
 /// What the server has denied so far.
-async fn violations(site: &Site) -> Vec<String> {
+pub(super) async fn violations(site: &Site) -> Vec<String> {
     let log = std::fs::read_to_string(site.server.lock().await.log_file()).unwrap();
     log.lines().filter(|line| line.to_lowercase().contains("violation")).map(str::to_owned).collect()
 }
@@ -97,7 +97,7 @@ async fn start(site: &Arc<Site>, text: &str) -> Host {
 }
 
 /// All that a host does, with each of its sources of signals.
-async fn everything(site: Arc<Site>, text: &str, names: [&str; 2]) {
+pub(super) async fn everything(site: Arc<Site>, text: &str, names: [&str; 2]) {
     let host = start(&site, text).await;
     let decided = site.stored("DECIDED").await.len();
     let dead = site.stored(DEAD).await.len();

@@ -78,7 +78,7 @@ async fn many_letters_are_listed_a_page_at_a_time_and_those_of_one_workload_are_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_is_shown_with_headers_and_payload_and_nothing_is_longer_than_a_page_can_show() {
     let (host, address) = local(None).await;
-    let script = format!("reject {}\u{202e}<script>", "x".repeat(900));
+    let script = format!("eprint first\neprint <b>no stock\nreject {}\u{202e}<script>", "x".repeat(900));
     let long = "y".repeat(20_000);
     let headers = [("Odd", "a\u{202e}b"), ("Nats-Msg-Id", "mine"), ("Long", long.as_str())];
     host.publish_with("in.work.<b>", &headers, script.clone()).await;
@@ -86,6 +86,7 @@ async fn a_letter_is_shown_with_headers_and_payload_and_nothing_is_longer_than_a
     let letter = send(&address, "/api/letters/1", &[], None).await.json();
     assert_eq!(letter["subject"], "in.work.<b>");
     assert!(letter["reason"].as_str().unwrap().ends_with("\u{202e}<script>"), "{letter}");
+    assert_eq!(letter["stderr"].as_str().unwrap().trim_end(), "first\n<b>no stock");
     assert_eq!(BASE64_STANDARD.decode(letter["payload"].as_str().unwrap()).unwrap(), script.as_bytes());
     let told = letter["headers"].as_array().unwrap();
     assert!(told.contains(&serde_json::json!(["Nats-Msg-Id", "mine"])), "{told:?}");
@@ -93,6 +94,7 @@ async fn a_letter_is_shown_with_headers_and_payload_and_nothing_is_longer_than_a
     assert!(cut.chars().count() == 4001 && cut.ends_with('…'), "{}", cut.len());
     let list = send(&address, "/api/letters", &[], None).await.json();
     assert!(list["letters"][0]["reason"].as_str().unwrap().chars().count() <= 301);
+    assert_eq!(list["letters"][0]["stderr"], letter["stderr"]);
     // A line of nearly all that the server takes.
     let large = format!("reject no\n# {}", "z".repeat(900_000));
     host.publish("in.work.a", large.clone()).await;

@@ -8,9 +8,12 @@ pub mod completions;
 pub mod dead;
 #[cfg(feature = "guests")]
 pub mod demo;
+#[cfg(feature = "guests")]
+pub mod dev;
 pub mod error_output;
 mod escaped_fields;
 pub mod flags;
+pub mod health;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -21,6 +24,8 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
+#[cfg(feature = "guests")]
+pub mod plugins;
 pub mod replay;
 pub mod request;
 pub mod run;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::flags::ConfigFlags;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::config::{Config, Nats, process_environment};
 use tidegate_runtime::events::Observer;
 
 /// The pause before a host whose client library failed is started again.
@@ -50,13 +50,15 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     let mut config = Config::load(&args.flags.0, &process_environment())?;
     config.plugins.compile = config.plugins.compile.by_this_program()?;
     if !args.local {
-        return Ok(host(config, shutdown).await?);
+        return Ok(host(config, Observer::none(), shutdown).await?);
     }
     let server =
         Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
-    config.nats.servers = vec![server.url().to_owned()];
+    // The rest of the connection's settings is meant for other servers.
+    let inbox_prefix = config.nats.inbox_prefix.take();
+    config.nats = Nats { servers: vec![server.url().to_owned()], inbox_prefix, ..Nats::default() };
     tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
-    let ended = host(config, shutdown).await;
+    let ended = host(config, Observer::none(), shutdown).await;
     server.stop().await;
     if let Err(error) = ended {
         bail!(error);
@@ -66,11 +68,15 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
 
 /// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor
 /// must a server that is away just then.
-async fn host(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+pub(super) async fn host(
+    config: Config,
+    observer: Observer,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
     let mut has_run = false;
     loop {
-        let ended = tidegate_runtime::run(config.clone(), Observer::none(), shutdown.as_mut()).await;
+        let ended = tidegate_runtime::run(config.clone(), observer.clone(), shutdown.as_mut()).await;
         has_run |= matches!(ended, Err(RunError::Client));
         match ended {
             Err(error) if has_run => {

@@ -40,7 +40,7 @@ pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<InstanceCost> {
     })
 }
 
-fn resident_kib() -> anyhow::Result<u64> {
+pub(super) fn resident_kib() -> anyhow::Result<u64> {
     let status = ProcessStatus::read().context("resident memory can be read on Linux only")?;
     status.number("VmRSS").context("VmRSS")
 }

@@ -8,10 +8,10 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::native::{Always, Native};
-use super::options::BenchOptions;
+use super::options::{BenchOptions, KEYS};
 use crate::alone::{self, Alone};
 use crate::streams;
-use tidegate_runtime::config::{Batching, Compile, Config, Plugins, Workload};
+use tidegate_runtime::config::{Batching, Compile, Config, Order, OrderKey, Plugins, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, PluginHost};
@@ -19,10 +19,15 @@ use tidegate_runtime::ports::Handlers;
 
 /// The stream that throughput is measured on.
 const FILLED: &str = "FILLED";
+/// The stream that throughput of an order is measured on. Token `N + 2` of its subjects has as many values as
+/// [`KEYS`] says at `N`.
+const KEYED: &str = "KEYED";
 /// The stream that requests go through.
 const REQUESTS: &str = "REQUESTS";
 /// A subject of it.
 pub(super) const SUBJECT: &str = "bench.request";
+/// How many messages may wait for their turn: as many as by default.
+const BUFFER: usize = 10_000;
 /// How often it is looked whether all is settled.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -35,8 +40,17 @@ pub(super) enum LoopKind {
     Wasm,
     /// Tidegate's, with a component that handles batches of at most so many.
     Batches(usize),
+    /// Tidegate's, with a component, on the stream with many subjects, of which this token is the key of an order.
+    Ordered(Option<usize>),
     /// The Auto-Scaler's.
     Example,
+}
+
+impl LoopKind {
+    /// The stream that throughput is measured on.
+    fn stream(self) -> &'static str {
+        if matches!(self, Self::Ordered(_)) { KEYED } else { FILLED }
+    }
 }
 
 /// How one round went.
@@ -73,6 +87,9 @@ impl Lab {
         nats.servers = vec![url.to_owned()];
         let client = Client::connect(&nats).await?;
         streams::fill(&client, FILLED, "filled", options.messages, options.payload).await?;
+        let keyed =
+            |number: usize| KEYS.iter().fold("keyed".to_owned(), |text, keys| format!("{text}.{}", number % keys));
+        streams::fill_many(&client, KEYED, "keyed.>", options.messages, options.payload, keyed).await?;
         streams::fill(&client, REQUESTS, "bench.*", 0, 0).await?;
         // As a host compiles: in another process, into a cache.
         let compile = Compile::default().by_this_program()?;
@@ -85,34 +102,34 @@ impl Lab {
     /// Works the filled stream off.
     pub(super) async fn throughput(&mut self, kind: LoopKind, workers: u32) -> anyhow::Result<Round> {
         let name = self.name();
-        let consumer = format!("{name}-workers");
+        let (consumer, stream) = (format!("{name}-workers"), kind.stream());
         let (began, cpu) = (Instant::now(), cpu_time());
         let taken = match kind {
             LoopKind::Example => {
                 let workers = usize::try_from(workers)?;
-                let work = streams::work_off_as_the_example(&self.client, FILLED, &consumer, workers);
+                let work = streams::work_off_as_the_example(&self.client, stream, &consumer, workers);
                 // Its loops end by a time-out; the clock stops when all is settled.
-                let (worked, settled) = tokio::join!(work, self.settled(&consumer, began, cpu));
+                let (worked, settled) = tokio::join!(work, self.settled(stream, &consumer, began, cpu));
                 worked?;
                 settled?
             }
-            LoopKind::Native | LoopKind::Wasm | LoopKind::Batches(_) => {
-                let running = self.start(&name, FILLED, kind, workers, workers).await?;
-                let settled = self.settled(&consumer, began, cpu).await?;
+            _ => {
+                let running = self.start(&name, stream, kind, workers, workers).await?;
+                let settled = self.settled(stream, &consumer, began, cpu).await?;
                 running.stop().await?;
                 settled
             }
         };
-        streams::forget(&self.client, FILLED, &consumer).await?;
+        streams::forget(&self.client, stream, &consumer).await?;
         let (seconds, cpu_seconds) = taken;
         let messages = self.messages as f64;
         Ok(Round { per_second: messages / seconds, cpu_us: cpu_seconds * 1e6 / messages })
     }
 
-    async fn settled(&self, consumer: &str, began: Instant, cpu: Duration) -> anyhow::Result<(f64, f64)> {
+    async fn settled(&self, stream: &str, consumer: &str, began: Instant, cpu: Duration) -> anyhow::Result<(f64, f64)> {
         loop {
             // The consumer may not be there yet.
-            if let Ok(0) = self.client.unsettled(FILLED, consumer).await {
+            if let Ok(0) = self.client.unsettled(stream, consumer).await {
                 return Ok((began.elapsed().as_secs_f64(), cpu_time().saturating_sub(cpu).as_secs_f64()));
             }
             tokio::time::sleep(LOOK).await;
@@ -169,7 +186,13 @@ impl Lab {
                 workload.batching = Batching { size, ..workload.batching };
                 self.run_loaded(workload, always).await
             }
-            _ => self.run(workload, Native, always).await,
+            LoopKind::Ordered(token) => {
+                let order = |token| Order { key: OrderKey::Token(token), buffer: BUFFER, buffer_bytes: 64 << 20 };
+                workload.queue.max_ack_pending += BUFFER as i64;
+                workload.order = token.map(order);
+                self.run_loaded(workload, always).await
+            }
+            LoopKind::Native | LoopKind::Example => self.run(workload, Native, always).await,
         }
     }
 

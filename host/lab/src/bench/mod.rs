@@ -4,11 +4,13 @@
 //! ratios of such a run mean something on another machine.
 
 mod batches;
+mod handler;
 mod instance;
 mod lab;
 mod median;
 mod native;
 mod options;
+mod orders;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -19,11 +21,14 @@ use hdrhistogram::Histogram;
 use crate::terminal::Bar;
 use batches::BatchRounds;
 pub use batches::BatchThroughput;
+pub use handler::{HandlerCost, HandlerOptions, HandlerReport, handlers};
 use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
 pub use options::BenchOptions;
 use options::WORKERS;
-use report::Latency;
+use orders::OrderRounds;
+pub use orders::OrderThroughput;
 pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
+use report::{Latency, Several};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
@@ -53,6 +58,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
 
     let mut rounds: [Vec<Round>; 5] = Default::default();
     let (mut latencies, mut batch_rounds): ([Vec<Latency>; 2], BatchRounds) = Default::default();
+    let mut order_rounds = OrderRounds::default();
     let kinds = [
         (LoopKind::Native, WORKERS),
         (LoopKind::Wasm, WORKERS),
@@ -66,6 +72,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
             rounds.push(lab.throughput(kind, workers).await?);
         }
         batches::round(&mut lab, &mut batch_rounds, &step).await?;
+        orders::round(&mut lab, &mut order_rounds, &step).await?;
         for (kind, latencies) in [LoopKind::Native, LoopKind::Wasm].into_iter().zip(&mut latencies) {
             step(&format!("requests, {kind:?}"));
             latencies.push(requests(&mut lab, kind, options.requests).await?);
@@ -76,7 +83,8 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     step("a handler that is replaced");
     let swap = swap(&mut lab).await?;
     let server = lab.client.server_version();
-    Ok(BenchReport::new(&server, options, &rounds, &batch_rounds, &latencies, from_zero, swap, instance, idle_percent))
+    let several = Several { batches: &batch_rounds, orders: &order_rounds };
+    Ok(BenchReport::new(&server, options, &rounds, several, &latencies, from_zero, swap, instance, idle_percent))
 }
 
 /// Sequential requests to one worker.
@@ -127,6 +135,8 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
     let (mut times, mut old) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
     for turn in 0..SWAPS {
         let (echo, payload) = (turn % 2 == 0, Bytes::from_static(b"x"));
+        // Long enough that the directory has been quiet: it is not looked at again at once.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         lab.put(echo)?;
         let (began, mut answers) = (Instant::now(), 0);
         loop {

@@ -2,6 +2,8 @@
 pub(super) const WORKERS: u32 = 4;
 /// The sizes of batches that are measured, each with several workers and with one.
 pub(super) const BATCH_SIZES: [usize; 3] = [1, 10, 100];
+/// How many keys the order has that is measured, each with several workers, beside no order on the same stream.
+pub(super) const KEYS: [usize; 3] = [1, 100, 100_000];
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -25,6 +27,6 @@ pub struct BenchOptions {
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        5 + (7 + 2 * BATCH_SIZES.len() as u64) * u64::from(self.rounds)
+        5 + (8 + 2 * BATCH_SIZES.len() as u64 + KEYS.len() as u64) * u64::from(self.rounds)
     }
 }

@@ -8,6 +8,7 @@ use super::batches::{self, BatchRounds, BatchThroughput};
 use super::lab::Round;
 use super::median::median;
 use super::options::BenchOptions;
+use super::orders::{self, OrderRounds, OrderThroughput};
 
 /// The benchmark's answer.
 #[derive(Debug, Clone, Serialize)]
@@ -26,6 +27,8 @@ pub struct BenchReport {
     pub throughput: Throughput,
     /// The same with a component that handles batches.
     pub batches: Vec<BatchThroughput>,
+    /// The same with an order of keys, beside none.
+    pub orders: Vec<OrderThroughput>,
     /// Microseconds of CPU time that the client process spent on a message, with 4 workers.
     pub cpu_us_per_message: CpuPerMessage,
     /// Sequential requests, in microseconds.
@@ -121,13 +124,20 @@ pub(super) struct Latency {
     pub(super) p99: f64,
 }
 
+/// Rounds of which there are several kinds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Several<'a> {
+    pub(super) batches: &'a BatchRounds,
+    pub(super) orders: &'a OrderRounds,
+}
+
 impl BenchReport {
     #[expect(clippy::too_many_arguments, reason = "each is measured by itself")]
     pub(super) fn new(
         server: &str,
         options: &BenchOptions,
         rounds: &[Vec<Round>; 5],
-        batch_rounds: &BatchRounds,
+        several: Several<'_>,
         latencies: &[Vec<Latency>; 2],
         from_zero: f64,
         swap: Swap,
@@ -153,7 +163,8 @@ impl BenchReport {
                 from_zero: from_zero / wasm_p99,
             },
             throughput: Throughput { native, wasm, example, native_1, wasm_1 },
-            batches: batches::report(batch_rounds, native, native_1),
+            batches: batches::report(several.batches, native, native_1),
+            orders: orders::report(several.orders),
             cpu_us_per_message: CpuPerMessage {
                 native: native_cpu,
                 wasm: wasm_cpu,
@@ -196,6 +207,11 @@ impl fmt::Display for BenchReport {
         writeln!(f, "batches                          4 workers to native   CPU us     1 worker to native   CPU us")?;
         for batches in &self.batches {
             writeln!(f, "{batches}")?;
+        }
+        writeln!(f)?;
+        writeln!(f, "order by key                     4 workers to none     CPU us")?;
+        for orders in &self.orders {
+            writeln!(f, "{orders}")?;
         }
         writeln!(f)?;
         writeln!(f, "latency, us                   native       wasm")?;

@@ -61,6 +61,7 @@ fn workload(options: &DemoOptions) -> Workload {
         grants: Grants::default(),
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
+        order: None,
         max_hops: 16,
         start_limits: StartLimits::default(),
         paused: None,

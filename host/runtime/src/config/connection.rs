@@ -6,7 +6,7 @@ use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::keys::HOST;
 use super::layer::Layer;
-use super::nats::{Auth, Nats};
+use super::nats::{Auth, JETSTREAM_API, Nats};
 use super::reader::Reader;
 use super::units::quoted;
 use super::userinfo;
@@ -53,6 +53,8 @@ impl ConnectionLayers {
             ca: keys.path("nats.ca"),
             certificate: certificate(&all, &mut keys),
             inbox_prefix: keys.maybe("nats.inbox-prefix"),
+            api_prefix: api_prefix(&mut keys),
+            tls_first: keys.get("nats.tls-first"),
         }
     }
 
@@ -70,6 +72,18 @@ impl ConnectionLayers {
         }
         layers
     }
+}
+
+/// Where requests to JetStream go, if not to the account's own.
+fn api_prefix(keys: &mut Reader<'_>) -> Option<String> {
+    let domain: Option<String> = keys.maybe("nats.jetstream-domain");
+    let prefix: Option<String> = keys.maybe("nats.api-prefix");
+    if domain.is_some() && prefix.is_some() {
+        let place = keys.place("nats.api-prefix");
+        let problem = "a domain and a prefix of the API are two ways to say where JetStream is";
+        keys.problems.push(place.error(problem, "keep one"));
+    }
+    prefix.or(domain.map(|domain| format!("$JS.{domain}.API"))).filter(|prefix| prefix != JETSTREAM_API)
 }
 
 /// A certificate and its key, which go together.

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::error::{At, ConfigErrors, SourcePosition};
 use super::keys::HOST;
 use super::layer::Layer;
+use super::value::{Value, ValueType};
 
 /// What a context may ask for that this program cannot do. Connecting without it would connect to the wrong place or as
 /// the wrong user, so it is refused.
-const UNSUPPORTED: [&str; 7] =
-    ["nsc", "socks_proxy", "user_jwt", "user_seed", "jetstream_domain", "jetstream_api_prefix", "tls_first"];
+const UNSUPPORTED: [&str; 4] = ["nsc", "socks_proxy", "user_jwt", "user_seed"];
 
 /// Where the context `name` is kept.
 ///
@@ -69,9 +69,12 @@ fn parse(text: &str, path: &Path) -> Result<Layer, ConfigErrors> {
     for row in HOST {
         // A context has the names of the table `nats`, and names no other context.
         let Some(key) = row.path.strip_prefix("nats.").filter(|key| *key != "context") else { continue };
-        let key = key.replace('-', "_");
+        let key = if key == "api-prefix" { "jetstream_api_prefix".to_owned() } else { key.replace('-', "_") };
         match fields.get(&key) {
             None | Some(serde_json::Value::Null) => {}
+            Some(serde_json::Value::Bool(set)) if matches!(row.kind, ValueType::Boolean) => {
+                layer.put(row, At { value: Value::Boolean(*set), place: place(&key) });
+            }
             Some(serde_json::Value::String(text)) if text.is_empty() => {}
             Some(serde_json::Value::String(text)) => match row.parse(text) {
                 Ok(value) => layer.put(row, At { value, place: place(&key) }),
@@ -90,7 +93,6 @@ fn is_nothing(value: &serde_json::Value) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-    use super::super::value::Value;
     use super::*;
 
     fn named(name: &str) -> At<String> {
@@ -130,10 +132,10 @@ mod tests {
 
     #[test]
     fn what_a_context_asks_for_in_vain_is_refused_by_key() {
-        let text = r#"{"url":"nats://a","nsc":"nsc://o/a/u","tls_first":true,"token":7}"#;
+        let text = r#"{"url":"nats://a","nsc":"nsc://o/a/u","tls_first":"yes","token":7}"#;
         let keys: Vec<String> =
             parse(text, Path::new("prod.json")).unwrap_err().0.into_iter().map(|error| error.key).collect();
-        assert_eq!(keys, ["nsc", "tls_first", "token"]);
+        assert_eq!(keys, ["nsc", "token", "tls_first"]);
         assert!(parse(r#"{"url":"nats://a","tls_first":false}"#, Path::new("prod.json")).is_ok());
     }
 

@@ -46,6 +46,11 @@ impl Layer {
         self.0.get(path)
     }
 
+    /// The text that it says of the key at `path`.
+    pub fn text_of(&self, path: &str) -> Option<String> {
+        self.text(path).map(|at| at.value)
+    }
+
     pub(super) fn text(&self, path: &str) -> Option<At<String>> {
         match self.get(path)? {
             At { value: Value::Text(text), place } => Some(At { value: text.clone(), place: place.clone() }),

@@ -73,6 +73,29 @@ impl Config {
         }
     }
 
+    /// Where a host answers over HTTP that has this `--http` and this file (or `tidegate.toml` in the current
+    /// directory, if it is there). With `given` no file is read, and of a file nothing but `http` has to be right.
+    ///
+    /// # Errors
+    /// If nothing says where, or what says it cannot be read.
+    pub fn http_of(given: Option<&str>, file: Option<&Path>) -> Result<Option<SocketAddr>, ConfigErrors> {
+        if let Some(text) = given {
+            let address = listen_address(text).map_err(|wrong| wrong.at(&SourcePosition::named("--http")))?;
+            return Ok(Some(address));
+        }
+        let Some(path) = file_of(&Flags { file: file.map(Path::to_owned), ..Flags::default() }) else {
+            return Err(nowhere_to_ask().into());
+        };
+        let mut problems = Vec::new();
+        let document = Document::parse(&read(&path)?, Some(&path), &mut problems);
+        let (top, variables) = (SourcePosition::default(), Environment::new());
+        let mut keys = Reader::new(HOST, &document.host, &top, &variables, &mut problems);
+        match keys.parsed("http", listen_address) {
+            None if !problems.is_empty() => Err(ConfigErrors(problems)),
+            address => Ok(address),
+        }
+    }
+
     /// Reads the file at `path`, with the variables of this process and without flags.
     ///
     /// # Errors
@@ -208,6 +231,13 @@ fn no_workload(text: &str, path: Option<&Path>) -> ConfigError {
     let place = SourcePosition { file: path.map(Path::to_owned), ..SourcePosition::default() };
     let problem = if text.trim().is_empty() { "the file is empty" } else { "there is no workload" };
     place.error(problem, "add [workload.NAME] with stream, handler and policy")
+}
+
+fn nowhere_to_ask() -> ConfigError {
+    SourcePosition::default().error(
+        format!("nothing says where the host answers: no --http, no --config, and no {DEFAULT_FILE} in this directory"),
+        "give --http the address that the host has, or --config its file",
+    )
 }
 
 fn nothing_to_run() -> ConfigError {

@@ -127,6 +127,32 @@ pub(super) fn inbox_prefix(prefix: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Checks a domain of JetStream, which is a token of subjects.
+pub(super) fn jetstream_domain(domain: &str) -> Result<(), Wrong> {
+    subject(domain)?;
+    let remedy = "write the domain that the server's configuration has in its block `jetstream`";
+    if domain.contains(['.', '*', '>', '$']) {
+        return Err(Wrong::new(format!("{} cannot be a domain of JetStream", quoted(domain)), remedy));
+    }
+    Ok(())
+}
+
+/// Checks the first tokens of requests to JetStream: a subject without wildcards.
+pub(super) fn api_prefix(prefix: &str) -> Result<(), Wrong> {
+    let remedy = "write the subject under which the account imports the API, such as \"ORDERS.API\"";
+    if let Some(short) = prefix.strip_suffix('.') {
+        return Err(Wrong::new(format!("{} ends with a dot", quoted(prefix)), format!("write {}", quoted(short))));
+    }
+    subject(prefix)?;
+    if prefix.len() > LONGEST {
+        return Err(Wrong::new(format!("{} is longer than {LONGEST} bytes", quoted(prefix)), remedy));
+    }
+    if prefix.split('.').any(|token| token == "*" || token == ">") {
+        return Err(Wrong::new(format!("{} has a wildcard", quoted(prefix)), remedy));
+    }
+    Ok(())
+}
+
 /// Checks the name of a host, without a port.
 pub(super) fn host(name: &str) -> Result<(), Wrong> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');

@@ -17,12 +17,32 @@ pub struct Nats {
     /// The first tokens of the subjects on which this client listens for answers; `None` is `_INBOX`, as everybody has
     /// it.
     pub inbox_prefix: Option<String>,
+    /// The first tokens of the subjects of requests to JetStream; `None` is `$JS.API`, that of the account's own.
+    pub api_prefix: Option<String>,
+    /// Whether TLS begins before the server has said anything.
+    pub tls_first: bool,
 }
+
+/// The first tokens of the subjects of requests to the account's own JetStream.
+pub(crate) const JETSTREAM_API: &str = "$JS.API";
 
 impl Nats {
     /// The first tokens of the subjects on which this client listens for answers.
     pub(crate) fn inbox(&self) -> &str {
         self.inbox_prefix.as_deref().unwrap_or("_INBOX")
+    }
+
+    /// The first tokens of the subjects of requests to JetStream.
+    pub(crate) fn api(&self) -> &str {
+        self.api_prefix.as_deref().unwrap_or(JETSTREAM_API)
+    }
+
+    /// The subject of a write to a key-value bucket's `subject`. To a JetStream elsewhere it goes as a request does.
+    pub(crate) fn of_bucket(&self, subject: String) -> String {
+        match &self.api_prefix {
+            Some(api) => format!("{api}.{subject}"),
+            None => subject,
+        }
     }
 }
 

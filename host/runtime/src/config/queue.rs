@@ -36,6 +36,7 @@ pub struct Queue {
 
 impl Queue {
     /// Of the workload `name`, which has a right name if `named`. `manage` is what holds if nothing is said of it.
+    /// `waiting` is how many deliveries may wait for their turn.
     pub(super) fn read(
         keys: &mut Reader<'_>,
         name: &str,
@@ -43,6 +44,7 @@ impl Queue {
         manage: Manage,
         scale: &Scale,
         pull: &PullConfig,
+        waiting: i64,
     ) -> Self {
         let retention = keys.get("retention");
         if retention == Retention::Workqueue && scale.source == SignalSource::Headers {
@@ -62,7 +64,7 @@ impl Queue {
             max_bytes: keys.maybe("max-bytes"),
             filter: distinct(keys, "filter"),
             ack_wait: keys.get("ack-wait"),
-            max_ack_pending: max_ack_pending(keys, scale, pull),
+            max_ack_pending: max_ack_pending(keys, scale, pull, waiting),
             max_waiting: keys.get("max-waiting"),
             watch_consumer,
         }
@@ -100,9 +102,9 @@ fn distinct(keys: &mut Reader<'_>, path: &str) -> Vec<String> {
 
 /// How many deliveries may be unsettled at once. Every worker may hold a batch; as many again may wait for a retry
 /// before the server stops delivering.
-fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &PullConfig) -> i64 {
+fn max_ack_pending(keys: &mut Reader<'_>, scale: &Scale, pull: &PullConfig, waiting: i64) -> i64 {
     let held = i64::from(scale.max).saturating_mul(i64::try_from(pull.batch).unwrap_or(i64::MAX));
-    let derived = held.saturating_mul(2).max(1_000);
+    let derived = held.saturating_mul(2).max(1_000).saturating_add(waiting);
     let Some(count) = keys.maybe("max-ack-pending") else { return derived };
     if count == -1 || count > held {
         return count;

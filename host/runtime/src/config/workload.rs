@@ -9,6 +9,7 @@ use super::keys::WORKLOAD;
 use super::layer::Layer;
 use super::limits::Limits;
 use super::names;
+use super::order::{self, Order};
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
@@ -48,6 +49,8 @@ pub struct Workload {
     pub limits: Limits,
     /// What happens after a failure.
     pub retry: Retry,
+    /// Which messages are handled one after the other; `None` where no order is kept.
+    pub order: Option<Order>,
     /// How many workloads a message may have come through.
     pub max_hops: u32,
     /// When a delivery may begin.
@@ -100,9 +103,13 @@ impl WrittenWorkload {
         let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
-        let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull);
+        let buffer = keys.maybe("order-buffer");
+        // What waits for its turn is unsettled too.
+        let waiting = if keys.is_set("order-key") { buffer.unwrap_or(order::USUAL) } else { 0 };
+        let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull, waiting);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
+        let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
@@ -119,6 +126,7 @@ impl WrittenWorkload {
             grants: Grants::read(&mut keys),
             limits: Limits::read(&mut keys),
             retry: Retry::read(&mut keys),
+            order,
             max_hops: keys.get("max-hops"),
             start_limits: StartLimits::read(&mut keys, at_once),
             paused: keys.maybe("paused"),

@@ -227,6 +227,11 @@ impl Effective {
         *self.pulls.lock()
     }
 
+    /// How many deliveries may be unsettled at once; `None` is no limit.
+    pub(crate) fn max_ack_pending(&self) -> Option<usize> {
+        usize::try_from(self.max_ack_pending.load(Relaxed)).ok().filter(|most| *most > 0)
+    }
+
     /// The scale without workers that could never get a message: the server has at most `max_ack_pending` deliveries
     /// out at once.
     pub fn employable(&self, scale: &Scale) -> Scale {

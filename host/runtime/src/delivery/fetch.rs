@@ -78,7 +78,7 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, announcer: 
         add(pulled);
     }
     for waiting in inbox.take_last() {
-        give_back_untaken(waiting.held, announcer.consumer).await;
+        give_back_untaken(waiting, announcer.consumer).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,8 +17,16 @@ use crate::delivery::start_limits::{Demand, Permit, StartGate};
 use crate::ports::Held;
 
 mod batches;
+mod full_buffer;
+mod giving_back;
+mod order_state;
+mod ordered;
+mod turn;
 
 pub(crate) use batches::BatchRoom;
+pub(crate) use full_buffer::FullBuffer;
+pub(crate) use order_state::Ordered;
+pub(crate) use turn::{Turn, settled, settling};
 
 /// For how long workers should have work that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -25,6 +34,9 @@ const AHEAD: Duration = Duration::from_millis(100);
 /// The most deliveries that wait or are asked for. The client library drops messages of a subscription that holds
 /// 65,536 already. Half of that is left for the server's status messages about pulls.
 const MOST: usize = 1 << 15;
+
+/// Announcements that wait in the connection's queue at once.
+const ANNOUNCED_AT_ONCE: usize = 1_000;
 
 /// How many deliveries, from the oldest on, are searched for an earlier delivery of the same message.
 const LOOK: usize = 4_096;
@@ -38,6 +50,8 @@ pub(crate) struct Waiting<D> {
     pub since: Instant,
     /// With which other deliveries it may be in a batch.
     pub company: Company,
+    /// Its turn among the messages of its key, where an order is kept.
+    pub turn: Option<Box<Turn<D>>>,
     /// That it has begun, where that is limited. There is none before a worker takes it, nor once its call has ended.
     pub permit: Option<Permit>,
 }
@@ -80,6 +94,8 @@ pub(crate) struct Inbox<D> {
     batch: usize,
     max_bytes: usize,
     attempts: Option<Arc<Attempts>>,
+    /// `None` where no order is kept.
+    order: Option<Box<Ordered<D>>>,
     /// What lets deliveries begin; `None` where nothing is limited.
     starts: Option<Arc<StartGate>>,
 }
@@ -138,6 +154,7 @@ impl<D: Held> Inbox<D> {
             batch,
             max_bytes,
             attempts: None,
+            order: None,
             starts: None,
         }
     }
@@ -160,50 +177,6 @@ impl<D: Held> Inbox<D> {
         self.workers.store(workers, Relaxed);
         self.fetching.store(true, Relaxed);
         self.room.notify_one();
-    }
-
-    /// Asks for nothing more, because no worker can start.
-    pub(crate) fn suspend(&self) {
-        self.suspended.store(true, Relaxed);
-        self.room.notify_one();
-    }
-
-    /// Goes on after [`Inbox::suspend`], because a worker has started.
-    pub(crate) fn resume(&self) {
-        self.suspended.store(false, Relaxed);
-        self.room.notify_one();
-    }
-
-    /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
-    /// a pull is open, it would bring them right back. Cancel-safe.
-    pub(crate) async fn closed(&self) {
-        self.closed.notified().await;
-    }
-
-    /// Takes all deliveries that match, oldest first.
-    pub(crate) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
-        let mut all = self.waiting.lock();
-        let (taken, left): (Vec<_>, _) =
-            std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
-        *all = left.into();
-        drop(all);
-        self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        taken
-    }
-
-    /// Takes all deliveries. From now on none can be put back.
-    pub(super) fn take_last(&self) -> Vec<Waiting<D>> {
-        let taken: Vec<_> = {
-            let mut all = self.waiting.lock();
-            self.ended.store(true, Relaxed);
-            all.drain(..).collect()
-        };
-        self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        taken
-    }
-
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.suspended.load(Relaxed)
     }
 
     /// Stops fetching and taking, or lets both go on. Deliveries that wait stay announced.
@@ -306,7 +279,8 @@ impl<D: Held> Inbox<D> {
     /// Notes how many deliveries may still come. If none may, the deliveries of a suspended inbox can be given back.
     pub(super) fn set_asked(&self, asked: usize) {
         self.asked.store(asked, Relaxed);
-        if self.is_suspended() && asked == 0 && !self.is_empty() {
+        let waits = || !self.is_empty() || self.order.as_ref().is_some_and(|order| order.waits());
+        if self.is_suspended() && asked == 0 && waits() {
             self.closed.notify_one();
         }
     }
@@ -323,6 +297,19 @@ impl<D: Held> Inbox<D> {
 
     /// How many deliveries are missing, once half of the capacity is missing and half of the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
+        let wanted = self.workers_want(waiting, asked);
+        let Some(order) = &self.order else { return wanted };
+        match order.missing(asked) {
+            Some(missing) => missing.filter(|_| self.may_ask()),
+            None => order.fits(wanted?, asked),
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        self.fetching.load(Relaxed) && !self.is_suspended() && !self.paused.load(Relaxed)
+    }
+
+    fn workers_want(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
         let capacity = match (self.capacity(), &self.starts) {
             (Some(capacity), None) => capacity,
             (Some(capacity), Some(starts)) => starts.capacity(Demand { capacity, waiting, asked }),
@@ -352,6 +339,9 @@ impl<D: Held> Inbox<D> {
 
     /// Puts a delivery that came at `since`.
     pub(crate) fn put(&self, held: D, since: Instant) {
+        if let Some(order) = &self.order {
+            return self.arrive(order, held, since);
+        }
         self.add(held, since);
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
@@ -361,12 +351,16 @@ impl<D: Held> Inbox<D> {
 
     /// Puts a delivery, and wakes nobody.
     pub(super) fn add(&self, held: D, since: Instant) {
+        if let Some(order) = &self.order {
+            return self.arrive(order, held, since);
+        }
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         // Only a message that is delivered again can be here already, or be known.
         let again = held.delivery().attempt > 1;
         let suspect = again && self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(held.delivery()));
         let company = if suspect { Company::Suspect } else { Company::Any };
-        let (message, mut waiting) = (sequence(&held), Waiting { held, since, company, permit: None });
+        let message = sequence(&held);
+        let mut waiting = Waiting { held, since, company, turn: None, permit: None };
         let mut all = self.waiting.lock();
         match all.iter_mut().take(if again { LOOK } else { 0 }).find(|old| sequence(&old.held) == message) {
             Some(old) => {
@@ -385,6 +379,11 @@ impl<D: Held> Inbox<D> {
     /// in time that it is in progress. No attempt is used up, because no worker has taken it.
     fn supersede(&self, old: &Delivery) {
         self.bytes.fetch_sub(old.size(), Relaxed);
+        self.superseded(old);
+    }
+
+    /// The same of one that was not in the queue.
+    fn superseded(&self, old: &Delivery) {
         tracing::debug!(
             stream_sequence = old.stream_sequence,
             attempt = old.attempt,
@@ -408,10 +407,16 @@ impl<D: Held> Inbox<D> {
                 })
                 .collect()
         };
-        for announcement in announcements {
-            announcement.await;
+        send_all(announcements).await;
+        if let Some(order) = &self.order {
+            send_all(order.announcements(quarter)).await;
         }
     }
+}
+
+/// Many stand in the connection's queue at once: one after the other, each would wait behind what all workers publish.
+async fn send_all(announcements: impl IntoIterator<Item = impl Future<Output = ()>>) {
+    stream::iter(announcements).for_each_concurrent(ANNOUNCED_AT_ONCE, |announcement| announcement).await;
 }
 
 #[cfg(test)]

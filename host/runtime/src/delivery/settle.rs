@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep};
 use crate::conditions::{Conditions, Part};
 use crate::config::Retry;
 use crate::contract::Author;
-use crate::contract::{Cause, Death, Delivery, Outcome, Response};
+use crate::contract::{Cause, Death, Outcome, Response};
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
-use crate::delivery::inbox::Waiting;
+use crate::delivery::inbox::{Waiting, settled, settling};
 use crate::delivery::outage::Outage;
 use crate::delivery::{Disposition, ResponseBounds, Verdict, conflicted, dispose, refused};
 use crate::ports::{EffectError, Held};
@@ -175,28 +175,30 @@ pub(crate) async fn settle_after<D: Held>(
 
 /// Gives back a delivery that could not be finished within the grace time.
 pub(crate) async fn give_back<D: Held>(waiting: Waiting<D>, rules: &Rules) -> Settled {
-    let Delivery { stream_sequence, attempt, .. } = *waiting.held.delivery();
+    let stream_sequence = waiting.held.delivery().stream_sequence;
     tracing::info!(stream_sequence, "given back: not finished within the grace time");
-    if rules.consumer.is_last(attempt) {
+    if is_last(&waiting, rules) {
         return dead_letter(waiting, last_delivery("given back unfinished"), &no_author(), rules).await;
     }
     rules.attempts.excuse(waiting.held.delivery());
-    nak(waiting.held, Duration::ZERO, &rules.consumer).await;
+    try_again(waiting, Duration::ZERO, &rules.consumer).await;
     Settled::GivenBack
 }
 
 /// Gives back a delivery that no worker of this host can take, which is not its handler's failure.
-pub(crate) async fn hand_back<D: Held>(held: D, rules: &Rules) {
-    rules.attempts.excuse(held.delivery());
-    nak(held, Duration::ZERO, &rules.consumer).await;
+pub(crate) async fn hand_back<D: Held>(waiting: Waiting<D>, rules: &Rules) {
+    rules.attempts.excuse(waiting.held.delivery());
+    nak(waiting, Duration::ZERO, &rules.consumer).await;
 }
 
 /// Terms a message whose dead letter is stored already.
 pub(crate) async fn term_again<D: Held>(waiting: Waiting<D>, kept: Kept) -> Settled {
-    let Waiting { held, .. } = waiting;
+    let Waiting { held, mut turn, .. } = waiting;
     let stream_sequence = held.delivery().stream_sequence;
     tracing::info!(stream_sequence, "delivered again though it is a dead letter: termed again");
+    settling(turn.as_deref_mut());
     held.term(kept, "it is a dead letter").await;
+    settled(turn);
     Settled::DeadBefore
 }
 
@@ -232,14 +234,23 @@ pub(crate) async fn keep_all<D: Held, T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = sleep(due.unwrap_or_default()), if due.is_some() => {
-                for (held, since) in held.iter().zip(since.iter_mut()) {
-                    *since = Instant::now();
-                    held.in_progress().await;
-                }
-            }
-            () = edited => {}
+            () = sleep(due.unwrap_or_default()), if due.is_some() => {}
+            () = edited => continue,
         }
+        // The work goes on meanwhile. It may hold places in a queue that the announcements wait in too: if it stood
+        // still, enough workers at once would wait for each other for ever.
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = announce_all(held, since) => {}
+        }
+    }
+}
+
+async fn announce_all<D: Held>(held: &[D], since: &mut [Instant]) {
+    for (held, since) in held.iter().zip(since) {
+        *since = Instant::now();
+        held.in_progress().await;
     }
 }
 
@@ -248,7 +259,10 @@ async fn complete<D: Held>(waiting: Waiting<D>, stored: Published, author: &Auth
     match stored.reply(&waiting.held).await {
         Ok(confirmed) => {
             rules.attempts.done(waiting.held.delivery());
-            waiting.held.ack(confirmed).await;
+            let Waiting { held, mut turn, .. } = waiting;
+            settling(turn.as_deref_mut());
+            held.ack(confirmed).await;
+            settled(turn);
             Settled::Acked
         }
         Err(error) => Box::pin(fail(waiting, error, author, rules)).await,
@@ -276,16 +290,16 @@ async fn fail<D: Held>(waiting: Waiting<D>, error: EffectError, author: &Author,
 async fn unconfirmed<D: Held>(waiting: Waiting<D>, problem: &str, author: &Author, rules: &Rules) -> Settled {
     let delivery = waiting.held.delivery();
     rules.attempts.excuse(delivery);
-    if rules.consumer.is_last(delivery.attempt) {
+    if is_last(&waiting, rules) {
         return dead_letter(waiting, last_delivery(problem), author, rules).await;
     }
-    // The delay goes by the server's count, so that tries become rarer while an outage lasts.
+    // The delay goes by the count of all tries, so that they become rarer while an outage lasts.
     let delay = rules.retry.delay(delivery.attempt);
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
     tracing::warn!(%plugin, %generation, stream_sequence, attempt, error = problem, ?delay,
-        "an effect is not confirmed, so the message is to be delivered again; no attempt is used up");
-    nak(waiting.held, delay, &rules.consumer).await;
+        "an effect is not confirmed, so the message is to be tried again; no attempt is used up");
+    try_again(waiting, delay, &rules.consumer).await;
     Settled::Unconfirmed
 }
 
@@ -293,7 +307,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answere
     let Answerer { author, last_words } = from;
     let wrote = |death| Death { stderr: last_words.to_owned(), ..death };
     match verdict {
-        Verdict::Retry { reason, .. } if rules.consumer.is_last(waiting.held.delivery().attempt) => {
+        Verdict::Retry { reason, .. } if is_last(&waiting, rules) => {
             dead_letter(waiting, wrote(last_delivery(&reason)), author, rules).await
         }
         Verdict::Retry { delay, reason } => {
@@ -301,7 +315,7 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answere
             let delivery = waiting.held.delivery();
             let (stream_sequence, attempt) = (delivery.stream_sequence, delivery.attempt);
             tracing::warn!(%plugin, %generation, stream_sequence, attempt, reason, ?delay, "to be tried again");
-            nak(waiting.held, delay, &rules.consumer).await;
+            try_again(waiting, delay, &rules.consumer).await;
             Settled::Retried
         }
         Verdict::Dead(death) => dead_letter(waiting, wrote(death), author, rules).await,
@@ -309,37 +323,47 @@ async fn carry_out<D: Held>(waiting: Waiting<D>, verdict: Verdict, from: Answere
 }
 
 /// Stores a message that must not be tried again as a dead letter, then terms it.
-pub(crate) async fn dead_letter<D: Held>(waiting: Waiting<D>, death: Death, author: &Author, rules: &Rules) -> Settled {
+pub(crate) async fn dead_letter<D: Held>(
+    mut waiting: Waiting<D>,
+    death: Death,
+    author: &Author,
+    rules: &Rules,
+) -> Settled {
     // The server may deliver it again before its letter is stored.
     if let Some(kept) = rules.attempts.dying(waiting.held.delivery(), &death, author) {
         return term_again(waiting, kept).await;
     }
-    let Waiting { held, mut since, .. } = waiting;
+    let held = &waiting.held;
     let Author { plugin, generation } = author;
     let (stream_sequence, attempt) = (held.delivery().stream_sequence, held.delivery().attempt);
     let cause = death.cause.as_str();
     loop {
-        let error = match keep(&held, &mut since, &rules.consumer, Kept::letter(&held, &death, author)).await {
+        let Waiting { held, since, .. } = &mut waiting;
+        let error = match keep(held, since, &rules.consumer, Kept::letter(held, &death, author)).await {
             Ok(kept) => {
                 rules.letters.succeeded();
                 rules.attempts.kept(held.delivery(), kept.clone());
                 tracing::warn!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason,
                     "dead letter");
+                let Waiting { held, mut turn, .. } = waiting;
+                settling(turn.as_deref_mut());
                 held.term(kept, &death.reason).await;
+                settled(turn);
                 return Settled::Dead(death.cause);
             }
             Err(error) => error,
         };
         rules.letters.failed(&error);
-        if rules.consumer.is_last(attempt) {
+        if is_last(&waiting, rules) {
             // The server would not deliver the message again, so it is held until its dead letter can be stored.
-            keep(&held, &mut since, &rules.consumer, sleep(AGAIN)).await;
+            let Waiting { held, since, .. } = &mut waiting;
+            keep(held, since, &rules.consumer, sleep(AGAIN)).await;
             continue;
         }
         tracing::error!(%plugin, %generation, stream_sequence, attempt, cause, reason = death.reason, %error,
             "the dead letter could not be kept, so the message stays in its stream");
-        rules.attempts.excuse(held.delivery());
-        nak(held, rules.retry.delay(attempt), &rules.consumer).await;
+        rules.attempts.excuse(waiting.held.delivery());
+        try_again(waiting, rules.retry.delay(attempt), &rules.consumer).await;
         return Settled::Unconfirmed;
     }
 }
@@ -357,15 +381,30 @@ fn no_author() -> Author {
 
 /// Naks a delivery, and remembers it: if the consumer's `max_deliver` is edited meanwhile, the server may drop the
 /// message.
-async fn nak<D: Held>(held: D, delay: Duration, consumer: &Effective) {
-    consumer.gave_back(held.delivery().stream_sequence, held.delivery().attempt);
-    held.nak(delay).await;
+async fn nak<D: Held>(waiting: Waiting<D>, delay: Duration, consumer: &Effective) {
+    consumer.gave_back(waiting.held.delivery().stream_sequence, waiting.server_attempt());
+    waiting.held.nak(delay).await;
+}
+
+/// Has a message tried again after the delay: by this host where an order is kept, otherwise by whom the server
+/// delivers it to.
+async fn try_again<D: Held>(waiting: Waiting<D>, delay: Duration, consumer: &Effective) {
+    if let Some(waiting) = waiting.try_again(delay) {
+        nak(waiting, delay, consumer).await;
+    }
+}
+
+/// Whether it needs the server to have a message tried again, and the server will not deliver it any more.
+fn is_last<D: Held>(waiting: &Waiting<D>, rules: &Rules) -> bool {
+    rules.consumer.is_last(waiting.server_attempt()) && !waiting.is_tried_here()
 }
 
 /// Gives back a delivery that no worker has taken: the server delivers it again at once, to this host or another. A
 /// delivery that the server would not deliver again is stored as a dead letter.
-pub(crate) async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
-    if consumer.is_last(held.delivery().attempt) {
+pub(crate) async fn give_back_untaken<D: Held>(waiting: Waiting<D>, consumer: &Effective) {
+    let is_last = consumer.is_last(waiting.server_attempt());
+    let held = waiting.held;
+    if is_last {
         let death = last_delivery("given back unfinished");
         match Kept::letter(&held, &death, &no_author()).await {
             Ok(kept) => return held.term(kept, &death.reason).await,
@@ -379,3 +418,6 @@ pub(crate) async fn give_back_untaken<D: Held>(held: D, consumer: &Effective) {
     }
     held.nak(Duration::ZERO).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
@@ -15,10 +16,14 @@ use crate::ports::{EffectError, Held};
 #[derive(Debug, Default)]
 pub(crate) struct TestDelivery {
     pub(crate) delivery: Delivery,
+    /// The consumer's number of the delivery.
+    pub(crate) number: u64,
     /// The stream sequences of the deliveries that were given back.
     pub(crate) given_back: Arc<Mutex<Vec<u64>>>,
     /// How often the message was looked at.
     pub(crate) looks: AtomicUsize,
+    /// A queue in which announcements wait for a place.
+    pub(crate) announced_in: Option<Arc<Semaphore>>,
 }
 
 impl TestDelivery {
@@ -31,6 +36,14 @@ impl Held for TestDelivery {
     fn delivery(&self) -> &Delivery {
         self.looks.fetch_add(1, Relaxed);
         &self.delivery
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn count_attempts(&mut self, more: u32) {
+        self.delivery.attempt += more;
     }
 
     async fn publish(
@@ -49,7 +62,12 @@ impl Held for TestDelivery {
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        std::future::ready(())
+        let queue = self.announced_in.clone();
+        async move {
+            if let Some(queue) = queue {
+                drop(queue.acquire().await);
+            }
+        }
     }
 
     async fn ack(self, _: Confirmed) {}

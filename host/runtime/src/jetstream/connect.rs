@@ -93,7 +93,8 @@ impl Client {
             told.lock().tell(&event);
             std::future::ready(())
         });
-        let first = answering(&config.servers).await;
+        // Where TLS comes first, a server says nothing before it.
+        let first = if config.tls_first { config.servers.clone() } else { answering(&config.servers).await };
         let nats = async_nats::connect_with_options(first.as_slice(), options)
             .await
             .map_err(|error| explain(&error, servers.clone(), config))?;
@@ -104,7 +105,7 @@ impl Client {
         if !nats.is_server_compatible(OLDEST.0, OLDEST.1, 0) {
             return Err(ConnectError::TooOld { servers, version: info.version });
         }
-        let context = jetstream::new(nats.clone());
+        let context = jetstream::with_prefix(nats.clone(), config.api());
         tracing::debug!(server = info.server_name, version = info.version, "connected");
         Ok(Self {
             nats,
@@ -118,6 +119,11 @@ impl Client {
             inbox: config.inbox().into(),
             fallback: Arc::default(),
         })
+    }
+
+    /// The subject of a request to JetStream's API.
+    pub(super) fn api_subject(&self, request: &str) -> String {
+        format!("{}.{request}", self.config.api())
     }
 
     /// The version of the server that the client is connected to.

@@ -19,6 +19,7 @@ use crate::conditions::Conditions;
 use crate::config::{DeadLetters, SignalSource, Workload};
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
+use crate::delivery::order::Unsettled;
 use crate::permissions::Denial;
 
 /// How long a pull on the headers consumer waits at the server.
@@ -136,6 +137,17 @@ impl BoundConsumer {
     /// The largest payload with headers that the server takes, in bytes.
     pub(crate) fn max_payload(&self) -> usize {
         self.binding.client.max_payload()
+    }
+
+    /// What the consumer says of deliveries that are not settled, of all hosts.
+    ///
+    /// # Errors
+    /// If the server does not answer, or the consumer is gone.
+    pub(crate) async fn unsettled(&self) -> anyhow::Result<Unsettled> {
+        let WorkloadBinding { client, stream, .. } = &*self.binding;
+        let state = client.consumer_state(stream, &self.consumer).await?;
+        let state = state.ok_or_else(|| anyhow::anyhow!("there is no consumer {}", self.consumer))?;
+        Ok(Unsettled { count: state.num_ack_pending, last: state.delivered.consumer_seq })
     }
 
     /// Starts to pull.

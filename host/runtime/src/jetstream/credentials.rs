@@ -36,6 +36,9 @@ pub(super) async fn options(config: &Nats) -> Result<ConnectOptions, ConnectErro
             let steps = u32::try_from(attempts.min(5)).unwrap_or(5);
             Duration::from_millis(50 * 2u64.pow(steps)).min(Duration::from_secs(1))
         });
+    if config.tls_first {
+        options = options.tls_first();
+    }
     if let Some(ca) = &config.ca {
         let text = read(ca, CA).await?;
         must_hold(ca, CA, &text, "CERTIFICATE")?;

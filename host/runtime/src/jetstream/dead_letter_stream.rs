@@ -69,7 +69,7 @@ async fn asked<T, E: Display>(
 ) -> Result<T, LettersError> {
     let concerns = |denial: &Denial| {
         denial.verb == Verb::Publish
-            && denial.subject.starts_with("$JS.API.")
+            && denial.subject.starts_with(client.config.api())
             && denial.subject.split('.').any(|token| token == stream)
     };
     let stream = stream.to_owned();

@@ -31,6 +31,8 @@ pub(crate) struct PulledMessage(Box<MessageParts>);
 #[derive(Debug)]
 struct MessageParts {
     delivery: Delivery,
+    /// The consumer's number of the delivery.
+    number: u64,
     settle: Subject,
     binding: Arc<WorkloadBinding>,
 }
@@ -52,7 +54,8 @@ impl PulledMessage {
             attempt: position.attempt,
             published_at_ms: position.published_at_ms,
         };
-        Some(Self(Box::new(MessageParts { delivery, settle, binding })))
+        let number = position.consumer_sequence;
+        Some(Self(Box::new(MessageParts { delivery, number, settle, binding })))
     }
 
     /// Acks a message that was only counted. No handler gets it, so there are no effects to confirm.
@@ -62,7 +65,7 @@ impl PulledMessage {
 
     /// Sends the settlement of a delivery.
     async fn settle(self, verb: Bytes) {
-        let MessageParts { delivery, settle, binding } = &*self.0;
+        let MessageParts { delivery, settle, binding, .. } = &*self.0;
         binding.log_unsettled(binding.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
     }
 
@@ -131,6 +134,14 @@ impl Held for PulledMessage {
         &self.0.delivery
     }
 
+    fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    fn count_attempts(&mut self, more: u32) {
+        self.0.delivery.attempt = self.0.delivery.attempt.saturating_add(more);
+    }
+
     async fn publish(
         &self,
         publications: Vec<Publication>,
@@ -174,7 +185,7 @@ impl Held for PulledMessage {
     }
 
     fn in_progress(&self) -> impl Future<Output = ()> + Send + use<> {
-        let MessageParts { delivery, settle, binding } = &*self.0;
+        let MessageParts { delivery, settle, binding, .. } = &*self.0;
         let (binding, settle, stream_sequence) = (binding.clone(), settle.clone(), delivery.stream_sequence);
         async move {
             binding.traffic.told_in_progress();
@@ -224,6 +235,7 @@ pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
 struct DeliveryPosition {
     attempt: u32,
     stream_sequence: u64,
+    consumer_sequence: u64,
     published_at_ms: u64,
 }
 
@@ -238,11 +250,12 @@ impl DeliveryPosition {
             _ => return None,
         };
         let mut numbers = tokens.split('.').skip(skip).map(|token| token.parse::<u64>().ok());
-        let (attempt, stream_sequence, _consumer_sequence) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let (attempt, stream_sequence, consumer_sequence) = (numbers.next()??, numbers.next()??, numbers.next()??);
         let nanos = numbers.next()??;
         Some(Self {
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
             stream_sequence,
+            consumer_sequence,
             published_at_ms: nanos / 1_000_000,
         })
     }
@@ -256,7 +269,12 @@ mod tests {
 
     #[test]
     fn both_forms_of_the_reply_subject_are_read() {
-        let position = DeliveryPosition { attempt: 3, stream_sequence: 77, published_at_ms: 1_600_000_000_123 };
+        let position = DeliveryPosition {
+            attempt: 3,
+            stream_sequence: 77,
+            consumer_sequence: 9,
+            published_at_ms: 1_600_000_000_123,
+        };
         let short = "$JS.ACK.ORDERS.w.3.77.9.1600000000123456789.5";
         let long = "$JS.ACK._.ACCHASH.ORDERS.w.3.77.9.1600000000123456789.5";
         let longer = "$JS.ACK.hub.ACCHASH.ORDERS.w.3.77.9.1600000000123456789.5.random";

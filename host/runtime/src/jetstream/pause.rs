@@ -95,8 +95,8 @@ impl Client {
         if !self.can_pause() {
             return Err(PauseError::TooOld { version: self.server_version() });
         }
-        let subject = format!("$JS.API.CONSUMER.PAUSE.{stream}.{consumer}");
-        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject.ends_with(&subject[1..]);
+        let subject = self.api_subject(&format!("CONSUMER.PAUSE.{stream}.{consumer}"));
+        let concerns = |denial: &Denial| denial.verb == Verb::Publish && denial.subject == subject;
         let body = json!({ "pause_until": until });
         let asking = self.api(format!("CONSUMER.PAUSE.{stream}.{consumer}"), &body);
         let answer: Answer = match self.denied.unless(concerns, asking).await {

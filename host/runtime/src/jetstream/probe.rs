@@ -42,8 +42,8 @@ impl Client {
             let _ = signal(format!("$JS.ACK._.probe.{stream}.{consumer}.{NO_DELIVERY}")).await;
         }
         tokio::join!(
-            self.probe(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"), "{\"batch\":\"none\"}"),
-            self.probe(format!("$JS.API.STREAM.MSG.GET.{stream}"), "{\"seq\":0}"),
+            self.probe(self.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}")), "{\"batch\":\"none\"}"),
+            self.probe(self.api_subject(&format!("STREAM.MSG.GET.{stream}")), "{\"seq\":0}"),
         );
     }
 }

@@ -108,7 +108,7 @@ impl Puller {
         let mut link = binding.client.link();
         let known = *link.borrow_and_update();
         Self {
-            next: format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", binding.stream),
+            next: binding.client.api_subject(&format!("CONSUMER.MSG.NEXT.{}.{consumer}", binding.stream)),
             inboxes: Vec::new(),
             saved: VecDeque::new(),
             known,

@@ -21,8 +21,7 @@ use crate::permissions::{Lack, Rights};
 
 /// How long an answer is waited for. It may be denied without a word, or nobody may answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The subjects on which the server says which streams there are, and what this user may do.
-const NAMES: &str = "$JS.API.STREAM.NAMES";
+/// The subject on which the server says what this user may do.
 const USER: &str = "$SYS.REQ.USER.INFO";
 /// A payload that is no request to JetStream.
 const NONSENSE: &str = "probe";
@@ -179,7 +178,7 @@ impl Client {
         let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
         for bucket in workload.grants.buckets() {
             let stream = format!("KV_{bucket}");
-            let found = self.denied.unless(|denial| is_about(denial, &stream), setup.bucket(bucket)).await;
+            let found = self.denied.unless(|denial| self.is_about(denial, &stream), setup.bucket(bucket)).await;
             let finding = match found {
                 Ok(Ok(Ok(_))) => continue,
                 Ok(Ok(Err(_))) if workload.queue.manage == Manage::Create => {
@@ -216,13 +215,13 @@ impl Client {
             let setup = WorkloadSetup { client: self, workload, queue: &workload.queue };
             let key = ["dead-letters", "stream"];
             let found =
-                self.denied.unless(|denial| is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
+                self.denied.unless(|denial| self.is_about(denial, name), setup.has_dead_letters(&config.dead_letters));
             let found = found.await.map(|found| found.map_err(|error| Finding::of(&error, &workload.name, &key)));
             self.own_stream(found, name, dead_letters::SUBJECTS, &key, survey).await;
         }
         if let Some(stream) = &config.journal.stream {
             let (name, key) = (&stream.name, ["journal", "stream"]);
-            let found = self.denied.unless(|denial| is_about(denial, name), journal::is_there(self, name)).await;
+            let found = self.denied.unless(|denial| self.is_about(denial, name), journal::is_there(self, name)).await;
             let wrong = |problem: String| {
                 let (problem, remedy) =
                     problem.split_once("; ").unwrap_or((&problem, "name another in journal.stream"));
@@ -239,7 +238,7 @@ impl Client {
     /// Adds to the survey whether the bucket of the fleet is there.
     async fn fleet_bucket(&self, bucket: &str, may_create: bool, survey: &mut ServerCheck) {
         let (name, key) = (bucket::stream(bucket), ["fleet", "bucket"]);
-        let found = self.denied.unless(|denial| is_about(denial, &name), self.bucket_state(&name)).await;
+        let found = self.denied.unless(|denial| self.is_about(denial, &name), self.bucket_state(&name)).await;
         let wrong = |problem: &str| Finding::new(&key, format!("bucket {bucket}: {problem}"), "name another");
         match found {
             Err(denial) => survey.found.push(Finding::denied(self, &denial)),
@@ -309,7 +308,8 @@ impl Client {
             streams: Option<Vec<String>>,
         }
         let body = serde_json::json!({ "subject": subject });
-        match self.heard(NAMES, self.context.request("STREAM.NAMES", &body)).await? {
+        let subject = self.api_subject("STREAM.NAMES");
+        match self.heard(&subject, self.context.request("STREAM.NAMES", &body)).await? {
             Ok(Response::Ok(Page { streams })) => Ok(streams.unwrap_or_default()),
             Ok(Response::Err { error }) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -321,7 +321,8 @@ impl Client {
         match self.user().await {
             Ok(rights) => survey.found.extend(rights.lacks(needed).iter().map(Finding::lack)),
             Err(reason) => {
-                let apis = needed.publish.keys().filter(|subject| subject.starts_with("$JS."));
+                let prefixes = [self.config.api(), "$JS."];
+                let apis = needed.publish.keys().filter(|subject| prefixes.iter().any(|api| subject.starts_with(api)));
                 let denials = join_all(apis.map(|subject| self.denial(subject))).await;
                 survey.found.extend(denials.iter().flatten().map(|denial| Finding::denied(self, denial)));
                 let what = "whether this user may publish what handlers answer, dead letters and replies";
@@ -364,9 +365,9 @@ impl Client {
         let answer = self.denied.unless(concerns, answer).await;
         answer.map_err(|_| format!("this user may not publish to `{subject}`"))
     }
-}
 
-/// Whether a denial keeps this user from asking for a stream.
-fn is_about(denial: &Denial, stream: &str) -> bool {
-    denial.verb == Verb::Publish && denial.subject == format!("$JS.API.STREAM.INFO.{stream}")
+    /// Whether a denial keeps this user from asking for a stream.
+    fn is_about(&self, denial: &Denial, stream: &str) -> bool {
+        denial.verb == Verb::Publish && denial.subject == self.api_subject(&format!("STREAM.INFO.{stream}"))
+    }
 }

@@ -32,7 +32,7 @@ impl WorkloadSetup<'_> {
     /// Whether a denial keeps this workload from being set up. Others may work meanwhile on the same connection.
     pub(super) fn concerns(&self, denial: &Denial, dead_letters: &str) -> bool {
         let ours = [self.queue.stream.as_str(), dead_letters];
-        let jetstream = ["$JS.API.", "$JS.ACK."].iter().any(|prefix| denial.subject.starts_with(prefix));
+        let jetstream = [self.client.config.api(), "$JS.ACK"].iter().any(|prefix| denial.subject.starts_with(prefix));
         let ours = |token: &str| {
             ours.contains(&token)
                 || token.strip_prefix("KV_").is_some_and(|name| self.workload.grants.buckets().contains(name))
@@ -285,7 +285,13 @@ impl WorkloadSetup<'_> {
     fn no_jetstream(&self, error: &ApiError) -> Option<SetupError> {
         let reason = match error.code() {
             Some(code) if NOT_ENABLED.contains(&code) => error.to_string(),
-            None if error.is_nobody() => "it is not enabled in the server".to_owned(),
+            None if error.is_nobody() => match &self.client.config.api_prefix {
+                Some(api) => format!(
+                    "nobody answers under `{api}`; look at nats.jetstream-domain or nats.api-prefix, and at the leaf \
+                     node or the import that it names"
+                ),
+                None => "it is not enabled in the server".to_owned(),
+            },
             _ => return None,
         };
         let (workload, servers) = (self.workload.name.clone(), self.client.servers.clone());

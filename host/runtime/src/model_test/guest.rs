@@ -124,11 +124,17 @@ impl Handler for ModelInstance {
 
 impl ModelInstance {
     async fn call(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
-        let id = |delivery: &Delivery| (self.host, delivery.stream_sequence, delivery.attempt);
-        let ids: Vec<_> = deliveries.iter().map(|delivery| id(delivery)).collect();
+        let ids: Vec<_> = self.server.with(|state| {
+            let of = |delivery: &&Delivery| state.ledger.id(self.host, delivery.stream_sequence, delivery.attempt);
+            deliveries.iter().map(of).collect()
+        });
         let newest = *self.newest.borrow();
         let scripts: Vec<_> = self.server.with(|state| {
             if !state.lines[self.host].gone {
+                for id in &ids {
+                    let before = state.before(id.1);
+                    state.ledger.rule(before.is_none(), || format!("#{} begins before {before:?} has ended", id.1));
+                }
                 let ledger = &mut state.ledger;
                 ledger.call(&ids, self.worker, self.generation.number);
                 let first = ids[0].1;
@@ -149,7 +155,8 @@ impl ModelInstance {
         self.usable = false;
         let takes_ms = scripts.iter().map(|script| script.takes_ms).max().unwrap_or_default();
         sleep(Duration::from_millis(takes_ms)).await;
-        let ends: Vec<CallEnd> = ids.iter().zip(&scripts).map(|(id, script)| script.at(id.2)).collect();
+        let ends: Vec<CallEnd> =
+            deliveries.iter().zip(&scripts).map(|(delivery, script)| script.at(delivery.attempt)).collect();
         if ends.contains(&CallEnd::Hang) {
             sleep(TIME_LIMIT).await;
         }

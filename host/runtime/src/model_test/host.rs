@@ -24,6 +24,9 @@ const SLACK: Duration = Duration::from_secs(1);
 pub(super) struct HeldDelivery {
     server: ModelServer,
     host: usize,
+    /// As the server delivered it.
+    attempt: u32,
+    number: u64,
     delivery: Delivery,
 }
 
@@ -35,7 +38,7 @@ impl std::fmt::Debug for HeldDelivery {
 
 impl HeldDelivery {
     fn id(&self) -> (usize, u64, u32) {
-        (self.host, self.delivery.stream_sequence, self.delivery.attempt)
+        (self.host, self.delivery.stream_sequence, self.attempt)
     }
 }
 
@@ -68,6 +71,15 @@ async fn word(stored: oneshot::Receiver<bool>) -> Result<(), EffectError> {
 impl Held for HeldDelivery {
     fn delivery(&self) -> &Delivery {
         &self.delivery
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn count_attempts(&mut self, more: u32) {
+        self.delivery.attempt += more;
+        self.server.of(self.host, |state| state.ledger.tried_here(self.id(), more));
     }
 
     async fn publish(
@@ -160,16 +172,17 @@ impl ModelPuller {
 
     fn come(&mut self) -> Option<Pulled<HeldDelivery>> {
         match self.server.with(|state| state.lines[self.host].incoming.pop_front())? {
-            ServerMessage::Delivery { sequence, attempt } => {
+            ServerMessage::Delivery { sequence, attempt, number } => {
                 self.asked = self.asked.saturating_sub(1);
                 let delivery = Delivery {
-                    subject: "orders.new".into(),
+                    subject: format!("orders.{}", self.server.with(|state| state.message(sequence).script.key)),
                     stream_sequence: sequence,
                     attempt,
                     reply_to: Some("_INBOX.requester".into()),
                     ..Delivery::default()
                 };
-                Some(Pulled::Delivery(HeldDelivery { server: self.server.clone(), host: self.host, delivery }))
+                let (server, host) = (self.server.clone(), self.host);
+                Some(Pulled::Delivery(HeldDelivery { server, host, attempt, number, delivery }))
             }
             ServerMessage::Ended(left) => {
                 self.asked = self.asked.saturating_sub(left);

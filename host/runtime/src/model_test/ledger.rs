@@ -1,6 +1,6 @@
 //! What happened in a trial, and which rules it broke.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -32,6 +32,9 @@ struct UnsettledDelivery {
     spoiled: bool,
     /// A dead letter was tried, and was stored.
     buried: Option<bool>,
+    /// How often the host has tried it again by itself, and from when on it may now.
+    retries: u32,
+    not_before: Instant,
 }
 
 /// What a host has seen of a message.
@@ -69,6 +72,10 @@ pub(super) struct Ledger {
     /// Calls with several deliveries that ended with an answer to each.
     batches: Vec<AnsweredBatch>,
     notes: Vec<(Duration, String)>,
+    /// Messages that a host said are settled for good.
+    pub(super) done: BTreeSet<u64>,
+    /// The highest attempt of messages that a host has tried again by itself.
+    pub(super) tries: BTreeMap<u64, u32>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
 }
@@ -85,6 +92,8 @@ impl Ledger {
             past: BTreeMap::new(),
             batches: Vec::new(),
             notes: Vec::new(),
+            done: BTreeSet::new(),
+            tries: BTreeMap::new(),
             broken: None,
         }
     }
@@ -120,6 +129,8 @@ impl Ledger {
             batch: None,
             spoiled: false,
             buried: None,
+            retries: 0,
+            not_before: told,
         };
         self.held.insert((host, sequence, attempt), held);
     }
@@ -164,6 +175,8 @@ impl Ledger {
         for &id in ids {
             self.note(format!("#{} attempt {}: worker {worker} calls generation {generation}", id.1, id.2));
             let (past, used) = (self.past(id), self.used(id));
+            let early = self.held.get(&id).is_some_and(|held| Instant::now() < held.not_before);
+            self.rule(!early, || format!("#{} is tried again before its delay is over", id.1));
             self.rule(used <= retry().max_deliveries(), || format!("#{} is tried though it never finished", id.1));
             let open = past.dying.is_none() && !past.kept;
             self.rule(open, || format!("#{} is tried though its death is decided", id.1));
@@ -194,7 +207,42 @@ impl Ledger {
 
     /// Attempts that count, this one among them.
     fn used(&self, id: Id) -> u32 {
-        id.2.saturating_sub(self.past(id).excused).max(1)
+        self.attempt(id).saturating_sub(self.past(id).excused).max(1)
+    }
+
+    /// The attempt as a handler sees it.
+    fn attempt(&self, id: Id) -> u32 {
+        id.2 + self.held.get(&id).map_or(0, |held| held.retries)
+    }
+
+    /// The delivery that a handler sees with this attempt. Where two look the same, it is the earlier one: the later
+    /// one waits until that one has ended.
+    pub(super) fn id(&self, host: usize, sequence: u64, attempt: u32) -> Id {
+        let found = self.held.keys().find(|id| (id.0, id.1) == (host, sequence) && self.attempt(**id) == attempt);
+        found.copied().unwrap_or((host, sequence, attempt))
+    }
+
+    /// The host tries it again by itself, or it takes the place of an earlier delivery of its message that the host
+    /// has tried again so often.
+    pub(super) fn tried_here(&mut self, id: Id, more: u32) {
+        let old = self.held.iter().find(|(other, _)| (other.0, other.1) == (id.0, id.1) && other.2 < id.2);
+        let old = old.map(|(_, old)| old.not_before);
+        let delay = if old.is_none() { self.delay(id) } else { Some(Duration::ZERO) };
+        self.note(format!("#{} attempt {}: to be tried again here, {delay:?}", id.1, id.2));
+        self.rule(delay.is_some(), || format!("#{} is tried again after it has ended", id.1));
+        let held = self.get(id);
+        held.retries += more;
+        match old {
+            Some(not_before) => held.not_before = not_before,
+            None => {
+                held.not_before = Instant::now() + delay.unwrap_or_default();
+                (held.called, held.batch, held.buried) = (None, None, None);
+                (held.failed, held.replied, held.taken, held.spoiled) = (false, false, false, false);
+            }
+        }
+        let attempt = self.attempt(id);
+        let tries = self.tries.entry(id.1).or_default();
+        *tries = attempt.max(*tries);
     }
 
     fn get_called(&self, id: Id) -> Option<(u64, Option<CallEnd>)> {
@@ -265,8 +313,9 @@ impl Ledger {
         self.effects(id, "the ack");
         let replied = self.get(id).replied;
         self.rule(replied, || format!("the ack of #{} before its reply", id.1));
+        self.done.insert(id.1);
         // The host forgets what it knew of the message. An earlier attempt that ends later changes nothing any more.
-        if id.2 > 1 {
+        if self.attempt(id) > 1 {
             self.past.remove(&(id.0, id.1));
         }
         self.settled(id);
@@ -274,9 +323,16 @@ impl Ledger {
 
     pub(super) fn nak(&mut self, id: Id, delay: Duration) {
         self.note(format!("#{} attempt {}: nak, {delay:?}", id.1, id.2));
+        let wanted = self.delay(id);
+        self.rule(wanted == Some(delay), || format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1));
+        self.settled(id);
+    }
+
+    /// After what delay a delivery that ended so is tried again; `None` if it must not be.
+    fn delay(&mut self, id: Id) -> Option<Duration> {
         let used = self.used(id);
         // An outage is asked less and less, by the server's count; a failure counts what the handler had.
-        let (outage, failure, last) = (retry().delay(id.2), retry().delay(used), used >= MAX_ATTEMPTS);
+        let (outage, failure, last) = (retry().delay(self.attempt(id)), retry().delay(used), used >= MAX_ATTEMPTS);
         let unburied = self.get(id).buried == Some(false);
         let failed = self.get(id).failed || self.batch_failed(id);
         self.not_acked(id);
@@ -293,8 +349,7 @@ impl Ledger {
         if unburied || failed || self.end(id).is_none() {
             self.past_mut(id).excused += 1;
         }
-        self.rule(wanted == Some(delay), || format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1));
-        self.settled(id);
+        wanted
     }
 
     /// A dead letter is about to be stored.
@@ -337,6 +392,7 @@ impl Ledger {
         self.note(format!("#{} attempt {}: term", id.1, id.2));
         let stored = self.dead_letters.contains_key(&id.1) && (self.get(id).buried == Some(true) || self.past(id).kept);
         self.rule(stored, || format!("the term of #{} before its dead letter was stored", id.1));
+        self.done.insert(id.1);
         self.settled(id);
     }
 
@@ -348,6 +404,10 @@ impl Ledger {
     /// A delivery was let go without a word: only one that nobody has touched, and that the host has again.
     pub(super) fn dropped(&mut self, id: Id) {
         if let Some(held) = self.held.remove(&id) {
+            if self.setup.order.is_some() && self.done.contains(&id.1) && !held.taken {
+                self.note(format!("#{} attempt {}: settled with an earlier delivery", id.1, id.2));
+                return;
+            }
             let again = self.held.keys().any(|other| (other.0, other.1) == (id.0, id.1) && other.2 > id.2);
             if again && (!held.taken || held.spoiled && held.called.is_none()) {
                 self.note(format!("#{} attempt {}: superseded", id.1, id.2));

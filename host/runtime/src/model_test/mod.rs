@@ -49,8 +49,17 @@ fn every_message_ends_well_whatever_happens_to_host_server_and_handler() {
 fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace) = (second * 4, Duration::ZERO);
-    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 1, grace, limits: None };
-    let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
+    let setup = ModelSetup {
+        isolation,
+        batch: 1,
+        batches: None,
+        ack_wait,
+        max_ack_pending: 1,
+        grace,
+        limits: None,
+        order: None,
+    };
+    let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0, key: 0 };
     let steps = vec![
         ModelStep::Publish(2, hang),
         ModelStep::SwapAtNext(GenerationStart::Slow),
@@ -65,8 +74,9 @@ fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it(
 fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_failed_too() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace, batches) = (second * 4, Duration::ZERO, Some((2, 0)));
-    let setup = ModelSetup { isolation, batch: 2, batches, ack_wait, max_ack_pending: 100, grace, limits: None };
-    let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0 };
+    let setup =
+        ModelSetup { isolation, batch: 2, batches, ack_wait, max_ack_pending: 100, grace, limits: None, order: None };
+    let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0, key: 0 };
     let steps = vec![
         ModelStep::SwapAtNext(GenerationStart::Slow),
         ModelStep::Desire(0),
@@ -83,8 +93,17 @@ fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_f
 fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace) = (second * 4, Duration::ZERO);
-    let setup = ModelSetup { isolation, batch: 1, batches: None, ack_wait, max_ack_pending: 100, grace, limits: None };
-    let script = |end, takes_ms| Script { end, well_from: 3, takes_ms };
+    let setup = ModelSetup {
+        isolation,
+        batch: 1,
+        batches: None,
+        ack_wait,
+        max_ack_pending: 100,
+        grace,
+        limits: None,
+        order: None,
+    };
+    let script = |end, takes_ms| Script { end, well_from: 3, takes_ms, key: 0 };
     let steps = vec![
         ModelStep::Publish(2, script(CallEnd::Reject, 1_668)),
         ModelStep::Pass(1_045),
@@ -93,6 +112,28 @@ fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
         ModelStep::Publish(2, script(CallEnd::Ok(0), 0)),
         ModelStep::Pass(2_835),
         ModelStep::Pass(2_680),
+    ];
+    run(setup, steps).unwrap();
+}
+
+#[test]
+fn a_delivery_that_crosses_its_ack_does_not_stand_for_one_that_is_lost() {
+    let (isolation, ack_wait) = (Isolation::Worker, Duration::from_secs(30));
+    let (batch, batches, max_ack_pending, grace) = (1, None, 100, Duration::ZERO);
+    let setup =
+        ModelSetup { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits: None, order: Some(100) };
+    let retries = Script { end: CallEnd::Retry(Some(4_226)), well_from: 3, takes_ms: 11, key: 0 };
+    let well = Script { end: CallEnd::Ok(0), well_from: 3, takes_ms: 0, key: 0 };
+    let steps = vec![
+        ModelStep::Desire(0),
+        ModelStep::Publish(4, retries),
+        ModelStep::Cut,
+        ModelStep::Swap(GenerationStart::Works),
+        ModelStep::Pass(33_447),
+        ModelStep::Publish(2, well),
+        ModelStep::Mend,
+        ModelStep::Cut,
+        ModelStep::Publish(1, well),
     ];
     run(setup, steps).unwrap();
 }

@@ -24,6 +24,8 @@ pub(super) enum ServerMessage {
     Delivery {
         sequence: u64,
         attempt: u32,
+        /// The consumer's number of the delivery.
+        number: u64,
     },
     /// A pull ended with so many deliveries that did not come.
     Ended(usize),

@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use super::ledger::Ledger;
 use super::said::{ClientMessage, ServerMessage};
 use super::step::{ModelSetup, Script, Store};
+use crate::delivery::order::Unsettled;
 
-const LATENCY: Duration = Duration::from_millis(1);
+pub(super) const LATENCY: Duration = Duration::from_millis(1);
 /// For how long a message id counts.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
@@ -70,6 +71,8 @@ pub(super) struct ServerState {
     pulls: VecDeque<Request>,
     wire: BTreeMap<(Instant, u64), WireMessage>,
     said: u64,
+    /// Deliveries, of whichever message.
+    delivered: u64,
     pub(super) lines: Vec<HostConnection>,
     pub(super) is_up: bool,
     /// How often the connection came up.
@@ -99,6 +102,7 @@ impl ModelServer {
             pulls: VecDeque::new(),
             wire: BTreeMap::new(),
             said: 0,
+            delivered: 0,
             lines: Vec::new(),
             is_up: true,
             connects: 1,
@@ -158,6 +162,19 @@ impl ServerState {
 
     pub(super) fn message(&mut self, sequence: u64) -> &mut ModelMessage {
         &mut self.messages[usize::try_from(sequence).unwrap() - 1]
+    }
+
+    /// What the consumer says of deliveries that are not settled.
+    pub(super) fn unsettled(&self) -> Unsettled {
+        let pending = |message: &&ModelMessage| matches!(message.place, MessageState::Out { .. } | MessageState::Again);
+        Unsettled { count: self.messages.iter().filter(pending).count() as u64, last: self.delivered }
+    }
+
+    /// An earlier message of the same key that no host has settled for good, if the order is kept.
+    pub(super) fn before(&self, sequence: u64) -> Option<u64> {
+        self.setup.order?;
+        let key = |sequence: u64| self.messages[usize::try_from(sequence).unwrap() - 1].script.key;
+        (1..sequence).find(|earlier| key(*earlier) == key(sequence) && !self.ledger.done.contains(earlier))
     }
 
     /// Sends what a host says, or has its client keep it.
@@ -284,7 +301,7 @@ impl ServerState {
             }
             other => {
                 self.lines[host].arrived.notify_one();
-                if let ServerMessage::Delivery { sequence, attempt } = other {
+                if let ServerMessage::Delivery { sequence, attempt, .. } = other {
                     self.ledger.fetched(host, sequence, attempt);
                     if let Some(at_next) = self.at_next.take() {
                         at_next();
@@ -327,8 +344,10 @@ impl ServerState {
             message.attempts += 1;
             message.place = MessageState::Out { until, delayed: false };
             let attempt = message.attempts;
+            self.delivered += 1;
+            let number = self.delivered;
             self.ledger.note(format!("#{sequence} is delivered, attempt {attempt}"));
-            self.send(WireMessage::Down(pull.host, ServerMessage::Delivery { sequence, attempt }));
+            self.send(WireMessage::Down(pull.host, ServerMessage::Delivery { sequence, attempt, number }));
             pull.left -= 1;
             if pull.left > 0 {
                 self.pulls.push_back(pull);

@@ -28,6 +28,8 @@ pub(super) struct ModelSetup {
     pub(super) ack_wait: Duration,
     pub(super) max_ack_pending: usize,
     pub(super) grace: Duration,
+    /// How many messages may wait for an earlier one of their key, if the order of keys is kept.
+    pub(super) order: Option<usize>,
     /// When deliveries may begin, if that is limited.
     pub(super) limits: Option<ModelLimits>,
 }
@@ -77,6 +79,7 @@ pub(super) struct Script {
     /// From this attempt on all is well.
     pub(super) well_from: u32,
     pub(super) takes_ms: u64,
+    pub(super) key: u8,
 }
 
 impl Script {
@@ -129,14 +132,16 @@ fn setup() -> impl Strategy<Value = ModelSetup> {
     let batches = proptest::option::of((1usize..5, prop_oneof![Just(0), 1u64..3_000]));
     let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
     let limits = prop_oneof![2 => Just(None), 1 => limits().prop_map(Some)];
-    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits).prop_map(
-        |(isolation, batch, batches, ack_wait, max_ack_pending, grace, limits)| ModelSetup {
+    let order = proptest::option::of(prop_oneof![Just(100), 1usize..8]);
+    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits, order).prop_map(
+        |(isolation, batch, batches, ack_wait, max_ack_pending, grace, limits, order)| ModelSetup {
             isolation,
             batch: batch.max(batches.map_or(0, |(size, _)| size)),
             batches,
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
+            order,
             limits,
         },
     )
@@ -165,7 +170,12 @@ fn script() -> impl Strategy<Value = Script> {
         1 => Just(CallEnd::Short),
     ];
     let takes = prop_oneof![3 => Just(0), 3 => 0u64..200, 1 => 200u64..2900];
-    (end, 2u32..=MAX_ATTEMPTS + 1, takes).prop_map(|(end, well_from, takes_ms)| Script { end, well_from, takes_ms })
+    (end, 2u32..=MAX_ATTEMPTS + 1, takes, 0u8..3).prop_map(|(end, well_from, takes_ms, key)| Script {
+        end,
+        well_from,
+        takes_ms,
+        key,
+    })
 }
 
 fn store() -> impl Strategy<Value = Store> {
@@ -200,7 +210,7 @@ pub(super) fn trials() -> impl Strategy<Value = (ModelSetup, Vec<ModelStep>)> {
 
 impl fmt::Debug for ModelSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits } = self;
+        let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits, order } = self;
         let life = match isolation {
             Isolation::Worker => "worker",
             Isolation::Message => "message",
@@ -213,14 +223,17 @@ impl fmt::Debug for ModelSetup {
         if let Some((size, wait_ms)) = batches {
             write!(f, ", calls with {size} that wait {wait_ms} ms for more")?;
         }
+        if let Some(buffer) = order {
+            write!(f, ", in order, {buffer} wait")?;
+        }
         limits.as_ref().map_or(Ok(()), |limits| write!(f, ", {limits:?}"))
     }
 }
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { end, well_from, takes_ms } = self;
-        write!(f, "{end:?}")?;
+        let Self { end, well_from, takes_ms, key } = self;
+        write!(f, "key {key}, {end:?}")?;
         if *well_from > 2 {
             write!(f, " until attempt {well_from}")?;
         }

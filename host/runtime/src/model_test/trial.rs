@@ -10,14 +10,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::guest::{ModelGeneration, ModelPlugin};
 use super::host::{EXPIRES, HeldDelivery, ModelPuller};
-use super::server::{MessageState, ModelServer};
+use super::server::{LATENCY, MessageState, ModelServer};
 use super::step::{CallEnd, GenerationStart, ModelSetup, ModelStep, Store, retry};
 use crate::conditions::Conditions;
-use crate::config::Grants;
+use crate::config::{Grants, OrderKey};
 use crate::delivery::ResponseBounds;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
+use crate::delivery::keep_order::keep_order;
+use crate::delivery::order::{Limits, Unsettled};
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
 use crate::delivery::start_limits::StartGate;
@@ -146,7 +148,11 @@ impl Trial {
         let starts = StartGate::new(&setup.start_limits(), &Conditions::new("orders".into()));
         let inbox =
             Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);
-        let inbox = Arc::new(inbox);
+        let limits = |buffer| Limits { messages: buffer, bytes: usize::MAX };
+        let inbox = match setup.order {
+            None => Arc::new(inbox),
+            Some(buffer) => inbox.in_order(OrderKey::Token(2), limits(buffer), consumer.clone()),
+        };
         let shared = WorkerShared {
             workload: "orders".into(),
             conditions: Conditions::new("orders".into()),
@@ -165,11 +171,12 @@ impl Trial {
         let most = {
             let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
             let counted = workers.clone();
+            let in_order = setup.order.map_or(0, |buffer| buffer + setup.max_ack_pending);
             // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox, and
             // so has one that drains.
             move || {
                 let alive = counted.alive().len().max(peak.load(Relaxed) as usize);
-                recent.load(Relaxed).max(1) as usize * batch + alive * size
+                recent.load(Relaxed).max(1) as usize * batch + alive * size + in_order
             }
         };
         let pull = ModelPuller::new(server.clone(), number, Arc::new(most));
@@ -177,7 +184,14 @@ impl Trial {
         let (stopped, stops) = watch_of(stops);
         let fetching = inbox.clone();
         let task = tokio::spawn(async move {
-            tokio::join!(fetch(&fetching, pull, &consumer, |_| {}, ended(stopped)), supervisor.run(ended(stops)),);
+            let conditions = Conditions::new("orders".into());
+            let run = async {
+                tokio::join!(fetch(&fetching, pull, &consumer, |_| {}, ended(stopped)), supervisor.run(ended(stops)),)
+            };
+            tokio::select! {
+                _ = run => {}
+                never = keep_order(&fetching, &consumer, &conditions, || unsettled(&server)) => match never {},
+            }
             server.with(|state| {
                 state.ledger.note(format!("host {number} stopped"));
                 // What came after the last pull was given up, since the connection was lost, is left to its ack wait.
@@ -277,7 +291,8 @@ impl Trial {
                 match message.place {
                     MessageState::Termed => state.ledger.termed_at_last(sequence),
                     _ => {
-                        let ends = (1..=message.attempts).map(|attempt| message.script.at(attempt));
+                        let tries = state.ledger.tries.get(&sequence).copied().unwrap_or_default();
+                        let ends = (1..=message.attempts.max(tries)).map(|attempt| message.script.at(attempt));
                         let fewest =
                             ends.filter_map(|end| if let CallEnd::Ok(count) = end { Some(count) } else { None }).min();
                         state.ledger.acked_at_last(sequence, fewest.unwrap_or_default());
@@ -314,6 +329,14 @@ fn observer(server: &ModelServer, host: usize) -> Observer {
         }
         _ => {}
     })
+}
+
+/// Asks the server, which hears it and is heard a moment later.
+async fn unsettled(server: &ModelServer) -> anyhow::Result<Unsettled> {
+    sleep(LATENCY).await;
+    let unsettled = server.with(|state| state.is_up.then(|| state.unsettled()));
+    sleep(LATENCY).await;
+    unsettled.ok_or_else(|| anyhow::anyhow!("the server is away"))
 }
 
 /// Two of a signal.

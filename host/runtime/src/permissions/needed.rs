@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, FleetConfig, KvAccess, Manage, SignalSource, Workload};
+use crate::config::{Config, FleetConfig, JETSTREAM_API, KvAccess, Manage, Nats, SignalSource, Workload};
 
 /// What a user does with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +93,7 @@ impl Permissions {
         all.subscribe.insert(format!("{}.>", config.nats.inbox()), "hear deliveries and answers".to_owned());
         for workload in &config.workloads {
             all.workload(workload);
-            all.effects(workload);
+            all.effects(workload, &config.nats);
         }
         let dead = &config.dead_letters.stream;
         all.may_publish(format!("$JS.API.STREAM.INFO.{dead}"), "find the stream of dead letters");
@@ -112,7 +112,17 @@ impl Permissions {
                 all.may_publish(format!("tidegate.journal.{name}"), &format!("{name}: keep its decisions"));
             }
         }
-        all
+        all.at(&config.nats)
+    }
+
+    /// The same, where requests to JetStream have the prefix that a connection gives them.
+    fn at(mut self, nats: &Nats) -> Self {
+        let place = |subject: String| match subject.strip_prefix(JETSTREAM_API) {
+            Some(request) => format!("{}{request}", nats.api()),
+            None => subject,
+        };
+        self.publish = self.publish.into_iter().map(|(subject, why)| (place(subject), why)).collect();
+        self
     }
 
     fn fleet(&mut self, config: &Config) {
@@ -129,7 +139,8 @@ impl Permissions {
         self.may_publish(api("STREAM.PURGE"), "remove what hosts that are gone have left in it");
         self.may_publish(format!("$JS.FC.KV_{bucket}.>"), "keep up with the bucket of the fleet");
         for key in ["host", "leader", "plan", "settings"] {
-            self.may_publish(format!("$KV.{bucket}.{key}.*"), "tell the fleet what this host does and decides");
+            let subject = config.nats.of_bucket(format!("$KV.{bucket}.{key}.*"));
+            self.may_publish(subject, "tell the fleet what this host does and decides");
         }
     }
 
@@ -171,20 +182,20 @@ impl Permissions {
         }
     }
 
-    fn effects(&mut self, workload: &Workload) {
+    fn effects(&mut self, workload: &Workload, nats: &Nats) {
         for subject in &workload.grants.publish {
             self.may_publish(subject.clone(), &format!("{}: publications of its handler", workload.name));
         }
         for subject in &workload.grants.request {
             self.may_publish(subject.clone(), &format!("{}: requests of its handler", workload.name));
         }
-        self.buckets(workload);
+        self.buckets(workload, nats);
         for subject in &workload.grants.reply {
             self.may_publish(subject.clone(), &format!("{}: replies of its handler", workload.name));
         }
     }
 
-    fn buckets(&mut self, workload: &Workload) {
+    fn buckets(&mut self, workload: &Workload, nats: &Nats) {
         let (name, grants) = (&workload.name, &workload.grants);
         for bucket in grants.buckets() {
             let api = |verb: &str| format!("$JS.API.{verb}.KV_{bucket}");
@@ -193,15 +204,17 @@ impl Permissions {
                 self.may_publish(api("STREAM.CREATE"), &format!("{name}: make bucket {bucket}"));
             }
             self.may_publish(api("STREAM.MSG.GET"), &format!("{name}: read keys of {bucket}"));
-            for verb in ["CREATE", "MSG.NEXT", "DELETE", "INFO"] {
-                let subject = format!("{}.>", api(&format!("CONSUMER.{verb}")));
+            // The consumer has a name of the server's, so none when it is made.
+            let made = api("CONSUMER.CREATE");
+            let used = ["MSG.NEXT", "DELETE", "INFO"].map(|verb| format!("{}.>", api(&format!("CONSUMER.{verb}"))));
+            for subject in [made].into_iter().chain(used) {
                 self.may_publish(subject, &format!("{name}: list keys of {bucket}"));
             }
         }
         for grant in grants.kv.iter().filter(|grant| grant.access == KvAccess::ReadWrite) {
             // A prefix that ends within a token cannot be said in a subject.
             let tokens = grant.prefix.rsplit_once('.').map(|(tokens, _)| format!("{tokens}.")).unwrap_or_default();
-            let subject = format!("$KV.{}.{tokens}>", grant.bucket);
+            let subject = nats.of_bucket(format!("$KV.{}.{tokens}>", grant.bucket));
             self.may_publish(subject, &format!("{name}: write keys of {}", grant.bucket));
         }
     }

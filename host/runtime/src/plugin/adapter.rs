@@ -85,6 +85,16 @@ impl PluginHandlers {
         self.context.guest.log.dropped()
     }
 
+    /// Waits for a generation after the one that was loaded, or given by this, and says whose it is.
+    pub(crate) async fn another(&mut self) -> Author {
+        loop {
+            self.watch.changed().await;
+            if let Some(plugin) = self.watch.current() {
+                return author(plugin.generation());
+            }
+        }
+    }
+
     /// Waits until a generation of the plugin is loaded.
     pub async fn loaded(&mut self) {
         let plugin = loop {

@@ -39,6 +39,20 @@ pub(super) mod component {
     pub(crate) const NAME_BYTES: usize = 1_000;
 }
 
+/// Limits of a component's lines of source, which faults tell. A component beyond them is used without.
+pub(super) mod lines {
+    /// Bytes of the line tables of all modules. A handler in C with its library has 140 KiB.
+    pub(crate) const TABLE_BYTES: usize = 4 << 20;
+    /// Bytes of the header of one unit's table, with the names of its files.
+    pub(crate) const HEADER_BYTES: usize = 256 << 10;
+    /// Rows that are kept, of 12 bytes each.
+    pub(crate) const ROWS: usize = 1 << 19;
+    /// Files that are kept.
+    pub(crate) const FILES: u32 = 1 << 14;
+    /// Bytes of the path of a file. Of a longer one the end is kept.
+    pub(crate) const PATH_BYTES: usize = 100;
+}
+
 /// Limits of an instance of either kind.
 pub(super) mod instance {
     /// Resources (streams, pollables) at once.

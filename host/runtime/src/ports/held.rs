@@ -34,6 +34,15 @@ pub trait Held: Send + Sync + 'static {
     /// The message.
     fn delivery(&self) -> &Delivery;
 
+    /// The consumer's number of this delivery, from 1: the next delivery to any host has the next number. 0 where that
+    /// is not known.
+    fn number(&self) -> u64 {
+        0
+    }
+
+    /// Adds attempts that this host has made by itself to the attempt of [`Held::delivery`].
+    fn count_attempts(&mut self, more: u32);
+
     /// Sends publications in order and returns what waits until all are stored.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Starts and drains workers until as many run as are desired.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -35,7 +35,6 @@ const FIRST_REPLY: Duration = Duration::from_millis(1);
 
 /// A worker that runs, or drains.
 struct WorkerTask {
-    task: Id,
     /// Whether its instance has been made.
     started: Arc<AtomicBool>,
     stats: Arc<Stats>,
@@ -86,6 +85,8 @@ pub(crate) struct Supervisor<D, H> {
     grace: Duration,
     alive: BTreeMap<u64, WorkerTask>,
     tasks: JoinSet<Result<(), Fault>>,
+    /// The numbers of the workers that the tasks are of.
+    of_tasks: HashMap<Id, u64>,
     next: u64,
     backoff: Backoff,
     not_before: Option<Instant>,
@@ -116,6 +117,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             grace,
             alive: BTreeMap::new(),
             tasks: JoinSet::new(),
+            of_tasks: HashMap::new(),
             next: 1,
             backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
             not_before: None,
@@ -171,7 +173,13 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
             Happening::Arrived => {}
             Happening::InboxClosed => self.give_back().await,
             Happening::WorkerStarted => self.has_started(),
-            Happening::WorkerEnded(ended) => self.ended(ended),
+            Happening::WorkerEnded(ended) => {
+                self.ended(ended);
+                // All that have ended, before the others are looked at: thousands may end at once.
+                while let Some(ended) = self.tasks.try_join_next_with_id() {
+                    self.ended(ended);
+                }
+            }
             Happening::StuckForLong => self.suspend(),
             Happening::MayStart => self.not_before = None,
             Happening::NewGeneration => self.prepared = false,
@@ -288,7 +296,8 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         };
         let task = self.tasks.spawn(roam(run.instrument(span))).id();
         self.workers.add(id, stats.clone());
-        self.alive.insert(id, WorkerTask { task, started, stats, mode });
+        self.of_tasks.insert(task, id);
+        self.alive.insert(id, WorkerTask { started, stats, mode });
         id
     }
 
@@ -315,14 +324,14 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
         let (task, problem) = match ended {
             Ok((task, Ok(()))) => (task, None),
             Ok((task, Err(fault))) => {
-                self.alive.values().filter(|worker| worker.task == task).for_each(|worker| {
+                if let Some(worker) = self.of_tasks.get(&task).and_then(|id| self.alive.get(id)) {
                     worker.stats.faulted(fault.kind());
-                });
+                }
                 (task, Some(Ending { text: fault.to_string(), lacks_room: matches!(fault, Fault::Room(_)) }))
             }
             Err(error) => (error.id(), Some(Ending { text: error.to_string(), lacks_room: false })),
         };
-        let Some(id) = self.alive.iter().find(|(_, worker)| worker.task == task).map(|(id, _)| *id) else { return };
+        let Some(id) = self.of_tasks.remove(&task) else { return };
         let Some(worker) = self.alive.remove(&id) else { return };
         let (workload, handled) = (self.shared.workload.clone(), worker.stats.acked());
         match problem {
@@ -387,7 +396,10 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     /// Ends the condition that no worker starts, unless the worker that has started has ended since.
     fn has_started(&mut self) {
         if self.any_started() {
-            self.shared.conditions.clear(Part::Workers);
+            // That there is no room for all stays true however many have started.
+            if !self.lacks_room {
+                self.shared.conditions.clear(Part::Workers);
+            }
             if self.stuck.take().is_some() {
                 self.shared.inbox.resume();
             }
@@ -399,7 +411,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     async fn give_back(&self) {
         let rules = &self.shared.rules;
         for waiting in self.shared.inbox.take_those(|held| !rules.consumer.is_last(held.delivery().attempt)) {
-            hand_back(waiting.held, rules).await;
+            hand_back(waiting, rules).await;
         }
     }
 

@@ -9,6 +9,7 @@ use crate::conditions::Conditions;
 use crate::config::Workload;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
+use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
@@ -41,6 +42,8 @@ pub struct RunningParts {
     pub respawns: Arc<RateLimit>,
     /// The fleet that the host is one of.
     pub(crate) fleet: Option<Arc<Fleet>>,
+    /// The order of its keys, if one is kept.
+    pub(crate) order: Option<Arc<OrderSeen>>,
     /// What lets deliveries begin; `None` where nothing is limited.
     pub(crate) starts: Option<Arc<StartGate>>,
     /// What is known of its consumer.

@@ -16,9 +16,9 @@ extern void __wasm_import_wasi_config_store_get_all(uint8_t *);
 __attribute__((__import_module__("wasi:logging/logging@0.1.0-draft"), __import_name__("log")))
 extern void __wasm_import_wasi_logging_logging_log(int32_t, uint8_t *, size_t, uint8_t *, size_t);
 
-// Exported Functions from `tidegate:plugin/handler@0.1.0`
+// Exported Functions from `tidegate:plugin/handler@0.1.2`
 
-__attribute__((__weak__, __export_name__("cabi_post_tidegate:plugin/handler@0.1.0#handle")))
+__attribute__((__weak__, __export_name__("cabi_post_tidegate:plugin/handler@0.1.2#handle")))
 void __wasm_export_exports_tidegate_plugin_handler_handle_post_return(uint8_t * arg0) {
   switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
     case 0: {
@@ -353,7 +353,7 @@ void wasi_logging_logging_log(wasi_logging_logging_level_t level, worker_string_
   __wasm_import_wasi_logging_logging_log((int32_t) level, (uint8_t *) (*context).ptr, (*context).len, (uint8_t *) (*message).ptr, (*message).len);
 }
 
-__attribute__((__export_name__("tidegate:plugin/handler@0.1.0#handle")))
+__attribute__((__export_name__("tidegate:plugin/handler@0.1.2#handle")))
 uint8_t * __wasm_export_exports_tidegate_plugin_handler_handle(uint8_t * arg, size_t arg0, uint8_t * arg1, size_t arg2, uint8_t * arg3, size_t arg4, int64_t arg5, int32_t arg6, int64_t arg7, int32_t arg8) {
   exports_tidegate_plugin_handler_delivery_t arg9 = (exports_tidegate_plugin_handler_delivery_t) {
     (worker_string_t) (worker_string_t) { (uint8_t*)(arg), (arg0) },

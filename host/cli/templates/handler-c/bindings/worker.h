@@ -105,7 +105,7 @@ typedef struct exports_tidegate_plugin_handler_publication_t {
   // grant it, and a stream must be bound to it, for the host waits until a stream has stored the publication.
   worker_string_t   subject;
   // Headers to send along. Names are visible ASCII without a colon, values have no line breaks. Names that
-  // begin with `Nats-` belong to the host and are refused.
+  // begin with `Nats-` belong to the host and are refused, but for those that the workload's configuration grants.
   worker_list_tuple2_string_string_t   headers;
   // The payload. With the headers it must fit the server's limit (1 MiB unless its operator changed it).
   worker_list_u8_t   payload;
@@ -175,7 +175,7 @@ extern bool wasi_config_store_get_all(worker_list_tuple2_string_string_t *ret, w
 // Writes one line. `context` says which part of the component speaks; it may be empty.
 extern void wasi_logging_logging_log(wasi_logging_logging_level_t level, worker_string_t *context, worker_string_t *message);
 
-// Exported Functions from `tidegate:plugin/handler@0.1.0`
+// Exported Functions from `tidegate:plugin/handler@0.1.2`
 bool exports_tidegate_plugin_handler_handle(exports_tidegate_plugin_handler_delivery_t *delivery, exports_tidegate_plugin_handler_response_t *ret, exports_tidegate_plugin_handler_failure_t *err);
 
 // Helper Functions

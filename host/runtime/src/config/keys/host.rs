@@ -102,6 +102,28 @@ pub const HOST: &[Key] = &[
         .rule(names::inbox_prefix)
         .comment("\"_INBOX_tidegate\"")
         .help("The first tokens of the subjects on which deliveries and answers come, to keep others from them"),
+    Key::text("nats.jetstream-domain", "DOMAIN")
+        .flag("jetstream-domain")
+        .nothing("that of the server it is connected to")
+        .range("a name without dots")
+        .rule(names::jetstream_domain)
+        .comment("\"hub\"")
+        .help("The domain of the JetStream that has the streams, as seen from a leaf node or its hub")
+        .more("Requests go to `$JS.DOMAIN.API`. The plain form of `api-prefix`; give one of the two."),
+    Key::text("nats.api-prefix", "SUBJECT")
+        .flag("api-prefix")
+        .nothing("$JS.API")
+        .range("a subject without wildcards")
+        .rule(names::api_prefix)
+        .comment("\"ORDERS.API\"")
+        .help("The first tokens of requests to JetStream, where the account imports another's under a name")
+        .more(
+            "The account must also import the subjects of acks (`$JS.ACK.>`), and those of its dead letters and \
+             publications where their streams are the other account's.",
+        ),
+    Key::boolean("nats.tls-first")
+        .default("false")
+        .help("Whether TLS begins before the server says anything, as its `handshake_first` wants it"),
     Key::file("plugins.dir", "DIR")
         .flag("plugins")
         .default("plugins")

@@ -5,6 +5,7 @@ use crate::config::http_grants;
 use crate::config::kv_grants;
 use crate::config::names;
 use crate::config::nats_headers;
+use crate::config::order_key;
 use crate::config::words::{Isolation, Manage, Retention, SignalSource};
 
 /// In the order of the page and of the example file.
@@ -61,7 +62,7 @@ pub const WORKLOAD: &[Key] = &[
         .more("Workers extend it while they work."),
     Key::integer("max-ack-pending", "COUNT")
         .flag("max-ack-pending")
-        .derived("max x batch x 2, at least 1000")
+        .derived("max x batch x 2, at least 1000; and order-buffer, where an order is kept")
         .range("more than max x batch; -1 is no limit")
         .set("12800")
         .help("Deliveries that may be unsettled at once")
@@ -89,6 +90,30 @@ pub const WORKLOAD: &[Key] = &[
         .flag("isolation")
         .default("worker")
         .help("Whether a handler instance lives as long as its worker or for one message"),
+    Key::text("order-key", "KEY")
+        .flag("order-key")
+        .nothing("no order")
+        .range("`subject:N` for the Nth token of the subject, `subject`, or `header:NAME`")
+        .rule(order_key::rule)
+        .comment("\"header:Order-Id\"")
+        .help("What messages have in common that are handled one after the other, in the order of the stream")
+        .more(
+            "The next of a key begins when the one before is acked or a dead letter; other keys flow. A message \
+             without the token or the header has a key of its own. A consumer with an order is for one host at a time.",
+        ),
+    Key::integer("order-buffer", "MESSAGES")
+        .flag("order-buffer")
+        .derived("10000, or max-ack-pending if that is less")
+        .range("1 to 1000000")
+        .comment("10000")
+        .help("How many messages may wait for an earlier one of their key; then no more are fetched")
+        .more("They are unsettled meanwhile, so it is not more than max-ack-pending."),
+    Key::size("order-buffer-bytes")
+        .flag("order-buffer-bytes")
+        .default("64MiB")
+        .range("1MiB to 64GiB")
+        .comment("\"64MiB\"")
+        .help("How many bytes these may have together"),
     Key::integer("max-hops", "COUNT")
         .flag("max-hops")
         .default("16")

@@ -106,6 +106,16 @@ fn inboxes_have_a_prefix_by_flag_or_file() {
 }
 
 #[test]
+fn requests_to_jetstream_have_the_prefix_of_the_account_a_domain_or_an_import() {
+    let (_directory, file) = written(&format!("[nats]\njetstream-domain = \"hub\"\n{LEAST}"));
+    assert_eq!(load(&file, &[]).nats.api(), "$JS.hub.API");
+    assert_eq!(load(&format!("{BY_FLAGS} --api-prefix OWNER.API"), &[]).nats.api(), "OWNER.API");
+    let own = load(&format!("{BY_FLAGS} --api-prefix $JS.API"), &[]).nats;
+    assert_eq!((own.api(), own.of_bucket("$KV.b.k".to_owned()).as_str()), ("$JS.API", "$KV.b.k"));
+    assert_eq!(load(BY_FLAGS, &[]).nats, own);
+}
+
+#[test]
 fn connections_that_contradict_themselves_are_refused() {
     for (table, expected) in [
         ("user = \"a\"\npassword = \"b\"\ntoken = \"c\"", "nats.user and nats.token are two ways to say who this is"),
@@ -118,6 +128,11 @@ fn connections_that_contradict_themselves_are_refused() {
         ("url = [\"nats://a:b@c\", \"nats://d@e\"]", "the URLs hold several credentials"),
         ("inbox-prefix = \"a.*\"", "nats.inbox-prefix: \"a.*\" has a wildcard"),
         ("inbox-prefix = \"$JS\"", "which NATS keeps for itself"),
+        ("jetstream-domain = \"a.b\"", "nats.jetstream-domain: \"a.b\" cannot be a domain of JetStream"),
+        ("api-prefix = \"a.*\"", "nats.api-prefix: \"a.*\" has a wildcard"),
+        ("api-prefix = \"a.API.\"", "\"a.API.\" ends with a dot; write \"a.API\""),
+        ("jetstream-domain = \"hub\"\napi-prefix = \"a.API\"", "nats.api-prefix: a domain and a prefix of the API"),
+        ("tls-first = \"yes\"", "nats.tls-first: expected a boolean"),
         ("url = []", "nats.url: the list of servers is empty"),
         ("url = \"http://a\"", "nats.url: the scheme \"http\" is not known"),
         ("url = \"a b\"", "holds white space"),

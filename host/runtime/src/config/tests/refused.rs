@@ -116,6 +116,44 @@ fn limits_for_what_is_behind_that_cannot_be_are_told() {
 }
 
 #[test]
+fn an_order_that_cannot_be_kept_is_told() {
+    for (lines, expected) in [
+        ("order-key = \"customer\"", "line 5: workload.orders.order-key: \"customer\" is no key; write \"subject:2\""),
+        ("order-key = 2", "line 5: workload.orders.order-key: expected a string, found an integer"),
+        (
+            "order-key = \"subject:0\"",
+            "line 5: workload.orders.order-key: \"subject:0\" does not name a token of the subject by its number, from \
+             1 to 128; write",
+        ),
+        ("order-key = \"subject:x\"", "line 5: workload.orders.order-key: \"subject:x\" does not name a token"),
+        ("order-key = \"header:\"", "line 5: workload.orders.order-key: \"header:\" does not name a header; write"),
+        ("order-key = \"header:a b\"", "line 5: workload.orders.order-key: \"header:a b\" does not name a header"),
+        (
+            "order-key = \"subject\"\norder-buffer = 0",
+            "line 6: workload.orders.order-buffer: 0 is too small; it can be 1 to 1000000",
+        ),
+        (
+            "order-key = \"subject\"\norder-buffer-bytes = \"1B\"",
+            "line 6: workload.orders.order-buffer-bytes: 1B is too small; it can be 1MiB to 64GiB",
+        ),
+        (
+            "order-key = \"subject\"\nmax-ack-pending = 20000\norder-buffer = 20001",
+            "line 7: workload.orders.order-buffer: 20001 is more than max-ack-pending, which is 20000: what waits is \
+             unsettled, and the server delivers no more than that; write at most 20000, or raise max-ack-pending",
+        ),
+        (
+            "order-buffer = 100",
+            "line 5: workload.orders.order-buffer: is for a workload that keeps an order, and this one has no \
+             order-key; give order-key as well, or remove it",
+        ),
+        ("order-buffer-bytes = \"1MiB\"", "line 5: workload.orders.order-buffer-bytes: is for a workload that keeps"),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn a_stream_of_dead_letters_is_made_within_what_a_server_takes() {
     for (line, expected) in [
         ("replicas = 0", "dead-letters.replicas: 0 is too small; it can be 1 to 5"),

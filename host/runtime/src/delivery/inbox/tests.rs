@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::delivery::test_delivery::TestDelivery;
@@ -169,4 +170,29 @@ fn a_worker_of_batches_finds_a_batch_however_long_a_message_takes() {
     assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(2));
     inbox.set_least(50);
     assert_eq!(inbox.wanted(0).map(|(count, _)| count), Some(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_are_announced_in_one_turn_of_a_queue_that_others_stand_in() {
+    let (inbox, queue) = (Inbox::<TestDelivery>::new(1_000, usize::MAX), Arc::new(Semaphore::new(1)));
+    let began = Instant::now();
+    for stream_sequence in 1..=100 {
+        let delivery = Delivery { stream_sequence, ..Delivery::default() };
+        let announced_in = Some(queue.clone());
+        inbox.put(TestDelivery { delivery, announced_in, ..TestDelivery::default() }, began);
+    }
+    let turns = Cell::new(0);
+    // Somebody takes each next turn, and needs a millisecond for it.
+    let others = async {
+        loop {
+            let _turn = queue.acquire().await;
+            turns.set(turns.get() + 1);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = others => {}
+        () = inbox.announce(Duration::ZERO) => {}
+    }
+    assert!(turns.get() <= 2, "the announcements waited for {} turns of others", turns.get());
 }

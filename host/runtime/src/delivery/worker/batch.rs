@@ -15,7 +15,7 @@ use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
 use crate::delivery::consumer_settings::Effective;
-use crate::delivery::inbox::{BatchRoom, Company, Waiting};
+use crate::delivery::inbox::{BatchRoom, Company, Turn, Waiting};
 use crate::delivery::settle::{Answerer, Remaining, Settled, give_back, keep_all, settle, settle_after};
 use crate::delivery::slow_lane::Call;
 use crate::delivery::start_limits::{Permit, Told};
@@ -26,32 +26,35 @@ struct Batch<D> {
     held: Vec<D>,
     since: Vec<Instant>,
     company: Vec<Company>,
+    turns: Vec<Option<Box<Turn<D>>>>,
     permits: Vec<Option<Permit>>,
 }
 
 impl<D: Held> Batch<D> {
     fn of(waiting: Vec<Waiting<D>>) -> Self {
-        let mut batch = Self { held: Vec::new(), since: Vec::new(), company: Vec::new(), permits: Vec::new() };
+        let mut batch =
+            Self { held: Vec::new(), since: Vec::new(), company: Vec::new(), turns: Vec::new(), permits: Vec::new() };
         waiting.into_iter().for_each(|waiting| batch.push(waiting));
         batch
     }
 
-    fn push(&mut self, Waiting { held, since, company, permit }: Waiting<D>) {
+    fn push(&mut self, Waiting { held, since, company, turn, permit }: Waiting<D>) {
         self.held.push(held);
         self.since.push(since);
         self.company.push(company);
+        self.turns.push(turn);
         self.permits.push(permit);
     }
 
     /// Takes the last delivery.
     fn pop(&mut self) -> Option<Waiting<D>> {
         let (held, since, company) = (self.held.pop()?, self.since.pop()?, self.company.pop()?);
-        Some(Waiting { held, since, company, permit: self.permits.pop()? })
+        Some(Waiting { held, since, company, turn: self.turns.pop()?, permit: self.permits.pop()? })
     }
 
     fn into_waiting(self) -> Vec<Waiting<D>> {
-        let all = self.held.into_iter().zip(self.since).zip(self.company).zip(self.permits);
-        all.map(|(((held, since), company), permit)| Waiting { held, since, company, permit }).collect()
+        let all = self.held.into_iter().zip(self.since).zip(self.company).zip(self.turns).zip(self.permits);
+        all.map(|((((held, since), company), turn), permit)| Waiting { held, since, company, turn, permit }).collect()
     }
 
     /// The same batch in reverse order.

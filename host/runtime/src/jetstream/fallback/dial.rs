@@ -47,17 +47,19 @@ async fn attempt(nats: &Nats, server: &ServerAddr) -> anyhow::Result<(Box<dyn So
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
     let mut socket: Box<dyn Socket> = Box::new(tcp);
+    if nats.tls_first {
+        socket = encrypt(socket, nats, server).await?;
+    }
     let mut buffer = BytesMut::with_capacity(1 << 14);
     let info = match read(&mut socket, &mut buffer).await? {
         Frame::Info(info) => serde_json::from_slice::<Value>(&info)?,
         other => bail!("the server did not say who it is but {other:?}"),
     };
-    let wants_tls = nats.ca.is_some() || nats.certificate.is_some() || server.tls_required();
+    let wants_tls = nats.tls_first || nats.ca.is_some() || nats.certificate.is_some() || server.tls_required();
     let has_tls = info.get("tls_required").and_then(Value::as_bool).unwrap_or(false);
-    if wants_tls || has_tls {
+    if !nats.tls_first && (wants_tls || has_tls) {
         ensure!(buffer.is_empty(), "the server spoke before TLS");
-        let name = ServerName::try_from(server.host().to_owned())?;
-        socket = Box::new(TlsConnector::from(Arc::new(tls(nats)?)).connect(name, socket).await?);
+        socket = encrypt(socket, nats, server).await?;
     }
     let nonce = info.get("nonce").and_then(Value::as_str).unwrap_or_default();
     let hello = hello(prove(&nats.auth, nonce).await.map_err(anyhow::Error::msg)?, wants_tls);
@@ -70,6 +72,11 @@ async fn attempt(nats: &Nats, server: &ServerAddr) -> anyhow::Result<(Box<dyn So
             _ => {}
         }
     }
+}
+
+async fn encrypt(socket: Box<dyn Socket>, nats: &Nats, server: &ServerAddr) -> anyhow::Result<Box<dyn Socket>> {
+    let name = ServerName::try_from(server.host().to_owned())?;
+    Ok(Box::new(TlsConnector::from(Arc::new(tls(nats)?)).connect(name, socket).await?))
 }
 
 async fn read(socket: &mut Box<dyn Socket>, buffer: &mut BytesMut) -> anyhow::Result<Frame> {

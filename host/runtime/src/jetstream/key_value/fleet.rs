@@ -49,7 +49,7 @@ impl Bucket {
 
     async fn find(&self) -> Result<(), KvError> {
         let name = &self.name;
-        let asked = format!("$JS.API.STREAM.INFO.{}", stream(name));
+        let asked = self.client.api_subject(&format!("STREAM.INFO.{}", stream(name)));
         let found = self.unless_denied(&asked, self.client.bucket_state(&stream(name))).await?;
         match found.map_err(|error| KvError::Unavailable(error.to_string()))? {
             Some(state) => match state.config.problem(name) {
@@ -89,7 +89,7 @@ impl Bucket {
             deliver_policy: DeliverPolicy::LastPerSubject,
             ..OrderedConfig::default()
         };
-        let asked = format!("$JS.API.CONSUMER.CREATE.{of}");
+        let asked = self.client.api_subject(&format!("CONSUMER.CREATE.{of}"));
         let made = self.client.context.create_consumer_on_stream(config, of);
         let consumer = self.unless_denied(&asked, made).await?.map_err(|error| failed(&error))?;
         let messages = consumer.messages().await.map_err(|error| failed(&error))?;
@@ -104,7 +104,7 @@ impl Bucket {
     async fn forget(&self, key: &str, until: u64) -> Result<(), KvError> {
         // Up to and without `seq`.
         let body = json!({ "filter": subject(&self.name, key), "seq": until.saturating_add(1) }).to_string();
-        let asked = format!("$JS.API.STREAM.PURGE.{}", stream(&self.name));
+        let asked = self.client.api_subject(&format!("STREAM.PURGE.{}", stream(&self.name)));
         let answer = self.requests.ask(asked, HeaderMap::new(), body.into()).await?;
         let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
         if answer.get("success") == Some(&Value::Bool(true)) {

@@ -63,17 +63,21 @@ impl Buckets {
 }
 
 /// Reads and writes keys of buckets, in a window of its own.
-struct KeyRequests(RequestWindow);
+struct KeyRequests {
+    client: Client,
+    window: RequestWindow,
+}
 
 impl KeyRequests {
     fn new(client: Client) -> Self {
-        Self(RequestWindow::new(client, AT_ONCE, "the server or the bucket"))
+        let window = RequestWindow::new(client.clone(), AT_ONCE, "the server or the bucket");
+        Self { client, window }
     }
 
     /// Reads a key of a bucket.
     async fn read(&self, bucket: &str, key: &str) -> Result<KvEntry, KvError> {
         let body = json!({ "last_by_subj": subject(bucket, key) }).to_string();
-        let asked = format!("$JS.API.STREAM.MSG.GET.{}", stream(bucket));
+        let asked = self.client.api_subject(&format!("STREAM.MSG.GET.{}", stream(bucket)));
         let answer = self.ask(asked, HeaderMap::new(), body.into()).await?;
         match raw_message::parse(&answer.payload) {
             Ok(None) => Ok(KvEntry::default()),
@@ -100,7 +104,7 @@ impl KeyRequests {
     }
 
     async fn write(&self, bucket: &str, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, KvError> {
-        let subject = subject(bucket, key);
+        let subject = self.client.config.of_bucket(subject(bucket, key));
         let answer = self.ask(subject.clone(), headers, value).await?;
         if answer.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
             return Err(gone(bucket));
@@ -117,7 +121,7 @@ impl KeyRequests {
     }
 
     async fn ask(&self, subject: String, headers: HeaderMap, payload: Bytes) -> Result<Message, KvError> {
-        Ok(self.0.ask(subject, headers, payload, ANSWER).await?)
+        Ok(self.window.ask(subject, headers, payload, ANSWER).await?)
     }
 }
 
@@ -146,7 +150,7 @@ impl KeyValue for Buckets {
 
     fn keys<'a>(&'a self, bucket: &'a str, prefixes: &'a [&'a str], from: u64) -> KvFuture<'a, KvPage> {
         Box::pin(async move {
-            let room = self.requests.0.room().await;
+            let room = self.requests.window.room().await;
             let listing = keys::Listing { bucket, prefixes, from, history: self.histories.get(bucket).copied() };
             let page = listing.run(&self.client).await;
             drop(room);

@@ -354,6 +354,8 @@ fn differs(config: &ConsumerConfig, stream: &StreamConfig, workload: &Workload, 
     }
     let batch = i64::try_from(workload.pull.batch).unwrap_or(i64::MAX);
     let derived = i64::from(workload.scale.max).saturating_mul(batch).saturating_mul(2).max(1_000);
+    let buffer = workload.order.as_ref().map_or(0, |order| i64::try_from(order.buffer).unwrap_or(i64::MAX));
+    let derived = derived.saturating_add(buffer);
     let limit = stream.consumer_limits.max_ack_pending;
     let wanted = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
     if config.max_ack_pending != wanted && (creates || queue.max_ack_pending != derived) {

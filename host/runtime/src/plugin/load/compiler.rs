@@ -21,8 +21,8 @@ use super::cache;
 use super::refusal::PluginRefusal;
 use crate::config::units::{show_duration, show_size};
 use crate::plugin::run::engine_config::{handlers, policies};
-use crate::plugin::run::fault::brief;
 use crate::plugin::run::kind::Kind;
+use crate::plugin::run::told_text::brief;
 
 /// How many plugins are compiled at once.
 pub(super) const AT_ONCE: usize = 2;

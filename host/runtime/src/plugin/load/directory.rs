@@ -16,6 +16,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::directory_events::DirectoryEvents;
 use super::host::PluginHost;
@@ -28,8 +29,10 @@ use crate::plugin::run::kind::WantedForm;
 use crate::plugin::run::room::Room;
 use crate::plugin::run::world::World;
 
-/// How long events are collected before files are looked at: a copy causes many events.
+/// How long events are collected before files are looked at, where none says that a change has ended: a copy causes
+/// many events. Files are not looked at more often than this because of events.
 const DEBOUNCE: Duration = Duration::from_millis(75);
+
 /// The plugin directory. Watching ends when this is dropped; generations that were loaded stay.
 pub struct Directory {
     host: PluginHost,
@@ -198,12 +201,22 @@ impl DirectoryTask {
                 plugins.spawn(run(self.asked.clone(), name, kept));
             }
             looks.send_replace(is_there);
+            let looked = Instant::now();
             tokio::select! {
-                () = self.events.changed() => tokio::time::sleep(DEBOUNCE).await,
+                () = self.events.changed() => self.collect(looked).await,
                 () = self.asked.more.notified() => {}
                 () = tokio::time::sleep(rescan) => {}
             }
         }
+    }
+
+    /// Waits after an event until files should be looked at, which they were last at `looked`.
+    async fn collect(&self, looked: Instant) {
+        let ended = async {
+            self.events.ended().await;
+            sleep_until(looked + DEBOUNCE).await;
+        };
+        let _ = timeout(DEBOUNCE, ended).await;
     }
 
     /// Whether the directory is there. Logged once when it is gone, and when it is back.

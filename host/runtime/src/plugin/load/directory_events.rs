@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,6 +16,8 @@ use super::file_progress::Fingerprint;
 pub(super) struct DirectoryEvents {
     path: PathBuf,
     changed: Arc<Notify>,
+    /// A change has ended: a file that was written is closed, or one has come by a rename.
+    ended: Arc<Notify>,
     /// The names of files to which something happened.
     touched: Arc<Mutex<BTreeSet<OsString>>>,
     watching: Option<(RecommendedWatcher, (u64, u64))>,
@@ -27,7 +29,8 @@ impl DirectoryEvents {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            changed: Arc::new(Notify::new()),
+            changed: Arc::default(),
+            ended: Arc::default(),
             touched: Arc::default(),
             watching: None,
             told: false,
@@ -37,6 +40,11 @@ impl DirectoryEvents {
     /// Waits until something happened since this was last called.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits until a change has ended since this was last called.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// The names of files to which something happened since this was last called.
@@ -72,8 +80,11 @@ impl DirectoryEvents {
     }
 
     fn watch(&self) -> notify::Result<RecommendedWatcher> {
-        let (changed, touched) = (Arc::clone(&self.changed), Arc::clone(&self.touched));
+        let (changed, ended, touched) = (self.changed.clone(), self.ended.clone(), self.touched.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.as_ref().is_ok_and(|event| ends_a_change(event.kind)) {
+                ended.notify_one();
+            }
             match event {
                 Ok(event) if !matters(event.kind) => return,
                 Ok(event) => {
@@ -96,4 +107,11 @@ fn matters(kind: EventKind) -> bool {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         _ => true,
     }
+}
+
+/// Whether what comes with an event is whole, as far as a file system tells: `cp` closes what it has written, and what
+/// comes by a rename was written elsewhere.
+fn ends_a_change(kind: EventKind) -> bool {
+    let renamed = [RenameMode::To, RenameMode::Both].map(|mode| EventKind::Modify(ModifyKind::Name(mode)));
+    kind == EventKind::Access(AccessKind::Close(AccessMode::Write)) || renamed.contains(&kind)
 }

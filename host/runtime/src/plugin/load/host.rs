@@ -17,8 +17,9 @@ use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
-use crate::plugin::run::fault::brief;
 use crate::plugin::run::kind::{Kind, WantedForm};
+use crate::plugin::run::source_lines::SourceLines;
+use crate::plugin::run::told_text::brief;
 use crate::plugin::run::world::{Plugin, World};
 
 /// The packages that every plugin may import from. Those of WASI in its version 0.2.
@@ -169,7 +170,9 @@ impl PluginHost {
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = to.linker.instantiate_pre(&component).and_then(W::of);
         let world = linked.map_err(|error| PluginRefusal::Link(brief(&format!("{error:#}"), SAID)))?;
-        let plugin = Plugin { engines: Arc::clone(&self.0.engines), generation: source.generation, declared, world };
+        let lines = lines(&source).await;
+        let engines = Arc::clone(&self.0.engines);
+        let plugin = Plugin { engines, generation: source.generation, declared, lines, world };
         W::try_out(&plugin, limits).await.map_err(PluginRefusal::Trial)?;
         Ok(plugin)
     }
@@ -234,6 +237,12 @@ fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declare
     };
     let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
     if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }
+}
+
+/// Reads where the component's code is from, off the async threads.
+async fn lines(source: &FileContent) -> Option<Arc<SourceLines>> {
+    let bytes = Arc::clone(&source.bytes);
+    tokio::task::spawn_blocking(move || SourceLines::of(&bytes)).await.ok().flatten()
 }
 
 /// Takes compiled code from the cache, or compiles the component, off the async threads.

@@ -8,8 +8,8 @@ use wasmparser::{
 use super::declaration_count::{DeclarationCounter, Stop};
 use crate::plugin::limits::component::{NAME_BYTES, NAMES};
 use crate::plugin::run::declared::Declared;
-use crate::plugin::run::fault::brief;
 use crate::plugin::run::kind::Kind;
+use crate::plugin::run::told_text::brief;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";

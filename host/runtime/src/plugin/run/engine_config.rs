@@ -3,7 +3,7 @@
 //! Two engines, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions
 //! would slow them; policies run under fuel, so that the same call ends in the same place on every machine.
 
-use wasmtime::{Cache, Config};
+use wasmtime::{Cache, Config, WasmBacktraceDetails};
 
 use crate::plugin::limits::instance::STACK;
 
@@ -36,6 +36,8 @@ fn common(cache: Option<Cache>) -> Config {
         .memory_guaranteed_dense_image_size(IMAGE)
         .max_wasm_stack(STACK)
         .async_stack_size(ASYNC_STACK)
+        // Otherwise a variable of the environment could switch it on: see `source_lines`, which takes its place.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // Each of these features is surface that no guest of this contract needs.
         .concurrency_support(false)
         .wasm_memory64(false)

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::quota::Quota;
+use super::guest::Guest;
+use super::source_lines::SourceLines;
+use super::told_text::{brief, cut, one_line};
 use crate::config::Limits;
 use crate::contract::Fault;
 
@@ -17,12 +19,11 @@ const LAST_WORDS: usize = 512;
 const TEXT: usize = 1 << 10;
 /// Bytes of a function's name.
 const NAME: usize = 128;
-/// Rust's advice after a panic. Nobody can set that variable for a guest.
-const ADVICE: &str = "note: run with `RUST_BACKTRACE";
 
 /// The fault that an error of a guest's call means. `last_words` is what the guest wrote to standard error in this
 /// call.
-pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
+pub(crate) fn classify(error: &wasmtime::Error, guest: &Guest, limits: &Limits, last_words: &str) -> Fault {
+    let Guest { quota, lines, .. } = guest;
     let trap = error.downcast_ref::<Trap>();
     if trap == Some(&Trap::OutOfFuel) {
         return Fault::Fuel(limits.fuel);
@@ -40,7 +41,7 @@ pub(crate) fn classify(error: &wasmtime::Error, quota: &Quota, limits: &Limits, 
     }
     let mut text = reason(error, trap);
     if let Some(backtrace) = backtrace {
-        frames(&mut text, backtrace);
+        frames(&mut text, backtrace, lines.as_deref());
     }
     let last_words = one_line(last_words);
     if !last_words.is_empty() {
@@ -64,8 +65,8 @@ fn is_without_memory(text: &str) -> bool {
 }
 
 /// The fault that an error means while an instance is made.
-pub(crate) fn classify_start(error: &wasmtime::Error, quota: &Quota, limits: &Limits, last_words: &str) -> Fault {
-    match classify(error, quota, limits, last_words) {
+pub(crate) fn classify_start(error: &wasmtime::Error, guest: &Guest, limits: &Limits, last_words: &str) -> Fault {
+    match classify(error, guest, limits, last_words) {
         Fault::Trap(text) => Fault::Start(format!("trapped: {text}")),
         Fault::Answer(text) if is_without_memory(&text) => {
             Fault::Room(format!("the system has no memory for it: {text}; see `ulimit -v` and vm.max_map_count"))
@@ -86,22 +87,28 @@ fn reason(error: &wasmtime::Error, trap: Option<&Trap>) -> String {
     }
 }
 
-fn frames(text: &mut String, backtrace: &WasmBacktrace) {
-    let mut names: Vec<String> = backtrace
-        .frames()
-        .iter()
-        .filter_map(|frame| frame.func_name())
-        // The alternate form leaves out the symbol's hash.
-        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
-        .filter(|name| !is_machinery(name))
-        .map(|name| brief(&name, NAME))
+fn frames(text: &mut String, backtrace: &WasmBacktrace, lines: Option<&SourceLines>) {
+    let frames = backtrace.frames().iter().filter_map(|frame| Some((frame, readable(frame.func_name()?)?)));
+    let mut told: Vec<String> = frames
+        .map(|(frame, name)| {
+            let start = || frame.module_offset()?.checked_sub(frame.func_offset()?);
+            let line = lines.and_then(|lines| lines.at(start()?, frame.module_offset()?));
+            brief(&name, NAME) + &line.map(|line| format!(" ({line})")).unwrap_or_default()
+        })
         .collect();
     // A recursive function is named once.
-    names.dedup();
-    names.truncate(FRAMES);
-    if !names.is_empty() {
-        let _ = write!(text, " in {}", names.join(" < "));
+    told.dedup();
+    told.truncate(FRAMES);
+    if !told.is_empty() {
+        let _ = write!(text, " in {}", told.join(" < "));
     }
+}
+
+/// The name of a function as its author wrote it. `None` for machinery.
+fn readable(symbol: &str) -> Option<String> {
+    // The alternate form leaves out the symbol's hash.
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    (!is_machinery(&name)).then_some(name)
 }
 
 /// Whether a function is on every stack and says nothing: Rust's panic machinery, and generated bindings.
@@ -111,63 +118,14 @@ fn is_machinery(name: &str) -> bool {
         || name == "abort"
 }
 
-/// Joins lines, because a fault becomes a header of a dead letter. Leaves out Rust's advice about backtraces.
-fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim);
-    let told: Vec<&str> = lines.filter(|line| !line.is_empty() && !is_advice(line)).collect();
-    told.join(" / ")
-}
-
-/// Whether a line that a guest wrote is Rust's advice, which nobody can follow here.
-pub(crate) fn is_advice(line: &str) -> bool {
-    line.starts_with(ADVICE)
-}
-
-/// The text in one line, without control characters, and cut to `most` bytes with a sign that there was more.
-pub(crate) fn brief(text: &str, most: usize) -> String {
-    // A much longer text is cut before it is copied.
-    let line = one_line(cut(text, most.saturating_mul(4)));
-    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.len() <= most && text.len() <= most.saturating_mul(4) { line } else { format!("{}...", cut(&line, most)) }
-}
-
-/// The first `most` bytes at most, cut between two characters.
-pub(crate) fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_panic_is_told_in_one_line() {
-        let written = "\nthread '<unnamed>' panicked at src/lib.rs:3:5:\nno stock\nnote: run with `RUST_BACKTRACE=1` \
-                       environment variable to display a backtrace\n";
-        assert_eq!(one_line(written), "thread '<unnamed>' panicked at src/lib.rs:3:5: / no stock");
-    }
-
-    #[test]
-    fn what_is_long_is_told_in_brief_and_in_one_line() {
-        assert_eq!(brief("a\nb\u{1b}[2J", 100), "a / b [2J");
-        assert_eq!(brief("abcdef", 3), "abc...");
-        assert!(brief(&"ab".repeat(1 << 20), 100).len() <= 103);
-    }
 
     #[test]
     fn generated_functions_are_machinery_and_the_guests_own_are_not() {
         assert!(is_machinery("core::panicking::panic_fmt"));
         assert!(is_machinery("tidegate:plugin/handler@0.1.0#handle"));
         assert!(!is_machinery("receipts::price::of"));
-    }
-
-    proptest! {
-        #[test]
-        fn a_cut_is_a_prefix_within_the_bound(text: String, most in 0usize..64) {
-            let short = cut(&text, most);
-            prop_assert!(short.len() <= most && text.starts_with(short));
-        }
     }
 }

@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::declared::Declared;
 use super::quota::Quota;
+use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, GuestOutput};
 use crate::config::Limits;
 use crate::plugin::capability::Settings;
@@ -28,6 +29,8 @@ pub struct Guest {
     pub(crate) log: Arc<GuestLog>,
     pub(crate) settings: Settings,
     pub(crate) key_value: KeyValueState,
+    /// Where its code is from, if the component tells.
+    pub(crate) lines: Option<Arc<SourceLines>>,
     pub(crate) messaging: MessagingState,
     /// What a policy can ask; nothing of a handler's.
     pub(crate) signals: Signals,
@@ -102,6 +105,7 @@ pub(crate) fn store(
         settings,
         http: HttpState::default(),
         key_value: KeyValueState::default(),
+        lines: None,
         messaging: MessagingState::default(),
         signals: asked,
     };

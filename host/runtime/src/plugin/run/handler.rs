@@ -11,10 +11,11 @@ use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
 use super::bindings::{BATCH_HANDLER, HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
-use super::fault::{classify, cut};
+use super::fault::classify;
 use super::guest::{Guest, Inputs};
 use super::kind::Kind;
 use super::room::InstanceRoom;
+use super::told_text::cut;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -263,7 +264,7 @@ impl HandlerInstance {
         self.last_words = guest.log.end_call();
         let fault = match called {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => classify(&error, &guest.quota, &self.limits, &self.last_words),
+            Ok(Err(error)) => classify(&error, guest, &self.limits, &self.last_words),
             Err(fault) => fault,
         };
         self.live = None;

@@ -18,9 +18,11 @@ mod policy;
 mod quota;
 pub(super) mod room;
 mod share;
+pub(super) mod source_lines;
 mod stdio;
 mod system;
 mod ticker;
+pub(super) mod told_text;
 pub(super) mod world;
 
 pub use declared::Declared;

@@ -11,11 +11,12 @@ use super::bindings::borrow;
 use super::bindings::policy::exports::tidegate::plugin::scaling as wit;
 use super::bindings::policy::{Policy, PolicyPre};
 use super::engine::{Engines, WorldEngine};
-use super::fault::{classify, cut};
+use super::fault::classify;
 use super::guest::{Guest, Inputs, Signals};
 use super::kind::Kind;
 use super::room::Room;
 use super::stdio::LogMeter;
+use super::told_text::cut;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::Fault;
@@ -148,7 +149,7 @@ impl PolicyPlugin {
         store.data_mut().quota.forget();
         let called = self.engines.call(limits.time, pin!(call(&policy, &mut store))).await;
         let last_words = store.data().log.end_call();
-        called?.map_err(|error| classify(&error, &store.data().quota, limits, &last_words))
+        called?.map_err(|error| classify(&error, store.data(), limits, &last_words))
     }
 }
 

@@ -12,8 +12,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::fault::{cut, is_advice};
 use super::log_rate::{Admission, Dropped, LineBuffer, RateCap, remember};
+use super::told_text::{cut, is_advice};
 use crate::digest::Digest;
 use crate::plugin::limits::instance::{LINE, WRITE};
 

@@ -11,11 +11,9 @@ use wasmtime::EngineWeak;
 
 /// How long a guest computes before it yields.
 const TICK: Duration = Duration::from_millis(10);
-/// After this many ticks in which no guest ran, the thread sleeps until one runs.
-const LINGER: u32 = 50;
 
-/// An OS thread that increments the engines' epochs while guests' calls run. It sleeps while none runs, so an idle host
-/// does not wake.
+/// An OS thread that increments the engines' epochs while guests' calls run. After a tick in which none ran it sleeps
+/// until one does, so an idle host wakes for its decisions alone.
 ///
 /// It is a thread and not a task, because guests that spin may hold every thread of the async runtime.
 #[derive(Debug)]
@@ -77,7 +75,6 @@ impl Drop for Ticker {
 }
 
 fn tick(state: &TickerState, engines: &[EngineWeak]) {
-    let mut idle = 0;
     while !state.ended.load(Ordering::SeqCst) {
         // `sleep` parks too, so an unpark may come here. It only shortens a tick.
         std::thread::park_timeout(TICK);
@@ -87,9 +84,7 @@ fn tick(state: &TickerState, engines: &[EngineWeak]) {
             };
             engine.increment_epoch();
         }
-        idle = if state.ran.swap(false, Ordering::SeqCst) { 0 } else { idle + 1 };
-        if idle >= LINGER {
-            idle = 0;
+        if !state.ran.swap(false, Ordering::SeqCst) {
             sleep(state);
         }
     }

@@ -15,6 +15,7 @@ use super::generation::Generation;
 use super::guest::{self, Guest, Inputs};
 use super::kind::Kind;
 use super::room::{InstanceRoom, Need, Room};
+use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, LogMeter, Speaker};
 use crate::config::Limits;
 use crate::contract::Fault;
@@ -45,6 +46,7 @@ pub struct Plugin<W> {
     pub(crate) engines: Arc<Engines>,
     pub(crate) generation: Generation,
     pub(crate) declared: Declared,
+    pub(crate) lines: Option<Arc<SourceLines>>,
     pub(crate) world: W,
 }
 
@@ -98,7 +100,10 @@ impl<W: World> Plugin<W> {
             generation: self.generation.digest.clone(),
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
-        guest::store(&W::engine(&self.engines).engine, &context.limits, &self.declared, log, settings, inputs)
+        let engine = &W::engine(&self.engines).engine;
+        let mut store = guest::store(engine, &context.limits, &self.declared, log, settings, inputs);
+        store.data_mut().lines = self.lines.clone();
+        store
     }
 
     /// Makes an instance in a store.
@@ -106,7 +111,7 @@ impl<W: World> Plugin<W> {
         let started = self.engines.call(limits.time, pin!(self.world.instantiate(&mut *store))).await?;
         started.map_err(|error| {
             let last_words = store.data().log.end_call();
-            classify_start(&error, &store.data().quota, limits, &last_words)
+            classify_start(&error, store.data(), limits, &last_words)
         })
     }
 }

@@ -100,6 +100,25 @@ async fn a_trap_tells_what_happened_and_what_was_last_written() {
 }
 
 #[tokio::test]
+async fn a_trap_tells_file_and_line_where_the_component_has_them() {
+    let told = async |bytes: &[u8], script| {
+        let mut instance = plugin(bytes).await.instantiate(&context(limits())).await.unwrap();
+        let Err(Fault::Trap(text)) = instance.handle(&delivery(script)).await else { panic!() };
+        println!("{text}");
+        text
+    };
+    let source = include_str!("../../../../../tests/guests/probe-worker/src/steps.rs");
+    for (script, code) in [("trap", "Step::Trap =>"), ("panic no stock", "Step::Panic(")] {
+        let line = source.lines().position(|line| line.contains(code)).unwrap() + 1;
+        let text = told(probes::WORKER_WITH_LINES, script).await;
+        assert!(text.contains(&format!("(tests/guests/probe-worker/src/steps.rs:{line})")), "{text}");
+        // The same guest without debug information.
+        let text = told(probes::WORKER_V1, script).await;
+        assert!(!text.contains(&format!("steps.rs:{line})")), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_guest_that_wants_too_much_memory_is_ended() {
     assert_eq!(run("grow").await, Err(Fault::Memory(16 << 20)));
 }

@@ -63,6 +63,8 @@ struct WorkloadMetrics {
     limits: Option<StartStatus>,
     paused: bool,
     fleet: Option<Seen>,
+    /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
+    order: Option<(usize, usize, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,9 @@ impl WorkloadMetrics {
             limits: parts.and_then(RunningParts::limits),
             paused: parts.is_some_and(RunningParts::is_paused),
             fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
+            order: parts
+                .and_then(|parts| parts.order.as_ref())
+                .map(|order| (order.keys(), order.waiting(), order.incomplete())),
         }
     }
 
@@ -199,6 +204,7 @@ impl Collector for Snapshot {
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
         self.fleet(&mut encoder)?;
+        self.orders(&mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
@@ -383,6 +389,30 @@ impl Snapshot {
             Some(([("workload", workload.name.as_str())], limits.breaker_opened))
         });
         encoder.counters("tidegate_breaker_opened", "How often a workload has slowed to probes", with_breaker)
+    }
+
+    fn orders(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
+        encoder.gauges(
+            "tidegate_order_keys",
+            "Keys of which a message is held, where an order is kept",
+            None,
+            self.some(|workload| workload.order.map(|(keys, ..)| keys as f64)),
+        )?;
+        encoder.gauges(
+            "tidegate_order_waiting",
+            "Deliveries that wait for an earlier message of their key or to be tried again, where an order is kept",
+            None,
+            self.some(|workload| workload.order.map(|(_, waiting, _)| waiting as f64)),
+        )?;
+        let gaps = self
+            .workloads
+            .iter()
+            .filter_map(|workload| Some(([("workload", workload.name.as_str())], workload.order?.2)));
+        encoder.counters(
+            "tidegate_order_gaps",
+            "How often nothing began because deliveries were not with this host, where an order is kept",
+            gaps,
+        )
     }
 
     fn shadows(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {

@@ -6,6 +6,7 @@ use super::health;
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
+use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::start_limits::StartStatus;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
@@ -50,6 +51,8 @@ struct WorkloadStatus {
     workers: WorkersStatus,
     /// Null where nothing is limited.
     limits: Option<LimitsStatus>,
+    /// Null where no order is kept.
+    order: Option<OrderStatus>,
     deliveries: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
@@ -84,6 +87,16 @@ struct LimitsStatus {
     breaker: Option<&'static str>,
     /// How often it has slowed to probes.
     breaker_opened: u64,
+}
+
+#[derive(Serialize)]
+struct OrderStatus {
+    /// Keys of which a message is held: in a handler, or waiting.
+    keys: usize,
+    /// Deliveries that wait for an earlier message of their key, or to be tried again.
+    waiting: usize,
+    /// How often nothing began because deliveries were not with this host.
+    gaps: u64,
 }
 
 #[derive(Serialize)]
@@ -220,6 +233,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 .collect(),
         },
         limits: parts.and_then(RunningParts::limits).map(limits),
+        order: parts.and_then(|parts| parts.order.as_deref()).map(order),
         deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
@@ -248,6 +262,10 @@ fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
     let breaker = breaker_open.map(|open| if open { "open" } else { "closed" });
     LimitsStatus { in_flight, breaker, breaker_opened }
+}
+
+fn order(seen: &OrderSeen) -> OrderStatus {
+    OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete() }
 }
 
 fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {

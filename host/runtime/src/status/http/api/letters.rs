@@ -55,6 +55,8 @@ struct LetterRow {
     attempts: Option<u32>,
     cause: String,
     reason: String,
+    /// What its handler wrote to standard error, in lines; of a long text the end.
+    stderr: String,
     plugin: String,
     generation: String,
     host: String,
@@ -191,12 +193,21 @@ fn row(letter: &Letter, size: usize, most: usize) -> LetterRow {
         attempts: letter.attempts,
         cause: short(&letter.cause),
         reason: short(&letter.reason),
+        stderr: end(&letter.stderr, most),
         plugin: short(&letter.plugin),
         generation: short(&letter.generation),
         host: short(&letter.host),
         redrives: letter.redrives,
         first: (short(&letter.first.0), letter.first.1),
         size,
+    }
+}
+
+/// The text, or as many characters of its end: what is written last says most.
+fn end(text: &str, most: usize) -> String {
+    match text.char_indices().rev().nth(most.saturating_sub(1)) {
+        Some((at, _)) if at > 0 => format!("…{}", text.get(at..).unwrap_or_default()),
+        _ => text.to_owned(),
     }
 }
 
@@ -263,6 +274,12 @@ mod tests {
         assert_eq!(next_span(256, 63), 1024);
         assert_eq!(next_span(1 << 16, 2000), 1 << 16);
         assert_eq!(next_span(FURTHEST, 0), FURTHEST);
+    }
+
+    #[test]
+    fn of_a_long_text_the_end_is_told() {
+        assert_eq!((end("", 3), end("äbc", 3)), (String::new(), "äbc".to_owned()));
+        assert_eq!(end("xäbc", 3), "…äbc");
     }
 
     #[test]

@@ -79,6 +79,7 @@ function parts(letter, nowMs) {
       { class: "panel" },
       el("h2", {}, "Why"),
       el("pre", { class: "reason-whole", dir: "ltr" }, shownLines(letter.reason || "no reason was given")),
+      letter.stderr ? wrote(letter) : [],
     ),
     el(
       "dl",
@@ -88,6 +89,13 @@ function parts(letter, nowMs) {
   ];
   if (letter.problem) return [...made, el("p", { class: "error" }, shown(letter.problem))];
   return [...made, headers(letter), payload(letter)];
+}
+
+function wrote(letter) {
+  return [
+    el("p", { class: "muted" }, "It wrote to standard error:"),
+    el("pre", { class: "reason-whole", dir: "ltr", "aria-label": "Standard error" }, shownLines(letter.stderr)),
+  ];
 }
 
 function headers(letter) {

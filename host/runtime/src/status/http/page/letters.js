@@ -17,6 +17,12 @@ const CAUSES = [
   "unreadable",
   "conflict",
 ];
+/** The last line that a handler wrote to standard error, where an exception's name and text stand. */
+function wrote(stderr) {
+  const last = stderr.trimEnd().split("\n").pop();
+  return last ? outside(`wrote: ${last}`, { class: "clamp sub" }) : null;
+}
+
 /** The list. `values` are the filters of the address. */
 export function lettersPage(state, values) {
   const fields = {
@@ -198,7 +204,7 @@ export function lettersPage(state, values) {
       cell("When", el("span", { title: day(letter.at_ms), class: "nowrap" }, ago(letter.at_ms, state.now()))),
       cell("Workload", outside(letter.workload)),
       cell("Cause", el("span", { class: "tag" }, outside(letter.cause))),
-      cell("Reason", outside(letter.reason, { class: "clamp" })),
+      cell("Reason", outside(letter.reason, { class: "clamp" }), wrote(letter.stderr)),
       cell("Subject", outside(letter.subject, { class: "clamp mono" })),
       cell("Size", el("span", { class: "nowrap" }, bytes(letter.size))),
     );

@@ -1,0 +1,153 @@
+//! `tidegate dev`.
+
+mod build;
+mod messages;
+mod project;
+mod sources;
+mod workload;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use futures_util::FutureExt;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::flags::ConfigFlags;
+use super::run::host;
+use build::Builder;
+use messages::Messages;
+use project::Project;
+use sources::Sources;
+use tidegate_nats_server::{self as server, Server};
+use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::events::{Event, Observer};
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate dev shout --send 'hello tide'
+  tidegate dev shout --setting currency=EUR --grant-http https://prices.internal
+  tidegate dev shout --build 'make wasm' --component out/shout.wasm";
+
+/// Builds a handler each time that its source changes, and runs what was built: from an edit to its reply in one step.
+///
+/// Everything happens in DIR, as with `make -C`: the paths of flags are meant from there. The workload is that of the
+/// flags or of DIR/tidegate.toml, as with `tidegate run`. Without either it is one to try things with: the policy
+/// `step`, a stream DEV that takes NAME.>, messages on NAME.in.>, publications granted on NAME.out. The nats-server is
+/// one of its own, whatever the file says, unless --server or --context names one. A build that fails changes nothing:
+/// what runs stays. Each line of standard input is sent as a message, and replies are printed to standard output. Exit
+/// code 0: told to end, and drained. 1: it could not start. 2: wrong usage. 130: a second signal ended it at once.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DevArgs {
+    /// The directory of the handler's project
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// The command that builds it, for sh [default: cargo, npm or make, by the file that DIR has]
+    #[arg(long, value_name = "COMMAND")]
+    pub build: Option<String>,
+    /// The component that the build makes [default: the one that cargo names, else plugins/NAME.wasm]
+    #[arg(long, value_name = "FILE")]
+    pub component: Option<PathBuf>,
+    /// A name of files or directories that are not source; may be given several times. Hidden ones, target,
+    /// node_modules, plugins, build, dist, bindings, __pycache__, lock files and *.wasm never are
+    #[arg(long, value_name = "NAME")]
+    pub ignore: Vec<String>,
+    /// A message to send each time that new code is in use; a line of standard input takes its place
+    #[arg(long, value_name = "TEXT")]
+    pub send: Option<String>,
+    /// The subject of these messages [default: the first that the workload handles, with `dev` for wildcards]
+    #[arg(long, value_name = "SUBJECT")]
+    pub send_to: Option<String>,
+    /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["server", "context"])]
+    pub nats_server: Option<PathBuf>,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: ConfigFlags,
+}
+
+/// Builds and runs until `shutdown` ends. Replies go to `out`.
+///
+/// # Errors
+/// If there is nothing to build, the configuration is wrong, or the host cannot start.
+pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let shutdown = shutdown.shared();
+    std::env::set_current_dir(&args.dir).with_context(|| format!("cannot work in {}", args.dir.display()))?;
+    let here = std::env::current_dir()?;
+    let project = Project::find(&here, args.build, args.component)?;
+    let wanted = workload::flags(args.flags.0, &project.name, Path::new("tidegate.toml").exists());
+    let name = wanted.handler.unwrap_or_else(|| project.name.clone());
+    let mut config = Config::load(&wanted.flags, &process_environment())?;
+    config.plugins.compile = config.plugins.compile.by_this_program()?;
+    let Some(of) = config.workloads.iter().find(|workload| workload.handler == name) else {
+        bail!("no workload has the handler {name}, which is what {} builds; name it by --handler", here.display());
+    };
+    let subject = args.send_to.or_else(|| workload::subject(&of.queue));
+    if wanted.is_own_policy {
+        workload::bring_policy(&config.plugins.dir)?;
+    }
+
+    let options = server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() };
+    let server = if wanted.names_server { None } else { Some(Server::start(options).await?) };
+    if let Some(server) = &server {
+        config.nats.servers = vec![server.url().to_owned()];
+        tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
+    }
+    say_how_to_send(server.as_ref(), subject.as_deref());
+
+    // What it makes is no source, wherever it lies.
+    let made = project.component.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let mut sources = Sources::new(here, args.ignore.into_iter().chain(made).collect());
+    let mut builder = Builder::new(project, config.plugins.dir.join(format!("{name}.wasm")));
+    tokio::select! {
+        () = shutdown.clone() => return Ok(()),
+        began = sources.now() => began?,
+    }
+    tokio::select! {
+        () = shutdown.clone() => return Ok(()),
+        () = builder.build() => {}
+    }
+    let (tell, in_use) = unbounded_channel();
+    let (of, plugin) = (of.name.clone(), name.clone());
+    let observer = Observer::new(move |event| {
+        let is_new = match &event {
+            Event::Ready { workload } => **workload == *of,
+            Event::Swapped { workload, plugin: swapped, .. } => **workload == *of && **swapped == *plugin,
+            _ => false,
+        };
+        if is_new {
+            // Nobody hears it while this ends.
+            let _ = tell.send(());
+        }
+    });
+    let messages = Messages { nats: config.nats.clone(), subject, text: args.send };
+    let ended = tokio::select! {
+        ended = host(config, observer, shutdown) => ended.map_err(anyhow::Error::from),
+        failed = build_again(&mut sources, &mut builder) => failed,
+        failed = messages.run(in_use, out) => failed,
+    };
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    ended
+}
+
+/// Builds after each change, without end.
+async fn build_again(sources: &mut Sources, builder: &mut Builder) -> anyhow::Result<()> {
+    loop {
+        let changed = sources.changed().await?;
+        tracing::info!("{} changed", changed.display());
+        builder.build().await;
+    }
+}
+
+fn say_how_to_send(server: Option<&Server>, subject: Option<&str>) {
+    let Some(subject) = subject else {
+        tracing::warn!("nothing can be sent from here: the workload has no subjects; give one by --send-to");
+        return;
+    };
+    let at = server.map(|server| format!(" --server {}", server.url())).unwrap_or_default();
+    let typed = if std::io::stdin().is_terminal() { "; so does a line that is typed here" } else { "" };
+    tracing::info!("`tidegate request {subject} TEXT{at}` sends a message{typed}");
+}

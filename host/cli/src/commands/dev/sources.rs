@@ -1,0 +1,160 @@
+//! Which files are source, and when they change.
+//!
+//! Files are looked at, again and again. Rejected: to be told by the system, which wants a watch for each directory and
+//! has no bound for how many there are, and tells nothing on some file systems that are mounted.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+
+/// How often files are looked at.
+const EVERY: Duration = Duration::from_millis(200);
+/// Files that a project may have.
+const MOST: usize = 50_000;
+/// What builds make, by name, beside hidden files.
+const MADE: [&str; 9] = [
+    "target",
+    "node_modules",
+    "plugins",
+    "build",
+    "dist",
+    "bindings",
+    "__pycache__",
+    "Cargo.lock",
+    "package-lock.json",
+];
+
+/// Each file, with what changes when it is written.
+type Files = BTreeMap<PathBuf, (SystemTime, u64)>;
+
+/// The source of a project.
+pub(super) struct Sources {
+    dir: PathBuf,
+    ignore: Vec<String>,
+    /// As the last build found them, or found them at its beginning.
+    seen: Files,
+}
+
+impl Sources {
+    pub(super) fn new(dir: PathBuf, ignore: Vec<String>) -> Self {
+        Self { dir, ignore, seen: Files::new() }
+    }
+
+    /// Changes count from now on.
+    pub(super) async fn now(&mut self) -> anyhow::Result<()> {
+        self.seen = self.look().await?;
+        Ok(())
+    }
+
+    /// Waits until there was a change, and then until there is no more of it: an editor writes several files, and some
+    /// twice. Gives one that changed.
+    pub(super) async fn changed(&mut self) -> anyhow::Result<PathBuf> {
+        loop {
+            let mut files = self.look().await?;
+            if let Some(changed) = difference(&self.seen, &files) {
+                loop {
+                    tokio::time::sleep(EVERY).await;
+                    let before = std::mem::replace(&mut files, self.look().await?);
+                    if before == files {
+                        break;
+                    }
+                }
+                self.seen = files;
+                return Ok(changed.strip_prefix(&self.dir).unwrap_or(&changed).to_owned());
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    async fn look(&self) -> anyhow::Result<Files> {
+        let (dir, ignore) = (self.dir.clone(), self.ignore.clone());
+        tokio::task::spawn_blocking(move || look(&dir, &ignore)).await.context("cannot look at the source")?
+    }
+}
+
+/// One that is new, gone, or written anew.
+fn difference(before: &Files, now: &Files) -> Option<PathBuf> {
+    let changed = now.iter().find(|(path, file)| before.get(*path) != Some(file)).map(|(path, _)| path);
+    changed.or_else(|| before.keys().find(|path| !now.contains_key(*path))).cloned()
+}
+
+fn is_source(name: &str, ignore: &[String]) -> bool {
+    let made = name.starts_with('.') || name.ends_with('~') || name.ends_with(".wasm") || MADE.contains(&name);
+    !made && !ignore.iter().any(|ignored| ignored == name)
+}
+
+fn look(dir: &Path, ignore: &[String]) -> anyhow::Result<Files> {
+    let (mut files, mut left) = (Files::new(), vec![dir.to_owned()]);
+    while let Some(within) = left.pop() {
+        let entries = match std::fs::read_dir(&within) {
+            Ok(entries) => entries,
+            // It may just have been removed.
+            Err(_) if within != dir => continue,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", within.display())),
+        };
+        for entry in entries.filter_map(Result::ok) {
+            if !is_source(&entry.file_name().to_string_lossy(), ignore) {
+                continue;
+            }
+            // A link to a directory may lead round in a circle, and is not followed.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                left.push(entry.path());
+            } else if let Ok(metadata) = std::fs::metadata(entry.path()) {
+                let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                files.insert(entry.path(), (written, metadata.len()));
+            }
+        }
+        if files.len() > MOST {
+            bail!("{} has more than {MOST} files of source; leave some out by --ignore NAME", dir.display());
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn what_was_written_made_or_removed_is_a_change_and_what_builds_make_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let file = dir.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        let ignore = ["generated".to_owned()];
+        let changed = |before: &Files| {
+            let now = look(dir.path(), &ignore).unwrap();
+            let changed = difference(before, &now);
+            (changed.map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned()), now)
+        };
+        write("src/lib.rs", "one");
+        let (first, seen) = changed(&Files::new());
+        assert_eq!(first.as_deref(), Some("src/lib.rs"));
+        for made in ["target/x", "node_modules/a/b.js", ".git/index", "build.wasm", "Cargo.lock", "generated/x.rs"] {
+            write(made, "made");
+        }
+        let (none, seen) = changed(&seen);
+        assert_eq!(none, None);
+        write("src/lib.rs", "three");
+        let (written, seen) = changed(&seen);
+        assert_eq!(written.as_deref(), Some("src/lib.rs"));
+        write("wit/new.wit", "");
+        let (new, seen) = changed(&seen);
+        assert_eq!(new.as_deref(), Some("wit/new.wit"));
+        std::fs::remove_file(dir.path().join("src/lib.rs")).unwrap();
+        let (gone, _) = changed(&seen);
+        assert_eq!(gone.as_deref(), Some("src/lib.rs"));
+    }
+
+    #[test]
+    fn links_that_lead_round_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("round")).unwrap();
+        assert!(look(dir.path(), &[]).unwrap().len() <= 1);
+    }
+}

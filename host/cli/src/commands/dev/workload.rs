@@ -1,0 +1,116 @@
+//! The workload that a handler is tried in where nobody says another one.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use tidegate_artifacts::policies;
+use tidegate_runtime::config::keys::{Key, WORKLOAD};
+use tidegate_runtime::config::{Flags, Queue, Value};
+
+/// The policy of the workload.
+const POLICY: &str = "step";
+/// Its stream.
+const STREAM: &str = "DEV";
+
+/// What is to be run.
+pub(super) struct Wanted {
+    pub(super) flags: Flags,
+    /// The handler, if the user names it.
+    pub(super) handler: Option<String>,
+    /// Whether nobody has named a policy.
+    pub(super) is_own_policy: bool,
+    /// Whether the user has named a server.
+    pub(super) names_server: bool,
+}
+
+/// What the flags say, and where neither they nor a file say it, what a handler called `name` is tried with.
+pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
+    let handler = flags.workload.text_of("handler");
+    let names_server = flags.host.has("nats.servers") || flags.host.has("nats.context");
+    let is_configured = flags.file.is_some() || (has_file && !flags.workload.has("stream"));
+    let has_policy = is_configured || flags.workload.has("policy");
+    if !is_configured {
+        let plugin = handler.as_deref().unwrap_or(name).to_owned();
+        let mut own = vec![("handler", plugin.clone()), ("policy", POLICY.to_owned())];
+        if !flags.workload.has("stream") {
+            own.push(("stream", STREAM.to_owned()));
+            own.push(("subjects", format!("{plugin}.>")));
+            own.push(("filter", format!("{plugin}.in.>")));
+            own.push(("grants.publish", format!("{plugin}.out")));
+        }
+        for (path, text) in own {
+            let key = WORKLOAD.iter().find(|key| key.path == path && !flags.workload.has(path));
+            if let Some((key, value)) = key.and_then(|key| Some((key, value(key, &text)?))) {
+                flags.workload.add(key, "tidegate dev", value);
+            }
+        }
+    }
+    Wanted { flags, handler, is_own_policy: !has_policy, names_server }
+}
+
+fn value(key: &Key, text: &str) -> Option<Value> {
+    key.parse(text).ok()
+}
+
+/// The policy that ships is put into the plugin directory if there is none of its name.
+pub(super) fn bring_policy(plugins: &Path) -> anyhow::Result<()> {
+    let file = plugins.join(format!("{POLICY}.wasm"));
+    if file.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(plugins)
+        .and_then(|()| std::fs::write(&file, policies::STEP))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// A subject that the workload handles.
+pub(super) fn subject(queue: &Queue) -> Option<String> {
+    let wide = queue.filter.first().or(queue.subjects.first())?;
+    let tokens = wide.split('.').map(|token| if ["*", ">"].contains(&token) { "dev" } else { token });
+    Some(tokens.collect::<Vec<&str>>().join("."))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+    use super::*;
+    use tidegate_runtime::config::{Config, Environment};
+
+    fn of(given: &[(&str, &str)], has_file: bool) -> Wanted {
+        let mut all = Flags::default();
+        for (path, text) in given {
+            let key = WORKLOAD.iter().find(|key| key.path == *path).unwrap();
+            all.workload.add(key, "--flag", value(key, text).unwrap());
+        }
+        flags(all, "shout", has_file)
+    }
+
+    #[test]
+    fn without_a_word_it_is_a_workload_to_try_things_with() {
+        let wanted = of(&[], false);
+        assert!(wanted.is_own_policy && !wanted.names_server && wanted.handler.is_none());
+        let config = Config::load(&wanted.flags, &Environment::new()).unwrap();
+        let workload = &config.workloads[0];
+        assert_eq!((workload.handler.as_str(), workload.policy.as_str()), ("shout", "step"));
+        assert_eq!(
+            (workload.queue.stream.as_str(), &workload.queue.subjects[..]),
+            ("DEV", &["shout.>".to_owned()][..])
+        );
+        assert_eq!(subject(&workload.queue).as_deref(), Some("shout.in.dev"));
+    }
+
+    #[test]
+    fn what_is_said_stays() {
+        let wanted = of(&[("stream", "ORDERS"), ("filter", "orders.*.new"), ("handler", "loud")], true);
+        assert_eq!(wanted.handler.as_deref(), Some("loud"));
+        let config = Config::load(&wanted.flags, &Environment::new()).unwrap();
+        let workload = &config.workloads[0];
+        assert_eq!((workload.queue.stream.as_str(), workload.policy.as_str()), ("ORDERS", "step"));
+        assert_eq!(subject(&workload.queue).as_deref(), Some("orders.dev.new"));
+        assert!(workload.queue.subjects.is_empty());
+        // A file says it all.
+        let wanted = of(&[], true);
+        assert!(wanted.flags.workload.is_empty() && !wanted.is_own_policy);
+    }
+}

@@ -1,0 +1,37 @@
+//! Which key is to blame where nothing more is fetched, because too many messages wait for their turn.
+
+use super::{Held, Inbox};
+
+/// Why nothing more is fetched: the messages of a key that wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FullBuffer {
+    /// The key, or nothing where the message has none.
+    pub(crate) key: String,
+    /// The message that the others wait for.
+    pub(crate) sequence: u64,
+    /// Whether it failed and waits to be tried again.
+    pub(crate) failed: bool,
+    /// How many messages may wait.
+    pub(crate) messages: usize,
+}
+
+impl<D: Held> Inbox<D> {
+    /// The key to blame, if nothing more is fetched because too many messages wait for earlier ones of their key.
+    pub(crate) fn full_buffer(&self) -> Option<FullBuffer> {
+        let order = self.order.as_ref()?;
+        let state = order.state.lock();
+        let limits = order.limits();
+        let room = state.dispatch.room(limits);
+        if room.messages * 4 >= limits.messages && room.bytes > limits.bytes / 4 {
+            return None;
+        }
+        let fullest = state.dispatch.fullest()?;
+        let first = fullest.first.held.delivery();
+        Some(FullBuffer {
+            key: order.hasher.text(first).unwrap_or_default().to_owned(),
+            sequence: fullest.begun.unwrap_or(first.stream_sequence),
+            failed: fullest.until.is_some(),
+            messages: limits.messages,
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! What waits is given back: when no worker can start, and when the host stops.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Inbox, Waiting, bytes, sequence};
+use crate::ports::Held;
+
+impl<D: Held> Inbox<D> {
+    /// Asks for nothing more, because no worker can start.
+    pub(crate) fn suspend(&self) {
+        self.suspended.store(true, Relaxed);
+        self.room.notify_one();
+    }
+
+    /// Goes on after [`Inbox::suspend`], because a worker has started.
+    pub(crate) fn resume(&self) {
+        self.suspended.store(false, Relaxed);
+        self.room.notify_one();
+    }
+
+    /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while
+    /// a pull is open, it would bring them right back. Cancel-safe.
+    pub(crate) async fn closed(&self) {
+        self.closed.notified().await;
+    }
+
+    /// Takes all deliveries that match, oldest first.
+    pub(crate) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+        let mut all = self.waiting.lock();
+        let (taken, left): (Vec<_>, _) =
+            std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
+        *all = left.into();
+        drop(all);
+        self.bytes.fetch_sub(bytes(&taken), Relaxed);
+        let waited = self.order.as_ref().map(|order| order.take_those(these));
+        in_stream_order(taken, waited)
+    }
+
+    /// Takes all deliveries. From now on none can be put back.
+    pub(in crate::delivery) fn take_last(&self) -> Vec<Waiting<D>> {
+        // First, so that nothing gets into the queue any more.
+        let waited = self.order.as_ref().map(|order| order.end());
+        let taken: Vec<_> = {
+            let mut all = self.waiting.lock();
+            self.ended.store(true, Relaxed);
+            all.drain(..).collect()
+        };
+        self.bytes.fetch_sub(bytes(&taken), Relaxed);
+        in_stream_order(taken, waited)
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Relaxed)
+    }
+}
+
+/// What was in the queue, with what waited for its turn.
+fn in_stream_order<D: Held>(mut queue: Vec<Waiting<D>>, waited: Option<Vec<Waiting<D>>>) -> Vec<Waiting<D>> {
+    if let Some(waited) = waited {
+        queue.extend(waited);
+        queue.sort_by_key(|waiting| sequence(&waiting.held));
+    }
+    queue
+}

@@ -1,0 +1,201 @@
+//! What is held of an order, and whether all of it is here.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
+use crate::config::OrderKey;
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::order::seen::OrderSeen;
+use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettledLate};
+
+/// What a workload that keeps an order has beside its queue.
+#[derive(Debug)]
+pub(crate) struct Ordered<D> {
+    pub(super) hasher: KeyHasher,
+    limits: Limits,
+    consumer: Arc<Effective>,
+    pub(super) state: Mutex<OrderState<D>>,
+    /// Messages that were begun to be settled for good, ever.
+    pub(super) settled: AtomicU64,
+    /// Those among them that still count as held.
+    settling: AtomicU64,
+    pub(super) changed: Notify,
+    pub(super) seen: Arc<OrderSeen>,
+    pub(super) inbox: Weak<Inbox<D>>,
+}
+
+#[derive(Debug)]
+pub(super) struct OrderState<D> {
+    pub(super) dispatch: Dispatch<Waiting<D>>,
+    pub(super) here: Completeness,
+    pub(super) late: SettledLate,
+    /// Deliveries of messages that were settled late, to be given back.
+    pub(super) again: Vec<Waiting<D>>,
+    /// The server is to be asked at once what is unsettled.
+    pub(super) ask: bool,
+    /// All that waits was given back, and nothing waits any more.
+    pub(super) ended: bool,
+}
+
+impl<D> OrderState<D> {
+    pub(super) fn may_begin(&self) -> bool {
+        self.here.is_complete() && !self.ended
+    }
+}
+
+impl<D> Ordered<D> {
+    pub(super) fn new(by: OrderKey, limits: Limits, consumer: Arc<Effective>, inbox: Weak<Inbox<D>>) -> Self {
+        let state = OrderState {
+            dispatch: Dispatch::default(),
+            here: Completeness::new(Instant::now()),
+            late: SettledLate::default(),
+            again: Vec::new(),
+            ask: true,
+            ended: false,
+        };
+        Self {
+            hasher: KeyHasher::new(by),
+            limits,
+            consumer,
+            state: Mutex::new(state),
+            settled: AtomicU64::new(0),
+            settling: AtomicU64::new(0),
+            changed: Notify::new(),
+            seen: Arc::default(),
+            inbox,
+        }
+    }
+
+    pub(super) fn tell(&self, state: &OrderState<D>) {
+        self.seen.set(state.dispatch.keys(), state.dispatch.waiting());
+    }
+
+    /// What may wait: the consumer may let fewer be unsettled than the configuration says.
+    pub(super) fn limits(&self) -> Limits {
+        let most = self.consumer.max_ack_pending().unwrap_or(usize::MAX);
+        Limits { messages: self.limits.messages.min(most), ..self.limits }
+    }
+
+    /// A delivery is elsewhere.
+    fn lost(&self, state: &mut OrderState<D>) {
+        if state.here.is_complete() && !state.ended {
+            self.seen.missed();
+            state.ask = true;
+            state.here.lost(Instant::now());
+            self.changed.notify_one();
+        }
+    }
+
+    /// Notes that a message that came then is settled, if the server may have delivered it again meanwhile.
+    pub(super) fn settled_after(&self, came: Instant, sequence: u64, state: &mut OrderState<D>) {
+        if came.elapsed() * 2 > self.consumer.ack_wait() {
+            state.late.add(sequence);
+        }
+    }
+
+    /// A message is about to be settled for good.
+    pub(super) fn begins_settling(&self) {
+        // In this order, so that one that is not in the second is in the first for whoever reads the second first.
+        self.settling.fetch_add(1, SeqCst);
+        self.settled.fetch_add(1, SeqCst);
+    }
+
+    /// It is settled, and does not count as held any more.
+    pub(super) fn ends_settling(&self) {
+        self.settling.fetch_sub(1, SeqCst);
+    }
+
+    /// What is held for sure: the server may have heard already of what is being settled.
+    pub(super) fn asked(&self, state: &OrderState<D>) -> Asked {
+        let settled = self.settled.load(SeqCst);
+        let held = (state.dispatch.held() as u64).saturating_sub(self.settling.load(SeqCst));
+        Asked { held, settled }
+    }
+
+    pub(super) fn gone(&self, key: KeyHash, sequence: u64) {
+        let mut state = self.state.lock();
+        state.dispatch.gone(key, sequence);
+        self.lost(&mut state);
+        self.tell(&state);
+    }
+
+    /// How many more to ask for while deliveries are elsewhere, and of how many bytes together; `None` if none are.
+    pub(super) fn missing(&self, asked: usize) -> Option<Option<(usize, usize)>> {
+        let state = self.state.lock();
+        let since = state.here.missing_for(Instant::now())?;
+        let missing = state.here.missing(state.dispatch.held() as u64).unwrap_or(0);
+        let missing = usize::try_from(missing).unwrap_or(usize::MAX).saturating_sub(asked);
+        let room = state.dispatch.room(self.limits());
+        // New ones come as well, as long as what is missing is not due. When it is, it comes before all new ones.
+        let may = room.messages > asked && room.bytes > 0 || since > self.consumer.ack_wait();
+        Some((missing > 0 && may).then_some((missing, self.limits.bytes)))
+    }
+
+    /// What of this may be asked for, so that all of it may wait. If little may, nothing is: else each message that
+    /// ends would be one request.
+    pub(super) fn fits(&self, (count, bytes): (usize, usize), asked: usize) -> Option<(usize, usize)> {
+        let limits = self.limits();
+        let room = self.state.lock().dispatch.room(limits);
+        let may = room.messages.saturating_sub(asked);
+        let enough = may >= count || may * 4 >= limits.messages;
+        (may > 0 && enough && room.bytes > limits.bytes / 4).then(|| (count.min(may), bytes.min(room.bytes)))
+    }
+
+    /// All that waits must be given back, and nothing waits from now on.
+    pub(super) fn end(&self) -> Vec<Waiting<D>> {
+        let mut state = self.state.lock();
+        state.ended = true;
+        self.take_waiting(&mut state)
+    }
+
+    fn take_waiting(&self, state: &mut OrderState<D>) -> Vec<Waiting<D>> {
+        let mut taken = std::mem::take(&mut state.again);
+        taken.extend(state.dispatch.take_waiting());
+        taken.iter_mut().for_each(Waiting::leaves);
+        self.tell(state);
+        taken
+    }
+
+    /// Whether deliveries wait.
+    pub(super) fn waits(&self) -> bool {
+        let state = self.state.lock();
+        state.dispatch.waiting() > 0 || !state.again.is_empty()
+    }
+}
+
+impl<D: Held> Ordered<D> {
+    /// Takes what matches of what waits, to be given back. It is elsewhere from then on.
+    pub(super) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+        let mut state = self.state.lock();
+        let (taken, left): (Vec<_>, _) =
+            state.dispatch.take_waiting().into_iter().partition(|waiting| these(&waiting.held));
+        for waiting in left {
+            let Some(turn) = &waiting.turn else { continue };
+            let (key, sequence, bytes) = (turn.key, turn.sequence, waiting.held.delivery().size());
+            // Nothing begins, so it waits again.
+            drop(state.dispatch.arrive(key, sequence, bytes, waiting, false));
+        }
+        if !taken.is_empty() {
+            self.lost(&mut state);
+        }
+        self.tell(&state);
+        drop(state);
+        let mut taken = taken;
+        taken.iter_mut().for_each(Waiting::leaves);
+        taken
+    }
+
+    /// The announcements that are due of what waits.
+    pub(super) fn announcements(&self, quarter: Duration) -> Vec<impl Future<Output = ()> + Send + use<D>> {
+        let mut state = self.state.lock();
+        let stale = state.dispatch.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
+        stale
+            .map(|waiting| {
+                waiting.since = Instant::now();
+                waiting.held.in_progress()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! The inbox of a workload that keeps an order: a delivery gets into the queue when it may begin, and not before.
+//!
+//! What may not begin yet is here, announced as all that waits. Whoever takes a delivery from the queue has its
+//! [`Turn`], and says by it what became of the message.
+//!
+//! The order is locked before the queue, and never the other way round. What has a turn is never dropped under a lock.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use super::order_state::Ordered;
+use super::turn::Turn;
+use super::{Arc, Company, Delivery, Held, Inbox, Instant, Relaxed, Waiting, attempt, sequence};
+use crate::config::OrderKey;
+use crate::delivery::consumer_settings::Effective;
+use crate::delivery::order::seen::OrderSeen;
+use crate::delivery::order::{Asked, Limits, Unsettled};
+
+/// What to do next about an order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OrderNext {
+    /// When a message is due.
+    pub(crate) due: Option<Instant>,
+    /// Whether deliveries may be elsewhere: then what is held, to be told with the server's answer.
+    pub(crate) asks: Option<Asked>,
+    /// Whether the server is to be asked at once.
+    pub(crate) at_once: bool,
+    /// Whether messages wait.
+    pub(crate) waits: bool,
+}
+
+impl<D: Held> Inbox<D> {
+    /// The same inbox, which keeps the order of each key. No more than `limits` wait for earlier messages of their key.
+    pub(crate) fn in_order(self, by: OrderKey, limits: Limits, consumer: Arc<Effective>) -> Arc<Self> {
+        Arc::new_cyclic(|inbox| {
+            let order = Ordered::new(by, limits, consumer, inbox.clone());
+            Self { order: Some(Box::new(order)), ..self }
+        })
+    }
+
+    /// What can be seen of the order, if one is kept.
+    pub(crate) fn order_seen(&self) -> Option<Arc<OrderSeen>> {
+        self.order.as_ref().map(|order| order.seen.clone())
+    }
+
+    /// A delivery came at `since`. It gets into the queue if it may begin.
+    pub(super) fn arrive(&self, order: &Ordered<D>, held: D, since: Instant) {
+        let (key, sequence, bytes) = (order.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
+        let turn = Turn::new(order.inbox.clone(), key, sequence);
+        let (number, company, attempt) = (held.number(), self.company(held.delivery()), attempt(&held));
+        let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)), permit: None };
+        let mut state = order.state.lock();
+        let was_complete = state.here.is_complete();
+        state.here.arrived(number, since);
+        if was_complete && !state.here.is_complete() {
+            order.seen.missed();
+            state.ask = true;
+            order.changed.notify_one();
+        }
+        if attempt > 1 && state.late.take(sequence) {
+            arrived.leaves();
+            state.again.push(arrived);
+            order.changed.notify_one();
+            return;
+        }
+        let replaced = match state.dispatch.find(key, sequence) {
+            Some(old) => {
+                arrived.follows(old);
+                Some(std::mem::replace(old, arrived))
+            }
+            None => {
+                let may_begin = state.may_begin();
+                let begins = state.dispatch.arrive(key, sequence, bytes, arrived, may_begin);
+                begins.into_iter().for_each(|waiting| self.begins(waiting));
+                None
+            }
+        };
+        if state.here.missing(state.dispatch.held() as u64) == Some(0) {
+            state.ask = true;
+            order.changed.notify_one();
+        }
+        order.tell(&state);
+        drop(state);
+        if let Some(mut old) = replaced {
+            old.leaves();
+            self.superseded(old.held.delivery());
+        }
+    }
+
+    /// Begins what is due, and says what comes next; `None` where no order is kept.
+    pub(crate) fn begin_due(&self) -> Option<OrderNext> {
+        let order = self.order.as_ref()?;
+        let mut state = order.state.lock();
+        let may_begin = state.may_begin();
+        state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
+        order.tell(&state);
+        let asked = order.asked(&state);
+        Some(OrderNext {
+            due: state.dispatch.next_due(),
+            asks: (!state.here.is_complete() && !state.ended).then_some(asked),
+            at_once: std::mem::take(&mut state.ask),
+            waits: state.dispatch.waiting() > 0,
+        })
+    }
+
+    /// Takes deliveries of messages that were settled already, to be given back.
+    pub(crate) fn take_settled(&self) -> Vec<D> {
+        let again = self.order.as_ref().map(|order| std::mem::take(&mut order.state.lock().again));
+        let excused = |waiting: Waiting<D>| {
+            if let Some(attempts) = &self.attempts {
+                attempts.excuse(waiting.held.delivery());
+            }
+            waiting.held
+        };
+        again.into_iter().flatten().map(excused).collect()
+    }
+
+    /// Waits until [`Inbox::begin_due`] may say something else; for ever where no order is kept.
+    pub(crate) async fn order_changed(&self) {
+        match &self.order {
+            Some(order) => order.changed.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The server has answered what is unsettled. Returns how many deliveries are elsewhere, and for how long some have
+    /// been; `None` if none are, so that all that waits for them begins.
+    pub(crate) fn unsettled(&self, asked: Asked, unsettled: Unsettled) -> Option<(u64, Duration)> {
+        let order = self.order.as_ref()?;
+        let mut state = order.state.lock();
+        state.here.answered(asked, unsettled, order.settled.load(SeqCst));
+        if state.may_begin() {
+            state.dispatch.begin_all().into_iter().for_each(|waiting| self.begins(waiting));
+        }
+        order.tell(&state);
+        let held = state.dispatch.held() as u64;
+        let missing =
+            state.here.missing_for(Instant::now()).map(|since| (state.here.missing(held).unwrap_or(0), since));
+        drop(state);
+        self.room.notify_one();
+        missing
+    }
+
+    /// A delivery of an order gets into the queue.
+    pub(super) fn begins(&self, waiting: Waiting<D>) {
+        self.bytes.fetch_add(waiting.held.delivery().size(), Relaxed);
+        self.waiting.lock().push_back(waiting);
+        self.arrived.notify_one();
+        if self.workers.load(Relaxed) == 0 {
+            self.arrived_without_worker.notify_one();
+        }
+        if self.starts.is_some() {
+            // It may not begin yet, and the fetching task waits until it may.
+            self.room.notify_one();
+        }
+    }
+
+    pub(super) fn company(&self, delivery: &Delivery) -> Company {
+        let suspect = self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(delivery));
+        if suspect { Company::Suspect } else { Company::Any }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What is held, what counts as elsewhere, and who is to blame for a full buffer.
+#![allow(clippy::unwrap_used)]
+use super::super::{FullBuffer, settled, settling};
+use super::*;
+use crate::delivery::test_delivery::TestDelivery;
+
+const BUFFER: Limits = Limits { messages: 4, bytes: usize::MAX };
+
+/// An inbox that keeps the order of subjects, of a consumer of which nothing is unsettled elsewhere.
+fn ordered() -> Arc<Inbox<TestDelivery>> {
+    let consumer = Effective::with_ack_wait(Duration::from_secs(30));
+    let inbox = Inbox::new(10, usize::MAX).in_order(OrderKey::Subject, BUFFER, consumer);
+    inbox.set_workers(2);
+    let asked = inbox.begin_due().unwrap().asks.unwrap();
+    assert_eq!(inbox.unsettled(asked, Unsettled { count: 0, last: 0 }), None);
+    inbox
+}
+
+/// Puts a message of a key, which the consumer delivers as its next one.
+fn put(inbox: &Inbox<TestDelivery>, key: &str, stream_sequence: u64) {
+    let delivery = Delivery { subject: key.into(), stream_sequence, attempt: 1, ..Delivery::default() };
+    inbox.put(TestDelivery { number: stream_sequence, ..TestDelivery::of(delivery) }, Instant::now());
+}
+
+fn take(inbox: &Inbox<TestDelivery>) -> Option<(u64, Waiting<TestDelivery>)> {
+    let taken = inbox.try_take()?;
+    Some((sequence(&taken.held), taken))
+}
+
+/// What the server would be asked about now.
+fn asks(inbox: &Inbox<TestDelivery>) -> Option<Asked> {
+    inbox.begin_due().unwrap().asks
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_may_have_heard_to_be_settled_does_not_stand_for_what_is_elsewhere() {
+    let inbox = ordered();
+    put(&inbox, "a", 1);
+    let (_, mut taken) = take(&inbox).unwrap();
+    settling(taken.turn.as_deref_mut());
+    // The second delivery is lost on its way. The server has heard of the ack and counts two: that one and the third.
+    put(&inbox, "b", 3);
+    let asked = asks(&inbox).unwrap();
+    assert_eq!(asked.held, 1);
+    assert!(inbox.unsettled(asked, Unsettled { count: 2, last: 3 }).is_some());
+    settled(taken.turn.take());
+    assert_eq!(asks(&inbox).unwrap().held, 1);
+    assert!(take(&inbox).is_none());
+    put(&inbox, "a", 2);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, last: 4 }), None);
+    // In the order of the stream, though it came last.
+    assert_eq!([take(&inbox), take(&inbox)].map(|taken| taken.unwrap().0), [2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_turn_that_was_dropped_without_a_word_nothing_begins_until_its_message_is_here_again() {
+    let inbox = ordered();
+    (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
+    drop(take(&inbox).unwrap());
+    put(&inbox, "b", 3);
+    assert!(take(&inbox).is_none());
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, last: 3 }).unwrap().0, 1);
+    let again = Delivery { subject: "a".into(), stream_sequence: 1, attempt: 2, ..Delivery::default() };
+    inbox.put(TestDelivery { number: 4, ..TestDelivery::of(again) }, Instant::now());
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, last: 4 }), None);
+    assert_eq!([take(&inbox), take(&inbox)].map(|taken| taken.unwrap().0), [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_of_which_most_wait_is_to_blame_for_a_full_buffer() {
+    let inbox = ordered();
+    put(&inbox, "b", 1);
+    (2..=5).for_each(|sequence| put(&inbox, "a", sequence));
+    let full = FullBuffer { key: "a".into(), sequence: 2, failed: false, messages: 4 };
+    assert_eq!((inbox.full_buffer(), inbox.wanted(0)), (None, None));
+    put(&inbox, "a", 6);
+    assert_eq!(inbox.full_buffer(), Some(full.clone()));
+    let (_, first) = take(&inbox).unwrap();
+    let (_, second) = take(&inbox).unwrap();
+    assert!(second.try_again(Duration::from_secs(1)).is_none());
+    assert_eq!(inbox.full_buffer(), Some(FullBuffer { failed: true, ..full }));
+    drop(inbox.take_last());
+    assert_eq!((inbox.full_buffer(), inbox.order_seen().unwrap().waiting()), (None, 0));
+    // What is in a handler is given back to the server from now on.
+    assert!(first.try_again(Duration::ZERO).is_some());
+}

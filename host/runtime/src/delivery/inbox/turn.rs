@@ -1,0 +1,168 @@
+//! The turn of a message of a key, by which whoever has the message says what became of it.
+//!
+//! A turn that is dropped without a word, as by a worker that panics, counts as a message that is elsewhere.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::order_state::Ordered;
+use super::{Held, Inbox, Instant, Waiting};
+use crate::delivery::order::KeyHash;
+
+/// The turn of a message of a key. It is the next one's when this one is settled.
+#[derive(Debug)]
+pub(crate) struct Turn<D> {
+    inbox: Weak<Inbox<D>>,
+    pub(super) key: KeyHash,
+    pub(super) sequence: u64,
+    /// When the delivery came.
+    came: Instant,
+    /// How often this host tried the message again by itself.
+    retries: u32,
+    is_over: bool,
+    /// The server may have heard that the message is settled, and it still counts as held.
+    is_settling: bool,
+}
+
+impl<D> Turn<D> {
+    pub(super) fn new(inbox: Weak<Inbox<D>>, key: KeyHash, sequence: u64) -> Self {
+        Self { inbox, key, sequence, came: Instant::now(), retries: 0, is_over: false, is_settling: false }
+    }
+}
+
+impl<D: Held> Inbox<D> {
+    /// Tries a message again after the delay, before all others of its key. Returns it if nothing waits here any more.
+    fn retry(&self, order: &Ordered<D>, mut waiting: Waiting<D>, delay: Duration) -> Option<Waiting<D>> {
+        let mut state = order.state.lock();
+        let Some(turn) = waiting.turn.as_mut().filter(|_| !state.ended) else {
+            drop(state);
+            return Some(waiting);
+        };
+        turn.retries = turn.retries.saturating_add(1);
+        let (key, sequence) = (turn.key, turn.sequence);
+        waiting.held.count_attempts(1);
+        waiting.company = self.company(waiting.held.delivery());
+        waiting.permit = None;
+        // It may have been delivered again meanwhile.
+        let (waiting, replaced) = match state.dispatch.take(key, sequence) {
+            Some(mut again) => {
+                again.follows(&waiting);
+                (again, Some(waiting))
+            }
+            None => (waiting, None),
+        };
+        let bytes = waiting.held.delivery().size();
+        state.dispatch.retry(key, sequence, bytes, waiting, Instant::now() + delay);
+        if delay.is_zero() {
+            let may_begin = state.may_begin();
+            state.dispatch.due(Instant::now(), may_begin).into_iter().for_each(|waiting| self.begins(waiting));
+        }
+        order.tell(&state);
+        drop(state);
+        order.changed.notify_one();
+        if self.is_suspended() {
+            // The fetching task lets it be given back.
+            self.room.notify_one();
+        }
+        if let Some(mut old) = replaced {
+            old.leaves();
+            self.superseded(old.held.delivery());
+        }
+        None
+    }
+}
+
+impl<D> Waiting<D> {
+    /// It leaves the order without its turn having come, or with it in the hands of another delivery.
+    pub(super) fn leaves(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.is_over = true;
+        }
+    }
+
+    /// How often the server has delivered the message, this time included. Where an order is kept, its attempts are
+    /// more than that.
+    pub(crate) fn server_attempt(&self) -> u32
+    where
+        D: Held,
+    {
+        let retries = self.turn.as_ref().map_or(0, |turn| turn.retries);
+        self.held.delivery().attempt.saturating_sub(retries)
+    }
+}
+
+impl<D: Held> Waiting<D> {
+    /// Has the message tried again by this host after the delay, where an order is kept. Otherwise it is returned, and
+    /// the server has to deliver it again.
+    pub(crate) fn try_again(self, delay: Duration) -> Option<Self> {
+        let Some(inbox) = self.turn.as_ref().and_then(|turn| turn.inbox.upgrade()) else { return Some(self) };
+        match &inbox.order {
+            Some(order) => inbox.retry(order, self, delay),
+            None => Some(self),
+        }
+    }
+
+    /// Whether this host tries the message again by itself.
+    pub(crate) fn is_tried_here(&self) -> bool {
+        let inbox = self.turn.as_ref().and_then(|turn| turn.inbox.upgrade());
+        let order = inbox.as_ref().and_then(|inbox| inbox.order.as_ref());
+        order.is_some_and(|order| !order.state.lock().ended)
+    }
+
+    /// It is a later delivery of the same message as `old`, which this host has tried again by itself.
+    pub(super) fn follows(&mut self, old: &Self) {
+        let retries = old.turn.as_ref().map_or(0, |turn| turn.retries);
+        if let Some(turn) = &mut self.turn {
+            turn.retries = retries;
+        }
+        if retries > 0 {
+            self.held.count_attempts(retries);
+        }
+        self.company = old.company;
+    }
+}
+
+/// The message is about to be settled for good.
+pub(crate) fn settling<D>(turn: Option<&mut Turn<D>>) {
+    let Some(turn) = turn else { return };
+    let inbox = turn.inbox.upgrade();
+    if let Some(order) = inbox.as_ref().and_then(|inbox| inbox.order.as_ref()) {
+        turn.is_settling = true;
+        order.begins_settling();
+    }
+}
+
+/// The message is settled for good: the turn is the next one's.
+pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
+    let Some(mut turn) = turn else { return };
+    turn.is_over = true;
+    let Some(inbox) = turn.inbox.upgrade() else { return };
+    let Some(order) = &inbox.order else { return };
+    let mut state = order.state.lock();
+    order.settled_after(turn.came, turn.sequence, &mut state);
+    let may_begin = state.may_begin();
+    let (again, next) = state.dispatch.settled(turn.key, turn.sequence, may_begin);
+    let fewer_wait = again.is_some() || next.is_some();
+    next.into_iter().for_each(|waiting| inbox.begins(waiting));
+    order.tell(&state);
+    drop(state);
+    // Another delivery of it is settled with it.
+    again.into_iter().for_each(|mut again| again.leaves());
+    if fewer_wait {
+        inbox.has_room(inbox.len());
+    }
+}
+
+impl<D> Drop for Turn<D> {
+    fn drop(&mut self) {
+        let inbox = if self.is_over && !self.is_settling { None } else { self.inbox.upgrade() };
+        let Some(order) = inbox.as_ref().and_then(|inbox| inbox.order.as_ref()) else { return };
+        if !self.is_over {
+            order.gone(self.key, self.sequence);
+        }
+        // After it has ceased to count as held.
+        if self.is_settling {
+            order.ends_settling();
+        }
+    }
+}

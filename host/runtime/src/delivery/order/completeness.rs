@@ -1,0 +1,135 @@
+//! Whether every unsettled delivery of the consumer is with this host.
+//!
+//! A message that another host had, or that was lost on its way, is delivered again only when its ack wait is over.
+//! Until then the server delivers later ones, and those of its key must not begin before it. Nobody knows which key it
+//! has. So while a delivery may be elsewhere, nothing begins; what comes waits in its place.
+//!
+//! The consumer numbers its deliveries, so one that is missing shows in the next one's number. That all are here again
+//! shows in the server's count of unsettled ones: it is no more than what is held here.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What the consumer says of its deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unsettled {
+    /// Deliveries that are not settled, with whichever host.
+    pub(crate) count: u64,
+    /// The number of its last delivery.
+    pub(crate) last: u64,
+}
+
+/// What this host held when it asked the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Messages that were held.
+    pub(crate) held: u64,
+    /// Messages that this host had begun to settle, ever.
+    pub(crate) settled: u64,
+}
+
+/// Whether every unsettled delivery of the consumer is with this host.
+#[derive(Debug)]
+pub(crate) struct Completeness {
+    is_complete: bool,
+    since: Instant,
+    /// The number of the last delivery, of whichever host, once it is known.
+    last: Option<u64>,
+    /// What the server said last.
+    unsettled: Option<u64>,
+}
+
+impl Completeness {
+    /// Of a host that has just begun: what the one before it had may still be to come.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { is_complete: false, since: now, last: None, unsettled: None }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// For how long it has not been complete.
+    pub(crate) fn missing_for(&self, now: Instant) -> Option<Duration> {
+        (!self.is_complete).then(|| now.saturating_duration_since(self.since))
+    }
+
+    /// How many deliveries are known to be elsewhere, if so many are held here; `None` before the server has answered.
+    pub(crate) fn missing(&self, held: u64) -> Option<u64> {
+        self.unsettled.filter(|_| !self.is_complete).map(|unsettled| unsettled.saturating_sub(held))
+    }
+
+    /// A delivery came that has this number; 0 if that is not known.
+    pub(crate) fn arrived(&mut self, number: u64, now: Instant) {
+        if number > 0 && self.last.replace(number).is_some_and(|last| number != last + 1) {
+            self.lost(now);
+        }
+    }
+
+    /// A delivery is unsettled and not here any more.
+    pub(crate) fn lost(&mut self, now: Instant) {
+        if self.is_complete {
+            (self.is_complete, self.since, self.unsettled) = (false, now, None);
+        }
+    }
+
+    /// The server has answered. `settled` counts what this host has begun to settle until now: what it has settled
+    /// since it asked may have been counted there or not.
+    pub(crate) fn answered(&mut self, asked: Asked, unsettled: Unsettled, settled: u64) {
+        self.last.get_or_insert(unsettled.last);
+        let surely_held = asked.held.saturating_sub(settled.saturating_sub(asked.settled));
+        self.is_complete |= unsettled.count <= surely_held;
+        self.unsettled = Some(unsettled.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(held: u64, settled: u64) -> Asked {
+        Asked { held, settled }
+    }
+
+    fn unsettled(count: u64, last: u64) -> Unsettled {
+        Unsettled { count, last }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_host_before_had_is_waited_for() {
+        let now = Instant::now();
+        let mut here = Completeness::new(now);
+        assert_eq!((here.is_complete(), here.missing(0)), (false, None));
+        here.answered(asked(0, 0), unsettled(3, 20), 0);
+        assert_eq!((here.is_complete(), here.missing(1)), (false, Some(2)));
+        here.answered(asked(3, 0), unsettled(3, 23), 0);
+        assert_eq!((here.is_complete(), here.missing(3), here.missing_for(now)), (true, None, None));
+        let mut first = Completeness::new(now);
+        first.answered(asked(0, 0), unsettled(0, 20), 0);
+        first.arrived(21, now);
+        assert!(first.is_complete());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_that_is_missing_shows_in_the_next_ones_number() {
+        let now = Instant::now();
+        let mut here = Completeness::new(now);
+        here.answered(asked(0, 0), unsettled(0, 0), 0);
+        (1..5).for_each(|number| here.arrived(number, now));
+        assert!(here.is_complete());
+        here.arrived(6, now);
+        assert!(!here.is_complete());
+        here.answered(asked(5, 0), unsettled(6, 6), 0);
+        assert_eq!((here.is_complete(), here.missing(5)), (false, Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_settled_while_the_server_was_asked_does_not_stand_for_what_is_missing() {
+        let mut here = Completeness::new(Instant::now());
+        here.answered(asked(3, 7), unsettled(3, 9), 8);
+        assert!(!here.is_complete());
+        here.answered(asked(3, 8), unsettled(3, 9), 8);
+        assert!(here.is_complete());
+    }
+}

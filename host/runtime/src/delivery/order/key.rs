@@ -1,0 +1,76 @@
+//! The key of a delivery.
+
+use std::hash::{BuildHasher, RandomState};
+
+use crate::config::OrderKey;
+use crate::contract::Delivery;
+
+/// Stands for a key. Two keys that have the same one are taken for one key, which is as right and a little slower; the
+/// state of the hasher is random, so that nobody can look for such keys.
+pub(crate) type KeyHash = u64;
+
+/// Makes hashes of keys.
+#[derive(Debug)]
+pub(crate) struct KeyHasher {
+    by: OrderKey,
+    state: RandomState,
+}
+
+impl KeyHasher {
+    pub(crate) fn new(by: OrderKey) -> Self {
+        Self { by, state: RandomState::new() }
+    }
+
+    /// The key of a delivery. A message without the key has one of its own, and keeps no order with any other.
+    pub(crate) fn hash(&self, delivery: &Delivery) -> KeyHash {
+        match text(&self.by, delivery) {
+            Some(key) => self.state.hash_one(key),
+            None => self.state.hash_one(delivery.stream_sequence),
+        }
+    }
+
+    /// The key of a delivery, to be shown.
+    pub(crate) fn text<'a>(&self, delivery: &'a Delivery) -> Option<&'a str> {
+        text(&self.by, delivery)
+    }
+}
+
+/// The key of a delivery; `None` if its subject is too short, or the header is not there or empty.
+fn text<'a>(by: &OrderKey, delivery: &'a Delivery) -> Option<&'a str> {
+    match by {
+        OrderKey::Subject => Some(&delivery.subject),
+        OrderKey::Token(number) => delivery.subject.split('.').nth(number.saturating_sub(1)),
+        OrderKey::Header(name) => {
+            let found = delivery.headers.iter().find(|(header, _)| header == name);
+            found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_token_the_subject_or_the_first_value_of_a_header() {
+        let headers =
+            vec![("Order-Id".into(), "7".into()), ("Order-Id".into(), "8".into()), ("Empty".into(), "".into())];
+        let delivery = Delivery { subject: "shop.orders.eu.42".into(), headers, ..Delivery::default() };
+        let key = |by: OrderKey| text(&by, &delivery);
+        assert_eq!(key(OrderKey::Token(1)), Some("shop"));
+        assert_eq!(key(OrderKey::Token(4)), Some("42"));
+        assert_eq!(key(OrderKey::Token(5)), None);
+        assert_eq!(key(OrderKey::Subject), Some("shop.orders.eu.42"));
+        assert_eq!(key(OrderKey::Header("Order-Id".into())), Some("7"));
+        assert_eq!(key(OrderKey::Header("order-id".into())), None);
+        assert_eq!(key(OrderKey::Header("Empty".into())), None);
+    }
+
+    #[test]
+    fn messages_without_the_key_have_each_its_own() {
+        let hasher = KeyHasher::new(OrderKey::Header("Order-Id".into()));
+        let hash = |stream_sequence| hasher.hash(&Delivery { stream_sequence, ..Delivery::default() });
+        assert_ne!(hash(1), hash(2));
+        assert_eq!(hash(1), hash(1));
+    }
+}

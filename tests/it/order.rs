@@ -1,0 +1,179 @@
+//! Messages of one key one after the other, whatever the number of workers, and whatever becomes of the host.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tidegate_runtime::config::{Order, OrderKey, Workload};
+
+use crate::support::cli::{Running, tidegate};
+use crate::support::host::{Host, policy, workload};
+use crate::support::site::{DEAD, Site, text};
+use crate::support::web::status;
+use crate::support::{eventually, until};
+
+/// Keeps the order of the third token, with workers that come and go.
+fn in_order(workers: u32) -> Workload {
+    let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24 };
+    Workload { order: Some(order), ..policy(workload("work"), "fixed", &[("workers", &workers.to_string())]) }
+}
+
+/// Publishes messages with these numbers of each of these keys, of which some fail first.
+async fn publish(site: &Site, keys: &[&str], numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        for key in keys {
+            let fails = if number % 3 == 0 { "before 3 retry\n" } else { "" };
+            site.publish(&format!("in.work.{key}"), format!("{fails}publish out.{key} {number}")).await;
+        }
+    }
+}
+
+/// The numbers that were published of each key.
+async fn published(site: &Site, count: usize) -> BTreeMap<String, Vec<u32>> {
+    let mut numbers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for message in site.stored_count("OUT", count).await {
+        numbers.entry(message.subject.to_string()).or_default().push(text(&message).parse().unwrap());
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn effects_of_a_key_are_in_the_order_of_the_stream_though_some_fail_and_hosts_come_and_go() {
+    let keys = ["a", "b", "c", "d"];
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.stream("OUT", &["out.>"]).await;
+    publish(&site, &keys, 0..20).await;
+    let host = Host::start_with(site, Duration::ZERO, vec![in_order(8)]).await;
+    eventually("some are handled", async || host.stored("OUT").await.len() >= 20).await;
+    // It is stopped in the middle, with messages that wait for their turn.
+    let (site, _) = host.stop().await;
+    publish(&site, &keys, 20..40).await;
+    let host = Host::start_at(site, vec![in_order(3)]).await;
+    host.settled("work").await;
+    for (subject, numbers) in published(&host, 160).await {
+        assert_eq!(numbers, (0..40).collect::<Vec<_>>(), "{subject}");
+    }
+    assert!(host.stored(DEAD).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_begins_before_what_a_host_that_is_gone_had() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.stream("OUT", &["out.>"]).await;
+    let mut workload = in_order(4);
+    workload.queue.ack_wait = Duration::from_secs(2);
+    // Makes the consumer.
+    let (site, _) = Host::start_at(site, vec![workload.clone()]).await.stop().await;
+    publish(&site, &["a", "b"], 0..20).await;
+    let consumer: async_nats::jetstream::consumer::PullConsumer =
+        site.js.get_consumer_from_stream("work-workers", "work").await.unwrap();
+    // Nobody settles these.
+    let mut had = consumer.fetch().max_messages(5).messages().await.unwrap();
+    while futures_util::StreamExt::next(&mut had).await.is_some() {}
+    site.unsettled("work", 5).await;
+    let host = Host::start_at(site, vec![workload]).await;
+    host.settled("work").await;
+    for (subject, numbers) in published(&host, 40).await {
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{subject}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_stuck_holds_only_itself_and_a_dead_letter_lets_the_next_go() {
+    let site = Site::new().await;
+    site.stream("OUT", &["out.>"]).await;
+    let host = Host::start_at(site, vec![in_order(2)]).await;
+    host.publish("in.work.stuck", "before 3 retry 1000\nreject no good").await;
+    host.publish("in.work.stuck", "publish out.stuck 1").await;
+    host.publish("in.work.other", "publish out.other 0").await;
+    host.settled("work").await;
+    let subjects: Vec<_> = host.stored_count("OUT", 2).await.iter().map(|stored| stored.subject.to_string()).collect();
+    assert_eq!(subjects, ["out.other", "out.stuck"]);
+    assert_eq!(host.stored_count(DEAD, 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_host_had_comes_before_what_came_later_of_its_key() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.stream("OUT", &["out.>"]).await;
+    publish(&site, &["a", "b"], 0..4).await;
+    // The first host does not get past this one.
+    let hangs = "before 2 print begun-a4\nbefore 2 sleep 1000000\npublish out.a 4";
+    site.publish("in.work.a", hangs).await;
+    publish(&site, &["a"], 5..10).await;
+    publish(&site, &["b"], 4..10).await;
+    let flags = [
+        "run",
+        "--no-cache",
+        "--server",
+        &site.nats.servers[0],
+        "--plugins",
+        site.plugins.path().to_str().unwrap(),
+        "--stream",
+        "work",
+        "--consumer",
+        "work-workers",
+        "--handler",
+        "probe",
+        "--policy",
+        "fixed",
+        "--policy-setting",
+        "workers=4",
+        "--order-key",
+        "subject:3",
+        "--ack-wait",
+        "2s",
+        "--backoff",
+        "10ms",
+        "--grant-publish",
+        "out.>",
+        "--limit-time",
+        "1h",
+    ];
+    let mut first = Running::start(tidegate(flags));
+    first.line_with("begun-a4").await;
+    site.stored_count("OUT", 14).await;
+    // What hangs, and what waits for it.
+    site.unsettled("work", 6).await;
+    first.signal(Signal::KILL);
+    first.end().await;
+    // These are delivered to the second host at once, and what the first one had only after the ack wait.
+    publish(&site, &["a", "b"], 10..20).await;
+    let second = Running::start(tidegate(flags));
+    for (subject, numbers) in published(&site, 40).await {
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{subject}");
+    }
+    site.settled("work").await;
+    second.signal(Signal::TERM);
+    assert_eq!(second.end().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_buffer_stops_the_pulls_and_names_the_key_and_other_keys_that_are_here_flow() {
+    let site = Site::new().await;
+    site.stream("work", &["in.work.>"]).await;
+    site.stream("OUT", &["out.>"]).await;
+    site.publish("in.work.stuck", "before 2 retry 3600000\npublish out.stuck 0").await;
+    site.publish_all("in.work.stuck", (1..60).map(|number| format!("publish out.stuck {number}"))).await;
+    site.publish("in.work.other", "publish out.other 0").await;
+    let mut workload = in_order(4);
+    workload.order = workload.order.map(|order| Order { buffer: 20, ..order });
+    let (host, address) = Host::over_http(site, workload).await;
+    let status = until("the key is named", async || {
+        let status = status(&address).await;
+        status["problems"]["order"].is_string().then_some(status)
+    })
+    .await;
+    let problem = status["problems"]["order"].as_str().unwrap();
+    assert!(problem.contains("most wait for message 1 of key `stuck`, which failed"), "{problem}");
+    let waiting = status["order"]["waiting"].as_u64().unwrap();
+    // The one that failed waits too, and was in its handler when the others were asked for.
+    assert!((15..=21).contains(&waiting), "{status}");
+    assert_eq!(status["order"]["keys"], 1);
+    let unsettled = host.consumer("work").await.num_ack_pending as u64;
+    assert_eq!(unsettled, waiting);
+    assert!(host.stored("OUT").await.is_empty());
+}
