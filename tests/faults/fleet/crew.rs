@@ -44,7 +44,8 @@ impl Crew {
     fn config(&self, id: &str) -> Table {
         let max = self.max;
         let over = format!(
-            "policy = 'probe-policy'\npolicy-settings.mode = 'count'\nscale = {{ min = 2, max = {max}, interval = '200ms' }}"
+            "policy = 'probe-policy'\npolicy-settings.mode = 'count'\n\
+             scale = {{ min = 2, max = {max}, interval = '200ms' }}"
         );
         let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
         with(work("work", &over), toml::from_str(&fleet).expect("what is here is TOML"))
