@@ -148,13 +148,17 @@ impl Crew {
         let mut history = Vec::new();
         for Stored { at, key, value } in self.seen.all() {
             while let Some((_, id, goes_on)) = marks.next_if(|(marked, ..)| *marked <= at) {
-                if *goes_on { drop(away.remove(id)) } else { drop(away.insert(id.clone())) }
+                if *goes_on {
+                    away.remove(id);
+                } else {
+                    away.insert(id.clone());
+                }
             }
             let Some(id) = key.strip_prefix("host.") else { continue };
             match value["workloads"]["work"]["running"].as_u64() {
-                Some(running) => drop(said.insert(id.to_owned(), running)),
-                None => drop(said.remove(id)),
-            }
+                Some(running) => said.insert(id.to_owned(), running),
+                None => said.remove(id),
+            };
             let there = said.iter().filter(|(id, _)| !away.contains(*id)).map(|(id, running)| (id.clone(), *running));
             history.push((at, there.collect()));
         }
