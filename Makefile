@@ -212,10 +212,11 @@ guests: setup ## build the handlers and policies that ship into plugins/
 	  cmp -s "$$built" "plugins/$$name.wasm" || { cp "$$built" "plugins/.$$name.part" && mv "plugins/.$$name.part" "plugins/$$name.wasm"; }; \
 	done
 
-lint: setup ## check format, width, circles, lints, documentation and the licences of all dependencies
+lint: setup ## check format, width, circles, the page of log lines, lints, documentation and the licences of all dependencies
 	$(CARGO) fmt --all --check
 	@.ci/columns
 	@.ci/circles
+	@.ci/log-lines
 	$(CARGO) clippy --release --workspace --all-targets --features tidegate/test-languages,tidegate/test-web -- -D warnings
 	$(CARGO) clippy --release -p tidegate --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items

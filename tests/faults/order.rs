@@ -103,8 +103,11 @@ async fn key_flood(form: Form) -> Result<Report> {
         ledger.publish(form.pick(4_000, 20_000), |_| String::new()).await?;
         stage.settled("work", form.patience()).await?;
     }
-    let none = "tidegate_order_keys{workload=\"work\"} 0";
-    let forgotten = async || host.read("/metrics").await.is_some_and(|text| text.lines().any(|line| line == none));
+    let keys = |text: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix("tidegate_order_keys{workload=\"work\"} "));
+        value.and_then(|value| value.parse::<f64>().ok())
+    };
+    let forgotten = async || host.read("/metrics").await.and_then(|text| keys(&text)) == Some(0.0);
     within(form.patience(), "no key is remembered", forgotten).await?;
     let grown = host.resident().saturating_sub(before) >> 20;
     report.must(grown < 64, format!("memory grew by {grown} MiB"));

@@ -194,38 +194,14 @@ async fn a_batch_that_runs_is_finished_by_the_generation_that_has_it() {
 async fn rule_1_a_host_that_is_killed_in_a_batch_loses_none_of_it() {
     let script = |id: usize| format!("before 2 print begun-{id}\nbefore 2 sleep 1000000\nledger out {id}");
     let site = with("killed", (0..10).map(script)).await;
-    let flags = [
-        "run",
-        "--no-cache",
-        "--server",
-        &site.nats.servers[0],
-        "--plugins",
-        site.plugins.path().to_str().unwrap(),
-        "--stream",
-        "killed",
-        "--handler",
-        "probe-batch",
-        "--policy",
-        "fixed",
-        "--ack-wait",
-        "2s",
-        "--batching-size",
-        "10",
-        "--batching-wait",
-        "1s",
-        "--grant-publish",
-        "out.>",
-        "--limit-time",
-        "1h",
-        "--consumer",
-        "killed-workers",
-    ];
-    let mut first = Running::start(tidegate(flags));
+    let more = ["--consumer", "killed-workers", "--batching-size", "10", "--batching-wait", "1s"];
+    let flags = site.run_flags("killed", "probe-batch", &more);
+    let mut first = Running::start(tidegate(&flags));
     first.line_with("begun-0").await;
     site.unsettled("killed", 10).await;
     first.signal(Signal::KILL);
     first.end().await;
-    let second = Running::start(tidegate(flags));
+    let second = Running::start(tidegate(&flags));
     let entries = site.stored_count("OUT", 10).await;
     assert!(entries.iter().all(|message| entry(message)["attempt"] == 2));
     site.settled("killed").await;

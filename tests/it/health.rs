@@ -1,6 +1,6 @@
 //! `tidegate health`, as a container asks a host.
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::support::cli::{Running, run, tidegate};
@@ -61,6 +61,8 @@ async fn what_is_no_host_is_not_healthy() {
     let address = listener.local_addr().unwrap().to_string();
     let stranger = tokio::spawn(async move {
         let (mut first, _) = listener.accept().await.unwrap();
+        // What was not read would end the connection by a reset.
+        assert!(first.read(&mut [0; 4096]).await.unwrap() > 0);
         first.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await.unwrap();
         drop(first);
         // The second takes the connection and is silent.

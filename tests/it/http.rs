@@ -1,7 +1,9 @@
 //! What can be seen of a host over HTTP.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use tidegate_runtime::config::Config;
+use tidegate_runtime::config::{BreakerConfig, Config, Limits, StartLimits, Workload};
 use tidegate_test_artifacts::probes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -190,10 +192,60 @@ async fn a_connection_takes_several_requests_and_is_closed_when_none_comes() {
     host.stop().await;
 }
 
+/// The sum of a metric over all generations of a plugin.
+fn of_plugin(metrics: &str, name: &str, plugin: &str) -> f64 {
+    let begin = format!("{name}{{workload=\"work\",plugin=\"{plugin}\",generation=\"");
+    let values = metrics.lines().filter_map(|line| line.strip_prefix(&begin)?.split(' ').nth(1)?.parse::<f64>().ok());
+    values.sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_guests_use_is_told_by_generation() {
+    let workload = workload("work");
+    let limits = Limits { time: Duration::from_secs(1), ..workload.limits.clone() };
+    let (host, address) = Host::over_http(Site::new().await, Workload { limits, ..workload }).await;
+    host.ready(1).await;
+    let metrics = async || get(&address, "/metrics").await.1;
+    host.publish("in.work.a", "ok").await;
+    host.settled("work").await;
+    let before = metrics().await;
+    let memory = of_plugin(&before, "tidegate_guest_memory_bytes", "probe");
+    // A page is the least, and a limit bounds it.
+    assert!((65536.0..64e6).contains(&memory), "{before}");
+    // A call that is interrupted by ticks is measured as it is. It ends by its limit of time.
+    host.publish("in.work.a", "spin").await;
+    eventually("it has spun", async || {
+        value(&metrics().await, "tidegate_handler_faults_total{workload=\"work\",kind=\"time\"}") > Some(0.0)
+    })
+    .await;
+    let cpu = |metrics: &str| of_plugin(metrics, "tidegate_guest_cpu_seconds_total", "probe");
+    let spent = cpu(&metrics().await) - cpu(&before);
+    assert!(spent > 0.02, "a call that spun used {spent} s");
+    assert!(metrics().await.contains("tidegate_guest_cpu_seconds_total{workload=\"work\",plugin=\"fixed\","));
+    // Another generation has numbers of its own, and those of the one before stay.
+    host.install("probe", tidegate_artifacts::workers::ECHO);
+    let generations = |metrics: &str| {
+        metrics
+            .lines()
+            .filter(|line| line.starts_with("tidegate_guest_cpu_seconds_total{workload=\"work\",plugin=\"probe\""))
+            .count()
+    };
+    eventually("the other one runs", async || generations(&metrics().await) == 2).await;
+    host.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard_asks_for_metrics_that_there_are() {
     let dashboard: Value = serde_json::from_str(include_str!("../../docs/grafana.json")).unwrap();
-    let (host, address) = host(Site::new().await).await;
+    let breaker = BreakerConfig {
+        ratio: 0.5,
+        window: Duration::from_secs(60),
+        min_calls: 4,
+        probe_interval: Duration::from_secs(1),
+    };
+    let start_limits = StartLimits { breaker: Some(breaker), ..StartLimits::default() };
+    // It has all that a workload can have, so it tells all metrics.
+    let (host, address) = Host::over_http(Site::new().await, Workload { start_limits, ..workload("work") }).await;
     host.ready(1).await;
     eventually("signals were read", async || get(&address, "/metrics").await.1.contains("tidegate_pending{")).await;
     let (_, metrics) = get(&address, "/metrics").await;
@@ -211,6 +263,10 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
         }
     }
     assert!(names > 20, "{names}");
+    let board = include_str!("../../docs/grafana.json");
+    for told in ["limited", "paused", "in_flight", "breaker_open", "breaker_opened_total", "guest_cpu_seconds_total"] {
+        assert!(board.contains(&format!("tidegate_{told}{{")), "no panel has tidegate_{told}");
+    }
     // What is lost is to be seen.
     for lost in metrics.lines().filter_map(|line| line.split_once("_dropped_total")).map(|(name, _)| name) {
         assert!(include_str!("../../docs/grafana.json").contains(&format!("{lost}_dropped_total")), "{lost}");

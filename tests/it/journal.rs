@@ -1,5 +1,7 @@
 //! What a host writes down of its decisions, and what `tidegate replay` makes of it.
 
+mod in_a_stream;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,31 +71,6 @@ fn changed(file: &Path, change: impl FnOnce(&mut Vec<Value>)) -> (TempDir, PathB
     let text: String = all.iter().map(|line| format!("{line}\n")).collect();
     std::fs::write(&copy, text).unwrap();
     (dir, copy)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_cannot_have_the_journal_is_told_and_keeps_no_workload_from_running() {
-    let site = Site::new().await;
-    site.stream("TAKEN", &["taken.>"]).await;
-    let Config { journal, .. } = Config::from_toml(
-        "journal.stream = \"TAKEN\"\n[workload.w]\nstream = \"s\"\nhandler = \"h\"\npolicy = \"p\"\n",
-    )
-    .unwrap();
-    let http = Some("127.0.0.1:0".parse().unwrap());
-    let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
-    host.ready(1).await;
-    assert_eq!(host.request("in.work.a", "reply done").await, "done");
-    let address = host.address().await;
-    eventually("/readyz tells it", async || {
-        let (code, text) = get(&address, "/readyz").await;
-        code == 503 && text.contains("the journal's stream TAKEN cannot be used: it is there, and not bound to")
-    })
-    .await;
-    site.js.delete_stream("TAKEN").await.unwrap();
-    // It is made now, for a workload may make what is missing.
-    eventually("it is ready", async || get(&address, "/readyz").await.0 == 200).await;
-    eventually("decisions are stored", async || !site.stored("TAKEN").await.is_empty()).await;
-    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,98 +303,6 @@ async fn a_shadow_is_noted_and_changes_nothing_whatever_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_can_go_to_a_stream() {
-    let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let host = Host::run(site.clone(), Config { journal, workloads: vec![workload("work")], ..site.config() });
-    host.ready(1).await;
-    let stored = async || {
-        let info = site.js.get_stream("DECIDED").await.ok()?.cached_info().clone();
-        Some(info.state.messages)
-    };
-    eventually("decisions are stored", async || stored().await.is_some_and(|messages| messages >= 5)).await;
-    host.stop().await;
-    let info = site.js.get_stream("DECIDED").await.unwrap().cached_info().clone();
-    assert_eq!(info.config.max_bytes, 1 << 20);
-    let consumer = site.js.get_stream("DECIDED").await.unwrap();
-    let pull = async_nats::jetstream::consumer::pull::Config::default();
-    let consumer = consumer.create_consumer(pull).await.unwrap();
-    let messages = consumer.fetch().max_messages(3).messages().await.unwrap();
-    let messages: Vec<_> = messages.map_err(|error| error.to_string()).try_collect().await.unwrap();
-    let events: Vec<String> = messages
-        .iter()
-        .map(|message| {
-            assert_eq!(message.subject.as_str(), "tidegate.journal.work");
-            let line: Value = serde_json::from_slice(&message.payload).unwrap();
-            line["event"].as_str().unwrap().to_owned()
-        })
-        .collect();
-    assert_eq!(events, ["init", "decide", "decide"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_in_a_stream_is_printed_as_a_journal_that_replays() {
-    let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let url = site.server.lock().await.url().to_owned();
-    let print = async |more: &[&str]| {
-        let all = ["journal", "--server", &url, "--stream", "DECIDED"];
-        run(all.iter().chain(more)).await
-    };
-    print(&[]).await.failed_with(1, &["stream DECIDED is not there", "journal.stream", "--stream"]);
-    let stored = async || site.js.get_stream("DECIDED").await.map_or(0, |stream| stream.cached_info().state.messages);
-    // A host that is started anew goes on where the one before ended.
-    for _ in 0..2 {
-        // Its state changes with each decision.
-        let count = policy(workload("count"), "probe-policy", &[("mode", "third"), ("desired", "1")]);
-        let workloads = vec![policy(workload("work"), "backlog", &[]), count];
-        let host = Host::run(site.clone(), Config { journal: journal.clone(), workloads, ..site.config() });
-        host.ready(2).await;
-        let before = stored().await;
-        eventually("decisions are stored", async || stored().await >= before + 12).await;
-        host.stop().await;
-    }
-    print(&["--host", "three"]).await.failed_with(1, &["stream DECIDED has no such decision of host three"]);
-    print(&["--workload", "none"]).await.failed_with(1, &["stream DECIDED has no such decision"]);
-    print(&["--since", "2099-01-01T00:00:00Z"]).await.failed_with(1, &["stream DECIDED has no such decision"]);
-
-    // A stream forgets its oldest messages.
-    site.js.get_stream("DECIDED").await.unwrap().purge().sequence(6).await.unwrap();
-    let ended = print(&[]).await;
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the states that they rest on are not"), "{}", ended.stderr);
-    let (dir, all) = (TempDir::new().unwrap(), stored().await);
-    let file = dir.path().join("j");
-    std::fs::write(&file, &ended.stdout).unwrap();
-    let printed = lines(&file).len() as u64;
-    assert!(printed > 12 && printed < all, "{printed} of {all}");
-    let said = replay(&file, site.plugins.path(), &[]).await;
-    assert_eq!(said.code, Some(0), "{}", said.said());
-    let one = print(&["--workload", "work"]).await.stdout;
-    assert!(!one.is_empty() && one.lines().all(|line| line.contains("\"workload\":\"work\"")), "{one}");
-
-    let line = lines(&file).pop().unwrap();
-    for host in ["m:1", "m:2", "m:1"] {
-        site.publish(
-            "tidegate.journal.work",
-            json!({"host": host, "journal": 1, "event": "dropped", "time": line["time"], "lines": 1}).to_string()
-                + "\n",
-        )
-        .await;
-    }
-    print(&[]).await.failed_with(1, &["hosts that ran at the same time: ", "m:1, m:2", "--host"]);
-    print(&["--host", "m"]).await.failed_with(1, &["at the same time: m:1, m:2"]);
-    assert_eq!(print(&["--host", "m:1"]).await.stdout.lines().count(), 2);
-
-    site.publish("tidegate.journal.work", "{}").await;
-    print(&["--host", "m:1"])
-        .await
-        .failed_with(1, &["of stream DECIDED: it is JSON, but has no \"journal\"", "--since"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_cannot_be_replayed_says_where_and_why() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("j");
@@ -492,19 +377,4 @@ async fn the_arrivals_of_a_journal_can_be_simulated() {
     assert!((8.0..17.0).contains(&work), "{work}");
     run([&simulate[..], &["--workload", "other"]].concat()).await.failed_with(1, &["of workload other; it has work"]);
     run([&simulate[..3], &[]].concat()).await.failed_with(2, &["--trace", "--journal", "--generate"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lines_that_no_stream_takes_are_counted() {
-    let site = Site::new().await;
-    let stream = JournalStream { name: "DECIDED".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
-    let journal = JournalConfig { file: None, stream: Some(stream) };
-    let http = Some("127.0.0.1:0".parse().unwrap());
-    let host = Host::run(site.clone(), Config { journal, http, workloads: vec![workload("work")], ..site.config() });
-    host.ready(1).await;
-    let dropped = async || metric(&host, "tidegate_journal_dropped_total").await;
-    assert_eq!(dropped().await, 0);
-    site.js.delete_stream("DECIDED").await.unwrap();
-    eventually("lines are lost", async || dropped().await >= 2).await;
-    host.stop().await;
 }

@@ -105,35 +105,18 @@ async fn what_a_killed_host_had_comes_before_what_came_later_of_its_key() {
     site.publish("in.work.a", hangs).await;
     publish(&site, &["a"], 5..10).await;
     publish(&site, &["b"], 4..10).await;
-    let flags = [
-        "run",
-        "--no-cache",
-        "--server",
-        &site.nats.servers[0],
-        "--plugins",
-        site.plugins.path().to_str().unwrap(),
-        "--stream",
-        "work",
+    let more = [
         "--consumer",
         "work-workers",
-        "--handler",
-        "probe",
-        "--policy",
-        "fixed",
         "--policy-setting",
         "workers=4",
         "--order-key",
         "subject:3",
-        "--ack-wait",
-        "2s",
         "--backoff",
         "10ms",
-        "--grant-publish",
-        "out.>",
-        "--limit-time",
-        "1h",
     ];
-    let mut first = Running::start(tidegate(flags));
+    let flags = site.run_flags("work", "probe", &more);
+    let mut first = Running::start(tidegate(&flags));
     first.line_with("begun-a4").await;
     site.stored_count("OUT", 14).await;
     // What hangs, and what waits for it.
@@ -142,7 +125,7 @@ async fn what_a_killed_host_had_comes_before_what_came_later_of_its_key() {
     first.end().await;
     // These are delivered to the second host at once, and what the first one had only after the ack wait.
     publish(&site, &["a", "b"], 10..20).await;
-    let second = Running::start(tidegate(flags));
+    let second = Running::start(tidegate(&flags));
     for (subject, numbers) in published(&site, 40).await {
         assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{subject}");
     }

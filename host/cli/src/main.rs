@@ -8,8 +8,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, dev, new, plugins};
 use tidegate::commands::{
-    check, compile, completions, dead, error_output, health, journal, log, man, pause, permissions, replay, request,
-    run, signals::shutdown, simulate,
+    check, compile, completions, dead, error_output, explain, health, journal, log, man, pause, permissions, replay,
+    request, run, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -49,6 +49,8 @@ enum Command {
     Journal(Box<journal::JournalArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
+    Explain(Box<explain::ExplainArgs>),
+    Top(top::TopArgs),
     Pause(Box<pause::PauseArgs>),
     Resume(Box<pause::ResumeArgs>),
     #[cfg(feature = "guests")]
@@ -129,12 +131,14 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         }
         #[cfg(feature = "guests")]
         Command::Dev(args) => {
-            dev::run(*args, &mut stdout().lock(), shutdown()?).await?;
+            Box::pin(dev::run(*args, &mut stdout().lock(), shutdown()?)).await?;
             Ok(ExitCode::SUCCESS)
         }
         #[cfg(feature = "guests")]
         Command::Plugins(args) => plugins::run(&args, &mut stdout().lock()),
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
+        Command::Explain(args) => explain::run(&args, &mut stdout().lock()).await,
+        Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,

@@ -2,7 +2,7 @@
 //!
 //! A pipe that nobody reads is full after 64 KiB, and who writes to it then waits for ever. So lines go into a queue of
 //! bounded size, and a thread of its own writes them. What finds no room there, or cannot be written, is dropped and
-//! counted; as soon as lines are written again, one says how many are missing.
+//! counted; when lines are written again and the queue has room for it, one says how many are missing.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write as _};
@@ -117,34 +117,45 @@ impl LineQueue {
 
     /// Writes one line after the other, for ever, and tells how many were dropped before.
     fn write_all(&self, mut write: impl FnMut(&QueuedLine) -> io::Result<()>, mut tell: impl FnMut(u64)) {
-        let (mut told, mut told_at) = (0, None::<Instant>);
+        let (mut told, mut told_at, mut is_taken) = (0, None::<Instant>, false);
         loop {
-            let line = self.next();
-            if write(&line).is_err() {
-                self.drop_line();
-                continue;
+            // It is told even if no line follows, unless it could not be written either.
+            let is_untold = is_taken && self.dropped.load(Relaxed) > told;
+            if let Some(line) = self.next(is_untold.then_some(TELL_EVERY)) {
+                is_taken = write(&line).is_ok();
+                if !is_taken {
+                    self.drop_line();
+                    continue;
+                }
             }
             let dropped = self.dropped.load(Relaxed);
-            // To a reader that is slow all the time it would be a line more for each.
-            if dropped > told && told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+            // To a reader that is slow all the time it would be a line more for each. In a queue that is still full it
+            // would be dropped itself.
+            if dropped > told && told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) && self.has_room() {
                 tell(dropped - told);
                 (told, told_at) = (dropped, Some(Instant::now()));
             }
         }
     }
 
-    fn next(&self) -> QueuedLine {
+    fn has_room(&self) -> bool {
+        self.waiting.lock().bytes <= WAITING / 2
+    }
+
+    /// The next line to write; `None` if there is none within `limit`.
+    fn next(&self, limit: Option<Duration>) -> Option<QueuedLine> {
         let mut waiting = self.waiting.lock();
         waiting.writing = false;
         self.changed.notify_all();
-        loop {
-            if let Some(line) = waiting.lines.pop_front() {
-                waiting.bytes -= line.bytes.len();
-                waiting.writing = true;
-                return line;
-            }
-            self.changed.wait(&mut waiting);
+        let is_empty = |waiting: &mut QueuedLines| waiting.lines.is_empty();
+        match limit {
+            Some(limit) => drop(self.changed.wait_while_for(&mut waiting, is_empty, limit)),
+            None => self.changed.wait_while(&mut waiting, is_empty),
         }
+        let line = waiting.lines.pop_front()?;
+        waiting.bytes -= line.bytes.len();
+        waiting.writing = true;
+        Some(line)
     }
 
     fn finish(&self, limit: Duration) {
@@ -172,7 +183,11 @@ mod tests {
         let of_thread = queue.clone();
         thread::spawn(move || {
             let write = |_: &QueuedLine| is_let.recv().unwrap_or(Ok(()));
-            of_thread.write_all(write, |lines| tell.send(lines).unwrap());
+            let queue = of_thread.clone();
+            of_thread.write_all(write, |lines| {
+                queue.push(line(1));
+                tell.send(lines).unwrap();
+            });
         });
         (queue, let_it, told)
     }
@@ -188,9 +203,10 @@ mod tests {
         let fit = WAITING / (1 << 16);
         (0..fit + 7).for_each(|_| queue.push(line(1 << 16)));
         assert_eq!(queue.dropped.load(Relaxed), 7);
-        let_it.send(Ok(())).unwrap();
+        // The queue is full, so a line that tells it would be dropped itself.
+        (0..=fit).for_each(|_| let_it.send(Ok(())).unwrap());
         assert_eq!(told.recv().unwrap(), 7);
-        (0..fit).for_each(|_| let_it.send(Ok(())).unwrap());
+        let_it.send(Ok(())).unwrap();
         queue.finish(Duration::from_secs(60));
         assert_eq!(queue.waiting.lock().bytes, 0);
         queue.push(line(1 << 16));

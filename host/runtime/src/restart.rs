@@ -51,9 +51,9 @@ impl KeptWorkload {
         let handlers = PluginHandlers::new(directory, &workload);
         let policies = PluginPolicies::new(directory, &workload, &workload.policy);
         let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
-        let lines = [Some(handlers.dropped_lines()), Some(policies.dropped_lines())];
-        let lines = lines.into_iter().chain([shadow.as_ref().map(PluginPolicies::dropped_lines)]).flatten().collect();
-        Self { state: WorkloadState::new(workload, lines), handlers, policies, shadow }
+        let guests = [handlers.seen(), policies.seen()];
+        let guests = guests.into_iter().chain(shadow.as_ref().map(PluginPolicies::seen)).collect();
+        Self { state: WorkloadState::new(workload, guests), handlers, policies, shadow }
     }
 }
 

@@ -218,6 +218,31 @@ async fn what_is_printed_is_enough_where_the_server_names_deliveries_with_their_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_a_fleet_need_no_more_than_is_printed_to_share_and_to_take_over() {
+    let of = |id: &str, manage: &str| {
+        let workload = text("team", manage);
+        let own = workload.split("[workload.team-h]").next().unwrap().replace("min = 0", "min = 2");
+        format!("fleet.bucket = \"TEAM\"\nhost.id = \"{id}\"\n{own}")
+    };
+    let site = site(&printed(&of("one", "create"), &[]).await, Some(&inbox("team"))).await;
+    site.stream("OUT", &["out.>"]).await;
+    let one = start(&site, &of("one", "create")).await;
+    let two = start(&site, &of("two", "create")).await;
+    let started = |event: &Event| matches!(event, Event::WorkerStarted { .. });
+    eventually("each has its share", async || one.count(started) > 0 && two.count(started) > 0).await;
+    assert_eq!(site.request("in.team-i.a", "reply both").await, "both");
+    site.settled("team-i").await;
+    one.stop().await;
+    assert_eq!(site.request("in.team-i.a", "reply the other").await, "the other");
+    eventually("the other has both workers", async || two.count(started) > 1).await;
+    two.stop().await;
+    assert_eq!(violations(&site).await, Vec::<String>::new());
+
+    let less = printed(&of("one", "bind"), &[]).await;
+    assert!(!less.contains("STREAM.CREATE"), "{less}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_block_is_the_same_as_json_and_a_server_takes_that_too() {
     let text = text("json", "create");
     let json: serde_json::Value = serde_json::from_str(&printed(&text, &["--output", "json"]).await).unwrap();

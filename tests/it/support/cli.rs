@@ -152,8 +152,10 @@ impl Running {
             }
             self.child.wait().await.unwrap()
         };
-        let Ok(status) = tokio::time::timeout(PATIENCE, end).await else {
-            panic!("did not end within {PATIENCE:?}; it said\n{}", self.seen.join("\n"));
+        // It may do much before it ends: a whole benchmark does.
+        let limit = PATIENCE * 4;
+        let Ok(status) = tokio::time::timeout(limit, end).await else {
+            panic!("did not end within {limit:?}; it said\n{}", self.seen.join("\n"));
         };
         let stdout = self.stdout.await.unwrap();
         Ended { code: status.code(), stdout, stderr: self.seen.join("\n") }

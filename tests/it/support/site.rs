@@ -81,6 +81,16 @@ impl Site {
         self.js.create_stream(stream::Config { name: name.into(), subjects, ..Default::default() }).await.unwrap();
     }
 
+    /// The arguments of a host of its own process with one workload, whose handler may print, publish and hang.
+    pub(crate) fn run_flags<'a>(&'a self, stream: &'a str, handler: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let plugins = self.plugins.path().to_str().unwrap();
+        let mut flags = vec!["run", "--no-cache", "--server", &self.nats.servers[0], "--plugins", plugins];
+        flags.extend(["--stream", stream, "--handler", handler, "--policy", "fixed", "--ack-wait", "2s"]);
+        flags.extend(["--grant-publish", "out.>", "--limit-time", "1h"]);
+        flags.extend(more);
+        flags
+    }
+
     /// Publishes and awaits that it is stored.
     pub(crate) async fn publish(&self, subject: &str, payload: impl Into<Bytes>) -> u64 {
         self.js.publish(subject.to_owned(), payload.into()).await.unwrap().await.unwrap().sequence

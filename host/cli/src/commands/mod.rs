@@ -12,6 +12,7 @@ pub mod demo;
 pub mod dev;
 pub mod error_output;
 mod escaped_fields;
+pub mod explain;
 pub mod flags;
 pub mod health;
 pub mod journal;
@@ -32,6 +33,7 @@ pub mod run;
 pub mod signals;
 pub mod simulate;
 pub mod time_arg;
+pub mod top;
 
 use std::time::Duration;
 

@@ -123,6 +123,12 @@ pub async fn resume(args: &ResumeArgs, out: &mut impl Write) -> anyhow::Result<E
 impl WhichArgs {
     /// The workload as it is configured, and the server.
     async fn open(&self) -> anyhow::Result<(Workload, Client)> {
+        let (config, workload) = self.configured()?;
+        Ok((workload, Client::connect(&config.nats).await?))
+    }
+
+    /// The configuration, and the workload in it.
+    pub(super) fn configured(&self) -> anyhow::Result<(Config, Workload)> {
         let flags = Flags { file: self.config.clone(), host: self.connection.0.clone(), ..Flags::default() };
         let config = Config::load(&flags, &process_environment())?;
         let names = || config.workloads.iter().map(|workload| workload.name.as_str());
@@ -131,7 +137,8 @@ impl WhichArgs {
             let there_are = || format!("; there is {}", names().collect::<Vec<_>>().join(", "));
             bail!("the configuration has no workload {:?}{}", self.workload, meant.unwrap_or_else(there_are));
         };
-        Ok((workload.clone(), Client::connect(&config.nats).await?))
+        let workload = workload.clone();
+        Ok((config, workload))
     }
 
     fn tell(&self, workload: &Workload, now: Paused, out: &mut impl Write) -> anyhow::Result<ExitCode> {

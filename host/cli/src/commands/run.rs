@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::flags::ConfigFlags;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Config, Nats, process_environment};
+use tidegate_runtime::config::{Config, process_environment};
 use tidegate_runtime::events::Observer;
 
 /// The pause before a host whose client library failed is started again.
@@ -54,9 +54,7 @@ pub async fn run(args: RunArgs, shutdown: impl Future<Output = ()>) -> anyhow::R
     }
     let server =
         Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
-    // The rest of the connection's settings is meant for other servers.
-    let inbox_prefix = config.nats.inbox_prefix.take();
-    config.nats = Nats { servers: vec![server.url().to_owned()], inbox_prefix, ..Nats::default() };
+    config.nats = config.nats.moved_to(server.url());
     tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
     let ended = host(config, Observer::none(), shutdown).await;
     server.stop().await;

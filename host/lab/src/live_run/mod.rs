@@ -118,7 +118,7 @@ fn prepared(options: &LiveRunOptions, url: &str, plugins: &Path) -> anyhow::Resu
     workload.scale.window = options.real(options.window);
     workload.policy_settings.clone_from(&options.settings);
     let directory = Directory::start(PluginHost::new(None)?, &config.plugins);
-    Ok((Nats { servers: vec![url.to_owned()], ..config.nats }, directory, workload))
+    Ok((config.nats.moved_to(url), directory, workload))
 }
 
 fn config(options: &LiveRunOptions) -> anyhow::Result<Config> {

@@ -39,12 +39,17 @@ impl FleetConfig {
         None
     }
 
-    /// What is wrong with a workload of a fleet's host.
-    pub(super) fn check(workload: &Workload) -> Result<(), Wrong> {
+    /// What a workload of a fleet's host cannot have: each key, with what is wrong.
+    pub(super) fn check(workload: &Workload) -> Vec<(&'static str, Wrong)> {
+        let mut wrong = Vec::new();
         if workload.scale.source == SignalSource::Headers {
             let problem = "hosts of a fleet that count headers would each see a part of them";
-            return Err(Wrong::new(problem, "use \"info\", or leave fleet.bucket out"));
+            wrong.push(("scale.source", Wrong::new(problem, "use \"info\", or leave fleet.bucket out")));
         }
-        Ok(())
+        if workload.order.is_some() {
+            let problem = "an order by key is kept by one host, and those of a fleet share the messages";
+            wrong.push(("order-key", Wrong::new(problem, "run this workload on a host without fleet.bucket")));
+        }
+        wrong
     }
 }

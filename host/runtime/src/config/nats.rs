@@ -27,6 +27,12 @@ pub struct Nats {
 pub(crate) const JETSTREAM_API: &str = "$JS.API";
 
 impl Nats {
+    /// The connection to a server of one's own instead. Of what is configured for others only the inbox's prefix stays.
+    #[must_use]
+    pub fn moved_to(self, url: &str) -> Self {
+        Self { servers: vec![url.to_owned()], inbox_prefix: self.inbox_prefix, ..Self::default() }
+    }
+
     /// The first tokens of the subjects on which this client listens for answers.
     pub(crate) fn inbox(&self) -> &str {
         self.inbox_prefix.as_deref().unwrap_or("_INBOX")

@@ -22,7 +22,7 @@ pub(super) fn read(
     subjects(&all, problems);
     streams(&all, problems);
     if let Some(fleet) = fleet {
-        sources(&all, problems);
+        of_a_fleet(&all, problems);
         fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
     all.into_iter().map(|written| written.workload).collect()
@@ -47,13 +47,12 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     }
 }
 
-/// What the hosts of a fleet decide by.
-fn sources(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
-    let wrong = |written: &WrittenWorkload| {
-        let wrong = FleetConfig::check(&written.workload).err()?;
-        Some(wrong.at(&written.place("scale.source")))
-    };
-    problems.extend(all.iter().filter_map(wrong));
+/// What the workloads of a fleet's host cannot have.
+fn of_a_fleet(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
+    for written in all {
+        let wrong = FleetConfig::check(&written.workload);
+        problems.extend(wrong.into_iter().map(|(key, wrong)| wrong.at(&written.place(key))));
+    }
 }
 
 /// A plugin is a handler or a policy.

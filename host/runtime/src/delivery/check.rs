@@ -9,6 +9,7 @@ use crate::subject::{check_subject, shown};
 pub(crate) const MAX_HEADERS: usize = 65_535;
 /// Bytes of a header block beside its headers.
 const FRAME: usize = "NATS/1.0\r\n\r\n".len();
+
 /// The limits of a response.
 #[derive(Debug, Clone)]
 pub struct ResponseBounds {
@@ -20,6 +21,12 @@ pub struct ResponseBounds {
     pub publications: usize,
     /// The subjects and headers that are granted.
     pub grants: Grants,
+}
+
+/// Bytes of a header block with these headers.
+pub(crate) fn header_block(headers: &[(String, String)]) -> usize {
+    let line = |(name, value): &(String, String)| name.len().saturating_add(value.len()).saturating_add(4);
+    headers.iter().map(line).fold(FRAME, usize::saturating_add)
 }
 
 /// Checks that a response can be carried out: as many publications as are allowed, on subjects that are granted, with
@@ -49,7 +56,6 @@ fn check_publication(publication: &Publication, bounds: &ResponseBounds) -> Resu
         let subject = shown(subject);
         return Err(format!("`{subject}` is not granted: grants.publish of its workload has no subject that matches"));
     }
-    let mut headers = FRAME + bounds.own_headers;
     for (name, value) in &publication.headers {
         let legal = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
         if !legal {
@@ -61,8 +67,8 @@ fn check_publication(publication: &Publication, bounds: &ResponseBounds) -> Resu
         if value.contains(['\r', '\n']) {
             return Err(format!("the value of header `{}` has a line break", shown(name)));
         }
-        headers = headers.saturating_add(name.len() + value.len() + 4);
     }
+    let headers = header_block(&publication.headers).saturating_add(bounds.own_headers);
     if headers > MAX_HEADERS {
         return Err(format!("headers of {headers} bytes, and JetStream stores {MAX_HEADERS}"));
     }

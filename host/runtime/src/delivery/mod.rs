@@ -25,9 +25,10 @@ pub(crate) mod slow_lane;
 pub(crate) mod start_limits;
 #[cfg(test)]
 pub(crate) mod test_delivery;
+pub(crate) mod trace_context;
 pub(crate) mod worker;
 
-pub(crate) use check::MAX_HEADERS;
+pub(crate) use check::{MAX_HEADERS, header_block};
 pub use check::{ResponseBounds, check};
 pub(crate) use disposition::{Disposition, conflicted, dispose, triage};
 pub use disposition::{Verdict, refused};

@@ -57,19 +57,29 @@ fn note(change: impl FnOnce(&mut CallSeen)) {
 }
 
 /// The processor time that this thread has used.
-fn spent() -> Duration {
+pub(crate) fn spent() -> Duration {
     // This clock is never negative, and exists wherever there are threads.
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// Polls a guest's call that was not done at its first poll, and notes if a poll computes for long.
-pub(crate) fn watch<T>(mut call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+pub(crate) fn watch<T>(call: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+    watch_each(call, |_| {})
+}
+
+/// The same, and tells the processor time of each poll.
+pub(crate) fn watch_each<T>(
+    mut call: Pin<&mut impl Future<Output = T>>,
+    tell: impl Fn(Duration),
+) -> impl Future<Output = T> {
     poll_fn(move |context| {
         let began = spent();
         let polled = call.as_mut().poll(context);
-        if spent().saturating_sub(began) >= LONG {
+        let time = spent().saturating_sub(began);
+        if time >= LONG {
             note(|seen| seen.computed = true);
         }
+        tell(time);
         polled
     })
 }

@@ -12,7 +12,8 @@ use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
-use crate::delivery::hops;
+use crate::delivery::trace_context::TraceContext;
+use crate::delivery::{MAX_HEADERS, header_block, hops};
 use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 use crate::subject::{check_subject, shown};
@@ -114,6 +115,21 @@ impl WorkloadBinding {
         "Nats-Msg-Id: \r\n".len() + longest.len() + hops::MAX_BYTES
     }
 
+    /// Adds a message's trace to the headers of what is sent because of it, beside which there are so many bytes. Where
+    /// the server would not take it with them, it goes without: a trace keeps no message from being sent.
+    fn trace(&self, trace: &TraceContext<'_>, headers: &mut Vec<(String, String)>, beside: usize) {
+        let before = headers.len();
+        let missing: Vec<_> =
+            trace.missing_in(headers).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        headers.extend(missing);
+        let block = header_block(headers);
+        if block.saturating_add(beside) > self.client.max_payload()
+            || block.saturating_add(self.own_headers()) > MAX_HEADERS
+        {
+            headers.truncate(before);
+        }
+    }
+
     /// Logs a settlement that could not be sent. That happens only when the connection is closed for good; the server
     /// then delivers again after the ack wait.
     fn log_unsettled(&self, said: Result<(), async_nats::PublishError>, stream_sequence: u64) {
@@ -148,10 +164,14 @@ impl Held for PulledMessage {
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
         let MessageParts { binding, delivery, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
-        let hops = hops::next(delivery, &binding.workload);
+        let (hops, trace) = (hops::next(delivery, &binding.workload), TraceContext::of(delivery));
         for (index, mut publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
             publication.headers.retain(|(name, _)| !hops::is_hops(name));
+            if let Some(trace) = &trace {
+                let Publication { headers, payload, .. } = &mut publication;
+                binding.trace(trace, headers, binding.own_headers().saturating_add(payload.len()));
+            }
             let mut headers = headers(publication.headers)?;
             headers.insert(NATS_MESSAGE_ID, id);
             headers.insert(hops::HOPS, hops.as_str());
@@ -169,7 +189,16 @@ impl Held for PulledMessage {
 
     async fn reply(&self, payload: Vec<u8>) -> Result<(), EffectError> {
         let Some(inbox) = &self.0.delivery.reply_to else { return Ok(()) };
-        let sent = self.0.binding.client.nats.publish(inbox.clone(), payload.into()).await;
+        let MessageParts { delivery, binding, .. } = &*self.0;
+        let mut traced = Vec::new();
+        if let Some(trace) = TraceContext::of(delivery) {
+            binding.trace(&trace, &mut traced, payload.len());
+        }
+        let nats = &binding.client.nats;
+        let sent = match traced.is_empty() {
+            true => nats.publish(inbox.clone(), payload.into()).await,
+            false => nats.publish_with_headers(inbox.clone(), headers(traced)?, payload.into()).await,
+        };
         let problem = |error: &async_nats::PublishError| format!("the reply to `{}`: {error}", shown(inbox));
         sent.map_err(|error| match error.kind() {
             async_nats::client::PublishErrorKind::Send => EffectError::Unavailable(problem(&error)),

@@ -77,7 +77,7 @@ pub(crate) enum PolicyCall {
         /// What was made of it; nothing of a shadow's.
         made: Option<Change>,
         /// How a fleet shares the workers out.
-        fleet: Option<PlanLine>,
+        fleet: Option<Box<PlanLine>>,
     },
 }
 

@@ -241,7 +241,7 @@ impl LineWriter {
                     decision,
                     fault,
                     workers,
-                    fleet: fleet.clone(),
+                    fleet: fleet.as_deref().cloned(),
                 })
             }
         };

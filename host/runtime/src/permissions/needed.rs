@@ -133,8 +133,9 @@ impl Permissions {
             self.may_publish(api("STREAM.CREATE"), "make the bucket of the fleet");
         }
         self.may_publish(api("STREAM.MSG.GET"), "read who leads the fleet");
-        for verb in ["CREATE", "DELETE"] {
-            self.may_publish(format!("{}.>", api(&format!("CONSUMER.{verb}"))), "watch the bucket of the fleet");
+        // As for a listing of keys, the consumer has no name when it is made.
+        for subject in [api("CONSUMER.CREATE"), format!("{}.>", api("CONSUMER.DELETE"))] {
+            self.may_publish(subject, "watch the bucket of the fleet");
         }
         self.may_publish(api("STREAM.PURGE"), "remove what hosts that are gone have left in it");
         self.may_publish(format!("$JS.FC.KV_{bucket}.>"), "keep up with the bucket of the fleet");

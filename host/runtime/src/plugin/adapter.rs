@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use tokio::sync::watch as changes;
@@ -18,8 +17,8 @@ use crate::plugin::capability::http::HttpAccess;
 use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::capability::messaging::MessagingAccess;
 use crate::plugin::{
-    Directory, Generation, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin, PolicyWatch,
-    Room, SettingsReader, WantedForm, WorkerContext,
+    Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin,
+    PolicyWatch, Room, SettingsReader, WantedForm, WorkerContext,
 };
 use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy, Requester};
 
@@ -80,9 +79,9 @@ impl PluginHandlers {
         WorkerContext { worker, settings, ..self.context.clone() }
     }
 
-    /// Counts the log lines of all instances that were dropped.
-    pub(crate) fn dropped_lines(&self) -> Arc<AtomicU64> {
-        self.context.guest.log.dropped()
+    /// What can be seen of all instances.
+    pub(crate) fn seen(&self) -> GuestsSeen {
+        self.context.guest.seen()
     }
 
     /// Waits for a generation after the one that was loaded, or given by this, and says whose it is.
@@ -239,9 +238,9 @@ impl PluginPolicies {
         Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
     }
 
-    /// Counts the log lines of all calls that were dropped.
-    pub(crate) fn dropped_lines(&self) -> Arc<AtomicU64> {
-        self.context.log().dropped()
+    /// What can be seen of all calls.
+    pub(crate) fn seen(&self) -> GuestsSeen {
+        self.context.seen()
     }
 }
 

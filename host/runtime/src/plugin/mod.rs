@@ -30,9 +30,10 @@ pub use load::{
     PluginState, compile_into, inspect, others,
 };
 pub(crate) use load::{HandlerWatch, PolicyWatch};
+pub(crate) use run::Used;
 pub use run::{
-    Declared, Generation, GuestContext, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin, PolicyContext,
-    PolicyPlugin, Room, WantedForm, WorkerContext, World,
+    Declared, Generation, GuestContext, GuestsSeen, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin,
+    PolicyContext, PolicyPlugin, Room, WantedForm, WorkerContext, World,
 };
 
 #[cfg(test)]

@@ -135,6 +135,7 @@ impl<P: Policies> ActivePolicy<P> {
     /// The same with how the workers are shared out among the hosts of a fleet.
     pub(crate) fn record_shared(&self, call: DecideCall, made: Option<Change>, fleet: Option<PlanLine>) {
         let DecideCall { policy, seen, arrivals, state, answer } = call;
+        let fleet = fleet.map(Box::new);
         self.write(&policy, || PolicyCall::Decide { seen, arrivals, state, answer, made, fleet });
     }
 

@@ -1,7 +1,7 @@
 //! What can be seen of one workload: whether it runs, what it counted and decided, what keeps it from flowing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
@@ -13,6 +13,7 @@ use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
+use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
 
@@ -25,7 +26,7 @@ pub struct WorkloadState {
     pub(crate) conditions: Arc<Conditions>,
     /// What has been decided about the number of its workers.
     pub history: Arc<History>,
-    dropped_lines: Vec<Arc<AtomicU64>>,
+    guests: Vec<GuestsSeen>,
     running: Mutex<Option<Arc<RunningParts>>>,
 }
 
@@ -63,10 +64,10 @@ impl RunningParts {
 }
 
 impl WorkloadState {
-    /// A workload that does not run yet. The log lines of its guests that are dropped count elsewhere.
-    pub fn new(workload: Workload, dropped_lines: Vec<Arc<AtomicU64>>) -> Arc<Self> {
+    /// A workload that does not run yet, of whose guests this can be seen.
+    pub fn new(workload: Workload, guests: Vec<GuestsSeen>) -> Arc<Self> {
         let conditions = Conditions::new(workload.name.as_str().into());
-        Arc::new(Self { workload, conditions, dropped_lines, running: Mutex::default(), history: Arc::default() })
+        Arc::new(Self { workload, conditions, guests, running: Mutex::default(), history: Arc::default() })
     }
 
     /// It runs from now on.
@@ -86,6 +87,18 @@ impl WorkloadState {
 
     /// Log lines of its guests that were dropped.
     pub(crate) fn lines_dropped(&self) -> u64 {
-        self.dropped_lines.iter().map(|lines| lines.load(Relaxed)).sum()
+        self.guests.iter().map(|guests| guests.dropped_lines.load(Relaxed)).sum()
+    }
+
+    /// What its guests use, by generation. Where a plugin is its policy and its shadow, each generation is told once.
+    pub(crate) fn used(&self) -> Vec<(Generation, Used)> {
+        let mut all: Vec<(Generation, Used)> = Vec::new();
+        for (generation, used) in self.guests.iter().flat_map(|guests| guests.usage.all()) {
+            match all.iter_mut().find(|(of, _)| *of == generation) {
+                Some((_, sum)) => *sum = *sum + used,
+                None => all.push((generation, used)),
+            }
+        }
+        all
     }
 }

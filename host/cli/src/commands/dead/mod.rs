@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use tidegate_lab::terminal::Terminal;
 
+pub(super) use table::{object, seconds};
+
 pub use args::{AskArgs, PlaceArgs};
 pub use filter::FilterArgs;
 pub use list::ListArgs;

@@ -39,12 +39,12 @@ fn row(letter: &Letter) -> Row {
 }
 
 /// A time as RFC 3339 has it, to the second.
-pub(super) fn seconds(time: SystemTime) -> String {
+pub(in crate::commands) fn seconds(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// What a program is told of a letter.
-pub(super) fn object(letter: &Letter, payload: usize) -> Value {
+pub(in crate::commands) fn object(letter: &Letter, payload: usize) -> Value {
     json!({
         "sequence": letter.sequence,
         "time": humantime::format_rfc3339_millis(letter.time).to_string(),

@@ -91,7 +91,7 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
     let options = server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() };
     let server = if wanted.names_server { None } else { Some(Server::start(options).await?) };
     if let Some(server) = &server {
-        config.nats.servers = vec![server.url().to_owned()];
+        config.nats = config.nats.moved_to(server.url());
         tracing::info!(url = server.url(), version = %server.version(), "nats-server of its own");
     }
     say_how_to_send(server.as_ref(), subject.as_deref());

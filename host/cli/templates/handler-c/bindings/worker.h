@@ -91,7 +91,8 @@ typedef struct exports_tidegate_plugin_handler_delivery_t {
   // The position of the message in its stream, from 1. It stays the same when the message is delivered
   // again, so it can serve as the key of an idempotent effect.
   uint64_t   stream_sequence;
-  // How often the message has been delivered, this time included: 1 on the first delivery.
+  // How often the message has been delivered, this time included: 1 on the first delivery. Where the host keeps
+  // the order of a key, it tries a message that failed again by itself, and that counts as a delivery too.
   uint32_t   attempt;
   // When the stream stored the message, in milliseconds since the Unix epoch, by the server's clock.
   uint64_t   published_at_ms;

@@ -113,6 +113,10 @@ fn requests_to_jetstream_have_the_prefix_of_the_account_a_domain_or_an_import() 
     let own = load(&format!("{BY_FLAGS} --api-prefix $JS.API"), &[]).nats;
     assert_eq!((own.api(), own.of_bucket("$KV.b.k".to_owned()).as_str()), ("$JS.API", "$KV.b.k"));
     assert_eq!(load(BY_FLAGS, &[]).nats, own);
+    let flags = "--jetstream-domain hub --token t --inbox-prefix _INBOX_a --server nats://a";
+    let moved = load(&format!("{BY_FLAGS} {flags}"), &[]).nats.moved_to("nats://own");
+    assert_eq!((moved.api(), &moved.auth, moved.inbox()), ("$JS.API", &Auth::None, "_INBOX_a"));
+    assert_eq!(moved.servers, ["nats://own"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::engine_config::{RESERVATION, handlers, policies};
 use super::guest::Guest;
 use super::room::{Need, Rooms};
 use super::ticker::Ticker;
+use super::usage::Meter;
 use crate::contract::Fault;
 use crate::delivery::slow_lane;
 
@@ -56,17 +57,28 @@ impl Engines {
         Ok(Self { rooms: Rooms::new(), handlers, policies, ticker })
     }
 
-    /// Runs a guest's call, which yields at each tick.
+    /// Runs a guest's call, which yields at each tick. Its processor time goes to `meter`.
     ///
     /// # Errors
     /// [`Fault::Time`] if the call does not end within `limit` of the wall clock. Its store must not be used after
     /// that.
-    pub(crate) async fn call<T>(&self, limit: Duration, call: Pin<&mut impl Future<Output = T>>) -> Result<T, Fault> {
+    pub(crate) async fn call<T>(
+        &self,
+        limit: Duration,
+        meter: &Meter,
+        call: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Fault> {
         let mut call = pin!(self.ticker.during(call));
         // Most calls are done at their first poll and need no timer. A tick ends that poll at the latest.
-        match futures_util::poll!(call.as_mut()) {
+        let timed = meter.first_poll();
+        let polled = futures_util::poll!(call.as_mut());
+        drop(timed);
+        match polled {
             Poll::Ready(answer) => Ok(answer),
-            Poll::Pending => timeout(limit, slow_lane::watch(call)).await.map_err(|_| Fault::Time(limit)),
+            Poll::Pending => {
+                let watched = slow_lane::watch_each(call, |time| meter.spent(time));
+                timeout(limit, watched).await.map_err(|_| Fault::Time(limit))
+            }
         }
     }
 }

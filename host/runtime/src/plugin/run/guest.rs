@@ -8,11 +8,9 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use super::declared::Declared;
 use super::quota::Quota;
 use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, GuestOutput};
-use crate::config::Limits;
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpState;
 use crate::plugin::capability::key_value::KeyValueState;
@@ -70,11 +68,12 @@ pub(crate) enum Inputs<'a> {
     },
 }
 
-/// A store for one instance. Nothing is granted: no directory, address, variable or argument.
+/// A store for one instance, which may hand over `response` bytes at once. Nothing is granted: no directory, address,
+/// variable or argument.
 pub(crate) fn store(
     engine: &Engine,
-    limits: &Limits,
-    declared: &Declared,
+    response: usize,
+    quota: Quota,
     log: Arc<GuestLog>,
     settings: Settings,
     inputs: Inputs<'_>,
@@ -100,7 +99,7 @@ pub(crate) fn store(
     let guest = Guest {
         wasi: wasi.build(),
         resources,
-        quota: Quota::new(limits, declared.bytes()),
+        quota,
         log,
         settings,
         http: HttpState::default(),
@@ -111,7 +110,7 @@ pub(crate) fn store(
     };
     let mut store = Store::new(engine, guest);
     store.limiter(|guest| &mut guest.quota);
-    store.set_hostcall_fuel(limits.response);
+    store.set_hostcall_fuel(response);
     store.set_max_component_handles(RESOURCES);
     // The guest yields at each tick. The wall clock ends its call.
     store.set_epoch_deadline(1);

@@ -16,6 +16,7 @@ use super::guest::{Guest, Inputs};
 use super::kind::Kind;
 use super::room::InstanceRoom;
 use super::told_text::cut;
+use super::usage::Meter;
 use super::world::{GuestContext, Plugin, World};
 use crate::config::Limits;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
@@ -93,6 +94,7 @@ impl std::fmt::Debug for WorkerContext {
 pub struct HandlerInstance {
     engines: Arc<Engines>,
     limits: Limits,
+    meter: Arc<Meter>,
     /// The store and exports; `None` after a call that faulted.
     live: Option<Live>,
     /// What the guest wrote to standard error in the last call.
@@ -170,9 +172,10 @@ impl HandlerPlugin {
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
         store.data_mut().http.end_call();
-        let live = Live { exports: started?, store, _place: place };
+        let meter = store.data().quota.meter().clone();
+        let live = Some(Live { exports: started?, store, _place: place });
         let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
-        Ok(HandlerInstance { engines, limits, live: Some(live), last_words: String::new(), calling: false })
+        Ok(HandlerInstance { engines, limits, meter, live, last_words: String::new(), calling: false })
     }
 }
 
@@ -210,7 +213,7 @@ impl HandlerInstance {
             HandlerExports::Messages(handle) => {
                 live.store.data_mut().messaging.begin_call(delivery);
                 let call = handle.call_async(&mut live.store, (messaging::lower(delivery),));
-                let called = self.engines.call(self.limits.time, pin!(call)).await;
+                let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
                 let (handled,) = self.end(called)?;
                 let response = self.live.as_mut().map(|live| live.store.data_mut().messaging.end_call());
                 return Ok(handled
@@ -226,7 +229,7 @@ impl HandlerInstance {
         let headers = borrow(&delivery.headers);
         let handler = exports.tidegate_plugin_handler();
         let call = handler.call_handle(&mut live.store, lower(delivery, &headers));
-        let called = self.engines.call(self.limits.time, pin!(call)).await;
+        let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
         self.end(called).map(answer)
     }
 
@@ -246,7 +249,7 @@ impl HandlerInstance {
         let lowered: Vec<_> =
             deliveries.iter().zip(&headers).map(|(delivery, headers)| lower(delivery, headers)).collect();
         let call = handle.call_async(&mut live.store, (lowered.as_slice(),));
-        let called = self.engines.call(self.limits.time, pin!(call)).await;
+        let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
         let (answers,) = self.end(called)?;
         if answers.len() != deliveries.len() {
             self.live = None;

@@ -23,6 +23,7 @@ mod stdio;
 mod system;
 mod ticker;
 pub(super) mod told_text;
+mod usage;
 pub(super) mod world;
 
 pub use declared::Declared;
@@ -32,4 +33,5 @@ pub use kind::{Kind, WantedForm};
 pub use policy::{PolicyContext, PolicyPlugin};
 pub use room::{Need, Room};
 pub use stdio::LogMeter;
-pub use world::{GuestContext, Plugin, World};
+pub(crate) use usage::Used;
+pub use world::{GuestContext, GuestsSeen, Plugin, World};

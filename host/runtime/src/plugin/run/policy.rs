@@ -15,9 +15,8 @@ use super::fault::classify;
 use super::guest::{Guest, Inputs, Signals};
 use super::kind::Kind;
 use super::room::Room;
-use super::stdio::LogMeter;
 use super::told_text::cut;
-use super::world::{GuestContext, Plugin, World};
+use super::world::{GuestContext, GuestsSeen, Plugin, World};
 use crate::config::Limits;
 use crate::contract::Fault;
 use crate::contract::{Decision, Observation};
@@ -49,9 +48,9 @@ impl PolicyContext {
         self
     }
 
-    /// The meter of what all calls log.
-    pub(crate) fn log(&self) -> &Arc<LogMeter> {
-        &self.guest.log
+    /// What can be seen of all calls.
+    pub(crate) fn seen(&self) -> GuestsSeen {
+        self.guest.seen()
     }
 }
 
@@ -147,7 +146,8 @@ impl PolicyPlugin {
         store.set_fuel(limits.fuel).map_err(|error| Fault::Start(format!("{error:#}")))?;
         let policy = self.start(&mut store, limits).await?;
         store.data_mut().quota.forget();
-        let called = self.engines.call(limits.time, pin!(call(&policy, &mut store))).await;
+        let meter = store.data().quota.meter().clone();
+        let called = self.engines.call(limits.time, &meter, pin!(call(&policy, &mut store))).await;
         let last_words = store.data().log.end_call();
         called?.map_err(|error| classify(&error, store.data(), limits, &last_words))
     }

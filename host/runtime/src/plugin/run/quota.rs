@@ -1,7 +1,10 @@
 //! Limits what one store may allocate, and remembers whether it asked for more.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 
+use super::usage::Meter;
 use crate::config::Limits;
 use crate::plugin::limits::instance::UNCOUNTED;
 
@@ -14,6 +17,9 @@ pub(crate) struct Quota {
     elements: Budget,
     /// The most core instances, the most memories and the most tables.
     count: usize,
+    meter: Arc<Meter>,
+    /// What the meter was told.
+    told: usize,
 }
 
 #[derive(Debug)]
@@ -58,11 +64,23 @@ impl Budget {
 
 impl Quota {
     /// `begins_with` is how many bytes an instance takes beside its memories.
-    pub(crate) fn new(limits: &Limits, begins_with: usize) -> Self {
+    /// `meter` is told what the store has as long as it lives.
+    pub(crate) fn new(limits: &Limits, begins_with: usize, meter: Arc<Meter>) -> Self {
         let mut memory = Budget::new(limits.memory);
         // If this is over the limit already, the first memory is refused, and the refusal names the limit.
         memory.used = begins_with.saturating_sub(UNCOUNTED);
-        Self { memory, elements: Budget::new(limits.table_elements), count: limits.instances }
+        let elements = Budget::new(limits.table_elements);
+        Self { memory, elements, count: limits.instances, meter, told: 0 }
+    }
+
+    /// What the store's instance uses is counted there.
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    fn tell(&mut self, now: usize) {
+        self.meter.memory(self.told, now);
+        self.told = now;
     }
 
     /// The memory limit in bytes, if memory was refused since the last [`Quota::forget`].
@@ -82,13 +100,22 @@ impl Quota {
     }
 }
 
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.tell(0);
+    }
+}
+
 impl ResourceLimiter for Quota {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired, maximum))
+        let may = self.memory.grow(current, desired, maximum);
+        self.tell(self.memory.used);
+        Ok(may)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
         self.memory.failed();
+        self.tell(self.memory.used);
         Ok(())
     }
 
@@ -146,9 +173,9 @@ mod tests {
     #[test]
     fn what_an_instance_begins_with_is_memory_too() {
         let limits = Limits { memory: 2 << 20, ..Limits::default() };
-        let mut small = Quota::new(&limits, 1 << 20);
+        let mut small = Quota::new(&limits, 1 << 20, Arc::default());
         assert!(small.memory_growing(0, 2 << 20, None).unwrap());
-        let mut large = Quota::new(&limits, 4 << 20);
+        let mut large = Quota::new(&limits, 4 << 20, Arc::default());
         assert!(!large.memory_growing(0, 1, None).unwrap());
         assert_eq!(large.refused_memory(), Some(2 << 20));
     }

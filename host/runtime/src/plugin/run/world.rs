@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use wasmtime::Store;
 use wasmtime::component::InstancePre;
@@ -14,9 +15,11 @@ use super::fault::classify_start;
 use super::generation::Generation;
 use super::guest::{self, Guest, Inputs};
 use super::kind::Kind;
+use super::quota::Quota;
 use super::room::{InstanceRoom, Need, Room};
 use super::source_lines::SourceLines;
 use super::stdio::{GuestLog, LogMeter, Speaker};
+use super::usage::GuestUsage;
 use crate::config::Limits;
 use crate::contract::Fault;
 use crate::plugin::capability::Settings;
@@ -59,14 +62,30 @@ pub struct GuestContext {
     pub limits: Limits,
     /// The meter of what all instances log.
     pub log: Arc<LogMeter>,
+    /// What all instances use.
+    pub usage: Arc<GuestUsage>,
     /// Where all instances have to find room; `None` where room need not be counted, as in tests and tools.
     pub room: Option<Arc<Room>>,
 }
 
+/// What can be seen of all instances of a workload and a plugin.
+#[derive(Debug)]
+pub struct GuestsSeen {
+    /// Counts the log lines that were dropped.
+    pub(crate) dropped_lines: Arc<AtomicU64>,
+    /// What they use.
+    pub(crate) usage: Arc<GuestUsage>,
+}
+
 impl GuestContext {
+    /// What can be seen of all instances.
+    pub(crate) fn seen(&self) -> GuestsSeen {
+        GuestsSeen { dropped_lines: self.log.dropped(), usage: self.usage.clone() }
+    }
+
     /// A context with a log of its own, whose instances need not find room.
     pub(crate) fn new(workload: Arc<str>, limits: Limits) -> Self {
-        Self { workload, log: LogMeter::new(limits.log_rate), limits, room: None }
+        Self { workload, log: LogMeter::new(limits.log_rate), usage: Arc::default(), limits, room: None }
     }
 }
 
@@ -100,15 +119,17 @@ impl<W: World> Plugin<W> {
             generation: self.generation.digest.clone(),
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
+        let quota = Quota::new(&context.limits, self.declared.bytes(), context.usage.of(&self.generation));
         let engine = &W::engine(&self.engines).engine;
-        let mut store = guest::store(engine, &context.limits, &self.declared, log, settings, inputs);
+        let mut store = guest::store(engine, context.limits.response, quota, log, settings, inputs);
         store.data_mut().lines = self.lines.clone();
         store
     }
 
     /// Makes an instance in a store.
     pub(crate) async fn start(&self, store: &mut Store<Guest>, limits: &Limits) -> Result<W::Exports, Fault> {
-        let started = self.engines.call(limits.time, pin!(self.world.instantiate(&mut *store))).await?;
+        let meter = store.data().quota.meter().clone();
+        let started = self.engines.call(limits.time, &meter, pin!(self.world.instantiate(&mut *store))).await?;
         started.map_err(|error| {
             let last_words = store.data().log.end_call();
             classify_start(&error, store.data(), limits, &last_words)

@@ -1,26 +1,28 @@
 //! Every metric is read where it is counted anyway, when somebody asks. Labels have values of the configuration or of a
-//! fixed list, so their number is bounded.
+//! fixed list, or name one of a workload's last generations, so their number is bounded.
+
+mod encoder;
+mod fleet;
 
 use std::fmt;
 use std::fs;
 
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::view::View;
 use crate::contract::{Cause, FaultKind};
-use crate::delivery::counters::{TIMES_US, Tally};
+use crate::delivery::counters::Tally;
 use crate::delivery::start_limits::StartStatus;
-use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
 use crate::jetstream::Client;
-use crate::plugin::PluginState;
+use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
 use crate::scaling::history::{Scaling, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
+use encoder::MetricsEncoder;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -63,6 +65,7 @@ struct WorkloadMetrics {
     limits: Option<StartStatus>,
     paused: bool,
     fleet: Option<Seen>,
+    guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<(usize, usize, u64)>,
 }
@@ -110,6 +113,7 @@ impl WorkloadMetrics {
             limits: parts.and_then(RunningParts::limits),
             paused: parts.is_some_and(RunningParts::is_paused),
             fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
+            guests: state.used(),
             order: parts
                 .and_then(|parts| parts.order.as_ref())
                 .map(|order| (order.keys(), order.waiting(), order.incomplete())),
@@ -137,73 +141,14 @@ impl ProcessMetrics {
     }
 }
 
-/// Writes one metric after the other.
-struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
-
-impl MetricsEncoder<'_> {
-    fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in values {
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn gauges<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        values: impl IntoIterator<Item = (L, f64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for (labels, value) in values {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: Option<u64>) -> fmt::Result {
-        match value {
-            Some(value) => self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value),
-            None => Ok(()),
-        }
-    }
-
-    fn times<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (L, Tally)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (labels, tally) in values {
-            let bounds = TIMES_US.iter().map(|bound| *bound as f64 / 1e6).chain([f64::MAX]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(tally.times).collect();
-            let sum = tally.work.calls_us as f64 / 1e6;
-            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, tally.work.handled, &buckets, None)?;
-        }
-        Ok(())
-    }
-}
-
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut encoder = MetricsEncoder(encoder);
+        let mut encoder = MetricsEncoder::new(encoder);
         self.deliveries(&mut encoder)?;
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
         self.fleet(&mut encoder)?;
+        self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
@@ -330,34 +275,6 @@ impl Snapshot {
         )
     }
 
-    /// Only in a fleet.
-    fn fleet(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
-        if self.workloads.iter().all(|workload| workload.fleet.is_none()) {
-            return Ok(());
-        }
-        let plan = |of: fn(&Seen, &Plan) -> f64| {
-            move |workload: &WorkloadMetrics| {
-                workload.fleet.as_ref().and_then(|seen| Some(of(seen, seen.plan.as_ref()?)))
-            }
-        };
-        let mut gauge =
-            |name: &str, help: &str, of: fn(&Seen, &Plan) -> f64| encoder.gauges(name, help, None, self.some(plan(of)));
-        gauge("tidegate_fleet_hosts", "Hosts that have a part in the plan", |_, plan| plan.shares.len() as f64)?;
-        gauge("tidegate_fleet_leader", "1 if this host leads", |seen, _| {
-            f64::from(u8::from(seen.leader.as_ref() == Some(&seen.host)))
-        })?;
-        gauge("tidegate_fleet_epoch", "Which plan this host follows; it grows", |_, plan| plan.epoch as f64)?;
-        gauge("tidegate_fleet_workers", "Workers that all hosts together are to run", |_, plan| {
-            f64::from(plan.desired)
-        })?;
-        gauge("tidegate_fleet_share", "Workers of the plan that this host is to run", |seen, plan| {
-            f64::from(plan.shares.get(&seen.host).copied().unwrap_or(0))
-        })?;
-        gauge("tidegate_fleet_settings_differ", "Settings that the leader has otherwise", |seen, _| {
-            seen.differ.len() as f64
-        })
-    }
-
     fn limits(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
         let flag = |value: bool| f64::from(u8::from(value));
         encoder.gauges(
@@ -389,6 +306,26 @@ impl Snapshot {
             Some(([("workload", workload.name.as_str())], limits.breaker_opened))
         });
         encoder.counters("tidegate_breaker_opened", "How often a workload has slowed to probes", with_breaker)
+    }
+
+    /// Handlers run without fuel: counting instructions would slow them. What a bill is split by is processor time.
+    fn guests(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
+        let each = || self.workloads.iter().flat_map(|of| of.guests.iter().map(|guest| (of.name.as_str(), guest)));
+        let labels = |workload: &str, generation: &Generation| {
+            let (plugin, digest) = (generation.plugin.to_string(), generation.digest.to_string());
+            [("workload", workload.to_owned()), ("plugin", plugin), ("generation", digest)]
+        };
+        encoder.seconds(
+            "tidegate_guest_cpu",
+            "Processor time of guests, with what the host does within their calls; an estimate from one call of 16",
+            each().map(|(workload, (of, used))| (labels(workload, of), used.cpu.as_secs_f64())),
+        )?;
+        encoder.gauges(
+            "tidegate_guest_memory",
+            "Memory of all instances, as limits.memory counts it: what they may touch, of which less may be resident",
+            Some(&Unit::Bytes),
+            each().map(|(workload, (of, used))| (labels(workload, of), used.memory as f64)),
+        )
     }
 
     fn orders(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {

@@ -1,0 +1,95 @@
+//! All workloads of a host, a line each. Pure.
+
+use tidegate_lab::text_table::aligned;
+use tidegate_runtime::text::plain;
+
+use super::host::Host;
+use super::lines::{Line, Look, clock, line, rate, span};
+use super::status::{Status, Workload};
+
+type Row = [String; 8];
+
+const HEAD: [&str; 8] = ["WORKLOAD", "STATE", "ARRIVALS", "BACKLOG", "IN FLIGHT", "OLDEST", "WORKERS", "LAST DECISION"];
+/// The most problems of a host that are shown above its workloads.
+const PROBLEMS: usize = 3;
+
+/// What is said of the host itself.
+pub(super) fn head(host: &Host, width: usize) -> Vec<Line> {
+    let Some(status) = &host.status else { return Vec::new() };
+    let nats = match (status.nats.connected, &status.nats.server_version) {
+        (true, Some(version)) => format!("NATS {version}"),
+        (true, None) => "NATS".to_owned(),
+        (false, _) => "NATS is away".to_owned(),
+    };
+    let ready = if status.ready { "ready" } else { "not ready" };
+    let first = format!("{}  tidegate {}  {ready}  {nats}", status.host, status.version);
+    let mut lines = vec![line(&first, width, Look::Bold)];
+    let problems = status.problems.iter().take(PROBLEMS);
+    lines.extend(problems.map(|problem| line(&format!("! {}", one_line(problem)), width, Look::Plain)));
+    if let Some(more @ 1..) = status.problems.len().checked_sub(PROBLEMS) {
+        lines.push(line(&format!("! and {more} more: /readyz has all"), width, Look::Plain));
+    }
+    lines
+}
+
+/// The names of the columns, and a line for each workload.
+pub(super) fn table(status: &Status, width: usize) -> Vec<Line> {
+    let rows = std::iter::once(HEAD.map(str::to_owned)).chain(status.workloads.iter().map(row));
+    let (arrivals, oldest) = (2, 5);
+    let right: Vec<usize> = (arrivals..=oldest).collect();
+    let looks = std::iter::once(Look::Bold).chain(std::iter::repeat(Look::Plain));
+    aligned(rows, &right).lines().zip(looks).map(|(text, look)| line(text, width, look)).collect()
+}
+
+/// All of it, for who has no terminal.
+pub(super) fn all(host: &Host, width: usize) -> Vec<Line> {
+    let table = host.status.iter().flat_map(|status| table(status, width));
+    head(host, width).into_iter().chain(table).collect()
+}
+
+/// How a workload is, in a word.
+pub(super) fn state(of: &Workload) -> &'static str {
+    let limited = of.scaling.observation.as_ref().is_some_and(|seen| seen.limited);
+    match of {
+        _ if !of.running => "stopped",
+        _ if of.paused => "paused",
+        _ if !of.problems.is_empty() || of.scaling.problem.is_some() => "problem",
+        _ if of.limits.as_ref().is_some_and(|limits| limits.breaker.as_deref() == Some("open")) => "breaker",
+        _ if limited => "limited",
+        _ => "running",
+    }
+}
+
+/// How many workers there are of those that are wanted.
+pub(super) fn workers(of: &Workload) -> String {
+    let drains = match of.workers.draining() {
+        0 => String::new(),
+        draining => format!(" +{draining} draining"),
+    };
+    format!("{} of {}{drains}", of.workers.running, of.workers.desired)
+}
+
+fn row(of: &Workload) -> Row {
+    let seen = of.scaling.observation.as_ref();
+    let told = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+    let problem = of.problems.values().next().or(of.scaling.problem.as_ref());
+    let decision = of.scaling.last_decisions.first();
+    let decision = decision.map(|last| format!("{} {}: {}", clock(last.at_ms), last.count, last.reason));
+    let last = problem.map(|problem| format!("! {problem}")).or(decision);
+    [
+        of.name.clone(),
+        state(of).to_owned(),
+        told(seen.map(|seen| rate(seen.arrival_rate))),
+        told(seen.map(|seen| seen.pending.to_string())),
+        told(seen.map(|seen| seen.ack_pending.to_string())),
+        told(seen.and_then(|seen| seen.oldest_pending_ms).map(span)),
+        workers(of),
+        told(last),
+    ]
+    .map(|cell| plain(&one_line(&cell)))
+}
+
+/// A remedy stands in a line of its own.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,47 @@
+//! `tidegate top`, as far as it needs no terminal: what is drawn on one is tested beside its code.
+
+use tidegate_runtime::config::Config;
+
+use crate::support::cli::run;
+use crate::support::eventually;
+use crate::support::host::{Host, workers};
+use crate::support::site::Site;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_does_is_printed_once_and_a_host_that_is_away_is_told() {
+    let site = Site::new().await;
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let workloads = vec![workers("orders", 2), workers("prices", 1)];
+    let host = Host::run(site.clone(), Config { http, workloads, ..site.config() });
+    host.ready(2).await;
+    let url = format!("http://{}", host.address().await);
+    let printed = async || run(["top", "--once", "--url", &url]).await;
+    eventually("it is observed", async || {
+        let ended = printed().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        let row = |name: &str, workers: &str| {
+            let is = |line: &str| line.starts_with(name) && line.contains("  running ") && line.contains(workers);
+            ended.stdout.lines().any(is)
+        };
+        row("orders ", "  2 of 2  ") && row("prices ", "  1 of 1  ") && ended.stdout.contains(" 2: fixed at 2")
+    })
+    .await;
+    let ended = printed().await;
+    assert!(ended.stdout.lines().next().unwrap().contains("  ready  NATS 2."), "{}", ended.stdout);
+    assert!(ended.stdout.contains("WORKLOAD  STATE"), "{}", ended.stdout);
+    // Here nobody has a terminal.
+    run(["top", "--url", &url]).await.failed_with(1, &["there is no terminal", "`tidegate top --once` prints it once"]);
+    host.stop().await;
+    printed().await.failed_with(1, &[&format!("no host answers at {url}: ")]);
+    let ended = run(["top", "--url", "https://a:1"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.said());
+    assert!(ended.stderr.contains("hosts speak no TLS"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_and_is_no_host_is_told() {
+    // A nats-server speaks first, and no HTTP.
+    let site = Site::new().await;
+    let url = site.server.lock().await.url().replacen("nats://", "http://", 1);
+    run(["top", "--once", "--url", &url]).await.failed_with(1, &["does not answer as a tidegate host does"]);
+}
