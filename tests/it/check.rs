@@ -101,10 +101,10 @@ async fn the_bucket_of_a_fleet_is_told_if_it_is_missing_or_is_none() {
     let made = fleet("create").answer().await["servers"]["made"].to_string();
     assert!(made.contains("bucket FLEET of the fleet"), "{made}");
     site.stream("KV_FLEET", &["something.else"]).await;
-    fleet("bind")
-        .check(&[])
-        .await
-        .failed_with(1, &["tidegate.toml:10: fleet.bucket: bucket FLEET: its stream is not bound to $KV.FLEET.>; name"]);
+    fleet("bind").check(&[]).await.failed_with(
+        1,
+        &["tidegate.toml:10: fleet.bucket: bucket FLEET: its stream is not bound to $KV.FLEET.>; name"],
+    );
     site.js.delete_stream("KV_FLEET").await.unwrap();
     let bucket = async_nats::jetstream::kv::Config { bucket: "FLEET".to_owned(), ..Default::default() };
     site.js.create_key_value(bucket).await.unwrap();

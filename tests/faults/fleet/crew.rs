@@ -13,6 +13,9 @@ use crate::patience::{until, within};
 use crate::row::{Form, Report};
 use crate::stage::{Stage, with, work};
 
+/// `scale.min`.
+const MIN: u64 = 2;
+
 /// Hosts of one fleet, with one workload `work`, whose policy counts its calls and soon wants `max` workers.
 pub(super) struct Crew {
     pub(super) stage: Stage,
@@ -45,7 +48,7 @@ impl Crew {
         let max = self.max;
         let over = format!(
             "policy = 'probe-policy'\npolicy-settings.mode = 'count'\n\
-             scale = {{ min = 2, max = {max}, interval = '200ms' }}"
+             scale = {{ min = {MIN}, max = {max}, interval = '200ms' }}"
         );
         let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
         with(work("work", &over), toml::from_str(&fleet).expect("what is here is TOML"))
@@ -133,8 +136,7 @@ impl Crew {
             report.must(host.is_running(), format!("host {id} lives"));
         }
         report.count(&ledger.audit().await?);
-        let (longest, most) = self.over();
-        report.note(format!("workers over max: {most} at most, for {:.1} s at most", longest.as_secs_f64()));
+        self.bounds(report);
         self.picture().into_iter().for_each(|line| report.draw(line));
         Ok(())
     }
@@ -165,16 +167,21 @@ impl Crew {
         history
     }
 
-    /// The longest time with more workers than `max`, and the most that there were beyond it.
-    fn over(&self) -> (Duration, u64) {
-        let (mut longest, mut most, mut since) = (Duration::ZERO, 0, None);
-        for (at, running) in self.history() {
-            let over = running.values().sum::<u64>().saturating_sub(self.max);
-            most = most.max(over);
-            since = if over == 0 { None } else { since.or(Some(at)) };
-            longest = longest.max(since.map_or(Duration::ZERO, |since: Instant| at - since));
-        }
-        (longest, most)
+    /// How many workers of all hosts were too many or too few, and for how long.
+    fn bounds(&self, report: &mut Report) {
+        let history: Vec<(Instant, u64)> =
+            self.history().into_iter().map(|(at, running)| (at, running.values().sum())).collect();
+        let began = history.iter().position(|(_, all)| *all >= MIN).unwrap_or(history.len());
+        let (over, most) = longest(&history, |all| all.saturating_sub(self.max));
+        let (under, fewest) = longest(&history[began..], |all| MIN.saturating_sub(all));
+        // Those that move run twice at most.
+        report.must(most <= self.max, format!("{most} workers more than max"));
+        let seconds = |time: Duration| time.as_secs_f64();
+        report.note(format!(
+            "workers over max: {most} at most, for {:.1} s at most; under min: {fewest} at most, for {:.1} s at most",
+            seconds(over),
+            seconds(under)
+        ));
     }
 
     /// Workers by host, a column a second; a dot where the host was away.
@@ -202,4 +209,16 @@ impl Crew {
 /// Ids of hosts.
 pub(super) fn names(numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(|number| format!("h{number:02}")).collect()
+}
+
+/// The longest time in which `wrong` of the workers were wrong, and the most that were.
+fn longest(history: &[(Instant, u64)], wrong: impl Fn(u64) -> u64) -> (Duration, u64) {
+    let (mut longest, mut most, mut since) = (Duration::ZERO, 0, None);
+    for (at, all) in history {
+        let count = wrong(*all);
+        most = most.max(count);
+        longest = longest.max(since.map_or(Duration::ZERO, |since| *at - since));
+        since = if count == 0 { None } else { since.or(Some(*at)) };
+    }
+    (longest, most)
 }

@@ -173,6 +173,7 @@ async fn stream_leader_killed(form: Form) -> Result<Report> {
         crew.stage.settled("work", form.patience()).await?;
     }
     report.note("recovery: until a decision is seen that was stored after it");
+    crew.seen.check_stored(&crew.stage, &mut report).await?;
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::ledger;
 use crate::row::Report;
 use crate::stage::Stage;
 
@@ -48,8 +49,8 @@ impl Seen {
     pub(super) async fn of(stage: &Stage) -> Result<Self> {
         let (source, destination) = (format!("$KV.{BUCKET}.>"), format!("{AGAIN}.>"));
         let again = Republish { source: source.clone(), destination, headers_only: false };
+        // All versions are kept, for what is published again is not told to a client whose server is killed.
         let bucket = stream::Config {
-            max_messages_per_subject: 1,
             allow_rollup: true,
             discard: stream::DiscardPolicy::New,
             republish: Some(again),
@@ -106,16 +107,7 @@ impl Seen {
 
     /// All decisions, in their order, each when it was stored first.
     pub(super) fn decisions(&self) -> Vec<Made> {
-        let mut made: Vec<Made> = Vec::new();
-        for Stored { at, value, .. } in self.all().into_iter().filter(|stored| stored.key == "leader.work") {
-            let Some(decisions) = value["fold"]["decisions"].as_u64() else { continue };
-            if made.last().is_some_and(|last| last.decisions == decisions) {
-                continue;
-            }
-            let by = value["holder"]["id"].as_str().unwrap_or_default().to_owned();
-            made.push(Made { at, by, decisions, calls: calls(&value) });
-        }
-        made
+        decisions(&self.all())
     }
 
     /// The first decision after a moment that another host than this has made, if there is one yet.
@@ -131,21 +123,23 @@ impl Seen {
         at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// What must hold whatever happens: no two plans of one epoch, and no decision skipped or repeated.
+    /// What must hold whatever happens, of all that was seen.
     pub(super) fn check(&self, report: &mut Report) {
-        let mut plans: BTreeMap<(String, u64), Value> = BTreeMap::new();
-        for Stored { value, .. } in self.all().into_iter().filter(|stored| stored.key == "plan.work") {
-            let row = (value["lineage"].to_string(), value["epoch"].as_u64().unwrap_or_default());
-            let same = plans.entry(row).or_insert_with(|| value.clone()) == &value;
-            report.must(same, format!("two plans of one epoch: {value}"));
+        check(&self.all(), report);
+    }
+
+    /// The same of all that the bucket holds, where it has lost nothing and something may not have been seen.
+    pub(super) async fn check_stored(&self, stage: &Stage, report: &mut Report) -> Result<()> {
+        let mut stored = Vec::new();
+        for key in ["plan.work", "leader.work"] {
+            ledger::read(&stage.js, &format!("KV_{BUCKET}"), &format!("$KV.{BUCKET}.{key}"), |message| {
+                let value = serde_json::from_slice(&message.payload).unwrap_or_default();
+                stored.push(Stored { at: Instant::now(), key: key.to_owned(), value });
+            })
+            .await?;
         }
-        let made = self.decisions();
-        for pair in made.windows(2) {
-            let (by, by_policy) =
-                (pair[1].decisions.wrapping_sub(pair[0].decisions), pair[1].calls - pair[0].calls.min(pair[1].calls));
-            report.must(by == 1 && by_policy == 1, format!("after {:?} came {:?}", pair[0], pair[1]));
-        }
-        report.note(format!("{} decisions, {} plans, no two of one epoch", made.len(), plans.len()));
+        check(&stored, report);
+        Ok(())
     }
 }
 
@@ -161,4 +155,37 @@ fn calls(lease: &Value) -> u64 {
         lease["fold"]["state"].as_str().and_then(|state| BASE64_STANDARD.decode(state).ok()).unwrap_or_default();
     let text = String::from_utf8_lossy(&state).into_owned();
     text.split(' ').find_map(|word| word.strip_prefix("calls=")?.parse().ok()).unwrap_or_default()
+}
+
+fn decisions(all: &[Stored]) -> Vec<Made> {
+    let mut made: Vec<Made> = Vec::new();
+    for Stored { at, value, .. } in all.iter().filter(|stored| stored.key == "leader.work") {
+        let Some(decisions) = value["fold"]["decisions"].as_u64() else { continue };
+        if made.last().is_some_and(|last| last.decisions == decisions) {
+            continue;
+        }
+        let by = value["holder"]["id"].as_str().unwrap_or_default().to_owned();
+        made.push(Made { at: *at, by, decisions, calls: calls(value) });
+    }
+    made
+}
+
+/// No two plans of one epoch, no decision skipped or repeated, and no clock of a policy that goes back.
+fn check(all: &[Stored], report: &mut Report) {
+    let mut plans: BTreeMap<(String, u64), &Value> = BTreeMap::new();
+    for Stored { value, .. } in all.iter().filter(|stored| stored.key == "plan.work") {
+        let row = (value["lineage"].to_string(), value["epoch"].as_u64().unwrap_or_default());
+        let same = *plans.entry(row).or_insert(value) == value;
+        report.must(same, format!("two plans of one epoch: {value}"));
+    }
+    let made = decisions(all);
+    for pair in made.windows(2) {
+        let by = pair[1].decisions.wrapping_sub(pair[0].decisions);
+        let by_policy = pair[1].calls.wrapping_sub(pair[0].calls);
+        report.must(by == 1 && by_policy == 1, format!("after {:?} came {:?}", pair[0], pair[1]));
+    }
+    let leases = all.iter().filter(|stored| stored.key == "leader.work");
+    let told: Vec<u64> = leases.filter_map(|stored| stored.value["watched"]["now-ms"].as_u64()).collect();
+    report.must(told.is_sorted(), format!("the policy's clock went back: {told:?}"));
+    report.note(format!("{} decisions, {} plans, no two of one epoch", made.len(), plans.len()));
 }
