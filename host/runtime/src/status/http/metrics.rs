@@ -147,7 +147,7 @@ impl Collector for Snapshot {
         self.deliveries(&mut encoder)?;
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
-        self.fleet(&mut encoder)?;
+        fleet::encode(&mut encoder, &self.fleets())?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
         self.shadows(&mut encoder)?;
@@ -182,6 +182,11 @@ impl Snapshot {
             let labels = move |value| [("workload", workload.name.as_str()), (label, value)];
             rows(workload).into_iter().map(move |(value, count)| (labels(value), count))
         })
+    }
+
+    /// What there is of a fleet, by workload.
+    fn fleets(&self) -> Vec<(&str, &Seen)> {
+        self.workloads.iter().filter_map(|workload| Some((workload.name.as_str(), workload.fleet.as_ref()?))).collect()
     }
 
     fn deliveries(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
