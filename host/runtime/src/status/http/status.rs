@@ -75,6 +75,8 @@ struct FleetStatus {
     desired: u32,
     /// The same by host.
     shares: BTreeMap<String, u32>,
+    /// The keys of the workload's settings that the leader has otherwise than this host.
+    differ: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -255,10 +257,10 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
     }
 }
 
-fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
+fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
     let epoch = plan.as_ref().map(|plan| plan.epoch);
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
-    FleetStatus { host, leader, epoch, desired, shares }
+    FleetStatus { host, leader, epoch, desired, shares, differ }
 }
 
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
