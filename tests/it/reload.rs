@@ -309,7 +309,8 @@ async fn a_directory_of_workloads_is_read_and_two_of_one_name_are_told_with_both
     host.has(&["main", "a"]).await;
     std::fs::write(beside.join("b.toml"), two("a", "")).unwrap();
     let line = host.process.line_with("configuration not used").await;
-    for part in ["workloads.d/b.toml:2: workload.a", "there is a workload of this name already", "workloads.d/a.toml:2"] {
+    for part in ["workloads.d/b.toml:2: workload.a", "there is a workload of this name already", "workloads.d/a.toml:2"]
+    {
         assert!(line.contains(part), "no {part} in {line}");
     }
     std::fs::write(beside.join("b.toml"), format!("grace = \"1s\"\n{}", two("b", ""))).unwrap();

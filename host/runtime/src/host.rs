@@ -183,7 +183,7 @@ impl PreparedHost {
             () = shutdown => {}
             () = client.ended() => return Err(RunError::Client),
             never = client.hear_again() => match never {},
-            never = read_again(&self.source, &mut workloads) => match never {},
+            never = read_again(&self.source, &mut workloads, fleet.as_deref()) => match never {},
             never = watch_files(&self.source) => match never {},
         }
         tracing::info!("draining");
@@ -200,10 +200,13 @@ impl PreparedHost {
 }
 
 /// Reads the configuration whenever somebody asks for it, and carries out what has changed.
-async fn read_again(source: &ConfigSource, workloads: &mut RunningWorkloads) -> Infallible {
+async fn read_again(source: &ConfigSource, workloads: &mut RunningWorkloads, fleet: Option<&Fleet>) -> Infallible {
     loop {
         let request = source.request().await;
         let changes = source.read_again(request).await;
+        if let Some((fleet, config)) = fleet.zip(source.config().fleet) {
+            fleet.has_settings(config.fingerprints);
+        }
         workloads.carry_out(changes);
     }
 }
@@ -250,7 +253,7 @@ fn join(config: &FleetConfig, client: &Client, name: &str, may_create: bool) -> 
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let capacity = (config.max_workers.unwrap_or(cores), config.max_workers);
     let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
-    Fleet::new(HostId { id, boot }, capacity, bucket, config.bucket.clone())
+    Fleet::new(HostId { id, boot }, capacity, bucket, (config.bucket.clone(), config.fingerprints.clone()))
 }
 
 /// How this host calls itself in dead letters.

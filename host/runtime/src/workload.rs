@@ -131,7 +131,13 @@ impl<'a> Assembly<'a> {
             publications: workload.limits.publications,
             grants: workload.grants.clone(),
         };
-        let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, (state.attempts.clone(), &state.conditions));
+        let rules = Rules::new(
+            workload.retry.clone(),
+            workload.max_hops,
+            consumer,
+            bounds,
+            (state.attempts.clone(), &state.conditions),
+        );
         let starts = StartGate::new(&workload.start_limits, &state.conditions);
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .remembering(rules.attempts.clone())
@@ -150,6 +156,7 @@ impl<'a> Assembly<'a> {
             rules,
             isolation: workload.isolation,
             batching: workload.batching,
+            concurrency: workload.concurrency,
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };
@@ -180,6 +187,7 @@ impl<'a> Assembly<'a> {
 
     fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
         let (workload, inbox) = (&self.state.workload, self.shared.inbox.clone());
+        let keys = inbox.clone();
         Monitor {
             workload: self.shared.workload.clone(),
             scale: workload.scale.clone(),
@@ -192,6 +200,7 @@ impl<'a> Assembly<'a> {
             desired: self.desired.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
             starts: self.starts.clone(),
+            keys: Box::new(move |pending| keys.keys_waiting(pending)),
             events: self.host.observer.clone(),
             conditions: self.state.conditions.clone(),
             history: self.state.history.clone(),

@@ -29,7 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate reload                                the host of ./tidegate.toml, which has http and http-admin
   tidegate reload --http 8222                    the one that was started by `tidegate run --http 8222`
-  tidegate reload --pid 4711                     by SIGHUP, which needs neither; the host says in its log what came of it";
+  tidegate reload --pid 4711                     by SIGHUP, which needs neither; its log says what came of it";
 
 /// Has a host read its configuration again, and prints what has changed, or what is wrong.
 ///

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::flags::ConfigFlags;
 use super::signals::shutdown_or_reload;
 use tidegate_nats_server::{self as server, Server};
-use tidegate_runtime::RunError;
 use tidegate_runtime::ConfigSource;
+use tidegate_runtime::RunError;
 use tidegate_runtime::config::{Compile, Config, ConfigFiles, Flags, Reading, process_environment};
 use tidegate_runtime::events::Observer;
 

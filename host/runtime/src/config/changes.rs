@@ -1,11 +1,12 @@
 //! What changes when a configuration is read again while its host runs. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use super::fingerprints::fingerprints as fingerprints_of;
 use super::fleet::FleetConfig;
-use super::load::Config;
+use super::load::{Config, Reading};
 use super::workload::Workload;
-use super::written::Reading;
 
 /// One thing that is another than before.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +40,8 @@ impl fmt::Display for Change {
             Self::Added(workload) => write!(f, "workload {}: new, it is started", workload.name),
             Self::Removed(name) => write!(f, "workload {name}: removed, it drains"),
             Self::Restarted { workload, keys } => {
-                let what = if keys.is_empty() { "changed".to_owned() } else { format!("changed ({})", keys.join(", ")) };
+                let what =
+                    if keys.is_empty() { "changed".to_owned() } else { format!("changed ({})", keys.join(", ")) };
                 write!(f, "workload {}: {what}, it drains and starts again", workload.name)
             }
             Self::Held { workload, keys } => write!(
@@ -72,6 +74,7 @@ pub fn plan(old: &Reading, new: &Reading) -> ReloadPlan {
     let mut running = Reading { config: old.config.clone(), written: old.written.clone() };
     running.config.workloads.clear();
     running.written.workloads.clear();
+    let mut fingerprints = BTreeMap::new();
     for workload in &new.config.workloads {
         let before = find(&old.config, &workload.name);
         let is_held = before.as_ref() != Some(workload) && !misfits(old, workload).is_empty();
@@ -79,7 +82,11 @@ pub fn plan(old: &Reading, new: &Reading) -> ReloadPlan {
         running.config.workloads.extend(stays);
         let written = from.written.workloads.get(&workload.name);
         running.written.workloads.extend(written.map(|layer| (workload.name.clone(), layer.clone())));
+        fingerprints.extend(written.map(|layer| (workload.name.clone(), fingerprints_of(layer))));
         changes.extend(change(old, new, before.as_ref(), workload));
+    }
+    if let Some(fleet) = &mut running.config.fleet {
+        fleet.fingerprints = fingerprints;
     }
     let of_host = host_keys(old, new);
     if !of_host.is_empty() {
@@ -164,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_written_otherwise_and_comes_to_the_same_is_no_change() {
-        let new = format!("# a comment\n\n{}", workload("a", "scale.interval = \"1000ms\"\nlimits.memory = \"65536KiB\""));
+        let new = format!("# a comment\n\n{}", workload("a", "scale.interval = \"1000ms\"\nlimits.time = \"30000ms\""));
         assert_eq!(told(&workload("a", ""), &new), Vec::<String>::new());
     }
 

@@ -44,7 +44,9 @@ impl Document {
         let root = Section { text, table: document.get_ref(), path: String::new() };
         for (_, place, _) in root.entries().filter(|(name, ..)| name != WORKLOADS) {
             let problem = "a file of workloads.d has workloads and nothing else";
-            problems.push(place.error(problem, "write [workload.NAME] above it, or move it to the file beside workloads.d"));
+            problems.push(
+                place.error(problem, "write [workload.NAME] above it, or move it to the file beside workloads.d"),
+            );
         }
         workloads(&root, problems)
     }
@@ -55,7 +57,8 @@ impl Document {
             match self.workloads.iter().find(|(known, _)| known.value == name.value) {
                 None => self.workloads.push((name, layer)),
                 Some((known, _)) => {
-                    let problem = format!("there is a workload of this name already: {}", known.place.beside(&name.place));
+                    let problem =
+                        format!("there is a workload of this name already: {}", known.place.beside(&name.place));
                     problems.push(name.error(problem, "keep one of them, or give it another name"));
                 }
             }

@@ -22,7 +22,7 @@ use super::nats::Nats;
 use super::plugins::Plugins;
 use super::reader::Reader;
 use super::workload::Workload;
-use super::written::{Reading, Written};
+use super::written::Written;
 use super::{context, workloads};
 
 /// Everything [`crate::run()`] needs to know: every value decided, every default in place.
@@ -50,6 +50,21 @@ pub struct Config {
     pub fleet: Option<FleetConfig>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
+}
+
+/// A configuration as it was read, and what was written of each of its keys.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Every value decided.
+    pub config: Config,
+    pub(super) written: Written,
+}
+
+impl From<Config> for Reading {
+    /// A configuration that was not read from anywhere.
+    fn from(config: Config) -> Self {
+        Self { config, written: Written::default() }
+    }
 }
 
 impl Config {
@@ -154,7 +169,7 @@ impl Config {
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
-        let fleet = FleetConfig::read(&mut keys);
+        let mut fleet = FleetConfig::read(&mut keys);
         let written = Written::of(&host, &document.workloads);
         let config = Self {
             nats,
@@ -166,7 +181,7 @@ impl Config {
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
-            workloads: workloads::read(document.workloads, fleet.as_ref(), variables, problems),
+            workloads: workloads::read(document.workloads, fleet.as_mut(), variables, problems),
             fleet,
         };
         (config, written)

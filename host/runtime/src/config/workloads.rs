@@ -11,7 +11,7 @@ use super::workload::{Workload, WrittenWorkload};
 /// Decides every value of every workload.
 pub(super) fn read(
     layers: Vec<(At<String>, Layer)>,
-    fleet: Option<&FleetConfig>,
+    fleet: Option<&mut FleetConfig>,
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
@@ -21,8 +21,9 @@ pub(super) fn read(
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
-    if fleet.is_some() {
+    if let Some(fleet) = fleet {
         of_a_fleet(&all, problems);
+        fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
     all.into_iter().map(|written| written.workload).collect()
 }
@@ -38,7 +39,11 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
             let place = written.place(key);
             let other = taken.iter().find(|(stream, name, _)| *stream == queue.stream && name == consumer);
             if let Some((_, _, other)) = other.filter(|_| !queue.stream.is_empty()) {
-                let problem = format!("the consumer {consumer:?} of {} is already that of {}", queue.stream, other.beside(&place));
+                let problem = format!(
+                    "the consumer {consumer:?} of {} is already that of {}",
+                    queue.stream,
+                    other.beside(&place)
+                );
                 problems.push(place.error(problem, "give each its own; a consumer's messages go to one workload"));
             }
             taken.push((&queue.stream, consumer, place));

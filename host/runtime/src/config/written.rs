@@ -5,16 +5,7 @@ use std::collections::BTreeMap;
 use super::error::At;
 use super::keys::{HOST, Key, WORKLOAD};
 use super::layer::Layer;
-use super::load::Config;
 use super::value::Value;
-
-/// A configuration as it was read, and what was written of each of its keys.
-#[derive(Debug, Clone)]
-pub struct Reading {
-    /// Every value decided.
-    pub config: Config,
-    pub(super) written: Written,
-}
 
 /// What was written, flags and variables laid over the files.
 #[derive(Debug, Clone, Default)]
@@ -40,13 +31,6 @@ impl Written {
             (Some(one), Some(other)) => differing(WORKLOAD, one, other),
             _ => Vec::new(),
         }
-    }
-}
-
-impl From<Config> for Reading {
-    /// A configuration that was not read from anywhere.
-    fn from(config: Config) -> Self {
-        Self { config, written: Written::default() }
     }
 }
 

@@ -144,7 +144,8 @@ impl Trial {
         let (setup, server) = (self.setup, self.server.clone());
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
-        let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), (Arc::default(), &Conditions::new("orders".into())));
+        let rules =
+            Rules::new(retry(), 16, consumer.clone(), bounds(), (Arc::default(), &Conditions::new("orders".into())));
         let starts = StartGate::new(&setup.start_limits(), &Conditions::new("orders".into()));
         let inbox =
             Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);
@@ -160,6 +161,7 @@ impl Trial {
             rules,
             isolation: setup.isolation,
             batching: setup.batching(),
+            concurrency: setup.concurrency(),
             respawns: Arc::new(RateLimit::new(RESPAWNS)),
             observer: observer(&server, number),
         };
@@ -169,7 +171,8 @@ impl Trial {
         let guests = ModelPlugin::new(server.clone(), number, self.plugin.subscribe());
         let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
-            let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
+            let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
+            let size = setup.batching().size.max(setup.concurrency());
             let counted = workers.clone();
             let in_order = setup.order.map_or(0, |buffer| buffer + setup.max_ack_pending);
             // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox, and

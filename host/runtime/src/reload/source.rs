@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::watch::Snapshot;
+use super::snapshot::Snapshot;
 use crate::config::{Change, Config, ConfigErrors, ConfigFiles, Reading, ReloadPlan, plan};
 
 /// How many requests may wait.
@@ -59,6 +59,8 @@ pub enum Reloaded {
 pub(crate) struct Request {
     /// Who, or what.
     by: &'static str,
+    /// Whether nobody needs to be told that nothing has changed.
+    quiet: bool,
     answer: Option<oneshot::Sender<Reloaded>>,
 }
 
@@ -103,18 +105,30 @@ impl ConfigSource {
 
     /// Has it read again, without waiting for that. `by` is who asks, for the log.
     pub fn ask(&self, by: &'static str) {
-        if self.0.requests.try_send(Request { by, answer: None }).is_err() {
+        if self.0.requests.try_send(Request { by, quiet: false, answer: None }).is_err() {
             tracing::warn!("{by}: the configuration is about to be read anyway");
         }
     }
 
     /// Has it read again, and waits for what comes of it. Workloads may still drain then.
     pub async fn reload(&self, by: &'static str) -> Reloaded {
+        self.request_it(by, false).await
+    }
+
+    /// The same for who does not know whether something has changed.
+    pub(super) async fn look_again(&self, by: &'static str) -> Reloaded {
+        self.request_it(by, true).await
+    }
+
+    async fn request_it(&self, by: &'static str, quiet: bool) -> Reloaded {
         let (answer, answered) = oneshot::channel();
-        if self.0.requests.try_send(Request { by, answer: Some(answer) }).is_err() {
+        if self.0.requests.try_send(Request { by, quiet, answer: Some(answer) }).is_err() {
             return Reloaded::NotNow("too many ask for it at once; try again".to_owned());
         }
-        let late = || Reloaded::NotNow("the host has not come to it yet; it reads the configuration when it can".to_owned());
+        let late = || {
+            let problem = "the host has not come to it yet; it reads the configuration when it can";
+            Reloaded::NotNow(problem.to_owned())
+        };
         match timeout(WITHIN, answered).await {
             Ok(answer) => answer.unwrap_or_else(|_| late()),
             Err(_) => late(),
@@ -133,7 +147,7 @@ impl ConfigSource {
     /// Reads it, tells what has changed in the log, and notes that the host runs by that now. The changes are to be
     /// carried out. `None` if it cannot be read: then nothing changes.
     pub(crate) async fn read_again(&self, request: Request) -> Vec<Change> {
-        let (this, Request { by, answer }) = (self.clone(), request);
+        let (this, Request { by, quiet, answer }) = (self.clone(), request);
         let read = tokio::task::spawn_blocking(move || this.read());
         let read = match read.await {
             Ok(Ok(read)) => Ok(read),
@@ -141,7 +155,7 @@ impl ConfigSource {
             Err(_) => Err(vec!["reading it panicked, which is a fault of tidegate's own".to_owned()]),
         };
         let (came, changes) = match read {
-            Ok(plan) => self.adopt(plan, by),
+            Ok(plan) => self.adopt(plan, by, quiet),
             Err(problems) => (self.refuse(problems, by), Vec::new()),
         };
         if let Some(answer) = answer {
@@ -153,7 +167,8 @@ impl ConfigSource {
 
     fn read(&self) -> Result<ReloadPlan, Vec<String>> {
         let Some(read) = &self.0.read else {
-            return Err(vec!["this host was given its configuration as it is, and has no file to read it from".to_owned()]);
+            let problem = "this host was given its configuration as it is, and has no file to read it from";
+            return Err(vec![problem.to_owned()]);
         };
         if let Some(files) = &self.0.files {
             *self.0.last.lock() = Snapshot::take(files);
@@ -162,11 +177,11 @@ impl ConfigSource {
         Ok(plan(&self.0.running.lock(), &new))
     }
 
-    fn adopt(&self, plan: ReloadPlan, by: &str) -> (Reloaded, Vec<Change>) {
+    fn adopt(&self, plan: ReloadPlan, by: &str, quiet: bool) -> (Reloaded, Vec<Change>) {
         let ReloadPlan { changes, running } = plan;
         let told: Vec<String> = changes.iter().map(ToString::to_string).collect();
         let waits = |change: &Change| matches!(change, Change::Held { .. } | Change::HostRestart(_));
-        let after_restart: Vec<String> = changes.iter().filter(|change| waits(change)).map(ToString::to_string).collect();
+        let after_restart = changes.iter().filter(|change| waits(change)).map(ToString::to_string).collect();
         let before = std::mem::take(&mut *self.0.seen.lock());
         for (change, text) in changes.iter().zip(&told) {
             match waits(change) {
@@ -177,7 +192,7 @@ impl ConfigSource {
         }
         if !before.problems.is_empty() {
             tracing::info!("configuration read again ({by}): what was wrong with it is mended");
-        } else if told.is_empty() {
+        } else if told.is_empty() && !quiet {
             tracing::info!("configuration read again ({by}): nothing has changed");
         }
         if running.config.workloads != self.0.running.lock().config.workloads {

@@ -3,17 +3,17 @@
 //! Both directories are watched and not the files: an editor puts another file in the place of the one before, and a
 //! mounted directory of Kubernetes another directory. What is read is decided by looking, events only say when to look.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::snapshot::Snapshot;
 use super::source::ConfigSource;
 use crate::config::ConfigFiles;
-use crate::plugin::{DirectoryEvents, Fingerprint};
+use crate::plugin::DirectoryEvents;
 
 /// How often files are looked at without an event.
 const RESCAN: Duration = Duration::from_secs(5);
@@ -23,22 +23,6 @@ const CALM: Duration = Duration::from_millis(100);
 const OPEN: Duration = Duration::from_secs(5);
 /// What the log calls it.
 const BY: &str = "a file has changed";
-
-/// The files as they are at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot(BTreeMap<PathBuf, Option<Fingerprint>>);
-
-impl Snapshot {
-    pub(super) fn take(files: &ConfigFiles) -> Self {
-        let fragments = files.fragments().unwrap_or_default();
-        let paths = [files.file().to_owned()].into_iter().chain(fragments);
-        Self(paths.map(|path| (of(&path), path)).map(|(print, path)| (path, print)).collect())
-    }
-}
-
-fn of(path: &Path) -> Option<Fingerprint> {
-    std::fs::metadata(path).ok().map(|metadata| Fingerprint::of(&metadata))
-}
 
 /// Has the configuration read again whenever its files have changed, for ever.
 pub(crate) async fn watch(source: &ConfigSource) -> Infallible {
@@ -52,7 +36,7 @@ pub(crate) async fn watch(source: &ConfigSource) -> Infallible {
         let touched = watched.was_touched();
         if touched || Snapshot::take(files) != source.last() {
             watched.calm().await;
-            source.reload(BY).await;
+            source.look_again(BY).await;
         }
         watched.changed().await;
     }
@@ -67,7 +51,7 @@ struct Watched<'a> {
 
 impl<'a> Watched<'a> {
     fn new(files: &'a ConfigFiles) -> Self {
-        let events = |path: &Path| DirectoryEvents::new(path, "the configuration");
+        let events = |path: &Path| DirectoryEvents::new(path, "directory of the configuration");
         Self { files, beside: events(&files.directory()), fragments: events(&files.fragment_directory()) }
     }
 
@@ -108,6 +92,8 @@ impl<'a> Watched<'a> {
             if now != seen {
                 (seen, since) = (now, Instant::now());
             } else if !self.is_open() || since.elapsed() >= OPEN {
+                // What has happened until now is read now.
+                self.was_touched();
                 return;
             }
         }

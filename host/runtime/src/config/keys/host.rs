@@ -1,13 +1,13 @@
 //! The keys of the host: what all its workloads share.
 
-use super::key::Key;
+use super::key::{Key, of_the_host};
 use crate::config::names;
 
 /// The stream that keeps dead letters if no other is named.
 pub(in crate::config) const DEAD_LETTERS: &str = "TIDEGATE_DEAD";
 
 /// In the order of the page and of the example file.
-pub const HOST: &[Key] = &[
+pub const HOST: &[Key] = &of_the_host([
     Key::duration("grace")
         .flag("grace")
         .default("30s")
@@ -37,8 +37,10 @@ pub const HOST: &[Key] = &[
     Key::table("http-admin")
         .secrets()
         .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
-        .help("Who may redrive and delete dead letters and have the configuration read again: who has this token, of 16 \
-             characters or more")
+        .help(
+            "Who may redrive and delete dead letters on the page, and `tidegate reload`: whoever has this token, of 16 \
+             characters or more",
+        )
         .more(
             "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is \
              read each time it is asked for. Without it the page only shows. Where `http` is another address than \
@@ -240,4 +242,4 @@ pub const HOST: &[Key] = &[
         .comment("64")
         .help("The most workers of all workloads that this host runs, and what its shares are in proportion to")
         .more("Without it they are in proportion to the machine's cores."),
-];
+]);

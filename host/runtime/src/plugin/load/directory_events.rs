@@ -78,7 +78,7 @@ impl DirectoryEvents {
                 self.told = true;
                 tracing::warn!(
                     directory = %self.path.display(), %error,
-                    "the directory of {} cannot be watched; changes are seen at the next rescan", self.what
+                    "the {} cannot be watched; changes are seen at the next rescan", self.what
                 );
             }
             Err(_) => {}

@@ -18,7 +18,7 @@ mod slot;
 mod source;
 
 pub use cache::CacheError;
-pub use compiler::{CompileError, compile_into};
+pub use compiler::{CompileError, CompileFor, compile_into};
 pub use directory::Directory;
 pub(crate) use directory_events::DirectoryEvents;
 pub(crate) use file_progress::Fingerprint;
@@ -27,4 +27,6 @@ pub use inspect::{Inspection, KindError, inspect};
 pub use refusal::{LoadError, PluginRefusal};
 pub use slot::PluginState;
 pub(crate) use slot::{HandlerWatch, PolicyWatch};
+#[cfg(test)]
+pub(super) use source::FileContent;
 pub use source::others;

@@ -89,6 +89,8 @@ struct FleetStatus {
     desired: u32,
     /// The same by host.
     shares: BTreeMap<String, u32>,
+    /// The keys of the workload's settings that the leader has otherwise than this host.
+    differ: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -175,6 +177,8 @@ struct SeenStatus {
     service_time_ms: f64,
     /// Whether a limit, and not the number of workers, keeps messages waiting.
     limited: bool,
+    /// Of how many keys messages wait or are handled, where an order is kept and no others can come.
+    keys_waiting: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -190,6 +194,8 @@ struct DecisionStatus {
 struct PluginStatus {
     plugin: String,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
     generation: Option<String>,
     loaded: u64,
     refused: u64,
@@ -270,10 +276,10 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
     }
 }
 
-fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
+fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
     let epoch = plan.as_ref().map(|plan| plan.epoch);
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
-    FleetStatus { host, leader, epoch, desired, shares }
+    FleetStatus { host, leader, epoch, desired, shares, differ }
 }
 
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
@@ -315,6 +321,7 @@ fn seen(seen: Observation) -> SeenStatus {
         busy_ratio: seen.busy_ratio,
         service_time_ms: seen.service_time_ms,
         limited: seen.limited,
+        keys_waiting: seen.keys_waiting,
     }
 }
 
@@ -323,7 +330,7 @@ fn decision(Decided { at, desired, count, reason, times, .. }: Decided) -> Decis
 }
 
 fn plugin(state: PluginState) -> PluginStatus {
-    let PluginState { plugin, kind, generation, loaded, refused, problem } = state;
+    let PluginState { plugin, kind, pin, generation, loaded, refused, problem } = state;
     let kind = match kind {
         Kind::Policy => "policy",
         Kind::Handler | Kind::Both => "handler",
@@ -331,6 +338,7 @@ fn plugin(state: PluginState) -> PluginStatus {
     PluginStatus {
         plugin,
         kind,
+        pinned: pin.map(|digest| digest.whole().to_owned()),
         generation: generation.map(|digest| digest.whole().to_owned()),
         loaded,
         refused,
