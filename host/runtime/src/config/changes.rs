@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_written_otherwise_and_comes_to_the_same_is_no_change() {
-        let new = format!("# a comment\n\n{}", workload("a", "scale.interval = \"1000ms\"\nlimits.time = \"30000ms\""));
+        let new = format!("# a comment\n\n{}", workload("a", "scale.interval = \"1000ms\"\nlimits.time = \"10000ms\""));
         assert_eq!(told(&workload("a", ""), &new), Vec::<String>::new());
     }
 

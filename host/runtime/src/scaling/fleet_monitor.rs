@@ -268,6 +268,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let fold = self.monitor.policy.fold().map(|(author, state)| Fold {
             plugin: author.plugin.to_string(),
             generation: author.generation.whole().to_owned(),
+            settings: self.monitor.policy.settings_digest(),
             state: state.to_vec(),
             decisions,
         });

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
 use crate::clock::time_of_day;
 use crate::contract::Author;
 use crate::contract::Fault;
@@ -93,14 +96,14 @@ impl<P: Policies> ActivePolicy<P> {
         Some(self.begin(policy, previous).await)
     }
 
-    /// Goes on from where another host has left it: with that state where this host has the same generation, and
-    /// otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
+    /// Goes on from where another host has left it: with that state where this host has the same generation and the same
+    /// settings for it, and otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
     pub(crate) async fn take_over(&mut self, fold: Option<&Fold>) -> Option<(Author, Result<(), String>)> {
         self.adopted = None;
         let policy = self.policies.latest()?;
         let author = policy.author().clone();
         match fold {
-            Some(fold) if is_same(fold, &author) => {
+            Some(fold) if is_same(fold, &author) && fold.settings == self.settings_digest() => {
                 self.adopted = Some(Adopted { policy, state: fold.state.clone() });
                 Some((author, Ok(())))
             }
@@ -116,6 +119,13 @@ impl<P: Policies> ActivePolicy<P> {
     /// What the next call begins with, and the code that is called.
     pub(crate) fn fold(&self) -> Option<(&Author, &[u8])> {
         self.adopted.as_ref().map(|adopted| (adopted.policy.author(), adopted.state.as_slice()))
+    }
+
+    /// Tells the policy's settings from others.
+    pub(crate) fn settings_digest(&self) -> String {
+        let mut digest = HEXLOWER.encode(&Sha256::digest(format!("{:?}", self.setup.settings)));
+        digest.truncate(12);
+        digest
     }
 
     async fn begin(&mut self, policy: P::Policy, previous: Option<Vec<u8>>) -> (Author, Result<(), String>) {
