@@ -96,8 +96,8 @@ impl<P: Policies> ActivePolicy<P> {
         Some(self.begin(policy, previous).await)
     }
 
-    /// Goes on from where another host has left it: with that state where this host has the same generation and the same
-    /// settings for it, and otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
+    /// Goes on from where another host has left it: with that state where this host has the same generation and
+    /// settings, and otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
     pub(crate) async fn take_over(&mut self, fold: Option<&Fold>) -> Option<(Author, Result<(), String>)> {
         self.adopted = None;
         let policy = self.policies.latest()?;
