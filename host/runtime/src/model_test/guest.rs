@@ -93,7 +93,7 @@ impl Handlers for ModelPlugin {
         }
     }
 
-    fn is_newer(&self) -> bool {
+    fn is_newer(&mut self) -> bool {
         self.plugin.has_changed().unwrap()
     }
 

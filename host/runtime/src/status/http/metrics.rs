@@ -2,6 +2,7 @@
 //! fixed list, or name one of a workload's last generations, so their number is bounded.
 
 mod encoder;
+mod rollouts;
 
 use std::fmt;
 use std::fs;
@@ -18,6 +19,7 @@ use crate::delivery::start_limits::StartStatus;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
+use crate::rollout::seen::{RolloutSeen, Rollouts};
 use crate::scaling::history::{Scaling, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 use encoder::MetricsEncoder;
@@ -65,6 +67,7 @@ struct WorkloadMetrics {
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<(usize, usize, u64)>,
+    rollout: Option<RolloutSeen>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +116,7 @@ impl WorkloadMetrics {
             order: parts
                 .and_then(|parts| parts.order.as_ref())
                 .map(|order| (order.keys(), order.waiting(), order.incomplete())),
+            rollout: state.rollouts().map(Rollouts::seen),
         }
     }
 
@@ -145,6 +149,7 @@ impl Collector for Snapshot {
         self.limits(&mut encoder)?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
+        rollouts::encode(&self.workloads, &mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
