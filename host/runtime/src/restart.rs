@@ -70,7 +70,9 @@ impl Keeper {
 
     /// Runs a workload until the host stops, and begins anew each time it ends before. Its rollouts go on meanwhile.
     pub(crate) async fn keep(self: Arc<Self>, mut kept: KeptWorkload) {
-        let Some(PendingRollouts { switch, file }) = kept.rollouts.take() else { return self.keep_running(&kept).await };
+        let Some(PendingRollouts { switch, file }) = kept.rollouts.take() else {
+            return self.keep_running(&kept).await;
+        };
         let state = kept.state.clone();
         let counted = || state.running().map(|parts| parts.workers.by_generation());
         tokio::select! {

@@ -21,8 +21,7 @@ pub struct RolloutConfig {
 }
 
 /// The keys that say nothing without a share.
-const ALONE: [&str; 4] =
-    ["rollout.for", "rollout.min-messages", "rollout.max-failure-ratio", "rollout.max-slowdown"];
+const ALONE: [&str; 4] = ["rollout.for", "rollout.min-messages", "rollout.max-failure-ratio", "rollout.max-slowdown"];
 
 impl RolloutConfig {
     /// None where a new generation takes over at once.

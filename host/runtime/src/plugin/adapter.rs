@@ -18,8 +18,8 @@ use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::capability::messaging::MessagingAccess;
 use crate::plugin::generations::{Generations, HandlerFile, HandlerSwitch};
 use crate::plugin::{
-    Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, PolicyContext, PolicyPlugin,
-    PolicyWatch, Room, SettingsReader, WantedForm, WorkerContext,
+    Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, PolicyContext, PolicyPlugin, PolicyWatch, Room,
+    SettingsReader, WantedForm, WorkerContext,
 };
 use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy, Requester};
 use crate::rollout::switch::Switch;

@@ -123,7 +123,8 @@ impl Chosen {
     /// Whether the choice for this worker is another than what was taken. If not, the change was none for it.
     fn is_other(&mut self) -> bool {
         let choice = self.choice.borrow_and_update();
-        let is_other = choice.of(self.worker).is_some_and(|plugin| Some(&plugin.generation().digest) != self.taken.as_ref());
+        let is_other =
+            choice.of(self.worker).is_some_and(|plugin| Some(&plugin.generation().digest) != self.taken.as_ref());
         drop(choice);
         if is_other {
             self.choice.mark_changed();

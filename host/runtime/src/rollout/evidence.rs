@@ -64,7 +64,13 @@ impl MoreFailures {
     /// How many times as often the new generation fails, as measured: infinite if the old one never did. 1 if none did.
     pub(crate) fn ratio(&self) -> f64 {
         match self.weighed {
-            (new, _) if new <= 0.0 => if self.weighed.1 > 0.0 { 0.0 } else { 1.0 },
+            (new, _) if new <= 0.0 => {
+                if self.weighed.1 > 0.0 {
+                    0.0
+                } else {
+                    1.0
+                }
+            }
             (new, old) => new / old,
         }
     }

@@ -117,7 +117,8 @@ fn a_generation_that_is_no_worse_is_rolled_back_less_often_than_alpha() {
         let (fails, traps) = (random.between(0.0001, 0.5), random.between(0.00001, 0.1));
         let share = random.between(0.05, 0.5);
         let rules = RolloutConfig { share, max_failure_ratio: 1.1, max_slowdown: 1.1, ..rules() };
-        let scene = Scene { rate: random.between(1.0, 100.0), fails: (fails, fails), traps: (traps, traps), rules, ..scene() };
+        let scene =
+            Scene { rate: random.between(1.0, 100.0), fails: (fails, fails), traps: (traps, traps), rules, ..scene() };
         matches!(scene.run(random).0, Verdict::RollBack(_))
     });
     let rolled_back = rolled_back.count();

@@ -211,16 +211,20 @@ mod tests {
     #[test]
     fn what_was_before_the_trial_does_not_count() {
         let mut trial = begun();
-        assert_eq!(trial.look(Duration::from_secs(300), sums(1000, 0, 0, 1000), sums(28_000, 900, 900, 19_009)),
-            Verdict::Promote("0 of 1000 calls failed, 0 of 19000 of the generation before; 1.00 times as long".into()));
+        assert_eq!(
+            trial.look(Duration::from_secs(300), sums(1000, 0, 0, 1000), sums(28_000, 900, 900, 19_009)),
+            Verdict::Promote("0 of 1000 calls failed, 0 of 19000 of the generation before; 1.00 times as long".into())
+        );
     }
 
     #[test]
     fn one_that_traps_on_each_call_is_rolled_back_after_a_few() {
         let mut trial = begun();
         let verdict = trial.look(Duration::from_secs(1), sums(5, 5, 5, 5), sums(9_095, 900, 900, 104));
-        assert_eq!(verdict, Verdict::RollBack(
-            "5 of 5 calls failed, 0 of 95 of the generation before; max-failure-ratio is 2".into()));
+        assert_eq!(
+            verdict,
+            Verdict::RollBack("5 of 5 calls failed, 0 of 95 of the generation before; max-failure-ratio is 2".into())
+        );
     }
 
     #[test]
@@ -236,7 +240,10 @@ mod tests {
         let (new, old) = (sums(999, 0, 0, 999), sums(28_000, 900, 900, 19_009));
         assert_eq!(trial.look(Duration::from_secs(3_599), new, old), Verdict::GoOn);
         let verdict = trial.look(Duration::from_secs(3_600), new, old);
-        assert!(matches!(&verdict, Verdict::PromoteInDoubt(why) if why.contains("min-messages is 1000")), "{verdict:?}");
+        assert!(
+            matches!(&verdict, Verdict::PromoteInDoubt(why) if why.contains("min-messages is 1000")),
+            "{verdict:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What can be seen of one workload: whether it runs, what it counted and decided, what keeps it from flowing.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -69,7 +69,14 @@ impl WorkloadState {
     /// A workload that does not run yet, of whose guests this can be seen.
     pub fn new(workload: Workload, guests: Vec<GuestsSeen>) -> Arc<Self> {
         let conditions = Conditions::new(workload.name.as_str().into());
-        Arc::new(Self { workload, conditions, guests, running: Mutex::default(), history: Arc::default(), rollouts: OnceLock::new() })
+        Arc::new(Self {
+            workload,
+            conditions,
+            guests,
+            running: Mutex::default(),
+            history: Arc::default(),
+            rollouts: OnceLock::new(),
+        })
     }
 
     /// Its handler's new generations take over by these.
