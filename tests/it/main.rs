@@ -43,6 +43,7 @@ mod pause;
 mod plugins_export;
 mod printed;
 mod request;
+mod rollout;
 mod rules;
 mod secrets;
 mod server;

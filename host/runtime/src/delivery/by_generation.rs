@@ -5,7 +5,7 @@
 
 use crate::digest::Digest;
 
-/// The generations whose sums are kept. Of more, the oldest is forgotten.
+/// The generations whose sums are kept. Of more, the one that was longest without a call is forgotten.
 const KEPT: usize = 8;
 
 /// What calls came to. Each number only grows.
@@ -50,21 +50,19 @@ impl CallSums {
     }
 }
 
-/// Sums by generation, the oldest first.
+/// Sums by generation, the one that was added to last at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct GenerationSums(Vec<(Digest, CallSums)>);
 
 impl GenerationSums {
     /// Adds to those of a generation.
     pub(crate) fn add(&mut self, generation: &Digest, more: CallSums) {
-        if let Some((_, sums)) = self.0.iter_mut().find(|(of, _)| of == generation) {
-            *sums = sums.plus(more);
-            return;
-        }
+        let at = self.0.iter().position(|(of, _)| of == generation);
+        let before = at.map(|at| self.0.remove(at).1).unwrap_or_default();
         if self.0.len() >= KEPT {
             self.0.remove(0);
         }
-        self.0.push((generation.clone(), more));
+        self.0.push((generation.clone(), before.plus(more)));
     }
 
     /// Adds all of another.
@@ -136,9 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_generation_is_forgotten() {
+    fn the_generation_that_is_called_no_more_is_forgotten() {
         let mut sums = GenerationSums::default();
-        (0..=KEPT).for_each(|n| sums.add(&Digest::from(n.to_string()), calls(1)));
-        assert_eq!((sums.of(&"0".into()), sums.of(&"1".into())), (calls(0), calls(1)));
+        sums.add(&"old".into(), calls(1));
+        for n in 0..KEPT {
+            sums.add(&Digest::from(n.to_string()), calls(1));
+            sums.add(&"old".into(), calls(1));
+        }
+        let of = |generation: &str| sums.of(&Digest::from(generation));
+        assert_eq!((of("0"), of("1"), of("old")), (calls(0), calls(1), calls(KEPT as u64 + 1)));
     }
 }

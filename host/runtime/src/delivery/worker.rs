@@ -46,8 +46,8 @@ pub(crate) struct WorkerShared<D> {
 }
 
 impl<D: Held> WorkerShared<D> {
-    /// A worker has this instance from now on: the inbox fetches as many deliveries as that is given at once, and what is
-    /// counted is that of its generation.
+    /// A worker has this instance from now on: the inbox fetches as many deliveries as that is given at once, and what
+    /// is counted is that of its generation.
     fn uses(&self, instance: &impl Handler, stats: &Stats) {
         stats.runs(&instance.author().generation);
         self.inbox.set_least(if instance.handles_batches() { self.batching.size } else { 1 });

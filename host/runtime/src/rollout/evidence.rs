@@ -26,8 +26,8 @@ pub(crate) struct Counted {
 
 /// Evidence that the new generation fails more often.
 ///
-/// Of what fails in some time, the new generation's part is `q(r) = n r / (n r + m)`, if it makes `n` calls, the old one
-/// `m`, and it fails `r` times as often. A failure of the new one counts `q(r) / q(1)` for `r`, one of the old one
+/// Of what fails in some time, the new generation's part is `q(r) = n r / (n r + m)`, if it makes `n` calls, the old
+/// one `m`, and it fails `r` times as often. A failure of the new one counts `q(r) / q(1)` for `r`, one of the old one
 /// `(1 - q(r)) / (1 - q(1))`. With `p` the old one's chance and `s <= 1` the true ratio, the product over all calls is
 /// expected to be at most `exp(p (n s + m) (q(s) q(r) / q(1) + (1 - q(s)) (1 - q(r)) / (1 - q(1)) - 1))`, and that is
 /// at most 1 since `q(s) <= q(1)`. How often both fail may change with time.

@@ -134,11 +134,10 @@ impl<V: Version> Switch<V> {
 
     fn begin(&self, state: &mut State<V>, version: V, author: Author) {
         let Author { plugin, generation } = author.clone();
-        let RolloutConfig { share, duration, min_messages, .. } = &self.rules;
-        tracing::info!(workload = %self.workload, %plugin, %generation, share, for = ?duration, min_messages,
+        tracing::info!(workload = %self.workload, %plugin, %generation,
             "a new generation is tried by a share of the workers");
         self.choice.send_modify(|choice| choice.candidate = Some((version, BTreeSet::new())));
-        let (trial, share) = (Trial::new(&self.rules), Share::new(*share));
+        let (trial, share) = (Trial::new(&self.rules), Share::new(self.rules.share));
         state.trial = Some(RunningTrial { author, trial, share, since: Instant::now(), began: time_of_day() });
         self.tell(Event::RolloutBegan { workload: self.workload.clone(), plugin, generation });
     }
@@ -164,7 +163,7 @@ impl<V: Version> Switch<V> {
             Verdict::Promote(why) => self.end(&mut state, Ending::Promoted, &why),
             Verdict::PromoteInDoubt(why) => {
                 let Author { plugin, generation } = &tried.author;
-                tracing::warn!(workload = %self.workload, %plugin, %generation, why,
+                tracing::warn!(workload = %self.workload, %plugin, %generation, reason = why,
                     "a new generation is promoted in doubt: its trial has lasted as long as it may");
                 self.end(&mut state, Ending::Promoted, &why);
             }

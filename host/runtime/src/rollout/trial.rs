@@ -15,8 +15,8 @@ const TESTS: f64 = 3.0;
 /// A trial that is in doubt after `rollout.for` goes on for at most so many times as long in all.
 pub(crate) const LONGEST: u32 = 12;
 
-/// How many calls of each generation are compared at once, for failures and for time. For time the mean of some calls is
-/// taken; failures are looked at as soon as may be.
+/// How many calls of each generation are compared at once, for failures and for time. For time the mean of some calls
+/// is taken; failures are looked at as soon as may be.
 const COMPARED: (u64, u64) = (5, 20);
 
 /// From which part of a bound on something counts: one that is exactly at the bound would be measured below it half of
