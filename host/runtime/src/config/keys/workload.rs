@@ -466,8 +466,8 @@ pub const WORKLOAD: &[Key] = &[
         .comment("\"5m\"")
         .help("How long both generations run side by side before the new one is promoted")
         .more(
-            "One that is worse is rolled back as soon as that is clear. A trial in doubt goes on for 12 times as long, at \
-             most.",
+            "One that is worse is rolled back as soon as that is clear. A trial in doubt goes on, for 12 times as \
+             long at most.",
         ),
     Key::integer("rollout.min-messages", "MESSAGES")
         .flag("rollout-min-messages")
@@ -480,7 +480,7 @@ pub const WORKLOAD: &[Key] = &[
         .default("2.0")
         .range("1.1 to 1000")
         .comment("2.0")
-        .help("From how many times as many failures or faults as the old generation's it is rolled back, of as many calls"),
+        .help("From how many times as many failures or faults as the old one's, of as many calls, it is rolled back"),
     Key::number("rollout.max-slowdown", "TIMES")
         .flag("rollout-max-slowdown")
         .default("1.5")
