@@ -148,7 +148,7 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
     }
 }
 
-/// Of a generation that is tried, or is not in use though its file is there. It has no numbers that change all the time.
+/// Of a generation that is tried, or is not in use though its file is there. Nothing in it changes all the time.
 fn told(RolloutSeen { generation, trial, last, .. }: RolloutSeen) -> Option<String> {
     let in_use = generation.map(|digest| format!("{digest} is in use")).unwrap_or_default();
     if let Some(TrialSeen { generation, workers, .. }) = trial {
