@@ -16,9 +16,9 @@ use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpAccess;
 use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::capability::messaging::MessagingAccess;
-use crate::plugin::generations::{Generations, HandlerFile, HandlerSwitch};
+use crate::plugin::generations::{Generations, HandlerFile, HandlerSwitch, author};
 use crate::plugin::{
-    Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, PolicyContext, PolicyPlugin, PolicyWatch, Room,
+    Directory, GuestsSeen, HandlerInstance, HandlerPlugin, PolicyContext, PolicyPlugin, PolicyWatch, Room,
     SettingsReader, Wanted, WorkerContext,
 };
 use crate::ports::{ConcurrentCalls, Handler, Handlers, KeyValue, Policies, Policy, Requester};
@@ -27,10 +27,6 @@ use crate::rollout::switch::Switch;
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
 const POLICY_INSTANCES: u32 = 2;
-
-pub(super) fn author(generation: &Generation) -> Author {
-    Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
-}
 
 /// Makes handler instances of a workload's plugin, always of the generation that is in use, or that a rollout has for
 /// the worker.

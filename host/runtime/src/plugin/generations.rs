@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::adapter::author;
 use crate::contract::{Author, Fault};
 use crate::digest::Digest;
-use crate::plugin::{HandlerPlugin, HandlerWatch};
+use crate::plugin::{Generation, HandlerPlugin, HandlerWatch};
 use crate::rollout::switch::{Choice, Newest, Switch, Version};
+
+/// What a generation is called where nothing is known of plugins.
+pub(super) fn author(generation: &Generation) -> Author {
+    Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
+}
 
 /// The rollouts of a handler.
 pub(crate) type HandlerSwitch = Switch<Arc<HandlerPlugin>>;

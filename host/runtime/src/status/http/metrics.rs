@@ -149,7 +149,8 @@ impl Collector for Snapshot {
         self.limits(&mut encoder)?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
-        rollouts::encode(&self.workloads, &mut encoder)?;
+        let rollouts = self.workloads.iter().filter_map(|of| Some((of.name.as_str(), of.rollout.as_ref()?)));
+        rollouts::encode(rollouts, &mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-use super::WorkloadMetrics;
 use super::encoder::MetricsEncoder;
 use crate::rollout::seen::{Ending, RolloutSeen, TrialSeen};
 use crate::rollout::trial::Measured;
 
-pub(super) fn encode(workloads: &[WorkloadMetrics], encoder: &mut MetricsEncoder<'_>) -> fmt::Result {
-    let all = || workloads.iter().filter_map(|of| Some((of.name.as_str(), of.rollout.as_ref()?)));
+/// Those of all workloads, by their names.
+pub(super) fn encode<'a>(
+    rollouts: impl Iterator<Item = (&'a str, &'a RolloutSeen)> + Clone,
+    encoder: &mut MetricsEncoder<'_>,
+) -> fmt::Result {
+    let all = || rollouts.clone();
     let name = |name| [("workload", name)];
     let workers = |seen: &RolloutSeen| seen.trial.as_ref().map_or(0.0, |trial| trial.workers.len() as f64);
     encoder.gauges(
