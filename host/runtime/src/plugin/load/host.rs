@@ -162,8 +162,8 @@ impl PluginHost {
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
-    /// Compiles, links and tries a component that was read. What must be signed and is not gets no further: its compiled
-    /// code is not even looked for in the cache.
+    /// Compiles, links and tries a component that was read. What must be signed and is not gets no further: its
+    /// compiled code is not even looked for in the cache.
     pub(super) async fn make<W: World>(
         &self,
         source: FileContent,
