@@ -46,6 +46,7 @@ mod plugins_export;
 mod printed;
 mod reload;
 mod request;
+mod rollout;
 mod rules;
 mod secrets;
 mod server;

@@ -19,7 +19,8 @@ use crate::contract::Author;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
-use crate::plugin::{Directory, GuestsSeen, PluginHandlers, PluginPolicies};
+use crate::plugin::{Directory, GuestsSeen, PendingRollouts, PluginHandlers, PluginPolicies, Wanted};
+use crate::rollout::switch::Newest;
 use crate::status::workload::WorkloadState;
 use crate::workload::{self, Parts};
 
@@ -42,6 +43,7 @@ pub(crate) struct KeptWorkload {
     pub(crate) handlers: PluginHandlers,
     pub(crate) policies: PluginPolicies,
     pub(crate) shadow: Option<PluginPolicies>,
+    pub(crate) rollouts: Option<PendingRollouts>,
 }
 
 impl KeptWorkload {
@@ -60,19 +62,37 @@ impl KeptWorkload {
         workload: Workload,
         state: impl FnOnce(Workload, Vec<GuestsSeen>) -> Arc<WorkloadState>,
     ) -> Self {
-        let handlers = PluginHandlers::new(directory, &workload);
+        let mut handlers = PluginHandlers::new(directory, &workload);
+        let rollouts = workload.rollout.as_ref().and_then(|rules| handlers.roll_out(&workload, rules));
         let policies = PluginPolicies::new(directory, &workload, &workload.policy, workload.policy_pin.as_ref());
         let of_shadow = |of: &ShadowConfig| PluginPolicies::new(directory, &workload, &of.policy, of.pin.as_ref());
         let shadow = workload.shadow.as_ref().map(of_shadow);
         let guests = [handlers.seen(), policies.seen()];
         let guests = guests.into_iter().chain(shadow.as_ref().map(PluginPolicies::seen)).collect();
-        Self { state: state(workload, guests), handlers, policies, shadow }
+        let state = state(workload, guests);
+        if let Some(rollouts) = &rollouts {
+            state.rolls_out(rollouts.switch.clone());
+        }
+        Self { state, handlers, policies, shadow, rollouts }
     }
 
     /// Waits until a generation of its handler and one of its policy are loaded.
     pub(crate) async fn loaded(&self) {
-        self.handlers.clone().is_loaded().await;
+        match &self.rollouts {
+            Some(PendingRollouts { file, .. }) => drop(file.clone().next().await),
+            None => self.handlers.clone().is_loaded().await,
+        }
         self.policies.anew().is_loaded().await;
+    }
+
+    /// Goes on from how the rollouts of the same handler stood at the end of an earlier run: which generation is in
+    /// use, and which was rolled back.
+    pub(crate) fn take_over(&self, before: &Self) {
+        let (old, new) = (&before.state.workload, &self.state.workload);
+        let is_same = old.handler == new.handler && Wanted::handler(old) == Wanted::handler(new);
+        if let (Some(before), Some(rollouts), true) = (&before.rollouts, &self.rollouts, is_same) {
+            rollouts.switch.go_on_from(&before.switch);
+        }
     }
 }
 
@@ -81,8 +101,19 @@ impl Keeper {
         Self { host, turns: Semaphore::new(TOGETHER) }
     }
 
-    /// Runs a workload until it is stopped, and begins anew each time it ends before.
+    /// Runs a workload until it is stopped, and begins anew each time it ends before. Its rollouts go on meanwhile.
     pub(crate) async fn keep(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
+        let Some(PendingRollouts { switch, file }) = &kept.rollouts else {
+            return self.keep_running(kept, stop).await;
+        };
+        let counted = || kept.state.running().map(|parts| parts.workers.by_generation());
+        tokio::select! {
+            () = self.keep_running(kept, stop) => {}
+            never = switch.run(file.clone(), counted, self.host.observer.clone()) => match never {},
+        }
+    }
+
+    async fn keep_running(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut has_ended = false;
         loop {
@@ -114,7 +145,7 @@ impl Keeper {
 
     /// Sets it up and runs it. Returns when it is stopped, or when it ends by itself.
     async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<()> {
-        let KeptWorkload { state, handlers, policies, shadow } = kept;
+        let KeptWorkload { state, handlers, policies, shadow, .. } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
             let bound = self.set_up(state).await;

@@ -122,7 +122,10 @@ impl Shared {
             match next {
                 Next::Stopped => return,
                 Next::Removed => return self.list.remove(&kept.state),
-                Next::Changed(next) => kept = *next,
+                Next::Changed(next) => {
+                    next.take_over(&kept);
+                    kept = *next;
+                }
             }
         }
     }

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::ConfigFiles;
-use crate::plugin::Fingerprint;
+use crate::plugin::Stamp;
 
 /// The files as they are at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot(BTreeMap<PathBuf, Option<Fingerprint>>);
+pub(crate) struct Snapshot(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Snapshot {
     pub(super) fn take(files: &ConfigFiles) -> Self {
@@ -16,6 +16,6 @@ impl Snapshot {
     }
 }
 
-fn of(path: &Path) -> Option<Fingerprint> {
-    std::fs::metadata(path).ok().map(|metadata| Fingerprint::of(&metadata))
+fn of(path: &Path) -> Option<Stamp> {
+    std::fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
 }

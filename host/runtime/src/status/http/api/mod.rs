@@ -9,6 +9,7 @@
 //! | `GET /api/letters/SEQUENCE` | one, with headers and payload |
 //! | `POST /api/letters/redrive`, `POST /api/letters/purge` | sends letters back, or deletes them; needs the token |
 //! | `POST /api/reload` | has the configuration read again, and says what has changed or is wrong; needs the token |
+//! | `POST /api/rollout/promote`, `POST /api/rollout/abort` | ends the trial of a new generation; needs the token |
 //! | `POST /api/token` | whether a token is the right one |
 
 mod answer;
@@ -20,6 +21,7 @@ mod letters;
 mod live;
 mod query;
 mod reload;
+mod rollout;
 mod rows;
 mod state;
 mod token;
@@ -47,6 +49,8 @@ pub(super) fn router(state: Arc<PageState>) -> Router {
         .route("/api/letters/redrive", post(changes::redrive))
         .route("/api/letters/purge", post(changes::purge))
         .route("/api/reload", post(reload::reload))
+        .route("/api/rollout/promote", post(rollout::promote))
+        .route("/api/rollout/abort", post(rollout::abort))
         .route("/api/token", post(changes::check))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(state)
