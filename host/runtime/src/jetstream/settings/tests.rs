@@ -80,7 +80,7 @@ fn an_order_may_have_a_pinned_client_and_in_a_fleet_has_to() {
     }
     let mut shared = workload(order);
     shared.order.as_mut().unwrap().in_fleet = true;
-    let of = |state| judge(state, &stream(json!({})), &shared, Reserved { inbox: "_INBOX" }).refusal;
+    let of = |state: &ConsumerState| judge(state, &stream(json!({})), &shared, Reserved { inbox: "_INBOX" }).refusal;
     assert!(of(&with("description", json!(""))).unwrap().problem.contains("the hosts of a fleet share it"));
     assert_eq!(of(&with_group("pinned_client", 8 * SECOND)), None);
 }
