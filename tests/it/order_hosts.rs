@@ -1,6 +1,7 @@
 //! Hosts that share an ordered consumer: the server gives its messages to one of them, and to another when that one is
 //! gone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustix::process::Signal;
@@ -104,7 +105,7 @@ async fn member(site: &Arc<Site>, id: &str) -> Host {
     let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24, in_fleet: true };
     let work = Workload { order: Some(order), ..workers("work", 3) };
     let (bucket, host) = ("FLEET".to_owned(), Some(id.to_owned()));
-    let fleet = Some(FleetConfig { bucket, replicas: 1, host, max_workers: None });
+    let fleet = Some(FleetConfig { bucket, replicas: 1, host, max_workers: None, fingerprints: BTreeMap::new() });
     let host = Host::run(site.clone(), Config { fleet, workloads: vec![work], ..site.config() });
     host.ready(1).await;
     host
