@@ -164,6 +164,8 @@ impl Place {
             place.write(trace, &format!("second,arrivals\n{rows}"));
         }
         place.write("order.json", good_order());
+        // The key that the page on plugins speaks of, which is no secret.
+        place.write("signer.nk", "SUAGC3RAMV4GC3LQNRSSA5DIMF2CA43JM5XHGLBANZXSA43FMNZGK5E36M\n");
         place
     }
 

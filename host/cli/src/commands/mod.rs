@@ -25,8 +25,7 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
-#[cfg(feature = "guests")]
-pub mod plugins;
+pub mod plugin;
 pub mod replay;
 pub mod request;
 pub mod run;

@@ -75,7 +75,7 @@ pub use nats::{Auth, Nats};
 pub use nats_headers::NatsHeaders;
 pub use order::Order;
 pub use order_key::OrderKey;
-pub use plugins::{Compile, Plugins};
+pub use plugins::{Compile, Origin, Plugins};
 pub use queue::Queue;
 pub use retry::Retry;
 pub use scale::{PullConfig, Scale};

@@ -26,8 +26,9 @@ pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::http::HttpAccess;
 pub use capability::secrets::SettingsReader;
 pub use load::{
-    CacheError, CompileError, CompileFor, Directory, HostError, Inspection, KindError, LoadError, PluginHost,
-    PluginRefusal, PluginState, compile_into, inspect, others,
+    CacheError, CompileError, CompileFor, Directory, FoundPlugin, HostError, Inspection, KindError, ListError,
+    LoadError, PluginHost, PluginRefusal, PluginState, compile_into, digest_of_file, found_in, inspect, others,
+    signature_file, signature_of,
 };
 pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub(crate) use run::Used;

@@ -161,6 +161,17 @@ pub const HOST: &[Key] = &[
         .default("2GiB")
         .range("128MiB to 64GiB")
         .help("Memory that compiling one plugin may take"),
+    Key::texts("plugins.trusted", "KEY")
+        .flag("trusted")
+        .nothing("nobody: plugins need not be signed")
+        .range("public nkeys of users, U...")
+        .rule(names::signing_key)
+        .comment("[\"UBKXGEDXNI5MS6QZEFSCITCBYZ4ORXSS7DYGBWAUWRWGFR5HMMQDKMWB\"]")
+        .help("Whose signatures plugins must have; one of them is enough")
+        .more(
+            "A plugin is refused that none of them has signed (`tidegate plugin sign`), or whose signature is of other \
+             content.",
+        ),
     Key::text("dead-letters.stream", "STREAM")
         .flag("dead-letters")
         .default(DEAD_LETTERS)
