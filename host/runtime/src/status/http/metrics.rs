@@ -3,6 +3,7 @@
 
 mod encoder;
 mod fleet;
+mod rollouts;
 
 use std::fmt;
 use std::fs;
@@ -20,6 +21,7 @@ use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
+use crate::rollout::seen::{RolloutSeen, Rollouts};
 use crate::scaling::history::{Scaling, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 use encoder::MetricsEncoder;
@@ -68,6 +70,7 @@ struct WorkloadMetrics {
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<OrderCounts>,
+    rollout: Option<RolloutSeen>,
 }
 
 /// What is counted of an order.
@@ -131,6 +134,7 @@ impl WorkloadMetrics {
             fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
             guests: state.used(),
             order: parts.and_then(OrderCounts::of),
+            rollout: state.rollouts().map(Rollouts::seen),
         }
     }
 
@@ -164,6 +168,8 @@ impl Collector for Snapshot {
         fleet::encode(&mut encoder, &self.fleets())?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
+        let rollouts = self.workloads.iter().filter_map(|of| Some((of.name.as_str(), of.rollout.as_ref()?)));
+        rollouts::encode(rollouts, &mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
