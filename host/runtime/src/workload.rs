@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
+use crate::config::Workload;
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
@@ -18,6 +19,7 @@ use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::fleet::entries::Report;
+use crate::fleet::host::Fleet;
 use crate::fleet::member::Member;
 use crate::host_context::HostContext;
 use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signals};
@@ -122,7 +124,7 @@ impl<'a> Assembly<'a> {
         // One that is started again has as many workers as before.
         let left = state.handover.take();
         let alone = || left.as_ref().map_or(0, |left| left.desired).clamp(scale.min, scale.max);
-        let first = if host.fleet.is_some() { 0 } else { alone() };
+        let first = if fleet(host, workload).is_some() { 0 } else { alone() };
         let desired = Arc::new(Desired::new(first));
         let fold = left.and_then(|left| left.fold);
         let bounds = ResponseBounds {
@@ -211,7 +213,7 @@ impl<'a> Assembly<'a> {
 
     /// Its place in the fleet, if the host is in one.
     fn member(&self) -> Option<Member> {
-        let fleet = self.host.fleet.clone()?;
+        let fleet = fleet(self.host, &self.state.workload).cloned()?;
         let (workers, desired, inbox) = (self.workers.clone(), self.desired.clone(), self.shared.inbox.clone());
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
@@ -229,7 +231,7 @@ impl<'a> Assembly<'a> {
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
-            fleet: self.host.fleet.clone(),
+            fleet: fleet(self.host, &self.state.workload).cloned(),
             order: shared.inbox.order_seen(),
             starts: starts.clone(),
             consumer: shared.rules.consumer.clone(),
@@ -238,6 +240,12 @@ impl<'a> Assembly<'a> {
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
         self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
     }
+}
+
+/// The fleet that plans the workers of a workload. One that keeps an order is worked by one host at a time, which
+/// decides alone.
+fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
+    host.fleet.as_ref().filter(|_| workload.order.is_none())
 }
 
 /// Sets the desired count: for this host alone, or as one of a fleet.

@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn what_does_not_go_with_the_fleet_of_the_host_that_runs_waits_for_its_restart() {
-        let ordered = workload("a", "order-key = \"subject\"");
+        let counting = workload("a", "scale.source = \"headers\"");
         let old = format!("fleet.bucket = \"F\"\n{}", workload("a", ""));
-        let plan = plan(&reading(&old), &reading(&ordered));
-        let keys = vec!["order-key"];
+        let plan = plan(&reading(&old), &reading(&counting));
+        let keys = vec!["scale.source"];
         let held = Change::Held { workload: "a".to_owned(), keys };
         assert_eq!(plan.changes, [held, Change::HostRestart(vec!["fleet.bucket"])]);
         assert_eq!(plan.running.config.workloads, reading(&old).config.workloads);
