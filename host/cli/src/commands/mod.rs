@@ -3,6 +3,7 @@
 #[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
+mod check_plugins;
 pub mod compile;
 pub mod completions;
 pub mod dead;
