@@ -31,6 +31,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("tidegate pause", "wants a server of 2.11: `pause.rs` runs it where there is one"),
     ("tidegate resume", "the same"),
     ("tidegate top", "wants a host on a port that another program may have, and a terminal: `top.rs` runs it"),
+    ("tidegate rollout", "wants a host on that port, and a handler that is tried: `rollout.rs` runs it"),
     ("curl ", "wants a host on a port that another program may have"),
     ("docker ", "wants an image and a daemon"),
     ("kubectl ", "wants a cluster"),

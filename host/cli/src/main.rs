@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
     check, compile, completions, dead, error_output, explain, health, journal, log, man, pause, permissions, plugin,
-    replay, request, run, signals::shutdown, simulate, top,
+    replay, request, rollout, run, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -53,6 +53,7 @@ enum Command {
     Top(top::TopArgs),
     Pause(Box<pause::PauseArgs>),
     Resume(Box<pause::ResumeArgs>),
+    Rollout(Box<rollout::RolloutArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
     #[cfg(feature = "guests")]
@@ -140,6 +141,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
+        Command::Rollout(args) => rollout::run(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
         #[cfg(feature = "guests")]

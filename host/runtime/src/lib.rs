@@ -77,6 +77,7 @@ pub mod ports;
 pub mod process_status;
 mod recreate;
 mod restart;
+pub(crate) mod rollout;
 pub mod scaling;
 pub mod signature;
 pub mod status;

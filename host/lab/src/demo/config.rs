@@ -68,6 +68,7 @@ fn workload(options: &DemoOptions) -> Workload {
         order: None,
         max_hops: 16,
         start_limits: StartLimits::default(),
+        rollout: None,
         paused: None,
     }
 }

@@ -13,15 +13,18 @@
 //!
 //! `load/` makes a generation of a file and keeps it up to date. `run/` makes instances of a generation and holds them
 //! to their limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler.
+//! `generations.rs` is which of its handler's generations a worker gets an instance of.
 //! `adapter.rs` puts plugins behind the traits of [`ports`](crate::ports): nothing else here knows what a plugin is
 //! for, deliveries or scaling.
 
 mod adapter;
 mod capability;
+mod generations;
 mod limits;
 mod load;
 mod run;
 
+pub(crate) use adapter::PendingRollouts;
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::http::HttpAccess;
 pub use capability::secrets::SettingsReader;

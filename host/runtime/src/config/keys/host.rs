@@ -37,7 +37,9 @@ pub const HOST: &[Key] = &[
     Key::table("http-admin")
         .secrets()
         .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
-        .help("Who may redrive and delete dead letters on the page: whoever has this token, of 16 characters or more")
+        .help(
+            "Who may redrive and delete dead letters and end rollouts by HTTP: by this token, of 16 characters or more",
+        )
         .more(
             "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is \
              read each time it is asked for. Without it the page only shows. Where `http` is another address than \
