@@ -24,7 +24,7 @@ Examples:
 /// Puts a plugin into the bucket that hosts take theirs from, with the signature that stands beside it.
 ///
 /// Every host that has the bucket as plugins.bucket swaps to it. A file that no host would take is not put there: one
-/// that is no component of this contract, is larger than plugins.max-size, or is not signed as plugins.trusted wants it.
+/// that is no component of this contract, is larger than plugins.max-size, or is not signed as plugins.trusted wants.
 /// The bucket is made if it is not there. Exit code 0: it is there. 1: it is not. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
