@@ -30,6 +30,10 @@ const MOST: usize = 10_000;
 /// The longest name of a plugin here, in bytes; that of a file is no longer.
 const LONGEST: usize = 255;
 
+/// What is wrong with an object that is not what the bucket says.
+const DAMAGED: &str = "its content is not what its digest in the bucket says; push it again";
+const NO_DIGEST: &str = "the bucket does not say its SHA-256; put it there with `tidegate plugin push`";
+
 /// A bucket of plugins, as it is known here.
 pub(super) struct BucketPlace {
     name: String,
@@ -45,6 +49,8 @@ struct Seen {
     objects: BTreeMap<String, PluginObject>,
     /// The plugins, as names of files, to which something happened.
     touched: BTreeSet<OsString>,
+    /// The revisions of objects that are not what the bucket says they are, and what is wrong.
+    damaged: BTreeMap<String, (u64, &'static str)>,
     /// Why it is not watched.
     problem: Option<String>,
 }
@@ -198,6 +204,11 @@ impl BucketPlace {
         let known = self.seen.lock().objects.get(plugin).cloned();
         let gone = || PluginRefusal::NoObject { plugin: plugin.to_owned(), bucket: self.name.clone() };
         let (Some(object), Some(store)) = (known, self.store.get()) else { return Err(gone()) };
+        let revision = object.revision;
+        // It stays as it is until it is another one, and is not read again and again.
+        if let Some((_, why)) = self.seen.lock().damaged.get(plugin).filter(|(damaged, _)| *damaged == revision) {
+            return Err(PluginRefusal::Object((*why).to_owned()));
+        }
         let allowed = |size: u64| {
             if size > most { Err(PluginRefusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
         };
@@ -209,23 +220,20 @@ impl BucketPlace {
         // It may have more than its description says.
         allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         let content = FileContent::new(plugin, bytes);
-        let found = content.generation.digest.whole();
-        match object.digest {
-            Some(said) if said == found => {}
-            Some(said) => {
-                return Err(PluginRefusal::Object(format!(
-                    "its content has the digest sha256:{found}, and the bucket says sha256:{said}; push it again"
-                )));
-            }
-            None => {
-                let problem = "the bucket does not say its SHA-256; put it there with `tidegate plugin push`";
-                return Err(PluginRefusal::Object(problem.to_owned()));
-            }
+        match &object.digest {
+            Some(said) if said == content.generation.digest.whole() => {}
+            Some(_) => return Err(self.damaged(plugin, revision, DAMAGED)),
+            None => return Err(self.damaged(plugin, revision, NO_DIGEST)),
         }
         let signature = object.signature.map(|text| match text.len() {
             0..=signature::MOST => Ok(text.into_bytes()),
             _ => Err("is larger than a signature is"),
         });
         Ok(content.signed(signature))
+    }
+
+    fn damaged(&self, plugin: &str, revision: u64, why: &'static str) -> PluginRefusal {
+        self.seen.lock().damaged.insert(plugin.to_owned(), (revision, why));
+        PluginRefusal::Object(why.to_owned())
     }
 }
