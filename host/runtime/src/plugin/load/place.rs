@@ -90,7 +90,7 @@ impl Changes {
     pub(super) fn of(place: &Place) -> Self {
         match place {
             Place::Directory(dir) => {
-                Self::Directory { dir: dir.clone(), events: DirectoryEvents::new(dir), told: None }
+                Self::Directory { dir: dir.clone(), events: DirectoryEvents::new(dir, "plugin directory"), told: None }
             }
             Place::Bucket(bucket) => Self::Bucket(bucket.clone()),
         }
