@@ -70,7 +70,7 @@ pub(super) async fn different_settings(form: Form) -> Result<Report> {
         let more = most + 3;
         crew.join_as(ODD, &[], &format!("[workload.work]\nscale.max = {more}\nlimits.time = '7s'")).await?;
         report.injected();
-        let keys = "keys=\"scale.max, limits.time\"";
+        let keys = "keys=\"limits.time, scale.max\"";
         let differ = "settings of this host differ";
         crew.hosts[ODD].says(&[differ, keys], form.patience()).await?;
         let agree = report.injected > 1 || others.iter().all(|id| crew.hosts[id].logged(&[differ]) == 0);
