@@ -4,6 +4,7 @@ use super::batching::Batching;
 use super::concurrency;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
+use super::fingerprints::{Fingerprints, fingerprints};
 use super::grants::Grants;
 use super::keys::WORKLOAD;
 use super::layer::Layer;
@@ -13,6 +14,7 @@ use super::order::{self, Order};
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
+use super::rollout::RolloutConfig;
 use super::scale::{PullConfig, Scale};
 use super::setting::Setting;
 use super::start_limits::StartLimits;
@@ -62,6 +64,8 @@ pub struct Workload {
     pub max_hops: u32,
     /// When a delivery may begin.
     pub start_limits: StartLimits,
+    /// How a new generation of the handler takes over; at once if `None`.
+    pub rollout: Option<RolloutConfig>,
     /// Whether its consumer is paused or resumed when it starts; left as it is if nothing is said.
     pub paused: Option<bool>,
 }
@@ -144,9 +148,15 @@ impl WrittenWorkload {
             order,
             max_hops: keys.get("max-hops"),
             start_limits: StartLimits::read(&mut keys, at_once),
+            rollout: RolloutConfig::read(&mut keys),
             paused: keys.maybe("paused"),
         };
         Self { workload, name: name.place, layer }
+    }
+
+    /// Its name, and what its settings come to.
+    pub(super) fn fingerprints(&self) -> (String, Fingerprints) {
+        (self.workload.name.clone(), fingerprints(&self.layer))
     }
 
     /// Where the key at `path` was written, or would be.

@@ -2,6 +2,8 @@
 //! fixed list, or name one of a workload's last generations, so their number is bounded.
 
 mod encoder;
+mod fleet;
+mod rollouts;
 
 use std::fmt;
 use std::fs;
@@ -15,9 +17,11 @@ use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::Tally;
 use crate::delivery::start_limits::StartStatus;
+use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
+use crate::rollout::seen::{RolloutSeen, Rollouts};
 use crate::scaling::history::{Scaling, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 use encoder::MetricsEncoder;
@@ -62,9 +66,11 @@ struct WorkloadMetrics {
     lines_dropped: u64,
     limits: Option<StartStatus>,
     paused: bool,
+    fleet: Option<Seen>,
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<(usize, usize, u64)>,
+    rollout: Option<RolloutSeen>,
 }
 
 #[derive(Debug, Default)]
@@ -109,10 +115,12 @@ impl WorkloadMetrics {
             lines_dropped: state.lines_dropped(),
             limits: parts.and_then(RunningParts::limits),
             paused: parts.is_some_and(RunningParts::is_paused),
+            fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
             guests: state.used(),
             order: parts
                 .and_then(|parts| parts.order.as_ref())
                 .map(|order| (order.keys(), order.waiting(), order.incomplete())),
+            rollout: state.rollouts().map(Rollouts::seen),
         }
     }
 
@@ -143,8 +151,11 @@ impl Collector for Snapshot {
         self.deliveries(&mut encoder)?;
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
+        fleet::encode(&mut encoder, &self.fleets())?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
+        let rollouts = self.workloads.iter().filter_map(|of| Some((of.name.as_str(), of.rollout.as_ref()?)));
+        rollouts::encode(rollouts, &mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }
@@ -177,6 +188,11 @@ impl Snapshot {
             let labels = move |value| [("workload", workload.name.as_str()), (label, value)];
             rows(workload).into_iter().map(move |(value, count)| (labels(value), count))
         })
+    }
+
+    /// What there is of a fleet, by workload.
+    fn fleets(&self) -> Vec<(&str, &Seen)> {
+        self.workloads.iter().filter_map(|workload| Some((workload.name.as_str(), workload.fleet.as_ref()?))).collect()
     }
 
     fn deliveries(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {

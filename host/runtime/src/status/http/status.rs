@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::health;
+use super::rollout::{self, RolloutStatus};
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
@@ -57,6 +58,9 @@ struct WorkloadStatus {
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     scaling: ScalingStatus,
+    /// Only where rollout.share is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<RolloutStatus>,
     /// Only in a fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<FleetStatus>,
@@ -75,6 +79,8 @@ struct FleetStatus {
     desired: u32,
     /// The same by host.
     shares: BTreeMap<String, u32>,
+    /// The keys of the workload's settings that the leader has otherwise than this host.
+    differ: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +116,8 @@ struct WorkersStatus {
 #[derive(Serialize)]
 struct WorkerStatus {
     worker: u64,
+    /// The generation of the handler that it runs; null before its first instance.
+    generation: Option<String>,
     handling: bool,
     acked: u64,
     alive_ms: u64,
@@ -161,6 +169,8 @@ struct SeenStatus {
     service_time_ms: f64,
     /// Whether a limit, and not the number of workers, keeps messages waiting.
     limited: bool,
+    /// Of how many keys messages wait or are handled, where an order is kept and no others can come.
+    keys_waiting: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -226,6 +236,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 .into_iter()
                 .map(|(worker, stats)| WorkerStatus {
                     worker,
+                    generation: stats.generation().map(|digest| digest.whole().to_owned()),
                     handling: stats.is_handling(),
                     acked: stats.acked(),
                     alive_ms: stats.tally().work.alive_us / 1000,
@@ -249,14 +260,15 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
             shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, state.history.shadowed())),
         },
+        rollout: state.rollouts().map(|rollouts| rollout::of(rollouts.seen())),
         fleet: parts.and_then(|parts| parts.fleet.as_ref()).map(|fleet| self::fleet(fleet.seen(&of.name))),
     }
 }
 
-fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
+fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
     let epoch = plan.as_ref().map(|plan| plan.epoch);
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
-    FleetStatus { host, leader, epoch, desired, shares }
+    FleetStatus { host, leader, epoch, desired, shares, differ }
 }
 
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
@@ -298,6 +310,7 @@ fn seen(seen: Observation) -> SeenStatus {
         busy_ratio: seen.busy_ratio,
         service_time_ms: seen.service_time_ms,
         limited: seen.limited,
+        keys_waiting: seen.keys_waiting,
     }
 }
 
