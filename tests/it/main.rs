@@ -39,6 +39,7 @@ mod messaging;
 mod nats_headers;
 mod new;
 mod order;
+mod order_hosts;
 mod page;
 mod pause;
 mod plugin_sources;

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
+use crate::config::Workload;
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
@@ -18,6 +19,7 @@ use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::fleet::entries::Report;
+use crate::fleet::host::Fleet;
 use crate::fleet::member::Member;
 use crate::host_context::HostContext;
 use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signals};
@@ -115,7 +117,7 @@ impl<'a> Assembly<'a> {
     fn new(state: &'a Arc<WorkloadState>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
         let (workload, consumer) = (&state.workload, bound.consumer());
         // The hosts of a fleet begin with the shares of its plan.
-        let first = if host.fleet.is_some() { 0 } else { consumer.employable(&workload.scale).min };
+        let first = if fleet(host, workload).is_some() { 0 } else { consumer.employable(&workload.scale).min };
         let desired = Arc::new(Desired::new(first));
         let bounds = ResponseBounds {
             max_payload: bound.max_payload(),
@@ -194,7 +196,7 @@ impl<'a> Assembly<'a> {
 
     /// Its place in the fleet, if the host is in one.
     fn member(&self) -> Option<Member> {
-        let fleet = self.host.fleet.clone()?;
+        let fleet = fleet(self.host, &self.state.workload).cloned()?;
         let (workers, desired, inbox) = (self.workers.clone(), self.desired.clone(), self.shared.inbox.clone());
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
@@ -212,7 +214,7 @@ impl<'a> Assembly<'a> {
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
-            fleet: self.host.fleet.clone(),
+            fleet: fleet(self.host, &self.state.workload).cloned(),
             order: shared.inbox.order_seen(),
             starts: starts.clone(),
             consumer: shared.rules.consumer.clone(),
@@ -221,6 +223,12 @@ impl<'a> Assembly<'a> {
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
         self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
     }
+}
+
+/// The fleet that plans the workers of a workload. One that keeps an order is worked by one host at a time, which
+/// decides alone.
+fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
+    host.fleet.as_ref().filter(|_| workload.order.is_none())
 }
 
 /// Sets the desired count: for this host alone, or as one of a fleet.

@@ -15,14 +15,14 @@ pub(super) fn read(
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
-    let all: Vec<WrittenWorkload> =
+    let mut all: Vec<WrittenWorkload> =
         layers.into_iter().map(|(name, layer)| WrittenWorkload::read(name, layer, variables, problems)).collect();
     consumers(&all, problems);
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
     if let Some(fleet) = fleet {
-        of_a_fleet(&all, problems);
+        of_a_fleet(&mut all, problems);
         fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
     all.into_iter().map(|written| written.workload).collect()
@@ -47,9 +47,10 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     }
 }
 
-/// What the workloads of a fleet's host cannot have.
-fn of_a_fleet(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
+/// What the workloads of a fleet's host cannot have, and what they are.
+fn of_a_fleet(all: &mut [WrittenWorkload], problems: &mut Vec<ConfigError>) {
     for written in all {
+        written.workload.order.iter_mut().for_each(|order| order.in_fleet = true);
         let wrong = FleetConfig::check(&written.workload);
         problems.extend(wrong.into_iter().map(|(key, wrong)| wrong.at(&written.place(key))));
     }

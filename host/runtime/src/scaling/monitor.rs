@@ -33,6 +33,9 @@ const REMIND: u32 = 60;
 /// Why there are as few workers as may be while the consumer delivers nothing.
 pub(super) const NOTHING: &str = "the consumer gives nothing";
 
+/// The same while another host is given the messages of a consumer that is ordered.
+const STANDBY: &str = "another host is given the messages";
+
 /// How long after a message that found no worker the policy is asked. Messages that come right behind it then count
 /// too, and reading the signals does not delay the first reply.
 pub const BURST: Duration = Duration::from_millis(5);
@@ -127,7 +130,9 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let seen = match self.observe(sample, done, (&mut state.clock, &mut state.observer), self.start.elapsed()) {
             Ok(seen) => seen,
             Err(Idle { min }) => {
-                if sample.ack_pending == 0 {
+                if self.consumer.is_standby() {
+                    self.set(min, STANDBY);
+                } else if sample.ack_pending == 0 {
                     self.set(min, NOTHING);
                 }
                 return;
@@ -160,7 +165,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             None => self.conditions.clear(Part::Consumer),
         }
         let scale = self.consumer.employable(&self.scale);
-        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) {
+        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) || self.consumer.is_standby() {
             // More workers would have nothing to do. The workers that run finish what was delivered.
             return Err(Idle { min: scale.min });
         }

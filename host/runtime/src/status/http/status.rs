@@ -7,7 +7,6 @@ use super::rollout::{self, RolloutStatus};
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
-use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::start_limits::StartStatus;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
@@ -101,6 +100,8 @@ struct OrderStatus {
     waiting: usize,
     /// How often nothing began because deliveries were not with this host.
     gaps: u64,
+    /// Whether another host is given the messages, as far as is known.
+    standby: bool,
 }
 
 #[derive(Serialize)]
@@ -244,7 +245,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 .collect(),
         },
         limits: parts.and_then(RunningParts::limits).map(limits),
-        order: parts.and_then(|parts| parts.order.as_deref()).map(order),
+        order: parts.and_then(order),
         deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
@@ -276,8 +277,9 @@ fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) 
     LimitsStatus { in_flight, breaker, breaker_opened }
 }
 
-fn order(seen: &OrderSeen) -> OrderStatus {
-    OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete() }
+fn order(parts: &RunningParts) -> Option<OrderStatus> {
+    let (seen, standby) = (parts.order.as_ref()?, parts.consumer.is_standby());
+    Some(OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete(), standby })
 }
 
 fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {
