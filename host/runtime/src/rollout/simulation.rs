@@ -36,14 +36,16 @@ impl Random {
     fn failures(&mut self, calls: u64, chance: f64) -> u64 {
         let mut at = 0.0;
         let mut count = 0;
-        while chance > 0.0 {
+        if chance <= 0.0 {
+            return 0;
+        }
+        loop {
             at += 1.0 + (self.unit().ln() / (1.0 - chance).ln()).floor();
             if at > calls as f64 {
-                break;
+                return count;
             }
             count += 1;
         }
-        count
     }
 
     /// Microseconds of so many calls of 10 ms on average, with a long tail: their logarithms have a deviation of 1.
