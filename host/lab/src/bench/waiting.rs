@@ -29,6 +29,7 @@ pub struct WaitingCost {
     /// Seconds from the first publication until all are settled; all workers run before.
     pub seconds: f64,
     /// The most resident memory of this process above what it had before, in MiB: host, service and client together.
+    /// Each handler has had one delivery before, so that what a process has once is not in it.
     pub rss_mib: f64,
 }
 
