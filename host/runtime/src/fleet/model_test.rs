@@ -62,7 +62,7 @@ struct Host {
 
 enum Intent {
     Do(Next),
-    Decide(Lease, u64),
+    Decide(Box<Lease>, u64),
 }
 
 /// How a write goes.
@@ -197,7 +197,7 @@ impl World {
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
                 let decided = Decided { desired, fold, watched: Watched::default() };
-                of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(lease, revision))
+                of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,
             next => Some(Intent::Do(next)),
@@ -213,7 +213,7 @@ impl World {
                     self.acted.push((self.bucket.lives, lease.fold.as_ref().unwrap().decisions));
                 }
                 let of = &mut self.hosts[host];
-                of.seat.wrote(lease, came, &of.view);
+                of.seat.wrote(*lease, came, &of.view);
             }
             Intent::Do(Next::Read) if luck == Luck::Good => {
                 let found = self.bucket.get::<Lease>(&lease_key(W));
