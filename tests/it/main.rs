@@ -45,6 +45,7 @@ mod pause;
 mod plugin_sources;
 mod plugins_export;
 mod printed;
+mod reload;
 mod request;
 mod rollout;
 mod rules;

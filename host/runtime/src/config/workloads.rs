@@ -39,7 +39,11 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
             let place = written.place(key);
             let other = taken.iter().find(|(stream, name, _)| *stream == queue.stream && name == consumer);
             if let Some((_, _, other)) = other.filter(|_| !queue.stream.is_empty()) {
-                let problem = format!("the consumer {consumer:?} of {} is already that of {other}", queue.stream);
+                let problem = format!(
+                    "the consumer {consumer:?} of {} is already that of {}",
+                    queue.stream,
+                    other.beside(&place)
+                );
                 problems.push(place.error(problem, "give each its own; a consumer's messages go to one workload"));
             }
             taken.push((&queue.stream, consumer, place));
@@ -64,7 +68,8 @@ fn plugin_kinds(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     });
     for (policy, place) in policies.filter(|(policy, _)| !policy.is_empty()) {
         if let Some(other) = all.iter().find(|other| other.workload.handler == *policy) {
-            let problem = format!("{policy:?} is used as a policy here and as a handler by {}", other.place("handler"));
+            let handler = other.place("handler").beside(&place);
+            let problem = format!("{policy:?} is used as a policy here and as a handler by {handler}");
             problems.push(place.error(problem, "a plugin is one or the other; name another one"));
         }
     }
@@ -93,7 +98,8 @@ fn streams(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
                 continue;
             }
             let shared = mine.iter().any(|mine| queue.subjects.iter().any(|theirs| names::overlap(mine, theirs)));
-            let (here, there) = (written.place("subjects"), other.place("subjects"));
+            let here = written.place("subjects");
+            let there = other.place("subjects").beside(&here);
             if *stream == queue.stream && *mine != queue.subjects {
                 let problem = format!("{there} gives the stream {stream} other ones");
                 problems.push(here.error(problem, "give the same list in both, or in one alone"));

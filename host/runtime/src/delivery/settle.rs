@@ -62,17 +62,17 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The rules of a workload that has handled nothing yet.
+    /// The rules of a workload that knows so much of earlier attempts.
     pub(crate) fn new(
         retry: Retry,
         max_hops: u32,
         consumer: Arc<Effective>,
         bounds: ResponseBounds,
-        conditions: &Arc<Conditions>,
+        (attempts, conditions): (Arc<Attempts>, &Arc<Conditions>),
     ) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
-        Arc::new(Self { retry, max_hops, consumer, bounds, attempts: Arc::default(), effects, letters })
+        Arc::new(Self { retry, max_hops, consumer, bounds, attempts, effects, letters })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::journal::Change;
 use crate::ports::Sample;
 use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
+use crate::scaling::handover::{Handover, LastDecided};
 use crate::scaling::history::History;
 use crate::scaling::observe::ObservationBuilder;
 use crate::scaling::policy_state::ActivePolicy;
@@ -70,6 +71,8 @@ pub(crate) struct Monitor<P: Policies, S> {
     pub conditions: Arc<Conditions>,
     /// Where decisions can be seen.
     pub history: Arc<History>,
+    /// Where it is left how far this has got, for the next run of the workload.
+    pub handover: Arc<Handover>,
     /// When the host started to watch.
     pub start: Since,
 }
@@ -91,7 +94,13 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             () = &mut stop => {}
             () = self.watch() => {}
         }
-        self.set(0, "the host stops");
+        self.stop();
+    }
+
+    /// Nothing is wanted any more, and it is left how far this has got.
+    pub(super) fn stop(&self) {
+        self.handover.leave(LastDecided { desired: self.desired.get(), fold: self.policy.leave() });
+        self.set(0, "the workload stops");
     }
 
     async fn watch(&mut self) {

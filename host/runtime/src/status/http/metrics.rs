@@ -104,7 +104,7 @@ impl Snapshot {
             journal_dropped: view.journal.dropped(),
             log_dropped: crate::status::log_lines::dropped(),
             plugins: view.directory.plugins(),
-            workloads: view.workloads.iter().map(|state| WorkloadMetrics::take(state)).collect(),
+            workloads: view.workloads.all().iter().map(|state| WorkloadMetrics::take(state)).collect(),
             process: ProcessMetrics::read(),
         }
     }

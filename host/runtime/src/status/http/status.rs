@@ -13,6 +13,7 @@ use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
+use crate::reload::ReloadSeen;
 use crate::scaling::history::{Decided, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 
@@ -27,6 +28,19 @@ pub(super) struct Status {
     nats: NatsStatus,
     workloads: Vec<WorkloadStatus>,
     plugins: Vec<PluginStatus>,
+    /// Null where the host does not read its configuration again.
+    configuration: Option<ConfigurationStatus>,
+}
+
+/// What became of the configuration when it was read last.
+#[derive(Serialize)]
+struct ConfigurationStatus {
+    /// How often it was read since the host was started.
+    reloads: u64,
+    /// What is wrong with it, so that the host goes on with the one before.
+    problems: Vec<String>,
+    /// What is another and applies only after a restart of the host.
+    after_restart: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -208,9 +222,14 @@ pub(super) fn of(view: &View) -> Status {
             server_version: view.connection.get().map(Client::server_version),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
         },
-        workloads: view.workloads.iter().map(|state| workload(state)).collect(),
+        workloads: view.workloads.all().iter().map(|state| workload(state)).collect(),
+        configuration: view.source.seen().map(configuration),
         plugins: view.directory.plugins().into_iter().map(plugin).collect(),
     }
+}
+
+fn configuration(ReloadSeen { reloads, problems, after_restart }: ReloadSeen) -> ConfigurationStatus {
+    ConfigurationStatus { reloads, problems, after_restart }
 }
 
 fn workload(state: &WorkloadState) -> WorkloadStatus {
