@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::config::{Config, DeadLetters, FleetConfig, Manage, Nats};
+use crate::config::{Config, DeadLetters, FleetConfig, Manage, Nats, ServiceConfig};
+use crate::drain::Drain;
 use crate::events::Observer;
 use crate::fleet::entries::HostId;
 use crate::fleet::host::Fleet;
@@ -20,6 +21,7 @@ use crate::jetstream::{Bucket, Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, HostError, PluginHost};
 use crate::restart::{Keeper, KeptWorkload};
+use crate::service;
 use crate::status::http::{self, HttpError, Serving, View};
 
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.
@@ -80,8 +82,11 @@ struct PreparedHost {
     journal: Journal,
     journal_lines: Option<Lines>,
     workloads: Vec<KeptWorkload>,
+    id: HostId,
     fleet: Option<FleetConfig>,
+    service: Option<ServiceConfig>,
     may_create: bool,
+    view: Arc<View>,
     connection: Arc<OnceLock<Client>>,
     stop: watch::Sender<bool>,
     /// Plugins are watched until this is dropped.
@@ -102,17 +107,22 @@ impl PreparedHost {
         let journal = Journal::start(name.clone(), config.journal.file, sink)?;
         let workloads = config.workloads.into_iter().map(|workload| KeptWorkload::new(&directory, workload));
         let workloads: Vec<KeptWorkload> = workloads.collect();
-        let view = View {
+        let given = config.fleet.as_ref().and_then(|fleet| fleet.host.as_deref());
+        let id = host_id(given.or(config.service.as_ref().and_then(|service| service.host.as_deref())), &name);
+        let view = Arc::new(View {
             host: name.clone(),
+            id: id.id.clone(),
+            in_fleet: config.fleet.is_some(),
+            drain: Arc::new(Drain::new(workloads.len())),
             connection: connection.clone(),
             directory: directory.clone(),
             workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
             dead_letters: config.dead_letters.stream.clone(),
             journal: journal.clone(),
             stops: stop.subscribe(),
-        };
-        let http =
-            listener.map(|listener| http::serve(listener, config.http_names, config.http_admin, view)).transpose()?;
+        });
+        let serve = |listener| http::serve(listener, config.http_names, config.http_admin, view.clone());
+        let http = listener.map(serve).transpose()?;
         Ok(Self {
             name,
             grace: config.grace,
@@ -122,8 +132,11 @@ impl PreparedHost {
             journal,
             journal_lines,
             workloads,
+            id,
             fleet: config.fleet,
+            service: config.service,
             may_create,
+            view,
             connection,
             stop,
             _directory: directory,
@@ -137,10 +150,13 @@ impl PreparedHost {
         if let Some(lines) = self.journal_lines {
             tokio::spawn(lines.store(client.clone()));
         }
-        let fleet = self.fleet.as_ref().map(|config| join(config, &client, &self.name, self.may_create));
+        let fleet = self.fleet.as_ref().map(|config| join(config, &client, self.id, self.may_create));
         let in_fleet = fleet.clone();
         // A task of its own, which ends when this is dropped.
         let _fleet: JoinSet<()> = in_fleet.into_iter().map(|fleet| async move { fleet.run().await }).collect();
+        let service = self.service.map(|config| service::serve(client.clone(), self.view.clone(), config));
+        // Of the service: a task that ends when this is dropped.
+        let _service: JoinSet<()> = service.into_iter().map(|service| async move { match service.await {} }).collect();
         let context = HostContext {
             client: client.clone(),
             dead_letters: self.dead_letters,
@@ -150,7 +166,7 @@ impl PreparedHost {
             observer: self.observer,
             fleet: fleet.clone(),
         };
-        let keeper = Keeper::new(Arc::new(context), self.stop.subscribe());
+        let keeper = Keeper::new(Arc::new(context), self.stop.subscribe(), self.view.drain.clone());
         let workloads: JoinSet<()> = self.workloads.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
         tokio::select! {
             () = shutdown => {}
@@ -200,18 +216,23 @@ async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
     }
 }
 
-/// The fleet that is configured, for a host of this name.
-fn join(config: &FleetConfig, client: &Client, name: &str, may_create: bool) -> Arc<Fleet> {
+/// What a host of this name is called by others, where nothing is given one of this process alone.
+fn host_id(given: Option<&str>, name: &str) -> HostId {
     // Of each process another: a hasher is made with random keys.
     let boot = format!("{:016x}", RandomState::new().hash_one(name));
-    let id = config.host.clone().unwrap_or_else(|| {
+    let id = given.map(str::to_owned).unwrap_or_else(|| {
         let is_of_key = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         name.chars().map(|c| if is_of_key(c) { c } else { '-' }).chain(['-']).chain(boot.chars().take(4)).collect()
     });
+    HostId { id, boot }
+}
+
+/// The fleet that is configured.
+fn join(config: &FleetConfig, client: &Client, id: HostId, may_create: bool) -> Arc<Fleet> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let capacity = (config.max_workers.unwrap_or(cores), config.max_workers);
     let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
-    Fleet::new(HostId { id, boot }, capacity, bucket, config.bucket.clone())
+    Fleet::new(id, capacity, bucket, config.bucket.clone())
 }
 
 /// How this host calls itself in dead letters.

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::Workload;
 use crate::contract::Author;
+use crate::drain::Drain;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
@@ -35,6 +37,14 @@ pub(crate) struct Keeper {
     host: Arc<HostContext>,
     turns: Semaphore,
     stops: watch::Receiver<bool>,
+    drain: Arc<Drain>,
+}
+
+/// What a workload was told before it ended.
+enum Told {
+    /// To stop.
+    ToStop,
+    Nothing,
 }
 
 /// One workload with its plugins.
@@ -58,8 +68,8 @@ impl KeptWorkload {
 }
 
 impl Keeper {
-    pub(crate) fn new(host: Arc<HostContext>, stops: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops })
+    pub(crate) fn new(host: Arc<HostContext>, stops: watch::Receiver<bool>, drain: Arc<Drain>) -> Arc<Self> {
+        Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops, drain })
     }
 
     /// Runs a workload until the host stops, and begins anew each time it ends before.
@@ -71,8 +81,12 @@ impl Keeper {
             let once = Box::pin(AssertUnwindSafe(self.once(&kept, has_ended)).catch_unwind()).await;
             kept.state.ended();
             let problem = match once {
-                Ok(Ok(())) if *self.stops.borrow() => return,
-                Ok(Ok(())) => "it ended though nobody stopped it".to_owned(),
+                Ok(Ok(_)) if *self.stops.borrow() => return,
+                Ok(Ok(Told::ToStop)) => {
+                    self.rest().await;
+                    continue;
+                }
+                Ok(Ok(Told::Nothing)) => "it ended though nobody stopped it".to_owned(),
                 Ok(Err(error)) => format!("it ended: {error:#}"),
                 Err(panic) => format!("it panicked, which is a fault of tidegate's own: {}", words(&*panic)),
             };
@@ -93,8 +107,25 @@ impl Keeper {
         }
     }
 
-    /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
-    async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
+    /// Waits until the host is not drained any more, or stops.
+    async fn rest(&self) {
+        let _resting = self.drain.rest();
+        tokio::select! {
+            () = self.drain.is(false) => {}
+            () = stopped(self.stops.clone()) => {}
+        }
+    }
+
+    /// Ends when the host stops or is drained.
+    async fn halted(&self) {
+        tokio::select! {
+            () = stopped(self.stops.clone()) => {}
+            () = self.drain.is(true) => {}
+        }
+    }
+
+    /// Sets it up and runs it. Returns when the host stops or is drained, or when it ends by itself.
+    async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<Told> {
         let KeptWorkload { state, handlers, policies, shadow } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
@@ -104,7 +135,7 @@ impl Keeper {
         };
         let bound = tokio::select! {
             bound = begin => bound,
-            () = stopped(self.stops.clone()) => return Ok(()),
+            () = self.halted() => return Ok(Told::ToStop),
         };
         if let Some(buckets) = bound.buckets(&state.conditions) {
             handlers.reach(buckets);
@@ -115,11 +146,17 @@ impl Keeper {
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
         let swaps = tell_swaps(handlers.clone(), state, &self.host.observer);
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
+        let was_told = AtomicBool::new(false);
+        let halted = async {
+            self.halted().await;
+            was_told.store(true, Relaxed);
+        };
         let run = async {
             tokio::select! {
-                ended = workload::run(parts, stopped(self.stops.clone())) => ended,
+                ended = workload::run(parts, halted) => ended,
                 never = swaps => match never {},
-            }
+            }?;
+            Ok(if was_told.load(Relaxed) { Told::ToStop } else { Told::Nothing })
         };
         let mut run = pin!(run);
         if has_ended {

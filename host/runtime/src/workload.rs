@@ -180,6 +180,7 @@ impl<'a> Assembly<'a> {
             source,
             workers: self.workers.clone(),
             desired: self.desired.clone(),
+            chosen: self.state.chosen.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
             starts: self.starts.clone(),
             events: self.host.observer.clone(),

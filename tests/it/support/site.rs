@@ -66,6 +66,7 @@ impl Site {
             http_names: Vec::new(),
             http_admin: None,
             fleet: None,
+            service: None,
             workloads: Vec::new(),
         }
     }

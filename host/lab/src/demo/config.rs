@@ -34,6 +34,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         http_names: Vec::new(),
         http_admin: None,
         fleet: None,
+        service: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }

@@ -20,6 +20,7 @@ use super::names::listen_address;
 use super::nats::Nats;
 use super::plugins::Plugins;
 use super::reader::Reader;
+use super::service::ServiceConfig;
 use super::workload::Workload;
 use super::{context, workloads};
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub http_admin: Option<HttpAdmin>,
     /// The fleet that the host is one of; none by default.
     pub fleet: Option<FleetConfig>,
+    /// How it answers as a NATS service; not at all by default.
+    pub service: Option<ServiceConfig>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -154,9 +157,12 @@ impl Config {
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
-        let fleet = FleetConfig::read(&mut keys);
+        let host = keys.maybe::<String>("host.id");
+        let service = ServiceConfig::read(&mut keys, host.clone());
+        let fleet = FleetConfig::read(&mut keys, host, service.is_some());
         Self {
             nats,
+            service,
             dead_letters: DeadLetters::read(&mut keys),
             journal: JournalConfig::read(&mut keys),
             grace: keys.get("grace"),

@@ -38,6 +38,7 @@ mod queue;
 mod reader;
 mod retry;
 mod scale;
+mod service;
 mod setting;
 mod start_limits;
 #[cfg(test)]
@@ -76,6 +77,7 @@ pub use plugins::{Compile, Plugins};
 pub use queue::Queue;
 pub use retry::Retry;
 pub use scale::{PullConfig, Scale};
+pub use service::ServiceConfig;
 pub use setting::Setting;
 pub use start_limits::{BreakerConfig, Rate, StartLimits};
 pub use value::{Value, ValueType, setting};

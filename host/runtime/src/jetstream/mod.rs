@@ -47,6 +47,7 @@ mod reply_inboxes;
 mod request;
 mod request_error;
 mod request_window;
+mod requests;
 mod resubscribe;
 mod server_check;
 #[doc(hidden)]
@@ -68,6 +69,7 @@ pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
 #[doc(hidden)]
 pub use header_map::may_be_headers;
+pub(crate) use fallback::{Asked, Heard, Refusal, Requests};
 pub use header_watch::HeaderWatch;
 pub use journal::{Decisions, DecisionsError};
 pub(crate) use journal::{Lines, journal_stream};

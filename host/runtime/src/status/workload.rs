@@ -14,6 +14,7 @@ use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
 use crate::plugin::{Generation, GuestsSeen, Used};
+use crate::scaling::count_override::CountOverride;
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
 
@@ -26,6 +27,8 @@ pub struct WorkloadState {
     pub(crate) conditions: Arc<Conditions>,
     /// What has been decided about the number of its workers.
     pub history: Arc<History>,
+    /// What a person has set instead of its policy.
+    pub(crate) chosen: Arc<CountOverride>,
     guests: Vec<GuestsSeen>,
     running: Mutex<Option<Arc<RunningParts>>>,
 }
@@ -67,7 +70,8 @@ impl WorkloadState {
     /// A workload that does not run yet, of whose guests this can be seen.
     pub fn new(workload: Workload, guests: Vec<GuestsSeen>) -> Arc<Self> {
         let conditions = Conditions::new(workload.name.as_str().into());
-        Arc::new(Self { workload, conditions, guests, running: Mutex::default(), history: Arc::default() })
+        let (running, history, chosen) = (Mutex::default(), Arc::default(), Arc::default());
+        Arc::new(Self { workload, conditions, guests, running, history, chosen })
     }
 
     /// It runs from now on.

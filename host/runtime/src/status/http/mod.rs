@@ -34,6 +34,7 @@ use crate::events::{Event, Observer};
 use crate::status::recorder::Recorder;
 use api::{Admin, PageState};
 use health::RuntimeLiveness;
+pub(crate) use status::{page_of as status_page, workload_of as workload_status};
 pub(crate) use view::View;
 
 /// Why nothing can be seen of a host.
@@ -74,12 +75,11 @@ pub(crate) fn serve(
     listener: TcpListener,
     names: Vec<String>,
     admin: Option<HttpAdmin>,
-    view: View,
+    view: Arc<View>,
 ) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let recorder = Recorder::new(view.workloads.clone(), view.directory.clone());
-    let view = Arc::new(view);
     let page = PageState::new(view.clone(), recorder.clone(), Admin::new(admin, is_local));
     let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
