@@ -46,6 +46,7 @@ mod request;
 mod rules;
 mod secrets;
 mod server;
+mod service;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod shipped;

@@ -19,7 +19,7 @@ use crate::support::site::{DEAD, Site, header};
 use crate::support::{eventually, log, until};
 
 /// A server on which `admin` may do everything, and the user of the host what `permissions` says.
-pub(super) fn guarded(permissions: &str) -> String {
+pub(crate) fn guarded(permissions: &str) -> String {
     let host = format!("{{ user: host, password: some\n{permissions}\n}}");
     format!("authorization {{ users: [ {{ user: admin, password: all }}\n{host} ] }}")
 }
@@ -72,7 +72,7 @@ pub(super) fn workloads(text: &str) -> Vec<Workload> {
 }
 
 /// What the program says that a configuration needs.
-pub(super) async fn printed(text: &str, more: &[&str]) -> String {
+pub(crate) async fn printed(text: &str, more: &[&str]) -> String {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("tidegate.toml");
     std::fs::write(&file, text).unwrap();
@@ -82,7 +82,7 @@ pub(super) async fn printed(text: &str, more: &[&str]) -> String {
 }
 
 /// What the server has denied so far.
-pub(super) async fn violations(site: &Site) -> Vec<String> {
+pub(crate) async fn violations(site: &Site) -> Vec<String> {
     let log = std::fs::read_to_string(site.server.lock().await.log_file()).unwrap();
     log.lines().filter(|line| line.to_lowercase().contains("violation")).map(str::to_owned).collect()
 }

@@ -10,11 +10,13 @@ pub mod dead;
 pub mod demo;
 #[cfg(feature = "guests")]
 pub mod dev;
+pub mod drain;
 pub mod error_output;
 mod escaped_fields;
 pub mod explain;
 pub mod flags;
 pub mod health;
+mod hosts;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -30,6 +32,7 @@ pub mod plugins;
 pub mod replay;
 pub mod request;
 pub mod run;
+pub mod scale;
 pub mod signals;
 pub mod simulate;
 pub mod time_arg;

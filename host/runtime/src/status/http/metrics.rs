@@ -15,6 +15,7 @@ use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::Tally;
 use crate::delivery::start_limits::StartStatus;
+use crate::drain::DrainState;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
@@ -40,6 +41,7 @@ struct Snapshot {
     reconnects: u64,
     journal_dropped: u64,
     log_dropped: u64,
+    drained: bool,
     plugins: Vec<PluginState>,
     workloads: Vec<WorkloadMetrics>,
     process: ProcessMetrics,
@@ -52,6 +54,7 @@ struct WorkloadMetrics {
     max: u32,
     desired: u32,
     running: u32,
+    set: Option<u32>,
     tally: Tally,
     scaling: Scaling,
     shadow: Option<Shadowed>,
@@ -81,6 +84,7 @@ impl Snapshot {
             reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
             log_dropped: crate::status::log_lines::dropped(),
+            drained: view.drain.state() != DrainState::No,
             plugins: view.directory.plugins(),
             workloads: view.workloads.iter().map(|state| WorkloadMetrics::take(state)).collect(),
             process: ProcessMetrics::read(),
@@ -99,6 +103,7 @@ impl WorkloadMetrics {
             max: state.workload.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
+            set: state.chosen.get().map(|set| set.count),
             tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
             scaling: state.history.scaling(),
             shadow: state.workload.shadow.as_ref().map(|_| state.history.shadowed()),
@@ -231,6 +236,12 @@ impl Snapshot {
             "Workers that run and do not drain",
             None,
             self.each(|workload| f64::from(workload.running)),
+        )?;
+        encoder.gauges(
+            "tidegate_workers_set",
+            "Workers that a person has set in place of the policy, while that holds",
+            None,
+            self.some(|workload| workload.set.map(f64::from)),
         )?;
         encoder.gauges("tidegate_workers_min", "scale.min", None, self.each(|workload| f64::from(workload.min)))?;
         encoder.gauges("tidegate_workers_max", "scale.max", None, self.each(|workload| f64::from(workload.max)))?;
@@ -406,6 +417,8 @@ impl Snapshot {
             None,
             connected,
         )?;
+        let drained = Some(u64::from(self.drained));
+        encoder.gauge("tidegate_drained", "1 if the host is drained, or drains", None, drained)?;
         encoder.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
         let ProcessMetrics { resident_bytes, open_fds, threads } = self.process;
         encoder.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;
