@@ -113,6 +113,7 @@ impl PreparedHost {
             host: name.clone(),
             id: id.id.clone(),
             in_fleet: config.fleet.is_some(),
+            capacity: capacity(config.fleet.as_ref()),
             drain: Arc::new(Drain::new(workloads.len())),
             connection: connection.clone(),
             directory: directory.clone(),
@@ -227,10 +228,15 @@ fn host_id(given: Option<&str>, name: &str) -> HostId {
     HostId { id, boot }
 }
 
+/// Workers that a host is for: as many as it may run, or as the machine has cores.
+fn capacity(fleet: Option<&FleetConfig>) -> u32 {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u32::MAX));
+    fleet.and_then(|fleet| fleet.max_workers).unwrap_or_else(cores)
+}
+
 /// The fleet that is configured.
 fn join(config: &FleetConfig, client: &Client, id: HostId, may_create: bool) -> Arc<Fleet> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
-    let capacity = (config.max_workers.unwrap_or(cores), config.max_workers);
+    let capacity = (capacity(Some(config)), config.max_workers);
     let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
     Fleet::new(id, capacity, bucket, config.bucket.clone())
 }

@@ -21,7 +21,7 @@ pub const HOST: &[Key] = &[
         .comment("\"8222\"")
         .help("Where health, metrics and status can be read over HTTP; a port alone is on the loopback address")
         .more(
-            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`. What the host does can \
+            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`, `/scale`. What the host does can \
              be read without authentication: do not listen where strangers can reach it.",
         ),
     Key::texts("http-names", "NAME")

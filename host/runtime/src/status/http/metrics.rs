@@ -11,6 +11,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::scale;
 use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::Tally;
@@ -42,6 +43,7 @@ struct Snapshot {
     journal_dropped: u64,
     log_dropped: u64,
     drained: bool,
+    desired_hosts: u64,
     plugins: Vec<PluginState>,
     workloads: Vec<WorkloadMetrics>,
     process: ProcessMetrics,
@@ -85,6 +87,7 @@ impl Snapshot {
             journal_dropped: view.journal.dropped(),
             log_dropped: crate::status::log_lines::dropped(),
             drained: view.drain.state() != DrainState::No,
+            desired_hosts: scale::desired_hosts(view),
             plugins: view.directory.plugins(),
             workloads: view.workloads.iter().map(|state| WorkloadMetrics::take(state)).collect(),
             process: ProcessMetrics::read(),
@@ -416,6 +419,12 @@ impl Snapshot {
             "1 if the NATS server can be reached, as far as is known",
             None,
             connected,
+        )?;
+        encoder.gauge(
+            "tidegate_hosts_desired",
+            "Hosts as this one that have room for all workers that are wanted; in a fleet, of all its hosts",
+            None,
+            Some(self.desired_hosts),
         )?;
         let drained = Some(u64::from(self.drained));
         encoder.gauge("tidegate_drained", "1 if the host is drained, or drains", None, drained)?;

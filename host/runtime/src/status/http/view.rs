@@ -16,6 +16,8 @@ pub(crate) struct View {
     pub(crate) id: String,
     /// Whether it is one of a fleet.
     pub(crate) in_fleet: bool,
+    /// Workers that it is for.
+    pub(crate) capacity: u32,
     /// Whether it is drained.
     pub(crate) drain: Arc<Drain>,
     /// Its connection, once there was one.

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::answer::{answer, refuse};
-use super::query::Query;
+use crate::status::http::query::Query;
 use super::state::PageState;
 use crate::clock::time_of_day;
 use crate::duration::unix_millis;

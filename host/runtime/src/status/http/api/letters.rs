@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::answer::{answer, refuse};
 use super::cut::cut;
-use super::query::Query;
+use crate::status::http::query::Query;
 use super::state::PageState;
 use crate::contract::Cause;
 use crate::dead_letter::filter::Filter;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::refuse;
 use super::host_row;
-use super::query::Query;
+use crate::status::http::query::Query;
 use super::rows::{self, DecisionRow};
 use super::state::PageState;
 use crate::contract::{Cause, FaultKind};

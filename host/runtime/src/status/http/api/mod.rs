@@ -17,7 +17,6 @@ mod history;
 mod host_row;
 mod letters;
 mod live;
-mod query;
 mod rows;
 mod state;
 mod token;
