@@ -17,7 +17,10 @@ async fn a_drained_host_finishes_what_it_has_holds_nothing_and_goes_on_when_it_i
     host.publish_all("in.out.a", ["sleep 700", "sleep 700"].map(str::to_owned)).await;
     host.unsettled("out", 1).await;
     let ended = run(["drain", "one", "-s", &url]).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "one is drained; `tidegate undrain one` lets it go on\n"));
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "one is drained; `tidegate undrain one` lets it go on\n")
+    );
     // What ran has ended well, and what was fetched beside it is nobody's.
     let info = host.consumer("out").await;
     assert_eq!(info.num_ack_pending, 0, "{info:?}");

@@ -42,12 +42,9 @@ async fn what_is_printed_is_enough_for_the_host_and_for_who_asks_it() {
         run(arguments.iter().chain(&who)).await
     };
     eventually("it answers", async || ask(&["scale", "granted", "status"]).await.code == Some(0)).await;
-    for arguments in [
-        &["scale", "granted", "set", "2"][..],
-        &["scale", "granted", "auto"],
-        &["drain", "one"],
-        &["undrain", "one"],
-    ] {
+    for arguments in
+        [&["scale", "granted", "set", "2"][..], &["scale", "granted", "auto"], &["drain", "one"], &["undrain", "one"]]
+    {
         let ended = ask(arguments).await;
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.said());
     }
@@ -105,7 +102,10 @@ async fn a_host_takes_no_orders_unless_its_configuration_says_so() {
     let ended = run(["drain", "one", "-s", &site.nats.servers[0]]).await;
     ended.failed_with(1, &["host one: this host takes no orders by NATS: set service.admin = true"]);
     let stats = super::answer(&site, "$SRV.STATS.tidegate.one", "").await;
-    assert_eq!(stats["endpoints"].as_array().unwrap().iter().filter(|of| of["name"] == Value::from("drain")).count(), 0);
+    assert_eq!(
+        stats["endpoints"].as_array().unwrap().iter().filter(|of| of["name"] == Value::from("drain")).count(),
+        0
+    );
 }
 
 #[tokio::test]

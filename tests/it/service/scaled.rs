@@ -41,7 +41,9 @@ async fn a_person_sets_workers_whatever_the_policy_wants_until_that_is_ended() {
         running(count).await;
         let workers = status(&address).await["workers"].clone();
         assert_eq!(workers["set"], json!({ "count": count, "until_at_ms": null }), "{workers}");
-        assert!(get(&address, "/metrics").await.1.contains(&format!("tidegate_workers_set{{workload=\"tide\"}} {count}")));
+        assert!(
+            get(&address, "/metrics").await.1.contains(&format!("tidegate_workers_set{{workload=\"tide\"}} {count}"))
+        );
     }
     assert!(host.scalings("tide").iter().any(|(_, to, why)| *to == 5 && why == "a person has set 5 workers"));
     // The policy is asked on: it counts its calls in its state.
@@ -135,12 +137,8 @@ async fn what_cannot_be_set_is_refused_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_a_fleet_says_that_its_leader_decides() {
     let site = Site::new().await;
-    let fleet = FleetConfig {
-        bucket: "SHOAL".to_owned(),
-        replicas: 1,
-        host: Some("one".to_owned()),
-        max_workers: None,
-    };
+    let fleet =
+        FleetConfig { bucket: "SHOAL".to_owned(), replicas: 1, host: Some("one".to_owned()), max_workers: None };
     let (fleet, service, workloads) = (Some(fleet), Some(service(true)), vec![workers("shoal", 2)]);
     let host = Host::run(site.clone(), Config { fleet, service, workloads, ..site.config() });
     host.ready(1).await;

@@ -68,9 +68,9 @@ pub use connect_error::ConnectError;
 pub use consumer::BoundConsumer;
 pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
+pub(crate) use fallback::{Asked, Heard, Refusal, Requests};
 #[doc(hidden)]
 pub use header_map::may_be_headers;
-pub(crate) use fallback::{Asked, Heard, Refusal, Requests};
 pub use header_watch::HeaderWatch;
 pub use hosts::{AskError, FoundHost};
 pub use journal::{Decisions, DecisionsError};

@@ -96,12 +96,7 @@ pub(super) fn info(place: &Place<'_>, most: usize) -> Vec<u8> {
     bytes(&Info { who, description: "A WebAssembly worker host; an endpoint for each of its workloads", endpoints })
 }
 
-pub(super) fn stats(
-    place: &Place<'_>,
-    started: &str,
-    counts: &BTreeMap<Endpoint, Counts>,
-    most: usize,
-) -> Vec<u8> {
+pub(super) fn stats(place: &Place<'_>, started: &str, counts: &BTreeMap<Endpoint, Counts>, most: usize) -> Vec<u8> {
     let own = Endpoint::ALL.into_iter().filter(|endpoint| place.admin || !endpoint.is_admin());
     let own = own.map(|endpoint| {
         let Counts { requests, errors, last_error, spent_ns } = counts.get(&endpoint).cloned().unwrap_or_default();
@@ -157,11 +152,7 @@ fn endpoint_name(workload: &str) -> String {
     workload.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
-fn workload_info(
-    place: &Place<'_>,
-    state: &WorkloadState,
-    generations: &BTreeMap<String, String>,
-) -> EndpointInfo {
+fn workload_info(place: &Place<'_>, state: &WorkloadState, generations: &BTreeMap<String, String>) -> EndpointInfo {
     let of = &state.workload;
     let parts = state.running();
     let workers = parts.as_ref().map_or(0, |parts| parts.workers.running());

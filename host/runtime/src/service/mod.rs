@@ -159,8 +159,11 @@ impl Service {
     fn take(&mut self, Asked { subject, reply, payload }: Asked, requests: &mut Requests) {
         if let Err(told) = self.allowance.allows(Instant::now()) {
             if let Some(unanswered) = told {
-                tracing::warn!(unanswered, "more is asked of this host by NATS than it answers: \
-                    200 requests a second; the rest is left unanswered");
+                tracing::warn!(
+                    unanswered,
+                    "more is asked of this host by NATS than it answers: \
+                    200 requests a second; the rest is left unanswered"
+                );
             }
             return;
         }

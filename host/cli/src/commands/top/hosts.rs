@@ -37,7 +37,11 @@ impl Hosts {
         let versions: BTreeSet<&str> = told().map(|status| status.version.as_str()).collect();
         let all = self.0.len();
         Status {
-            host: format!("{all} host{}: {}", if all == 1 { "" } else { "s" }, self.ids().collect::<Vec<_>>().join(", ")),
+            host: format!(
+                "{all} host{}: {}",
+                if all == 1 { "" } else { "s" },
+                self.ids().collect::<Vec<_>>().join(", ")
+            ),
             version: versions.into_iter().collect::<Vec<_>>().join(", "),
             ready: self.0.values().all(|host| host.away.is_none() && host.status.as_ref().is_none_or(|of| of.ready)),
             problems: self.0.iter().flat_map(|(id, host)| problems(id, host)).collect(),

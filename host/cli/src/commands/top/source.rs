@@ -72,7 +72,8 @@ impl Found {
             self.known.found(&self.hosts.iter().map(|host| host.id.clone()).collect::<BTreeSet<_>>());
         }
         let client = &self.client;
-        let answers = join_all(self.hosts.iter().map(|host| async move { (&host.id, whole(client, host).await) })).await;
+        let answers =
+            join_all(self.hosts.iter().map(|host| async move { (&host.id, whole(client, host).await) })).await;
         let now = Instant::now();
         let mut why = None;
         let mut any = false;

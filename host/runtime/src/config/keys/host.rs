@@ -237,19 +237,23 @@ pub const HOST: &[Key] = &[
         .more("Without it they are in proportion to the machine's cores."),
     Key::boolean("service.enabled")
         .default("false")
+        .comment("true")
         .help("Whether the host answers as a NATS service, which `nats micro` and `tidegate top` find")
         .more("It has a connection of its own for that, which no request can take from the workloads."),
     Key::text("service.prefix", "SUBJECT")
         .default("tidegate.host")
+        .comment("\"tidegate.host\"")
         .range("a subject without wildcards")
         .rule(service::prefix)
         .help("The first tokens of the subjects on which it is asked; the host's id and what is asked follow"),
     Key::boolean("service.admin")
         .default("false")
+        .comment("true")
         .help("Whether it may be told what to do by NATS: to set workers, to pause and resume workloads, to drain")
         .more("Who may is what the server's permissions say, for each of these apart."),
     Key::texts("service.replies", "SUBJECT")
         .default("_INBOX.>,_R_.>")
+        .comment("[\"_INBOX.>\", \"_R_.>\"]")
         .range("subjects, which do not begin with $ or a wildcard")
         .rule(service::reply)
         .help("Where answers may go")

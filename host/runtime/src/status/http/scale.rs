@@ -48,8 +48,7 @@ fn wanted(state: &WorkloadState) -> u32 {
 }
 
 fn hosts(workloads: impl Iterator<Item = (String, u32)>, workers_per_host: u32) -> HostScale {
-    let workloads: Vec<_> =
-        workloads.map(|(name, desired_workers)| WorkloadScale { name, desired_workers }).collect();
+    let workloads: Vec<_> = workloads.map(|(name, desired_workers)| WorkloadScale { name, desired_workers }).collect();
     let desired_workers = workloads.iter().map(|of| u64::from(of.desired_workers)).sum::<u64>();
     let desired_hosts = desired_workers.div_ceil(u64::from(workers_per_host.max(1))).max(1);
     HostScale { desired_hosts, desired_workers, workers_per_host, workloads }

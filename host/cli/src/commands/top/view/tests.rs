@@ -73,7 +73,8 @@ fn workloads_of_several_hosts_are_shown_with_their_hosts_and_chosen_by_both() {
         of.on = Some(on.to_owned());
     }
     status.workloads[1].is_away = true;
-    status.workloads[0].workers.set = Some(super::super::status::Set { count: 3, until_at_ms: Some(1_769_860_801_000) });
+    status.workloads[0].workers.set =
+        Some(super::super::status::Set { count: 3, until_at_ms: Some(1_769_860_801_000) });
     let (size, mut view) = ((130, 30), View::default());
     let lines = shown(&view, &both, size);
     assert!(lines[1].starts_with("HOST    WORKLOAD  STATE"), "{lines:?}");
