@@ -33,6 +33,7 @@ pub type ScaffoldFile = (PathBuf, Vec<u8>);
 const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/Cargo.toml", include_str!("../../../../guest-sdk/Cargo.toml")),
     ("tidegate-guest/README.md", include_str!("../../../../guest-sdk/README.md")),
+    ("tidegate-guest/src/asynchronous.rs", include_str!("../../../../guest-sdk/src/asynchronous.rs")),
     ("tidegate-guest/src/batch.rs", include_str!("../../../../guest-sdk/src/batch.rs")),
     ("tidegate-guest/src/duration.rs", include_str!("../../../../guest-sdk/src/duration.rs")),
     ("tidegate-guest/src/handler.rs", include_str!("../../../../guest-sdk/src/handler.rs")),
@@ -46,6 +47,7 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/src/testing.rs", include_str!("../../../../guest-sdk/src/testing.rs")),
     ("tidegate-guest/wit/README.md", include_str!("../../../../guest-sdk/wit/README.md")),
     ("tidegate-guest/wit/world.wit", include_str!("../../../../guest-sdk/wit/world.wit")),
+    ("tidegate-guest/wit/async.wit", include_str!("../../../../guest-sdk/wit/async.wit")),
     ("tidegate-guest/wit/batch.wit", include_str!("../../../../guest-sdk/wit/batch.wit")),
     ("tidegate-guest/wit/handler.wit", include_str!("../../../../guest-sdk/wit/handler.wit")),
     ("tidegate-guest/wit/scaling.wit", include_str!("../../../../guest-sdk/wit/scaling.wit")),
