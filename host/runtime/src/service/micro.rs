@@ -1,11 +1,12 @@
-//! What the service framework of NATS asks of each service, in its own JSON: `nats micro ls`, `info` and `stats` read it.
+//! What the service framework of NATS asks of each service, in its own JSON, which `nats micro ls`, `info` and `stats`
+//! read.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::place::{Counts, Place, short};
 use super::question::Endpoint;
-use super::{Counts, Place};
 use crate::delivery::counters::Tally;
 use crate::drain::DrainState;
 use crate::permissions::SERVICE;
@@ -187,7 +188,7 @@ fn workload_stats(place: &Place<'_>, state: &WorkloadState) -> EndpointStats {
         queue_group: "",
         num_requests: tally.work.handled,
         num_errors: tally.work.failed,
-        last_error: problems.into_iter().next().map(|(_, problem)| super::short(&problem)).unwrap_or_default(),
+        last_error: problems.into_iter().next().map(|(_, problem)| short(&problem)).unwrap_or_default(),
         processing_time: spent,
         average_processing_time: spent.checked_div(tally.work.handled).unwrap_or(0),
         data: Some(WorkloadData {

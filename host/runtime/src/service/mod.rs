@@ -8,6 +8,7 @@
 mod allowance;
 mod micro;
 mod obey;
+mod place;
 mod question;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use crate::permissions::{SERVICE, Verb};
 use crate::status::http::{self, View};
 use crate::subject::check_subject;
 use allowance::Allowance;
+use place::{Counts, Place, short};
 use question::{Demand, Endpoint, Question, refusal};
 
 /// The shortest and the longest pause before the connection is made again.
@@ -34,33 +36,6 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 /// Requests that may wait for JetStream at once.
 const WAITING: usize = 4;
-/// The most characters of an error that is told again.
-const SHORT: usize = 200;
-
-/// Where a host is asked.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    view: &'a View,
-    prefix: &'a str,
-    admin: bool,
-}
-
-impl Place<'_> {
-    fn subject(&self, endpoint: Endpoint) -> String {
-        let of = if endpoint.is_of_a_workload() { ".*" } else { "" };
-        format!("{}.{}.{}{of}", self.prefix, self.view.id, endpoint.as_str())
-    }
-}
-
-/// What was asked of an endpoint so far.
-#[derive(Debug, Clone, Default)]
-struct Counts {
-    requests: u64,
-    errors: u64,
-    last_error: String,
-    spent_ns: u64,
-}
-
 /// An answer that had to wait for JetStream: of which endpoint, since when, where it goes.
 struct Late {
     endpoint: Endpoint,
@@ -244,9 +219,4 @@ impl Service {
 enum Met {
     Now(Result<Vec<u8>, Refusal>),
     Late(std::pin::Pin<Box<dyn Future<Output = Result<Vec<u8>, Refusal>> + Send>>),
-}
-
-/// Not endless.
-fn short(text: &str) -> String {
-    text.chars().take(SHORT).collect()
 }

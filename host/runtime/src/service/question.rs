@@ -282,7 +282,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_subject_and_no_payload_breaks_the_reader_and_no_answer_grows_with_them(
-            rest in "[a-z.*>$ ]{0,20}|scale\\.[^\\x00]{0,300}", payload in proptest::collection::vec(any::<u8>(), 0..200),
+            rest in "[a-z.*>$ ]{0,20}|scale\\.[^\\x00]{0,300}",
+            payload in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             if let Some(Err(refused)) = read(&format!("tidegate.host.one.{rest}"), &payload, PLACE) {
                 prop_assert!(refused.why.len() < 1000 && (400..500).contains(&refused.code));

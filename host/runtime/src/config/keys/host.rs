@@ -1,7 +1,7 @@
 //! The keys of the host: what all its workloads share.
 
 use super::key::Key;
-use crate::config::{names, service};
+use crate::config::names;
 
 /// The stream that keeps dead letters if no other is named.
 pub(in crate::config) const DEAD_LETTERS: &str = "TIDEGATE_DEAD";
@@ -21,8 +21,8 @@ pub const HOST: &[Key] = &[
         .comment("\"8222\"")
         .help("Where health, metrics and status can be read over HTTP; a port alone is on the loopback address")
         .more(
-            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`, `/scale`. What the host does can \
-             be read without authentication: do not listen where strangers can reach it.",
+            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`, `/scale`. What the \
+             host does can be read without authentication: do not listen where strangers can reach it.",
         ),
     Key::texts("http-names", "NAME")
         .flag("http-names")
@@ -244,7 +244,7 @@ pub const HOST: &[Key] = &[
         .default("tidegate.host")
         .comment("\"tidegate.host\"")
         .range("a subject without wildcards")
-        .rule(service::prefix)
+        .rule(names::service_prefix)
         .help("The first tokens of the subjects on which it is asked; the host's id and what is asked follow"),
     Key::boolean("service.admin")
         .default("false")
@@ -255,7 +255,7 @@ pub const HOST: &[Key] = &[
         .default("_INBOX.>,_R_.>")
         .comment("[\"_INBOX.>\", \"_R_.>\"]")
         .range("subjects, which do not begin with $ or a wildcard")
-        .rule(service::reply)
+        .rule(names::service_reply)
         .help("Where answers may go")
         .more(
             "Whoever asks names a subject for the answer, and the host has rights that they may not have. Add the \

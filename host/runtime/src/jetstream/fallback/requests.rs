@@ -1,5 +1,6 @@
 //! What a host is asked as a NATS service, on a connection for nothing else: whatever strangers send there, in whatever
-//! amount, the workloads' connection does not notice. Nothing is buffered here. What is not read yet waits at the server.
+//! amount, the workloads' connection does not notice. Nothing is buffered here: what is not read yet waits at the
+//! server.
 
 use std::future::poll_fn;
 
