@@ -313,7 +313,7 @@ function tell(facts, row, nowMs) {
     ["Policy", ...code(row.policy, row.generations[1])],
     [
       "Workers",
-      `${row.now.running} run, ${row.now.desired} wanted`,
+      `${row.now.running} run, ${row.now.desired} wanted${row.set === null ? "" : ", set by a person"}`,
       el("span", { class: "sub" }, `${row.min} to ${row.max}`),
     ],
   ];
