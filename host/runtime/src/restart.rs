@@ -110,6 +110,8 @@ impl Keeper {
 
     /// Waits until the host is not drained any more, or stops.
     async fn rest(&self) {
+        // What was settled and given back is on its way when that is told.
+        self.host.client.flush().await;
         let _resting = self.drain.rest();
         tokio::select! {
             () = self.drain.is(false) => {}
