@@ -238,7 +238,7 @@ fn capacity(fleet: Option<&FleetConfig>) -> u32 {
 fn join(config: &FleetConfig, client: &Client, id: HostId, may_create: bool) -> Arc<Fleet> {
     let capacity = (capacity(Some(config)), config.max_workers);
     let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
-    Fleet::new(id, capacity, bucket, config.bucket.clone())
+    Fleet::new(id, capacity, bucket, (config.bucket.clone(), config.fingerprints.clone()))
 }
 
 /// How this host calls itself in dead letters.

@@ -159,7 +159,7 @@ impl Config {
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
         let host = keys.maybe::<String>("host.id");
         let service = ServiceConfig::read(&mut keys, host.clone());
-        let fleet = FleetConfig::read(&mut keys, host, service.is_some());
+        let mut fleet = FleetConfig::read(&mut keys, host, service.is_some());
         Self {
             nats,
             service,
@@ -170,7 +170,7 @@ impl Config {
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
-            workloads: workloads::read(document.workloads, fleet.as_ref(), variables, problems),
+            workloads: workloads::read(document.workloads, fleet.as_mut(), variables, problems),
             fleet,
         }
     }
