@@ -137,8 +137,13 @@ async fn what_cannot_be_set_is_refused_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_of_a_fleet_says_that_its_leader_decides() {
     let site = Site::new().await;
-    let fleet =
-        FleetConfig { bucket: "SHOAL".to_owned(), replicas: 1, host: Some("one".to_owned()), max_workers: None };
+    let fleet = FleetConfig {
+        bucket: "SHOAL".to_owned(),
+        replicas: 1,
+        host: Some("one".to_owned()),
+        max_workers: None,
+        fingerprints: Default::default(),
+    };
     let (fleet, service, workloads) = (Some(fleet), Some(service(true)), vec![workers("shoal", 2)]);
     let host = Host::run(site.clone(), Config { fleet, service, workloads, ..site.config() });
     host.ready(1).await;
