@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
-use tidegate::commands::{bench, demo, dev, new, plugins};
+use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
     check, compile, completions, dead, drain, error_output, explain, health, journal, log, man, pause, permissions,
-    replay, request, run, scale, signals::shutdown, simulate, top,
+    plugin, replay, request, rollout, run, scale, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -56,12 +56,13 @@ enum Command {
     Scale(Box<scale::ScaleArgs>),
     Drain(Box<drain::DrainArgs>),
     Undrain(Box<drain::UndrainArgs>),
+    Rollout(Box<rollout::RolloutArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
     #[cfg(feature = "guests")]
     Dev(Box<dev::DevArgs>),
-    #[cfg(feature = "guests")]
-    Plugins(plugins::PluginsArgs),
+    #[command(visible_alias = "plugins")]
+    Plugin(plugin::PluginArgs),
     Simulate(Box<simulate::SimulateArgs>),
     #[cfg(feature = "guests")]
     Bench(bench::BenchArgs),
@@ -137,8 +138,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Box::pin(dev::run(*args, &mut stdout().lock(), shutdown()?)).await?;
             Ok(ExitCode::SUCCESS)
         }
-        #[cfg(feature = "guests")]
-        Command::Plugins(args) => plugins::run(&args, &mut stdout().lock()),
+        Command::Plugin(args) => plugin::run(&args, &mut stdout().lock()),
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Explain(args) => explain::run(&args, &mut stdout().lock()).await,
         Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,
@@ -147,6 +147,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Scale(args) => scale::run(&args, &mut stdout().lock()).await,
         Command::Drain(args) => drain::drain(&args, &mut stdout().lock()).await,
         Command::Undrain(args) => drain::undrain(&args, &mut stdout().lock()).await,
+        Command::Rollout(args) => rollout::run(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
         #[cfg(feature = "guests")]

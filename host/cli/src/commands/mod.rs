@@ -1,5 +1,6 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
+mod address;
 #[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
@@ -16,6 +17,7 @@ mod escaped_fields;
 pub mod explain;
 pub mod flags;
 pub mod health;
+mod host_http;
 mod hosts;
 pub mod journal;
 #[cfg(feature = "guests")]
@@ -27,10 +29,10 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
-#[cfg(feature = "guests")]
-pub mod plugins;
+pub mod plugin;
 pub mod replay;
 pub mod request;
+pub mod rollout;
 pub mod run;
 pub mod scale;
 pub mod signals;

@@ -1,6 +1,5 @@
 //! `tidegate top`: what a host does, in a terminal.
 
-mod address;
 mod detail;
 mod fetch;
 mod host;
@@ -23,9 +22,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::address::Address;
 use super::flags::ConnectionFlags;
 use super::positive;
-use address::Address;
 use host::Host;
 use screen::Screen;
 use source::Source;

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::address::Address;
 use super::fetch;
 use super::host::Host;
 use super::hosts::Hosts;
 use super::status::Status;
+use crate::commands::address::Address;
 use crate::commands::hosts::WITHIN;
 use tidegate_runtime::jetstream::{Client, FoundHost};
 

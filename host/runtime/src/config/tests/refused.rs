@@ -384,3 +384,24 @@ fn keys_of_a_service_are_refused_where_there_is_none_and_so_is_what_would_let_st
     let (host, prefix) = (Some("a".to_owned()), "tidegate.host".to_owned());
     assert_eq!(config.service, Some(ServiceConfig { host, prefix, admin: false, replies }));
 }
+
+#[test]
+fn rollouts_that_cannot_be_are_told() {
+    for (lines, expected) in [
+        (
+            "rollout.for = \"5m\"",
+            "line 5: workload.orders.rollout.for: says nothing without rollout.share; add rollout.share, such as 0.05, \
+             or remove it",
+        ),
+        ("rollout.share = 0.9", "line 5: workload.orders.rollout.share: 0.9 is too large; it can be 0.01 to 0.5"),
+        ("rollout = 0.05", "line 5: workload.orders.rollout: expected a table, found a float"),
+        (
+            "rollout.share = 0.1\nrollout.max-slowdown = 1",
+            "line 6: workload.orders.rollout.max-slowdown: 1 is too small; it can be 1.1 to 1000",
+        ),
+        ("rollout.shares = 0.1", "line 5: workload.orders.rollout.shares: unknown key; did you mean share?"),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}

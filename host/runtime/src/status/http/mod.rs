@@ -15,6 +15,7 @@ mod health;
 mod metrics;
 mod page;
 mod query;
+mod rollout;
 mod scale;
 mod serve;
 mod status;
