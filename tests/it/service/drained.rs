@@ -14,8 +14,13 @@ async fn a_drained_host_finishes_what_it_has_holds_nothing_and_goes_on_when_it_i
     let site = Site::new().await;
     let (host, address) = host(site.clone(), service(true), vec![workers("out", 1), workers("still", 1)]).await;
     let url = site.nats.servers[0].clone();
-    host.publish_all("in.out.a", ["sleep 700", "sleep 700"].map(str::to_owned)).await;
-    host.unsettled("out", 1).await;
+    host.publish_all("in.out.a", ["sleep 3000", "ok"].map(str::to_owned)).await;
+    eventually("the first is handled", async || {
+        super::answer(&site, "tidegate.host.one.status.out", "").await["workers"]["alive"][0]["handling"] == true
+    })
+    .await;
+    // While it is: what is told with the command takes longer to begin than with a request.
+    assert_eq!(super::answer(&site, "tidegate.host.one.drain", "").await["drain"], "draining");
     let ended = run(["drain", "one", "-s", &url]).await;
     assert_eq!(
         (ended.code, ended.stdout.as_str()),
