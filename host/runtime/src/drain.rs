@@ -9,7 +9,8 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Drain {
     wanted: watch::Sender<bool>,
-    workloads: usize,
+    /// Workloads that are kept running, those that rest among them.
+    kept: AtomicUsize,
     resting: AtomicUsize,
 }
 
@@ -28,10 +29,22 @@ pub(crate) enum DrainState {
 #[derive(Debug)]
 pub(crate) struct Resting<'a>(&'a Drain);
 
+/// A workload that is kept running until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Kept<'a>(&'a Drain);
+
+impl Default for Drain {
+    /// Of a host that works.
+    fn default() -> Self {
+        Self { wanted: watch::Sender::new(false), kept: AtomicUsize::default(), resting: AtomicUsize::default() }
+    }
+}
+
 impl Drain {
-    /// Of a host with so many workloads, which works.
-    pub(crate) fn new(workloads: usize) -> Self {
-        Self { wanted: watch::Sender::new(false), workloads, resting: AtomicUsize::new(0) }
+    /// A workload is kept running from now on.
+    pub(crate) fn keep(&self) -> Kept<'_> {
+        self.kept.fetch_add(1, SeqCst);
+        Kept(self)
     }
 
     /// Begins or ends it. Returns whether that is another state than before.
@@ -47,7 +60,7 @@ impl Drain {
 
     /// How far it is now.
     pub(crate) fn state(&self) -> DrainState {
-        let left = self.workloads.saturating_sub(self.resting.load(SeqCst));
+        let left = self.kept.load(SeqCst).saturating_sub(self.resting.load(SeqCst));
         match (*self.wanted.borrow(), left) {
             (false, _) => DrainState::No,
             (true, 0) => DrainState::Drained,
@@ -77,13 +90,20 @@ impl Drop for Resting<'_> {
     }
 }
 
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.kept.fetch_sub(1, SeqCst);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_host_is_drained_when_all_its_workloads_rest() {
-        let drain = Drain::new(2);
+        let drain = Drain::default();
+        let _kept = (drain.keep(), drain.keep());
         assert_eq!(drain.state(), DrainState::No);
         assert!(drain.set(true) && !drain.set(true));
         assert_eq!(drain.state(), DrainState::Draining(2));

@@ -68,6 +68,7 @@ impl Site {
             http_admin: None,
             fleet: None,
             service: None,
+            reload_watch: false,
             workloads: Vec::new(),
         }
     }

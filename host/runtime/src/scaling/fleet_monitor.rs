@@ -77,7 +77,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             () = &mut stop => {}
             () = self.watch() => {}
         }
-        self.monitor.set(0, "the host stops");
+        self.monitor.stop();
         self.member.leave().await;
     }
 
@@ -268,6 +268,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let fold = self.monitor.policy.fold().map(|(author, state)| Fold {
             plugin: author.plugin.to_string(),
             generation: author.generation.whole().to_owned(),
+            settings: self.monitor.policy.settings_digest(),
             state: state.to_vec(),
             decisions,
         });

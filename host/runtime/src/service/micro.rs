@@ -90,7 +90,8 @@ pub(super) fn info(place: &Place<'_>, most: usize) -> Vec<u8> {
         metadata: BTreeMap::new(),
     });
     let generations = generations(place.view);
-    let workloads = place.view.workloads.iter().map(|state| workload_info(place, state, &generations));
+    let all = place.view.workloads.all();
+    let workloads = all.iter().map(|state| workload_info(place, state, &generations));
     let (endpoints, left) = fitting(own.chain(workloads), most);
     let mut who = who(place, "io.nats.micro.v1.info_response");
     note_left(&mut who, left);
@@ -113,7 +114,8 @@ pub(super) fn stats(place: &Place<'_>, started: &str, counts: &BTreeMap<Endpoint
             data: None,
         }
     });
-    let workloads = place.view.workloads.iter().map(|state| workload_stats(place, state));
+    let all = place.view.workloads.all();
+    let workloads = all.iter().map(|state| workload_stats(place, state));
     let (endpoints, left) = fitting(own.chain(workloads), most);
     let mut who = who(place, "io.nats.micro.v1.stats_response");
     note_left(&mut who, left);

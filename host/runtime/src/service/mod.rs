@@ -182,7 +182,8 @@ impl Service {
         match demand {
             Demand::Status { from } => Met::Now(Ok(http::status_page(&self.view, from, most))),
             Demand::StatusOf(workload) => Met::Now(obey::find(&self.view, &workload).and_then(|state| {
-                http::workload_status(state, most).ok_or_else(|| refusal(413, "it is larger than a message".to_owned()))
+                http::workload_status(&state, most)
+                    .ok_or_else(|| refusal(413, "it is larger than a message".to_owned()))
             })),
             Demand::SetWorkers { workload, count, last } => {
                 Met::Now(obey::set_workers(&self.view, &workload, count, last))
@@ -199,7 +200,7 @@ impl Service {
 
     fn pause(&self, workload: &str, pause: Option<Option<Duration>>) -> Met {
         match obey::find(&self.view, workload) {
-            Ok(state) => Met::Late(Box::pin(obey::pause(self.client.clone(), state.clone(), pause))),
+            Ok(state) => Met::Late(Box::pin(obey::pause(self.client.clone(), state, pause))),
             Err(refusal) => Met::Now(Err(refusal)),
         }
     }

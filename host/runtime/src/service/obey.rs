@@ -36,9 +36,10 @@ struct Workers<'a> {
 }
 
 /// The workload of this name.
-pub(super) fn find<'a>(view: &'a View, name: &str) -> Result<&'a Arc<WorkloadState>, Refusal> {
-    view.workloads.iter().find(|state| state.workload.name == name).ok_or_else(|| {
-        let names = view.workloads.iter().map(|state| state.workload.name.as_str());
+pub(super) fn find(view: &View, name: &str) -> Result<Arc<WorkloadState>, Refusal> {
+    view.workloads.get(name).ok_or_else(|| {
+        let all = view.workloads.all();
+        let names = all.iter().map(|state| state.workload.name.as_str());
         let meant = nearest(name, names).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
         refusal(404, format!("this host has no workload `{}`{meant}", shown(name)))
     })
@@ -57,7 +58,7 @@ pub(super) fn set_workers(view: &View, name: &str, count: u32, last: Option<Dura
     }
     let set = state.chosen.set(count, last);
     tracing::info!(workload = name, "{}; the policy is asked on, and not heard", set.reason());
-    workers(view, state)
+    workers(view, &state)
 }
 
 pub(super) fn free_workers(view: &View, name: &str) -> Answer {
@@ -65,7 +66,7 @@ pub(super) fn free_workers(view: &View, name: &str) -> Answer {
     if state.chosen.end() {
         tracing::info!(workload = name, "a person lets the policy decide again");
     }
-    workers(view, state)
+    workers(view, &state)
 }
 
 fn workers(view: &View, state: &WorkloadState) -> Answer {

@@ -73,11 +73,12 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     if drain != DrainState::No {
         problems.push(format!("the host is drained; `tidegate undrain {}` lets it go on", view.id));
     }
-    let missing = view.workloads.iter().filter(|state| drain == DrainState::No && state.running().is_none());
+    let workloads = view.workloads.all();
+    let missing = workloads.iter().filter(|state| drain == DrainState::No && state.running().is_none());
     for state in missing {
         problems.push(format!("workload {} does not run yet", state.workload.name));
     }
-    for state in &view.workloads {
+    for state in &workloads {
         let name = &state.workload.name;
         let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
         // A server that is away is told once.

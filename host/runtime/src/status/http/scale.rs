@@ -26,12 +26,11 @@ struct WorkloadScale {
 
 /// For all workloads, or for the one of this name; `None` if there is none.
 pub(super) fn of(view: &View, only: Option<&str>) -> Option<HostScale> {
-    let chosen: Vec<_> =
-        view.workloads.iter().filter(|state| only.is_none_or(|only| state.workload.name == only)).collect();
-    if chosen.is_empty() {
-        return None;
-    }
-    let workloads = chosen.into_iter().map(|state| (state.workload.name.clone(), wanted(state)));
+    let chosen = match only {
+        Some(name) => vec![view.workloads.get(name)?],
+        None => view.workloads.all(),
+    };
+    let workloads = chosen.iter().map(|state| (state.workload.name.clone(), wanted(state)));
     Some(hosts(workloads, view.capacity))
 }
 

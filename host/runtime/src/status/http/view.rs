@@ -6,7 +6,8 @@ use crate::drain::Drain;
 use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
-use crate::status::workload::WorkloadState;
+use crate::reload::ConfigSource;
+use crate::status::workload_list::WorkloadList;
 
 /// What can be seen of a host.
 pub(crate) struct View {
@@ -25,11 +26,13 @@ pub(crate) struct View {
     /// Its plugins.
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
-    pub(crate) workloads: Vec<Arc<WorkloadState>>,
+    pub(crate) workloads: Arc<WorkloadList>,
     /// The stream of its dead letters.
     pub(crate) dead_letters: String,
     /// Its journal.
     pub(crate) journal: Journal,
+    /// Where its configuration is from.
+    pub(crate) source: ConfigSource,
     /// Whether it stops.
     pub(crate) stops: watch::Receiver<bool>,
 }
