@@ -93,6 +93,12 @@ impl Member {
         Some(share.min(self.fleet.room(&self.workload)))
     }
 
+    /// How many hosts have a part in the plan.
+    pub(crate) fn hosts(&self) -> u32 {
+        let view = self.fleet.view.lock();
+        view.plan(&self.workload).map_or(0, |plan| u32::try_from(plan.shares.len()).unwrap_or(u32::MAX))
+    }
+
     /// The lease, while it is this host's.
     pub(crate) fn lease(&self) -> Option<&Lease> {
         self.seat.lease()
