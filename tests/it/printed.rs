@@ -37,6 +37,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("--who-asks", "wants a host that is asked by NATS: `service/rights.rs` runs it"),
     ("tidegate top", "wants a host on a port that another program may have, and a terminal: `top.rs` runs it"),
     ("tidegate rollout", "wants a host on that port, and a handler that is tried: `rollout.rs` runs it"),
+    ("tidegate reload", "wants a host on that port, with a token: `reload.rs` runs it"),
     ("curl ", "wants a host on a port that another program may have"),
     ("docker ", "wants an image and a daemon"),
     ("kubectl ", "wants a cluster"),

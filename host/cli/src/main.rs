@@ -139,7 +139,7 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Box::pin(dev::run(*args, &mut stdout().lock(), shutdown()?)).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Plugin(args) => plugin::run(&args, &mut stdout().lock()),
+        Command::Plugin(args) => plugin::run(&args, &mut stdout().lock()).await,
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Explain(args) => explain::run(&args, &mut stdout().lock()).await,
         Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,

@@ -18,7 +18,7 @@ use crate::events::Observer;
 use crate::fleet::entries::HostId;
 use crate::fleet::host::Fleet;
 use crate::host_context::HostContext;
-use crate::jetstream::{Bucket, Client, ConnectError, Lines, journal_stream};
+use crate::jetstream::{Bucket, Client, ConnectError, Lines, PluginBucket, journal_stream};
 use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, HostError, PluginHost};
 use crate::reload::ConfigSource;
@@ -108,6 +108,8 @@ struct PreparedHost {
     list: Arc<WorkloadList>,
     /// Plugins are watched until this is dropped.
     directory: Arc<Directory>,
+    /// The bucket that they come from, if they do.
+    plugin_bucket: Option<String>,
     /// HTTP is answered until this is dropped.
     _http: Option<Serving>,
 }
@@ -115,6 +117,7 @@ struct PreparedHost {
 impl PreparedHost {
     fn new(config: Config, source: ConfigSource, observer: Observer) -> Result<Self, RunError> {
         config.warnings().iter().for_each(|said| tracing::warn!("{said}"));
+        let plugin_bucket = config.plugins.origin.bucket.clone();
         let directory = Arc::new(Directory::start(PluginHost::start(&config.plugins)?, &config.plugins));
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
@@ -161,6 +164,7 @@ impl PreparedHost {
             source,
             list,
             directory,
+            plugin_bucket,
             _http: http,
         })
     }
@@ -168,6 +172,9 @@ impl PreparedHost {
     /// Runs all workloads until `shutdown` ends, then drains.
     async fn run(self, client: Client, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let client = self.connection.get_or_init(|| client).clone();
+        if let Some(bucket) = &self.plugin_bucket {
+            self.directory.reach(Arc::new(PluginBucket::new(client.clone(), bucket)));
+        }
         if let Some(lines) = self.journal_lines {
             tokio::spawn(lines.store(client.clone()));
         }

@@ -1,5 +1,6 @@
 //! Where plugins come from, and which of them are taken: the program as a user runs it.
 
+mod bucket;
 mod pins;
 mod signatures;
 

@@ -1,12 +1,12 @@
 //! `tidegate check`.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::check_plugins::PluginFiles;
 use super::flags::ConfigFlags;
 use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
@@ -14,8 +14,7 @@ use tidegate_runtime::contract::Fault;
 use tidegate_runtime::digest::Digest;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
 use tidegate_runtime::plugin::{
-    HandlerPlugin, HttpAccess, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader,
-    Wanted, others,
+    HandlerPlugin, HttpAccess, PluginHost, PolicyContext, PolicyPlugin, SettingsReader, Wanted,
 };
 use tidegate_runtime::text::plain;
 
@@ -84,7 +83,10 @@ pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCo
     let mut answer = CheckReport::default();
     match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
-            plugins(&config, &mut answer).await?;
+            let files = plugin_files(&config, args.connect, &mut answer).await?;
+            if let Some(files) = &files {
+                plugins(&config, files, &mut answer).await?;
+            }
             if args.connect {
                 servers(&config, &KeyLocator::of(&args.flags.0), &mut answer).await;
             }
@@ -149,27 +151,38 @@ async fn servers(config: &Config, keys: &KeyLocator, answer: &mut CheckReport) {
     answer.servers = Some(CheckedServers { version: client.server_version(), made, unchecked });
 }
 
-async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()> {
-    let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
-    let host = PluginHost::start(&plugins)?;
-    let dir = &config.plugins.dir;
+/// Where the plugins are. `None` if they cannot be looked at, which is told.
+async fn plugin_files(config: &Config, connect: bool, answer: &mut CheckReport) -> anyhow::Result<Option<PluginFiles>> {
     answer.warnings.extend(config.warnings());
     for workload in &config.workloads {
         answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
     }
-    if let Err(problem) = list(dir) {
-        answer.problems.push(problem);
-        return Ok(());
+    let Some(bucket) = &config.plugins.origin.bucket else {
+        let files = PluginFiles::in_directory(&config.plugins.dir);
+        return Ok(files.map_err(|problem| answer.problems.push(problem)).ok());
+    };
+    if !connect {
+        let told = "plugins come from the bucket {}, and are not looked at without a server; --connect looks at them";
+        answer.warnings.push(told.replace("{}", bucket));
+        return Ok(None);
     }
+    // That there is no connection is told with what the servers have.
+    let Ok(client) = Client::connect(&config.nats).await else { return Ok(None) };
+    PluginFiles::in_bucket(bucket, &client, config, &mut answer.problems).await.map(Some)
+}
+
+async fn plugins(config: &Config, files: &PluginFiles, answer: &mut CheckReport) -> anyhow::Result<()> {
+    let plugins = Plugins { compile: config.plugins.compile.clone().by_this_program()?, ..config.plugins.clone() };
+    let host = PluginHost::start(&plugins)?;
     for workload in &config.workloads {
-        let handler = handler(&host, dir, workload).await;
-        answer.warnings.extend(mismatches(&host, dir, workload));
+        let handler = handler(&host, files, workload).await;
+        answer.warnings.extend(mismatches(&host, files, workload));
         let live =
-            policy(&host, dir, workload, (&workload.policy, workload.policy_pin.as_ref()), &workload.policy_settings)
+            policy(&host, files, workload, (&workload.policy, workload.policy_pin.as_ref()), &workload.policy_settings)
                 .await;
         let shadow = match &workload.shadow {
             Some(shadow) => {
-                Some(policy(&host, dir, workload, (&shadow.policy, shadow.pin.as_ref()), &shadow.settings).await)
+                Some(policy(&host, files, workload, (&shadow.policy, shadow.pin.as_ref()), &shadow.settings).await)
             }
             None => None,
         };
@@ -183,29 +196,9 @@ async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()
     Ok(())
 }
 
-/// Whether the plugin directory can be read. A host waits for it; one that is checked should be there.
-fn list(dir: &Path) -> Result<(), String> {
-    std::fs::read_dir(dir).map(drop).map_err(|error| {
-        let remedy = "create it, or name another with --plugins or plugins.dir";
-        format!("the plugin directory {} cannot be read: {error}; {remedy}", dir.display())
-    })
-}
-
-fn file(dir: &Path, plugin: &str) -> PathBuf {
-    dir.join(format!("{plugin}.wasm"))
-}
-
-/// A missing file may be a misspelt name, so what is there is told too.
-pub(super) fn refused(error: &LoadError) -> String {
-    match error.refusal {
-        PluginRefusal::Missing => format!("{error}; {}", others(&error.file)),
-        _ => error.to_string(),
-    }
-}
-
 /// What a person should know of what a handler imports and is not granted, or is granted and cannot use.
-fn mismatches(host: &PluginHost, dir: &Path, workload: &Workload) -> Vec<String> {
-    let file = file(dir, &workload.handler);
+fn mismatches(host: &PluginHost, files: &PluginFiles, workload: &Workload) -> Vec<String> {
+    let file = files.file(&workload.handler);
     let Ok(inspection) = host.inspect(&file) else { return Vec::new() };
     let imports = |package: &str| inspection.needs.iter().any(|import| import.starts_with(package));
     let grants = &workload.grants;
@@ -224,13 +217,14 @@ fn mismatches(host: &PluginHost, dir: &Path, workload: &Workload) -> Vec<String>
         ),
     ];
     let told = told.into_iter().filter(|(holds, _)| *holds);
-    told.map(|(_, what)| format!("workload {}: its handler {} {what}", workload.name, file.display())).collect()
+    let shown = files.show(&workload.handler);
+    told.map(|(_, what)| format!("workload {}: its handler {shown} {what}", workload.name)).collect()
 }
 
-async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {
-    let file = file(dir, &workload.handler);
+async fn handler(host: &PluginHost, files: &PluginFiles, workload: &Workload) -> Result<String, String> {
+    let file = files.file(&workload.handler);
     let loaded = host.load_as(&file, &workload.limits, &Wanted::handler(workload)).await;
-    let plugin: HandlerPlugin = loaded.map_err(|error| refused(&error))?;
+    let plugin: HandlerPlugin = loaded.map_err(|error| files.refused(&workload.handler, error))?;
     let ready = async {
         HttpAccess::new(workload).ready().await?;
         SettingsReader::new(&workload.settings).read().await
@@ -244,14 +238,14 @@ async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<S
 
 async fn policy(
     host: &PluginHost,
-    dir: &Path,
+    files: &PluginFiles,
     workload: &Workload,
     (name, pin): (&str, Option<&Digest>),
     settings: &[(String, String)],
 ) -> Result<String, String> {
-    let file = file(dir, name);
+    let file = files.file(name);
     let loaded = host.load_as(&file, &workload.limits, &Wanted::policy(pin)).await;
-    let plugin: PolicyPlugin = loaded.map_err(|error| refused(&error))?;
+    let plugin: PolicyPlugin = loaded.map_err(|error| files.refused(name, error))?;
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
     let problem = match plugin.init(&context, settings, None).await {
         Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),
@@ -259,5 +253,5 @@ async fn policy(
         Err(fault @ Fault::Start(_)) => format!("it {fault}; correct the policy"),
         Err(fault) => format!("its init {fault}; correct the policy or the workload's policy-settings"),
     };
-    Err(format!("{}: {problem}", file.display()))
+    Err(format!("{}: {problem}", files.show(name)))
 }

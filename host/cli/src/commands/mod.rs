@@ -4,6 +4,7 @@ mod address;
 #[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
+mod check_plugins;
 pub mod compile;
 pub mod completions;
 pub mod dead;

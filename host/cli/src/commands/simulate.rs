@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::check::refused;
+use super::check_plugins::refused;
 #[cfg(feature = "guests")]
 use super::live::{self, LiveArgs};
 use super::output::{ReportFormat, json_line};

@@ -43,7 +43,7 @@ pub(super) fn workload(name: &str) -> Result<(), Wrong> {
 }
 
 /// Whether it can be a plugin's name: then `NAME.wasm` is a file in the plugin directory.
-pub(crate) fn is_plugin_name(name: &str) -> bool {
+pub fn is_plugin_name(name: &str) -> bool {
     plugin(name).is_ok()
 }
 
@@ -226,8 +226,8 @@ pub(super) fn host(name: &str) -> Result<(), Wrong> {
     Err(Wrong::new(problem, "write a name without a port, such as \"tidegate.internal\""))
 }
 
-/// The longest name of a bucket, in bytes: its stream's name has `KV_` before it.
-const LONGEST_BUCKET: usize = 252;
+/// The longest name of a bucket, in bytes: its stream's name has `KV_` or `OBJ_` before it.
+const LONGEST_BUCKET: usize = 251;
 /// The longest id of a host, in bytes.
 const LONGEST_HOST_ID: usize = 128;
 

@@ -18,13 +18,15 @@ pub struct Plugins {
     pub cache: Option<PathBuf>,
     /// What a plugin's file may cost before it runs.
     pub compile: Compile,
-    /// Which plugins are taken.
+    /// Where they come from otherwise, and which are taken.
     pub origin: Origin,
 }
 
-/// Which plugins are taken.
+/// Where plugins come from, if it is no directory, and which are taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
+    /// The bucket of an object store in place of the directory.
+    pub bucket: Option<String>,
     /// The public keys (`U...`) of those who may sign plugins. With none a plugin need not be signed.
     pub trusted: Vec<String>,
 }
@@ -67,7 +69,13 @@ impl Origin {
             let remedy = "name at least one public key, or leave the key out, and plugins need no signature";
             keys.note(keys.place("plugins.trusted").error(problem, remedy));
         }
-        Self { trusted }
+        let bucket = keys.maybe("plugins.bucket");
+        if bucket.is_some() && keys.is_set("plugins.dir") {
+            let problem = "a directory is named beside a bucket";
+            let remedy = "plugins come from one of the two; leave plugins.dir or plugins.bucket out";
+            keys.note(keys.place("plugins.dir").error(problem, remedy));
+        }
+        Self { bucket, trusted }
     }
 }
 

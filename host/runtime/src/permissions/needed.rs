@@ -107,6 +107,7 @@ impl Permissions {
         }
         all.fleet(config);
         all.service(config);
+        all.plugins(config);
         if let Some(journal) = &config.journal.stream {
             let name = &journal.name;
             all.may_publish(format!("$JS.API.STREAM.INFO.{name}"), "find the stream of the journal");
@@ -195,6 +196,19 @@ impl Permissions {
             all.may_publish(of("undrain"), "`tidegate undrain`");
         }
         Some(all)
+    }
+
+    fn plugins(&mut self, config: &Config) {
+        let Some(bucket) = &config.plugins.origin.bucket else { return };
+        let api = |verb: &str| format!("$JS.API.{verb}.OBJ_{bucket}");
+        self.may_publish(api("STREAM.INFO"), "find the bucket of plugins");
+        self.may_publish(format!("{}.>", api("DIRECT.GET")), "read what the bucket has of a plugin");
+        self.may_publish(api("STREAM.MSG.GET"), "read that where the bucket does not allow direct reads");
+        // The consumers that watch and read have no name when they are made.
+        for subject in [api("CONSUMER.CREATE"), format!("{}.>", api("CONSUMER.DELETE"))] {
+            self.may_publish(subject, "watch the bucket of plugins, and read them");
+        }
+        self.may_publish(format!("$JS.FC.OBJ_{bucket}.>"), "keep up with the bucket of plugins");
     }
 
     fn workload(&mut self, workload: &Workload) {

@@ -6,6 +6,7 @@ mod concurrent;
 mod fleet;
 mod held;
 mod key_value;
+mod plugin_objects;
 mod request;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ pub use concurrent::{ConcurrentCall, ConcurrentCalls};
 pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
+pub(crate) use plugin_objects::{ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
 pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};
 
 /// What came of asking a consumer for deliveries.

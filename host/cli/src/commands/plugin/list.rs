@@ -5,12 +5,15 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use tidegate_runtime::config::units::show_size;
-use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::config::{Config, Plugins, process_environment};
 use tidegate_runtime::digest::{Digest, shown};
+use tidegate_runtime::jetstream::StoredPlugin;
 use tidegate_runtime::plugin::{FoundPlugin, found_in};
+use tidegate_runtime::text::plain;
 
 use crate::commands::flags::ConfigFlags;
 use crate::commands::output::Output;
+use crate::commands::plugin::bucket::bucket;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,18 +43,18 @@ struct Answer {
 
 /// A plugin, and who names it.
 #[derive(Debug, Serialize)]
-struct Listed {
-    plugin: String,
+pub(super) struct Listed {
+    pub(super) plugin: String,
     bytes: u64,
-    sha256: Option<String>,
+    pub(super) sha256: Option<String>,
     signed_by: Option<String>,
     used: Vec<Use>,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
 }
 
 /// A place in the configuration that names a plugin.
 #[derive(Debug, Clone, Serialize)]
-struct Use {
+pub(super) struct Use {
     workload: String,
     role: &'static str,
     pinned: Option<String>,
@@ -61,31 +64,54 @@ struct Use {
 ///
 /// # Errors
 /// If the configuration is wrong, or the plugins cannot be read.
-pub(super) fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags.0, &process_environment())?;
-    let found = found_in(&config.plugins)?;
-    let answer = Answer { plugins: found.into_iter().map(|found| listed(found, &config)).collect() };
+    let answer = Answer { plugins: all(&config).await? };
     args.output.write(out, &answer, |out| {
         if answer.plugins.is_empty() {
             writeln!(out, "there are no plugins")?;
         }
-        answer.plugins.iter().try_for_each(|plugin| line(plugin, out))
+        answer.plugins.iter().try_for_each(|plugin| plugin.write(out))
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(listed: &Listed, out: &mut impl Write) -> std::io::Result<()> {
-    let Listed { plugin, bytes, sha256, signed_by, used, problems } = listed;
-    write!(out, "{plugin}  {}  {}", sha256.as_deref().map_or("-", shown), show_size(bytes))?;
-    if let Some(key) = signed_by {
-        write!(out, "  signed by {key}")?;
+/// All plugins that are where they come from, by name.
+///
+/// # Errors
+/// If they cannot be read.
+pub(super) async fn all(config: &Config) -> anyhow::Result<Vec<Listed>> {
+    let found = match config.plugins.origin.bucket {
+        None => found_in(&config.plugins)?,
+        Some(_) => {
+            let (store, shown) = bucket(config).await?;
+            let stored = store.list().await.map_err(|why| anyhow::anyhow!("the plugin bucket {shown}: {why}"))?;
+            stored.into_iter().map(|stored| found_object(stored, &config.plugins)).collect()
+        }
+    };
+    Ok(found.into_iter().map(|found| listed(found, config)).collect())
+}
+
+fn found_object(stored: StoredPlugin, plugins: &Plugins) -> FoundPlugin {
+    let StoredPlugin { name, bytes, digest, signature } = stored;
+    FoundPlugin::new(name, bytes, digest.map(Digest::from), signature.as_deref(), plugins)
+}
+
+impl Listed {
+    /// For a person, in lines.
+    pub(super) fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let Listed { plugin, bytes, sha256, signed_by, used, problems } = self;
+        write!(out, "{}  {}  {}", plain(plugin), sha256.as_deref().map_or("-", shown), show_size(bytes))?;
+        if let Some(key) = signed_by {
+            write!(out, "  signed by {key}")?;
+        }
+        for Use { workload, role, pinned } in used {
+            let pinned = if pinned.is_some() { ", pinned" } else { "" };
+            write!(out, "  {role} of {workload}{pinned}")?;
+        }
+        writeln!(out)?;
+        problems.iter().try_for_each(|problem| writeln!(out, "  refused: {problem}"))
     }
-    for Use { workload, role, pinned } in used {
-        let pinned = if pinned.is_some() { ", pinned" } else { "" };
-        write!(out, "  {role} of {workload}{pinned}")?;
-    }
-    writeln!(out)?;
-    problems.iter().try_for_each(|problem| writeln!(out, "  refused: {problem}"))
 }
 
 fn listed(found: FoundPlugin, config: &Config) -> Listed {

@@ -1,16 +1,20 @@
 //! `tidegate plugin`.
 
+mod bucket;
 #[cfg(feature = "guests")]
 mod export;
 mod list;
+mod push;
 mod put;
+mod remove;
+mod show;
 mod sign;
 mod verify;
 
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Lists, signs and verifies plugins, and writes those that this program carries.
+/// Lists, pins, signs and verifies plugins, puts them into a bucket, and writes those that this program carries.
 ///
 /// `tidegate plugins` is the same.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +30,14 @@ pub enum PluginCommand {
     #[allow(missing_docs)]
     List(Box<list::ListArgs>),
     #[allow(missing_docs)]
+    Show(Box<show::ShowArgs>),
+    #[allow(missing_docs)]
+    Pin(Box<show::PinArgs>),
+    #[allow(missing_docs)]
+    Push(Box<push::PushArgs>),
+    #[allow(missing_docs)]
+    Remove(Box<remove::RemoveArgs>),
+    #[allow(missing_docs)]
     Sign(sign::SignArgs),
     #[allow(missing_docs)]
     Verify(verify::VerifyArgs),
@@ -38,9 +50,13 @@ pub enum PluginCommand {
 ///
 /// # Errors
 /// If it cannot be done, or the answer cannot be written.
-pub fn run(args: &PluginArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+pub async fn run(args: &PluginArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match &args.command {
-        PluginCommand::List(args) => list::run(args, out),
+        PluginCommand::List(args) => list::run(args, out).await,
+        PluginCommand::Show(args) => show::show(args, out).await,
+        PluginCommand::Pin(args) => show::pin(args, out).await,
+        PluginCommand::Push(args) => push::run(args, out).await,
+        PluginCommand::Remove(args) => remove::run(args, out).await,
         PluginCommand::Sign(args) => sign::run(args, out),
         PluginCommand::Verify(args) => verify::run(args, out),
         #[cfg(feature = "guests")]

@@ -136,6 +136,13 @@ pub const HOST: &[Key] = &of_the_host([
         .default("plugins")
         .help("The directory with the plugins, which are *.wasm files")
         .more("It is flat."),
+    Key::text("plugins.bucket", "BUCKET")
+        .flag("plugin-bucket")
+        .nothing("plugins come from the directory")
+        .rule(names::bucket)
+        .comment("\"TIDEGATE_PLUGINS\"")
+        .help("The bucket of an object store with the plugins, in place of a directory")
+        .more("`tidegate plugin push` puts one there, and every host with the bucket swaps to it."),
     Key::duration("plugins.rescan")
         .flag("rescan")
         .default("5s")

@@ -1,4 +1,4 @@
-//! Keeps the plugins that workloads ask for up to date with their files.
+//! Keeps the plugins that workloads ask for up to date with their files, or with the objects of a bucket.
 //!
 //! Files are looked at when the directory changes and, at long intervals, without an event. Content that was not seen
 //! before is loaded. If that fails, the generation before stays in use and the reason is logged once. The content on
@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,8 +18,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::directory_events::DirectoryEvents;
 use super::host::PluginHost;
+use super::place::{Changes, Place};
 use super::plugin_file::PluginFile;
 use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::{file, signature_file};
@@ -28,17 +28,21 @@ use crate::delivery::slow_lane::roam;
 use crate::plugin::run::kind::Wanted;
 use crate::plugin::run::room::Room;
 use crate::plugin::run::world::World;
+use crate::ports::PluginObjects;
 
 /// How long events are collected before files are looked at, where none says that a change has ended: a copy causes
 /// many events. Files are not looked at more often than this because of events.
 const DEBOUNCE: Duration = Duration::from_millis(75);
 
-/// The plugin directory. Watching ends when this is dropped; generations that were loaded stay.
+/// The plugin directory, or the bucket in its place. Watching ends when this is dropped; generations that were loaded
+/// stay.
 pub struct Directory {
     host: PluginHost,
-    dir: PathBuf,
+    place: Place,
     asked: Arc<RequestedPlugins>,
     task: JoinHandle<()>,
+    /// The watch of the bucket, once that is connected to.
+    follows: Mutex<JoinSet<()>>,
 }
 
 #[derive(Default)]
@@ -70,7 +74,7 @@ trait AnySlot: Any + Send + Sync {
     fn keep(
         self: Arc<Self>,
         host: PluginHost,
-        file: PathBuf,
+        place: Place,
         looks: watch::Receiver<bool>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -95,10 +99,10 @@ impl<W: World> AnySlot for PluginSlot<W> {
     fn keep(
         self: Arc<Self>,
         host: PluginHost,
-        file: PathBuf,
+        place: Place,
         looks: watch::Receiver<bool>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(PluginFile::new(host, file, self, looks).run())
+        Box::pin(PluginFile::new(host, place, self, looks).run())
     }
 }
 
@@ -106,15 +110,22 @@ impl Directory {
     /// Begins to watch. A plugin is loaded when it is asked for first. Must be called in a tokio runtime.
     pub fn start(host: PluginHost, plugins: &Plugins) -> Self {
         let asked = Arc::new(RequestedPlugins::default());
+        let place = Place::of(plugins);
         let keeper = DirectoryTask {
             host: host.clone(),
-            dir: plugins.dir.clone(),
+            place: place.clone(),
             asked: Arc::clone(&asked),
-            events: DirectoryEvents::new(&plugins.dir, "plugin directory"),
-            dir_told: None,
+            changes: Changes::of(&place),
         };
         let task = tokio::spawn(keeper.run(plugins.rescan));
-        Self { host, dir: plugins.dir.clone(), asked, task }
+        Self { host, place, asked, task, follows: Mutex::default() }
+    }
+
+    /// From now on the bucket is reached by this, if plugins come from one.
+    pub(crate) fn reach(&self, store: Arc<dyn PluginObjects>) {
+        if let Place::Bucket(bucket) = &self.place {
+            self.follows.lock().spawn(bucket.clone().follow(store));
+        }
     }
 
     /// Asks for room for this many instances of a plugin. The room of the process is divided between all that ask.
@@ -164,16 +175,20 @@ impl Directory {
                 "the plugin directory is not watched any more: its task has panicked; start the host again".to_owned(),
             ];
         }
+        let unwatched = match &self.place {
+            Place::Bucket(bucket) => bucket.problem(),
+            Place::Directory(_) => None,
+        };
         let of = |plugin: &String| {
             format!("the file of plugin {plugin} is not watched any more: its task has panicked; start the host again")
         };
-        self.asked.given_up.lock().iter().map(of).collect()
+        unwatched.into_iter().chain(self.asked.given_up.lock().iter().map(of)).collect()
     }
 }
 
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Directory").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Directory").field("place", &self.place.show("*")).finish_non_exhaustive()
     }
 }
 
@@ -187,10 +202,9 @@ impl Drop for Directory {
 /// loads it, so that a slow one does not delay the others.
 struct DirectoryTask {
     host: PluginHost,
-    dir: PathBuf,
+    place: Place,
     asked: Arc<RequestedPlugins>,
-    events: DirectoryEvents,
-    dir_told: Option<String>,
+    changes: Changes,
 }
 
 impl DirectoryTask {
@@ -202,8 +216,8 @@ impl DirectoryTask {
         let mut plugins = JoinSet::new();
         let mut tasks: Vec<(Arc<dyn AnySlot>, AbortHandle)> = Vec::new();
         loop {
-            let is_there = self.look_at_directory().await;
-            let touched = self.events.touched();
+            let is_there = self.changes.look().await;
+            let touched = self.changes.touched();
             let slots = self.asked.used();
             let is = |slot: &Arc<dyn AnySlot>, other: &Arc<dyn AnySlot>| Arc::ptr_eq(slot, other);
             // Whom no workload uses any more: one that asks for the plugin again has a new slot.
@@ -221,16 +235,15 @@ impl DirectoryTask {
                     continue;
                 }
                 let name = slot.name().to_owned();
-                let path = file(&self.dir, &name);
                 // A plugin may compute in its trial.
-                let kept = roam(slot.clone().keep(self.host.clone(), path, look.clone()));
+                let kept = roam(slot.clone().keep(self.host.clone(), self.place.clone(), look.clone()));
                 tasks.push((slot, plugins.spawn(run(self.asked.clone(), name, kept))));
             }
             while plugins.try_join_next().is_some() {}
             looks.send_replace(is_there);
             let looked = Instant::now();
             tokio::select! {
-                () = self.events.changed() => self.collect(looked).await,
+                () = self.changes.changed() => self.collect(looked).await,
                 () = self.asked.more.notified() => {}
                 () = tokio::time::sleep(rescan) => {}
             }
@@ -240,35 +253,10 @@ impl DirectoryTask {
     /// Waits after an event until files should be looked at, which they were last at `looked`.
     async fn collect(&self, looked: Instant) {
         let ended = async {
-            self.events.ended().await;
+            self.changes.ended().await;
             sleep_until(looked + DEBOUNCE).await;
         };
         let _ = timeout(DEBOUNCE, ended).await;
-    }
-
-    /// Whether the directory is there. Logged once when it is gone, and when it is back.
-    async fn look_at_directory(&mut self) -> bool {
-        let error = match tokio::fs::metadata(&self.dir).await {
-            Ok(metadata) if metadata.is_dir() => {
-                self.events.follow(&metadata);
-                if self.dir_told.take().is_some() {
-                    tracing::info!(directory = %self.dir.display(), "the plugin directory is there");
-                }
-                return true;
-            }
-            Ok(_) => "it is not a directory".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        self.events.lose();
-        if self.dir_told.as_deref() != Some(&error) {
-            tracing::warn!(
-                directory = %self.dir.display(), error,
-                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until \
-                 then what is loaded stays and the rest waits"
-            );
-            self.dir_told = Some(error);
-        }
-        false
     }
 }
 

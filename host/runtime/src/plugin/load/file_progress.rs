@@ -18,6 +18,8 @@ pub(super) struct Fingerprint {
     pub(super) content: Stamp,
     /// That of the signature; `None` if there is none, or none is asked for.
     pub(super) signature: Option<Stamp>,
+    /// Whether it never stays the same when the content changes. That of a file may, for its times have steps.
+    pub(super) is_exact: bool,
 }
 
 impl Fingerprint {
@@ -142,7 +144,9 @@ impl FileProgress {
         self.seen = Some((fingerprint, since));
         let known = match self.settled {
             // A change within one tick of a coarse clock leaves the fingerprint as it was.
-            Some((settled, trusted)) => settled == fingerprint && (trusted || now - since < TICK),
+            Some((settled, trusted)) => {
+                settled == fingerprint && (trusted || now - since < TICK || fingerprint.is_exact)
+            }
             None => false,
         };
         !known || self.is_due(now)
@@ -169,7 +173,8 @@ impl FileProgress {
 
     /// Notes that content with this fingerprint was read at this time. It is not read again unless the file changes.
     pub(super) fn settle(&mut self, fingerprint: Fingerprint, read: Instant) {
-        let trusted = self.seen.is_some_and(|(seen, since)| seen == fingerprint && read - since >= TICK);
+        let stands = self.seen.is_some_and(|(seen, since)| seen == fingerprint && read - since >= TICK);
+        let trusted = stands || fingerprint.is_exact;
         self.settled = Some((fingerprint, trusted));
     }
 
@@ -247,7 +252,7 @@ mod tests {
     }
 
     fn written(seconds: u64) -> Fingerprint {
-        Fingerprint { content: stamp(seconds), signature: None }
+        Fingerprint { content: stamp(seconds), signature: None, is_exact: false }
     }
 
     fn stamp(seconds: u64) -> Stamp {
@@ -272,6 +277,17 @@ mod tests {
         assert!(!progress.needs_reading(written(5), after(100.0)));
         assert_eq!(progress.look_again(after(100.0)), None);
         assert!(progress.needs_reading(written(6), after(100.0)));
+    }
+
+    #[test]
+    fn what_has_a_revision_is_read_once() {
+        let (mut progress, start) = (FileProgress::default(), Instant::now());
+        let revision = |number| Fingerprint { is_exact: true, ..written(number) };
+        assert!(progress.needs_reading(revision(5), start));
+        progress.settle(revision(5), start);
+        assert_eq!(progress.look_again(start), None);
+        assert!(!progress.needs_reading(revision(5), start + TICK));
+        assert!(progress.needs_reading(revision(6), start + TICK));
     }
 
     #[test]

@@ -54,21 +54,36 @@ pub fn found_in(plugins: &Plugins) -> Result<Vec<FoundPlugin>, ListError> {
 fn of_file(file: &Path, plugins: &Plugins) -> FoundPlugin {
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
-    let most = plugins.compile.max_size;
-    let digest = match bytes {
-        bytes if bytes > most => Err(format!("it has {bytes} bytes, more than {}", show_size(&most))),
-        _ => digest_of_file(file).map_err(|error| format!("it cannot be read: {error}")),
-    };
+    let digest = if bytes > plugins.compile.max_size { None } else { digest_of_file(file).ok() };
     let signature = parsed(&read_signature(file));
-    let trusted = &plugins.origin.trusted;
-    let problem = match (&digest, &signature) {
-        (Err(problem), _) => Some(problem.clone()),
-        _ if trusted.is_empty() => None,
-        (Ok(digest), Ok(signature)) => signature.check(digest, trusted).err().map(|error| error.to_string()),
-        (Ok(_), Err(error)) => Some(error.to_string()),
-    };
-    let signed_by = signature.ok().map(|signature| signature.key().to_owned());
-    FoundPlugin { name, bytes, digest: digest.ok(), signed_by, problem }
+    FoundPlugin::judged(name, bytes, digest, signature, plugins)
+}
+
+impl FoundPlugin {
+    /// What is there, with its signature as it is written.
+    pub fn new(name: String, bytes: u64, digest: Option<Digest>, signature: Option<&str>, plugins: &Plugins) -> Self {
+        let signature = signature.ok_or(SignatureError::Unsigned).and_then(|text| Signature::parse(text.as_bytes()));
+        Self::judged(name, bytes, digest, signature, plugins)
+    }
+
+    fn judged(
+        name: String,
+        bytes: u64,
+        digest: Option<Digest>,
+        signature: Result<Signature, SignatureError>,
+        plugins: &Plugins,
+    ) -> Self {
+        let (most, trusted) = (plugins.compile.max_size, &plugins.origin.trusted);
+        let problem = match (&digest, &signature) {
+            _ if bytes > most => Some(format!("it has {bytes} bytes, more than {}", show_size(&most))),
+            (None, _) => Some("it cannot be read, or does not say its digest".to_owned()),
+            _ if trusted.is_empty() => None,
+            (Some(digest), Ok(signature)) => signature.check(digest, trusted).err().map(|error| error.to_string()),
+            (Some(_), Err(error)) => Some(error.to_string()),
+        };
+        let signed_by = signature.ok().map(|signature| signature.key().to_owned());
+        Self { name, bytes, digest, signed_by, problem }
+    }
 }
 
 /// The digest that names a generation of a plugin: the SHA-256 of its file.

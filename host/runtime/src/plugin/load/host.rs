@@ -194,6 +194,11 @@ impl PluginHost {
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(PluginRefusal::Stopping))
     }
 
+    /// Bytes of the largest plugin.
+    pub(super) fn max_size(&self) -> u64 {
+        self.0.max_size
+    }
+
     /// Whether plugins must be signed.
     pub(super) fn wants_signatures(&self) -> bool {
         !self.0.trusted.is_empty()

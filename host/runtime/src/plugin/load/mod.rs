@@ -4,6 +4,7 @@
 //! again. What does not: anything that an instance needs once it runs; that is in [`run`](super::run), which knows
 //! nothing of files.
 
+mod bucket_place;
 mod cache;
 mod compiler;
 mod declaration_count;
@@ -13,6 +14,7 @@ mod file_progress;
 mod found;
 mod host;
 mod inspect;
+mod place;
 mod plugin_file;
 mod refusal;
 mod slot;

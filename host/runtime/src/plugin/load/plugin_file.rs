@@ -1,18 +1,17 @@
 //! Looks at one plugin's file, loads its content and puts it into use.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, Stamp, UnreadableNotice};
+use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, UnreadableNotice};
 use super::host::PluginHost;
+use super::place::Place;
 use super::refusal::PluginRefusal;
 use super::slot::PluginSlot;
-use super::source::{FileContent, others, signature_file};
+use super::source::FileContent;
 use crate::clock::time_of_day;
 use crate::config::Limits;
 use crate::digest::{Digest, shown};
@@ -25,7 +24,9 @@ const WATCH: Duration = Duration::from_millis(100);
 /// Keeps one plugin up to date with its file.
 pub(super) struct PluginFile<W> {
     host: PluginHost,
-    file: PathBuf,
+    place: Place,
+    /// How it is called in what is told.
+    shown: String,
     slot: Arc<PluginSlot<W>>,
     /// The limits of the last trial.
     tried: Limits,
@@ -35,8 +36,9 @@ pub(super) struct PluginFile<W> {
 }
 
 impl<W: World> PluginFile<W> {
-    pub(super) fn new(host: PluginHost, file: PathBuf, slot: Arc<PluginSlot<W>>, looks: watch::Receiver<bool>) -> Self {
-        Self { host, file, tried: slot.limits(), slot, looks, progress: FileProgress::default() }
+    pub(super) fn new(host: PluginHost, place: Place, slot: Arc<PluginSlot<W>>, looks: watch::Receiver<bool>) -> Self {
+        let (shown, tried) = (place.show(&slot.name), slot.limits());
+        Self { host, place, shown, tried, slot, looks, progress: FileProgress::default() }
     }
 
     pub(super) async fn run(mut self) {
@@ -61,11 +63,11 @@ impl<W: World> PluginFile<W> {
             self.progress.suspect();
         }
         let now = Instant::now();
-        let fingerprint = match fingerprint(&self.host, &self.file).await {
-            Ok(fingerprint) => fingerprint,
+        let fingerprint = match self.place.fingerprint(&self.host, &self.slot.name).await {
+            Some(fingerprint) => fingerprint,
             // A file that can be read after all came in between. The next look is soon.
-            Err(_) => {
-                match self.host.read(&self.file).await {
+            None => {
+                match self.read().await {
                     Ok(_) => return Some(Duration::ZERO),
                     Err(refusal) => self.unreadable(&refusal),
                 }
@@ -75,13 +77,17 @@ impl<W: World> PluginFile<W> {
         if !self.progress.needs_reading(fingerprint, now) {
             return self.progress.look_again(now);
         }
-        match self.host.read(&self.file).await {
+        match self.read().await {
             Ok(source) => self.consider(source, fingerprint, now).await,
             Err(refusal) => {
                 self.unreadable(&refusal);
                 self.progress.look_again(now)
             }
         }
+    }
+
+    async fn read(&self) -> Result<FileContent, PluginRefusal> {
+        self.place.read(&self.host, &self.slot.name).await
     }
 
     /// Loads content that was read, unless it is known.
@@ -99,13 +105,13 @@ impl<W: World> PluginFile<W> {
                 biased;
                 loaded = self.host.make(source, &self.tried, &self.slot.wanted) => loaded,
                 // Loading is dropped, and a child process that compiles is killed.
-                () = withdrawn(&self.host, &self.file, &self.slot.touched, &identity, fingerprint) => {
+                () = withdrawn(&self.host, &self.place, &self.slot, &identity, fingerprint) => {
                     return self.tell_withdrawn(&digest);
                 }
             };
             match loaded {
                 // The content on disk now decides, not the content when loading began.
-                Ok(_) if !is_still_there(&self.host, &self.file, &identity, fingerprint).await => {
+                Ok(_) if !is_still_there(&self.host, &self.place, &self.slot.name, &identity, fingerprint).await => {
                     return self.tell_withdrawn(&digest);
                 }
                 Ok(loaded) => self.adopt(loaded, &identity, began),
@@ -130,7 +136,7 @@ impl<W: World> PluginFile<W> {
         if mebibytes > 0 {
             tracing::info!(
                 plugin = self.slot.name, generation = %source.generation.digest, mebibytes,
-                "loading {}: compiling it may take some seconds, unless it is in the cache", self.file.display()
+                "loading {}: compiling it may take some seconds, unless it is in the cache", self.shown
             );
         }
     }
@@ -138,7 +144,7 @@ impl<W: World> PluginFile<W> {
     fn tell_withdrawn(&mut self, digest: &Digest) -> Option<Duration> {
         tracing::info!(
             plugin = self.slot.name, generation = %digest,
-            "{} has changed while this generation was loaded, which will not be used", self.file.display()
+            "{} has changed while this generation was loaded, which will not be used", self.shown
         );
         self.progress.suspect();
         Some(Duration::ZERO)
@@ -149,12 +155,12 @@ impl<W: World> PluginFile<W> {
         let digest = loaded.generation().digest.clone();
         self.slot.adopt(loaded);
         let milliseconds = millis(began.elapsed());
-        tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
+        tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.shown);
     }
 
     /// Notes and logs a refusal. `false` if the file may be half written.
     fn refuse(&mut self, refusal: &PluginRefusal, identity: &str, fingerprint: Fingerprint, began: Instant) -> bool {
-        let (reason, file, digest) = (refusal.to_string(), self.file.display(), shown(identity));
+        let (reason, file, digest) = (refusal.to_string(), self.shown.clone(), shown(identity));
         let cause = match refusal {
             refusal if refusal.may_be_half_written() => RefusalCause::HalfWritten,
             refusal if refusal.may_pass_later() => RefusalCause::Outside,
@@ -184,52 +190,42 @@ impl<W: World> PluginFile<W> {
     }
 
     fn unreadable(&mut self, refusal: &PluginRefusal) {
-        let (plugin, file) = (self.slot.name.as_str(), &self.file);
+        let (plugin, file) = (self.slot.name.as_str(), &self.shown);
         self.slot.history.lock().problem = Some(refusal.to_string());
         match self.progress.unreadable(&refusal.to_string()) {
             UnreadableNotice::Nothing => {}
             UnreadableNotice::Waiting => {
-                tracing::warn!(plugin, "waiting for {}: {refusal}; {}", file.display(), others(file));
+                tracing::warn!(plugin, "waiting for {file}: {refusal}; {}", self.place.others(plugin));
             }
             UnreadableNotice::Kept(generation) => {
                 let generation = shown(&generation);
-                tracing::warn!(plugin, generation, "{}: {refusal}; the generation in use stays", file.display());
+                tracing::warn!(plugin, generation, "{file}: {refusal}; the generation in use stays");
             }
         }
     }
 }
 
-/// What tells the file's content, and its signature's where there must be one, from another.
-async fn fingerprint(host: &PluginHost, file: &Path) -> std::io::Result<Fingerprint> {
-    let content = Stamp::of(&tokio::fs::metadata(file).await?);
-    let signature = match host.wants_signatures() {
-        true => tokio::fs::metadata(signature_file(file)).await.ok().map(|metadata| Stamp::of(&metadata)),
-        false => None,
-    };
-    Ok(Fingerprint { content, signature })
-}
-
 /// Ends when the file no longer has this content, or this signature.
-async fn withdrawn(host: &PluginHost, file: &Path, touched: &AtomicBool, identity: &str, mut known: Fingerprint) {
+async fn withdrawn<W>(host: &PluginHost, place: &Place, slot: &PluginSlot<W>, identity: &str, mut known: Fingerprint) {
     loop {
         tokio::time::sleep(WATCH).await;
-        let touched = touched.swap(false, Relaxed);
-        match fingerprint(host, file).await {
-            Ok(now) if now == known && !touched => {}
-            Ok(now) => match host.read(file).await {
+        let touched = slot.touched.swap(false, Relaxed);
+        match place.fingerprint(host, &slot.name).await {
+            Some(now) if now == known && !touched => {}
+            Some(now) => match place.read(host, &slot.name).await {
                 Ok(source) if source.identity() == identity => known = now,
                 _ => return,
             },
-            Err(_) => return,
+            None => return,
         }
     }
 }
 
 /// Whether the file has this content, and this signature.
-async fn is_still_there(host: &PluginHost, file: &Path, identity: &str, known: Fingerprint) -> bool {
-    match fingerprint(host, file).await {
-        Ok(now) if now == known => true,
-        Ok(_) => host.read(file).await.is_ok_and(|source| source.identity() == identity),
-        Err(_) => false,
+async fn is_still_there(host: &PluginHost, place: &Place, plugin: &str, identity: &str, known: Fingerprint) -> bool {
+    match place.fingerprint(host, plugin).await {
+        Some(now) if now == known => true,
+        Some(_) => place.read(host, plugin).await.is_ok_and(|source| source.identity() == identity),
+        None => false,
     }
 }

@@ -43,6 +43,17 @@ pub enum PluginRefusal {
         /// The most that the configuration allows.
         most: String,
     },
+    /// There is no such object.
+    #[error("there is no such object; put it there with `tidegate plugin push {plugin}.wasm --plugin-bucket {bucket}`")]
+    NoObject {
+        /// The plugin's name.
+        plugin: String,
+        /// The bucket.
+        bucket: String,
+    },
+    /// The object cannot be read, or is not what the bucket says it is.
+    #[error("{0}")]
+    Object(String),
     /// The configuration pins the plugin to a file with another digest.
     #[error(
         "its digest is sha256:{}, and the configuration pins {plugin}@sha256:{}; put that file there, or pin the \
@@ -172,6 +183,7 @@ impl PluginRefusal {
     pub(crate) fn may_pass_later(&self) -> bool {
         match self {
             Self::Unreadable(_)
+            | Self::Object(_)
             | Self::CompileTime(_)
             | Self::CompilerKilled(_)
             | Self::NoCompiler(_)
@@ -181,6 +193,7 @@ impl PluginRefusal {
             | Self::Stopping => true,
             Self::Missing
             | Self::DanglingLink
+            | Self::NoObject { .. }
             | Self::NotAFile
             | Self::TooLarge { .. }
             | Self::NotPinned { .. }

@@ -25,7 +25,13 @@ fn signature(signer: &Signer, bytes: &[u8]) -> String {
 fn plugins(dir: &Path, cache: &Path, trusted: &[&Signer]) -> Plugins {
     let trusted = trusted.iter().map(|signer| signer.public_key()).collect();
     let (rescan, cache) = (Duration::from_millis(20), Some(cache.to_owned()));
-    Plugins { dir: dir.to_owned(), rescan, cache, compile: Compile::default(), origin: Origin { trusted } }
+    Plugins {
+        dir: dir.to_owned(),
+        rescan,
+        cache,
+        compile: Compile::default(),
+        origin: Origin { bucket: None, trusted },
+    }
 }
 
 fn start(plugins: &Plugins) -> Directory {

@@ -92,14 +92,14 @@ struct Made {
 }
 
 impl Rows {
-    /// The rows that have changed after the look of this number, and whether these are all that there are: where it is
-    /// 0, or workloads have come or gone since.
+    /// The rows that have changed after the look of this number, and whether these are all that there are: for 0, and
+    /// where workloads have come or gone since.
     pub(super) fn after(&self, recorder: &Recorder, since: u64, now: u64) -> (Vec<Arc<str>>, bool) {
         let mut made = self.0.lock();
         if made.look < now {
             made.make(recorder, now);
         }
-        let all = since <= made.renamed;
+        let all = since < made.renamed;
         let rows = made.rows.iter().filter(|(changed, _)| all || *changed > since).map(|(_, row)| row.clone());
         (rows.collect(), all)
     }

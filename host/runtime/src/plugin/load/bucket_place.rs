@@ -1,0 +1,239 @@
+//! Plugins that come from a bucket: what is known of it, from the events of its watch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::file_progress::{Fingerprint, Stamp};
+use super::refusal::PluginRefusal;
+use super::source::{FileContent, file};
+use crate::backoff::Backoff;
+use crate::config::is_plugin_name;
+use crate::config::units::show_size;
+use crate::plugin::run::told_text::brief;
+use crate::ports::{ObjectEvent, PluginObject, PluginObjects};
+use crate::signature;
+
+/// The shortest and the longest pause before a bucket is watched again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How many plugins a message lists where one is missing, and characters of each.
+const NAMED: (usize, usize) = (20, 100);
+/// How many objects of a bucket are known here. Their descriptions take memory.
+const MOST: usize = 10_000;
+/// The longest name of a plugin here, in bytes; that of a file is no longer.
+const LONGEST: usize = 255;
+
+/// What is wrong with an object that is not what the bucket says.
+const DAMAGED: &str = "its content is not what its digest in the bucket says; push it again";
+const NO_DIGEST: &str = "the bucket does not say its SHA-256; put it there with `tidegate plugin push`";
+
+/// A bucket of plugins, as it is known here.
+pub(super) struct BucketPlace {
+    name: String,
+    store: OnceLock<Arc<dyn PluginObjects>>,
+    seen: Mutex<Seen>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Whether all that is there was told once.
+    known: bool,
+    objects: BTreeMap<String, PluginObject>,
+    /// The plugins, as names of files, to which something happened.
+    touched: BTreeSet<OsString>,
+    /// The revisions of objects that are not what the bucket says they are, and what is wrong.
+    damaged: BTreeMap<String, (u64, &'static str)>,
+    /// Why it is not watched.
+    problem: Option<String>,
+}
+
+impl Seen {
+    fn touch(&mut self, plugin: &str) {
+        self.touched.insert(file(Path::new(""), plugin).into_os_string());
+    }
+}
+
+impl BucketPlace {
+    pub(super) fn new(name: &str) -> Arc<Self> {
+        let (store, seen) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { name: name.to_owned(), store, seen, changed: Notify::new() })
+    }
+
+    /// Watches it for ever, from now on.
+    pub(super) async fn follow(self: Arc<Self>, store: Arc<dyn PluginObjects>) {
+        let store = self.store.get_or_init(|| store).clone();
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        loop {
+            let problem = match store.watch().await {
+                Err(problem) => problem,
+                Ok(mut events) => {
+                    // What is there now, until all of it is told. What was known before stays known until then.
+                    let mut there = Some(BTreeMap::new());
+                    loop {
+                        match events.next().await {
+                            Some(Ok(event)) => self.take(event, &mut there, &mut backoff),
+                            Some(Err(problem)) => break problem,
+                            None => break "the watch has ended; it is tried again".to_owned(),
+                        }
+                    }
+                }
+            };
+            self.lost(problem);
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    fn take(&self, event: ObjectEvent, there: &mut Option<BTreeMap<String, PluginObject>>, backoff: &mut Backoff) {
+        let mut seen = self.seen.lock();
+        match (event, there.as_mut()) {
+            (ObjectEvent::Known, Some(_)) => {
+                backoff.reset();
+                let now = there.take().unwrap_or_default();
+                let names: BTreeSet<String> = seen.objects.keys().chain(now.keys()).cloned().collect();
+                for name in names {
+                    if seen.objects.get(&name) != now.get(&name) {
+                        seen.touch(&name);
+                    }
+                }
+                (seen.objects, seen.known) = (now, true);
+                if seen.problem.take().is_some() {
+                    tracing::info!(bucket = self.name, "the plugin bucket is watched again");
+                }
+            }
+            (ObjectEvent::Known, None) => return,
+            (ObjectEvent::Put(object), Some(there)) => self.keep(there, object),
+            (ObjectEvent::Removed(name), Some(there)) => drop(there.remove(&name)),
+            (ObjectEvent::Put(object), None) => {
+                seen.touch(&object.name);
+                self.keep(&mut seen.objects, object);
+            }
+            (ObjectEvent::Removed(name), None) => {
+                seen.touch(&name);
+                seen.objects.remove(&name);
+            }
+        }
+        drop(seen);
+        if there.is_none() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Keeps what tells an object from another one. What cannot be a plugin is not kept.
+    fn keep(&self, objects: &mut BTreeMap<String, PluginObject>, object: PluginObject) {
+        if !is_plugin_name(&object.name) || object.name.len() > LONGEST {
+            return;
+        }
+        if objects.len() >= MOST && !objects.contains_key(&object.name) {
+            tracing::warn!(
+                bucket = self.name,
+                most = MOST,
+                "the plugin bucket has more objects than a host looks at; remove those that are not used"
+            );
+            return;
+        }
+        objects.insert(object.name.clone(), PluginObject { signature: None, ..object });
+    }
+
+    fn lost(&self, problem: String) {
+        let mut seen = self.seen.lock();
+        if seen.problem.as_ref() != Some(&problem) {
+            tracing::warn!(
+                bucket = self.name,
+                problem,
+                "the plugin bucket is not watched; what is loaded stays and the rest waits"
+            );
+            seen.problem = Some(problem);
+        }
+    }
+
+    /// Why it is not watched, if it is not.
+    pub(super) fn problem(&self) -> Option<String> {
+        let problem = self.seen.lock().problem.clone()?;
+        Some(format!("the plugin bucket {} is not watched: {problem}", self.name))
+    }
+
+    /// Whether it is known what is there.
+    pub(super) fn is_known(&self) -> bool {
+        self.seen.lock().known
+    }
+
+    /// Waits until something happened since this was last called.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The plugins, as names of files, to which something happened since this was last called.
+    pub(super) fn touched(&self) -> BTreeSet<OsString> {
+        std::mem::take(&mut self.seen.lock().touched)
+    }
+
+    /// How a plugin of it is called in what is told.
+    pub(super) fn show(&self, plugin: &str) -> String {
+        format!("{plugin} in the bucket {}", self.name)
+    }
+
+    /// A text that lists what is there.
+    pub(super) fn others(&self) -> String {
+        let seen = self.seen.lock();
+        if seen.objects.is_empty() {
+            return "the bucket has no plugins".to_owned();
+        }
+        let names: Vec<String> = seen.objects.keys().take(NAMED.0).map(|name| brief(name, NAMED.1)).collect();
+        format!("the bucket has {}", names.join(", "))
+    }
+
+    /// What tells an object from the one that had its name before. A revision never stays the same.
+    pub(super) fn fingerprint(&self, plugin: &str) -> Option<Fingerprint> {
+        let seen = self.seen.lock();
+        let object = seen.objects.get(plugin)?;
+        let content =
+            Stamp { device: 0, inode: object.revision, length: object.bytes, modified: None, changed: (0, 0) };
+        Some(Fingerprint { content, signature: None, is_exact: true })
+    }
+
+    /// Reads an object whole, if it has at most so many bytes and is what the bucket says it is.
+    pub(super) async fn read(&self, plugin: &str, most: u64) -> Result<FileContent, PluginRefusal> {
+        let known = self.seen.lock().objects.get(plugin).cloned();
+        let gone = || PluginRefusal::NoObject { plugin: plugin.to_owned(), bucket: self.name.clone() };
+        let (Some(object), Some(store)) = (known, self.store.get()) else { return Err(gone()) };
+        let revision = object.revision;
+        // It stays as it is until it is another one, and is not read again and again.
+        if let Some((_, why)) = self.seen.lock().damaged.get(plugin).filter(|(damaged, _)| *damaged == revision) {
+            return Err(PluginRefusal::Object((*why).to_owned()));
+        }
+        let allowed = |size: u64| {
+            if size > most { Err(PluginRefusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
+        };
+        allowed(object.bytes)?;
+        let read = store.read(plugin, most).await.map_err(PluginRefusal::Object)?;
+        // It may be another one by now, and is taken as it is described now.
+        let (object, bytes) = read.ok_or_else(gone)?;
+        allowed(object.bytes)?;
+        // It may have more than its description says.
+        allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        let content = FileContent::new(plugin, bytes);
+        match &object.digest {
+            Some(said) if said == content.generation.digest.whole() => {}
+            Some(_) => return Err(self.damaged(plugin, revision, DAMAGED)),
+            None => return Err(self.damaged(plugin, revision, NO_DIGEST)),
+        }
+        let signature = object.signature.map(|text| match text.len() {
+            0..=signature::MOST => Ok(text.into_bytes()),
+            _ => Err("is larger than a signature is"),
+        });
+        Ok(content.signed(signature))
+    }
+
+    fn damaged(&self, plugin: &str, revision: u64, why: &'static str) -> PluginRefusal {
+        self.seen.lock().damaged.insert(plugin.to_owned(), (revision, why));
+        PluginRefusal::Object(why.to_owned())
+    }
+}

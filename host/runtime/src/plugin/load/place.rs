@@ -1,0 +1,150 @@
+//! Where plugins come from, as one pipeline sees it: a directory or a bucket.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::bucket_place::BucketPlace;
+use super::directory_events::DirectoryEvents;
+use super::file_progress::{Fingerprint, Stamp};
+use super::host::PluginHost;
+use super::refusal::PluginRefusal;
+use super::source::{FileContent, file, others, signature_file};
+use crate::config::Plugins;
+
+/// Where plugins come from. Clones are the same place.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// A directory of files.
+    Directory(PathBuf),
+    /// A bucket of objects.
+    Bucket(Arc<BucketPlace>),
+}
+
+impl Place {
+    pub(super) fn of(plugins: &Plugins) -> Self {
+        match &plugins.origin.bucket {
+            Some(bucket) => Self::Bucket(BucketPlace::new(bucket)),
+            None => Self::Directory(plugins.dir.clone()),
+        }
+    }
+
+    /// How a plugin of it is called in what is told.
+    pub(super) fn show(&self, plugin: &str) -> String {
+        match self {
+            Self::Directory(dir) => file(dir, plugin).display().to_string(),
+            Self::Bucket(bucket) => bucket.show(plugin),
+        }
+    }
+
+    /// A text that lists what is there.
+    pub(super) fn others(&self, plugin: &str) -> String {
+        match self {
+            Self::Directory(dir) => others(&file(dir, plugin)),
+            Self::Bucket(bucket) => bucket.others(),
+        }
+    }
+
+    /// What tells a plugin's content, and its signature where there must be one, from another, without reading it.
+    /// `None` if it cannot be looked at.
+    pub(super) async fn fingerprint(&self, host: &PluginHost, plugin: &str) -> Option<Fingerprint> {
+        let dir = match self {
+            Self::Directory(dir) => dir,
+            Self::Bucket(bucket) => return bucket.fingerprint(plugin),
+        };
+        let path = file(dir, plugin);
+        let content = Stamp::of(&tokio::fs::metadata(&path).await.ok()?);
+        let signature = match host.wants_signatures() {
+            true => tokio::fs::metadata(signature_file(&path)).await.ok().map(|metadata| Stamp::of(&metadata)),
+            false => None,
+        };
+        Some(Fingerprint { content, signature, is_exact: false })
+    }
+
+    /// Reads a plugin whole.
+    pub(super) async fn read(&self, host: &PluginHost, plugin: &str) -> Result<FileContent, PluginRefusal> {
+        match self {
+            Self::Directory(dir) => host.read(&file(dir, plugin)).await,
+            Self::Bucket(bucket) => bucket.read(plugin, host.max_size()).await,
+        }
+    }
+}
+
+/// Tells when something in a place may have changed.
+pub(super) enum Changes {
+    /// By events of the file system.
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// Its events.
+        events: DirectoryEvents,
+        /// Why it cannot be read, as it was logged.
+        told: Option<String>,
+    },
+    /// By the watch of the bucket.
+    Bucket(Arc<BucketPlace>),
+}
+
+impl Changes {
+    pub(super) fn of(place: &Place) -> Self {
+        match place {
+            Place::Directory(dir) => {
+                Self::Directory { dir: dir.clone(), events: DirectoryEvents::new(dir, "plugin directory"), told: None }
+            }
+            Place::Bucket(bucket) => Self::Bucket(bucket.clone()),
+        }
+    }
+
+    /// Waits until something happened since this was last called.
+    pub(super) async fn changed(&self) {
+        match self {
+            Self::Directory { events, .. } => events.changed().await,
+            Self::Bucket(bucket) => bucket.changed().await,
+        }
+    }
+
+    /// Waits until a change has ended since this was last called. What a bucket tells is whole.
+    pub(super) async fn ended(&self) {
+        if let Self::Directory { events, .. } = self {
+            events.ended().await;
+        }
+    }
+
+    /// The names of files to which something happened since this was last called.
+    pub(super) fn touched(&self) -> BTreeSet<OsString> {
+        match self {
+            Self::Directory { events, .. } => events.touched(),
+            Self::Bucket(bucket) => bucket.touched(),
+        }
+    }
+
+    /// Whether the place is there. Logged once when it is gone, and when it is back.
+    pub(super) async fn look(&mut self) -> bool {
+        let (dir, events, told) = match self {
+            Self::Bucket(bucket) => return bucket.is_known(),
+            Self::Directory { dir, events, told } => (dir, events, told),
+        };
+        let error = match tokio::fs::metadata(&*dir).await {
+            Ok(metadata) if metadata.is_dir() => {
+                events.follow(&metadata);
+                if told.take().is_some() {
+                    tracing::info!(directory = %dir.display(), "the plugin directory is there");
+                }
+                return true;
+            }
+            Ok(_) => "it is not a directory".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        events.lose();
+        if told.as_deref() != Some(&error) {
+            tracing::warn!(
+                directory = %dir.display(), error,
+                "the plugin directory cannot be read; create it, or name another with --plugins or plugins.dir; until \
+                 then what is loaded stays and the rest waits"
+            );
+            *told = Some(error);
+        }
+        false
+    }
+}

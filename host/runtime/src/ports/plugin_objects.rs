@@ -1,0 +1,48 @@
+//! What plugins that come from a bucket need of JetStream's object store.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use futures_util::stream::BoxStream;
+
+/// An object as the bucket describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PluginObject {
+    /// Its name, which is the plugin's.
+    pub(crate) name: String,
+    /// The position of its description in the bucket's stream: another content has another one.
+    pub(crate) revision: u64,
+    /// Its bytes, as its description says.
+    pub(crate) bytes: u64,
+    /// The SHA-256 of its content in hexadecimal digits, as its description says.
+    pub(crate) digest: Option<String>,
+    /// The signature that it has.
+    pub(crate) signature: Option<String>,
+}
+
+/// What is seen of a bucket: first all that is there, then what changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ObjectEvent {
+    /// An object is there, or is another one.
+    Put(PluginObject),
+    /// The object of this name was removed.
+    Removed(String),
+    /// All that was there is told.
+    Known,
+}
+
+/// The events of a bucket. After an error there are no more.
+pub(crate) type ObjectEvents = BoxStream<'static, Result<ObjectEvent, String>>;
+
+/// What comes of a request, or why nothing does, with what to do.
+pub(crate) type ObjectFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+/// A bucket of plugins.
+pub(crate) trait PluginObjects: Send + Sync {
+    /// Watches it.
+    fn watch(&self) -> ObjectFuture<'_, ObjectEvents>;
+
+    /// An object as it is described now and its content, as far as `most` bytes and one: what is longer is too large.
+    /// `None` if there is none.
+    fn read<'a>(&'a self, name: &'a str, most: u64) -> ObjectFuture<'a, Option<(PluginObject, Vec<u8>)>>;
+}
