@@ -51,6 +51,7 @@ mod rollout;
 mod rules;
 mod secrets;
 mod server;
+mod service;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod shipped;

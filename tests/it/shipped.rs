@@ -6,7 +6,10 @@ use std::process::Command;
 use tidegate_artifacts::{policies, workers};
 
 use crate::support::cli::run;
-use crate::support::host::install;
+use crate::support::eventually;
+use crate::support::host::{Host, install, workers};
+use crate::support::site::Site;
+use crate::support::web::get;
 
 const UNIT: &str = include_str!("../../examples/systemd/tidegate.service");
 const CONFIG_MAP: &str = include_str!("../../examples/kubernetes/configmap.yaml");
@@ -73,4 +76,41 @@ fn the_oldest_rust_that_is_promised_is_the_one_that_all_is_built_with() {
         assert!(text(file).contains(&format!("rust-version = \"{minor}\"")), "{file} does not promise Rust {minor}");
     }
     assert!(text("README.md").contains(&format!("Rust {minor} or newer")), "README.md does not promise Rust {minor}");
+}
+
+/// What starts and ends pods asks for what there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_autoscalers_of_the_examples_read_what_a_host_answers() {
+    const KEDA: &str = include_str!("../../examples/kubernetes/scaling/keda.yaml");
+    const HPA: &str = include_str!("../../examples/kubernetes/scaling/hpa.yaml");
+    const ADAPTER: &str = include_str!("../../examples/kubernetes/scaling/prometheus-adapter.yaml");
+    let value = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.trim_start_matches([' ', '-']).strip_prefix(&format!("{key}: ")));
+        line.unwrap_or_else(|| panic!("no {key} in\n{text}")).trim_matches('"').to_owned()
+    };
+    let url = value(KEDA, "url");
+    let place = url.strip_prefix("http://tidegate:8222").unwrap();
+    assert!(DEPLOYMENT.contains("containerPort: 8222"), "{DEPLOYMENT}");
+    for scaler in [KEDA, HPA] {
+        assert!(scaler.contains("scaleTargetRef:\n") && scaler.contains("    name: tidegate\n"), "{scaler}");
+    }
+    let (host, address) = Host::over_http(Site::new().await, workers("pods", 5)).await;
+    host.ready(1).await;
+    let location = value(KEDA, "valueLocation");
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    eventually("as many hosts are wanted as the workers need", async || {
+        let (code, body) = get(&address, place).await;
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        code == 200 && body[&location] == 5_u64.div_ceil(cores) && body["desired_workers"] == 5
+    })
+    .await;
+    let metric = value(&HPA[HPA.find("metric:\n").unwrap()..], "name");
+    assert_eq!(value(ADAPTER, "seriesQuery"), metric);
+    let (_, metrics) = get(&address, "/metrics").await;
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{metric} "))).unwrap();
+    assert_eq!(line, format!("{metric} {}", 5_u64.div_ceil(cores)));
+    // Of one workload, and of one that there is not.
+    let (_, body) = get(&address, "/scale?workload=pods").await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&body).unwrap()["workloads"][0]["name"], "pods");
+    assert_eq!(get(&address, "/scale?workload=pod").await, (404, "this host has no such workload\n".to_owned()));
 }

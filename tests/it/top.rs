@@ -1,6 +1,6 @@
 //! `tidegate top`, as far as it needs no terminal: what is drawn on one is tested beside its code.
 
-use tidegate_runtime::config::Config;
+use tidegate_runtime::config::{Config, ServiceConfig};
 
 use crate::support::cli::run;
 use crate::support::eventually;
@@ -36,6 +36,40 @@ async fn what_a_host_does_is_printed_once_and_a_host_that_is_away_is_told() {
     let ended = run(["top", "--url", "https://a:1"]).await;
     assert_eq!(ended.code, Some(2), "{}", ended.said());
     assert!(ended.stderr.contains("hosts speak no TLS"), "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_hosts_that_answer_by_nats_are_printed_in_one_list() {
+    let site = Site::new().await;
+    let url = site.nats.servers[0].clone();
+    let member = |id: &str, workload| {
+        let replies = vec!["_INBOX.>".to_owned()];
+        let (host, prefix) = (Some(id.to_owned()), "ops.hosts".to_owned());
+        let service = Some(ServiceConfig { host, prefix, admin: false, replies });
+        Host::run(site.clone(), Config { service, workloads: vec![workload], ..site.config() })
+    };
+    let (one, two) = (member("rack-1", workers("orders", 2)), member("rack-2", workers("prices", 1)));
+    for host in [&one, &two] {
+        host.ready(1).await;
+    }
+    eventually("both are shown", async || {
+        let ended = run(["top", "--once", "--server", &url]).await;
+        let row = |host: &str, name: &str, workers: &str| {
+            let is = |line: &str| line.starts_with(host) && line.contains(name) && line.contains(workers);
+            ended.stdout.lines().any(is)
+        };
+        ended.stdout.starts_with("2 hosts: rack-1, rack-2  tidegate ")
+            && row("rack-1 ", "  orders ", "  2 of 2  ")
+            && row("rack-2 ", "  prices ", "  1 of 1  ")
+    })
+    .await;
+    for host in [one, two] {
+        host.stop().await;
+    }
+    let ended = run(["top", "--once", "--server", &url]).await;
+    ended.failed_with(1, &["no host answers on `$SRV.INFO.tidegate`", "service.enabled = true"]);
+    let ended = run(["top", "--nats", "--url", "8222"]).await;
+    assert_eq!(ended.code, Some(2), "{}", ended.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]

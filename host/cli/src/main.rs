@@ -8,8 +8,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
 use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
-    check, compile, completions, dead, error_output, explain, health, journal, log, man, pause, permissions, plugin,
-    reload, replay, request, rollout, run, signals::shutdown, simulate, top,
+    check, compile, completions, dead, drain, error_output, explain, health, journal, log, man, pause, permissions,
+    plugin, reload, replay, request, rollout, run, scale, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -54,6 +54,9 @@ enum Command {
     Top(top::TopArgs),
     Pause(Box<pause::PauseArgs>),
     Resume(Box<pause::ResumeArgs>),
+    Scale(Box<scale::ScaleArgs>),
+    Drain(Box<drain::DrainArgs>),
+    Undrain(Box<drain::UndrainArgs>),
     Rollout(Box<rollout::RolloutArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
@@ -142,6 +145,9 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
         Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
+        Command::Scale(args) => scale::run(&args, &mut stdout().lock()).await,
+        Command::Drain(args) => drain::drain(&args, &mut stdout().lock()).await,
+        Command::Undrain(args) => drain::undrain(&args, &mut stdout().lock()).await,
         Command::Rollout(args) => rollout::run(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,

@@ -6,7 +6,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Lines of columns that are as wide as their widest cell, two spaces apart. The columns in `right`, counted from 0,
 /// are aligned to the right. No line ends in spaces.
-pub fn aligned<const N: usize>(rows: impl IntoIterator<Item = [String; N]>, right: &[usize]) -> String {
+pub fn aligned<R: IntoIterator<Item = String>>(rows: impl IntoIterator<Item = R>, right: &[usize]) -> String {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).add_rows(rows);
     for (index, column) in table.column_iter_mut().enumerate() {

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::config::{Config, DeadLetters, FleetConfig, Manage, Nats};
+use crate::config::{Config, DeadLetters, FleetConfig, Manage, Nats, ServiceConfig};
+use crate::drain::Drain;
 use crate::events::Observer;
 use crate::fleet::entries::HostId;
 use crate::fleet::host::Fleet;
@@ -23,6 +24,7 @@ use crate::plugin::{Directory, HostError, PluginHost};
 use crate::reload::ConfigSource;
 use crate::reload::watch::watch as watch_files;
 use crate::restart::{Keeper, KeptWorkload};
+use crate::service;
 use crate::status::http::{self, HttpError, Serving, View};
 use crate::status::workload_list::WorkloadList;
 use crate::workloads::{RunningWorkloads, Shared, Turns, stop_within};
@@ -95,8 +97,11 @@ struct PreparedHost {
     journal: Journal,
     journal_lines: Option<Lines>,
     workloads: Vec<KeptWorkload>,
+    id: HostId,
     fleet: Option<FleetConfig>,
+    service: Option<ServiceConfig>,
     may_create: bool,
+    view: Arc<View>,
     connection: Arc<OnceLock<Client>>,
     stop: watch::Sender<bool>,
     source: ConfigSource,
@@ -123,8 +128,14 @@ impl PreparedHost {
         let workloads: Vec<KeptWorkload> = workloads.collect();
         let list = Arc::<WorkloadList>::default();
         workloads.iter().for_each(|kept| list.put(&kept.state));
-        let view = View {
+        let given = config.fleet.as_ref().and_then(|fleet| fleet.host.as_deref());
+        let id = host_id(given.or(config.service.as_ref().and_then(|service| service.host.as_deref())), &name);
+        let view = Arc::new(View {
             host: name.clone(),
+            id: id.id.clone(),
+            in_fleet: config.fleet.is_some(),
+            capacity: capacity(config.fleet.as_ref()),
+            drain: Arc::new(Drain::default()),
             connection: connection.clone(),
             directory: directory.clone(),
             workloads: list.clone(),
@@ -132,9 +143,9 @@ impl PreparedHost {
             journal: journal.clone(),
             source: source.clone(),
             stops: stop.subscribe(),
-        };
-        let http =
-            listener.map(|listener| http::serve(listener, config.http_names, config.http_admin, view)).transpose()?;
+        });
+        let serve = |listener| http::serve(listener, config.http_names, config.http_admin, view.clone());
+        let http = listener.map(serve).transpose()?;
         Ok(Self {
             name,
             grace: config.grace,
@@ -143,8 +154,11 @@ impl PreparedHost {
             journal,
             journal_lines,
             workloads,
+            id,
             fleet: config.fleet,
+            service: config.service,
             may_create,
+            view,
             connection,
             stop,
             source,
@@ -164,10 +178,13 @@ impl PreparedHost {
         if let Some(lines) = self.journal_lines {
             tokio::spawn(lines.store(client.clone()));
         }
-        let fleet = self.fleet.as_ref().map(|config| join(config, &client, &self.name, self.may_create));
+        let fleet = self.fleet.as_ref().map(|config| join(config, &client, self.id, self.may_create));
         let in_fleet = fleet.clone();
         // A task of its own, which ends when this is dropped.
         let _fleet: JoinSet<()> = in_fleet.into_iter().map(|fleet| async move { fleet.run().await }).collect();
+        let service = self.service.map(|config| service::serve(client.clone(), self.view.clone(), config));
+        // Of the service: a task that ends when this is dropped.
+        let _service: JoinSet<()> = service.into_iter().map(|service| async move { match service.await {} }).collect();
         let context = HostContext {
             client: client.clone(),
             dead_letters: self.dead_letters,
@@ -178,7 +195,7 @@ impl PreparedHost {
             fleet: fleet.clone(),
         };
         let shared = Shared {
-            keeper: Keeper::new(Arc::new(context)),
+            keeper: Keeper::new(Arc::new(context), self.view.drain.clone()),
             directory: self.directory.clone(),
             list: self.list,
             stops: self.stop.subscribe(),
@@ -249,18 +266,28 @@ async fn connect(nats: &Nats) -> Result<Client, ConnectError> {
     }
 }
 
-/// The fleet that is configured, for a host of this name.
-fn join(config: &FleetConfig, client: &Client, name: &str, may_create: bool) -> Arc<Fleet> {
+/// What a host of this name is called by others, where nothing is given one of this process alone.
+fn host_id(given: Option<&str>, name: &str) -> HostId {
     // Of each process another: a hasher is made with random keys.
     let boot = format!("{:016x}", RandomState::new().hash_one(name));
-    let id = config.host.clone().unwrap_or_else(|| {
+    let id = given.map(str::to_owned).unwrap_or_else(|| {
         let is_of_key = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         name.chars().map(|c| if is_of_key(c) { c } else { '-' }).chain(['-']).chain(boot.chars().take(4)).collect()
     });
-    let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
-    let capacity = (config.max_workers.unwrap_or(cores), config.max_workers);
+    HostId { id, boot }
+}
+
+/// Workers that a host is for: as many as it may run, or as the machine has cores.
+fn capacity(fleet: Option<&FleetConfig>) -> u32 {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u32::MAX));
+    fleet.and_then(|fleet| fleet.max_workers).unwrap_or_else(cores)
+}
+
+/// The fleet that is configured.
+fn join(config: &FleetConfig, client: &Client, id: HostId, may_create: bool) -> Arc<Fleet> {
+    let capacity = (capacity(Some(config)), config.max_workers);
     let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
-    Fleet::new(HostId { id, boot }, capacity, bucket, (config.bucket.clone(), config.fingerprints.clone()))
+    Fleet::new(id, capacity, bucket, (config.bucket.clone(), config.fingerprints.clone()))
 }
 
 /// How this host calls itself in dead letters.

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::conditions::Part;
 use crate::config::{ShadowConfig, Workload};
 use crate::contract::Author;
+use crate::drain::Drain;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
@@ -35,6 +37,14 @@ const TOGETHER: usize = 16;
 pub(crate) struct Keeper {
     host: Arc<HostContext>,
     turns: Semaphore,
+    drain: Arc<Drain>,
+}
+
+/// What a workload was told before it ended.
+enum Told {
+    /// To stop.
+    ToStop,
+    Nothing,
 }
 
 /// One workload with its plugins.
@@ -97,8 +107,8 @@ impl KeptWorkload {
 }
 
 impl Keeper {
-    pub(crate) fn new(host: Arc<HostContext>) -> Self {
-        Self { host, turns: Semaphore::new(TOGETHER) }
+    pub(crate) fn new(host: Arc<HostContext>, drain: Arc<Drain>) -> Self {
+        Self { host, turns: Semaphore::new(TOGETHER), drain }
     }
 
     /// Runs a workload until it is stopped, and begins anew each time it ends before. Its rollouts go on meanwhile.
@@ -114,6 +124,7 @@ impl Keeper {
     }
 
     async fn keep_running(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
+        let _kept = self.drain.keep();
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut has_ended = false;
         loop {
@@ -121,8 +132,12 @@ impl Keeper {
             let once = Box::pin(AssertUnwindSafe(self.once(kept, has_ended, &stop)).catch_unwind()).await;
             kept.state.ended();
             let problem = match once {
-                Ok(Ok(())) if *stop.borrow() => return,
-                Ok(Ok(())) => "it ended though nobody stopped it".to_owned(),
+                Ok(Ok(_)) if *stop.borrow() => return,
+                Ok(Ok(Told::ToStop)) => {
+                    self.rest(&stop).await;
+                    continue;
+                }
+                Ok(Ok(Told::Nothing)) => "it ended though nobody stopped it".to_owned(),
                 Ok(Err(error)) => format!("it ended: {error:#}"),
                 Err(panic) => format!("it panicked, which is a fault of tidegate's own: {}", words(&*panic)),
             };
@@ -143,8 +158,27 @@ impl Keeper {
         }
     }
 
-    /// Sets it up and runs it. Returns when it is stopped, or when it ends by itself.
-    async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<()> {
+    /// Waits until the host is not drained any more, or this is stopped.
+    async fn rest(&self, stop: &watch::Receiver<bool>) {
+        // What was settled and given back is on its way when that is told.
+        self.host.client.flush().await;
+        let _resting = self.drain.rest();
+        tokio::select! {
+            () = self.drain.is(false) => {}
+            () = stopped(stop.clone()) => {}
+        }
+    }
+
+    /// Ends when this is stopped, or the host is drained.
+    async fn halted(&self, stop: &watch::Receiver<bool>) {
+        tokio::select! {
+            () = stopped(stop.clone()) => {}
+            () = self.drain.is(true) => {}
+        }
+    }
+
+    /// Sets it up and runs it. Returns when it is stopped or the host is drained, or when it ends by itself.
+    async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<Told> {
         let KeptWorkload { state, handlers, policies, shadow, .. } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
@@ -154,7 +188,7 @@ impl Keeper {
         };
         let bound = tokio::select! {
             bound = begin => bound,
-            () = stopped(stop.clone()) => return Ok(()),
+            () = self.halted(stop) => return Ok(Told::ToStop),
         };
         if let Some(buckets) = bound.buckets(&state.conditions) {
             handlers.reach(buckets);
@@ -165,11 +199,17 @@ impl Keeper {
         let (policies, shadow) = (policies.anew(), shadow.as_ref().map(PluginPolicies::anew));
         let swaps = tell_swaps(handlers.clone(), state, &self.host.observer);
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
+        let was_told = AtomicBool::new(false);
+        let halted = async {
+            self.halted(stop).await;
+            was_told.store(true, Relaxed);
+        };
         let run = async {
             tokio::select! {
-                ended = workload::run(parts, stopped(stop.clone())) => ended,
+                ended = workload::run(parts, halted) => ended,
                 never = swaps => match never {},
-            }
+            }?;
+            Ok(if was_told.load(Relaxed) { Told::ToStop } else { Told::Nothing })
         };
         let mut run = pin!(run);
         if has_ended {

@@ -200,6 +200,7 @@ impl<'a> Assembly<'a> {
             source,
             workers: self.workers.clone(),
             desired: self.desired.clone(),
+            chosen: self.state.chosen.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
             starts: self.starts.clone(),
             keys: Box::new(move |pending| keys.keys_waiting(pending)),

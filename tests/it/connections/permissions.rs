@@ -19,7 +19,7 @@ use crate::support::site::{DEAD, Site, header};
 use crate::support::{eventually, log, until};
 
 /// A server on which `admin` may do everything, and the user of the host what `permissions` says.
-pub(super) fn guarded(permissions: &str) -> String {
+pub(crate) fn guarded(permissions: &str) -> String {
     let host = format!("{{ user: host, password: some\n{permissions}\n}}");
     format!("authorization {{ users: [ {{ user: admin, password: all }}\n{host} ] }}")
 }

@@ -67,6 +67,7 @@ impl Site {
             http_names: Vec::new(),
             http_admin: None,
             fleet: None,
+            service: None,
             reload_watch: false,
             workloads: Vec::new(),
         }

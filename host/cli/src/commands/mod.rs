@@ -12,12 +12,14 @@ pub mod dead;
 pub mod demo;
 #[cfg(feature = "guests")]
 pub mod dev;
+pub mod drain;
 pub mod error_output;
 mod escaped_fields;
 pub mod explain;
 pub mod flags;
 pub mod health;
 mod host_http;
+mod hosts;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -34,6 +36,7 @@ pub mod replay;
 pub mod request;
 pub mod rollout;
 pub mod run;
+pub mod scale;
 pub mod signals;
 pub mod simulate;
 pub mod time_arg;

@@ -35,6 +35,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         http_names: Vec::new(),
         http_admin: None,
         fleet: None,
+        service: None,
         reload_watch: false,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],

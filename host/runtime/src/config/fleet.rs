@@ -24,16 +24,16 @@ pub struct FleetConfig {
 }
 
 impl FleetConfig {
-    pub(super) fn read(keys: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(keys: &mut Reader<'_>, host: Option<String>, is_service: bool) -> Option<Self> {
         let (bucket, replicas) = (keys.maybe("fleet.bucket"), keys.get("fleet.replicas"));
-        let (host, max_workers) = (keys.maybe("host.id"), keys.maybe("host.max-workers"));
+        let max_workers = keys.maybe("host.max-workers");
         if let Some(bucket) = bucket {
             return Some(Self { bucket, replicas, host, max_workers, fingerprints: BTreeMap::new() });
         }
+        let remedy = "set fleet.bucket, or leave it out";
         for key in ["host.id", "host.max-workers"] {
-            if keys.is_set(key) {
-                let place = keys.place(key);
-                keys.problems.push(place.error("it is of no use without a fleet", "set fleet.bucket, or leave it out"));
+            if keys.is_set(key) && !(is_service && key == "host.id") {
+                keys.problems.push(keys.place(key).error("it is of no use without a fleet", remedy));
             }
         }
         None

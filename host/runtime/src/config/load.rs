@@ -21,6 +21,7 @@ use super::names::listen_address;
 use super::nats::Nats;
 use super::plugins::Plugins;
 use super::reader::Reader;
+use super::service::ServiceConfig;
 use super::workload::Workload;
 use super::written::Written;
 use super::{context, workloads};
@@ -48,6 +49,8 @@ pub struct Config {
     pub http_admin: Option<HttpAdmin>,
     /// The fleet that the host is one of; none by default.
     pub fleet: Option<FleetConfig>,
+    /// How it answers as a NATS service; not at all by default.
+    pub service: Option<ServiceConfig>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -168,11 +171,15 @@ impl Config {
         let host = flags.clone().over(&connection.environment).over(&document.host);
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
-        let mut keys = Reader::new(HOST, &host, &top, variables, problems);
-        let mut fleet = FleetConfig::read(&mut keys);
-        let written = Written::of(&host, &document.workloads);
+        let host_layer = host;
+        let mut keys = Reader::new(HOST, &host_layer, &top, variables, problems);
+        let host = keys.maybe::<String>("host.id");
+        let service = ServiceConfig::read(&mut keys, host.clone());
+        let mut fleet = FleetConfig::read(&mut keys, host, service.is_some());
+        let written = Written::of(&host_layer, &document.workloads);
         let config = Self {
             nats,
+            service,
             dead_letters: DeadLetters::read(&mut keys),
             journal: JournalConfig::read(&mut keys),
             grace: keys.get("grace"),

@@ -43,6 +43,7 @@ mod reader;
 mod retry;
 mod rollout;
 mod scale;
+mod service;
 mod setting;
 mod start_limits;
 #[cfg(test)]
@@ -85,6 +86,7 @@ pub use queue::Queue;
 pub use retry::Retry;
 pub use rollout::RolloutConfig;
 pub use scale::{PullConfig, Scale};
+pub use service::ServiceConfig;
 pub use setting::Setting;
 pub use start_limits::{BreakerConfig, Rate, StartLimits};
 pub use value::{Value, ValueType, setting};

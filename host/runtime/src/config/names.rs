@@ -189,6 +189,33 @@ pub(super) fn api_prefix(prefix: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Checks the first tokens of the subjects of a service: no wildcards, and outside of what NATS keeps for itself.
+pub(super) fn service_prefix(prefix: &str) -> Result<(), Wrong> {
+    let remedy = "write a prefix such as \"tidegate.host\"";
+    subject(prefix)?;
+    if prefix.len() > LONGEST {
+        return Err(Wrong::new(format!("{} is longer than {LONGEST} bytes", quoted(prefix)), remedy));
+    }
+    if prefix.split('.').any(|token| token == "*" || token == ">") {
+        return Err(Wrong::new(format!("{} has a wildcard", quoted(prefix)), remedy));
+    }
+    if prefix.starts_with('$') {
+        return Err(Wrong::new(format!("{} begins with $, which NATS keeps for itself", quoted(prefix)), remedy));
+    }
+    Ok(())
+}
+
+/// Checks where answers may go: subjects that begin with a token of their own, and not one of those on which a host
+/// has rights that whoever asks has not.
+pub(super) fn service_reply(pattern: &str) -> Result<(), Wrong> {
+    subject(pattern)?;
+    if pattern.starts_with(['$', '*', '>']) {
+        let problem = format!("{} would let whoever asks have this host speak to JetStream", quoted(pattern));
+        return Err(Wrong::new(problem, "write the inboxes of those who may ask, such as \"_INBOX_ops.>\""));
+    }
+    Ok(())
+}
+
 /// Checks the name of a host, without a port.
 pub(super) fn host(name: &str) -> Result<(), Wrong> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');

@@ -26,6 +26,7 @@ mod fallback;
 mod guest_requests;
 mod header_map;
 mod header_watch;
+mod hosts;
 mod journal;
 mod key_value;
 mod lookup;
@@ -49,6 +50,7 @@ mod reply_inboxes;
 mod request;
 mod request_error;
 mod request_window;
+mod requests;
 mod resubscribe;
 mod server_check;
 #[doc(hidden)]
@@ -69,9 +71,11 @@ pub use connect_error::ConnectError;
 pub use consumer::BoundConsumer;
 pub use dead_letter_errors::{LettersError, SendError};
 pub use dead_letter_stream::{Letters, Original};
+pub(crate) use fallback::{Asked, Heard, Refusal, Requests};
 #[doc(hidden)]
 pub use header_map::may_be_headers;
 pub use header_watch::HeaderWatch;
+pub use hosts::{AskError, FoundHost};
 pub use journal::{Decisions, DecisionsError};
 pub(crate) use journal::{Lines, journal_stream};
 pub(crate) use key_value::{Bucket, Buckets};

@@ -104,6 +104,9 @@ pub struct PlanLine {
 pub struct Change {
     /// Workers wanted before.
     pub from: u32,
-    /// Workers wanted from then on: the decision within `scale.min` and `scale.max`.
+    /// Workers wanted from then on: the decision within `scale.min` and `scale.max`, or what a person has set.
     pub to: u32,
+    /// Whether a person has set that number, whatever was decided.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set_by_person: bool,
 }

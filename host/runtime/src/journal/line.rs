@@ -297,7 +297,7 @@ mod tests {
                 arrivals: 9,
                 state: state.to_vec(),
                 answer: Ok(decision),
-                made: Some(Change { from: 1, to: 3 }),
+                made: Some(Change { from: 1, to: 3, set_by_person: false }),
                 fleet: None,
             },
         }
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn what_was_done_stands_in_the_line() {
         let turn = turn(&LineWriter::new("host:1".to_owned()).line(&entry(b"a", b"b")));
-        assert_eq!(turn.workers, Some(Change { from: 1, to: 3 }));
+        assert_eq!(turn.workers, Some(Change { from: 1, to: 3, set_by_person: false }));
         assert_eq!(turn.settings, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
         assert_eq!(turn.limits, PolicyBounds::of(&Limits::default()));
         assert_eq!(turn.state.digest, digest(b"a"));

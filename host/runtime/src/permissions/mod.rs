@@ -4,5 +4,5 @@ mod needed;
 mod rights;
 
 pub(crate) use needed::ack_of;
-pub use needed::{Denial, Permissions, Verb};
+pub use needed::{Denial, Permissions, SERVICE, Verb};
 pub(crate) use rights::{Lack, Rights};

@@ -7,7 +7,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, FleetConfig, JETSTREAM_API, KvAccess, Manage, Nats, SignalSource, Workload};
+use crate::config::{
+    Config, FleetConfig, JETSTREAM_API, KvAccess, Manage, Nats, ServiceConfig, SignalSource, Workload,
+};
+
+/// What all hosts are called as a NATS service.
+pub const SERVICE: &str = "tidegate";
 
 /// What a user does with a subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,6 +106,7 @@ impl Permissions {
             all.may_publish(format!("$JS.API.STREAM.CREATE.{dead}"), "make the stream of dead letters");
         }
         all.fleet(config);
+        all.service(config);
         all.plugins(config);
         if let Some(journal) = &config.journal.stream {
             let name = &journal.name;
@@ -144,6 +150,52 @@ impl Permissions {
             let subject = config.nats.of_bucket(format!("$KV.{bucket}.{key}.*"));
             self.may_publish(subject, "tell the fleet what this host does and decides");
         }
+    }
+
+    fn service(&mut self, config: &Config) {
+        let Some(ServiceConfig { host, prefix, admin, replies }) = &config.service else { return };
+        // Without an id of its own the host has one of this process, which nobody knows before.
+        let id = host.as_deref().unwrap_or("*");
+        for subject in ["$SRV.*".to_owned(), format!("$SRV.*.{SERVICE}"), format!("$SRV.*.{SERVICE}.{id}")] {
+            self.subscribe.insert(subject, "be found as a NATS service".to_owned());
+        }
+        self.subscribe.insert(format!("{prefix}.{id}.>"), "hear what it is asked".to_owned());
+        for subject in replies {
+            self.may_publish(subject.clone(), "answer who asks it");
+        }
+        for workload in config.workloads.iter().filter(|_| *admin) {
+            let (name, queue) = (&workload.name, &workload.queue);
+            let subject = format!("$JS.API.CONSUMER.PAUSE.{}.{}", queue.stream, queue.consumer);
+            self.may_publish(subject, &format!("{name}: pause {} and let it go on", queue.consumer));
+        }
+    }
+
+    /// What whoever asks hosts of this configuration needs, each right for one thing; nothing where they are no NATS
+    /// service.
+    pub fn of_who_asks(config: &Config) -> Option<Self> {
+        let ServiceConfig { host, prefix, admin, .. } = config.service.as_ref()?;
+        let mut all = Self::default();
+        all.subscribe.insert("_INBOX.>".to_owned(), "hear answers".to_owned());
+        all.may_publish(format!("$SRV.INFO.{SERVICE}"), "find hosts: all commands");
+        for verb in ["PING", "INFO", "STATS"] {
+            all.may_publish(format!("$SRV.{verb}.>"), "`nats micro`");
+            all.may_publish(format!("$SRV.{verb}"), "`nats micro`");
+        }
+        let of = |what: &str| format!("{prefix}.{}.{what}", host.as_deref().unwrap_or("*"));
+        all.may_publish(of("status"), "see what a host does: `tidegate top`");
+        for Workload { name, .. } in &config.workloads {
+            all.may_publish(of(&format!("status.{name}")), &format!("{name}: see what it does"));
+        }
+        for Workload { name, .. } in config.workloads.iter().filter(|_| *admin) {
+            all.may_publish(of(&format!("scale.{name}")), &format!("{name}: `tidegate scale`"));
+            all.may_publish(of(&format!("pause.{name}")), &format!("{name}: pause it"));
+            all.may_publish(of(&format!("resume.{name}")), &format!("{name}: let it go on"));
+        }
+        if *admin {
+            all.may_publish(of("drain"), "`tidegate drain`");
+            all.may_publish(of("undrain"), "`tidegate undrain`");
+        }
+        Some(all)
     }
 
     fn plugins(&mut self, config: &Config) {

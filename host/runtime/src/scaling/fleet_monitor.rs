@@ -221,7 +221,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         // A message may have started a worker that no plan has yet.
         let before = from.max(together.wanted);
         let to = carried_out(decision.desired, (seen.min, seen.max), before, needed);
-        let (decision, made) = (decision.clone(), Change { from, to });
+        let (decision, made) = (decision.clone(), Change { from, to, set_by_person: false });
         let decided = self.decided(to, seen.now_ms, true);
         let decisions = decided.fold.as_ref().map_or(0, |fold| fold.decisions);
         self.reason.clone_from(&decision.reason);
@@ -242,7 +242,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         }
     }
 
-    fn tell(&self, decision: &Decision, seen: &Observation, Change { from, to }: Change) {
+    fn tell(&self, decision: &Decision, seen: &Observation, Change { from, to, .. }: Change) {
         let workload = &self.monitor.workload;
         self.monitor.history.decided(decision, to);
         let (desired, reason) = (decision.desired, &decision.reason);

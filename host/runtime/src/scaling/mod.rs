@@ -8,6 +8,7 @@
 
 pub(crate) mod clock;
 mod count;
+pub(crate) mod count_override;
 pub(crate) mod fleet_monitor;
 pub(crate) mod handover;
 pub mod history;

@@ -19,6 +19,7 @@ use crate::journal::Change;
 use crate::ports::Sample;
 use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
+use crate::scaling::count_override::{CountOverride, SetCount};
 use crate::scaling::handover::{Handover, LastDecided};
 use crate::scaling::history::History;
 use crate::scaling::observe::ObservationBuilder;
@@ -59,6 +60,8 @@ pub(crate) struct Monitor<P: Policies, S> {
     pub workers: Arc<Workers>,
     /// The count that is set.
     pub desired: Arc<Desired>,
+    /// What a person has set instead of the policy.
+    pub chosen: Arc<CountOverride>,
     /// Whether a delivery waits for a worker.
     pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
     /// What lets deliveries begin; `None` where nothing is limited.
@@ -112,9 +115,14 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             unread: FailureRow::new(Part::Signals),
             undecided: FailureRow::new(Part::Policy),
         };
-        let desired = self.desired.clone();
+        let (desired, chosen, workload) = (self.desired.clone(), self.chosen.clone(), self.workload.clone());
+        let mut news = chosen.news();
         loop {
             tokio::select! {
+                () = chosen.changed(&mut news, &workload) => match chosen.get() {
+                    Some(set) => self.obey(set),
+                    None => self.tick(false, &mut state).await,
+                },
                 _ = ticks.tick() => self.tick(false, &mut state).await,
                 () = desired.woken.notified() => {
                     sleep(BURST).await;
@@ -141,7 +149,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             Err(Idle { min }) => {
                 if self.consumer.is_standby() {
                     self.set(min, STANDBY);
-                } else if sample.ack_pending == 0 {
+                } else if sample.ack_pending == 0 && self.chosen.get().is_none() {
                     self.set(min, NOTHING);
                 }
                 return;
@@ -189,11 +197,31 @@ impl<P: Policies, S: Source> Monitor<P, S> {
 
     /// Carries a decision out.
     fn act(&self, decision: &Decision, seen: &Observation, needed: bool) -> Change {
-        let to = carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed);
+        let chosen = self.chosen.get();
+        let to = match chosen {
+            Some(set) => self.chosen_count(set, needed),
+            None => carried_out(decision.desired, (seen.min, seen.max), self.desired.get(), needed),
+        };
         self.history.decided(decision, to);
         let (desired, reason) = (decision.desired, &decision.reason);
         tracing::debug!(workload = %self.workload, ?seen, desired, reason, "decision");
-        Change { from: self.set(to, &decision.reason), to }
+        let from = match chosen {
+            Some(set) => self.set(to, &set.reason()),
+            None => self.set(to, reason),
+        };
+        Change { from, to, set_by_person: chosen.is_some() }
+    }
+
+    /// Carries out at once what a person has set, also where the policy cannot be asked.
+    fn obey(&self, set: SetCount) {
+        let needed = (self.waiting)();
+        self.set(self.chosen_count(set, needed), &set.reason());
+    }
+
+    /// A person may go below `scale.min`. The last worker stays while it is needed, as with a policy that wants none.
+    fn chosen_count(&self, set: SetCount, needed: bool) -> u32 {
+        let max = self.consumer.employable(&self.scale).max;
+        carried_out(set.count, (0, max), self.desired.get(), needed)
     }
 
     /// Moves to the newest generation of the policy if it accepts the settings. Otherwise the one before stays.

@@ -16,6 +16,7 @@ use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
 use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::rollout::seen::Rollouts;
+use crate::scaling::count_override::CountOverride;
 use crate::scaling::handover::Handover;
 use crate::scaling::history::{History, Shadowed};
 use crate::scaling::workers::{Desired, Workers};
@@ -29,6 +30,8 @@ pub struct WorkloadState {
     pub(crate) conditions: Arc<Conditions>,
     /// What has been decided about the number of its workers.
     pub history: Arc<History>,
+    /// What a person has set instead of its policy.
+    pub(crate) chosen: Arc<CountOverride>,
     /// Where its scaling had got to when it was stopped last.
     pub(crate) handover: Arc<Handover>,
     /// What is known of earlier attempts at its messages.
@@ -81,6 +84,7 @@ impl WorkloadState {
             guests,
             running: Mutex::default(),
             history: Arc::default(),
+            chosen: Arc::default(),
             handover: Arc::default(),
             attempts: Arc::default(),
             rollouts: OnceLock::new(),
@@ -102,6 +106,7 @@ impl WorkloadState {
             guests,
             running: Mutex::default(),
             history: before.history.clone(),
+            chosen: before.chosen.clone(),
             handover: before.handover.clone(),
             attempts,
             rollouts: OnceLock::new(),

@@ -9,7 +9,8 @@ const SECOND: usize = 11;
 
 /// All that is known of a workload. Lines are as long as the terminal is wide.
 pub(super) fn lines(of: &Workload, width: usize) -> Vec<Line> {
-    let mut all = vec![line(&format!("{}: {}", of.name, state(of)), width, Look::Bold)];
+    let on = of.on.as_ref().map(|on| format!(" on {on}")).unwrap_or_default();
+    let mut all = vec![line(&format!("{}{on}: {}", of.name, state(of)), width, Look::Bold)];
     let mut say = |name: &str, text: &str| {
         let name = format!("  {name:<9}");
         for (number, part) in text.lines().enumerate() {
@@ -26,6 +27,10 @@ pub(super) fn lines(of: &Workload, width: usize) -> Vec<Line> {
         say("policy", problem);
     }
     say("workers", &format!("{}, from {} to {}", workers(of), of.workers.min, of.workers.max));
+    if let Some(set) = &of.workers.set {
+        let until = set.until_at_ms.map(|ms| format!(" until {} UTC", clock(ms))).unwrap_or_default();
+        say("", &format!("a person has set {}{until}; the policy is not heard", set.count));
+    }
     match &of.scaling.observation {
         Some(seen) => observed(seen, &mut say),
         None => say("observed", "nothing yet"),

@@ -7,8 +7,6 @@ use super::host::Host;
 use super::lines::{Line, Look, clock, line, rate, span};
 use super::status::{Status, Workload};
 
-type Row = [String; 8];
-
 const HEAD: [&str; 8] = ["WORKLOAD", "STATE", "ARRIVALS", "BACKLOG", "IN FLIGHT", "OLDEST", "WORKERS", "LAST DECISION"];
 /// The most problems of a host that are shown above its workloads.
 const PROBLEMS: usize = 3;
@@ -34,8 +32,13 @@ pub(super) fn head(host: &Host, width: usize) -> Vec<Line> {
 
 /// The names of the columns, and a line for each workload.
 pub(super) fn table(status: &Status, width: usize) -> Vec<Line> {
-    let rows = std::iter::once(HEAD.map(str::to_owned)).chain(status.workloads.iter().map(row));
-    let (arrivals, oldest) = (2, 5);
+    // Where there are several, hosts stand before all else.
+    let several = status.workloads.iter().any(|of| of.on.is_some());
+    let of = |on: &str, row: [String; 8]| several.then(|| on.to_owned()).into_iter().chain(row).collect::<Vec<_>>();
+    let rows = status.workloads.iter().map(|it| of(&plain(it.on.as_deref().unwrap_or_default()), row(it)));
+    let rows = std::iter::once(of("HOST", HEAD.map(str::to_owned))).chain(rows);
+    let before = usize::from(several);
+    let (arrivals, oldest) = (2 + before, 5 + before);
     let right: Vec<usize> = (arrivals..=oldest).collect();
     let looks = std::iter::once(Look::Bold).chain(std::iter::repeat(Look::Plain));
     aligned(rows, &right).lines().zip(looks).map(|(text, look)| line(text, width, look)).collect()
@@ -51,6 +54,7 @@ pub(super) fn all(host: &Host, width: usize) -> Vec<Line> {
 pub(super) fn state(of: &Workload) -> &'static str {
     let limited = of.scaling.observation.as_ref().is_some_and(|seen| seen.limited);
     match of {
+        _ if of.is_away => "away",
         _ if !of.running => "stopped",
         _ if of.paused => "paused",
         _ if !of.problems.is_empty() || of.scaling.problem.is_some() => "problem",
@@ -66,10 +70,11 @@ pub(super) fn workers(of: &Workload) -> String {
         0 => String::new(),
         draining => format!(" +{draining} draining"),
     };
-    format!("{} of {}{drains}", of.workers.running, of.workers.desired)
+    let set = if of.workers.set.is_some() { " (set)" } else { "" };
+    format!("{} of {}{set}{drains}", of.workers.running, of.workers.desired)
 }
 
-fn row(of: &Workload) -> Row {
+fn row(of: &Workload) -> [String; 8] {
     let seen = of.scaling.observation.as_ref();
     let told = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
     let problem = of.problems.values().next().or(of.scaling.problem.as_ref());

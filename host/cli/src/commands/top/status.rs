@@ -13,6 +13,8 @@ pub(super) struct Status {
     pub(super) problems: Vec<String>,
     pub(super) nats: Nats,
     pub(super) workloads: Vec<Workload>,
+    /// Where to go on: the rest did not fit into the answer.
+    pub(super) next: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,6 +27,12 @@ pub(super) struct Nats {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Workload {
+    /// The host that it is of, where several are shown.
+    #[serde(skip)]
+    pub(super) on: Option<String>,
+    /// Whether that does not answer now.
+    #[serde(skip)]
+    pub(super) is_away: bool,
     pub(super) name: String,
     pub(super) stream: String,
     pub(super) consumer: String,
@@ -47,7 +55,16 @@ pub(super) struct Workers {
     pub(super) max: u32,
     pub(super) desired: u32,
     pub(super) running: u32,
+    pub(super) set: Option<Set>,
     pub(super) alive: Vec<Worker>,
+}
+
+/// What a person has set in place of the policy.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Set {
+    pub(super) count: u32,
+    pub(super) until_at_ms: Option<u64>,
 }
 
 impl Workers {

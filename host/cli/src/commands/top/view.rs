@@ -5,16 +5,18 @@ use super::keys::Key;
 use super::lines::{Line, Look, line, span};
 use super::status::Workload;
 use super::{detail, overview};
-use crate::commands::address::Address;
 
 /// The least columns and lines in which something can be told.
 const LEAST: (usize, usize) = (20, 5);
 
+/// A host, where several are shown, and a workload of it.
+type Name = (Option<String>, String);
+
 /// Where one looks.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// The workload that is chosen, by its name: others may come and go above it.
-    chosen: Option<String>,
+    /// The workload that is chosen, by its host and its name: others may come and go above it.
+    chosen: Option<Name>,
     /// Whether it is shown alone.
     is_open: bool,
     /// How many of its lines are above the screen.
@@ -23,7 +25,7 @@ pub(super) struct View {
 
 impl View {
     /// The lines of a screen of so many columns and lines.
-    pub(super) fn draw(&self, host: &Host, from: &Address, (width, height): (usize, usize)) -> Vec<Line> {
+    pub(super) fn draw(&self, host: &Host, from: &str, (width, height): (usize, usize)) -> Vec<Line> {
         if width < LEAST.0 || height < LEAST.1 {
             let text = format!("{} columns and {} lines at least", LEAST.0, LEAST.1);
             return vec![line(&text, width, Look::Plain)].into_iter().take(height).collect();
@@ -58,7 +60,7 @@ impl View {
             }
             Key::Open => {
                 (self.is_open, self.above) = (true, if self.is_open { self.above } else { 0 });
-                self.chosen = host.workloads().get(self.place(host)).map(|of| of.name.clone());
+                self.chosen = host.workloads().get(self.place(host)).map(name);
                 return true;
             }
             Key::Up => at.saturating_sub(1),
@@ -72,20 +74,23 @@ impl View {
         if self.open(host).is_some() {
             self.above = to;
         } else {
-            self.chosen = host.workloads().get(to).map(|of| of.name.clone());
+            self.chosen = host.workloads().get(to).map(name);
         }
         true
     }
 
     /// The place of the workload that is chosen; the first if it is gone.
     fn place(&self, host: &Host) -> usize {
-        let is = |of: &Workload| self.chosen.as_ref() == Some(&of.name);
-        host.workloads().iter().position(is).unwrap_or(0)
+        host.workloads().iter().position(|of| self.is_chosen(of)).unwrap_or(0)
     }
 
     fn open<'a>(&self, host: &'a Host) -> Option<&'a Workload> {
         let of = host.workloads().get(self.place(host))?;
-        (self.is_open && self.chosen.as_ref() == Some(&of.name)).then_some(of)
+        (self.is_open && self.is_chosen(of)).then_some(of)
+    }
+
+    fn is_chosen(&self, of: &Workload) -> bool {
+        self.chosen.as_ref().is_some_and(|(on, name)| *on == of.on && *name == of.name)
     }
 
     /// The table, moved so that what is chosen can be seen.
@@ -110,8 +115,12 @@ impl View {
     }
 }
 
+fn name(of: &Workload) -> Name {
+    (of.on.clone(), of.name.clone())
+}
+
 /// What is said of a host that does not answer.
-fn away(host: &Host, from: &Address, width: usize) -> Vec<Line> {
+fn away(host: &Host, from: &str, width: usize) -> Vec<Line> {
     let text = match (&host.away, &host.status) {
         (None, Some(_)) => return Vec::new(),
         (None, None) => format!("asking {from}"),

@@ -21,8 +21,8 @@ pub const HOST: &[Key] = &of_the_host([
         .comment("\"8222\"")
         .help("Where health, metrics and status can be read over HTTP; a port alone is on the loopback address")
         .more(
-            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`. What the host does can \
-             be read without authentication: do not listen where strangers can reach it.",
+            "Paths: `/` (a page for the browser), `/healthz`, `/readyz`, `/metrics`, `/status`, `/scale`. What the \
+             host does can be read without authentication: do not listen where strangers can reach it.",
         ),
     Key::texts("http-names", "NAME")
         .flag("http-names")
@@ -252,7 +252,7 @@ pub const HOST: &[Key] = &of_the_host([
         .range("letters, digits, - and _")
         .rule(names::host_id)
         .comment("\"rack-3\"")
-        .help("What this host is called in its fleet; no other may be called so")
+        .help("What this host is called in its fleet and as a NATS service; no other may be called so")
         .more("A host that is started again under its id has its share at once."),
     Key::integer("host.max-workers", "COUNT")
         .nothing("no limit")
@@ -260,4 +260,30 @@ pub const HOST: &[Key] = &of_the_host([
         .comment("64")
         .help("The most workers of all workloads that this host runs, and what its shares are in proportion to")
         .more("Without it they are in proportion to the machine's cores."),
+    Key::boolean("service.enabled")
+        .default("false")
+        .comment("true")
+        .help("Whether the host answers as a NATS service, which `nats micro` and `tidegate top` find")
+        .more("It has a connection of its own for that, which no request can take from the workloads."),
+    Key::text("service.prefix", "SUBJECT")
+        .default("tidegate.host")
+        .comment("\"tidegate.host\"")
+        .range("a subject without wildcards")
+        .rule(names::service_prefix)
+        .help("The first tokens of the subjects on which it is asked; the host's id and what is asked follow"),
+    Key::boolean("service.admin")
+        .default("false")
+        .comment("true")
+        .help("Whether it may be told what to do by NATS: to set workers, to pause and resume workloads, to drain")
+        .more("Who may is what the server's permissions say, for each of these apart."),
+    Key::texts("service.replies", "SUBJECT")
+        .default("_INBOX.>,_R_.>")
+        .comment("[\"_INBOX.>\", \"_R_.>\"]")
+        .range("subjects, which do not begin with $ or a wildcard")
+        .rule(names::service_reply)
+        .help("Where answers may go")
+        .more(
+            "Whoever asks names a subject for the answer, and the host has rights that they may not have. Add the \
+             inboxes of users who have an own prefix for them.",
+        ),
 ]);

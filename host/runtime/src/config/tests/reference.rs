@@ -53,6 +53,7 @@ fn toml(key: &Key, text: &str) -> String {
     match key.kind {
         ValueType::Boolean | ValueType::Integer | ValueType::Number => text.to_owned(),
         ValueType::Delays => format!("[{}]", quoted.join(", ")),
+        ValueType::Texts if quoted.len() > 1 => format!("[{}]", quoted.join(", ")),
         _ => quoted.join(", "),
     }
 }

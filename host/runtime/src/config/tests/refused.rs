@@ -362,6 +362,30 @@ fn what_is_of_use_in_a_fleet_only_or_would_be_wrong_there_is_refused() {
 }
 
 #[test]
+fn keys_of_a_service_are_refused_where_there_is_none_and_so_is_what_would_let_strangers_speak_for_the_host() {
+    let of = |lines: &str| errors(&format!("{lines}\n{LEAST}"));
+    for (line, words) in [
+        (
+            "service.admin = true",
+            "line 1: service.admin: it is of no use where the host is no NATS service; set service",
+        ),
+        ("service.prefix = \"a\"", "line 1: service.prefix: it is of no use where the host is no NATS service"),
+        ("host.id = \"a\"", "it is of no use without a fleet"),
+        ("service = { enabled = true, prefix = \"a.>\" }", "\"a.>\" has a wildcard"),
+        ("service = { enabled = true, prefix = \"$JS.API\" }", "begins with $, which NATS keeps for itself"),
+        ("service = { enabled = true, replies = [\"_INBOX.>\", \"$JS.>\"] }", "have this host speak to JetStream"),
+        ("service = { enabled = true, replies = \">\" }", "such as \"_INBOX_ops.>\""),
+    ] {
+        let errors = of(line);
+        assert!(errors.len() == 1 && errors[0].contains(words), "{line}: {errors:#?}");
+    }
+    let config = Config::from_toml(&format!("host.id = \"a\"\nservice.enabled = true\n{LEAST}")).unwrap();
+    let replies = vec!["_INBOX.>".to_owned(), "_R_.>".to_owned()];
+    let (host, prefix) = (Some("a".to_owned()), "tidegate.host".to_owned());
+    assert_eq!(config.service, Some(ServiceConfig { host, prefix, admin: false, replies }));
+}
+
+#[test]
 fn rollouts_that_cannot_be_are_told() {
     for (lines, expected) in [
         (

@@ -58,6 +58,19 @@ impl Connection {
         self.goes.extend_from_slice(b"\r\n");
     }
 
+    /// Publishes a message without a reply subject when the connection is polled next, with a header block or without.
+    pub(super) fn say(&mut self, subject: &str, block: Option<&str>, payload: &[u8]) {
+        let block = block.unwrap_or_default().as_bytes();
+        let size = block.len() + payload.len();
+        let line = match block.len() {
+            0 => format!("PUB {subject} {size}\r\n"),
+            head => format!("HPUB {subject} {head} {size}\r\n"),
+        };
+        for part in [line.as_bytes(), block, payload, b"\r\n"] {
+            self.goes.extend_from_slice(part);
+        }
+    }
+
     /// Asks for a [`Received::Pong`] when the connection is polled next.
     pub(super) fn ping(&mut self) {
         self.goes.extend_from_slice(b"PING\r\n");

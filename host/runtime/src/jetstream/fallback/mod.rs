@@ -10,6 +10,7 @@
 mod connection;
 mod dial;
 mod frame;
+mod requests;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -26,6 +27,7 @@ use self::connection::{Connection, Received};
 use crate::config::Nats;
 
 pub(super) use self::frame::Raw;
+pub(crate) use self::requests::{Asked, Heard, Refusal, Requests};
 
 /// How many messages may wait for one puller: as many as the client library holds for a subscription. Pullers ask for
 /// fewer, so only somebody who publishes to an inbox can reach it.

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::view::View;
 use crate::conditions::Part;
+use crate::drain::DrainState;
 use crate::duration::millis;
 
 /// How often a task of the host says that it gets its turn.
@@ -68,8 +69,13 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     }
     problems.extend(view.directory.problems());
     problems.extend(view.journal.problems());
+    let drain = view.drain.state();
+    if drain != DrainState::No {
+        problems.push(format!("the host is drained; `tidegate undrain {}` lets it go on", view.id));
+    }
     let workloads = view.workloads.all();
-    for state in workloads.iter().filter(|state| state.running().is_none()) {
+    let missing = workloads.iter().filter(|state| drain == DrainState::No && state.running().is_none());
+    for state in missing {
         problems.push(format!("workload {} does not run yet", state.workload.name));
     }
     for state in &workloads {

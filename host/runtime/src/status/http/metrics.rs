@@ -13,10 +13,12 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::scale;
 use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::Tally;
 use crate::delivery::start_limits::StartStatus;
+use crate::drain::DrainState;
 use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
@@ -44,6 +46,8 @@ struct Snapshot {
     reconnects: u64,
     journal_dropped: u64,
     log_dropped: u64,
+    drained: bool,
+    desired_hosts: u64,
     plugins: Vec<PluginState>,
     workloads: Vec<WorkloadMetrics>,
     process: ProcessMetrics,
@@ -56,6 +60,7 @@ struct WorkloadMetrics {
     max: u32,
     desired: u32,
     running: u32,
+    set: Option<u32>,
     tally: Tally,
     scaling: Scaling,
     shadow: Option<Shadowed>,
@@ -103,6 +108,8 @@ impl Snapshot {
             reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
             log_dropped: crate::status::log_lines::dropped(),
+            drained: view.drain.state() != DrainState::No,
+            desired_hosts: scale::desired_hosts(view),
             plugins: view.directory.plugins(),
             workloads: view.workloads.all().iter().map(|state| WorkloadMetrics::take(state)).collect(),
             process: ProcessMetrics::read(),
@@ -121,6 +128,7 @@ impl WorkloadMetrics {
             max: state.workload.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
+            set: state.chosen.get().map(|set| set.count),
             tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
             scaling: state.history.scaling(),
             shadow: state.workload.shadow.as_ref().map(|_| state.history.shadowed()),
@@ -261,6 +269,12 @@ impl Snapshot {
             "Workers that run and do not drain",
             None,
             self.each(|workload| f64::from(workload.running)),
+        )?;
+        encoder.gauges(
+            "tidegate_workers_set",
+            "Workers that a person has set in place of the policy, while that holds",
+            None,
+            self.some(|workload| workload.set.map(f64::from)),
         )?;
         encoder.gauges("tidegate_workers_min", "scale.min", None, self.each(|workload| f64::from(workload.min)))?;
         encoder.gauges("tidegate_workers_max", "scale.max", None, self.each(|workload| f64::from(workload.max)))?;
@@ -442,6 +456,14 @@ impl Snapshot {
             None,
             connected,
         )?;
+        encoder.gauge(
+            "tidegate_hosts_desired",
+            "Hosts as this one that have room for all workers that are wanted; in a fleet, of all its hosts",
+            None,
+            Some(self.desired_hosts),
+        )?;
+        let drained = Some(u64::from(self.drained));
+        encoder.gauge("tidegate_drained", "1 if the host is drained, or drains", None, drained)?;
         encoder.counter("tidegate_nats_reconnects", "How often the connection was made again", self.reconnects)?;
         let ProcessMetrics { resident_bytes, open_fds, threads } = self.process;
         encoder.gauge("process_resident_memory", "Resident memory", Some(&Unit::Bytes), resident_bytes)?;

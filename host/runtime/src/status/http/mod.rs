@@ -7,13 +7,16 @@
 //! | `/readyz` | 200 while the server can be reached, every plugin is loaded and every workload runs |
 //! | `/metrics` | OpenMetrics |
 //! | `/status` | JSON: workloads, workers, generations, the last decisions with their reasons |
+//! | `/scale` | JSON: how many hosts there should be, for what starts and ends hosts |
 //! | `/` | the page, for a browser; [`page`] has its files and [`api`] what it asks for |
 
 mod api;
 mod health;
 mod metrics;
 mod page;
+mod query;
 mod rollout;
+mod scale;
 mod serve;
 mod status;
 mod view;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use std::thread;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -35,6 +38,8 @@ use crate::events::{Event, Observer};
 use crate::status::recorder::Recorder;
 use api::{Admin, PageState};
 use health::RuntimeLiveness;
+use query::Query;
+pub(crate) use status::{page_of as status_page, workload_of as workload_status};
 pub(crate) use view::View;
 
 /// Why nothing can be seen of a host.
@@ -65,7 +70,7 @@ pub(crate) fn listen(address: SocketAddr, observer: &Observer) -> Result<TcpList
     let listener = TcpListener::bind(address).map_err(|reason| HttpError::Listen { address, reason })?;
     listener.set_nonblocking(true).map_err(HttpError::Thread)?;
     let address = listener.local_addr().map_err(HttpError::Thread)?;
-    tracing::info!(%address, "health, metrics, status, a page over HTTP: / /healthz /readyz /metrics /status");
+    tracing::info!(%address, "health, metrics, status, a page over HTTP: / /healthz /readyz /metrics /status /scale");
     observer.tell(Event::Listening { address });
     Ok(listener)
 }
@@ -75,12 +80,11 @@ pub(crate) fn serve(
     listener: TcpListener,
     names: Vec<String>,
     admin: Option<HttpAdmin>,
-    view: View,
+    view: Arc<View>,
 ) -> Result<Serving, HttpError> {
     let (stop, stopped) = oneshot::channel::<()>();
     let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let recorder = Recorder::new(view.workloads.clone(), view.directory.clone());
-    let view = Arc::new(view);
     let page = PageState::new(view.clone(), recorder.clone(), Admin::new(admin, is_local));
     let seen = Arc::new(Seen { pulse: RuntimeLiveness::start(), view });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Thread)?;
@@ -121,6 +125,7 @@ fn router(seen: Arc<Seen>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/scale", get(scale))
         .with_state(seen)
 }
 
@@ -147,8 +152,20 @@ async fn metrics(State(seen): State<Arc<Seen>>) -> Response {
     }
 }
 
+async fn scale(State(seen): State<Arc<Seen>>, RawQuery(query): RawQuery) -> Response {
+    let query = Query::parse(query.as_deref());
+    let Some(scale) = scale::of(&seen.view, query.text("workload")) else {
+        return (StatusCode::NOT_FOUND, "this host has no such workload\n").into_response();
+    };
+    json(&scale)
+}
+
 async fn status(State(seen): State<Arc<Seen>>) -> Response {
-    match serde_json::to_string_pretty(&status::of(&seen.view)) {
+    json(&status::of(&seen.view))
+}
+
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string_pretty(value) {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }

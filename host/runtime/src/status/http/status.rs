@@ -8,6 +8,7 @@ use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::start_limits::StartStatus;
+use crate::drain::DrainState;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
@@ -17,19 +18,29 @@ use crate::reload::ReloadSeen;
 use crate::scaling::history::{Decided, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 
+/// The workers of a workload that are told where all of them are too many for a message.
+const SHOWN: usize = 100;
+
 /// What a host does. Times are milliseconds, or milliseconds since the Unix epoch where the name ends in `at_ms`.
 #[derive(Serialize)]
 pub(super) struct Status {
     host: String,
+    /// What it is called by others.
+    id: String,
     version: &'static str,
     ready: bool,
     /// What keeps it from being ready.
     problems: Vec<String>,
+    /// `no`, `draining` or `drained`.
+    drain: &'static str,
     nats: NatsStatus,
     workloads: Vec<WorkloadStatus>,
     plugins: Vec<PluginStatus>,
     /// Null where the host does not read its configuration again.
     configuration: Option<ConfigurationStatus>,
+    /// The place of the first workload that did not fit into a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<usize>,
 }
 
 /// What became of the configuration when it was read last.
@@ -124,8 +135,17 @@ struct WorkersStatus {
     max: u32,
     desired: u32,
     running: u32,
+    /// What a person has set in place of the policy; null while that decides.
+    set: Option<SetStatus>,
     /// Those that drain among them.
     alive: Vec<WorkerStatus>,
+}
+
+#[derive(Serialize)]
+struct SetStatus {
+    count: u32,
+    /// Null: until somebody ends it, or the host ends.
+    until_at_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -214,9 +234,15 @@ pub(super) fn of(view: &View) -> Status {
     let problems = health::ready(view);
     Status {
         host: view.host.clone(),
+        id: view.id.clone(),
         version: env!("CARGO_PKG_VERSION"),
         ready: problems.is_empty(),
         problems,
+        drain: match view.drain.state() {
+            DrainState::No => "no",
+            DrainState::Draining(_) => "draining",
+            DrainState::Drained => "drained",
+        },
         nats: NatsStatus {
             connected: view.is_connected(),
             server_version: view.connection.get().map(Client::server_version),
@@ -225,11 +251,50 @@ pub(super) fn of(view: &View) -> Status {
         workloads: view.workloads.all().iter().map(|state| workload(state)).collect(),
         configuration: view.source.seen().map(configuration),
         plugins: view.directory.plugins().into_iter().map(plugin).collect(),
+        next: None,
     }
 }
 
 fn configuration(ReloadSeen { reloads, problems, after_restart }: ReloadSeen) -> ConfigurationStatus {
     ConfigurationStatus { reloads, problems, after_restart }
+}
+
+/// The same as JSON of at most so many bytes, with the workloads from this place on as far as they fit.
+pub(crate) fn page_of(view: &View, from: usize, most: usize) -> Vec<u8> {
+    let mut status = of(view);
+    let workloads = std::mem::take(&mut status.workloads);
+    // What stands around the list, and the place of the next.
+    let mut room = most.saturating_sub(bytes(&status).len() + 64);
+    for (place, mut workload) in workloads.into_iter().enumerate().skip(from) {
+        let mut size = bytes(&workload).len() + 1;
+        if size > room && status.workloads.is_empty() {
+            workload.workers.alive.truncate(SHOWN);
+            size = bytes(&workload).len() + 1;
+        }
+        let Some(rest) = room.checked_sub(size) else {
+            status.next = Some(place);
+            break;
+        };
+        room = rest;
+        status.workloads.push(workload);
+    }
+    bytes(&status)
+}
+
+/// One workload as JSON of at most so many bytes.
+pub(crate) fn workload_of(state: &WorkloadState, most: usize) -> Option<Vec<u8>> {
+    let mut status = workload(state);
+    let whole = bytes(&status);
+    if whole.len() <= most {
+        return Some(whole);
+    }
+    status.workers.alive.truncate(SHOWN);
+    Some(bytes(&status)).filter(|short| short.len() <= most)
+}
+
+fn bytes(value: &impl Serialize) -> Vec<u8> {
+    // Only a map with keys that are no strings could fail.
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 fn workload(state: &WorkloadState) -> WorkloadStatus {
@@ -252,6 +317,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
             max: of.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
+            set: state.chosen.get().map(|set| SetStatus { count: set.count, until_at_ms: set.until_ms }),
             alive: alive
                 .into_iter()
                 .map(|(worker, stats)| WorkerStatus {

@@ -2,6 +2,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
+use crate::drain::Drain;
 use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
@@ -12,6 +13,14 @@ use crate::status::workload_list::WorkloadList;
 pub(crate) struct View {
     /// Its name.
     pub(crate) host: String,
+    /// What it is called by others: one token.
+    pub(crate) id: String,
+    /// Whether it is one of a fleet.
+    pub(crate) in_fleet: bool,
+    /// Workers that it is for.
+    pub(crate) capacity: u32,
+    /// Whether it is drained.
+    pub(crate) drain: Arc<Drain>,
     /// Its connection, once there was one.
     pub(crate) connection: Arc<OnceLock<Client>>,
     /// Its plugins.

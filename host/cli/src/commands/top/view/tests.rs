@@ -8,9 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::*;
 
-fn at() -> Address {
-    "8222".parse().unwrap()
-}
+const AT: &str = "http://127.0.0.1:8222";
 
 fn workload(name: &str) -> serde_json::Value {
     json!({
@@ -38,14 +36,14 @@ fn host(workloads: Vec<serde_json::Value>) -> Host {
 }
 
 fn shown(view: &View, host: &Host, size: (usize, usize)) -> Vec<String> {
-    let lines = view.draw(host, &at(), size);
+    let lines = view.draw(host, AT, size);
     assert!(lines.len() <= size.1, "{lines:?}");
     assert!(lines.iter().all(|line| line.text.width() <= size.0 && plain(&line.text) == line.text), "{lines:?}");
     lines.into_iter().map(|line| line.text).collect()
 }
 
 fn chosen(view: &View, host: &Host, size: (usize, usize)) -> String {
-    let mut lines = view.draw(host, &at(), size).into_iter().filter(|line| line.look == Look::Chosen);
+    let mut lines = view.draw(host, AT, size).into_iter().filter(|line| line.look == Look::Chosen);
     let line = lines.next().unwrap();
     assert!(lines.next().is_none());
     line.text.split(' ').next().unwrap().to_owned()
@@ -65,6 +63,31 @@ prices    problem    12.3/s      340          3     2 s  2 of 3 +1 draining  ! t
 up/down choose  enter open  q end";
     let lines = shown(&View::default(), &host(vec![workload("orders"), broken]), (120, 7));
     assert_eq!(lines.join("\n"), expected);
+}
+
+#[test]
+fn workloads_of_several_hosts_are_shown_with_their_hosts_and_chosen_by_both() {
+    let mut both = host(vec![workload("orders"), workload("orders")]);
+    let status = both.status.as_mut().unwrap();
+    for (of, on) in status.workloads.iter_mut().zip(["rack-1", "rack-2"]) {
+        of.on = Some(on.to_owned());
+    }
+    status.workloads[1].is_away = true;
+    status.workloads[0].workers.set =
+        Some(super::super::status::Set { count: 3, until_at_ms: Some(1_769_860_801_000) });
+    let (size, mut view) = ((130, 30), View::default());
+    let lines = shown(&view, &both, size);
+    assert!(lines[1].starts_with("HOST    WORKLOAD  STATE"), "{lines:?}");
+    assert!(lines[2].starts_with("rack-1  orders    running"), "{lines:?}");
+    assert!(lines[2].contains("2 of 3 (set) +1 draining"), "{lines:?}");
+    assert!(lines[3].starts_with("rack-2  orders    away "), "{lines:?}");
+    view.press(Key::Down, &both, size);
+    assert_eq!(chosen(&view, &both, size), "rack-2");
+    view.press(Key::Up, &both, size);
+    view.press(Key::Open, &both, size);
+    let lines = shown(&view, &both, size).join("\n");
+    assert!(lines.contains("orders on rack-1: running"), "{lines}");
+    assert!(lines.contains("a person has set 3 until 12:00:01 UTC"), "{lines}");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::answer::{answer, refuse};
-use super::query::Query;
 use super::state::PageState;
 use crate::clock::time_of_day;
 use crate::duration::unix_millis;
+use crate::status::http::query::Query;
 use crate::status::recorder::Recorded;
 use crate::status::samples::{Numbers, Sample};
 

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::answer::{answer, refuse};
 use super::cut::cut;
-use super::query::Query;
 use super::state::PageState;
 use crate::contract::Cause;
 use crate::dead_letter::filter::Filter;
 use crate::dead_letter::{Content, Letter, StoredMessage};
 use crate::duration::unix_millis;
 use crate::jetstream::{Letters, LettersError, content_lost};
+use crate::status::http::query::Query;
 
 /// The most letters that are listed at once.
 const LISTED: usize = 100;

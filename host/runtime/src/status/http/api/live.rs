@@ -19,11 +19,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::refuse;
 use super::host_row;
-use super::query::Query;
 use super::rows::{self, DecisionRow};
 use super::state::PageState;
 use crate::contract::{Cause, FaultKind};
 use crate::duration::millis;
+use crate::status::http::query::Query;
 use crate::status::workload::WorkloadState;
 
 /// How many workers of a workload are told.

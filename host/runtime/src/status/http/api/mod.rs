@@ -19,7 +19,6 @@ mod history;
 mod host_row;
 mod letters;
 mod live;
-mod query;
 mod reload;
 mod rollout;
 mod rows;

@@ -36,6 +36,8 @@ struct Row<'a> {
     problems: BTreeMap<&'static str, String>,
     min: u32,
     max: u32,
+    /// Workers that a person has set in place of the policy.
+    set: Option<u32>,
     now: &'a Numbers,
     acked: u64,
     dead: u64,
@@ -150,6 +152,7 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
         problems: problems.map(|(part, problem)| (part.as_str(), cut(&problem, PROBLEMS.1))).collect(),
         min: of.scale.min,
         max: of.scale.max,
+        set: workload.chosen.get().map(|set| set.count),
         now,
         acked: tally.acked,
         dead: tally.dead.iter().sum(),

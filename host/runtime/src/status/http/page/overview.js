@@ -162,7 +162,8 @@ function workloadLine(name) {
       say(backlog, count(now.pending));
       say(flight, now.ack_pending ? `${count(now.ack_pending)} in flight` : "");
       say(oldest, now.oldest_ms === null ? "–" : duration(now.oldest_ms));
-      say(workers, now.desired === now.running ? `${now.running}` : `${now.running} of ${now.desired}`);
+      const set = row.set === null ? "" : " (set)";
+      say(workers, `${now.desired === now.running ? now.running : `${now.running} of ${now.desired}`}${set}`);
       fill.style.setProperty("--part", `${row.max ? Math.min(100, (100 * now.running) / row.max) : 0}%`);
       say(
         drains,

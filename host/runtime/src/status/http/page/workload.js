@@ -314,7 +314,7 @@ function tell(facts, row, nowMs) {
     ...(row.rollout ? [["Rollout", outside(row.rollout)]] : []),
     [
       "Workers",
-      `${row.now.running} run, ${row.now.desired} wanted`,
+      `${row.now.running} run, ${row.now.desired} wanted${row.set === null ? "" : ", set by a person"}`,
       el("span", { class: "sub" }, `${row.min} to ${row.max}`),
     ],
   ];
