@@ -21,6 +21,7 @@ use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, HostError, PluginHost};
 use crate::restart::{Keeper, KeptWorkload};
 use crate::status::http::{self, HttpError, Serving, View};
+use crate::telemetry::{Telemetry, TelemetryError};
 
 /// How long settlements may take after the workers have ended: a server that is away must not keep the process.
 const SETTLE_WITHIN: Duration = Duration::from_secs(10);
@@ -45,6 +46,9 @@ pub enum RunError {
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The address for HTTP cannot be listened on.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -80,6 +84,7 @@ struct PreparedHost {
     journal: Journal,
     journal_lines: Option<Lines>,
     workloads: Vec<KeptWorkload>,
+    telemetry: Option<Arc<Telemetry>>,
     fleet: Option<FleetConfig>,
     may_create: bool,
     connection: Arc<OnceLock<Client>>,
@@ -100,6 +105,7 @@ impl PreparedHost {
         let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
         let (sink, journal_lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
         let journal = Journal::start(name.clone(), config.journal.file, sink)?;
+        let telemetry = config.telemetry.map(|config| Telemetry::start(&config, &name)).transpose()?.map(Arc::new);
         let workloads = config.workloads.into_iter().map(|workload| KeptWorkload::new(&directory, workload));
         let workloads: Vec<KeptWorkload> = workloads.collect();
         let view = View {
@@ -109,6 +115,7 @@ impl PreparedHost {
             workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
             dead_letters: config.dead_letters.stream.clone(),
             journal: journal.clone(),
+            telemetry: telemetry.clone(),
             stops: stop.subscribe(),
         };
         let http =
@@ -122,6 +129,7 @@ impl PreparedHost {
             journal,
             journal_lines,
             workloads,
+            telemetry,
             fleet: config.fleet,
             may_create,
             connection,
@@ -148,6 +156,7 @@ impl PreparedHost {
             host: self.name,
             grace: self.grace,
             observer: self.observer,
+            telemetry: self.telemetry.clone(),
             fleet: fleet.clone(),
         };
         let keeper = Keeper::new(Arc::new(context), self.stop.subscribe());
@@ -164,6 +173,9 @@ impl PreparedHost {
                 "the server does not take what is to be settled or given back; \
                 it will deliver that again after its ack wait"
             );
+        }
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.close().await;
         }
         Ok(())
     }

@@ -65,6 +65,7 @@ impl Site {
             http: None,
             http_names: Vec::new(),
             http_admin: None,
+            telemetry: None,
             fleet: None,
             workloads: Vec::new(),
         }

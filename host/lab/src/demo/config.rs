@@ -33,6 +33,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         http: None,
         http_names: Vec::new(),
         http_admin: None,
+        telemetry: None,
         fleet: None,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],

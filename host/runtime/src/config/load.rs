@@ -11,6 +11,7 @@ use super::environment::{self, Environment, process_environment};
 use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
 use super::flags::Flags;
 use super::fleet::FleetConfig;
+use super::telemetry::TelemetryConfig;
 use super::http_admin::HttpAdmin;
 use super::journal::JournalConfig;
 use super::keys::HOST;
@@ -47,6 +48,8 @@ pub struct Config {
     pub http_admin: Option<HttpAdmin>,
     /// The fleet that the host is one of; none by default.
     pub fleet: Option<FleetConfig>,
+    /// The collector that spans are sent to; none by default.
+    pub telemetry: Option<TelemetryConfig>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -154,7 +157,7 @@ impl Config {
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
-        let fleet = FleetConfig::read(&mut keys);
+        let (fleet, telemetry) = (FleetConfig::read(&mut keys), TelemetryConfig::read(&mut keys));
         Self {
             nats,
             dead_letters: DeadLetters::read(&mut keys),
@@ -165,6 +168,7 @@ impl Config {
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
             workloads: workloads::read(document.workloads, fleet.as_ref(), variables, problems),
+            telemetry,
             fleet,
         }
     }

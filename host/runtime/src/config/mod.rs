@@ -40,6 +40,7 @@ mod retry;
 mod scale;
 mod setting;
 mod start_limits;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -78,6 +79,7 @@ pub use retry::Retry;
 pub use scale::{PullConfig, Scale};
 pub use setting::Setting;
 pub use start_limits::{BreakerConfig, Rate, StartLimits};
+pub use telemetry::TelemetryConfig;
 pub use value::{Value, ValueType, setting};
 pub use words::{Isolation, Manage, Retention, SignalSource};
 pub use workload::{ShadowConfig, Workload};

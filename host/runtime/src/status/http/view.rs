@@ -6,6 +6,7 @@ use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
 use crate::status::workload::WorkloadState;
+use crate::telemetry::Telemetry;
 
 /// What can be seen of a host.
 pub(crate) struct View {
@@ -21,6 +22,8 @@ pub(crate) struct View {
     pub(crate) dead_letters: String,
     /// Its journal.
     pub(crate) journal: Journal,
+    /// What traces messages, if anything does.
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
     /// Whether it stops.
     pub(crate) stops: watch::Receiver<bool>,
 }
