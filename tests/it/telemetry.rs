@@ -78,8 +78,8 @@ async fn traced(collector: &str, sample: f64) -> (Host, String) {
     let http = Some("127.0.0.1:0".parse().unwrap());
     let host = Host::run(site.clone(), Config { telemetry, http, workloads: vec![workload], ..site.config() });
     let address = host.address().await;
+    host.ready(1).await;
     host.stream("OUT", &["out.>"]).await;
-    host.stream("IN", &["in.>"]).await;
     (host, address)
 }
 
@@ -108,7 +108,7 @@ async fn what_becomes_of_a_message_is_told_to_the_collector_and_its_publications
     let published = host.stored_count("OUT", 2).await;
     let spans = collector.spans(4).await;
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
-    assert_eq!(names, ["receive IN", "process IN", "publish IN", "settle IN"]);
+    assert_eq!(names, ["receive work", "process work", "publish work", "settle work"]);
     assert!(spans.iter().all(|span| hex(&span.trace_id) == "4bf92f3577b34da6a3ce929d0e0e4736"));
     assert!(spans.iter().all(|span| span.trace_state == "x=1" && span.end_time_unix_nano >= span.start_time_unix_nano));
     let [receive, process, publish, settle] = spans.as_slice() else { panic!("{names:?}") };

@@ -225,6 +225,7 @@ pub const HOST: &[Key] = &[
     Key::number("telemetry.sample", "SHARE")
         .default("0.01")
         .range("0 to 1")
+        .comment("0.01")
         .help("The share of the messages without a `traceparent` that are traced")
         .more("One with a `traceparent` is traced if that says so."),
     Key::file("telemetry.ca", "FILE")
