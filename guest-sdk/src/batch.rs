@@ -10,7 +10,7 @@ pub mod bindings {
         world: "batch-worker",
         path: "wit",
         with: {
-            "tidegate:plugin/handler@0.1.2": crate::handler::bindings::exports::tidegate::plugin::handler,
+            "tidegate:plugin/handler@0.1.3": crate::handler::bindings::exports::tidegate::plugin::handler,
             "wasi:config/store@0.2.0-rc.1": crate::handler::bindings::wasi::config::store,
             "wasi:logging/logging@0.1.0-draft": crate::handler::bindings::wasi::logging::logging,
         },

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 const GUESTS: &[&str] = &[
     "probe-worker",
     "probe-worker-v2",
+    "probe-async",
     "probe-batch",
     "probe-http",
     "probe-messaging",

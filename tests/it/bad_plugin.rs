@@ -36,12 +36,15 @@ fn no_handlers() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         (
             "world",
             EMPTY_COMPONENT.to_vec(),
-            &["it exports neither tidegate:plugin/handler nor", "the world `worker`, `batch-worker` or `policy`"],
+            &[
+                "it exports neither tidegate:plugin/handler nor",
+                "the world `worker`, `batch-worker`, `async-worker` or `policy`",
+            ],
         ),
         (
             "version",
             probes::OTHER_VERSION.to_vec(),
-            &["it was built for tidegate:plugin@0.2.0", "speaks tidegate:plugin@0.1.2"],
+            &["it was built for tidegate:plugin@0.2.0", "speaks tidegate:plugin@0.1.3"],
         ),
         (
             "import",

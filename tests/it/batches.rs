@@ -260,7 +260,8 @@ async fn a_handler_without_batches_is_refused_where_the_workload_has_some() {
     let of = |handler| {
         ["--plugins", dir, "--stream", "work", "--handler", handler, "--policy", "fixed", "--batching-size", "10"]
     };
-    let problem = "probe.wasm: it handles one delivery a call (it does not export tidegate:plugin/batch-handler@0.1.2)";
+    let problem =
+        "probe.wasm: it handles one delivery a call (it does not export tidegate:plugin/batch-handler@0.1.3, ";
     let checked = run(["check"].into_iter().chain(of("probe"))).await;
     checked.failed_with(1, &["workload probe: ", problem, "build it for the world `batch-worker`", "batching"]);
     let checked = run(["check"].into_iter().chain(of("probe-batch"))).await;

@@ -252,7 +252,7 @@ async fn a_shadow_is_noted_and_changes_nothing_whatever_it_does() {
     let file = dir.path().join("j");
     let shadow = |name: &str, mode: &str| {
         let settings = vec![("mode".to_owned(), mode.to_owned()), ("desired".to_owned(), "5".to_owned())];
-        let shadow = Some(ShadowConfig { policy: "probe-policy".to_owned(), settings });
+        let shadow = Some(ShadowConfig { policy: "probe-policy".to_owned(), pin: None, settings });
         Workload { shadow, ..workload(name) }
     };
     let modes = ["fixed", "trap", "spin", "grow", "huge-state", "trap-in-init", "refuse"];

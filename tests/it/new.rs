@@ -132,7 +132,8 @@ async fn the_contract_alone_is_written_for_a_project_that_there_is_and_touches_n
     let ended = new(dir.path(), "wit", "contract").await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-    for file in ["README.md", "world.wit", "handler.wit", "batch.wit", "scaling.wit", "deps/keyvalue/keyvalue.wit"] {
+    let files = ["README.md", "world.wit", "handler.wit", "async.wit", "batch.wit", "scaling.wit"];
+    for file in files.into_iter().chain(["deps/keyvalue/keyvalue.wit"]) {
         let written = std::fs::read_to_string(dir.path().join("contract").join(file)).unwrap();
         assert_eq!(written, std::fs::read_to_string(ours.join(file)).unwrap(), "{file}");
     }

@@ -150,6 +150,8 @@ impl Place {
         }
         // In place of one that somebody else has made.
         install(&path.join("plugins"), "task-leet", tidegate_test_artifacts::probes::MESSAGING);
+        // What the page on handlers that wait speaks of.
+        install(&path.join("plugins"), "prices", tidegate_test_artifacts::probes::ASYNC);
         for dir in [path, &path.join("plugins")] {
             install(dir, "candidate", policies::BACKLOG);
         }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::backoff::Backoff;
 use crate::conditions::Part;
-use crate::config::Workload;
+use crate::config::{ShadowConfig, Workload};
 use crate::contract::Author;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
@@ -49,8 +49,9 @@ impl KeptWorkload {
     /// Its plugins are looked for from now on.
     pub(crate) fn new(directory: &Directory, workload: Workload) -> Self {
         let handlers = PluginHandlers::new(directory, &workload);
-        let policies = PluginPolicies::new(directory, &workload, &workload.policy);
-        let shadow = workload.shadow.as_ref().map(|of| PluginPolicies::new(directory, &workload, &of.policy));
+        let policies = PluginPolicies::new(directory, &workload, &workload.policy, workload.policy_pin.as_ref());
+        let of_shadow = |of: &ShadowConfig| PluginPolicies::new(directory, &workload, &of.policy, of.pin.as_ref());
+        let shadow = workload.shadow.as_ref().map(of_shadow);
         let guests = [handlers.seen(), policies.seen()];
         let guests = guests.into_iter().chain(shadow.as_ref().map(PluginPolicies::seen)).collect();
         Self { state: WorkloadState::new(workload, guests), handlers, policies, shadow }

@@ -142,6 +142,7 @@ impl<'a> Assembly<'a> {
             rules,
             isolation: workload.isolation,
             batching: workload.batching,
+            concurrency: workload.concurrency,
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };

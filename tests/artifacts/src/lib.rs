@@ -16,6 +16,8 @@ pub mod probes {
     pub const WORKER_WITH_LINES: &[u8] = component!("probe-worker.guest-lines");
     /// A handler of batches that does what the payloads say.
     pub const BATCH: &[u8] = component!("probe-batch");
+    /// An asynchronous handler that does what the payloads say.
+    pub const ASYNC: &[u8] = component!("probe-async");
     /// A handler that sends HTTP requests as its payload says.
     pub const HTTP: &[u8] = component!("probe-http");
     /// A component that exports `wasmcloud:messaging/handler`, and does what its payload says.
@@ -37,14 +39,17 @@ mod tests {
     use tidegate_artifacts::{policies, workers};
     use wasmparser::{Parser, Payload, Validator};
 
-    const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
-    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
-    const SCALING: &str = "tidegate:plugin/scaling@0.1.2";
-    const SIGNALS: &str = "tidegate:plugin/signals@0.1.2";
+    const HANDLER: &str = "tidegate:plugin/handler@0.1.3";
+    const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.3";
+    const ASYNC_HANDLER: &str = "tidegate:plugin/async-handler@0.1.3";
+    const SCALING: &str = "tidegate:plugin/scaling@0.1.3";
+    const SIGNALS: &str = "tidegate:plugin/signals@0.1.3";
     /// Of the first version of the contract.
     const FIRST_HANDLER: &str = "tidegate:plugin/handler@0.1.0";
     const SECOND_HANDLER: &str = "tidegate:plugin/handler@0.1.1";
     const FIRST_BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.1";
+    const THIRD_SCALING: &str = "tidegate:plugin/scaling@0.1.2";
+    const THIRD_SIGNALS: &str = "tidegate:plugin/signals@0.1.2";
     const FIRST_SCALING: &str = "tidegate:plugin/scaling@0.1.0";
     const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
     const LOGGING: &str = "wasi:logging/logging@0.1.0-draft";
@@ -99,6 +104,7 @@ mod tests {
         let all = [CONFIG, LOGGING, store, atomics, batch];
         check("probe-worker", probes::WORKER_V1, FIRST_HANDLER, &all);
         check("probe-worker-v2", probes::WORKER_V2, FIRST_HANDLER, &all);
+        check("probe-async", probes::ASYNC, ASYNC_HANDLER, &[&[HANDLER], &all[..]].concat());
         check("probe-batch", probes::BATCH, FIRST_BATCH_HANDLER, &[&[SECOND_HANDLER], &all[..]].concat());
     }
 
@@ -108,7 +114,7 @@ mod tests {
             check(name, bytes, SCALING, &[LOGGING, SIGNALS]);
         }
         check("probe-policy", probes::POLICY_V1, FIRST_SCALING, &[LOGGING]);
-        check("probe-policy-v2", probes::POLICY_V2, FIRST_SCALING, &[LOGGING]);
+        check("probe-policy-v2", probes::POLICY_V2, THIRD_SCALING, &[LOGGING, THIRD_SIGNALS]);
     }
 
     #[test]

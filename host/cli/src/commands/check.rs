@@ -11,10 +11,11 @@ use super::flags::ConfigFlags;
 use super::output::Output;
 use tidegate_runtime::config::{Config, KeyLocator, Plugins, Workload, process_environment};
 use tidegate_runtime::contract::Fault;
+use tidegate_runtime::digest::Digest;
 use tidegate_runtime::jetstream::{Client, Finding, ServerCheck};
 use tidegate_runtime::plugin::{
     HandlerPlugin, HttpAccess, LoadError, PluginHost, PluginRefusal, PolicyContext, PolicyPlugin, SettingsReader,
-    WantedForm, others,
+    Wanted, others,
 };
 use tidegate_runtime::text::plain;
 
@@ -163,9 +164,13 @@ async fn plugins(config: &Config, answer: &mut CheckReport) -> anyhow::Result<()
     for workload in &config.workloads {
         let handler = handler(&host, dir, workload).await;
         answer.warnings.extend(mismatches(&host, dir, workload));
-        let live = policy(&host, dir, workload, &workload.policy, &workload.policy_settings).await;
+        let live =
+            policy(&host, dir, workload, (&workload.policy, workload.policy_pin.as_ref()), &workload.policy_settings)
+                .await;
         let shadow = match &workload.shadow {
-            Some(shadow) => Some(policy(&host, dir, workload, &shadow.policy, &shadow.settings).await),
+            Some(shadow) => {
+                Some(policy(&host, dir, workload, (&shadow.policy, shadow.pin.as_ref()), &shadow.settings).await)
+            }
             None => None,
         };
         let mut keep = |result: Result<String, String>| {
@@ -224,7 +229,7 @@ fn mismatches(host: &PluginHost, dir: &Path, workload: &Workload) -> Vec<String>
 
 async fn handler(host: &PluginHost, dir: &Path, workload: &Workload) -> Result<String, String> {
     let file = file(dir, &workload.handler);
-    let loaded = host.load_as(&file, &workload.limits, WantedForm::of(workload)).await;
+    let loaded = host.load_as(&file, &workload.limits, &Wanted::handler(workload)).await;
     let plugin: HandlerPlugin = loaded.map_err(|error| refused(&error))?;
     let ready = async {
         HttpAccess::new(workload).ready().await?;
@@ -241,11 +246,12 @@ async fn policy(
     host: &PluginHost,
     dir: &Path,
     workload: &Workload,
-    name: &str,
+    (name, pin): (&str, Option<&Digest>),
     settings: &[(String, String)],
 ) -> Result<String, String> {
     let file = file(dir, name);
-    let plugin: PolicyPlugin = host.load(&file, &workload.limits).await.map_err(|error| refused(&error))?;
+    let loaded = host.load_as(&file, &workload.limits, &Wanted::policy(pin)).await;
+    let plugin: PolicyPlugin = loaded.map_err(|error| refused(&error))?;
     let context = PolicyContext::new(Arc::from(workload.name.as_str()), workload.limits.clone());
     let problem = match plugin.init(&context, settings, None).await {
         Ok(Ok(_)) => return Ok(format!("{name} {}", plugin.generation().digest)),

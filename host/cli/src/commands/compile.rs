@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit, umask};
 
 use super::error_output;
-use tidegate_runtime::plugin::{Kind, compile_into};
+use tidegate_runtime::plugin::{CompileFor, compile_into};
 
 /// How much more modest this is than the host that started it.
 const NICE: i32 = 10;
@@ -18,10 +18,13 @@ const NICE: i32 = 10;
 #[derive(Debug, Clone, clap::Args)]
 pub struct CompileArgs {
     /// For a workload's handler
-    #[arg(long, conflicts_with = "policy", required_unless_present = "policy")]
+    #[arg(long, group = "used", required_unless_present_any = ["async_handler", "policy"])]
     pub handler: bool,
+    /// For a workload's handler, of the asynchronous form
+    #[arg(long, group = "used")]
+    pub async_handler: bool,
     /// For a workload's policy
-    #[arg(long)]
+    #[arg(long, group = "used")]
     pub policy: bool,
     /// Where compiled code is kept
     #[arg(long, value_name = "DIR")]
@@ -43,8 +46,12 @@ pub fn run(args: &CompileArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let kind = if args.policy { Kind::Policy } else { Kind::Handler };
-    match compile_into(&args.cache_dir, kind, &bytes) {
+    let to = match (args.policy, args.async_handler) {
+        (true, _) => CompileFor::Policies,
+        (false, true) => CompileFor::AsyncHandlers,
+        (false, false) => CompileFor::Handlers,
+    };
+    match compile_into(&args.cache_dir, to, &bytes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If nobody reads it, nobody waits for it.

@@ -62,6 +62,7 @@ pub(super) fn check(model: &Model, arrivals: &Arrivals, faster: f64) -> anyhow::
     let (total, seconds) = (arrivals.total(), arrivals.length() as f64 / 1e9);
     ensure!(model.retry.is_none(), "--live has no attempts that fail; leave --retry out");
     ensure!(model.limits.is_none(), "--live has no limits; leave --rate and --max-in-flight out");
+    ensure!(model.keys.is_none(), "--live keeps no order; leave --keys out");
     ensure!(
         total <= MOST,
         "--live: {total} messages are more than {MOST}; lower --arrival-scale, or take an excerpt of the trace"
@@ -221,6 +222,7 @@ mod tests {
             service: ServiceTime::Exponential(SECOND / 5),
             retry,
             limits: StartLimits::default(),
+            keys: None,
             seed: 3,
             objective: SECOND,
         }
@@ -250,6 +252,9 @@ mod tests {
         let limits = StartLimits { max_in_flight: Some(1), ..StartLimits::default() };
         let refused = check(&Model { limits, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("leave --rate and --max-in-flight out"), "{refused}");
+        let keys = Some("5:zipf".parse().unwrap());
+        let refused = check(&Model { keys, ..model(None) }, &arrivals(&[1]), 10.0).unwrap_err().to_string();
+        assert!(refused.contains("leave --keys out"), "{refused}");
         let refused = check(&model(None), &arrivals(&[MOST + 1]), 10.0).unwrap_err().to_string();
         assert!(refused.contains("lower --arrival-scale"), "{refused}");
         check(&model(None), &arrivals(&[1]), 10.0).unwrap();

@@ -19,7 +19,7 @@ use tidegate_lab::simulate::generate::Generator;
 use tidegate_lab::simulate::parse::{ServiceTimeSource, samples};
 use tidegate_lab::simulate::report::SimulationReport;
 use tidegate_lab::simulate::{
-    Arrivals, Model, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
+    Arrivals, KeyModel, Model, RetryModel, SimulationOutcome, bound, chart, recorded, run as simulate, trace,
 };
 use tidegate_lab::terminal::{Bar, Terminal};
 use tidegate_runtime::config::{Compile, Limits, Plugins, Rate, Scale, SignalSource, StartLimits, units};
@@ -93,6 +93,10 @@ pub struct SimulateArgs {
     /// How many messages may be with workers at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_in_flight: Option<u32>,
+    /// How many keys messages have that are handled one after the other, as with order-key, and how they are spread: N
+    /// or N:uniform, all keys alike; N:zipf, the second has half of what the first has, the third a third of it
+    #[arg(long, value_name = "N[:SPREAD]")]
+    pub keys: Option<KeyModel>,
     /// From the start of a worker until it takes a message
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration)]
     pub start_delay: Duration,
@@ -322,6 +326,7 @@ fn model(args: &SimulateArgs) -> anyhow::Result<Model> {
         service,
         retry: args.retry,
         limits: limits(args)?,
+        keys: args.keys,
         seed: args.seed,
         objective: u64::from(args.slo_ms) * 1_000_000,
     })

@@ -46,6 +46,7 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/src/testing.rs", include_str!("../../../../guest-sdk/src/testing.rs")),
     ("tidegate-guest/wit/README.md", include_str!("../../../../guest-sdk/wit/README.md")),
     ("tidegate-guest/wit/world.wit", include_str!("../../../../guest-sdk/wit/world.wit")),
+    ("tidegate-guest/wit/async.wit", include_str!("../../../../guest-sdk/wit/async.wit")),
     ("tidegate-guest/wit/batch.wit", include_str!("../../../../guest-sdk/wit/batch.wit")),
     ("tidegate-guest/wit/handler.wit", include_str!("../../../../guest-sdk/wit/handler.wit")),
     ("tidegate-guest/wit/scaling.wit", include_str!("../../../../guest-sdk/wit/scaling.wit")),

@@ -76,8 +76,11 @@ pub async fn run(options: &LiveRunOptions, url: &str, bar: &Bar) -> anyhow::Resu
     let handlers = RecordingHandlers::new(handlers, recorder.clone(), options.real(options.start_delay));
     let time = TraceTime { faster: options.faster, start_ms: options.start_ms };
     let beginning = Arc::new(FirstDecision::default());
-    let policies =
-        PoliciesInTraceTime::new(PluginPolicies::new(&directory, &workload, &workload.policy), time, beginning.clone());
+    let policies = PoliciesInTraceTime::new(
+        PluginPolicies::new(&directory, &workload, &workload.policy, workload.policy_pin.as_ref()),
+        time,
+        beginning.clone(),
+    );
     let scaled = Arc::new(ScalingCounters::default());
     let plugins = (handlers, policies);
     let running = Alone::start(host_client, NAME, workload, plugins, scaled.observer(bar)).await?;

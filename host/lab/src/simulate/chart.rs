@@ -132,6 +132,7 @@ mod tests {
             service: ServiceTime::Constant(1_000_000),
             retry: None,
             limits: StartLimits::default(),
+            keys: None,
             seed: 1,
             objective: 1_000_000_000,
         };

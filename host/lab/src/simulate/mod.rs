@@ -6,6 +6,7 @@ pub mod arrivals;
 mod bound;
 pub mod chart;
 pub mod generate;
+mod keys;
 mod outcome;
 pub mod parse;
 mod random;
@@ -18,6 +19,7 @@ mod worker_pool;
 
 pub use arrivals::Arrivals;
 pub use bound::bound;
+pub use keys::{KeyModel, KeySpread};
 pub use outcome::{PARTS, SimulationOutcome, WaitPart, allowed};
 pub use random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
 pub use recorded::recorded;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::keys::{KeyModel, KeySpread};
 use super::random::{RetryModel, ServiceTime};
 use tidegate_runtime::config::units;
 
@@ -11,6 +12,9 @@ const FORMS: &str = "write constant:TIME, exponential:MEAN, log-normal:MEAN:VARI
                      exponential:200ms or log-normal:200ms:1.5";
 /// The longest mean or sample: ten days.
 const LONGEST: Duration = Duration::from_secs(10 * 24 * 3600);
+
+/// The most keys.
+const MOST_KEYS: u32 = 100_000_000;
 
 /// Where service times come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +57,23 @@ impl FromStr for RetryModel {
         match share.parse::<f64>() {
             Ok(share) if (0.0..=0.99).contains(&share) => Ok(Self { share, delay: nanos(delay)? }),
             _ => Err(format!("{share:?} is not a share of attempts, which is a number from 0 to 0.99")),
+        }
+    }
+}
+
+impl FromStr for KeyModel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (count, spread) = text.split_once(':').unwrap_or((text, "uniform"));
+        let spread = match spread {
+            "uniform" => KeySpread::Uniform,
+            "zipf" => KeySpread::Zipf,
+            _ => return Err("write N, N:uniform or N:zipf, such as 1000:zipf".to_owned()),
+        };
+        match count.parse() {
+            Ok(count) if (1..=MOST_KEYS).contains(&count) => Ok(Self { count, spread }),
+            _ => Err(format!("{count:?} is not a number of keys, which is 1 to {MOST_KEYS}")),
         }
     }
 }
@@ -106,6 +127,9 @@ mod tests {
         assert_eq!(read("log-normal:1s:0.5"), ServiceTimeSource::Drawn(ServiceTime::LogNormal(1_000_000_000, 0.5)));
         assert_eq!(read("measured:a:b.txt"), ServiceTimeSource::Measured("a:b.txt".into()));
         assert_eq!("0.05:1s".parse(), Ok(RetryModel { share: 0.05, delay: 1_000_000_000 }));
+        let keys = |count, spread| Ok(KeyModel { count, spread });
+        assert_eq!(("7".parse(), "7:uniform".parse()), (keys(7, KeySpread::Uniform), keys(7, KeySpread::Uniform)));
+        assert_eq!("1000:zipf".parse(), keys(1000, KeySpread::Zipf));
         assert_eq!(samples("12.5\n\n3\n"), Ok(ServiceTime::Measured([12_500_000, 3_000_000].into())));
     }
 
@@ -118,6 +142,9 @@ mod tests {
         }
         for text in ["", "0.5", "1:1s", "nan:1s", "-0.1:1s", "0.1:1"] {
             assert!(text.parse::<RetryModel>().is_err(), "{text}");
+        }
+        for text in ["", "0", "-1", "7:", "7:even", "zipf", "7:zipf:2", "100000001"] {
+            assert!(text.parse::<KeyModel>().is_err(), "{text}");
         }
         assert_eq!(samples("1\nten\n").unwrap_err().0, 2);
         assert!(samples("1\n-3\n").is_err() && samples("\n").is_err());

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use super::arrivals::{ArrivalCounter, Arrivals, Cursor};
+use super::keys::{KeyModel, NewMessage, SimulatedKeys};
 use super::outcome::{OutcomeRecorder, SimulationOutcome};
 use super::random::{Attempt, RandomAttempts, RetryModel, ServiceTime};
 use super::start_limits::{SimulatedLimits, nanos};
@@ -26,6 +27,8 @@ use tidegate_runtime::scaling::observe::{Moment, ObservationBuilder};
 pub const MIDNIGHT_MS: u64 = 1_704_067_200_000;
 /// For how long it goes on after the last row at least, if messages are left.
 const PATIENCE: u64 = 3600 * 1_000_000_000;
+/// How many messages may wait for their turn, as a host has it by default.
+const ORDER_BUFFER: usize = 10_000;
 
 /// What is simulated, besides arrivals and the policy. Times are nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +45,8 @@ pub struct Model {
     pub retry: Option<RetryModel>,
     /// When messages may begin. A breaker is not simulated.
     pub limits: StartLimits,
+    /// The keys of messages that are handled one after the other, if an order is kept.
+    pub keys: Option<KeyModel>,
     /// The seed of all random numbers.
     pub seed: u64,
     /// The longest wait that is within the objective.
@@ -97,6 +102,7 @@ struct Simulation<'a> {
     attempts: RandomAttempts,
     pool: WorkerPool,
     limits: SimulatedLimits,
+    keys: Option<SimulatedKeys>,
     observer: ObservationBuilder,
     again: BinaryHeap<Redelivery>,
     /// The messages of `again`, oldest first.
@@ -104,7 +110,8 @@ struct Simulation<'a> {
     /// How many of `again` were delivered more than once.
     redelivered: u64,
     now: u64,
-    /// Messages begun, and when the last of all attempts ends.
+    /// Messages that were given to their keys, those that have begun, and when the last of all attempts ends.
+    arrived: u64,
     started: u64,
     last_end: u64,
     /// A moving mean of the time of an attempt, as the inbox keeps it.
@@ -131,11 +138,13 @@ impl<'a> Simulation<'a> {
             attempts: RandomAttempts::new(&model.service, model.retry, model.seed),
             pool: WorkerPool::default(),
             limits: SimulatedLimits::new(&model.limits),
+            keys: model.keys.map(|keys| SimulatedKeys::new(keys, model.seed)),
             observer: ObservationBuilder::new(model.scale.window),
             again: BinaryHeap::new(),
             failed: BTreeSet::new(),
             redelivered: 0,
             now: 0,
+            arrived: 0,
             started: 0,
             last_end: 0,
             mean: 0,
@@ -150,7 +159,8 @@ impl<'a> Simulation<'a> {
     /// When the next message can be begun: it has arrived, or its retry delay is over.
     fn available(&self) -> Option<u64> {
         let again = self.again.peek().map(|Reverse((ready, ..))| *ready);
-        self.cursor.peek().into_iter().chain(again).min()
+        let turn = self.keys.as_ref().and_then(SimulatedKeys::next);
+        self.cursor.peek().into_iter().chain(turn).chain(again).min()
     }
 
     /// When a message arrives while there is no worker.
@@ -167,11 +177,12 @@ impl<'a> Simulation<'a> {
     /// Begins all messages that can be begun before `limit`.
     fn work_until(&mut self, limit: u64) {
         while let Some(free) = self.pool.first_free() {
+            self.take_in(free, limit);
             if let Some(available) = self.available() {
                 self.limits.waited(available, limit);
             }
             let again = self.again.peek().map(|Reverse((ready, ..))| (*ready).max(free));
-            let new = self.cursor.peek().map(|arrival| arrival.max(free));
+            let new = self.next_new().map(|ready| ready.max(free));
             let (again, new) = (again.map(|at| self.limits.permitted(at)), new.map(|at| self.limits.permitted(at)));
             match (again, new) {
                 // JetStream delivers again before it delivers what is new.
@@ -182,13 +193,42 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// Gives each message that may begin before the next one of its key, or has to wait for it, to its key.
+    fn take_in(&mut self, free: u64, limit: u64) {
+        let Some(keys) = &mut self.keys else { return };
+        while let Some(arrival) = self.cursor.peek().filter(|arrival| *arrival < limit) {
+            if keys.next().is_some_and(|ready| ready.max(free) < arrival) {
+                return;
+            }
+            self.cursor.advance();
+            keys.arrive(self.arrived, arrival, self.attempts.first());
+            self.arrived += 1;
+        }
+    }
+
+    /// When the next message that was not tried yet may begin.
+    fn next_new(&self) -> Option<u64> {
+        match &self.keys {
+            Some(keys) => keys.next(),
+            None => self.cursor.peek(),
+        }
+    }
+
     fn begin(&mut self, start: u64) {
-        let Some(arrival) = self.cursor.peek() else { return };
-        self.cursor.advance();
+        let Some(NewMessage { message, arrival, time, fails, .. }) = self.take_new() else { return };
         self.record.waited(start, start - arrival);
-        let outcome = self.attempts.first();
-        self.give(self.started, HeldMessage { arrival, attempt: 1, outcome }, start);
+        self.give(message, HeldMessage { arrival, attempt: 1, outcome: Attempt { time, fails } }, start);
         self.started += 1;
+    }
+
+    fn take_new(&mut self) -> Option<NewMessage> {
+        if let Some(keys) = &mut self.keys {
+            return keys.begin();
+        }
+        let arrival = self.cursor.peek()?;
+        self.cursor.advance();
+        let Attempt { time, fails } = self.attempts.first();
+        Some(NewMessage { ready: arrival, message: self.started, arrival, time, fails })
     }
 
     fn begin_again(&mut self, start: u64) {
@@ -213,6 +253,8 @@ impl<'a> Simulation<'a> {
             self.again.push(Reverse((end.saturating_add(delay), message, held.arrival, held.attempt)));
             self.failed.insert((held.arrival, message));
             self.redelivered += u64::from(held.attempt > 1);
+        } else if let Some(keys) = &mut self.keys {
+            keys.ends(message, end);
         }
     }
 
@@ -243,8 +285,12 @@ impl<'a> Simulation<'a> {
         self.record.backlog(waiting);
         // What may not begin yet stays in the stream.
         let may_begin = self.limits.permitted(now) <= now;
-        let fetched = if may_begin { waiting.min(self.fetched_ahead()) } else { 0 };
-        let waits = self.cursor.peek().filter(|arrival| *arrival < now);
+        let ahead = if may_begin { self.fetched_ahead() } else { 0 };
+        // What waits for its turn is fetched, as far as there is room.
+        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked().min(ORDER_BUFFER)));
+        let fetched = waiting.min(ahead + blocked);
+        let new = self.keys.as_ref().and_then(SimulatedKeys::oldest).or_else(|| self.cursor.peek());
+        let waits = new.filter(|arrival| *arrival < now);
         let failed = self.failed.first().map(|(arrival, _)| *arrival);
         let oldest = oldest.into_iter().chain(waits).chain(failed).min();
         let sample = Sample {
@@ -300,6 +346,9 @@ impl<'a> Simulation<'a> {
     /// At the end nobody waits any more, or what waits has been given up.
     fn finish(mut self, end: u64) -> SimulationOutcome {
         self.pool.count(end);
+        for arrival in self.keys.iter().flat_map(SimulatedKeys::arrivals) {
+            self.record.gave_up(end.saturating_sub(arrival));
+        }
         while let Some(arrival) = self.cursor.peek() {
             self.record.gave_up(end.saturating_sub(arrival));
             self.cursor.advance();

@@ -24,6 +24,7 @@ fn model(min: u32, max: u32, service: ServiceTime) -> Model {
         service,
         retry: None,
         limits: StartLimits::default(),
+        keys: None,
         seed: 11,
         objective: SECOND,
     }
@@ -370,4 +371,39 @@ fn no_more_are_in_flight_than_may_be_whatever_the_policy_wants() {
     // Three at once, of a tenth of a second each.
     assert!((10 * SECOND - 100 * MS..=11 * SECOND).contains(&outcome.end), "{}", outcome.end);
     assert!(told >= 7, "{told}");
+}
+
+#[test]
+fn each_key_waits_as_for_a_worker_of_its_own() {
+    let arrivals = Generator::Poisson(28.0).arrivals(Duration::from_secs(100_000), 3);
+    let with = |spread| {
+        let keys = Some(KeyModel { count: 4, spread });
+        simulate(&Model { keys, ..fixed(40, ServiceTime::Exponential(100 * MS)) }, &arrivals, |seen| seen.running)
+    };
+    // A quarter of a Poisson process is one.
+    agrees(&with(KeySpread::Uniform), erlang_c(1, 0.7) / 3.0);
+    // The first key has more than one worker can do, and the others flow.
+    let skewed = with(KeySpread::Zipf);
+    assert!(skewed.wait_ms(0.99) > 1e6 && skewed.wait_ms(0.4) < 1e3, "{skewed:?}");
+}
+
+#[test]
+fn with_very_many_keys_all_is_as_without_an_order() {
+    let arrivals = rows(&[20, 0, 35, 50, 5, 0, 0, 80]);
+    let retry = Some(RetryModel { share: 0.2, delay: 300 * MS });
+    let model = Model { retry, ..model(0, 20, ServiceTime::Exponential(200 * MS)) };
+    let keys = Some(KeyModel { count: u32::MAX, spread: KeySpread::Uniform });
+    let wants = |seen: &Observation| u32::try_from(seen.pending + seen.ack_pending).unwrap() / 3 + 1;
+    let (none, many) = (simulate(&model, &arrivals, wants), simulate(&Model { keys, ..model }, &arrivals, wants));
+    assert_eq!(many, none);
+}
+
+#[test]
+fn what_waits_for_its_turn_when_it_is_given_up_is_counted() {
+    let retry = Some(RetryModel { share: 0.97, delay: 0 });
+    let keys = Some(KeyModel { count: 1, spread: KeySpread::Uniform });
+    let model = Model { retry, keys, ..fixed(5, ServiceTime::Constant(100 * SECOND)) };
+    let outcome = simulate(&model, &rows(&[200]), |seen| seen.running);
+    assert_eq!(outcome.messages, 200);
+    assert!(outcome.unfinished > 100, "{outcome:?}");
 }

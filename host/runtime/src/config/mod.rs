@@ -9,6 +9,7 @@
 //! and made a value of the right type by `reader`, for a field of [`Config`].
 
 mod batching;
+mod concurrency;
 mod connection;
 mod context;
 mod dead_letters;

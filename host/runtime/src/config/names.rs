@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::error::Wrong;
 use super::units::quoted;
+use crate::digest::Digest;
 use crate::subject::MAX_SUBJECT;
 
 /// The longest name JetStream takes, in bytes.
@@ -72,6 +73,32 @@ pub(super) fn plugin(name: &str) -> Result<(), Wrong> {
         ));
     }
     Ok(())
+}
+
+/// What stands between a plugin's name and the digest that it is pinned to.
+const PIN: &str = "@sha256:";
+/// Hexadecimal digits of a SHA-256.
+const DIGITS: usize = 64;
+
+/// Reads a plugin's name, which may be pinned to a digest: `receipts` or `receipts@sha256:<64 digits>`.
+pub(super) fn pinned_plugin(text: &str) -> Result<(String, Option<Digest>), Wrong> {
+    let Some((name, digits)) = text.split_once(PIN) else {
+        return plugin(text).map(|()| (text.to_owned(), None));
+    };
+    plugin(name)?;
+    if digits.len() == DIGITS && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok((name.to_owned(), Some(digits.into())));
+    }
+    let found = digits.chars().count();
+    Err(Wrong::new(
+        format!("{} pins the plugin to what is no SHA-256 ({found} characters after {PIN})", quoted(text)),
+        format!("write all {DIGITS} hexadecimal digits, in lower case, as `sha256sum {name}.wasm` prints them"),
+    ))
+}
+
+/// Checks a plugin's name, which may be pinned to a digest.
+pub(super) fn plugin_reference(text: &str) -> Result<(), Wrong> {
+    pinned_plugin(text).map(drop)
 }
 
 /// Checks a subject, in which `*` stands for one token and a last `>` for one or more.
@@ -259,6 +286,20 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_may_be_pinned_to_all_digits_of_a_digest() {
+        let digits = "0123456789abcdef".repeat(4);
+        let pinned = |text: &str| pinned_plugin(text).map(|(name, pin)| (name, pin.map(|pin| pin.whole().to_owned())));
+        assert_eq!(pinned("receipts"), Ok(("receipts".to_owned(), None)));
+        assert_eq!(pinned(&format!("receipts@sha256:{digits}")), Ok(("receipts".to_owned(), Some(digits.clone()))));
+        let upper = digits.to_uppercase();
+        for bad in ["receipts@sha256:", "receipts@sha256:0123", &format!("receipts@sha256:{upper}")] {
+            assert!(pinned(bad).unwrap_err().remedy.contains("`sha256sum receipts.wasm`"), "{bad}");
+        }
+        assert!(pinned(&format!("@sha256:{digits}")).is_err());
+        assert!(pinned(&format!("a/b@sha256:{digits}")).is_err());
+    }
+
+    #[test]
     fn subjects_follow_the_rules_of_nats() {
         for good in ["orders", "orders.new", "orders.*.eu", "orders.>", ">", "*"] {
             assert_eq!(subject(good), Ok(()), "{good}");
@@ -301,7 +342,8 @@ mod tests {
 
         #[test]
         fn no_text_makes_the_checks_panic(text in any::<String>()) {
-            let _ = (jetstream(&text), workload(&text), plugin(&text), subject(&text), nearest(&text, ["stream"]));
+            let _ = (jetstream(&text), workload(&text), plugin_reference(&text), subject(&text));
+            let _ = nearest(&text, ["stream"]);
         }
     }
 }

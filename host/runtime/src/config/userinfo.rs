@@ -7,9 +7,10 @@ use super::nats::Auth;
 /// Takes `user:password@` or `token@` out of a URL: the URL without it, and what it says. What is not a letter, a digit
 /// or one of `-._~` is written there as `%` and two hexadecimal digits.
 pub(super) fn split(url: &str) -> (String, Option<Auth>) {
+    // What has an @ in it is no scheme, but what is to be taken out.
     let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
+        Some((scheme, rest)) if !scheme.contains('@') => (format!("{scheme}://"), rest),
+        _ => (String::new(), url),
     };
     // A password may hold an @ that somebody forgot to write as %40; a host's name may not.
     let Some((userinfo, host)) = rest.rsplit_once('@') else { return (url.to_owned(), None) };
@@ -42,6 +43,7 @@ mod tests {
             ("tls://ada:l%40ve%3a@a", "tls://a", user("ada", "l@ve:")),
             ("nats://ada:l@ve@a", "nats://a", user("ada", "l@ve")),
             ("ada:@a:1", "a:1", user("ada", "")),
+            ("s3cret@://x@a", "a", user("s3cret@", "//x")),
             ("nats://s3cret@a", "nats://a", Some(Auth::Token("s3cret".to_owned()))),
         ] {
             assert_eq!(split(url), (server.to_owned(), auth), "{url}");

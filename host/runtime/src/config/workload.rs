@@ -1,6 +1,7 @@
 //! One consumer's work.
 
 use super::batching::Batching;
+use super::concurrency;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
 use super::grants::Grants;
@@ -16,6 +17,7 @@ use super::scale::{PullConfig, Scale};
 use super::setting::Setting;
 use super::start_limits::StartLimits;
 use super::words::{Isolation, Manage};
+use crate::digest::Digest;
 
 /// One consumer's work.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,12 +28,18 @@ pub struct Workload {
     pub queue: Queue,
     /// The handler's plugin name.
     pub handler: String,
+    /// The digest of the only file that runs as the handler; any if there is none.
+    pub handler_pin: Option<Digest>,
     /// The policy's plugin name.
     pub policy: String,
+    /// The digest of the only file that runs as the policy; any if there is none.
+    pub policy_pin: Option<Digest>,
     /// How long a handler instance lives.
     pub isolation: Isolation,
     /// How many deliveries a handler of batches is given in one call.
     pub batching: Batching,
+    /// How many deliveries one instance of an asynchronous handler has at once; at least 1.
+    pub concurrency: usize,
     /// What the handler reads through `wasi:config/store`.
     pub settings: Vec<(String, Setting)>,
     /// What the policy gets in `init`.
@@ -63,6 +71,8 @@ pub struct Workload {
 pub struct ShadowConfig {
     /// Its plugin name.
     pub policy: String,
+    /// The digest of the only file that runs as it; any if there is none.
+    pub pin: Option<Digest>,
     /// What it gets in `init`: its own settings, or the workload's `policy-settings` if it has none.
     pub settings: Vec<(String, String)>,
 }
@@ -96,10 +106,12 @@ impl WrittenWorkload {
         if let Some(wrong) = wrong {
             keys.note(wrong.at(&name.place));
         }
-        let handler = keys.get("handler");
-        let policy = keys.get("policy");
+        let (handler, handler_pin) = plugin(&mut keys, "handler").unwrap_or_default();
+        let (policy, policy_pin) = plugin(&mut keys, "policy").unwrap_or_default();
         let at_once = keys.maybe("batching.size");
-        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, at_once));
+        let concurrency: usize = keys.get("concurrency");
+        let held = at_once.max(Some(concurrency));
+        let (scale, pull) = (Scale::read(&mut keys), PullConfig::read(&mut keys, held));
         // Without a file nobody has said that something else looks after the consumer.
         let manage = if name.place.is_flag() { Manage::Create } else { Manage::Bind };
         let buffer = keys.maybe("order-buffer");
@@ -108,15 +120,19 @@ impl WrittenWorkload {
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull, waiting);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
+        concurrency::check(&mut keys, concurrency, batching.wanted, isolation, pull.batch);
         let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
             queue,
             handler,
+            handler_pin,
             policy,
+            policy_pin,
             isolation,
             batching,
+            concurrency,
             settings: keys.get("settings"),
             shadow: shadow(&mut keys, &policy_settings),
             policy_settings,
@@ -139,9 +155,15 @@ impl WrittenWorkload {
     }
 }
 
+/// A plugin's name, and its pin. What cannot be one was told by the key's rule.
+fn plugin(keys: &mut Reader<'_>, path: &str) -> Option<(String, Option<Digest>)> {
+    let text: String = keys.maybe(path)?;
+    Some(names::pinned_plugin(&text).unwrap_or((text, None)))
+}
+
 fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<ShadowConfig> {
     let own: Vec<_> = keys.get("shadow.policy-settings");
-    let Some(policy) = keys.maybe("shadow.policy") else {
+    let Some((policy, pin)) = plugin(keys, "shadow.policy") else {
         if !own.is_empty() {
             let problem = "is missing, though the shadow has settings";
             let remedy = "give the name of a plugin that decides, or remove the settings";
@@ -149,5 +171,5 @@ fn shadow(keys: &mut Reader<'_>, of_policy: &[(String, String)]) -> Option<Shado
         }
         return None;
     };
-    Some(ShadowConfig { policy, settings: if own.is_empty() { of_policy.to_vec() } else { own } })
+    Some(ShadowConfig { policy, pin, settings: if own.is_empty() { of_policy.to_vec() } else { own } })
 }

@@ -263,6 +263,18 @@ impl Stats {
         self.in_call.store(1, Relaxed);
     }
 
+    /// So many deliveries are in calls of the worker's handler now, of which each is a call by itself; `at` is now. The
+    /// time since the last change counts as one call that ended, so that each delivery takes the part of the worker's
+    /// time that came between it and the one before.
+    pub(crate) fn calls_now(&self, deliveries: usize, at: Instant) {
+        if let Some(running) = self.handling_for() {
+            self.calls.end(running);
+        }
+        if deliveries > 0 {
+            self.batch_begins(at, deliveries);
+        }
+    }
+
     /// Deliveries that the worker acknowledged.
     pub(crate) fn acked(&self) -> u64 {
         self.acked.load(Relaxed)

@@ -24,6 +24,7 @@ use crate::events::{Event, Observer};
 use crate::ports::{Handler, Handlers, Held};
 
 mod batch;
+mod concurrent;
 
 /// What all workers of a workload share.
 pub(crate) struct WorkerShared<D> {
@@ -39,6 +40,8 @@ pub(crate) struct WorkerShared<D> {
     pub isolation: Isolation,
     /// How many deliveries an instance that handles batches is given at once.
     pub batching: Batching,
+    /// How many deliveries an instance that handles several at a time has at once.
+    pub concurrency: usize,
     /// How often an instance is made anew after a call that did not end well.
     pub respawns: Arc<RateLimit>,
     /// Where events go.
@@ -46,9 +49,15 @@ pub(crate) struct WorkerShared<D> {
 }
 
 impl<D: Held> WorkerShared<D> {
-    /// Makes the inbox fetch as many deliveries as this instance is given at once.
+    /// Makes the inbox fetch as many deliveries as this instance has at once.
     fn fetch_for(&self, instance: &impl Handler) {
-        self.inbox.set_least(if instance.handles_batches() { self.batching.size } else { 1 });
+        self.inbox.set_least(if instance.handles_concurrently() {
+            self.concurrency
+        } else if instance.handles_batches() {
+            self.batching.size
+        } else {
+            1
+        });
     }
 
     /// Lets the instance that was made take the place of the old one, which goes on if the new one does not start.
@@ -143,7 +152,9 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     None => continue,
                 },
             };
-            slot.usable = if self.shared.batching.size > 1 && instance.handles_batches() {
+            slot.usable = if instance.handles_concurrently() {
+                Box::pin(self.handle_concurrently(instance, waiting)).await
+            } else if self.shared.batching.size > 1 && instance.handles_batches() {
                 Box::pin(self.handle_batch(instance, waiting)).await
             } else {
                 self.handle(instance, waiting).await

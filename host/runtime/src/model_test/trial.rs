@@ -160,6 +160,7 @@ impl Trial {
             rules,
             isolation: setup.isolation,
             batching: setup.batching(),
+            concurrency: 1,
             respawns: Arc::new(RateLimit::new(RESPAWNS)),
             observer: observer(&server, number),
         };

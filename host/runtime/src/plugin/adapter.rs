@@ -18,9 +18,9 @@ use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::capability::messaging::MessagingAccess;
 use crate::plugin::{
     Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin,
-    PolicyWatch, Room, SettingsReader, WantedForm, WorkerContext,
+    PolicyWatch, Room, SettingsReader, Wanted, WorkerContext,
 };
-use crate::ports::{Handler, Handlers, KeyValue, Policies, Policy, Requester};
+use crate::ports::{ConcurrentCalls, Handler, Handlers, KeyValue, Policies, Policy, Requester};
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
@@ -54,8 +54,9 @@ impl PluginHandlers {
         context.http = Arc::new(HttpAccess::new(workload));
         context.key_value = KeyValueAccess::new(workload);
         context.messaging = MessagingAccess::new(workload);
+        context.concurrency = workload.concurrency;
         Self {
-            watch: directory.watch_form(&workload.handler, WantedForm::of(workload), &workload.limits),
+            watch: directory.watch_as(&workload.handler, &Wanted::handler(workload), &workload.limits),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
@@ -206,6 +207,14 @@ impl Handler for PluginHandler {
         answers
     }
 
+    fn handles_concurrently(&self) -> bool {
+        self.instance.handles_concurrently()
+    }
+
+    async fn run(&mut self, calls: ConcurrentCalls) -> Result<(), Fault> {
+        self.instance.run(calls).await
+    }
+
     fn last_words(&self) -> &str {
         self.instance.last_words()
     }
@@ -223,10 +232,10 @@ pub struct PluginPolicies {
 }
 
 impl PluginPolicies {
-    /// Asks the directory for the plugin of this name.
-    pub fn new(directory: &Directory, workload: &Workload, plugin: &str) -> Self {
+    /// Asks the directory for the plugin of this name, pinned to a digest if there is one.
+    pub fn new(directory: &Directory, workload: &Workload, plugin: &str, pin: Option<&Digest>) -> Self {
         Self {
-            watch: directory.watch(plugin, &workload.limits),
+            watch: directory.watch_as(plugin, &Wanted::policy(pin), &workload.limits),
             context: PolicyContext::new(workload.name.as_str().into(), workload.limits.clone())
                 .within(directory.room(POLICY_INSTANCES)),
             given: None,

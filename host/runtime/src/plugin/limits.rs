@@ -57,6 +57,11 @@ pub(super) mod lines {
 pub(super) mod instance {
     /// Resources (streams, pollables) at once.
     pub(crate) const RESOURCES: usize = 1_000;
+    /// As many more for each call that may run at once. A call that waits for an HTTP response has four.
+    pub(crate) const CALL_RESOURCES: usize = 8;
+    /// Handles, and tasks, streams and futures of the component model, for each call that may run at once, beside
+    /// [`RESOURCES`]. A call that waits for an HTTP response has some twenty.
+    pub(crate) const CALL_HANDLES: usize = 64;
     /// Random bytes that one call to the host gives.
     pub(crate) const RANDOM_BYTES: u64 = 1 << 20;
     /// Bytes of its stack.

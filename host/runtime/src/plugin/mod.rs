@@ -26,14 +26,14 @@ pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::http::HttpAccess;
 pub use capability::secrets::SettingsReader;
 pub use load::{
-    CacheError, CompileError, Directory, HostError, Inspection, KindError, LoadError, PluginHost, PluginRefusal,
-    PluginState, compile_into, inspect, others,
+    CacheError, CompileError, CompileFor, Directory, HostError, Inspection, KindError, LoadError, PluginHost,
+    PluginRefusal, PluginState, compile_into, inspect, others,
 };
 pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub(crate) use run::Used;
 pub use run::{
     Declared, Generation, GuestContext, GuestsSeen, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin,
-    PolicyContext, PolicyPlugin, Room, WantedForm, WorkerContext, World,
+    PolicyContext, PolicyPlugin, Room, Wanted, WantedForm, WorkerContext, World,
 };
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! `jetstream` and `plugin` implement these traits. For tests, models implement them.
 
+mod concurrent;
 mod fleet;
 mod held;
 mod key_value;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::contract::{Answer, Author, Decision, Delivery, Fault, Observation, Outcome};
 use crate::permissions::Verb;
 
+pub use concurrent::{ConcurrentCall, ConcurrentCalls};
 pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
@@ -119,6 +121,22 @@ pub trait Handler: Send + 'static {
     fn handle_batch(&mut self, deliveries: &[&Delivery]) -> impl Future<Output = Result<Vec<Answer>, Fault>> + Send {
         let _ = deliveries;
         std::future::ready(Err(Fault::Start("it does not handle batches".to_owned())))
+    }
+
+    /// Whether it may handle several deliveries at a time, each in a call of its own. Cheap.
+    fn handles_concurrently(&self) -> bool {
+        false
+    }
+
+    /// Runs the calls that come, all at once, until no more can come and all have ended. The guest runs only while this
+    /// is polled.
+    ///
+    /// # Errors
+    /// A [`Fault`] of one of the calls, nobody knows of which; the instance is thrown away, and the calls that run are
+    /// not answered.
+    fn run(&mut self, calls: ConcurrentCalls) -> impl Future<Output = Result<(), Fault>> + Send {
+        drop(calls);
+        std::future::ready(Err(Fault::Start("it handles one delivery at a time".to_owned())))
     }
 
     /// What the guest wrote to standard error in the last call, or the end of it; also after a [`Fault`].

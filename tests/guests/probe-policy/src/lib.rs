@@ -4,7 +4,10 @@
 
 #[allow(unsafe_code, reason = "generated")]
 mod bindings {
+    #[cfg(not(feature = "wit-0-1-2"))]
     wit_bindgen::generate!({ world: "policy", path: "../wit-0.1.0", generate_all });
+    #[cfg(feature = "wit-0-1-2")]
+    wit_bindgen::generate!({ world: "policy", path: "../wit-0.1.2", generate_all });
     export!(Policy with_types_in self);
     use super::Policy;
 }

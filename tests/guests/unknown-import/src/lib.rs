@@ -11,7 +11,7 @@ mod bindings {
             }
             world probe {
                 import secrets;
-                include tidegate:plugin/worker@0.1.2;
+                include tidegate:plugin/worker@0.1.3;
             }
         ",
         world: "probe:unknown/probe@1.0.0",

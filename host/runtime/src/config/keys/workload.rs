@@ -76,13 +76,17 @@ pub const WORKLOAD: &[Key] = &[
     Key::text("handler", "PLUGIN")
         .flag("handler")
         .required("the name of a plugin that handles a message")
-        .rule(names::plugin)
+        .rule(names::plugin_reference)
         .set("\"receipts\"")
-        .help("The plugin that handles a message, by name: receipts for receipts.wasm"),
+        .help("The plugin that handles a message, by name: receipts for receipts.wasm")
+        .more(
+            "With `@sha256:` and the digest of a file behind the name, only that file runs. So can `policy` and \
+             `shadow.policy`.",
+        ),
     Key::text("policy", "PLUGIN")
         .flag("policy")
         .required("the name of a plugin that decides the number of workers, such as \"backlog\"")
-        .rule(names::plugin)
+        .rule(names::plugin_reference)
         .set("\"backlog\"")
         .help("The plugin that decides the number of workers, by name")
         .more("A plugin cannot be a handler in one place and a policy in another."),
@@ -90,6 +94,17 @@ pub const WORKLOAD: &[Key] = &[
         .flag("isolation")
         .default("worker")
         .help("Whether a handler instance lives as long as its worker or for one message"),
+    Key::integer("concurrency", "DELIVERIES")
+        .flag("concurrency")
+        .default("1")
+        .range("1 to 1000")
+        .comment("64")
+        .help("Deliveries that one instance of an asynchronous handler has at once")
+        .more(
+            "An asynchronous handler exports `async-handler`. With more than 1, one that does not is refused. Not with \
+             batching or with isolation `message`, and not more than pull.batch. What a call may use of time, \
+             requests and the like holds for each; limits.memory is for all that an instance has at once.",
+        ),
     Key::text("order-key", "KEY")
         .flag("order-key")
         .nothing("no order")
@@ -164,7 +179,7 @@ pub const WORKLOAD: &[Key] = &[
         .help("Settings that the policy gets when it starts"),
     Key::text("shadow.policy", "PLUGIN")
         .flag("shadow")
-        .rule(names::plugin)
+        .rule(names::plugin_reference)
         .comment("\"candidate\"")
         .help("A policy that is asked too, by name; what it decides is only noted")
         .more("It is asked on every tick, counted, and written in the journal."),
@@ -217,7 +232,7 @@ pub const WORKLOAD: &[Key] = &[
         .help("The durable consumer of the source headers"),
     Key::integer("pull.batch", "DELIVERIES")
         .flag("batch")
-        .derived("100, or batching.size if that is more")
+        .derived("100, or batching.size or concurrency if that is more")
         .range("1 to 10000")
         .set("100")
         .help("The most deliveries a worker holds at once"),

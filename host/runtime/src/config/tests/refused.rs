@@ -81,6 +81,32 @@ fn batches_that_cannot_be_are_told() {
 }
 
 #[test]
+fn several_deliveries_at_once_where_they_cannot_be_are_told() {
+    for (lines, expected) in [
+        ("concurrency = 0", "line 5: workload.orders.concurrency: 0 is too small; it can be 1 to 1000"),
+        ("concurrency = 1001", "line 5: workload.orders.concurrency: 1001 is too large; it can be 1 to 1000"),
+        (
+            "pull.batch = 10\nconcurrency = 20",
+            "line 6: workload.orders.concurrency: 20 is more than pull.batch, which is 10: a worker never has so many; \
+             lower it, or raise pull.batch to 20 or leave that out",
+        ),
+        (
+            "isolation = \"message\"\nconcurrency = 2",
+            "line 6: workload.orders.concurrency: an instance that lives for one message (isolation) cannot have \
+             several at once; use isolation \"worker\", or remove concurrency",
+        ),
+        (
+            "batching.wait = \"1s\"\nconcurrency = 2",
+            "line 6: workload.orders.concurrency: a handler has either batches or several deliveries at once, and \
+             [batching] is set too; remove one of the two",
+        ),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn limits_for_what_is_behind_that_cannot_be_are_told() {
     for (lines, expected) in [
         ("rate = \"500\"", "line 5: workload.orders.rate: \"500\" is not a rate; write a whole number in a second"),

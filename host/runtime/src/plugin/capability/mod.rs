@@ -1,6 +1,7 @@
 //! Capabilities: what the configuration opens to a handler beyond the host. Each has a file or a folder with its
 //! interface, its limits, the grant that opens it, and its tests.
 
+mod call_budget;
 mod denial_log;
 pub(in crate::plugin) mod http;
 pub(in crate::plugin) mod key_value;

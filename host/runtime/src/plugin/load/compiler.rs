@@ -20,7 +20,7 @@ use wasmtime::component::Component;
 use super::cache;
 use super::refusal::PluginRefusal;
 use crate::config::units::{show_duration, show_size};
-use crate::plugin::run::engine_config::{handlers, policies};
+use crate::plugin::run::engine_config::{async_handlers, handlers, policies};
 use crate::plugin::run::kind::Kind;
 use crate::plugin::run::told_text::brief;
 
@@ -33,6 +33,28 @@ const SAID: usize = 4 << 10;
 /// Exit codes of the command `compile`, besides 0 for success.
 const INVALID: u8 = 3;
 const NOT_KEPT: u8 = 4;
+
+/// The engine that code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompileFor {
+    /// That of handlers.
+    Handlers,
+    /// That of handlers of the asynchronous form.
+    AsyncHandlers,
+    /// That of policies.
+    Policies,
+}
+
+impl CompileFor {
+    /// The engine of a component that is used so.
+    pub(super) fn of(kind: Kind, asynchronous: bool) -> Self {
+        match kind {
+            Kind::Policy => Self::Policies,
+            Kind::Handler | Kind::Both if asynchronous => Self::AsyncHandlers,
+            Kind::Handler | Kind::Both => Self::Handlers,
+        }
+    }
+}
 
 /// The program that compiles, and what compiling may cost.
 #[derive(Debug, Clone)]
@@ -49,10 +71,10 @@ pub(super) struct Compiler {
 
 impl Compiler {
     /// Compiles a plugin into the cache.
-    pub(super) async fn compile(&self, kind: Kind, bytes: &Arc<[u8]>) -> Result<(), PluginRefusal> {
+    pub(super) async fn compile(&self, to: CompileFor, bytes: &Arc<[u8]>) -> Result<(), PluginRefusal> {
         // Waiting for a turn does not count as compile time. The semaphore is never closed.
         let _turn = self.turns.acquire().await;
-        let mut child = self.command(kind).spawn().map_err(PluginRefusal::NoCompiler)?;
+        let mut child = self.command(to).spawn().map_err(PluginRefusal::NoCompiler)?;
         let input = child.stdin.take();
         let work = async {
             if let Some(mut input) = input {
@@ -69,14 +91,15 @@ impl Compiler {
         }
     }
 
-    fn command(&self, kind: Kind) -> Command {
+    fn command(&self, to: CompileFor) -> Command {
         let threads = available_parallelism().map_or(1, |all| all.get().min(THREADS));
         let mut command = Command::new(&self.program);
         command
             .arg("compile")
-            .arg(match kind {
-                Kind::Policy => "--policy",
-                Kind::Handler | Kind::Both => "--handler",
+            .arg(match to {
+                CompileFor::Policies => "--policy",
+                CompileFor::Handlers => "--handler",
+                CompileFor::AsyncHandlers => "--async-handler",
             })
             .arg("--cache-dir")
             .arg(&self.cache)
@@ -174,11 +197,12 @@ impl CompileError {
 ///
 /// # Errors
 /// If the component does not compile, or the cache does not have it afterwards.
-pub fn compile_into(dir: &Path, kind: Kind, bytes: &[u8]) -> Result<(), CompileError> {
+pub fn compile_into(dir: &Path, to: CompileFor, bytes: &[u8]) -> Result<(), CompileError> {
     let cache = cache::open(dir)?;
-    let config = match kind {
-        Kind::Policy => policies(Some(cache.clone())),
-        Kind::Handler | Kind::Both => handlers(Some(cache.clone())),
+    let config = match to {
+        CompileFor::Policies => policies(Some(cache.clone())),
+        CompileFor::Handlers => handlers(Some(cache.clone())),
+        CompileFor::AsyncHandlers => async_handlers(Some(cache.clone())),
     };
     let invalid = |error: wasmtime::Error| CompileError::Invalid(format!("{error:#}"));
     let engine = Engine::new(&config).map_err(invalid)?;

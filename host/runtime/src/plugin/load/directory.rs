@@ -25,7 +25,7 @@ use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::file;
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
-use crate::plugin::run::kind::WantedForm;
+use crate::plugin::run::kind::Wanted;
 use crate::plugin::run::room::Room;
 use crate::plugin::run::world::World;
 
@@ -106,20 +106,20 @@ impl Directory {
         self.host.engines().rooms.claim(instances)
     }
 
-    /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits.
+    #[cfg(test)]
     pub(crate) fn watch<W: World>(&self, name: &str, limits: &Limits) -> Watch<W> {
-        self.watch_form(name, WantedForm::default(), limits)
+        self.watch_as(name, &Wanted::default(), limits)
     }
 
-    /// The same for a workload that asks for a form.
-    pub(crate) fn watch_form<W: World>(&self, name: &str, form: WantedForm, limits: &Limits) -> Watch<W> {
+    /// Asks for a handler, or a policy, by its plugin name, for a workload with these limits that asks this of it.
+    pub(crate) fn watch_as<W: World>(&self, name: &str, wanted: &Wanted, limits: &Limits) -> Watch<W> {
         let mut slots = self.asked.slots.lock();
         let found = slots.iter().find_map(|slot| {
             let slot: Arc<dyn Any + Send + Sync> = slot.clone();
-            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name && slot.form == form)
+            slot.downcast::<PluginSlot<W>>().ok().filter(|slot| slot.name == name && slot.wanted == *wanted)
         });
         let slot = found.unwrap_or_else(|| {
-            let slot = Arc::new(PluginSlot::new(name, form, limits));
+            let slot = Arc::new(PluginSlot::new(name, wanted, limits));
             slots.push(slot.clone());
             slot
         });

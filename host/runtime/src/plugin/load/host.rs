@@ -10,23 +10,24 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache::{self, CacheError};
-use super::compiler::{self, Compiler};
-use super::inspect::{Inspection, inspect};
+use super::compiler::{self, CompileFor, Compiler};
+use super::inspect::{Inspection, KindError, inspect};
 use super::refusal::{LoadError, PluginRefusal};
 use super::source::{FileContent, read};
 use crate::config::{Compile, Limits, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
-use crate::plugin::run::kind::{Kind, WantedForm};
+use crate::plugin::run::kind::{Kind, Wanted, WantedForm};
 use crate::plugin::run::source_lines::SourceLines;
 use crate::plugin::run::told_text::brief;
 use crate::plugin::run::world::{Plugin, World};
 
-/// The packages that every plugin may import from. Those of WASI in its version 0.2.
+/// The packages that every plugin may import from. Those of WASI in its version 0.2, and for a handler of the
+/// asynchronous form in 0.3 too.
 const PACKAGES: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:logging/", "wasi:random/", "wasi:sockets/"];
 /// How a version of WASI after 0.2 begins.
-const LATER_WASI: &[&str] = &["@0.3", "@0.4", "@1"];
+const LATER_WASI: &[&str] = &["0.3", "0.4", "1"];
 /// Bytes of the compiler's or linker's message that an error repeats.
 const SAID: usize = 1 << 10;
 /// The packages that only a handler may import from: a policy gets its settings in `init`, and reaches nothing.
@@ -121,7 +122,7 @@ impl PluginHost {
     }
 
     /// The engines that instances run in.
-    pub(super) fn engines(&self) -> &Engines {
+    pub(in crate::plugin) fn engines(&self) -> &Engines {
         &self.0.engines
     }
 
@@ -140,10 +141,10 @@ impl PluginHost {
     /// # Errors
     /// What is wrong with the file.
     pub async fn load<W: World>(&self, file: &Path, limits: &Limits) -> Result<Plugin<W>, LoadError> {
-        self.load_as(file, limits, WantedForm::default()).await
+        self.load_as(file, limits, &Wanted::default()).await
     }
 
-    /// The same, of a form.
+    /// The same, for a workload that asks more of it.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -151,9 +152,9 @@ impl PluginHost {
         &self,
         file: &Path,
         limits: &Limits,
-        form: WantedForm,
+        wanted: &Wanted,
     ) -> Result<Plugin<W>, LoadError> {
-        let loaded = async { self.make(self.read(file).await?, limits, form).await };
+        let loaded = async { self.make(self.read(file).await?, limits, wanted).await };
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
@@ -162,17 +163,17 @@ impl PluginHost {
         &self,
         source: FileContent,
         limits: &Limits,
-        form: WantedForm,
+        wanted: &Wanted,
     ) -> Result<Plugin<W>, PluginRefusal> {
-        let declared = check(&source, W::KIND, form)?;
-        let to = W::engine(&self.0.engines);
-        let component = self.compile(to.engine.clone(), W::KIND, &source).await?;
+        let Inspection { declared, asynchronous, .. } = check(&source, W::KIND, wanted)?;
+        let to = W::engine(&self.0.engines, asynchronous).map_err(PluginRefusal::NoEngine)?;
+        let component = self.compile(to.engine.clone(), CompileFor::of(W::KIND, asynchronous), &source).await?;
         let declared = declared.at_least(component.resources_required().map(|resources| resources.num_memories));
         let linked = to.linker.instantiate_pre(&component).and_then(W::of);
         let world = linked.map_err(|error| PluginRefusal::Link(brief(&format!("{error:#}"), SAID)))?;
         let lines = lines(&source).await;
-        let engines = Arc::clone(&self.0.engines);
-        let plugin = Plugin { engines, generation: source.generation, declared, lines, world };
+        let (engines, engine) = (Arc::clone(&self.0.engines), to.engine.clone());
+        let plugin = Plugin { engines, engine, generation: source.generation, declared, lines, world };
         W::try_out(&plugin, limits).await.map_err(PluginRefusal::Trial)?;
         Ok(plugin)
     }
@@ -183,9 +184,9 @@ impl PluginHost {
         tokio::task::spawn_blocking(move || read(&file, most)).await.unwrap_or(Err(PluginRefusal::Stopping))
     }
 
-    async fn compile(&self, engine: Engine, kind: Kind, source: &FileContent) -> Result<Component, PluginRefusal> {
+    async fn compile(&self, engine: Engine, to: CompileFor, source: &FileContent) -> Result<Component, PluginRefusal> {
         if let Some(compiler) = &self.0.compiler {
-            compiler.compile(kind, &source.bytes).await?;
+            compiler.compile(to, &source.bytes).await?;
         }
         let loaded = load_or_compile(engine, source).await;
         if let (None, Some(dir)) = (&self.0.compiler, self.0.cache_dir.clone()) {
@@ -208,35 +209,47 @@ impl PluginHost {
 
     /// Makes a plugin of a component's bytes.
     pub async fn load_bytes<W: World>(&self, bytes: &[u8], limits: &Limits) -> Result<Plugin<W>, PluginRefusal> {
-        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, WantedForm::default()).await
+        self.make(FileContent::new("fuzzed", bytes.to_vec()), limits, &Wanted::default()).await
     }
 }
 
-/// Checks a component before anything is compiled: what it is, and what it needs of the host. Returns what an instance
-/// begins with.
-fn check(source: &FileContent, wanted: Kind, form: WantedForm) -> Result<Declared, PluginRefusal> {
-    let Inspection { kind: found, batches, messages, needs, declared, .. } = inspect(&source.bytes)?;
-    if !found.serves(wanted) {
-        return Err(PluginRefusal::WrongKind { wanted, found });
+/// Checks a component before anything is compiled: what it is, and what it needs of the host.
+fn check(source: &FileContent, wanted: Kind, asked: &Wanted) -> Result<Inspection, PluginRefusal> {
+    source.check_pin(asked.pin.as_ref())?;
+    let found = inspect(&source.bytes)?;
+    if !found.kind.serves(wanted) {
+        return Err(PluginRefusal::WrongKind { wanted, found: found.kind });
     }
-    if form == WantedForm::Batches && !batches {
-        return Err(PluginRefusal::NoBatches);
+    match asked.form {
+        WantedForm::Batches if !found.batches => return Err(PluginRefusal::NoBatches),
+        WantedForm::Concurrent if !found.asynchronous => return Err(PluginRefusal::NotConcurrent),
+        _ => {}
     }
-    let is_later =
-        |import: &String| import.starts_with("wasi:") && LATER_WASI.iter().any(|version| import.contains(version));
-    let later: Vec<String> = needs.iter().filter(|import| is_later(import)).cloned().collect();
+    let asynchronous = found.asynchronous;
+    if asynchronous && wanted == Kind::Policy {
+        return Err(KindError::Async.into());
+    }
+    let later: Vec<String> = found.needs.iter().filter(|import| is_later(import, asynchronous)).cloned().collect();
     if !later.is_empty() {
         return Err(PluginRefusal::LaterWasi(later));
     }
-    let is_known = |import: &String| {
+    let is_known = |import: &&String| {
         PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Policy && import.starts_with(POLICY_SIGNALS)
-            || batches && import.starts_with(HANDLER_TYPES)
-            || messages && wanted == Kind::Handler && import.starts_with(MESSAGING)
+            || (found.batches || asynchronous) && import.starts_with(HANDLER_TYPES)
+            || found.messages && wanted == Kind::Handler && import.starts_with(MESSAGING)
     };
-    let unknown: Vec<String> = needs.into_iter().filter(|import| !is_known(import)).collect();
-    if unknown.is_empty() { Ok(declared) } else { Err(PluginRefusal::Import(unknown)) }
+    let unknown: Vec<String> = found.needs.iter().filter(|import| !is_known(import)).cloned().collect();
+    if unknown.is_empty() { Ok(found) } else { Err(PluginRefusal::Import(unknown)) }
+}
+
+/// Whether an import is of a version of WASI that the component cannot have. A handler of the asynchronous form has 0.3
+/// too, as it was published.
+fn is_later(import: &str, asynchronous: bool) -> bool {
+    let Some((_, version)) = import.split_once('@').filter(|_| import.starts_with("wasi:")) else { return false };
+    let has = asynchronous && version.starts_with("0.3.") && !version.contains('-');
+    !has && LATER_WASI.iter().any(|later| version.starts_with(later))
 }
 
 /// Reads where the component's code is from, off the async threads.

@@ -7,13 +7,14 @@ use wasmparser::{
 
 use super::declaration_count::{DeclarationCounter, Stop};
 use crate::plugin::limits::component::{NAME_BYTES, NAMES};
+use crate::plugin::run::bindings::ASYNC_HANDLER;
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::kind::Kind;
 use crate::plugin::run::told_text::brief;
 
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
-const VERSION: (&str, &str) = ("0.1.", "0.1.2");
+const VERSION: (&str, &str) = ("0.1.", "0.1.3");
 /// Another package whose handlers run here, the versions of it that do, and one of them.
 const MESSAGING: &str = "wasmcloud:messaging";
 const MESSAGING_VERSION: (&str, &str) = ("0.2.", "0.2.0");
@@ -26,8 +27,10 @@ const TOLD: usize = 10;
 pub struct Inspection {
     /// What the component can be used as.
     pub kind: Kind,
-    /// Whether it is a handler of batches: it exports `batch-handler`, which is used then, and maybe `handler` too.
+    /// Whether it is used as a handler of batches: it exports `batch-handler`, and maybe `handler` too.
     pub batches: bool,
+    /// Whether it is a handler of the asynchronous form: it exports `async-handler`, which is used then.
+    pub asynchronous: bool,
     /// Whether it is a handler by `wasmcloud:messaging/handler` alone.
     pub messages: bool,
     /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
@@ -62,10 +65,11 @@ pub enum KindError {
     /// Reading, compiling or running it would take more than a host should spend on it.
     #[error("it has {0}; build it optimized for size, with less in it")]
     TooMuch(String),
-    /// It has functions of the asynchronous form.
+    /// It has functions of the asynchronous form, and is no handler of that form.
     #[error(
-        "it has asynchronous functions, which came with WASI 0.3, and this host has WASI 0.2; make its exports \
-         ordinary functions and build it for WASI 0.2, as for the target wasm32-wasip2"
+        "it has asynchronous functions, which came with WASI 0.3 and which this host has for handlers that export \
+         {ASYNC_HANDLER}; build it for the world `async-worker` of this host's wit/, or make its functions ordinary \
+         ones and build it for WASI 0.2, as for the target wasm32-wasip2"
     )]
     Async,
     /// It speaks another version of the contract.
@@ -89,7 +93,7 @@ pub enum KindError {
     /// It is a component of some other world.
     #[error(
         "it exports neither {PACKAGE}/handler nor {PACKAGE}/scaling{}; build it for the world `worker`, \
-         `batch-worker` or `policy` of this host's wit/", exports_text(.exports)
+         `batch-worker`, `async-worker` or `policy` of this host's wit/", exports_text(.exports)
     )]
     OtherWorld {
         /// What it exports instead.
@@ -249,7 +253,8 @@ impl ComponentNames {
     }
 
     fn judge(self, counter: &DeclarationCounter) -> Result<Inspection, KindError> {
-        let (mut handler, mut batches, mut messages, mut policy, mut other) = (false, false, false, false, None);
+        let (mut handler, mut batches, mut asynchronous, mut messages) = (false, false, false, false);
+        let (mut policy, mut other) = (false, None);
         for name in &self.exports {
             let is_of = |package, versions: &str| {
                 let (interface, version) = of_package(package, name)?;
@@ -260,6 +265,7 @@ impl ComponentNames {
                 (Some((interface, true, _)), _) => {
                     handler |= interface == "handler";
                     batches |= interface == "batch-handler";
+                    asynchronous |= interface == "async-handler";
                     policy |= interface == "scaling";
                 }
                 (None, Some(("handler", true, _))) => messages = true,
@@ -269,7 +275,7 @@ impl ComponentNames {
                 (None, _) => {}
             }
         }
-        let kind = match (handler || batches || messages, policy, other) {
+        let kind = match (handler || batches || asynchronous || messages, policy, other) {
             (true, true, _) => Kind::Both,
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
@@ -278,11 +284,12 @@ impl ComponentNames {
                 return Err(KindError::OtherWorld { exports: self.exports });
             }
         };
-        if counter.is_async() {
+        if counter.is_async() && !asynchronous {
             return Err(KindError::Async);
         }
-        let (messages, declared) = (messages && !handler && !batches, counter.declared());
-        Ok(Inspection { kind, batches, messages, imports: self.imports, needs: self.needs, declared })
+        let messages = messages && !handler && !batches && !asynchronous;
+        let (batches, declared) = (batches && !asynchronous, counter.declared());
+        Ok(Inspection { kind, batches, asynchronous, messages, imports: self.imports, needs: self.needs, declared })
     }
 }
 
@@ -368,7 +375,7 @@ mod tests {
     fn another_version_is_refused_by_name() {
         let error = inspect(&exporting(&["tidegate:plugin/handler@0.2.0"])).unwrap_err();
         assert_eq!(error, KindError::OtherVersion { found: "tidegate:plugin@0.2.0".into() });
-        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.2"), "{error}");
+        assert!(error.to_string().contains("this host speaks tidegate:plugin@0.1.3"), "{error}");
     }
 
     #[test]
@@ -425,6 +432,18 @@ mod tests {
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         let error = inspect(&exporting(&others)).unwrap_err().to_string();
         assert!(error.contains("and 490 more") && error.len() < 2_000, "{error}");
+    }
+
+    #[test]
+    fn a_handler_of_the_asynchronous_form_is_used_as_one() {
+        let of = |exports: &[&str]| {
+            inspect(&exporting(exports)).map(|found| (found.kind, found.asynchronous, found.batches, found.messages))
+        };
+        let form = "tidegate:plugin/async-handler@0.1.3";
+        assert_eq!(of(&[form]), Ok((Kind::Handler, true, false, false)));
+        let all = [form, "tidegate:plugin/batch-handler@0.1.3", "wasmcloud:messaging/handler@0.2.0"];
+        assert_eq!(of(&all), Ok((Kind::Handler, true, false, false)));
+        assert_eq!(of(&["tidegate:plugin/handler@0.1.3"]), Ok((Kind::Handler, false, false, false)));
     }
 
     #[test]

@@ -18,11 +18,13 @@ mod slot;
 mod source;
 
 pub use cache::CacheError;
-pub use compiler::{CompileError, compile_into};
+pub use compiler::{CompileError, CompileFor, compile_into};
 pub use directory::Directory;
 pub use host::{HostError, PluginHost};
 pub use inspect::{Inspection, KindError, inspect};
 pub use refusal::{LoadError, PluginRefusal};
 pub use slot::PluginState;
 pub(crate) use slot::{HandlerWatch, PolicyWatch};
+#[cfg(test)]
+pub(super) use source::FileContent;
 pub use source::others;

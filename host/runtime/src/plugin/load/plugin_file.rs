@@ -87,12 +87,16 @@ impl<W: World> PluginFile<W> {
     /// Loads content that was read, unless it is known.
     async fn consider(&mut self, source: FileContent, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
         let digest = source.generation.digest.clone();
-        if self.progress.needs_loading(digest.whole(), read) {
+        let is_in_use = self.slot.generation().as_ref() == Some(&digest);
+        if self.progress.needs_loading(digest.whole(), read) && is_in_use {
+            // It was put back after something else was refused.
+            self.progress.loaded(digest.whole());
+        } else if self.progress.needs_loading(digest.whole(), read) {
             let began = Instant::now();
             self.tell_long(&source);
             let loaded = tokio::select! {
                 biased;
-                loaded = self.host.make(source, &self.tried, self.slot.form) => loaded,
+                loaded = self.host.make(source, &self.tried, &self.slot.wanted) => loaded,
                 // Loading is dropped, and a child process that compiles is killed.
                 () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
                     return self.tell_withdrawn(&digest);

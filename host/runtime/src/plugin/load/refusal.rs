@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
-use crate::plugin::run::bindings::BATCH_HANDLER;
+use crate::digest::Digest;
+use crate::plugin::run::bindings::{ASYNC_HANDLER, BATCH_HANDLER};
 use crate::plugin::run::kind::Kind;
 
 /// Why a file did not become a generation.
@@ -41,6 +42,19 @@ pub enum PluginRefusal {
         /// The most that the configuration allows.
         most: String,
     },
+    /// The configuration pins the plugin to a file with another digest.
+    #[error(
+        "its digest is sha256:{}, and the configuration pins {plugin}@sha256:{}; put that file there, or pin the \
+         plugin to this one", found.whole(), pin.whole()
+    )]
+    NotPinned {
+        /// The plugin's name.
+        plugin: String,
+        /// The digest that is pinned.
+        pin: Digest,
+        /// The digest of what is there.
+        found: Digest,
+    },
     /// It is no component of this contract.
     #[error(transparent)]
     Kind(#[from] KindError),
@@ -54,10 +68,20 @@ pub enum PluginRefusal {
     },
     /// A workload wants batches of it.
     #[error(
-        "it handles one delivery a call (it does not export {BATCH_HANDLER}), and a workload that uses it has \
-         [workload.NAME.batching]; build it for the world `batch-worker` of this host's wit/, or remove that table"
+        "it handles one delivery a call (it does not export {BATCH_HANDLER}, or exports {ASYNC_HANDLER} too), and a \
+         workload that uses it has [workload.NAME.batching]; build it for the world `batch-worker` of this host's \
+         wit/, or remove that table"
     )]
     NoBatches,
+    /// A workload wants several of its calls at once.
+    #[error(
+        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER}), and a workload that \
+         uses it has concurrency; build it for the world `async-worker` of this host's wit/, or remove that key"
+    )]
+    NotConcurrent,
+    /// The engine of its form does not run here.
+    #[error("the engine for handlers of the asynchronous form does not run on this machine: {0}; run it on another")]
+    NoEngine(String),
     /// It is not valid code.
     #[error("it does not compile: {0}; build it again")]
     Compile(String),
@@ -92,14 +116,14 @@ pub enum PluginRefusal {
     },
     /// It imports what this host does not have.
     #[error(
-        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker` or `policy` of \
-         this host's wit/, without other imports{}", some(.0), way_out(.0)
+        "it imports {}, which this host does not have; build it for the world `worker`, `batch-worker`, \
+         `async-worker` or `policy` of this host's wit/, without other imports{}", some(.0), way_out(.0)
     )]
     Import(Vec<String>),
     /// It was made for a later WASI.
     #[error(
-        "it was built for a later WASI (it imports {}), and this host has WASI 0.2; build it for that, as for the \
-         target wasm32-wasip2", some(.0)
+        "it was built for a later WASI (it imports {}), and this host has WASI 0.2, and 0.3.0 for handlers that export \
+         {ASYNC_HANDLER}; build it for that, as for the target wasm32-wasip2", some(.0)
     )]
     LaterWasi(Vec<String>),
     /// An export or an import has a known name and another type.
@@ -155,9 +179,12 @@ impl PluginRefusal {
             | Self::DanglingLink
             | Self::NotAFile
             | Self::TooLarge { .. }
+            | Self::NotPinned { .. }
             | Self::Kind(_)
             | Self::WrongKind { .. }
             | Self::NoBatches
+            | Self::NotConcurrent
+            | Self::NoEngine(_)
             | Self::Compile(_)
             | Self::CompileMemory(_)
             | Self::Import(_)
@@ -169,6 +196,11 @@ impl PluginRefusal {
 
     /// Whether the file may be half written.
     pub(crate) fn may_be_half_written(&self) -> bool {
-        matches!(self, Self::Kind(error) if error.may_be_half_written())
+        match self {
+            Self::Kind(error) => error.may_be_half_written(),
+            // Half of the file that is pinned has another digest.
+            Self::NotPinned { .. } => true,
+            _ => false,
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::plugin::limits::wider;
 use crate::plugin::run::bindings::policy::PolicyPre;
 use crate::plugin::run::guest::Guest;
 use crate::plugin::run::handler::HandlerWorld;
-use crate::plugin::run::kind::{Kind, WantedForm};
+use crate::plugin::run::kind::{Kind, Wanted};
 use crate::plugin::run::world::{Plugin, World};
 
 /// The generation in use of one plugin, and when it changes.
@@ -62,6 +62,8 @@ pub struct PluginState {
     pub plugin: String,
     /// What the plugin is used as.
     pub kind: Kind,
+    /// The digest that it is pinned to, if it is.
+    pub pin: Option<Digest>,
     /// The digest of the generation in use; `None` if none was loaded yet.
     pub generation: Option<Digest>,
     /// Generations loaded, ever.
@@ -75,6 +77,7 @@ pub struct PluginState {
 impl PluginState {
     /// The same plugin as other workloads ask for it. It is in use where all of them can use it.
     pub(super) fn with(&mut self, other: Self) {
+        self.pin = self.pin.take().or(other.pin);
         self.generation = self.generation.take().and(other.generation);
         self.loaded += other.loaded;
         self.refused += other.refused;
@@ -87,7 +90,7 @@ pub(super) struct PluginSlot<W> {
     pub(super) name: String,
     /// What its workloads ask of it. Those that ask for something else have a slot of their own, so that what is
     /// refused for one is not refused for the other.
-    pub(super) form: WantedForm,
+    pub(super) wanted: Wanted,
     current: watch::Sender<Option<Arc<Plugin<W>>>>,
     /// The widest limits of the workloads with this plugin. A trial instance runs under them.
     limits: Mutex<Limits>,
@@ -105,10 +108,10 @@ pub(super) struct FileHistory {
 }
 
 impl<W: World> PluginSlot<W> {
-    pub(super) fn new(name: &str, form: WantedForm, limits: &Limits) -> Self {
+    pub(super) fn new(name: &str, wanted: &Wanted, limits: &Limits) -> Self {
         Self {
             name: name.to_owned(),
-            form,
+            wanted: wanted.clone(),
             current: watch::Sender::new(None),
             limits: Mutex::new(limits.clone()),
             history: Mutex::default(),
@@ -125,6 +128,7 @@ impl<W: World> PluginSlot<W> {
         PluginState {
             plugin: self.name.clone(),
             kind: W::KIND,
+            pin: self.wanted.pin.clone(),
             generation: self.generation(),
             loaded,
             refused,

@@ -9,6 +9,7 @@ use sha2::Sha256;
 
 use super::refusal::PluginRefusal;
 use crate::config::units::show_size;
+use crate::digest::Digest;
 use crate::plugin::run::generation::Generation;
 
 /// How many plugins an error lists where one is missing.
@@ -16,15 +17,26 @@ const NAMED: usize = 20;
 
 /// The bytes of a plugin's file and their digest.
 #[derive(Clone)]
-pub(super) struct FileContent {
-    pub(super) generation: Generation,
+pub(in crate::plugin) struct FileContent {
+    pub(in crate::plugin) generation: Generation,
     pub(super) bytes: Arc<[u8]>,
 }
 
 impl FileContent {
-    pub(super) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
+    pub(in crate::plugin) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
         let digest = HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(&bytes));
         Self { generation: Generation { plugin: plugin.into(), digest: digest.into() }, bytes: bytes.into() }
+    }
+
+    /// Whether this is what the configuration pins the plugin to, if it does.
+    pub(super) fn check_pin(&self, pin: Option<&Digest>) -> Result<(), PluginRefusal> {
+        let Generation { plugin, digest } = &self.generation;
+        match pin {
+            Some(pin) if pin != digest => {
+                Err(PluginRefusal::NotPinned { plugin: plugin.to_string(), pin: pin.clone(), found: digest.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,8 +10,9 @@ use crate::plugin::capability::messaging;
 
 /// The interfaces that a handler may export, in the newest version. An export of any version since 0.1.0 is found by
 /// this name.
-pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.2";
-pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.2";
+pub(crate) const HANDLER: &str = "tidegate:plugin/handler@0.1.3";
+pub(crate) const ASYNC_HANDLER: &str = "tidegate:plugin/async-handler@0.1.3";
+pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.3";
 
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod worker {
@@ -75,10 +76,18 @@ pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
     messaging::link(linker, |guest| &mut guest.messaging)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    // The world `batch-worker` imports this interface for its types, and some languages import everything of a world.
+    // The worlds `batch-worker` and `async-worker` import this interface for its types, and some languages import
+    // everything of a world.
     linker.instance(HANDLER)?.func_new("handle", |_, _, _, _| {
         wasmtime::bail!("a handler cannot call {HANDLER}, which is there for its types alone")
     })
+}
+
+/// Links what a handler of the asynchronous form may import: the same, and WASI 0.3.
+pub(crate) fn link_async_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    link_worker(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)
 }
 
 /// Links what a policy may import: the same without capabilities, and without settings, which `init` gets.

@@ -1,7 +1,7 @@
-//! The two engines, their linkers and their clock.
+//! The engines, their linkers and their clock.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Cache, Config, Engine};
 
 use super::bindings;
-use super::engine_config::{RESERVATION, handlers, policies};
+use super::engine_config::{RESERVATION, async_handlers, handlers, policies};
 use super::guest::Guest;
 use super::room::{Need, Rooms};
 use super::ticker::Ticker;
@@ -24,6 +24,10 @@ pub struct Engines {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) handlers: WorldEngine,
     pub(crate) policies: WorldEngine,
+    /// Of handlers of the asynchronous form, made when the first of them is loaded.
+    async_handlers: OnceLock<Result<WorldEngine, String>>,
+    /// Where compiled code is kept.
+    cache: Option<Cache>,
     pub(crate) ticker: Ticker,
 }
 
@@ -43,18 +47,39 @@ impl WorldEngine {
 }
 
 impl Engines {
-    /// Starts both engines and their clock. Compiled code is kept in `cache`.
+    /// Starts the two engines of every host, and their clock. Compiled code is kept in `cache`.
     ///
     /// # Errors
     /// Why the engines do not run here.
     pub(crate) fn start(cache: Option<Cache>) -> Result<Self, String> {
         Need::of_the_least(RESERVATION).fits_a_process()?;
-        let failed = |error: wasmtime::Error| format!("{error:#}");
+        let kept = cache.clone();
         let handlers = WorldEngine::new(&handlers(cache.clone()), bindings::link_worker).map_err(failed)?;
         let policies = WorldEngine::new(&policies(cache), bindings::link_policy).map_err(failed)?;
         let ticker = Ticker::start(vec![handlers.engine.weak(), policies.engine.weak()])
             .map_err(|error| format!("its clock needs a thread: {error}"))?;
-        Ok(Self { rooms: Rooms::new(), handlers, policies, ticker })
+        let async_handlers = OnceLock::new();
+        Ok(Self { rooms: Rooms::new(), handlers, policies, async_handlers, cache: kept, ticker })
+    }
+
+    /// The engine of handlers of the asynchronous form.
+    ///
+    /// # Errors
+    /// Why it does not run here.
+    pub(crate) fn async_handlers(&self) -> Result<&WorldEngine, String> {
+        let make = || {
+            let config = async_handlers(self.cache.clone());
+            let made = WorldEngine::new(&config, bindings::link_async_worker).map_err(failed)?;
+            self.ticker.add(made.engine.weak());
+            Ok(made)
+        };
+        self.async_handlers.get_or_init(make).as_ref().map_err(String::clone)
+    }
+
+    /// Whether there is an engine of handlers of the asynchronous form.
+    #[cfg(test)]
+    pub(crate) fn runs_async_handlers(&self) -> bool {
+        self.async_handlers.get().is_some()
     }
 
     /// Runs a guest's call, which yields at each tick. Its processor time goes to `meter`.
@@ -81,4 +106,9 @@ impl Engines {
             }
         }
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is mapped over errors")]
+fn failed(error: wasmtime::Error) -> String {
+    format!("{error:#}")
 }

@@ -1,7 +1,8 @@
 //! How wasmtime compiles and runs each kind of guest.
 //!
 //! Two engines, because fuel is a setting of an engine: handlers run under a wall clock, since counting instructions
-//! would slow them; policies run under fuel, so that the same call ends in the same place on every machine.
+//! would slow them; policies run under fuel, so that the same call ends in the same place on every machine. Handlers of
+//! the asynchronous form have an engine of their own, because all calls of an engine that can run them cost more.
 
 use wasmtime::{Cache, Config, WasmBacktraceDetails};
 
@@ -18,6 +19,14 @@ const ASYNC_STACK: usize = 2 << 20;
 /// How handlers are compiled and run.
 pub(crate) fn handlers(cache: Option<Cache>) -> Config {
     common(cache)
+}
+
+/// How handlers of the asynchronous form are compiled and run. Functions of that form without a callback are left out:
+/// each call that waits would keep a stack.
+pub(crate) fn async_handlers(cache: Option<Cache>) -> Config {
+    let mut config = common(cache);
+    config.concurrency_support(true).wasm_component_model_async(true);
+    config
 }
 
 /// How policies are compiled and run.

@@ -15,7 +15,7 @@ use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpState;
 use crate::plugin::capability::key_value::KeyValueState;
 use crate::plugin::capability::messaging::MessagingState;
-use crate::plugin::limits::instance::{RANDOM_BYTES, RESOURCES};
+use crate::plugin::limits::instance::{CALL_HANDLES, CALL_RESOURCES, RANDOM_BYTES, RESOURCES};
 
 /// The data of an instance's store.
 pub struct Guest {
@@ -39,6 +39,20 @@ pub struct Guest {
 pub(crate) struct Signals {
     /// Whether a limit, and not the number of workers, keeps messages waiting.
     pub limited: bool,
+}
+
+impl Guest {
+    /// Begins a call: limits of a call hold anew.
+    pub(crate) fn begin_call(&mut self) {
+        self.http.begin_call();
+        self.key_value.begin_call();
+    }
+
+    /// Ends a call.
+    pub(crate) fn end_call(&mut self) {
+        self.http.end_call();
+        self.key_value.end_call();
+    }
 }
 
 impl WasiView for Guest {
@@ -116,6 +130,16 @@ pub(crate) fn store(
     store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     store
+}
+
+/// Lets an instance of the asynchronous form have what so many calls need at once.
+pub(crate) fn allow_for(store: &mut Store<Guest>, calls: usize) {
+    let with = |each: usize| RESOURCES.saturating_add(calls.saturating_mul(each));
+    store.data_mut().resources.set_max_capacity(with(CALL_RESOURCES));
+    store.set_max_component_handles(with(CALL_HANDLES));
+    if let Some(table) = store.concurrent_resource_table() {
+        table.set_max_capacity(with(CALL_HANDLES));
+    }
 }
 
 /// A clock that always reads this number of milliseconds since the Unix epoch.

@@ -1,4 +1,5 @@
 //! Runs handlers: one instance, one call at a time, with one delivery or, where it handles batches, with several.
+//! Several calls at a time are in [`super::concurrent`].
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
 
 use super::bindings::worker::exports::tidegate::plugin::handler as wit;
 use super::bindings::worker::{Worker, WorkerPre};
-use super::bindings::{BATCH_HANDLER, HANDLER, borrow};
+use super::bindings::{ASYNC_HANDLER, BATCH_HANDLER, HANDLER, borrow};
 use super::engine::{Engines, WorldEngine};
 use super::fault::classify;
-use super::guest::{Guest, Inputs};
+use super::guest::{self as guest_store, Guest, Inputs};
 use super::kind::Kind;
+use super::owned_delivery::{HandleAsync, OwnedDelivery};
 use super::room::InstanceRoom;
 use super::told_text::cut;
 use super::usage::Meter;
@@ -29,13 +31,15 @@ use crate::plugin::limits::handler::REASON;
 /// A compiled handler: one generation of a plugin.
 pub type HandlerPlugin = Plugin<HandlerWorld>;
 
-/// A handler of one of the forms, ready to be instantiated. A component with several is used for batches, or else by
-/// the contract's own.
+/// A handler of one of the forms, ready to be instantiated. A component with several is used by the asynchronous form,
+/// or else for batches, or else by the contract's own.
 pub enum HandlerWorld {
     /// The component exports `handler`.
     Single(WorkerPre<Guest>),
     /// The component exports `batch-handler`, with its function at this index.
     Batches(InstancePre<Guest>, ComponentExportIndex),
+    /// The component exports `async-handler`, with its function at this index.
+    Concurrent(InstancePre<Guest>, ComponentExportIndex),
     /// The component exports `wasmcloud:messaging/handler`, with its function at this index.
     Messages(InstancePre<Guest>, ComponentExportIndex),
 }
@@ -46,6 +50,8 @@ pub enum HandlerExports {
     Single(Worker),
     /// Takes a batch.
     Batches(HandleBatch),
+    /// Takes one delivery, beside other calls.
+    Concurrent(HandleAsync),
     /// Takes one delivery as a message of `wasmcloud:messaging`.
     Messages(HandleMessage),
 }
@@ -69,6 +75,8 @@ pub struct WorkerContext {
     pub(crate) key_value: Arc<KeyValueAccess>,
     /// What it may publish and ask by `wasmcloud:messaging`.
     pub(crate) messaging: Arc<MessagingAccess>,
+    /// Deliveries that an instance may have at once; more than 1 only for a handler of the asynchronous form.
+    pub concurrency: usize,
 }
 
 impl WorkerContext {
@@ -76,7 +84,8 @@ impl WorkerContext {
     pub fn new(workload: Arc<str>, worker: u64, settings: Settings, limits: Limits) -> Self {
         let http = Arc::new(HttpAccess::none(Arc::clone(&workload), &limits));
         let guest = GuestContext::new(workload, limits);
-        Self { guest, worker, settings, http, key_value: Arc::default(), messaging: Arc::default() }
+        let (key_value, messaging) = (Arc::default(), Arc::default());
+        Self { guest, worker, settings, http, key_value, messaging, concurrency: 1 }
     }
 }
 
@@ -92,20 +101,20 @@ impl std::fmt::Debug for WorkerContext {
 
 /// One handler instance. It lives until it is dropped or until a call ends in a [`Fault`].
 pub struct HandlerInstance {
-    engines: Arc<Engines>,
-    limits: Limits,
-    meter: Arc<Meter>,
+    pub(super) engines: Arc<Engines>,
+    pub(super) limits: Limits,
+    pub(super) meter: Arc<Meter>,
     /// The store and exports; `None` after a call that faulted.
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// What the guest wrote to standard error in the last call.
     last_words: String,
     /// Set while a call runs, and still set if the call's future was dropped. Then the instance cannot be called again.
-    calling: bool,
+    pub(super) calling: bool,
 }
 
-struct Live {
-    store: Store<Guest>,
-    exports: HandlerExports,
+pub(super) struct Live {
+    pub(super) store: Store<Guest>,
+    pub(super) exports: HandlerExports,
     /// The room of the store. The field is dropped after the store.
     _place: Option<InstanceRoom>,
 }
@@ -114,8 +123,8 @@ impl World for HandlerWorld {
     const KIND: Kind = Kind::Handler;
     type Exports = HandlerExports;
 
-    fn engine(engines: &Engines) -> &WorldEngine {
-        &engines.handlers
+    fn engine(engines: &Engines, asynchronous: bool) -> Result<&WorldEngine, String> {
+        if asynchronous { engines.async_handlers() } else { Ok(&engines.handlers) }
     }
 
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
@@ -125,6 +134,10 @@ impl World for HandlerWorld {
             let found = exports(interface).and_then(|at| component.get_export_index(Some(&at), function));
             found.ok_or_else(|| wasmtime::format_err!("{interface} has no function `{function}`"))
         };
+        if exports(ASYNC_HANDLER).is_some() {
+            let handle = function(ASYNC_HANDLER, "handle")?;
+            return Ok(Self::Concurrent(linked, handle));
+        }
         if exports(BATCH_HANDLER).is_some() {
             let handle = function(BATCH_HANDLER, "handle")?;
             return Ok(Self::Batches(linked, handle));
@@ -142,6 +155,10 @@ impl World for HandlerWorld {
             Self::Batches(linked, handle) => {
                 let instance = linked.instantiate_async(&mut *store).await?;
                 instance.get_typed_func(store, handle).map(HandlerExports::Batches)
+            }
+            Self::Concurrent(linked, handle) => {
+                let instance = linked.instantiate_async(&mut *store).await?;
+                instance.get_typed_func(store, handle).map(HandlerExports::Concurrent)
             }
             Self::Messages(linked, handle) => {
                 let instance = linked.instantiate_async(&mut *store).await?;
@@ -163,15 +180,18 @@ impl HandlerPlugin {
     /// [`Fault::Room`] if there is none, [`Fault::Start`] if its start function traps, [`Fault::Memory`] if it begins
     /// with more memory than it may have, [`Fault::Time`] if starting takes longer than one call may.
     pub async fn instantiate(&self, context: &WorkerContext) -> Result<HandlerInstance, Fault> {
-        let WorkerContext { guest, worker, settings, http, key_value, messaging } = context;
+        let WorkerContext { guest, worker, settings, http, key_value, messaging, concurrency } = context;
         let place = self.enter(guest)?;
         let mut store = self.store(guest, *worker, settings.clone(), Inputs::Real);
         store.data_mut().http = HttpState::new(http.clone());
         store.data_mut().key_value = KeyValueState::new(key_value.clone());
         store.data_mut().messaging = MessagingState::new(messaging.clone());
+        if matches!(self.world, HandlerWorld::Concurrent(..)) {
+            guest_store::allow_for(&mut store, *concurrency);
+        }
         let started = self.start(&mut store, &guest.limits).await;
         store.data().log.end_call();
-        store.data_mut().http.end_call();
+        store.data_mut().http.close();
         let meter = store.data().quota.meter().clone();
         let live = Some(Live { exports: started?, store, _place: place });
         let (engines, limits) = (Arc::clone(&self.engines), guest.limits.clone());
@@ -202,6 +222,11 @@ impl HandlerInstance {
         self.live.as_ref().is_some_and(|live| matches!(live.exports, HandlerExports::Batches(_)))
     }
 
+    /// Whether the instance may handle several deliveries at a time, each in a call of its own.
+    pub fn handles_concurrently(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| matches!(live.exports, HandlerExports::Concurrent(_)))
+    }
+
     /// Handles one delivery.
     ///
     /// After a [`Fault`] the guest's state is gone: drop this and make another. Dropping the future ends the call, and
@@ -219,6 +244,11 @@ impl HandlerInstance {
                 return Ok(handled
                     .map(|()| response.unwrap_or_default())
                     .map_err(|reason| Failure::Failed(short(reason))));
+            }
+            HandlerExports::Concurrent(handle) => {
+                let call = handle.call_async(&mut live.store, (OwnedDelivery::from(delivery),));
+                let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
+                return self.end(called).map(|(handled,)| answer(handled));
             }
             HandlerExports::Batches(_) => {
                 self.calling = false;
@@ -260,10 +290,18 @@ impl HandlerInstance {
 
     /// Ends a call. After a call that did not end well, the store and exports are dropped.
     fn end<T>(&mut self, called: Result<wasmtime::Result<T>, Fault>) -> Result<T, Fault> {
+        if let Some(live) = &mut self.live {
+            live.store.data_mut().end_call();
+        }
+        self.close(called)
+    }
+
+    /// The same when no call runs any more, each of which was ended.
+    pub(super) fn close<T>(&mut self, called: Result<wasmtime::Result<T>, Fault>) -> Result<T, Fault> {
         self.calling = false;
         let Some(live) = &mut self.live else { return Err(Fault::Start("this instance ended".into())) };
         let guest = live.store.data_mut();
-        guest.http.end_call();
+        guest.http.close();
         self.last_words = guest.log.end_call();
         let fault = match called {
             Ok(Ok(answer)) => return Ok(answer),
@@ -283,14 +321,13 @@ fn begin<'a>(live: &'a mut Option<Live>, calling: &mut bool, first: &Delivery) -
     *calling = true;
     let guest = live.store.data_mut();
     guest.quota.forget();
-    guest.http.begin_call();
-    guest.key_value.begin_call();
+    guest.begin_call();
     guest.log.begin_call(first.stream_sequence);
     live.store.set_epoch_deadline(1);
     Ok(live)
 }
 
-fn answer(answer: Result<wit::Response, wit::Failure>) -> Answer {
+pub(super) fn answer(answer: Result<wit::Response, wit::Failure>) -> Answer {
     answer.map(Response::from).map_err(Failure::from)
 }
 

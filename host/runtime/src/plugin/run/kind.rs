@@ -1,11 +1,12 @@
 //! Which worlds of the contract a component can be used for.
 
 use crate::config::Workload;
+use crate::digest::Digest;
 
 /// What a workload can use a plugin as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The component exports `handler` or `batch-handler`.
+    /// The component exports `handler`, `batch-handler` or `async-handler`.
     Handler,
     /// The component exports `scaling`.
     Policy,
@@ -23,17 +24,45 @@ impl Kind {
 /// Which form of handler a workload needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WantedForm {
-    /// `handler` or `batch-handler`.
+    /// Any of them.
     #[default]
-    Either,
+    Any,
     /// `batch-handler`, because the workload is configured to have batches.
     Batches,
+    /// `async-handler`, because the workload is configured to have several deliveries in an instance at once.
+    Concurrent,
 }
 
 impl WantedForm {
     /// What this workload asks of its handler.
     pub fn of(workload: &Workload) -> Self {
-        if workload.batching.wanted { Self::Batches } else { Self::Either }
+        // The configuration has not both.
+        match workload.concurrency {
+            _ if workload.batching.wanted => Self::Batches,
+            2.. => Self::Concurrent,
+            _ => Self::Any,
+        }
+    }
+}
+
+/// What a workload asks of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The form of a handler.
+    pub form: WantedForm,
+    /// The digest of the only file that it takes; any if there is none.
+    pub pin: Option<Digest>,
+}
+
+impl Wanted {
+    /// What this workload asks of its handler.
+    pub fn handler(workload: &Workload) -> Self {
+        Self { form: WantedForm::of(workload), pin: workload.handler_pin.clone() }
+    }
+
+    /// A policy, pinned to a digest if there is one.
+    pub fn policy(pin: Option<&Digest>) -> Self {
+        Self { form: WantedForm::default(), pin: pin.cloned() }
     }
 }
 

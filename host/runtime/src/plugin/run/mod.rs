@@ -5,6 +5,7 @@
 //! the other way round.
 
 pub(super) mod bindings;
+mod concurrent;
 pub(super) mod declared;
 pub(super) mod engine;
 pub(super) mod engine_config;
@@ -14,6 +15,7 @@ pub(super) mod guest;
 pub(super) mod handler;
 pub(super) mod kind;
 mod log_rate;
+mod owned_delivery;
 mod policy;
 mod quota;
 pub(super) mod room;
@@ -29,7 +31,7 @@ pub(super) mod world;
 pub use declared::Declared;
 pub use generation::Generation;
 pub use handler::{HandlerInstance, HandlerPlugin, WorkerContext};
-pub use kind::{Kind, WantedForm};
+pub use kind::{Kind, Wanted, WantedForm};
 pub use policy::{PolicyContext, PolicyPlugin};
 pub use room::{Need, Room};
 pub use stdio::LogMeter;

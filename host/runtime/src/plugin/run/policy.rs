@@ -65,8 +65,8 @@ impl World for PolicyPre<Guest> {
     const KIND: Kind = Kind::Policy;
     type Exports = Policy;
 
-    fn engine(engines: &Engines) -> &WorldEngine {
-        &engines.policies
+    fn engine(engines: &Engines, _: bool) -> Result<&WorldEngine, String> {
+        Ok(&engines.policies)
     }
 
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {

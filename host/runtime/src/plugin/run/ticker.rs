@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasmtime::EngineWeak;
 
 /// How long a guest computes before it yields.
@@ -16,14 +17,14 @@ const TICK: Duration = Duration::from_millis(10);
 /// until one does, so an idle host wakes for its decisions alone.
 ///
 /// It is a thread and not a task, because guests that spin may hold every thread of the async runtime.
-#[derive(Debug)]
 pub(crate) struct Ticker {
     state: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct TickerState {
+    engines: Mutex<Vec<EngineWeak>>,
     /// Whether a guest ran since the last tick. It is no counter, because every call of every worker would write to
     /// that.
     ran: AtomicBool,
@@ -34,11 +35,15 @@ struct TickerState {
 impl Ticker {
     /// Starts the thread. It holds the engines weakly, and ends when this value is dropped.
     pub(crate) fn start(engines: Vec<EngineWeak>) -> std::io::Result<Self> {
-        let state = Arc::new(TickerState::default());
+        let state = Arc::new(TickerState { engines: Mutex::new(engines), ..TickerState::default() });
         let shared = Arc::clone(&state);
-        let thread =
-            std::thread::Builder::new().name("tidegate-ticker".into()).spawn(move || tick(&shared, &engines))?;
+        let thread = std::thread::Builder::new().name("tidegate-ticker".into()).spawn(move || tick(&shared))?;
         Ok(Self { state, thread: Some(thread) })
+    }
+
+    /// Increments the epoch of one more engine from now on.
+    pub(crate) fn add(&self, engine: EngineWeak) {
+        self.state.engines.lock().push(engine);
     }
 
     /// Runs a guest's call under the ticker. A call that computes for longer than a tick yields, and keeps the thread
@@ -74,11 +79,11 @@ impl Drop for Ticker {
     }
 }
 
-fn tick(state: &TickerState, engines: &[EngineWeak]) {
+fn tick(state: &TickerState) {
     while !state.ended.load(Ordering::SeqCst) {
         // `sleep` parks too, so an unpark may come here. It only shortens a tick.
         std::thread::park_timeout(TICK);
-        for engine in engines {
+        for engine in state.engines.lock().iter() {
             let Some(engine) = engine.upgrade() else {
                 return;
             };

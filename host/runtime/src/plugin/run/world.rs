@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use wasmtime::Store;
 use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
 
 use super::declared::Declared;
 use super::engine::{Engines, WorldEngine};
@@ -31,8 +31,11 @@ pub trait World: Sized + Send + Sync + 'static {
     /// The exports of an instance.
     type Exports: Send;
 
-    /// The engine and linker of this world's components.
-    fn engine(engines: &Engines) -> &WorldEngine;
+    /// The engine and linker of this world's components, of the asynchronous form or not.
+    ///
+    /// # Errors
+    /// Why that engine does not run here.
+    fn engine(engines: &Engines, asynchronous: bool) -> Result<&WorldEngine, String>;
 
     /// Checks that a component has the exports of this world.
     fn of(linked: InstancePre<Guest>) -> wasmtime::Result<Self>;
@@ -47,6 +50,8 @@ pub trait World: Sized + Send + Sync + 'static {
 /// One generation of a plugin, compiled and linked.
 pub struct Plugin<W> {
     pub(crate) engines: Arc<Engines>,
+    /// The one of them that its instances run in.
+    pub(crate) engine: Engine,
     pub(crate) generation: Generation,
     pub(crate) declared: Declared,
     pub(crate) lines: Option<Arc<SourceLines>>,
@@ -120,8 +125,7 @@ impl<W: World> Plugin<W> {
         };
         let log = GuestLog::new(speaker, worker, Arc::clone(&context.log));
         let quota = Quota::new(&context.limits, self.declared.bytes(), context.usage.of(&self.generation));
-        let engine = &W::engine(&self.engines).engine;
-        let mut store = guest::store(engine, context.limits.response, quota, log, settings, inputs);
+        let mut store = guest::store(&self.engine, context.limits.response, quota, log, settings, inputs);
         store.data_mut().lines = self.lines.clone();
         store
     }

@@ -10,17 +10,21 @@ use super::{Logged, delivery, file, host, limits};
 use crate::config::{Compile, Limits, Plugins};
 use crate::contract::{Answer, Delivery, Failure, Fault};
 use crate::plugin::{
-    Directory, HandlerInstance, HandlerPlugin, HandlerWatch, PluginRefusal, WantedForm, WorkerContext,
+    Directory, HandlerInstance, HandlerPlugin, HandlerWatch, PluginRefusal, Wanted, WantedForm, WorkerContext,
 };
+
+fn of(form: WantedForm) -> Wanted {
+    Wanted { form, pin: None }
+}
 
 async fn load(bytes: &[u8], form: WantedForm) -> Result<HandlerPlugin, PluginRefusal> {
     let (_dir, file) = file(bytes);
-    host().load_as(&file, &limits(), form).await.map_err(|error| error.refusal)
+    host().load_as(&file, &limits(), &of(form)).await.map_err(|error| error.refusal)
 }
 
 async fn instance(bytes: &[u8], limits: Limits) -> HandlerInstance {
     let context = WorkerContext::new("orders".into(), 3, Arc::new([]), limits);
-    load(bytes, WantedForm::Either).await.unwrap().instantiate(&context).await.unwrap()
+    load(bytes, WantedForm::Any).await.unwrap().instantiate(&context).await.unwrap()
 }
 
 async fn call(instance: &mut HandlerInstance, scripts: &[&str]) -> Result<Vec<Answer>, Fault> {
@@ -95,22 +99,22 @@ async fn a_workload_that_wants_batches_refuses_a_handler_that_takes_none() {
     let refusal = load(probes::WORKER_V1, WantedForm::Batches).await.err().unwrap();
     let text = refusal.to_string();
     assert!(matches!(refusal, PluginRefusal::NoBatches), "{text}");
-    assert!(text.contains("it does not export tidegate:plugin/batch-handler@0.1.2"), "{text}");
+    assert!(text.contains("it does not export tidegate:plugin/batch-handler@0.1.3"), "{text}");
     assert!(text.contains("build it for the world `batch-worker`"), "{text}");
 }
 
 #[tokio::test]
 async fn some_languages_import_all_of_the_world_and_what_is_not_there_traps() {
     let text = r#"(component
-        (import "tidegate:plugin/handler@0.1.2" (instance $handler (export "handle" (func))))
+        (import "tidegate:plugin/handler@0.1.3" (instance $handler (export "handle" (func))))
         (core func $handle (canon lower (func $handler "handle")))
         (core module $m (import "h" "handle" (func $handle)) (start $handle))
         (core instance (instantiate $m (with "h" (instance (export "handle" (func $handle))))))
-        (instance $i) (export "tidegate:plugin/batch-handler@0.1.2" (instance $i)))"#;
-    let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Either).await.err().unwrap();
+        (instance $i) (export "tidegate:plugin/batch-handler@0.1.3" (instance $i)))"#;
+    let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Any).await.err().unwrap();
     assert!(refusal.to_string().contains("has no function `handle`"), "{refusal}");
-    let text = text.replace("batch-handler@0.1.2\"", "handler@0.1.2\"");
-    let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Either).await.err().unwrap();
+    let text = text.replace("batch-handler@0.1.3\"", "handler@0.1.3\"");
+    let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Any).await.err().unwrap();
     assert!(matches!(refusal, PluginRefusal::Import(_)), "{refusal}");
 }
 
@@ -123,7 +127,7 @@ async fn what_is_refused_for_a_workload_with_batches_is_not_for_one_without() {
     let rescan = Duration::from_millis(20);
     let plugins = Plugins { dir: dir.path().to_owned(), rescan, cache: None, compile: Compile::default() };
     let directory = Directory::start(host(), &plugins);
-    let mut batches: HandlerWatch = directory.watch_form("probe", WantedForm::Batches, &limits());
+    let mut batches: HandlerWatch = directory.watch_as("probe", &of(WantedForm::Batches), &limits());
     let mut either: HandlerWatch = directory.watch("probe", &limits());
     either.changed().await;
     while log.with("it handles one delivery a call").is_empty() {

@@ -13,7 +13,7 @@ use crate::plugin::{Directory, HandlerWatch, PluginHost, PolicyWatch};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a directory. `rescan` is long where a test is about events.
-fn start(dir: &Path, rescan: Duration) -> Directory {
+pub(super) fn start(dir: &Path, rescan: Duration) -> Directory {
     Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None, compile: Compile::default() })
 }
 
@@ -22,7 +22,7 @@ const RESCAN: Duration = Duration::from_millis(20);
 
 /// Replaces a file as a careful copy does: its name never leads to half a file. The file's time is old, so that only an
 /// event or the rescan makes the directory look at it again.
-fn put(dir: &Path, name: &str, bytes: &[u8]) {
+pub(super) fn put(dir: &Path, name: &str, bytes: &[u8]) {
     let fresh = dir.join(format!(".{name}.new"));
     std::fs::write(&fresh, bytes).unwrap();
     let old = crate::clock::time_of_day() - Duration::from_secs(60);
@@ -30,13 +30,13 @@ fn put(dir: &Path, name: &str, bytes: &[u8]) {
     std::fs::rename(&fresh, dir.join(name)).unwrap();
 }
 
-async fn next(watch: &mut HandlerWatch) -> String {
+pub(super) async fn next(watch: &mut HandlerWatch) -> String {
     timeout(PATIENCE, watch.changed()).await.unwrap();
     watch.current().unwrap().generation().digest.to_string()
 }
 
 /// Waits until a line was logged.
-async fn logged(log: &Logged, part: &str) {
+pub(super) async fn logged(log: &Logged, part: &str) {
     let seen = async {
         while log.with(part).is_empty() {
             tokio::task::yield_now().await;

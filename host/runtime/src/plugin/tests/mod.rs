@@ -4,10 +4,12 @@
 
 mod adapter;
 mod batch;
+mod concurrent;
 mod directory;
 mod handler;
 mod http;
 mod load;
+mod pins;
 mod policy;
 mod wasi;
 

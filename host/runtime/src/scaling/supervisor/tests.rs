@@ -118,6 +118,7 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
         ),
         isolation: Isolation::Worker,
         batching: Batching { size: 1, max_bytes: usize::MAX, wait: Duration::ZERO, wanted: false },
+        concurrency: 1,
         respawns: Arc::new(RateLimit::new(100)),
         observer,
     }

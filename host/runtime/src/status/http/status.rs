@@ -176,6 +176,8 @@ struct DecisionStatus {
 struct PluginStatus {
     plugin: String,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
     generation: Option<String>,
     loaded: u64,
     refused: u64,
@@ -304,7 +306,7 @@ fn decision(Decided { at, desired, count, reason, times, .. }: Decided) -> Decis
 }
 
 fn plugin(state: PluginState) -> PluginStatus {
-    let PluginState { plugin, kind, generation, loaded, refused, problem } = state;
+    let PluginState { plugin, kind, pin, generation, loaded, refused, problem } = state;
     let kind = match kind {
         Kind::Policy => "policy",
         Kind::Handler | Kind::Both => "handler",
@@ -312,6 +314,7 @@ fn plugin(state: PluginState) -> PluginStatus {
     PluginStatus {
         plugin,
         kind,
+        pinned: pin.map(|digest| digest.whole().to_owned()),
         generation: generation.map(|digest| digest.whole().to_owned()),
         loaded,
         refused,

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{
 use super::access::HttpAccess;
 use super::exchange::Exchanges;
 use super::send::send;
+use crate::plugin::capability::call_budget::CallBudget;
 use crate::plugin::limits::instance::{HTTP_CHUNK, HTTP_HEADERS};
 
 /// What goes on beside a response, until its body was read: nothing, for the pool's own tasks do it.
@@ -28,15 +29,15 @@ pub(crate) struct HttpState {
 #[derive(Default)]
 struct Requests {
     access: Option<Arc<HttpAccess>>,
-    /// Requests of this call.
-    made: usize,
-    /// Made with the first request of a call.
+    /// Requests of the calls that run.
+    made: CallBudget,
+    /// Made with the first request of a call, or of several that run at once.
     exchanges: Option<Arc<Exchanges>>,
 }
 
 impl HttpState {
     pub(crate) fn new(access: Arc<HttpAccess>) -> Self {
-        let hooks = Requests { access: Some(access), made: 0, exchanges: None };
+        let hooks = Requests { access: Some(access), made: CallBudget::default(), exchanges: None };
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(HTTP_HEADERS);
         Self { context, hooks }
@@ -47,11 +48,16 @@ impl HttpState {
     }
 
     pub(crate) fn begin_call(&mut self) {
-        self.hooks.made = 0;
+        self.hooks.made.begin();
     }
 
-    /// Ends what the guest left open: of what it keeps it can read no more.
     pub(crate) fn end_call(&mut self) {
+        let each = self.hooks.access.as_ref().map_or(0, |access| access.limits.requests);
+        self.hooks.made.end(each);
+    }
+
+    /// Ends what the guest left open when no call of it runs any more: of what it keeps it can read no more.
+    pub(crate) fn close(&mut self) {
         self.hooks.end();
     }
 }
@@ -73,11 +79,10 @@ impl Requests {
     /// Whether a request may be sent, before anything is done for it.
     fn admit(&mut self, request: &Request<WasiBody>) -> Result<(Arc<HttpAccess>, Arc<Exchanges>), Error> {
         let access = self.access.as_ref().ok_or(Error::HttpRequestDenied)?;
-        if self.made >= access.limits.requests {
+        if !self.made.take(1, access.limits.requests) {
             access.tell(request.uri(), "is denied: its call made as many as limits.http-requests allows");
             return Err(Error::HttpRequestDenied);
         }
-        self.made += 1;
         // A tunnel to somewhere else.
         if request.method() == Method::CONNECT {
             return Err(Error::HttpRequestMethodInvalid);
@@ -95,6 +100,10 @@ impl WasiHttpHooks for Requests {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        HTTP_CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         HTTP_CHUNK
     }
 

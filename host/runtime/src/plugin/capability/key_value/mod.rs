@@ -15,6 +15,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 pub(crate) use access::KeyValueAccess;
 
 use crate::config::KvAccess;
+use crate::plugin::capability::call_budget::CallBudget;
 use crate::ports::{KeyValue, KvEntry, KvError};
 use generated::wasi::keyvalue::{atomics as wit_atomics, batch as wit_batch, store as wit_store};
 use wit_store::Error;
@@ -56,8 +57,8 @@ impl Cas {
 #[derive(Default)]
 pub(crate) struct KeyValueState {
     access: Arc<KeyValueAccess>,
-    /// Operations in this call.
-    operations: u32,
+    /// Operations of the calls that run.
+    operations: CallBudget,
     /// Buckets and handles that are open.
     handles: u32,
     /// Bytes of the values that handles keep.
@@ -74,14 +75,18 @@ impl KeyValueState {
 
     /// Begins a new call.
     pub(crate) fn begin_call(&mut self) {
-        self.operations = 0;
+        self.operations.begin();
+    }
+
+    /// Ends a call.
+    pub(crate) fn end_call(&mut self) {
+        self.operations.end(each_call(&self.access));
     }
 
     /// Counts operations. Gives what they are done with.
     fn operations(&mut self, count: usize) -> Result<Arc<KeyValueAccess>, Error> {
-        let limit = self.access.limits.kv_operations;
-        self.operations = self.operations.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.operations > limit {
+        let limit = each_call(&self.access);
+        if !self.operations.take(count, limit) {
             return Err(Error::Other(format!("more than {limit} operations in one call (limits.kv-operations)")));
         }
         Ok(self.access.clone())
@@ -108,6 +113,11 @@ impl KeyValueState {
         self.handles = self.handles.saturating_sub(1);
         self.kept = self.kept.saturating_sub(kept);
     }
+}
+
+/// The operations that a call may do.
+fn each_call(access: &KeyValueAccess) -> usize {
+    usize::try_from(access.limits.kv_operations).unwrap_or(usize::MAX)
 }
 
 impl KeyValueView<'_> {
