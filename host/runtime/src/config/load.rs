@@ -11,7 +11,6 @@ use super::environment::{self, Environment, process_environment};
 use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
 use super::flags::Flags;
 use super::fleet::FleetConfig;
-use super::telemetry::TelemetryConfig;
 use super::http_admin::HttpAdmin;
 use super::journal::JournalConfig;
 use super::keys::HOST;
@@ -21,6 +20,7 @@ use super::names::listen_address;
 use super::nats::Nats;
 use super::plugins::Plugins;
 use super::reader::Reader;
+use super::telemetry::TelemetryConfig;
 use super::workload::Workload;
 use super::{context, workloads};
 

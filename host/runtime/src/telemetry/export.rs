@@ -53,8 +53,10 @@ impl SpanQueue {
         let dropped = self.counts.dropped.fetch_add(1, Relaxed) + 1;
         // Not logged each time: there are as many as messages.
         if dropped.is_power_of_two() {
-            tracing::warn!(dropped,
-                "spans are dropped: the collector does not take as many as are made; lower telemetry.sample");
+            tracing::warn!(
+                dropped,
+                "spans are dropped: the collector does not take as many as are made; lower telemetry.sample"
+            );
         }
     }
 
@@ -189,8 +191,11 @@ impl<E: SpanExporter> Task<E> {
         };
         self.counts.failed.fetch_add(count, Relaxed);
         if self.problem.as_ref() != Some(&problem) {
-            tracing::warn!(to = self.to, error = problem,
-                "spans are not taken, and are lost: messages go on without them");
+            tracing::warn!(
+                to = self.to,
+                error = problem,
+                "spans are not taken, and are lost: messages go on without them"
+            );
         }
         self.problem = Some(problem);
     }

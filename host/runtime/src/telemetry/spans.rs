@@ -136,7 +136,8 @@ impl DeliverySpans {
     /// The publications of the call begin to be sent.
     pub(crate) fn publish(&self, delivery: &Delivery, count: usize, subject: &str) -> OpenSpan {
         let mut attributes = self.attributes("publish", "send", delivery);
-        attributes.retain(|of| !matches!(of.key.as_str(), "messaging.destination.name" | "messaging.message.body.size"));
+        attributes
+            .retain(|of| !matches!(of.key.as_str(), "messaging.destination.name" | "messaging.message.body.size"));
         attributes.push(KeyValue::new("messaging.destination.name", subject.to_owned()));
         attributes.push(KeyValue::new("messaging.batch.message_count", i64::try_from(count).unwrap_or(i64::MAX)));
         self.open("publish", SpanKind::Producer, attributes)
@@ -266,12 +267,10 @@ mod tests {
         let mut delivery = delivery(&[("a", "1"), ("traceparent", PARENT), ("tracestate", "x=1"), ("z", "2")]);
         let mut spans = of.begin(&delivery).unwrap();
         spans.call_begins(&mut delivery);
-        assert_eq!(delivery.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [
-            "a",
-            "traceparent",
-            "tracestate",
-            "z"
-        ]);
+        assert_eq!(
+            delivery.headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+            ["a", "traceparent", "tracestate", "z"]
+        );
         spans.call_ended(&delivery, None, &author());
         let publish = spans.publish(&delivery, 2, "out.a");
         let name = publish.name().to_owned();
