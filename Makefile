@@ -37,7 +37,7 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults bench policies docs book fuzz guests dist lint lint-shipped fmt clean
+.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults fleet bench policies docs book fuzz guests dist lint lint-shipped fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -182,6 +182,9 @@ pictures: setup setup-web guests ## the pictures of docs/page.md, anew
 # The table goes to standard output, and nothing else does.
 faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json
 	@$(CARGO) test --release -p tidegate --test faults -- --long --soak $(SOAK) --output $(OUTPUT) $(ARGS)
+
+fleet: ## inject what can happen to a fleet, and show workers by host over time; OUTPUT=json
+	@$(MAKE) faults ARGS=fleet:
 
 # With the versions that the program is built with. libFuzzer comes as source: this needs a C++ compiler.
 fuzz: setup ## run the fuzz targets for ten minutes each: TARGET=config, SECONDS=60

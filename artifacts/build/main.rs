@@ -19,6 +19,7 @@ const GUESTS: &[&str] = &[
     "dedupe",
     "echo",
     "fetch",
+    "fetch-async",
     "later",
     "receipts",
     "reply",

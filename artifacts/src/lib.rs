@@ -46,6 +46,8 @@ pub mod workers {
     pub const ECHO: &[u8] = component!("echo");
     /// Asks a price service by HTTP and publishes the answer.
     pub const FETCH: &[u8] = component!("fetch");
+    /// The same in the asynchronous form.
+    pub const FETCH_ASYNC: &[u8] = component!("fetch-async");
     /// Has each message published once more, later.
     pub const LATER: &[u8] = component!("later");
     /// From an order to a receipt.
@@ -64,6 +66,7 @@ pub mod workers {
         ("dedupe", DEDUPE),
         ("echo", ECHO),
         ("fetch", FETCH),
+        ("fetch-async", FETCH_ASYNC),
         ("later", LATER),
         ("receipts", RECEIPTS),
         ("reply", REPLY),

@@ -32,6 +32,24 @@
 //! # fn main() {}
 //! ```
 //!
+//! A handler of the **asynchronous form** waits for something, and its instance handles other messages meanwhile. With
+//! the feature `async`:
+//!
+//! ```
+//! # #[cfg(feature = "async")]
+//! # mod handler {
+//! use tidegate_guest::handler::{Delivery, Failure, Response};
+//!
+//! tidegate_guest::async_handler!(handle);
+//!
+//! async fn handle(delivery: Delivery) -> Result<Response, Failure> {
+//!     Ok(Response::reply(price(delivery.text()?).await?))
+//! }
+//! # async fn price(of: &str) -> Result<Vec<u8>, Failure> { Ok(of.into()) }
+//! # }
+//! # fn main() {}
+//! ```
+//!
 //! A **policy** says how many workers run. It is two functions, a fold: from an observation and a state they make a
 //! decision and the next state.
 //!
@@ -61,6 +79,8 @@
 //! The contract is WIT, in `wit/` of this crate, and says for each case what the host does. Nothing here is needed to
 //! fulfil it: `wit_bindgen::generate!` on those files does too.
 
+#[cfg(feature = "async")]
+pub mod asynchronous;
 pub mod batch;
 mod duration;
 pub mod handler;

@@ -28,15 +28,41 @@ pub fn limited() -> bool {
     limited
 }
 
+/// Of how many keys messages wait or are handled, where the workload keeps an order by key and no messages of other
+/// keys can come now. More workers than that would have nothing to do. `None` where no order is kept, and as long as
+/// messages are pending that may have other keys.
+///
+/// Needs a host of version 0.1.3 of the contract. In tests it is what
+/// [`testing::keys_waiting`](crate::testing::keys_waiting) said.
+#[must_use]
+pub fn keys_waiting() -> Option<u32> {
+    #[cfg(target_family = "wasm")]
+    let keys = bindings::tidegate::plugin::signals::keys_waiting();
+    #[cfg(not(target_family = "wasm"))]
+    let keys = crate::test_signals::keys();
+    keys
+}
+
 impl Decision {
-    /// The same decision without more workers than run while [`limited`]; one may start where there is none.
+    /// The same decision without workers that would have nothing to do: none are added while [`limited`], and none
+    /// beyond [`keys_waiting`]. Those that run stay, and one may start where there is none.
     #[must_use]
     pub fn unless_limited(self, seen: &Observation) -> Self {
-        let most = seen.running.max(1);
-        if self.desired <= most || !limited() {
+        let running = seen.running.max(1);
+        if self.desired <= running {
             return self;
         }
-        Self { desired: most, reason: format!("{}; a limit keeps it at {most}", self.reason), ..self }
+        if limited() {
+            return self.kept_at(running, "a limit keeps it");
+        }
+        match keys_waiting().map(|keys| keys.max(running)) {
+            Some(most) if most < self.desired => self.kept_at(most, "there are no more keys, which keeps it"),
+            _ => self,
+        }
+    }
+
+    fn kept_at(self, most: u32, why: &str) -> Self {
+        Self { desired: most, reason: format!("{}; {why} at {most}", self.reason), ..self }
     }
 }
 

@@ -15,7 +15,7 @@
 
 use crate::Settings;
 use crate::policy::{Decision, Observation};
-pub use crate::test_signals::limited;
+pub use crate::test_signals::{keys_waiting, limited};
 
 /// A midnight, UTC, in milliseconds since the Unix epoch: every slot of a day begins here.
 pub const START: u64 = 1_700_006_400_000;
@@ -175,6 +175,22 @@ mod tests {
         assert_eq!(desired(2, 9).reason, "backlog; a limit keeps it at 2");
         assert_eq!((desired(2, 9).desired, desired(2, 1).desired, desired(0, 4).desired), (2, 1, 1));
         limited(false);
+        assert_eq!(desired(2, 9).desired, 9);
+    }
+
+    #[test]
+    fn a_decision_adds_no_more_workers_than_there_are_keys_with_messages() {
+        let desired = |running, desired| {
+            let seen = Observation::test(running);
+            Decision { desired, reason: "backlog".to_owned(), state: vec![] }.unless_limited(&seen)
+        };
+        keys_waiting(Some(5));
+        assert_eq!(desired(2, 9).reason, "backlog; there are no more keys, which keeps it at 5");
+        // Those that run stay.
+        assert_eq!((desired(2, 9).desired, desired(7, 9).desired, desired(7, 6).desired), (5, 7, 6));
+        keys_waiting(Some(0));
+        assert_eq!((desired(0, 4).desired, desired(0, 1).desired), (1, 1));
+        keys_waiting(None);
         assert_eq!(desired(2, 9).desired, 9);
     }
 

@@ -15,6 +15,7 @@ use async_nats::jetstream::stream::{self, LastRawMessageErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use crate::patience::until;
 use crate::stage::{DEAD, Stage};
 
 /// How many publications may wait for their PubAck.
@@ -207,7 +208,7 @@ impl Ledger {
 /// Reads all of a stream that is there now and has this subject.
 pub(crate) async fn read(
     js: &jetstream::Context,
-    stream: &str,
+    name: &str,
     subject: &str,
     mut each: impl FnMut(&jetstream::Message),
 ) -> Result<()> {
@@ -216,15 +217,18 @@ pub(crate) async fn read(
         deliver_policy: DeliverPolicy::All,
         ..pull::OrderedConfig::default()
     };
-    let stream = js.get_stream(stream).await.with_context(|| format!("the stream {stream}"))?;
+    let found = async || js.get_stream(name).await.ok();
+    let stream = until(Duration::from_secs(30), &format!("the stream {name}"), found).await?;
     // What the leader has: a consumer may be where a copy is that has not all of it yet.
     let last = match stream.get_last_raw_message_by_subject(subject).await {
         Ok(last) => last.sequence,
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(()),
         Err(error) => return Err(error).context("the last message of the subject"),
     };
-    let consumer = stream.create_consumer(config).await.context("a consumer to read it")?;
-    let name = consumer.cached_info().name.clone();
+    // A cluster of which a server has just come back may take a while.
+    let made = async || stream.create_consumer(config.clone()).await.ok();
+    let consumer = until(Duration::from_secs(30), &format!("a consumer that reads {name}"), made).await?;
+    let reader = consumer.cached_info().name.clone();
     let mut messages = consumer.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message?;
@@ -236,6 +240,6 @@ pub(crate) async fn read(
     drop(messages);
     // Some rows read a stream many times, and a server allows only so many consumers. One that is made anew meanwhile
     // has another name, and goes by itself.
-    let _ = stream.delete_consumer(&name).await;
+    let _ = stream.delete_consumer(&reader).await;
     Ok(())
 }

@@ -41,6 +41,7 @@ mod config;
 mod consumer;
 mod crash;
 mod downstream;
+mod fleet;
 mod handling;
 mod hostile;
 mod hosts;
@@ -78,6 +79,7 @@ fn all() -> Vec<Row> {
         consumer::ROWS,
         crash::ROWS,
         downstream::ROWS,
+        fleet::ROWS,
         handling::ROWS,
         million::ROWS,
         network::ROWS,

@@ -76,6 +76,8 @@ pub(crate) struct Report {
     pub(crate) recovery: Option<Duration>,
     /// What else was measured.
     pub(crate) notes: Vec<String>,
+    /// A picture of it, line by line.
+    pub(crate) picture: Vec<String>,
     /// What did not hold.
     pub(crate) broken: Vec<String>,
     not_injected: bool,
@@ -124,6 +126,11 @@ impl Report {
     /// Something worth a person's knowing.
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
+    }
+
+    /// A line of a picture.
+    pub(crate) fn draw(&mut self, line: String) {
+        self.picture.push(line);
     }
 
     pub(crate) fn verdict(&self) -> Verdict {

@@ -118,6 +118,9 @@ async fn one(row: Row, form: Form) -> Report {
     for line in &report.notes {
         say(&mut stderr(), &format!("         {line}"));
     }
+    for line in &report.picture {
+        say(&mut stderr(), &format!("         {line}"));
+    }
     for line in &report.broken {
         say(&mut stderr(), &format!("         BROKEN: {line}"));
     }

@@ -89,6 +89,30 @@ async fn what_is_there_and_fits_is_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn the_bucket_of_a_fleet_is_told_if_it_is_missing_or_is_none() {
+    let site = Site::new().await;
+    site.stream("ORDERS", &["orders.>", "receipts.>"]).await;
+    consumer(&site, pull::Config { ack_policy: AckPolicy::Explicit, ..Default::default() }).await;
+    let fleet = |manage: &str| file(&site, &format!("manage = \"{manage}\"\n[fleet]\nbucket = \"FLEET\"\n"));
+    fleet("bind")
+        .check(&[])
+        .await
+        .failed_with(1, &["tidegate.toml:10: fleet.bucket: there is no bucket FLEET; make it (`nats kv add FLEET`)"]);
+    let made = fleet("create").answer().await["servers"]["made"].to_string();
+    assert!(made.contains("bucket FLEET of the fleet"), "{made}");
+    site.stream("KV_FLEET", &["something.else"]).await;
+    fleet("bind").check(&[]).await.failed_with(
+        1,
+        &["tidegate.toml:10: fleet.bucket: bucket FLEET: its stream is not bound to $KV.FLEET.>; name"],
+    );
+    site.js.delete_stream("KV_FLEET").await.unwrap();
+    let bucket = async_nats::jetstream::kv::Config { bucket: "FLEET".to_owned(), ..Default::default() };
+    site.js.create_key_value(bucket).await.unwrap();
+    let answer = fleet("bind").answer().await;
+    assert_eq!((&answer["ok"], &answer["problems"]), (&json!(true), &json!([])), "{answer}");
+}
+
+#[tokio::test]
 async fn streams_and_consumers_that_do_not_fit_are_named_by_line_and_key_with_a_remedy() {
     let site = Site::new().await;
     let bind = file(&site, "");

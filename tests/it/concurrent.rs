@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::Message;
 use serde_json::Value;
-use tidegate_runtime::config::{Grants, HttpGrant, Limits, Workload};
+use tidegate_runtime::config::{Grants, HttpGrant, Limits, Order, OrderKey, Workload};
 use tidegate_runtime::events::Event;
 use tidegate_test_artifacts::probes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -153,6 +153,41 @@ async fn a_call_that_never_ends_is_ended_and_its_neighbours_are_not_to_blame() {
         host.settled(name).await;
         assert_eq!(host.consumer(name).await.delivered.consumer_sequence, 4 + 3, "{hostile}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_has_many_keys_at_once_and_one_message_of_each_in_order() {
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    // Nothing is answered before the first messages of all keys wait at once.
+    let (origin, _) = gate(keys.len()).await;
+    let site = with("ordered", []).await;
+    for number in 0..10 {
+        for key in keys {
+            let first = if number == 0 { format!("get {origin}/\n") } else { String::new() };
+            // Those of one key would overtake each other, and some calls end badly, with all that run beside them.
+            let fails = match (key, number) {
+                ("a", 3) => "before 3 sleep 10\nbefore 3 trap\n",
+                (_, 2 | 5) => "before 3 retry\n",
+                _ => "",
+            };
+            let script = format!("{first}{fails}sleep {}\npublish out.{key} {number}", 30 - 3 * number);
+            site.publish(&format!("in.ordered.{key}"), script).await;
+        }
+    }
+    let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24 };
+    let workload = Workload { order: Some(order), ..reaching(&origin, concurrent("ordered", 8)) };
+    let host = Host::start_at(site, vec![workload]).await;
+    let mut published: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for message in host.stored_count("OUT", 80).await {
+        published.entry(message.subject.to_string()).or_default().push(text(&message).parse().unwrap());
+    }
+    assert_eq!(published.len(), keys.len());
+    for (subject, numbers) in published {
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>(), "{subject}");
+    }
+    host.settled("ordered").await;
+    assert!(host.stored(DEAD).await.is_empty());
+    assert_eq!((host.workers("ordered").0, host.consumer("ordered").await.delivered.consumer_sequence), (1, 80));
 }
 
 /// The same component as another generation: with a section that nobody reads.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidegate_artifacts::workers::FETCH;
+use tidegate_artifacts::workers::{FETCH, FETCH_ASYNC};
 use tidegate_runtime::config::{Grants, HttpGrant, Setting, Workload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -109,6 +109,33 @@ async fn fetch_publishes_what_the_service_answers_waits_while_it_is_down_and_giv
     assert_eq!(text(&host.stored_count("OUT", 1).await[0]), "3.20");
     host.publish("in.prices.a", "gone").await;
     host.settled("prices").await;
+    let letters = host.stored(DEAD).await;
+    assert_eq!(letters.len(), 1);
+    assert!(format!("{letters:?}").contains("the price service answers 404 for gone"), "{letters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetch_async_does_the_same_for_several_messages_at_once_in_one_instance() {
+    let service = Service::start().await;
+    service.held.send_replace(true);
+    let mut work = prices(&service, &[service.url("/price/")]);
+    (work.handler, work.concurrency, work.retry.max_attempts) = ("fetch-async".to_owned(), 4, 10_000);
+    let site = Site::new().await;
+    site.install("fetch-async", FETCH_ASYNC);
+    let host = Host::start_at(site, vec![work]).await;
+    host.stream("OUT", &["out.>"]).await;
+    for item in ["tea", "gone", "coffee", "milk"] {
+        host.publish("in.prices.a", item).await;
+    }
+    // All of them wait for their answers at once.
+    service.asked(4).await;
+    assert_eq!(host.workers("prices").0, 1);
+    service.up.send_replace(false);
+    service.held.send_replace(false);
+    service.asked(8).await;
+    service.up.send_replace(true);
+    host.settled("prices").await;
+    assert_eq!(host.stored_count("OUT", 3).await.iter().map(text).collect::<Vec<_>>(), ["3.20"; 3]);
     let letters = host.stored(DEAD).await;
     assert_eq!(letters.len(), 1);
     assert!(format!("{letters:?}").contains("the price service answers 404 for gone"), "{letters:?}");

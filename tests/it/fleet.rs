@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tidegate_runtime::config::{Config, FleetConfig, Scale, Workload};
 
 use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workers, workload};
 use crate::support::site::Site;
+use crate::support::web::{get, status};
 use crate::support::{eventually, log, until};
 
 const BUCKET: &str = "FLEET";
@@ -18,8 +19,9 @@ const BUCKET: &str = "FLEET";
 /// Starts a host of this id in this process.
 async fn member(site: &Arc<Site>, id: &str, max_workers: Option<u32>, work: Workload) -> Host {
     let (bucket, host) = (BUCKET.to_owned(), Some(id.to_owned()));
-    let fleet = Some(FleetConfig { bucket, replicas: 1, host, max_workers });
-    let host = Host::run(site.clone(), Config { fleet, workloads: vec![work], ..site.config() });
+    let fleet = Some(FleetConfig { bucket, replicas: 1, host, max_workers, fingerprints: BTreeMap::new() });
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let host = Host::run(site.clone(), Config { fleet, http, workloads: vec![work], ..site.config() });
     host.ready(1).await;
     host
 }
@@ -123,14 +125,12 @@ async fn without_its_bucket_a_host_keeps_its_share_and_says_what_mends_it() {
     assert_eq!(running(&host), 2);
 }
 
-/// Three hosts as processes, whose policy counts its decisions, and its answers in a journal.
-async fn processes(site: &Site) -> BTreeMap<String, Running> {
+/// A host as a process, whose policy counts its decisions, and its answers in a journal. `more` is of the workload.
+async fn process(site: &Site, id: &str, more: &str) -> Running {
     let dir = site.plugins.path();
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
-    let mut hosts = BTreeMap::new();
-    for id in ["a", "b", "c"] {
-        let config = format!(
-            r#"
+    let config = format!(
+        r#"
             [nats]
             url = {url:?}
             [plugins]
@@ -150,14 +150,22 @@ async fn processes(site: &Site) -> BTreeMap<String, Running> {
             policy = "probe-policy"
             policy-settings = {{ mode = "count" }}
             scale = {{ min = 3, max = 6, interval = "200ms", window = "1s" }}
+            {more}
             "#,
-            url = site.nats.servers[0],
-        );
-        let file = dir.join(format!("{id}.toml"));
-        std::fs::write(&file, config).unwrap();
-        let mut host = Running::start(tidegate(["run", "--config", file.to_str().unwrap()]));
-        host.line_with(" ready workload=").await;
-        hosts.insert(id.to_owned(), host);
+        url = site.nats.servers[0],
+    );
+    let file = dir.join(format!("{id}.toml"));
+    std::fs::write(&file, config).unwrap();
+    let mut host = Running::start(tidegate(["run", "--config", file.to_str().unwrap()]));
+    host.line_with(" ready workload=").await;
+    host
+}
+
+/// Three of them, each with a share.
+async fn processes(site: &Site) -> BTreeMap<String, Running> {
+    let mut hosts = BTreeMap::new();
+    for id in ["a", "b", "c"] {
+        hosts.insert(id.to_owned(), process(site, id, "").await);
     }
     eventually("all have a share", async || shares(site).await.values().filter(|share| **share > 0).count() == 3).await;
     hosts
@@ -240,4 +248,39 @@ async fn a_leader_that_stood_still_longer_than_its_lease_writes_no_plan_after_it
     // A decision whose answer came too late for the host that stood still holds, and is in no journal.
     let skipped = calls.last().unwrap() - calls[0] + 1 - calls.len() as u64;
     assert!(skipped <= 1, "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_differ_from_those_of_the_leader_are_told_by_their_keys() {
+    let site = Site::new().await;
+    let _first = process(&site, "a", "").await;
+    eventually("the first one leads", async || shares(&site).await.contains_key("a")).await;
+    let mut other = process(&site, "b", "limits.time = \"7s\"\nretry.max-attempts = 9").await;
+    let line = other.line_with("settings of this host differ").await;
+    for part in ["WARN", "workload=\"work\"", "leader=\"a\"", "keys=\"limits.time, retry.max-attempts\"", "give both"] {
+        assert!(line.contains(part), "no `{part}` in {line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_is_in_the_status_and_in_the_metrics_of_each_host() {
+    let site = Site::new().await;
+    let one = member(&site, "one", Some(10), workers("work", 6)).await;
+    shared(&site, &[("one", 6)]).await;
+    let two = member(&site, "two", Some(10), workers("work", 6)).await;
+    shared(&site, &[("one", 3), ("two", 3)]).await;
+    for (host, is_leader) in [(&one, 1), (&two, 0)] {
+        let address = &host.address().await;
+        eventually("the host has seen the plan", async || {
+            status(address).await["fleet"]["shares"] == json!({ "one": 3, "two": 3 })
+        })
+        .await;
+        let metrics = get(address, "/metrics").await.1;
+        let expected = [("hosts", 2), ("leader", is_leader), ("workers", 6), ("share", 3), ("settings_differ", 0)];
+        for (metric, value) in expected {
+            let line = format!("tidegate_fleet_{metric}{{workload=\"work\"}} {value}");
+            assert!(metrics.contains(&line), "no `{line}` in\n{metrics}");
+        }
+        assert!(metrics.contains("tidegate_fleet_epoch{workload=\"work\"} "), "{metrics}");
+    }
 }

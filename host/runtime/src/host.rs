@@ -223,7 +223,7 @@ fn join(config: &FleetConfig, client: &Client, name: &str, may_create: bool) -> 
     let cores = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let capacity = (config.max_workers.unwrap_or(cores), config.max_workers);
     let bucket = Arc::new(Bucket::new(client.clone(), config, may_create));
-    Fleet::new(HostId { id, boot }, capacity, bucket, config.bucket.clone())
+    Fleet::new(HostId { id, boot }, capacity, bucket, (config.bucket.clone(), config.fingerprints.clone()))
 }
 
 /// How this host calls itself in dead letters.

@@ -172,6 +172,7 @@ impl<'a> Assembly<'a> {
 
     fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
         let (workload, inbox) = (&self.state.workload, self.shared.inbox.clone());
+        let keys = inbox.clone();
         Monitor {
             workload: self.shared.workload.clone(),
             scale: workload.scale.clone(),
@@ -183,6 +184,7 @@ impl<'a> Assembly<'a> {
             desired: self.desired.clone(),
             waiting: Box::new(move || !inbox.is_empty()),
             starts: self.starts.clone(),
+            keys: Box::new(move |pending| keys.keys_waiting(pending)),
             events: self.host.observer.clone(),
             conditions: self.state.conditions.clone(),
             history: self.state.history.clone(),

@@ -157,6 +157,42 @@ async fn a_host_that_makes_what_is_missing_needs_no_more_than_is_printed_and_so_
     assert_eq!(violations(&site).await, Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_a_fleet_need_no_more_than_is_printed_to_share_to_take_over_and_to_tidy_up() {
+    let of = |id: &str, manage: &str| {
+        let workload = text("team", manage);
+        let own = workload.split("[workload.team-h]").next().unwrap().replace("min = 0", "min = 2");
+        format!("fleet.bucket = \"TEAM\"\nhost.id = \"{id}\"\n{own}")
+    };
+    let site = site(&printed(&of("one", "create"), &[]).await, Some(&inbox("team"))).await;
+    site.stream("OUT", &["out.>"]).await;
+    let one = start(&site, &of("one", "create")).await;
+    let two = start(&site, &of("two", "create")).await;
+    let work = async |reply: &str| {
+        assert_eq!(site.request("in.team-i.a", format!("reply {reply}")).await, reply);
+        site.settled("team-i").await;
+    };
+    work("both").await;
+    one.stop().await;
+    work("the other").await;
+    let bucket = site.js.get_key_value("TEAM").await.unwrap();
+    // What a host has left that is gone: its entry, and that of one that was killed.
+    bucket.put("host.killed", "{\"boot\":\"x\",\"capacity\":1,\"workloads\":{}}".into()).await.unwrap();
+    eventually("what the dead have left is removed", async || {
+        let stream = site.js.get_stream("KV_TEAM").await.unwrap();
+        let left = async |id: &str| {
+            let subject = format!("$KV.TEAM.host.{id}");
+            stream.get_last_raw_message_by_subject(&subject).await.is_ok()
+        };
+        !left("one").await && !left("killed").await && left("two").await
+    })
+    .await;
+    two.stop().await;
+    assert_eq!(violations(&site).await, Vec::<String>::new());
+    let less = printed(&of("one", "bind"), &[]).await;
+    assert!(!less.contains("STREAM.CREATE"), "{less}");
+}
+
 /// Whether a server can name deliveries with their domain and account.
 pub(super) fn has_newer_acks(server: &Server) -> bool {
     server.version() >= &Version::new(2, 14, 0)

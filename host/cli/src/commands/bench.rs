@@ -78,6 +78,8 @@ pub async fn run(
         reply: workers::REPLY,
         reply_batch: workers::REPLY_BATCH,
         echo: workers::ECHO,
+        fetch: workers::FETCH,
+        fetch_async: workers::FETCH_ASYNC,
     };
     let bar = terminal.bar(options.steps());
     let report = tokio::select! {

@@ -33,6 +33,7 @@ pub type ScaffoldFile = (PathBuf, Vec<u8>);
 const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/Cargo.toml", include_str!("../../../../guest-sdk/Cargo.toml")),
     ("tidegate-guest/README.md", include_str!("../../../../guest-sdk/README.md")),
+    ("tidegate-guest/src/asynchronous.rs", include_str!("../../../../guest-sdk/src/asynchronous.rs")),
     ("tidegate-guest/src/batch.rs", include_str!("../../../../guest-sdk/src/batch.rs")),
     ("tidegate-guest/src/duration.rs", include_str!("../../../../guest-sdk/src/duration.rs")),
     ("tidegate-guest/src/handler.rs", include_str!("../../../../guest-sdk/src/handler.rs")),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::instance::resident_kib;
+use super::resident::resident_kib;
 use crate::terminal::Bar;
 use crate::text_table::aligned;
 use tidegate_runtime::config::{Compile, Limits, Plugins};

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use hdrhistogram::Histogram;
 
 use super::report::InstanceCost;
+use super::resident::resident_kib;
 use tidegate_runtime::config::Limits;
 use tidegate_runtime::contract::Delivery;
 use tidegate_runtime::plugin::{HandlerPlugin, PluginHost, WorkerContext};
-use tidegate_runtime::process_status::ProcessStatus;
 
 /// Instances that are kept at once.
 const INSTANCES: u64 = 1000;
@@ -38,9 +37,4 @@ pub(super) async fn measure(reply: &[u8]) -> anyhow::Result<InstanceCost> {
         start_and_call_us_p50: times.value_at_quantile(0.5) as f64 / 1000.0,
         rss_kib: resident / INSTANCES as f64,
     })
-}
-
-pub(super) fn resident_kib() -> anyhow::Result<u64> {
-    let status = ProcessStatus::read().context("resident memory can be read on Linux only")?;
-    status.number("VmRSS").context("VmRSS")
 }

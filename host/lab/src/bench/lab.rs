@@ -11,7 +11,7 @@ use super::native::{Always, Native};
 use super::options::{BenchOptions, KEYS};
 use crate::alone::{self, Alone};
 use crate::streams;
-use tidegate_runtime::config::{Batching, Compile, Config, Order, OrderKey, Plugins, Workload};
+use tidegate_runtime::config::{Batching, Compile, Config, HttpGrant, Order, OrderKey, Plugins, Setting, Workload};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, PluginHost};
@@ -24,12 +24,16 @@ const FILLED: &str = "FILLED";
 const KEYED: &str = "KEYED";
 /// The stream that requests go through.
 const REQUESTS: &str = "REQUESTS";
+/// The stream whose messages are asked for by HTTP, and its subject.
+pub(super) const WAITS: (&str, &str) = ("WAITS", "waits");
+/// The stream of the answers, and its subject.
+const PRICES: (&str, &str) = ("PRICES", "prices");
 /// A subject of it.
 pub(super) const SUBJECT: &str = "bench.request";
 /// How many messages may wait for their turn: as many as by default.
 const BUFFER: usize = 10_000;
 /// How often it is looked whether all is settled.
-const LOOK: Duration = Duration::from_millis(5);
+pub(super) const LOOK: Duration = Duration::from_millis(5);
 
 /// Which loop works a stream off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +86,8 @@ impl Lab {
         let plugins = TempDir::new()?;
         std::fs::write(plugins.path().join("reply.wasm"), options.reply)?;
         std::fs::write(plugins.path().join("reply-batch.wasm"), options.reply_batch)?;
+        std::fs::write(plugins.path().join("fetch.wasm"), options.fetch)?;
+        std::fs::write(plugins.path().join("fetch-async.wasm"), options.fetch_async)?;
         let config = workload("any", FILLED, 1, plugins.path())?;
         let mut nats = config.nats;
         nats.servers = vec![url.to_owned()];
@@ -90,7 +96,9 @@ impl Lab {
         let keyed =
             |number: usize| KEYS.iter().fold("keyed".to_owned(), |text, keys| format!("{text}.{}", number % keys));
         streams::fill_many(&client, KEYED, "keyed.>", options.messages, options.payload, keyed).await?;
-        streams::fill(&client, REQUESTS, "bench.*", 0, 0).await?;
+        for (stream, subject) in [(REQUESTS, "bench.*"), WAITS, PRICES] {
+            streams::fill(&client, stream, subject, 0, 0).await?;
+        }
         // As a host compiles: in another process, into a cache.
         let compile = Compile::default().by_this_program()?;
         let plugged = Plugins { cache: None, compile, ..config.plugins };
@@ -156,6 +164,26 @@ impl Lab {
         let mut workload = config.workloads.pop().context("a workload")?;
         workload.handler = "swapped".to_owned();
         self.run_loaded(workload, 1).await
+    }
+
+    /// Starts a workload that asks the service at `origin` for each message of its stream, and names its consumer.
+    pub(super) async fn serve_waiting(
+        &mut self,
+        workers: u32,
+        concurrency: usize,
+        origin: &str,
+    ) -> anyhow::Result<(String, RunningWorkload)> {
+        let name = self.name();
+        let mut config = workload(&name, WAITS.0, workers, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.handler = if concurrency > 1 { "fetch-async" } else { "fetch" }.to_owned();
+        workload.concurrency = concurrency;
+        let settings = [("url", origin), ("subject", PRICES.1)];
+        workload.settings = settings.map(|(name, value)| (name.to_owned(), Setting::from(value))).to_vec();
+        workload.grants.publish = vec![PRICES.1.to_owned()];
+        workload.grants.http = vec![HttpGrant::parse(origin).map_err(|error| anyhow::anyhow!("{origin}: {error}"))?];
+        let running = self.run_loaded(workload, workers).await?;
+        Ok((format!("{name}-workers"), running))
     }
 
     /// Starts a workload on the stream of requests that sees none of them.

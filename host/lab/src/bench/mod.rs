@@ -12,6 +12,8 @@ mod native;
 mod options;
 mod orders;
 mod report;
+mod resident;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ use report::{Latency, Several};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
+pub use waiting::WaitingCost;
 
 /// How often an idle host is woken.
 const WAKES: u32 = 40;
@@ -53,6 +56,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     let instance = instance::measure(options.reply).await?;
     step("filling a stream");
     let mut lab = Lab::new(url, options).await?;
+    let waiting = waiting::measure(&mut lab, &step).await?;
     step("an idle host");
     let idle_percent = idle(&mut lab, Duration::from_secs(options.rounds.into())).await?;
 
@@ -83,7 +87,7 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
     step("a handler that is replaced");
     let swap = swap(&mut lab).await?;
     let server = lab.client.server_version();
-    let several = Several { batches: &batch_rounds, orders: &order_rounds };
+    let several = Several { batches: &batch_rounds, orders: &order_rounds, waiting };
     Ok(BenchReport::new(&server, options, &rounds, several, &latencies, from_zero, swap, instance, idle_percent))
 }
 

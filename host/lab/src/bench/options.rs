@@ -4,6 +4,8 @@ pub(super) const WORKERS: u32 = 4;
 pub(super) const BATCH_SIZES: [usize; 3] = [1, 10, 100];
 /// How many keys the order has that is measured, each with several workers, beside no order on the same stream.
 pub(super) const KEYS: [usize; 3] = [1, 100, 100_000];
+/// Workers of handlers that wait, and how many deliveries each has at once.
+pub(super) const WAITING: [(u32, usize); 2] = [(4, 64), (256, 1)];
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -22,11 +24,15 @@ pub struct BenchOptions {
     pub reply_batch: &'static [u8],
     /// A handler that answers each message with its payload.
     pub echo: &'static [u8],
+    /// A handler that asks a service for what each message names, and publishes the answer.
+    pub fetch: &'static [u8],
+    /// The same in the asynchronous form.
+    pub fetch_async: &'static [u8],
 }
 
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        5 + (8 + 2 * BATCH_SIZES.len() as u64 + KEYS.len() as u64) * u64::from(self.rounds)
+        5 + WAITING.len() as u64 + (8 + 2 * BATCH_SIZES.len() as u64 + KEYS.len() as u64) * u64::from(self.rounds)
     }
 }

@@ -9,6 +9,7 @@ use super::lab::Round;
 use super::median::median;
 use super::options::BenchOptions;
 use super::orders::{self, OrderRounds, OrderThroughput};
+use super::waiting::WaitingCost;
 
 /// The benchmark's answer.
 #[derive(Debug, Clone, Serialize)]
@@ -29,6 +30,8 @@ pub struct BenchReport {
     pub batches: Vec<BatchThroughput>,
     /// The same with an order of keys, beside none.
     pub orders: Vec<OrderThroughput>,
+    /// What waiting for a service takes: several deliveries in an instance, beside one.
+    pub waiting: Vec<WaitingCost>,
     /// Microseconds of CPU time that the client process spent on a message, with 4 workers.
     pub cpu_us_per_message: CpuPerMessage,
     /// Sequential requests, in microseconds.
@@ -124,11 +127,12 @@ pub(super) struct Latency {
     pub(super) p99: f64,
 }
 
-/// Rounds of which there are several kinds.
-#[derive(Debug, Clone, Copy)]
+/// What there are several kinds of.
+#[derive(Debug, Clone)]
 pub(super) struct Several<'a> {
     pub(super) batches: &'a BatchRounds,
     pub(super) orders: &'a OrderRounds,
+    pub(super) waiting: Vec<WaitingCost>,
 }
 
 impl BenchReport {
@@ -165,6 +169,7 @@ impl BenchReport {
             throughput: Throughput { native, wasm, example, native_1, wasm_1 },
             batches: batches::report(several.batches, native, native_1),
             orders: orders::report(several.orders),
+            waiting: several.waiting,
             cpu_us_per_message: CpuPerMessage {
                 native: native_cpu,
                 wasm: wasm_cpu,
@@ -212,6 +217,11 @@ impl fmt::Display for BenchReport {
         writeln!(f, "order by key                     4 workers to none     CPU us")?;
         for orders in &self.orders {
             writeln!(f, "{orders}")?;
+        }
+        writeln!(f)?;
+        writeln!(f, "1,000 deliveries that wait 200 ms       seconds        MiB  (once each)")?;
+        for waiting in &self.waiting {
+            writeln!(f, "{waiting}")?;
         }
         writeln!(f)?;
         writeln!(f, "latency, us                   native       wasm")?;

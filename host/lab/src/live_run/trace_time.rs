@@ -131,6 +131,7 @@ mod tests {
             busy_ratio: 0.9,
             service_time_ms: 20.0,
             limited: true,
+            keys_waiting: Some(4),
         };
         let told = TraceTime { faster: 10.0, start_ms: 5000 }.of(&seen, 1_000_000);
         let expected = Observation {

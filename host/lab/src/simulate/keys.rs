@@ -91,16 +91,29 @@ pub(super) struct SimulatedKeys {
     ready: BinaryHeap<Reverse<NewMessage>>,
     /// All of them, oldest first.
     all: BTreeSet<(u64, u64)>,
+    /// How many keys are occupied.
+    occupied: usize,
+    /// The others of which a message was begun, by when that ends.
+    ending: BTreeSet<(u64, u32)>,
 }
 
 impl SimulatedKeys {
     pub(super) fn new(model: KeyModel, seed: u64) -> Self {
-        Self { model, seed, lines: HashMap::new(), ready: BinaryHeap::new(), all: BTreeSet::new() }
+        Self {
+            model,
+            seed,
+            lines: HashMap::new(),
+            ready: BinaryHeap::new(),
+            all: BTreeSet::new(),
+            occupied: 0,
+            ending: BTreeSet::new(),
+        }
     }
 
     /// The next message arrives. They arrive in the order of their numbers.
     pub(super) fn arrive(&mut self, message: u64, arrival: u64, outcome: Attempt) {
-        let line = self.lines.entry(self.model.key(self.seed, message)).or_default();
+        let key = self.model.key(self.seed, message);
+        let line = self.lines.entry(key).or_default();
         let Attempt { time, fails } = outcome;
         let new = NewMessage { ready: arrival.max(line.free_at), message, arrival, time, fails };
         self.all.insert((arrival, message));
@@ -108,6 +121,8 @@ impl SimulatedKeys {
             line.waiting.push_back(new);
         } else {
             line.occupied = true;
+            self.occupied += 1;
+            self.ending.remove(&(line.free_at, key));
             self.ready.push(Reverse(new));
         }
     }
@@ -131,13 +146,23 @@ impl SimulatedKeys {
         line.free_at = end;
         match line.waiting.pop_front() {
             Some(next) => self.ready.push(Reverse(NewMessage { ready: end.max(next.arrival), ..next })),
-            None => line.occupied = false,
+            None => {
+                line.occupied = false;
+                self.occupied -= 1;
+                self.ending.insert((end, key));
+            }
         }
     }
 
-    /// How many wait behind an earlier one of their key that was not settled when this was asked.
-    pub(super) fn blocked(&self) -> usize {
-        self.all.len() - self.ready.len()
+    /// Of how many keys messages wait or are with workers.
+    pub(super) fn keys(&mut self, now: u64) -> usize {
+        self.ending = self.ending.split_off(&(now + 1, 0));
+        self.occupied + self.ending.len()
+    }
+
+    /// How many wait behind an earlier one of their key that is not settled yet.
+    pub(super) fn blocked(&self, now: u64) -> usize {
+        self.all.len() - self.ready.iter().filter(|Reverse(new)| new.ready <= now).count()
     }
 
     /// When the oldest arrived.
@@ -178,18 +203,22 @@ mod tests {
         let mut keys = SimulatedKeys::new(KeyModel { count: 1, spread: KeySpread::Zipf }, 1);
         let outcome = Attempt { time: 5, fails: false };
         (0..3).for_each(|message| keys.arrive(message, 10 * message, outcome));
-        assert_eq!((keys.next(), keys.blocked(), keys.oldest()), (Some(0), 2, Some(0)));
+        assert_eq!((keys.next(), keys.blocked(0), keys.oldest(), keys.keys(0)), (Some(0), 2, Some(0), 1));
         assert_eq!(keys.begin().unwrap().message, 0);
         assert_eq!((keys.next(), keys.oldest()), (None, Some(10)));
         keys.ends(0, 15);
-        assert_eq!((keys.next(), keys.blocked()), (Some(15), 1));
+        assert_eq!((keys.next(), keys.blocked(10), keys.blocked(15)), (Some(15), 2, 1));
         keys.begin().unwrap();
         keys.ends(1, 17);
         // It arrives later than that.
         assert_eq!(keys.next(), Some(20));
         keys.begin().unwrap();
         keys.ends(2, 40);
+        assert_eq!(keys.keys(30), 1);
         keys.arrive(3, 35, outcome);
-        assert_eq!((keys.next(), keys.arrivals().collect::<Vec<_>>()), (Some(40), vec![35]));
+        assert_eq!((keys.next(), keys.arrivals().collect::<Vec<_>>(), keys.keys(35)), (Some(40), vec![35], 1));
+        keys.begin().unwrap();
+        keys.ends(3, 50);
+        assert_eq!((keys.keys(49), keys.keys(50)), (1, 0));
     }
 }

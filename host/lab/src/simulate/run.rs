@@ -287,7 +287,7 @@ impl<'a> Simulation<'a> {
         let may_begin = self.limits.permitted(now) <= now;
         let ahead = if may_begin { self.fetched_ahead() } else { 0 };
         // What waits for its turn is fetched, as far as there is room.
-        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked().min(ORDER_BUFFER)));
+        let blocked = self.keys.as_ref().map_or(0, |keys| count(keys.blocked(now).min(ORDER_BUFFER)));
         let fetched = waiting.min(ahead + blocked);
         let new = self.keys.as_ref().and_then(SimulatedKeys::oldest).or_else(|| self.cursor.peek());
         let waits = new.filter(|arrival| *arrival < now);
@@ -314,8 +314,17 @@ impl<'a> Simulation<'a> {
         let now_ms = MIDNIGHT_MS + now / 1_000_000;
         let at = Moment { elapsed: Duration::from_nanos(now), now_ms, wall_ms: now_ms };
         let limited = self.limits.limited(sample.pending > 0, now);
+        let keys_waiting = self.keys_waiting(sample.pending > 0, now);
         let seen = self.observer.observe(at, sample, work, self.pool.running(), &self.model.scale);
-        Observation { limited, ..seen }
+        Observation { limited, keys_waiting, ..seen }
+    }
+
+    /// Of how many keys messages wait or are with workers. As in a host, it is not known while others may be fetched.
+    fn keys_waiting(&mut self, pending: bool, now: u64) -> Option<u32> {
+        let keys = self.keys.as_mut()?;
+        let unknown = self.cursor.peek().is_some_and(|arrival| arrival < now);
+        let may_fetch = pending && keys.blocked(now) * 4 <= ORDER_BUFFER * 3;
+        (!unknown && !may_fetch).then(|| u32::try_from(keys.keys(now)).unwrap_or(u32::MAX))
     }
 
     /// How many deliveries the inbox holds where enough messages wait.

@@ -407,3 +407,20 @@ fn what_waits_for_its_turn_when_it_is_given_up_is_counted() {
     assert_eq!(outcome.messages, 200);
     assert!(outcome.unfinished > 100, "{outcome:?}");
 }
+
+#[test]
+fn a_policy_is_told_of_how_many_keys_messages_wait_and_need_not_add_workers_for_more() {
+    let keys = Some(KeyModel { count: 3, spread: KeySpread::Uniform });
+    let model = Model { keys, ..model(3, 50, ServiceTime::Constant(100 * MS)) };
+    let arrivals = rows(&[60, 60, 60, 0, 0]);
+    let mut most = 0;
+    let told = simulate(&model, &arrivals, |seen| {
+        most = most.max(seen.keys_waiting.unwrap_or(0));
+        let wanted = u32::try_from(seen.pending + seen.ack_pending).unwrap();
+        seen.keys_waiting.map_or(wanted, |keys| wanted.min(keys.max(seen.running)))
+    });
+    let untold = simulate(&model, &arrivals, |seen| u32::try_from(seen.pending + seen.ack_pending).unwrap());
+    assert_eq!(most, 3);
+    assert!(told.worker_time * 2 < untold.worker_time, "{} {}", told.worker_time, untold.worker_time);
+    assert_eq!(told.wait_ms(0.99), untold.wait_ms(0.99));
+}

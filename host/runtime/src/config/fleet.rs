@@ -1,6 +1,9 @@
 //! The fleet that a host is one of.
 
+use std::collections::BTreeMap;
+
 use super::error::Wrong;
+use super::fingerprints::Fingerprints;
 use super::reader::Reader;
 use super::words::SignalSource;
 use super::workload::Workload;
@@ -16,6 +19,8 @@ pub struct FleetConfig {
     pub host: Option<String>,
     /// The most workers of all workloads together that the host runs; `None` is no limit.
     pub max_workers: Option<u32>,
+    /// What the settings of each workload come to, by its name.
+    pub fingerprints: BTreeMap<String, Fingerprints>,
 }
 
 impl FleetConfig {
@@ -23,7 +28,7 @@ impl FleetConfig {
         let (bucket, replicas) = (keys.maybe("fleet.bucket"), keys.get("fleet.replicas"));
         let (host, max_workers) = (keys.maybe("host.id"), keys.maybe("host.max-workers"));
         if let Some(bucket) = bucket {
-            return Some(Self { bucket, replicas, host, max_workers });
+            return Some(Self { bucket, replicas, host, max_workers, fingerprints: BTreeMap::new() });
         }
         for key in ["host.id", "host.max-workers"] {
             if keys.is_set(key) {

@@ -157,7 +157,7 @@ impl Config {
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
-        let (fleet, telemetry) = (FleetConfig::read(&mut keys), TelemetryConfig::read(&mut keys));
+        let (mut fleet, telemetry) = (FleetConfig::read(&mut keys), TelemetryConfig::read(&mut keys));
         Self {
             nats,
             dead_letters: DeadLetters::read(&mut keys),
@@ -167,7 +167,7 @@ impl Config {
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
-            workloads: workloads::read(document.workloads, fleet.as_ref(), variables, problems),
+            workloads: workloads::read(document.workloads, fleet.as_mut(), variables, problems),
             telemetry,
             fleet,
         }

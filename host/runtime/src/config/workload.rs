@@ -4,6 +4,7 @@ use super::batching::Batching;
 use super::concurrency;
 use super::environment::Environment;
 use super::error::{At, ConfigError, SourcePosition};
+use super::fingerprints::{Fingerprints, fingerprints};
 use super::grants::Grants;
 use super::keys::WORKLOAD;
 use super::layer::Layer;
@@ -147,6 +148,11 @@ impl WrittenWorkload {
             paused: keys.maybe("paused"),
         };
         Self { workload, name: name.place, layer }
+    }
+
+    /// Its name, and what its settings come to.
+    pub(super) fn fingerprints(&self) -> (String, Fingerprints) {
+        (self.workload.name.clone(), fingerprints(&self.layer))
     }
 
     /// Where the key at `path` was written, or would be.

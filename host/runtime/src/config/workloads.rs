@@ -11,7 +11,7 @@ use super::workload::{Workload, WrittenWorkload};
 /// Decides every value of every workload.
 pub(super) fn read(
     layers: Vec<(At<String>, Layer)>,
-    fleet: Option<&FleetConfig>,
+    fleet: Option<&mut FleetConfig>,
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
@@ -21,8 +21,9 @@ pub(super) fn read(
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
-    if fleet.is_some() {
+    if let Some(fleet) = fleet {
         of_a_fleet(&all, problems);
+        fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
     all.into_iter().map(|written| written.workload).collect()
 }

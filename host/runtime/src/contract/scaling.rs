@@ -25,6 +25,8 @@ pub struct Observation {
     pub service_time_ms: f64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub limited: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_waiting: Option<u32>,
 }
 
 /// What a policy answers.

@@ -113,8 +113,13 @@ impl Call {
 /// Must be awaited when a guest's call ended badly. Making its instance anew costs more than most calls do, so it is
 /// done on the slow lane.
 pub(crate) async fn step_down() {
-    note(|seen| seen.computed = true);
+    step_down_later();
     tokio::task::yield_now().await;
+}
+
+/// The same where the outcome is needed first: the task moves when it next waits.
+pub(crate) fn step_down_later() {
+    note(|seen| seen.computed = true);
 }
 
 /// The lane that work of one kind was on when it last ended.

@@ -1,5 +1,5 @@
-//! What stands in the bucket: `host.<id>`, `leader.<workload>` and `plan.<workload>`, each a JSON object. A reader
-//! ignores members that it does not know, for a fleet runs two versions while it is upgraded.
+//! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>` and `settings.<workload>`, each a
+//! JSON object. A reader ignores members that it does not know, for a fleet runs two versions while it is upgraded.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
 
 /// How many workers each host is to run, by the host's id.
@@ -119,6 +120,25 @@ pub(crate) struct Plan {
     pub(crate) shares: Shares,
 }
 
+/// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
+/// each new leader.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// The leader.
+    pub(crate) holder: HostId,
+    /// The beginning of a digest of each setting, by its key.
+    pub(crate) keys: Fingerprints,
+}
+
+impl Settings {
+    /// The keys that differ from these.
+    pub(crate) fn differ(&self, own: &Fingerprints) -> Vec<String> {
+        // A key that only one of them knows is of another version of the program.
+        let other = |(key, print): &(&String, &String)| own.get(*key).is_some_and(|own| own != *print);
+        self.keys.iter().filter(other).map(|(key, _)| key.clone()).collect()
+    }
+}
+
 impl Lease {
     /// The plan that it has decided.
     pub(crate) fn plan(&self) -> Plan {
@@ -145,6 +165,11 @@ pub(crate) fn lease_key(workload: &str) -> String {
 /// The key of a workload's plan.
 pub(crate) fn plan_key(workload: &str) -> String {
     format!("plan.{workload}")
+}
+
+/// The key of what a workload's leader has for settings.
+pub(crate) fn settings_key(workload: &str) -> String {
+    format!("settings.{workload}")
 }
 
 /// An entry as it is written.
@@ -180,6 +205,16 @@ mod tests {
         assert_eq!((plan.epoch, plan.shares["h"]), (3, 2));
         let wrong = read::<Plan>("plan.orders", b"hello").unwrap_err();
         assert!(wrong.starts_with("plan.orders is not what a host writes there"), "{wrong}");
+    }
+
+    #[test]
+    fn settings_that_differ_are_told_by_their_keys_and_those_of_another_version_are_not() {
+        let of = |pairs: &[(&str, &str)]| -> Fingerprints {
+            pairs.iter().map(|(key, print)| ((*key).to_owned(), (*print).to_owned())).collect()
+        };
+        let settings = Settings { keys: of(&[("a", "1"), ("b", "2"), ("new", "3")]), ..Settings::default() };
+        assert_eq!(settings.differ(&of(&[("a", "1"), ("b", "9"), ("old", "4")])), ["b"]);
+        assert!(settings.differ(&settings.keys).is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::entries::{HostEntry, HostId, Plan, Report, host_key, text};
 use super::view::{News, View, Watching};
+use crate::config::Fingerprints;
 use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError};
 
 /// How often a host writes its entry.
@@ -20,6 +21,8 @@ pub(crate) const BEAT: Duration = Duration::from_secs(1);
 const SILENT: Duration = Duration::from_secs(5);
 /// How long a watch that has failed is waited with.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long it is left as it is where what dead hosts have left cannot be removed.
+const UNTIDY: Duration = Duration::from_secs(300);
 /// How long a host that leaves may take to say so.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -56,6 +59,8 @@ pub(crate) struct Fleet {
     pub(super) bucket: Arc<dyn FleetBucket>,
     name: String,
     pub(super) view: Mutex<View>,
+    /// What the settings of each workload come to here.
+    pub(super) fingerprints: BTreeMap<String, Fingerprints>,
     pub(super) workplaces: Mutex<BTreeMap<String, Arc<Workplace>>>,
     /// The entry is written at once.
     pub(super) tell: Notify,
@@ -75,15 +80,18 @@ pub(crate) struct Seen {
     pub(crate) leader: Option<String>,
     /// This host's id.
     pub(crate) host: String,
+    /// The keys of its settings that the leader has otherwise.
+    pub(crate) differ: Vec<String>,
 }
 
 impl Fleet {
-    /// A host that has told nobody yet. `name` is the bucket's.
+    /// A host that has told nobody yet. `name` is the bucket's, and `fingerprints` are what the settings of each
+    /// workload come to.
     pub(crate) fn new(
         me: HostId,
         (capacity, most): (u32, Option<u32>),
         bucket: Arc<dyn FleetBucket>,
-        name: String,
+        (name, fingerprints): (String, BTreeMap<String, Fingerprints>),
     ) -> Arc<Self> {
         tracing::info!(host = me.id, bucket = name, capacity, "one of a fleet");
         Arc::new(Self {
@@ -92,6 +100,7 @@ impl Fleet {
             bucket,
             name,
             view: Mutex::new(View::new(me)),
+            fingerprints,
             workplaces: Mutex::default(),
             tell: Notify::new(),
             rewatch: Notify::new(),
@@ -103,7 +112,7 @@ impl Fleet {
 
     /// Writes this host's entry and watches the bucket, for ever.
     pub(crate) async fn run(&self) {
-        tokio::join!(self.beat(), self.watch());
+        tokio::join!(self.beat(), self.watch(), self.tidy());
     }
 
     /// Takes this host's entry away, if that is possible soon.
@@ -138,6 +147,25 @@ impl Fleet {
             self.note(Concern::Entry, told.err().map(|error| error.to_string()));
             let doubled = self.view.lock().is_doubled();
             self.note(Concern::Doubled, doubled.then(|| self.doubled()));
+        }
+    }
+
+    /// Removes what hosts have left that are gone, one a beat.
+    async fn tidy(&self) {
+        loop {
+            sleep(BEAT).await;
+            let dead = self.view.lock().dead();
+            let Some((id, revision)) = dead else { continue };
+            match self.bucket.forget(&host_key(&id), revision).await {
+                Ok(()) => {
+                    self.view.lock().forgot(&id, revision);
+                    tracing::info!(host = id, bucket = self.name, "removed from the fleet: it is gone");
+                }
+                Err(error) => {
+                    tracing::warn!(host = id, bucket = self.name, %error, "a host that is gone stays in the bucket");
+                    sleep(UNTIDY).await;
+                }
+            }
         }
     }
 
@@ -269,7 +297,8 @@ impl Fleet {
     pub(crate) fn seen(&self, workload: &str) -> Seen {
         let leader = self.workplaces.lock().get(workload).and_then(|of| of.leader.lock().clone());
         let view = self.view.lock();
-        Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone() }
+        let differ = self.fingerprints.get(workload).map(|own| view.differ(workload, own)).unwrap_or_default();
+        Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone(), differ }
     }
 }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::entries::{Lease, Plan, Report, lease_key, plan_key, read, text};
+use super::entries::{Lease, Plan, Report, Settings, lease_key, plan_key, read, settings_key, text};
 use super::host::{Fleet, Workplace};
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
@@ -26,6 +26,10 @@ pub(crate) struct Member {
     workplace: Arc<Workplace>,
     seat: Seat,
     totals: Totals,
+    /// The last time that this host began to lead, of which the others know its settings.
+    told_term: u64,
+    /// The settings that the leader has otherwise, as the log has it.
+    differ: Vec<String>,
     /// Why the lease or the plan cannot be read or written.
     problem: Option<String>,
 }
@@ -55,7 +59,16 @@ impl Member {
         fleet.workplaces.lock().insert(workload.to_owned(), workplace.clone());
         fleet.tell.notify_one();
         let (seat, workload) = (Seat::new(workload), workload.to_owned());
-        Self { fleet, workload, workplace, seat, totals: Totals::default(), problem: None }
+        Self {
+            fleet,
+            workload,
+            workplace,
+            seat,
+            totals: Totals::default(),
+            told_term: 0,
+            differ: Vec::new(),
+            problem: None,
+        }
     }
 
     /// Waits until there is another plan, or a message has started a worker at another host. Cancel-safe.
@@ -119,7 +132,42 @@ impl Member {
             }
         }
         self.tell();
+        if leads {
+            self.tell_settings().await;
+        }
+        self.compare();
         leads
+    }
+
+    /// Tells the others once what this leader has for settings. Without that nobody compares, and nothing else is
+    /// wrong.
+    async fn tell_settings(&mut self) {
+        let Some(keys) = self.fleet.fingerprints.get(&self.workload).filter(|_| self.told_term != self.term()) else {
+            return;
+        };
+        let holder = self.fleet.view.lock().me().clone();
+        let entry = text(&Settings { holder, keys: keys.clone() });
+        match self.fleet.bucket.put(&settings_key(&self.workload), entry.into(), None).await {
+            Ok(_) => self.told_term = self.term(),
+            Err(error) => tracing::debug!(workload = self.workload, %error, "the fleet was not told the settings"),
+        }
+    }
+
+    /// Says which settings the leader has otherwise, when that changes.
+    fn compare(&mut self) {
+        let own = self.fleet.fingerprints.get(&self.workload);
+        let differ = own.map(|own| self.fleet.view.lock().differ(&self.workload, own)).unwrap_or_default();
+        if differ != self.differ && !differ.is_empty() {
+            let (leader, keys) = (self.leader().unwrap_or_default(), differ.join(", "));
+            tracing::warn!(
+                workload = self.workload,
+                leader,
+                keys,
+                "settings of this host differ from those of the fleet's leader, whose scale.* and policy count for \
+                 all; give both the same"
+            );
+        }
+        self.differ = differ;
     }
 
     /// Carries out one step. Returns whether there may be another.

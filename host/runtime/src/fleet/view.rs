@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::entries::{HostEntry, HostId, Plan, host_key, read};
+use super::entries::{HostEntry, HostId, Plan, Settings, host_key, read};
 use super::shares::Candidate;
+use crate::config::Fingerprints;
 
 /// Entries of its own after which a host takes another for gone whose last entry is older, so that the workers of that
 /// one are shared out anew.
 pub(crate) const GONE: usize = 5;
 
-/// How many own entries are remembered: a few more than anybody asks about.
+/// How many own entries are remembered. After so many without a sign of a host, what it has left is removed.
 const REMEMBERED: usize = 16;
 
-/// What is watched beside the plans.
+/// What is watched beside the plans and the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Watching {
     /// The entries of all hosts: this one leads something.
@@ -25,10 +26,10 @@ pub(crate) enum Watching {
 impl Watching {
     /// The keys to watch.
     pub(crate) fn keys(&self) -> Vec<String> {
-        let plans = "plan.>".to_owned();
+        let always = ["plan.>".to_owned(), "settings.>".to_owned()];
         match self {
-            Self::All => vec!["host.>".to_owned(), plans],
-            Self::Some(hosts) => hosts.iter().map(|id| host_key(id)).chain([plans]).collect(),
+            Self::All => ["host.>".to_owned()].into_iter().chain(always).collect(),
+            Self::Some(hosts) => hosts.iter().map(|id| host_key(id)).chain(always).collect(),
         }
     }
 
@@ -60,7 +61,10 @@ pub(crate) struct View {
     /// else was written before the last of them has been brought too.
     own: VecDeque<u64>,
     hosts: BTreeMap<String, (u64, HostEntry)>,
+    /// Hosts that have left, and when: what says so stays in the bucket until it is removed.
+    left: BTreeMap<String, u64>,
     plans: BTreeMap<String, (u64, Plan)>,
+    settings: BTreeMap<String, Settings>,
     /// Whether another process writes this host's entry.
     doubled: bool,
 }
@@ -68,9 +72,16 @@ pub(crate) struct View {
 impl View {
     /// Of a host that has seen nothing.
     pub(crate) fn new(me: HostId) -> Self {
-        let watching = Watching::Some(BTreeSet::new());
-        let (own, hosts, plans) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
-        Self { me, watching, own, hosts, plans, doubled: false }
+        Self {
+            me,
+            watching: Watching::Some(BTreeSet::new()),
+            own: VecDeque::new(),
+            hosts: BTreeMap::new(),
+            left: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            doubled: false,
+        }
     }
 
     /// A watch begins, and brings the last version of each key first. The plans are kept: without a bucket the last
@@ -79,6 +90,7 @@ impl View {
         self.watching = watching;
         self.own.clear();
         self.hosts.clear();
+        self.left.clear();
     }
 
     /// The watch has brought a change: a key's new value, or that it is deleted. The error says what is wrong with it.
@@ -86,10 +98,15 @@ impl View {
         match (key.split_once('.'), value) {
             (Some(("host", id)), None) => {
                 self.hosts.remove(id);
+                self.left.insert(id.to_owned(), revision);
                 Ok(News::None)
             }
             (Some(("host", id)), Some(value)) => Ok(self.saw_host(id, revision, read(key, value)?)),
             (Some(("plan", workload)), Some(value)) => Ok(self.saw_plan(workload, revision, read(key, value)?)),
+            (Some(("settings", workload)), Some(value)) => {
+                self.settings.insert(workload.to_owned(), read(key, value)?);
+                Ok(News::None)
+            }
             _ => Ok(News::None),
         }
     }
@@ -106,6 +123,7 @@ impl View {
         }
         let of_others = |(name, report): (&String, &super::entries::Report)| report.woken.then(|| name.clone());
         let woken: Vec<String> = entry.workloads.iter().filter_map(of_others).collect();
+        self.left.remove(id);
         self.hosts.insert(id.to_owned(), (revision, entry));
         if woken.is_empty() { News::None } else { News::Woken(woken) }
     }
@@ -175,6 +193,29 @@ impl View {
         self.hosts.iter().filter(move |(_, (at, _))| there(*at)).map(|(id, (_, entry))| (id.as_str(), entry))
     }
 
+    /// A host that is gone for so long that what it has left in the bucket can be removed, and the last revision of it.
+    pub(crate) fn dead(&self) -> Option<(String, u64)> {
+        let entries = self.hosts.iter().map(|(id, (revision, _))| (id, *revision));
+        let all = entries.chain(self.left.iter().map(|(id, revision)| (id, *revision)));
+        let is_dead = |(id, revision): &(&String, u64)| {
+            **id != self.me.id && self.sees_all() && self.entries_since(*revision) >= REMEMBERED
+        };
+        all.filter(is_dead).map(|(id, revision)| (id.clone(), revision)).next()
+    }
+
+    /// What a host has left is removed up to this revision.
+    pub(crate) fn forgot(&mut self, id: &str, until: u64) {
+        self.hosts.retain(|of, (revision, _)| of != id || *revision > until);
+        self.left.retain(|of, revision| of != id || *revision > until);
+    }
+
+    /// The keys of a workload's settings that its leader has otherwise than these.
+    pub(crate) fn differ(&self, workload: &str, own: &Fingerprints) -> Vec<String> {
+        let plan = self.plan(workload).filter(|plan| plan.holder != self.me);
+        let settings = self.settings.get(workload).zip(plan).filter(|(of, plan)| of.holder == plan.holder);
+        settings.map_or_else(Vec::new, |(settings, _)| settings.differ(own))
+    }
+
     /// The hosts that can run workers of a workload.
     pub(crate) fn candidates(&self, workload: &str) -> Vec<Candidate> {
         let candidate = |(id, entry): (&str, &HostEntry)| {
@@ -224,6 +265,37 @@ mod tests {
         let other = HostId { boot: "b-2".to_owned(), ..id("b") };
         view.saw("host.b", 9, Some(&entry("b-1", false))).unwrap();
         assert_eq!((view.silent_for(&id("b"), 0), view.silent_for(&other, 0)), (Some(0), Some(GONE)));
+    }
+
+    #[test]
+    fn what_a_host_has_left_is_removed_when_it_is_gone_for_long_and_has_not_come_back() {
+        let mut view = view();
+        view.saw("host.b", 1, Some(&entry("b-1", false))).unwrap();
+        view.saw("host.c", 2, None).unwrap();
+        for revision in 3..3 + REMEMBERED as u64 {
+            assert_eq!(view.dead(), None, "{revision}");
+            view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
+        }
+        assert_eq!(view.dead(), Some(("b".to_owned(), 1)));
+        view.forgot("b", 1);
+        assert_eq!(view.dead(), Some(("c".to_owned(), 2)));
+        // It is back before that.
+        view.saw("host.c", 90, Some(&entry("c-2", false))).unwrap();
+        view.forgot("c", 2);
+        assert_eq!((view.dead(), view.hosts().count()), (None, 2));
+    }
+
+    #[test]
+    fn settings_are_compared_with_those_of_the_host_that_leads() {
+        let mut view = view();
+        let own = Fingerprints::from([("scale.max".to_owned(), "1".to_owned())]);
+        let keys = Fingerprints::from([("scale.max".to_owned(), "2".to_owned())]);
+        view.saw("settings.w", 1, Some(&text(&Settings { holder: id("b"), keys }))).unwrap();
+        assert!(view.differ("w", &own).is_empty());
+        view.saw("plan.w", 2, Some(&text(&Plan { holder: id("b"), epoch: 1, ..Plan::default() }))).unwrap();
+        assert_eq!(view.differ("w", &own), ["scale.max"]);
+        view.saw("plan.w", 3, Some(&text(&Plan { holder: id("a"), epoch: 2, ..Plan::default() }))).unwrap();
+        assert!(view.differ("w", &own).is_empty());
     }
 
     #[test]

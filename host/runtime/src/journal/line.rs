@@ -337,14 +337,14 @@ mod tests {
         /// What the observer makes is rounded; this is what makes a replay see the same bits.
         #[test]
         fn an_observation_is_read_as_it_was_written(
-            numbers: [u32; 6], millionths: [u32; 6], counts: [u64; 4], limited: bool
+            numbers: [u32; 6], millionths: [u32; 6], counts: [u64; 4], limited: bool, keys_waiting: Option<u32>
         ) {
             let exact = |i: usize| f64::from(numbers[i]) + f64::from(millionths[i] % 1_000_000) / 1e6;
             let of = |i: usize| (exact(i) * 1e6).round() / 1e6;
             let seen = Observation {
                 now_ms: counts[0], idle_ms: Some(counts[1]), pending: counts[2], oldest_pending_ms: Some(counts[3]),
                 arrival_rate: of(0), mean_arrival_rate: of(1), completion_rate: of(2), failure_ratio: of(3),
-                busy_ratio: of(4), service_time_ms: of(5), limited, ..Observation::default()
+                busy_ratio: of(4), service_time_ms: of(5), limited, keys_waiting, ..Observation::default()
             };
             let mut entry = entry(b"a", b"b");
             let PolicyCall::Decide { seen: of_entry, .. } = &mut entry.call else { unreachable!() };

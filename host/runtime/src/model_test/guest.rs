@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{oneshot, watch};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::server::ModelServer;
-use super::step::{CallEnd, GenerationStart, TIME_LIMIT};
+use super::step::{CallEnd, GenerationStart, Script, TIME_LIMIT};
 use crate::config::Isolation;
 use crate::contract::Author;
 use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Response};
-use crate::ports::{Handler, Handlers};
+use crate::ports::{ConcurrentCall, ConcurrentCalls, Handler, Handlers};
 
 /// How long a generation that starts slowly takes.
 const SLOW: Duration = Duration::from_millis(2_900);
@@ -117,28 +118,118 @@ impl Handler for ModelInstance {
         self.call(deliveries).await
     }
 
+    /// As with batches.
+    fn handles_concurrently(&self) -> bool {
+        self.server.with(|state| state.setup.concurrency.is_some()) && !self.generation.number.is_multiple_of(3)
+    }
+
+    async fn run(&mut self, mut calls: ConcurrentCalls) -> Result<(), Fault> {
+        let (mut running, mut open): (Vec<RunningCall>, _) = (Vec::new(), true);
+        let usable = std::mem::replace(&mut self.usable, false);
+        while open || !running.is_empty() {
+            let first = (0..running.len()).min_by_key(|at| running[*at].until);
+            tokio::select! {
+                biased;
+                call = calls.recv(), if open => match call {
+                    Some(call) => {
+                        let call = self.begin(call, usable, &running);
+                        running.push(call);
+                    }
+                    None => open = false,
+                },
+                () = sleep_until(first.map_or(self.ready, |at| running[at].until)), if first.is_some() => {
+                    let call = running.remove(first.unwrap_or_default());
+                    if let Some(fault) = fault(call.end) {
+                        self.fail(&call, &running, &mut calls);
+                        return Err(fault);
+                    }
+                    self.server.of(self.host, |state| state.ledger.called(call.id, call.end));
+                    // Nobody waits for it if its worker gives it back.
+                    let _ = call.answer.send(answer(call.end));
+                    // So that it is settled before another call ends the instance.
+                    yield_now().await;
+                }
+            }
+        }
+        self.usable = true;
+        Ok(())
+    }
+
     fn author(&self) -> &Author {
         &self.author
     }
 }
 
+/// A call beside others.
+struct RunningCall {
+    id: (usize, u64, u32),
+    end: CallEnd,
+    until: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What ends an instance with its calls, if such a call of them ends so.
+fn fault(end: CallEnd) -> Option<Fault> {
+    match end {
+        CallEnd::Hang => Some(Fault::Time(TIME_LIMIT)),
+        CallEnd::Trap => Some(Fault::Trap("unreachable".into())),
+        _ => None,
+    }
+}
+
 impl ModelInstance {
-    async fn call(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
-        let ids: Vec<_> = self.server.with(|state| {
-            let of = |delivery: &&Delivery| state.ledger.id(self.host, delivery.stream_sequence, delivery.attempt);
-            deliveries.iter().map(of).collect()
+    fn id(&self, delivery: &Delivery) -> (usize, u64, u32) {
+        self.server.with(|state| state.ledger.id(self.host, delivery.stream_sequence, delivery.attempt))
+    }
+
+    /// Begins a call beside those that run.
+    fn begin(&mut self, call: ConcurrentCall, usable: bool, beside: &[RunningCall]) -> RunningCall {
+        let ConcurrentCall { delivery, answer } = call;
+        let id = self.id(&delivery);
+        let [script] = self.begins(&[id], usable)[..] else { panic!("a script a message") };
+        self.server.of(self.host, |state| {
+            let alone = beside.is_empty() || beside.iter().all(|call| !state.ledger.is_spoiled(call.id));
+            let (ledger, most) = (&mut state.ledger, state.setup.concurrency());
+            let alone = alone && (beside.is_empty() || !ledger.is_spoiled(id));
+            ledger.rule(alone, || format!("#{} is called beside others after they failed together", id.1));
+            let calls = beside.len() + 1;
+            ledger.rule(calls <= most, || format!("{calls} calls of an instance, and {most} may"));
         });
+        // Answers too few are a matter of batches.
+        let end = match script.at(delivery.attempt) {
+            CallEnd::Short => CallEnd::Trap,
+            end => end,
+        };
+        let hangs = if end == CallEnd::Hang { TIME_LIMIT } else { Duration::ZERO };
+        RunningCall { id, end, until: Instant::now() + Duration::from_millis(script.takes_ms) + hangs, answer }
+    }
+
+    /// Notes that an instance ends because of this call, with all that have begun and have not been answered.
+    fn fail(&self, call: &RunningCall, running: &[RunningCall], calls: &mut ConcurrentCalls) {
+        let mut ids: Vec<_> = running.iter().map(|call| call.id).chain([call.id]).collect();
+        while let Ok(begun) = calls.try_recv() {
+            ids.push(self.id(&begun.delivery));
+        }
+        self.server.of(self.host, |state| match ids[..] {
+            [only] => state.ledger.called(only, call.end),
+            // Nobody knows whose it was.
+            _ => state.ledger.spoiled(&ids),
+        });
+    }
+
+    /// Begins a call with these, and gives their scripts.
+    fn begins(&mut self, ids: &[(usize, u64, u32)], usable: bool) -> Vec<Script> {
         let newest = *self.newest.borrow();
-        let scripts: Vec<_> = self.server.with(|state| {
+        let scripts = self.server.with(|state| {
             if !state.lines[self.host].gone {
-                for id in &ids {
+                for id in ids {
                     let before = state.before(id.1);
                     state.ledger.rule(before.is_none(), || format!("#{} begins before {before:?} has ended", id.1));
                 }
                 let ledger = &mut state.ledger;
-                ledger.call(&ids, self.worker, self.generation.number);
+                ledger.call(ids, self.worker, self.generation.number);
                 let first = ids[0].1;
-                ledger.rule(self.usable, || format!("an instance is called again after a fault, with #{first}"));
+                ledger.rule(usable, || format!("an instance is called again after a fault, with #{first}"));
                 let fresh = state.setup.isolation == Isolation::Worker || self.calls == 0 && ids.len() == 1;
                 ledger.rule(fresh, || format!("an instance for one message gets a second, #{first}"));
                 // It may have come while this one was made.
@@ -152,7 +243,13 @@ impl ModelInstance {
             ids.iter().map(|id| state.message(id.1).script).collect()
         });
         self.calls += 1;
-        self.usable = false;
+        scripts
+    }
+
+    async fn call(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Answer>, Fault> {
+        let ids: Vec<_> = deliveries.iter().map(|delivery| self.id(delivery)).collect();
+        let usable = std::mem::replace(&mut self.usable, false);
+        let scripts = self.begins(&ids, usable);
         let takes_ms = scripts.iter().map(|script| script.takes_ms).max().unwrap_or_default();
         sleep(Duration::from_millis(takes_ms)).await;
         let ends: Vec<CallEnd> =

@@ -188,7 +188,12 @@ impl Ledger {
         }
     }
 
-    /// A call with several deliveries failed: none of them has an end.
+    /// Whether it was in a call or an instance with others that failed, and has to be alone.
+    pub(super) fn is_spoiled(&self, id: Id) -> bool {
+        self.held.get(&id).is_some_and(|held| held.spoiled)
+    }
+
+    /// A call with several deliveries failed, or an instance with several calls: none of them has an end.
     pub(super) fn spoiled(&mut self, ids: &[Id]) {
         for &id in ids {
             self.note(format!("#{} attempt {}: in a batch that failed", id.1, id.2));

@@ -53,6 +53,7 @@ fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it(
         isolation,
         batch: 1,
         batches: None,
+        concurrency: None,
         ack_wait,
         max_ack_pending: 1,
         grace,
@@ -74,8 +75,17 @@ fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it(
 fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_failed_too() {
     let (second, isolation) = (Duration::from_secs(1), Isolation::Worker);
     let (ack_wait, grace, batches) = (second * 4, Duration::ZERO, Some((2, 0)));
-    let setup =
-        ModelSetup { isolation, batch: 2, batches, ack_wait, max_ack_pending: 100, grace, limits: None, order: None };
+    let setup = ModelSetup {
+        isolation,
+        batch: 2,
+        batches,
+        concurrency: None,
+        ack_wait,
+        max_ack_pending: 100,
+        grace,
+        limits: None,
+        order: None,
+    };
     let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0, key: 0 };
     let steps = vec![
         ModelStep::SwapAtNext(GenerationStart::Slow),
@@ -97,6 +107,7 @@ fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
         isolation,
         batch: 1,
         batches: None,
+        concurrency: None,
         ack_wait,
         max_ack_pending: 100,
         grace,
@@ -120,8 +131,17 @@ fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
 fn a_delivery_that_crosses_its_ack_does_not_stand_for_one_that_is_lost() {
     let (isolation, ack_wait) = (Isolation::Worker, Duration::from_secs(30));
     let (batch, batches, max_ack_pending, grace) = (1, None, 100, Duration::ZERO);
-    let setup =
-        ModelSetup { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits: None, order: Some(100) };
+    let setup = ModelSetup {
+        isolation,
+        batch,
+        batches,
+        concurrency: None,
+        ack_wait,
+        max_ack_pending,
+        grace,
+        limits: None,
+        order: Some(100),
+    };
     let retries = Script { end: CallEnd::Retry(Some(4_226)), well_from: 3, takes_ms: 11, key: 0 };
     let well = Script { end: CallEnd::Ok(0), well_from: 3, takes_ms: 0, key: 0 };
     let steps = vec![

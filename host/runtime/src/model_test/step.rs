@@ -25,6 +25,8 @@ pub(super) struct ModelSetup {
     pub(super) batch: usize,
     /// The most deliveries of a call and the milliseconds that they wait for more, if the handler handles batches.
     pub(super) batches: Option<(usize, u64)>,
+    /// The most deliveries of an instance at once, if the handler is of the asynchronous form.
+    pub(super) concurrency: Option<usize>,
     pub(super) ack_wait: Duration,
     pub(super) max_ack_pending: usize,
     pub(super) grace: Duration,
@@ -46,6 +48,10 @@ impl ModelSetup {
     pub(super) fn start_limits(&self) -> StartLimits {
         let Some(ModelLimits { rate, most, breaker }) = self.limits else { return StartLimits::default() };
         StartLimits { rate, max_in_flight: most, breaker }
+    }
+
+    pub(super) fn concurrency(&self) -> usize {
+        self.concurrency.filter(|_| self.isolation == Isolation::Worker).unwrap_or(1)
     }
 
     pub(super) fn batching(&self) -> Batching {
@@ -129,15 +135,22 @@ pub(super) enum ModelStep {
 
 fn setup() -> impl Strategy<Value = ModelSetup> {
     let isolation = prop_oneof![4 => Just(Isolation::Worker), 1 => Just(Isolation::Message)];
-    let batches = proptest::option::of((1usize..5, prop_oneof![Just(0), 1u64..3_000]));
+    let batches = (1usize..5, prop_oneof![Just(0), 1u64..3_000]);
+    // One instance has either.
+    let several = prop_oneof![
+        Just((None, None)),
+        batches.prop_map(|batches| (Some(batches), None)),
+        (2usize..6).prop_map(|concurrency| (None, Some(concurrency))),
+    ];
     let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
     let limits = prop_oneof![2 => Just(None), 1 => limits().prop_map(Some)];
     let order = proptest::option::of(prop_oneof![Just(100), 1usize..8]);
-    (isolation, 1usize..5, batches, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits, order).prop_map(
-        |(isolation, batch, batches, ack_wait, max_ack_pending, grace, limits, order)| ModelSetup {
+    (isolation, 1usize..5, several, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits, order).prop_map(
+        |(isolation, batch, (batches, concurrency), ack_wait, max_ack_pending, grace, limits, order)| ModelSetup {
             isolation,
-            batch: batch.max(batches.map_or(0, |(size, _)| size)),
+            batch: batch.max(batches.map_or(0, |(size, _)| size)).max(concurrency.unwrap_or_default()),
             batches,
+            concurrency,
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
@@ -210,7 +223,7 @@ pub(super) fn trials() -> impl Strategy<Value = (ModelSetup, Vec<ModelStep>)> {
 
 impl fmt::Debug for ModelSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { isolation, batch, batches, ack_wait, max_ack_pending, grace, limits, order } = self;
+        let Self { isolation, batch, batches, concurrency, ack_wait, max_ack_pending, grace, limits, order } = self;
         let life = match isolation {
             Isolation::Worker => "worker",
             Isolation::Message => "message",
@@ -222,6 +235,9 @@ impl fmt::Debug for ModelSetup {
         )?;
         if let Some((size, wait_ms)) = batches {
             write!(f, ", calls with {size} that wait {wait_ms} ms for more")?;
+        }
+        if let Some(concurrency) = concurrency {
+            write!(f, ", {concurrency} calls of an instance at once")?;
         }
         if let Some(buffer) = order {
             write!(f, ", in order, {buffer} wait")?;

@@ -160,7 +160,7 @@ impl Trial {
             rules,
             isolation: setup.isolation,
             batching: setup.batching(),
-            concurrency: 1,
+            concurrency: setup.concurrency(),
             respawns: Arc::new(RateLimit::new(RESPAWNS)),
             observer: observer(&server, number),
         };
@@ -170,7 +170,8 @@ impl Trial {
         let guests = ModelPlugin::new(server.clone(), number, self.plugin.subscribe());
         let supervisor = Supervisor::new(Arc::new(shared), guests, desired.clone(), workers.clone(), setup.grace);
         let most = {
-            let (peak, recent, batch, size) = (peak.clone(), recent.clone(), setup.batch, setup.batching().size);
+            let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
+            let size = setup.batching().size.max(setup.concurrency());
             let counted = workers.clone();
             let in_order = setup.order.map_or(0, |buffer| buffer + setup.max_ack_pending);
             // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox, and

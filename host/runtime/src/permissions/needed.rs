@@ -137,8 +137,9 @@ impl Permissions {
         for subject in [api("CONSUMER.CREATE"), format!("{}.>", api("CONSUMER.DELETE"))] {
             self.may_publish(subject, "watch the bucket of the fleet");
         }
+        self.may_publish(api("STREAM.PURGE"), "remove what hosts that are gone have left in it");
         self.may_publish(format!("$JS.FC.KV_{bucket}.>"), "keep up with the bucket of the fleet");
-        for key in ["host", "leader", "plan"] {
+        for key in ["host", "leader", "plan", "settings"] {
             let subject = config.nats.of_bucket(format!("$KV.{bucket}.{key}.*"));
             self.may_publish(subject, "tell the fleet what this host does and decides");
         }

@@ -10,7 +10,7 @@ use crate::config::Workload;
 use crate::contract::Author;
 use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
-use crate::delivery::slow_lane::{Lane, roam_from, step_down, watch};
+use crate::delivery::slow_lane::{Lane, roam_from, step_down, step_down_later, watch};
 use crate::digest::Digest;
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpAccess;
@@ -212,7 +212,12 @@ impl Handler for PluginHandler {
     }
 
     async fn run(&mut self, calls: ConcurrentCalls) -> Result<(), Fault> {
-        self.instance.run(calls).await
+        let ended = self.instance.run(calls).await;
+        if ended.is_err() {
+            // The calls that end with it are told as ended by the same poll.
+            step_down_later();
+        }
+        ended
     }
 
     fn last_words(&self) -> &str {

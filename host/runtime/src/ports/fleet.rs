@@ -33,6 +33,9 @@ pub(crate) trait FleetBucket: Send + Sync {
     /// Deletes a key, whether it is there or not.
     fn delete<'a>(&'a self, key: &'a str) -> KvFuture<'a, ()>;
 
+    /// Removes what there is of a key up to this revision, so that nothing of it is left.
+    fn forget<'a>(&'a self, key: &'a str, until: u64) -> KvFuture<'a, ()>;
+
     /// The last version of each of these keys, in their order, and then each change.
     fn watch(&self, keys: Vec<String>) -> KvFuture<'_, KeyChanges>;
 }

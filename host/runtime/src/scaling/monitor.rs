@@ -59,6 +59,8 @@ pub(crate) struct Monitor<P: Policies, S> {
     pub waiting: Box<dyn Fn() -> bool + Send + Sync>,
     /// What lets deliveries begin; `None` where nothing is limited.
     pub starts: Option<Arc<StartGate>>,
+    /// Of how many keys messages wait or are handled, if no others can come; told whether messages are pending.
+    pub keys: Box<dyn Fn(bool) -> Option<u32> + Send + Sync>,
     /// Where events go.
     pub events: Events,
     /// What keeps the workload from flowing.
@@ -164,8 +166,9 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         }
         let now = clock.moment(elapsed, unix_millis(time_of_day()));
         let seen = observer.observe(now, sample, work, running, &scale);
-        let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(sample.pending > 0));
-        let seen = Observation { limited, ..seen };
+        let pending = sample.pending > 0;
+        let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(pending));
+        let seen = Observation { limited, keys_waiting: (self.keys)(pending), ..seen };
         self.history.saw(seen);
         Ok(seen)
     }

@@ -60,6 +60,7 @@ impl ObservationBuilder {
             busy_ratio: rounded(share(busy_us as f64, alive_us as f64)),
             service_time_ms: rounded(service_time_us((handled, calls_us), &work) / 1000.0),
             limited: false,
+            keys_waiting: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which key is to blame where nothing more is fetched, because too many messages wait for their turn.
 
 use super::{Held, Inbox};
+use crate::delivery::order::Limits;
 
 /// Why nothing more is fetched: the messages of a key that wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +16,29 @@ pub(crate) struct FullBuffer {
     pub(crate) messages: usize,
 }
 
+/// Whether nothing more is fetched where so much of the buffer is free.
+fn is_full(room: Limits, limits: Limits) -> bool {
+    room.messages * 4 < limits.messages || room.bytes <= limits.bytes / 4
+}
+
 impl<D: Held> Inbox<D> {
+    /// Of how many keys messages wait or are handled. `None` where no order is kept, where deliveries are elsewhere,
+    /// and where messages are `pending` that can still be fetched, for they may have other keys.
+    pub(crate) fn keys_waiting(&self, pending: bool) -> Option<u32> {
+        let order = self.order.as_ref()?;
+        let state = order.state.lock();
+        let limits = order.limits();
+        let all_known = !pending || is_full(state.dispatch.room(limits), limits);
+        let keys = (all_known && state.here.is_complete()).then(|| state.dispatch.keys())?;
+        Some(u32::try_from(keys).unwrap_or(u32::MAX))
+    }
+
     /// The key to blame, if nothing more is fetched because too many messages wait for earlier ones of their key.
     pub(crate) fn full_buffer(&self) -> Option<FullBuffer> {
         let order = self.order.as_ref()?;
         let state = order.state.lock();
         let limits = order.limits();
-        let room = state.dispatch.room(limits);
-        if room.messages * 4 >= limits.messages && room.bytes > limits.bytes / 4 {
+        if !is_full(state.dispatch.room(limits), limits) {
             return None;
         }
         let fullest = state.dispatch.fullest()?;

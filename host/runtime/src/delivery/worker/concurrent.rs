@@ -21,7 +21,6 @@ use crate::delivery::attempts::key;
 use crate::delivery::counters::Stats;
 use crate::delivery::inbox::{BatchRoom, Company, Waiting};
 use crate::delivery::settle::{Answerer, Remaining, give_back, keep, settle};
-use crate::delivery::slow_lane::step_down;
 use crate::delivery::start_limits::Told;
 use crate::ports::{ConcurrentCall, Handler, Handlers, Held};
 
@@ -186,7 +185,6 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             End::Fault(fault) => {
                 self.respawn_at = hold_back(&self.shared);
                 self.after_fault(&mut calls, lost, only, &fault, instance.last_words().to_owned());
-                step_down().await;
             }
         }
         loop {
@@ -225,6 +223,8 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                 }
                 Some((sequence, step)) = calls.settling.next() => self.settled(sequence, step),
                 () = self.settlements.next() => {}
+                // Before more is taken: what comes next is the newer one's.
+                () = self.handlers.newer(), if !last => last = true,
                 (more, full) = self.shared.inbox.take_more(BatchRoom { deliveries: free, bytes: usize::MAX }),
                     if free > 0 =>
                 {
@@ -232,7 +232,6 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                     last = more.is_empty() && full;
                     more.into_iter().for_each(|waiting| calls.begin(waiting));
                 }
-                () = self.handlers.newer(), if !last => last = true,
             }
         }
         End::Answered

@@ -1,10 +1,12 @@
 //! The bucket of a fleet.
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push::OrderedConfig;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use serde_json::{Value, json};
 
 use super::KeyRequests;
 use crate::config::FleetConfig;
@@ -99,6 +101,19 @@ impl Bucket {
         Ok(changes.boxed())
     }
 
+    async fn forget(&self, key: &str, until: u64) -> Result<(), KvError> {
+        // Up to and without `seq`.
+        let body = json!({ "filter": subject(&self.name, key), "seq": until.saturating_add(1) }).to_string();
+        let asked = self.client.api_subject(&format!("STREAM.PURGE.{}", stream(&self.name)));
+        let answer = self.requests.ask(asked, HeaderMap::new(), body.into()).await?;
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+        if answer.get("success") == Some(&Value::Bool(true)) {
+            return Ok(());
+        }
+        let why = answer.pointer("/error/description").and_then(Value::as_str).unwrap_or("no answer that can be read");
+        Err(KvError::Unavailable(format!("{key} cannot be removed from it: {why}")))
+    }
+
     /// The error in the words of a fleet.
     fn told<T>(&self, result: Result<T, KvError>) -> Result<T, KvError> {
         result.map_err(|error| match error {
@@ -110,7 +125,7 @@ impl Bucket {
 
 fn change(message: &Message, prefix: &str) -> Result<KeyChange, KvError> {
     let info = message.info().map_err(|error| KvError::Unavailable(error.to_string()))?;
-    let headers = message.headers.iter().flat_map(async_nats::HeaderMap::iter);
+    let headers = message.headers.iter().flat_map(HeaderMap::iter);
     let deleted = is_deletion(headers.flat_map(|(name, values)| {
         let name: &str = name.as_ref();
         values.iter().map(move |value| (name, value.as_str()))
@@ -134,6 +149,10 @@ impl FleetBucket for Bucket {
 
     fn delete<'a>(&'a self, key: &'a str) -> KvFuture<'a, ()> {
         Box::pin(async move { self.told(self.requests.remove(&self.name, key).await) })
+    }
+
+    fn forget<'a>(&'a self, key: &'a str, until: u64) -> KvFuture<'a, ()> {
+        Box::pin(async move { self.told(self.forget(key, until).await) })
     }
 
     fn watch(&self, keys: Vec<String>) -> KvFuture<'_, KeyChanges> {

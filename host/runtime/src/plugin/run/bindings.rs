@@ -66,6 +66,10 @@ impl signals::Host for Guest {
     fn limited(&mut self) -> bool {
         self.signals.limited
     }
+
+    fn keys_waiting(&mut self) -> Option<u32> {
+        self.signals.keys_waiting
+    }
 }
 
 /// Links what a handler may import: WASI 0.2's command interfaces with nothing in them, capabilities, settings and

@@ -39,6 +39,8 @@ pub struct Guest {
 pub(crate) struct Signals {
     /// Whether a limit, and not the number of workers, keeps messages waiting.
     pub limited: bool,
+    /// Of how many keys messages wait or are handled, if no others can come.
+    pub keys_waiting: Option<u32>,
 }
 
 impl Guest {

@@ -116,7 +116,7 @@ impl PolicyPlugin {
         observation: &Observation,
         state: &[u8],
     ) -> Result<Decision, Fault> {
-        let signals = Signals { limited: observation.limited };
+        let signals = Signals { limited: observation.limited, keys_waiting: observation.keys_waiting };
         let (now_ms, observation) = (observation.now_ms, lower(observation));
         let answer = self
             .fresh(context, (now_ms, signals), async |policy, store| {
@@ -178,6 +178,7 @@ fn lower(observation: &Observation) -> wit::Observation {
         busy_ratio,
         service_time_ms,
         limited: _,
+        keys_waiting: _,
     } = *observation;
     wit::Observation {
         now_ms,

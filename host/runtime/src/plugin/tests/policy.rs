@@ -122,13 +122,13 @@ async fn the_policies_that_ship_start_without_settings() {
 }
 
 #[tokio::test]
-async fn the_policies_that_ship_add_no_workers_while_a_limit_binds() {
+async fn the_policies_that_ship_add_no_workers_while_a_limit_binds_and_none_for_keys_that_are_not_there() {
     let host = host();
     for (name, bytes) in policies::ALL.iter().filter(|(name, _)| *name != "fixed") {
         let (_dir, file) = file(bytes);
         let policy: PolicyPlugin = host.load(&file, &limits()).await.unwrap();
-        let mut most = [0, 0];
-        for limited in [false, true] {
+        let mut most = [0; 3];
+        for (case, (limited, keys_waiting)) in [(false, None), (true, None), (false, Some(2))].into_iter().enumerate() {
             let mut state = policy.init(&context(), &[], None).await.unwrap().unwrap();
             // Far too much for two workers, for two minutes.
             for second in 0..120 {
@@ -146,13 +146,14 @@ async fn the_policies_that_ship_add_no_workers_while_a_limit_binds() {
                     busy_ratio: 1.0,
                     service_time_ms: 200.0,
                     limited,
+                    keys_waiting,
                     ..Observation::default()
                 };
                 let decision = policy.decide(&context(), &seen, &state).await.unwrap();
-                most[usize::from(limited)] = most[usize::from(limited)].max(decision.desired);
+                most[case] = most[case].max(decision.desired);
                 state = decision.state;
             }
         }
-        assert!(most[0] > 2 && most[1] <= 2, "{name}: {most:?}");
+        assert!(most[0] > 2 && most[1] <= 2 && most[2] <= 2, "{name}: {most:?}");
     }
 }

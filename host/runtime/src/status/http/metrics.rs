@@ -2,6 +2,7 @@
 //! fixed list, or name one of a workload's last generations, so their number is bounded.
 
 mod encoder;
+mod fleet;
 
 use std::fmt;
 use std::fs;
@@ -15,6 +16,7 @@ use super::view::View;
 use crate::contract::{Cause, FaultKind};
 use crate::delivery::counters::Tally;
 use crate::delivery::start_limits::StartStatus;
+use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
@@ -64,6 +66,7 @@ struct WorkloadMetrics {
     lines_dropped: u64,
     limits: Option<StartStatus>,
     paused: bool,
+    fleet: Option<Seen>,
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<(usize, usize, u64)>,
@@ -112,6 +115,7 @@ impl WorkloadMetrics {
             lines_dropped: state.lines_dropped(),
             limits: parts.and_then(RunningParts::limits),
             paused: parts.is_some_and(RunningParts::is_paused),
+            fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
             guests: state.used(),
             order: parts
                 .and_then(|parts| parts.order.as_ref())
@@ -146,6 +150,7 @@ impl Collector for Snapshot {
         self.deliveries(&mut encoder)?;
         self.scaling(&mut encoder)?;
         self.limits(&mut encoder)?;
+        fleet::encode(&mut encoder, &self.fleets())?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
         self.shadows(&mut encoder)?;
@@ -180,6 +185,11 @@ impl Snapshot {
             let labels = move |value| [("workload", workload.name.as_str()), (label, value)];
             rows(workload).into_iter().map(move |(value, count)| (labels(value), count))
         })
+    }
+
+    /// What there is of a fleet, by workload.
+    fn fleets(&self) -> Vec<(&str, &Seen)> {
+        self.workloads.iter().filter_map(|workload| Some((workload.name.as_str(), workload.fleet.as_ref()?))).collect()
     }
 
     fn deliveries(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {

@@ -75,6 +75,8 @@ struct FleetStatus {
     desired: u32,
     /// The same by host.
     shares: BTreeMap<String, u32>,
+    /// The keys of the workload's settings that the leader has otherwise than this host.
+    differ: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -161,6 +163,8 @@ struct SeenStatus {
     service_time_ms: f64,
     /// Whether a limit, and not the number of workers, keeps messages waiting.
     limited: bool,
+    /// Of how many keys messages wait or are handled, where an order is kept and no others can come.
+    keys_waiting: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -253,10 +257,10 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
     }
 }
 
-fn fleet(Seen { plan, leader, host }: Seen) -> FleetStatus {
+fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
     let epoch = plan.as_ref().map(|plan| plan.epoch);
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
-    FleetStatus { host, leader, epoch, desired, shares }
+    FleetStatus { host, leader, epoch, desired, shares, differ }
 }
 
 fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
@@ -298,6 +302,7 @@ fn seen(seen: Observation) -> SeenStatus {
         busy_ratio: seen.busy_ratio,
         service_time_ms: seen.service_time_ms,
         limited: seen.limited,
+        keys_waiting: seen.keys_waiting,
     }
 }
 

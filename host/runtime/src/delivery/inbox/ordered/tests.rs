@@ -67,6 +67,23 @@ async fn after_a_turn_that_was_dropped_without_a_word_nothing_begins_until_its_m
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_are_counted_where_no_others_can_come() {
+    let inbox = ordered();
+    assert_eq!(inbox.keys_waiting(false), Some(0));
+    (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
+    put(&inbox, "b", 3);
+    let taken = take(&inbox).unwrap();
+    // What is pending may have other keys, unless it cannot be fetched.
+    assert_eq!((inbox.keys_waiting(false), inbox.keys_waiting(true)), (Some(2), None));
+    (4..=6).for_each(|sequence| put(&inbox, "a", sequence));
+    assert_eq!(inbox.keys_waiting(true), Some(2));
+    drop(taken);
+    assert_eq!(inbox.keys_waiting(false), None, "one is elsewhere");
+    let none = Inbox::<TestDelivery>::new(10, usize::MAX);
+    assert_eq!(none.keys_waiting(false), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_key_of_which_most_wait_is_to_blame_for_a_full_buffer() {
     let inbox = ordered();
     put(&inbox, "b", 1);

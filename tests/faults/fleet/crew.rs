@@ -1,0 +1,224 @@
+//! The hosts of a fleet as processes, and what they did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use toml::Table;
+
+use super::seen::{BUCKET, Seen, Stored};
+use crate::hosts::Host;
+use crate::ledger::Ledger;
+use crate::patience::{until, within};
+use crate::row::{Form, Report};
+use crate::stage::{Stage, with, work};
+
+/// `scale.min`.
+const MIN: u64 = 2;
+
+/// Hosts of one fleet, with one workload `work`, whose policy counts its calls and soon wants `max` workers.
+pub(super) struct Crew {
+    pub(super) stage: Stage,
+    pub(super) seen: Seen,
+    pub(super) hosts: BTreeMap<String, Host>,
+    /// When a host was killed, paused (`false`), or began to go on (`true`).
+    marks: Vec<(Instant, String, bool)>,
+    max: u64,
+    began: Instant,
+    patience: Duration,
+}
+
+impl Crew {
+    /// A fleet without hosts, whose bucket is looked at.
+    pub(super) async fn on(stage: Stage, max: u64, form: Form) -> Result<Self> {
+        let seen = Seen::of(&stage).await?;
+        let (hosts, marks, began, patience) = (BTreeMap::new(), Vec::new(), Instant::now(), form.patience());
+        Ok(Self { stage, seen, hosts, marks, max, began, patience })
+    }
+
+    /// So many hosts on one server, all with a share.
+    pub(super) async fn of(count: usize, form: Form) -> Result<Self> {
+        let mut crew = Self::on(Stage::one().await?, form.pick(6, 40), form).await?;
+        crew.join(&names(0..count)).await?;
+        crew.whole().await?;
+        Ok(crew)
+    }
+
+    fn config(&self, id: &str) -> Table {
+        let max = self.max;
+        let over = format!(
+            "policy = 'probe-policy'\npolicy-settings.mode = 'count'\n\
+             scale = {{ min = {MIN}, max = {max}, interval = '200ms' }}"
+        );
+        let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
+        with(work("work", &over), toml::from_str(&fleet).expect("what is here is TOML"))
+    }
+
+    /// Starts hosts with these ids, all at once, and awaits that they are ready.
+    pub(super) async fn join(&mut self, ids: &[String]) -> Result<()> {
+        self.join_by(&self.stage.servers.urls(), ids).await
+    }
+
+    /// The same, with other ways to the servers.
+    pub(super) async fn join_by(&mut self, urls: &[String], ids: &[String]) -> Result<()> {
+        for id in ids {
+            let host = self.stage.launch(&self.stage.config_to(urls, &self.config(id)), &[])?;
+            self.mark(id, true);
+            self.hosts.insert(id.clone(), host);
+        }
+        for id in ids {
+            self.hosts[id].ready(1).await?;
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, id: &str, goes_on: bool) {
+        self.marks.push((Instant::now(), id.to_owned(), goes_on));
+    }
+
+    /// Kills a host, and says when.
+    pub(super) async fn kill(&mut self, id: &str) -> Result<Instant> {
+        let mut host = self.hosts.remove(id).context("it is there")?;
+        let at = Instant::now();
+        host.kill().await?;
+        self.mark(id, false);
+        Ok(at)
+    }
+
+    pub(super) fn pause(&mut self, id: &str) -> Result<Instant> {
+        self.hosts[id].pause()?;
+        self.mark(id, false);
+        Ok(Instant::now())
+    }
+
+    pub(super) fn resume(&mut self, id: &str) -> Result<Instant> {
+        let at = Instant::now();
+        self.hosts[id].resume()?;
+        self.mark(id, true);
+        Ok(at)
+    }
+
+    /// Tells a host to end, and awaits that it has drained.
+    pub(super) async fn stop(&mut self, id: &str) -> Result<()> {
+        let mut host = self.hosts.remove(id).context("it is there")?;
+        host.stop().await?;
+        self.mark(id, false);
+        Ok(())
+    }
+
+    /// Who leads, once somebody does.
+    pub(super) async fn leader(&self) -> Result<String> {
+        let leader = async || Some(self.seen.leader()).filter(|id| !id.is_empty());
+        until(self.patience, "somebody leads", leader).await
+    }
+
+    /// Awaits a decision after a moment by another host than this, and says how long after it came.
+    pub(super) async fn decides(&self, from: Instant, but_for: &str) -> Result<Duration> {
+        until(self.patience, "another host decides", async || self.seen.decided_after(from, but_for)).await
+    }
+
+    /// Awaits that the hosts that run have all workers, each its share.
+    pub(super) async fn whole(&self) -> Result<Duration> {
+        let ids: BTreeSet<&String> = self.hosts.keys().collect();
+        let whole = async || {
+            let shares = self.seen.shares();
+            shares.keys().collect::<BTreeSet<_>>() == ids && shares.values().sum::<u64>() == self.max
+        };
+        let waited = within(self.patience, "all workers are shared out among the hosts that run", whole).await;
+        waited.with_context(|| format!("hosts {ids:?}, shares {:?}", self.seen.shares()))
+    }
+
+    /// Awaits the end of the work, and says what held.
+    pub(super) async fn finish(self, ledger: &Ledger, report: &mut Report) -> Result<()> {
+        self.stage.settled("work", self.patience).await?;
+        self.whole().await?;
+        for (id, host) in &self.hosts {
+            report.must(host.is_running(), format!("host {id} lives"));
+        }
+        report.count(&ledger.audit().await?);
+        self.bounds(report);
+        self.picture().into_iter().for_each(|line| report.draw(line));
+        Ok(())
+    }
+
+    /// What was said, or happened to a host, in its order: how many workers each host ran then. What a host says counts
+    /// until it says something else, which it does once a second.
+    fn history(&self) -> Vec<(Instant, BTreeMap<String, u64>)> {
+        let mut said: BTreeMap<String, u64> = BTreeMap::new();
+        let mut away: BTreeSet<String> = BTreeSet::new();
+        let mut marks = self.marks.iter().peekable();
+        let mut history = Vec::new();
+        for Stored { at, key, value } in self.seen.all() {
+            while let Some((_, id, goes_on)) = marks.next_if(|(marked, ..)| *marked <= at) {
+                if *goes_on {
+                    away.remove(id);
+                } else {
+                    away.insert(id.clone());
+                }
+            }
+            let Some(id) = key.strip_prefix("host.") else { continue };
+            match value["workloads"]["work"]["running"].as_u64() {
+                Some(running) => said.insert(id.to_owned(), running),
+                None => said.remove(id),
+            };
+            let there = said.iter().filter(|(id, _)| !away.contains(*id)).map(|(id, running)| (id.clone(), *running));
+            history.push((at, there.collect()));
+        }
+        history
+    }
+
+    /// How many workers of all hosts were too many or too few, and for how long.
+    fn bounds(&self, report: &mut Report) {
+        let history: Vec<(Instant, u64)> =
+            self.history().into_iter().map(|(at, running)| (at, running.values().sum())).collect();
+        let began = history.iter().position(|(_, all)| *all >= MIN).unwrap_or(history.len());
+        let (over, most) = longest(&history, |all| all.saturating_sub(self.max));
+        let (under, fewest) = longest(&history[began..], |all| MIN.saturating_sub(all));
+        // Those that move run twice at most.
+        report.must(most <= self.max, format!("{most} workers more than max"));
+        let seconds = |time: Duration| time.as_secs_f64();
+        report.note(format!(
+            "workers over max: {most} at most, for {:.1} s at most; under min: {fewest} at most, for {:.1} s at most",
+            seconds(over),
+            seconds(under)
+        ));
+    }
+
+    /// Workers by host, a column a second; a dot where the host was away.
+    fn picture(&self) -> Vec<String> {
+        let history = self.history();
+        let ids: BTreeSet<&String> = history.iter().flat_map(|(_, running)| running.keys()).collect();
+        let Some((last, _)) = history.last() else { return Vec::new() };
+        let seconds = (*last - self.began).as_secs() + 1;
+        let at = |second: u64| {
+            let until = self.began + Duration::from_secs(second + 1);
+            history[..history.partition_point(|(at, _)| *at <= until)].last().map(|(_, running)| running)
+        };
+        let symbol = |running: Option<&u64>| match running {
+            None => '.',
+            Some(count) => u32::try_from(*count).ok().and_then(|count| char::from_digit(count, 36)).unwrap_or('+'),
+        };
+        let line = |id: &&String| {
+            let cells = (0..seconds).map(|second| symbol(at(second).and_then(|running| running.get(*id))));
+            format!("{id:>6} {}", cells.collect::<String>())
+        };
+        ids.iter().map(line).collect()
+    }
+}
+
+/// Ids of hosts.
+pub(super) fn names(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(|number| format!("h{number:02}")).collect()
+}
+
+/// The longest time in which `wrong` of the workers were wrong, and the most that were.
+fn longest(history: &[(Instant, u64)], wrong: impl Fn(u64) -> u64) -> (Duration, u64) {
+    let (mut longest, mut most, mut since) = (Duration::ZERO, 0, None);
+    for (at, all) in history {
+        let count = wrong(*all);
+        most = most.max(count);
+        longest = longest.max(since.map_or(Duration::ZERO, |since| *at - since));
+        since = if count == 0 { None } else { since.or(Some(*at)) };
+    }
+    (longest, most)
+}
