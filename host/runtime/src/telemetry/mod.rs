@@ -1,5 +1,5 @@
-//! Spans of what becomes of messages, by OTLP, where `telemetry.otlp` is set. `spans` says which there are and what they
-//! tell, `export` brings them to a collector.
+//! Spans of what becomes of messages, by OTLP, where `telemetry.otlp` is set. `spans` says which there are and what
+//! they tell, `export` brings them to a collector.
 
 mod client;
 mod export;
