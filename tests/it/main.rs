@@ -45,6 +45,7 @@ mod plugin_sources;
 mod plugins_export;
 mod printed;
 mod request;
+mod rollout;
 mod rules;
 mod secrets;
 mod server;

@@ -1,4 +1,4 @@
-//! `tidegate plugins export`.
+//! `tidegate plugin export`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

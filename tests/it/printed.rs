@@ -31,6 +31,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("tidegate pause", "wants a server of 2.11: `pause.rs` runs it where there is one"),
     ("tidegate resume", "the same"),
     ("tidegate top", "wants a host on a port that another program may have, and a terminal: `top.rs` runs it"),
+    ("tidegate rollout", "wants a host on that port, and a handler that is tried: `rollout.rs` runs it"),
     ("curl ", "wants a host on a port that another program may have"),
     ("docker ", "wants an image and a daemon"),
     ("kubectl ", "wants a cluster"),
@@ -164,6 +165,8 @@ impl Place {
             place.write(trace, &format!("second,arrivals\n{rows}"));
         }
         place.write("order.json", good_order());
+        // The key that the page on plugins speaks of, which is no secret.
+        place.write("signer.nk", "SUAGC3RAMV4GC3LQNRSSA5DIMF2CA43JM5XHGLBANZXSA43FMNZGK5E36M\n");
         place
     }
 

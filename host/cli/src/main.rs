@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 #[cfg(feature = "guests")]
-use tidegate::commands::{bench, demo, dev, new, plugins};
+use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
-    check, compile, completions, dead, error_output, explain, health, journal, log, man, pause, permissions, replay,
-    request, run, signals::shutdown, simulate, top,
+    check, compile, completions, dead, error_output, explain, health, journal, log, man, pause, permissions, plugin,
+    replay, request, rollout, run, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -53,12 +53,13 @@ enum Command {
     Top(top::TopArgs),
     Pause(Box<pause::PauseArgs>),
     Resume(Box<pause::ResumeArgs>),
+    Rollout(Box<rollout::RolloutArgs>),
     #[cfg(feature = "guests")]
     New(new::NewArgs),
     #[cfg(feature = "guests")]
     Dev(Box<dev::DevArgs>),
-    #[cfg(feature = "guests")]
-    Plugins(plugins::PluginsArgs),
+    #[command(visible_alias = "plugins")]
+    Plugin(plugin::PluginArgs),
     Simulate(Box<simulate::SimulateArgs>),
     #[cfg(feature = "guests")]
     Bench(bench::BenchArgs),
@@ -134,13 +135,13 @@ async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCo
             Box::pin(dev::run(*args, &mut stdout().lock(), shutdown()?)).await?;
             Ok(ExitCode::SUCCESS)
         }
-        #[cfg(feature = "guests")]
-        Command::Plugins(args) => plugins::run(&args, &mut stdout().lock()),
+        Command::Plugin(args) => plugin::run(&args, &mut stdout().lock()),
         Command::Dead(args) => dead::run(*args, terminal, &mut stdout().lock(), shutdown).await,
         Command::Explain(args) => explain::run(&args, &mut stdout().lock()).await,
         Command::Top(args) => top::run(&args, &mut stdout().lock(), shutdown()?).await,
         Command::Pause(args) => pause::pause(&args, &mut stdout().lock()).await,
         Command::Resume(args) => pause::resume(&args, &mut stdout().lock()).await,
+        Command::Rollout(args) => rollout::run(&args, &mut stdout().lock()).await,
         Command::Journal(args) => journal::run(&args, &mut stdout().lock()).await,
         Command::Replay(args) => replay::run(args, &mut stdout().lock()).await,
         #[cfg(feature = "guests")]

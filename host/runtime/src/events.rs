@@ -54,6 +54,26 @@ pub enum Event {
         /// Whether it became a dead letter; otherwise it will be tried again.
         dead: bool,
     },
+    /// A new generation of a handler is tried by a share of the workers. [`Event::Swapped`] tells that it is promoted.
+    RolloutBegan {
+        /// The workload's name.
+        workload: Arc<str>,
+        /// The plugin's name.
+        plugin: Arc<str>,
+        /// The new generation's digest.
+        generation: Digest,
+    },
+    /// A new generation that was tried is run by no worker any more.
+    RolledBack {
+        /// The workload's name.
+        workload: Arc<str>,
+        /// The plugin's name.
+        plugin: Arc<str>,
+        /// The new generation's digest.
+        generation: Digest,
+        /// Why.
+        reason: String,
+    },
     /// A plugin's new generation went into use, in all workers to come and in running ones between two messages.
     Swapped {
         /// The workload's name.

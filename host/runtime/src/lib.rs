@@ -41,7 +41,8 @@
 //! - [`jetstream`]: a [`Client`](jetstream::Client) that sends requests through a stream, reads and redrives dead
 //!   letters, reads a journal, and looks whether servers fit a configuration;
 //! - [`dead_letter`], [`journal`]: what those say; [`permissions`]: what a host must be allowed;
-//! - [`plugin`]: compiles components, says what is wrong with one, calls a handler or a policy.
+//! - [`plugin`]: compiles components, says what is wrong with one, calls a handler or a policy; [`signature`]: who has
+//!   signed one.
 //!
 //! # The parts of a host
 //!
@@ -78,7 +79,9 @@ pub mod ports;
 pub mod process_status;
 mod recreate;
 mod restart;
+pub(crate) mod rollout;
 pub mod scaling;
+pub mod signature;
 pub mod status;
 mod subject;
 pub mod telemetry;

@@ -19,7 +19,7 @@ use crate::contract::Author;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
-use crate::plugin::{Directory, PluginHandlers, PluginPolicies};
+use crate::plugin::{Directory, PendingRollouts, PluginHandlers, PluginPolicies};
 use crate::status::workload::WorkloadState;
 use crate::workload::{self, Parts};
 
@@ -43,18 +43,24 @@ pub(crate) struct KeptWorkload {
     pub(crate) handlers: PluginHandlers,
     pub(crate) policies: PluginPolicies,
     pub(crate) shadow: Option<PluginPolicies>,
+    pub(crate) rollouts: Option<PendingRollouts>,
 }
 
 impl KeptWorkload {
     /// Its plugins are looked for from now on.
     pub(crate) fn new(directory: &Directory, workload: Workload) -> Self {
-        let handlers = PluginHandlers::new(directory, &workload);
+        let mut handlers = PluginHandlers::new(directory, &workload);
+        let rollouts = workload.rollout.as_ref().and_then(|rules| handlers.roll_out(&workload, rules));
         let policies = PluginPolicies::new(directory, &workload, &workload.policy, workload.policy_pin.as_ref());
         let of_shadow = |of: &ShadowConfig| PluginPolicies::new(directory, &workload, &of.policy, of.pin.as_ref());
         let shadow = workload.shadow.as_ref().map(of_shadow);
         let guests = [handlers.seen(), policies.seen()];
         let guests = guests.into_iter().chain(shadow.as_ref().map(PluginPolicies::seen)).collect();
-        Self { state: WorkloadState::new(workload, guests), handlers, policies, shadow }
+        let state = WorkloadState::new(workload, guests);
+        if let Some(rollouts) = &rollouts {
+            state.rolls_out(rollouts.switch.clone());
+        }
+        Self { state, handlers, policies, shadow, rollouts }
     }
 }
 
@@ -63,13 +69,25 @@ impl Keeper {
         Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops })
     }
 
-    /// Runs a workload until the host stops, and begins anew each time it ends before.
-    pub(crate) async fn keep(self: Arc<Self>, kept: KeptWorkload) {
+    /// Runs a workload until the host stops, and begins anew each time it ends before. Its rollouts go on meanwhile.
+    pub(crate) async fn keep(self: Arc<Self>, mut kept: KeptWorkload) {
+        let Some(PendingRollouts { switch, file }) = kept.rollouts.take() else {
+            return self.keep_running(&kept).await;
+        };
+        let state = kept.state.clone();
+        let counted = || state.running().map(|parts| parts.workers.by_generation());
+        tokio::select! {
+            () = self.keep_running(&kept) => {}
+            never = switch.run(file, counted, self.host.observer.clone()) => match never {},
+        }
+    }
+
+    async fn keep_running(&self, kept: &KeptWorkload) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut has_ended = false;
         loop {
             let began = Instant::now();
-            let once = Box::pin(AssertUnwindSafe(self.once(&kept, has_ended)).catch_unwind()).await;
+            let once = Box::pin(AssertUnwindSafe(self.once(kept, has_ended)).catch_unwind()).await;
             kept.state.ended();
             let problem = match once {
                 Ok(Ok(())) if *self.stops.borrow() => return,
@@ -96,7 +114,7 @@ impl Keeper {
 
     /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
     async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
-        let KeptWorkload { state, handlers, policies, shadow } = kept;
+        let KeptWorkload { state, handlers, policies, shadow, .. } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
             let bound = self.set_up(state).await;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
 use tidegate_nats_server::{Server, ServerOptions};
-use tidegate_runtime::config::{Compile, Config, DeadLetters, JournalConfig, Nats, Plugins};
+use tidegate_runtime::config::{Compile, Config, DeadLetters, JournalConfig, Nats, Origin, Plugins};
 use tokio::sync::Mutex;
 
 use super::host::{install, plugins};
@@ -58,6 +58,7 @@ impl Site {
                 rescan: Duration::from_millis(200),
                 cache: Some(cache),
                 compile: Compile::default(),
+                origin: Origin::default(),
             },
             dead_letters: DeadLetters::default(),
             journal: JournalConfig::default(),

@@ -1,5 +1,6 @@
 //! The commands: what their flags are, and what they print. Standard output is for the answer.
 
+mod address;
 #[cfg(feature = "guests")]
 pub mod bench;
 pub mod check;
@@ -15,6 +16,7 @@ mod escaped_fields;
 pub mod explain;
 pub mod flags;
 pub mod health;
+mod host_http;
 pub mod journal;
 #[cfg(feature = "guests")]
 pub mod live;
@@ -25,10 +27,10 @@ pub mod new;
 pub mod output;
 pub mod pause;
 pub mod permissions;
-#[cfg(feature = "guests")]
-pub mod plugins;
+pub mod plugin;
 pub mod replay;
 pub mod request;
+pub mod rollout;
 pub mod run;
 pub mod signals;
 pub mod simulate;

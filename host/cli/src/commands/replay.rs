@@ -86,6 +86,7 @@ pub async fn run(args: ReplayArgs, out: &mut impl Write) -> anyhow::Result<ExitC
         rescan: std::time::Duration::from_secs(5),
         cache: None,
         compile: Compile::default().by_this_program()?,
+        origin: Default::default(),
     };
     let host = PluginHost::start(&plugins)?;
     let mut loaded = Vec::new();

@@ -351,7 +351,13 @@ async fn load(args: &SimulateArgs) -> anyhow::Result<Vec<StartedPolicy>> {
     let names = names(&args.policy);
     let settings = settings(&names, &args.policy_settings)?;
     let compile = Compile::default().by_this_program()?;
-    let host = PluginHost::start(&Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile })?;
+    let host = PluginHost::start(&Plugins {
+        dir: PathBuf::new(),
+        rescan: Duration::MAX,
+        cache: None,
+        compile,
+        origin: Default::default(),
+    })?;
     let mut candidates = Vec::new();
     for ((name, file), settings) in names.into_iter().zip(&args.policy).zip(settings) {
         candidates.push(candidate(&host, name, file, &settings).await?);

@@ -85,7 +85,8 @@ async fn measure(file: &Path, options: &HandlerOptions) -> anyhow::Result<Handle
     let limits = Limits::default();
     // As a host compiles: in another process, into a cache, which is empty and goes with this.
     let compile = Compile { time: COMPILE, ..Compile::default() }.by_this_program()?;
-    let plugins = Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile };
+    let plugins =
+        Plugins { dir: PathBuf::new(), rescan: Duration::MAX, cache: None, compile, origin: Default::default() };
     let host = PluginHost::start(&plugins)?;
     let began = Instant::now();
     let plugin: HandlerPlugin = host.load(file, &limits).await?;

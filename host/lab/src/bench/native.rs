@@ -25,7 +25,7 @@ impl Handlers for Native {
         ready(())
     }
 
-    fn is_newer(&self) -> bool {
+    fn is_newer(&mut self) -> bool {
         false
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::options::DemoOptions;
 use tidegate_runtime::config::{
-    Batching, Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Plugins, PullConfig, Queue,
-    Retention, Retry, Scale, StartLimits, Workload,
+    Batching, Config, DeadLetters, Grants, Isolation, JournalConfig, Limits, Manage, Nats, Origin, Plugins, PullConfig,
+    Queue, Retention, Retry, Scale, StartLimits, Workload,
 };
 
 pub(super) const STREAM: &str = "TEST";
@@ -27,6 +27,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
             rescan: Duration::from_secs(5),
             cache: None,
             compile: options.compile.clone(),
+            origin: Origin::default(),
         },
         dead_letters: DeadLetters::default(),
         journal: JournalConfig::default(),
@@ -68,6 +69,7 @@ fn workload(options: &DemoOptions) -> Workload {
         order: None,
         max_hops: 16,
         start_limits: StartLimits::default(),
+        rollout: None,
         paused: None,
     }
 }

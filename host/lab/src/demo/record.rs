@@ -121,7 +121,10 @@ impl Recorder {
             Event::Failed { stream_sequence, dead: true, .. } => {
                 self.with(|record| record.dead.insert(stream_sequence));
             }
-            Event::Failed { dead: false, .. } | Event::Listening { .. } => {}
+            Event::Failed { dead: false, .. }
+            | Event::Listening { .. }
+            | Event::RolloutBegan { .. }
+            | Event::RolledBack { .. } => {}
             Event::Swapped { plugin, generation, .. } => tracing::info!("plugin {plugin}: generation {generation}"),
         }
     }

@@ -124,7 +124,7 @@ impl<H: Handlers> Handlers for RecordingHandlers<H> {
         self.inner.prepare()
     }
 
-    fn is_newer(&self) -> bool {
+    fn is_newer(&mut self) -> bool {
         self.inner.is_newer()
     }
 

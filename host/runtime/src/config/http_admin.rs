@@ -8,7 +8,7 @@ use super::setting::Setting;
 /// The one key of the table.
 const TOKEN: &str = "token";
 
-/// Whoever has the token may redrive and delete dead letters over HTTP. Its `Debug` keeps it.
+/// Whoever has the token may redrive and delete dead letters, and end rollouts, over HTTP. Its `Debug` keeps it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpAdmin {
     /// The token, or where it stands.

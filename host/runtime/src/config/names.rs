@@ -101,6 +101,15 @@ pub(super) fn plugin_reference(text: &str) -> Result<(), Wrong> {
     pinned_plugin(text).map(drop)
 }
 
+/// Checks the public key of somebody who signs plugins.
+pub(super) fn signing_key(key: &str) -> Result<(), Wrong> {
+    crate::signature::public_key(key).map_err(|(problem, remedy)| {
+        // A secret is not repeated.
+        let shown = if key.starts_with('S') { "this".to_owned() } else { quoted(key) };
+        Wrong::new(format!("{shown} {problem}"), remedy)
+    })
+}
+
 /// Checks a subject, in which `*` stands for one token and a last `>` for one or more.
 pub(super) fn subject(subject: &str) -> Result<(), Wrong> {
     let shown = quoted(subject);

@@ -18,6 +18,15 @@ pub struct Plugins {
     pub cache: Option<PathBuf>,
     /// What a plugin's file may cost before it runs.
     pub compile: Compile,
+    /// Which plugins are taken.
+    pub origin: Origin,
+}
+
+/// Which plugins are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The public keys (`U...`) of those who may sign plugins. With none a plugin need not be signed.
+    pub trusted: Vec<String>,
 }
 
 /// What a plugin's file may cost before it runs.
@@ -45,7 +54,20 @@ impl Plugins {
                 None => default_cache(keys.variables),
             },
             compile: Compile::read(keys),
+            origin: Origin::read(keys),
         }
+    }
+}
+
+impl Origin {
+    fn read(keys: &mut Reader<'_>) -> Self {
+        let trusted: Vec<String> = keys.get("plugins.trusted");
+        if trusted.is_empty() && keys.is_set("plugins.trusted") {
+            let problem = "the list is empty, so nobody may sign and no plugin could run";
+            let remedy = "name at least one public key, or leave the key out, and plugins need no signature";
+            keys.note(keys.place("plugins.trusted").error(problem, remedy));
+        }
+        Self { trusted }
     }
 }
 

@@ -14,6 +14,7 @@ use super::order::{self, Order};
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
+use super::rollout::RolloutConfig;
 use super::scale::{PullConfig, Scale};
 use super::setting::Setting;
 use super::start_limits::StartLimits;
@@ -63,6 +64,8 @@ pub struct Workload {
     pub max_hops: u32,
     /// When a delivery may begin.
     pub start_limits: StartLimits,
+    /// How a new generation of the handler takes over; at once if `None`.
+    pub rollout: Option<RolloutConfig>,
     /// Whether its consumer is paused or resumed when it starts; left as it is if nothing is said.
     pub paused: Option<bool>,
 }
@@ -145,6 +148,7 @@ impl WrittenWorkload {
             order,
             max_hops: keys.get("max-hops"),
             start_limits: StartLimits::read(&mut keys, at_once),
+            rollout: RolloutConfig::read(&mut keys),
             paused: keys.maybe("paused"),
         };
         Self { workload, name: name.place, layer }

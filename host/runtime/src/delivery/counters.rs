@@ -7,11 +7,14 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::contract::{Cause, FaultKind};
+use crate::delivery::by_generation::{ByGeneration, CallSums, GenerationSums};
 use crate::delivery::settle::Settled;
+use crate::digest::Digest;
 
 /// The upper bounds of the histogram of handler times, in microseconds.
 pub(crate) const TIMES_US: [u64; 18] = [
@@ -208,6 +211,9 @@ pub struct Stats {
     failed: AtomicU64,
     faults: Counts<{ FaultKind::ALL.len() }>,
     times: Counts<{ TIMES_US.len() + 1 }>,
+    /// Deliveries of batches that failed as a whole, each of which has a call of its own later.
+    of_failed_batches: AtomicU64,
+    by_generation: Mutex<ByGeneration>,
 }
 
 impl Default for Stats {
@@ -225,6 +231,8 @@ impl Default for Stats {
             failed: AtomicU64::default(),
             faults: Counts::default(),
             times: Counts::default(),
+            of_failed_batches: AtomicU64::default(),
+            by_generation: Mutex::default(),
         }
     }
 }
@@ -291,6 +299,41 @@ impl Stats {
         self.times.count(TIMES_US.iter().position(|bound| micros <= *bound).unwrap_or(TIMES_US.len()));
         if !well {
             self.failed.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts deliveries of a batch that failed as a whole, beside that each was handled.
+    pub(crate) fn failed_together(&self, deliveries: usize) {
+        self.of_failed_batches.fetch_add(u64::try_from(deliveries).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The worker has an instance of this generation from now on.
+    pub(crate) fn runs(&self, generation: &Digest) {
+        self.by_generation.lock().runs(generation, self.call_sums());
+    }
+
+    /// The generation that the worker runs; `None` before its first instance.
+    pub(crate) fn generation(&self) -> Option<Digest> {
+        self.by_generation.lock().running()
+    }
+
+    /// What calls came to, by generation.
+    pub(crate) fn by_generation(&self) -> GenerationSums {
+        let by_generation = self.by_generation.lock();
+        by_generation.sums(self.call_sums())
+    }
+
+    /// What all calls came to. An instance that did not start is none.
+    fn call_sums(&self) -> CallSums {
+        let (timed, together) = (self.times.sum(), self.of_failed_batches.load(Relaxed));
+        let faults = self.faults.get();
+        let starts = faults.get(FaultKind::Start as usize).copied().unwrap_or_default();
+        CallSums {
+            calls: timed.saturating_sub(together),
+            failed: self.failed.load(Relaxed).saturating_sub(together),
+            faulted: faults.iter().sum::<u64>().saturating_sub(starts),
+            timed,
+            us: micros(self.calls.at(self.started.elapsed()).ended),
         }
     }
 

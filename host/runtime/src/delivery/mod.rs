@@ -5,6 +5,7 @@
 //! in [`scaling`](crate::scaling).
 
 pub(crate) mod attempts;
+pub(crate) mod by_generation;
 mod check;
 pub mod consumer_settings;
 pub mod counters;

@@ -49,8 +49,10 @@ pub(crate) struct WorkerShared<D> {
 }
 
 impl<D: Held> WorkerShared<D> {
-    /// Makes the inbox fetch as many deliveries as this instance has at once.
-    fn fetch_for(&self, instance: &impl Handler) {
+    /// A worker has this instance from now on: the inbox fetches as many deliveries as that has at once, and what is
+    /// counted is that of its generation.
+    fn uses(&self, instance: &impl Handler, stats: &Stats) {
+        stats.runs(&instance.author().generation);
         self.inbox.set_least(if instance.handles_concurrently() {
             self.concurrency
         } else if instance.handles_batches() {
@@ -62,10 +64,10 @@ impl<D: Held> WorkerShared<D> {
 
     /// Lets the instance that was made take the place of the old one, which goes on if the new one does not start.
     /// `false` if there was no room for both.
-    fn take_the_place<I: Handler>(&self, instance: &mut I, made: Result<I, Fault>) -> bool {
+    fn take_the_place<I: Handler>(&self, instance: &mut I, made: Result<I, Fault>, stats: &Stats) -> bool {
         match made {
             Ok(made) => {
-                self.fetch_for(&made);
+                self.uses(&made, stats);
                 *instance = made;
             }
             Err(Fault::Room(_)) => return false,
@@ -124,7 +126,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     /// # Errors
     /// The fault that kept an instance from starting. No delivery is held then.
     pub(crate) async fn run(mut self, first: H::Instance) -> Result<(), Fault> {
-        self.shared.fetch_for(&first);
+        self.shared.uses(&first, &self.stats);
         let result = self.work(Slot { instance: Some(first), usable: true }).await;
         self.settlements.finish().await;
         result
@@ -184,7 +186,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
         match (self.settlements.meanwhile(pin!(self.handlers.instantiate(self.id))).await, &slot.instance) {
             (Ok(made), _) => {
-                self.shared.fetch_for(&made);
+                self.shared.uses(&made, &self.stats);
                 *slot = Slot { instance: Some(made), usable: true };
             }
             (Err(Fault::Room(_)), Some(_)) => slot.usable = false,
@@ -233,7 +235,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         let Waiting { held, since, .. } = waiting;
         let made = keep(held, since, &self.shared.rules.consumer, self.handlers.instantiate(self.id));
         let made = self.settlements.meanwhile(pin!(made)).await;
-        self.shared.take_the_place(instance, made)
+        self.shared.take_the_place(instance, made, &self.stats)
     }
 }
 

@@ -94,7 +94,7 @@ impl Handlers for ModelPlugin {
         }
     }
 
-    fn is_newer(&self) -> bool {
+    fn is_newer(&mut self) -> bool {
         self.plugin.has_changed().unwrap()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch as changes;
 
-use crate::config::Workload;
+use crate::config::{RolloutConfig, Workload};
 use crate::contract::Author;
 use crate::contract::{Answer, Delivery, Fault, Outcome};
 use crate::contract::{Decision, Observation};
@@ -16,24 +16,23 @@ use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::HttpAccess;
 use crate::plugin::capability::key_value::KeyValueAccess;
 use crate::plugin::capability::messaging::MessagingAccess;
+use crate::plugin::generations::{Generations, HandlerFile, HandlerSwitch, author};
 use crate::plugin::{
-    Directory, Generation, GuestsSeen, HandlerInstance, HandlerPlugin, HandlerWatch, PolicyContext, PolicyPlugin,
-    PolicyWatch, Room, SettingsReader, Wanted, WorkerContext,
+    Directory, GuestsSeen, HandlerInstance, HandlerPlugin, PolicyContext, PolicyPlugin, PolicyWatch, Room,
+    SettingsReader, Wanted, WorkerContext,
 };
 use crate::ports::{ConcurrentCalls, Handler, Handlers, KeyValue, Policies, Policy, Requester};
+use crate::rollout::switch::Switch;
 
 /// Instances of a policy that room is kept for. Each call has an instance of its own, and calls come one after the
 /// other.
 const POLICY_INSTANCES: u32 = 2;
 
-fn author(generation: &Generation) -> Author {
-    Author { plugin: generation.plugin.clone(), generation: generation.digest.clone() }
-}
-
-/// Makes handler instances of a workload's plugin, always of the generation that is in use.
+/// Makes handler instances of a workload's plugin, always of the generation that is in use, or that a rollout has for
+/// the worker.
 #[derive(Clone)]
 pub struct PluginHandlers {
-    watch: HandlerWatch,
+    generations: Generations,
     /// The context of each instance, but for its settings.
     context: WorkerContext,
     settings: Arc<SettingsReader>,
@@ -56,7 +55,11 @@ impl PluginHandlers {
         context.messaging = MessagingAccess::new(workload);
         context.concurrency = workload.concurrency;
         Self {
-            watch: directory.watch_as(&workload.handler, &Wanted::handler(workload), &workload.limits),
+            generations: Generations::Newest(directory.watch_as(
+                &workload.handler,
+                &Wanted::handler(workload),
+                &workload.limits,
+            )),
             context,
             settings: Arc::new(SettingsReader::new(&workload.settings)),
             prepared: Arc::default(),
@@ -85,24 +88,24 @@ impl PluginHandlers {
         self.context.guest.seen()
     }
 
-    /// Waits for a generation after the one that was loaded, or given by this, and says whose it is.
+    /// From now on new generations take over as these rollouts say, which have to run, and not at once.
+    pub(crate) fn roll_out(&mut self, workload: &Workload, rules: &RolloutConfig) -> Option<PendingRollouts> {
+        let Generations::Newest(watch) = &self.generations else { return None };
+        let file = HandlerFile::new(watch.clone());
+        let switch = Switch::new(workload.name.as_str().into(), rules.clone());
+        self.generations = Generations::chosen(&switch);
+        Some(PendingRollouts { switch, file })
+    }
+
+    /// Waits for a generation after the one that was loaded, or given by this, that came into use at once, and says
+    /// whose it is.
     pub(crate) async fn another(&mut self) -> Author {
-        loop {
-            self.watch.changed().await;
-            if let Some(plugin) = self.watch.current() {
-                return author(plugin.generation());
-            }
-        }
+        author(self.generations.another().await.generation())
     }
 
     /// Waits until a generation of the plugin is loaded.
     pub async fn loaded(&mut self) {
-        let plugin = loop {
-            match self.watch.current() {
-                Some(plugin) => break plugin,
-                None => self.watch.changed().await,
-            }
-        };
+        let plugin = self.generations.first().await;
         self.room.each_needs(plugin.need());
         let most = self.most();
         if most < self.max {
@@ -119,6 +122,12 @@ async fn make(plugin: &HandlerPlugin, context: &WorkerContext) -> Result<PluginH
     Ok(PluginHandler { instance, author: author(plugin.generation()) })
 }
 
+/// The rollouts of a handler, before they run.
+pub(crate) struct PendingRollouts {
+    pub(crate) switch: Arc<HandlerSwitch>,
+    pub(crate) file: HandlerFile,
+}
+
 /// A handler instance, and the code that it runs.
 pub struct PluginHandler {
     instance: HandlerInstance,
@@ -129,7 +138,8 @@ impl Handlers for PluginHandlers {
     type Instance = PluginHandler;
 
     async fn instantiate(&mut self, worker: u64) -> Result<PluginHandler, Fault> {
-        let plugin = self.watch.current().ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
+        let plugin = self.generations.take(worker);
+        let plugin = plugin.ok_or_else(|| Fault::Start("its plugin is not loaded".to_owned()))?;
         self.context.http.ready().await?;
         let settings = self.settings.read().await?;
         let prepared = self.prepared.lock().take();
@@ -140,11 +150,17 @@ impl Handlers for PluginHandlers {
             prepared.instance.assign(worker);
             return Ok(prepared);
         }
-        make(&plugin, &self.context(worker, settings)).await
+        let context = self.context(worker, settings);
+        let made = make(&plugin, &context).await;
+        match made.as_ref().err().and_then(|fault| self.generations.in_place_of(&plugin, fault)) {
+            Some(stable) => make(&stable, &context).await,
+            None => made,
+        }
     }
 
     fn prepare(&mut self) -> impl Future<Output = ()> + Send + use<> {
-        let (plugin, context, prepared) = (self.watch.current(), self.context.clone(), self.prepared.clone());
+        let plugin = self.generations.take(0);
+        let (context, prepared) = (self.context.clone(), self.prepared.clone());
         let reader = self.settings.clone();
         async move {
             let Some(plugin) = plugin else { return };
@@ -176,13 +192,12 @@ impl Handlers for PluginHandlers {
         }
     }
 
-    fn is_newer(&self) -> bool {
-        self.watch.has_changed()
+    fn is_newer(&mut self) -> bool {
+        self.generations.has_newer()
     }
 
     async fn newer(&mut self) {
-        // Waiting for a change marks it as seen. Waiting on a clone leaves it for `instantiate`.
-        self.watch.clone().changed().await;
+        self.generations.newer().await;
     }
 }
 

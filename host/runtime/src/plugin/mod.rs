@@ -13,21 +13,25 @@
 //!
 //! `load/` makes a generation of a file and keeps it up to date. `run/` makes instances of a generation and holds them
 //! to their limits, which are all in `limits.rs`. `capability/` is what a grant or a setting opens to a handler.
+//! `generations.rs` is which of its handler's generations a worker gets an instance of.
 //! `adapter.rs` puts plugins behind the traits of [`ports`](crate::ports): nothing else here knows what a plugin is
 //! for, deliveries or scaling.
 
 mod adapter;
 mod capability;
+mod generations;
 mod limits;
 mod load;
 mod run;
 
+pub(crate) use adapter::PendingRollouts;
 pub use adapter::{PluginHandler, PluginHandlers, PluginPolicies, PluginPolicy};
 pub use capability::http::HttpAccess;
 pub use capability::secrets::SettingsReader;
 pub use load::{
-    CacheError, CompileError, CompileFor, Directory, HostError, Inspection, KindError, LoadError, PluginHost,
-    PluginRefusal, PluginState, compile_into, inspect, others,
+    CacheError, CompileError, CompileFor, Directory, FoundPlugin, HostError, Inspection, KindError, ListError,
+    LoadError, PluginHost, PluginRefusal, PluginState, compile_into, digest_of_file, found_in, inspect, others,
+    signature_file, signature_of,
 };
 pub(crate) use load::{HandlerWatch, PolicyWatch};
 pub(crate) use run::Used;

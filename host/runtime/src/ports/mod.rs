@@ -182,7 +182,7 @@ pub trait Handlers: Clone + Send + Sync + 'static {
     }
 
     /// Whether there is a newer generation than that of the last instance made or prepared. Cheap.
-    fn is_newer(&self) -> bool;
+    fn is_newer(&mut self) -> bool;
 
     /// Waits until [`Handlers::is_newer`] is true.
     fn newer(&mut self) -> impl Future<Output = ()> + Send;

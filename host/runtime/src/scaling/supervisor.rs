@@ -311,6 +311,7 @@ impl<D: Held, H: Handlers> Supervisor<D, H> {
     fn drain(&mut self, id: u64) {
         let Some(worker) = self.alive.get(&id) else { return };
         worker.mode.send_replace(WorkerMode::Drain);
+        self.workers.drains(id);
         let (mode, grace) = (worker.mode.clone(), self.grace);
         tokio::spawn(async move {
             tokio::select! {

@@ -1,12 +1,13 @@
 //! The number of workers that is desired, and the workers that there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use crate::delivery::by_generation::GenerationSums;
 use crate::delivery::counters::{Stats, Tally};
 
 /// The number of workers that is desired. The monitor sets it, and so does a message that finds no worker.
@@ -46,7 +47,9 @@ pub struct Workers {
 #[derive(Debug, Default)]
 struct Counted {
     ended: Tally,
+    ended_by_generation: GenerationSums,
     alive: BTreeMap<u64, Arc<Stats>>,
+    draining: BTreeSet<u64>,
 }
 
 impl Workers {
@@ -66,6 +69,19 @@ impl Workers {
         self.counted.lock().alive.iter().map(|(id, stats)| (*id, stats.clone())).collect()
     }
 
+    /// The workers that run and do not drain, in ascending order, and what calls of all came to by generation.
+    pub(crate) fn by_generation(&self) -> (Vec<u64>, GenerationSums) {
+        let counted = self.counted.lock();
+        let running = counted.alive.keys().filter(|id| !counted.draining.contains(id)).copied().collect();
+        let mut sums = counted.ended_by_generation.clone();
+        counted.alive.values().for_each(|stats| sums.add_all(&stats.by_generation()));
+        (running, sums)
+    }
+
+    pub(super) fn drains(&self, id: u64) {
+        self.counted.lock().draining.insert(id);
+    }
+
     pub(super) fn add(&self, id: u64, stats: Arc<Stats>) {
         self.counted.lock().alive.insert(id, stats);
     }
@@ -74,6 +90,8 @@ impl Workers {
         let mut counted = self.counted.lock();
         if let Some(stats) = counted.alive.remove(&id) {
             counted.ended = counted.ended.plus(stats.tally());
+            counted.ended_by_generation.add_all(&stats.by_generation());
+            counted.draining.remove(&id);
         }
     }
 }

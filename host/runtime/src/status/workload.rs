@@ -1,7 +1,7 @@
 //! What can be seen of one workload: whether it runs, what it counted and decided, what keeps it from flowing.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -14,6 +14,7 @@ use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
 use crate::plugin::{Generation, GuestsSeen, Used};
+use crate::rollout::seen::Rollouts;
 use crate::scaling::history::History;
 use crate::scaling::workers::{Desired, Workers};
 
@@ -28,6 +29,7 @@ pub struct WorkloadState {
     pub history: Arc<History>,
     guests: Vec<GuestsSeen>,
     running: Mutex<Option<Arc<RunningParts>>>,
+    rollouts: OnceLock<Arc<dyn Rollouts>>,
 }
 
 /// The parts of a workload that runs, each of which counts what it does.
@@ -67,7 +69,25 @@ impl WorkloadState {
     /// A workload that does not run yet, of whose guests this can be seen.
     pub fn new(workload: Workload, guests: Vec<GuestsSeen>) -> Arc<Self> {
         let conditions = Conditions::new(workload.name.as_str().into());
-        Arc::new(Self { workload, conditions, guests, running: Mutex::default(), history: Arc::default() })
+        Arc::new(Self {
+            workload,
+            conditions,
+            guests,
+            running: Mutex::default(),
+            history: Arc::default(),
+            rollouts: OnceLock::new(),
+        })
+    }
+
+    /// Its handler's new generations take over by these.
+    pub(crate) fn rolls_out(&self, rollouts: Arc<dyn Rollouts>) {
+        // It is set once, for a workload is configured once.
+        let _ = self.rollouts.set(rollouts);
+    }
+
+    /// By what its handler's new generations take over; `None` where they do at once.
+    pub(crate) fn rollouts(&self) -> Option<&dyn Rollouts> {
+        self.rollouts.get().map(AsRef::as_ref)
     }
 
     /// It runs from now on.

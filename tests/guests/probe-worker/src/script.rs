@@ -71,6 +71,10 @@ fn parse_line(line: &str, attempt: u32) -> Result<Option<Step>, String> {
         let limit: u32 = number(line, limit)?;
         return if attempt < limit { parse_line(command, attempt) } else { Ok(None) };
     }
+    if word == "in" {
+        let (version, command) = cut(rest);
+        return if version == crate::VERSION { parse_line(command, attempt) } else { Ok(None) };
+    }
     let (first, second) = cut(rest);
     let step = match word {
         "ok" | "#" | "short" => Step::Ok,

@@ -1,6 +1,5 @@
 //! `tidegate top`: what a host does, in a terminal.
 
-mod address;
 mod detail;
 mod fetch;
 mod host;
@@ -20,8 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::address::Address;
 use super::positive;
-use address::Address;
 use host::Host;
 use screen::Screen;
 use view::View;

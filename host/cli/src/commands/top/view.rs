@@ -1,11 +1,11 @@
 //! What is shown: of which host, where in it, and what keys change. Pure.
 
-use super::address::Address;
 use super::host::Host;
 use super::keys::Key;
 use super::lines::{Line, Look, line, span};
 use super::status::Workload;
 use super::{detail, overview};
+use crate::commands::address::Address;
 
 /// The least columns and lines in which something can be told.
 const LEAST: (usize, usize) = (20, 5);

@@ -37,7 +37,9 @@ pub const HOST: &[Key] = &[
     Key::table("http-admin")
         .secrets()
         .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
-        .help("Who may redrive and delete dead letters on the page: whoever has this token, of 16 characters or more")
+        .help(
+            "Who may redrive and delete dead letters and end rollouts by HTTP: by this token, of 16 characters or more",
+        )
         .more(
             "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is \
              read each time it is asked for. Without it the page only shows. Where `http` is another address than \
@@ -161,6 +163,17 @@ pub const HOST: &[Key] = &[
         .default("2GiB")
         .range("128MiB to 64GiB")
         .help("Memory that compiling one plugin may take"),
+    Key::texts("plugins.trusted", "KEY")
+        .flag("trusted")
+        .nothing("nobody: plugins need not be signed")
+        .range("public nkeys of users, U...")
+        .rule(names::signing_key)
+        .comment("[\"UBKXGEDXNI5MS6QZEFSCITCBYZ4ORXSS7DYGBWAUWRWGFR5HMMQDKMWB\"]")
+        .help("Whose signatures plugins must have; one of them is enough")
+        .more(
+            "A plugin is refused that none of them has signed (`tidegate plugin sign`), or whose signature is of other \
+             content.",
+        ),
     Key::text("dead-letters.stream", "STREAM")
         .flag("dead-letters")
         .default(DEAD_LETTERS)

@@ -464,6 +464,44 @@ pub const WORKLOAD: &[Key] = &[
         .range("10ms to 1h")
         .comment("\"1s\"")
         .help("Time from one probe to the next, each of which is one call"),
+    Key::number("rollout.share", "SHARE")
+        .flag("rollout-share")
+        .nothing("a new generation of the handler takes over at once")
+        .range("0.01 to 0.5")
+        .comment("0.05")
+        .help("The share of the workers that run a new generation of the handler first, at least one")
+        .more(
+            "It is compared with the old generation on the same minutes, and promoted or rolled back by itself. A \
+             single worker runs it for that share of the time.",
+        ),
+    Key::duration("rollout.for")
+        .flag("rollout-for")
+        .default("5m")
+        .range("1s to 7days")
+        .comment("\"5m\"")
+        .help("How long both generations run side by side before the new one is promoted")
+        .more(
+            "One that is worse is rolled back as soon as that is clear. A trial in doubt goes on, for 12 times as \
+             long at most.",
+        ),
+    Key::integer("rollout.min-messages", "MESSAGES")
+        .flag("rollout-min-messages")
+        .default("1000")
+        .range("1 to 1000000000")
+        .comment("1000")
+        .help("How many messages the new generation has to handle before it is promoted"),
+    Key::number("rollout.max-failure-ratio", "TIMES")
+        .flag("rollout-max-failure-ratio")
+        .default("2.0")
+        .range("1.1 to 1000")
+        .comment("2.0")
+        .help("From how many times as many failures or faults as the old one's, of as many calls, it is rolled back"),
+    Key::number("rollout.max-slowdown", "TIMES")
+        .flag("rollout-max-slowdown")
+        .default("1.5")
+        .range("1.1 to 1000")
+        .comment("1.5")
+        .help("From how many times as long as the old generation's calls, on average, it is rolled back"),
     Key::integer("retry.max-attempts", "COUNT")
         .flag("max-attempts")
         .default("5")

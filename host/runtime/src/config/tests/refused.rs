@@ -360,3 +360,24 @@ fn what_is_of_use_in_a_fleet_only_or_would_be_wrong_there_is_refused() {
     let fleet = of("fleet.bucket = \"F\"\nhost = { id = \"a\", max-workers = 3 }", "").unwrap().fleet.unwrap();
     assert_eq!((fleet.bucket.as_str(), fleet.host.as_deref(), fleet.max_workers), ("F", Some("a"), Some(3)));
 }
+
+#[test]
+fn rollouts_that_cannot_be_are_told() {
+    for (lines, expected) in [
+        (
+            "rollout.for = \"5m\"",
+            "line 5: workload.orders.rollout.for: says nothing without rollout.share; add rollout.share, such as 0.05, \
+             or remove it",
+        ),
+        ("rollout.share = 0.9", "line 5: workload.orders.rollout.share: 0.9 is too large; it can be 0.01 to 0.5"),
+        ("rollout = 0.05", "line 5: workload.orders.rollout: expected a table, found a float"),
+        (
+            "rollout.share = 0.1\nrollout.max-slowdown = 1",
+            "line 6: workload.orders.rollout.max-slowdown: 1 is too small; it can be 1.1 to 1000",
+        ),
+        ("rollout.shares = 0.1", "line 5: workload.orders.rollout.shares: unknown key; did you mean share?"),
+    ] {
+        let error = one(lines);
+        assert!(error.starts_with(expected), "{lines}: {error}");
+    }
+}

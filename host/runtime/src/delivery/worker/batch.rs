@@ -205,7 +205,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     async fn swap_for(&mut self, instance: &mut H::Instance, batch: &mut Batch<D>) -> bool {
         let made = batch.keep(&self.shared.rules.consumer, self.handlers.instantiate(self.id));
         let made = self.settlements.meanwhile(pin!(made)).await;
-        self.shared.take_the_place(instance, made)
+        self.shared.take_the_place(instance, made, &self.stats)
     }
 
     /// Settles the deliveries for which the handler must not be called, and returns the others.
@@ -259,6 +259,9 @@ impl<D: Held, H: Handlers> Worker<D, H> {
             answers.iter().for_each(|answer| stats.handled(each, answer.is_ok()));
         } else {
             deliveries.iter().for_each(|_| stats.handled(each, false));
+            if deliveries.len() > 1 {
+                stats.failed_together(deliveries.len());
+            }
         }
         if let Err(fault) = &called {
             stats.faulted(fault.kind());

@@ -266,6 +266,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
                 "an instance failed after it had answered all of its deliveries; it is made anew");
             return;
         }
+        self.stats.failed_together(lost.len());
         for permit in lost.iter_mut().filter_map(|(waiting, _)| waiting.permit.take()) {
             permit.ended(Told::by_fault(fault));
         }

@@ -22,7 +22,7 @@ use super::directory_events::DirectoryEvents;
 use super::host::PluginHost;
 use super::plugin_file::PluginFile;
 use super::slot::{PluginSlot, PluginState, Watch};
-use super::source::file;
+use super::source::{file, signature_file};
 use crate::config::{Limits, Plugins};
 use crate::delivery::slow_lane::roam;
 use crate::plugin::run::kind::Wanted;
@@ -189,7 +189,8 @@ impl DirectoryTask {
             let touched = self.events.touched();
             let slots = self.asked.slots.lock().clone();
             for slot in &slots {
-                if touched.contains(file(Path::new(""), slot.name()).as_os_str()) {
+                let of_slot = file(Path::new(""), slot.name());
+                if touched.contains(of_slot.as_os_str()) || touched.contains(signature_file(&of_slot).as_os_str()) {
                     slot.touch();
                 }
             }
@@ -262,7 +263,13 @@ mod tests {
 
     fn directory(dir: &Path) -> Directory {
         let host = PluginHost::new(None).unwrap();
-        let plugins = Plugins { dir: dir.to_owned(), rescan: Duration::MAX, cache: None, compile: Default::default() };
+        let plugins = Plugins {
+            dir: dir.to_owned(),
+            rescan: Duration::MAX,
+            cache: None,
+            compile: Default::default(),
+            origin: Default::default(),
+        };
         Directory::start(host, &plugins)
     }
 

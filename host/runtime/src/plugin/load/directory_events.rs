@@ -10,7 +10,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::file_progress::Fingerprint;
+use super::file_progress::Stamp;
 
 /// Events of one directory. They only say when to look at files; looking finds out what changed.
 pub(super) struct DirectoryEvents {
@@ -54,7 +54,7 @@ impl DirectoryEvents {
 
     /// Watches the directory that the path leads to now. It may be another directory than before, or a new one.
     pub(super) fn follow(&mut self, metadata: &std::fs::Metadata) {
-        let fingerprint = Fingerprint::of(metadata);
+        let fingerprint = Stamp::of(metadata);
         let identity = (fingerprint.device, fingerprint.inode);
         if self.watching.as_ref().is_some_and(|(_, watched)| *watched == identity) {
             return;

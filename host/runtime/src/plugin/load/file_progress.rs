@@ -12,9 +12,23 @@ const SOON: Duration = Duration::from_millis(500);
 /// The first and the longest pause before a file is tried again that was refused for a cause outside of it.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Tells one content of a file from another without reading it.
+/// Tells one content of a plugin's file, and of its signature's, from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint {
+    pub(super) content: Stamp,
+    /// That of the signature; `None` if there is none, or none is asked for.
+    pub(super) signature: Option<Stamp>,
+}
+
+impl Fingerprint {
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        self.content.is_fresh(now) || self.signature.is_some_and(|signature| signature.is_fresh(now))
+    }
+}
+
+/// Tells one content of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
     pub(super) device: u64,
     pub(super) inode: u64,
     pub(super) length: u64,
@@ -24,7 +38,7 @@ pub(super) struct Fingerprint {
     pub(super) changed: (i64, i64),
 }
 
-impl Fingerprint {
+impl Stamp {
     #[cfg(unix)]
     pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
@@ -167,6 +181,11 @@ impl FileProgress {
         again.into_iter().chain(unsettled).min()
     }
 
+    /// Whether content with this digest is in use.
+    pub(super) fn is_loaded(&self, digest: &str) -> bool {
+        self.loaded.as_deref() == Some(digest)
+    }
+
     pub(super) fn loaded(&mut self, digest: &str) {
         self.digest = Some(digest.to_owned());
         self.loaded = Some(digest.to_owned());
@@ -228,7 +247,11 @@ mod tests {
     }
 
     fn written(seconds: u64) -> Fingerprint {
-        Fingerprint { device: 1, inode: seconds, length: 8, modified: Some(at(seconds)), changed: (0, 0) }
+        Fingerprint { content: stamp(seconds), signature: None }
+    }
+
+    fn stamp(seconds: u64) -> Stamp {
+        Stamp { device: 1, inode: seconds, length: 8, modified: Some(at(seconds)), changed: (0, 0) }
     }
 
     fn refused(digest: &str, cause: RefusalCause, fingerprint: Fingerprint) -> Refused<'_> {
@@ -277,6 +300,15 @@ mod tests {
         assert!(progress.needs_loading("half", now));
         assert_eq!(progress.refused(half, at(7), now), RefusedAction::Tell);
         assert!(!progress.needs_loading("half", now));
+    }
+
+    #[test]
+    fn a_file_whose_signature_is_fresh_may_be_half_written_too() {
+        let (mut progress, now) = (FileProgress::default(), Instant::now());
+        let signed = Fingerprint { signature: Some(stamp(9)), ..written(5) };
+        let unlike = refused("unlike", RefusalCause::HalfWritten, signed);
+        assert_eq!(progress.refused(unlike, at(9), now), RefusedAction::Wait);
+        assert_eq!(progress.refused(unlike, at(11), now), RefusedAction::Tell);
     }
 
     #[test]

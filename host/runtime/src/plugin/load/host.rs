@@ -13,8 +13,8 @@ use super::cache::{self, CacheError};
 use super::compiler::{self, CompileFor, Compiler};
 use super::inspect::{Inspection, KindError, inspect};
 use super::refusal::{LoadError, PluginRefusal};
-use super::source::{FileContent, read};
-use crate::config::{Compile, Limits, Plugins};
+use super::source::{FileContent, read, read_signature};
+use crate::config::{Compile, Limits, Origin, Plugins};
 use crate::plugin::run::declared::Declared;
 use crate::plugin::run::engine::Engines;
 use crate::plugin::run::kind::{Kind, Wanted, WantedForm};
@@ -47,6 +47,8 @@ struct HostParts {
     engines: Arc<Engines>,
     /// Bytes of the largest plugin file.
     max_size: u64,
+    /// Whose signatures are taken; with none a plugin need not be signed.
+    trusted: Vec<String>,
     /// `None` compiles in this process, without limits.
     compiler: Option<Compiler>,
     /// The directory of compiled code, if it is kept.
@@ -90,6 +92,7 @@ impl PluginHost {
             rescan: Duration::MAX,
             cache: cache.map(Path::to_owned),
             compile: Compile::default(),
+            origin: Origin::default(),
         };
         Self::start(&plugins)
     }
@@ -118,7 +121,8 @@ impl PluginHost {
         });
         let cache_dir = cache.as_ref().map(|cache| cache.directory().clone());
         let engines = Arc::new(Engines::start(cache).map_err(HostError::Engine)?);
-        Ok(Self(Arc::new(HostParts { engines, max_size, compiler, cache_dir, _own_cache: own })))
+        let trusted = plugins.origin.trusted.clone();
+        Ok(Self(Arc::new(HostParts { engines, max_size, trusted, compiler, cache_dir, _own_cache: own })))
     }
 
     /// The engines that instances run in.
@@ -158,13 +162,15 @@ impl PluginHost {
         loaded.await.map_err(|refusal| LoadError { file: file.to_owned(), refusal })
     }
 
-    /// Compiles, links and tries a component that was read.
+    /// Compiles, links and tries a component that was read. What must be signed and is not gets no further: its
+    /// compiled code is not even looked for in the cache.
     pub(super) async fn make<W: World>(
         &self,
         source: FileContent,
         limits: &Limits,
         wanted: &Wanted,
     ) -> Result<Plugin<W>, PluginRefusal> {
+        self.check_signature(&source)?;
         let Inspection { declared, asynchronous, .. } = check(&source, W::KIND, wanted)?;
         let to = W::engine(&self.0.engines, asynchronous).map_err(PluginRefusal::NoEngine)?;
         let component = self.compile(to.engine.clone(), CompileFor::of(W::KIND, asynchronous), &source).await?;
@@ -180,8 +186,22 @@ impl PluginHost {
 
     /// Reads off the async threads.
     pub(super) async fn read(&self, file: &Path) -> Result<FileContent, PluginRefusal> {
-        let (file, most) = (file.to_owned(), self.0.max_size);
-        tokio::task::spawn_blocking(move || read(&file, most)).await.unwrap_or(Err(PluginRefusal::Stopping))
+        let (file, most, signed) = (file.to_owned(), self.0.max_size, self.wants_signatures());
+        let read = move || {
+            let content = read(&file, most)?;
+            Ok(if signed { content.signed(read_signature(&file)) } else { content })
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or(Err(PluginRefusal::Stopping))
+    }
+
+    /// Whether plugins must be signed.
+    pub(super) fn wants_signatures(&self) -> bool {
+        !self.0.trusted.is_empty()
+    }
+
+    /// Whether this may run, as far as it is a question of who has signed it.
+    pub(super) fn check_signature(&self, source: &FileContent) -> Result<(), PluginRefusal> {
+        Ok(source.check_signature(&self.0.trusted)?)
     }
 
     async fn compile(&self, engine: Engine, to: CompileFor, source: &FileContent) -> Result<Component, PluginRefusal> {

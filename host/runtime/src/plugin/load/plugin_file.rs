@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, UnreadableNotice};
+use super::file_progress::{FileProgress, Fingerprint, RefusalCause, Refused, RefusedAction, Stamp, UnreadableNotice};
 use super::host::PluginHost;
 use super::refusal::PluginRefusal;
 use super::slot::PluginSlot;
-use super::source::{FileContent, others};
+use super::source::{FileContent, others, signature_file};
 use crate::clock::time_of_day;
 use crate::config::Limits;
 use crate::digest::{Digest, shown};
@@ -61,8 +61,8 @@ impl<W: World> PluginFile<W> {
             self.progress.suspect();
         }
         let now = Instant::now();
-        let fingerprint = match tokio::fs::metadata(&self.file).await {
-            Ok(metadata) => Fingerprint::of(&metadata),
+        let fingerprint = match fingerprint(&self.host, &self.file).await {
+            Ok(fingerprint) => fingerprint,
             // A file that can be read after all came in between. The next look is soon.
             Err(_) => {
                 match self.host.read(&self.file).await {
@@ -86,38 +86,39 @@ impl<W: World> PluginFile<W> {
 
     /// Loads content that was read, unless it is known.
     async fn consider(&mut self, source: FileContent, fingerprint: Fingerprint, read: Instant) -> Option<Duration> {
-        let digest = source.generation.digest.clone();
+        let (digest, identity) = (source.generation.digest.clone(), source.identity());
+        let needs_loading = self.progress.needs_loading(&identity, read);
         let is_in_use = self.slot.generation().as_ref() == Some(&digest);
-        if self.progress.needs_loading(digest.whole(), read) && is_in_use {
-            // It was put back after something else was refused.
-            self.progress.loaded(digest.whole());
-        } else if self.progress.needs_loading(digest.whole(), read) {
+        if needs_loading && is_in_use && self.host.check_signature(&source).is_ok() {
+            // It was put back after something else was refused, or is signed anew.
+            self.progress.loaded(&identity);
+        } else if needs_loading {
             let began = Instant::now();
             self.tell_long(&source);
             let loaded = tokio::select! {
                 biased;
                 loaded = self.host.make(source, &self.tried, &self.slot.wanted) => loaded,
                 // Loading is dropped, and a child process that compiles is killed.
-                () = withdrawn(&self.host, &self.file, &self.slot.touched, &digest, fingerprint) => {
+                () = withdrawn(&self.host, &self.file, &self.slot.touched, &identity, fingerprint) => {
                     return self.tell_withdrawn(&digest);
                 }
             };
             match loaded {
                 // The content on disk now decides, not the content when loading began.
-                Ok(_) if !is_still_there(&self.host, &self.file, &digest, fingerprint).await => {
+                Ok(_) if !is_still_there(&self.host, &self.file, &identity, fingerprint).await => {
                     return self.tell_withdrawn(&digest);
                 }
-                Ok(loaded) => self.adopt(loaded, &digest, began),
+                Ok(loaded) => self.adopt(loaded, &identity, began),
                 Err(PluginRefusal::Stopping) => return None,
                 Err(refusal) => {
-                    if !self.refuse(&refusal, &digest, fingerprint, began) {
+                    if !self.refuse(&refusal, &identity, fingerprint, began) {
                         self.progress.suspect();
                         return self.progress.look_again(Instant::now());
                     }
                 }
             }
         }
-        if self.slot.generation().as_ref() == Some(&digest) {
+        if self.progress.is_loaded(&identity) {
             self.slot.history.lock().problem = None;
         }
         self.progress.settle(fingerprint, read);
@@ -143,36 +144,39 @@ impl<W: World> PluginFile<W> {
         Some(Duration::ZERO)
     }
 
-    fn adopt(&mut self, loaded: Plugin<W>, digest: &Digest, began: Instant) {
-        self.progress.loaded(digest.whole());
+    fn adopt(&mut self, loaded: Plugin<W>, identity: &str, began: Instant) {
+        self.progress.loaded(identity);
+        let digest = loaded.generation().digest.clone();
         self.slot.adopt(loaded);
         let milliseconds = millis(began.elapsed());
         tracing::info!(plugin = self.slot.name, generation = %digest, milliseconds, "loaded {}", self.file.display());
     }
 
     /// Notes and logs a refusal. `false` if the file may be half written.
-    fn refuse(&mut self, refusal: &PluginRefusal, digest: &Digest, fingerprint: Fingerprint, began: Instant) -> bool {
-        let (reason, file) = (refusal.to_string(), self.file.display());
+    fn refuse(&mut self, refusal: &PluginRefusal, identity: &str, fingerprint: Fingerprint, began: Instant) -> bool {
+        let (reason, file, digest) = (refusal.to_string(), self.file.display(), shown(identity));
         let cause = match refusal {
             refusal if refusal.may_be_half_written() => RefusalCause::HalfWritten,
             refusal if refusal.may_pass_later() => RefusalCause::Outside,
             _ => RefusalCause::File,
         };
-        let refused = Refused { digest: digest.whole(), reason: &reason, cause, fingerprint, took: began.elapsed() };
+        let refused = Refused { digest: identity, reason: &reason, cause, fingerprint, took: began.elapsed() };
         match self.progress.refused(refused, time_of_day(), Instant::now()) {
             RefusedAction::Wait => {
                 tracing::debug!(plugin = self.slot.name, reason, "{file} may be half written");
                 return false;
             }
             RefusedAction::Known => {
-                tracing::debug!(plugin = self.slot.name, generation = %digest, reason, "{file} was refused again")
+                tracing::debug!(plugin = self.slot.name, generation = digest, reason, "{file} was refused again")
             }
             RefusedAction::Tell => {
                 self.slot.refused(&reason);
                 let later = if cause == RefusalCause::Outside { "; it will be tried again" } else { "" };
                 tracing::warn!(
-                    plugin = self.slot.name, generation = %digest,
-                    "refused {file}: {reason}; {}{later}", self.slot.what_stays()
+                    plugin = self.slot.name,
+                    generation = digest,
+                    "refused {file}: {reason}; {}{later}",
+                    self.slot.what_stays()
                 );
             }
         }
@@ -195,15 +199,25 @@ impl<W: World> PluginFile<W> {
     }
 }
 
-/// Ends when the file no longer has this content.
-async fn withdrawn(host: &PluginHost, file: &Path, touched: &AtomicBool, digest: &Digest, mut known: Fingerprint) {
+/// What tells the file's content, and its signature's where there must be one, from another.
+async fn fingerprint(host: &PluginHost, file: &Path) -> std::io::Result<Fingerprint> {
+    let content = Stamp::of(&tokio::fs::metadata(file).await?);
+    let signature = match host.wants_signatures() {
+        true => tokio::fs::metadata(signature_file(file)).await.ok().map(|metadata| Stamp::of(&metadata)),
+        false => None,
+    };
+    Ok(Fingerprint { content, signature })
+}
+
+/// Ends when the file no longer has this content, or this signature.
+async fn withdrawn(host: &PluginHost, file: &Path, touched: &AtomicBool, identity: &str, mut known: Fingerprint) {
     loop {
         tokio::time::sleep(WATCH).await;
         let touched = touched.swap(false, Relaxed);
-        match tokio::fs::metadata(file).await.map(|metadata| Fingerprint::of(&metadata)) {
+        match fingerprint(host, file).await {
             Ok(now) if now == known && !touched => {}
             Ok(now) => match host.read(file).await {
-                Ok(source) if source.generation.digest == *digest => known = now,
+                Ok(source) if source.identity() == identity => known = now,
                 _ => return,
             },
             Err(_) => return,
@@ -211,11 +225,11 @@ async fn withdrawn(host: &PluginHost, file: &Path, touched: &AtomicBool, digest:
     }
 }
 
-/// Whether the file has this content.
-async fn is_still_there(host: &PluginHost, file: &Path, digest: &Digest, known: Fingerprint) -> bool {
-    match tokio::fs::metadata(file).await {
-        Ok(metadata) if Fingerprint::of(&metadata) == known => true,
-        Ok(_) => host.read(file).await.is_ok_and(|source| source.generation.digest == *digest),
+/// Whether the file has this content, and this signature.
+async fn is_still_there(host: &PluginHost, file: &Path, identity: &str, known: Fingerprint) -> bool {
+    match fingerprint(host, file).await {
+        Ok(now) if now == known => true,
+        Ok(_) => host.read(file).await.is_ok_and(|source| source.identity() == identity),
         Err(_) => false,
     }
 }

@@ -8,6 +8,7 @@ use crate::contract::Fault;
 use crate::digest::Digest;
 use crate::plugin::run::bindings::{ASYNC_HANDLER, BATCH_HANDLER};
 use crate::plugin::run::kind::Kind;
+use crate::signature::SignatureError;
 
 /// Why a file did not become a generation.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,9 @@ pub enum PluginRefusal {
         /// The digest of what is there.
         found: Digest,
     },
+    /// Nobody who is trusted has signed it as it is.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// It is no component of this contract.
     #[error(transparent)]
     Kind(#[from] KindError),
@@ -180,6 +184,7 @@ impl PluginRefusal {
             | Self::NotAFile
             | Self::TooLarge { .. }
             | Self::NotPinned { .. }
+            | Self::Signature(_)
             | Self::Kind(_)
             | Self::WrongKind { .. }
             | Self::NoBatches
@@ -198,8 +203,8 @@ impl PluginRefusal {
     pub(crate) fn may_be_half_written(&self) -> bool {
         match self {
             Self::Kind(error) => error.may_be_half_written(),
-            // Half of the file that is pinned has another digest.
-            Self::NotPinned { .. } => true,
+            // Half of the file that is pinned has another digest, and a signature comes before its file or after it.
+            Self::NotPinned { .. } | Self::Signature(_) => true,
             _ => false,
         }
     }

@@ -11,6 +11,7 @@ use super::refusal::PluginRefusal;
 use crate::config::units::show_size;
 use crate::digest::Digest;
 use crate::plugin::run::generation::Generation;
+use crate::signature::{self, Signature, SignatureError};
 
 /// How many plugins an error lists where one is missing.
 const NAMED: usize = 20;
@@ -20,12 +21,42 @@ const NAMED: usize = 20;
 pub(in crate::plugin) struct FileContent {
     pub(in crate::plugin) generation: Generation,
     pub(super) bytes: Arc<[u8]>,
+    pub(super) signature: WrittenSignature,
 }
+
+/// What stands where the signature of a plugin is: nothing, bytes, or what is not read.
+pub(super) type WrittenSignature = Option<Result<Vec<u8>, &'static str>>;
 
 impl FileContent {
     pub(in crate::plugin) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
-        let digest = HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(&bytes));
-        Self { generation: Generation { plugin: plugin.into(), digest: digest.into() }, bytes: bytes.into() }
+        let digest = hex(&bytes);
+        Self {
+            generation: Generation { plugin: plugin.into(), digest: digest.into() },
+            bytes: bytes.into(),
+            signature: None,
+        }
+    }
+
+    pub(super) fn signed(self, signature: WrittenSignature) -> Self {
+        Self { signature, ..self }
+    }
+
+    /// What tells this content, with this signature, from any other. It begins with the digest of the content.
+    pub(super) fn identity(&self) -> String {
+        let digest = self.generation.digest.whole();
+        match &self.signature {
+            None => digest.to_owned(),
+            Some(Ok(signature)) => format!("{digest}+{}", hex(signature)),
+            Some(Err(why)) => format!("{digest}+{why}"),
+        }
+    }
+
+    /// Whether one of those who are trusted has signed this. Where nobody is named it need not be signed.
+    pub(super) fn check_signature(&self, trusted: &[String]) -> Result<(), SignatureError> {
+        if trusted.is_empty() {
+            return Ok(());
+        }
+        parsed(&self.signature)?.check(&self.generation.digest, trusted)
     }
 
     /// Whether this is what the configuration pins the plugin to, if it does.
@@ -38,6 +69,52 @@ impl FileContent {
             _ => Ok(()),
         }
     }
+}
+
+/// The SHA-256 of bytes, in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(bytes))
+}
+
+/// The same of what is read to its end.
+pub(super) fn hash(mut content: impl io::Read) -> io::Result<Digest> {
+    let mut hasher = Sha256::default();
+    io::copy(&mut content, &mut hasher)?;
+    Ok(HEXLOWER.encode(&<Sha256 as sha2::Digest>::finalize(hasher)).into())
+}
+
+/// The signature that is written there.
+pub(super) fn parsed(written: &WrittenSignature) -> Result<Signature, SignatureError> {
+    match written {
+        None => Err(SignatureError::Unsigned),
+        Some(Err(why)) => Err(SignatureError::Malformed((*why).to_owned())),
+        Some(Ok(bytes)) => Signature::parse(bytes),
+    }
+}
+
+/// Where the signature of a plugin's file is: `receipts.wasm.sig` for `receipts.wasm`.
+pub fn signature_file(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+/// Reads what stands where the signature of a file is.
+pub(super) fn read_signature(file: &Path) -> WrittenSignature {
+    const UNREADABLE: &str = "cannot be read";
+    let path = signature_file(file);
+    // It is looked at before it is opened: opening a pipe would wait for its writer.
+    match std::fs::metadata(&path) {
+        Ok(metadata) if !metadata.is_file() => return Some(Err("is not a file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => return Some(Err(UNREADABLE)),
+    }
+    let mut bytes = Vec::new();
+    // One byte more than any has: then it is too large, however large it is.
+    let most = u64::try_from(signature::MOST).unwrap_or(u64::MAX).saturating_add(1);
+    let read = std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    Some(read.map(|_| bytes).map_err(|_| UNREADABLE))
 }
 
 /// Where the file of a plugin is.

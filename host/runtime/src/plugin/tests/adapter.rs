@@ -26,7 +26,13 @@ async fn an_instance_that_was_made_ahead_is_not_used_with_a_secret_of_before() {
     std::fs::write(dir.path().join("probe.wasm"), probes::WORKER_V1).unwrap();
     std::fs::write(&secret, "first").unwrap();
     let rescan = std::time::Duration::from_millis(20);
-    let plugins = Plugins { dir: dir.path().to_owned(), rescan, cache: None, compile: Compile::default() };
+    let plugins = Plugins {
+        dir: dir.path().to_owned(),
+        rescan,
+        cache: None,
+        compile: Compile::default(),
+        origin: Default::default(),
+    };
     let directory = Directory::start(host(), &plugins);
     let mut handlers = PluginHandlers::new(&directory, &workload(&secret));
     handlers.loaded().await;

@@ -125,7 +125,13 @@ async fn what_is_refused_for_a_workload_with_batches_is_not_for_one_without() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("probe.wasm"), probes::WORKER_V1).unwrap();
     let rescan = Duration::from_millis(20);
-    let plugins = Plugins { dir: dir.path().to_owned(), rescan, cache: None, compile: Compile::default() };
+    let plugins = Plugins {
+        dir: dir.path().to_owned(),
+        rescan,
+        cache: None,
+        compile: Compile::default(),
+        origin: Default::default(),
+    };
     let directory = Directory::start(host(), &plugins);
     let mut batches: HandlerWatch = directory.watch_as("probe", &of(WantedForm::Batches), &limits());
     let mut either: HandlerWatch = directory.watch("probe", &limits());

@@ -14,7 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a directory. `rescan` is long where a test is about events.
 pub(super) fn start(dir: &Path, rescan: Duration) -> Directory {
-    Directory::start(host(), &Plugins { dir: dir.to_owned(), rescan, cache: None, compile: Compile::default() })
+    Directory::start(
+        host(),
+        &Plugins { dir: dir.to_owned(), rescan, cache: None, compile: Compile::default(), origin: Default::default() },
+    )
 }
 
 const EVENTS: Duration = Duration::from_secs(3600);
@@ -189,7 +192,8 @@ impl Slow {
 
     fn directory(&self, plugins: &Path) -> Directory {
         let compile = Compile { program: Some(self.dir.path().join("program")), ..Compile::default() };
-        let plugins = Plugins { dir: plugins.to_owned(), rescan: RESCAN, cache: None, compile };
+        let plugins =
+            Plugins { dir: plugins.to_owned(), rescan: RESCAN, cache: None, compile, origin: Default::default() };
         Directory::start(PluginHost::start(&plugins).unwrap(), &plugins)
     }
 

@@ -71,7 +71,7 @@ fn importing(name: &str) -> Vec<u8> {
 async fn what_cannot_be_had_is_refused_before_anything_is_compiled() {
     // Nothing can be compiled here.
     let compile = Compile { program: Some("/nowhere".into()), ..Compile::default() };
-    let plugins = Plugins { dir: "".into(), rescan: Duration::MAX, cache: None, compile };
+    let plugins = Plugins { dir: "".into(), rescan: Duration::MAX, cache: None, compile, origin: Default::default() };
     let host = PluginHost::start(&plugins).unwrap();
     let refusal = async |name: &str| {
         let (_dir, file) = file(importing(name));

@@ -11,6 +11,7 @@ mod http;
 mod load;
 mod pins;
 mod policy;
+mod signatures;
 mod wasi;
 
 use std::io;

@@ -95,7 +95,7 @@ impl Handlers for TestHandlers {
         }
     }
 
-    fn is_newer(&self) -> bool {
+    fn is_newer(&mut self) -> bool {
         self.generation.has_changed().unwrap()
     }
 

@@ -3,6 +3,7 @@
 
 mod encoder;
 mod fleet;
+mod rollouts;
 
 use std::fmt;
 use std::fs;
@@ -20,6 +21,7 @@ use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Generation, PluginState, Used};
 use crate::process_status::ProcessStatus;
+use crate::rollout::seen::{RolloutSeen, Rollouts};
 use crate::scaling::history::{Scaling, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 use encoder::MetricsEncoder;
@@ -70,6 +72,7 @@ struct WorkloadMetrics {
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<(usize, usize, u64)>,
+    rollout: Option<RolloutSeen>,
 }
 
 #[derive(Debug, Default)]
@@ -120,6 +123,7 @@ impl WorkloadMetrics {
             order: parts
                 .and_then(|parts| parts.order.as_ref())
                 .map(|order| (order.keys(), order.waiting(), order.incomplete())),
+            rollout: state.rollouts().map(Rollouts::seen),
         }
     }
 
@@ -153,6 +157,8 @@ impl Collector for Snapshot {
         fleet::encode(&mut encoder, &self.fleets())?;
         self.guests(&mut encoder)?;
         self.orders(&mut encoder)?;
+        let rollouts = self.workloads.iter().filter_map(|of| Some((of.name.as_str(), of.rollout.as_ref()?)));
+        rollouts::encode(rollouts, &mut encoder)?;
         self.shadows(&mut encoder)?;
         self.rest(&mut encoder)
     }

@@ -13,6 +13,7 @@ mod api;
 mod health;
 mod metrics;
 mod page;
+mod rollout;
 mod serve;
 mod status;
 mod view;

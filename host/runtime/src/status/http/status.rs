@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::health;
+use super::rollout::{self, RolloutStatus};
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
@@ -57,6 +58,9 @@ struct WorkloadStatus {
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     scaling: ScalingStatus,
+    /// Only where rollout.share is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<RolloutStatus>,
     /// Only in a fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<FleetStatus>,
@@ -112,6 +116,8 @@ struct WorkersStatus {
 #[derive(Serialize)]
 struct WorkerStatus {
     worker: u64,
+    /// The generation of the handler that it runs; null before its first instance.
+    generation: Option<String>,
     handling: bool,
     acked: u64,
     alive_ms: u64,
@@ -230,6 +236,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 .into_iter()
                 .map(|(worker, stats)| WorkerStatus {
                     worker,
+                    generation: stats.generation().map(|digest| digest.whole().to_owned()),
                     handling: stats.is_handling(),
                     acked: stats.acked(),
                     alive_ms: stats.tally().work.alive_us / 1000,
@@ -253,6 +260,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
             last_decisions: scaling.last.into_iter().rev().map(decision).collect(),
             shadow: of.shadow.as_ref().map(|shadow| self::shadow(&shadow.policy, state.history.shadowed())),
         },
+        rollout: state.rollouts().map(|rollouts| rollout::of(rollouts.seen())),
         fleet: parts.and_then(|parts| parts.fleet.as_ref()).map(|fleet| self::fleet(fleet.seen(&of.name))),
     }
 }

@@ -10,6 +10,7 @@ use super::cut::cut;
 use crate::contract::Observation;
 use crate::digest::Digest;
 use crate::duration::unix_millis;
+use crate::rollout::seen::{Ended, Ending, RolloutSeen, TrialSeen};
 use crate::scaling::history::Decided;
 use crate::status::recorder::Recorder;
 use crate::status::samples::Numbers;
@@ -40,6 +41,8 @@ struct Row<'a> {
     dead: u64,
     decision: Option<DecisionRow>,
     generations: [Option<GenerationRow>; 2],
+    /// What is to be said of a new generation of the handler that is not in use; null if there is none.
+    rollout: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -141,5 +144,17 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
         dead: tally.dead.iter().sum(),
         decision: workload.history.last().as_ref().map(DecisionRow::short),
         generations: [generation(&of.handler), generation(&of.policy)],
+        rollout: workload.rollouts().and_then(|rollouts| told(rollouts.seen())),
     }
+}
+
+/// Of a generation that is tried, or is not in use though its file is there. Nothing in it changes all the time.
+fn told(RolloutSeen { generation, trial, last, .. }: RolloutSeen) -> Option<String> {
+    let in_use = generation.map(|digest| format!("{digest} is in use")).unwrap_or_default();
+    if let Some(TrialSeen { generation, workers, .. }) = trial {
+        return Some(format!("{in_use}; {generation} is tried by {} workers", workers.len()));
+    }
+    let Ended { generation, ending, reason, .. } = last?;
+    let is_rejected = matches!(ending, Ending::RolledBack | Ending::Aborted);
+    is_rejected.then(|| cut(&format!("{in_use}; {generation} was rolled back: {reason}"), REASON))
 }

@@ -311,6 +311,7 @@ function tell(facts, row, nowMs) {
     ["Consumer", outside(row.consumer)],
     ["Handler", ...code(row.handler, row.generations[0])],
     ["Policy", ...code(row.policy, row.generations[1])],
+    ...(row.rollout ? [["Rollout", outside(row.rollout)]] : []),
     [
       "Workers",
       `${row.now.running} run, ${row.now.desired} wanted`,

@@ -1,8 +1,6 @@
-//! `tidegate plugins`.
+//! `tidegate plugin export`.
 
-use std::fs::Permissions;
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,29 +8,15 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use tidegate_artifacts::{policies, workers};
 
-use super::output::Output;
+use crate::commands::output::Output;
+use crate::commands::plugin::put::put;
 use tidegate_runtime::config::nearest;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate plugins export plugins
-  tidegate plugins export plugins receipts backlog
-  tidegate plugins export plugins --force        after an upgrade; a host that runs there swaps them at once";
-
-/// The handlers and policies that this program carries.
-#[derive(Debug, Clone, clap::Args)]
-pub struct PluginsArgs {
-    #[allow(missing_docs)]
-    #[command(subcommand)]
-    pub command: PluginsCommand,
-}
-
-/// What is done with them.
-#[derive(Debug, Clone, clap::Subcommand)]
-pub enum PluginsCommand {
-    #[allow(missing_docs)]
-    Export(ExportArgs),
-}
+  tidegate plugin export plugins
+  tidegate plugin export plugins receipts backlog
+  tidegate plugin export plugins --force        after an upgrade; a host that runs there swaps them at once";
 
 /// Writes the handlers and policies that this program carries into a directory of plugins.
 ///
@@ -83,8 +67,7 @@ struct Answer {
 ///
 /// # Errors
 /// If there is no plugin of a name, files are in the way, or one cannot be written.
-pub fn run(args: &PluginsArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let PluginsCommand::Export(args) = &args.command;
+pub(super) fn run(args: &ExportArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let answer = Answer { plugins: export(args)? };
     args.output.write(out, &answer, |out| {
         answer.plugins.iter().try_for_each(|one| {
@@ -117,7 +100,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<Vec<Exported>> {
     }
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make the directory {}", dir.display()))?;
     for (one, exported) in exported.iter().filter(|(_, exported)| exported.written) {
-        write(dir, &exported.file, one.bytes).with_context(|| format!("cannot write {}", exported.file.display()))?;
+        put(&exported.file, one.bytes).with_context(|| format!("cannot write {}", exported.file.display()))?;
     }
     Ok(exported.into_iter().map(|(_, exported)| exported).collect())
 }
@@ -143,13 +126,4 @@ fn read(file: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Puts a file in place whole, for a host may be looking.
-fn write(dir: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let for_all = Permissions::from_mode(0o644);
-    let mut part = tempfile::Builder::new().prefix(".").suffix(".part").permissions(for_all).tempfile_in(dir)?;
-    part.write_all(bytes)?;
-    part.persist(file).map_err(|error| error.error)?;
-    Ok(())
 }

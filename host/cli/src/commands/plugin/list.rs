@@ -1,0 +1,118 @@
+//! `tidegate plugin list`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use tidegate_runtime::config::units::show_size;
+use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::digest::{Digest, shown};
+use tidegate_runtime::plugin::{FoundPlugin, found_in};
+
+use crate::commands::flags::ConfigFlags;
+use crate::commands::output::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate plugin list                           for ./tidegate.toml
+  tidegate plugin list -c tidegate.toml --output json";
+
+/// Lists the plugins that are where the configuration says they come from.
+///
+/// Of each: its digest, who has signed it, and which workloads name it. What a host would refuse for its signature or
+/// for a pin is told; `tidegate check` compiles too. Exit code 0: listed. 1: the configuration is wrong, or they cannot
+/// be read. 2: wrong usage.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ListArgs {
+    /// How the answer is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+    #[allow(missing_docs)]
+    #[command(flatten)]
+    pub flags: ConfigFlags,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    plugins: Vec<Listed>,
+}
+
+/// A plugin, and who names it.
+#[derive(Debug, Serialize)]
+struct Listed {
+    plugin: String,
+    bytes: u64,
+    sha256: Option<String>,
+    signed_by: Option<String>,
+    used: Vec<Use>,
+    problems: Vec<String>,
+}
+
+/// A place in the configuration that names a plugin.
+#[derive(Debug, Clone, Serialize)]
+struct Use {
+    workload: String,
+    role: &'static str,
+    pinned: Option<String>,
+}
+
+/// Lists them on `out`.
+///
+/// # Errors
+/// If the configuration is wrong, or the plugins cannot be read.
+pub(super) fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&args.flags.0, &process_environment())?;
+    let found = found_in(&config.plugins)?;
+    let answer = Answer { plugins: found.into_iter().map(|found| listed(found, &config)).collect() };
+    args.output.write(out, &answer, |out| {
+        if answer.plugins.is_empty() {
+            writeln!(out, "there are no plugins")?;
+        }
+        answer.plugins.iter().try_for_each(|plugin| line(plugin, out))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(listed: &Listed, out: &mut impl Write) -> std::io::Result<()> {
+    let Listed { plugin, bytes, sha256, signed_by, used, problems } = listed;
+    write!(out, "{plugin}  {}  {}", sha256.as_deref().map_or("-", shown), show_size(bytes))?;
+    if let Some(key) = signed_by {
+        write!(out, "  signed by {key}")?;
+    }
+    for Use { workload, role, pinned } in used {
+        let pinned = if pinned.is_some() { ", pinned" } else { "" };
+        write!(out, "  {role} of {workload}{pinned}")?;
+    }
+    writeln!(out)?;
+    problems.iter().try_for_each(|problem| writeln!(out, "  refused: {problem}"))
+}
+
+fn listed(found: FoundPlugin, config: &Config) -> Listed {
+    let FoundPlugin { name, bytes, digest, signed_by, problem } = found;
+    let uses = uses(config, &name);
+    let other_pin = |of: &&(Use, Option<Digest>)| of.1.is_some() && digest.is_some() && of.1 != digest;
+    let refused = uses.iter().filter(other_pin).map(|(of, pin)| {
+        let pin = pin.as_ref().map(Digest::whole).unwrap_or_default();
+        format!("as the {} of {}, which pins {name}@sha256:{pin}", of.role, of.workload)
+    });
+    let problems = problem.into_iter().chain(refused).collect();
+    let used = uses.iter().map(|(of, _)| of.clone()).collect();
+    Listed { plugin: name, bytes, sha256: digest.map(|digest| digest.whole().to_owned()), signed_by, used, problems }
+}
+
+/// The places in the configuration that name a plugin, and what they pin it to.
+fn uses(config: &Config, name: &str) -> Vec<(Use, Option<Digest>)> {
+    let of_workload = config.workloads.iter().flat_map(|of| {
+        let shadow = of.shadow.as_ref().map(|shadow| ("shadow", &shadow.policy, &shadow.pin));
+        let own = [("handler", &of.handler, &of.handler_pin), ("policy", &of.policy, &of.policy_pin)];
+        own.into_iter().chain(shadow).map(move |(role, plugin, pin)| (of, role, plugin, pin))
+    });
+    let named = of_workload.filter(|(_, _, plugin, _)| *plugin == name);
+    named
+        .map(|(of, role, _, pin)| {
+            let pinned = pin.as_ref().map(|pin| pin.whole().to_owned());
+            (Use { workload: of.name.clone(), role, pinned }, pin.clone())
+        })
+        .collect()
+}

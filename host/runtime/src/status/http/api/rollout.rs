@@ -1,0 +1,58 @@
+//! Promoting and ending the trial of a new generation, for who has the token.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{answer, refuse};
+use super::cut::cut;
+use super::state::PageState;
+use crate::digest::Digest;
+use crate::rollout::seen::{NoCandidate, Rollouts};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    workload: String,
+}
+
+#[derive(Serialize)]
+struct Done {
+    workload: String,
+    /// The generation that was promoted, or whose trial was ended.
+    generation: String,
+}
+
+pub(super) async fn promote(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
+    change(&state, &headers, &body, |rollouts| rollouts.promote()).await.unwrap_or_else(|refused| refused)
+}
+
+pub(super) async fn abort(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
+    change(&state, &headers, &body, |rollouts| rollouts.abort()).await.unwrap_or_else(|refused| refused)
+}
+
+async fn change(
+    state: &PageState,
+    headers: &HeaderMap,
+    body: &[u8],
+    change: impl FnOnce(&dyn Rollouts) -> Result<Digest, NoCandidate> + Send,
+) -> Result<Response, Response> {
+    state.admin.may_change(headers).await?;
+    let asked = serde_json::from_slice(body);
+    let Asked { workload } = asked.map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
+    let named = || cut(&workload, 100);
+    let of = state.view.workloads.iter().find(|of| of.workload.name == workload);
+    let none = || refuse(StatusCode::NOT_FOUND, &format!("there is no workload {}", named()));
+    let off = || {
+        let problem = format!("workload {} has no rollout.share, so new generations take over at once", named());
+        refuse(StatusCode::CONFLICT, &problem)
+    };
+    let rollouts = of.ok_or_else(none)?.rollouts().ok_or_else(off)?;
+    let generation = change(rollouts).map_err(|none| refuse(StatusCode::CONFLICT, &none.to_string()))?;
+    let generation = generation.whole().to_owned();
+    Ok(answer(&Done { workload, generation }))
+}
