@@ -8,6 +8,8 @@ ARGS ?=
 # How long `make faults` soaks, and the form of its answer: `make faults SOAK=1h OUTPUT=json`.
 SOAK ?= 10m
 OUTPUT ?= table
+# How many hosts each row of `make fleet` has, instead of a number of its own: `make fleet HOSTS=50`.
+HOSTS ?=
 # A nats-server of exactly this version, instead of any that will do: `make test NATS_VERSION=2.10.26`.
 NATS_VERSION ?=
 # Where what `make setup` brings is kept. TIDEGATE_TOOLS lets several checkouts share it.
@@ -183,8 +185,8 @@ pictures: setup setup-web guests ## the pictures of docs/page.md, anew
 faults: setup guests ## inject every fault, in its long form, and print what held; ARGS="4 6" for some, SOAK=1h, OUTPUT=json
 	@$(CARGO) test --release -p tidegate --test faults -- --long --soak $(SOAK) --output $(OUTPUT) $(ARGS)
 
-fleet: ## inject what can happen to a fleet, and show workers by host over time; OUTPUT=json
-	@$(MAKE) faults ARGS=fleet:
+fleet: ## inject what can happen to a fleet, and show workers by host over time; HOSTS=50, ARGS="60 67" for some, OUTPUT=json
+	@$(MAKE) --no-print-directory faults ARGS='$(if $(HOSTS),--hosts $(HOSTS) )$(or $(ARGS),fleet:)'
 
 # With the versions that the program is built with. libFuzzer comes as source: this needs a C++ compiler.
 fuzz: setup ## run the fuzz targets for ten minutes each: TARGET=config, SECONDS=60

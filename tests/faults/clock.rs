@@ -14,7 +14,7 @@ use crate::stage::{Stage, work};
 pub(crate) const ROWS: &[Row] = &[row!(14, "clock jump", jump)];
 
 /// What is loaded into the host in front of the C library's own clock.
-fn shim(dir: &Path) -> Result<PathBuf> {
+pub(crate) fn shim(dir: &Path) -> Result<PathBuf> {
     let library = dir.join("clock.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/clock.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
@@ -24,7 +24,7 @@ fn shim(dir: &Path) -> Result<PathBuf> {
 }
 
 /// The last hour that the host's log names, for proof that its clock was set.
-fn hour(log: &str) -> Option<String> {
+pub(crate) fn hour(log: &str) -> Option<String> {
     log.lines().filter_map(|line| line.get(..13)).rfind(|time| time.starts_with("20")).map(str::to_owned)
 }
 

@@ -103,11 +103,12 @@ async fn signals(form: Form) -> Result<Report> {
     let stage = Stage::one().await?;
     let mut ledger = Ledger::open(&stage, "work").await?;
     let workload = work("work", "ack-wait = '10m'");
-    for (end, name) in [(Signal::HUP, "SIGHUP"), (Signal::QUIT, "SIGQUIT")] {
+    for (end, name) in [(Signal::TERM, "SIGTERM"), (Signal::QUIT, "SIGQUIT")] {
         let mut host = stage.host(&workload).await?;
         for (signal, told) in [
             (Signal::USR1, Some("SIGUSR1 means nothing")),
             (Signal::USR2, Some("SIGUSR2 means nothing")),
+            (Signal::HUP, Some("configuration read again (SIGHUP): nothing has changed")),
             (Signal::PIPE, None),
             (Signal::CONT, None),
         ] {

@@ -33,12 +33,19 @@ pub(crate) struct Form {
     pub(crate) soak: Duration,
     /// What random choices follow from.
     pub(crate) seed: u64,
+    /// How many hosts a fleet has, where that is asked for.
+    pub(crate) hosts: Option<usize>,
 }
 
 impl Form {
     /// The one for the short form, or the one for the long form.
     pub(crate) fn pick<T>(self, short: T, long: T) -> T {
         if self.long { long } else { short }
+    }
+
+    /// How many hosts a fleet has: as many as are asked for, or one of these.
+    pub(crate) fn hosts(self, short: usize, long: usize) -> usize {
+        self.hosts.unwrap_or(self.pick(short, long))
     }
 
     /// How long anything may take before the row counts as broken: far longer than it takes.

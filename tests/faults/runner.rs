@@ -28,6 +28,9 @@ struct Args {
     /// What random choices follow from
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many hosts each fleet has, in the rows of fleets: a row has its own number otherwise
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=200))]
+    hosts: Option<u16>,
     /// The form of the answer on standard output: `table` or `json`
     #[arg(long, default_value = "table", value_parser = ["table", "json"])]
     output: String,
@@ -73,7 +76,7 @@ pub(crate) async fn run(rows: Vec<Row>) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let form = Form { long: args.long, soak: args.soak, seed: args.seed };
+    let form = Form { long: args.long, soak: args.soak, seed: args.seed, hosts: args.hosts.map(usize::from) };
     let all = async {
         let mut done = Vec::new();
         for row in rows {

@@ -68,7 +68,7 @@ impl Servers {
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// Ports of loopback that are free now.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     // Held until all are found, so that none comes twice.
     let mut listeners = Vec::new();
     for _ in 0..1_000 {

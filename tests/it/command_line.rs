@@ -127,13 +127,15 @@ async fn sigterm_drains_what_is_being_handled_and_exits_0() {
 #[tokio::test]
 async fn a_signal_that_asks_for_the_end_drains_and_another_is_told() {
     let (server, plugins) = (nats().await, plugins());
-    for end in [Signal::HUP, Signal::QUIT] {
+    for end in [Signal::TERM, Signal::QUIT] {
         let mut host = host(&server, &plugins, &[]);
         host.line_with("worker started").await;
         for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
             host.signal(signal);
             host.line_with(&format!("{name} means nothing")).await;
         }
+        host.signal(Signal::HUP);
+        host.line_with("configuration read again (SIGHUP): nothing has changed").await;
         host.signal(Signal::PIPE);
         host.signal(end);
         host.line_with("draining").await;

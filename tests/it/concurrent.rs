@@ -174,7 +174,7 @@ async fn one_instance_has_many_keys_at_once_and_one_message_of_each_in_order() {
             site.publish(&format!("in.ordered.{key}"), script).await;
         }
     }
-    let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24 };
+    let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24, in_fleet: false };
     let workload = Workload { order: Some(order), ..reaching(&origin, concurrent("ordered", 8)) };
     let host = Host::start_at(site, vec![workload]).await;
     let mut published: BTreeMap<String, Vec<u32>> = BTreeMap::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
 use rustix::process::Signal;
 use tidegate_runtime::config::{Order, OrderKey, Workload};
 
@@ -14,12 +15,12 @@ use crate::support::{eventually, until};
 
 /// Keeps the order of the third token, with workers that come and go.
 fn in_order(workers: u32) -> Workload {
-    let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24 };
+    let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24, in_fleet: false };
     Workload { order: Some(order), ..policy(workload("work"), "fixed", &[("workers", &workers.to_string())]) }
 }
 
 /// Publishes messages with these numbers of each of these keys, of which some fail first.
-async fn publish(site: &Site, keys: &[&str], numbers: std::ops::Range<u32>) {
+pub(crate) async fn publish(site: &Site, keys: &[&str], numbers: std::ops::Range<u32>) {
     for number in numbers {
         for key in keys {
             let fails = if number % 3 == 0 { "before 3 retry\n" } else { "" };
@@ -29,7 +30,7 @@ async fn publish(site: &Site, keys: &[&str], numbers: std::ops::Range<u32>) {
 }
 
 /// The numbers that were published of each key.
-async fn published(site: &Site, count: usize) -> BTreeMap<String, Vec<u32>> {
+pub(crate) async fn published(site: &Site, count: usize) -> BTreeMap<String, Vec<u32>> {
     let mut numbers: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for message in site.stored_count("OUT", count).await {
         numbers.entry(message.subject.to_string()).or_default().push(text(&message).parse().unwrap());
@@ -64,11 +65,16 @@ async fn nothing_begins_before_what_a_host_that_is_gone_had() {
     site.stream("OUT", &["out.>"]).await;
     let mut workload = in_order(4);
     workload.queue.ack_wait = Duration::from_secs(2);
-    // Makes the consumer.
-    let (site, _) = Host::start_at(site, vec![workload.clone()]).await.stop().await;
+    // As somebody else makes it, whose pulls name no group.
+    let config = pull::Config {
+        durable_name: Some("work-workers".to_owned()),
+        ack_wait: workload.queue.ack_wait,
+        max_ack_pending: workload.queue.max_ack_pending,
+        ..pull::Config::default()
+    };
+    let stream = site.js.get_stream("work").await.unwrap();
+    let consumer = stream.create_consumer(config).await.unwrap();
     publish(&site, &["a", "b"], 0..20).await;
-    let consumer: async_nats::jetstream::consumer::PullConsumer =
-        site.js.get_consumer_from_stream("work-workers", "work").await.unwrap();
     // Nobody settles these.
     let mut had = consumer.fetch().max_messages(5).messages().await.unwrap();
     while futures_util::StreamExt::next(&mut had).await.is_some() {}

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tidegate::commands::{bench, demo, dev, new};
 use tidegate::commands::{
     check, compile, completions, dead, error_output, explain, health, journal, log, man, pause, permissions, plugin,
-    replay, request, rollout, run, signals::shutdown, simulate, top,
+    reload, replay, request, rollout, run, signals::shutdown, simulate, top,
 };
 #[cfg(feature = "guests")]
 use tidegate_lab::demo::LOG_FILTER;
@@ -46,6 +46,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     Permissions(Box<permissions::PermissionsArgs>),
     Health(health::HealthArgs),
+    Reload(reload::ReloadArgs),
     Journal(Box<journal::JournalArgs>),
     Replay(replay::ReplayArgs),
     Dead(Box<dead::DeadArgs>),
@@ -118,10 +119,10 @@ async fn talk(cli: Cli) -> ExitCode {
 async fn command(command: Command, terminal: &Terminal) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => {
-            let shutdown = shutdown()?;
-            run::run(*args, shutdown).await?;
+            run::run(*args).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Reload(args) => reload::run(&args, &mut stdout().lock()).await,
         #[cfg(feature = "guests")]
         Command::Demo(args) => demo::run(&args, terminal, &mut stdout().lock(), shutdown()?).await,
         Command::Request(args) => request::run(&args, &mut stdout().lock()).await,

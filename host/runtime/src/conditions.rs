@@ -37,6 +37,8 @@ pub(crate) enum Part {
     Signals,
     /// The fleet that its host is one of.
     Fleet,
+    /// What was written of it since: it is not run by that yet.
+    Reload,
     /// The whole of it: it ended though nobody stopped it.
     Run,
 }
@@ -44,7 +46,7 @@ pub(crate) enum Part {
 impl Part {
     /// Whether a server that is away is cause enough for a problem of it.
     pub(crate) fn is_of_the_server(self) -> bool {
-        !matches!(self, Self::Breaker | Self::Workers | Self::Policy | Self::Run)
+        !matches!(self, Self::Breaker | Self::Workers | Self::Policy | Self::Reload | Self::Run)
     }
 
     /// The word for it in `/status`.
@@ -64,6 +66,7 @@ impl Part {
             Self::Policy => "policy",
             Self::Signals => "signals",
             Self::Fleet => "fleet",
+            Self::Reload => "reload",
             Self::Run => "run",
         }
     }

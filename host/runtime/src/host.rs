@@ -1,6 +1,7 @@
 //! Puts a host together, runs it and drains it.
 
 use std::collections::hash_map::RandomState;
+use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -19,12 +20,13 @@ use crate::host_context::HostContext;
 use crate::jetstream::{Bucket, Client, ConnectError, Lines, journal_stream};
 use crate::journal::{Journal, OpenError};
 use crate::plugin::{Directory, HostError, PluginHost};
+use crate::reload::ConfigSource;
+use crate::reload::watch::watch as watch_files;
 use crate::restart::{Keeper, KeptWorkload};
 use crate::status::http::{self, HttpError, Serving, View};
+use crate::status::workload_list::WorkloadList;
 use crate::telemetry::{Telemetry, TelemetryError};
-
-/// How long settlements may take after the workers have ended: a server that is away must not keep the process.
-const SETTLE_WITHIN: Duration = Duration::from_secs(10);
+use crate::workloads::{RunningWorkloads, Shared, Turns, stop_within};
 
 /// The shortest and the longest pause before servers that are away are tried again.
 const CONNECT_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
@@ -63,9 +65,24 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`] if it cannot start.
 pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    run_from(&ConfigSource::fixed(config), observer, shutdown).await
+}
+
+/// The same with a configuration that is read again when somebody asks for it, or when its files change. Workloads are
+/// added, removed and changed without touching the others; a configuration with an error changes nothing. What is of
+/// the host itself stays as it is, and is told.
+///
+/// # Errors
+/// [`RunError`] if it cannot start.
+pub async fn run_from(
+    source: &ConfigSource,
+    observer: Observer,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let mut shutdown = pin!(shutdown);
+    let config = source.config();
     let nats = config.nats.clone();
-    let host = PreparedHost::new(config, observer)?;
+    let host = PreparedHost::new(config, source.clone(), observer)?;
     let client = tokio::select! {
         connected = connect(&nats) => connected?,
         () = &mut shutdown => return Ok(()),
@@ -77,8 +94,6 @@ pub async fn run(config: Config, observer: Observer, shutdown: impl Future<Outpu
 struct PreparedHost {
     name: String,
     grace: Duration,
-    /// How long it may take to stop.
-    stop_within: Duration,
     dead_letters: DeadLetters,
     observer: Observer,
     journal: Journal,
@@ -89,33 +104,37 @@ struct PreparedHost {
     may_create: bool,
     connection: Arc<OnceLock<Client>>,
     stop: watch::Sender<bool>,
+    source: ConfigSource,
+    list: Arc<WorkloadList>,
     /// Plugins are watched until this is dropped.
-    _directory: Arc<Directory>,
+    directory: Arc<Directory>,
     /// HTTP is answered until this is dropped.
     _http: Option<Serving>,
 }
 
 impl PreparedHost {
-    fn new(config: Config, observer: Observer) -> Result<Self, RunError> {
+    fn new(config: Config, source: ConfigSource, observer: Observer) -> Result<Self, RunError> {
         config.warnings().iter().for_each(|said| tracing::warn!("{said}"));
         let directory = Arc::new(Directory::start(PluginHost::start(&config.plugins)?, &config.plugins));
         let listener = config.http.map(|address| http::listen(address, &observer)).transpose()?;
         let (name, connection, stop) = (host_name(), Arc::<OnceLock<Client>>::default(), watch::Sender::new(false));
         let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
-        let longest_pull = config.workloads.iter().map(|workload| workload.pull.expires).max().unwrap_or_default();
         let (sink, journal_lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
         let journal = Journal::start(name.clone(), config.journal.file, sink)?;
         let telemetry = config.telemetry.map(|config| Telemetry::start(&config, &name)).transpose()?.map(Arc::new);
         let workloads = config.workloads.into_iter().map(|workload| KeptWorkload::new(&directory, workload));
         let workloads: Vec<KeptWorkload> = workloads.collect();
+        let list = Arc::<WorkloadList>::default();
+        workloads.iter().for_each(|kept| list.put(&kept.state));
         let view = View {
             host: name.clone(),
             connection: connection.clone(),
             directory: directory.clone(),
-            workloads: workloads.iter().map(|kept| kept.state.clone()).collect(),
+            workloads: list.clone(),
             dead_letters: config.dead_letters.stream.clone(),
             journal: journal.clone(),
             telemetry: telemetry.clone(),
+            source: source.clone(),
             stops: stop.subscribe(),
         };
         let http =
@@ -123,7 +142,6 @@ impl PreparedHost {
         Ok(Self {
             name,
             grace: config.grace,
-            stop_within: config.grace.max(longest_pull) + SETTLE_WITHIN,
             dead_letters: config.dead_letters,
             observer,
             journal,
@@ -134,7 +152,9 @@ impl PreparedHost {
             may_create,
             connection,
             stop,
-            _directory: directory,
+            source,
+            list,
+            directory,
             _http: http,
         })
     }
@@ -159,16 +179,26 @@ impl PreparedHost {
             telemetry: self.telemetry.clone(),
             fleet: fleet.clone(),
         };
-        let keeper = Keeper::new(Arc::new(context), self.stop.subscribe());
-        let workloads: JoinSet<()> = self.workloads.into_iter().map(|kept| keeper.clone().keep(kept)).collect();
+        let shared = Shared {
+            keeper: Keeper::new(Arc::new(context)),
+            directory: self.directory.clone(),
+            list: self.list,
+            stops: self.stop.subscribe(),
+            grace: self.grace,
+            turns: Turns::default(),
+        };
+        let mut workloads = RunningWorkloads::start(shared, self.workloads);
         tokio::select! {
             () = shutdown => {}
             () = client.ended() => return Err(RunError::Client),
             never = client.hear_again() => match never {},
+            never = read_again(&self.source, &mut workloads, fleet.as_deref()) => match never {},
+            never = watch_files(&self.source) => match never {},
         }
         tracing::info!("draining");
         self.stop.send_replace(true);
-        if timeout(self.stop_within, drained(workloads, &self.journal, fleet.as_deref(), &client)).await.is_err() {
+        let stop_within = stop_within(self.grace, &self.source.config().workloads);
+        if timeout(stop_within, drained(workloads, &self.journal, fleet.as_deref(), &client)).await.is_err() {
             tracing::warn!(
                 "the server does not take what is to be settled or given back; \
                 it will deliver that again after its ack wait"
@@ -181,9 +211,21 @@ impl PreparedHost {
     }
 }
 
+/// Reads the configuration whenever somebody asks for it, and carries out what has changed.
+async fn read_again(source: &ConfigSource, workloads: &mut RunningWorkloads, fleet: Option<&Fleet>) -> Infallible {
+    loop {
+        let request = source.request().await;
+        let changes = source.read_again(request).await;
+        if let Some((fleet, config)) = fleet.zip(source.config().fleet) {
+            fleet.has_settings(config.fingerprints);
+        }
+        workloads.carry_out(changes);
+    }
+}
+
 /// Waits until all workloads have stopped, and what they said is written and sent.
-async fn drained(mut workloads: JoinSet<()>, journal: &Journal, fleet: Option<&Fleet>, client: &Client) {
-    while workloads.join_next().await.is_some() {}
+async fn drained(workloads: RunningWorkloads, journal: &Journal, fleet: Option<&Fleet>, client: &Client) {
+    workloads.stopped().await;
     if let Some(fleet) = fleet {
         fleet.leave().await;
     }

@@ -31,6 +31,7 @@
 //!
 //! [`run()`] is a whole host: it takes a [`Config`], tells [`Event`]s to an [`Observer`], and ends with the future that
 //! it is given as `shutdown`, or with a [`RunError`]. `examples/embed.rs` is a program of 30 lines that does so.
+//! [`run_from()`] takes a [`ConfigSource`] instead, which may be read again while the host runs.
 //! [`config`] says what can be set, [`events`] what is told, and [`contract`] what an event, a policy or a handler is
 //! about.
 //!
@@ -78,6 +79,7 @@ pub mod plugin;
 pub mod ports;
 pub mod process_status;
 mod recreate;
+pub(crate) mod reload;
 mod restart;
 pub(crate) mod rollout;
 pub mod scaling;
@@ -87,8 +89,10 @@ mod subject;
 pub mod telemetry;
 pub mod text;
 pub mod workload;
+mod workloads;
 
 pub use config::Config;
 pub use events::{Event, Observer};
-pub use host::{RunError, run};
+pub use host::{RunError, run, run_from};
+pub use reload::{ConfigSource, Reloaded};
 pub use status::http::HttpError;

@@ -19,7 +19,8 @@ use crate::contract::Author;
 use crate::events::{Event, Observer};
 use crate::host_context::HostContext;
 use crate::jetstream::BoundConsumer;
-use crate::plugin::{Directory, PendingRollouts, PluginHandlers, PluginPolicies};
+use crate::plugin::{Directory, GuestsSeen, PendingRollouts, PluginHandlers, PluginPolicies, Wanted};
+use crate::rollout::switch::Newest;
 use crate::status::workload::WorkloadState;
 use crate::workload::{self, Parts};
 
@@ -34,7 +35,6 @@ const TOGETHER: usize = 16;
 pub(crate) struct Keeper {
     host: Arc<HostContext>,
     turns: Semaphore,
-    stops: watch::Receiver<bool>,
 }
 
 /// One workload with its plugins.
@@ -49,6 +49,19 @@ pub(crate) struct KeptWorkload {
 impl KeptWorkload {
     /// Its plugins are looked for from now on.
     pub(crate) fn new(directory: &Directory, workload: Workload) -> Self {
+        Self::make(directory, workload, WorkloadState::new)
+    }
+
+    /// The same for one that goes on from another of its name.
+    pub(crate) fn after(directory: &Directory, workload: Workload, before: &WorkloadState) -> Self {
+        Self::make(directory, workload, |workload, guests| WorkloadState::after(workload, guests, before))
+    }
+
+    fn make(
+        directory: &Directory,
+        workload: Workload,
+        state: impl FnOnce(Workload, Vec<GuestsSeen>) -> Arc<WorkloadState>,
+    ) -> Self {
         let mut handlers = PluginHandlers::new(directory, &workload);
         let rollouts = workload.rollout.as_ref().and_then(|rules| handlers.roll_out(&workload, rules));
         let policies = PluginPolicies::new(directory, &workload, &workload.policy, workload.policy_pin.as_ref());
@@ -56,47 +69,65 @@ impl KeptWorkload {
         let shadow = workload.shadow.as_ref().map(of_shadow);
         let guests = [handlers.seen(), policies.seen()];
         let guests = guests.into_iter().chain(shadow.as_ref().map(PluginPolicies::seen)).collect();
-        let state = WorkloadState::new(workload, guests);
+        let state = state(workload, guests);
         if let Some(rollouts) = &rollouts {
             state.rolls_out(rollouts.switch.clone());
         }
         Self { state, handlers, policies, shadow, rollouts }
     }
+
+    /// Waits until a generation of its handler and one of its policy are loaded.
+    pub(crate) async fn loaded(&self) {
+        match &self.rollouts {
+            Some(PendingRollouts { file, .. }) => drop(file.clone().next().await),
+            None => self.handlers.clone().is_loaded().await,
+        }
+        self.policies.anew().is_loaded().await;
+    }
+
+    /// Goes on from how the rollouts of the same handler stood at the end of an earlier run: which generation is in
+    /// use, and which was rolled back.
+    pub(crate) fn take_over(&self, before: &Self) {
+        let (old, new) = (&before.state.workload, &self.state.workload);
+        let is_same = old.handler == new.handler && Wanted::handler(old) == Wanted::handler(new);
+        if let (Some(before), Some(rollouts), true) = (&before.rollouts, &self.rollouts, is_same) {
+            rollouts.switch.go_on_from(&before.switch);
+        }
+    }
 }
 
 impl Keeper {
-    pub(crate) fn new(host: Arc<HostContext>, stops: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { host, turns: Semaphore::new(TOGETHER), stops })
+    pub(crate) fn new(host: Arc<HostContext>) -> Self {
+        Self { host, turns: Semaphore::new(TOGETHER) }
     }
 
-    /// Runs a workload until the host stops, and begins anew each time it ends before. Its rollouts go on meanwhile.
-    pub(crate) async fn keep(self: Arc<Self>, mut kept: KeptWorkload) {
-        let Some(PendingRollouts { switch, file }) = kept.rollouts.take() else {
-            return self.keep_running(&kept).await;
+    /// Runs a workload until it is stopped, and begins anew each time it ends before. Its rollouts go on meanwhile.
+    pub(crate) async fn keep(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
+        let Some(PendingRollouts { switch, file }) = &kept.rollouts else {
+            return self.keep_running(kept, stop).await;
         };
-        let state = kept.state.clone();
-        let counted = || state.running().map(|parts| parts.workers.by_generation());
+        let counted = || kept.state.running().map(|parts| parts.workers.by_generation());
         tokio::select! {
-            () = self.keep_running(&kept) => {}
-            never = switch.run(file, counted, self.host.observer.clone()) => match never {},
+            () = self.keep_running(kept, stop) => {}
+            never = switch.run(file.clone(), counted, self.host.observer.clone()) => match never {},
         }
     }
 
-    async fn keep_running(&self, kept: &KeptWorkload) {
+    async fn keep_running(&self, kept: &KeptWorkload, stop: watch::Receiver<bool>) {
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         let mut has_ended = false;
         loop {
             let began = Instant::now();
-            let once = Box::pin(AssertUnwindSafe(self.once(kept, has_ended)).catch_unwind()).await;
+            let once = Box::pin(AssertUnwindSafe(self.once(kept, has_ended, &stop)).catch_unwind()).await;
             kept.state.ended();
             let problem = match once {
-                Ok(Ok(())) if *self.stops.borrow() => return,
+                Ok(Ok(())) if *stop.borrow() => return,
                 Ok(Ok(())) => "it ended though nobody stopped it".to_owned(),
                 Ok(Err(error)) => format!("it ended: {error:#}"),
                 Err(panic) => format!("it panicked, which is a fault of tidegate's own: {}", words(&*panic)),
             };
             let problem = format!("{problem}; what it held is delivered again after its ack wait");
-            if *self.stops.borrow() {
+            if *stop.borrow() {
                 tracing::error!(workload = kept.state.workload.name, "{problem}");
                 return;
             }
@@ -107,13 +138,13 @@ impl Keeper {
             }
             tokio::select! {
                 () = sleep(backoff.pause()) => {}
-                () = stopped(self.stops.clone()) => return,
+                () = stopped(stop.clone()) => return,
             }
         }
     }
 
-    /// Sets it up and runs it. Returns when the host stops, or when it ends by itself.
-    async fn once(&self, kept: &KeptWorkload, has_ended: bool) -> anyhow::Result<()> {
+    /// Sets it up and runs it. Returns when it is stopped, or when it ends by itself.
+    async fn once(&self, kept: &KeptWorkload, has_ended: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<()> {
         let KeptWorkload { state, handlers, policies, shadow, .. } = kept;
         let mut handlers = handlers.clone();
         let begin = async {
@@ -123,7 +154,7 @@ impl Keeper {
         };
         let bound = tokio::select! {
             bound = begin => bound,
-            () = stopped(self.stops.clone()) => return Ok(()),
+            () = stopped(stop.clone()) => return Ok(()),
         };
         if let Some(buckets) = bound.buckets(&state.conditions) {
             handlers.reach(buckets);
@@ -136,7 +167,7 @@ impl Keeper {
         let parts = Parts { state: state.clone(), bound, host: self.host.clone(), handlers, policies, shadow };
         let run = async {
             tokio::select! {
-                ended = workload::run(parts, stopped(self.stops.clone())) => ended,
+                ended = workload::run(parts, stopped(stop.clone())) => ended,
                 never = swaps => match never {},
             }
         };
@@ -189,9 +220,9 @@ async fn tell_swaps(mut handlers: PluginHandlers, state: &WorkloadState, observe
     }
 }
 
-/// Ends when the host stops.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error means that the host is gone, and that is a stop too.
+/// Ends when it is time to stop.
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that who could say so is gone, and that is a stop too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
+use crate::config::Workload;
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
@@ -18,6 +19,7 @@ use crate::delivery::start_limits::StartGate;
 use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::fleet::entries::Report;
+use crate::fleet::host::Fleet;
 use crate::fleet::member::Member;
 use crate::host_context::HostContext;
 use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signals};
@@ -25,6 +27,7 @@ use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
 use crate::scaling::fleet_monitor::FleetMonitor;
+use crate::scaling::handover::LeftFold;
 use crate::scaling::monitor::Monitor;
 use crate::scaling::policy_state::{ActivePolicy, PolicySetup};
 use crate::scaling::shadow::{Shadow, Ticks};
@@ -109,21 +112,34 @@ struct Assembly<'a> {
     starts: Option<Arc<StartGate>>,
     desired: Arc<Desired>,
     workers: Arc<Workers>,
+    /// What an earlier run has left of its policy.
+    fold: Option<LeftFold>,
 }
 
 impl<'a> Assembly<'a> {
     fn new(state: &'a Arc<WorkloadState>, bound: &'a BoundConsumer, host: &'a HostContext, start: Since) -> Self {
         let (workload, consumer) = (&state.workload, bound.consumer());
         // The hosts of a fleet begin with the shares of its plan.
-        let first = if host.fleet.is_some() { 0 } else { consumer.employable(&workload.scale).min };
+        let scale = consumer.employable(&workload.scale);
+        // One that is started again has as many workers as before.
+        let left = state.handover.take();
+        let alone = || left.as_ref().map_or(0, |left| left.desired).clamp(scale.min, scale.max);
+        let first = if fleet(host, workload).is_some() { 0 } else { alone() };
         let desired = Arc::new(Desired::new(first));
+        let fold = left.and_then(|left| left.fold);
         let bounds = ResponseBounds {
             max_payload: bound.max_payload(),
             own_headers: bound.own_headers(),
             publications: workload.limits.publications,
             grants: workload.grants.clone(),
         };
-        let rules = Rules::new(workload.retry.clone(), workload.max_hops, consumer, bounds, &state.conditions);
+        let rules = Rules::new(
+            workload.retry.clone(),
+            workload.max_hops,
+            consumer,
+            bounds,
+            (state.attempts.clone(), &state.conditions),
+        );
         let starts = StartGate::new(&workload.start_limits, &state.conditions);
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .remembering(rules.attempts.clone())
@@ -146,7 +162,8 @@ impl<'a> Assembly<'a> {
             respawns: Arc::new(RateLimit::new(workload.limits.respawns)),
             observer: host.observer.clone(),
         };
-        Self { state, bound, host, start, shared: Arc::new(shared), starts, desired, workers: Arc::default() }
+        let workers = Arc::default();
+        Self { state, bound, host, start, shared: Arc::new(shared), starts, desired, workers, fold }
     }
 
     fn policy(&self, role: Role, settings: &[(String, String)]) -> PolicySetup {
@@ -177,7 +194,8 @@ impl<'a> Assembly<'a> {
             workload: self.shared.workload.clone(),
             scale: workload.scale.clone(),
             consumer: self.shared.rules.consumer.clone(),
-            policy: ActivePolicy::new(self.policy(Role::Live, &workload.policy_settings), policies),
+            policy: ActivePolicy::new(self.policy(Role::Live, &workload.policy_settings), policies)
+                .going_on_from(self.fold.clone()),
             ticks,
             source,
             workers: self.workers.clone(),
@@ -188,13 +206,14 @@ impl<'a> Assembly<'a> {
             events: self.host.observer.clone(),
             conditions: self.state.conditions.clone(),
             history: self.state.history.clone(),
+            handover: self.state.handover.clone(),
             start: self.start,
         }
     }
 
     /// Its place in the fleet, if the host is in one.
     fn member(&self) -> Option<Member> {
-        let fleet = self.host.fleet.clone()?;
+        let fleet = fleet(self.host, &self.state.workload).cloned()?;
         let (workers, desired, inbox) = (self.workers.clone(), self.desired.clone(), self.shared.inbox.clone());
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
@@ -212,7 +231,7 @@ impl<'a> Assembly<'a> {
             desired: desired.clone(),
             traffic: self.bound.traffic(),
             respawns: shared.respawns.clone(),
-            fleet: self.host.fleet.clone(),
+            fleet: fleet(self.host, &self.state.workload).cloned(),
             order: shared.inbox.order_seen(),
             starts: starts.clone(),
             consumer: shared.rules.consumer.clone(),
@@ -221,6 +240,12 @@ impl<'a> Assembly<'a> {
         tracing::info!(workload = %shared.workload, stream = queue.stream, consumer = queue.consumer, "ready");
         self.host.observer.tell(Event::Ready { workload: shared.workload.clone() });
     }
+}
+
+/// The fleet that plans the workers of a workload. One that keeps an order is worked by one host at a time, which
+/// decides alone.
+fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
+    host.fleet.as_ref().filter(|_| workload.order.is_none())
 }
 
 /// Sets the desired count: for this host alone, or as one of a fleet.

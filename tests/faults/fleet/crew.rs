@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use toml::Table;
 
-use super::seen::{BUCKET, Seen, Stored};
+use super::seen::{BUCKET, Seen, Stored, running};
 use crate::hosts::Host;
 use crate::ledger::Ledger;
 use crate::patience::{until, within};
@@ -23,7 +23,11 @@ pub(super) struct Crew {
     pub(super) hosts: BTreeMap<String, Host>,
     /// When a host was killed, paused (`false`), or began to go on (`true`).
     marks: Vec<(Instant, String, bool)>,
+    /// `scale.max` of all hosts for which nothing else is said, that of the one that leads, and the largest that there
+    /// was.
+    written: u64,
     max: u64,
+    most: u64,
     began: Instant,
     patience: Duration,
 }
@@ -32,8 +36,10 @@ impl Crew {
     /// A fleet without hosts, whose bucket is looked at.
     pub(super) async fn on(stage: Stage, max: u64, form: Form) -> Result<Self> {
         let seen = Seen::of(&stage).await?;
+        // Each has a worker at least.
+        let max = max.max(form.hosts.unwrap_or_default() as u64);
         let (hosts, marks, began, patience) = (BTreeMap::new(), Vec::new(), Instant::now(), form.patience());
-        Ok(Self { stage, seen, hosts, marks, max, began, patience })
+        Ok(Self { stage, seen, hosts, marks, written: max, max, most: max, began, patience })
     }
 
     /// So many hosts on one server, all with a share.
@@ -44,14 +50,15 @@ impl Crew {
         Ok(crew)
     }
 
-    fn config(&self, id: &str) -> Table {
-        let max = self.max;
+    fn config(&self, id: &str, more: &str) -> Table {
+        let max = self.written;
         let over = format!(
             "policy = 'probe-policy'\npolicy-settings.mode = 'count'\n\
              scale = {{ min = {MIN}, max = {max}, interval = '200ms' }}"
         );
         let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
-        with(work("work", &over), toml::from_str(&fleet).expect("what is here is TOML"))
+        let read = |text: &str| toml::from_str(text).expect("what is here is TOML");
+        with(with(work("work", &over), read(&fleet)), read(more))
     }
 
     /// Starts hosts with these ids, all at once, and awaits that they are ready.
@@ -62,13 +69,25 @@ impl Crew {
     /// The same, with other ways to the servers.
     pub(super) async fn join_by(&mut self, urls: &[String], ids: &[String]) -> Result<()> {
         for id in ids {
-            let host = self.stage.launch(&self.stage.config_to(urls, &self.config(id)), &[])?;
-            self.mark(id, true);
-            self.hosts.insert(id.clone(), host);
+            self.launch(id, urls, &[], "")?;
         }
         for id in ids {
             self.hosts[id].ready(1).await?;
         }
+        Ok(())
+    }
+
+    /// Starts one with these variables, and a configuration that is laid over that of the others.
+    pub(super) async fn join_as(&mut self, id: &str, variables: &[(&str, &str)], more: &str) -> Result<()> {
+        self.launch(id, &self.stage.servers.urls(), variables, more)?;
+        self.hosts[id].ready(1).await
+    }
+
+    fn launch(&mut self, id: &str, urls: &[String], variables: &[(&str, &str)], more: &str) -> Result<()> {
+        let config = self.stage.config_to(urls, &self.config(id, more));
+        let host = self.stage.launch(&config, variables)?;
+        self.mark(id, true);
+        self.hosts.insert(id.to_owned(), host);
         Ok(())
     }
 
@@ -117,15 +136,28 @@ impl Crew {
         until(self.patience, "another host decides", async || self.seen.decided_after(from, but_for)).await
     }
 
-    /// Awaits that the hosts that run have all workers, each its share.
+    /// `scale.max` of all hosts for which nothing else is said.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// From now on one with this `scale.max` leads.
+    pub(super) fn led_with(&mut self, max: u64) {
+        self.max = max;
+        self.most = self.most.max(max);
+    }
+
+    /// Awaits that the hosts that run have all workers, and that each runs its share.
     pub(super) async fn whole(&self) -> Result<Duration> {
         let ids: BTreeSet<&String> = self.hosts.keys().collect();
         let whole = async || {
-            let shares = self.seen.shares();
-            shares.keys().collect::<BTreeSet<_>>() == ids && shares.values().sum::<u64>() == self.max
+            let (shares, running) = (self.seen.shares(), self.seen.running());
+            let runs = ids.iter().all(|id| running.get(*id) == shares.get(*id));
+            runs && shares.keys().collect::<BTreeSet<_>>() == ids && shares.values().sum::<u64>() == self.max
         };
-        let waited = within(self.patience, "all workers are shared out among the hosts that run", whole).await;
-        waited.with_context(|| format!("hosts {ids:?}, shares {:?}", self.seen.shares()))
+        let waited = within(self.patience, "all workers run, shared out among the hosts that are there", whole).await;
+        let (shares, running) = (self.seen.shares(), self.seen.running());
+        waited.with_context(|| format!("hosts {ids:?}, shares {shares:?}, running {running:?}"))
     }
 
     /// Awaits the end of the work, and says what held.
@@ -157,7 +189,7 @@ impl Crew {
                 }
             }
             let Some(id) = key.strip_prefix("host.") else { continue };
-            match value["workloads"]["work"]["running"].as_u64() {
+            match running(&value) {
                 Some(running) => said.insert(id.to_owned(), running),
                 None => said.remove(id),
             };
@@ -172,10 +204,10 @@ impl Crew {
         let history: Vec<(Instant, u64)> =
             self.history().into_iter().map(|(at, running)| (at, running.values().sum())).collect();
         let began = history.iter().position(|(_, all)| *all >= MIN).unwrap_or(history.len());
-        let (over, most) = longest(&history, |all| all.saturating_sub(self.max));
+        let (over, most) = longest(&history, |all| all.saturating_sub(self.most));
         let (under, fewest) = longest(&history[began..], |all| MIN.saturating_sub(all));
         // Those that move run twice at most.
-        report.must(most <= self.max, format!("{most} workers more than max"));
+        report.must(most <= self.most, format!("{most} workers more than max"));
         let seconds = |time: Duration| time.as_secs_f64();
         report.note(format!(
             "workers over max: {most} at most, for {:.1} s at most; under min: {fewest} at most, for {:.1} s at most",

@@ -1,6 +1,8 @@
 //! Hosts that are one fleet, and what becomes of their plan.
 
+mod cost;
 mod crew;
+mod otherwise;
 mod seen;
 
 use std::time::Instant;
@@ -24,6 +26,9 @@ pub(crate) const ROWS: &[Row] = &[
     row!(65, "fleet: rolling restart", rolling),
     row!(66, "fleet: the bucket's stream leader killed", stream_leader_killed),
     row!(67, "fleet: leader cut off from the cluster", cut_off),
+    row!(68, "fleet: a host's clock is an hour off", otherwise::clock_off),
+    row!(69, "fleet: two hosts with different settings", otherwise::different_settings),
+    row!(70, "fleet: what idle hosts cost the server", cost::idle),
 ];
 
 /// What recovery is in most of these rows.
@@ -35,7 +40,7 @@ async fn load(ledger: &mut Ledger, form: Form) -> Result<()> {
 
 async fn leader_killed(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let mut crew = Crew::of(form.pick(3, 8), form).await?;
+    let mut crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     for _ in 0..form.pick(1, 5) {
         load(&mut ledger, form).await?;
@@ -58,7 +63,7 @@ async fn leader_killed(form: Form) -> Result<Report> {
 /// SIGSTOP until another leads: what the paused one believes then is wrong.
 async fn leader_paused(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let mut crew = Crew::of(form.pick(3, 8), form).await?;
+    let mut crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     for _ in 0..form.pick(1, 5) {
         load(&mut ledger, form).await?;
@@ -80,11 +85,11 @@ async fn leader_paused(form: Form) -> Result<Report> {
 
 async fn half_killed(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let mut crew = Crew::of(form.pick(4, 20), form).await?;
+    let mut crew = Crew::of(form.hosts(4, 20), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     load(&mut ledger, form).await?;
     let at = Instant::now();
-    for id in names(0..form.pick(2, 10)) {
+    for id in names(0..crew.hosts.len() / 2) {
         crew.kill(&id).await?;
         report.injected();
     }
@@ -102,7 +107,7 @@ async fn storm(form: Form) -> Result<Report> {
     let mut crew = Crew::of(1, form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     load(&mut ledger, form).await?;
-    let (others, at) = (names(1..form.pick(5, 50)), Instant::now());
+    let (others, at) = (names(1..form.hosts(5, 50)), Instant::now());
     crew.join(&others).await?;
     report.injected += others.len() as u64;
     crew.whole().await?;
@@ -116,7 +121,7 @@ async fn storm(form: Form) -> Result<Report> {
 /// Nothing is left in the bucket: what a host holds goes on.
 async fn purged(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let crew = Crew::of(form.pick(3, 8), form).await?;
+    let crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     for _ in 0..form.pick(1, 5) {
         load(&mut ledger, form).await?;
@@ -136,7 +141,7 @@ async fn purged(form: Form) -> Result<Report> {
 /// Each host is stopped and started again, one after the other, while messages flow.
 async fn rolling(form: Form) -> Result<Report> {
     let mut report = Report::new();
-    let mut crew = Crew::of(form.pick(3, 8), form).await?;
+    let mut crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     let from = Instant::now();
     for id in crew.hosts.keys().cloned().collect::<Vec<_>>() {
@@ -158,7 +163,7 @@ async fn stream_leader_killed(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let mut crew = Crew::on(Stage::three().await?, 6, form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
-    crew.join(&names(0..form.pick(2, 6))).await?;
+    crew.join(&names(0..form.hosts(2, 6))).await?;
     crew.whole().await?;
     for _ in 0..form.pick(1, 3) {
         load(&mut ledger, form).await?;
@@ -192,7 +197,7 @@ async fn cut_off(form: Form) -> Result<Report> {
     let cut = names(0..1);
     crew.join_by(&urls, &cut).await?;
     crew.whole().await?;
-    crew.join(&names(1..form.pick(3, 6))).await?;
+    crew.join(&names(1..form.hosts(3, 6))).await?;
     crew.whole().await?;
     load(&mut ledger, form).await?;
     let leader = crew.leader().await?;

@@ -99,6 +99,19 @@ impl Seen {
         shares.map(|(id, share)| (id.clone(), share.as_u64().unwrap_or_default())).collect()
     }
 
+    /// How many workers each host runs, as it has said last.
+    pub(super) fn running(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for Stored { key, value, .. } in self.kept.lock().iter() {
+            let Some(id) = key.strip_prefix("host.") else { continue };
+            match running(value) {
+                Some(count) => all.insert(id.to_owned(), count),
+                None => all.remove(id),
+            };
+        }
+        all
+    }
+
     /// The plans that were stored since a moment.
     pub(super) fn plans_since(&self, from: Instant) -> Vec<Value> {
         let plans = self.all().into_iter().filter(|stored| stored.at > from && stored.key == "plan.work");
@@ -155,6 +168,11 @@ fn calls(lease: &Value) -> u64 {
         lease["fold"]["state"].as_str().and_then(|state| BASE64_STANDARD.decode(state).ok()).unwrap_or_default();
     let text = String::from_utf8_lossy(&state).into_owned();
     text.split(' ').find_map(|word| word.strip_prefix("calls=")?.parse().ok()).unwrap_or_default()
+}
+
+/// How many workers a host's entry says that it runs.
+pub(super) fn running(entry: &Value) -> Option<u64> {
+    entry["workloads"]["work"]["running"].as_u64()
 }
 
 fn decisions(all: &[Stored]) -> Vec<Made> {

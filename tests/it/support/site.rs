@@ -68,6 +68,7 @@ impl Site {
             http_admin: None,
             telemetry: None,
             fleet: None,
+            reload_watch: false,
             workloads: Vec::new(),
         }
     }

@@ -91,7 +91,7 @@ pub async fn run(args: &HealthArgs, out: &mut impl Write) -> anyhow::Result<Exit
 }
 
 /// Where to ask who listens on an address: one that means all addresses is asked on the loopback one.
-fn reachable(listening: SocketAddr) -> anyhow::Result<SocketAddr> {
+pub(super) fn reachable(listening: SocketAddr) -> anyhow::Result<SocketAddr> {
     if listening.port() == 0 {
         bail!("port 0 lets the system choose one; give --http the address that the host has in its log");
     }

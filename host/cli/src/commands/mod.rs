@@ -28,6 +28,7 @@ pub mod output;
 pub mod pause;
 pub mod permissions;
 pub mod plugin;
+pub mod reload;
 pub mod replay;
 pub mod request;
 pub mod rollout;

@@ -1,5 +1,6 @@
 //! What signals do: none of them ends the process before its work is settled, but a second one that asks for it.
 
+use std::fs::File;
 use std::process::exit;
 use std::time::Duration;
 
@@ -19,13 +20,30 @@ const LAST_LINE: Duration = Duration::from_millis(250);
 /// # Errors
 /// If signals cannot be heard.
 pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
+    hear(None)
+}
+
+/// The same for a host, which SIGHUP does not end but tells to read its configuration again: then `reload` is called.
+/// It ends a host whose terminal is gone.
+///
+/// # Errors
+/// If signals cannot be heard.
+pub fn shutdown_or_reload(reload: impl Fn() + Send + 'static) -> std::io::Result<impl Future<Output = ()>> {
+    hear(Some(Box::new(reload)))
+}
+
+fn hear(reload: Option<Box<dyn Fn() + Send>>) -> std::io::Result<impl Future<Output = ()>> {
     let mut signals = ProcessSignals::hear()?;
+    let had_terminal = has_terminal();
     let (first, is_first) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let (mut first, mut asked) = (Some(first), false);
         loop {
             match signals.next().await {
                 Heard::Nothing(name) => tracing::warn!("{name} means nothing to tidegate"),
+                Heard::HangUp(_) if !asked && reload.is_some() && has_terminal() == had_terminal => {
+                    reload.iter().for_each(|reload| reload());
+                }
                 Heard::End(name) if asked => {
                     tracing::warn!(
                         "second signal, {name}: ending at once; what is not settled is delivered again after its ack \
@@ -49,6 +67,11 @@ pub fn shutdown() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = is_first.await;
     })
+}
+
+/// Whether the process has a terminal that can end it. One that was closed is none any more.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 enum Heard {

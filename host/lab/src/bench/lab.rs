@@ -215,7 +215,12 @@ impl Lab {
                 self.run_loaded(workload, always).await
             }
             LoopKind::Ordered(token) => {
-                let order = |token| Order { key: OrderKey::Token(token), buffer: BUFFER, buffer_bytes: 64 << 20 };
+                let order = |token| Order {
+                    key: OrderKey::Token(token),
+                    buffer: BUFFER,
+                    buffer_bytes: 64 << 20,
+                    in_fleet: false,
+                };
                 workload.queue.max_ack_pending += BUFFER as i64;
                 workload.order = token.map(order);
                 self.run_loaded(workload, always).await

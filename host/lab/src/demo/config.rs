@@ -36,6 +36,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         http_admin: None,
         telemetry: None,
         fleet: None,
+        reload_watch: false,
         grace: Duration::from_secs(30),
         workloads: vec![workload(options)],
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{At, ConfigError, SourcePosition, Wrong};
@@ -30,23 +31,48 @@ impl Document {
     /// Reads the text of a file. What could be read comes even where something else is wrong.
     pub(super) fn parse(text: &str, file: Option<&Path>, problems: &mut Vec<ConfigError>) -> Self {
         let text = FileText { text, file };
-        let (document, errors) = DeTable::parse_recoverable(text.text);
-        if !errors.is_empty() {
-            problems.extend(errors.into_iter().map(|error| {
-                let message = error.message().lines().collect::<Vec<_>>().join(", ");
-                let place = text.place(String::new(), error.span());
-                place.error(format!("this is not TOML: {message}"), "see https://toml.io for how TOML is written")
-            }));
-            return Self::default();
-        }
+        let Some(document) = text.document(problems) else { return Self::default() };
         let root = Section { text, table: document.get_ref(), path: String::new() };
         let host = Keys { rows: HOST, prefix: String::new() }.read(&root, problems);
-        let tables = root.table(WORKLOADS, problems).map(|section| section.tables(problems)).unwrap_or_default();
-        let read = |(name, table): (At<String>, Section<'_>)| {
-            (name, Keys { rows: WORKLOAD, prefix: String::new() }.read(&table, problems))
-        };
-        Self { host, workloads: tables.into_iter().map(read).collect() }
+        Self { host, workloads: workloads(&root, problems) }
     }
+
+    /// Reads the text of a fragment, which has workloads and nothing else.
+    pub(super) fn fragment(text: &str, file: &Path, problems: &mut Vec<ConfigError>) -> Vec<(At<String>, Layer)> {
+        let text = FileText { text, file: Some(file) };
+        let Some(document) = text.document(problems) else { return Vec::new() };
+        let root = Section { text, table: document.get_ref(), path: String::new() };
+        for (_, place, _) in root.entries().filter(|(name, ..)| name != WORKLOADS) {
+            let problem = "a file of workloads.d has workloads and nothing else";
+            problems.push(
+                place.error(problem, "write [workload.NAME] above it, or move it to the file beside workloads.d"),
+            );
+        }
+        workloads(&root, problems)
+    }
+
+    /// Adds the workloads of a fragment. One that is there already is told with both places.
+    pub(super) fn add(&mut self, workloads: Vec<(At<String>, Layer)>, problems: &mut Vec<ConfigError>) {
+        for (name, layer) in workloads {
+            match self.workloads.iter().find(|(known, _)| known.value == name.value) {
+                None => self.workloads.push((name, layer)),
+                Some((known, _)) => {
+                    let problem =
+                        format!("there is a workload of this name already: {}", known.place.beside(&name.place));
+                    problems.push(name.error(problem, "keep one of them, or give it another name"));
+                }
+            }
+        }
+    }
+}
+
+/// The workloads of a file, in the order of the file.
+fn workloads(root: &Section<'_>, problems: &mut Vec<ConfigError>) -> Vec<(At<String>, Layer)> {
+    let tables = root.table(WORKLOADS, problems).map(|section| section.tables(problems)).unwrap_or_default();
+    let read = |(name, table): (At<String>, Section<'_>)| {
+        (name, Keys { rows: WORKLOAD, prefix: String::new() }.read(&table, problems))
+    };
+    tables.into_iter().map(read).collect()
 }
 
 /// The keys that a table of the document may have: those of `rows` whose path begins with `prefix`.
@@ -124,7 +150,20 @@ pub(super) struct FileText<'a> {
     pub(super) file: Option<&'a Path>,
 }
 
-impl FileText<'_> {
+impl<'a> FileText<'a> {
+    /// Its tables, if it is TOML.
+    fn document(&self, problems: &mut Vec<ConfigError>) -> Option<Spanned<DeTable<'a>>> {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        let told = errors.into_iter().map(|error| {
+            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            let place = self.place(String::new(), error.span());
+            place.error(format!("this is not TOML: {message}"), "see https://toml.io for how TOML is written")
+        });
+        let before = problems.len();
+        problems.extend(told);
+        (problems.len() == before).then_some(document)
+    }
+
     /// The place of `key`, which stands at the bytes `span`.
     pub(super) fn place(&self, key: String, span: Option<Range<usize>>) -> SourcePosition {
         let before = span.and_then(|span| self.text.get(..span.start));

@@ -87,6 +87,14 @@ impl SourcePosition {
         Self { key, ..self.clone() }
     }
 
+    /// This place as it is told in an error about `other`: with its file, where that is another one.
+    pub(super) fn beside(&self, other: &Self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) if self.file != other.file => format!("{} ({}:{line})", self.key, file.display()),
+            _ => self.to_string(),
+        }
+    }
+
     pub(super) fn is_flag(&self) -> bool {
         self.key.starts_with("--")
     }

@@ -46,10 +46,6 @@ impl FleetConfig {
             let problem = "hosts of a fleet that count headers would each see a part of them";
             wrong.push(("scale.source", Wrong::new(problem, "use \"info\", or leave fleet.bucket out")));
         }
-        if workload.order.is_some() {
-            let problem = "an order by key is kept by one host, and those of a fleet share the messages";
-            wrong.push(("order-key", Wrong::new(problem, "run this workload on a host without fleet.bucket")));
-        }
         wrong
     }
 }

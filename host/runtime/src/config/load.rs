@@ -1,7 +1,7 @@
-//! From files, flags and variables to a [`Config`]: the only IO is reading the file and a context.
+//! From files, flags and variables to a [`Config`]: the only IO is reading the files and a context.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::connection::ConnectionLayers;
@@ -9,6 +9,7 @@ use super::dead_letters::DeadLetters;
 use super::document::Document;
 use super::environment::{self, Environment, process_environment};
 use super::error::{At, ConfigError, ConfigErrors, SourcePosition};
+use super::files::{ConfigFiles, ConfigText, DEFAULT_FILE, read};
 use super::flags::Flags;
 use super::fleet::FleetConfig;
 use super::http_admin::HttpAdmin;
@@ -22,10 +23,8 @@ use super::plugins::Plugins;
 use super::reader::Reader;
 use super::telemetry::TelemetryConfig;
 use super::workload::Workload;
+use super::written::Written;
 use super::{context, workloads};
-
-/// The file that is read when none is named.
-const DEFAULT_FILE: &str = "tidegate.toml";
 
 /// Everything [`crate::run()`] needs to know: every value decided, every default in place.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +39,8 @@ pub struct Config {
     pub journal: JournalConfig,
     /// How long workers may take to finish what they have when the host stops.
     pub grace: Duration,
+    /// Whether the configuration is read again when its files change.
+    pub reload_watch: bool,
     /// Where health, metrics and status can be read over HTTP; nowhere by default.
     pub http: Option<SocketAddr>,
     /// Names under which that may be asked for, beside addresses and `localhost`.
@@ -54,6 +55,21 @@ pub struct Config {
     pub workloads: Vec<Workload>,
 }
 
+/// A configuration as it was read, and what was written of each of its keys.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Every value decided.
+    pub config: Config,
+    pub(super) written: Written,
+}
+
+impl From<Config> for Reading {
+    /// A configuration that was not read from anywhere.
+    fn from(config: Config) -> Self {
+        Self { config, written: Written::default() }
+    }
+}
+
 impl Config {
     /// What a person should know of all workloads together.
     pub fn warnings(&self) -> Vec<String> {
@@ -61,19 +77,12 @@ impl Config {
     }
 
     /// Reads the file that `flags` name (or `tidegate.toml` in the current directory, if it is there and no stream is
-    /// given), and lays environment and flags over it.
+    /// given) and the fragments beside it, and lays environment and flags over them.
     ///
     /// # Errors
     /// Everything that is wrong, in the order it was found.
     pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
-        let path = file_of(flags);
-        if path.is_none() && !flags.has_workload() {
-            return Err(nothing_to_run().into());
-        }
-        match path {
-            Some(path) => Self::of_text(&read(&path)?, Some(&path), flags, environment),
-            None => Self::of_text("", None, flags, environment),
-        }
+        Ok(Reading::load(flags, environment)?.config)
     }
 
     /// Where a host answers over HTTP that has this `--http` and this file (or `tidegate.toml` in the current
@@ -86,16 +95,37 @@ impl Config {
             let address = listen_address(text).map_err(|wrong| wrong.at(&SourcePosition::named("--http")))?;
             return Ok(Some(address));
         }
-        let Some(path) = file_of(&Flags { file: file.map(Path::to_owned), ..Flags::default() }) else {
+        let Some(files) = ConfigFiles::of(&Flags { file: file.map(Path::to_owned), ..Flags::default() }) else {
             return Err(nowhere_to_ask().into());
         };
         let mut problems = Vec::new();
-        let document = Document::parse(&read(&path)?, Some(&path), &mut problems);
+        let main = read(files.file())?;
+        let document = Document::parse(&main.text, Some(&main.path), &mut problems);
         let (top, variables) = (SourcePosition::default(), Environment::new());
         let mut keys = Reader::new(HOST, &document.host, &top, &variables, &mut problems);
         match keys.parsed("http", listen_address) {
             None if !problems.is_empty() => Err(ConfigErrors(problems)),
             address => Ok(address),
+        }
+    }
+
+    /// Who may change things over HTTP, by this file (or `tidegate.toml` in the current directory, if it is there).
+    /// Nothing else of it has to be right.
+    ///
+    /// # Errors
+    /// If there is a file that cannot be read.
+    pub fn http_admin_of(file: Option<&Path>) -> Result<Option<HttpAdmin>, ConfigErrors> {
+        let Some(files) = ConfigFiles::of(&Flags { file: file.map(Path::to_owned), ..Flags::default() }) else {
+            return Ok(None);
+        };
+        let mut problems = Vec::new();
+        let main = read(files.file())?;
+        let document = Document::parse(&main.text, Some(&main.path), &mut problems);
+        let (top, variables) = (SourcePosition::default(), process_environment());
+        let mut keys = Reader::new(HOST, &document.host, &top, &variables, &mut problems);
+        match HttpAdmin::read(&mut keys) {
+            None if !problems.is_empty() => Err(ConfigErrors(problems)),
+            admin => Ok(admin),
         }
     }
 
@@ -127,42 +157,29 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order it was found.
     pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
-        Self::of_text(text, None, &Flags::default(), &Environment::new())
-    }
-
-    fn of_text(text: &str, path: Option<&Path>, flags: &Flags, variables: &Environment) -> Result<Self, ConfigErrors> {
-        let mut problems = Vec::new();
-        let mut document = Document::parse(text, path, &mut problems);
-        // Without a whole file, flags that change one of its workloads would be blamed for what they cannot find.
-        if problems.is_empty() || !document.workloads.is_empty() {
-            if let Err(errors) = flags.lay_over(&mut document.workloads) {
-                problems.extend(errors.0);
-            }
-            if document.workloads.is_empty() && problems.is_empty() {
-                problems.push(no_workload(text, path));
-            }
-            let config = Self::of_layers(document, &flags.host, variables, &mut problems);
-            if problems.is_empty() {
-                return Ok(config);
-            }
-        }
-        problems.sort_by_key(|problem| problem.line);
-        Err(ConfigErrors(problems))
+        Ok(of_texts(Main { text, path: None }, &[], &Flags::default(), &Environment::new())?.config)
     }
 
     /// Decides every value. Notes everything that is wrong; the answer is of use only if nothing is.
-    fn of_layers(document: Document, flags: &Layer, variables: &Environment, problems: &mut Vec<ConfigError>) -> Self {
+    fn of_layers(
+        document: Document,
+        flags: &Layer,
+        variables: &Environment,
+        problems: &mut Vec<ConfigError>,
+    ) -> (Self, Written) {
         let connection = connection_layers(flags, &document.host, variables, problems);
         let host = flags.clone().over(&connection.environment).over(&document.host);
         let nats = connection.resolve(variables, problems);
         let top = SourcePosition::default();
         let mut keys = Reader::new(HOST, &host, &top, variables, problems);
         let (mut fleet, telemetry) = (FleetConfig::read(&mut keys), TelemetryConfig::read(&mut keys));
-        Self {
+        let written = Written::of(&host, &document.workloads);
+        let config = Self {
             nats,
             dead_letters: DeadLetters::read(&mut keys),
             journal: JournalConfig::read(&mut keys),
             grace: keys.get("grace"),
+            reload_watch: keys.get("reload.watch"),
             plugins: Plugins::read(&mut keys),
             http: keys.parsed("http", listen_address),
             http_names: keys.get("http-names"),
@@ -170,8 +187,62 @@ impl Config {
             workloads: workloads::read(document.workloads, fleet.as_mut(), variables, problems),
             telemetry,
             fleet,
+        };
+        (config, written)
+    }
+}
+
+impl Reading {
+    /// The same as [`Config::load`], with what was written.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order it was found.
+    pub fn load(flags: &Flags, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let files = ConfigFiles::of(flags);
+        if files.is_none() && !flags.has_workload() {
+            return Err(nothing_to_run().into());
+        }
+        let Some(files) = files else {
+            return of_texts(Main { text: "", path: None }, &[], flags, environment);
+        };
+        let (main, fragments) = files.read()?;
+        of_texts(Main { text: &main.text, path: Some(&main.path) }, &fragments, flags, environment)
+    }
+}
+
+/// The text of the configuration file.
+#[derive(Clone, Copy)]
+struct Main<'a> {
+    text: &'a str,
+    path: Option<&'a Path>,
+}
+
+fn of_texts(
+    main: Main<'_>,
+    fragments: &[ConfigText],
+    flags: &Flags,
+    variables: &Environment,
+) -> Result<Reading, ConfigErrors> {
+    let mut problems = Vec::new();
+    let mut document = Document::parse(main.text, main.path, &mut problems);
+    for fragment in fragments {
+        document.add(Document::fragment(&fragment.text, &fragment.path, &mut problems), &mut problems);
+    }
+    // Without a whole file, flags that change one of its workloads would be blamed for what they cannot find.
+    if problems.is_empty() || !document.workloads.is_empty() {
+        if let Err(errors) = flags.lay_over(&mut document.workloads) {
+            problems.extend(errors.0);
+        }
+        if document.workloads.is_empty() && problems.is_empty() {
+            problems.push(no_workload(main.text, main.path));
+        }
+        let (config, written) = Config::of_layers(document, &flags.host, variables, &mut problems);
+        if problems.is_empty() {
+            return Ok(Reading { config, written });
         }
     }
+    problems.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+    Err(ConfigErrors(problems))
 }
 
 impl Nats {
@@ -183,38 +254,13 @@ impl Nats {
     pub fn load(flags: &Layer, config: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
         let mut problems = Vec::new();
         let document = match config {
-            Some(path) => Document::parse(&read(path)?, Some(path), &mut problems),
+            Some(path) => Document::parse(&read(path)?.text, Some(path), &mut problems),
             None => Document::default(),
         };
         let layers = connection_layers(flags, &document.host, environment, &mut problems);
         let nats = layers.resolve(environment, &mut problems);
         if problems.is_empty() { Ok(nats) } else { Err(ConfigErrors(problems)) }
     }
-}
-
-/// The file that is read.
-pub(super) fn file_of(flags: &Flags) -> Option<PathBuf> {
-    match &flags.file {
-        Some(path) => Some(path.clone()),
-        None if flags.workload.has("stream") => None,
-        None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
-    }
-}
-
-fn read(path: &Path) -> Result<String, ConfigErrors> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let place = SourcePosition { file: Some(path.to_owned()), ..SourcePosition::default() };
-        let error = match error.kind() {
-            std::io::ErrorKind::NotFound => place.error(
-                "there is no such file",
-                "give the right path to --config, write one with `tidegate new config`, or leave the file out and give \
-                 --stream, --handler and --policy",
-            ),
-            std::io::ErrorKind::InvalidData => place.error("this is not text", "a configuration file is TOML in UTF-8"),
-            _ => place.error(format!("it cannot be read: {error}"), "check the path and its permissions"),
-        };
-        ConfigErrors::from(error)
-    })
 }
 
 /// All that says how to connect, with the context that the highest layer names.

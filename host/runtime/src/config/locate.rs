@@ -1,25 +1,25 @@
 //! Where a key was written, for what is found out about it after the configuration was read.
 
-use std::path::PathBuf;
-
 use toml::de::{DeTable, DeValue};
 
 use super::document::FileText;
 use super::error::{ConfigError, SourcePosition};
+use super::files::{ConfigFiles, ConfigText};
 use super::flags::Flags;
 use super::keys::{HOST, WORKLOAD};
-use super::load::file_of;
 
 /// Finds where a key was written: in a file, or by flags alone.
 #[derive(Debug, Clone, Default)]
 pub struct KeyLocator {
-    file: Option<(PathBuf, String)>,
+    /// The configuration file, and then its fragments.
+    files: Vec<ConfigText>,
 }
 
 impl KeyLocator {
     /// For what a configuration is read from. A file that cannot be read has no places.
     pub fn of(flags: &Flags) -> Self {
-        Self { file: file_of(flags).and_then(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?))) }
+        let read = ConfigFiles::of(flags).and_then(|files| files.read().ok());
+        Self { files: read.map(|(main, fragments)| [main].into_iter().chain(fragments).collect()).unwrap_or_default() }
     }
 
     /// An error about the key at `path`; where that was not written, about the innermost table of it that was.
@@ -28,7 +28,10 @@ impl KeyLocator {
     }
 
     fn place(&self, path: &[&str]) -> SourcePosition {
-        let Some((file, text)) = &self.file else { return SourcePosition::named(&format!("--{}", flag(path))) };
+        let found = self.files.iter().find(|file| has_workload(file, path)).or(self.files.first());
+        let Some(ConfigText { path: file, text }) = found else {
+            return SourcePosition::named(&format!("--{}", flag(path)));
+        };
         let (document, _) = DeTable::parse_recoverable(text);
         let (mut table, mut span) = (document.get_ref(), None);
         for key in path {
@@ -41,6 +44,14 @@ impl KeyLocator {
         }
         FileText { text, file: Some(file) }.place(path.join("."), span)
     }
+}
+
+/// Whether a file has the workload that a path is of.
+fn has_workload(file: &ConfigText, path: &[&str]) -> bool {
+    let ["workload", name, ..] = path else { return false };
+    let (document, _) = DeTable::parse_recoverable(&file.text);
+    let workloads = document.get_ref().get("workload").map(|workloads| workloads.get_ref());
+    matches!(workloads, Some(DeValue::Table(workloads)) if workloads.contains_key(*name))
 }
 
 /// The flag for a key, or else the first for its table.
@@ -63,7 +74,9 @@ mod tests {
     #[test]
     fn a_key_is_found_where_it_stands_or_where_it_would_stand() {
         let text = "[nats]\nurl = \"a\"\n[workload.orders]\nstream = \"S\"\ngrants.publish = \"a.>\"\n";
-        let written = KeyLocator { file: Some(("tidegate.toml".into(), text.to_owned())) };
+        let file = |path: &str, text: &str| ConfigText { path: path.into(), text: text.to_owned() };
+        let fragment = file("workloads.d/more.toml", "\n[workload.more]\nstream = \"M\"\n");
+        let written = KeyLocator { files: vec![file("tidegate.toml", text), fragment] };
         for (path, line) in [
             (&["workload", "orders", "stream"][..], 4),
             (&["workload", "orders", "grants", "publish"], 5),
@@ -73,6 +86,8 @@ mod tests {
             let shown = written.error(path, "problem", "remedy").to_string();
             assert_eq!(shown, format!("tidegate.toml:{line}: {}: problem; remedy", path.join(".")));
         }
+        let shown = written.error(&["workload", "more", "stream"], "problem", "remedy").to_string();
+        assert_eq!(shown, "workloads.d/more.toml:3: workload.more.stream: problem; remedy");
         let nowhere = written.error(&["dead-letters", "stream"], "problem", "remedy").to_string();
         assert_eq!(nowhere, "tidegate.toml: dead-letters.stream: problem; remedy");
     }

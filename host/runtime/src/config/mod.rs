@@ -9,6 +9,7 @@
 //! and made a value of the right type by `reader`, for a field of [`Config`].
 
 mod batching;
+mod changes;
 mod concurrency;
 mod connection;
 mod context;
@@ -16,6 +17,7 @@ mod dead_letters;
 mod document;
 mod environment;
 mod error;
+mod files;
 mod fingerprints;
 mod flags;
 mod fleet;
@@ -52,11 +54,14 @@ mod value;
 mod words;
 mod workload;
 mod workloads;
+mod written;
 
 pub use batching::Batching;
+pub use changes::{Change, ReloadPlan, plan};
 pub use dead_letters::DeadLetters;
 pub use environment::{Environment, process_environment};
 pub use error::{ConfigError, ConfigErrors, Wrong};
+pub use files::ConfigFiles;
 pub use fingerprints::Fingerprints;
 pub use flags::Flags;
 pub use fleet::FleetConfig;
@@ -68,7 +73,7 @@ pub(crate) use kv_grants::check_key;
 pub use kv_grants::{KvAccess, KvGrant};
 pub use layer::Layer;
 pub use limits::Limits;
-pub use load::Config;
+pub use load::{Config, Reading};
 pub use locate::KeyLocator;
 pub(crate) use names::is_plugin_name;
 pub use names::{nearest, overlap as subjects_overlap};

@@ -12,6 +12,8 @@ pub struct Order {
     pub buffer: usize,
     /// How many bytes these may have together.
     pub buffer_bytes: usize,
+    /// Whether the hosts of a fleet share the consumer, of which one at a time may be given messages.
+    pub in_fleet: bool,
 }
 
 impl Order {
@@ -39,7 +41,7 @@ impl Order {
             keys.problems.push(keys.place("order-buffer").error(problem, remedy));
         }
         let buffer = buffer.unwrap_or(USUAL).min(most);
-        Some(Self { key, buffer: usize::try_from(buffer).unwrap_or(usize::MAX), buffer_bytes })
+        Some(Self { key, buffer: usize::try_from(buffer).unwrap_or(usize::MAX), buffer_bytes, in_fleet: false })
     }
 }
 

@@ -15,14 +15,14 @@ pub(super) fn read(
     variables: &Environment,
     problems: &mut Vec<ConfigError>,
 ) -> Vec<Workload> {
-    let all: Vec<WrittenWorkload> =
+    let mut all: Vec<WrittenWorkload> =
         layers.into_iter().map(|(name, layer)| WrittenWorkload::read(name, layer, variables, problems)).collect();
     consumers(&all, problems);
     plugin_kinds(&all, problems);
     subjects(&all, problems);
     streams(&all, problems);
     if let Some(fleet) = fleet {
-        of_a_fleet(&all, problems);
+        of_a_fleet(&mut all, problems);
         fleet.fingerprints = all.iter().map(WrittenWorkload::fingerprints).collect();
     }
     all.into_iter().map(|written| written.workload).collect()
@@ -39,7 +39,11 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
             let place = written.place(key);
             let other = taken.iter().find(|(stream, name, _)| *stream == queue.stream && name == consumer);
             if let Some((_, _, other)) = other.filter(|_| !queue.stream.is_empty()) {
-                let problem = format!("the consumer {consumer:?} of {} is already that of {other}", queue.stream);
+                let problem = format!(
+                    "the consumer {consumer:?} of {} is already that of {}",
+                    queue.stream,
+                    other.beside(&place)
+                );
                 problems.push(place.error(problem, "give each its own; a consumer's messages go to one workload"));
             }
             taken.push((&queue.stream, consumer, place));
@@ -47,9 +51,10 @@ fn consumers(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     }
 }
 
-/// What the workloads of a fleet's host cannot have.
-fn of_a_fleet(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
+/// What the workloads of a fleet's host cannot have, and what they are.
+fn of_a_fleet(all: &mut [WrittenWorkload], problems: &mut Vec<ConfigError>) {
     for written in all {
+        written.workload.order.iter_mut().for_each(|order| order.in_fleet = true);
         let wrong = FleetConfig::check(&written.workload);
         problems.extend(wrong.into_iter().map(|(key, wrong)| wrong.at(&written.place(key))));
     }
@@ -63,7 +68,8 @@ fn plugin_kinds(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
     });
     for (policy, place) in policies.filter(|(policy, _)| !policy.is_empty()) {
         if let Some(other) = all.iter().find(|other| other.workload.handler == *policy) {
-            let problem = format!("{policy:?} is used as a policy here and as a handler by {}", other.place("handler"));
+            let handler = other.place("handler").beside(&place);
+            let problem = format!("{policy:?} is used as a policy here and as a handler by {handler}");
             problems.push(place.error(problem, "a plugin is one or the other; name another one"));
         }
     }
@@ -92,7 +98,8 @@ fn streams(all: &[WrittenWorkload], problems: &mut Vec<ConfigError>) {
                 continue;
             }
             let shared = mine.iter().any(|mine| queue.subjects.iter().any(|theirs| names::overlap(mine, theirs)));
-            let (here, there) = (written.place("subjects"), other.place("subjects"));
+            let here = written.place("subjects");
+            let there = other.place("subjects").beside(&here);
             if *stream == queue.stream && *mine != queue.subjects {
                 let problem = format!("{there} gives the stream {stream} other ones");
                 problems.push(here.error(problem, "give the same list in both, or in one alone"));

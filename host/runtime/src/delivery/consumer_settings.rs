@@ -5,14 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use crate::config::Scale;
+use crate::delivery::pin::Pin;
+pub use crate::delivery::pin::PinGroup;
+pub(crate) use crate::delivery::pin::PullAs;
 
 /// The settings that are in effect.
 #[derive(Debug)]
@@ -24,6 +28,9 @@ pub struct Effective {
     max_deliver: AtomicU32,
     pulls: Mutex<PullLimits>,
     flow: Mutex<ConsumerFlow>,
+    pin: Mutex<Pin>,
+    /// Whether there is a connection by which announcements go out.
+    is_linked: AtomicBool,
     /// Messages that wait for another try: how often they were delivered, by their sequence.
     retried: Mutex<BTreeMap<u64, u32>>,
 }
@@ -113,6 +120,8 @@ pub struct ConsumerSettings {
     pub max_deliver: Option<u32>,
     /// What a pull may ask for.
     pub pulls: PullLimits,
+    /// The group of hosts of which one is given messages, if the consumer has one.
+    pub pin_group: Option<PinGroup>,
 }
 
 impl Effective {
@@ -125,6 +134,8 @@ impl Effective {
             max_deliver: AtomicU32::new(0),
             pulls: Mutex::new(PullLimits::NONE),
             flow: Mutex::new(ConsumerFlow::Free),
+            pin: Mutex::default(),
+            is_linked: AtomicBool::new(true),
             retried: Mutex::default(),
         };
         effective.set(settings);
@@ -134,7 +145,17 @@ impl Effective {
     /// With this ack wait, and no other limit.
     #[cfg(test)]
     pub(crate) fn with_ack_wait(ack_wait: Duration) -> Arc<Self> {
-        Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls: PullLimits::NONE })
+        let pulls = PullLimits::NONE;
+        Self::new(&ConsumerSettings { ack_wait, max_ack_pending: -1, max_deliver: None, pulls, pin_group: None })
+    }
+
+    /// With this ack wait, of a consumer that gives messages to one host of a group.
+    #[cfg(test)]
+    pub(crate) fn grouped(ack_wait: Duration) -> Arc<Self> {
+        let effective = Self::with_ack_wait(ack_wait);
+        let group = PinGroup { name: "g".to_owned(), timeout: Duration::from_secs(8) };
+        effective.pin.lock().set_group(Some(&group));
+        effective
     }
 
     /// Replaces the settings.
@@ -143,6 +164,7 @@ impl Effective {
         self.max_ack_pending.store(settings.max_ack_pending, Relaxed);
         self.max_deliver.store(settings.max_deliver.unwrap_or(0), Relaxed);
         *self.pulls.lock() = settings.pulls;
+        self.pin.lock().set_group(settings.pin_group.as_ref());
         if self.ack_wait_ns.swap(nanos, Relaxed) != nanos {
             self.edited.notify_waiters();
         }
@@ -166,6 +188,64 @@ impl Effective {
     /// Whether it delivers nothing for now, though it could.
     pub(crate) fn is_held(&self) -> bool {
         matches!(*self.flow.lock(), ConsumerFlow::Held(_))
+    }
+
+    /// How a pull is to be sent; `None` where all hosts are given messages.
+    pub(crate) fn pull_as(&self) -> Option<PullAs> {
+        self.pin.lock().pull_as()
+    }
+
+    /// Whether one host at a time is given messages.
+    pub(crate) fn has_pin_group(&self) -> bool {
+        self.pin.lock().has_group()
+    }
+
+    /// How often this host has to pull to be given messages still; `None` if it is not given any, or need not be.
+    pub(crate) fn keep_pin_every(&self) -> Option<Duration> {
+        self.pin.lock().keep_every()
+    }
+
+    /// A delivery names the pinned host, which is this one, for it came here.
+    pub(crate) fn pinned(&self, id: String) {
+        self.pin.lock().came(id);
+    }
+
+    /// The server has refused a pull of this change, for another host is pinned. Whether that is news.
+    pub(crate) fn pin_refused(&self, epoch: u64) -> bool {
+        self.pin.lock().refused(epoch)
+    }
+
+    /// Whether this host cannot work, so that another may be given the messages.
+    pub(crate) fn lets_pin_go(&self, lets: bool) {
+        self.pin.lock().set_idle(lets);
+    }
+
+    /// Whether another host of the group may be the one that is given messages.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.pin.lock().is_standby()
+    }
+
+    /// Whether this host has ceased to be given messages since this was asked last.
+    pub(crate) fn lost_pin(&self) -> bool {
+        self.pin.lock().take_lost()
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn linked(&self, is_linked: bool) {
+        self.is_linked.store(is_linked, Relaxed);
+    }
+
+    /// Whether a delivery of an order, of which the server heard last at `since`, may have been given to another host
+    /// by now. Announcements come before half of the ack wait is over; the last quarter leaves time to notice that a
+    /// connection is dead.
+    pub(crate) fn has_lapsed(&self, since: Instant) -> bool {
+        since.elapsed() * 4 > self.ack_wait() * 3 && self.pin.lock().has_group()
+    }
+
+    /// Whether the server hears of an announcement that is sent now, as far as can be known, and it is not too late for
+    /// it.
+    pub(crate) fn may_announce(&self, since: Instant) -> bool {
+        self.is_linked.load(Relaxed) && !self.has_lapsed(since) || !self.pin.lock().has_group()
     }
 
     /// How long the server waits for a settlement.
@@ -249,7 +329,8 @@ mod tests {
     use crate::config::SignalSource;
 
     fn settings(max_ack_pending: i64, max_deliver: Option<u32>) -> ConsumerSettings {
-        ConsumerSettings { ack_wait: Duration::from_secs(2), max_ack_pending, max_deliver, pulls: PullLimits::NONE }
+        let (ack_wait, pulls) = (Duration::from_secs(2), PullLimits::NONE);
+        ConsumerSettings { ack_wait, max_ack_pending, max_deliver, pulls, pin_group: None }
     }
 
     #[test]

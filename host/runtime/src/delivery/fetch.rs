@@ -30,6 +30,12 @@ pub(crate) async fn fetch<P: Pull>(
     let mut announcer = Announcer::new(consumer);
     let mut pull = PacedPull::new(pull, tell);
     loop {
+        if consumer.lost_pin() {
+            tracing::info!("another host is given the messages: what no worker has begun is given back");
+            for waiting in inbox.take_unpinned() {
+                give_back_untaken(waiting, consumer).await;
+            }
+        }
         pull.ask(|asked| inbox.wanted(asked)).await;
         inbox.set_asked(pull.asked());
         tokio::select! {
@@ -80,6 +86,8 @@ async fn give_all_back<P: Pull>(inbox: &Inbox<P::Held>, mut pull: P, announcer: 
     for waiting in inbox.take_last() {
         give_back_untaken(waiting, announcer.consumer).await;
     }
+    // After that, so that what was given back comes to the next host before what is new.
+    pull.leave().await;
 }
 
 /// Says when deliveries that wait have to be announced as in progress: after each quarter of the ack wait, which may be

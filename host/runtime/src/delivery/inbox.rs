@@ -220,6 +220,16 @@ impl<D: Held> Inbox<D> {
 
     /// Takes a delivery that is there already.
     pub(crate) fn try_take(&self) -> Option<Waiting<D>> {
+        loop {
+            let waiting = self.try_take_first()?;
+            match &self.order {
+                Some(order) if order.consumer.has_lapsed(waiting.since) => order.lapsed(waiting),
+                _ => return Some(waiting),
+            }
+        }
+    }
+
+    fn try_take_first(&self) -> Option<Waiting<D>> {
         if self.paused.load(Relaxed) {
             return None;
         }
@@ -400,6 +410,8 @@ impl<D: Held> Inbox<D> {
         let announcements: Vec<_> = {
             let mut all = self.waiting.lock();
             let stale = all.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
+            let stale =
+                stale.filter(|waiting| self.order.as_ref().is_none_or(|o| o.consumer.may_announce(waiting.since)));
             stale
                 .map(|waiting| {
                     waiting.since = Instant::now();

@@ -29,16 +29,25 @@ pub(crate) async fn keep_order<D: Held, A: Future<Output = anyhow::Result<Unsett
 ) -> Infallible {
     let mut report = Report { conditions, missing: None, stuck: None };
     let mut look_at = Instant::now();
+    let mut was_standby = false;
     loop {
+        let standby = consumer.is_standby();
+        if standby {
+            report.missing(None, consumer.ack_wait());
+        } else if was_standby {
+            tracing::info!("this host is given the messages from now on");
+            inbox.is_pinned();
+        }
+        was_standby = standby;
         for held in inbox.take_settled() {
             let Delivery { stream_sequence, attempt, .. } = *held.delivery();
-            tracing::debug!(stream_sequence, attempt, "delivered again though it was settled: given back");
+            tracing::debug!(stream_sequence, attempt, "settled, or with another host by now: given back");
             consumer.gave_back(stream_sequence, attempt);
             held.nak(Duration::ZERO).await;
         }
         let Some(next) = inbox.begin_due() else { return std::future::pending().await };
         let now = Instant::now();
-        if let Some(asked) = next.asks.filter(|_| next.at_once || look_at <= now) {
+        if let Some(asked) = next.asks.filter(|_| !standby && (next.at_once || look_at <= now)) {
             look_at = now + LOOK;
             let elsewhere = settle(inbox, asked, ask().await);
             report.missing(elsewhere, consumer.ack_wait());
@@ -49,7 +58,7 @@ pub(crate) async fn keep_order<D: Held, A: Future<Output = anyhow::Result<Unsett
             look_at = now + LOOK;
             report.full(inbox.full_buffer(), now);
         }
-        let looks = next.asks.is_some() || next.waits || report.has_told();
+        let looks = next.asks.is_some() && !standby || next.waits || report.has_told();
         let until = next.due.into_iter().chain(looks.then_some(look_at)).min();
         tokio::select! {
             () = inbox.order_changed() => {}
@@ -105,8 +114,9 @@ impl Report<'_> {
             self.conditions.raise(
                 Part::Order,
                 "nothing begins, for deliveries of the consumer are unsettled and not with this host: another host \
-                 works on it too, and with order-key one host at a time may; stop the other, or give each a consumer \
-                 of its own",
+                 works on it too, and with order-key one host at a time may; stop the other, give each a consumer of \
+                 its own, or make the consumer anew so that the server sees to it (a priority group with a pinned \
+                 client, as hosts with manage = \"create\" make it on servers of 2.11 and newer)",
             );
         }
     }

@@ -19,6 +19,7 @@ pub(crate) mod order;
 pub(crate) mod outage;
 pub(crate) mod paced_pull;
 pub(crate) mod pending_publications;
+mod pin;
 mod pull_backoff;
 pub(crate) mod rate_limit;
 pub(crate) mod settle;

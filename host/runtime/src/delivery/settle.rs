@@ -62,17 +62,17 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// The rules of a workload that has handled nothing yet.
+    /// The rules of a workload that knows so much of earlier attempts.
     pub(crate) fn new(
         retry: Retry,
         max_hops: u32,
         consumer: Arc<Effective>,
         bounds: ResponseBounds,
-        conditions: &Arc<Conditions>,
+        (attempts, conditions): (Arc<Attempts>, &Arc<Conditions>),
     ) -> Arc<Self> {
         let outage = |part| Outage::new(conditions.clone(), part);
         let (effects, letters) = (outage(Part::Effects), outage(Part::DeadLetters));
-        Arc::new(Self { retry, max_hops, consumer, bounds, attempts: Arc::default(), effects, letters })
+        Arc::new(Self { retry, max_hops, consumer, bounds, attempts, effects, letters })
     }
 }
 
@@ -390,6 +390,8 @@ async fn nak<D: Held>(waiting: Waiting<D>, delay: Duration, consumer: &Effective
 /// delivers it to.
 async fn try_again<D: Held>(waiting: Waiting<D>, delay: Duration, consumer: &Effective) {
     if let Some(waiting) = waiting.try_again(delay) {
+        // The next host of an order begins nothing before it is there.
+        let delay = if waiting.turn.is_some() { Duration::ZERO } else { delay };
         nak(waiting, delay, consumer).await;
     }
 }

@@ -85,6 +85,9 @@ pub(crate) struct Fold {
     pub(crate) plugin: String,
     /// The whole digest of its generation.
     pub(crate) generation: String,
+    /// A digest of what it got in `init`.
+    #[serde(default)]
+    pub(crate) settings: String,
     /// Its state.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub(crate) state: Vec<u8>,
@@ -219,8 +222,8 @@ mod tests {
 
     #[test]
     fn a_lease_is_read_as_it_was_written() {
-        let fold =
-            Some(Fold { plugin: "p".to_owned(), generation: "g".to_owned(), state: vec![0, 255, 7], decisions: 9 });
+        let (plugin, generation, settings) = ("p".to_owned(), "g".to_owned(), "s".to_owned());
+        let fold = Some(Fold { plugin, generation, settings, state: vec![0, 255, 7], decisions: 9 });
         let lease = Lease { lineage: "l".to_owned(), epoch: 4, fold, ..Lease::default() };
         assert_eq!(read::<Lease>("leader.orders", &text(&lease)), Ok(lease));
     }

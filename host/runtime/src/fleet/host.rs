@@ -60,7 +60,7 @@ pub(crate) struct Fleet {
     name: String,
     pub(super) view: Mutex<View>,
     /// What the settings of each workload come to here.
-    pub(super) fingerprints: BTreeMap<String, Fingerprints>,
+    settings: Mutex<BTreeMap<String, Arc<Fingerprints>>>,
     pub(super) workplaces: Mutex<BTreeMap<String, Arc<Workplace>>>,
     /// The entry is written at once.
     pub(super) tell: Notify,
@@ -100,7 +100,7 @@ impl Fleet {
             bucket,
             name,
             view: Mutex::new(View::new(me)),
-            fingerprints,
+            settings: Mutex::new(shared(fingerprints)),
             workplaces: Mutex::default(),
             tell: Notify::new(),
             rewatch: Notify::new(),
@@ -293,11 +293,21 @@ impl Fleet {
         format!("the fleet's bucket {} cannot be used: {problem}; meanwhile this host keeps its last share", self.name)
     }
 
+    /// What the settings of a workload come to here.
+    pub(super) fn own_settings(&self, workload: &str) -> Option<Arc<Fingerprints>> {
+        self.settings.lock().get(workload).cloned()
+    }
+
+    /// The settings of this host's workloads are others from now on.
+    pub(crate) fn has_settings(&self, fingerprints: BTreeMap<String, Fingerprints>) {
+        *self.settings.lock() = shared(fingerprints);
+    }
+
     /// What can be seen of a workload.
     pub(crate) fn seen(&self, workload: &str) -> Seen {
         let leader = self.workplaces.lock().get(workload).and_then(|of| of.leader.lock().clone());
         let view = self.view.lock();
-        let differ = self.fingerprints.get(workload).map(|own| view.differ(workload, own)).unwrap_or_default();
+        let differ = self.own_settings(workload).map(|own| view.differ(workload, &own)).unwrap_or_default();
         Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone(), differ }
     }
 }
@@ -306,6 +316,10 @@ impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fleet").field("bucket", &self.name).field("capacity", &self.capacity).finish_non_exhaustive()
     }
+}
+
+fn shared(fingerprints: BTreeMap<String, Fingerprints>) -> BTreeMap<String, Arc<Fingerprints>> {
+    fingerprints.into_iter().map(|(workload, of)| (workload, Arc::new(of))).collect()
 }
 
 /// What is left of `most` workers for a workload that wants `wanted` of `all`.

@@ -93,6 +93,12 @@ impl Member {
         Some(share.min(self.fleet.room(&self.workload)))
     }
 
+    /// How many hosts have a part in the plan.
+    pub(crate) fn hosts(&self) -> u32 {
+        let view = self.fleet.view.lock();
+        view.plan(&self.workload).map_or(0, |plan| u32::try_from(plan.shares.len()).unwrap_or(u32::MAX))
+    }
+
     /// The lease, while it is this host's.
     pub(crate) fn lease(&self) -> Option<&Lease> {
         self.seat.lease()
@@ -142,11 +148,10 @@ impl Member {
     /// Tells the others once what this leader has for settings. Without that nobody compares, and nothing else is
     /// wrong.
     async fn tell_settings(&mut self) {
-        let Some(keys) = self.fleet.fingerprints.get(&self.workload).filter(|_| self.told_term != self.term()) else {
-            return;
-        };
+        let own = self.fleet.own_settings(&self.workload);
+        let Some(keys) = own.filter(|_| self.told_term != self.term()) else { return };
         let holder = self.fleet.view.lock().me().clone();
-        let entry = text(&Settings { holder, keys: keys.clone() });
+        let entry = text(&Settings { holder, keys: (*keys).clone() });
         match self.fleet.bucket.put(&settings_key(&self.workload), entry.into(), None).await {
             Ok(_) => self.told_term = self.term(),
             Err(error) => tracing::debug!(workload = self.workload, %error, "the fleet was not told the settings"),
@@ -155,8 +160,8 @@ impl Member {
 
     /// Says which settings the leader has otherwise, when that changes.
     fn compare(&mut self) {
-        let own = self.fleet.fingerprints.get(&self.workload);
-        let differ = own.map(|own| self.fleet.view.lock().differ(&self.workload, own)).unwrap_or_default();
+        let own = self.fleet.own_settings(&self.workload);
+        let differ = own.map(|own| self.fleet.view.lock().differ(&self.workload, &own)).unwrap_or_default();
         if differ != self.differ && !differ.is_empty() {
             let (leader, keys) = (self.leader().unwrap_or_default(), differ.join(", "));
             tracing::warn!(

@@ -194,7 +194,7 @@ impl World {
                 let fold = of.seat.lease().unwrap().fold.clone();
                 let decisions = fold.map_or(0, |fold| fold.decisions) + 1;
                 let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
-                let fold = Some(Fold { plugin: "p".to_owned(), generation, state, decisions });
+                let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
                 let decided = Decided { desired, fold, watched: Watched::default() };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(lease, revision))

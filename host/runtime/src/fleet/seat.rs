@@ -290,7 +290,7 @@ fn is_free(lease: &Lease, revision: u64, view: &View) -> bool {
 
 impl Fold {
     /// What makes a difference to the policy's next call.
-    fn same(&self) -> (&str, &[u8]) {
-        (&self.generation, &self.state)
+    fn same(&self) -> (&str, &str, &[u8]) {
+        (&self.generation, &self.settings, &self.state)
     }
 }

@@ -22,6 +22,9 @@ use crate::telemetry::DeliverySpans;
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
 
+/// The header by which the server names the pinned client.
+const PIN_HEADER: &str = "Nats-Pin-Id";
+
 /// The longest delay of a nak. The server adds the delay to the time of day in a signed 64-bit count of nanoseconds
 /// since 1970. A sum that does not fit becomes no delay at all.
 const LONGEST_DELAY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -61,6 +64,14 @@ impl PulledMessage {
         let number = position.consumer_sequence;
         let spans = binding.spans.get().and_then(|of| of.begin(&delivery));
         Some(Self(Box::new(MessageParts { delivery, number, settle, binding, spans })))
+    }
+
+    /// By what the server knows the pinned host, which it adds to what it delivers. The handler does not see it. What a
+    /// publisher has written so stands before it, and stays.
+    pub(super) fn take_pin(&mut self) -> Option<String> {
+        let headers = &mut self.0.delivery.headers;
+        let at = headers.iter().rposition(|(name, _)| name == PIN_HEADER)?;
+        Some(headers.remove(at).1)
     }
 
     /// Acks a message that was only counted. No handler gets it, so there are no effects to confirm.

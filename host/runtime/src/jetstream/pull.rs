@@ -19,10 +19,11 @@ use super::fallback::{Came, Careful, Raw};
 use super::loss_cause::{Doubt, LossCause};
 use super::parked_pull::ParkedPull;
 use super::pending_pulls::PendingPulls;
-use super::pull_status::{PullEnd, judge, status, unanswered};
+use super::pull_request::{PullToken, keep_pin, request};
+use super::pull_status::{PullEnd, WRONG_PIN, judge, status, unanswered};
 use super::redeliver::nudge;
 use super::{PulledMessage, unreadable};
-use crate::delivery::consumer_settings::{Ask, Effective};
+use crate::delivery::consumer_settings::{Ask, Effective, PullAs};
 use crate::permissions::Denial;
 use crate::ports::{Notice, Pull, Pulled};
 
@@ -70,6 +71,8 @@ pub(crate) struct Puller {
     seen: Arc<AtomicU64>,
     /// What the consumer lets a pull ask for.
     effective: Arc<Effective>,
+    /// When the server was last pulled from, by which this host stays the pinned one.
+    pulled: Instant,
 }
 
 /// Where the answers to some pulls come: to those of one connection, and of a limited time.
@@ -97,6 +100,23 @@ enum PullAnswer {
     Lost,
 }
 
+impl PullInbox {
+    async fn send(
+        &mut self,
+        nats: &async_nats::Client,
+        next: String,
+        token: PullToken,
+        request: Vec<u8>,
+    ) -> anyhow::Result<()> {
+        let reply = format!("{}.{token}", self.subject);
+        match &mut self.answers {
+            PullAnswers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
+            PullAnswers::Careful(connection) => connection.publish(&next, &reply, &request),
+        }
+        Ok(())
+    }
+}
+
 impl Puller {
     pub(super) fn new(
         binding: Arc<WorkloadBinding>,
@@ -121,6 +141,7 @@ impl Puller {
             consumer: consumer.to_owned(),
             usage,
             effective,
+            pulled: Instant::now(),
             binding,
         }
     }
@@ -210,15 +231,30 @@ impl Puller {
     fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<PulledMessage>> {
         let Some(status) = status(&answer) else {
             self.came(index);
-            return PulledMessage::new(answer, self.binding.clone()).map(Pulled::Delivery);
+            let mut message = PulledMessage::new(answer, self.binding.clone())?;
+            if self.effective.has_pin_group() {
+                message.take_pin().into_iter().for_each(|id| self.effective.pinned(id));
+            }
+            return Some(Pulled::Delivery(message));
         };
         if status == StatusCode::IDLE_HEARTBEAT {
             return None;
         }
         self.unanswered = 0;
         let inbox = self.inboxes.get_mut(index)?;
-        let number = answer.subject.strip_prefix(&*inbox.subject).and_then(|rest| rest.strip_prefix('.')?.parse().ok());
+        let token =
+            answer.subject.strip_prefix(&*inbox.subject).and_then(|rest| PullToken::parse(rest.strip_prefix('.')?));
+        let number = token.and_then(|token| token.number);
         let ended = number.and_then(|number| inbox.asked.end(number, unanswered(&answer), Instant::now()));
+        if status == WRONG_PIN && self.effective.has_pin_group() {
+            self.disturbed();
+            token.into_iter().for_each(|token| _ = self.effective.pin_refused(token.epoch));
+            return Some(Pulled::Ended);
+        }
+        if token.is_some_and(|token| token.number.is_none()) {
+            // That one asked for nothing. What is wrong is told of others too.
+            return None;
+        }
         let words = answer.description.unwrap_or_default();
         Some(match judge(status, &words, ended) {
             PullEnd::Ordinary => {
@@ -258,6 +294,21 @@ impl Puller {
         }
     }
 
+    /// When the server has to be pulled from so that this host stays the pinned one, if it is.
+    fn keep_pin_at(&self) -> Option<Instant> {
+        Some(self.pulled + self.effective.keep_pin_every().filter(|_| self.usage == Use::Handle)?)
+    }
+
+    /// Pulls for nothing, so that this host stays the pinned one though it wants no messages now.
+    async fn keep_pin(&mut self) {
+        self.pulled = Instant::now();
+        let (nats, next) = (self.binding.client.nats.clone(), self.next.clone());
+        let Some(PullAs { group, id: Some(id), epoch }) = self.effective.pull_as() else { return };
+        let Some(inbox) = self.inboxes.last_mut().filter(|_| self.binding.client.is_connected()) else { return };
+        let sent = inbox.send(&nats, next, PullToken { number: None, epoch }, keep_pin(&group, &id)).await;
+        sent.unwrap_or_else(|error| tracing::debug!(%error, "a pull that keeps the pin is not sent"));
+    }
+
     /// Drops the inboxes on which nothing comes any more, but for the one to ask on.
     fn tidy(&mut self) {
         let last = self.inboxes.len().saturating_sub(1);
@@ -274,6 +325,9 @@ impl Puller {
         let link = *self.link.borrow_and_update();
         let (lost, made) = (link.losses != self.known.losses, link.connects != self.known.connects);
         self.known = link;
+        if self.usage == Use::Handle {
+            self.effective.linked(made || !lost);
+        }
         if made {
             self.doubt.reconnected(Instant::now());
         }
@@ -343,19 +397,22 @@ impl Pull for Puller {
         anyhow::ensure!(self.binding.client.is_connected(), "the server is away");
         anyhow::ensure!(!self.effective.is_refused(), "the consumer may not be pulled from");
         let limits = self.effective.pulls();
-        if self.asked().div_ceil(limits.batch) >= limits.waiting {
+        let pulls_as = self.effective.pull_as().filter(|_| self.usage == Use::Handle);
+        let standby = pulls_as.as_ref().is_some_and(|pulls_as| pulls_as.id.is_none());
+        // Who is not known to be the pinned one is given nothing by a second pull: one that waits is enough.
+        if self.asked().div_ceil(limits.batch) >= limits.waiting || standby && self.asked() > 0 {
             return Ok(());
         }
+        let count = if standby { 1 } else { count };
         let Ask { batch, bytes, expires } = limits.ask(count, bytes, self.expires, self.binding.client.max_payload());
-        let request = BatchConfig { batch, expires: Some(expires), max_bytes: bytes, ..BatchConfig::default() };
-        let request = serde_json::to_vec(&request)?;
+        let config = BatchConfig { batch, expires: Some(expires), max_bytes: bytes, ..BatchConfig::default() };
+        let request = request(config, pulls_as.as_ref())?;
         let (nats, next) = (self.binding.client.nats.clone(), self.next.clone());
         let Some(inbox) = self.inbox().await? else { return Ok(()) };
-        let reply = format!("{}.{}", inbox.subject, inbox.asked.ask(batch, expires, Instant::now()));
-        match &mut inbox.answers {
-            PullAnswers::Library(_) => nats.publish_with_reply(next, reply, request.into()).await?,
-            PullAnswers::Careful(connection) => connection.publish(&next, &reply, &request),
-        }
+        let number = Some(inbox.asked.ask(batch, expires, Instant::now()));
+        let token = PullToken { number, epoch: pulls_as.map_or(0, |pulls_as| pulls_as.epoch) };
+        inbox.send(&nats, next, token, request).await?;
+        self.pulled = Instant::now();
         self.binding.traffic.pulled();
         self.parked().into_iter().for_each(|parked| parked.waits(Instant::now() + expires));
         self.tidy();
@@ -369,6 +426,7 @@ impl Pull for Puller {
             }
             let deadline = self.deadline();
             let busy = self.unreadable.len() >= AT_ONCE;
+            let keep_at = self.keep_pin_at();
             let inboxes = &mut self.inboxes;
             tokio::select! {
                 biased;
@@ -381,6 +439,7 @@ impl Pull for Puller {
                 outcome = self.doubt.decided() => return self.decided(outcome),
                 Some(_) = self.unreadable.join_next() => return Pulled::Lost,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return self.expire(),
+                () = sleep_until(keep_at.unwrap_or_else(Instant::now)), if keep_at.is_some() => self.keep_pin().await,
             }
         }
     }
@@ -400,5 +459,14 @@ impl Pull for Puller {
             }
         }
         None
+    }
+
+    async fn leave(self) {
+        if let Some(PullAs { group, id: Some(id), .. }) = self.effective.pull_as() {
+            let WorkloadBinding { client, stream, workload, .. } = &*self.binding;
+            if let Err(error) = client.unpin(stream, &self.consumer, &group, &id).await {
+                tracing::debug!(%workload, %error, "not unpinned: another host takes over when the pin has timed out");
+            }
+        }
     }
 }

@@ -14,6 +14,9 @@ pub(super) enum PullEnd {
     Failed(Notice),
 }
 
+/// The status of a pull by a client that is not the pinned one any more.
+pub(super) const WRONG_PIN: StatusCode = StatusCode::PIN_ID_MISMATCH;
+
 /// The status that the server sends about a pull; `None` for a delivery. Servers before 2.12 deliver a message with the
 /// status line that it was published with, so a status line alone does not tell them apart.
 pub(super) fn status(answer: &async_nats::Message) -> Option<StatusCode> {

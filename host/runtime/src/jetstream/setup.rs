@@ -145,7 +145,7 @@ impl WorkloadSetup<'_> {
     pub(super) async fn consumer(&self, stream: &StreamState) -> Result<(ConsumerState, ConsumerVerdict), SetupError> {
         let name = &self.queue.consumer;
         let known = self.client.floors.known(&self.queue.stream, name, stream);
-        let wanted = wanted::consumer(self.queue, &stream.config, known);
+        let wanted = wanted::consumer(self.queue, &stream.config, known, self.pins());
         let (state, made) = self.found_or_made(name, &wanted, WORKS).await?;
         let verdict = self.judged(&state, stream);
         if let Some(SettingsRefusal { problem, remedy }) = &verdict.refusal {
@@ -160,6 +160,12 @@ impl WorkloadSetup<'_> {
             tracing::warn!(workload, stream, consumer = name, "{warning}");
         }
         Ok((state, verdict))
+    }
+
+    /// Whether a consumer that is made gives messages to one host at a time, as an order needs.
+    fn pins(&self) -> bool {
+        let (major, minor) = wanted::GROUPS_SINCE;
+        self.workload.order.is_some() && self.client.nats.is_server_compatible(major, minor, 0)
     }
 
     /// The verdict on the settings of the workload's consumer.

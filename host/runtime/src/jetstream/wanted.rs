@@ -1,8 +1,10 @@
 //! The settings with which the host makes a workload's stream and consumers, where the configuration lets it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::settings::StreamConfig;
+use super::settings::{PINNED, StreamConfig};
 use crate::config::{Queue, Retention};
 
 /// The settings of a workload's stream.
@@ -25,9 +27,16 @@ pub(super) fn stream(queue: &Queue) -> Value {
     })
 }
 
+/// The first version of the server that has priority groups.
+pub(super) const GROUPS_SINCE: (i64, i64) = (2, 11);
+/// The priority group that is made.
+const GROUP: &str = "tidegate";
+/// How long a pinned host may be silent. It pulls four times as often.
+const PIN_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// The settings of a workload's consumer. `known` is the sequence up to which an earlier consumer of the same name was
-/// settled.
-pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>) -> Value {
+/// settled; with `pins`, it gives messages to one host at a time.
+pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>, pins: bool) -> Value {
     let limit = stream.consumer_limits.max_ack_pending;
     let max_ack_pending = if limit > 0 { queue.max_ack_pending.min(limit) } else { queue.max_ack_pending };
     let mut wanted = json!({
@@ -42,6 +51,12 @@ pub(super) fn consumer(queue: &Queue, stream: &StreamConfig, known: Option<u64>)
         "replay_policy": "instant",
         "deliver_policy": "all",
     });
+    if let (true, Some(wanted)) = (pins, wanted.as_object_mut()) {
+        wanted.insert("priority_groups".to_owned(), json!([GROUP]));
+        wanted.insert("priority_policy".to_owned(), json!(PINNED));
+        let timeout = u64::try_from(PIN_TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
+        wanted.insert("priority_timeout".to_owned(), json!(timeout));
+    }
     // A stream with workqueue retention holds no settled messages, and its consumers must start at the beginning.
     if let (Some(known), Some(wanted), false) = (known, wanted.as_object_mut(), stream.is_workqueue()) {
         wanted.insert("deliver_policy".to_owned(), json!("by_start_sequence"));

@@ -144,7 +144,8 @@ impl Trial {
         let (setup, server) = (self.setup, self.server.clone());
         let number = server.with(|state| state.join());
         let consumer = Effective::with_ack_wait(setup.ack_wait);
-        let rules = Rules::new(retry(), 16, consumer.clone(), bounds(), &Conditions::new("orders".into()));
+        let rules =
+            Rules::new(retry(), 16, consumer.clone(), bounds(), (Arc::default(), &Conditions::new("orders".into())));
         let starts = StartGate::new(&setup.start_limits(), &Conditions::new("orders".into()));
         let inbox =
             Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);

@@ -177,6 +177,10 @@ impl Permissions {
             let subject = format!("$JS.API.CONSUMER.PAUSE.{stream}.{consumer}");
             self.may_publish(subject, &format!("{name}: pause {consumer} and let it go on"));
         }
+        if workload.order.is_some() && consumer == workload.queue.consumer {
+            let subject = format!("$JS.API.CONSUMER.UNPIN.{stream}.{consumer}");
+            self.may_publish(subject, &format!("{name}: leave {consumer} to another host when it stops"));
+        }
         if workload.queue.manage == Manage::Create {
             let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{consumer}");
             self.may_publish(subject, &format!("{name}: make {consumer}"));
@@ -328,6 +332,14 @@ mod tests {
         let subject = "$JS.API.CONSUMER.PAUSE.ORDERS.orders-workers";
         assert!(!of(text).publish.contains_key(subject));
         assert!(of(&format!("{text}paused = false\n")).publish.contains_key(subject));
+    }
+
+    #[test]
+    fn a_host_that_keeps_an_order_may_leave_its_consumer_to_another() {
+        let text = "[workload.orders]\nstream = \"ORDERS\"\nhandler = \"h\"\npolicy = \"p\"\n";
+        let subject = "$JS.API.CONSUMER.UNPIN.ORDERS.orders-workers";
+        assert!(!of(text).publish.contains_key(subject));
+        assert!(of(&format!("{text}order-key = \"subject\"\n")).publish.contains_key(subject));
     }
 
     #[test]

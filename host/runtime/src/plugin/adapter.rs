@@ -103,6 +103,11 @@ impl PluginHandlers {
         author(self.generations.another().await.generation())
     }
 
+    /// Waits until a generation of the plugin is loaded, where no rollout says which is used.
+    pub(crate) async fn is_loaded(&mut self) {
+        self.generations.first().await;
+    }
+
     /// Waits until a generation of the plugin is loaded.
     pub async fn loaded(&mut self) {
         let plugin = self.generations.first().await;
@@ -265,6 +270,11 @@ impl PluginPolicies {
     /// The same policy for a new start of the workload: no generation of it was given yet.
     pub(crate) fn anew(&self) -> Self {
         Self { watch: self.watch.clone(), context: self.context.clone(), given: None }
+    }
+
+    /// Waits until a generation of the plugin is loaded.
+    pub(crate) async fn is_loaded(&mut self) {
+        self.watch.loaded().await;
     }
 
     /// What can be seen of all calls.

@@ -146,6 +146,7 @@ impl Chosen {
 }
 
 /// The generations that a handler's file has, one after the other.
+#[derive(Clone)]
 pub(crate) struct HandlerFile {
     watch: HandlerWatch,
     given: Option<Digest>,

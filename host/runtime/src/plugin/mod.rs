@@ -33,7 +33,7 @@ pub use load::{
     LoadError, PluginHost, PluginRefusal, PluginState, compile_into, digest_of_file, found_in, inspect, others,
     signature_file, signature_of,
 };
-pub(crate) use load::{HandlerWatch, PolicyWatch};
+pub(crate) use load::{DirectoryEvents, HandlerWatch, PolicyWatch, Stamp};
 pub(crate) use run::Used;
 pub use run::{
     Declared, Generation, GuestContext, GuestsSeen, HandlerInstance, HandlerPlugin, Kind, LogMeter, Need, Plugin,

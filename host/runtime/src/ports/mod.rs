@@ -102,6 +102,14 @@ pub(crate) trait Pull: Send + 'static {
 
     /// What has come already.
     fn ready(&mut self) -> Option<Pulled<Self::Held>>;
+
+    /// Nothing more is asked for, and nothing can come: another host may be given the messages from now on.
+    fn leave(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        std::future::ready(())
+    }
 }
 
 /// One handler instance.

@@ -89,6 +89,17 @@ impl<V: Version> Switch<V> {
         Arc::new(Self { workload, rules, choice, state: Mutex::new(state), observer: OnceLock::new() })
     }
 
+    /// Goes on from how rollouts of the same handler stood when they ended: what is in use stays, and what was rolled
+    /// back is not tried again. A trial that was not decided begins anew.
+    pub(crate) fn go_on_from(&self, before: &Self) {
+        let stable = before.choice.borrow().stable().cloned();
+        self.choice.send_modify(|choice| choice.stable = stable);
+        let (before, mut state) = (before.state.lock(), self.state.lock());
+        state.rejected.clone_from(&before.rejected);
+        state.last.clone_from(&before.last);
+        state.ended = before.ended;
+    }
+
     /// Which generation each worker runs, as it changes.
     pub(crate) fn choices(&self) -> watch::Receiver<Choice<V>> {
         self.choice.subscribe()
@@ -119,8 +130,12 @@ impl<V: Version> Switch<V> {
     /// The file has this generation now.
     fn arrived(&self, version: V) {
         let mut state = self.state.lock();
-        state.rejected = None;
         let author = version.author();
+        // It has not changed since an earlier run of the workload.
+        if state.rejected.as_ref().is_some_and(|rejected| rejected.author() == author) {
+            return;
+        }
+        state.rejected = None;
         let stable = self.choice.borrow().stable().map(Version::author);
         let again = stable.as_ref() == Some(&author);
         let why = if again { "its file has the generation before again" } else { "its file has changed again" };

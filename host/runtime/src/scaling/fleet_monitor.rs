@@ -22,8 +22,11 @@ use crate::scaling::policy_state::DecideCall;
 use crate::scaling::shadow::Tick;
 use crate::scaling::{carried_out, clamp};
 
-/// How often a host that follows looks at its consumer, for what somebody may have edited.
+/// How often a host that follows looks at its consumer, for what somebody may have edited: more seldom the more hosts
+/// there are, for each look is two requests, and the leader looks each interval.
 const LOOK: Duration = Duration::from_secs(30);
+const LOOK_A_HOST: Duration = Duration::from_secs(6);
+const LOOK_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// Sets the desired count of one workload of one host of a fleet.
 pub(crate) struct FleetMonitor<P: Policies, S> {
@@ -77,7 +80,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             () = &mut stop => {}
             () = self.watch() => {}
         }
-        self.monitor.set(0, "the host stops");
+        self.monitor.stop();
         self.member.leave().await;
     }
 
@@ -121,7 +124,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         if leads {
             self.begin().await;
             self.decide(woken || elsewhere).await;
-        } else if self.lead.is_none() && self.looked.elapsed() >= LOOK {
+        } else if self.lead.is_none() && self.looked.elapsed() >= look_every(self.member.hosts()) {
             self.look().await;
         }
         self.follow(woken);
@@ -268,6 +271,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let fold = self.monitor.policy.fold().map(|(author, state)| Fold {
             plugin: author.plugin.to_string(),
             generation: author.generation.whole().to_owned(),
+            settings: self.monitor.policy.settings_digest(),
             state: state.to_vec(),
             decisions,
         });
@@ -275,6 +279,11 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         // Without a policy what the one before has left is kept for the next leader.
         Decided { desired, fold: fold.or_else(|| before.cloned()), watched }
     }
+}
+
+/// How often one of so many hosts looks at its consumer.
+fn look_every(hosts: u32) -> Duration {
+    LOOK_A_HOST.saturating_mul(hosts).clamp(LOOK, LOOK_AT_LEAST)
 }
 
 impl Lead {
@@ -292,5 +301,16 @@ impl Lead {
 
     fn watched(&self, now_ms: u64) -> Watched {
         Watched { arrivals: self.arrivals, elapsed_ms: millis(self.elapsed()), now_ms }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_hosts_there_are_the_more_seldom_each_looks_at_its_consumer() {
+        let seconds = [0, 1, 5, 20, 50, 1_000, u32::MAX].map(|hosts| look_every(hosts).as_secs());
+        assert_eq!(seconds, [30, 30, 30, 120, 300, 300, 300]);
     }
 }

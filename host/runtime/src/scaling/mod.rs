@@ -9,6 +9,7 @@
 pub(crate) mod clock;
 mod count;
 pub(crate) mod fleet_monitor;
+pub(crate) mod handover;
 pub mod history;
 pub mod monitor;
 pub mod observe;

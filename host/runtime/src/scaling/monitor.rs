@@ -19,6 +19,7 @@ use crate::journal::Change;
 use crate::ports::Sample;
 use crate::ports::{Policies, Source};
 use crate::scaling::clock::Clock;
+use crate::scaling::handover::{Handover, LastDecided};
 use crate::scaling::history::History;
 use crate::scaling::observe::ObservationBuilder;
 use crate::scaling::policy_state::ActivePolicy;
@@ -32,6 +33,9 @@ const REMIND: u32 = 60;
 
 /// Why there are as few workers as may be while the consumer delivers nothing.
 pub(super) const NOTHING: &str = "the consumer gives nothing";
+
+/// The same while another host is given the messages of a consumer that is ordered.
+const STANDBY: &str = "another host is given the messages";
 
 /// How long after a message that found no worker the policy is asked. Messages that come right behind it then count
 /// too, and reading the signals does not delay the first reply.
@@ -67,6 +71,8 @@ pub(crate) struct Monitor<P: Policies, S> {
     pub conditions: Arc<Conditions>,
     /// Where decisions can be seen.
     pub history: Arc<History>,
+    /// Where it is left how far this has got, for the next run of the workload.
+    pub handover: Arc<Handover>,
     /// When the host started to watch.
     pub start: Since,
 }
@@ -88,7 +94,13 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             () = &mut stop => {}
             () = self.watch() => {}
         }
-        self.set(0, "the host stops");
+        self.stop();
+    }
+
+    /// Nothing is wanted any more, and it is left how far this has got.
+    pub(super) fn stop(&self) {
+        self.handover.leave(LastDecided { desired: self.desired.get(), fold: self.policy.leave() });
+        self.set(0, "the workload stops");
     }
 
     async fn watch(&mut self) {
@@ -127,7 +139,9 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let seen = match self.observe(sample, done, (&mut state.clock, &mut state.observer), self.start.elapsed()) {
             Ok(seen) => seen,
             Err(Idle { min }) => {
-                if sample.ack_pending == 0 {
+                if self.consumer.is_standby() {
+                    self.set(min, STANDBY);
+                } else if sample.ack_pending == 0 {
                     self.set(min, NOTHING);
                 }
                 return;
@@ -160,7 +174,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
             None => self.conditions.clear(Part::Consumer),
         }
         let scale = self.consumer.employable(&self.scale);
-        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) {
+        if matches!(flow, ConsumerFlow::Held(_) | ConsumerFlow::Refused(_)) || self.consumer.is_standby() {
             // More workers would have nothing to do. The workers that run finish what was delivered.
             return Err(Idle { min: scale.min });
         }

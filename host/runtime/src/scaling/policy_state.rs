@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
 use crate::clock::time_of_day;
 use crate::contract::Author;
 use crate::contract::Fault;
@@ -9,6 +12,7 @@ use crate::contract::{Decision, Observation};
 use crate::fleet::entries::Fold;
 use crate::journal::{Adoption, Change, Entry, Journal, PlanLine, PolicyBounds, PolicyCall, Role};
 use crate::ports::{Policies, Policy};
+use crate::scaling::handover::LeftFold;
 
 /// What a policy is called with beside observations, and the journal of its calls.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub(crate) struct ActivePolicy<P: Policies> {
     setup: PolicySetup,
     policies: P,
     adopted: Option<Adopted<P::Policy>>,
+    /// What an earlier run of the workload has left.
+    left: Option<LeftFold>,
 }
 
 struct Adopted<P> {
@@ -53,7 +59,19 @@ pub(crate) struct DecideCall {
 impl<P: Policies> ActivePolicy<P> {
     /// With no policy yet.
     pub(crate) fn new(setup: PolicySetup, policies: P) -> Self {
-        Self { setup, policies, adopted: None }
+        Self { setup, policies, adopted: None, left: None }
+    }
+
+    /// The same, going on from where an earlier run of the workload has left it.
+    pub(crate) fn going_on_from(self, left: Option<LeftFold>) -> Self {
+        Self { left, ..self }
+    }
+
+    /// What the next run of the workload can go on from.
+    pub(crate) fn leave(&self) -> Option<LeftFold> {
+        let Some(Adopted { policy, state }) = &self.adopted else { return self.left.clone() };
+        let (author, settings) = (policy.author().clone(), self.setup.settings.clone());
+        Some(LeftFold { author, settings, state: state.clone() })
     }
 
     /// Waits until there is a generation that [`ActivePolicy::adopt`] has not tried.
@@ -65,18 +83,27 @@ impl<P: Policies> ActivePolicy<P> {
     /// generation was tried and what is wrong with it; `None` if there is none to try.
     pub(crate) async fn adopt(&mut self) -> Option<(Author, Result<(), String>)> {
         let policy = self.policies.latest()?;
-        let previous = self.adopted.as_ref().map(|adopted| adopted.state.clone());
+        let author = policy.author();
+        let previous = match (&self.adopted, &self.left) {
+            (Some(adopted), _) => Some(adopted.state.clone()),
+            (None, Some(left)) if left.goes_on(author, &self.setup.settings) => {
+                let (author, state) = (author.clone(), left.state.clone());
+                self.adopted = Some(Adopted { policy, state });
+                return Some((author, Ok(())));
+            }
+            (None, left) => left.clone().and_then(|left| left.previous(author)),
+        };
         Some(self.begin(policy, previous).await)
     }
 
-    /// Goes on from where another host has left it: with that state where this host has the same generation, and
-    /// otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
+    /// Goes on from where another host has left it: with that state where this host has the same generation and
+    /// settings, and otherwise as with a new generation. Returns the same as [`ActivePolicy::adopt`].
     pub(crate) async fn take_over(&mut self, fold: Option<&Fold>) -> Option<(Author, Result<(), String>)> {
         self.adopted = None;
         let policy = self.policies.latest()?;
         let author = policy.author().clone();
         match fold {
-            Some(fold) if is_same(fold, &author) => {
+            Some(fold) if is_same(fold, &author) && fold.settings == self.settings_digest() => {
                 self.adopted = Some(Adopted { policy, state: fold.state.clone() });
                 Some((author, Ok(())))
             }
@@ -92,6 +119,13 @@ impl<P: Policies> ActivePolicy<P> {
     /// What the next call begins with, and the code that is called.
     pub(crate) fn fold(&self) -> Option<(&Author, &[u8])> {
         self.adopted.as_ref().map(|adopted| (adopted.policy.author(), adopted.state.as_slice()))
+    }
+
+    /// Tells the policy's settings from others.
+    pub(crate) fn settings_digest(&self) -> String {
+        let mut digest = HEXLOWER.encode(&Sha256::digest(format!("{:?}", self.setup.settings)));
+        digest.truncate(12);
+        digest
     }
 
     async fn begin(&mut self, policy: P::Policy, previous: Option<Vec<u8>>) -> (Author, Result<(), String>) {

@@ -7,3 +7,4 @@ pub mod log_lines;
 pub(crate) mod recorder;
 pub(crate) mod samples;
 pub mod workload;
+pub(crate) mod workload_list;

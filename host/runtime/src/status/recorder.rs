@@ -13,12 +13,13 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::samples::{Merge, Numbers, Ring, Sample, between, quantile};
 use super::workload::{RunningParts, WorkloadState};
+use super::workload_list::WorkloadList;
 use crate::clock::time_of_day;
 use crate::delivery::counters::{Tally, Times};
 use crate::digest::Digest;
 use crate::duration::unix_millis;
 use crate::plugin::Directory;
-use crate::scaling::history::Decided;
+use crate::scaling::history::{Decided, History};
 
 /// How often a workload is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -38,8 +39,9 @@ const REASON: usize = 300;
 /// The last hour of all workloads of a host.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    workloads: Vec<Arc<WorkloadState>>,
-    records: Vec<Mutex<Record>>,
+    workloads: Arc<WorkloadList>,
+    /// By the names of the workloads.
+    records: Mutex<BTreeMap<String, Record>>,
     directory: Arc<Directory>,
     /// Since when each plugin has the generation that it has: milliseconds since the Unix epoch.
     generations: Mutex<BTreeMap<String, (Digest, u64)>>,
@@ -50,6 +52,8 @@ pub(crate) struct Recorder {
 /// The last hour of one workload.
 #[derive(Debug)]
 struct Record {
+    /// Tells a workload from an earlier one of its name.
+    of: Arc<History>,
     recent: Ring,
     hour: Ring,
     merge: Merge,
@@ -70,9 +74,8 @@ pub(crate) struct Recorded {
 
 impl Recorder {
     /// Of these workloads. Nothing is recorded before [`Recorder::run`].
-    pub(crate) fn new(workloads: Vec<Arc<WorkloadState>>, directory: Arc<Directory>) -> Arc<Self> {
-        let records = workloads.iter().map(|_| Mutex::new(Record::new())).collect();
-        let (generations, looks) = (Mutex::default(), watch::Sender::new(0));
+    pub(crate) fn new(workloads: Arc<WorkloadList>, directory: Arc<Directory>) -> Arc<Self> {
+        let (records, generations, looks) = (Mutex::default(), Mutex::default(), watch::Sender::new(0));
         Arc::new(Self { workloads, records, directory, generations, looks })
     }
 
@@ -83,11 +86,24 @@ impl Recorder {
         loop {
             turns.tick().await;
             let now_ms = unix_millis(time_of_day());
-            for (workload, record) in self.workloads.iter().zip(&self.records) {
-                record.lock().look(workload, now_ms);
-            }
+            self.look(now_ms);
             self.note_generations(now_ms);
             self.looks.send_modify(|looks| *looks += 1);
+        }
+    }
+
+    fn look(&self, now_ms: u64) {
+        let (workloads, mut records) = (self.workloads.all(), self.records.lock());
+        for workload in &workloads {
+            let begin = || Record::new(workload.history.clone());
+            let record = records.entry(workload.workload.name.clone()).or_insert_with(begin);
+            if !Arc::ptr_eq(&record.of, &workload.history) {
+                *record = begin();
+            }
+            record.look(workload, now_ms);
+        }
+        if records.len() > workloads.len() {
+            records.retain(|name, _| workloads.iter().any(|workload| workload.workload.name == *name));
         }
     }
 
@@ -107,9 +123,14 @@ impl Recorder {
         self.looks.subscribe()
     }
 
-    /// The workloads, in the order of the configuration.
-    pub(crate) fn workloads(&self) -> &[Arc<WorkloadState>] {
-        &self.workloads
+    /// The workloads as they are now.
+    pub(crate) fn workloads(&self) -> Vec<Arc<WorkloadState>> {
+        self.workloads.all()
+    }
+
+    /// The workload of this name.
+    pub(crate) fn workload(&self, name: &str) -> Option<Arc<WorkloadState>> {
+        self.workloads.get(name)
     }
 
     /// Since when each plugin has the generation that it has, to the second: milliseconds since the Unix epoch.
@@ -117,20 +138,22 @@ impl Recorder {
         self.generations.lock().clone()
     }
 
-    /// The last look at a workload, by its place among them.
-    pub(crate) fn newest(&self, place: usize) -> Option<Sample> {
-        self.records.get(place)?.lock().recent.newest()
+    /// The last look at a workload.
+    pub(crate) fn newest(&self, workload: &str) -> Option<Sample> {
+        self.records.lock().get(workload)?.recent.newest()
     }
 
     /// The decisions of a workload after the one of this number.
-    pub(crate) fn decided_after(&self, place: usize, number: u64) -> Vec<Decided> {
-        let Some(record) = self.records.get(place) else { return Vec::new() };
-        record.lock().decisions.iter().filter(|decided| decided.number > number).cloned().collect()
+    pub(crate) fn decided_after(&self, workload: &str, number: u64) -> Vec<Decided> {
+        let records = self.records.lock();
+        let Some(record) = records.get(workload) else { return Vec::new() };
+        record.decisions.iter().filter(|decided| decided.number > number).cloned().collect()
     }
 
-    /// What is remembered of a workload, by its place among them.
-    pub(crate) fn recorded(&self, place: usize) -> Option<Recorded> {
-        let record = self.records.get(place)?.lock();
+    /// What is remembered of a workload.
+    pub(crate) fn recorded(&self, workload: &str) -> Option<Recorded> {
+        let records = self.records.lock();
+        let record = records.get(workload)?;
         Some(Recorded {
             recent: record.recent.samples().copied().collect(),
             hour: record.hour.samples().copied().collect(),
@@ -138,15 +161,17 @@ impl Recorder {
     }
 
     /// The arrivals of the last hour of a workload by ten seconds, oldest first, each with its time.
-    pub(crate) fn arrivals(&self, place: usize) -> Vec<(u64, f32)> {
-        let Some(record) = self.records.get(place) else { return Vec::new() };
-        record.lock().hour.samples().map(|sample| (sample.at_ms, sample.of.arrivals)).collect()
+    pub(crate) fn arrivals(&self, workload: &str) -> Vec<(u64, f32)> {
+        let records = self.records.lock();
+        let Some(record) = records.get(workload) else { return Vec::new() };
+        record.hour.samples().map(|sample| (sample.at_ms, sample.of.arrivals)).collect()
     }
 }
 
 impl Record {
-    fn new() -> Self {
+    fn new(of: Arc<History>) -> Self {
         Self {
+            of,
             recent: Ring::new(MOST.0, RECENT_MS),
             hour: Ring::new(MOST.1, HOUR_MS),
             merge: Merge::default(),

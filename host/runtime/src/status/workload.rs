@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::conditions::Conditions;
 use crate::config::Workload;
+use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
 use crate::delivery::order::seen::OrderSeen;
@@ -15,7 +16,8 @@ use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
 use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::rollout::seen::Rollouts;
-use crate::scaling::history::History;
+use crate::scaling::handover::Handover;
+use crate::scaling::history::{History, Shadowed};
 use crate::scaling::workers::{Desired, Workers};
 
 /// One workload, from the moment that it is configured.
@@ -27,6 +29,10 @@ pub struct WorkloadState {
     pub(crate) conditions: Arc<Conditions>,
     /// What has been decided about the number of its workers.
     pub history: Arc<History>,
+    /// Where its scaling had got to when it was stopped last.
+    pub(crate) handover: Arc<Handover>,
+    /// What is known of earlier attempts at its messages.
+    pub(crate) attempts: Arc<Attempts>,
     guests: Vec<GuestsSeen>,
     running: Mutex<Option<Arc<RunningParts>>>,
     rollouts: OnceLock<Arc<dyn Rollouts>>,
@@ -75,6 +81,29 @@ impl WorkloadState {
             guests,
             running: Mutex::default(),
             history: Arc::default(),
+            handover: Arc::default(),
+            attempts: Arc::default(),
+            rollouts: OnceLock::new(),
+        })
+    }
+
+    /// The same, going on from a workload of its name that is stopped: what was decided, and what is known of its
+    /// messages, if it has the same ones.
+    pub(crate) fn after(workload: Workload, guests: Vec<GuestsSeen>, before: &Self) -> Arc<Self> {
+        let (old, new) = (&before.workload.queue, &workload.queue);
+        let is_same = (&old.stream, &old.consumer) == (&new.stream, &new.consumer);
+        let attempts = if is_same { before.attempts.clone() } else { Arc::default() };
+        if workload.shadow != before.workload.shadow {
+            before.history.shadow(|shadowed| *shadowed = Shadowed::default());
+        }
+        Arc::new(Self {
+            conditions: Conditions::new(workload.name.as_str().into()),
+            workload,
+            guests,
+            running: Mutex::default(),
+            history: before.history.clone(),
+            handover: before.handover.clone(),
+            attempts,
             rollouts: OnceLock::new(),
         })
     }

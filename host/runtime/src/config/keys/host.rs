@@ -1,13 +1,13 @@
 //! The keys of the host: what all its workloads share.
 
-use super::key::Key;
+use super::key::{Key, of_the_host};
 use crate::config::names;
 
 /// The stream that keeps dead letters if no other is named.
 pub(in crate::config) const DEAD_LETTERS: &str = "TIDEGATE_DEAD";
 
 /// In the order of the page and of the example file.
-pub const HOST: &[Key] = &[
+pub const HOST: &[Key] = &of_the_host([
     Key::duration("grace")
         .flag("grace")
         .default("30s")
@@ -38,7 +38,8 @@ pub const HOST: &[Key] = &[
         .secrets()
         .comment("token = { env = \"TIDEGATE_HTTP_TOKEN\" }")
         .help(
-            "Who may redrive and delete dead letters and end rollouts by HTTP: by this token, of 16 characters or more",
+            "Who may redrive and delete dead letters, end rollouts and have the configuration read again by HTTP: by \
+             this token, of 16 characters or more",
         )
         .more(
             "Its one key is `token`: a string, `{ env = \"NAME\" }` or `{ file = \"/run/secrets/name\" }`, which is \
@@ -126,6 +127,10 @@ pub const HOST: &[Key] = &[
     Key::boolean("nats.tls-first")
         .default("false")
         .help("Whether TLS begins before the server says anything, as its `handshake_first` wants it"),
+    Key::boolean("reload.watch")
+        .default("true")
+        .help("Whether the configuration is read again as soon as its files change")
+        .more("Otherwise on SIGHUP and `tidegate reload` alone."),
     Key::file("plugins.dir", "DIR")
         .flag("plugins")
         .default("plugins")
@@ -267,4 +272,4 @@ pub const HOST: &[Key] = &[
         .comment("64")
         .help("The most workers of all workloads that this host runs, and what its shares are in proportion to")
         .more("Without it they are in proportion to the machine's cores."),
-];
+]);

@@ -1,5 +1,7 @@
 //! A row of the table of keys.
 
+use std::fmt;
+
 use crate::config::error::Wrong;
 use crate::config::value::{Value, ValueType};
 use crate::config::words::Word;
@@ -29,6 +31,25 @@ pub enum Example {
     Set(&'static str),
     /// With this value, commented out.
     Comment(&'static str),
+}
+
+/// When another value of a key applies, in a host that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// When the configuration is read again: its workload is drained and started again with it.
+    Reload,
+    /// When the host is started again.
+    Restart,
+}
+
+/// As the page has it.
+impl fmt::Display for Applies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reload => "reload",
+            Self::Restart => "restart",
+        })
+    }
 }
 
 /// All that is known of one key.
@@ -61,7 +82,19 @@ pub struct Key {
     pub example: Example,
     /// Whether the values of its table may stand elsewhere, in a variable or a file.
     pub secrets: bool,
+    /// When another value applies.
+    pub applies: Applies,
     rule: Option<Rule>,
+}
+
+/// The rows of the host, which reads them at its start.
+pub(super) const fn of_the_host<const N: usize>(mut keys: [Key; N]) -> [Key; N] {
+    let mut rest: &mut [Key] = &mut keys;
+    while let Some((key, others)) = rest.split_first_mut() {
+        key.applies = Applies::Restart;
+        rest = others;
+    }
+    keys
 }
 
 impl Key {
@@ -80,6 +113,7 @@ impl Key {
             more: "",
             example: Example::Default,
             secrets: false,
+            applies: Applies::Reload,
             rule: None,
         }
     }

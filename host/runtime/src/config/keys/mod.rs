@@ -10,5 +10,5 @@ mod workload;
 
 pub(super) use host::DEAD_LETTERS;
 pub use host::HOST;
-pub use key::{Example, Key, Unset};
+pub use key::{Applies, Example, Key, Unset};
 pub use workload::WORKLOAD;

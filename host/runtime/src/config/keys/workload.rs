@@ -114,7 +114,8 @@ pub const WORKLOAD: &[Key] = &[
         .help("What messages have in common that are handled one after the other, in the order of the stream")
         .more(
             "The next of a key begins when the one before is acked or a dead letter; other keys flow. A message \
-             without the token or the header has a key of its own. A consumer with an order is for one host at a time.",
+             without the token or the header has a key of its own. Of several hosts \
+             one at a time works the consumer, and another takes over when it is gone.",
         ),
     Key::integer("order-buffer", "MESSAGES")
         .flag("order-buffer")

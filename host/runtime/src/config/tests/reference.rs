@@ -90,13 +90,14 @@ fn page_table(keys: &[&Key]) -> String {
             kind(key),
             default,
             key.range.to_owned(),
+            key.applies.to_string(),
             flags.join(", "),
             code(key.variable.unwrap_or_default()),
             format!("{}.{more}", key.help),
         ]
     };
     let rows: Vec<_> = keys.iter().map(cells).collect();
-    let names = ["key", "type", "default", "range", "flag", "variable", "effect"];
+    let names = ["key", "type", "default", "range", "applied by", "flag", "variable", "effect"];
     let used: Vec<usize> = (0..names.len()).filter(|column| rows.iter().any(|row| !row[*column].is_empty())).collect();
     let line = |cell: &dyn Fn(usize) -> String| {
         format!("| {} |\n", used.iter().map(|column| cell(*column)).collect::<Vec<_>>().join(" | "))

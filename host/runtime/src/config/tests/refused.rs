@@ -355,8 +355,8 @@ fn what_is_of_use_in_a_fleet_only_or_would_be_wrong_there_is_refused() {
     assert!(of("fleet.bucket = \"a b\"", "").unwrap_err().contains("is not the name of a bucket"));
     let headers = of("fleet.bucket = \"F\"", "scale.source = \"headers\"\n").unwrap_err();
     assert!(headers.contains("each see a part of them") && headers.contains("info"), "{headers}");
-    let order = of("fleet.bucket = \"F\"", "order-key = \"subject\"\n").unwrap_err();
-    assert!(order.contains("order-key: an order by key is kept by one host"), "{order}");
+    let order = of("fleet.bucket = \"F\"", "order-key = \"subject\"\n").unwrap();
+    assert!(order.workloads[0].order.as_ref().unwrap().in_fleet);
     let fleet = of("fleet.bucket = \"F\"\nhost = { id = \"a\", max-workers = 3 }", "").unwrap().fleet.unwrap();
     assert_eq!((fleet.bucket.as_str(), fleet.host.as_deref(), fleet.max_workers), ("F", Some("a"), Some(3)));
 }

@@ -60,6 +60,10 @@ impl<D: Held> Inbox<D> {
             self.bytes.fetch_sub(bytes(&more), Relaxed);
             self.has_room(left);
         }
+        if let Some(order) = &self.order {
+            let lapsed = more.extract_if(.., |waiting| order.consumer.has_lapsed(waiting.since));
+            lapsed.for_each(|waiting| order.lapsed(waiting));
+        }
         (more, full || count == room.deliveries)
     }
 

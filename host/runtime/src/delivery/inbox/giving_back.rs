@@ -9,13 +9,27 @@ impl<D: Held> Inbox<D> {
     /// Asks for nothing more, because no worker can start.
     pub(crate) fn suspend(&self) {
         self.suspended.store(true, Relaxed);
+        self.lets_pin_go(true);
         self.room.notify_one();
     }
 
     /// Goes on after [`Inbox::suspend`], because a worker has started.
     pub(crate) fn resume(&self) {
         self.suspended.store(false, Relaxed);
+        self.lets_pin_go(false);
         self.room.notify_one();
+    }
+
+    /// Where one of several hosts is given the messages of an order: whether that may be another one.
+    fn lets_pin_go(&self, lets: bool) {
+        self.order.iter().for_each(|order| order.consumer.lets_pin_go(lets));
+    }
+
+    /// Takes all that no worker has begun, because another host is given the messages of the order from now on.
+    pub(in crate::delivery) fn take_unpinned(&self) -> Vec<Waiting<D>> {
+        let taken = self.take_those(|_| true);
+        self.order.iter().for_each(|order| order.unpinned());
+        taken
     }
 
     /// Waits until the inbox is suspended, no pull is open and deliveries wait. Only then can they be given back: while

@@ -15,7 +15,7 @@ use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, 
 pub(crate) struct Ordered<D> {
     pub(super) hasher: KeyHasher,
     limits: Limits,
-    consumer: Arc<Effective>,
+    pub(super) consumer: Arc<Effective>,
     pub(super) state: Mutex<OrderState<D>>,
     /// Messages that were begun to be settled for good, ever.
     pub(super) settled: AtomicU64,
@@ -88,6 +88,31 @@ impl<D> Ordered<D> {
         }
     }
 
+    /// Another host is given the messages from now on. What it does with them is not known here.
+    pub(super) fn unpinned(&self) {
+        let mut state = self.state.lock();
+        state.here.unknown(Instant::now());
+        state.ask = true;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// A delivery of which the server has not heard for so long that another host may have it is given back.
+    pub(super) fn lapsed(&self, mut waiting: Waiting<D>)
+    where
+        D: Held,
+    {
+        // It is elsewhere from now on.
+        drop(waiting.turn.take());
+        self.state.lock().again.push(waiting);
+        self.changed.notify_one();
+    }
+
+    /// Whether what is to be tried again may wait here, and not with the next host.
+    pub(super) fn is_here(&self, state: &OrderState<D>) -> bool {
+        !state.ended && !self.consumer.is_standby()
+    }
+
     /// Notes that a message that came then is settled, if the server may have delivered it again meanwhile.
     pub(super) fn settled_after(&self, came: Instant, sequence: u64, state: &mut OrderState<D>) {
         if came.elapsed() * 2 > self.consumer.ack_wait() {
@@ -124,7 +149,7 @@ impl<D> Ordered<D> {
     /// How many more to ask for while deliveries are elsewhere, and of how many bytes together; `None` if none are.
     pub(super) fn missing(&self, asked: usize) -> Option<Option<(usize, usize)>> {
         let state = self.state.lock();
-        let since = state.here.missing_for(Instant::now())?;
+        let since = state.here.missing_for(Instant::now()).filter(|_| !self.consumer.is_standby())?;
         let missing = state.here.missing(state.dispatch.held() as u64).unwrap_or(0);
         let missing = usize::try_from(missing).unwrap_or(usize::MAX).saturating_sub(asked);
         let room = state.dispatch.room(self.limits());
@@ -191,6 +216,7 @@ impl<D: Held> Ordered<D> {
     pub(super) fn announcements(&self, quarter: Duration) -> Vec<impl Future<Output = ()> + Send + use<D>> {
         let mut state = self.state.lock();
         let stale = state.dispatch.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
+        let stale = stale.filter(|waiting| self.consumer.may_announce(waiting.since));
         stale
             .map(|waiting| {
                 waiting.since = Instant::now();

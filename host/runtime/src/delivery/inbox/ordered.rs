@@ -75,7 +75,8 @@ impl<D: Held> Inbox<D> {
                 None
             }
         };
-        if state.here.missing(state.dispatch.held() as u64) == Some(0) {
+        let known = state.here.missing(state.dispatch.held() as u64);
+        if !state.here.is_complete() && known.is_none_or(|missing| missing == 0) {
             state.ask = true;
             order.changed.notify_one();
         }
@@ -113,6 +114,11 @@ impl<D: Held> Inbox<D> {
             waiting.held
         };
         again.into_iter().flatten().map(excused).collect()
+    }
+
+    /// This host is given the messages from now on, and others may have some still.
+    pub(crate) fn is_pinned(&self) {
+        self.order.iter().for_each(|order| order.state.lock().here.unknown(Instant::now()));
     }
 
     /// Waits until [`Inbox::begin_due`] may say something else; for ever where no order is kept.

@@ -34,7 +34,7 @@ impl<D: Held> Inbox<D> {
     /// Tries a message again after the delay, before all others of its key. Returns it if nothing waits here any more.
     fn retry(&self, order: &Ordered<D>, mut waiting: Waiting<D>, delay: Duration) -> Option<Waiting<D>> {
         let mut state = order.state.lock();
-        let Some(turn) = waiting.turn.as_mut().filter(|_| !state.ended) else {
+        let Some(turn) = waiting.turn.as_mut().filter(|_| order.is_here(&state)) else {
             drop(state);
             return Some(waiting);
         };
@@ -106,7 +106,7 @@ impl<D: Held> Waiting<D> {
     pub(crate) fn is_tried_here(&self) -> bool {
         let inbox = self.turn.as_ref().and_then(|turn| turn.inbox.upgrade());
         let order = inbox.as_ref().and_then(|inbox| inbox.order.as_ref());
-        order.is_some_and(|order| !order.state.lock().ended)
+        order.is_some_and(|order| order.is_here(&order.state.lock()))
     }
 
     /// It is a later delivery of the same message as `old`, which this host has tried again by itself.

@@ -70,8 +70,13 @@ impl Completeness {
     /// A delivery is unsettled and not here any more.
     pub(crate) fn lost(&mut self, now: Instant) {
         if self.is_complete {
-            (self.is_complete, self.since, self.unsettled) = (false, now, None);
+            self.unknown(now);
         }
+    }
+
+    /// What the server said does not count any more: another host was given messages.
+    pub(crate) fn unknown(&mut self, now: Instant) {
+        (self.is_complete, self.since, self.unsettled) = (false, now, None);
     }
 
     /// The server has answered. `settled` counts what this host has begun to settle until now: what it has settled

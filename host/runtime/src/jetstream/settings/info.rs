@@ -9,6 +9,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::delivery::consumer_settings::PinGroup;
+
+/// The priority policy by which one client at a time is given messages.
+pub(crate) const PINNED: &str = "pinned_client";
+
 /// The end of a pause that lasts until somebody ends it. The server wants one.
 pub(crate) const FOR_EVER: &str = "2200-01-01T00:00:00Z";
 
@@ -27,8 +32,18 @@ pub struct ConsumerState {
     /// Pulls of all hosts that wait.
     pub num_waiting: u64,
     pub paused: bool,
+    pub priority_groups: Vec<GroupState>,
     /// The server's time of day when it answered.
     pub ts: String,
+}
+
+/// A priority group of a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct GroupState {
+    pub group: String,
+    /// By what the server knows the pinned client; nothing if there is none.
+    pub pinned_client_id: String,
 }
 
 /// A sequence in a stream, and the consumer's own sequence that belongs to it.
@@ -67,12 +82,13 @@ pub struct ConsumerConfig {
     pub pause_until: String,
     pub priority_groups: Vec<String>,
     pub priority_policy: String,
+    pub priority_timeout: i64,
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
 }
 
 /// Settings of a consumer that change nothing for pulls, or that only say where it started.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 11] = [
     "name",
     "description",
     "metadata",
@@ -80,7 +96,6 @@ const HARMLESS: [&str; 12] = [
     "opt_start_seq",
     "opt_start_time",
     "sample_freq",
-    "priority_timeout",
     // Of push consumers.
     "deliver_group",
     "flow_control",
@@ -101,6 +116,12 @@ impl ConsumerConfig {
     /// The shortest time until the server delivers again. A backoff replaces the ack wait.
     pub(crate) fn shortest_ack_wait(&self) -> Duration {
         duration(self.backoff.iter().copied().min().unwrap_or(self.ack_wait))
+    }
+
+    /// The group of which one host at a time is given messages, if the consumer is made so.
+    pub(super) fn pin_group(&self) -> Option<PinGroup> {
+        let name = self.priority_groups.first().filter(|_| self.priority_policy == PINNED)?.clone();
+        Some(PinGroup { name, timeout: duration(self.priority_timeout) })
     }
 
     /// The names of settings that these types do not know.

@@ -16,6 +16,10 @@ const SHORTEST_ACK_WAIT: Duration = Duration::from_millis(100);
 const SHORTEST_EXPIRES: Duration = Duration::from_millis(100);
 /// With a shorter inactive threshold, a host that connects again may find its consumer deleted.
 const SHORTEST_INACTIVE: Duration = Duration::from_secs(10);
+/// With a shorter priority timeout, a busy machine would lose its pin.
+const SHORTEST_PIN: Duration = Duration::from_secs(1);
+/// How `nats consumer add` makes what an order needs.
+const PIN_FLAGS: &str = "--pinned-groups=tidegate --pinned-ttl=8s";
 /// The most pulls of one host that wait at once, where the consumer limits what each may bring.
 const WAITING: usize = 16;
 /// The server's default ack wait, which is also the configuration's.
@@ -135,7 +139,9 @@ fn refused(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Opt
             format!("Set its max_deliver to -1 ({}); tidegate counts the attempts.", edit.with("--max-deliver=-1"));
         return refuse(problem, remedy);
     }
-    refused_pace(config, edit).or_else(|| refused_filter(config, workload, edit))
+    refused_pace(config, edit)
+        .or_else(|| refused_groups(config, workload, edit))
+        .or_else(|| refused_filter(config, workload, edit))
 }
 
 fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<SettingsRefusal> {
@@ -147,13 +153,6 @@ fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<SettingsRefu
     if config.rate_limit_bps > 0 {
         let problem = format!("it has a rate limit of {} bits a second", config.rate_limit_bps);
         return refuse(problem, edit.anew("without one"));
-    }
-    if !config.priority_groups.is_empty() || !["", "none"].contains(&config.priority_policy.as_str()) {
-        let problem = format!(
-            "it has priority groups (policy `{}`), and a host pulls for none: it would be given nothing",
-            config.priority_policy
-        );
-        return refuse(problem, edit.anew("without them"));
     }
     let ack_wait = config.shortest_ack_wait();
     if ack_wait < SHORTEST_ACK_WAIT {
@@ -184,6 +183,37 @@ fn refused_pace(config: &ConsumerConfig, edit: &Edit<'_>) -> Option<SettingsRefu
         );
     }
     None
+}
+
+fn refused_groups(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<SettingsRefusal> {
+    let refuse = |problem: String, how: &str| Some(SettingsRefusal { problem, remedy: edit.anew(how) });
+    let policy = config.priority_policy.as_str();
+    let has_groups = !config.priority_groups.is_empty() || !["", "none"].contains(&policy);
+    let pins = config.pin_group();
+    match (&workload.order, pins) {
+        (None, _) if has_groups => refuse(
+            format!("it has priority groups (policy `{policy}`), and a host pulls for none: it would be given nothing"),
+            "without them",
+        ),
+        (Some(_), None) if has_groups => refuse(
+            format!("it has priority groups with policy `{policy}`, and an order needs one host at a time"),
+            &format!("with `{PIN_FLAGS}`"),
+        ),
+        (Some(order), None) if order.in_fleet => refuse(
+            "the hosts of a fleet share it, and it has no priority group with a pinned client, by which one at a time \
+             is given messages, as an order needs"
+                .to_owned(),
+            &format!("with `{PIN_FLAGS}` on a server of 2.11 or newer, as a host with manage = \"create\" makes it"),
+        ),
+        (Some(_), Some(group)) if group.timeout < SHORTEST_PIN => refuse(
+            format!(
+                "its priority_timeout is {}: a host that is slow for a moment would not be given messages any more",
+                show_duration(&group.timeout)
+            ),
+            &format!("with `{PIN_FLAGS}`"),
+        ),
+        _ => None,
+    }
 }
 
 fn refused_filter(config: &ConsumerConfig, workload: &Workload, edit: &Edit<'_>) -> Option<SettingsRefusal> {
@@ -233,6 +263,7 @@ fn settings(config: &ConsumerConfig) -> ConsumerSettings {
             expires: expires.unwrap_or(Duration::MAX),
             waiting: limit(config.max_waiting).unwrap_or(WAITING).min(WAITING),
         },
+        pin_group: config.pin_group(),
     }
 }
 

@@ -7,12 +7,12 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use info::FOR_EVER;
 #[cfg(test)]
 pub use info::Messages;
 pub use info::SequencePair;
 pub use info::{ConsumerConfig, StreamConfig};
 pub use info::{ConsumerState, StreamState};
+pub(crate) use info::{FOR_EVER, PINNED};
 pub use judge::ConsumerVerdict;
 pub use judge::judge;
 pub(crate) use judge::judge_watch;

@@ -57,6 +57,35 @@ fn a_usual_consumer_flows_without_a_word() {
 }
 
 #[test]
+fn an_order_may_have_a_pinned_client_and_in_a_fleet_has_to() {
+    let with_group = |policy: &str, timeout: i64| {
+        let mut state = with("priority_groups", json!(["jobs"]));
+        state.config.priority_policy = policy.to_owned();
+        state.config.priority_timeout = timeout;
+        state
+    };
+    let order = "order-key = \"subject\"";
+    let of = |state: &ConsumerState, more: &str| judged(state, &stream(json!({})), more);
+    let pinned = of(&with_group("pinned_client", 8 * SECOND), order);
+    assert_eq!(pinned.refusal, None);
+    let group = pinned.settings.pin_group.unwrap();
+    assert_eq!((group.name.as_str(), group.timeout), ("jobs", Duration::from_secs(8)));
+    assert_eq!(of(&with("description", json!("")), order).refusal, None);
+    for (state, problem) in [
+        (with_group("overflow", 0), "policy `overflow`, and an order needs one host at a time"),
+        (with_group("pinned_client", SECOND / 2), "its priority_timeout is 500ms"),
+    ] {
+        let refusal = of(&state, order).refusal.unwrap();
+        assert!(refusal.problem.contains(problem) && refusal.remedy.contains("--pinned-groups="), "{refusal:?}");
+    }
+    let mut shared = workload(order);
+    shared.order.as_mut().unwrap().in_fleet = true;
+    let of = |state: &ConsumerState| judge(state, &stream(json!({})), &shared, Reserved { inbox: "_INBOX" }).refusal;
+    assert!(of(&with("description", json!(""))).unwrap().problem.contains("the hosts of a fleet share it"));
+    assert_eq!(of(&with_group("pinned_client", 8 * SECOND)), None);
+}
+
+#[test]
 fn what_would_lose_messages_or_never_flow_is_refused_with_the_remedy() {
     for (setting, value, problem, remedy) in [
         ("deliver_subject", json!("to.me"), "push consumer", "Use a pull consumer"),

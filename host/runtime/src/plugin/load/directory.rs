@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::directory_events::DirectoryEvents;
@@ -49,11 +49,23 @@ struct RequestedPlugins {
     given_up: Mutex<Vec<String>>,
 }
 
+impl RequestedPlugins {
+    /// The slots of plugins that workloads use. The others are forgotten.
+    fn used(&self) -> Vec<Arc<dyn AnySlot>> {
+        // Whoever asks for a plugin does so under the same lock.
+        let mut slots = self.slots.lock();
+        slots.retain(|slot| slot.is_used());
+        slots.clone()
+    }
+}
+
 /// A slot of a plugin of either world.
 trait AnySlot: Any + Send + Sync {
     fn name(&self) -> &str;
     fn touch(&self);
     fn state(&self) -> PluginState;
+    /// Whether a workload uses it. One that none uses is forgotten.
+    fn is_used(&self) -> bool;
     /// Keeps the plugin up to date with its file, for ever.
     fn keep(
         self: Arc<Self>,
@@ -76,6 +88,10 @@ impl<W: World> AnySlot for PluginSlot<W> {
         self.state()
     }
 
+    fn is_used(&self) -> bool {
+        self.is_used()
+    }
+
     fn keep(
         self: Arc<Self>,
         host: PluginHost,
@@ -94,7 +110,7 @@ impl Directory {
             host: host.clone(),
             dir: plugins.dir.clone(),
             asked: Arc::clone(&asked),
-            events: DirectoryEvents::new(&plugins.dir),
+            events: DirectoryEvents::new(&plugins.dir, "plugin directory"),
             dir_told: None,
         };
         let task = tokio::spawn(keeper.run(plugins.rescan));
@@ -132,7 +148,7 @@ impl Directory {
     pub(crate) fn plugins(&self) -> Vec<PluginState> {
         let slots = self.asked.slots.lock().clone();
         let mut plugins: Vec<PluginState> = Vec::with_capacity(slots.len());
-        for state in slots.iter().map(|slot| slot.state()) {
+        for state in slots.iter().filter(|slot| slot.is_used()).map(|slot| slot.state()) {
             match plugins.iter_mut().find(|other| (&other.plugin, other.kind) == (&state.plugin, state.kind)) {
                 Some(other) => other.with(state),
                 None => plugins.push(state),
@@ -184,23 +200,33 @@ impl DirectoryTask {
         let (looks, look) = watch::channel(false);
         // The plugins' tasks end when this is dropped.
         let mut plugins = JoinSet::new();
+        let mut tasks: Vec<(Arc<dyn AnySlot>, AbortHandle)> = Vec::new();
         loop {
             let is_there = self.look_at_directory().await;
             let touched = self.events.touched();
-            let slots = self.asked.slots.lock().clone();
+            let slots = self.asked.used();
+            let is = |slot: &Arc<dyn AnySlot>, other: &Arc<dyn AnySlot>| Arc::ptr_eq(slot, other);
+            // Whom no workload uses any more: one that asks for the plugin again has a new slot.
+            for (_, task) in tasks.extract_if(.., |(slot, _)| !slots.iter().any(|used| is(used, slot))) {
+                task.abort();
+            }
             for slot in &slots {
                 let of_slot = file(Path::new(""), slot.name());
                 if touched.contains(of_slot.as_os_str()) || touched.contains(signature_file(&of_slot).as_os_str()) {
                     slot.touch();
                 }
             }
-            for slot in slots.into_iter().skip(plugins.len()) {
+            for slot in slots {
+                if tasks.iter().any(|(known, _)| is(known, &slot)) {
+                    continue;
+                }
                 let name = slot.name().to_owned();
                 let path = file(&self.dir, &name);
                 // A plugin may compute in its trial.
-                let kept = roam(slot.keep(self.host.clone(), path, look.clone()));
-                plugins.spawn(run(self.asked.clone(), name, kept));
+                let kept = roam(slot.clone().keep(self.host.clone(), path, look.clone()));
+                tasks.push((slot, plugins.spawn(run(self.asked.clone(), name, kept))));
             }
+            while plugins.try_join_next().is_some() {}
             looks.send_replace(is_there);
             let looked = Instant::now();
             tokio::select! {

@@ -1,11 +1,11 @@
-//! Tells when something in the plugin directory may have changed.
+//! Tells when something in a directory may have changed.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -13,32 +13,38 @@ use tokio::sync::Notify;
 use super::file_progress::Stamp;
 
 /// Events of one directory. They only say when to look at files; looking finds out what changed.
-pub(super) struct DirectoryEvents {
+pub(crate) struct DirectoryEvents {
     path: PathBuf,
+    /// What it is the directory of, for the log.
+    what: &'static str,
     changed: Arc<Notify>,
     /// A change has ended: a file that was written is closed, or one has come by a rename.
     ended: Arc<Notify>,
     /// The names of files to which something happened.
     touched: Arc<Mutex<BTreeSet<OsString>>>,
+    /// The names of files that somebody writes and has not closed.
+    written: Arc<Mutex<BTreeSet<OsString>>>,
     watching: Option<(RecommendedWatcher, (u64, u64))>,
     /// Whether it was logged that there can be no events.
     told: bool,
 }
 
 impl DirectoryEvents {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path, what: &'static str) -> Self {
         Self {
             path: path.to_owned(),
+            what,
             changed: Arc::default(),
             ended: Arc::default(),
             touched: Arc::default(),
+            written: Arc::default(),
             watching: None,
             told: false,
         }
     }
 
     /// Waits until something happened since this was last called.
-    pub(super) async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }
 
@@ -48,12 +54,17 @@ impl DirectoryEvents {
     }
 
     /// The names of files to which something happened since this was last called.
-    pub(super) fn touched(&self) -> BTreeSet<OsString> {
+    pub(crate) fn touched(&self) -> BTreeSet<OsString> {
         std::mem::take(&mut *self.touched.lock())
     }
 
+    /// Whether somebody writes a file of such a name and has not closed it, as far as events have told.
+    pub(crate) fn is_written(&self, named: impl Fn(&OsStr) -> bool) -> bool {
+        self.written.lock().iter().any(|name| named(name))
+    }
+
     /// Watches the directory that the path leads to now. It may be another directory than before, or a new one.
-    pub(super) fn follow(&mut self, metadata: &std::fs::Metadata) {
+    pub(crate) fn follow(&mut self, metadata: &std::fs::Metadata) {
         let fingerprint = Stamp::of(metadata);
         let identity = (fingerprint.device, fingerprint.inode);
         if self.watching.as_ref().is_some_and(|(_, watched)| *watched == identity) {
@@ -67,7 +78,7 @@ impl DirectoryEvents {
                 self.told = true;
                 tracing::warn!(
                     directory = %self.path.display(), %error,
-                    "the plugin directory cannot be watched; changes are seen at the next rescan"
+                    "the {} cannot be watched; changes are seen at the next rescan", self.what
                 );
             }
             Err(_) => {}
@@ -75,15 +86,28 @@ impl DirectoryEvents {
     }
 
     /// Stops watching: the directory is gone.
-    pub(super) fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         self.watching = None;
     }
 
     fn watch(&self) -> notify::Result<RecommendedWatcher> {
         let (changed, ended, touched) = (self.changed.clone(), self.ended.clone(), self.touched.clone());
+        let written = self.written.clone();
+        // What was told of another directory is past.
+        written.lock().clear();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.as_ref().is_ok_and(|event| ends_a_change(event.kind)) {
                 ended.notify_one();
+            }
+            if let Ok(event) = &event {
+                let names = event.paths.iter().filter_map(|path| path.file_name()).map(OsString::from);
+                match writing(event.kind) {
+                    Some(true) => written.lock().extend(names),
+                    Some(false) => names.for_each(|name| {
+                        written.lock().remove(&name);
+                    }),
+                    None => {}
+                }
             }
             match event {
                 Ok(event) if !matters(event.kind) => return,
@@ -106,6 +130,17 @@ fn matters(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         _ => true,
+    }
+}
+
+/// Whether a file is being written after an event (true), is not any more (false), or the event says nothing of that.
+fn writing(kind: EventKind) -> Option<bool> {
+    match kind {
+        EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) => Some(true),
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Remove(_)
+        | EventKind::Modify(ModifyKind::Name(_)) => Some(false),
+        _ => None,
     }
 }
 

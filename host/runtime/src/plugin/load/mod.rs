@@ -21,6 +21,8 @@ mod source;
 pub use cache::CacheError;
 pub use compiler::{CompileError, CompileFor, compile_into};
 pub use directory::Directory;
+pub(crate) use directory_events::DirectoryEvents;
+pub(crate) use file_progress::Stamp;
 pub use found::{FoundPlugin, ListError, digest_of_file, found_in, signature_of};
 pub use host::{HostError, PluginHost};
 pub use inspect::{Inspection, KindError, inspect};

@@ -42,6 +42,16 @@ impl<W> Watch<W> {
         self.0.borrow_and_update().clone()
     }
 
+    /// Waits until there is a generation in use.
+    pub(crate) async fn loaded(&mut self) -> Arc<Plugin<W>> {
+        loop {
+            match self.current() {
+                Some(plugin) => return plugin,
+                None => self.changed().await,
+            }
+        }
+    }
+
     /// Whether there is a generation that [`Watch::current`] has not returned. Cheap.
     pub(crate) fn has_changed(&self) -> bool {
         self.0.has_changed().unwrap_or(false)
@@ -121,6 +131,11 @@ impl<W: World> PluginSlot<W> {
 
     pub(super) fn watch(&self) -> Watch<W> {
         Watch(self.current.subscribe())
+    }
+
+    /// Whether a workload uses it.
+    pub(super) fn is_used(&self) -> bool {
+        self.current.receiver_count() > 0
     }
 
     pub(super) fn state(&self) -> PluginState {

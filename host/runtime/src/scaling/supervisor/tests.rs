@@ -114,7 +114,7 @@ fn shared(observer: Observer, conditions: &Arc<Conditions>) -> WorkerShared<Test
             16,
             Effective::with_ack_wait(Duration::from_secs(30)),
             ResponseBounds { max_payload: 1024, own_headers: 0, publications: 10, grants: Grants::default() },
-            conditions,
+            (Arc::default(), conditions),
         ),
         isolation: Isolation::Worker,
         batching: Batching { size: 1, max_bytes: usize::MAX, wait: Duration::ZERO, wanted: false },

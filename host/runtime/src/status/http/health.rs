@@ -68,10 +68,11 @@ pub(super) fn ready(view: &View) -> Vec<String> {
     }
     problems.extend(view.directory.problems());
     problems.extend(view.journal.problems());
-    for state in view.workloads.iter().filter(|state| state.running().is_none()) {
+    let workloads = view.workloads.all();
+    for state in workloads.iter().filter(|state| state.running().is_none()) {
         problems.push(format!("workload {} does not run yet", state.workload.name));
     }
-    for state in &view.workloads {
+    for state in &workloads {
         let name = &state.workload.name;
         let of = |(part, problem): (Part, String)| format!("workload {name}: {}: {problem}", part.as_str());
         // A server that is away is told once.

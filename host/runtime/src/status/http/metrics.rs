@@ -71,8 +71,24 @@ struct WorkloadMetrics {
     fleet: Option<Seen>,
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
-    order: Option<(usize, usize, u64)>,
+    order: Option<OrderCounts>,
     rollout: Option<RolloutSeen>,
+}
+
+/// What is counted of an order.
+#[derive(Debug)]
+struct OrderCounts {
+    keys: usize,
+    waiting: usize,
+    gaps: u64,
+    standby: bool,
+}
+
+impl OrderCounts {
+    fn of(parts: &RunningParts) -> Option<Self> {
+        let (order, standby) = (parts.order.as_ref()?, parts.consumer.is_standby());
+        Some(Self { keys: order.keys(), waiting: order.waiting(), gaps: order.incomplete(), standby })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +107,7 @@ impl Snapshot {
             spans: view.telemetry.as_ref().map(|telemetry| telemetry.spans()),
             log_dropped: crate::status::log_lines::dropped(),
             plugins: view.directory.plugins(),
-            workloads: view.workloads.iter().map(|state| WorkloadMetrics::take(state)).collect(),
+            workloads: view.workloads.all().iter().map(|state| WorkloadMetrics::take(state)).collect(),
             process: ProcessMetrics::read(),
         }
     }
@@ -120,9 +136,7 @@ impl WorkloadMetrics {
             paused: parts.is_some_and(RunningParts::is_paused),
             fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
             guests: state.used(),
-            order: parts
-                .and_then(|parts| parts.order.as_ref())
-                .map(|order| (order.keys(), order.waiting(), order.incomplete())),
+            order: parts.and_then(OrderCounts::of),
             rollout: state.rollouts().map(Rollouts::seen),
         }
     }
@@ -347,18 +361,24 @@ impl Snapshot {
             "tidegate_order_keys",
             "Keys of which a message is held, where an order is kept",
             None,
-            self.some(|workload| workload.order.map(|(keys, ..)| keys as f64)),
+            self.some(|workload| workload.order.as_ref().map(|order| order.keys as f64)),
         )?;
         encoder.gauges(
             "tidegate_order_waiting",
             "Deliveries that wait for an earlier message of their key or to be tried again, where an order is kept",
             None,
-            self.some(|workload| workload.order.map(|(_, waiting, _)| waiting as f64)),
+            self.some(|workload| workload.order.as_ref().map(|order| order.waiting as f64)),
+        )?;
+        encoder.gauges(
+            "tidegate_order_standby",
+            "1 if another host is given the messages, where an order is kept",
+            None,
+            self.some(|workload| workload.order.as_ref().map(|order| f64::from(u8::from(order.standby)))),
         )?;
         let gaps = self
             .workloads
             .iter()
-            .filter_map(|workload| Some(([("workload", workload.name.as_str())], workload.order?.2)));
+            .filter_map(|workload| Some(([("workload", workload.name.as_str())], workload.order.as_ref()?.gaps)));
         encoder.counters(
             "tidegate_order_gaps",
             "How often nothing began because deliveries were not with this host, where an order is kept",

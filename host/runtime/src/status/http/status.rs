@@ -7,13 +7,13 @@ use super::rollout::{self, RolloutStatus};
 use super::view::View;
 use crate::contract::Observation;
 use crate::contract::{Cause, FaultKind};
-use crate::delivery::order::seen::OrderSeen;
 use crate::delivery::start_limits::StartStatus;
 use crate::duration::unix_millis;
 use crate::fleet::entries::Plan;
 use crate::fleet::host::Seen;
 use crate::jetstream::Client;
 use crate::plugin::{Kind, PluginState};
+use crate::reload::ReloadSeen;
 use crate::scaling::history::{Decided, Shadowed};
 use crate::status::workload::{RunningParts, WorkloadState};
 
@@ -28,6 +28,19 @@ pub(super) struct Status {
     nats: NatsStatus,
     workloads: Vec<WorkloadStatus>,
     plugins: Vec<PluginStatus>,
+    /// Null where the host does not read its configuration again.
+    configuration: Option<ConfigurationStatus>,
+}
+
+/// What became of the configuration when it was read last.
+#[derive(Serialize)]
+struct ConfigurationStatus {
+    /// How often it was read since the host was started.
+    reloads: u64,
+    /// What is wrong with it, so that the host goes on with the one before.
+    problems: Vec<String>,
+    /// What is another and applies only after a restart of the host.
+    after_restart: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -101,6 +114,8 @@ struct OrderStatus {
     waiting: usize,
     /// How often nothing began because deliveries were not with this host.
     gaps: u64,
+    /// Whether another host is given the messages, as far as is known.
+    standby: bool,
 }
 
 #[derive(Serialize)]
@@ -207,9 +222,14 @@ pub(super) fn of(view: &View) -> Status {
             server_version: view.connection.get().map(Client::server_version),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
         },
-        workloads: view.workloads.iter().map(|state| workload(state)).collect(),
+        workloads: view.workloads.all().iter().map(|state| workload(state)).collect(),
+        configuration: view.source.seen().map(configuration),
         plugins: view.directory.plugins().into_iter().map(plugin).collect(),
     }
+}
+
+fn configuration(ReloadSeen { reloads, problems, after_restart }: ReloadSeen) -> ConfigurationStatus {
+    ConfigurationStatus { reloads, problems, after_restart }
 }
 
 fn workload(state: &WorkloadState) -> WorkloadStatus {
@@ -244,7 +264,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
                 .collect(),
         },
         limits: parts.and_then(RunningParts::limits).map(limits),
-        order: parts.and_then(|parts| parts.order.as_deref()).map(order),
+        order: parts.and_then(order),
         deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
@@ -276,8 +296,9 @@ fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) 
     LimitsStatus { in_flight, breaker, breaker_opened }
 }
 
-fn order(seen: &OrderSeen) -> OrderStatus {
-    OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete() }
+fn order(parts: &RunningParts) -> Option<OrderStatus> {
+    let (seen, standby) = (parts.order.as_ref()?, parts.consumer.is_standby());
+    Some(OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete(), standby })
 }
 
 fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {

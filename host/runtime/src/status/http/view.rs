@@ -5,7 +5,8 @@ use tokio::sync::watch;
 use crate::jetstream::Client;
 use crate::journal::Journal;
 use crate::plugin::Directory;
-use crate::status::workload::WorkloadState;
+use crate::reload::ConfigSource;
+use crate::status::workload_list::WorkloadList;
 use crate::telemetry::Telemetry;
 
 /// What can be seen of a host.
@@ -17,13 +18,15 @@ pub(crate) struct View {
     /// Its plugins.
     pub(crate) directory: Arc<Directory>,
     /// Its workloads.
-    pub(crate) workloads: Vec<Arc<WorkloadState>>,
+    pub(crate) workloads: Arc<WorkloadList>,
     /// The stream of its dead letters.
     pub(crate) dead_letters: String,
     /// Its journal.
     pub(crate) journal: Journal,
     /// What traces messages, if anything does.
     pub(crate) telemetry: Option<Arc<Telemetry>>,
+    /// Where its configuration is from.
+    pub(crate) source: ConfigSource,
     /// Whether it stops.
     pub(crate) stops: watch::Receiver<bool>,
 }

@@ -83,6 +83,68 @@ async fn keys_are_counted_where_no_others_can_come() {
     assert_eq!(none.keys_waiting(false), None);
 }
 
+/// An inbox of a host that was just given the first messages, of a group of hosts.
+fn pinned() -> (Arc<Inbox<TestDelivery>>, Arc<Effective>) {
+    let consumer = Effective::grouped(Duration::from_secs(8));
+    let inbox = Inbox::new(10, usize::MAX).in_order(OrderKey::Subject, BUFFER, consumer.clone());
+    inbox.set_workers(2);
+    (inbox, consumer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_not_the_pinned_one_asks_for_what_is_new_and_begins_nothing_before_all_is_here() {
+    let (inbox, consumer) = pinned();
+    // Another host has these.
+    assert!(inbox.wanted(0).is_some());
+    consumer.pinned("a".to_owned());
+    inbox.is_pinned();
+    put(&inbox, "a", 3);
+    assert!(take(&inbox).is_none());
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 3, last: 3 }).unwrap().0, 2);
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 1, last: 3 }), None);
+    assert_eq!(take(&inbox).unwrap().0, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_announced_for_most_of_the_ack_wait_is_not_begun_for_another_host_may_have_it() {
+    let (inbox, consumer) = pinned();
+    consumer.pinned("a".to_owned());
+    (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, last: 2 }), None);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    inbox.announce(Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    // While there is no connection nobody hears of it.
+    consumer.linked(false);
+    inbox.announce(Duration::from_secs(2)).await;
+    tokio::time::advance(Duration::from_secs(4)).await;
+    consumer.linked(true);
+    inbox.announce(Duration::from_secs(2)).await;
+    assert!(take(&inbox).is_none());
+    let lapsed = inbox.take_settled();
+    assert_eq!(lapsed.iter().map(|held| held.delivery.stream_sequence).collect::<Vec<_>>(), [1]);
+    // Nothing begins before it is known who has it.
+    put(&inbox, "b", 3);
+    assert!(take(&inbox).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_not_the_pinned_one_any_more_gives_back_what_no_worker_has_begun() {
+    let (inbox, consumer) = pinned();
+    consumer.pinned("a".to_owned());
+    (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
+    (3..=4).for_each(|sequence| put(&inbox, "b", sequence));
+    assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 4, last: 4 }), None);
+    let (_, begun) = take(&inbox).unwrap();
+    assert!(consumer.pin_refused(consumer.pull_as().unwrap().epoch) && consumer.lost_pin());
+    assert_eq!(inbox.take_unpinned().iter().map(|waiting| sequence(&waiting.held)).collect::<Vec<_>>(), [2, 3, 4]);
+    // The next host has to try it again, which waits for it.
+    assert!(!begun.is_tried_here());
+    let begun = begun.try_again(Duration::from_secs(1)).unwrap();
+    settled(begun.turn);
+    assert!(asks(&inbox).is_some() && take(&inbox).is_none());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_key_of_which_most_wait_is_to_blame_for_a_full_buffer() {
     let inbox = ordered();

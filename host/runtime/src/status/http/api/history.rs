@@ -40,9 +40,8 @@ struct SampleRow {
 
 pub(super) async fn history(State(state): State<Arc<PageState>>, RawQuery(query): RawQuery) -> Response {
     let query = Query::parse(query.as_deref());
-    let place = query.text("workload").and_then(|name| state.place(name));
-    let workload = place.and_then(|place| state.recorder.workloads().get(place));
-    let Some((workload, recorded)) = workload.zip(place.and_then(|place| state.recorder.recorded(place))) else {
+    let name = query.text("workload").unwrap_or_default();
+    let Some((workload, recorded)) = state.recorder.workload(name).zip(state.recorder.recorded(name)) else {
         return refuse(StatusCode::NOT_FOUND, "this host has no such workload");
     };
     let Recorded { recent, hour } = recorded;
@@ -64,9 +63,9 @@ fn joined(hour: Vec<Sample>, recent: Vec<Sample>) -> Vec<SampleRow> {
 /// The arrivals a second of the last hour by the minute, oldest first, by workload.
 pub(super) async fn trends(State(state): State<Arc<PageState>>) -> Response {
     let now_ms = unix_millis(time_of_day());
-    let workloads = state.recorder.workloads().iter().enumerate().take(TRENDS);
-    let trends =
-        workloads.map(|(place, workload)| (&workload.workload.name, trend(&state.recorder.arrivals(place), now_ms)));
+    let workloads = state.recorder.workloads();
+    let names = workloads.iter().take(TRENDS).map(|workload| workload.workload.name.as_str());
+    let trends = names.map(|name| (name, trend(&state.recorder.arrivals(name), now_ms)));
     answer(&trends.collect::<BTreeMap<_, _>>())
 }
 

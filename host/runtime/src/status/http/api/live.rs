@@ -42,8 +42,8 @@ struct Listener {
     /// What it was told last: the look, and the decision of its workload.
     told: u64,
     decided: u64,
-    /// The workload of which it is told all, by its place.
-    place: Option<usize>,
+    /// The workload of which it is told all.
+    workload: Option<String>,
     end: Instant,
     _permit: OwnedSemaphorePermit,
 }
@@ -92,8 +92,8 @@ pub(super) async fn live(
     headers: HeaderMap,
 ) -> Response {
     let query = Query::parse(query.as_deref());
-    let place = query.text("workload").map(|name| state.place(name));
-    if place == Some(None) {
+    let workload = query.text("workload").map(str::to_owned);
+    if workload.as_ref().is_some_and(|name| state.recorder.workload(name).is_none()) {
         return refuse(StatusCode::NOT_FOUND, "this host has no such workload");
     }
     let Ok(permit) = state.streams.clone().try_acquire_owned() else {
@@ -103,7 +103,7 @@ pub(super) async fn live(
     let told = headers.get("last-event-id").and_then(|id| position(id.to_str().ok()?, &state.view.host));
     let looks = state.recorder.looks();
     let (told, decided) = told.filter(|(told, _)| *told <= *looks.borrow()).unwrap_or_default();
-    let listener = Listener { state, looks, told, decided, place: place.flatten(), end, _permit: permit };
+    let listener = Listener { state, looks, told, decided, workload, end, _permit: permit };
     let events = stream::unfold((listener, true), async |(mut listener, first)| {
         let event = listener.next(first).await?;
         Some((Ok::<_, std::convert::Infallible>(event), (listener, false)))
@@ -135,11 +135,13 @@ impl Listener {
 
     fn event(&mut self, now: u64, first: bool) -> Option<String> {
         let state = &self.state;
-        let rows = state.rows.after(&state.recorder, self.told, now).join(",");
+        let (rows, all) = state.rows.after(&state.recorder, self.told, now);
+        let rows = rows.join(",");
         let host = serde_json::to_string(&host_row::host(state)).ok()?;
-        let detail = match self.place {
-            Some(place) => {
-                let detail = detail(state, place, self.decided)?;
+        // One that was removed meanwhile has nothing to tell.
+        let detail = match self.workload.as_ref().and_then(|name| state.recorder.workload(name)) {
+            Some(workload) => {
+                let detail = detail(state, &workload, self.decided);
                 self.decided = detail.decisions.last().map_or(self.decided, |decision| decision.number);
                 serde_json::to_string(&detail).ok()?
             }
@@ -148,13 +150,14 @@ impl Listener {
         let again = if first { format!("retry: {AGAIN}\n") } else { String::new() };
         let (id, decided) = (&state.view.host, self.decided);
         Some(format!(
-            "{again}id: {id}/{now}/{decided}\ndata: {{\"host\":{host},\"rows\":[{rows}],\"detail\":{detail}}}\n\n"
+            "{again}id: {id}/{now}/{decided}\ndata: {{\"host\":{host},\"rows\":[{rows}],\"all\":{all},\
+             \"detail\":{detail}}}\n\n"
         ))
     }
 }
 
-fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
-    let workload: &WorkloadState = state.recorder.workloads().get(place)?;
+fn detail<'a>(state: &PageState, workload: &'a WorkloadState, decided: u64) -> Detail<'a> {
+    let name = workload.workload.name.as_str();
     let parts = workload.running();
     let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
     let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
@@ -175,14 +178,14 @@ fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
         workers.sort_by_key(|worker| (std::cmp::Reverse(worker.handling_ms), worker.worker));
         workers.truncate(WORKERS);
     }
-    let decisions = state.recorder.decided_after(place, decided);
+    let decisions = state.recorder.decided_after(name, decided);
     let scaling = workload.history.scaling();
     let named = |names: Vec<&'static str>, counts: &[u64]| {
         names.into_iter().zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
     };
-    Some(Detail {
-        name: &workload.workload.name,
-        at_ms: state.recorder.newest(place).unwrap_or_default().at_ms,
+    Detail {
+        name,
+        at_ms: state.recorder.newest(name).unwrap_or_default().at_ms,
         deliveries: BTreeMap::from([
             ("acked", tally.acked),
             ("retried", tally.retried),
@@ -199,7 +202,7 @@ fn detail(state: &PageState, place: usize, decided: u64) -> Option<Detail<'_>> {
         problem: scaling.refused.or(scaling.problem).map(|problem| super::cut::cut(&problem, rows::REASON)),
         workers,
         alive: alive.len(),
-    })
+    }
 }
 
 fn shadow_now(policy: &str, workload: &WorkloadState) -> ShadowNow {

@@ -8,6 +8,7 @@
 //! | `GET /api/letters` | dead letters, newest first, by filters |
 //! | `GET /api/letters/SEQUENCE` | one, with headers and payload |
 //! | `POST /api/letters/redrive`, `POST /api/letters/purge` | sends letters back, or deletes them; needs the token |
+//! | `POST /api/reload` | has the configuration read again, and says what has changed or is wrong; needs the token |
 //! | `POST /api/rollout/promote`, `POST /api/rollout/abort` | ends the trial of a new generation; needs the token |
 //! | `POST /api/token` | whether a token is the right one |
 
@@ -19,6 +20,7 @@ mod host_row;
 mod letters;
 mod live;
 mod query;
+mod reload;
 mod rollout;
 mod rows;
 mod state;
@@ -46,6 +48,7 @@ pub(super) fn router(state: Arc<PageState>) -> Router {
         .route("/api/letters/{sequence}", get(letters::show))
         .route("/api/letters/redrive", post(changes::redrive))
         .route("/api/letters/purge", post(changes::purge))
+        .route("/api/reload", post(reload::reload))
         .route("/api/rollout/promote", post(rollout::promote))
         .route("/api/rollout/abort", post(rollout::abort))
         .route("/api/token", post(changes::check))

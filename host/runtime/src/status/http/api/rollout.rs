@@ -45,13 +45,14 @@ async fn change(
     let asked = serde_json::from_slice(body);
     let Asked { workload } = asked.map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
     let named = || cut(&workload, 100);
-    let of = state.view.workloads.iter().find(|of| of.workload.name == workload);
+    let of = state.view.workloads.get(&workload);
     let none = || refuse(StatusCode::NOT_FOUND, &format!("there is no workload {}", named()));
     let off = || {
         let problem = format!("workload {} has no rollout.share, so new generations take over at once", named());
         refuse(StatusCode::CONFLICT, &problem)
     };
-    let rollouts = of.ok_or_else(none)?.rollouts().ok_or_else(off)?;
+    let of = of.ok_or_else(none)?;
+    let rollouts = of.rollouts().ok_or_else(off)?;
     let generation = change(rollouts).map_err(|none| refuse(StatusCode::CONFLICT, &none.to_string()))?;
     let generation = generation.whole().to_owned();
     Ok(answer(&Done { workload, generation }))

@@ -84,24 +84,31 @@ pub(super) struct Rows(Mutex<Made>);
 struct Made {
     look: u64,
     rows: Vec<(u64, Arc<str>)>,
+    /// The workloads that the rows are of, and the look that found other ones last.
+    names: Vec<String>,
+    renamed: u64,
 }
 
 impl Rows {
-    /// The rows that have changed after the look of this number; all for 0.
-    pub(super) fn after(&self, recorder: &Recorder, since: u64, now: u64) -> Vec<Arc<str>> {
+    /// The rows that have changed after the look of this number, and whether these are all that there are: where it is
+    /// 0, or workloads have come or gone since.
+    pub(super) fn after(&self, recorder: &Recorder, since: u64, now: u64) -> (Vec<Arc<str>>, bool) {
         let mut made = self.0.lock();
         if made.look < now {
             made.make(recorder, now);
         }
-        made.rows.iter().filter(|(changed, _)| *changed > since).map(|(_, row)| row.clone()).collect()
+        let all = since <= made.renamed;
+        let rows = made.rows.iter().filter(|(changed, _)| all || *changed > since).map(|(_, row)| row.clone());
+        (rows.collect(), all)
     }
 }
 
 impl Made {
     fn make(&mut self, recorder: &Recorder, now: u64) {
         let generations = recorder.generations();
-        let new = recorder.workloads().iter().enumerate().filter_map(|(place, workload)| {
-            let of = recorder.newest(place).unwrap_or_default().of;
+        let workloads = recorder.workloads();
+        let new = workloads.iter().filter_map(|workload| {
+            let of = recorder.newest(&workload.workload.name).unwrap_or_default().of;
             serde_json::to_string(&row(workload, &of, &generations)).ok()
         });
         let new: Vec<_> = new.collect();
@@ -114,6 +121,10 @@ impl Made {
             })
             .collect();
         self.look = now;
+        if !workloads.iter().map(|workload| &workload.workload.name).eq(&self.names) {
+            self.names = workloads.iter().map(|workload| workload.workload.name.clone()).collect();
+            self.renamed = now;
+        }
     }
 }
 

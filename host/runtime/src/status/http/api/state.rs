@@ -32,9 +32,4 @@ impl PageState {
     pub(crate) async fn look(&self) {
         self.admin.look().await;
     }
-
-    /// A workload's place among all.
-    pub(super) fn place(&self, workload: &str) -> Option<usize> {
-        self.recorder.workloads().iter().position(|own| own.workload.name == workload)
-    }
 }

@@ -64,8 +64,8 @@ impl Admin {
     /// Whether who asks may change things. `Err` is the answer if not.
     pub(super) async fn may_change(&self, headers: &HeaderMap) -> Result<(), Response> {
         let Some(reader) = &self.token else {
-            let problem = "nobody may change anything here; give the host a token by http-admin, or, for dead letters, \
-                           use `tidegate dead`";
+            let problem = "nobody may change anything here; give the host a token by http-admin, use `tidegate dead` \
+                           for dead letters, or SIGHUP to have the configuration read again";
             return Err(refuse(StatusCode::FORBIDDEN, problem));
         };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

@@ -68,7 +68,8 @@ function show() {
 function told(event) {
   heard = Date.now();
   state.ahead = event.host.now_ms - heard;
-  if (state.host && state.host.name !== event.host.name) state.rows.clear();
+  // Another host, or one whose workloads have become others.
+  if (event.all || (state.host && state.host.name !== event.host.name)) state.rows.clear();
   state.host = event.host;
   for (const row of event.rows) state.rows.set(row.name, row);
   frame();

@@ -1,0 +1,139 @@
+//! The files that a configuration is read from: the one that is named, and fragments in a directory beside it.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigErrors, SourcePosition};
+use super::flags::Flags;
+
+/// The file that is read when none is named.
+pub(super) const DEFAULT_FILE: &str = "tidegate.toml";
+/// The directory of the fragments, beside the file.
+const FRAGMENTS: &str = "workloads.d";
+
+/// Where a configuration is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFiles {
+    file: PathBuf,
+}
+
+/// The text of a file.
+#[derive(Debug, Clone)]
+pub(super) struct ConfigText {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+impl ConfigFiles {
+    /// What these flags have read: the file that they name, or `tidegate.toml` in the current directory if it is there
+    /// and no stream is given. `None` where flags alone say what is run.
+    pub fn of(flags: &Flags) -> Option<Self> {
+        let file = match &flags.file {
+            Some(path) => path.clone(),
+            None if flags.workload.has("stream") => return None,
+            None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists())?,
+        };
+        Some(Self { file })
+    }
+
+    #[cfg(test)]
+    fn at(file: &Path) -> Self {
+        Self { file: file.to_owned() }
+    }
+
+    /// The file that was named.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The directory that the file is in.
+    pub fn directory(&self) -> PathBuf {
+        let parent = self.file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).to_owned()
+    }
+
+    /// The directory of the fragments, which need not be there.
+    pub fn fragment_directory(&self) -> PathBuf {
+        self.file.with_file_name(FRAGMENTS)
+    }
+
+    /// The fragments that are there now, in the order of their names. Files whose names begin with a dot, or do not end
+    /// in `.toml`, are none.
+    ///
+    /// # Errors
+    /// If there is such a directory and it cannot be read.
+    pub fn fragments(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match std::fs::read_dir(self.fragment_directory()) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut fragments = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let text = name.to_string_lossy();
+            // An editor's own files begin with a dot or end otherwise.
+            if text.ends_with(".toml") && !text.starts_with(['.', '#']) {
+                fragments.push(self.fragment_directory().join(name));
+            }
+        }
+        fragments.sort();
+        Ok(fragments)
+    }
+
+    /// The text of the file, and that of each fragment.
+    pub(super) fn read(&self) -> Result<(ConfigText, Vec<ConfigText>), ConfigErrors> {
+        let main = read(&self.file)?;
+        let fragments = self.fragments().map_err(|error| {
+            let place = SourcePosition { file: Some(self.fragment_directory()), ..SourcePosition::default() };
+            place.error(format!("it cannot be read: {error}"), "check the directory and its permissions")
+        })?;
+        let fragments = fragments.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+        Ok((main, fragments))
+    }
+}
+
+/// The text of one file.
+pub(super) fn read(path: &Path) -> Result<ConfigText, ConfigErrors> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let place = SourcePosition { file: Some(path.to_owned()), ..SourcePosition::default() };
+        let error = match error.kind() {
+            ErrorKind::NotFound => place.error(
+                "there is no such file",
+                "give the right path to --config, write one with `tidegate new config`, or leave the file out and give \
+                 --stream, --handler and --policy",
+            ),
+            ErrorKind::InvalidData => place.error("this is not text", "a configuration file is TOML in UTF-8"),
+            _ => place.error(format!("it cannot be read: {error}"), "check the path and its permissions"),
+        };
+        ConfigErrors::from(error)
+    })?;
+    Ok(ConfigText { path: path.to_owned(), text })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn fragments_are_what_ends_in_toml_and_is_no_file_of_an_editor() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = ConfigFiles::at(&directory.path().join("tidegate.toml"));
+        assert_eq!(files.fragments().unwrap(), Vec::<PathBuf>::new());
+        let beside = directory.path().join("workloads.d");
+        std::fs::create_dir(&beside).unwrap();
+        for name in ["b.toml", "a.toml", ".a.toml.swp", ".c.toml", "#a.toml#", ".#a.toml", "a.toml~", "a.txt"] {
+            std::fs::write(beside.join(name), "").unwrap();
+        }
+        assert_eq!(files.fragments().unwrap(), [beside.join("a.toml"), beside.join("b.toml")]);
+    }
+
+    #[test]
+    fn a_file_without_a_directory_is_in_the_current_one() {
+        let files = ConfigFiles::at(Path::new("tidegate.toml"));
+        assert_eq!((files.directory(), files.fragment_directory()), (".".into(), "workloads.d".into()));
+    }
+}
