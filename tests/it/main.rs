@@ -59,6 +59,7 @@ mod simulate;
 mod sources;
 mod support;
 mod swap;
+mod telemetry;
 mod top;
 mod trace;
 mod troubleshooting;

@@ -27,6 +27,7 @@ use crate::restart::{Keeper, KeptWorkload};
 use crate::service;
 use crate::status::http::{self, HttpError, Serving, View};
 use crate::status::workload_list::WorkloadList;
+use crate::telemetry::{Telemetry, TelemetryError};
 use crate::workloads::{RunningWorkloads, Shared, Turns, stop_within};
 
 /// The shortest and the longest pause before servers that are away are tried again.
@@ -49,6 +50,9 @@ pub enum RunError {
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The address for HTTP cannot be listened on.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -98,6 +102,7 @@ struct PreparedHost {
     journal_lines: Option<Lines>,
     workloads: Vec<KeptWorkload>,
     id: HostId,
+    telemetry: Option<Arc<Telemetry>>,
     fleet: Option<FleetConfig>,
     service: Option<ServiceConfig>,
     may_create: bool,
@@ -124,6 +129,7 @@ impl PreparedHost {
         let may_create = config.workloads.iter().any(|workload| workload.queue.manage == Manage::Create);
         let (sink, journal_lines) = config.journal.stream.map(|stream| journal_stream(stream, may_create)).unzip();
         let journal = Journal::start(name.clone(), config.journal.file, sink)?;
+        let telemetry = config.telemetry.map(|config| Telemetry::start(&config, &name)).transpose()?.map(Arc::new);
         let workloads = config.workloads.into_iter().map(|workload| KeptWorkload::new(&directory, workload));
         let workloads: Vec<KeptWorkload> = workloads.collect();
         let list = Arc::<WorkloadList>::default();
@@ -141,6 +147,7 @@ impl PreparedHost {
             workloads: list.clone(),
             dead_letters: config.dead_letters.stream.clone(),
             journal: journal.clone(),
+            telemetry: telemetry.clone(),
             source: source.clone(),
             stops: stop.subscribe(),
         });
@@ -155,6 +162,7 @@ impl PreparedHost {
             journal_lines,
             workloads,
             id,
+            telemetry,
             fleet: config.fleet,
             service: config.service,
             may_create,
@@ -192,6 +200,7 @@ impl PreparedHost {
             host: self.name,
             grace: self.grace,
             observer: self.observer,
+            telemetry: self.telemetry.clone(),
             fleet: fleet.clone(),
         };
         let shared = Shared {
@@ -218,6 +227,9 @@ impl PreparedHost {
                 "the server does not take what is to be settled or given back; \
                 it will deliver that again after its ack wait"
             );
+        }
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.close().await;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::events::Observer;
 use crate::fleet::host::Fleet;
 use crate::jetstream::Client;
 use crate::journal::Journal;
+use crate::telemetry::Telemetry;
 
 /// What a workload needs of its host.
 pub struct HostContext {
@@ -23,6 +24,8 @@ pub struct HostContext {
     pub grace: Duration,
     /// Where events go.
     pub observer: Observer,
+    /// What traces messages, if anything does.
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
     /// The fleet that the host is one of.
     pub(crate) fleet: Option<Arc<Fleet>>,
 }
@@ -36,6 +39,6 @@ impl HostContext {
         grace: Duration,
         observer: Observer,
     ) -> Self {
-        Self { client, dead_letters, journal, host, grace, observer, fleet: None }
+        Self { client, dead_letters, journal, host, grace, observer, telemetry: None, fleet: None }
     }
 }

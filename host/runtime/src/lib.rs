@@ -53,6 +53,7 @@
 //! - [`workload`] runs one workload, with a [`host_context`] and whatever stands at its [`ports`]; [`status`] is what
 //!   can be seen of it;
 //! - [`delivery`] and [`scaling`] are what it decides;
+//! - [`telemetry`] is what traces them;
 //! - [`clock`], [`digest`], [`duration`], [`process_status`] and [`text`] are small things that all of them use.
 
 mod backoff;
@@ -69,6 +70,7 @@ pub mod events;
 pub(crate) mod fleet;
 mod host;
 pub mod host_context;
+pub(crate) mod http_client;
 pub mod jetstream;
 pub mod journal;
 #[cfg(test)]
@@ -86,6 +88,7 @@ mod service;
 pub mod signature;
 pub mod status;
 mod subject;
+pub mod telemetry;
 pub mod text;
 pub mod workload;
 mod workloads;

@@ -232,6 +232,9 @@ impl Keeper {
             drop(turn);
             match bound {
                 Ok(bound) => {
+                    if let Some(telemetry) = &self.host.telemetry {
+                        bound.trace(telemetry);
+                    }
                     state.conditions.clear(Part::Setup);
                     return bound;
                 }

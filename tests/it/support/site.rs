@@ -66,6 +66,7 @@ impl Site {
             http: None,
             http_names: Vec::new(),
             http_admin: None,
+            telemetry: None,
             fleet: None,
             service: None,
             reload_watch: false,

@@ -34,6 +34,7 @@ pub(super) fn config(options: &DemoOptions, url: &str, plugins: &Path) -> Config
         http: None,
         http_names: Vec::new(),
         http_admin: None,
+        telemetry: None,
         fleet: None,
         service: None,
         reload_watch: false,

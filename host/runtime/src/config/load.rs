@@ -22,6 +22,7 @@ use super::nats::Nats;
 use super::plugins::Plugins;
 use super::reader::Reader;
 use super::service::ServiceConfig;
+use super::telemetry::TelemetryConfig;
 use super::workload::Workload;
 use super::written::Written;
 use super::{context, workloads};
@@ -51,6 +52,8 @@ pub struct Config {
     pub fleet: Option<FleetConfig>,
     /// How it answers as a NATS service; not at all by default.
     pub service: Option<ServiceConfig>,
+    /// The collector that spans are sent to; none by default.
+    pub telemetry: Option<TelemetryConfig>,
     /// At least one, with distinct names and distinct consumers.
     pub workloads: Vec<Workload>,
 }
@@ -174,6 +177,7 @@ impl Config {
         let host_layer = host;
         let mut keys = Reader::new(HOST, &host_layer, &top, variables, problems);
         let host = keys.maybe::<String>("host.id");
+        let telemetry = TelemetryConfig::read(&mut keys);
         let service = ServiceConfig::read(&mut keys, host.clone());
         let mut fleet = FleetConfig::read(&mut keys, host, service.is_some());
         let written = Written::of(&host_layer, &document.workloads);
@@ -189,6 +193,7 @@ impl Config {
             http_names: keys.get("http-names"),
             http_admin: HttpAdmin::read(&mut keys),
             workloads: workloads::read(document.workloads, fleet.as_mut(), variables, problems),
+            telemetry,
             fleet,
         };
         (config, written)

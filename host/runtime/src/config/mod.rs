@@ -46,6 +46,7 @@ mod scale;
 mod service;
 mod setting;
 mod start_limits;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -89,6 +90,7 @@ pub use scale::{PullConfig, Scale};
 pub use service::ServiceConfig;
 pub use setting::Setting;
 pub use start_limits::{BreakerConfig, Rate, StartLimits};
+pub use telemetry::TelemetryConfig;
 pub use value::{Value, ValueType, setting};
 pub use words::{Isolation, Manage, Retention, SignalSource};
 pub use workload::{ShadowConfig, Workload};

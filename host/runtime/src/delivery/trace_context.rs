@@ -34,6 +34,25 @@ impl<'a> TraceContext<'a> {
         Some(Self { parent, state: if fits { state } else { String::new() } })
     }
 
+    /// The same, as it comes from another step of the trace.
+    pub(crate) fn from_step<'b>(&'b self, parent: &'b str) -> TraceContext<'b> {
+        TraceContext { parent, state: self.state.clone() }
+    }
+
+    /// The trace, the step in it that the message comes from, and whether it is kept.
+    pub(crate) fn ids(&self) -> ([u8; 16], [u8; 8], bool) {
+        let mut fields = self.parent.split('-').skip(1);
+        let mut field = || u128::from_str_radix(fields.next().unwrap_or_default(), 16).unwrap_or_default();
+        let (trace, parent, flags) = (field(), field(), field());
+        let [.., a, b, c, d, e, f, g, h] = parent.to_be_bytes();
+        (trace.to_be_bytes(), [a, b, c, d, e, f, g, h], flags & 1 == 1)
+    }
+
+    /// What tracing systems added.
+    pub(crate) fn state(&self) -> &str {
+        &self.state
+    }
+
     /// The headers that a publication with these headers gets.
     pub(crate) fn missing_in(&self, headers: &[(String, String)]) -> impl Iterator<Item = (&'static str, &str)> {
         let has = |name: &str| headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
@@ -95,6 +114,16 @@ mod tests {
         assert_eq!(passed_on(&of, &[("TRACEPARENT", "mine")]), []);
         assert_eq!(passed_on(&of, &[("tracestate", "c=3")]), [(PARENT, VALID.to_owned())]);
         assert_eq!(passed_on(&[("tracestate", "a=1")], &[]), []);
+    }
+
+    #[test]
+    fn the_ids_of_a_trace_are_read() {
+        let parent = delivery(&[("traceparent", VALID)]);
+        let (trace, step, kept) = TraceContext::of(&parent).unwrap().ids();
+        assert_eq!((trace[0], trace[15], step[0], step[1], step[7]), (0x4b, 0x36, 0, 0xf0, 0xb7));
+        assert!(kept);
+        let unkept = delivery(&[("traceparent", &VALID.replace("-01", "-fe"))]);
+        assert!(!TraceContext::of(&unkept).unwrap().ids().2);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::conditions::Conditions;
 use crate::config::{Batching, Isolation};
 use crate::contract::Author;
-use crate::contract::{Fault, Outcome};
+use crate::contract::{Answer, Failure, Fault, Outcome};
 use crate::delivery::attempts::Untried;
 use crate::delivery::counters::Stats;
 use crate::delivery::hops;
@@ -382,6 +382,7 @@ async fn call<D: Held, I: Handler>(
     Waiting { held, since, permit, .. }: &mut Waiting<D>,
     mode: &mut watch::Receiver<WorkerMode>,
 ) -> Option<(Outcome, bool)> {
+    held.call_begins();
     let call = Call::begin();
     let start = Instant::now();
     stats.call_begins(start);
@@ -401,6 +402,7 @@ async fn call<D: Held, I: Handler>(
     let outcome = outcome?;
     let well = outcome.is_ok();
     let outcome = checked(outcome, &shared.rules.bounds);
+    held.call_ended(failure(&outcome), instance.author());
     stats.handled(time, matches!(outcome, Ok(Ok(_))));
     if let Err(fault) = &outcome {
         stats.faulted(fault.kind());
@@ -409,6 +411,22 @@ async fn call<D: Held, I: Handler>(
         permit.ended(Told::by(&outcome));
     }
     Some((outcome, well))
+}
+
+/// What kind of failure an outcome is, for a trace.
+fn failure(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Ok(answer) => refusal(answer),
+        Err(fault) => Some(fault.kind().as_str()),
+    }
+}
+
+fn refusal(answer: &Answer) -> Option<&'static str> {
+    match answer {
+        Ok(_) => None,
+        Err(Failure::Retry(_) | Failure::Failed(_)) => Some("retry"),
+        Err(Failure::Reject(_)) => Some("reject"),
+    }
 }
 
 /// Makes a fault of an answer that cannot be carried out.

@@ -1,11 +1,12 @@
 //! A workload on its connection: what every delivery needs to be settled.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::connect::Client;
 use super::publisher::Publisher;
 use crate::config::Grants;
 use crate::delivery::counters::Traffic;
+use crate::telemetry::WorkloadSpans;
 
 /// What every delivery of one workload needs to be settled.
 #[derive(Debug)]
@@ -20,5 +21,7 @@ pub(super) struct WorkloadBinding {
     pub(super) host: String,
     pub(super) grants: Grants,
     pub(super) traffic: Arc<Traffic>,
+    /// What traces its deliveries; unset where nothing is traced.
+    pub(super) spans: OnceLock<Arc<WorkloadSpans>>,
     pub(super) parked: super::parked_pull::ParkedPull,
 }

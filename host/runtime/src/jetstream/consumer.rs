@@ -21,6 +21,7 @@ use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
 use crate::delivery::order::Unsettled;
 use crate::permissions::Denial;
+use crate::telemetry::{Telemetry, WorkloadSpans};
 
 /// How long a pull on the headers consumer waits at the server.
 const WATCHED_FOR: Duration = Duration::from_secs(1);
@@ -92,6 +93,7 @@ impl BoundConsumer {
             host: host.to_owned(),
             grants: workload.grants.clone(),
             traffic: Arc::default(),
+            spans: OnceLock::new(),
             parked: ParkedPull::default(),
         };
         Ok(Self {
@@ -104,6 +106,12 @@ impl BoundConsumer {
             histories,
             buckets: Arc::default(),
         })
+    }
+
+    /// Its deliveries are traced from now on.
+    pub(crate) fn trace(&self, telemetry: &Telemetry) {
+        let WorkloadBinding { workload, stream, consumer, spans, .. } = &*self.binding;
+        spans.get_or_init(|| WorkloadSpans::new(telemetry, workload, stream, consumer));
     }
 
     /// The consumer's settings, as the server has them.

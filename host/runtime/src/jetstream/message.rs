@@ -17,6 +17,7 @@ use crate::delivery::{MAX_HEADERS, header_block, hops};
 use crate::ports::{Confirmed, Kept};
 use crate::ports::{EffectError, Held};
 use crate::subject::{check_subject, shown};
+use crate::telemetry::DeliverySpans;
 
 /// The header that names where a requester waits, as the Auto-Scaler of NATS by Example has it.
 pub(crate) const REPLY_HEADER: &str = "Nats-Reply";
@@ -39,6 +40,8 @@ struct MessageParts {
     number: u64,
     settle: Subject,
     binding: Arc<WorkloadBinding>,
+    /// What traces it, if it is traced.
+    spans: Option<Box<DeliverySpans>>,
 }
 
 impl PulledMessage {
@@ -59,7 +62,8 @@ impl PulledMessage {
             published_at_ms: position.published_at_ms,
         };
         let number = position.consumer_sequence;
-        Some(Self(Box::new(MessageParts { delivery, number, settle, binding })))
+        let spans = binding.spans.get().and_then(|of| of.begin(&delivery));
+        Some(Self(Box::new(MessageParts { delivery, number, settle, binding, spans })))
     }
 
     /// By what the server knows the pinned host, which it adds to what it delivers. The handler does not see it. What a
@@ -77,8 +81,12 @@ impl PulledMessage {
 
     /// Sends the settlement of a delivery.
     async fn settle(self, verb: Bytes) {
-        let MessageParts { delivery, settle, binding, .. } = &*self.0;
+        let MessageParts { delivery, settle, binding, spans, .. } = &*self.0;
+        let span = spans.as_ref().map(|spans| spans.settle(delivery, settlement(&verb)));
         binding.log_unsettled(binding.client.nats.publish(settle.clone(), verb).await, delivery.stream_sequence);
+        if let Some(span) = span {
+            span.end(None);
+        }
     }
 
     /// Tells the requester that there will be no reply. If that cannot be sent, the requester waits until its own
@@ -150,6 +158,15 @@ impl WorkloadBinding {
     }
 }
 
+/// What a settlement is called.
+fn settlement(verb: &[u8]) -> &'static str {
+    match verb {
+        [b'+', b'A', ..] => "ack",
+        [b'+', ..] => "term",
+        _ => "nak",
+    }
+}
+
 /// The message id of a publication, by which the server stores it once within the duplicate window. Other consumers,
 /// and a stream that was deleted and made anew, give other ids.
 fn publication_id(binding: &WorkloadBinding, stream_sequence: u64, published_at_ms: u64, index: usize) -> String {
@@ -169,13 +186,33 @@ impl Held for PulledMessage {
         self.0.delivery.attempt = self.0.delivery.attempt.saturating_add(more);
     }
 
+    fn call_begins(&mut self) {
+        let MessageParts { delivery, spans, .. } = &mut *self.0;
+        if let Some(spans) = spans {
+            spans.call_begins(delivery);
+        }
+    }
+
+    fn call_ended(&self, failure: Option<&'static str>, author: &Author) {
+        let MessageParts { delivery, spans, .. } = &*self.0;
+        if let Some(spans) = spans {
+            spans.call_ended(delivery, failure, author);
+        }
+    }
+
     async fn publish(
         &self,
         publications: Vec<Publication>,
     ) -> Result<impl Future<Output = Result<(), EffectError>> + Send + use<>, EffectError> {
-        let MessageParts { binding, delivery, .. } = &*self.0;
+        let MessageParts { binding, delivery, spans, .. } = &*self.0;
         let mut sent = VecDeque::with_capacity(publications.len());
         let (hops, trace) = (hops::next(delivery, &binding.workload), TraceContext::of(delivery));
+        let span = spans.as_ref().zip(publications.first());
+        let span = span.map(|(spans, first)| spans.publish(delivery, publications.len(), &first.subject));
+        let trace = match (&trace, &span) {
+            (Some(trace), Some(span)) => Some(trace.from_step(span.name())),
+            _ => trace,
+        };
         for (index, mut publication) in publications.into_iter().enumerate() {
             let id = publication_id(binding, delivery.stream_sequence, delivery.published_at_ms, index);
             publication.headers.retain(|(name, _)| !hops::is_hops(name));
@@ -189,12 +226,20 @@ impl Held for PulledMessage {
             let Publication { subject, payload, .. } = publication;
             binding.publisher.send(PublishWindow::Publications, &mut sent, subject, headers, payload.into()).await?;
         }
+        drop(trace);
         Ok(async move {
             // The publications are stored in about this order.
+            let mut stored = Ok(());
             for one in sent {
-                one.stored().await?;
+                stored = one.stored().await.map(drop);
+                if stored.is_err() {
+                    break;
+                }
             }
-            Ok(())
+            if let Some(span) = span {
+                span.end(stored.is_err().then_some("unconfirmed"));
+            }
+            stored
         })
     }
 

@@ -43,6 +43,14 @@ pub trait Held: Send + Sync + 'static {
     /// Adds attempts that this host has made by itself to the attempt of [`Held::delivery`].
     fn count_attempts(&mut self, more: u32);
 
+    /// A call of the handler with this delivery begins.
+    fn call_begins(&mut self) {}
+
+    /// That call has ended, of the code of this author; what kind of failure it was, if it was one.
+    fn call_ended(&self, failure: Option<&'static str>, author: &Author) {
+        let _ = (failure, author);
+    }
+
     /// Sends publications in order and returns what waits until all are stored.
     ///
     /// # Errors

@@ -238,6 +238,25 @@ pub const HOST: &[Key] = &of_the_host([
         .default("1GiB")
         .range("1MiB to 1048576GiB")
         .help("Bytes of all lines together, where the host makes the stream; the oldest go first"),
+    Key::text("telemetry.otlp", "URL")
+        .nothing("no spans are made")
+        .range("a URL with http or https, a host and maybe a port and a path")
+        .comment("\"http://localhost:4318\"")
+        .help("The collector that gets spans of messages, by OTLP over HTTP; `/v1/traces` is added")
+        .more(
+            "Headers that it wants stand in the variable OTEL_EXPORTER_OTLP_HEADERS, for they may be secret: \
+             `Authorization=Bearer%20...`.",
+        ),
+    Key::number("telemetry.sample", "SHARE")
+        .default("0.01")
+        .range("0 to 1")
+        .comment("0.01")
+        .help("The share of the messages without a `traceparent` that are traced")
+        .more("One with a `traceparent` is traced if that says so."),
+    Key::file("telemetry.ca", "FILE")
+        .nothing("the system's authorities")
+        .comment("\"ca.pem\"")
+        .help("A PEM file with authorities of the collector's certificate, beside the system's"),
     Key::text("fleet.bucket", "BUCKET")
         .rule(names::bucket)
         .comment("\"TIDEGATE_FLEET\"")

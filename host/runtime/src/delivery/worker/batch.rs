@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Worker, WorkerMode, checked, hold_back, settle_untried, untried};
+use super::{Worker, WorkerMode, checked, hold_back, refusal, settle_untried, untried};
 use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
@@ -232,6 +232,7 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         batch: &mut Batch<D>,
     ) -> Option<Result<Vec<Answer>, Fault>> {
         let Self { shared, stats, mode, settlements, .. } = self;
+        batch.held.iter_mut().for_each(Held::call_begins);
         let deliveries: Vec<&Delivery> = batch.held.iter().map(Held::delivery).collect();
         let (call, start) = (Call::begin(), Instant::now());
         stats.batch_begins(start, deliveries.len());
@@ -264,6 +265,13 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         }
         if let Err(fault) = &called {
             stats.faulted(fault.kind());
+        }
+        for (index, held) in batch.held.iter().enumerate() {
+            let kind = match &called {
+                Ok(answers) => answers.get(index).and_then(refusal),
+                Err(fault) => Some(fault.kind().as_str()),
+            };
+            held.call_ended(kind, instance.author());
         }
         batch.ended(&called);
         Some(called)

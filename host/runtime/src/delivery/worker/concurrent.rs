@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::{Worker, WorkerMode, WorkerShared, checked, hold_back, settle_untried, untried};
+use super::{Worker, WorkerMode, WorkerShared, checked, failure, hold_back, settle_untried, untried};
 use crate::config::Isolation;
 use crate::contract::{Answer, Author, Fault, Outcome};
 use crate::delivery::attempts::key;
@@ -62,7 +62,7 @@ impl<D: Held> Calls<D> {
     }
 
     /// Begins the call of a delivery, unless the handler must not be called with it.
-    fn begin(&mut self, waiting: Waiting<D>) {
+    fn begin(&mut self, mut waiting: Waiting<D>) {
         if let Some(untried) = untried(&waiting, &self.stats, &self.shared.rules) {
             let (rules, author) = (self.shared.rules.clone(), self.author.clone());
             let sequence = waiting.held.delivery().stream_sequence;
@@ -71,6 +71,7 @@ impl<D: Held> Calls<D> {
             }));
             return;
         }
+        waiting.held.call_begins();
         let (answer, answered) = oneshot::channel();
         // An error means that the instance has ended. Then the call ends without an answer.
         let _ = self.begin.send(ConcurrentCall { delivery: waiting.held.delivery().clone(), answer });
@@ -105,6 +106,7 @@ impl<D: Held> Calls<D> {
     /// Settles a delivery by the outcome of its call.
     fn settle(&mut self, mut waiting: Waiting<D>, outcome: Outcome, last_words: String) {
         let outcome = checked(outcome, &self.shared.rules.bounds);
+        waiting.held.call_ended(failure(&outcome), &self.author);
         if let Err(fault) = &outcome {
             self.stats.faulted(fault.kind());
         }

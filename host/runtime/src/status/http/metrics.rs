@@ -45,6 +45,8 @@ struct Snapshot {
     connected: bool,
     reconnects: u64,
     journal_dropped: u64,
+    /// Spans that were exported, and that were lost, by reason; `None` where nothing is traced.
+    spans: Option<(u64, [(&'static str, u64); 2])>,
     log_dropped: u64,
     drained: bool,
     desired_hosts: u64,
@@ -107,6 +109,7 @@ impl Snapshot {
             connected: view.is_connected(),
             reconnects: view.connection.get().map_or(0, Client::reconnects),
             journal_dropped: view.journal.dropped(),
+            spans: view.telemetry.as_ref().map(|telemetry| telemetry.spans()),
             log_dropped: crate::status::log_lines::dropped(),
             drained: view.drain.state() != DrainState::No,
             desired_hosts: scale::desired_hosts(view),
@@ -428,7 +431,11 @@ impl Snapshot {
             "tidegate_log_dropped",
             "Lines of the log that nobody read or that were not written",
             self.log_dropped,
-        )
+        )?;
+        let Some((exported, lost)) = self.spans else { return Ok(()) };
+        encoder.counter("tidegate_spans_exported", "Spans that the collector took", exported)?;
+        let lost = lost.map(|(reason, spans)| ([("reason", reason)], spans));
+        encoder.counters("tidegate_spans_lost", "Spans that nobody got, by reason", lost)
     }
 
     fn rest(&self, encoder: &mut MetricsEncoder<'_>) -> fmt::Result {

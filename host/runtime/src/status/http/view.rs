@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::plugin::Directory;
 use crate::reload::ConfigSource;
 use crate::status::workload_list::WorkloadList;
+use crate::telemetry::Telemetry;
 
 /// What can be seen of a host.
 pub(crate) struct View {
@@ -31,6 +32,8 @@ pub(crate) struct View {
     pub(crate) dead_letters: String,
     /// Its journal.
     pub(crate) journal: Journal,
+    /// What traces messages, if anything does.
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
     /// Where its configuration is from.
     pub(crate) source: ConfigSource,
     /// Whether it stops.
