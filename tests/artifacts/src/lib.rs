@@ -98,6 +98,7 @@ mod tests {
             let reaches: &[&str] = if *name == "dedupe" { &[store, atomics] } else { &[] };
             match interface(bytes).1.as_slice() {
                 [export] if export == BATCH_HANDLER => check(name, bytes, BATCH_HANDLER, &[HANDLER, CONFIG, LOGGING]),
+                [export] if export == ASYNC_HANDLER => check(name, bytes, ASYNC_HANDLER, &[HANDLER, CONFIG, LOGGING]),
                 _ => check(name, bytes, HANDLER, &[&[CONFIG, LOGGING], reaches].concat()),
             }
         }

@@ -84,31 +84,3 @@ proptest! {
         }
     }
 }
-
-/// Resident memory of this process, in bytes.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
-}
-
-/// The number that docs/order.md has: beside the messages themselves, with what stands for each of them in the inbox.
-#[test]
-#[ignore = "a measurement"]
-#[allow(clippy::print_stdout, reason = "a measurement")]
-fn memory_of_keys_with_messages_that_wait() {
-    /// As large as a delivery in the inbox, with its turn.
-    type Waiting = ([u64; 7], Box<[u64; 6]>);
-    const KEYS: u64 = 1_000_000;
-    // What is freed may stay with this process, so all of it is kept.
-    let mut kept = Vec::new();
-    for each in [1, 2, 10] {
-        let (before, mut dispatch) = (resident(), Dispatch::<Waiting>::default());
-        let mut begun = Vec::new();
-        for sequence in 0..KEYS * each {
-            let key = (sequence % KEYS).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            begun.extend(dispatch.arrive(key, sequence, 100, ([sequence; 7], Box::new([sequence; 6])), true));
-        }
-        println!("{KEYS} keys with {each} messages each: {} bytes a key", (resident() - before) / KEYS);
-        kept.push((dispatch, begun));
-    }
-}
