@@ -331,7 +331,9 @@ impl Ledger {
         let wanted = self.delay(id);
         // A host that keeps an order tries again by itself, unless it stops: then the next host must not have to wait.
         let passed_on = self.setup.order.is_some() && wanted.is_some() && delay.is_zero();
-        self.rule(wanted == Some(delay) || passed_on, || format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1));
+        self.rule(wanted == Some(delay) || passed_on, || {
+            format!("#{} is given a delay of {delay:?} and not {wanted:?}", id.1)
+        });
         self.settled(id);
     }
 

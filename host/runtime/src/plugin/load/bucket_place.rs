@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(super) struct BucketPlace {
     name: String,
     store: OnceLock<Arc<dyn PluginObjects>>,
     seen: Mutex<Seen>,
+    told_of_many: AtomicBool,
     changed: Notify,
 }
 
@@ -64,7 +66,13 @@ impl Seen {
 impl BucketPlace {
     pub(super) fn new(name: &str) -> Arc<Self> {
         let (store, seen) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { name: name.to_owned(), store, seen, changed: Notify::new() })
+        Arc::new(Self {
+            name: name.to_owned(),
+            store,
+            seen,
+            told_of_many: AtomicBool::new(false),
+            changed: Notify::new(),
+        })
     }
 
     /// Watches it for ever, from now on.
@@ -132,11 +140,14 @@ impl BucketPlace {
             return;
         }
         if objects.len() >= MOST && !objects.contains_key(&object.name) {
-            tracing::warn!(
-                bucket = self.name,
-                most = MOST,
-                "the plugin bucket has more objects than a host looks at; remove those that are not used"
-            );
+            // Not for each of them: there may be any number.
+            if !self.told_of_many.swap(true, Relaxed) {
+                tracing::warn!(
+                    bucket = self.name,
+                    most = MOST,
+                    "the plugin bucket has more objects than a host looks at; remove those that are not used"
+                );
+            }
             return;
         }
         objects.insert(object.name.clone(), PluginObject { signature: None, ..object });
