@@ -35,7 +35,7 @@ impl<'a> TraceContext<'a> {
     }
 
     /// The same, as it comes from another step of the trace.
-    pub(crate) fn from_step<'b>(&'b self, parent: &'b str) -> TraceContext<'b> {
+    pub(crate) fn at_step<'b>(&'b self, parent: &'b str) -> TraceContext<'b> {
         TraceContext { parent, state: self.state.clone() }
     }
 

@@ -210,7 +210,7 @@ impl Held for PulledMessage {
         let span = spans.as_ref().zip(publications.first());
         let span = span.map(|(spans, first)| spans.publish(delivery, publications.len(), &first.subject));
         let trace = match (&trace, &span) {
-            (Some(trace), Some(span)) => Some(trace.from_step(span.name())),
+            (Some(trace), Some(span)) => Some(trace.at_step(span.name())),
             _ => trace,
         };
         for (index, mut publication) in publications.into_iter().enumerate() {

@@ -58,7 +58,7 @@ impl WorkloadSpans {
                 (trace, SpanId::INVALID, TraceState::NONE)
             }
         };
-        let (came, waiting) = (SystemTime::now(), Some(new_id()));
+        let (came, waiting) = (now(), Some(new_id()));
         Some(Box::new(DeliverySpans { of: self.clone(), trace, parent, state, came, waiting, call: None }))
     }
 }
@@ -77,6 +77,11 @@ fn is_sampled(trace: TraceId, share: f64) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "56 bits, and a share of them")]
     let below = (value as f64) < share * 72_057_594_037_927_936.0;
     below
+}
+
+#[expect(clippy::disallowed_methods, reason = "a span is told by the time of day, and nothing is decided by it")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn new_id() -> SpanId {
@@ -103,16 +108,16 @@ impl DeliverySpans {
     /// A call of the handler begins: the delivery has waited. The headers then name the call, so that it is what all
     /// that is sent because of it comes from.
     pub(crate) fn call_begins(&mut self, delivery: &mut Delivery) {
-        let (now, call) = (SystemTime::now(), new_id());
+        let (begins, call) = (now(), new_id());
         if let Some(id) = self.waiting.take() {
-            let span = self.span("receive", SpanKind::Consumer, (id, self.came, now), self.parent);
+            let span = self.span("receive", SpanKind::Consumer, (id, self.came, begins), self.parent);
             self.push(SpanData { attributes: self.attributes("receive", "receive", delivery), ..span });
         }
-        self.call = Some((call, now));
+        self.call = Some((call, begins));
         let foreign_state = self.parent == SpanId::INVALID;
         delivery.headers.retain(|(name, _)| {
             let is_state = name.eq_ignore_ascii_case(trace_context::STATE);
-            !name.eq_ignore_ascii_case(trace_context::PARENT) && !(is_state && foreign_state)
+            !(name.eq_ignore_ascii_case(trace_context::PARENT) || is_state && foreign_state)
         });
         // A handler sees the headers in the order of their names.
         let at = delivery.headers.partition_point(|(name, _)| name.as_str() < trace_context::PARENT);
@@ -125,7 +130,7 @@ impl DeliverySpans {
         let mut attributes = self.attributes("process", "process", delivery);
         attributes.push(KeyValue::new("tidegate.plugin", author.plugin.clone()));
         attributes.push(KeyValue::new("tidegate.generation", author.generation.to_string()));
-        let mut span = self.span("process", SpanKind::Consumer, (call, begun, SystemTime::now()), self.parent);
+        let mut span = self.span("process", SpanKind::Consumer, (call, begun, now()), self.parent);
         if let Some(kind) = failure {
             attributes.push(KeyValue::new("error.type", kind));
             span.status = Status::error(kind);
@@ -151,9 +156,9 @@ impl DeliverySpans {
     }
 
     fn open(&self, operation: &'static str, kind: SpanKind, attributes: Vec<KeyValue>) -> OpenSpan {
-        let (id, now) = (new_id(), SystemTime::now());
+        let (id, begins) = (new_id(), now());
         let parent = self.call.map_or(self.parent, |(call, _)| call);
-        let span = SpanData { attributes, ..self.span(operation, kind, (id, now, now), parent) };
+        let span = SpanData { attributes, ..self.span(operation, kind, (id, begins, begins), parent) };
         OpenSpan { span, named: self.named(id), queue: self.of.queue.clone() }
     }
 
@@ -224,7 +229,7 @@ impl OpenSpan {
 
     /// It has ended now, with this failure if there was one.
     pub(crate) fn end(mut self, failure: Option<&'static str>) {
-        self.span.end_time = SystemTime::now().max(self.span.start_time);
+        self.span.end_time = now().max(self.span.start_time);
         if let Some(kind) = failure {
             self.span.attributes.push(KeyValue::new("error.type", kind));
             self.span.status = Status::error(kind);
