@@ -173,14 +173,14 @@ impl<W: World> PluginFile<W> {
                 return false;
             }
             RefusedAction::Known => {
-                tracing::debug!(plugin = self.slot.name, generation = digest, reason, "{file} was refused again")
+                tracing::debug!(plugin = self.slot.name, generation = %digest, reason, "{file} was refused again")
             }
             RefusedAction::Tell => {
                 self.slot.refused(&reason);
                 let later = if cause == RefusalCause::Outside { "; it will be tried again" } else { "" };
                 tracing::warn!(
                     plugin = self.slot.name,
-                    generation = digest,
+                    generation = %digest,
                     "refused {file}: {reason}; {}{later}",
                     self.slot.what_stays()
                 );
