@@ -24,7 +24,7 @@ const LINE: usize = 900_000;
 fn busy(name: &str) -> Workload {
     let workload = policy(workload(name), "backlog", &[("pending-per-worker", "4")]);
     let settings = vec![("workers".to_owned(), "2".to_owned())];
-    let shadow = Some(ShadowConfig { policy: "fixed".to_owned(), settings });
+    let shadow = Some(ShadowConfig { policy: "fixed".to_owned(), settings, pin: None });
     let scale = Scale { interval: Duration::from_secs(1), window: Duration::from_secs(5), ..workload.scale };
     Workload { handler: "receipts".to_owned(), shadow, scale, ..workload }
 }
