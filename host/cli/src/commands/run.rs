@@ -12,7 +12,7 @@ use super::signals::shutdown_or_reload;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::ConfigSource;
 use tidegate_runtime::RunError;
-use tidegate_runtime::config::{Compile, Config, ConfigFiles, Flags, Reading, process_environment};
+use tidegate_runtime::config::{Compile, ConfigFiles, Flags, Reading, process_environment};
 use tidegate_runtime::events::Observer;
 
 /// The pause before a host whose client library failed is started again.
@@ -78,7 +78,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         std::future::pending().await
     };
     let ended = tokio::select! {
-        ended = host_from(&source, Observer::none(), shutdown) => ended,
+        ended = host(&source, Observer::none(), shutdown) => ended,
         never = again => never,
     };
     if let Some(server) = server {
@@ -110,14 +110,6 @@ fn source(mut flags: Flags, url: Option<String>) -> anyhow::Result<ConfigSource>
 /// Runs the host, and once more each time the client library fails under it: a message must not be able to end it, nor
 /// must a server that is away just then.
 pub(super) async fn host(
-    config: Config,
-    observer: Observer,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    host_from(&ConfigSource::fixed(config), observer, shutdown).await
-}
-
-async fn host_from(
     source: &ConfigSource,
     observer: Observer,
     shutdown: impl Future<Output = ()>,

@@ -20,6 +20,7 @@ use messages::Messages;
 use project::Project;
 use sources::Sources;
 use tidegate_nats_server::{self as server, Server};
+use tidegate_runtime::ConfigSource;
 use tidegate_runtime::config::{Config, process_environment};
 use tidegate_runtime::events::{Event, Observer};
 
@@ -122,8 +123,9 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
         }
     });
     let messages = Messages { nats: config.nats.clone(), subject, text: args.send };
+    let source = ConfigSource::fixed(config);
     let ended = tokio::select! {
-        ended = host(config, observer, shutdown) => ended.map_err(anyhow::Error::from),
+        ended = host(&source, observer, shutdown) => ended.map_err(anyhow::Error::from),
         failed = build_again(&mut sources, &mut builder) => failed,
         failed = messages.run(in_use, out) => failed,
     };
