@@ -22,7 +22,7 @@ pub struct HostsArgs {
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
-    /// A configuration file whose [nats] says how to connect
+    /// A configuration file that says in its table `nats` how to connect
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[allow(missing_docs)]

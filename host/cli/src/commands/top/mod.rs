@@ -64,7 +64,7 @@ pub struct TopArgs {
     /// Ask all hosts that answer as a NATS service
     #[arg(long)]
     pub nats: bool,
-    /// A configuration file whose [nats] says how to connect
+    /// A configuration file that says in its table `nats` how to connect
     #[arg(long, short, value_name = "FILE", conflicts_with = "url")]
     pub config: Option<PathBuf>,
     /// How often the host is asked
