@@ -172,9 +172,12 @@ async fn hosts_of_a_fleet_need_no_more_than_is_printed_to_share_to_take_over_and
         assert_eq!(site.request("in.team-i.a", format!("reply {reply}")).await, reply);
         site.settled("team-i").await;
     };
+    let started = |event: &Event| matches!(event, Event::WorkerStarted { .. });
+    eventually("each has its share", async || one.count(started) > 0 && two.count(started) > 0).await;
     work("both").await;
     one.stop().await;
     work("the other").await;
+    eventually("the other has both workers", async || two.count(started) > 1).await;
     let bucket = site.js.get_key_value("TEAM").await.unwrap();
     // What a host has left that is gone: its entry, and that of one that was killed.
     bucket.put("host.killed", "{\"boot\":\"x\",\"capacity\":1,\"workloads\":{}}".into()).await.unwrap();
@@ -215,31 +218,6 @@ async fn what_is_printed_is_enough_where_the_server_names_deliveries_with_their_
     site.stream("OUT", &["out.>"]).await;
     everything(site.clone(), &text, ["domain-i", "domain-h"]).await;
     assert_eq!(violations(&site).await, Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn hosts_of_a_fleet_need_no_more_than_is_printed_to_share_and_to_take_over() {
-    let of = |id: &str, manage: &str| {
-        let workload = text("team", manage);
-        let own = workload.split("[workload.team-h]").next().unwrap().replace("min = 0", "min = 2");
-        format!("fleet.bucket = \"TEAM\"\nhost.id = \"{id}\"\n{own}")
-    };
-    let site = site(&printed(&of("one", "create"), &[]).await, Some(&inbox("team"))).await;
-    site.stream("OUT", &["out.>"]).await;
-    let one = start(&site, &of("one", "create")).await;
-    let two = start(&site, &of("two", "create")).await;
-    let started = |event: &Event| matches!(event, Event::WorkerStarted { .. });
-    eventually("each has its share", async || one.count(started) > 0 && two.count(started) > 0).await;
-    assert_eq!(site.request("in.team-i.a", "reply both").await, "both");
-    site.settled("team-i").await;
-    one.stop().await;
-    assert_eq!(site.request("in.team-i.a", "reply the other").await, "the other");
-    eventually("the other has both workers", async || two.count(started) > 1).await;
-    two.stop().await;
-    assert_eq!(violations(&site).await, Vec::<String>::new());
-
-    let less = printed(&of("one", "bind"), &[]).await;
-    assert!(!less.contains("STREAM.CREATE"), "{less}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
