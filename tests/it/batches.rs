@@ -1,7 +1,6 @@
 //! Handlers of batches: what is in one call, and what becomes of each delivery of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
@@ -15,7 +14,7 @@ use tidegate_test_artifacts::probes;
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::{Host, workers as with_workers, workload};
-use crate::support::site::{DEAD, Site, header, text};
+use crate::support::site::{Site, json, text};
 use crate::support::web::get;
 use crate::support::wire::is_settlement;
 use crate::support::{eventually, log};
@@ -25,29 +24,6 @@ fn batches(name: &str, size: usize) -> Workload {
     let workload = workload(name);
     let batching = Batching { size, wait: Duration::from_secs(120), wanted: true, ..workload.batching };
     Workload { handler: "probe-batch".into(), batching, ..workload }
-}
-
-/// A place where these scripts wait for a host with a workload of this name, and a stream for what they publish.
-async fn with(name: &str, scripts: impl IntoIterator<Item = String>) -> Arc<Site> {
-    let site = Site::new().await;
-    site.stream(name, &[&format!("in.{name}.>")]).await;
-    site.stream("OUT", &["out.>"]).await;
-    site.publish_all(&format!("in.{name}.a"), scripts).await;
-    site
-}
-
-fn entry(message: &Message) -> Value {
-    serde_json::from_str(text(message)).unwrap()
-}
-
-/// What became of the letters, by the position of their message: the cause.
-async fn causes(site: &Site, count: usize) -> BTreeMap<u64, String> {
-    let letters = site.stored_count(DEAD, count).await;
-    let of = |letter: &Message| {
-        let sequence = header(letter, "Tidegate-Sequence").unwrap().parse().unwrap();
-        (sequence, header(letter, "Tidegate-Cause").unwrap().to_owned())
-    };
-    letters.iter().map(of).collect()
 }
 
 fn of(causes: &[(u64, &str)]) -> BTreeMap<u64, String> {
@@ -63,30 +39,30 @@ async fn each_delivery_of_a_batch_is_settled_by_its_own_answer() {
         "publish not.granted x",
         "ledger out three",
     ];
-    let site = with("work", scripts.map(str::to_owned)).await;
+    let site = Site::with_scripts("work", scripts.map(str::to_owned)).await;
     let host = Host::start_at(site, vec![batches("work", scripts.len())]).await;
     // The second comes again alone, and waits for more in vain.
     host.unsettled("work", 2).await;
     host.publish_all("in.work.a", ["ledger out four", "ledger out five"].map(str::to_owned)).await;
     let entries = host.stored_count("OUT", 5).await;
     let attempts: BTreeMap<&str, u64> =
-        entries.iter().map(|message| (message.subject.as_str(), entry(message)["attempt"].as_u64().unwrap())).collect();
+        entries.iter().map(|message| (message.subject.as_str(), json(message)["attempt"].as_u64().unwrap())).collect();
     assert_eq!(
         attempts,
         BTreeMap::from([("out.one", 1), ("out.two", 2), ("out.three", 1), ("out.four", 1), ("out.five", 1)])
     );
-    assert_eq!(causes(&host, 2).await, of(&[(3, "rejected"), (4, "effects")]));
+    assert_eq!(host.causes(2).await, of(&[(3, "rejected"), (4, "effects")]));
     host.settled("work").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_message_in_a_batch_of_a_hundred_costs_its_neighbours_nothing_but_a_call() {
     let script = |id: usize| if id == 40 { "trap".to_owned() } else { format!("ledger out {id}") };
-    let site = with("poison", (0..100).map(script)).await;
+    let site = Site::with_scripts("poison", (0..100).map(script)).await;
     let host = Host::start_at(site, vec![batches("poison", 100)]).await;
     let entries = host.stored_count("OUT", 99).await;
-    assert!(entries.iter().all(|message| entry(message)["attempt"] == 1));
-    assert_eq!(causes(&host, 1).await, of(&[(41, "trapped")]));
+    assert!(entries.iter().all(|message| json(message)["attempt"] == 1));
+    assert_eq!(host.causes(1).await, of(&[(41, "trapped")]));
     host.settled("poison").await;
     // The poison is delivered as often as it may be tried, and all others once.
     assert_eq!(host.consumer("poison").await.delivered.consumer_sequence, 99 + 3);
@@ -97,22 +73,22 @@ async fn a_poison_message_in_a_batch_of_a_hundred_costs_its_neighbours_nothing_b
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_runs_out_of_time_is_tried_one_by_one() {
     let script = |id: usize| if id == 1 { "spin".to_owned() } else { format!("ledger out {id}") };
-    let site = with("slow", (0..4).map(script)).await;
+    let site = Site::with_scripts("slow", (0..4).map(script)).await;
     let workload = batches("slow", 4);
     let limits = Limits { time: Duration::from_millis(300), ..workload.limits.clone() };
     let host = Host::start_at(site, vec![Workload { limits, ..workload }]).await;
     host.stored_count("OUT", 3).await;
-    assert_eq!(causes(&host, 1).await, of(&[(2, "time")]));
+    assert_eq!(host.causes(1).await, of(&[(2, "time")]));
     assert_eq!(host.consumer("slow").await.delivered.consumer_sequence, 3 + 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_another_length_is_a_failure_of_all() {
-    let site = with("short", ["ledger out 1", "short", "ledger out 3"].map(str::to_owned)).await;
+    let site = Site::with_scripts("short", ["ledger out 1", "short", "ledger out 3"].map(str::to_owned)).await;
     let workload = batches("short", 3);
     let batching = Batching { wait: Duration::from_secs(1), ..workload.batching };
     let host = Host::start_at(site, vec![Workload { batching, ..workload }]).await;
-    assert_eq!(causes(&host, 3).await, of(&[(1, "effects"), (2, "effects"), (3, "effects")]));
+    assert_eq!(host.causes(3).await, of(&[(1, "effects"), (2, "effects"), (3, "effects")]));
     log::logged(&["answered with 2 results to a batch of 3 deliveries", "\"short\""]).await;
     assert!(host.stored("OUT").await.is_empty());
 }
@@ -141,7 +117,7 @@ async fn rule_2_what_one_publication_stands_for_is_acknowledged_when_it_is_store
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_2_what_one_publication_stands_for_is_delivered_again_when_it_is_refused() {
-    let site = with("refused", ["ok", "before 2 publish not.granted x", "ok"].map(str::to_owned)).await;
+    let site = Site::with_scripts("refused", ["ok", "before 2 publish not.granted x", "ok"].map(str::to_owned)).await;
     let workload = batches("refused", 3);
     let batching = Batching { wait: Duration::from_secs(1), ..workload.batching };
     let host = Host::start_at(site, vec![Workload { batching, ..workload }]).await;
@@ -168,8 +144,8 @@ async fn a_handler_of_batches_is_swapped_under_load_and_every_message_is_handled
     swaps.await;
     host.settled("work").await;
     let entries = host.stored_count("OUT", 2000).await;
-    assert!(entries.iter().all(|message| entry(message)["attempt"] == 1));
-    let versions: BTreeSet<String> = entries.iter().map(|message| entry(message)["version"].to_string()).collect();
+    assert!(entries.iter().all(|message| json(message)["attempt"] == 1));
+    let versions: BTreeSet<String> = entries.iter().map(|message| json(message)["version"].to_string()).collect();
     assert!(versions.len() == 2, "{versions:?}");
     let info = host.consumer("work").await;
     assert_eq!((info.delivered.consumer_sequence, info.num_redelivered), (2000, 0));
@@ -179,21 +155,21 @@ async fn a_handler_of_batches_is_swapped_under_load_and_every_message_is_handled
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_runs_is_finished_by_the_generation_that_has_it() {
     let script = |id: usize| format!("print begun-{id}\nsleep 300\nledger out {id}");
-    let site = with("swapped", (0..5).map(script)).await;
+    let site = Site::with_scripts("swapped", (0..5).map(script)).await;
     let host = Host::start_at(site, vec![batches("swapped", 5)]).await;
     log::logged(&["begun-0", "\"swapped\""]).await;
     host.install("probe-batch", workers::REPLY_BATCH);
     let loaded = format!("loaded {}", host.plugins.path().join("probe-batch.wasm").display());
     eventually("the next generation is loaded", async || log::count(&[&loaded]) == 2).await;
     let entries = host.stored_count("OUT", 5).await;
-    assert_eq!(entries.iter().map(|message| entry(message)["count"].as_u64().unwrap()).max(), Some(5));
+    assert_eq!(entries.iter().map(|message| json(message)["count"].as_u64().unwrap()).max(), Some(5));
     assert_eq!(host.consumer("swapped").await.delivered.consumer_sequence, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_1_a_host_that_is_killed_in_a_batch_loses_none_of_it() {
     let script = |id: usize| format!("before 2 print begun-{id}\nbefore 2 sleep 1000000\nledger out {id}");
-    let site = with("killed", (0..10).map(script)).await;
+    let site = Site::with_scripts("killed", (0..10).map(script)).await;
     let more = ["--consumer", "killed-workers", "--batching-size", "10", "--batching-wait", "1s"];
     let flags = site.run_flags("killed", "probe-batch", &more);
     let mut first = Running::start(tidegate(&flags));
@@ -203,7 +179,7 @@ async fn rule_1_a_host_that_is_killed_in_a_batch_loses_none_of_it() {
     first.end().await;
     let second = Running::start(tidegate(&flags));
     let entries = site.stored_count("OUT", 10).await;
-    assert!(entries.iter().all(|message| entry(message)["attempt"] == 2));
+    assert!(entries.iter().all(|message| json(message)["attempt"] == 2));
     site.settled("killed").await;
     second.signal(Signal::TERM);
     assert_eq!(second.end().await.code, Some(0));
@@ -211,7 +187,7 @@ async fn rule_1_a_host_that_is_killed_in_a_batch_loses_none_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_3_a_batch_that_is_not_finished_in_the_grace_time_is_given_back() {
-    let site = with("grace", (0..7).map(|id| format!("print begun-{id}\nsleep 1000000"))).await;
+    let site = Site::with_scripts("grace", (0..7).map(|id| format!("print begun-{id}\nsleep 1000000"))).await;
     let workload = batches("grace", 7);
     let limits = Limits { time: Duration::from_secs(1800), ..workload.limits.clone() };
     let host = Host::start_with(site, Duration::from_secs(2), vec![Workload { limits, ..workload }]).await;
@@ -222,7 +198,7 @@ async fn rule_3_a_batch_that_is_not_finished_in_the_grace_time_is_given_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rule_3_a_batch_that_waits_for_more_waits_no_longer_when_its_host_stops() {
-    let site = with("waits", (0..7).map(|id| format!("ledger out {id}"))).await;
+    let site = Site::with_scripts("waits", (0..7).map(|id| format!("ledger out {id}"))).await;
     let host = Host::start_at(site, vec![batches("waits", 100)]).await;
     host.unsettled("waits", 7).await;
     let (site, _) = host.stop().await;
@@ -234,7 +210,7 @@ async fn rule_3_a_batch_that_waits_for_more_waits_no_longer_when_its_host_stops(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_counts_as_a_call_for_each_of_its_deliveries() {
-    let site = with("counted", (0..10).map(|_| "sleep 5".to_owned())).await;
+    let site = Site::with_scripts("counted", (0..10).map(|_| "sleep 5".to_owned())).await;
     let config =
         Config { http: Some("127.0.0.1:0".parse().unwrap()), workloads: vec![batches("counted", 10)], ..site.config() };
     let host = Host::run(site, config);
@@ -276,7 +252,7 @@ async fn a_handler_without_batches_is_refused_where_the_workload_has_some() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_has_each_message_once_in_few_publications() {
-    let site = with("archived", (0..1000).map(|id| format!("message {id}"))).await;
+    let site = Site::with_scripts("archived", (0..1000).map(|id| format!("message {id}"))).await;
     site.install("archive", workers::ARCHIVE);
     let workload = batches("archived", 100);
     let settings = vec![("subject".to_owned(), Setting::Text("out.archive".to_owned()))];

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Message;
-use serde_json::Value;
 use tidegate_runtime::config::{Grants, HttpGrant, Limits, Order, OrderKey, Workload};
 use tidegate_runtime::events::Event;
 use tidegate_test_artifacts::probes;
@@ -15,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::host::{Host, policy, workload};
-use crate::support::site::{DEAD, Site, header, text};
+use crate::support::site::{DEAD, Site, json, text};
 use crate::support::{eventually, log};
 
 /// A workload with so many deliveries in one instance at once.
@@ -23,28 +21,10 @@ fn concurrent(name: &str, concurrency: usize) -> Workload {
     Workload { handler: "probe-async".into(), concurrency, ..workload(name) }
 }
 
-/// A place where these scripts wait for a host with a workload of this name, and a stream for what they publish.
 async fn with(name: &str, scripts: impl IntoIterator<Item = String>) -> Arc<Site> {
-    let site = Site::new().await;
+    let site = Site::with_scripts(name, scripts).await;
     site.install("probe-async", probes::ASYNC);
-    site.stream(name, &[&format!("in.{name}.>")]).await;
-    site.stream("OUT", &["out.>"]).await;
-    site.publish_all(&format!("in.{name}.a"), scripts).await;
     site
-}
-
-fn entry(message: &Message) -> Value {
-    serde_json::from_str(text(message)).unwrap()
-}
-
-/// The causes of the letters, by the position of their message.
-async fn causes(site: &Site, count: usize) -> BTreeMap<u64, String> {
-    let letters = site.stored_count(DEAD, count).await;
-    let of = |letter: &Message| {
-        let sequence = header(letter, "Tidegate-Sequence").unwrap().parse().unwrap();
-        (sequence, header(letter, "Tidegate-Cause").unwrap().to_owned())
-    };
-    letters.iter().map(of).collect()
 }
 
 /// A server that answers nothing before so many requests wait for their answers at once, and how many have come.
@@ -86,7 +66,7 @@ async fn one_instance_waits_for_sixteen_answers_at_once() {
     let site = with("waits", (0..16).map(|id| format!("get {origin}/\nledger out {id}"))).await;
     let host = Host::start_at(site, vec![reaching(&origin, concurrent("waits", 16))]).await;
     let entries = host.stored_count("OUT", 16).await;
-    assert!(entries.iter().all(|message| entry(message)["attempt"] == 1));
+    assert!(entries.iter().all(|message| json(message)["attempt"] == 1));
     assert_eq!(host.workers("waits").0, 1);
     host.settled("waits").await;
     assert_eq!(host.consumer("waits").await.delivered.consumer_sequence, 16);
@@ -111,7 +91,7 @@ async fn more_than_its_concurrency_never_run_at_once_and_each_is_settled_by_its_
     let host = Host::start_at(site, vec![concurrent("own", 3)]).await;
     assert_eq!(host.stored_count("OUT", 21).await.len(), 21);
     let of = [(2, "rejected"), (4, "effects")].map(|(at, cause)| (at, cause.to_owned()));
-    assert_eq!(causes(&host, 2).await, BTreeMap::from(of));
+    assert_eq!(host.causes(2).await, BTreeMap::from(of));
     host.settled("own").await;
     let asked = host.request("in.own.b", "batch").await;
     assert_eq!(asked, "1");
@@ -129,8 +109,8 @@ async fn a_trap_costs_its_neighbours_nothing_but_a_call() {
     let site = with("poison", (0..20).map(script)).await;
     let host = Host::start_at(site, vec![concurrent("poison", 20)]).await;
     let entries = host.stored_count("OUT", 19).await;
-    assert!(entries.iter().all(|message| entry(message)["attempt"] == 1));
-    assert_eq!(causes(&host, 1).await, BTreeMap::from([(11, "trapped".to_owned())]));
+    assert!(entries.iter().all(|message| json(message)["attempt"] == 1));
+    assert_eq!(host.causes(1).await, BTreeMap::from([(11, "trapped".to_owned())]));
     host.settled("poison").await;
     // The poison is delivered as often as it may be tried, and all others once.
     assert_eq!(host.consumer("poison").await.delivered.consumer_sequence, 19 + 3);
@@ -147,9 +127,9 @@ async fn a_call_that_never_ends_is_ended_and_its_neighbours_are_not_to_blame() {
         let limits = Limits { time: Duration::from_millis(500), ..workload.limits.clone() };
         let host = Host::start_at(site, vec![Workload { limits, ..workload }]).await;
         let entries = host.stored_count("OUT", 4).await;
-        assert!(entries.iter().all(|message| entry(message)["attempt"] == 1), "{hostile}");
+        assert!(entries.iter().all(|message| json(message)["attempt"] == 1), "{hostile}");
         let cause = if hostile == "subtasks" { "trapped" } else { "time" };
-        assert_eq!(causes(&host, 1).await, BTreeMap::from([(2, cause.to_owned())]), "{hostile}");
+        assert_eq!(host.causes(1).await, BTreeMap::from([(2, cause.to_owned())]), "{hostile}");
         host.settled(name).await;
         assert_eq!(host.consumer(name).await.delivered.consumer_sequence, 4 + 3, "{hostile}");
     }
@@ -207,7 +187,7 @@ async fn rule_4_calls_that_run_are_finished_by_the_generation_that_has_them() {
     host.publish("in.swapped.a", "ledger out 5").await;
     let entries = host.stored_count("OUT", 6).await;
     // Each says how many calls its instance had begun.
-    let counts: Vec<_> = entries.iter().map(|message| entry(message)["count"].as_u64().unwrap()).collect();
+    let counts: Vec<_> = entries.iter().map(|message| json(message)["count"].as_u64().unwrap()).collect();
     assert_eq!(counts, [5, 5, 5, 5, 5, 1]);
     assert_eq!(host.consumer("swapped").await.delivered.consumer_sequence, 6);
 }
@@ -225,7 +205,7 @@ async fn it_is_swapped_under_load_and_every_message_is_handled_once() {
     }
     host.settled("load").await;
     let entries = host.stored_count("OUT", 1600).await;
-    assert!(entries.iter().all(|message| entry(message)["attempt"] == 1));
+    assert!(entries.iter().all(|message| json(message)["attempt"] == 1));
     let info = host.consumer("load").await;
     assert_eq!((info.delivered.consumer_sequence, info.num_redelivered), (1600, 0));
     assert_eq!(host.count(|event| matches!(event, Event::Failed { .. })), 0);

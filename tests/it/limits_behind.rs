@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidegate_runtime::config::{BreakerConfig, Rate, StartLimits, Workload};
 
 use crate::support::host::{Host, policy, workers};
-use crate::support::site::{Site, text};
+use crate::support::site::{Site, json};
 use crate::support::web::{get, status};
 use crate::support::{eventually, log, until};
 
@@ -66,7 +66,7 @@ async fn so_many_are_in_handlers_at_once_and_no_more() {
     host.settled("few").await;
     let entries = host.stored_count("OUT", 12).await;
     let at = |message: &async_nats::Message| {
-        let entry: Value = serde_json::from_str(text(message)).unwrap();
+        let entry = json(message);
         assert_eq!(entry["attempt"], 1);
     };
     entries.iter().for_each(at);

@@ -13,6 +13,10 @@ use crate::support::site::{DEAD, Site, text};
 use crate::support::web::status;
 use crate::support::{eventually, until};
 
+/// The flags of a host of its own process with an order.
+pub(crate) const IN_ORDER: [&str; 8] =
+    ["--consumer", "work-workers", "--policy-setting", "workers=4", "--order-key", "subject:3", "--backoff", "10ms"];
+
 /// Keeps the order of the third token, with workers that come and go.
 fn in_order(workers: u32) -> Workload {
     let order = Order { key: OrderKey::Token(3), buffer: 1_000, buffer_bytes: 1 << 24, in_fleet: false };
@@ -111,17 +115,7 @@ async fn what_a_killed_host_had_comes_before_what_came_later_of_its_key() {
     site.publish("in.work.a", hangs).await;
     publish(&site, &["a"], 5..10).await;
     publish(&site, &["b"], 4..10).await;
-    let more = [
-        "--consumer",
-        "work-workers",
-        "--policy-setting",
-        "workers=4",
-        "--order-key",
-        "subject:3",
-        "--backoff",
-        "10ms",
-    ];
-    let flags = site.run_flags("work", "probe", &more);
+    let flags = site.run_flags("work", "probe", &IN_ORDER);
     let mut first = Running::start(tidegate(&flags));
     first.line_with("begun-a4").await;
     site.stored_count("OUT", 14).await;

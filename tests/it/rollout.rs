@@ -13,7 +13,7 @@ use tidegate_test_artifacts::probes;
 use crate::support::cli::{Running, run, tidegate};
 use crate::support::eventually;
 use crate::support::host::{Host, workers};
-use crate::support::site::{Site, header, text};
+use crate::support::site::{Site, header, json};
 use crate::support::web::{get, send, status};
 
 /// One that lasts until there is evidence: it cannot be promoted before many times `for`.
@@ -90,7 +90,7 @@ impl Ledger {
         assert_eq!(self.host.count(|event| matches!(event, Event::Failed { dead: true, .. })), 0);
         let mut versions = BTreeMap::new();
         for entry in &entries {
-            let entry: Value = serde_json::from_str(text(entry)).unwrap();
+            let entry = json(entry);
             *versions.entry(entry["version"].as_str().unwrap().to_owned()).or_default() += 1;
         }
         versions

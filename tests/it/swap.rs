@@ -10,7 +10,7 @@ use tidegate_test_artifacts::probes;
 
 use crate::support::eventually;
 use crate::support::host::{Host, policy, workers, workload};
-use crate::support::site::{header, text};
+use crate::support::site::{header, json};
 
 const SWAPS: usize = 10;
 
@@ -50,7 +50,7 @@ async fn a_handler_is_swapped_under_load_and_every_message_is_handled_once_by_on
     let entries = host.stored_count("OUT", count).await;
     let mut versions: BTreeMap<u64, String> = BTreeMap::new();
     for entry in &entries {
-        let entry: serde_json::Value = serde_json::from_str(text(entry)).unwrap();
+        let entry = json(entry);
         let sequence = entry["stream_sequence"].as_u64().unwrap();
         assert_eq!(entry["attempt"], 1, "{entry}");
         assert!(versions.insert(sequence, entry["version"].to_string()).is_none(), "{entry}");

@@ -162,6 +162,12 @@ impl Crew {
 
     /// Awaits the end of the work, and says what held.
     pub(super) async fn finish(self, ledger: &Ledger, report: &mut Report) -> Result<()> {
+        self.seen.check(report);
+        self.finish_checked(ledger, report).await
+    }
+
+    /// The same, where plans and decisions are checked already.
+    pub(super) async fn finish_checked(self, ledger: &Ledger, report: &mut Report) -> Result<()> {
         self.stage.settled("work", self.patience).await?;
         self.whole().await?;
         for (id, host) in &self.hosts {

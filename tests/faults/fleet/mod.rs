@@ -55,7 +55,6 @@ async fn leader_killed(form: Form) -> Result<Report> {
         }
     }
     report.note(DECIDES);
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }
@@ -78,7 +77,6 @@ async fn leader_paused(form: Form) -> Result<Report> {
         report.must(!wrote, format!("{leader} writes no plan after its pause"));
     }
     report.note(DECIDES);
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }
@@ -96,7 +94,6 @@ async fn half_killed(form: Form) -> Result<Report> {
     crew.whole().await?;
     report.recovered(at.elapsed());
     report.note("recovery: until the others have all workers");
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }
@@ -113,7 +110,6 @@ async fn storm(form: Form) -> Result<Report> {
     crew.whole().await?;
     report.recovered(at.elapsed());
     report.note("recovery: from their start until all have their shares");
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }
@@ -133,7 +129,6 @@ async fn purged(form: Form) -> Result<Report> {
         within(form.patience(), "there is a plan again", planned).await?;
     }
     report.note("recovery: until a host has decided");
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }
@@ -153,7 +148,6 @@ async fn rolling(form: Form) -> Result<Report> {
     }
     report.recovered(crew.seen.longest_undecided(from));
     report.note("recovery: the longest time without a decision");
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }
@@ -179,7 +173,7 @@ async fn stream_leader_killed(form: Form) -> Result<Report> {
     }
     report.note("recovery: until a decision is seen that was stored after it");
     crew.seen.check_stored(&crew.stage, &mut report).await?;
-    crew.finish(&ledger, &mut report).await?;
+    crew.finish_checked(&ledger, &mut report).await?;
     Ok(report)
 }
 
@@ -216,7 +210,6 @@ async fn cut_off(form: Form) -> Result<Report> {
     let wrote = crew.seen.plans_since(healed).iter().any(|plan| plan["holder"]["id"] == *leader);
     report.must(!wrote, format!("{leader} writes no plan after it was cut off"));
     report.note(DECIDES);
-    crew.seen.check(&mut report);
     crew.finish(&ledger, &mut report).await?;
     Ok(report)
 }

@@ -1,6 +1,6 @@
 //! Where hosts run: a server, a plugin directory, and a client that publishes and looks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,15 @@ impl Site {
         let client = client(&server).await;
         let (nats, js) = (reach(&server), jetstream::new(client.clone()));
         Arc::new(Self { server: Mutex::new(server), nats, plugins: plugins(), client, js })
+    }
+
+    /// A place where these scripts wait for a host with a workload of this name, and a stream for what they publish.
+    pub(crate) async fn with_scripts(name: &str, scripts: impl IntoIterator<Item = String>) -> Arc<Self> {
+        let site = Self::new().await;
+        site.stream(name, &[&format!("in.{name}.>")]).await;
+        site.stream("OUT", &["out.>"]).await;
+        site.publish_all(&format!("in.{name}.a"), scripts).await;
+        site
     }
 
     /// The configuration of a host, without workloads.
@@ -93,6 +102,16 @@ impl Site {
         flags.extend(["--grant-publish", "out.>", "--limit-time", "1h"]);
         flags.extend(more);
         flags
+    }
+
+    /// The causes of the letters, once there are so many, by the position of their message.
+    pub(crate) async fn causes(&self, count: usize) -> BTreeMap<u64, String> {
+        let letters = self.stored_count(DEAD, count).await;
+        let of = |letter: &Message| {
+            let sequence = header(letter, "Tidegate-Sequence").unwrap().parse().unwrap();
+            (sequence, header(letter, "Tidegate-Cause").unwrap().to_owned())
+        };
+        letters.iter().map(of).collect()
     }
 
     /// Publishes and awaits that it is stored.
@@ -241,6 +260,11 @@ impl Site {
 /// A message's payload as text.
 pub(crate) fn text(message: &Message) -> &str {
     std::str::from_utf8(&message.payload).unwrap()
+}
+
+/// The payload as JSON.
+pub(crate) fn json(message: &Message) -> serde_json::Value {
+    serde_json::from_str(text(message)).unwrap()
 }
 
 /// A header's first value.

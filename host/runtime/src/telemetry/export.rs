@@ -1,7 +1,7 @@
 //! The queue of spans, and the task that sends them to a collector.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -37,17 +37,39 @@ struct SpanCounts {
     failed: AtomicU64,
 }
 
-/// Where spans are put.
+/// A span that waits for the collector.
+#[derive(Debug)]
+pub(super) struct WaitingSpan {
+    pub(super) span: SpanData,
+    _place: Place,
+}
+
+/// A place in the queue, which its workload has until this is dropped.
+#[derive(Debug)]
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Where the spans of one workload are put.
 #[derive(Debug, Clone)]
-pub(crate) struct SpanQueue {
-    sender: mpsc::Sender<SpanData>,
+pub(super) struct SpanQueue {
+    sender: mpsc::Sender<WaitingSpan>,
     counts: Arc<SpanCounts>,
+    /// Places that the workload has.
+    taken: Arc<AtomicUsize>,
 }
 
 impl SpanQueue {
-    /// Adds a span. It never waits: a span for which there is no room is dropped and counted.
+    /// Adds a span. It never waits: a span for which there is no room is dropped and counted. A workload has at most as
+    /// many places as are free, so that none can take all of them.
     pub(super) fn push(&self, span: SpanData) {
-        if self.sender.try_send(span).is_ok() {
+        let taken = self.taken.fetch_add(1, Relaxed);
+        let waiting = WaitingSpan { span, _place: Place(self.taken.clone()) };
+        if taken < self.sender.capacity() && self.sender.try_send(waiting).is_ok() {
             return;
         }
         let dropped = self.counts.dropped.fetch_add(1, Relaxed) + 1;
@@ -60,17 +82,24 @@ impl SpanQueue {
         }
     }
 
+    /// A queue that nobody empties but the test.
     #[cfg(test)]
-    pub(super) fn of_test() -> (Self, mpsc::Receiver<SpanData>) {
-        let (sender, spans) = mpsc::channel(64);
-        (Self { sender, counts: Arc::default() }, spans)
+    pub(super) fn of_test(places: usize) -> (Self, mpsc::Receiver<WaitingSpan>) {
+        let (sender, spans) = mpsc::channel(places);
+        (Self { sender, counts: Arc::default(), taken: Arc::default() }, spans)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_another_workload(&self) -> Self {
+        Self { taken: Arc::default(), ..self.clone() }
     }
 }
 
 /// The spans of a host, on their way.
 #[derive(Debug)]
 pub struct Telemetry {
-    pub(super) queue: SpanQueue,
+    sender: mpsc::Sender<WaitingSpan>,
+    counts: Arc<SpanCounts>,
     pub(super) sample: f64,
     stop: Mutex<Option<Stop>>,
 }
@@ -85,22 +114,27 @@ impl Telemetry {
     pub(crate) fn start(config: &TelemetryConfig, host: &str) -> Result<Self, TelemetryError> {
         let exporter = exporter(config, host).map_err(TelemetryError)?;
         let (sender, spans) = mpsc::channel(QUEUE);
-        let queue = SpanQueue { sender, counts: Arc::default() };
+        let counts = Arc::<SpanCounts>::default();
         let ((stop, stops), (ends, ended)) = (oneshot::channel(), oneshot::channel());
-        let (counts, to) = (queue.counts.clone(), config.otlp.clone());
-        let task = Task { exporter, spans, batch: Vec::new(), counts, to, problem: None };
+        let to = config.otlp.clone();
+        let task = Task { exporter, spans, batch: Vec::new(), counts: counts.clone(), to, problem: None };
         tokio::spawn(async move {
             task.run(stops).await;
             // Nobody may wait for the end.
             let _ = ends.send(());
         });
-        Ok(Self { queue, sample: config.sample, stop: Mutex::new(Some((stop, ended))) })
+        Ok(Self { sender, counts, sample: config.sample, stop: Mutex::new(Some((stop, ended))) })
+    }
+
+    /// Where a workload puts its spans.
+    pub(super) fn queue(&self) -> SpanQueue {
+        SpanQueue { sender: self.sender.clone(), counts: self.counts.clone(), taken: Arc::default() }
     }
 
     /// Spans that the collector took, and those that were lost: for want of room in the queue, and for a collector that
     /// did not take them. All only grow.
     pub(crate) fn spans(&self) -> (u64, [(&'static str, u64); 2]) {
-        let SpanCounts { exported, dropped, failed } = &*self.queue.counts;
+        let SpanCounts { exported, dropped, failed } = &*self.counts;
         (exported.load(Relaxed), [("queue", dropped.load(Relaxed)), ("collector", failed.load(Relaxed))])
     }
 
@@ -138,8 +172,8 @@ fn exporter(config: &TelemetryConfig, host: &str) -> Result<impl SpanExporter + 
 /// Sends spans.
 struct Task<E> {
     exporter: E,
-    spans: mpsc::Receiver<SpanData>,
-    batch: Vec<SpanData>,
+    spans: mpsc::Receiver<WaitingSpan>,
+    batch: Vec<WaitingSpan>,
     counts: Arc<SpanCounts>,
     to: String,
     /// Why the collector does not take them.
@@ -177,7 +211,7 @@ impl<E: SpanExporter> Task<E> {
     }
 
     async fn send(&mut self) {
-        let batch = std::mem::take(&mut self.batch);
+        let batch: Vec<SpanData> = self.batch.drain(..).map(|waiting| waiting.span).collect();
         let count = batch.len() as u64;
         let problem = match self.exporter.export(batch).await {
             Ok(()) => {

@@ -13,6 +13,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEve
 use super::export::{SpanQueue, Telemetry};
 use crate::contract::{Author, Delivery};
 use crate::delivery::trace_context::{self, TraceContext};
+use crate::subject::shown;
 
 /// Makes the spans of one workload.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct WorkloadSpans {
 impl WorkloadSpans {
     /// Of a workload with this name, which reads a stream by a consumer.
     pub(crate) fn new(telemetry: &Telemetry, workload: &str, stream: &str, consumer: &str) -> Arc<Self> {
-        Self::of(telemetry.queue.clone(), telemetry.sample, [workload, stream, consumer])
+        Self::of(telemetry.queue(), telemetry.sample, [workload, stream, consumer])
     }
 
     fn of(queue: SpanQueue, sample: f64, [workload, stream, consumer]: [&str; 3]) -> Arc<Self> {
@@ -143,7 +144,7 @@ impl DeliverySpans {
         let mut attributes = self.attributes("publish", "send", delivery);
         attributes
             .retain(|of| !matches!(of.key.as_str(), "messaging.destination.name" | "messaging.message.body.size"));
-        attributes.push(KeyValue::new("messaging.destination.name", subject.to_owned()));
+        attributes.push(KeyValue::new("messaging.destination.name", shown(subject)));
         attributes.push(KeyValue::new("messaging.batch.message_count", i64::try_from(count).unwrap_or(i64::MAX)));
         self.open("publish", SpanKind::Producer, attributes)
     }
@@ -198,7 +199,7 @@ impl DeliverySpans {
             KeyValue::new("messaging.system", "nats"),
             KeyValue::new("messaging.operation.name", name),
             KeyValue::new("messaging.operation.type", kind),
-            KeyValue::new("messaging.destination.name", delivery.subject.clone()),
+            KeyValue::new("messaging.destination.name", shown(&delivery.subject)),
             KeyValue::new("messaging.consumer.group.name", self.of.consumer.clone()),
             KeyValue::new("messaging.message.body.size", number(delivery.payload.len() as u64)),
             KeyValue::new("nats.stream", self.of.stream.clone()),
@@ -244,12 +245,14 @@ mod tests {
 
     use tokio::sync::mpsc::Receiver;
 
+    use super::super::export::WaitingSpan;
+
     use super::*;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn spans(sample: f64) -> (Arc<WorkloadSpans>, Receiver<SpanData>) {
-        let (queue, spans) = SpanQueue::of_test();
+    fn spans(sample: f64) -> (Arc<WorkloadSpans>, Receiver<WaitingSpan>) {
+        let (queue, spans) = SpanQueue::of_test(64);
         (WorkloadSpans::of(queue, sample, ["work", "IN", "work-workers"]), spans)
     }
 
@@ -260,6 +263,10 @@ mod tests {
 
     fn author() -> Author {
         Author { plugin: "p".into(), generation: "g".into() }
+    }
+
+    fn told_spans(told: &mut Receiver<WaitingSpan>) -> Vec<SpanData> {
+        std::iter::from_fn(|| told.try_recv().ok()).map(|waiting| waiting.span).collect()
     }
 
     fn header(delivery: &Delivery, name: &str) -> Vec<String> {
@@ -281,7 +288,7 @@ mod tests {
         let name = publish.name().to_owned();
         publish.end(None);
         spans.settle(&delivery, "ack").end(None);
-        let all: Vec<SpanData> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        let all: Vec<SpanData> = told_spans(&mut told);
         let [receive, process, publish, settle] = all.as_slice() else { panic!("{all:?}") };
         let parent = SpanId::from_hex("00f067aa0ba902b7").unwrap();
         assert_eq!((receive.parent_span_id, process.parent_span_id), (parent, parent));
@@ -302,7 +309,7 @@ mod tests {
             spans.call_begins(&mut delivery);
             spans.call_ended(&delivery, failure, &author());
         }
-        let all: Vec<SpanData> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        let all: Vec<SpanData> = told_spans(&mut told);
         let names: Vec<&str> = all.iter().map(|span| span.name.as_ref()).collect();
         assert_eq!(names, ["receive IN", "process IN", "process IN"]);
         assert_eq!((&all[1].status, &all[2].status), (&Status::error("retry"), &Status::Unset));
@@ -317,6 +324,33 @@ mod tests {
         assert!(of(&[], 1.0) && !of(&[], 0.0));
         let tenth = (0..20_000).filter(|_| of(&[], 0.1)).count();
         assert!((1_700..=2_300).contains(&tenth), "{tenth}");
+    }
+
+    #[test]
+    fn no_workload_takes_all_places_of_the_queue() {
+        let (queue, mut told) = SpanQueue::of_test(64);
+        let neighbour = queue.of_another_workload();
+        let of = |queue: SpanQueue| WorkloadSpans::of(queue, 1.0, ["work", "IN", "work-workers"]);
+        let push = |of: &Arc<WorkloadSpans>| of.begin(&delivery(&[])).unwrap().settle(&delivery(&[]), "ack").end(None);
+        let (greedy, neighbour) = (of(queue), of(neighbour));
+        (0..1_000).for_each(|_| push(&greedy));
+        assert_eq!(told.len(), 32);
+        (0..10).for_each(|_| push(&neighbour));
+        assert_eq!(told.len(), 42);
+        // What was taken out makes room again.
+        assert_eq!(told_spans(&mut told).len(), 42);
+        push(&greedy);
+        assert_eq!(told.len(), 1);
+    }
+
+    #[test]
+    fn a_long_subject_is_told_in_part() {
+        let (of, mut told) = spans(1.0);
+        let long = Delivery { subject: "a".repeat(3_000), ..delivery(&[]) };
+        of.begin(&long).unwrap().settle(&long, "ack").end(None);
+        let span = told_spans(&mut told).remove(0);
+        let subject = span.attributes.iter().find(|of| of.key.as_str() == "messaging.destination.name").unwrap();
+        assert!(subject.value.as_str().len() < 300);
     }
 
     #[test]
