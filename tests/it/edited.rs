@@ -10,7 +10,7 @@ use crate::support::site::{DEAD, Site};
 use crate::support::{eventually, log};
 
 /// Asks JetStream's API, and gives what it says if that is no error.
-async fn api(site: &Site, subject: &str, body: &Value) -> Result<Value, Value> {
+pub(crate) async fn api(site: &Site, subject: &str, body: &Value) -> Result<Value, Value> {
     let answer = site.client.request(format!("$JS.API.{subject}"), body.to_string().into()).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     match answer.get("error") {

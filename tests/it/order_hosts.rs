@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustix::process::Signal;
+use serde_json::json;
 use tidegate_runtime::config::{Config, FleetConfig, Order, OrderKey, Workload};
 
+use crate::edited::api;
 use crate::order::{IN_ORDER, publish, published};
 use crate::support::cli::{Running, tidegate};
 use crate::support::eventually;
@@ -28,6 +30,12 @@ async fn standby(site: &Site) -> Running {
     let mut host = host(site);
     host.line_with(" ready workload=").await;
     host
+}
+
+/// The client that the server gives the messages to.
+async fn pinned(site: &Site) -> Option<String> {
+    let info = api(site, "CONSUMER.INFO.work.work-workers", &json!({})).await.unwrap();
+    Some(info["priority_groups"][0]["pinned_client_id"].as_str()?.to_owned())
 }
 
 /// Publishes a message of the first key with this number that is not finished by the host that has it first.
@@ -57,10 +65,14 @@ async fn another_host_takes_over_when_the_one_that_works_stops_is_killed_or_stan
     let mut second = standby(&site).await;
     // It is stopped, with messages that wait.
     publish(&site, &KEYS, 10..20).await;
+    let before = pinned(&site).await;
+    assert!(before.is_some(), "nobody is pinned");
     first.signal(Signal::TERM);
     publish(&site, &KEYS, 20..30).await;
-    second.line_with(IS_PINNED).await;
     assert_eq!(first.end().await.code, Some(0));
+    // It has left, and nobody has to wait until its pin has timed out.
+    assert_ne!(pinned(&site).await, before);
+    second.line_with(IS_PINNED).await;
     effects_are_in_order(&site, 30).await;
     // It is killed, in a message and with some that wait for it.
     publish_one_that_hangs(&site, 30).await;
