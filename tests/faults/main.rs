@@ -56,6 +56,7 @@ mod proxy;
 mod pulls;
 mod pulse;
 mod resources;
+mod rollout;
 mod row;
 mod runner;
 mod servers;
@@ -88,6 +89,7 @@ fn all() -> Vec<Row> {
         process::ROWS,
         pulls::ROWS,
         resources::ROWS,
+        rollout::ROWS,
         settings::ROWS,
         small::ROWS,
         soak::ROWS,

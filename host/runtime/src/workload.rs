@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
-use crate::config::Workload;
+use crate::config::{RolloutConfig, Workload};
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
@@ -86,7 +86,7 @@ pub async fn run<H: Handlers, P: Policies>(
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
             supervisor.run(shutdown.clone()),
-            watch_count(monitor, assembly.member(), shutdown.clone()),
+            watch_count(monitor, assembly.member(), state.workload.rollout.clone(), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
             watch.run(of_watch),
@@ -219,9 +219,12 @@ impl<'a> Assembly<'a> {
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
             let (running, wanted, redelivered) = (workers.running(), desired.get(), tally.redelivered);
-            Report { running, wanted, room: u32::MAX, waiting, woken: false, work: tally.work, redelivered }
+            let room = u32::MAX;
+            Report { running, wanted, room, waiting, work: tally.work, redelivered, ..Report::default() }
         };
-        Some(Member::join(fleet, &self.state.workload.name, Box::new(report)))
+        let (workers, rollouts) = (self.workers.clone(), self.state.shared_rollouts());
+        let generations = move || rollouts.as_ref()?.told(&workers.by_generation().1);
+        Some(Member::join(fleet, &self.state.workload.name, Box::new(report), Box::new(generations)))
     }
 
     /// It runs from now on.
@@ -245,7 +248,7 @@ impl<'a> Assembly<'a> {
 
 /// The fleet that plans the workers of a workload. One that keeps an order is worked by one host at a time, which
 /// decides alone.
-fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
+pub(crate) fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
     host.fleet.as_ref().filter(|_| workload.order.is_none())
 }
 
@@ -253,11 +256,12 @@ fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet
 async fn watch_count<P: Policies>(
     monitor: Monitor<P, Signals>,
     member: Option<Member>,
+    rollout: Option<RolloutConfig>,
     stop: impl Future<Output = ()>,
 ) {
     match member {
         None => monitor.run(stop).await,
-        Some(member) => FleetMonitor::new(monitor, member).run(stop).await,
+        Some(member) => FleetMonitor::new(monitor, member, rollout).run(stop).await,
     }
 }
 

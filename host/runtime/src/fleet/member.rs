@@ -8,11 +8,16 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::entries::{Lease, Plan, Report, Settings, lease_key, plan_key, read, settings_key, text};
-use super::host::{Fleet, Workplace};
+use super::entries::{
+    Lease, Plan, Report, SetWorkers, Settings, lease_key, plan_key, read, settings_key, text, workers_key,
+};
+use super::host::{Fleet, GenerationsReporter, Reporter, Workplace};
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
+use crate::config::RolloutConfig;
 use crate::ports::KvError;
+use crate::rollout::together::decide::{self, Moment};
+use crate::rollout::together::place::Step;
 
 /// Steps in one turn: as many as it takes to take over a lease, and to write its plan at the second try.
 const STEPS: usize = 8;
@@ -46,10 +51,11 @@ pub(crate) enum Commit {
 }
 
 impl Member {
-    /// Takes a place. `report` says what this host does for the workload.
-    pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Box<dyn Fn() -> Report + Send + Sync>) -> Self {
+    /// Takes a place. `report` says what this host does for the workload, and `generations` which of its handler it has.
+    pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Reporter, generations: GenerationsReporter) -> Self {
         let workplace = Arc::new(Workplace {
             report,
+            generations,
             changed: Notify::new(),
             woken_elsewhere: AtomicBool::new(false),
             woken_here: AtomicBool::new(false),
@@ -124,6 +130,35 @@ impl Member {
         let view = self.fleet.view.lock();
         let report = |(id, entry)| report_of(&self.workload, id, entry);
         self.totals.add_up(view.hosts().filter_map(report))
+    }
+
+    /// What becomes of a new generation of the handler, by what all hosts say of it.
+    pub(crate) fn rollout(&self, rules: &RolloutConfig, at: Moment) -> Option<Step> {
+        let before = self.lease()?.rollout.as_ref();
+        let view = self.fleet.view.lock();
+        let hosts = view.generations(&self.workload);
+        let rollout = decide::next(before, rules, &hosts, view.verdict(&self.workload), at)?;
+        Some(Step::new(rollout, &hosts, rules.share))
+    }
+
+    /// How many workers a person has set for all hosts, if that holds at this time, in milliseconds since the Unix
+    /// epoch.
+    pub(crate) fn set_workers(&self, now_ms: u64) -> Option<SetWorkers> {
+        self.fleet.view.lock().set_workers(&self.workload).filter(|set| !set.is_over(now_ms))
+    }
+
+    /// Takes away what a person has set, where its time is over. Returns whether that was so.
+    pub(crate) async fn end_set_workers(&self, now_ms: u64) -> bool {
+        let set = self.fleet.view.lock().set_workers(&self.workload);
+        if set.is_none_or(|set| !set.is_over(now_ms)) {
+            return false;
+        }
+        // If that is not possible it is tried again, and counts no more anyhow.
+        let ended = self.fleet.bucket.delete(&workers_key(&self.workload)).await.is_ok();
+        if ended {
+            self.fleet.view.lock().note_set_workers(&self.workload, None);
+        }
+        ended
     }
 
     /// Does what is to be done next, and returns whether this host leads and can decide. `willing` is whether it could

@@ -1,6 +1,6 @@
 //! Seats of several hosts on a model of the bucket. Hosts pause at any step, also between a decision and its write;
 //! writes are lost, or stored and not confirmed; watches lag; hosts are started again; the bucket is purged, or made
-//! anew.
+//! anew; files of a handler change.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -13,10 +13,17 @@ use super::entries::{
 };
 use super::seat::{Decided, Next, Seat, Written};
 use super::view::{View, Watching};
+use crate::config::RolloutConfig;
+use crate::delivery::by_generation::CallSums;
+use crate::digest::Digest;
+use crate::rollout::together::decide::{self, Moment};
+use crate::rollout::together::entries::HostGenerations;
+use crate::rollout::together::place::Step;
 
 const W: &str = "w";
 const MIN: u32 = 1;
 const MAX: u32 = 12;
+const FILES: [&str; 3] = ["one", "two", "three"];
 
 /// The bucket: all that was ever written, in its order.
 #[derive(Default)]
@@ -58,6 +65,9 @@ struct Host {
     /// What it is about to do: it may be paused for as long as anybody likes.
     intent: Option<Intent>,
     boots: u32,
+    /// The generation that its file has, and calls of each that it has counted.
+    file: usize,
+    calls: u64,
 }
 
 enum Intent {
@@ -84,6 +94,8 @@ enum Event {
     /// It does what it was about to do.
     Act(usize, Luck),
     Restart(usize),
+    /// Its plugin's file is this one of [`FILES`] from now on.
+    File(usize, usize),
     Purge,
     Anew,
 }
@@ -99,7 +111,29 @@ impl Host {
     fn new(number: usize, boots: u32) -> Self {
         let id = HostId { id: format!("h{number}"), boot: format!("h{number}b{boots}") };
         let (view, seat) = (View::new(id.clone()), Seat::new(W));
-        Self { id, view, seat, watching: None, waiting: Vec::new(), at: 0, life: 0, intent: None, boots }
+        let (watching, waiting, intent) = (None, Vec::new(), None);
+        Self { id, view, seat, watching, waiting, at: 0, life: 0, intent, boots, file: 0, calls: 0 }
+    }
+
+    /// What it says of the generations of its handler.
+    fn generations(&mut self) -> HostGenerations {
+        self.calls += 3;
+        let of = |file: &str| {
+            let calls = self.calls;
+            (Digest::from(file), CallSums { calls, timed: calls, us: calls, ..CallSums::default() })
+        };
+        let stable = self.view.plan(W).and_then(|plan| Some(plan.rollout.as_ref()?.stable.clone()));
+        let (file, calls) = (Digest::from(FILES[self.file]), FILES.map(of).into());
+        HostGenerations { stable: stable.unwrap_or_else(|| file.clone()), file, calls, unusable: None }
+    }
+
+    /// What it decides of a rollout when it leads.
+    fn rollout(&self) -> Option<Step> {
+        let rules = RolloutConfig { min_messages: 1_000_000_000, ..RolloutConfig::with_share(0.1) };
+        let hosts = self.view.generations(W);
+        let before = self.seat.lease().unwrap().rollout.as_ref();
+        let rollout = decide::next(before, &rules, &hosts, None, Moment::default())?;
+        Some(Step::new(rollout, &hosts, rules.share))
     }
 
     /// What it has to watch now. A change begins the watch anew, with the last version of each key.
@@ -156,8 +190,9 @@ impl World {
     fn happens(&mut self, event: &Event) {
         match *event {
             Event::Beat(host, luck) => {
-                let of = &self.hosts[host];
-                let report = Report { room: u32::MAX, ..Report::default() };
+                let of = &mut self.hosts[host];
+                let generations = Some(of.generations());
+                let report = Report { room: u32::MAX, generations, ..Report::default() };
                 let workloads = [(W.to_owned(), report)].into();
                 let entry = HostEntry { boot: of.id.boot.clone(), capacity: 2, workloads };
                 let (key, value) = (host_key(&of.id.id), text(&entry));
@@ -170,6 +205,7 @@ impl World {
                 let boots = self.hosts[host].boots + 1;
                 self.hosts[host] = Host::new(host, boots);
             }
+            Event::File(host, file) => self.hosts[host].file = file,
             Event::Purge => {
                 self.bucket.last.clear();
                 self.bucket.lives += 1;
@@ -196,7 +232,7 @@ impl World {
                 let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
-                let decided = Decided { desired, fold, watched: Watched::default() };
+                let decided = Decided { desired, fold, watched: Watched::default(), rollout: of.rollout() };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,
@@ -264,8 +300,25 @@ impl World {
             assert_eq!(state, decisions.to_string().into_bytes());
             before = decisions;
         }
+        self.check_rollouts();
         let acted: BTreeSet<_> = self.acted.iter().collect();
         assert_eq!(acted.len(), self.acted.len(), "a decision was acted upon twice: {:?}", self.acted);
+    }
+
+    /// One trial after the other, whoever leads, and what was counted of one is not lost and not counted twice.
+    fn check_rollouts(&self) {
+        let (mut number, mut counted) = (0, 0);
+        for rollout in self.written::<Lease>(&lease_key(W)).into_iter().filter_map(|lease| lease.rollout) {
+            assert!(rollout.number == number || rollout.number == number + 1, "after {number}: {rollout:?}");
+            if rollout.number != number {
+                (number, counted) = (rollout.number, 0);
+            }
+            let Some(tried) = rollout.tried else { continue };
+            let seen = tried.compared.measured();
+            assert!(seen.new.calls >= counted, "{counted} were counted, and then {seen:?}");
+            counted = seen.new.calls;
+            assert!(tried.workers.values().sum::<u32>() <= (MAX / 10).max(1));
+        }
     }
 
     /// Nothing goes wrong any more: there is one leader, all follow its plan, and it goes on deciding.
@@ -305,7 +358,8 @@ fn events(hosts: usize) -> impl Strategy<Value = Vec<Event>> {
         12 => (of.clone(), 1_usize..40).prop_map(|(host, count)| Event::Deliver(host, count)),
         12 => (of.clone(), any::<u32>()).prop_map(|(host, seed)| Event::Think(host, seed)),
         12 => (of.clone(), luck()).prop_map(|(host, luck)| Event::Act(host, luck)),
-        1 => of.prop_map(Event::Restart),
+        1 => of.clone().prop_map(Event::Restart),
+        1 => (of, 0..FILES.len()).prop_map(|(host, file)| Event::File(host, file)),
     ];
     proptest::collection::vec(event, 0..400)
 }

@@ -8,6 +8,8 @@
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::shares::shares;
 use super::view::View;
+use crate::rollout::together::entries::{FleetRollout, RolloutPlan};
+use crate::rollout::together::place::Step;
 
 /// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
 pub(crate) const LOST: usize = 3;
@@ -20,7 +22,7 @@ const QUEUE: usize = 4;
 const RENEW: usize = 5;
 
 /// What a host does next for a workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Next {
     /// It follows the plan.
     Follow,
@@ -50,7 +52,7 @@ pub(crate) enum Written {
 }
 
 /// What has been decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decided {
     /// Workers that all hosts together are to run.
     pub(crate) desired: u32,
@@ -58,6 +60,8 @@ pub(crate) struct Decided {
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
     pub(crate) watched: Watched,
+    /// What becomes of a new generation of the handler, where such are tried by a share of the workers.
+    pub(crate) rollout: Option<Step>,
 }
 
 /// Where this host stands.
@@ -199,7 +203,7 @@ impl Seat {
     fn first(&mut self, view: &View) -> Lease {
         self.begun += 1;
         let (plan, held) = (view.plan(&self.workload), self.held.take());
-        let (fold, watched) = held.map(|held| (held.fold, held.watched)).unwrap_or_default();
+        let Lease { fold, watched, rollout, told, .. } = held.unwrap_or_default();
         Lease {
             lineage: format!("{}-{}", view.me().boot, self.begun),
             holder: view.me().clone(),
@@ -208,6 +212,8 @@ impl Seat {
             shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
             fold,
             watched,
+            rollout,
+            told,
         }
     }
 
@@ -248,15 +254,31 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let shares = shares(decided.desired, &view.candidates(&self.workload), &lease.shares);
-        let same = shares == lease.shares && decided.desired == lease.desired;
-        let same_fold = decided.fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
-        if same && same_fold && view.entries_since(*revision) < RENEW {
+        let Decided { desired, fold, watched, rollout } = decided;
+        let mut candidates = view.candidates(&self.workload);
+        let limits = rollout.as_ref().map(|step| step.limits(desired)).unwrap_or_default();
+        for of in &mut candidates {
+            of.room = limits.get(&of.id).map_or(of.room, |limit| of.room.min(*limit));
+        }
+        let shares = shares(desired, &candidates, &lease.shares);
+        let rollout = rollout.map(|step| step.placed(&shares));
+        let told = self.told(rollout.as_ref(), lease, view);
+        let same = shares == lease.shares && desired == lease.desired && told == lease.told;
+        let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
+        if same && same_fold && rollout == lease.rollout && view.entries_since(*revision) < RENEW {
             return None;
         }
-        let Decided { desired, fold, watched } = decided;
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        Some((Lease { epoch, desired, shares, fold, watched, ..lease.clone() }, *revision))
+        Some((Lease { epoch, desired, shares, fold, watched, rollout, told, ..lease.clone() }, *revision))
+    }
+
+    /// What the plan says of a rollout: it is another where hosts have something to do, and now and then for what is
+    /// measured meanwhile.
+    fn told(&self, rollout: Option<&FleetRollout>, lease: &Lease, view: &View) -> Option<RolloutPlan> {
+        let fresh = rollout?.plan();
+        let is_due = view.entries_since(self.plan_revision(view)) >= RENEW;
+        let still = lease.told.as_ref().filter(|told| fresh.says_the_same(told) && !is_due);
+        Some(still.cloned().unwrap_or(fresh))
     }
 
     /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.

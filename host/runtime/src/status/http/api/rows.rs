@@ -152,7 +152,7 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
         problems: problems.map(|(part, problem)| (part.as_str(), cut(&problem, PROBLEMS.1))).collect(),
         min: of.scale.min,
         max: of.scale.max,
-        set: workload.chosen.get().map(|set| set.count),
+        set: workload.set_workers().map(|set| set.count),
         now,
         acked: tally.acked,
         dead: tally.dead.iter().sum(),
