@@ -89,12 +89,7 @@ async fn rolled_out(
 }
 
 /// More messages, of which most are handled when this returns.
-pub(crate) async fn load(
-    eye: &Eye,
-    ledger: &mut Ledger,
-    form: Form,
-    lines: impl Fn(u64) -> String,
-) -> Result<()> {
+pub(crate) async fn load(eye: &Eye, ledger: &mut Ledger, form: Form, lines: impl Fn(u64) -> String) -> Result<()> {
     ledger.publish(200, lines).await?;
     let few = async || eye.consumer("work").await.is_ok_and(|info| info.num_pending < 100).then_some(());
     until(form.patience(), "the load is handled", few).await

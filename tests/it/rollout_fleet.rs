@@ -59,7 +59,8 @@ async fn lease(site: &Site) -> Value {
 async fn whole(site: &Site, workers: u64, hosts: usize) {
     eventually("all workers are shared out", async || {
         let lease = lease(site).await;
-        let shares: Vec<u64> = lease["shares"].as_object().into_iter().flatten().filter_map(|of| of.1.as_u64()).collect();
+        let shares = lease["shares"].as_object().into_iter().flatten();
+        let shares: Vec<u64> = shares.filter_map(|(_, share)| share.as_u64()).collect();
         shares.len() == hosts && shares.iter().sum::<u64>() == workers && lease["rollout"]["stable"].is_string()
     })
     .await;
@@ -245,10 +246,8 @@ async fn a_host_without_the_file_is_told_and_takes_part_when_it_has_it() {
     // Its file comes later: it is in use at once, and nothing is tried.
     std::fs::write(own.path().join(".new"), probes::WORKER_V2).unwrap();
     std::fs::rename(own.path().join(".new"), own.path().join("probe.wasm")).unwrap();
-    eventually("it has it too", async || {
-        rollout(&without).await["generation"] == rollout(&with).await["generation"]
-    })
-    .await;
+    eventually("it has it too", async || rollout(&without).await["generation"] == rollout(&with).await["generation"])
+        .await;
     eventually("nobody is without it", async || rollout(&with).await["fleet"]["without"] == json!([])).await;
     assert_eq!((with.count(has_begun), without.count(has_begun)), (1, 1));
 }

@@ -22,13 +22,12 @@ Examples:
 
 /// Sets the workers of a workload in place of its policy, or lets the policy decide again.
 ///
-/// Asks the hosts that have the workload, by NATS: they need service.enabled = true, and to set workers service.admin =
-/// true. The number is each host's own, or that of all hosts of a fleet together; it may be below scale.min, and not
-/// above scale.max. With 0 a message still starts a worker, as with a policy that wants none: what is to stand still is
-/// paused. The policy is asked on meanwhile, and its state goes on. The number holds until its time is over, `auto` ends
-/// it, or the host ends; in a fleet it outlives hosts.
-/// Exit code 0: done by all hosts that have it. 1: some did not, or none has it, or the servers cannot be reached.
-/// 2: wrong usage.
+/// Asks the hosts that have the workload, by NATS: they need service.enabled = true, and to set workers
+/// service.admin = true. The number is each host's own, or that of all hosts of a fleet together; it may be below
+/// scale.min, and not above scale.max. With 0 a message still starts a worker, as with a policy that wants none:
+/// what is to stand still is paused. The policy is asked on meanwhile, and its state goes on. The number holds
+/// until its time is over, `auto` ends it, or the host ends; in a fleet it outlives hosts. Exit code 0: done by all
+/// hosts that have it. 1: some did not, or none has it, or the servers cannot be reached. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ScaleArgs {

@@ -1,5 +1,6 @@
 //! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>`, `settings.<workload>`, and what
-//! people have asked for, `workers.<workload>` and `verdict.<workload>`; each a JSON object. A reader ignores members that it does not know, for a fleet runs two versions while it is upgraded.
+//! people have asked for, `workers.<workload>` and `verdict.<workload>`; each a JSON object. A reader ignores
+//! members that it does not know, for a fleet runs two versions while it is upgraded.
 
 use std::collections::BTreeMap;
 
@@ -136,8 +137,8 @@ pub(crate) struct Plan {
     pub(crate) rollout: Option<RolloutPlan>,
 }
 
-/// `workers.<workload>`: how many workers all hosts together are to run in place of what the policy says. Written by the
-/// host that a person has asked.
+/// `workers.<workload>`: how many workers all hosts together are to run in place of what the policy says. Written by
+/// the host that a person has asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct SetWorkers {

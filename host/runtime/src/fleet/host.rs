@@ -15,8 +15,8 @@ use super::view::{News, View, Watching};
 use crate::clock::time_of_day;
 use crate::config::Fingerprints;
 use crate::duration::unix_millis;
-use crate::rollout::together::entries::HostGenerations;
 use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError};
+use crate::rollout::together::entries::HostGenerations;
 
 /// How often a host writes its entry.
 pub(crate) const BEAT: Duration = Duration::from_secs(1);

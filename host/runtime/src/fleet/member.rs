@@ -51,7 +51,8 @@ pub(crate) enum Commit {
 }
 
 impl Member {
-    /// Takes a place. `report` says what this host does for the workload, and `generations` which of its handler it has.
+    /// Takes a place. `report` says what this host does for the workload, and `generations` which of its handler it
+    /// has.
     pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Reporter, generations: GenerationsReporter) -> Self {
         let workplace = Arc::new(Workplace {
             report,

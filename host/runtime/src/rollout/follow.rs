@@ -171,7 +171,8 @@ impl<V: Version> Switch<V> {
     pub(super) fn is_unusable_here(&self, generation: &Digest, why: &str) {
         let mut following = self.following.lock();
         let Some(of) = following.as_mut() else { return };
-        let is_tried = of.plan.as_ref().and_then(|plan| plan.tried.as_ref()).is_some_and(|of| of.generation == *generation);
+        let is_tried =
+            of.plan.as_ref().and_then(|plan| plan.tried.as_ref()).is_some_and(|of| of.generation == *generation);
         if is_tried {
             of.unusable = Some((generation.clone(), why.to_owned()));
             self.choose(None, None);

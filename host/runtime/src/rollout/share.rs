@@ -17,8 +17,8 @@ impl Share {
     }
 
     /// The workers that run the new generation from now on, of those that run, in ascending order: the share, rounded,
-    /// but at least one, and one is left to the old generation. A single worker runs the new generation for the share of
-    /// the time, look by look.
+    /// but at least one, and one is left to the old generation. A single worker runs the new generation for the share
+    /// of the time, look by look.
     pub(crate) fn choose(&mut self, running: &[u64], chosen: &BTreeSet<u64>) -> BTreeSet<u64> {
         let wanted = match running.len() {
             0 => 0,

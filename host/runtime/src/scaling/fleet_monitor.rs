@@ -276,7 +276,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         Some(SetCount::of(set.count, set.until_ms))
     }
 
-    /// Shares out as many workers as before, or this many, among the hosts that there are now; or what a person has set.
+    /// Shares out as many workers as before, or this many, or what a person has set, among the hosts that there are
+    /// now.
     async fn keep(&mut self, count: Option<u32>) {
         let set = self.set_workers();
         if let Some(set) = set {

@@ -203,7 +203,8 @@ mod tests {
         let mut out = Vec::new();
         shown[0].print(&mut out).unwrap();
         let said = String::from_utf8(out).unwrap();
-        for line in ["is tried for 1m 5s, by workers of its fleet: 2 of a, 1 of b", "hosts without the one that is tried: c"] {
+        let by = "is tried for 1m 5s, by workers of its fleet: 2 of a, 1 of b";
+        for line in [by, "hosts without the one that is tried: c"] {
             assert!(said.contains(line), "{said}");
         }
     }

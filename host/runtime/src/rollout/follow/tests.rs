@@ -92,7 +92,8 @@ fn a_new_file_is_run_by_nobody_before_the_plan_says_so_and_then_by_so_many_worke
     scene.obey(ended("two", "two", Ending::Promoted));
     assert_eq!((scene.runs(), scene.holds()), (vec!["two"; 4], vec!["two".into()]));
     let events = scene.told.lock();
-    assert!(matches!(&events[..], [Event::RolloutBegan { .. }, Event::Swapped { generation, .. }] if generation.whole() == "two"));
+    let [Event::RolloutBegan { .. }, Event::Swapped { generation, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(generation.whole(), "two");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Hosts that get files early, late or never, that are killed and started again, whose leader changes at any moment; and
-//! what holds of a rollout whatever they do.
+//! Hosts that get files early, late or never, that are killed and started again, whose leader changes at any moment;
+//! and what holds of a rollout whatever they do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

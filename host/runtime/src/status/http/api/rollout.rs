@@ -33,12 +33,7 @@ pub(super) async fn abort(State(state): State<Arc<PageState>>, headers: HeaderMa
     change(&state, &headers, &body, false).await.unwrap_or_else(|refused| refused)
 }
 
-async fn change(
-    state: &PageState,
-    headers: &HeaderMap,
-    body: &[u8],
-    promote: bool,
-) -> Result<Response, Response> {
+async fn change(state: &PageState, headers: &HeaderMap, body: &[u8], promote: bool) -> Result<Response, Response> {
     state.admin.may_change(headers).await?;
     let asked = serde_json::from_slice(body);
     let Asked { workload } = asked.map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
