@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::duration::{millis, unix_millis};
 use crate::ports::KvError;
 use crate::rollout::follow::Plans;
+use crate::rollout::seen::Ending;
 use crate::rollout::together::entries::{RolloutPlan, Verdict};
 
 /// How long it is waited for the leader to act.
@@ -68,14 +69,17 @@ impl Fleet {
         let acted = async {
             loop {
                 match self.rollout_plan(workload) {
-                    Some(plan) if plan.ended != before.ended || plan.number != before.number => return,
+                    Some(plan) if plan.ended != before.ended || plan.number != before.number => return plan.last,
                     // An error would mean that this is gone.
                     _ => drop(planned.changed().await),
                 }
             }
         };
-        timeout(ACTS, acted).await.map_err(|_| NotDone::NoLeader)?;
-        Ok(candidate)
+        let last = timeout(ACTS, acted).await.map_err(|_| NotDone::NoLeader)?;
+        // It may have ended otherwise just before.
+        let wanted = if promote { Ending::Promoted } else { Ending::Aborted };
+        let is_it = last.is_some_and(|last| last.generation == candidate && last.ending == wanted);
+        if is_it { Ok(candidate) } else { Err(NotDone::NoCandidate) }
     }
 
     fn rollout_plan(&self, workload: &str) -> Option<RolloutPlan> {

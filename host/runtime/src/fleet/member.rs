@@ -97,7 +97,16 @@ impl Member {
     /// How many workers this host is to run, of those that it has room for; `None` while it has seen no plan.
     pub(crate) fn share(&self) -> Option<u32> {
         let share = self.fleet.view.lock().share(&self.workload)?;
-        Some(share.min(self.fleet.room(&self.workload)))
+        Some(share.min(self.fleet.room(&self.workload)).min(self.most_by_generation()))
+    }
+
+    /// The most workers by the generations that this host has. One that has just been started with a new file runs it
+    /// no more than it is to be tried, also before the leader knows of it.
+    fn most_by_generation(&self) -> u32 {
+        let Some(generations) = (self.workplace.generations)() else { return u32::MAX };
+        let view = self.fleet.view.lock();
+        let Some(plan) = view.plan(&self.workload).and_then(|plan| plan.rollout.as_ref()) else { return u32::MAX };
+        plan.most_workers(&view.me().id, &generations)
     }
 
     /// How many hosts have a part in the plan.

@@ -64,7 +64,16 @@ fn plan(stable: &str, tried: Option<(&str, u32)>) -> RolloutPlan {
         numbers: Numbers::default(),
     });
     let number = tried.is_some().into();
-    RolloutPlan { stable: stable.into(), number, tried, rejected: None, last: None, ended: [0; 4], without: vec![] }
+    RolloutPlan {
+        stable: stable.into(),
+        number,
+        tried,
+        rejected: None,
+        before: Default::default(),
+        last: None,
+        ended: [0; 4],
+        without: vec![],
+    }
 }
 
 fn ended(stable: &str, generation: &str, ending: Ending) -> RolloutPlan {

@@ -48,7 +48,7 @@ pub(crate) fn next(
     }
     let files = Files::of(hosts);
     now.rejected = now.rejected.filter(|rejected| files.has(rejected));
-    now.passed.retain(|passed| files.has(passed));
+    now.passed.retain(|passed, _| files.has(passed));
     now.keep_one_in_use(hosts, &files, at);
     now.follow_the_files(rules, hosts, &files, at);
     now.obey(person, hosts, at);
@@ -92,7 +92,7 @@ impl FleetRollout {
             number: 0,
             tried: None,
             rejected: None,
-            passed: BTreeSet::new(),
+            passed: BTreeMap::new(),
             last: None,
             ended: Default::default(),
             without: Vec::new(),
@@ -129,11 +129,12 @@ impl FleetRollout {
         let is_old = |file: &Digest| {
             *file == self.stable || Some(file) == tried.as_ref() || Some(file) == self.rejected.as_ref()
         };
-        let new = files.most(|file| !is_old(file) && !self.passed.contains(file));
+        let new = files.most(|file| !is_old(file) && !self.passed.contains_key(file));
         // One that was there before and that all have: somebody has put it back.
         let Some(new) = new.or(files.only().filter(|file| !is_old(file))) else { return };
         self.end(Ending::Replaced, "its file has changed again", false, at);
-        self.passed.extend(tried.into_iter().chain(self.rejected.take()).filter(|old| files.has(old)));
+        let others = tried.into_iter().chain(self.rejected.take()).filter(|old| files.has(old));
+        self.passed.extend(others.map(|old| (old, false)));
         self.passed.remove(new);
         self.number += 1;
         let mut begun = Tried {
@@ -160,7 +161,7 @@ impl FleetRollout {
                 let held = |rejected: &Digest| hosts.iter().any(|host| host.generations.holds(rejected));
                 let Some(rejected) = self.rejected.take_if(|rejected| held(rejected)) else { return };
                 let numbers = self.last.as_ref().map(|last| last.numbers).unwrap_or_default();
-                self.passed.insert(std::mem::replace(&mut self.stable, rejected.clone()));
+                self.passed.insert(std::mem::replace(&mut self.stable, rejected.clone()), true);
                 self.record(EndedTrial {
                     generation: rejected,
                     ending: Ending::Promoted,
@@ -197,7 +198,7 @@ impl FleetRollout {
         let Some(Tried { generation, compared, .. }) = self.tried.take() else { return };
         match ending {
             Ending::Promoted => {
-                self.passed.insert(std::mem::replace(&mut self.stable, generation.clone()));
+                self.passed.insert(std::mem::replace(&mut self.stable, generation.clone()), true);
             }
             Ending::RolledBack | Ending::Aborted => self.rejected = Some(generation.clone()),
             Ending::Replaced => {}

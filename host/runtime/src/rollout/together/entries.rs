@@ -42,8 +42,8 @@ pub(crate) struct FleetRollout {
     pub(crate) tried: Option<Tried>,
     /// The one that was rolled back last, as long as the file of a host has it.
     pub(crate) rejected: Option<Digest>,
-    /// Others that were in use or tried before and that files of hosts still have: these hosts are late.
-    pub(crate) passed: BTreeSet<Digest>,
+    /// Others that were in use (`true`) or only tried before, and that files of hosts still have: these hosts are late.
+    pub(crate) passed: BTreeMap<Digest, bool>,
     /// How the last trial ended.
     pub(crate) last: Option<EndedTrial>,
     /// How many ended so, in the order of [`Ending::ALL`].
@@ -105,6 +105,8 @@ pub(crate) struct RolloutPlan {
     pub(crate) number: u64,
     pub(crate) tried: Option<TriedPlan>,
     pub(crate) rejected: Option<Digest>,
+    /// Those that were in use before and that files of hosts still have.
+    pub(crate) before: BTreeSet<Digest>,
     pub(crate) last: Option<EndedTrial>,
     pub(crate) ended: [u64; Ending::ALL.len()],
     /// Hosts that do not have the generation that is tried, or else the one in use.
@@ -160,6 +162,12 @@ impl FleetRollout {
             number: self.number,
             tried,
             rejected: self.rejected.clone(),
+            before: self
+                .passed
+                .iter()
+                .filter(|(_, in_use)| **in_use)
+                .map(|(generation, _)| generation.clone())
+                .collect(),
             last: self.last.clone(),
             ended: self.ended,
             without: self.without.clone(),
@@ -168,6 +176,16 @@ impl FleetRollout {
 }
 
 impl RolloutPlan {
+    /// The most workers that a host may run by what it has: of a generation that was never in use no more than are to
+    /// try it.
+    pub(crate) fn most_workers(&self, host: &str, generations: &HostGenerations) -> u32 {
+        if generations.holds(&self.stable) || self.before.contains(&generations.stable) {
+            return u32::MAX;
+        }
+        let tried = self.tried.as_ref().filter(|tried| generations.holds(&tried.generation));
+        tried.and_then(|tried| tried.workers.get(host)).copied().unwrap_or(0)
+    }
+
     /// Whether both have the same for hosts to do and to tell, whatever is measured meanwhile.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let still = |plan: &Self| {

@@ -196,6 +196,11 @@ fn one_that_is_fine_is_promoted_and_a_host_that_is_late_is_none_that_has_changed
     assert_eq!((fleet.last(), fleet.tried()), (("b", Ending::Promoted), None));
     assert_eq!((fleet.now().stable.whole(), &fleet.now().without), ("b", &vec!["h9".to_owned()]));
     assert_eq!(fleet.now().number, 1);
+    // It goes on with what was in use until now.
+    let says = fleet.hosts["h9"].says();
+    let seen = [HostSeen { id: "h9", boot: "", generations: &says }];
+    assert!(Step::new(fleet.now().clone(), &seen, SHARE).limits(20).is_empty());
+    assert_eq!(fleet.now().plan().most_workers("h9", &says), u32::MAX);
     fleet.host(9).gets("b");
     fleet.decide();
     assert_eq!((fleet.tried(), fleet.now().without.len()), (None, 0));
@@ -244,6 +249,8 @@ fn hosts_that_have_only_the_new_one_run_no_more_than_its_share_and_where_no_othe
         says.iter().map(|(id, generations)| HostSeen { id, boot: "0", generations }).collect();
     let step = Step::new(fleet.now().clone(), &seen, SHARE);
     assert_eq!(step.limits(20), BTreeMap::from([("h3".to_owned(), 1)]));
+    let plan = fleet.now().plan();
+    assert_eq!((plan.most_workers("h3", &says[3].1), plan.most_workers("h0", &says[0].1)), (1, u32::MAX));
     for n in 0..3 {
         *fleet.host(n) = Host::new(2, "b");
     }

@@ -9,7 +9,7 @@ use super::entries::{FleetRollout, HostGenerations, Tried};
 /// Which generations a host could run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Holds {
-    /// The one in use.
+    /// The one in use, or one that was in use before.
     old: bool,
     /// The one that is tried.
     new: bool,
@@ -53,14 +53,14 @@ impl FleetRollout {
     fn holders<'a>(&self, hosts: impl Iterator<Item = (&'a str, &'a HostGenerations)>) -> Holders {
         let tried = self.tried.as_ref().map(|tried| &tried.generation);
         let holds = |of: &HostGenerations| Holds {
-            old: of.holds(&self.stable),
+            old: of.holds(&self.stable) || self.passed.get(&of.stable).is_some_and(|in_use| *in_use),
             new: tried.is_some_and(|tried| of.holds(tried)),
         };
         hosts.map(|(id, of)| (id.to_owned(), holds(of))).collect()
     }
 
-    /// The most workers of hosts that do not have the generation in use: as many as are to try the new one, if they
-    /// have that. Without such a limit they would run what they have with their whole share.
+    /// The most workers of hosts that have none that is or was in use: as many as are to try the new one, if they have
+    /// that. Without such a limit they would run what they have with their whole share.
     fn limits(&self, desired: u32, share: f64, holders: &Holders) -> BTreeMap<String, u32> {
         let lacking: Vec<&String> = holders.iter().filter(|(_, holds)| !holds.old).map(|(id, _)| id).collect();
         if lacking.len() == holders.len() {
