@@ -197,8 +197,8 @@ fn one_that_is_fine_is_promoted_and_a_host_that_is_late_is_none_that_has_changed
     assert_eq!((fleet.now().stable.whole(), &fleet.now().without), ("b", &vec!["h9".to_owned()]));
     assert_eq!(fleet.now().number, 1);
     // It goes on with what was in use until now.
-    let says = fleet.hosts["h9"].says();
-    let seen = [HostSeen { id: "h9", boot: "", generations: &says }];
+    let (says, other) = (fleet.hosts["h9"].says(), fleet.hosts["h0"].says());
+    let seen = [("h9", &says), ("h0", &other)].map(|(id, generations)| HostSeen { id, boot: "", generations });
     assert!(Step::new(fleet.now().clone(), &seen, SHARE).limits(20).is_empty());
     assert_eq!(fleet.now().plan().most_workers("h9", &says), u32::MAX);
     fleet.host(9).gets("b");
