@@ -203,6 +203,52 @@ async fn a_person_sets_the_workers_of_a_whole_fleet_and_that_outlives_its_leader
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_a_fleet_that_is_drained_gives_back_its_share_and_its_lease_until_that_is_ended() {
+    let site = Site::new().await;
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    let two = member(&site, "two").await;
+    let shares = async |expected: Value| {
+        eventually(&format!("the shares are {expected}"), async || {
+            status(&two.address().await).await["fleet"]["shares"] == expected
+        })
+        .await;
+    };
+    shares(json!({ "one": 2, "two": 2 })).await;
+    answer(&site, "tidegate.host.one.drain", "").await;
+    shares(json!({ "two": 4 })).await;
+    run_together(&[&two], 4).await;
+    assert_eq!(status(&two.address().await).await["fleet"]["leader"], "two");
+    eventually("it is drained", async || answer(&site, "tidegate.host.one.drain", "").await["drain"] == "drained")
+        .await;
+    two.publish_all("in.shoal.a", (0..20).map(|_| "ok".to_owned())).await;
+    two.settled("shoal").await;
+    answer(&site, "tidegate.host.one.undrain", "").await;
+    shares(json!({ "one": 2, "two": 2 })).await;
+    run_together(&[&one, &two], 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_of_a_fleet_is_paused_for_all_hosts_by_one() {
+    let site = Site::new().await;
+    if !site.client.is_server_compatible(2, 11, 0) {
+        return;
+    }
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    let two = member(&site, "two").await;
+    run_together(&[&one, &two], 4).await;
+    assert_eq!(answer(&site, "tidegate.host.two.pause.shoal", "").await["paused"], true);
+    // Nothing is given, so as few run as may be.
+    run_together(&[&one, &two], 2).await;
+    two.publish("in.shoal.a", "ok").await;
+    assert_eq!(two.consumer("shoal").await.num_pending, 1);
+    assert_eq!(answer(&site, "tidegate.host.two.resume.shoal", "").await["paused"], false);
+    two.settled("shoal").await;
+    run_together(&[&one, &two], 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_sets_for_a_fleet_for_a_time_ends_by_itself() {
     let site = Site::new().await;
     let one = member(&site, "one").await;
