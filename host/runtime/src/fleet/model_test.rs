@@ -294,31 +294,16 @@ impl World {
             return;
         }
         let mut before = 0;
-        for lease in self.written::<Lease>(&lease_key(W)) {
+        let leases = self.written::<Lease>(&lease_key(W));
+        check_rollouts(&leases);
+        for lease in leases {
             let (decisions, state) = lease.fold.map_or((0, b"0".to_vec()), |fold| (fold.decisions, fold.state));
             assert!(decisions == before || decisions == before + 1, "after {before} came {decisions}");
             assert_eq!(state, decisions.to_string().into_bytes());
             before = decisions;
         }
-        self.check_rollouts();
         let acted: BTreeSet<_> = self.acted.iter().collect();
         assert_eq!(acted.len(), self.acted.len(), "a decision was acted upon twice: {:?}", self.acted);
-    }
-
-    /// One trial after the other, whoever leads, and what was counted of one is not lost and not counted twice.
-    fn check_rollouts(&self) {
-        let (mut number, mut counted) = (0, 0);
-        for rollout in self.written::<Lease>(&lease_key(W)).into_iter().filter_map(|lease| lease.rollout) {
-            assert!(rollout.number == number || rollout.number == number + 1, "after {number}: {rollout:?}");
-            if rollout.number != number {
-                (number, counted) = (rollout.number, 0);
-            }
-            let Some(tried) = rollout.tried else { continue };
-            let seen = tried.compared.measured();
-            assert!(seen.new.calls >= counted, "{counted} were counted, and then {seen:?}");
-            counted = seen.new.calls;
-            assert!(tried.workers.values().sum::<u32>() <= (MAX / 10).max(1));
-        }
     }
 
     /// Nothing goes wrong any more: there is one leader, all follow its plan, and it goes on deciding.
@@ -344,6 +329,22 @@ impl World {
         let decided = self.acted.len();
         round(self);
         assert!(self.acted.len() > decided, "nobody decides");
+    }
+}
+
+/// One trial after the other, whoever leads, and what was counted of one is not lost and not counted twice.
+fn check_rollouts(leases: &[Lease]) {
+    let (mut number, mut counted) = (0, 0);
+    for rollout in leases.iter().filter_map(|lease| lease.rollout.as_ref()) {
+        assert!(rollout.number == number || rollout.number == number + 1, "after {number}: {rollout:?}");
+        if rollout.number != number {
+            (number, counted) = (rollout.number, 0);
+        }
+        let Some(tried) = &rollout.tried else { continue };
+        let seen = tried.compared.measured();
+        assert!(seen.new.calls >= counted, "{counted} were counted, and then {seen:?}");
+        counted = seen.new.calls;
+        assert!(tried.workers.values().sum::<u32>() <= (MAX / 10).max(1));
     }
 }
 

@@ -123,7 +123,10 @@ impl Fleet {
         for (id, host) in self.hosts.iter_mut().filter(|(_, host)| host.there) {
             let stable = host.stable.clone();
             host.calls(&stable, calls, failed.1);
-            if let Some(tried) = rollout.tried.as_ref().filter(|tried| tried.workers.contains_key(id)) {
+            let runs = |generation: &Digest| host.held.contains_key(generation);
+            let of_host =
+                rollout.tried.as_ref().filter(|tried| tried.workers.contains_key(id) && runs(&tried.generation));
+            if let Some(tried) = of_host {
                 host.calls(&tried.generation, calls, failed.0);
             }
         }
