@@ -183,6 +183,11 @@ async fn a_person_sets_the_workers_of_a_whole_fleet_and_that_outlives_its_leader
         assert_eq!(workers["set"]["count"], 7, "{workers}");
         let metrics = get(&host.address().await, "/metrics").await.1;
         assert!(metrics.contains("tidegate_workers_set{workload=\"shoal\"} 7"));
+        eventually("each speaks of the workers of all hosts", async || {
+            let scale: Value = serde_json::from_str(&get(&host.address().await, "/scale").await.1).unwrap();
+            scale["desired_workers"] == 7
+        })
+        .await;
     }
     let journaled = async || {
         let lines = site.stored("SAID").await.into_iter();
