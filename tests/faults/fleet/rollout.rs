@@ -12,8 +12,9 @@ use crate::rollout::load;
 use crate::row::{Form, Report};
 use crate::stage::Stage;
 
-/// It lasts until there is evidence.
-const RULES: &str = "[workload.work]\nrollout = { share = 0.05, for = '1h' }\nretry.max-attempts = 9";
+/// It lasts until there is evidence. How long calls take is no matter here.
+const RULES: &str = "[workload.work]\nretry.max-attempts = 9\n\
+                     rollout = { share = 0.05, for = '1h', max-slowdown = 1000.0 }";
 
 /// Fails in 2 % of the calls of the new generation alone.
 fn bad(id: u64) -> String {
