@@ -43,7 +43,7 @@ pub(crate) struct Report {
     pub(crate) running: u32,
     /// Workers that this host wants now.
     pub(crate) wanted: u32,
-    /// The most workers that it has room for.
+    /// The most workers that it has room for; none while none can start.
     pub(crate) room: u32,
     /// Whether deliveries wait here for a worker.
     #[serde(default)]
@@ -72,6 +72,9 @@ pub(crate) struct Lease {
     pub(crate) desired: u32,
     /// The same by host.
     pub(crate) shares: Shares,
+    /// The host that keeps a pull parked where no host is to run a worker; each host does where that is empty.
+    #[serde(default)]
+    pub(crate) parks: String,
     /// What the policy's next call begins with.
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
@@ -121,6 +124,9 @@ pub(crate) struct Plan {
     pub(crate) desired: u32,
     /// As in the lease.
     pub(crate) shares: Shares,
+    /// As in the lease.
+    #[serde(default)]
+    pub(crate) parks: String,
 }
 
 /// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
@@ -151,6 +157,7 @@ impl Lease {
             epoch: self.epoch,
             desired: self.desired,
             shares: self.shares.clone(),
+            parks: self.parks.clone(),
         }
     }
 }

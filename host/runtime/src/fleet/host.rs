@@ -188,7 +188,7 @@ impl Fleet {
         }
         if let Some(most) = self.most {
             let all = workloads.values().fold(0_u32, |all, report| all.saturating_add(report.wanted));
-            workloads.values_mut().for_each(|report| report.room = room(most, all, report.wanted));
+            workloads.values_mut().for_each(|report| report.room = report.room.min(room(most, all, report.wanted)));
         }
         let boot = self.view.lock().me().boot.clone();
         HostEntry { boot, capacity: self.capacity, workloads }

@@ -93,6 +93,11 @@ impl Member {
         Some(share.min(self.fleet.room(&self.workload)))
     }
 
+    /// Whether this host asks for messages though it runs no worker: without a bucket that it can use, it does.
+    pub(crate) fn parks(&self) -> bool {
+        self.problem().is_some() || self.fleet.view.lock().parks(&self.workload)
+    }
+
     /// How many hosts have a part in the plan.
     pub(crate) fn hosts(&self) -> u32 {
         let view = self.fleet.view.lock();

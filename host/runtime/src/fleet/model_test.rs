@@ -196,7 +196,7 @@ impl World {
                 let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
-                let decided = Decided { desired, fold, watched: Watched::default() };
+                let decided = Decided { desired, fold, watched: Watched::default(), running: 0 };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,
@@ -288,6 +288,8 @@ impl World {
         let shares: Vec<u32> = self.hosts.iter().map(|host| host.view.share(W).unwrap()).collect();
         assert_eq!(shares.iter().sum::<u32>(), lease.desired, "{shares:?}");
         assert!(self.hosts.iter().all(|host| host.view.plan(W) == Some(&lease.plan())));
+        let asks = |host: &Host| host.view.parks(W) == (host.view.share(W) > Some(0));
+        assert!(self.hosts.iter().all(asks), "only those with a share ask for messages");
         let decided = self.acted.len();
         round(self);
         assert!(self.acted.len() > decided, "nobody decides");

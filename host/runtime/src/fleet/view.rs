@@ -7,6 +7,9 @@ use super::entries::{HostEntry, HostId, Plan, Settings, host_key, read};
 use super::shares::Candidate;
 use crate::config::Fingerprints;
 
+/// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
+pub(crate) const LOST: usize = 3;
+
 /// Entries of its own after which a host takes another for gone whose last entry is older, so that the workers of that
 /// one are shared out anew.
 pub(crate) const GONE: usize = 5;
@@ -174,6 +177,28 @@ impl View {
         Some(self.plan(workload)?.shares.get(&self.me.id).copied().unwrap_or(0))
     }
 
+    /// Whether this host asks for messages though it runs no worker of a workload. Where workers run, only the hosts do
+    /// that are to run some, and where none is to run, one does: a message comes to a host that may handle it, and costs
+    /// one pull at a time. While it is not known who leads, each host does.
+    pub(crate) fn parks(&self, workload: &str) -> bool {
+        let Some(plan) = self.plan(workload).filter(|plan| !plan.holder.id.is_empty()) else { return true };
+        if self.silent_for(&plan.holder, self.plan_revision(workload)).is_some_and(|entries| entries >= LOST) {
+            return true;
+        }
+        let me = &self.me.id;
+        match plan.shares.values().any(|share| *share > 0) {
+            true => plan.shares.get(me).is_some_and(|share| *share > 0),
+            false => plan.parks.is_empty() || plan.parks == *me,
+        }
+    }
+
+    /// The host that is to keep a pull parked where none is to run a worker: this one, for then it hears itself that
+    /// nothing has come; another where none can start here; nobody, which means each, where none can start at all.
+    pub(crate) fn parker(&self, workload: &str) -> String {
+        let able = || self.candidates(workload).into_iter().filter(|host| host.room > 0);
+        able().find(|host| host.id == self.me.id).or_else(|| able().next()).map(|host| host.id).unwrap_or_default()
+    }
+
     /// How many entries this host has written and seen since this revision, as far as it remembers.
     pub(crate) fn entries_since(&self, revision: u64) -> usize {
         self.own.iter().filter(|own| **own > revision).count()
@@ -336,6 +361,52 @@ mod tests {
         assert_eq!(view.saw("plan.w", 2, None), Ok(News::None));
         view.begin(Watching::All);
         assert_eq!(view.share("w"), Some(1));
+    }
+
+    #[test]
+    fn one_host_keeps_a_pull_parked_at_zero_and_those_with_workers_where_there_are_some() {
+        let mut view = View::new(id("a"));
+        assert!(view.parks("w"), "there is no plan");
+        view.begin(Watching::Some(["a".to_owned(), "b".to_owned()].into()));
+        let plan = |epoch, shares: [u32; 2], parks: &str| {
+            let shares = ["a", "b"].map(str::to_owned).into_iter().zip(shares).collect();
+            text(&Plan { holder: id("b"), epoch, shares, parks: parks.to_owned(), ..Plan::default() })
+        };
+        view.saw("host.b", 1, Some(&entry("b-1", false))).unwrap();
+        for (revision, shares, parks, expected) in [
+            (2, [0, 0], "b", false),
+            (3, [0, 0], "a", true),
+            (4, [0, 0], "", true),
+            (5, [0, 1], "a", false),
+            (6, [1, 1], "b", true),
+        ] {
+            view.saw("plan.w", revision, Some(&plan(revision, shares, parks))).unwrap();
+            assert_eq!(view.parks("w"), expected, "{shares:?} {parks}");
+        }
+        // The leader is killed, and may have been the one.
+        view.saw("plan.w", 7, Some(&plan(7, [0, 0], "b"))).unwrap();
+        for revision in 8..8 + LOST as u64 {
+            assert!(!view.parks("w"), "{revision}");
+            view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
+        }
+        assert!(view.parks("w"));
+        // It has left.
+        view.saw("plan.w", 20, Some(&text(&Plan { epoch: 20, parks: "b".to_owned(), ..Plan::default() }))).unwrap();
+        assert!(view.parks("w"));
+    }
+
+    #[test]
+    fn the_leader_keeps_the_pull_itself_unless_it_cannot_run_a_worker() {
+        let mut view = view();
+        let with_room = |boot: &str, room| {
+            let workloads = [("w".to_owned(), Report { room, ..Report::default() })].into();
+            text(&HostEntry { boot: boot.to_owned(), capacity: 2, workloads })
+        };
+        for (revision, rooms, expected) in [(1, [9, 9], "a"), (3, [0, 9], "b"), (5, [0, 0], ""), (7, [1, 0], "a")] {
+            view.saw("host.b", revision, Some(&with_room("b-1", rooms[1]))).unwrap();
+            view.saw("host.a", revision + 1, Some(&with_room("a-1", rooms[0]))).unwrap();
+            assert_eq!(view.parker("w"), expected, "{rooms:?}");
+        }
     }
 
     #[test]
