@@ -14,7 +14,7 @@ use super::view::{LOST, View};
 const QUEUE: usize = 4;
 
 /// A lease that nothing is decided under is renewed after this many entries, so that one that is gone is noticed.
-const RENEW: usize = 5;
+const RENEW: usize = 10;
 
 /// What a host does next for a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +206,7 @@ impl Seat {
             desired: plan.map_or(0, |plan| plan.desired),
             shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
             parks: view.me().id.clone(),
+            apart: false,
             fold,
             watched,
         }
@@ -252,15 +253,15 @@ impl Seat {
         let here = candidates.iter_mut().find(|host| host.id == view.me().id);
         here.into_iter().for_each(|host| host.running = host.running.max(decided.running));
         let shares = shares(decided.desired, &candidates, &lease.shares);
-        let parks = view.parker(&self.workload);
-        let same = shares == lease.shares && decided.desired == lease.desired && parks == lease.parks;
+        let (desired, parks, apart) = (decided.desired, view.parker(&self.workload), view.all_read_apart());
+        let same = (&shares, desired, &parks, apart) == (&lease.shares, lease.desired, &lease.parks, lease.apart);
         let same_fold = decided.fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         if same && same_fold && view.entries_since(*revision) < RENEW {
             return None;
         }
-        let Decided { desired, fold, watched, .. } = decided;
+        let Decided { fold, watched, .. } = decided;
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        Some((Lease { epoch, desired, shares, parks, fold, watched, ..lease.clone() }, *revision))
+        Some((Lease { epoch, desired, shares, parks, apart, fold, watched, ..lease.clone() }, *revision))
     }
 
     /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.
