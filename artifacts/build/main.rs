@@ -49,8 +49,9 @@ fn packaged() -> Result<(), String> {
     let out = env::var_os("OUT_DIR").map(PathBuf::from).ok_or("cargo has not set OUT_DIR")?;
     for guest in GUESTS {
         let file = format!("{guest}.wasm");
-        fs::copy(Path::new("guests").join(&file), out.join(&file))
-            .map_err(|error| format!("this package has no guests/{file} (`make package` makes one that has): {error}"))?;
+        fs::copy(Path::new("guests").join(&file), out.join(&file)).map_err(|error| {
+            format!("this package has no guests/{file} (`make package` makes one that has): {error}")
+        })?;
     }
     Ok(())
 }

@@ -53,15 +53,9 @@ const SDK: &[(&str, &str)] = &[
     ("tidegate-guest/wit/scaling.wit", include_str!("../../sdk/wit/scaling.wit")),
     ("tidegate-guest/wit/signals.wit", include_str!("../../sdk/wit/signals.wit")),
     ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../sdk/wit/deps/config/store.wit")),
-    (
-        "tidegate-guest/wit/deps/keyvalue/keyvalue.wit",
-        include_str!("../../sdk/wit/deps/keyvalue/keyvalue.wit"),
-    ),
+    ("tidegate-guest/wit/deps/keyvalue/keyvalue.wit", include_str!("../../sdk/wit/deps/keyvalue/keyvalue.wit")),
     ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../sdk/wit/deps/logging/logging.wit")),
-    (
-        "tidegate-guest/wit/deps/messaging/messaging.wit",
-        include_str!("../../sdk/wit/deps/messaging/messaging.wit"),
-    ),
+    ("tidegate-guest/wit/deps/messaging/messaging.wit", include_str!("../../sdk/wit/deps/messaging/messaging.wit")),
 ];
 
 /// What both kinds have.
