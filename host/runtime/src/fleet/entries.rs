@@ -1,5 +1,6 @@
 //! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>` and `settings.<workload>`, each a
-//! JSON object, and `figures.<id>`, which is in [`figures`](super::figures). A reader ignores members that it does not know, for a fleet runs two versions while it is upgraded.
+//! JSON object, and `figures.<id>`, which is in [`figures`](super::figures). A reader ignores members that it does not
+//! know, for a fleet runs two versions while it is upgraded.
 
 use std::collections::BTreeMap;
 

@@ -18,7 +18,8 @@ use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError, KvFuture};
 
 /// How often a host writes its entry.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
-/// How long an answer of the bucket is waited for. A server that is gone answers no more, and the next one may be there.
+/// How long an answer of the bucket is waited for. A server that is gone answers no more, and the next one may be
+/// there.
 const ANSWER: Duration = Duration::from_secs(2);
 /// After how long a watch that brings nothing is begun anew: it brings this host's own entry at least.
 const SILENT: Duration = Duration::from_secs(3);

@@ -261,8 +261,8 @@ impl World {
             let known = plans.entry((plan.lineage.clone(), plan.epoch)).or_insert_with(|| plan.clone());
             assert_eq!(*known, plan, "two plans of one epoch");
             let highest = highest.entry(plan.lineage.clone()).or_default();
-            // A plan that waited to be the first one is so again in a bucket that was purged. Whoever has seen a later one
-            // does not follow it.
+            // A plan that waited to be the first one is so again in a bucket that was purged. Whoever has seen a later
+            // one does not follow it.
             assert!(purged || plan.epoch >= *highest, "{} was written after {highest}", plan.epoch);
             *highest = plan.epoch;
             assert!(plan.shares.values().sum::<u32>() <= MAX && plan.desired <= MAX);

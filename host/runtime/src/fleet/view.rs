@@ -195,8 +195,8 @@ impl View {
     }
 
     /// Whether this host asks for messages though it runs no worker of a workload. Where workers run, only the hosts do
-    /// that are to run some, and where none is to run, one does: a message comes to a host that may handle it, and costs
-    /// one pull at a time. While it is not known who leads, each host does.
+    /// that are to run some, and where none is to run, one does: a message comes to a host that may handle it, and
+    /// costs one pull at a time. While it is not known who leads, each host does.
     pub(crate) fn parks(&self, workload: &str) -> bool {
         let Some(plan) = self.plan(workload).filter(|plan| !plan.holder.id.is_empty()) else { return true };
         if self.is_leader_silent(workload) {
