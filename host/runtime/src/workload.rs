@@ -1,6 +1,7 @@
 //! Puts one workload together: its consumer, its plugins, its inbox, its workers and its monitor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signa
 use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
+use crate::rollout::together::entries::HostGenerations;
 use crate::scaling::fleet_monitor::FleetMonitor;
 use crate::scaling::handover::LeftFold;
 use crate::scaling::monitor::Monitor;
@@ -34,6 +36,9 @@ use crate::scaling::shadow::{Shadow, Ticks};
 use crate::scaling::supervisor::Supervisor;
 use crate::scaling::workers::{Desired, Workers};
 use crate::status::workload::{RunningParts, WorkloadState};
+
+/// How many runs of workloads have had a place in a fleet.
+static RUNS: AtomicU64 = AtomicU64::new(0);
 
 /// What a workload is made of.
 pub struct Parts<H, P> {
@@ -86,7 +91,7 @@ pub async fn run<H: Handlers, P: Policies>(
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
             supervisor.run(shutdown.clone()),
-            watch_count(monitor, assembly.member(), state.workload.rollout.clone(), shutdown.clone()),
+            watch_count(monitor, assembly.member(), (inbox.clone(), state.workload.rollout.clone()), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
             watch.run(of_watch),
@@ -219,11 +224,15 @@ impl<'a> Assembly<'a> {
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
             let (running, wanted, redelivered) = (workers.running(), desired.get(), tally.redelivered);
-            let room = u32::MAX;
+            let room = if inbox.is_suspended() { 0 } else { u32::MAX };
             Report { running, wanted, room, waiting, work: tally.work, redelivered, ..Report::default() }
         };
         let (workers, rollouts) = (self.workers.clone(), self.state.shared_rollouts());
-        let generations = move || rollouts.as_ref()?.told(&workers.by_generation().1);
+        let run = RUNS.fetch_add(1, Relaxed);
+        let generations = move || {
+            let told = rollouts.as_ref()?.told(&workers.by_generation().1)?;
+            Some(HostGenerations { run, ..told })
+        };
         Some(Member::join(fleet, &self.state.workload.name, Box::new(report), Box::new(generations)))
     }
 
@@ -256,12 +265,15 @@ pub(crate) fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'
 async fn watch_count<P: Policies>(
     monitor: Monitor<P, Signals>,
     member: Option<Member>,
-    rollout: Option<RolloutConfig>,
+    (inbox, rollout): (Arc<Inbox<PulledMessage>>, Option<RolloutConfig>),
     stop: impl Future<Output = ()>,
 ) {
     match member {
         None => monitor.run(stop).await,
-        Some(member) => FleetMonitor::new(monitor, member, rollout).run(stop).await,
+        Some(member) => {
+            let park = Box::new(move |parks| inbox.park(parks));
+            FleetMonitor::new(monitor, member, park, rollout).run(stop).await;
+        }
     }
 }
 

@@ -116,6 +116,6 @@ impl Plans for PlansOf {
     }
 
     fn tell(&self) {
-        self.fleet.tell.notify_one();
+        self.fleet.news.notify_one();
     }
 }

@@ -7,19 +7,16 @@
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::shares::shares;
-use super::view::View;
+use super::view::{LOST, View};
 use crate::rollout::together::entries::{FleetRollout, RolloutPlan};
 use crate::rollout::together::place::Step;
-
-/// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
-pub(crate) const LOST: usize = 3;
 
 /// Hosts wait for those before them in the order of their ids, one entry each, but never for more than this: the first
 /// takes over all that the one that is gone has led.
 const QUEUE: usize = 4;
 
 /// A lease that nothing is decided under is renewed after this many entries, so that one that is gone is noticed.
-const RENEW: usize = 5;
+const RENEW: usize = 10;
 
 /// What a host does next for a workload.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +59,8 @@ pub(crate) struct Decided {
     pub(crate) watched: Watched,
     /// What becomes of a new generation of the handler, where such are tried by a share of the workers.
     pub(crate) rollout: Option<Step>,
+    /// Workers that run here now: a message may have just started one, which no entry tells yet.
+    pub(crate) running: u32,
 }
 
 /// Where this host stands.
@@ -210,6 +209,8 @@ impl Seat {
             epoch: 1,
             desired: plan.map_or(0, |plan| plan.desired),
             shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
+            parks: view.me().id.clone(),
+            apart: false,
             fold,
             watched,
             rollout,
@@ -254,8 +255,10 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let Decided { desired, fold, watched, rollout } = decided;
+        let Decided { desired, fold, watched, running, rollout } = decided;
         let mut candidates = view.candidates(&self.workload);
+        let here = candidates.iter_mut().find(|host| host.id == view.me().id);
+        here.into_iter().for_each(|host| host.running = host.running.max(running));
         let limits = rollout.as_ref().map(|step| step.limits(desired)).unwrap_or_default();
         for of in &mut candidates {
             of.room = limits.get(&of.id).map_or(of.room, |limit| of.room.min(*limit));
@@ -263,13 +266,16 @@ impl Seat {
         let shares = shares(desired, &candidates, &lease.shares);
         let rollout = rollout.map(|step| step.placed(&shares));
         let told = self.told(rollout.as_ref(), lease, view);
-        let same = shares == lease.shares && desired == lease.desired && told == lease.told;
+        let (parks, apart) = (view.parker(&self.workload), view.all_read_apart());
+        let same = (&shares, desired, &parks, apart, &told)
+            == (&lease.shares, lease.desired, &lease.parks, lease.apart, &lease.told);
         let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         if same && same_fold && rollout == lease.rollout && view.entries_since(*revision) < RENEW {
             return None;
         }
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        Some((Lease { epoch, desired, shares, fold, watched, rollout, told, ..lease.clone() }, *revision))
+        let made = Lease { epoch, desired, shares, parks, apart, fold, watched, rollout, told, ..lease.clone() };
+        Some((made, *revision))
     }
 
     /// What the plan says of a rollout: it is another where hosts have something to do, and now and then for what is
@@ -286,7 +292,8 @@ impl Seat {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
         let mut shares: Shares = lease.shares.clone();
         shares.remove(&view.me().id);
-        let given = Lease { holder: HostId::default(), epoch: lease.epoch + 1, shares, ..lease.clone() };
+        let (holder, parks) = (HostId::default(), String::new());
+        let given = Lease { holder, epoch: lease.epoch + 1, shares, parks, ..lease.clone() };
         Some((given, *revision))
     }
 
@@ -296,9 +303,9 @@ impl Seat {
     }
 }
 
-/// The lease with another holder, and a plan of its own.
+/// The lease with another holder, and a plan of its own. The host that kept a pull parked may be the one that is gone.
 fn taken(lease: Lease, holder: HostId) -> Lease {
-    Lease { holder, epoch: lease.epoch + 1, ..lease }
+    Lease { parks: holder.id.clone(), holder, epoch: lease.epoch + 1, ..lease }
 }
 
 /// Whether a lease can be taken over: nobody has it, or whoever has it is silent, or was this host before it was

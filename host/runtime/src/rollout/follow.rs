@@ -186,7 +186,7 @@ impl<V: Version> Switch<V> {
         let stable = self.choice.borrow().stable()?.author().generation;
         let held = of.held.iter().map(|version| version.author().generation);
         let calls = held.map(|generation| (generation.clone(), sums.of(&generation))).collect();
-        Some(HostGenerations { file: of.file.clone(), stable, calls, unusable: of.unusable.clone() })
+        Some(HostGenerations { file: of.file.clone(), stable, run: 0, calls, unusable: of.unusable.clone() })
     }
 
     /// What can be seen of a rollout of all hosts together; `None` while no plan was followed.

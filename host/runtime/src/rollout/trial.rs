@@ -200,7 +200,7 @@ impl Comparison {
 }
 
 /// What was counted since a look. Where less is counted than then, the workload was started again.
-pub(crate) fn more(now: CallSums, before: CallSums) -> CallSums {
+fn more(now: CallSums, before: CallSums) -> CallSums {
     if now.calls < before.calls || now.us < before.us { now } else { now.since(before) }
 }
 

@@ -35,6 +35,8 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(300);
 pub(crate) struct FleetMonitor<P: Policies, S> {
     monitor: Monitor<P, S>,
     member: Member,
+    /// Lets this host ask for messages though it runs no worker, or not.
+    park: Box<dyn Fn(bool) + Send + Sync>,
     /// Whether the policy is loaded, so that this host could lead.
     ready: bool,
     lead: Option<Lead>,
@@ -73,8 +75,14 @@ struct UnknownCall {
 }
 
 impl<P: Policies, S: Source> FleetMonitor<P, S> {
-    pub(crate) fn new(monitor: Monitor<P, S>, member: Member, rollout: Option<RolloutConfig>) -> Self {
-        Self { monitor, member, ready: false, lead: None, rollout, reason: String::new(), looked: Instant::now() }
+    pub(crate) fn new(
+        monitor: Monitor<P, S>,
+        member: Member,
+        park: Box<dyn Fn(bool) + Send + Sync>,
+        rollout: Option<RolloutConfig>,
+    ) -> Self {
+        let (ready, lead, reason, looked) = (false, None, String::new(), Instant::now());
+        Self { monitor, member, park, ready, lead, rollout, reason, looked }
     }
 
     /// Runs until `stop` ends; then this host gives back its share, and the desired count is 0.
@@ -152,6 +160,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let share = self.member.share().unwrap_or(0);
         let needed = woken || (self.monitor.waiting)();
         let count = carried_out(share, (0, u32::MAX), self.monitor.desired.get(), needed);
+        (self.park)(self.member.parks());
         let leader = self.member.leader();
         let reason = match (&self.lead, leader) {
             (Some(_), _) => self.reason.clone(),
@@ -306,7 +315,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let at = Moment { elapsed_ms: watched.elapsed_ms, now_ms: unix_millis(time_of_day()) };
         let rollout = self.rollout.as_ref().and_then(|rules| self.member.rollout(rules, at));
         // Without a policy what the one before has left is kept for the next leader.
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, rollout }
+        let running = self.monitor.workers.running();
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, rollout }
     }
 }
 

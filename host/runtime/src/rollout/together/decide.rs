@@ -8,7 +8,7 @@ use crate::config::RolloutConfig;
 use crate::delivery::by_generation::CallSums;
 use crate::digest::Digest;
 use crate::rollout::ending::{BY_HAND, Ending};
-use crate::rollout::trial::{self, Comparison, more};
+use crate::rollout::trial::{self, Comparison};
 
 /// Hosts of which it is kept what was taken in though they are not there now.
 const KEPT: usize = 1000;
@@ -220,16 +220,23 @@ impl Tried {
     fn take_in(&mut self, stable: &Digest, hosts: &[HostSeen<'_>]) {
         let (mut all_new, mut all_old) = (CallSums::default(), CallSums::default());
         let since = |now: Option<CallSums>, before: Option<CallSums>| {
-            now.zip(before).map_or_else(CallSums::default, |(now, before)| more(now, before))
+            now.zip(before).map_or_else(CallSums::default, |(now, before)| now.since(before))
+        };
+        // A replica that lags may bring what a host said before: that is taken in already.
+        let last = |now: Option<CallSums>, before: Option<CallSums>| match (now, before) {
+            (Some(now), Some(before)) if now.calls < before.calls => Some(before),
+            (now, _) => now,
         };
         for HostSeen { id, boot, generations } in hosts {
             let of = |generation: &Digest| generations.calls.get(generation).copied();
-            let (new, old) = (of(&self.generation), of(stable));
-            if let Some(before) = self.taken.get(*id).filter(|taken| taken.boot == *boot) {
+            let boot = format!("{boot}.{}", generations.run);
+            let (mut new, mut old) = (of(&self.generation), of(stable));
+            if let Some(before) = self.taken.get(*id).filter(|taken| taken.boot == boot) {
                 all_new = all_new.plus(since(new, before.new));
                 all_old = all_old.plus(since(old, before.old));
+                (new, old) = (last(new, before.new), last(old, before.old));
             }
-            self.taken.insert((*id).to_owned(), Taken { boot: (*boot).to_owned(), new, old });
+            self.taken.insert((*id).to_owned(), Taken { boot, new, old });
         }
         if self.taken.len() > KEPT {
             let there: BTreeSet<&str> = hosts.iter().map(|host| host.id).collect();

@@ -17,6 +17,9 @@ pub(crate) struct HostGenerations {
     pub(crate) file: Digest,
     /// The one that its workers run, but for those that try another.
     pub(crate) stable: Digest,
+    /// Which run of the workload this is about: in each it counts anew.
+    #[serde(default)]
+    pub(crate) run: u64,
     /// What calls came to, of each that it could run: those that it has loaded and kept.
     pub(crate) calls: BTreeMap<Digest, CallSums>,
     /// One whose instances do not start here, and why.
@@ -75,7 +78,7 @@ pub(crate) struct Tried {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Taken {
-    /// Of which process.
+    /// Of which process and run.
     pub(crate) boot: String,
     /// What it had counted then, of the new and the old generation, if it had them.
     pub(crate) new: Option<CallSums>,

@@ -50,7 +50,7 @@ impl Host {
 
     fn says(&self) -> HostGenerations {
         let (file, stable) = (self.file.clone(), self.stable.clone());
-        HostGenerations { file, stable, calls: self.held.clone(), unusable: None }
+        HostGenerations { file, stable, run: 0, calls: self.held.clone(), unusable: None }
     }
 
     fn calls(&mut self, generation: &Digest, calls: u64, failed: u64) {
@@ -271,6 +271,28 @@ fn one_that_does_not_start_at_a_host_is_rolled_back_at_once() {
     let now = next(fleet.rollout.as_ref(), &rules(), &seen, None, Moment::default()).unwrap();
     let last = now.last.unwrap();
     assert_eq!((last.ending, last.reason.as_str()), (Ending::RolledBack, "an instance of it does not start (host h1)"));
+}
+
+#[test]
+fn what_a_host_has_said_before_and_what_it_did_before_it_ran_anew_do_not_count_again() {
+    let mut fleet = ten();
+    let counted = |fleet: &Fleet| fleet.now().tried.as_ref().unwrap().compared.measured().old.calls;
+    let before = fleet.hosts["h5"].clone();
+    fleet.work(10, (0, 0));
+    fleet.decide();
+    assert_eq!(counted(&fleet), 100);
+    let now = fleet.hosts.insert("h5".to_owned(), before).unwrap();
+    fleet.decide();
+    fleet.hosts.insert("h5".to_owned(), now);
+    fleet.decide();
+    assert_eq!(counted(&fleet), 100);
+    *fleet.host(5) = Host::new(1, "a");
+    fleet.host(5).calls(&"a".into(), 7, 0);
+    fleet.decide();
+    assert_eq!(counted(&fleet), 100);
+    fleet.host(5).calls(&"a".into(), 7, 0);
+    fleet.decide();
+    assert_eq!(counted(&fleet), 107);
 }
 
 #[derive(Debug, Clone)]
