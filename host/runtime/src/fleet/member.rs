@@ -8,9 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::entries::{
-    Lease, Plan, Report, SetWorkers, Settings, lease_key, plan_key, read, settings_key, text, workers_key,
-};
+use super::entries::{Lease, Plan, SetWorkers, Settings, lease_key, plan_key, read, settings_key, text, workers_key};
 use super::host::{Fleet, GenerationsReporter, Reporter, Workplace, answered};
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
