@@ -8,7 +8,7 @@ use hyper::{Method, Response, StatusCode};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::manifest::{self, INDEXES, LARGEST, MANIFEST, sha256};
+use super::manifest::{self, INDEXES, Interfaces, LARGEST, MANIFEST, sha256};
 use super::push;
 use super::session::{Asked, HttpClient, Session, bounded, client};
 use crate::config::units::{show_duration, show_size};
@@ -144,19 +144,20 @@ impl Registries {
         Ok((artifact, content))
     }
 
-    /// Puts a component there, with its signature, and gives the digest of its manifest.
+    /// Puts a component there, with what it exports and imports and with its signature, and gives the digest of its
+    /// manifest.
     ///
     /// # Errors
     /// Why the registry does not take it.
     pub async fn push(
         &self,
         reference: &OciReference,
-        content: &[u8],
+        component: (&[u8], &Interfaces),
         signature: Option<String>,
     ) -> Result<String, String> {
         self.within(self.config.timeout, reference, async {
             let session = Session::new(self.http().await?, &self.config, reference, "pull,push");
-            push::push(session, reference, content, signature).await
+            push::push(session, reference, component, signature).await
         })
         .await
     }

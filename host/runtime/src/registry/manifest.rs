@@ -111,16 +111,24 @@ pub(super) fn written(config: &[u8], content: &[u8], signature: Option<String>) 
     serde_json::to_vec(&manifest).unwrap_or_default()
 }
 
-/// The description of a component, as far as the layout asks for one.
-pub(super) fn config(content: &[u8]) -> Vec<u8> {
+/// What a component exports and imports, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Interfaces {
+    /// As in `tidegate:plugin/handler@0.1.0`.
+    pub exports: Vec<String>,
+    /// As in `wasi:cli/stdout@0.2.3`.
+    pub imports: Vec<String>,
+}
+
+/// The description of a component. It says nothing of when and where, so that the same component has the same digest.
+pub(super) fn config(content: &[u8], Interfaces { exports, imports }: &Interfaces) -> Vec<u8> {
     let digests = [format!("sha256:{}", sha256(content))];
-    let none: [&str; 0] = [];
     let config = serde_json::json!({
         "created": "1970-01-01T00:00:00Z",
         "architecture": "wasm",
         "os": "wasip2",
         "layerDigests": digests,
-        "component": { "exports": none, "imports": none },
+        "component": { "exports": exports, "imports": imports },
     });
     config.to_string().into_bytes()
 }
@@ -146,7 +154,7 @@ mod tests {
     use super::*;
 
     fn manifest(change: impl FnOnce(&mut Value)) -> Result<Component, String> {
-        let text = written(&config(b"wasm"), b"wasm", Some("signed".to_owned()));
+        let text = written(&config(b"wasm", &Interfaces::default()), b"wasm", Some("signed".to_owned()));
         let mut value: Value = serde_json::from_slice(&text).unwrap();
         change(&mut value);
         component(value.to_string().as_bytes())

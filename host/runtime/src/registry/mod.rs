@@ -17,3 +17,4 @@ mod push;
 mod session;
 
 pub use artifacts::{Artifact, Registries};
+pub use manifest::Interfaces;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
 
-use super::manifest::{self, MANIFEST, sha256};
+use super::manifest::{self, Interfaces, MANIFEST, sha256};
 use super::session::{Asked, Session};
 use crate::config::{OciReference, OciVersion};
 
@@ -12,13 +12,13 @@ use crate::config::{OciReference, OciVersion};
 pub(super) async fn push(
     mut session: Session<'_>,
     reference: &OciReference,
-    content: &[u8],
+    (content, interfaces): (&[u8], &Interfaces),
     signature: Option<String>,
 ) -> Result<String, String> {
     let OciVersion::Tag(tag) = &reference.version else {
         return Err("a digest is what a push comes to; name a tag to push to".to_owned());
     };
-    let config = manifest::config(content);
+    let config = manifest::config(content, interfaces);
     for blob in [content, &config] {
         put(&mut session, reference, blob).await?;
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tidegate_runtime::config::units::show_size;
 use tidegate_runtime::config::{Config, OciReference, OciVersion, is_plugin_name, process_environment};
 use tidegate_runtime::plugin::{digest_of_file, inspect, signature_of};
-use tidegate_runtime::registry::Registries;
+use tidegate_runtime::registry::{Interfaces, Registries};
 use tidegate_runtime::signature::SignatureError;
 
 use crate::commands::flags::ConfigFlags;
@@ -68,7 +68,7 @@ pub(super) async fn run(args: &PushArgs, out: &mut impl Write) -> anyhow::Result
     let config = Config::load(&args.flags.0, &process_environment())?;
     let to = args.to.as_deref().map(place).transpose()?;
     let (name, file) = (name(args)?, args.file.display());
-    let content = read(&args.file, config.plugins.compile.max_size)?;
+    let (content, interfaces) = read(&args.file, config.plugins.compile.max_size)?;
     let signed = signature_of(&args.file);
     let digest = digest_of_file(&args.file).with_context(|| format!("cannot read {file}"))?;
     let signature = match (signed, config.plugins.origin.trusted.as_slice()) {
@@ -85,7 +85,8 @@ pub(super) async fn run(args: &PushArgs, out: &mut impl Write) -> anyhow::Result
     let (bytes, sha256) = (content.len(), digest.whole().to_owned());
     let answer = match to {
         Some(reference) => {
-            let pushed = Registries::new(&config.plugins.origin.oci).push(&reference, &content, text).await;
+            let pushed =
+                Registries::new(&config.plugins.origin.oci).push(&reference, (&content, &interfaces), text).await;
             let digest = pushed.map_err(|why| anyhow!("{reference}: {why}"))?;
             let plugin = reference.to_string();
             let pinned = OciReference { version: OciVersion::Digest(digest), ..reference }.to_string();
@@ -125,7 +126,7 @@ fn name(args: &PushArgs) -> anyhow::Result<String> {
 }
 
 /// Reads a file that could be a plugin.
-fn read(file: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+fn read(file: &Path, most: u64) -> anyhow::Result<(Vec<u8>, Interfaces)> {
     let shown = file.display();
     let metadata = std::fs::metadata(file).with_context(|| format!("cannot read {shown}"))?;
     if !metadata.is_file() {
@@ -136,6 +137,6 @@ fn read(file: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
         bail!("{shown} has {size} bytes, more than {most}, and no host would take it; raise plugins.max-size");
     }
     let content = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
-    inspect(&content).with_context(|| format!("{shown} is not put there"))?;
-    Ok(content)
+    let found = inspect(&content).with_context(|| format!("{shown} is not put there"))?;
+    Ok((content, Interfaces { exports: found.exports, imports: found.imports }))
 }

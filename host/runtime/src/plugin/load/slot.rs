@@ -149,7 +149,10 @@ impl<W: World> PluginSlot<W> {
             generation: self.generation(),
             loaded,
             refused,
-            problem: problem.or(unasked),
+            problem: match (problem, unasked) {
+                (Some(problem), Some(unasked)) => Some(format!("{problem}; and {unasked}")),
+                (problem, unasked) => problem.or(unasked),
+            },
         }
     }
 
