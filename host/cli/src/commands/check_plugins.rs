@@ -56,8 +56,8 @@ impl Artifacts {
 }
 
 impl PluginFiles {
-    /// Of the plugin directory, and of registries if they may be asked. `None` if the directory cannot be read, which is
-    /// told in `problems`: a host waits for it, and one that is checked should be there.
+    /// Of the plugin directory, and of registries if they may be asked. `None` if the directory cannot be read, which
+    /// is told in `problems`: a host waits for it, and one that is checked should be there.
     ///
     /// # Errors
     /// If what registries have cannot be put into a directory.

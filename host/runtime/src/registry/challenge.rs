@@ -1,4 +1,5 @@
-//! What a registry wants to know of who asks: the header `WWW-Authenticate`, and the answer of whoever gives tokens. Pure.
+//! What a registry wants to know of who asks: the header `WWW-Authenticate`, and the answer of whoever gives tokens.
+//! Pure.
 
 use serde::Deserialize;
 

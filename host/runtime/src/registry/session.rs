@@ -138,8 +138,8 @@ impl<'a> Session<'a> {
         self.send(&url, asked, self.authorization.clone()).await
     }
 
-    /// The same for what may be kept elsewhere, as large content is: it counts only by its digest. Elsewhere is asked by
-    /// TLS, and gets neither token nor credentials.
+    /// The same for what may be kept elsewhere, as large content is: it counts only by its digest. Elsewhere is asked
+    /// by TLS, and gets neither token nor credentials.
     pub(super) async fn follow(&mut self, asked: &Asked) -> Result<Response<Incoming>, String> {
         let mut answer = self.ask(asked).await?;
         let mut asked = asked.clone();
@@ -231,8 +231,8 @@ impl<'a> Session<'a> {
                  them in [plugins.oci.credentials] or by plugins.oci.docker-config, or see that the name is right"
             ),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
-                "the registry {registry} does not let who has these credentials have this ({}); see that they are right \
-                 and may {} {}",
+                "the registry {registry} does not let who has these credentials have this ({}); see that they are \
+                 right and may {} {}",
                 status.as_u16(),
                 self.rights,
                 self.reference.name

@@ -22,7 +22,8 @@ Examples:
   tidegate plugin push plugins/backlog.wasm --name scaling --plugin-bucket TIDEGATE_PLUGINS
   tidegate plugin push plugins/receipts.wasm --to oci://ghcr.io/acme/receipts:1.2 -c tidegate.toml";
 
-/// Puts a plugin into the bucket that hosts take theirs from, or into a registry, with the signature that stands beside it.
+/// Puts a plugin into the bucket that hosts take theirs from, or into a registry, with the signature that stands beside
+/// it.
 ///
 /// Every host that has the bucket as plugins.bucket swaps to it; those that follow the tag in a registry, when they ask
 /// it next. A file that no host would take is not put there: one

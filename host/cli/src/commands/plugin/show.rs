@@ -32,9 +32,9 @@ pub struct ShowArgs {
 
 /// Prints a plugin's name pinned to the digest that it has now, for the configuration.
 ///
-/// A workload with `handler = "NAME@sha256:..."` takes that file alone, and nothing else that has the name later. Of one
-/// in a registry (`oci://...`), which no workload has to name, the digest is its manifest's. Exit code 0: printed. 1: it
-/// is not there, or cannot be read. 2: wrong usage.
+/// A workload with `handler = "NAME@sha256:..."` takes that file alone, and nothing else that has the name later. Of
+/// one in a registry (`oci://...`), which no workload has to name, the digest is its manifest's. Exit code 0: printed.
+/// 1: it is not there, or cannot be read. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PinArgs {
     /// Its name

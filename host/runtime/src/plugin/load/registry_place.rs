@@ -39,7 +39,7 @@ impl RegistryAccess {
             let opened = tokio::task::spawn_blocking(move || RegistryCache::open(dir.as_deref())).await;
             let opened = opened.unwrap_or_else(|_| Ok(RegistryCache::off()));
             opened.unwrap_or_else(|problem| {
-                tracing::warn!(problem, "what registries give is not kept: a start needs them");
+                tracing::warn!(problem, "what registries give is not kept; a start needs them");
                 RegistryCache::off()
             })
         };
@@ -57,10 +57,7 @@ impl RegistryAccess {
         let (artifact, component) = (artifact.clone(), component.to_vec());
         let kept = tokio::task::spawn_blocking(move || cache.put(&of, &artifact, &component)).await;
         if let Ok(Err(error)) = kept {
-            tracing::warn!(
-                plugin = name, %error,
-                "what the registry gave cannot be kept: a start needs the registry; see plugins.oci.cache"
-            );
+            tracing::warn!(plugin = name, %error, "what the registry gave cannot be kept; a start needs it");
         }
     }
 }
@@ -131,7 +128,7 @@ impl RegistryPlace {
         }
         drop(seen);
         if had_problem {
-            tracing::info!(plugin = self.name, "the registry is there");
+            tracing::info!(plugin = self.name, "the registry can be asked again");
             tell(None);
         }
     }
@@ -148,14 +145,14 @@ impl RegistryPlace {
         let is_known = seen.artifact.is_some();
         seen.problem = Some(problem.clone());
         drop(seen);
+        let name = &self.name;
         // Where nothing is known yet, whoever waits for it tells.
+        if begins_with_kept {
+            tracing::warn!(plugin = name, problem, "the registry cannot be asked; what was fetched before is used");
+        } else if is_known && is_news {
+            tracing::warn!(plugin = name, problem, "the registry cannot be asked; what is loaded stays");
+        }
         if is_known && (is_news || begins_with_kept) {
-            let what = if begins_with_kept { "what was fetched before is used" } else { "what is loaded stays" };
-            tracing::warn!(
-                plugin = self.name,
-                problem,
-                "the registry cannot be asked whether there is another; {what}"
-            );
             tell(Some(&problem));
         }
     }
