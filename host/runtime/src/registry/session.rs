@@ -224,7 +224,7 @@ impl<'a> Session<'a> {
 
     /// What an answer with this status means.
     pub(super) fn refused(&self, status: StatusCode) -> String {
-        let (registry, reference) = (self.registry(), self.reference);
+        let registry = self.registry();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if !self.had_credentials => format!(
                 "the registry {registry} lets only those it knows have this, and there are no credentials for it; give \
@@ -237,9 +237,9 @@ impl<'a> Session<'a> {
                 self.rights,
                 self.reference.name
             ),
-            StatusCode::NOT_FOUND => format!(
-                "the registry {registry} does not have it; put it there with `tidegate plugin push FILE --to {reference}`"
-            ),
+            StatusCode::NOT_FOUND => {
+                format!("the registry {registry} does not have it; put it there with `tidegate plugin push`")
+            }
             _ if status.is_redirection() => self.odd("leads elsewhere, which is not followed"),
             _ => {
                 format!("the registry {registry} answers {}; see what its log says, it is asked again", status.as_u16())

@@ -26,8 +26,9 @@ async fn start(dir: &TempDir, authority: &Authority, address: &str) -> Registry 
     let [config, users, data] = ["config.yml", "users", "data"].map(|name| dir.path().join(name).display().to_string());
     std::fs::write(&users, HTPASSWD).unwrap();
     let text = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {data}\nhttp:\n  addr: {address}\n  secret: of-the-test\n  \
-         tls:\n    certificate: {}\n    key: {}\nauth:\n  htpasswd:\n    realm: test\n    path: {users}\n",
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {data}\nhttp:\n  addr: {address}\n  \
+         secret: of-the-test\n  tls:\n    certificate: {}\n    key: {}\nauth:\n  htpasswd:\n    realm: test\n    \
+         path: {users}\n",
         certificate.cert, certificate.key
     );
     std::fs::write(&config, text).unwrap();

@@ -24,9 +24,9 @@ Examples:
 
 /// Lists the plugins that are where the configuration says they come from.
 ///
-/// Those in registries are listed that a workload names. Of each: its digest, who has signed it, and which workloads name
-/// it. What a host would refuse for its signature or for a pin is told; `tidegate check` compiles too. Exit code 0:
-/// listed. 1: the configuration is wrong, or they cannot be read. 2: wrong usage.
+/// Those in registries are listed that a workload names. Of each: its digest, who has signed it, and which workloads
+/// name it. What a host would refuse for its signature or for a pin is told; `tidegate check` compiles too. Exit code
+/// 0: listed. 1: the configuration is wrong, or they cannot be read. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ListArgs {
