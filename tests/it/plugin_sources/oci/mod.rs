@@ -82,6 +82,11 @@ async fn hosts_swap_when_a_tag_moves_and_stay_with_a_digest() {
     assert_eq!(of(&fixed)["used"][0]["role"], "policy");
     let shown = plugin(&setup, &["show", &probe]).await;
     assert!(shown.stdout.contains("it is a handler"), "{}", shown.said());
+    let into = setup.dir.path().join("files");
+    std::fs::create_dir(&into).unwrap();
+    let fetched = plugin(&setup, &["fetch", &probe, "--into", into.to_str().unwrap()]).await;
+    assert_eq!(fetched.code, Some(0), "{}", fetched.said());
+    assert_eq!(std::fs::read(into.join("probe.wasm")).unwrap(), probes::WORKER_V1);
     // The tag moves.
     push(&setup, &probe, probes::WORKER_V2).await;
     host.uses(&probe, probes::WORKER_V2).await;
@@ -219,6 +224,13 @@ async fn what_must_be_signed_is_signed_in_the_artifact() {
     assert_eq!(signed.code, Some(0), "{}", signed.said());
     push(&setup, &place, probes::WORKER_V1).await;
     host.uses(&place, probes::WORKER_V1).await;
+    // Both come along into a directory.
+    let fetched = plugin(&setup, &["fetch", &place, "--into", setup.dir.path().to_str().unwrap()]).await;
+    assert_eq!(fetched.code, Some(0), "{}", fetched.said());
+    let fetched = setup.dir.path().join("probe.wasm");
+    let key = pair.public_key();
+    let verified = run(["plugin", "verify", fetched.to_str().unwrap(), "--trusted", &key]).await;
+    assert_eq!(verified.code, Some(0), "{}", verified.said());
     // The signature of another content.
     std::fs::write(&file, probes::WORKER_V2).unwrap();
     plugin(&setup, &["push", file.to_str().unwrap(), "--to", &place]).await.failed_with(1, &["is of other content"]);

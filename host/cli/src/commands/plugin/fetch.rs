@@ -17,7 +17,7 @@ use crate::commands::plugin::put::put;
 
 const EXAMPLES: &str = "\
 Examples:
-  tidegate plugin fetch backlog --into plugins --plugin-bucket TIDEGATE_PLUGINS
+  tidegate plugin fetch receipts --into plugins --plugin-bucket TIDEGATE_PLUGINS
   tidegate plugin fetch oci://ghcr.io/acme/backlog:1.2 --into plugins -c tidegate.toml";
 
 /// Writes a plugin of the bucket or of a registry into a directory, with its signature beside it.
