@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::file_progress::{Fingerprint, Stamp};
 use super::refusal::PluginRefusal;
@@ -18,6 +18,8 @@ use crate::signature;
 
 /// The first pause before a registry is asked again that did not answer; the longest is the time between two polls.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The longest pause before a component is fetched again that could not be had, in polls.
+const LONGEST: u32 = 10;
 
 /// The registries of a host, and what is kept of them.
 #[derive(Debug)]
@@ -78,6 +80,33 @@ struct Seen {
     artifact: Option<Artifact>,
     /// Why the registry could not be asked last.
     problem: Option<String>,
+    /// What could not be fetched last.
+    unread: Option<Unread>,
+}
+
+/// An artifact whose component could not be had. It is not fetched again at each poll: it may be large.
+#[derive(Debug)]
+struct Unread {
+    digest: String,
+    problem: String,
+    again: Instant,
+    backoff: Backoff,
+}
+
+impl Seen {
+    /// Why the component of an artifact is not asked for now.
+    fn not_now(&self, digest: &str) -> Option<String> {
+        let unread = self.unread.as_ref().filter(|unread| unread.digest == digest && Instant::now() < unread.again)?;
+        Some(unread.problem.clone())
+    }
+
+    /// Notes that it could not be had. Polls are this far apart.
+    fn could_not(&mut self, digest: &str, problem: &str, poll: Duration) {
+        let before = self.unread.take().filter(|unread| unread.digest == digest);
+        let mut backoff = before.map_or_else(|| Backoff::new(poll, poll * LONGEST), |unread| unread.backoff);
+        let (digest, problem, again) = (digest.to_owned(), problem.to_owned(), Instant::now() + backoff.pause());
+        self.unread = Some(Unread { digest, problem, again, backoff });
+    }
 }
 
 impl RegistryPlace {
@@ -180,8 +209,15 @@ impl RegistryPlace {
         let bytes = match kept {
             Some((_, bytes)) => bytes,
             None => {
+                if let Some(problem) = self.seen.lock().not_now(&artifact.digest) {
+                    return Err(PluginRefusal::Object(problem));
+                }
                 let got = self.access.registries.component(&self.reference, &artifact, most).await;
-                let bytes = got.map_err(PluginRefusal::Object)?;
+                let bytes = got.map_err(|problem| {
+                    self.seen.lock().could_not(&artifact.digest, &problem, self.access.config.poll);
+                    PluginRefusal::Object(problem)
+                })?;
+                self.seen.lock().unread = None;
                 self.access.keep(&self.name, &artifact, &bytes).await;
                 bytes
             }
@@ -191,5 +227,31 @@ impl RegistryPlace {
             _ => Err("is larger than a signature is"),
         });
         Ok(FileContent::new(&self.name, bytes).signed(signature))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const POLL: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_fetched_is_fetched_again_at_longer_and_longer_intervals() {
+        let mut seen = Seen::default();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            seen.could_not("a", "it is damaged", POLL);
+            assert_eq!(seen.not_now("a").as_deref(), Some("it is damaged"));
+            assert_eq!(seen.not_now("b"), None);
+            let again = seen.unread.as_ref().unwrap().again;
+            pauses.push((again - Instant::now()).as_secs() / POLL.as_secs());
+            tokio::time::advance(again - Instant::now()).await;
+            assert_eq!(seen.not_now("a"), None);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
+        seen.could_not("b", "it is damaged too", POLL);
+        assert_eq!(seen.unread.unwrap().again - Instant::now(), POLL);
     }
 }
