@@ -55,6 +55,11 @@ impl OciReference {
         Self::parse(name).is_some_and(|parsed| parsed.is_ok())
     }
 
+    /// The last part of the repository's name: `receipts` of `acme/receipts`.
+    pub fn stem(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
     fn of(rest: &str) -> Result<Self, String> {
         if rest.len() > LONGEST {
             return Err(format!("is longer than {LONGEST} bytes"));
@@ -163,6 +168,7 @@ mod tests {
             let expected = OciReference { registry: registry.to_owned(), name: name.to_owned(), version };
             assert_eq!(parse(text), Ok(expected), "{text}");
         }
+        assert_eq!(parse("oci://ghcr.io/acme/receipts:1.2").unwrap().stem(), "receipts");
         assert!(OciReference::parse("receipts").is_none() && OciReference::is_one("oci://ghcr.io/a:1"));
     }
 

@@ -69,7 +69,7 @@ pub(super) fn build_here(config: &mut Config, name: &str, project: &str) -> Vec<
     }
     for workload in &mut config.workloads {
         let place = OciReference::parse(&workload.handler).and_then(Result::ok);
-        if place.is_some_and(|place| place.name.rsplit('/').next() == Some(project)) {
+        if place.is_some_and(|place| place.stem() == project) {
             said.push(format!("{} is not asked for: the handler is built here", workload.handler));
             workload.handler = name.to_owned();
         }

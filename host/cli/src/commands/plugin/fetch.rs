@@ -90,7 +90,7 @@ async fn fetch(config: &Config, name: &str) -> anyhow::Result<Fetched> {
         let reference = parsed.map_err(|wrong| anyhow!("{}; {}", wrong.problem, wrong.remedy))?;
         let fetched = Registries::new(&config.plugins.origin.oci).fetch(&reference, most).await;
         let (artifact, content) = fetched.map_err(|why| anyhow!("{reference}: {why}"))?;
-        let stem = reference.name.rsplit('/').next().unwrap_or_default().to_owned();
+        let stem = reference.stem().to_owned();
         return Ok(Fetched { stem, content, digest: Some(artifact.component), signature: artifact.signature });
     }
     let (store, shown) = bucket(config).await?;
