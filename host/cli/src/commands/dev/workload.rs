@@ -31,7 +31,7 @@ pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
     let is_configured = flags.file.is_some() || (has_file && !flags.workload.has("stream"));
     let has_policy = is_configured || flags.workload.has("policy");
     if !is_configured {
-        let plugin = handler.as_deref().unwrap_or(name).to_owned();
+        let plugin = handler.as_deref().filter(|handler| !OciReference::is_one(handler)).unwrap_or(name).to_owned();
         let mut own = vec![("handler", plugin.clone()), ("policy", POLICY.to_owned())];
         if !flags.workload.has("stream") {
             own.push(("stream", STREAM.to_owned()));
