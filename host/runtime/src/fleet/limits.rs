@@ -69,8 +69,8 @@ impl Divided {
     }
 }
 
-/// The next plan for a limit of `of` parts, whose number is `epoch`. Before the first one, and where the limit has other
-/// parts than before, each host may use all.
+/// The next plan for a limit of `of` parts, whose number is `epoch`. Before the first one, and where the limit has
+/// other parts than before, each host may use all.
 pub(crate) fn divide(before: Option<&Divided>, of: u32, takers: &[Taker], wanted: &Shares, epoch: u64) -> Divided {
     let before = before.filter(|before| before.of == of);
     let lowered = |taker: &Taker| {
@@ -96,8 +96,8 @@ pub(crate) fn divide(before: Option<&Divided>, of: u32, takers: &[Taker], wanted
     Divided { of, hosts }
 }
 
-/// So many parts in proportion to shares, all of them. Where nobody has a share, those get them that keep a pull parked:
-/// the one of this id, or each where it is of nobody.
+/// So many parts in proportion to shares, all of them. Where nobody has a share, those get them that keep a pull
+/// parked: the one of this id, or each where it is of nobody.
 pub(crate) fn wanted(of: u32, shares: &Shares, parks: &str) -> Shares {
     let all: u64 = shares.values().map(|share| u64::from(*share)).sum();
     let weight = |(id, share): (&String, &u32)| match all {
@@ -203,7 +203,9 @@ mod tests {
     proptest! {
         #[test]
         fn hosts_never_use_more_together_than_there_is_however_late_they_hear_and_in_the_end_all_of_it(
-            of in 1_u32..30, events in proptest::collection::vec(event(), 0..200), last in proptest::collection::vec(0_u32..6, 5)
+            of in 1_u32..30,
+            events in proptest::collection::vec(event(), 0..200),
+            last in proptest::collection::vec(0_u32..6, 5)
         ) {
             let mut hosts = vec![Real::default(); 5];
             hosts[0].is_there = true;

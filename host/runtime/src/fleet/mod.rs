@@ -2,8 +2,8 @@
 //!
 //! Here belongs what a host tells the others ([`entries`], [`figures`]), what it knows of them ([`view`]), who leads a
 //! workload ([`seat`]), how workers ([`shares`]) and limits ([`limits`]) are shared out and what the hosts have done
-//! together ([`totals`]): all of them pure, without a clock. [`host`] and [`member`] carry it out, for a host and for one
-//! workload of it. How the bucket is read and written is in `jetstream`, what a leader asks the policy in
+//! together ([`totals`]): all of them pure, without a clock. [`host`] and [`member`] carry it out, for a host and for
+//! one workload of it. How the bucket is read and written is in `jetstream`, what a leader asks the policy in
 //! [`scaling`](crate::scaling).
 //!
 //! No decision here rests on a clock. What is written has a revision, the place in the bucket's stream, and revisions
