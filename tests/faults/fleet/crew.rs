@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use async_nats::jetstream::kv::UpdateErrorKind;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
 use serde_json::{Value, json};
 use toml::Table;
 
@@ -139,17 +140,20 @@ impl Crew {
     /// Takes the lease in the name of a host that is not there, as another host would, and tells the number of its
     /// plan.
     pub(super) async fn take_lease(&self) -> Result<u64> {
-        let (bucket, key) = (self.stage.js.get_key_value(BUCKET).await?, "leader.work");
+        let (js, subject) = (&self.stage.js, format!("$KV.{BUCKET}.leader.work"));
+        let stream = js.get_stream(format!("KV_{BUCKET}")).await?;
         loop {
-            let entry = bucket.entry(key).await?.context("somebody leads")?;
-            let mut lease: Value = serde_json::from_slice(&entry.value)?;
+            let last = stream.get_last_raw_message_by_subject(&subject).await?;
+            let mut lease: Value = serde_json::from_slice(&last.payload)?;
             let epoch = lease["epoch"].as_u64().context("a plan")? + 1;
             lease["holder"] = json!({ "id": NOBODY, "boot": NOBODY });
             lease["epoch"] = epoch.into();
-            match bucket.update(key, lease.to_string().into(), entry.revision).await {
+            let if_last =
+                PublishMessage::build().payload(lease.to_string().into()).expected_last_subject_sequence(last.sequence);
+            match js.send_publish(subject.clone(), if_last).await?.await {
                 Ok(_) => return Ok(epoch),
                 // The host that leads has written meanwhile.
-                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {}
                 Err(error) => return Err(error.into()),
             }
         }
