@@ -10,12 +10,12 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::limits::{Divided, Follows, Parts};
 use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
 use crate::rollout::together::entries::{FleetRollout, HostGenerations, RolloutPlan};
 
-/// How many workers each host is to run, by the host's id.
-pub(crate) type Shares = BTreeMap<String, u32>;
+pub(crate) use super::limits::Shares;
 
 /// Who a host is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +58,11 @@ pub(crate) struct Report {
     pub(crate) waiting: bool,
     /// Whether a message has started a worker since the entry before.
     pub(crate) woken: bool,
+    /// Whether a limit, and not the number of workers, keeps messages waiting here.
+    pub(crate) limited: bool,
+    /// What it uses of the workload's limits, where those can be divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Follows>,
     /// What its workers have done since it started.
     pub(crate) work: Work,
     /// Deliveries of a second or later attempt that they took.
@@ -95,6 +100,9 @@ pub(crate) struct Lease {
     /// Whether all hosts read what stands apart from entries.
     #[serde(default)]
     pub(crate) apart: bool,
+    /// How the limits of what is behind the handler are divided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Divided>,
     /// What the policy's next call begins with.
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
@@ -159,6 +167,9 @@ pub(crate) struct Plan {
     /// As in the lease.
     #[serde(default)]
     pub(crate) apart: bool,
+    /// As in the lease; without it each host has the whole limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Parts>,
 }
 
 /// `workers.<workload>`: how many workers all hosts together are to run in place of what the policy says. Written by
@@ -210,6 +221,7 @@ impl Lease {
             rollout: self.told.clone(),
             parks: self.parks.clone(),
             apart: self.apart,
+            limit: self.limit.as_ref().map(Divided::parts),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! either.
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
+use super::limits::{Divided, divide, wanted};
 use super::shares::shares;
 use super::view::{LOST, View};
 use crate::rollout::together::entries::{FleetRollout, RolloutPlan};
@@ -61,6 +62,8 @@ pub(crate) struct Decided {
     pub(crate) rollout: Option<Step>,
     /// Workers that run here now: a message may have just started one, which no entry tells yet.
     pub(crate) running: u32,
+    /// How many parts the limits have; `None` where nothing is limited that can be divided.
+    pub(crate) parts: Option<u32>,
 }
 
 /// Where this host stands.
@@ -211,6 +214,7 @@ impl Seat {
             shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
             parks: view.me().id.clone(),
             apart: false,
+            limit: None,
             fold,
             watched,
             rollout,
@@ -255,7 +259,7 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let Decided { desired, fold, watched, running, rollout } = decided;
+        let Decided { desired, fold, watched, running, parts, rollout } = decided;
         let mut candidates = view.candidates(&self.workload);
         let here = candidates.iter_mut().find(|host| host.id == view.me().id);
         here.into_iter().for_each(|host| host.running = host.running.max(running));
@@ -267,14 +271,22 @@ impl Seat {
         let rollout = rollout.map(|step| step.placed(&shares));
         let told = self.told(rollout.as_ref(), lease, view);
         let (parks, apart) = (view.parker(&self.workload), view.all_read_apart());
-        let same = (&shares, desired, &parks, apart, &told)
+        let limit = parts.map(|of| {
+            let takers = view.takers(&self.workload, &lease.lineage);
+            let share = |id: &String| shares.get(id).copied().unwrap_or(0);
+            let wants = wanted(of, &takers.iter().map(|taker| (taker.id.clone(), share(&taker.id))).collect(), &parks);
+            divide(lease.limit.as_ref(), of, &takers, &wants, lease.epoch + 1)
+        });
+        let same_limit = limit.as_ref().map(Divided::parts) == lease.limit.as_ref().map(Divided::parts);
+        let same_plan = (&shares, desired, &parks, apart, &told)
             == (&lease.shares, lease.desired, &lease.parks, lease.apart, &lease.told);
+        let same = same_plan && same_limit;
         let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         if same && same_fold && rollout == lease.rollout && view.entries_since(*revision) < RENEW {
             return None;
         }
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        let made = Lease { epoch, desired, shares, parks, apart, fold, watched, rollout, told, ..lease.clone() };
+        let made = Lease { epoch, desired, shares, parks, apart, limit, fold, watched, rollout, told, ..lease.clone() };
         Some((made, *revision))
     }
 
