@@ -325,7 +325,6 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let rollout = self.rollout.as_ref().and_then(|rules| self.member.rollout(rules, at));
         // Without a policy what the one before has left is kept for the next leader.
         let running = self.monitor.workers.running();
-        let running = self.monitor.workers.running();
         let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
         Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts, rollout }
     }
