@@ -62,7 +62,7 @@ pub const WORKLOAD: &[Key] = &[
         .more("Workers extend it while they work."),
     Key::integer("max-ack-pending", "COUNT")
         .flag("max-ack-pending")
-        .derived("max x batch x 2, at least 1000; and order-buffer or per-key.buffer, where they count")
+        .derived("max x batch x 2, at least 1000; and what may wait for its key")
         .range("more than max x batch; -1 is no limit")
         .set("12800")
         .help("Deliveries that may be unsettled at once")
