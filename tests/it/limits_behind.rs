@@ -120,7 +120,7 @@ async fn a_key_whose_places_are_taken_holds_only_itself_and_what_waits_goes_on_a
     })
     .await;
     let (_, metrics) = get(&address, "/metrics").await;
-    assert!(metrics.contains("tidegate_per_key_waiting{workload=\"held\"} 5\n"), "{metrics}");
+    assert!(metrics.contains("tidegate_per_key_waiting{workload=\"held\"} 5"), "{metrics}");
     assert_eq!(stored(&host).await, 33);
     let (site, _) = host.stop().await;
     let host = Host::start_at(site, vec![workload]).await;
