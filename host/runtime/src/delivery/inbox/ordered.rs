@@ -150,7 +150,7 @@ impl<D: Held> Inbox<D> {
     /// A delivery of an order, or with a place of its key, gets into the queue.
     pub(super) fn begins(&self, waiting: Waiting<D>) {
         let bytes = waiting.held.delivery().size();
-        self.into_queue(waiting, bytes);
+        self.enqueue(waiting, bytes);
     }
 
     pub(super) fn company(&self, delivery: &Delivery) -> Company {
@@ -161,7 +161,7 @@ impl<D: Held> Inbox<D> {
 
 impl<D> Inbox<D> {
     /// A delivery of so many bytes gets into the queue.
-    pub(super) fn into_queue(&self, waiting: Waiting<D>, bytes: usize) {
+    pub(super) fn enqueue(&self, waiting: Waiting<D>, bytes: usize) {
         self.bytes.fetch_add(bytes, Relaxed);
         self.waiting.lock().push_back(waiting);
         self.arrived.notify_one();

@@ -184,7 +184,7 @@ impl<D> Inbox<D> {
         drop(places);
         let Some((mut waiting, bytes)) = next else { return };
         waiting.turn = Some(Box::new(Turn::place(per_key.inbox.clone(), key)));
-        self.into_queue(waiting, bytes);
+        self.enqueue(waiting, bytes);
         // One that waits less may be asked for.
         self.room.notify_one();
     }
