@@ -7,7 +7,8 @@ use futures_util::StreamExt;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tidegate_runtime::config::{Config, FleetConfig, Scale, Workload};
+use std::time::Duration;
+use tidegate_runtime::config::{Config, FleetConfig, Rate, Scale, StartLimits, Workload};
 
 use crate::support::cli::{Running, tidegate};
 use crate::support::host::{Host, policy, workers, workload};
@@ -133,6 +134,62 @@ async fn at_zero_the_next_host_keeps_the_pull_parked_when_the_leader_is_killed()
     hosts.remove(&first).unwrap().signal(Signal::KILL);
     until("another host leads", async || Some(leader(&site).await).filter(|id| *id != first)).await;
     assert_eq!(site.request("in.work.a", "count").await, "1");
+}
+
+/// The parts of the limits that hosts have, from 0 to 1.
+async fn parts(hosts: &[&Host]) -> Vec<f64> {
+    let mut parts = Vec::new();
+    for host in hosts {
+        parts.push(status(&host.address().await).await["limits"]["part"].as_f64().unwrap());
+    }
+    parts
+}
+
+/// The milliseconds from the first to the last of so many messages that handlers have published, by the server's clock.
+async fn took(site: &Site, count: u64) -> i128 {
+    site.settled("work").await;
+    let stream = site.js.get_stream("OUT").await.unwrap();
+    let of = async |sequence| stream.get_raw_message(sequence).await.unwrap().time;
+    (of(count).await - of(1).await).whole_milliseconds()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_are_in_handlers_of_all_hosts_together_and_a_host_alone_has_all() {
+    let site = Site::new().await;
+    site.stream("OUT", &["out.>"]).await;
+    let start_limits = StartLimits { max_in_flight: Some(4), ..StartLimits::default() };
+    let work = || Workload { start_limits: start_limits.clone(), ..workers("work", 12) };
+    let one = member(&site, "one", Some(12), work()).await;
+    eventually("one alone has all", async || parts(&[&one]).await == [1.0]).await;
+    let two = member(&site, "two", Some(12), work()).await;
+    let three = member(&site, "three", Some(12), work()).await;
+    eventually("each has a part", async || {
+        let parts = parts(&[&one, &two, &three]).await;
+        parts.iter().sum::<f64>() == 1.0 && parts.iter().all(|part| *part > 0.0)
+    })
+    .await;
+    site.publish_all("in.work.a", (0..24).map(|id| format!("sleep 100\nledger out {id}"))).await;
+    let took = took(&site, 24).await;
+    assert!(took >= 450, "24 of a tenth of a second, four at once, took {took} ms");
+    two.stop().await;
+    three.stop().await;
+    eventually("one alone has all again", async || parts(&[&one]).await == [1.0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_begin_at_all_hosts_together_than_the_rate_allows() {
+    let site = Site::new().await;
+    site.stream("OUT", &["out.>"]).await;
+    let rate = Some(Rate { every: Duration::from_millis(50), burst: 4 });
+    let start_limits = StartLimits { rate, ..StartLimits::default() };
+    let work = || Workload { start_limits: start_limits.clone(), ..workers("work", 8) };
+    let one = member(&site, "one", Some(8), work()).await;
+    let two = member(&site, "two", Some(8), work()).await;
+    eventually("each has half", async || parts(&[&one, &two]).await == [0.5, 0.5]).await;
+    site.publish_all("in.work.a", (0..40).map(|id| format!("ledger out {id}"))).await;
+    let took = took(&site, 40).await;
+    // But for a burst, and one of each host that it had asked for.
+    assert!(took >= (40 - 4 - 2) * 50 - 50, "40, of which 20 may begin in a second, took {took} ms");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use serde_json::{Value, json};
 use toml::Table;
 
 use super::seen::{BUCKET, Seen};
@@ -15,6 +18,9 @@ use crate::stage::{Stage, with, work};
 
 /// `scale.min`.
 const MIN: u64 = 2;
+
+/// A host that is not there, in whose name a lease is taken.
+pub(super) const NOBODY: &str = "nobody";
 
 /// Hosts of one fleet, with one workload `work`, whose policy counts its calls and soon wants `max` workers.
 pub(super) struct Crew {
@@ -129,6 +135,28 @@ impl Crew {
     pub(super) async fn leader(&self) -> Result<String> {
         let leader = async || Some(self.seen.leader()).filter(|id| !id.is_empty());
         until(self.patience, "somebody leads", leader).await
+    }
+
+    /// Takes the lease in the name of a host that is not there, as another host would, and tells the number of its
+    /// plan.
+    pub(super) async fn take_lease(&self) -> Result<u64> {
+        let (js, subject) = (&self.stage.js, format!("$KV.{BUCKET}.leader.work"));
+        let stream = js.get_stream(format!("KV_{BUCKET}")).await?;
+        loop {
+            let last = stream.get_last_raw_message_by_subject(&subject).await?;
+            let mut lease: Value = serde_json::from_slice(&last.payload)?;
+            let epoch = lease["epoch"].as_u64().context("a plan")? + 1;
+            lease["holder"] = json!({ "id": NOBODY, "boot": NOBODY });
+            lease["epoch"] = epoch.into();
+            let if_last =
+                PublishMessage::build().payload(lease.to_string().into()).expected_last_subject_sequence(last.sequence);
+            match js.send_publish(subject.clone(), if_last).await?.await {
+                Ok(_) => return Ok(epoch),
+                // The host that leads has written meanwhile.
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Awaits a decision after a moment by another host than this, and says how long after it came.

@@ -112,6 +112,14 @@ impl Seen {
         all
     }
 
+    /// The number of the plan in the lease that was stored next after the last one of this host, if there is one yet.
+    pub(super) fn leads_after(&self, id: &str) -> Option<u64> {
+        let all = self.all();
+        let leases: Vec<&Value> = all.iter().filter(|of| of.key == "leader.work").map(|of| &of.value).collect();
+        let last = leases.iter().rposition(|lease| lease["holder"]["id"] == id)?;
+        leases.get(last + 1)?["epoch"].as_u64()
+    }
+
     /// The plans that were stored since a moment.
     pub(super) fn plans_since(&self, from: Instant) -> Vec<Value> {
         let plans = self.all().into_iter().filter(|stored| stored.at > from && stored.key == "plan.work");

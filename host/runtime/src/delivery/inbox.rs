@@ -203,6 +203,11 @@ impl<D: Held> Inbox<D> {
         }
     }
 
+    /// Whether deliveries wait, or may still come.
+    pub(crate) fn expects(&self) -> bool {
+        self.asked.load(Relaxed) > 0 || !self.is_empty()
+    }
+
     /// Notes how long a message took a worker, so that no more is fetched ahead than is useful.
     pub(crate) fn took(&self, time: Duration) {
         let new = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1);

@@ -9,11 +9,11 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::limits::{Divided, Follows, Parts};
 use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
 
-/// How many workers each host is to run, by the host's id.
-pub(crate) type Shares = BTreeMap<String, u32>;
+pub(crate) use super::limits::Shares;
 
 /// Who a host is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub(crate) struct HostEntry {
 }
 
 /// What a host does for one workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default = "Report::idle")]
 pub(crate) struct Report {
     /// Workers that run and do not drain.
@@ -56,6 +56,11 @@ pub(crate) struct Report {
     pub(crate) waiting: bool,
     /// Whether a message has started a worker since the entry before.
     pub(crate) woken: bool,
+    /// Whether a limit, and not the number of workers, keeps messages waiting here.
+    pub(crate) limited: bool,
+    /// What it uses of the workload's limits, where those can be divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Follows>,
     /// What its workers have done since it started.
     pub(crate) work: Work,
     /// Deliveries of a second or later attempt that they took.
@@ -90,6 +95,9 @@ pub(crate) struct Lease {
     /// Whether all hosts read what stands apart from entries.
     #[serde(default)]
     pub(crate) apart: bool,
+    /// How the limits of what is behind the handler are divided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Divided>,
     /// What the policy's next call begins with.
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
@@ -145,6 +153,9 @@ pub(crate) struct Plan {
     /// As in the lease.
     #[serde(default)]
     pub(crate) apart: bool,
+    /// As in the lease; without it each host has the whole limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<Parts>,
 }
 
 /// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
@@ -177,6 +188,7 @@ impl Lease {
             shares: self.shares.clone(),
             parks: self.parks.clone(),
             apart: self.apart,
+            limit: self.limit.as_ref().map(Divided::parts),
         }
     }
 }

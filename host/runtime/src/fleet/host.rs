@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};
 use super::figures::{Figures, Written};
+use super::limits::Follows;
 use super::view::{News, View, Watching};
 use crate::config::Fingerprints;
 use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError, KvFuture};
@@ -57,6 +58,8 @@ pub(super) struct Workplace {
     pub(super) leads: AtomicBool,
     /// The host that leads, as far as is known.
     pub(super) leader: Mutex<Option<String>>,
+    /// The plan by which this host has its part of the limits: its row and its epoch.
+    pub(super) limited_by: Mutex<(String, u64)>,
 }
 
 /// This host, in its fleet.
@@ -228,7 +231,11 @@ impl Fleet {
         let mut workloads: BTreeMap<String, Report> = BTreeMap::new();
         for (name, of) in &*workplaces {
             let woken = of.woken_here.swap(false, Relaxed);
-            workloads.insert(name.clone(), Report { woken, ..(of.report)() });
+            // Read before what is used: that is by this plan, or a later one.
+            let (lineage, epoch) = of.limited_by.lock().clone();
+            let report = (of.report)();
+            let limit = report.limit.map(|of| Follows { lineage, epoch, ..of });
+            workloads.insert(name.clone(), Report { woken, limit, ..report });
         }
         if let Some(most) = self.most {
             let all = workloads.values().fold(0_u32, |all, report| all.saturating_add(report.wanted));

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::entries::{Lease, Plan, Report, Settings, lease_key, plan_key, read, settings_key, text};
 use super::host::{Fleet, Workplace, answered};
+use super::limits::Parts;
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
 use crate::ports::KvError;
@@ -55,6 +56,7 @@ impl Member {
             woken_here: AtomicBool::new(false),
             leads: AtomicBool::new(false),
             leader: Mutex::default(),
+            limited_by: Mutex::default(),
         });
         fleet.workplaces.lock().insert(workload.to_owned(), workplace.clone());
         fleet.news.notify_one();
@@ -96,6 +98,28 @@ impl Member {
     /// Whether this host asks for messages though it runs no worker: without a bucket that it can use, it does.
     pub(crate) fn parks(&self) -> bool {
         self.problem().is_some() || self.fleet.view.lock().parks(&self.workload)
+    }
+
+    /// Lets this host have its part of the limits: so many of so many parts, or all of them where they are not divided.
+    /// A host that has seen no plan has none, unless it cannot use the bucket: then nobody could give it one.
+    pub(crate) fn divide(&self, to: impl FnOnce(Option<(u32, u32)>)) {
+        let is_cut_off = self.problem().is_some();
+        let (part, by) = {
+            let view = self.fleet.view.lock();
+            match view.plan(&self.workload) {
+                Some(plan) => {
+                    let part = |parts: &Parts| (parts.hosts.get(&view.me().id).copied().unwrap_or(0), parts.of);
+                    (plan.limit.as_ref().map(part), (plan.lineage.clone(), plan.epoch))
+                }
+                None => ((!is_cut_off).then_some((0, 1)), (String::new(), 0)),
+            }
+        };
+        to(part);
+        let mut limited_by = self.workplace.limited_by.lock();
+        if *limited_by != by {
+            *limited_by = by;
+            self.fleet.news.notify_one();
+        }
     }
 
     /// How many hosts have a part in the plan.

@@ -207,7 +207,7 @@ impl World {
                 let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
-                let decided = Decided { desired, fold, watched: Watched::default(), running: 0 };
+                let decided = Decided { desired, fold, watched: Watched::default(), running: 0, parts: None };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,

@@ -6,6 +6,7 @@
 //! either.
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
+use super::limits::{Divided, divide, wanted};
 use super::shares::shares;
 use super::view::{LOST, View};
 
@@ -57,6 +58,8 @@ pub(crate) struct Decided {
     pub(crate) watched: Watched,
     /// Workers that run here now: a message may have just started one, which no entry tells yet.
     pub(crate) running: u32,
+    /// How many parts the limits have; `None` where nothing is limited that can be divided.
+    pub(crate) parts: Option<u32>,
 }
 
 /// Where this host stands.
@@ -207,6 +210,7 @@ impl Seat {
             shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
             parks: view.me().id.clone(),
             apart: false,
+            limit: None,
             fold,
             watched,
         }
@@ -254,14 +258,22 @@ impl Seat {
         here.into_iter().for_each(|host| host.running = host.running.max(decided.running));
         let shares = shares(decided.desired, &candidates, &lease.shares);
         let (desired, parks, apart) = (decided.desired, view.parker(&self.workload), view.all_read_apart());
-        let same = (&shares, desired, &parks, apart) == (&lease.shares, lease.desired, &lease.parks, lease.apart);
+        let limit = decided.parts.map(|of| {
+            let takers = view.takers(&self.workload, &lease.lineage);
+            let share = |id: &String| shares.get(id).copied().unwrap_or(0);
+            let wants = wanted(of, &takers.iter().map(|taker| (taker.id.clone(), share(&taker.id))).collect(), &parks);
+            divide(lease.limit.as_ref(), of, &takers, &wants, lease.epoch + 1)
+        });
+        let same_limit = limit.as_ref().map(Divided::parts) == lease.limit.as_ref().map(Divided::parts);
+        let same_plan = (&shares, desired, &parks, apart) == (&lease.shares, lease.desired, &lease.parks, lease.apart);
+        let same = same_plan && same_limit;
         let same_fold = decided.fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         if same && same_fold && view.entries_since(*revision) < RENEW {
             return None;
         }
         let Decided { fold, watched, .. } = decided;
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        Some((Lease { epoch, desired, shares, parks, apart, fold, watched, ..lease.clone() }, *revision))
+        Some((Lease { epoch, desired, shares, parks, apart, limit, fold, watched, ..lease.clone() }, *revision))
     }
 
     /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::entries::{HostEntry, HostId, Plan, Report, Settings, host_key, read};
 use super::figures::Figures;
+use super::limits::Taker;
 use super::shares::Candidate;
 use crate::config::Fingerprints;
 
@@ -250,6 +251,16 @@ impl View {
             let reports = if entry.apart { apart()? } else { &entry.workloads };
             Some((id, entry, reports.get(workload)?))
         })
+    }
+
+    /// The hosts among which the limits of a workload are divided, with what they say of a plan of this row.
+    pub(crate) fn takers(&self, workload: &str, lineage: &str) -> Vec<Taker> {
+        let taker = |(id, _, report): (&str, &HostEntry, &Report)| {
+            let follows = report.limit.as_ref()?;
+            let says = (follows.lineage == lineage).then_some((follows.epoch, follows.uses));
+            Some(Taker { id: id.to_owned(), says })
+        };
+        self.reports(workload).filter_map(taker).collect()
     }
 
     /// Whether all hosts that are there read what stands apart from entries.
