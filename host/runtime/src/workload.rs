@@ -234,7 +234,7 @@ impl<'a> Assembly<'a> {
             let room = if inbox.is_suspended() { 0 } else { u32::MAX };
             let uses = starts.as_ref().and_then(|starts| starts.uses(inbox.expects()));
             let limit = uses.map(|uses| Follows { uses, ..Follows::default() });
-            let limited = starts.as_ref().is_some_and(|starts| starts.was_limited());
+            let limited = starts.as_ref().is_some_and(|starts| starts.was_limited()) || inbox.bound_by_keys();
             let (woken, work) = (false, tally.work);
             Report { running, wanted, room, waiting, woken, limited, limit, work, redelivered }
         };
