@@ -2,8 +2,8 @@
 //!
 //! A turn that is dropped without a word, as by a worker that panics, counts as a message that is elsewhere.
 //!
-//! Where so many of a key are handled at once and no order is kept, the turn is a place of its key, and it is free again
-//! when the turn is dropped, whatever became of the message.
+//! Where so many of a key are handled at once and no order is kept, the turn is a place of its key. The place is free
+//! again when the turn is dropped, whatever became of the message.
 
 use std::sync::Weak;
 use std::time::Duration;
