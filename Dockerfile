@@ -1,6 +1,8 @@
 # The image of a release: `make dist`, then `docker build -t tidegate .`. Nothing is built or downloaded here but the
-# base: no shell, the certificates of the usual authorities, and the user 65532.
-FROM gcr.io/distroless/static-debian12:nonroot
+# base: no shell, the certificates of the usual authorities, and the user 65532. With `--build-arg BASE=scratch` there is
+# no base, nothing is downloaded, and the certificates of who is to be trusted come from elsewhere.
+ARG BASE=gcr.io/distroless/static-debian12:nonroot
+FROM ${BASE}
 
 # amd64 or arm64; `make dist ARCH=aarch64` makes the latter.
 ARG TARGETARCH=amd64
