@@ -8,13 +8,15 @@ FROM ${BASE}
 ARG TARGETARCH=amd64
 COPY --chmod=755 dist/image/${TARGETARCH}/tidegate /usr/bin/tidegate
 
+# Where compiled plugins are kept: of the user, and so is a new volume that is mounted there.
+COPY --chown=65532:65532 dist/image/cache /var/cache/tidegate
+
 # The handlers and policies that ship. Yours go into an image made from this one, or are mounted here.
 USER 0
 RUN ["/usr/bin/tidegate", "plugins", "export", "/plugins"]
 USER 65532:65532
 
-# tidegate.toml is looked for here. With a root that is read-only, mount something to write to at /var/cache/tidegate:
-# compiled plugins are kept there.
+# tidegate.toml is looked for here. With a root that is read-only, mount something to write to at /var/cache/tidegate.
 WORKDIR /etc/tidegate
 ENV XDG_CACHE_HOME=/var/cache
 

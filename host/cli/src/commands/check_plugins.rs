@@ -23,7 +23,11 @@ impl PluginFiles {
     pub(super) fn in_directory(dir: &Path) -> Result<Self, String> {
         std::fs::read_dir(dir).map(drop).map_err(|error| {
             let remedy = "create it, or name another with --plugins or plugins.dir";
-            format!("the plugin directory {} cannot be read: {error}; {remedy}", dir.display())
+            let dir = dir.display();
+            format!(
+                "the plugin directory {dir} cannot be read: {error}; {remedy} (`tidegate plugin export {dir}` writes \
+                 what ships there)"
+            )
         })?;
         Ok(Self { dir: dir.to_owned(), bucket: None })
     }
