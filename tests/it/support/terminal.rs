@@ -53,19 +53,25 @@ impl Terminal {
         Self { keyboard: child.stdin.take().unwrap(), _child: child, screen, notes }
     }
 
-    /// What is on it: a line of text a row.
+    /// What is on it.
     pub(crate) fn text(&self) -> String {
-        self.screen.lock().screen().contents()
+        self.rows().join("\n")
+    }
+
+    /// The text of each row.
+    pub(crate) fn rows(&self) -> Vec<String> {
+        let parser = self.screen.lock();
+        let (_, columns) = parser.screen().size();
+        parser.screen().rows(0, columns.get()).collect()
     }
 
     /// The text of the row that is shown in reverse.
     pub(crate) fn chosen(&self) -> Option<String> {
         let parser = self.screen.lock();
         let (rows, columns) = parser.screen().size();
-        let (rows, columns) = (rows.get(), columns.get());
-        let is_chosen = |row| parser.screen().cell(row, 0).is_some_and(vt100::Cell::inverse);
-        let row = (0..rows).find(|row| is_chosen(*row))?;
-        parser.screen().rows(0, columns).nth(row.into())
+        let is_chosen = |row: &u16| parser.screen().cell(*row, 0).is_some_and(vt100::Cell::inverse);
+        let row = (0..rows.get()).find(is_chosen)?;
+        parser.screen().rows(0, columns.get()).nth(row.into())
     }
 
     /// Whether the program has the terminal to itself: an empty screen beside that of the shell, without a cursor.
