@@ -1,5 +1,5 @@
-//! The program on a terminal. `script` of util-linux makes one, as it does on every Linux, and what is shown on it is read
-//! by an emulator of terminals.
+//! The program on a terminal. `script` of util-linux makes one, as it does on every Linux, and what is shown on it is
+//! read by an emulator of terminals.
 
 use std::num::NonZero;
 use std::path::Path;
