@@ -25,6 +25,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("queue-age", "a policy that the reader has made: `new.rs` runs it"),
     ("tidegate new ", "`new.rs` runs it"),
     ("tidegate dev ", "runs until it is told to end: `dev.rs` runs it"),
+    ("oci://", "wants a registry: `plugin_sources/oci/` does it to one of its own"),
     ("export NATS_URL", "it is set for all of them"),
     ("echo garbage", "`new.rs` does it while a host runs"),
     ("nats consumer ", "wants the `nats` command, which not every machine has"),
