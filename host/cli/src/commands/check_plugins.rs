@@ -72,7 +72,11 @@ impl PluginFiles {
             && is_needed
         {
             let remedy = "create it, or name another with --plugins or plugins.dir";
-            problems.push(format!("the plugin directory {} cannot be read: {error}; {remedy}", dir.display()));
+            let dir = dir.display();
+            problems.push(format!(
+                "the plugin directory {dir} cannot be read: {error}; {remedy} (`tidegate plugin export {dir}` writes \
+                 what ships there)"
+            ));
             return Ok(None);
         }
         let artifacts = Artifacts::named(config, ask).await?;
