@@ -80,8 +80,8 @@ pub const WORKLOAD: &[Key] = &[
         .set("\"receipts\"")
         .help("The plugin that handles a message, by name: receipts for receipts.wasm")
         .more(
-            "With `@sha256:` and the digest of a file behind the name, only that file runs. So can `policy` and \
-             `shadow.policy`.",
+            "With `@sha256:` and the digest of a file behind the name, only that file runs. \
+             `oci://REGISTRY/NAME:TAG` is one in a registry. So can `policy` and `shadow.policy`.",
         ),
     Key::text("policy", "PLUGIN")
         .flag("policy")
