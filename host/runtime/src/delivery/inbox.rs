@@ -309,6 +309,10 @@ impl<D: Held> Inbox<D> {
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
         let wanted = self.workers_want(waiting, asked);
         let Some(order) = &self.order else { return wanted };
+        // Asked with each delivery that is taken, so without a lock where nothing is wanted.
+        if wanted.is_none() && order.is_complete() {
+            return None;
+        }
         match order.missing(asked) {
             Some(missing) => missing.filter(|_| self.may_ask()),
             None => order.fits(wanted?, asked),
