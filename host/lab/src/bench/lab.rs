@@ -8,10 +8,12 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::native::{Always, Native};
-use super::options::{BenchOptions, KEYS};
+use super::options::{BenchOptions, KEYS, WORKERS};
 use crate::alone::{self, Alone};
 use crate::streams;
-use tidegate_runtime::config::{Batching, Compile, Config, HttpGrant, Order, OrderKey, Plugins, Setting, Workload};
+use tidegate_runtime::config::{
+    Batching, Compile, Config, HttpGrant, Isolation, Order, OrderKey, Plugins, Setting, Workload,
+};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, PluginHost};
@@ -150,10 +152,18 @@ impl Lab {
         self.start(&name, REQUESTS, kind, min, always).await
     }
 
-    /// Puts a handler into place that answers with what it is sent, or one that answers with nothing.
-    pub(super) fn put(&self, echo: bool) -> anyhow::Result<()> {
+    /// Puts a handler into place that answers with what it is sent, or one that answers with nothing. With a number it
+    /// is one that was never seen.
+    pub(super) fn put(&self, echo: bool, number: Option<u32>) -> anyhow::Result<()> {
         let beside = self.plugins.path().join(".swapped.new");
-        std::fs::write(&beside, if echo { self.echo } else { self.reply })?;
+        let mut bytes = if echo { self.echo } else { self.reply }.to_vec();
+        if let Some(number) = number {
+            // A section that says nothing: its kind, its size, the size of its name, its name and what is in it.
+            bytes.extend([0, 10, 5]);
+            bytes.extend(b"bench");
+            bytes.extend(number.to_le_bytes());
+        }
+        std::fs::write(&beside, bytes)?;
         Ok(std::fs::rename(beside, self.plugins.path().join("swapped.wasm"))?)
     }
 
@@ -164,6 +174,15 @@ impl Lab {
         let mut workload = config.workloads.pop().context("a workload")?;
         workload.handler = "swapped".to_owned();
         self.run_loaded(workload, 1).await
+    }
+
+    /// Starts a workload on the stream of requests whose instances handle one message each.
+    pub(super) async fn serve_isolated(&mut self) -> anyhow::Result<RunningWorkload> {
+        let name = self.name();
+        let mut config = workload(&name, REQUESTS, WORKERS, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.isolation = Isolation::Message;
+        self.run_loaded(workload, WORKERS).await
     }
 
     /// Starts a workload that asks the service at `origin` for each message of its stream, and names its consumer.
