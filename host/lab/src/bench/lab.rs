@@ -146,9 +146,16 @@ impl Lab {
         }
     }
 
+    /// The name of a workload on the stream of requests, which is empty then: its consumer would begin with those that
+    /// were answered before.
+    async fn server_name(&mut self) -> anyhow::Result<String> {
+        streams::purge(&self.client, REQUESTS).await?;
+        Ok(self.name())
+    }
+
     /// Starts a workload on the stream of requests.
     pub(super) async fn serve(&mut self, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<RunningWorkload> {
-        let name = self.name();
+        let name = self.server_name().await?;
         self.start(&name, REQUESTS, kind, min, always).await
     }
 
@@ -169,7 +176,7 @@ impl Lab {
 
     /// Starts a workload on the stream of requests with the handler that is put into place.
     pub(super) async fn serve_swapped(&mut self) -> anyhow::Result<RunningWorkload> {
-        let name = self.name();
+        let name = self.server_name().await?;
         let mut config = workload(&name, REQUESTS, 1, self.plugins.path())?;
         let mut workload = config.workloads.pop().context("a workload")?;
         workload.handler = "swapped".to_owned();
@@ -178,7 +185,7 @@ impl Lab {
 
     /// Starts a workload on the stream of requests whose instances handle one message each.
     pub(super) async fn serve_isolated(&mut self) -> anyhow::Result<RunningWorkload> {
-        let name = self.name();
+        let name = self.server_name().await?;
         let mut config = workload(&name, REQUESTS, WORKERS, self.plugins.path())?;
         let mut workload = config.workloads.pop().context("a workload")?;
         workload.isolation = Isolation::Message;
