@@ -39,7 +39,7 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults fleet bench policies docs book fuzz guests dist lint lint-shipped fmt clean
+.PHONY: help setup setup-web setup-registry demo install test test-languages bench-languages test-web test-registry pictures faults fleet bench policies docs book fuzz guests package dist lint lint-shipped fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,7 +64,7 @@ $(TOOLS)/nats-server-%/bin/nats-server:
 	{ mv "$$part" '$(TOOLS)/nats-server-$*' 2>/dev/null || test -x '$@'; } && trap - EXIT && \
 	{ test '$*' != '$(NATS_PINNED)' || ln -sfn 'nats-server-$*/bin/nats-server' '$(TOOLS)/nats-server'; }
 
-demo test test-languages test-web pictures faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
+demo test test-languages test-web test-registry pictures faults bench: export TIDEGATE_NATS_SERVER = $(NATS_SERVER)
 
 demo: setup guests ## run the whole path on a nats-server of its own: two batches of requests, workers that come and go
 	@$(CARGO) run --release -p tidegate -- demo $(ARGS)
@@ -114,6 +114,9 @@ $(MDBOOK):
 
 book: $(MDBOOK) ## make a book of docs/, for a browser: book/index.html
 	@.ci/book '$(MDBOOK)'
+
+package: guests ## package the crates that are published, and install the program from the packages
+	@.ci/package
 
 # Zig is the C compiler and the linker for musl, on any machine and for both processors.
 ARCH ?= x86_64
@@ -177,6 +180,23 @@ test-web: setup setup-web guests ## try the page in a real browser
 	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it -- \
 	  --nocapture browser::
 
+# Debian's registry for what is in the layout of OCI, or another of the distribution project, named by TIDEGATE_REGISTRY.
+REGISTRY_HERE := command -v "$${TIDEGATE_REGISTRY:-docker-registry}" >/dev/null
+
+setup-registry: ## bring what the tests of plugins in a registry need: docker-registry by apt-get
+	@$(REGISTRY_HERE) || { command -v apt-get >/dev/null && test "$$(id -u)" = 0 && \
+	  { timeout $(WEB_WITHIN) apt-get update -qq || true; } && \
+	  DEBIAN_FRONTEND=noninteractive timeout $(WEB_WITHIN) apt-get install -qq -y --no-install-recommends docker-registry >/dev/null; } || { \
+	  echo "make setup-registry: there is no docker-registry, and apt-get did not bring one within $(WEB_WITHIN) s: it needs root and a network." >&2; \
+	  echo "Install a registry of the distribution project and name it by TIDEGATE_REGISTRY." >&2; \
+	  exit 1; \
+	}
+
+test-registry: setup setup-registry guests ## try plugins in a real registry
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-registry --test it --no-run
+	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-registry --test it -- \
+	  --nocapture plugin_sources::oci::real
+
 pictures: setup setup-web guests ## the pictures of docs/page.md, anew
 	TIDEGATE_PICTURES='$(CURDIR)/docs/pictures' $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it -- \
 	  --nocapture browser::
@@ -219,7 +239,7 @@ lint: setup ## check format, width, circles, the page of log lines, lints, docum
 	@.ci/columns
 	@.ci/circles
 	@.ci/log-lines
-	$(CARGO) clippy --release --workspace --all-targets --features tidegate/test-languages,tidegate/test-web -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets --features tidegate/test-languages,tidegate/test-web,tidegate/test-registry -- -D warnings
 	$(CARGO) clippy --release -p tidegate --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(addprefix -p ,$(HOST)) --no-deps

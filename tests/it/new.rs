@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::cli::{Ended, Running, run, tidegate};
+use crate::printed::of_readme;
+use crate::support::cli::{Ended, Running, run, tidegate, without_nats};
 
 /// Runs `tidegate new` in `dir`.
 async fn new(dir: &Path, what: &str, name: &str) -> Ended {
@@ -59,9 +61,50 @@ async fn can_run(dir: &Path, handler: &str, policy: &str) {
 async fn a_new_policy_and_a_new_handler_build_pass_their_tests_and_can_run() {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     made(dir.path(), "policy", "queue-age").await;
-    can_run(&dir.path().join("queue-age"), "echo", "queue-age").await;
+    let policy = dir.path().join("queue-age");
+    can_run(&policy, "echo", "queue-age").await;
     made(dir.path(), "handler", "shout").await;
-    can_run(&dir.path().join("shout"), "shout", "step").await;
+    let handler = dir.path().join("shout");
+    can_run(&handler, "shout", "step").await;
+    the_handler_does_what_the_readme_says(&handler).await;
+    let mut host = as_printed(&policy, &of_readme("--policy queue-age"), &[]);
+    let line = host.line_with("policy in use").await;
+    assert!(line.contains("queue-age"), "{line}");
+    ends(host).await;
+}
+
+/// Runs a command in `dir` as README prints it.
+fn as_printed(dir: &Path, command: &str, variables: &[(&str, &str)]) -> Running {
+    let program = Path::new(env!("CARGO_BIN_EXE_tidegate")).parent().unwrap();
+    let mut shell = without_nats(Command::new("sh"));
+    // So that a signal is the program's.
+    let exec = if command.starts_with("tidegate run") { "exec " } else { "" };
+    shell.args(["-c", &format!("{exec}{command}")]).current_dir(dir).envs(variables.iter().copied());
+    shell.env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
+    shell.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("printed-cache"));
+    Running::start(shell)
+}
+
+async fn ends(host: Running) {
+    host.signal(Signal::TERM);
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+}
+
+async fn the_handler_does_what_the_readme_says(dir: &Path) {
+    let mut host = as_printed(dir, &of_readme("--handler shout"), &[]);
+    let line = host.line_with("nats://").await;
+    let url = &line[line.find("nats://").unwrap()..];
+    let url = url.split(|c: char| c.is_whitespace() || c == '"').next().unwrap();
+    host.line_with("ready").await;
+    // It has all the time that a busy machine needs.
+    let request = format!("{} --timeout 30s", of_readme("shout.in.1"));
+    let ended = as_printed(dir, &request, &[("NATS_URL", url)]).end().await;
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "HELLO TIDE"), "{}", ended.said());
+    let ended = as_printed(dir, &of_readme("echo garbage"), &[]).end().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    host.line_with("refused plugins/shout.wasm: it is text, not a component").await;
+    ends(host).await;
 }
 
 #[tokio::test]

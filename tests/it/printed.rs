@@ -21,12 +21,13 @@ use crate::support::nats::{jetstream, nats};
 const NOT_RUN: &[(&str, &str)] = &[
     ("make ", "builds, tests or measures this program"),
     ("cargo ", "builds or tests a crate: `new.rs` does with those that `tidegate new` makes"),
-    ("--handler shout", "a handler that the reader has made: `new.rs` builds it"),
-    ("queue-age", "a policy that the reader has made: `new.rs` builds it"),
+    ("--handler shout", "a handler that the reader has made: `new.rs` runs it"),
+    ("queue-age", "a policy that the reader has made: `new.rs` runs it"),
     ("tidegate new ", "`new.rs` runs it"),
     ("tidegate dev ", "runs until it is told to end: `dev.rs` runs it"),
+    ("oci://", "wants a registry: `plugin_sources/oci/` does it to one of its own"),
     ("export NATS_URL", "it is set for all of them"),
-    ("echo garbage", "`bad_plugin.rs` puts in files that are no plugin"),
+    ("echo garbage", "`new.rs` does it while a host runs"),
     ("nats consumer ", "wants the `nats` command, which not every machine has"),
     ("tidegate pause", "wants a server of 2.11: `pause.rs` runs it where there is one"),
     ("tidegate resume", "the same"),
@@ -63,6 +64,14 @@ fn pages() -> Vec<(String, String)> {
     pages.insert(0, root().join("README.md"));
     let text = |path: &PathBuf| (path.display().to_string(), std::fs::read_to_string(path).unwrap());
     pages.iter().map(text).collect()
+}
+
+/// The command of README that has this in it.
+pub(crate) fn of_readme(part: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let of = |language, prompt| blocks(readme, language).into_iter().flat_map(move |block| commands(block, prompt));
+    let found = of("sh", "").chain(of("console", "$ ")).find(|command| command.contains(part));
+    found.unwrap_or_else(|| panic!("README.md has no command with `{part}`"))
 }
 
 /// The blocks of a page in one language.

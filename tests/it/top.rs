@@ -1,11 +1,13 @@
-//! `tidegate top`, as far as it needs no terminal: what is drawn on one is tested beside its code.
+//! `tidegate top`: printed, and on a terminal.
 
+use rustix::process::Signal;
 use tidegate_runtime::config::{Config, ServiceConfig};
 
 use crate::support::cli::run;
 use crate::support::eventually;
 use crate::support::host::{Host, workers};
 use crate::support::site::Site;
+use crate::support::terminal::Terminal;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_host_does_is_printed_once_and_a_host_that_is_away_is_told() {
@@ -78,4 +80,58 @@ async fn what_answers_and_is_no_host_is_told() {
     let site = Site::new().await;
     let url = site.server.lock().await.url().replacen("nats://", "http://", 1);
     run(["top", "--once", "--url", &url]).await.failed_with(1, &["does not answer as a tidegate host does"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_keys_lead_to_a_workload_and_back_and_the_terminal_is_given_back() {
+    let site = Site::new().await;
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let workloads = vec![workers("orders", 2), workers("prices", 1)];
+    let host = Host::run(site.clone(), Config { http, workloads, ..site.config() });
+    host.ready(2).await;
+    let url = format!("http://{}", host.address().await);
+    let mut terminal = Terminal::run(&["top", "--url", &url], (12, 100));
+    terminal.shows(&["WORKLOAD  STATE", "  2 of 2  ", "  1 of 1  ", "up/down choose  enter open  q end"]).await;
+    assert!(terminal.is_taken());
+    let chosen = async |terminal: &Terminal, name| {
+        let is_chosen = async || terminal.chosen().is_some_and(|row| row.starts_with(name));
+        eventually(&format!("{name}is chosen"), is_chosen).await;
+    };
+    chosen(&terminal, "orders ").await;
+    terminal.press("\x1b[B").await;
+    chosen(&terminal, "prices ").await;
+    terminal.press("\r").await;
+    terminal.shows(&["prices: running", "consumer prices-workers", "escape back"]).await;
+    // It is longer than the screen: the last line is that of the worker.
+    terminal.press("G").await;
+    terminal.shows(&["WORKERS", "waits"]).await;
+    terminal.press("\x1b").await;
+    chosen(&terminal, "prices ").await;
+    terminal.resize(3, 100).await;
+    terminal.shows(&["20 columns and 5 lines at least"]).await;
+    terminal.resize(8, 60).await;
+    terminal.shows(&["WORKLOAD  STATE", "up/down choose"]).await;
+    // A line that is wider than the screen would go on in the next, and move this one.
+    let fits = async || terminal.rows().last().is_some_and(|row| row.starts_with("up/down choose"));
+    eventually("all lines fit", fits).await;
+    host.stop().await;
+    terminal.shows(&["AWAY", "prices "]).await;
+    terminal.press("q").await;
+    assert_eq!(terminal.ends().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_and_control_c_give_the_terminal_back() {
+    // Nobody answers there: it is asked on.
+    let begun = async || {
+        let terminal = Terminal::run(&["top", "--url", "http://127.0.0.1:1"], (10, 80));
+        terminal.shows(&["q end"]).await;
+        terminal
+    };
+    let terminal = begun().await;
+    terminal.signal(Signal::TERM).await;
+    assert_eq!(terminal.ends().await, 0);
+    let mut terminal = begun().await;
+    terminal.press("\x03").await;
+    assert_eq!(terminal.ends().await, 0);
 }

@@ -20,6 +20,7 @@ use crate::delivery::worker::WorkerShared;
 use crate::events::Event;
 use crate::fleet::entries::Report;
 use crate::fleet::host::Fleet;
+use crate::fleet::limits::Follows;
 use crate::fleet::member::Member;
 use crate::host_context::HostContext;
 use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signals};
@@ -86,7 +87,7 @@ pub async fn run<H: Handlers, P: Policies>(
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
             supervisor.run(shutdown.clone()),
-            watch_count(monitor, assembly.member(), shutdown.clone()),
+            watch_count(monitor, assembly.member(), inbox.clone(), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
             watch.run(of_watch),
@@ -141,6 +142,10 @@ impl<'a> Assembly<'a> {
             (state.attempts.clone(), &state.conditions),
         );
         let starts = StartGate::new(&workload.start_limits, &state.conditions);
+        if let (Some(starts), Some(_)) = (&starts, fleet(host, workload)) {
+            // Until it is known what part of them this host has.
+            starts.divide(Some((0, 1)));
+        }
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .remembering(rules.attempts.clone())
             .limited_by(starts.clone());
@@ -216,10 +221,16 @@ impl<'a> Assembly<'a> {
     fn member(&self) -> Option<Member> {
         let fleet = fleet(self.host, &self.state.workload).cloned()?;
         let (workers, desired, inbox) = (self.workers.clone(), self.desired.clone(), self.shared.inbox.clone());
+        let starts = self.starts.clone();
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
             let (running, wanted, redelivered) = (workers.running(), desired.get(), tally.redelivered);
-            Report { running, wanted, room: u32::MAX, waiting, woken: false, work: tally.work, redelivered }
+            let room = if inbox.is_suspended() { 0 } else { u32::MAX };
+            let uses = starts.as_ref().and_then(|starts| starts.uses(inbox.expects()));
+            let limit = uses.map(|uses| Follows { uses, ..Follows::default() });
+            let limited = starts.as_ref().is_some_and(|starts| starts.was_limited());
+            let (woken, work) = (false, tally.work);
+            Report { running, wanted, room, waiting, woken, limited, limit, work, redelivered }
         };
         Some(Member::join(fleet, &self.state.workload.name, Box::new(report)))
     }
@@ -253,11 +264,12 @@ fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet
 async fn watch_count<P: Policies>(
     monitor: Monitor<P, Signals>,
     member: Option<Member>,
+    inbox: Arc<Inbox<PulledMessage>>,
     stop: impl Future<Output = ()>,
 ) {
     match member {
         None => monitor.run(stop).await,
-        Some(member) => FleetMonitor::new(monitor, member).run(stop).await,
+        Some(member) => FleetMonitor::new(monitor, member, Box::new(move |parks| inbox.park(parks))).run(stop).await,
     }
 }
 

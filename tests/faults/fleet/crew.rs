@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use serde_json::{Value, json};
 use toml::Table;
 
-use super::seen::{BUCKET, Seen, Stored, running};
+use super::seen::{BUCKET, Seen};
 use crate::hosts::Host;
 use crate::ledger::Ledger;
 use crate::patience::{until, within};
@@ -15,6 +18,9 @@ use crate::stage::{Stage, with, work};
 
 /// `scale.min`.
 const MIN: u64 = 2;
+
+/// A host that is not there, in whose name a lease is taken.
+pub(super) const NOBODY: &str = "nobody";
 
 /// Hosts of one fleet, with one workload `work`, whose policy counts its calls and soon wants `max` workers.
 pub(super) struct Crew {
@@ -131,6 +137,28 @@ impl Crew {
         until(self.patience, "somebody leads", leader).await
     }
 
+    /// Takes the lease in the name of a host that is not there, as another host would, and tells the number of its
+    /// plan.
+    pub(super) async fn take_lease(&self) -> Result<u64> {
+        let (js, subject) = (&self.stage.js, format!("$KV.{BUCKET}.leader.work"));
+        let stream = js.get_stream(format!("KV_{BUCKET}")).await?;
+        loop {
+            let last = stream.get_last_raw_message_by_subject(&subject).await?;
+            let mut lease: Value = serde_json::from_slice(&last.payload)?;
+            let epoch = lease["epoch"].as_u64().context("a plan")? + 1;
+            lease["holder"] = json!({ "id": NOBODY, "boot": NOBODY });
+            lease["epoch"] = epoch.into();
+            let if_last =
+                PublishMessage::build().payload(lease.to_string().into()).expected_last_subject_sequence(last.sequence);
+            match js.send_publish(subject.clone(), if_last).await?.await {
+                Ok(_) => return Ok(epoch),
+                // The host that leads has written meanwhile.
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Awaits a decision after a moment by another host than this, and says how long after it came.
     pub(super) async fn decides(&self, from: Instant, but_for: &str) -> Result<Duration> {
         until(self.patience, "another host decides", async || self.seen.decided_after(from, but_for)).await
@@ -180,13 +208,14 @@ impl Crew {
     }
 
     /// What was said, or happened to a host, in its order: how many workers each host ran then. What a host says counts
-    /// until it says something else, which it does once a second.
+    /// until it says something else, which it does twice a second.
     fn history(&self) -> Vec<(Instant, BTreeMap<String, u64>)> {
         let mut said: BTreeMap<String, u64> = BTreeMap::new();
         let mut away: BTreeSet<String> = BTreeSet::new();
         let mut marks = self.marks.iter().peekable();
         let mut history = Vec::new();
-        for Stored { at, key, value } in self.seen.all() {
+        for stored in self.seen.all() {
+            let at = stored.at;
             while let Some((_, id, goes_on)) = marks.next_if(|(marked, ..)| *marked <= at) {
                 if *goes_on {
                     away.remove(id);
@@ -194,8 +223,8 @@ impl Crew {
                     away.insert(id.clone());
                 }
             }
-            let Some(id) = key.strip_prefix("host.") else { continue };
-            match running(&value) {
+            let Some((id, running)) = stored.says_running() else { continue };
+            match running {
                 Some(running) => said.insert(id.to_owned(), running),
                 None => said.remove(id),
             };

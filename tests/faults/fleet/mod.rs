@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use self::crew::{Crew, names};
+use self::crew::{Crew, NOBODY, names};
 use self::seen::BUCKET;
 use crate::ledger::Ledger;
-use crate::patience::within;
+use crate::patience::{until, within};
 use crate::proxy::Proxy;
 use crate::row::{Form, Report, Row, row};
 use crate::stage::Stage;
@@ -75,6 +75,13 @@ async fn leader_paused(form: Form) -> Result<Report> {
         crew.whole().await?;
         let wrote = crew.seen.plans_since(resumed).iter().any(|plan| plan["holder"]["id"] == *leader);
         report.must(!wrote, format!("{leader} writes no plan after its pause"));
+        // One that goes on hears mostly in time that it does not lead any more. So now another takes the lease of one
+        // that hears nothing of it before it writes.
+        let taken = crew.take_lease().await?;
+        report.injected();
+        let next = until(form.patience(), "a host leads again", async || crew.seen.leads_after(NOBODY)).await?;
+        report.must(next > taken, format!("the plan {next} follows on {taken}: the lease that was taken is respected"));
+        crew.whole().await?;
     }
     report.note(DECIDES);
     crew.finish(&ledger, &mut report).await?;

@@ -1,8 +1,13 @@
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tidegate_runtime::config::{Config, FleetConfig};
 use tokio::time::{Duration, timeout};
 
 use super::{local, send};
 use crate::support::eventually;
+use crate::support::host::{Host, workers};
+use crate::support::site::Site;
 use crate::support::web::Events;
 
 /// The events up to the one of which this is so.
@@ -109,4 +114,23 @@ async fn a_stream_ends_whole_before_its_connection_has_to() {
     };
     // A connection has 30 s.
     assert_eq!(timeout(Duration::from_secs(90), ends).await.expect("it ends"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workers_of_a_fleet_are_told_by_host() {
+    let site = Site::new().await;
+    let member = async |id: &str| {
+        let (bucket, host) = ("FLEET".to_owned(), Some(id.to_owned()));
+        let fleet = FleetConfig { bucket, replicas: 1, host, max_workers: Some(10), fingerprints: BTreeMap::new() };
+        let (http, workloads) = (Some("127.0.0.1:0".parse().unwrap()), vec![workers("work", 6)]);
+        let host = Host::run(site.clone(), Config { fleet: Some(fleet), http, workloads, ..site.config() });
+        host.ready(1).await;
+        host
+    };
+    let (one, _two) = (member("one").await, member("two").await);
+    let (_, mut events) = Events::open(&one.address().await, "/api/live?workload=work", &[]).await;
+    let shares = json!({"one": 3, "two": 3});
+    let (_, told) = events_until(&mut events, |event| event["detail"]["fleet"]["shares"] == shares).await;
+    let fleet = &told["detail"]["fleet"];
+    assert_eq!((fleet["host"].as_str(), fleet["desired"].as_u64()), (Some("one"), Some(6)), "{fleet}");
 }

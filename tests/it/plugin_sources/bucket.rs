@@ -104,6 +104,8 @@ async fn an_object_that_is_half_there_too_large_damaged_or_no_plugin_changes_not
     host.problem("probe", &["is not what its digest in the bucket says"]).await;
     describe(&|info| info["size"] = 9_000_000_000_u64.into()).await;
     host.problem("probe", &["it has 9000000000 bytes, more than 1MiB"]).await;
+    describe(&|info| info["nuid"] = "nothing-has-this".into()).await;
+    host.problem("probe", &["chunks the bucket has 0; push it again"]).await;
     let runs = host.version().await;
     assert!(runs == "v1" || runs == "v2", "{runs}");
     put(probes::WORKER_V1).await;

@@ -1,6 +1,7 @@
 //! Where plugins come from, and which of them are taken: the program as a user runs it.
 
 mod bucket;
+mod oci;
 mod pins;
 mod signatures;
 

@@ -22,13 +22,18 @@ pub(crate) struct Ended {
 
 /// A run of `tidegate` that has not begun, without the NATS settings of whoever runs the tests.
 pub(crate) fn tidegate<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let mut command = without_nats(Command::new(env!("CARGO_BIN_EXE_tidegate")));
+    command.args(arguments);
+    command
+}
+
+/// A command without the NATS settings of whoever runs the tests.
+pub(crate) fn without_nats(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("NATS_") {
             command.env_remove(name);
         }
     }
-    command.args(arguments);
     command
 }
 

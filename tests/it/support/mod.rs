@@ -10,6 +10,7 @@ pub(crate) mod nats;
 pub(crate) mod patience;
 pub(crate) mod raw;
 pub(crate) mod site;
+pub(crate) mod terminal;
 pub(crate) mod tls;
 pub(crate) mod web;
 pub(crate) mod wire;

@@ -158,8 +158,11 @@ async fn plugin_files(config: &Config, connect: bool, answer: &mut CheckReport) 
         answer.warnings.extend(workload.warnings().iter().map(|said| format!("workload {}: {said}", workload.name)));
     }
     let Some(bucket) = &config.plugins.origin.bucket else {
-        let files = PluginFiles::in_directory(&config.plugins.dir);
-        return Ok(files.map_err(|problem| answer.problems.push(problem)).ok());
+        let files = PluginFiles::in_directory(config, connect, &mut answer.problems).await?;
+        let unseen = files.iter().flat_map(PluginFiles::unseen);
+        let told = "is not looked at without its registry; --connect looks at it";
+        answer.warnings.extend(unseen.map(|plugin| format!("{plugin} {told}")));
+        return Ok(files);
     };
     if !connect {
         let told = "plugins come from the bucket {}, and are not looked at without a server; --connect looks at them";
@@ -222,6 +225,9 @@ fn mismatches(host: &PluginHost, files: &PluginFiles, workload: &Workload) -> Ve
 }
 
 async fn handler(host: &PluginHost, files: &PluginFiles, workload: &Workload) -> Result<String, String> {
+    if let Some(absent) = files.absent(&workload.handler) {
+        return absent;
+    }
     let file = files.file(&workload.handler);
     let loaded = host.load_as(&file, &workload.limits, &Wanted::handler(workload)).await;
     let plugin: HandlerPlugin = loaded.map_err(|error| files.refused(&workload.handler, error))?;
@@ -243,6 +249,9 @@ async fn policy(
     (name, pin): (&str, Option<&Digest>),
     settings: &[(String, String)],
 ) -> Result<String, String> {
+    if let Some(absent) = files.absent(name) {
+        return absent;
+    }
     let file = files.file(name);
     let loaded = host.load_as(&file, &workload.limits, &Wanted::policy(pin)).await;
     let plugin: PolicyPlugin = loaded.map_err(|error| files.refused(name, error))?;

@@ -1,31 +1,101 @@
-//! Where `tidegate check` takes plugins from: the directory, or what the bucket has of them.
+//! Where `tidegate check` takes plugins from: the directory, or what the bucket and registries have of them.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
-use tidegate_runtime::config::Config;
+use tidegate_runtime::config::{Config, OciReference};
 use tidegate_runtime::jetstream::{Client, PluginBucket};
 use tidegate_runtime::plugin::{LoadError, PluginRefusal, others, signature_file};
+use tidegate_runtime::registry::Registries;
 
 /// The plugins as files.
 pub(super) struct PluginFiles {
     dir: PathBuf,
     /// The bucket that they were read from, and the directory that they were put into.
     bucket: Option<(String, TempDir)>,
+    artifacts: Artifacts,
+}
+
+/// Plugins of registries.
+struct Artifacts {
+    /// The directory that they were put into; `None` if they were not asked for.
+    place: Option<TempDir>,
+    /// Each that the configuration names, and how it is there.
+    files: BTreeMap<String, Result<PathBuf, String>>,
+}
+
+impl Artifacts {
+    /// Those that the configuration names, fetched if registries may be asked.
+    async fn named(config: &Config, ask: bool) -> anyhow::Result<Self> {
+        let place =
+            if ask { Some(tempfile::tempdir().context("there is no place for plugins of registries")?) } else { None };
+        let registries = Registries::new(&config.plugins.origin.oci);
+        let mut files = BTreeMap::new();
+        for (number, name) in named(config).into_iter().enumerate() {
+            let Some(Ok(reference)) = OciReference::parse(name) else { continue };
+            let file = match &place {
+                None => Err(String::new()),
+                Some(place) => match registries.fetch(&reference, config.plugins.compile.max_size).await {
+                    Err(why) => Err(why),
+                    Ok((artifact, content)) => {
+                        let file = place.path().join(format!("{number}.wasm"));
+                        std::fs::write(&file, content)?;
+                        if let Some(signature) = artifact.signature {
+                            std::fs::write(signature_file(&file), signature)?;
+                        }
+                        Ok(file)
+                    }
+                },
+            };
+            files.insert(name.to_owned(), file);
+        }
+        Ok(Self { place, files })
+    }
 }
 
 impl PluginFiles {
-    /// Of the plugin directory.
+    /// Of the plugin directory, and of registries if they may be asked. `None` if the directory cannot be read, which
+    /// is told in `problems`: a host waits for it, and one that is checked should be there.
     ///
     /// # Errors
-    /// If it cannot be read. A host waits for it; one that is checked should be there.
-    pub(super) fn in_directory(dir: &Path) -> Result<Self, String> {
-        std::fs::read_dir(dir).map(drop).map_err(|error| {
+    /// If what registries have cannot be put into a directory.
+    pub(super) async fn in_directory(
+        config: &Config,
+        ask: bool,
+        problems: &mut Vec<String>,
+    ) -> anyhow::Result<Option<Self>> {
+        let dir = &config.plugins.dir;
+        let is_needed = named(config).iter().any(|name| !OciReference::is_one(name));
+        if let Err(error) = std::fs::read_dir(dir).map(drop)
+            && is_needed
+        {
             let remedy = "create it, or name another with --plugins or plugins.dir";
-            format!("the plugin directory {} cannot be read: {error}; {remedy}", dir.display())
-        })?;
-        Ok(Self { dir: dir.to_owned(), bucket: None })
+            let dir = dir.display();
+            problems.push(format!(
+                "the plugin directory {dir} cannot be read: {error}; {remedy} (`tidegate plugin export {dir}` writes \
+                 what ships there)"
+            ));
+            return Ok(None);
+        }
+        let artifacts = Artifacts::named(config, ask).await?;
+        Ok(Some(Self { dir: dir.to_owned(), bucket: None, artifacts }))
+    }
+
+    /// What is to be said of a plugin that is not here: that it was not looked at, or why it cannot be had.
+    pub(super) fn absent(&self, plugin: &str) -> Option<Result<String, String>> {
+        match self.artifacts.files.get(plugin)? {
+            Ok(_) => None,
+            Err(_) if self.artifacts.place.is_none() => Some(Ok(format!("{plugin} (not looked at)"))),
+            Err(why) => Some(Err(format!("{plugin}: {why}"))),
+        }
+    }
+
+    /// The plugins that were not looked at, because registries were not asked.
+    pub(super) fn unseen(&self) -> Vec<&str> {
+        let unseen = self.artifacts.files.keys().map(String::as_str);
+        if self.artifacts.place.is_none() { unseen.collect() } else { Vec::new() }
     }
 
     /// Those of a bucket that the configuration names. What cannot be read is told in `problems`.
@@ -41,7 +111,7 @@ impl PluginFiles {
         let store = PluginBucket::new(client.clone(), bucket);
         let place = tempfile::tempdir().context("there is no place for the plugins of the bucket")?;
         let dir = place.path().to_owned();
-        for name in named(config) {
+        for name in named(config).into_iter().filter(|name| !OciReference::is_one(name)) {
             let file = dir.join(format!("{name}.wasm"));
             match store.get(name, config.plugins.compile.max_size).await {
                 Ok(Some((stored, content))) => {
@@ -54,16 +124,21 @@ impl PluginFiles {
                 Err(why) => problems.push(format!("{name} in the bucket {bucket}: {why}")),
             }
         }
-        Ok(Self { dir, bucket: Some((bucket.to_owned(), place)) })
+        let artifacts = Artifacts::named(config, true).await?;
+        Ok(Self { dir, bucket: Some((bucket.to_owned(), place)), artifacts })
     }
 
     pub(super) fn file(&self, plugin: &str) -> PathBuf {
+        if let Some(Ok(file)) = self.artifacts.files.get(plugin) {
+            return file.clone();
+        }
         self.dir.join(format!("{plugin}.wasm"))
     }
 
     /// How a plugin is called in what is told.
     pub(super) fn show(&self, plugin: &str) -> String {
         match &self.bucket {
+            _ if self.artifacts.files.contains_key(plugin) => plugin.to_owned(),
             Some((bucket, _)) => format!("{plugin} in the bucket {bucket}"),
             None => self.file(plugin).display().to_string(),
         }
@@ -71,6 +146,9 @@ impl PluginFiles {
 
     /// Why a plugin is not used.
     pub(super) fn refused(&self, plugin: &str, error: LoadError) -> String {
+        if self.artifacts.files.contains_key(plugin) {
+            return format!("{plugin}: {}", error.refusal);
+        }
         let Some((bucket, _)) = &self.bucket else { return refused(&error) };
         let refusal = match error.refusal {
             PluginRefusal::Missing => PluginRefusal::NoObject { plugin: plugin.to_owned(), bucket: bucket.clone() },

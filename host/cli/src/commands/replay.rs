@@ -50,7 +50,7 @@ pub struct ReplayArgs {
     /// did not decide all of it is compared with what did [default: the files in --plugins, found by their digests]
     #[arg(long = "policy", value_name = "FILE", conflicts_with = "shadow")]
     pub policies: Vec<PathBuf>,
-    /// The directory with the plugins
+    /// The directory with the plugins; what comes from a bucket or a registry, `tidegate plugin fetch` brings there
     #[arg(long, value_name = "DIR", default_value = "plugins")]
     pub plugins: PathBuf,
     /// A setting of the other policy; may be given several times [default: those in the journal]

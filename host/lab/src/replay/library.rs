@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{ReplayError, ReplayPolicy};
+use tidegate_runtime::config::OciReference;
 use tidegate_runtime::digest::{is_same, shown};
 use tidegate_runtime::journal::{PolicyName, digest};
 use tidegate_runtime::plugin::PluginHost;
@@ -84,6 +85,11 @@ impl PolicyFiles {
         let PolicyName { name, generation: wants } = policy;
         let found = match &self.from {
             PolicySource::Files => format!("{} has other generations", self.place()),
+            PolicySource::Directory(dir, _) if OciReference::is_one(&name) => format!(
+                "{} has no file of it (`tidegate plugin fetch {name} --into {}` brings what is in the registry now)",
+                dir.display(),
+                dir.display()
+            ),
             PolicySource::Directory(dir, _) => {
                 let file = dir.join(format!("{name}.wasm"));
                 match ReplayPolicy::load(host, &file).await {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::error::{At, ConfigErrors, SourcePosition};
 use super::layer::Layer;
+use super::oci_reference::OciReference;
 
 /// What to run, as it was given on the command line.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,7 +52,10 @@ impl Flags {
         }
         match (workloads, self.workload.text("handler")) {
             ([(only, _)], _) => Ok(named(&only.value)),
-            ([], Some(handler)) => Ok(named(&handler.value)),
+            ([], Some(handler)) => {
+                let place = OciReference::parse(&handler.value).and_then(Result::ok);
+                Ok(named(place.as_ref().map_or(handler.value.as_str(), OciReference::stem)))
+            }
             ([], None) => {
                 let remedy = "give --handler NAME, the name of a plugin that handles a message";
                 Err(SourcePosition::named("--handler").error("is missing", remedy).into())

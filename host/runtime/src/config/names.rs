@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::error::Wrong;
+use super::oci_reference::OciReference;
 use super::units::quoted;
 use crate::digest::Digest;
 use crate::subject::MAX_SUBJECT;
@@ -80,8 +81,12 @@ const PIN: &str = "@sha256:";
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
 
-/// Reads a plugin's name, which may be pinned to a digest: `receipts` or `receipts@sha256:<64 digits>`.
+/// Reads a plugin's name, which may be pinned to a digest: `receipts` or `receipts@sha256:<64 digits>`. One in a
+/// registry is named by its place there, and the digest in that, which is its manifest's, is a part of the name.
 pub(super) fn pinned_plugin(text: &str) -> Result<(String, Option<Digest>), Wrong> {
+    if let Some(reference) = OciReference::parse(text) {
+        return reference.map(|reference| (reference.to_string(), None));
+    }
     let Some((name, digits)) = text.split_once(PIN) else {
         return plugin(text).map(|()| (text.to_owned(), None));
     };

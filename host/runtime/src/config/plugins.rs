@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::keys::HOST;
+use super::oci::OciConfig;
 use super::reader::Reader;
 
 /// The plugin directory and the cache of compiled code.
@@ -29,6 +30,8 @@ pub struct Origin {
     pub bucket: Option<String>,
     /// The public keys (`U...`) of those who may sign plugins. With none a plugin need not be signed.
     pub trusted: Vec<String>,
+    /// How registries are reached, for plugins that are named by their place in one.
+    pub oci: OciConfig,
 }
 
 /// What a plugin's file may cost before it runs.
@@ -75,7 +78,7 @@ impl Origin {
             let remedy = "plugins come from one of the two; leave plugins.dir or plugins.bucket out";
             keys.note(keys.place("plugins.dir").error(problem, remedy));
         }
-        Self { bucket, trusted }
+        Self { bucket, trusted, oci: OciConfig::read(keys) }
     }
 }
 

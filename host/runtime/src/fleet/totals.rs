@@ -33,6 +33,8 @@ pub(crate) struct Together {
     pub(crate) wanted: u32,
     /// Whether deliveries wait for a worker somewhere.
     pub(crate) waiting: bool,
+    /// Whether a limit keeps messages waiting at one of them.
+    pub(crate) limited: bool,
     /// What the workers have done.
     pub(crate) work: Work,
     /// Deliveries of a second or later attempt.
@@ -55,6 +57,7 @@ impl Totals {
             now.running = now.running.saturating_add(report.running);
             now.wanted = now.wanted.saturating_add(report.wanted);
             now.waiting |= report.waiting;
+            now.limited |= report.limited;
             now.work.calling = now.work.calling.saturating_add(report.work.calling);
             unfinished_us = unfinished_us.saturating_add(report.work.busy_us.saturating_sub(report.work.calls_us));
         }

@@ -11,17 +11,17 @@ use async_nats::jetstream::consumer::push::OrderedConfig;
 use async_nats::jetstream::context::ObjectStoreErrorKind;
 use async_nats::jetstream::object_store::{Config, GetErrorKind, ObjectInfo, ObjectMetadata, ObjectStore};
 use data_encoding::{BASE64URL, HEXLOWER};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::Client;
 use crate::permissions::{Denial, Verb};
-use crate::ports::{ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
+use crate::ports::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
 
 /// The name of the signature in an object's metadata.
 const SIGNATURE: &str = "tidegate-signature";
-/// How long the next bytes of an object are waited for. Of an object whose chunks are gone there come none.
+/// How long the next bytes of an object are waited for.
 const NEXT_BYTES: Duration = Duration::from_secs(10);
 /// Bytes that are set aside for an object before any came, however many it says it has.
 const AT_FIRST: u64 = 1 << 20;
@@ -108,7 +108,7 @@ impl PluginBucket {
         Ok(stream::iter(first).chain(changes).boxed())
     }
 
-    async fn content(&self, name: &str, most: u64) -> Result<Option<(PluginObject, Vec<u8>)>, String> {
+    async fn content(&self, name: &str, most: u64) -> Result<Option<(PluginObject, ObjectContent)>, String> {
         let store = self.store().await?;
         let got = self.unless_denied("DIRECT.GET", store.get(name)).await?;
         let object = match got {
@@ -119,23 +119,51 @@ impl PluginBucket {
         let described = described(object.info().clone(), 0);
         let said = described.bytes;
         if said > most {
-            return Ok(Some((described, Vec::new())));
+            return Ok(Some((described, Ok(Vec::new()))));
+        }
+        // Chunks that are not there would be waited for, and each time again.
+        if let Some(missing) = self.missing(object.info()).await? {
+            return Ok(Some((described, Err(missing))));
         }
         let mut bytes = Vec::with_capacity(usize::try_from(said.min(AT_FIRST)).unwrap_or_default());
         let mut content = object.take(most.saturating_add(1));
         loop {
             match timeout(NEXT_BYTES, content.read_buf(&mut bytes)).await {
-                Ok(Ok(0)) => return Ok(Some((described, bytes))),
+                Ok(Ok(0)) => return Ok(Some((described, Ok(bytes)))),
                 Ok(Ok(_)) => {}
                 // It has another digest than its description says, as who reads this finds out too.
-                Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => return Ok(Some((described, bytes))),
+                Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => return Ok(Some((described, Ok(bytes)))),
                 Ok(Err(error)) => return Err(self.failed("it cannot be read to its end", &error)),
                 Err(_) => {
                     let (come, limit) = (bytes.len(), NEXT_BYTES.as_secs());
-                    return Err(format!("of its {said} bytes {come} came, and no more for {limit} s; push it again"));
+                    return Err(format!(
+                        "of its {said} bytes {come} came, and no more for {limit} s; it is tried again"
+                    ));
                 }
             }
         }
+    }
+
+    /// What is wrong where the bucket does not have all chunks of an object. A description comes after its chunks.
+    async fn missing(&self, object: &ObjectInfo) -> Result<Option<String>, String> {
+        if object.bucket != self.name {
+            // It is a link, and what it leads to has its chunks elsewhere.
+            return Ok(None);
+        }
+        let subject = format!("$O.{}.C.{}", self.name, object.nuid);
+        let counted = async {
+            let stream = self.client.context.get_stream_no_info(self.stream()).await?;
+            let mut subjects = stream.info_with_subjects(&subject).await?;
+            let mut chunks = 0;
+            while let Some((_, count)) = subjects.try_next().await? {
+                chunks += count;
+            }
+            Ok::<usize, async_nats::Error>(chunks)
+        };
+        let there = self.unless_denied("STREAM.INFO", counted).await?;
+        let there = there.map_err(|error| self.failed("its chunks cannot be counted", &*error))?;
+        let said = object.chunks;
+        Ok((there < said).then(|| format!("of its {said} chunks the bucket has {there}; push it again")))
     }
 
     /// Puts a plugin there, in place of one of its name. The bucket is made if it is not there.
@@ -191,7 +219,8 @@ impl PluginBucket {
     /// # Errors
     /// If it cannot be read.
     pub async fn get(&self, name: &str, most: u64) -> Result<Option<(StoredPlugin, Vec<u8>)>, String> {
-        Ok(self.content(name, most).await?.map(|(described, content)| (described.into(), content)))
+        let Some((described, content)) = self.content(name, most).await? else { return Ok(None) };
+        content.map(|content| Some((described.into(), content)))
     }
 
     /// Removes a plugin. `false` if it is not there.
@@ -266,7 +295,7 @@ impl PluginObjects for PluginBucket {
         Box::pin(self.events())
     }
 
-    fn read<'a>(&'a self, name: &'a str, most: u64) -> ObjectFuture<'a, Option<(PluginObject, Vec<u8>)>> {
+    fn read<'a>(&'a self, name: &'a str, most: u64) -> ObjectFuture<'a, Option<(PluginObject, ObjectContent)>> {
         Box::pin(self.content(name, most))
     }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bounds::PolicyBounds;
 use super::entry::{Adoption, Change, Entry, PlanLine, PolicyCall, Role};
-use crate::config::is_plugin_name;
+use crate::config::{OciReference, is_plugin_name};
 use crate::contract::Fault;
 use crate::contract::Observation;
 
@@ -118,10 +118,14 @@ pub struct PolicyName {
     pub generation: String,
 }
 
-/// A name that becomes a file's in the plugin directory, and of no other.
+/// A name that becomes a file's in the plugin directory and of no other, or a place in a registry.
 fn plugin_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let name = String::deserialize(from)?;
-    if is_plugin_name(&name) { Ok(name) } else { Err(D::Error::custom(format!("{name:?} is no plugin's name"))) }
+    if is_plugin_name(&name) || OciReference::is_one(&name) {
+        Ok(name)
+    } else {
+        Err(D::Error::custom(format!("{name:?} is no plugin's name")))
+    }
 }
 
 /// A state: its digest, and its bytes where they are not those of the state that was written before.

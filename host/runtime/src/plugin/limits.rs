@@ -83,8 +83,6 @@ pub(super) mod instance {
 pub(super) mod handler {
     /// Bytes of what it says about a failure; a letter keeps 1,000 characters of that. A longer one is cut.
     pub(crate) const REASON: usize = 4 << 10;
-    /// Bytes of a setting that is read from a file.
-    pub(crate) const SETTING: u64 = 64 << 10;
 }
 
 /// Limits of what a policy answers.

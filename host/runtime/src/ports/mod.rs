@@ -19,7 +19,7 @@ pub use concurrent::{ConcurrentCall, ConcurrentCalls};
 pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
-pub(crate) use plugin_objects::{ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
+pub(crate) use plugin_objects::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
 pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};
 
 /// What came of asking a consumer for deliveries.

@@ -20,6 +20,9 @@ pub(crate) struct PluginObject {
     pub(crate) signature: Option<String>,
 }
 
+/// The content of an object, or what is wrong with it as long as it is described as it is.
+pub(crate) type ObjectContent = Result<Vec<u8>, String>;
+
 /// What is seen of a bucket: first all that is there, then what changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ObjectEvent {
@@ -44,5 +47,5 @@ pub(crate) trait PluginObjects: Send + Sync {
 
     /// An object as it is described now and its content, as far as `most` bytes and one: what is longer is too large.
     /// `None` if there is none.
-    fn read<'a>(&'a self, name: &'a str, most: u64) -> ObjectFuture<'a, Option<(PluginObject, Vec<u8>)>>;
+    fn read<'a>(&'a self, name: &'a str, most: u64) -> ObjectFuture<'a, Option<(PluginObject, ObjectContent)>>;
 }

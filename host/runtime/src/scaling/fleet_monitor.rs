@@ -32,6 +32,8 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(300);
 pub(crate) struct FleetMonitor<P: Policies, S> {
     monitor: Monitor<P, S>,
     member: Member,
+    /// Lets this host ask for messages though it runs no worker, or not.
+    park: Box<dyn Fn(bool) + Send + Sync>,
     /// Whether the policy is loaded, so that this host could lead.
     ready: bool,
     lead: Option<Lead>,
@@ -68,8 +70,9 @@ struct UnknownCall {
 }
 
 impl<P: Policies, S: Source> FleetMonitor<P, S> {
-    pub(crate) fn new(monitor: Monitor<P, S>, member: Member) -> Self {
-        Self { monitor, member, ready: false, lead: None, reason: String::new(), looked: Instant::now() }
+    pub(crate) fn new(monitor: Monitor<P, S>, member: Member, park: Box<dyn Fn(bool) + Send + Sync>) -> Self {
+        let (ready, lead, reason, looked) = (false, None, String::new(), Instant::now());
+        Self { monitor, member, park, ready, lead, reason, looked }
     }
 
     /// Runs until `stop` ends; then this host gives back its share, and the desired count is 0.
@@ -128,6 +131,10 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             self.look().await;
         }
         self.follow(woken);
+        if !leads && let Some(starts) = &self.monitor.starts {
+            // The leader asks that of all hosts. Here it is not known whether the stream has more.
+            starts.limited(true);
+        }
         match self.member.problem() {
             Some(problem) => self.monitor.conditions.raise(Part::Fleet, &problem),
             None => self.monitor.conditions.clear(Part::Fleet),
@@ -147,6 +154,10 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let share = self.member.share().unwrap_or(0);
         let needed = woken || (self.monitor.waiting)();
         let count = carried_out(share, (0, u32::MAX), self.monitor.desired.get(), needed);
+        (self.park)(self.member.parks());
+        if let Some(starts) = &self.monitor.starts {
+            self.member.divide(|part| starts.divide(part));
+        }
         let leader = self.member.leader();
         let reason = match (&self.lead, leader) {
             (Some(_), _) => self.reason.clone(),
@@ -203,6 +214,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
                 return self.keep((sample.ack_pending == 0).then_some(min)).await;
             }
         };
+        let limited = seen.limited || (together.limited && sample.pending > 0);
+        let seen = Observation { limited, ..seen };
         let needed = woken || seen.pending > 0 || together.waiting;
         let Some(call) = monitor.policy.decide(&seen, sample.arrivals).await else { return self.keep(None).await };
         lead.undecided.count(monitor, call.answer.as_ref().err().map(ToString::to_string));
@@ -277,7 +290,9 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         });
         let watched = self.lead.as_ref().map(|lead| lead.watched(now_ms)).unwrap_or_default();
         // Without a policy what the one before has left is kept for the next leader.
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched }
+        let running = self.monitor.workers.running();
+        let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts }
     }
 }
 

@@ -21,7 +21,7 @@ use project::Project;
 use sources::Sources;
 use tidegate_nats_server::{self as server, Server};
 use tidegate_runtime::ConfigSource;
-use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::config::{Config, OciReference, process_environment};
 use tidegate_runtime::events::{Event, Observer};
 
 const EXAMPLES: &str = "\
@@ -35,7 +35,8 @@ Examples:
 /// Everything happens in DIR, as with `make -C`: the paths of flags are meant from there. The workload is that of the
 /// flags or of DIR/tidegate.toml, as with `tidegate run`. Without either it is one to try things with: the policy
 /// `step`, a stream DEV that takes NAME.>, messages on NAME.in.>, publications granted on NAME.out. The nats-server is
-/// one of its own, whatever the file says, unless --server or --context names one. A build that fails changes nothing:
+/// one of its own, whatever the file says, unless --server or --context names one. The handler comes from the plugin
+/// directory, pinned and signed or not, wherever the file has it come from. A build that fails changes nothing:
 /// what runs stays. Each line of standard input is sent as a message, and replies are printed to standard output. Exit
 /// code 0: told to end, and drained. 1: it could not start. 2: wrong usage. 130: a second signal ended it at once.
 #[derive(Debug, Clone, clap::Args)]
@@ -78,8 +79,9 @@ pub async fn run(args: DevArgs, out: &mut impl Write, shutdown: impl Future<Outp
     let here = std::env::current_dir()?;
     let project = Project::find(&here, args.build, args.component)?;
     let wanted = workload::flags(args.flags.0, &project.name, Path::new("tidegate.toml").exists());
-    let name = wanted.handler.unwrap_or_else(|| project.name.clone());
+    let name = wanted.handler.filter(|name| !OciReference::is_one(name)).unwrap_or_else(|| project.name.clone());
     let mut config = Config::load(&wanted.flags, &process_environment())?;
+    workload::build_here(&mut config, &name, &project.name).iter().for_each(|said| tracing::info!("{said}"));
     config.plugins.compile = config.plugins.compile.by_this_program()?;
     let Some(of) = config.workloads.iter().find(|workload| workload.handler == name) else {
         bail!("no workload has the handler {name}, which is what {} builds; name it by --handler", here.display());

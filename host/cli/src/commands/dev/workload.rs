@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use tidegate_artifacts::policies;
 use tidegate_runtime::config::keys::{Key, WORKLOAD};
-use tidegate_runtime::config::{Flags, Queue, Value};
+use tidegate_runtime::config::{Config, Flags, OciReference, Queue, Value};
 
 /// The policy of the workload.
 const POLICY: &str = "step";
@@ -31,7 +31,7 @@ pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
     let is_configured = flags.file.is_some() || (has_file && !flags.workload.has("stream"));
     let has_policy = is_configured || flags.workload.has("policy");
     if !is_configured {
-        let plugin = handler.as_deref().unwrap_or(name).to_owned();
+        let plugin = handler.as_deref().filter(|handler| !OciReference::is_one(handler)).unwrap_or(name).to_owned();
         let mut own = vec![("handler", plugin.clone()), ("policy", POLICY.to_owned())];
         if !flags.workload.has("stream") {
             own.push(("stream", STREAM.to_owned()));
@@ -51,6 +51,33 @@ pub(super) fn flags(mut flags: Flags, name: &str, has_file: bool) -> Wanted {
 
 fn value(key: &Key, text: &str) -> Option<Value> {
     key.parse(text).ok()
+}
+
+/// Has the handler `name` come from what is built here, wherever the configuration has it come from. `project` is what
+/// the last part of its place in a registry may be. Says what is done otherwise than by the configuration.
+pub(super) fn build_here(config: &mut Config, name: &str, project: &str) -> Vec<String> {
+    let mut said = Vec::new();
+    let (dir, origin) = (config.plugins.dir.display().to_string(), &mut config.plugins.origin);
+    if let Some(bucket) = origin.bucket.take() {
+        said.push(format!(
+            "the plugin bucket {bucket} is not looked at: plugins come from {dir}, where `tidegate plugin fetch` \
+             brings those that are missing"
+        ));
+    }
+    if !std::mem::take(&mut origin.trusted).is_empty() {
+        said.push("plugins need not be signed here, whatever plugins.trusted says".to_owned());
+    }
+    for workload in &mut config.workloads {
+        let place = OciReference::parse(&workload.handler).and_then(Result::ok);
+        if place.is_some_and(|place| place.stem() == project) {
+            said.push(format!("{} is not asked for: the handler is built here", workload.handler));
+            workload.handler = name.to_owned();
+        }
+        if workload.handler == name && workload.handler_pin.take().is_some() {
+            said.push(format!("the pin of {name} does not count: it is built here"));
+        }
+    }
+    said
 }
 
 /// The policy that ships is put into the plugin directory if there is none of its name.
@@ -75,7 +102,7 @@ pub(super) fn subject(queue: &Queue) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use tidegate_runtime::config::{Config, Environment};
+    use tidegate_runtime::config::Environment;
 
     fn of(given: &[(&str, &str)], has_file: bool) -> Wanted {
         let mut all = Flags::default();
@@ -98,6 +125,27 @@ mod tests {
             ("DEV", &["shout.>".to_owned()][..])
         );
         assert_eq!(subject(&workload.queue).as_deref(), Some("shout.in.dev"));
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_is_built_here_and_that_is_said() {
+        let digits = "0".repeat(64);
+        let of = |handler: &str| {
+            let mut config = Config::load(&of(&[("handler", handler)], false).flags, &Environment::new()).unwrap();
+            config.plugins.origin.bucket = Some("PLUGINS".to_owned());
+            config.plugins.origin.trusted = vec!["U".to_owned()];
+            let said = build_here(&mut config, "shout", "shout").join("\n");
+            (config.workloads[0].handler.clone(), config.workloads[0].handler_pin.clone(), said)
+        };
+        let (handler, pin, said) = of("oci://ghcr.io/acme/shout:1");
+        assert_eq!((handler.as_str(), pin), ("shout", None));
+        for part in ["bucket PLUGINS", "plugin fetch", "need not be signed", "oci://ghcr.io/acme/shout:1"] {
+            assert!(said.contains(part), "{said}");
+        }
+        let (handler, pin, said) = of(&format!("shout@sha256:{digits}"));
+        assert_eq!((handler.as_str(), pin), ("shout", None));
+        assert!(said.contains("the pin of shout"), "{said}");
+        assert_eq!(of("oci://ghcr.io/acme/other:1").0, "oci://ghcr.io/acme/other:1");
     }
 
     #[test]

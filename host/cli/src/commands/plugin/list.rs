@@ -1,14 +1,16 @@
 //! `tidegate plugin list`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use tidegate_runtime::config::units::show_size;
-use tidegate_runtime::config::{Config, Plugins, process_environment};
+use tidegate_runtime::config::{Config, OciReference, Plugins, process_environment};
 use tidegate_runtime::digest::{Digest, shown};
 use tidegate_runtime::jetstream::StoredPlugin;
 use tidegate_runtime::plugin::{FoundPlugin, found_in};
+use tidegate_runtime::registry::{Artifact, Registries};
 use tidegate_runtime::text::plain;
 
 use crate::commands::flags::ConfigFlags;
@@ -22,9 +24,9 @@ Examples:
 
 /// Lists the plugins that are where the configuration says they come from.
 ///
-/// Of each: its digest, who has signed it, and which workloads name it. What a host would refuse for its signature or
-/// for a pin is told; `tidegate check` compiles too. Exit code 0: listed. 1: the configuration is wrong, or they cannot
-/// be read. 2: wrong usage.
+/// Those in registries are listed that a workload names. Of each: its digest, who has signed it, and which workloads
+/// name it. What a host would refuse for its signature or for a pin is told; `tidegate check` compiles too. Exit code
+/// 0: listed. 1: the configuration is wrong, or they cannot be read. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ListArgs {
@@ -81,15 +83,48 @@ pub(super) async fn run(args: &ListArgs, out: &mut impl Write) -> anyhow::Result
 /// # Errors
 /// If they cannot be read.
 pub(super) async fn all(config: &Config) -> anyhow::Result<Vec<Listed>> {
-    let found = match config.plugins.origin.bucket {
-        None => found_in(&config.plugins)?,
+    let artifacts = artifacts(config).await;
+    let mut found = match config.plugins.origin.bucket {
+        None => match found_in(&config.plugins) {
+            Ok(found) => found,
+            // Where all come from registries, there need be no directory.
+            Err(_) if !artifacts.is_empty() && named(config).all(OciReference::is_one) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        },
         Some(_) => {
             let (store, shown) = bucket(config).await?;
             let stored = store.list().await.map_err(|why| anyhow::anyhow!("the plugin bucket {shown}: {why}"))?;
             stored.into_iter().map(|stored| found_object(stored, &config.plugins)).collect()
         }
     };
+    found.extend(artifacts);
     Ok(found.into_iter().map(|found| listed(found, config)).collect())
+}
+
+/// The plugins that workloads name, as often as they do.
+fn named(config: &Config) -> impl Iterator<Item = &str> {
+    config.workloads.iter().flat_map(|of| {
+        let shadow = of.shadow.as_ref().map(|shadow| shadow.policy.as_str());
+        [of.handler.as_str(), of.policy.as_str()].into_iter().chain(shadow)
+    })
+}
+
+/// The plugins in registries that workloads name, by name.
+async fn artifacts(config: &Config) -> Vec<FoundPlugin> {
+    let registries = Registries::new(&config.plugins.origin.oci);
+    let mut found = Vec::new();
+    for name in named(config).collect::<BTreeSet<_>>() {
+        let Some(Ok(reference)) = OciReference::parse(name) else { continue };
+        let name = name.to_owned();
+        found.push(match registries.find(&reference, None).await {
+            Ok(Some(Artifact { component, bytes, signature, .. })) => {
+                FoundPlugin::new(name, bytes, Some(component.into()), signature.as_deref(), &config.plugins)
+            }
+            Ok(None) => continue,
+            Err(why) => FoundPlugin { name, bytes: 0, digest: None, signed_by: None, problem: Some(why) },
+        });
+    }
+    found
 }
 
 fn found_object(stored: StoredPlugin, plugins: &Plugins) -> FoundPlugin {

@@ -3,6 +3,7 @@
 mod bucket;
 #[cfg(feature = "guests")]
 mod export;
+mod fetch;
 mod list;
 mod push;
 mod put;
@@ -14,7 +15,8 @@ mod verify;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Lists, pins, signs and verifies plugins, puts them into a bucket, and writes those that this program carries.
+/// Lists, pins, signs and verifies plugins, puts them into a bucket or a registry and takes them out, and writes those
+/// that this program carries.
 ///
 /// `tidegate plugins` is the same.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,6 +38,8 @@ pub enum PluginCommand {
     #[allow(missing_docs)]
     Push(Box<push::PushArgs>),
     #[allow(missing_docs)]
+    Fetch(Box<fetch::FetchArgs>),
+    #[allow(missing_docs)]
     Remove(Box<remove::RemoveArgs>),
     #[allow(missing_docs)]
     Sign(sign::SignArgs),
@@ -56,6 +60,7 @@ pub async fn run(args: &PluginArgs, out: &mut impl Write) -> anyhow::Result<Exit
         PluginCommand::Show(args) => show::show(args, out).await,
         PluginCommand::Pin(args) => show::pin(args, out).await,
         PluginCommand::Push(args) => push::run(args, out).await,
+        PluginCommand::Fetch(args) => fetch::run(args, out).await,
         PluginCommand::Remove(args) => remove::run(args, out).await,
         PluginCommand::Sign(args) => sign::run(args, out),
         PluginCommand::Verify(args) => verify::run(args, out),

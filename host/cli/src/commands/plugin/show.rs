@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
-use tidegate_runtime::config::{Config, process_environment};
+use tidegate_runtime::config::{Config, OciReference, OciVersion, process_environment};
 use tidegate_runtime::plugin::inspect;
+use tidegate_runtime::registry::Registries;
 
 use crate::commands::flags::ConfigFlags;
 use crate::commands::output::Output;
@@ -31,8 +32,9 @@ pub struct ShowArgs {
 
 /// Prints a plugin's name pinned to the digest that it has now, for the configuration.
 ///
-/// A workload with `handler = "NAME@sha256:..."` takes that file alone, and nothing else that has the name later. Exit
-/// code 0: printed. 1: it is not there, or cannot be read. 2: wrong usage.
+/// A workload with `handler = "NAME@sha256:..."` takes that file alone, and nothing else that has the name later. Of
+/// one in a registry (`oci://...`), which no workload has to name, the digest is its manifest's. Exit code 0: printed.
+/// 1: it is not there, or cannot be read. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PinArgs {
     /// Its name
@@ -96,6 +98,11 @@ pub(super) async fn show(args: &ShowArgs, out: &mut impl Write) -> anyhow::Resul
 }
 
 async fn content(config: &Config, name: &str) -> anyhow::Result<Vec<u8>> {
+    if let Some(Ok(reference)) = OciReference::parse(name) {
+        let registries = Registries::new(&config.plugins.origin.oci);
+        let got = registries.fetch(&reference, config.plugins.compile.max_size).await;
+        return Ok(got.map_err(|why| anyhow!("{name}: {why}"))?.1);
+    }
     if config.plugins.origin.bucket.is_some() {
         let (store, shown) = bucket(config).await?;
         let got = store.get(name, config.plugins.compile.max_size).await;
@@ -112,9 +119,20 @@ async fn content(config: &Config, name: &str) -> anyhow::Result<Vec<u8>> {
 /// If it is not there, or cannot be read.
 pub(super) async fn pin(args: &PinArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags.0, &process_environment())?;
+    if let Some(parsed) = OciReference::parse(&args.name) {
+        let reference = parsed.map_err(|wrong| anyhow!("{}; {}", wrong.problem, wrong.remedy))?;
+        let found = Registries::new(&config.plugins.origin.oci).find(&reference, None).await;
+        let found = found.map_err(|why| anyhow!("{reference}: {why}"))?;
+        let digest = found.with_context(|| format!("{reference} leads to nothing"))?.digest;
+        let pinned = OciReference { version: OciVersion::Digest(digest), ..reference }.to_string();
+        return print(&Pinned { pinned }, args.output, out);
+    }
     let listed = find(&config, &args.name).await?;
     let digest = listed.sha256.with_context(|| format!("{}: {}", args.name, listed.problems.join("; ")))?;
-    let answer = Pinned { pinned: format!("{}@sha256:{digest}", args.name) };
-    args.output.write(out, &answer, |out| writeln!(out, "{}", answer.pinned))?;
+    print(&Pinned { pinned: format!("{}@sha256:{digest}", args.name) }, args.output, out)
+}
+
+fn print(answer: &Pinned, output: Output, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    output.write(out, answer, |out| writeln!(out, "{}", answer.pinned))?;
     Ok(ExitCode::SUCCESS)
 }

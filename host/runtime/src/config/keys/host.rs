@@ -1,7 +1,7 @@
 //! The keys of the host: what all its workloads share.
 
 use super::key::{Key, of_the_host};
-use crate::config::names;
+use crate::config::{names, oci_reference};
 
 /// The stream that keeps dead letters if no other is named.
 pub(in crate::config) const DEAD_LETTERS: &str = "TIDEGATE_DEAD";
@@ -148,6 +148,11 @@ pub const HOST: &[Key] = &of_the_host([
         .default("5s")
         .range("100ms to 1h")
         .help("How often the plugin directory is read even if no file system event came"),
+    Key::duration("plugins.poll")
+        .flag("plugin-poll")
+        .default("1m")
+        .range("100ms to 1day")
+        .help("How often a registry is asked whether the tag of a plugin (`oci://...:TAG`) has moved"),
     Key::file("plugins.cache", "DIR")
         .flag("cache-dir")
         .switch("no-cache", "off", "Compile every plugin at every start")
@@ -186,6 +191,44 @@ pub const HOST: &[Key] = &of_the_host([
             "A plugin is refused that none of them has signed (`tidegate plugin sign`), or whose signature is of other \
              content.",
         ),
+    Key::file("plugins.oci.ca", "FILE")
+        .flag("oci-ca")
+        .nothing("the system's authorities alone")
+        .comment("\"/etc/ssl/registry-ca.pem\"")
+        .help("A PEM file with authorities that registries are trusted by, beside the system's"),
+    Key::file("plugins.oci.docker-config", "FILE")
+        .flag("docker-config")
+        .derived("$DOCKER_CONFIG/config.json or ~/.docker/config.json, if it is there")
+        .comment("\"/run/secrets/docker-config.json\"")
+        .help("A file with the credentials of registries, as `docker login` writes it")
+        .more(
+            "It is read each time that a registry wants credentials. Programs that it names as stores of credentials \
+             are not run.",
+        ),
+    Key::table("plugins.oci.credentials")
+        .secrets()
+        .nothing("those of the file of docker, or none")
+        .comment("\"ghcr.io\" = { env = \"GHCR_CREDENTIALS\" }")
+        .help("By registry, where `USER:PASSWORD` for it stands: `{ env = \"NAME\" }` or `{ file = \"PATH\" }`")
+        .more("It is read each time that the registry wants it, goes before the file of docker, and is never shown."),
+    Key::texts("plugins.oci.plain-http", "REGISTRY")
+        .flag("oci-plain-http")
+        .nothing("TLS for all")
+        .rule(oci_reference::registry)
+        .comment("[\"localhost:5000\"]")
+        .help("The registries that are spoken to without TLS"),
+    Key::duration("plugins.oci.timeout")
+        .flag("oci-timeout")
+        .default("2m")
+        .range("1s to 1h")
+        .help("How long a registry may take to give one plugin, in all"),
+    Key::file("plugins.oci.cache", "DIR")
+        .flag("oci-cache-dir")
+        .derived("$XDG_CACHE_HOME/tidegate/oci or ~/.cache/tidegate/oci")
+        .range("a path, or off")
+        .comment("\"/var/cache/tidegate-oci\"")
+        .help("Where plugins of registries are kept, for a start while their registry is away")
+        .more("With `\"off\"`, or without a home directory, such a start waits for the registry."),
     Key::text("dead-letters.stream", "STREAM")
         .flag("dead-letters")
         .default(DEAD_LETTERS)

@@ -80,8 +80,8 @@ pub const WORKLOAD: &[Key] = &[
         .set("\"receipts\"")
         .help("The plugin that handles a message, by name: receipts for receipts.wasm")
         .more(
-            "With `@sha256:` and the digest of a file behind the name, only that file runs. So can `policy` and \
-             `shadow.policy`.",
+            "With `@sha256:` and the digest of a file behind the name, only that file runs. \
+             `oci://REGISTRY/NAME:TAG` is one in a registry. So can `policy` and `shadow.policy`.",
         ),
     Key::text("policy", "PLUGIN")
         .flag("policy")
@@ -150,7 +150,7 @@ pub const WORKLOAD: &[Key] = &[
         .nothing("no limit")
         .range("`1/h` to `1000000/s`; `/s`, `/m` or `/h`")
         .comment("\"500/s\"")
-        .help("How many deliveries may begin in a second, a minute or an hour, on this host")
+        .help("How many deliveries may begin in a second, a minute or an hour, on this host or its fleet")
         .more("What waits stays in the stream. Each attempt counts."),
     Key::integer("burst", "DELIVERIES")
         .flag("burst")
@@ -163,7 +163,7 @@ pub const WORKLOAD: &[Key] = &[
         .nothing("no limit")
         .range("1 to 1000000")
         .comment("20")
-        .help("How many deliveries may be in handlers at once, on this host")
+        .help("How many deliveries may be in handlers at once, on this host or its fleet")
         .more("What waits stays in the stream. Each delivery of a batch counts."),
     Key::table("settings")
         .flag("setting")

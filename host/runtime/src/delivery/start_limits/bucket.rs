@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use crate::config::Rate;
 
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(1 << 32);
+
 /// How many may begin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
@@ -19,6 +22,15 @@ impl Bucket {
     /// Full.
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
         Self { every: rate.every.max(Duration::from_nanos(1)), burst: rate.burst.max(1), full_at: now }
+    }
+
+    /// With so many that may begin at once now, or as many as ever may.
+    pub(super) fn with(rate: Rate, available: usize, now: Instant) -> Self {
+        let full = Self::new(rate, now);
+        let missing = full.burst().saturating_sub(available);
+        let wait = full.every.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX));
+        // A rate of nothing is full some day.
+        Self { full_at: now.checked_add(wait).unwrap_or(now + FAR), ..full }
     }
 
     /// The most at once.

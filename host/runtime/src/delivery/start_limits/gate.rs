@@ -8,11 +8,14 @@ use super::breaker::{Breaker, Turn};
 use super::bucket::Bucket;
 use super::held_back::HeldBack;
 use super::told::Told;
-use crate::config::StartLimits;
+use crate::config::{Rate, StartLimits};
 
 /// For how long at once a rate hands out starts, where its burst allows that: a pull for each would be more requests
 /// than messages need.
 const TOGETHER: Duration = Duration::from_millis(50);
+
+/// How many parts a limit has that is no number of deliveries.
+const FINE: u32 = 10_000;
 
 /// What the limits say now, for `/status` and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(crate) struct StartStatus {
     pub breaker_open: Option<bool>,
     /// How often it has.
     pub breaker_opened: u64,
+    /// How many of how many parts of the limits this host has; `None` where it has all of them.
+    pub part: Option<(u32, u32)>,
 }
 
 /// How a call began.
@@ -54,6 +59,9 @@ impl Demand {
 /// When a delivery may begin.
 #[derive(Debug)]
 pub(super) struct Gate {
+    /// The limits of all hosts together, and the part of them that this one has; `None` is all.
+    whole: (Option<Rate>, Option<usize>),
+    part: Option<(u32, u32)>,
     rate: Option<Bucket>,
     most: Option<usize>,
     in_flight: usize,
@@ -64,6 +72,8 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(limits: &StartLimits, now: Instant) -> Self {
         Self {
+            whole: (limits.rate, limits.max_in_flight),
+            part: None,
             rate: limits.rate.map(|rate| Bucket::new(rate, now)),
             most: limits.max_in_flight,
             in_flight: 0,
@@ -72,16 +82,57 @@ impl Gate {
         }
     }
 
+    /// How many parts the limits have: as many as may be in handlers, or fine ones of a rate.
+    pub(super) fn parts(&self) -> Option<u32> {
+        let (rate, most) = self.whole;
+        let of_rate = rate.map(|_| FINE);
+        most.map(|most| u32::try_from(most).unwrap_or(u32::MAX)).or(of_rate)
+    }
+
+    /// From now on this host has so many of so many parts, or all. Returns whether that is another part than before.
+    /// What could begin at once and is taken away is gone; what is given is not there at once.
+    pub(super) fn divide(&mut self, part: Option<(u32, u32)>, now: Instant) -> bool {
+        if self.part == part {
+            return false;
+        }
+        let (available, (rate, most)) = (self.rate().map(|rate| rate.available(now)), self.whole);
+        self.part = part;
+        self.most = most.map(|most| scaled(most, part));
+        self.rate = rate.map(|rate| Bucket::with(of_rate(rate, part), available.unwrap_or(0), now));
+        true
+    }
+
+    /// Whether this host has no part of the limits. What it has asked for before may begin, one at a time.
+    fn is_closed(&self) -> bool {
+        self.part.is_some_and(|(part, _)| part == 0) || (self.part.is_some() && self.most == Some(0))
+    }
+
+    /// The rate, unless this host has no part of it.
+    fn rate(&self) -> Option<Bucket> {
+        self.rate.filter(|_| !self.is_closed())
+    }
+
+    /// The most parts that are used.
+    pub(super) fn uses(&self, expects: bool) -> Option<u32> {
+        let own = self.parts()?;
+        let (part, of) = self.part.unwrap_or((own, own));
+        let whole = self.whole.1.unwrap_or(usize::MAX).max(1);
+        let next = usize::from(self.is_closed() && expects && self.in_flight == 0);
+        let used = (self.in_flight + next) as u128 * u128::from(of);
+        let used = u32::try_from(used.div_ceil(whole as u128)).unwrap_or(u32::MAX);
+        Some(used.max(part))
+    }
+
     /// How many may begin now.
     pub(super) fn startable(&self, now: Instant) -> usize {
-        let of_rate = self.rate.map_or(usize::MAX, |rate| rate.available(now));
+        let of_rate = self.rate().map_or(usize::MAX, |rate| rate.available(now));
         let of_breaker = self.breaker.as_ref().map_or(usize::MAX, |breaker| breaker.startable(now));
         self.places().min(of_rate).min(of_breaker)
     }
 
     /// When so many may begin at once; `None` if time alone does not bring that.
     fn when(&self, count: usize, now: Instant) -> Option<Instant> {
-        let of_rate = self.rate.map_or(Some(now), |rate| rate.when(count, now))?;
+        let of_rate = self.rate().map_or(Some(now), |rate| rate.when(count, now))?;
         let of_breaker = self.breaker.as_ref().map_or(Some(now), |breaker| breaker.when(count, now))?;
         (count <= self.places()).then(|| of_rate.max(of_breaker))
     }
@@ -92,7 +143,8 @@ impl Gate {
             return None;
         }
         self.in_flight += 1;
-        if let Some(rate) = &mut self.rate {
+        let is_closed = self.is_closed();
+        if let Some(rate) = self.rate.as_mut().filter(|_| !is_closed) {
             rate.take(1, now);
         }
         let probe = self.breaker.as_mut().is_some_and(|breaker| breaker.begin(now));
@@ -122,6 +174,9 @@ impl Gate {
     pub(super) fn capacity(&mut self, demand: Demand, now: Instant) -> usize {
         let (startable, held) = (self.startable(now), demand.held());
         self.held_back.note(self.binds(demand, startable), now);
+        if self.is_closed() {
+            return held;
+        }
         let may = startable.min(demand.capacity);
         // More is on its way, and is asked for together.
         let soon = may < demand.capacity && may < self.ceiling() && may.saturating_sub(held) < self.together();
@@ -135,6 +190,9 @@ impl Gate {
 
     /// When to look again because of the time alone, after now.
     pub(super) fn next(&self, demand: Demand, now: Instant) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
         let held = demand.held();
         let begin = if demand.waiting > 0 && self.startable(now) == 0 { self.when(1, now) } else { None };
         // The inbox asks when half of what it may hold is missing.
@@ -156,6 +214,7 @@ impl Gate {
             in_flight: self.in_flight,
             breaker_open: self.breaker.as_ref().map(Breaker::is_open),
             breaker_opened: self.breaker.as_ref().map_or(0, Breaker::opened),
+            part: self.part,
         }
     }
 
@@ -172,18 +231,32 @@ impl Gate {
 
     /// How many more may be in handlers.
     fn places(&self) -> usize {
-        self.most.map_or(usize::MAX, |most| most.saturating_sub(self.in_flight))
+        let most = if self.is_closed() { Some(1) } else { self.most };
+        most.map_or(usize::MAX, |most| most.saturating_sub(self.in_flight))
     }
 
     /// How many may begin at once, once there was time enough.
     fn ceiling(&self) -> usize {
-        let of_rate = self.rate.map_or(usize::MAX, |rate| rate.burst());
+        let of_rate = self.rate().map_or(usize::MAX, |rate| rate.burst());
         let of_breaker = if self.breaker.as_ref().is_some_and(Breaker::is_open) { 1 } else { usize::MAX };
         self.places().min(of_rate).min(of_breaker)
     }
 
     /// How many are asked for together, where the rate is what limits.
     fn together(&self) -> usize {
-        self.rate.map_or(1, |rate| rate.of(TOGETHER))
+        self.rate().map_or(1, |rate| rate.of(TOGETHER))
     }
+}
+
+/// The part of a number, rounded down.
+fn scaled(whole: usize, part: Option<(u32, u32)>) -> usize {
+    let (part, of) = part.unwrap_or((1, 1));
+    usize::try_from(whole as u128 * u128::from(part) / u128::from(of.max(1))).unwrap_or(usize::MAX)
+}
+
+/// The part of a rate. At least one may begin at once.
+fn of_rate(Rate { every, burst }: Rate, part: Option<(u32, u32)>) -> Rate {
+    let share = part.map_or(1.0, |(part, of)| f64::from(part) / f64::from(of.max(1)));
+    let burst = u32::try_from(scaled(usize::try_from(burst).unwrap_or(usize::MAX), part)).unwrap_or(u32::MAX).max(1);
+    Rate { every: Duration::try_from_secs_f64(every.as_secs_f64() / share).unwrap_or(Duration::MAX), burst }
 }

@@ -10,6 +10,7 @@ mod held_back;
 mod told;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ pub(crate) struct StartGate {
     changed: Notify,
     breaker: Option<BreakerConfig>,
     conditions: Arc<Conditions>,
+    /// What [`StartGate::limited`] has said last.
+    was_limited: AtomicBool,
 }
 
 /// A delivery that has begun. When this is dropped, another one may begin in its place.
@@ -63,6 +66,7 @@ impl StartGate {
             changed: Notify::new(),
             breaker: limits.breaker,
             conditions: conditions.clone(),
+            was_limited: AtomicBool::new(false),
         };
         (!limits.is_none()).then(|| Arc::new(make()))
     }
@@ -106,7 +110,32 @@ impl StartGate {
     /// Whether a limit, and not the number of workers, was what mostly kept messages waiting since this was asked last.
     /// `pending` is whether the stream has any that were not delivered.
     pub(crate) fn limited(&self, pending: bool) -> bool {
-        self.gate.lock().limited(pending, Instant::now())
+        let limited = self.gate.lock().limited(pending, Instant::now());
+        self.was_limited.store(limited, Relaxed);
+        limited
+    }
+
+    /// What [`StartGate::limited`] has said last.
+    pub(crate) fn was_limited(&self) -> bool {
+        self.was_limited.load(Relaxed)
+    }
+
+    /// How many parts the limits have that can be divided among hosts; `None` where there are none.
+    pub(crate) fn parts(&self) -> Option<u32> {
+        self.gate.lock().parts()
+    }
+
+    /// From now on this host has so many of so many parts of the limits, or all of them.
+    pub(crate) fn divide(&self, part: Option<(u32, u32)>) {
+        if self.gate.lock().divide(part, Instant::now()) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The most parts that this host uses, where the limits can be divided. `expects` is whether deliveries wait for a
+    /// worker or may still come.
+    pub(crate) fn uses(&self, expects: bool) -> Option<u32> {
+        self.gate.lock().uses(expects)
     }
 
     /// What the limits say now.

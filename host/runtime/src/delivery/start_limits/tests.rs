@@ -181,3 +181,73 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_host_of_a_fleet_has_its_part_of_the_limits_and_says_what_it_uses_beyond_it_until_that_has_ended() {
+    let (mut gate, now) = gate(limits(None, Some(8), None));
+    assert_eq!((gate.parts(), gate.uses(true)), (Some(8), Some(8)));
+    assert_eq!(gate.begin(9, now).len(), 8);
+    assert!(gate.divide(Some((3, 8)), now) && !gate.divide(Some((3, 8)), now));
+    assert_eq!((gate.startable(now), gate.uses(true)), (0, Some(8)));
+    (0..6).for_each(|_| gate.end(Kind::Ordinary));
+    assert_eq!((gate.startable(now), gate.uses(true)), (1, Some(3)));
+    // Nothing more is asked for, and what was asked for before may begin, one at a time.
+    gate.divide(Some((0, 8)), now);
+    assert_eq!((gate.startable(now), gate.uses(true)), (0, Some(2)));
+    (0..2).for_each(|_| gate.end(Kind::Ordinary));
+    assert_eq!((gate.startable(now), gate.uses(true), gate.uses(false)), (1, Some(1), Some(0)));
+    assert_eq!(gate.capacity(demand(9, 0, 0), now), 0);
+    assert_eq!(gate.capacity(demand(9, 2, 1), now), 3);
+    gate.divide(None, now);
+    assert_eq!((gate.startable(now), gate.uses(false)), (8, Some(8)));
+}
+
+#[test]
+fn of_a_rate_that_is_divided_what_one_host_could_begin_at_once_is_not_had_twice() {
+    let (mut one, now) = gate(limits(Some((100, 10)), None, None));
+    let (mut other, _) = gate(limits(Some((100, 10)), None, None));
+    other.divide(Some((0, 1)), now);
+    let half = Some((one.parts().unwrap() / 2, one.parts().unwrap()));
+    one.divide(half, now);
+    other.divide(half, now);
+    assert_eq!((one.startable(now), other.startable(now)), (5, 0));
+    // Each begins one in twice the time.
+    assert_eq!((other.startable(now + MS * 199), other.startable(now + MS * 200)), (0, 1));
+    let begin = |gate: &mut Gate| {
+        let after = (0..100).map(|tick| gate.begin(9, now + MS * 100 * tick).len());
+        after.sum::<usize>()
+    };
+    assert_eq!((begin(&mut one), begin(&mut other)), (5 + 49, 49));
+    one.divide(None, now + MS * 10_000);
+    assert!(one.startable(now + MS * 10_000) <= 1);
+}
+
+proptest! {
+    #[test]
+    fn hosts_that_have_a_rate_one_after_the_other_begin_no_more_than_the_burst_and_the_rate_allow(
+        every in 1u64..50, burst in 1u32..20,
+        steps in proptest::collection::vec((0u64..200, 0u32..=10, any::<bool>()), 1..60)
+    ) {
+        let (mut one, mut now) = gate(limits(Some((every, burst)), None, None));
+        let (mut other, _) = gate(limits(Some((every, burst)), None, None));
+        other.divide(Some((0, 10)), now);
+        let (begin, mut begun) = (now, 0);
+        for (step, part, more) in steps {
+            now += MS * u32::try_from(step).unwrap();
+            // First one goes without, then the other has it.
+            let (first, last) = if more { (&mut one, &mut other) } else { (&mut other, &mut one) };
+            let before = first.status().part.map_or(10, |(part, _)| part);
+            first.divide(Some((part.min(before), 10)), now);
+            last.divide(Some((10 - part.min(before), 10)), now);
+            for gate in [&mut one, &mut other] {
+                // One that has no part would begin only what it has asked for before.
+                if gate.status().part.is_none_or(|(part, _)| part > 0) {
+                    begun += gate.begin(100, now).len();
+                }
+            }
+            // Each of the two may begin one at once, however small its part is.
+            let allowed = u128::from(burst) + 2 + (now - begin).as_millis() / u128::from(every);
+            prop_assert!(begun as u128 <= allowed, "{begun} of {allowed}");
+        }
+    }
+}

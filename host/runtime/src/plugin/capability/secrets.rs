@@ -3,19 +3,16 @@
 //! Secrets are read each time that an instance starts, so that a changed file reaches the next instance. A value that
 //! is read goes into the instance's store and nowhere else. An error names the setting and the place, never the value.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::config::Setting;
 use crate::contract::Fault;
 use crate::plugin::capability::Settings;
-use crate::plugin::limits::handler::SETTING;
+use crate::secret;
 
 /// How long reading may take. A disk that does not answer has to be reported.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -68,43 +65,11 @@ impl SettingsReader {
 async fn values(written: &[(String, Setting)]) -> Result<Settings, Fault> {
     let mut settings = Vec::with_capacity(written.len());
     for (name, setting) in written {
-        let value = value(setting).await;
+        let value = secret::value(setting).await;
         let value = value.map_err(|why| Fault::Start(format!("cannot read its setting {name}: {why}")))?;
         settings.push((name.clone(), value));
     }
     Ok(settings.into())
-}
-
-/// Reads one setting.
-async fn value(setting: &Setting) -> Result<String, String> {
-    match setting {
-        Setting::Text(text) => Ok(text.clone()),
-        Setting::Env(name) => std::env::var(name).map_err(|error| match error {
-            std::env::VarError::NotPresent => format!("the variable {name} is not set; set it for this host"),
-            std::env::VarError::NotUnicode(_) => format!("the variable {name} is not UTF-8; write text in it"),
-        }),
-        Setting::File(path) => file(path).await.map_err(|why| format!("{}: {why}", path.display())),
-    }
-}
-
-/// The text of a file, without the line break that editors put at its end.
-async fn file(path: &Path) -> Result<String, String> {
-    let told = |error: io::Error| format!("{error}; let the user that runs this host read a file there");
-    // Reading a pipe would wait without end.
-    if !tokio::fs::metadata(path).await.map_err(told)?.is_file() {
-        return Err("this is not a file; write the secret in one".to_owned());
-    }
-    let opened = tokio::fs::File::open(path).await.map_err(told)?;
-    let mut bytes = Vec::new();
-    opened.take(SETTING + 1).read_to_end(&mut bytes).await.map_err(told)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > SETTING) {
-        return Err(format!("it has more than {SETTING} bytes; name a file with the secret alone"));
-    }
-    let mut text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8; write text in it".to_owned())?;
-    if text.ends_with('\n') {
-        text.truncate(text.len() - if text.ends_with("\r\n") { 2 } else { 1 });
-    }
-    Ok(text)
 }
 
 impl std::fmt::Debug for SettingsReader {

@@ -52,7 +52,7 @@ struct Seen {
     /// The plugins, as names of files, to which something happened.
     touched: BTreeSet<OsString>,
     /// The revisions of objects that are not what the bucket says they are, and what is wrong.
-    damaged: BTreeMap<String, (u64, &'static str)>,
+    damaged: BTreeMap<String, (u64, String)>,
     /// Why it is not watched.
     problem: Option<String>,
 }
@@ -218,7 +218,7 @@ impl BucketPlace {
         let revision = object.revision;
         // It stays as it is until it is another one, and is not read again and again.
         if let Some((_, why)) = self.seen.lock().damaged.get(plugin).filter(|(damaged, _)| *damaged == revision) {
-            return Err(PluginRefusal::Object((*why).to_owned()));
+            return Err(PluginRefusal::Object(why.clone()));
         }
         let allowed = |size: u64| {
             if size > most { Err(PluginRefusal::TooLarge { size, most: show_size(&most) }) } else { Ok(()) }
@@ -226,8 +226,9 @@ impl BucketPlace {
         allowed(object.bytes)?;
         let read = store.read(plugin, most).await.map_err(PluginRefusal::Object)?;
         // It may be another one by now, and is taken as it is described now.
-        let (object, bytes) = read.ok_or_else(gone)?;
+        let (object, content) = read.ok_or_else(gone)?;
         allowed(object.bytes)?;
+        let bytes = content.map_err(|why| self.damaged(plugin, revision, &why))?;
         // It may have more than its description says.
         allowed(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         let content = FileContent::new(plugin, bytes);
@@ -243,8 +244,51 @@ impl BucketPlace {
         Ok(content.signed(signature))
     }
 
-    fn damaged(&self, plugin: &str, revision: u64, why: &'static str) -> PluginRefusal {
-        self.seen.lock().damaged.insert(plugin.to_owned(), (revision, why));
+    fn damaged(&self, plugin: &str, revision: u64, why: &str) -> PluginRefusal {
+        self.seen.lock().damaged.insert(plugin.to_owned(), (revision, why.to_owned()));
         PluginRefusal::Object(why.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::stream;
+
+    use super::*;
+    use crate::ports::{ObjectContent, ObjectEvents, ObjectFuture};
+
+    /// A bucket with one object, of which chunks are missing. It counts how often it is read.
+    #[derive(Default)]
+    struct Incomplete(AtomicUsize);
+
+    fn object(revision: u64) -> PluginObject {
+        PluginObject { name: "probe".to_owned(), revision, bytes: 9, digest: None, signature: None }
+    }
+
+    impl PluginObjects for Incomplete {
+        fn watch(&self) -> ObjectFuture<'_, ObjectEvents> {
+            Box::pin(async { Ok(stream::pending().boxed()) })
+        }
+
+        fn read<'a>(&'a self, _: &'a str, _: u64) -> ObjectFuture<'a, Option<(PluginObject, ObjectContent)>> {
+            self.0.fetch_add(1, Relaxed);
+            Box::pin(async { Ok(Some((object(0), Err("of its 3 chunks the bucket has 2".to_owned())))) })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_without_all_of_its_chunks_is_read_once_until_it_is_another() {
+        let (place, store) = (BucketPlace::new("PLUGINS"), Arc::new(Incomplete::default()));
+        place.store.get_or_init(|| store.clone());
+        let (mut known, mut backoff) = (None, Backoff::new(AGAIN.0, AGAIN.1));
+        for (revision, reads) in [(7, 1), (7, 1), (8, 2), (8, 2)] {
+            place.take(ObjectEvent::Put(object(revision)), &mut known, &mut backoff);
+            let refused = place.read("probe", 100).await.map(drop).unwrap_err().to_string();
+            assert!(refused.contains("of its 3 chunks the bucket has 2"), "{refused}");
+            assert_eq!(store.0.load(Relaxed), reads);
+        }
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn open(dir: &Path) -> Result<Cache, CacheError> {
 }
 
 /// Makes and checks the directory; returns its absolute path.
-fn prepare(dir: &Path) -> Result<PathBuf, CacheError> {
+pub(super) fn prepare(dir: &Path) -> Result<PathBuf, CacheError> {
     let failed = |source| CacheError::Io { dir: dir.to_owned(), source };
     let metadata = match std::fs::metadata(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -1,4 +1,5 @@
-//! Keeps the plugins that workloads ask for up to date with their files, or with the objects of a bucket.
+//! Keeps the plugins that workloads ask for up to date with their files, with the objects of a bucket, or with the
+//! artifacts in registries.
 //!
 //! Files are looked at when the directory changes and, at long intervals, without an event. Content that was not seen
 //! before is loaded. If that fails, the generation before stays in use and the reason is logged once. The content on
@@ -21,9 +22,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::host::PluginHost;
 use super::place::{Changes, Place};
 use super::plugin_file::PluginFile;
+use super::registry_place::{RegistryAccess, RegistryPlace};
 use super::slot::{PluginSlot, PluginState, Watch};
 use super::source::{file, signature_file};
-use crate::config::{Limits, Plugins};
+use crate::config::{Limits, OciReference, Plugins};
 use crate::delivery::slow_lane::roam;
 use crate::plugin::run::kind::Wanted;
 use crate::plugin::run::room::Room;
@@ -102,7 +104,18 @@ impl<W: World> AnySlot for PluginSlot<W> {
         place: Place,
         looks: watch::Receiver<bool>,
     ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(PluginFile::new(host, place, self, looks).run())
+        Box::pin(async move {
+            let Place::Registry(registry) = &place else {
+                return PluginFile::new(host, place, self, looks).run().await;
+            };
+            let (registry, most, slot) = (registry.clone(), host.max_size(), self.clone());
+            let tell = |problem: Option<&str>| slot.history.lock().unasked = problem.map(str::to_owned);
+            let file = PluginFile::new(host, place, self, registry.looks());
+            tokio::select! {
+                () = registry.follow(most, tell) => {}
+                () = file.run() => {}
+            }
+        })
     }
 }
 
@@ -116,6 +129,7 @@ impl Directory {
             place: place.clone(),
             asked: Arc::clone(&asked),
             changes: Changes::of(&place),
+            registries: RegistryAccess::new(&plugins.origin.oci),
         };
         let task = tokio::spawn(keeper.run(plugins.rescan));
         Self { host, place, asked, task, follows: Mutex::default() }
@@ -177,7 +191,7 @@ impl Directory {
         }
         let unwatched = match &self.place {
             Place::Bucket(bucket) => bucket.problem(),
-            Place::Directory(_) => None,
+            Place::Directory(_) | Place::Registry(_) => None,
         };
         let of = |plugin: &String| {
             format!("the file of plugin {plugin} is not watched any more: its task has panicked; start the host again")
@@ -205,6 +219,7 @@ struct DirectoryTask {
     place: Place,
     asked: Arc<RequestedPlugins>,
     changes: Changes,
+    registries: Arc<RegistryAccess>,
 }
 
 impl DirectoryTask {
@@ -216,9 +231,10 @@ impl DirectoryTask {
         let mut plugins = JoinSet::new();
         let mut tasks: Vec<(Arc<dyn AnySlot>, AbortHandle)> = Vec::new();
         loop {
-            let is_there = self.changes.look().await;
-            let touched = self.changes.touched();
             let slots = self.asked.used();
+            // Where all plugins come from registries, there need be no directory.
+            let is_there = slots.iter().any(|slot| !OciReference::is_one(slot.name())) && self.changes.look().await;
+            let touched = self.changes.touched();
             let is = |slot: &Arc<dyn AnySlot>, other: &Arc<dyn AnySlot>| Arc::ptr_eq(slot, other);
             // Whom no workload uses any more: one that asks for the plugin again has a new slot.
             for (_, task) in tasks.extract_if(.., |(slot, _)| !slots.iter().any(|used| is(used, slot))) {
@@ -236,7 +252,7 @@ impl DirectoryTask {
                 }
                 let name = slot.name().to_owned();
                 // A plugin may compute in its trial.
-                let kept = roam(slot.clone().keep(self.host.clone(), self.place.clone(), look.clone()));
+                let kept = roam(slot.clone().keep(self.host.clone(), self.place_of(&name), look.clone()));
                 tasks.push((slot, plugins.spawn(run(self.asked.clone(), name, kept))));
             }
             while plugins.try_join_next().is_some() {}
@@ -248,6 +264,11 @@ impl DirectoryTask {
                 () = tokio::time::sleep(rescan) => {}
             }
         }
+    }
+
+    /// Where the plugin of this name comes from.
+    fn place_of(&self, name: &str) -> Place {
+        RegistryPlace::of(name, &self.registries).map_or_else(|| self.place.clone(), Place::Registry)
     }
 
     /// Waits after an event until files should be looked at, which they were last at `looked`.

@@ -33,6 +33,8 @@ pub struct Inspection {
     pub asynchronous: bool,
     /// Whether it is a handler by `wasmcloud:messaging/handler` alone.
     pub messages: bool,
+    /// The names of its exports, as in `tidegate:plugin/handler@0.1.0`.
+    pub exports: Vec<String>,
     /// The names of its imports, as in `wasi:cli/stdout@0.2.3`.
     pub imports: Vec<String>,
     /// The imports that a host must have. The others only name types.
@@ -289,7 +291,8 @@ impl ComponentNames {
         }
         let messages = messages && !handler && !batches && !asynchronous;
         let (batches, declared) = (batches && !asynchronous, counter.declared());
-        Ok(Inspection { kind, batches, asynchronous, messages, imports: self.imports, needs: self.needs, declared })
+        let (exports, imports, needs) = (self.exports, self.imports, self.needs);
+        Ok(Inspection { kind, batches, asynchronous, messages, exports, imports, needs, declared })
     }
 }
 

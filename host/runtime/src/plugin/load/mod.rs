@@ -17,6 +17,8 @@ mod inspect;
 mod place;
 mod plugin_file;
 mod refusal;
+mod registry_cache;
+mod registry_place;
 mod slot;
 mod source;
 

@@ -1,4 +1,4 @@
-//! Where plugins come from, as one pipeline sees it: a directory or a bucket.
+//! Where plugins come from, as one pipeline sees it: a directory, a bucket or a registry.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,6 +10,7 @@ use super::directory_events::DirectoryEvents;
 use super::file_progress::{Fingerprint, Stamp};
 use super::host::PluginHost;
 use super::refusal::PluginRefusal;
+use super::registry_place::RegistryPlace;
 use super::source::{FileContent, file, others, signature_file};
 use crate::config::Plugins;
 
@@ -20,6 +21,8 @@ pub(super) enum Place {
     Directory(PathBuf),
     /// A bucket of objects.
     Bucket(Arc<BucketPlace>),
+    /// An artifact in a registry.
+    Registry(Arc<RegistryPlace>),
 }
 
 impl Place {
@@ -35,6 +38,7 @@ impl Place {
         match self {
             Self::Directory(dir) => file(dir, plugin).display().to_string(),
             Self::Bucket(bucket) => bucket.show(plugin),
+            Self::Registry(_) => plugin.to_owned(),
         }
     }
 
@@ -43,6 +47,7 @@ impl Place {
         match self {
             Self::Directory(dir) => others(&file(dir, plugin)),
             Self::Bucket(bucket) => bucket.others(),
+            Self::Registry(_) => "it is asked for again".to_owned(),
         }
     }
 
@@ -52,6 +57,7 @@ impl Place {
         let dir = match self {
             Self::Directory(dir) => dir,
             Self::Bucket(bucket) => return bucket.fingerprint(plugin),
+            Self::Registry(registry) => return registry.fingerprint(),
         };
         let path = file(dir, plugin);
         let content = Stamp::of(&tokio::fs::metadata(&path).await.ok()?);
@@ -67,11 +73,12 @@ impl Place {
         match self {
             Self::Directory(dir) => host.read(&file(dir, plugin)).await,
             Self::Bucket(bucket) => bucket.read(plugin, host.max_size()).await,
+            Self::Registry(registry) => registry.read(host.max_size()).await,
         }
     }
 }
 
-/// Tells when something in a place may have changed.
+/// Tells when something in a place that many plugins share may have changed.
 pub(super) enum Changes {
     /// By events of the file system.
     Directory {
@@ -84,6 +91,8 @@ pub(super) enum Changes {
     },
     /// By the watch of the bucket.
     Bucket(Arc<BucketPlace>),
+    /// By nothing: who follows a registry says so itself.
+    Nothing,
 }
 
 impl Changes {
@@ -93,6 +102,7 @@ impl Changes {
                 Self::Directory { dir: dir.clone(), events: DirectoryEvents::new(dir, "plugin directory"), told: None }
             }
             Place::Bucket(bucket) => Self::Bucket(bucket.clone()),
+            Place::Registry(_) => Self::Nothing,
         }
     }
 
@@ -101,6 +111,7 @@ impl Changes {
         match self {
             Self::Directory { events, .. } => events.changed().await,
             Self::Bucket(bucket) => bucket.changed().await,
+            Self::Nothing => std::future::pending().await,
         }
     }
 
@@ -116,6 +127,7 @@ impl Changes {
         match self {
             Self::Directory { events, .. } => events.touched(),
             Self::Bucket(bucket) => bucket.touched(),
+            Self::Nothing => BTreeSet::new(),
         }
     }
 
@@ -123,6 +135,7 @@ impl Changes {
     pub(super) async fn look(&mut self) -> bool {
         let (dir, events, told) = match self {
             Self::Bucket(bucket) => return bucket.is_known(),
+            Self::Nothing => return false,
             Self::Directory { dir, events, told } => (dir, events, told),
         };
         let error = match tokio::fs::metadata(&*dir).await {

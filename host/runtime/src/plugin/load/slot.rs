@@ -115,6 +115,8 @@ pub(super) struct FileHistory {
     loaded: u64,
     refused: u64,
     pub(super) problem: Option<String>,
+    /// Why it is not known whether there is another content.
+    pub(super) unasked: Option<String>,
 }
 
 impl<W: World> PluginSlot<W> {
@@ -139,7 +141,7 @@ impl<W: World> PluginSlot<W> {
     }
 
     pub(super) fn state(&self) -> PluginState {
-        let FileHistory { loaded, refused, problem } = self.history.lock().clone();
+        let FileHistory { loaded, refused, problem, unasked } = self.history.lock().clone();
         PluginState {
             plugin: self.name.clone(),
             kind: W::KIND,
@@ -147,7 +149,10 @@ impl<W: World> PluginSlot<W> {
             generation: self.generation(),
             loaded,
             refused,
-            problem,
+            problem: match (problem, unasked) {
+                (Some(problem), Some(unasked)) => Some(format!("{problem}; and {unasked}")),
+                (problem, unasked) => problem.or(unasked),
+            },
         }
     }
 

@@ -72,7 +72,7 @@ impl FileContent {
 }
 
 /// The SHA-256 of bytes, in hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(bytes))
 }
 

@@ -30,7 +30,7 @@ fn plugins(dir: &Path, cache: &Path, trusted: &[&Signer]) -> Plugins {
         rescan,
         cache,
         compile: Compile::default(),
-        origin: Origin { bucket: None, trusted },
+        origin: Origin { trusted, ..Origin::default() },
     }
 }
 

@@ -115,6 +115,8 @@ struct LimitsStatus {
     breaker: Option<&'static str>,
     /// How often it has slowed to probes.
     breaker_opened: u64,
+    /// The part of `rate` and `max-in-flight` that this host of a fleet has, from 0 to 1; 1 where it has all.
+    part: f64,
 }
 
 #[derive(Serialize)]
@@ -357,9 +359,10 @@ fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
     FleetStatus { host, leader, epoch, desired, shares, differ }
 }
 
-fn limits(StartStatus { in_flight, breaker_open, breaker_opened }: StartStatus) -> LimitsStatus {
+fn limits(StartStatus { in_flight, breaker_open, breaker_opened, part }: StartStatus) -> LimitsStatus {
     let breaker = breaker_open.map(|open| if open { "open" } else { "closed" });
-    LimitsStatus { in_flight, breaker, breaker_opened }
+    let part = part.map_or(1.0, |(part, of)| f64::from(part) / f64::from(of.max(1)));
+    LimitsStatus { in_flight, breaker, breaker_opened, part }
 }
 
 fn order(parts: &RunningParts) -> Option<OrderStatus> {

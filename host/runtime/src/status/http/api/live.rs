@@ -23,6 +23,8 @@ use super::rows::{self, DecisionRow};
 use super::state::PageState;
 use crate::contract::{Cause, FaultKind};
 use crate::duration::millis;
+use crate::fleet::entries::Plan;
+use crate::fleet::host::Seen;
 use crate::status::http::query::Query;
 use crate::status::workload::WorkloadState;
 
@@ -57,6 +59,8 @@ struct Detail<'a> {
     causes: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
     shadow: Option<ShadowNow>,
+    /// Only in a fleet.
+    fleet: Option<FleetNow>,
     decisions: Vec<DecisionRow>,
     failures: u64,
     problem: Option<String>,
@@ -74,6 +78,18 @@ struct ShadowNow {
     count: Option<u32>,
     reason: Option<String>,
     problem: Option<String>,
+}
+
+/// The plan that this host follows.
+#[derive(Serialize)]
+struct FleetNow {
+    /// This host's id.
+    host: String,
+    leader: Option<String>,
+    /// Workers of all hosts.
+    desired: u32,
+    /// The same by host.
+    shares: BTreeMap<String, u32>,
 }
 
 #[derive(Serialize)]
@@ -160,7 +176,7 @@ fn detail<'a>(state: &PageState, workload: &'a WorkloadState, decided: u64) -> D
     let name = workload.workload.name.as_str();
     let parts = workload.running();
     let tally = parts.as_ref().map(|parts| parts.workers.tally()).unwrap_or_default();
-    let alive = parts.map(|parts| parts.workers.alive()).unwrap_or_default();
+    let alive = parts.as_ref().map(|parts| parts.workers.alive()).unwrap_or_default();
     let mut workers: Vec<WorkerNow> = alive
         .iter()
         .map(|(worker, stats)| {
@@ -197,12 +213,18 @@ fn detail<'a>(state: &PageState, workload: &'a WorkloadState, decided: u64) -> D
         causes: named(Cause::ALL.map(Cause::as_str).to_vec(), &tally.dead),
         faults: named(FaultKind::ALL.map(FaultKind::as_str).to_vec(), &tally.faults),
         shadow: workload.workload.shadow.as_ref().map(|shadow| shadow_now(&shadow.policy, workload)),
+        fleet: parts.as_ref().and_then(|parts| parts.fleet.as_ref()).map(|fleet| fleet_now(fleet.seen(name))),
         decisions: decisions.iter().map(DecisionRow::whole).collect(),
         failures: scaling.failures,
         problem: scaling.refused.or(scaling.problem).map(|problem| super::cut::cut(&problem, rows::REASON)),
         workers,
         alive: alive.len(),
     }
+}
+
+fn fleet_now(Seen { plan, leader, host, .. }: Seen) -> FleetNow {
+    let Plan { desired, shares, .. } = plan.unwrap_or_default();
+    FleetNow { host, leader, desired, shares }
 }
 
 fn shadow_now(policy: &str, workload: &WorkloadState) -> ShadowNow {

@@ -51,6 +51,7 @@ export function workloadPage(state, name) {
   const causes = el("div", { class: "bars" });
   const faults = el("div", { class: "bars" });
   const shadow = el("section", { class: "panel", hidden: true });
+  const fleet = el("section", { class: "panel", hidden: true });
   const failures = el(
     "section",
     { class: "panel" },
@@ -73,7 +74,7 @@ export function workloadPage(state, name) {
       charts.map(({ box }) => box.node),
       looked,
     ),
-    el("div", { class: "columns" }, decisions.node, el("div", { class: "stack" }, shadow, failures)),
+    el("div", { class: "columns" }, decisions.node, el("div", { class: "stack" }, shadow, fleet, failures)),
     workers.node,
   );
   node.append(el("p", { class: "crumb" }, el("a", { href: "#/" }, "Workloads")), head, missing, body);
@@ -166,6 +167,7 @@ export function workloadPage(state, name) {
         (one) => `${one.number}`,
       );
       tellShadow(shadow, detail.shadow);
+      tellFleet(fleet, detail.fleet);
       tellCounts(counts, detail.deliveries);
       bars(
         causes,
@@ -338,6 +340,20 @@ function tellShadow(panel, shadow) {
     made.map(([name, ...value]) => fact(name, ...value)),
   );
   panel.replaceChildren(el("h2", {}, "Shadow"), facts);
+}
+
+/** The workers of the fleet's plan, by host. */
+function tellFleet(panel, fleet) {
+  panel.hidden = !fleet;
+  if (!fleet) return;
+  const facts = el("dl", { class: "counts" }, [
+    fact("This host", outside(fleet.host)),
+    fact("Leader", outside(fleet.leader ?? "–")),
+    fact("All hosts", plural(fleet.desired, "worker")),
+  ]);
+  const shares = el("div", { class: "bars" });
+  if (Object.keys(fleet.shares).length) bars(shares, fleet.shares, () => "", null);
+  panel.replaceChildren(el("h2", {}, "Fleet"), facts, el("h3", {}, "Workers by host"), shares);
 }
 
 function tellCounts(counts, deliveries) {

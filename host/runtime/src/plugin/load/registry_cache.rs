@@ -1,0 +1,136 @@
+//! What was fetched from registries, kept on disk: a host that starts while a registry is away goes on with it.
+//!
+//! A file a reference, with the manifest and the component in one, so that both change together. What is read counts
+//! only with its digests. Which manifest belongs to a tag is told by nothing else, so the directory must be this user's
+//! alone, as that of compiled code.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::cache;
+use super::source::hex;
+use crate::registry::Artifact;
+
+/// The first line of each file, before the length of the manifest.
+const FIRST: &str = "tidegate-oci-v1 ";
+/// The extension of each.
+const EXTENSION: &str = "oci";
+/// Bytes of the largest file beside the component itself.
+const BESIDE: u64 = 1 << 20;
+/// How many references are kept. The oldest make room.
+const KEPT: usize = 64;
+
+/// The directory, or why nothing is kept.
+#[derive(Debug, Clone)]
+pub(super) struct RegistryCache(Option<PathBuf>);
+
+impl RegistryCache {
+    /// Opens it, and makes it if it is not there. Blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn open(dir: Option<&Path>) -> Result<Self, String> {
+        let prepared = dir.map(cache::prepare).transpose();
+        prepared.map(Self).map_err(|error| format!("{error} (plugins.oci.cache)"))
+    }
+
+    /// One that keeps nothing.
+    pub(super) fn off() -> Self {
+        Self(None)
+    }
+
+    fn file(&self, reference: &str) -> Option<PathBuf> {
+        Some(self.0.as_ref()?.join(format!("{}.{EXTENSION}", hex(reference.as_bytes()))))
+    }
+
+    /// What is kept of a reference, if it is whole and has at most so many bytes. Blocks.
+    pub(super) fn get(&self, reference: &str, most: u64) -> Option<(Artifact, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(self.file(reference)?).ok()?;
+        file.take(most.saturating_add(BESIDE)).read_to_end(&mut bytes).ok()?;
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let length = std::str::from_utf8(bytes.get(..end)?).ok()?.strip_prefix(FIRST)?.parse::<usize>().ok()?;
+        let rest = bytes.get(end + 1..)?;
+        let (manifest, component) = rest.split_at_checked(length)?;
+        let artifact = Artifact::of(manifest.to_vec()).ok()?;
+        (hex(component) == artifact.component).then(|| (artifact, component.to_vec()))
+    }
+
+    /// Keeps this in place of what was kept of the reference. Blocks.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn put(&self, reference: &str, artifact: &Artifact, component: &[u8]) -> io::Result<()> {
+        let (Some(dir), Some(file)) = (&self.0, self.file(reference)) else { return Ok(()) };
+        let mut whole = tempfile::NamedTempFile::new_in(dir)?;
+        write!(whole, "{FIRST}{}\n", artifact.manifest.len())?;
+        whole.write_all(&artifact.manifest)?;
+        whole.write_all(component)?;
+        whole.persist(file)?;
+        make_room(dir)
+    }
+}
+
+/// Removes the oldest files beyond those that are kept.
+fn make_room(dir: &Path) -> io::Result<()> {
+    let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            kept.push((entry.metadata()?.modified()?, path));
+        }
+    }
+    kept.sort_unstable();
+    let more = kept.len().saturating_sub(KEPT);
+    kept.into_iter().take(more).try_for_each(|(_, path)| std::fs::remove_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    const NAME: &str = "oci://r.io/a:1";
+
+    fn artifact(component: &[u8]) -> Artifact {
+        let digest = hex(component);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.wasm.config.v0+json","digest":"","size":0}},
+            "layers":[{{"mediaType":"application/wasm","digest":"sha256:{digest}","size":{}}}]}}"#,
+            component.len()
+        );
+        Artifact::of(manifest.into_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_is_read_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RegistryCache::open(Some(&dir.path().join("oci"))).unwrap();
+        assert_eq!(cache.get(NAME, 100), None);
+        cache.put(NAME, &artifact(b"one"), b"one").unwrap();
+        cache.put(NAME, &artifact(b"two\n"), b"two\n").unwrap();
+        assert_eq!(cache.get(NAME, 100), Some((artifact(b"two\n"), b"two\n".to_vec())));
+        assert_eq!(cache.get("oci://r.io/a:2", 100), None);
+        let file = cache.file(NAME).unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&file, &whole[..cut]).unwrap();
+            assert_eq!(cache.get(NAME, 100), None, "{cut}");
+        }
+        let mut other = whole.clone();
+        *other.last_mut().unwrap() ^= 1;
+        std::fs::write(&file, other).unwrap();
+        assert_eq!(cache.get(NAME, 100), None);
+    }
+
+    #[test]
+    fn there_is_a_bound_on_what_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RegistryCache::open(Some(dir.path())).unwrap();
+        for number in 0..KEPT + 3 {
+            cache.put(&format!("oci://r.io/a:{number}"), &artifact(b"one"), b"one").unwrap();
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), KEPT);
+    }
+}

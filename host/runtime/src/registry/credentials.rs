@@ -1,0 +1,43 @@
+//! Finds the credentials for a registry, each time that it wants them.
+
+use std::io;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::docker_config;
+use crate::config::OciConfig;
+use crate::secret;
+
+/// Bytes of the largest file of docker.
+const LARGEST: u64 = 1 << 20;
+
+/// `USER:PASSWORD` for a registry; `None` if there is nothing for it.
+///
+/// # Errors
+/// What cannot be read, and what to do. Never what stands there.
+pub(super) async fn find(config: &OciConfig, registry: &str) -> Result<Option<String>, String> {
+    if let Some((_, setting)) = config.credentials.iter().find(|(name, _)| name == registry) {
+        let key = format!("plugins.oci.credentials for {registry}");
+        let text = secret::value(setting).await.map_err(|why| format!("{key}: {why}"))?;
+        let is_one = text.split_once(':').is_some_and(|(user, _)| !user.is_empty());
+        return if is_one { Ok(Some(text)) } else { Err(format!("{key}: it is not USER:PASSWORD; write both")) };
+    }
+    let Some((path, is_named)) = &config.docker_config else { return Ok(None) };
+    let shown = path.display();
+    let read = async {
+        let mut bytes = Vec::new();
+        // Reading a pipe would wait without end.
+        if !tokio::fs::metadata(path).await?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+        tokio::fs::File::open(path).await?.take(LARGEST).read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    };
+    match read.await {
+        Ok(file) => docker_config::credentials(&file, registry).map_err(|why| format!("{shown}: {why}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
+        Err(error) => {
+            Err(format!("{shown}: {error}; let plugins.oci.docker-config name a file that this user can read"))
+        }
+    }
+}
