@@ -23,8 +23,8 @@ Examples:
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///
 /// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes some
-/// seven minutes. With --handler it measures handlers of yours instead, without a server: the size of the file, the time
-/// to compile it, a call, and the memory of a worker. Exit code 0: measured. 1: something failed.
+/// seven minutes. With --handler it measures handlers of yours instead, without a server: the size of the file, the
+/// time to compile it, a call, and the memory of a worker. Exit code 0: measured. 1: something failed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {

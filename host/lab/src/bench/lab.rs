@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use super::loop_kind::LoopKind;
 use super::native::{Always, Native};
 use super::options::{BenchOptions, KEYS, WORKERS};
 use crate::alone::{self, Alone};
@@ -37,26 +38,9 @@ const BUFFER: usize = 10_000;
 /// How often it is looked whether all is settled.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// Which loop works a stream off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoopKind {
-    /// Tidegate's, with a native no-op as its handler.
-    Native,
-    /// Tidegate's, with a component.
-    Wasm,
-    /// Tidegate's, with a component that handles batches of at most so many.
-    Batches(usize),
-    /// Tidegate's, with a component, on the stream with many subjects, of which this token is the key of an order.
-    Ordered(Option<usize>),
-    /// The Auto-Scaler's.
-    Example,
-}
-
-impl LoopKind {
-    /// The stream that throughput is measured on.
-    fn stream(self) -> &'static str {
-        if matches!(self, Self::Ordered(_)) { KEYED } else { FILLED }
-    }
+/// The stream that throughput is measured on.
+fn stream_of(kind: LoopKind) -> &'static str {
+    if matches!(kind, LoopKind::Ordered(_)) { KEYED } else { FILLED }
 }
 
 /// How one round went.
@@ -112,7 +96,7 @@ impl Lab {
     /// Works the filled stream off.
     pub(super) async fn throughput(&mut self, kind: LoopKind, workers: u32) -> anyhow::Result<Round> {
         let name = self.name();
-        let (consumer, stream) = (format!("{name}-workers"), kind.stream());
+        let (consumer, stream) = (format!("{name}-workers"), stream_of(kind));
         let (began, cpu) = (Instant::now(), cpu_time());
         let taken = match kind {
             LoopKind::Example => {

@@ -1,4 +1,4 @@
-use super::lab::LoopKind;
+use super::loop_kind::LoopKind;
 use super::rows::{Row, Rows};
 
 /// Workers of the throughput rounds that have several.

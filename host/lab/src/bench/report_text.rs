@@ -83,8 +83,8 @@ impl BenchReport {
 
 fn replaced(what: &str, Swap { ms_p50, ms_max, old_answers_p50 }: &Swap) -> String {
     format!(
-        "{what}: {ms_p50:.0} ms to the first answer of the new handler (at most {ms_max:.0} ms), {old_answers_p50:.0} of \
-         the old one meanwhile"
+        "{what}: {ms_p50:.0} ms to the first answer of the new handler (at most {ms_max:.0} ms), \
+         {old_answers_p50:.0} of the old one meanwhile"
     )
 }
 

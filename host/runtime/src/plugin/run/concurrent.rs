@@ -23,8 +23,8 @@ use crate::contract::Fault;
 use crate::delivery::slow_lane;
 use crate::ports::ConcurrentCall;
 
-/// Calls that begin in one poll. If all began at once, a guest whose calls only wait would seem to compute for long, and
-/// would be moved to the slow lane.
+/// Calls that begin in one poll. If all began at once, a guest whose calls only wait would seem to compute for long,
+/// and would be moved to the slow lane.
 const BEGIN: usize = 8;
 
 /// A call, and what shows that it has not ended yet.
