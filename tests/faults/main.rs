@@ -49,6 +49,7 @@ mod ledger;
 mod million;
 mod network;
 mod order;
+mod order_hosts;
 mod patience;
 mod plugins;
 mod process;
@@ -84,6 +85,7 @@ fn all() -> Vec<Row> {
         million::ROWS,
         network::ROWS,
         order::ROWS,
+        order_hosts::ROWS,
         plugins::ROWS,
         process::ROWS,
         pulls::ROWS,

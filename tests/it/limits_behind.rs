@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tidegate_runtime::config::{BreakerConfig, Rate, StartLimits, Workload};
+use tidegate_runtime::config::{BreakerConfig, Config, Limits, OrderKey, PerKey, Rate, StartLimits, Workload};
 
 use crate::support::host::{Host, policy, workers};
 use crate::support::site::{Site, json};
@@ -75,6 +75,57 @@ async fn so_many_are_in_handlers_at_once_and_no_more() {
     let of = async |sequence| stream.get_raw_message(sequence).await.unwrap().time;
     let took = of(12).await - of(1).await;
     assert!(took.whole_milliseconds() >= 450, "twelve of a tenth of a second, two at once, took {took}");
+}
+
+/// A workload with six workers, two at most with messages of one subject.
+fn two_of_a_key(name: &str) -> Workload {
+    let per_key = PerKey { key: OrderKey::Token(3), max_in_flight: 2, buffer: 100, buffer_bytes: 1 << 24 };
+    Workload { per_key: Some(per_key), ..workers(name, 6) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_a_key_are_handled_at_once_and_no_more() {
+    let site = with("keyed", (0..12).map(|id| format!("sleep 100\nledger out {id}"))).await;
+    let host = Host::start_at(site, vec![two_of_a_key("keyed")]).await;
+    host.settled("keyed").await;
+    assert!(host.stored_count("OUT", 12).await.iter().all(|entry| json(entry)["attempt"] == 1));
+    // By the server's clock, as above.
+    let stream = host.js.get_stream("OUT").await.unwrap();
+    let of = async |sequence| stream.get_raw_message(sequence).await.unwrap().time;
+    let took = of(12).await - of(1).await;
+    assert!(took.whole_milliseconds() >= 450, "twelve of a tenth of a second, two at once, took {took}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_places_are_taken_holds_only_itself_and_what_waits_goes_on_at_another_host() {
+    // The first two do not end, until another host has them.
+    let hang = |id| if id < 2 { "before 2 sleep 10000000\n" } else { "" };
+    let site = with("held", (0..7).map(|id| format!("{}ledger out {id}", hang(id)))).await;
+    site.publish_all("in.held.b", (7..40).map(|id| format!("ledger out {id}"))).await;
+    let of = two_of_a_key("held");
+    let limits = Limits { time: Duration::from_secs(1800), ..of.limits.clone() };
+    let workload = Workload { limits, ..of };
+    let (http, grace) = (Some("127.0.0.1:0".parse().unwrap()), Duration::ZERO);
+    let config = Config { http, grace, workloads: vec![workload.clone()], ..site.config() };
+    let host = Host::run(site, config);
+    let address = host.address().await;
+    host.stored_count("OUT", 33).await;
+    eventually("five wait for a place", async || {
+        let per_key = status(&address).await["per_key"].clone();
+        (per_key["keys"].as_u64(), per_key["waiting"].as_u64()) == (Some(1), Some(5))
+    })
+    .await;
+    eventually("the policy is told that no worker could do more", async || {
+        status(&address).await["scaling"]["observation"]["limited"].as_bool() == Some(true)
+    })
+    .await;
+    let (_, metrics) = get(&address, "/metrics").await;
+    assert!(metrics.contains("tidegate_per_key_waiting{workload=\"held\"} 5"), "{metrics}");
+    assert_eq!(stored(&host).await, 33);
+    let (site, _) = host.stop().await;
+    let host = Host::start_at(site, vec![workload]).await;
+    host.settled("held").await;
+    assert_eq!(stored(&host).await, 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]

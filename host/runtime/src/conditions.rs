@@ -27,6 +27,8 @@ pub(crate) enum Part {
     DeadLetters,
     /// The order of its keys: what is waited for.
     Order,
+    /// The few of a key that are handled at once: what waits for them.
+    PerKey,
     /// What is behind its handler, as the handler's answers say.
     Breaker,
     /// Its workers: instances that do not start.
@@ -46,7 +48,7 @@ pub(crate) enum Part {
 impl Part {
     /// Whether a server that is away is cause enough for a problem of it.
     pub(crate) fn is_of_the_server(self) -> bool {
-        !matches!(self, Self::Breaker | Self::Workers | Self::Policy | Self::Reload | Self::Run)
+        !matches!(self, Self::PerKey | Self::Breaker | Self::Workers | Self::Policy | Self::Reload | Self::Run)
     }
 
     /// The word for it in `/status`.
@@ -61,6 +63,7 @@ impl Part {
             Self::KeyValue => "key-value",
             Self::DeadLetters => "dead-letters",
             Self::Order => "order",
+            Self::PerKey => "per-key",
             Self::Breaker => "breaker",
             Self::Workers => "workers",
             Self::Policy => "policy",

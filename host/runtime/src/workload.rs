@@ -7,11 +7,11 @@ use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
-use crate::config::Workload;
+use crate::config::{PerKey, Workload};
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
-use crate::delivery::keep_order::keep_order;
+use crate::delivery::keep_order::{keep_order, watch_places};
 use crate::delivery::order::Limits;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::settle::Rules;
@@ -99,6 +99,7 @@ pub async fn run<H: Handlers, P: Policies>(
         never = rules.letters.watch() => match never {},
         never = watch_buckets(bound.buckets(&state.conditions)) => match never {},
         never = keep_order(inbox, &rules.consumer, conditions, || bound.unsettled()) => match never {},
+        never = watch_places(inbox, conditions) => match never {},
         never = bound.watch_rights(conditions, |paused| inbox.pause(paused)) => match never {},
     }
 }
@@ -149,12 +150,16 @@ impl<'a> Assembly<'a> {
         let inbox = Inbox::new(workload.pull.batch, workload.pull.max_bytes)
             .remembering(rules.attempts.clone())
             .limited_by(starts.clone());
-        let inbox = match &workload.order {
-            None => Arc::new(inbox),
-            Some(order) => {
+        let inbox = match (&workload.order, &workload.per_key) {
+            (Some(order), _) => {
                 let limits = Limits { messages: order.buffer, bytes: order.buffer_bytes };
                 inbox.in_order(order.key.clone(), limits, rules.consumer.clone())
             }
+            (None, Some(PerKey { key, max_in_flight, buffer, buffer_bytes })) => {
+                let limits = Limits { messages: *buffer, bytes: *buffer_bytes };
+                inbox.few_of_a_key(key.clone(), *max_in_flight, limits, rules.consumer.clone())
+            }
+            (None, None) => Arc::new(inbox),
         };
         let shared = WorkerShared {
             workload: workload.name.as_str().into(),
@@ -194,7 +199,7 @@ impl<'a> Assembly<'a> {
 
     fn monitor<P: Policies>(&self, policies: P, source: Signals, ticks: Ticks) -> Monitor<P, Signals> {
         let (workload, inbox) = (&self.state.workload, self.shared.inbox.clone());
-        let keys = inbox.clone();
+        let (keys, bound) = (inbox.clone(), inbox.clone());
         Monitor {
             workload: self.shared.workload.clone(),
             scale: workload.scale.clone(),
@@ -209,6 +214,7 @@ impl<'a> Assembly<'a> {
             waiting: Box::new(move || !inbox.is_empty()),
             starts: self.starts.clone(),
             keys: Box::new(move |pending| keys.keys_waiting(pending)),
+            bound_by_keys: Box::new(move || bound.bound_by_keys()),
             events: self.host.observer.clone(),
             conditions: self.state.conditions.clone(),
             history: self.state.history.clone(),
@@ -228,7 +234,7 @@ impl<'a> Assembly<'a> {
             let room = if inbox.is_suspended() { 0 } else { u32::MAX };
             let uses = starts.as_ref().and_then(|starts| starts.uses(inbox.expects()));
             let limit = uses.map(|uses| Follows { uses, ..Follows::default() });
-            let limited = starts.as_ref().is_some_and(|starts| starts.was_limited());
+            let limited = starts.as_ref().is_some_and(|starts| starts.was_limited()) || inbox.bound_by_keys();
             let (woken, work) = (false, tally.work);
             Report { running, wanted, room, waiting, woken, limited, limit, work, redelivered }
         };
@@ -245,6 +251,7 @@ impl<'a> Assembly<'a> {
             respawns: shared.respawns.clone(),
             fleet: fleet(self.host, &self.state.workload).cloned(),
             order: shared.inbox.order_seen(),
+            per_key: shared.inbox.places_seen(),
             starts: starts.clone(),
             consumer: shared.rules.consumer.clone(),
         });

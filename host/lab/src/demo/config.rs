@@ -69,6 +69,7 @@ fn workload(options: &DemoOptions) -> Workload {
         limits: Limits::default(),
         retry: Retry { max_attempts: 5, backoff: vec![Duration::from_secs(1)] },
         order: None,
+        per_key: None,
         max_hops: 16,
         start_limits: StartLimits::default(),
         rollout: None,

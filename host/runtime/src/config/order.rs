@@ -31,18 +31,23 @@ impl Order {
             return None;
         };
         let key = OrderKey::parse(&key).ok()?;
-        let most = if most > 0 { most } else { i64::MAX };
-        if let Some(buffer) = buffer.filter(|buffer| *buffer > most) {
-            let problem = format!(
-                "{buffer} is more than max-ack-pending, which is {most}: what waits is unsettled, and the server \
-                 delivers no more than that"
-            );
-            let remedy = format!("write at most {most}, or raise max-ack-pending");
-            keys.problems.push(keys.place("order-buffer").error(problem, remedy));
-        }
-        let buffer = buffer.unwrap_or(USUAL).min(most);
-        Some(Self { key, buffer: usize::try_from(buffer).unwrap_or(usize::MAX), buffer_bytes, in_fleet: false })
+        let buffer = self::buffer(keys, "order-buffer", buffer, USUAL, most);
+        Some(Self { key, buffer, buffer_bytes, in_fleet: false })
     }
+}
+
+/// How many messages may wait, where the key at `path` says so many and `usual` if it says nothing.
+pub(super) fn buffer(keys: &mut Reader<'_>, path: &str, wanted: Option<i64>, usual: i64, most: i64) -> usize {
+    let most = if most > 0 { most } else { i64::MAX };
+    if let Some(buffer) = wanted.filter(|buffer| *buffer > most) {
+        let problem = format!(
+            "{buffer} is more than max-ack-pending, which is {most}: what waits is unsettled, and the server \
+             delivers no more than that"
+        );
+        let remedy = format!("write at most {most}, or raise max-ack-pending");
+        keys.problems.push(keys.place(path).error(problem, remedy));
+    }
+    usize::try_from(wanted.unwrap_or(usual).min(most)).unwrap_or(usize::MAX)
 }
 
 /// How many messages wait at most where nothing is said of it.

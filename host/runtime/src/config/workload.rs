@@ -11,6 +11,7 @@ use super::layer::Layer;
 use super::limits::Limits;
 use super::names;
 use super::order::{self, Order};
+use super::per_key::PerKey;
 use super::queue::Queue;
 use super::reader::{Reader, place};
 use super::retry::Retry;
@@ -60,6 +61,8 @@ pub struct Workload {
     pub retry: Retry,
     /// Which messages are handled one after the other; `None` where no order is kept.
     pub order: Option<Order>,
+    /// How many deliveries of one key may be handled at once; `None` where any number may.
+    pub per_key: Option<PerKey>,
     /// How many workloads a message may have come through.
     pub max_hops: u32,
     /// When a delivery may begin.
@@ -121,11 +124,13 @@ impl WrittenWorkload {
         let buffer = keys.maybe("order-buffer");
         // What waits for its turn is unsettled too.
         let waiting = if keys.is_set("order-key") { buffer.unwrap_or(order::USUAL) } else { 0 };
+        let waiting = waiting.max(PerKey::waiting(&mut keys));
         let queue = Queue::read(&mut keys, &name.value, named, manage, &scale, &pull, waiting);
         let isolation = keys.get("isolation");
         let batching = Batching::read(&mut keys, at_once, isolation, pull.batch, queue.ack_wait);
         concurrency::check(&mut keys, concurrency, batching.wanted, isolation, pull.batch);
         let order = Order::read(&mut keys, buffer, queue.max_ack_pending);
+        let per_key = PerKey::read(&mut keys, queue.max_ack_pending);
         let policy_settings: Vec<_> = keys.get("policy-settings");
         let workload = Workload {
             name: name.value,
@@ -146,6 +151,7 @@ impl WrittenWorkload {
             limits: Limits::read(&mut keys),
             retry: Retry::read(&mut keys),
             order,
+            per_key,
             max_hops: keys.get("max-hops"),
             start_limits: StartLimits::read(&mut keys, at_once),
             rollout: RolloutConfig::read(&mut keys),

@@ -21,11 +21,13 @@ mod full_buffer;
 mod giving_back;
 mod order_state;
 mod ordered;
+mod per_key;
 mod turn;
 
 pub(crate) use batches::BatchRoom;
-pub(crate) use full_buffer::FullBuffer;
+pub(crate) use full_buffer::{Blocks, FullBuffer};
 pub(crate) use order_state::Ordered;
+pub(crate) use per_key::PerKey;
 pub(crate) use turn::{Turn, settled, settling};
 
 /// For how long workers should have work that is fetched ahead.
@@ -50,7 +52,7 @@ pub(crate) struct Waiting<D> {
     pub since: Instant,
     /// With which other deliveries it may be in a batch.
     pub company: Company,
-    /// Its turn among the messages of its key, where an order is kept.
+    /// Its turn among the messages of its key, where an order is kept or few of a key are handled at once.
     pub turn: Option<Box<Turn<D>>>,
     /// That it has begun, where that is limited. There is none before a worker takes it, nor once its call has ended.
     pub permit: Option<Permit>,
@@ -98,6 +100,8 @@ pub(crate) struct Inbox<D> {
     attempts: Option<Arc<Attempts>>,
     /// `None` where no order is kept.
     order: Option<Box<Ordered<D>>>,
+    /// `None` where any number of a key may be handled at once.
+    per_key: Option<Box<PerKey<D>>>,
     /// What lets deliveries begin; `None` where nothing is limited.
     starts: Option<Arc<StartGate>>,
 }
@@ -158,6 +162,7 @@ impl<D: Held> Inbox<D> {
             max_bytes,
             attempts: None,
             order: None,
+            per_key: None,
             starts: None,
         }
     }
@@ -304,7 +309,10 @@ impl<D: Held> Inbox<D> {
     /// Notes how many deliveries may still come. If none may, the deliveries of a suspended inbox can be given back.
     pub(super) fn set_asked(&self, asked: usize) {
         self.asked.store(asked, Relaxed);
-        let waits = || !self.is_empty() || self.order.as_ref().is_some_and(|order| order.waits());
+        let waits = || {
+            let aside = self.per_key.as_ref().is_some_and(|per_key| per_key.has_waiting());
+            aside || !self.is_empty() || self.order.as_ref().is_some_and(|order| order.waits())
+        };
         if self.is_suspended() && asked == 0 && waits() {
             self.closed.notify_one();
         }
@@ -323,6 +331,9 @@ impl<D: Held> Inbox<D> {
     /// How many deliveries are missing, once half of the capacity is missing and half of the bytes are free.
     fn wants(&self, waiting: usize, asked: usize) -> Option<(usize, usize)> {
         let wanted = self.workers_want(waiting, asked);
+        if let Some(per_key) = &self.per_key {
+            return per_key.fits(wanted?, asked);
+        }
         let Some(order) = &self.order else { return wanted };
         // Asked with each delivery that is taken, so without a lock where nothing is wanted.
         if wanted.is_none() && order.is_complete() {
@@ -374,6 +385,9 @@ impl<D: Held> Inbox<D> {
         if let Some(order) = &self.order {
             return self.arrive(order, held, since);
         }
+        if let Some(per_key) = &self.per_key {
+            return self.arrive_at_place(per_key, held, since);
+        }
         self.add(held, since);
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
@@ -385,6 +399,9 @@ impl<D: Held> Inbox<D> {
     pub(super) fn add(&self, held: D, since: Instant) {
         if let Some(order) = &self.order {
             return self.arrive(order, held, since);
+        }
+        if let Some(per_key) = &self.per_key {
+            return self.arrive_at_place(per_key, held, since);
         }
         self.bytes.fetch_add(held.delivery().size(), Relaxed);
         // Only a message that is delivered again can be here already, or be known.
@@ -444,6 +461,9 @@ impl<D: Held> Inbox<D> {
         send_all(announcements).await;
         if let Some(order) = &self.order {
             send_all(order.announcements(quarter)).await;
+        }
+        if let Some(per_key) = &self.per_key {
+            send_all(per_key.announcements(quarter)).await;
         }
     }
 }

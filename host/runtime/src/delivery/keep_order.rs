@@ -1,15 +1,15 @@
 //! Looks after the order of a workload that keeps one: begins what is due, asks the server whether all deliveries are
-//! here, and says what holds the order up.
+//! here, and says what holds the order up. Of one that handles few of a key at once, it says what holds that up.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::conditions::{Conditions, Part};
 use crate::contract::Delivery;
 use crate::delivery::consumer_settings::Effective;
-use crate::delivery::inbox::{FullBuffer, Inbox};
+use crate::delivery::inbox::{Blocks, FullBuffer, Inbox};
 use crate::delivery::order::{Asked, Unsettled};
 use crate::ports::Held;
 use crate::subject::shown;
@@ -27,7 +27,7 @@ pub(crate) async fn keep_order<D: Held, A: Future<Output = anyhow::Result<Unsett
     conditions: &Conditions,
     ask: impl Fn() -> A,
 ) -> Infallible {
-    let mut report = Report { conditions, missing: None, stuck: None };
+    let mut report = Report::new(conditions, Part::Order);
     let mut look_at = Instant::now();
     let mut was_standby = false;
     loop {
@@ -67,6 +67,18 @@ pub(crate) async fn keep_order<D: Held, A: Future<Output = anyhow::Result<Unsett
     }
 }
 
+/// Says for ever which key keeps anything from being fetched, where few of a key are handled at once.
+pub(crate) async fn watch_places<D: Held>(inbox: &Inbox<D>, conditions: &Conditions) -> Infallible {
+    let mut report = Report::new(conditions, Part::PerKey);
+    loop {
+        if !report.has_told() {
+            inbox.key_waits().await;
+        }
+        sleep(LOOK).await;
+        report.full(inbox.full_places(), Instant::now());
+    }
+}
+
 /// How many deliveries are elsewhere, and for how long; `None` if none are, or that is not known.
 fn settle<D: Held>(inbox: &Inbox<D>, asked: Asked, answer: anyhow::Result<Unsettled>) -> Option<(u64, Duration)> {
     match answer {
@@ -81,13 +93,19 @@ fn settle<D: Held>(inbox: &Inbox<D>, asked: Asked, answer: anyhow::Result<Unsett
 /// Says what holds the order up.
 struct Report<'a> {
     conditions: &'a Conditions,
+    /// As what a stuck key is told.
+    part: Part,
     /// Whether it was told that deliveries are elsewhere, and whether that is a problem by now.
     missing: Option<bool>,
     /// Since when this is why nothing more is fetched, and whether that was told.
     stuck: Option<(FullBuffer, Instant, bool)>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    fn new(conditions: &'a Conditions, part: Part) -> Self {
+        Self { conditions, part, missing: None, stuck: None }
+    }
+
     fn has_told(&self) -> bool {
         self.missing.is_some() || self.stuck.is_some()
     }
@@ -124,7 +142,7 @@ impl Report<'_> {
     fn full(&mut self, full: Option<FullBuffer>, now: Instant) {
         let Some(full) = full else {
             if self.stuck.take().is_some_and(|(.., told)| told) && self.missing != Some(true) {
-                self.conditions.clear(Part::Order);
+                self.conditions.clear(self.part);
             }
             return;
         };
@@ -134,7 +152,7 @@ impl Report<'_> {
         let Some((before, since, told)) = self.stuck.as_mut().filter(same) else {
             let told = self.stuck.take().is_some_and(|(.., told)| told);
             if told {
-                self.conditions.clear(Part::Order);
+                self.conditions.clear(self.part);
             }
             self.stuck = Some((full, now, false));
             return;
@@ -142,14 +160,24 @@ impl Report<'_> {
         *before = full;
         if now.saturating_duration_since(*since) >= STUCK && !*told {
             *told = true;
-            self.conditions.raise(Part::Order, &stuck(before));
+            self.conditions.raise(self.part, &stuck(before));
         }
     }
 }
 
-fn stuck(FullBuffer { key, sequence, failed, messages }: &FullBuffer) -> String {
+fn stuck(FullBuffer { key, sequence, blocks, messages }: &FullBuffer) -> String {
     let key = if key.is_empty() { "one message".to_owned() } else { format!("key `{}`", shown(key)) };
-    let why = if *failed { "failed and is tried again after its backoff" } else { "is still being handled" };
+    let why = match blocks {
+        Blocks::Failed => "failed and is tried again after its backoff",
+        Blocks::Handled => "is still being handled",
+        Blocks::Places(begun) => {
+            return format!(
+                "nothing more is fetched, for per-key.buffer is full ({messages} messages, or its bytes): most wait \
+                 for one of the {begun} of {key} that are being handled, message {sequence} first. Mend what holds \
+                 them up, lower limits.time so that they end sooner, or raise per-key.max-in-flight or per-key.buffer"
+            );
+        }
+    };
     format!(
         "nothing more is fetched, for order-buffer is full ({messages} messages, or its bytes): most wait for message \
          {sequence} of {key}, which {why}. Mend what holds it up, lower retry.max-attempts or limits.time so that it \
@@ -166,13 +194,14 @@ mod tests {
     }
 
     fn full(sequence: u64, failed: bool) -> Option<FullBuffer> {
-        Some(FullBuffer { key: "orders.eu.7".into(), sequence, failed, messages: 100 })
+        let blocks = if failed { Blocks::Failed } else { Blocks::Handled };
+        Some(FullBuffer { key: "orders.eu.7".into(), sequence, blocks, messages: 100 })
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_blamed_once_one_message_has_filled_the_buffer_for_long() {
         let conditions = Conditions::new("orders".into());
-        let mut report = Report { conditions: &conditions, missing: None, stuck: None };
+        let mut report = Report::new(&conditions, Part::Order);
         let begin = Instant::now();
         report.full(full(7, false), begin);
         report.full(full(8, false), begin + STUCK);
@@ -194,7 +223,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_host_is_blamed_once_deliveries_have_been_elsewhere_for_two_ack_waits() {
         let conditions = Conditions::new("orders".into());
-        let mut report = Report { conditions: &conditions, missing: None, stuck: None };
+        let mut report = Report::new(&conditions, Part::Order);
         let ack_wait = Duration::from_secs(30);
         report.missing(Some((3, Duration::ZERO)), ack_wait);
         report.missing(Some((3, ack_wait * 2)), ack_wait);

@@ -391,7 +391,8 @@ async fn nak<D: Held>(waiting: Waiting<D>, delay: Duration, consumer: &Effective
 async fn try_again<D: Held>(waiting: Waiting<D>, delay: Duration, consumer: &Effective) {
     if let Some(waiting) = waiting.try_again(delay) {
         // The next host of an order begins nothing before it is there.
-        let delay = if waiting.turn.is_some() { Duration::ZERO } else { delay };
+        let in_order = waiting.turn.as_ref().is_some_and(|turn| turn.keeps_order());
+        let delay = if in_order { Duration::ZERO } else { delay };
         nak(waiting, delay, consumer).await;
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct Ledger {
     pub(super) done: BTreeSet<u64>,
     /// The highest attempt of messages that a host has tried again by itself.
     pub(super) tries: BTreeMap<u64, u32>,
+    /// The key of each message, in the order of the stream.
+    pub(super) keys: Vec<u8>,
     /// The first rule that was broken.
     pub(super) broken: Option<String>,
 }
@@ -94,6 +96,7 @@ impl Ledger {
             notes: Vec::new(),
             done: BTreeSet::new(),
             tries: BTreeMap::new(),
+            keys: Vec::new(),
             broken: None,
         }
     }
@@ -185,7 +188,18 @@ impl Ledger {
             (held.called, held.taken, held.batch) = (Some((generation, None)), true, batch);
             let again = held.spoiled && batch.is_some();
             self.rule(!again, || format!("#{} is in a batch again after one that failed", id.1));
+            self.few_of_its_key(id);
         }
+    }
+
+    /// No more calls of a key run in a host than may.
+    fn few_of_its_key(&mut self, id: Id) {
+        let Some((each, _)) = self.setup.per_key else { return };
+        let key = |sequence: u64| self.keys.get(usize::try_from(sequence).unwrap() - 1);
+        let runs = |held: &UnsettledDelivery| matches!(held.called, Some((_, None)));
+        let same = self.held.iter().filter(|(other, held)| other.0 == id.0 && key(other.1) == key(id.1) && runs(held));
+        let count = same.count();
+        self.rule(count <= each, || format!("#{} is one of {count} of its key in handlers", id.1));
     }
 
     /// Whether it was in a call or an instance with others that failed, and has to be alone.

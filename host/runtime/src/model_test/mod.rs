@@ -59,6 +59,7 @@ fn an_attempt_that_ends_after_a_later_one_was_acked_counts_as_the_server_has_it(
         grace,
         limits: None,
         order: None,
+        per_key: None,
     };
     let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0, key: 0 };
     let steps = vec![
@@ -85,6 +86,7 @@ fn a_delivery_of_a_batch_that_failed_gives_way_to_the_next_one_even_after_that_f
         grace,
         limits: None,
         order: None,
+        per_key: None,
     };
     let hang = Script { end: CallEnd::Hang, well_from: 3, takes_ms: 0, key: 0 };
     let steps = vec![
@@ -113,6 +115,7 @@ fn two_attempts_in_handlers_at_once_make_one_dead_letter() {
         grace,
         limits: None,
         order: None,
+        per_key: None,
     };
     let script = |end, takes_ms| Script { end, well_from: 3, takes_ms, key: 0 };
     let steps = vec![
@@ -141,6 +144,7 @@ fn a_delivery_that_crosses_its_ack_does_not_stand_for_one_that_is_lost() {
         grace,
         limits: None,
         order: Some(100),
+        per_key: None,
     };
     let retries = Script { end: CallEnd::Retry(Some(4_226)), well_from: 3, takes_ms: 11, key: 0 };
     let well = Script { end: CallEnd::Ok(0), well_from: 3, takes_ms: 0, key: 0 };

@@ -157,6 +157,7 @@ impl ServerState {
     }
 
     pub(super) fn publish(&mut self, script: Script) {
+        self.ledger.keys.push(script.key);
         self.messages.push(ModelMessage { script, attempts: 0, place: MessageState::New });
     }
 

@@ -32,6 +32,8 @@ pub(super) struct ModelSetup {
     pub(super) grace: Duration,
     /// How many messages may wait for an earlier one of their key, if the order of keys is kept.
     pub(super) order: Option<usize>,
+    /// How many of a key may be handled at once and how many may wait for that, where no order is kept.
+    pub(super) per_key: Option<(usize, usize)>,
     /// When deliveries may begin, if that is limited.
     pub(super) limits: Option<ModelLimits>,
 }
@@ -144,9 +146,14 @@ fn setup() -> impl Strategy<Value = ModelSetup> {
     ];
     let max_ack_pending = prop_oneof![3 => Just(100), 1 => 1usize..4];
     let limits = prop_oneof![2 => Just(None), 1 => limits().prop_map(Some)];
-    let order = proptest::option::of(prop_oneof![Just(100), 1usize..8]);
-    (isolation, 1usize..5, several, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits, order).prop_map(
-        |(isolation, batch, (batches, concurrency), ack_wait, max_ack_pending, grace, limits, order)| ModelSetup {
+    let buffer = || prop_oneof![Just(100), 1usize..8];
+    let keys = prop_oneof![
+        2 => Just((None, None)),
+        2 => buffer().prop_map(|buffer| (Some(buffer), None)),
+        1 => (1usize..3, buffer()).prop_map(|few| (None, Some(few))),
+    ];
+    (isolation, 1usize..5, several, prop_oneof![Just(30), Just(4)], max_ack_pending, 0u64..6, limits, keys).prop_map(
+        |(isolation, batch, (batches, concurrency), ack_wait, max_ack_pending, grace, limits, keys)| ModelSetup {
             isolation,
             batch: batch.max(batches.map_or(0, |(size, _)| size)).max(concurrency.unwrap_or_default()),
             batches,
@@ -154,7 +161,8 @@ fn setup() -> impl Strategy<Value = ModelSetup> {
             ack_wait: Duration::from_secs(ack_wait),
             max_ack_pending,
             grace: Duration::from_secs(grace),
-            order,
+            order: keys.0,
+            per_key: keys.1,
             limits,
         },
     )
@@ -223,7 +231,8 @@ pub(super) fn trials() -> impl Strategy<Value = (ModelSetup, Vec<ModelStep>)> {
 
 impl fmt::Debug for ModelSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { isolation, batch, batches, concurrency, ack_wait, max_ack_pending, grace, limits, order } = self;
+        let Self { isolation, batch, batches, concurrency, ack_wait, max_ack_pending, grace, limits, order, per_key } =
+            self;
         let life = match isolation {
             Isolation::Worker => "worker",
             Isolation::Message => "message",
@@ -241,6 +250,9 @@ impl fmt::Debug for ModelSetup {
         }
         if let Some(buffer) = order {
             write!(f, ", in order, {buffer} wait")?;
+        }
+        if let Some((each, buffer)) = per_key {
+            write!(f, ", {each} of a key at once, {buffer} wait")?;
         }
         limits.as_ref().map_or(Ok(()), |limits| write!(f, ", {limits:?}"))
     }

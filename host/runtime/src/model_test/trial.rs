@@ -150,9 +150,12 @@ impl Trial {
         let inbox =
             Inbox::<HeldDelivery>::new(setup.batch, usize::MAX).remembering(rules.attempts.clone()).limited_by(starts);
         let limits = |buffer| Limits { messages: buffer, bytes: usize::MAX };
-        let inbox = match setup.order {
-            None => Arc::new(inbox),
-            Some(buffer) => inbox.in_order(OrderKey::Token(2), limits(buffer), consumer.clone()),
+        let inbox = match (setup.order, setup.per_key) {
+            (Some(buffer), _) => inbox.in_order(OrderKey::Token(2), limits(buffer), consumer.clone()),
+            (None, Some((each, buffer))) => {
+                inbox.few_of_a_key(OrderKey::Token(2), each, limits(buffer), consumer.clone())
+            }
+            (None, None) => Arc::new(inbox),
         };
         let shared = WorkerShared {
             workload: "orders".into(),
@@ -174,7 +177,8 @@ impl Trial {
             let (peak, recent, batch) = (peak.clone(), recent.clone(), setup.batch);
             let size = setup.batching().size.max(setup.concurrency());
             let counted = workers.clone();
-            let in_order = setup.order.map_or(0, |buffer| buffer + setup.max_ack_pending);
+            let buffer = setup.order.or(setup.per_key.map(|(_, buffer)| buffer));
+            let in_order = buffer.map_or(0, |buffer| buffer + setup.max_ack_pending);
             // A worker that waits for its instance or for more has a call's deliveries beside those in the inbox, and
             // so has one that drains.
             move || {

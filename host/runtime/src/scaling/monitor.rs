@@ -68,6 +68,8 @@ pub(crate) struct Monitor<P: Policies, S> {
     pub starts: Option<Arc<StartGate>>,
     /// Of how many keys messages wait or are handled, if no others can come; told whether messages are pending.
     pub keys: Box<dyn Fn(bool) -> Option<u32> + Send + Sync>,
+    /// Whether all that is here and may not begin waits for others of its key.
+    pub bound_by_keys: Box<dyn Fn() -> bool + Send + Sync>,
     /// Where events go.
     pub events: Events,
     /// What keeps the workload from flowing.
@@ -189,7 +191,7 @@ impl<P: Policies, S: Source> Monitor<P, S> {
         let now = clock.moment(elapsed, unix_millis(time_of_day()));
         let seen = observer.observe(now, sample, work, running, &scale);
         let pending = sample.pending > 0;
-        let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(pending));
+        let limited = self.starts.as_ref().is_some_and(|starts| starts.limited(pending)) || (self.bound_by_keys)();
         let seen = Observation { limited, keys_waiting: (self.keys)(pending), ..seen };
         self.history.saw(seen);
         Ok(seen)

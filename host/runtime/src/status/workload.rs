@@ -10,7 +10,7 @@ use crate::config::Workload;
 use crate::delivery::attempts::Attempts;
 use crate::delivery::consumer_settings::Effective;
 use crate::delivery::counters::Traffic;
-use crate::delivery::order::seen::OrderSeen;
+use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::rate_limit::RateLimit;
 use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
@@ -55,7 +55,9 @@ pub struct RunningParts {
     /// The fleet that the host is one of.
     pub(crate) fleet: Option<Arc<Fleet>>,
     /// The order of its keys, if one is kept.
-    pub(crate) order: Option<Arc<OrderSeen>>,
+    pub(crate) order: Option<Arc<KeysSeen>>,
+    /// Its keys, if few of each are handled at once.
+    pub(crate) per_key: Option<Arc<KeysSeen>>,
     /// What lets deliveries begin; `None` where nothing is limited.
     pub(crate) starts: Option<Arc<StartGate>>,
     /// What is known of its consumer.

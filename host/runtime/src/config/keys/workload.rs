@@ -62,7 +62,7 @@ pub const WORKLOAD: &[Key] = &[
         .more("Workers extend it while they work."),
     Key::integer("max-ack-pending", "COUNT")
         .flag("max-ack-pending")
-        .derived("max x batch x 2, at least 1000; and order-buffer, where an order is kept")
+        .derived("max x batch x 2, at least 1000; and what may wait for its key")
         .range("more than max x batch; -1 is no limit")
         .set("12800")
         .help("Deliveries that may be unsettled at once")
@@ -440,6 +440,34 @@ pub const WORKLOAD: &[Key] = &[
         .default("1000")
         .range("1 to 100000")
         .help("Requests by core NATS of one handler call"),
+    Key::text("per-key.key", "KEY")
+        .flag("per-key")
+        .nothing("no limit for a key")
+        .range("`subject:N` for the Nth token of the subject, `subject`, or `header:NAME`")
+        .rule(order_key::rule)
+        .comment("\"subject:2\"")
+        .help("What messages have in common of which few may be handled at once, in any order")
+        .more("A message without the token or the header has a key of its own. Not with order-key."),
+    Key::integer("per-key.max-in-flight", "DELIVERIES")
+        .flag("per-key-max-in-flight")
+        .nothing("no limit for a key")
+        .range("1 to 1000000")
+        .comment("4")
+        .help("How many deliveries of one key may be handled at once, on this host")
+        .more("From when one is taken until it is settled, its publications being stored by then."),
+    Key::integer("per-key.buffer", "MESSAGES")
+        .flag("per-key-buffer")
+        .derived("1000, or max-ack-pending if that is less")
+        .range("1 to 1000000")
+        .comment("1000")
+        .help("How many messages may wait for others of their key; then no more are fetched")
+        .more("They are unsettled meanwhile, so it is not more than max-ack-pending."),
+    Key::size("per-key.buffer-bytes")
+        .flag("per-key-buffer-bytes")
+        .default("64MiB")
+        .range("1MiB to 64GiB")
+        .comment("\"64MiB\"")
+        .help("How many bytes these may have together"),
     Key::number("breaker.ratio", "SHARE")
         .flag("breaker-ratio")
         .nothing("no breaker")

@@ -172,6 +172,30 @@ fn an_order_that_cannot_be_kept_is_told() {
             "line 5: workload.orders.order-buffer: is for a workload that keeps an order, and this one has no \
              order-key; give order-key as well, or remove it",
         ),
+        (
+            "per-key = { key = \"subject\" }",
+            "line 5: workload.orders.per-key.key: says nothing without per-key.max-in-flight; add",
+        ),
+        (
+            "per-key = { max-in-flight = 2, buffer = 5 }",
+            "line 5: workload.orders.per-key.max-in-flight: says nothing without per-key.key; add",
+        ),
+        (
+            "per-key = { key = \"token\", max-in-flight = 2 }",
+            "line 5: workload.orders.per-key.key: \"token\" is no key; write \"subject:2\"",
+        ),
+        (
+            "per-key = { key = \"subject\", max-in-flight = 0 }",
+            "line 5: workload.orders.per-key.max-in-flight: 0 is too small; it can be 1 to 1000000",
+        ),
+        (
+            "order-key = \"subject\"\nper-key = { key = \"subject\", max-in-flight = 2 }",
+            "line 6: workload.orders.per-key.key: is for a workload without order-key, which lets one message",
+        ),
+        (
+            "max-ack-pending = 20000\nper-key = { key = \"subject\", max-in-flight = 2, buffer = 20001 }",
+            "line 6: workload.orders.per-key.buffer: 20001 is more than max-ack-pending, which is 20000",
+        ),
         ("order-buffer-bytes = \"1MiB\"", "line 5: workload.orders.order-buffer-bytes: is for a workload that keeps"),
     ] {
         let error = one(lines);

@@ -70,13 +70,14 @@ impl<D: Held> Inbox<D> {
     /// Puts back deliveries of a batch that was not handled, to be handled one by one before all others. Returns them
     /// if the inbox takes nothing any more: then the worker has to give them back to the server.
     pub(crate) fn put_back(&self, batch: Vec<Waiting<D>>) -> Vec<Waiting<D>> {
-        let (size, mut count) = (bytes(&batch), batch.len());
-        {
+        let (size, mut superseded) = (bytes(&batch), Vec::new());
+        let count = {
             let mut all = self.waiting.lock();
             if self.ended.load(Relaxed) {
                 return batch;
             }
             self.bytes.fetch_add(size, Relaxed);
+            let count = batch.len();
             for waiting in batch.into_iter().rev() {
                 let waiting = Waiting { company: Company::PutBack, permit: None, ..waiting };
                 // The server may have delivered the message again meanwhile, or an earlier attempt was put back first.
@@ -85,16 +86,16 @@ impl<D: Held> Inbox<D> {
                     all.push_front(waiting);
                     continue;
                 };
-                let superseded = if attempt(&other.held) < attempt(&waiting.held) {
+                superseded.push(if attempt(&other.held) < attempt(&waiting.held) {
                     std::mem::replace(other, waiting)
                 } else {
                     other.company = Company::Suspect;
                     waiting
-                };
-                self.supersede(superseded.held.delivery());
-                count -= 1;
+                });
             }
-        }
+            count - superseded.len()
+        };
+        superseded.iter().for_each(|waiting| self.supersede(waiting.held.delivery()));
         (0..count).for_each(|_| self.arrived.notify_one());
         if self.workers.load(Relaxed) == 0 {
             self.arrived_without_worker.notify_one();

@@ -8,16 +8,27 @@ use crate::delivery::order::Limits;
 pub(crate) struct FullBuffer {
     /// The key, or nothing where the message has none.
     pub(crate) key: String,
-    /// The message that the others wait for.
+    /// The message that the others wait for, or the first of those that wait for a place.
     pub(crate) sequence: u64,
-    /// Whether it failed and waits to be tried again.
-    pub(crate) failed: bool,
+    /// What it is that the others wait for.
+    pub(crate) blocks: Blocks,
     /// How many messages may wait.
     pub(crate) messages: usize,
 }
 
+/// What messages of a key wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocks {
+    /// For a message of it that is being handled.
+    Handled,
+    /// For a message of it that failed and waits to be tried again.
+    Failed,
+    /// For one of so many that are being handled at once.
+    Places(usize),
+}
+
 /// Whether nothing more is fetched where so much of the buffer is free.
-fn is_full(room: Limits, limits: Limits) -> bool {
+pub(super) fn is_full(room: Limits, limits: Limits) -> bool {
     room.messages * 4 < limits.messages || room.bytes <= limits.bytes / 4
 }
 
@@ -46,7 +57,7 @@ impl<D: Held> Inbox<D> {
         Some(FullBuffer {
             key: order.hasher.text(first).unwrap_or_default().to_owned(),
             sequence: fullest.begun.unwrap_or(first.stream_sequence),
-            failed: fullest.until.is_some(),
+            blocks: if fullest.until.is_some() { Blocks::Failed } else { Blocks::Handled },
             messages: limits.messages,
         })
     }

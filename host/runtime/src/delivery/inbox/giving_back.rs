@@ -40,6 +40,8 @@ impl<D: Held> Inbox<D> {
 
     /// Takes all deliveries that match, oldest first.
     pub(crate) fn take_those(&self, these: impl Fn(&D) -> bool) -> Vec<Waiting<D>> {
+        // First: what waits for a place may get into the queue meanwhile.
+        let for_place = self.per_key.as_ref().map(|per_key| per_key.take_those(&these));
         let mut all = self.waiting.lock();
         let (taken, left): (Vec<_>, _) =
             std::mem::take(&mut *all).into_iter().partition(|waiting| these(&waiting.held));
@@ -47,20 +49,21 @@ impl<D: Held> Inbox<D> {
         drop(all);
         self.bytes.fetch_sub(bytes(&taken), Relaxed);
         let waited = self.order.as_ref().map(|order| order.take_those(these));
-        in_stream_order(taken, waited)
+        in_stream_order(taken, waited.or(for_place))
     }
 
     /// Takes all deliveries. From now on none can be put back.
     pub(in crate::delivery) fn take_last(&self) -> Vec<Waiting<D>> {
         // First, so that nothing gets into the queue any more.
         let waited = self.order.as_ref().map(|order| order.end());
+        let for_place = self.per_key.as_ref().map(|per_key| per_key.take_those(|_| true));
         let taken: Vec<_> = {
             let mut all = self.waiting.lock();
             self.ended.store(true, Relaxed);
             all.drain(..).collect()
         };
         self.bytes.fetch_sub(bytes(&taken), Relaxed);
-        in_stream_order(taken, waited)
+        in_stream_order(taken, waited.or(for_place))
     }
 
     pub(crate) fn is_suspended(&self) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
-use crate::delivery::order::seen::OrderSeen;
+use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::order::{Asked, Completeness, Dispatch, KeyHash, KeyHasher, Limits, SettledLate};
 
 /// What a workload that keeps an order has beside its queue.
@@ -24,7 +24,7 @@ pub(crate) struct Ordered<D> {
     pub(super) changed: Notify,
     /// Whether all deliveries are here, as was told last.
     is_complete: AtomicBool,
-    pub(super) seen: Arc<OrderSeen>,
+    pub(super) seen: Arc<KeysSeen>,
     pub(super) inbox: Weak<Inbox<D>>,
 }
 
@@ -170,14 +170,11 @@ impl<D> Ordered<D> {
         Some((missing > 0 && may).then_some((missing, self.limits.bytes)))
     }
 
-    /// What of this may be asked for, so that all of it may wait. If little may, nothing is: else each message that
-    /// ends would be one request.
-    pub(super) fn fits(&self, (count, bytes): (usize, usize), asked: usize) -> Option<(usize, usize)> {
+    /// What of this may be asked for, so that all of it may wait.
+    pub(super) fn fits(&self, wanted: (usize, usize), asked: usize) -> Option<(usize, usize)> {
         let limits = self.limits();
         let room = self.state.lock().dispatch.room(limits);
-        let may = room.messages.saturating_sub(asked);
-        let enough = may >= count || may * 4 >= limits.messages;
-        (may > 0 && enough && room.bytes > limits.bytes / 4).then(|| (count.min(may), bytes.min(room.bytes)))
+        limits.fit(room, wanted, asked)
     }
 
     /// All that waits must be given back, and nothing waits from now on.

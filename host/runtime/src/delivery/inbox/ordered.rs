@@ -13,7 +13,7 @@ use super::turn::Turn;
 use super::{Arc, Company, Delivery, Held, Inbox, Instant, Relaxed, Waiting, attempt, sequence};
 use crate::config::OrderKey;
 use crate::delivery::consumer_settings::Effective;
-use crate::delivery::order::seen::OrderSeen;
+use crate::delivery::order::seen::KeysSeen;
 use crate::delivery::order::{Asked, Limits, Unsettled};
 
 /// What to do next about an order.
@@ -39,7 +39,7 @@ impl<D: Held> Inbox<D> {
     }
 
     /// What can be seen of the order, if one is kept.
-    pub(crate) fn order_seen(&self) -> Option<Arc<OrderSeen>> {
+    pub(crate) fn order_seen(&self) -> Option<Arc<KeysSeen>> {
         self.order.as_ref().map(|order| order.seen.clone())
     }
 
@@ -151,9 +151,22 @@ impl<D: Held> Inbox<D> {
         missing
     }
 
-    /// A delivery of an order gets into the queue.
+    /// A delivery of an order, or with a place of its key, gets into the queue.
     pub(super) fn begins(&self, waiting: Waiting<D>) {
-        self.bytes.fetch_add(waiting.held.delivery().size(), Relaxed);
+        let bytes = waiting.held.delivery().size();
+        self.enqueue(waiting, bytes);
+    }
+
+    pub(super) fn company(&self, delivery: &Delivery) -> Company {
+        let suspect = self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(delivery));
+        if suspect { Company::Suspect } else { Company::Any }
+    }
+}
+
+impl<D> Inbox<D> {
+    /// A delivery of so many bytes gets into the queue.
+    pub(super) fn enqueue(&self, waiting: Waiting<D>, bytes: usize) {
+        self.bytes.fetch_add(bytes, Relaxed);
         self.waiting.lock().push_back(waiting);
         self.arrived.notify_one();
         if self.workers.load(Relaxed) == 0 {
@@ -163,11 +176,6 @@ impl<D: Held> Inbox<D> {
             // It may not begin yet, and the fetching task waits until it may.
             self.room.notify_one();
         }
-    }
-
-    pub(super) fn company(&self, delivery: &Delivery) -> Company {
-        let suspect = self.attempts.as_ref().is_some_and(|attempts| attempts.is_suspect(delivery));
-        if suspect { Company::Suspect } else { Company::Any }
     }
 }
 

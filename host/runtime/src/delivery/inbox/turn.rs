@@ -1,6 +1,9 @@
 //! The turn of a message of a key, by which whoever has the message says what became of it.
 //!
 //! A turn that is dropped without a word, as by a worker that panics, counts as a message that is elsewhere.
+//!
+//! Where so many of a key are handled at once and no order is kept, the turn is a place of its key. The place is free
+//! again when the turn is dropped, whatever became of the message.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,11 +25,25 @@ pub(crate) struct Turn<D> {
     is_over: bool,
     /// The inbox, from when the server may have heard that the message is settled, while it still counts as held.
     settling: Option<Arc<Inbox<D>>>,
+    /// It is one of several places of its key, and keeps no order.
+    is_place: bool,
 }
 
 impl<D> Turn<D> {
     pub(super) fn new(inbox: Weak<Inbox<D>>, key: KeyHash, sequence: u64, came: Instant) -> Self {
-        Self { inbox, key, sequence, came, retries: 0, is_over: false, settling: None }
+        Self { inbox, key, sequence, came, retries: 0, is_over: false, settling: None, is_place: false }
+    }
+
+    /// A place of the key, which a message has from when it begins until it is settled.
+    pub(super) fn place(inbox: Weak<Inbox<D>>, key: KeyHash) -> Self {
+        let mut place = Self::new(inbox, key, 0, Instant::now());
+        place.is_place = true;
+        place
+    }
+
+    /// Whether an order is kept, so that nothing of its key begins elsewhere before this message is back.
+    pub(crate) fn keeps_order(&self) -> bool {
+        !self.is_place
     }
 }
 
@@ -161,6 +178,9 @@ pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
 
 impl<D> Drop for Turn<D> {
     fn drop(&mut self) {
+        if self.is_place {
+            return self.inbox.upgrade().iter().for_each(|inbox| inbox.place_is_free(self.key));
+        }
         let settling = self.settling.take();
         let was_settling = settling.is_some();
         let inbox = if self.is_over { settling } else { settling.or_else(|| self.inbox.upgrade()) };

@@ -1,12 +1,11 @@
 //! Which delivery may begin: one of each key, in the order of the stream.
 
 use std::collections::hash_map::{Entry, OccupiedEntry};
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::KeyHash;
+use super::{ByKey, KeyHash};
 
 /// What may wait for earlier messages of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +16,20 @@ pub(crate) struct Limits {
     pub(crate) bytes: usize,
 }
 
+impl Limits {
+    /// What of `count` messages and their `bytes` may be asked for beside the `asked`, where so much room is left, so
+    /// that all of it may wait. If little may, nothing is: else each message that ends would be one request.
+    pub(crate) fn fit(self, room: Self, (count, bytes): (usize, usize), asked: usize) -> Option<(usize, usize)> {
+        let may = room.messages.saturating_sub(asked);
+        let enough = may >= count || may * 4 >= self.messages;
+        (may > 0 && enough && room.bytes > self.bytes / 4).then(|| (count.min(may), bytes.min(room.bytes)))
+    }
+}
+
 /// What is held of all keys. `T` is a delivery. The state of a key is there as long as one of its messages is held.
 #[derive(Debug)]
 pub(crate) struct Dispatch<T> {
-    keys: HashMap<KeyHash, Line<T>, BuildHasherDefault<AsIs>>,
+    keys: ByKey<Line<T>>,
     /// When a key's first message is tried again.
     due: BTreeSet<(Instant, KeyHash)>,
     held: usize,
@@ -61,7 +70,7 @@ pub(crate) struct Fullest<'a, T> {
 
 impl<T> Default for Dispatch<T> {
     fn default() -> Self {
-        Self { keys: HashMap::default(), due: BTreeSet::new(), held: 0, waiting: 0, bytes: 0 }
+        Self { keys: ByKey::default(), due: BTreeSet::new(), held: 0, waiting: 0, bytes: 0 }
     }
 }
 
@@ -261,22 +270,6 @@ impl<T> Line<T> {
     fn take(&mut self, sequence: u64) -> Option<Place<T>> {
         let at = self.waiting.binary_search_by_key(&sequence, |place| place.sequence).ok()?;
         self.waiting.remove(at)
-    }
-}
-
-/// A hash is as good as a hash of it.
-#[derive(Debug, Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The key of a delivery.
 
-use std::hash::{BuildHasher, RandomState};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use crate::config::OrderKey;
 use crate::contract::Delivery;
@@ -8,6 +9,25 @@ use crate::contract::Delivery;
 /// Stands for a key. Two keys that have the same one are taken for one key, which is as right and a little slower; the
 /// state of the hasher is random, so that nobody can look for such keys.
 pub(crate) type KeyHash = u64;
+
+/// What is known of keys.
+pub(crate) type ByKey<T> = HashMap<KeyHash, T, BuildHasherDefault<AsIs>>;
+
+/// A hash is as good as a hash of it.
+#[derive(Debug, Default)]
+pub(crate) struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 /// Makes hashes of keys.
 #[derive(Debug)]

@@ -4,14 +4,18 @@
 //! good. [`Completeness`] knows whether a message of an earlier place may still be elsewhere, and until it is here
 //! nothing begins. Both are pure; the inbox asks them (`inbox/ordered.rs`), and `keep_order` is the task that looks
 //! after what is due.
+//!
+//! [`KeyPlaces`] is the looser rule, without an order: so many of a key at once.
 
 mod completeness;
 mod dispatch;
 mod key;
+mod places;
 pub(crate) mod seen;
 mod settled_late;
 
 pub(crate) use completeness::{Asked, Completeness, Unsettled};
 pub(crate) use dispatch::{Dispatch, Limits};
-pub(crate) use key::{KeyHash, KeyHasher};
+pub(crate) use key::{ByKey, KeyHash, KeyHasher};
+pub(crate) use places::KeyPlaces;
 pub(crate) use settled_late::SettledLate;

@@ -1,16 +1,16 @@
-//! What can be seen of an order while it is kept.
+//! What can be seen of keys while an order is kept, or few of a key are handled at once.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Numbers of a workload that keeps an order.
+/// Numbers of a workload that keeps an order, or handles few of a key at once.
 #[derive(Debug, Default)]
-pub(crate) struct OrderSeen {
+pub(crate) struct KeysSeen {
     keys: AtomicUsize,
     waiting: AtomicUsize,
     incomplete: AtomicU64,
 }
 
-impl OrderSeen {
+impl KeysSeen {
     pub(crate) fn set(&self, keys: usize, waiting: usize) {
         self.keys.store(keys, Relaxed);
         self.waiting.store(waiting, Relaxed);
@@ -26,7 +26,7 @@ impl OrderSeen {
         self.keys.load(Relaxed)
     }
 
-    /// Deliveries that wait for an earlier message of their key, or to be tried again.
+    /// Deliveries that wait for others of their key, or to be tried again.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Relaxed)
     }

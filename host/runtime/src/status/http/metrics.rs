@@ -77,6 +77,8 @@ struct WorkloadMetrics {
     guests: Vec<(Generation, Used)>,
     /// Keys of which a message is held, deliveries that wait for their turn, and how often deliveries were elsewhere.
     order: Option<OrderCounts>,
+    /// Keys of which a message is held, and deliveries that wait for others of their key.
+    per_key: Option<(usize, usize)>,
     rollout: Option<RolloutSeen>,
 }
 
@@ -145,6 +147,7 @@ impl WorkloadMetrics {
             fleet: parts.and_then(|parts| Some(parts.fleet.as_ref()?.seen(&state.workload.name))),
             guests: state.used(),
             order: parts.and_then(OrderCounts::of),
+            per_key: parts.and_then(|parts| parts.per_key.as_ref().map(|seen| (seen.keys(), seen.waiting()))),
             rollout: state.rollouts().map(Rollouts::seen),
         }
     }
@@ -329,7 +332,22 @@ impl Snapshot {
             "tidegate_limited",
             "1 if a limit, and not the number of workers, keeps messages waiting, when last looked",
             None,
-            self.some(|workload| workload.limits.and(workload.scaling.seen).map(|seen| flag(seen.limited))),
+            self.some(|workload| {
+                let limited = workload.limits.is_some() || workload.per_key.is_some();
+                workload.scaling.seen.filter(|_| limited).map(|seen| flag(seen.limited))
+            }),
+        )?;
+        encoder.gauges(
+            "tidegate_per_key_keys",
+            "Keys of which a message is held, where few of a key are handled at once",
+            None,
+            self.some(|workload| workload.per_key.map(|(keys, _)| keys as f64)),
+        )?;
+        encoder.gauges(
+            "tidegate_per_key_waiting",
+            "Deliveries that wait for others of their key, where few of a key are handled at once",
+            None,
+            self.some(|workload| workload.per_key.map(|(_, waiting)| waiting as f64)),
         )?;
         encoder.gauges(
             "tidegate_in_flight",

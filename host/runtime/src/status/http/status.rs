@@ -78,6 +78,8 @@ struct WorkloadStatus {
     limits: Option<LimitsStatus>,
     /// Null where no order is kept.
     order: Option<OrderStatus>,
+    /// Null where any number of a key may be handled at once.
+    per_key: Option<PerKeyStatus>,
     deliveries: BTreeMap<&'static str, u64>,
     dead_letters: BTreeMap<&'static str, u64>,
     faults: BTreeMap<&'static str, u64>,
@@ -117,6 +119,14 @@ struct LimitsStatus {
     breaker_opened: u64,
     /// The part of `rate` and `max-in-flight` that this host of a fleet has, from 0 to 1; 1 where it has all.
     part: f64,
+}
+
+#[derive(Serialize)]
+struct PerKeyStatus {
+    /// Keys of which a message is held: being handled, or waiting.
+    keys: usize,
+    /// Deliveries that wait for others of their key.
+    waiting: usize,
 }
 
 #[derive(Serialize)]
@@ -333,6 +343,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
         },
         limits: parts.and_then(RunningParts::limits).map(limits),
         order: parts.and_then(order),
+        per_key: parts.and_then(per_key),
         deliveries: tally.outcomes().into_iter().chain([("redelivered", tally.redelivered)]).collect(),
         dead_letters: Cause::ALL.iter().map(|cause| cause.as_str()).zip(tally.dead).filter(|(_, n)| *n > 0).collect(),
         faults: FaultKind::ALL.iter().map(|kind| kind.as_str()).zip(tally.faults).filter(|(_, n)| *n > 0).collect(),
@@ -368,6 +379,11 @@ fn limits(StartStatus { in_flight, breaker_open, breaker_opened, part }: StartSt
 fn order(parts: &RunningParts) -> Option<OrderStatus> {
     let (seen, standby) = (parts.order.as_ref()?, parts.consumer.is_standby());
     Some(OrderStatus { keys: seen.keys(), waiting: seen.waiting(), gaps: seen.incomplete(), standby })
+}
+
+fn per_key(parts: &RunningParts) -> Option<PerKeyStatus> {
+    let seen = parts.per_key.as_ref()?;
+    Some(PerKeyStatus { keys: seen.keys(), waiting: seen.waiting() })
 }
 
 fn shadow(policy: &str, shadowed: Shadowed) -> ShadowStatus {

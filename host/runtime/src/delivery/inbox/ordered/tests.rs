@@ -1,6 +1,6 @@
 //! What is held, what counts as elsewhere, and who is to blame for a full buffer.
 #![allow(clippy::unwrap_used)]
-use super::super::{FullBuffer, settled, settling};
+use super::super::{Blocks, FullBuffer, settled, settling};
 use super::*;
 use crate::delivery::test_delivery::TestDelivery;
 
@@ -150,14 +150,14 @@ async fn the_key_of_which_most_wait_is_to_blame_for_a_full_buffer() {
     let inbox = ordered();
     put(&inbox, "b", 1);
     (2..=5).for_each(|sequence| put(&inbox, "a", sequence));
-    let full = FullBuffer { key: "a".into(), sequence: 2, failed: false, messages: 4 };
+    let full = FullBuffer { key: "a".into(), sequence: 2, blocks: Blocks::Handled, messages: 4 };
     assert_eq!((inbox.full_buffer(), inbox.wanted(0)), (None, None));
     put(&inbox, "a", 6);
     assert_eq!(inbox.full_buffer(), Some(full.clone()));
     let (_, first) = take(&inbox).unwrap();
     let (_, second) = take(&inbox).unwrap();
     assert!(second.try_again(Duration::from_secs(1)).is_none());
-    assert_eq!(inbox.full_buffer(), Some(FullBuffer { failed: true, ..full }));
+    assert_eq!(inbox.full_buffer(), Some(FullBuffer { blocks: Blocks::Failed, ..full }));
     drop(inbox.take_last());
     assert_eq!((inbox.full_buffer(), inbox.order_seen().unwrap().waiting()), (None, 0));
     // What is in a handler is given back to the server from now on.
