@@ -84,7 +84,8 @@ pub(super) async fn idle(form: Form) -> Result<Report> {
 
 fn config(id: &str, workloads: &[String]) -> Table {
     let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
-    let over = "policy = 'backlog'\nscale.interval = '1s'";
+    // As it is by default.
+    let over = "policy = 'backlog'\nscale.interval = '1s'\npull.expires = '5s'";
     let all = workloads.iter().map(|name| work(name, over));
     all.fold(toml::from_str(&fleet).expect("what is here is TOML"), with)
 }

@@ -174,7 +174,13 @@ async fn stream_leader_killed(form: Form) -> Result<Report> {
         let at = Instant::now();
         crew.stage.servers.member(index).kill();
         report.injected();
-        report.recovered(crew.decides(at, "").await?);
+        let elected = until(form.patience(), "the stream has another leader", async || {
+            let info = crew.stage.js.get_stream(format!("KV_{BUCKET}")).await.ok()?.cached_info().clone();
+            info.cluster.and_then(|cluster| cluster.leader).filter(|leader| *leader != name).map(|_| at.elapsed())
+        });
+        let (decided, elected) = tokio::join!(crew.decides(at, ""), elected);
+        report.recovered(decided?);
+        report.note(format!("the stream had another leader after {:.2} s", elected?.as_secs_f64()));
         crew.stage.servers.member(index).restart().await?;
         crew.stage.settled("work", form.patience()).await?;
     }

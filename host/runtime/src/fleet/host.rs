@@ -29,7 +29,9 @@ const TIDY: Duration = Duration::from_secs(1);
 /// How long figures stay in the entry where they cannot be written apart.
 const TOGETHER: Duration = Duration::from_secs(60);
 /// How long a watch that has failed is waited with.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(500);
+/// How many times as long a watch that fails again and again may take to begin: a server may be that slow.
+const PATIENCE: u32 = 5;
 /// How long it is left as it is where what dead hosts have left cannot be removed.
 const UNTIDY: Duration = Duration::from_secs(300);
 /// How long a host that leaves may take to say so.
@@ -152,7 +154,7 @@ impl Fleet {
                 _ = beats.tick() => {}
                 () = self.news.notified() => {}
             }
-            let told = if found { Ok(()) } else { self.bucket.find().await };
+            let told = if found { Ok(()) } else { answered(self.bucket.find()).await };
             if self.left.load(Relaxed) {
                 return;
             }
@@ -255,12 +257,20 @@ impl Fleet {
     }
 
     async fn watch(&self) {
+        let mut failures: u32 = 0;
         loop {
             let watching = self.watching();
             self.view.lock().begin(watching.clone());
-            let ended = match self.bucket.watch(watching.keys()).await {
-                Ok(changes) => self.follow(changes, &watching).await,
-                Err(error) => Some(error.to_string()),
+            let patience = ANSWER * (1 + failures).min(PATIENCE);
+            let ended = match answered_within(patience, self.bucket.watch(watching.keys())).await {
+                Ok(changes) => {
+                    failures = 0;
+                    self.follow(changes, &watching).await
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    Some(error.to_string())
+                }
             };
             // Another set of keys is no failure.
             let Some(problem) = ended else { continue };
@@ -398,8 +408,12 @@ struct Telling {
 
 /// Waits no longer than is useful for an answer of the bucket.
 pub(super) async fn answered<T>(asked: KvFuture<'_, T>) -> Result<T, KvError> {
-    let late = |_| Err(KvError::Unavailable(format!("no answer within {ANSWER:?}")));
-    timeout(ANSWER, asked).await.unwrap_or_else(late)
+    answered_within(ANSWER, asked).await
+}
+
+async fn answered_within<T>(patience: Duration, asked: KvFuture<'_, T>) -> Result<T, KvError> {
+    let late = |_| Err(KvError::Unavailable(format!("no answer within {patience:?}")));
+    timeout(patience, asked).await.unwrap_or_else(late)
 }
 
 fn shared(fingerprints: BTreeMap<String, Fingerprints>) -> BTreeMap<String, Arc<Fingerprints>> {

@@ -1,10 +1,11 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::arrivals::{ArrivalCount, ConsumerReading};
 use super::binding::WorkloadBinding;
@@ -13,6 +14,11 @@ use super::header_watch::HeaderArrivals;
 use super::parked_pull::Mark;
 use super::settings::{ConsumerState, StreamState};
 use crate::ports::{Sample, Source};
+
+/// How long an answer is waited for, and after how many failures in a row for as long as it takes: a server that is
+/// gone does not answer, and the next one may be there.
+const ANSWER: Duration = Duration::from_secs(2);
+const HASTY: u32 = 3;
 
 /// Reads the state of a consumer and of its stream: two requests a sample, and a third when the oldest message changed.
 /// Edited settings take effect with a sample. With the `headers` source, arrivals are counted by a
@@ -29,6 +35,8 @@ pub struct Signals {
     oldest: Option<(u64, u64)>,
     watch: Option<Arc<HeaderArrivals>>,
     idle: Option<IdleSample>,
+    /// How often in a row the server has not answered.
+    failures: u32,
 }
 
 /// A sample of a consumer that has nothing to do.
@@ -46,7 +54,7 @@ impl Signals {
         follow: Follow,
         watch: Option<Arc<HeaderArrivals>>,
     ) -> Self {
-        Self { binding, consumer, follow, count: ArrivalCount::default(), oldest: None, watch, idle: None }
+        Self { binding, consumer, follow, count: ArrivalCount::default(), oldest: None, watch, idle: None, failures: 0 }
     }
 
     /// The sample before, if no message can have come since.
@@ -64,6 +72,17 @@ impl Signals {
     }
 }
 
+/// Waits for an answer about the state of a stream or consumer; after some failures in a row for as long as it takes.
+async fn answered<T, E>(failures: u32, asked: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    if failures >= HASTY {
+        return Ok(asked.await?);
+    }
+    Ok(timeout(ANSWER, asked).await.with_context(|| format!("no answer within {ANSWER:?}"))??)
+}
+
 /// Whether the consumer is idle and its next message comes by this host's parked pull.
 fn is_idle_and_alone(sample: &Sample, consumer: &ConsumerState) -> bool {
     let nothing = sample.pending == 0 && sample.ack_pending == 0 && sample.redelivered == 0;
@@ -79,11 +98,16 @@ impl Source for Signals {
         }
         self.idle = None;
         let (client, of) = (&self.binding.client, &self.binding.stream);
-        let stream = client.stream_state(of).await.with_context(|| format!("the state of stream {of}"))?;
+        // Counted as failed until there is an answer.
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
+        let stream = answered(failures, client.stream_state(of)).await;
+        let stream = stream.with_context(|| format!("the state of stream {of}"))?;
         let stream = stream.with_context(|| format!("stream {of} is gone"))?;
-        let consumer = client.consumer_state(of, &self.consumer).await;
+        let consumer = answered(failures, client.consumer_state(of, &self.consumer)).await;
         let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
         let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
+        self.failures = 0;
         self.follow.look(&consumer, &stream);
         self.follow.keep_dropped(&self.binding, &consumer).await;
         client.floors.saw(of, &self.consumer, &consumer, &stream);
