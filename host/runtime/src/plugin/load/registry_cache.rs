@@ -64,7 +64,7 @@ impl RegistryCache {
     pub(super) fn put(&self, reference: &str, artifact: &Artifact, component: &[u8]) -> io::Result<()> {
         let (Some(dir), Some(file)) = (&self.0, self.file(reference)) else { return Ok(()) };
         let mut whole = tempfile::NamedTempFile::new_in(dir)?;
-        write!(whole, "{FIRST}{}\n", artifact.manifest.len())?;
+        writeln!(whole, "{FIRST}{}", artifact.manifest.len())?;
         whole.write_all(&artifact.manifest)?;
         whole.write_all(component)?;
         whole.persist(file)?;
