@@ -6,7 +6,9 @@ use crate::support::cli::run;
 
 #[tokio::test]
 async fn a_benchmark_reports_every_ratio_as_one_object() {
-    let ended = run(["bench", "--messages", "1000", "--rounds", "1", "--requests", "10", "--output", "json"]).await;
+    let all = "throughput,batches,order,waiting,requests,from-zero,swap,instance,idle,isolated";
+    let sizes = ["--messages", "1000", "--rounds", "1", "--requests", "10"];
+    let ended = run(["bench", "--only", all, "--output", "json"].iter().chain(&sizes)).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     for path in [
@@ -32,6 +34,10 @@ async fn a_benchmark_reports_every_ratio_as_one_object() {
         "/waiting/0/rss_mib",
         "/waiting/1/seconds",
         "/waiting/1/rss_mib",
+        "/waiting/1/process_mib",
+        "/swap_uncached/ms_p50",
+        "/isolated/per_second",
+        "/isolated/cpu_us",
         "/cpu_us_per_message/native",
         "/cpu_us_per_message/native_1",
         "/cpu_us_per_message/wasm",
@@ -40,6 +46,18 @@ async fn a_benchmark_reports_every_ratio_as_one_object() {
         let value = report.pointer(path).and_then(serde_json::Value::as_f64);
         assert!(value.is_some_and(|value| value.is_finite() && value > 0.0), "{path}: {}", ended.stdout);
     }
+}
+
+#[tokio::test]
+async fn only_what_was_asked_for_is_measured() {
+    let ended = run(["bench", "--only", "instance", "--messages", "1000", "--output", "json"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["instance"]["rss_kib"].as_f64().is_some_and(|kib| kib > 0.0), "{report}");
+    for left_out in ["throughput", "batches", "orders", "waiting", "requests", "swap", "isolated", "many_idle"] {
+        assert!(report.get(left_out).is_none(), "{left_out}: {report}");
+    }
+    run(["bench", "--only", "everything"]).await.failed_with(2, &["everything", "throughput", "many-idle"]);
 }
 
 #[tokio::test]

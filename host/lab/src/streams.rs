@@ -61,6 +61,15 @@ pub(crate) async fn send(
     })
 }
 
+/// Removes what a stream has.
+///
+/// # Errors
+/// If the server refuses.
+pub(crate) async fn purge(client: &Client, stream: &str) -> anyhow::Result<()> {
+    client.jetstream().get_stream(stream).await?.purge().await?;
+    Ok(())
+}
+
 /// Deletes a consumer.
 ///
 /// # Errors

@@ -112,6 +112,12 @@ impl Server {
         self.plan.log_file()
     }
 
+    /// The number of its process. Once that has ended, another one may have it.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.number()
+    }
+
     /// Whether it is still there; a paused one is.
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()

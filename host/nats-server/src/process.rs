@@ -76,6 +76,10 @@ impl Process {
         Ok(status)
     }
 
+    pub(super) fn number(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn is_running(&mut self) -> bool {
         matches!(self.ended(), Ok(None))
     }

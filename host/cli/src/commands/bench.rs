@@ -1,35 +1,46 @@
 //! `tidegate bench`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::bail;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use tokio::process::Command;
 
 use super::output::Output;
 use tidegate_artifacts::workers;
-use tidegate_lab::bench::{self, BenchOptions, HandlerOptions};
+use tidegate_lab::bench::{self, BenchOptions, BenchReport, HandlerOptions, Row, Rows, WAITING, WaitingCost};
 use tidegate_lab::terminal::Terminal;
 use tidegate_nats_server::{self as server, Server};
 
 const EXAMPLES: &str = "\
 Examples:
+  tidegate bench --only batches,order --rounds 5
   tidegate bench --handler plugins/echo.wasm --payload 'hello tide'
   tidegate bench --handler plugins/echo.wasm --handler plugins/reply.wasm --output json";
 
 /// Measures components against the same loop in native code, on a nats-server of its own.
 ///
-/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes three to
-/// four minutes. With --handler it measures handlers of yours instead, without a server: the size of the file, the time
-/// to compile it, a call, and the memory of a worker. Exit code 0: measured. 1: something failed.
+/// What is compared runs in turn in one run, and only the ratios say something of another machine. It takes some
+/// seven minutes. With --handler it measures handlers of yours instead, without a server: the size of the file, the
+/// time to compile it, a call, and the memory of a worker. Exit code 0: measured. 1: something failed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// A handler's file to measure; may be given several times
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["messages", "payload_size", "rounds", "nats_server"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["only", "messages", "payload_size", "rounds", "nats_server"]
+    )]
     pub handler: Vec<PathBuf>,
     /// What the handlers are given
     #[arg(long, value_name = "TEXT", default_value = "hello tide", requires = "handler")]
     pub payload: String,
+    /// What to measure, separated by commas; all of it without
+    #[arg(long, value_name = "ROWS", value_delimiter = ',', value_parser = rows())]
+    pub only: Vec<Row>,
     /// Messages of each throughput round
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..))]
     pub messages: u32,
@@ -50,9 +61,36 @@ pub struct BenchArgs {
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
+    /// Measures only so many workers with so many deliveries each that wait, in this process
+    #[arg(long, value_name = "WORKERSxEACH", hide = true, value_parser = kind, requires = "only")]
+    pub waiting: Option<(u32, usize)>,
     /// The nats-server to start [default: TIDEGATE_NATS_SERVER, then PATH, then what `make install` brought]
     #[arg(long, value_name = "PATH")]
     pub nats_server: Option<PathBuf>,
+}
+
+/// Workers and deliveries of each, as `4x64`.
+fn kind(text: &str) -> Result<(u32, usize), String> {
+    let numbers = text.split_once('x').and_then(|(workers, each)| Some((workers.parse().ok()?, each.parse().ok()?)));
+    numbers.ok_or_else(|| "not two numbers with an x between them".to_owned())
+}
+
+/// Measures handlers that wait in a process of its own.
+async fn by_itself((workers, each): (u32, usize), server: Option<&Path>) -> anyhow::Result<WaitingCost> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["bench", "--only", "waiting", "--messages", "1000", "--output", "json"]);
+    command.args(["--waiting", &format!("{workers}x{each}")]);
+    server.into_iter().for_each(|server| _ = command.arg("--nats-server").arg(server));
+    let ended = command.stderr(Stdio::inherit()).kill_on_drop(true).output().await?;
+    if !ended.status.success() {
+        bail!("{workers} workers with {each} deliveries each were not measured: the process ended, {}", ended.status);
+    }
+    Ok(serde_json::from_slice(&ended.stdout)?)
+}
+
+fn rows() -> impl clap::builder::TypedValueParser<Value = Row> {
+    PossibleValuesParser::new(Row::ALL.map(Row::name))
+        .try_map(|name| Row::named(&name).ok_or("no row of the benchmark"))
 }
 
 /// Measures and prints to `out`.
@@ -68,9 +106,11 @@ pub async fn run(
     if !args.handler.is_empty() {
         return handlers(args, terminal, out, interrupted).await;
     }
-    let server =
-        Server::start(server::ServerOptions { binary: args.nats_server, ..server::ServerOptions::default() }).await?;
+    let binary = args.nats_server.clone();
+    let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
     let options = BenchOptions {
+        rows: Rows::of(if args.only.is_empty() { Row::ALL.to_vec() } else { args.only.clone() }),
+        server: Some(server.process()),
         messages: usize::try_from(args.messages)?,
         payload: usize::try_from(args.payload_size)?,
         rounds: args.rounds,
@@ -81,9 +121,28 @@ pub async fn run(
         fetch: workers::FETCH,
         fetch_async: workers::FETCH_ASYNC,
     };
-    let bar = terminal.bar(options.steps());
+    if let Some(kind) = args.waiting {
+        let cost = tokio::select! {
+            cost = bench::waiting(&options, server.url(), kind) => cost?,
+            () = interrupted => bail!("interrupted"),
+        };
+        server.stop().await;
+        return args.output.write(out, &cost, |out| writeln!(out, "{cost}"));
+    }
+    let waiting = if options.rows.has(Row::Waiting) { WAITING.as_slice() } else { &[] };
+    let bar = terminal.bar(options.steps() + waiting.len() as u64);
+    let measuring = async {
+        let mut costs = Vec::new();
+        for kind in waiting {
+            bar.advance();
+            bar.say(format!("handlers that wait, {} workers, {} each", kind.0, kind.1));
+            costs.push(by_itself(*kind, args.nats_server.as_deref()).await?);
+        }
+        let report = bench::run(&options, server.url(), &bar).await?;
+        anyhow::Ok(BenchReport { waiting: costs, ..report })
+    };
     let report = tokio::select! {
-        report = bench::run(&options, server.url(), &bar) => report?,
+        report = measuring => report?,
         () = interrupted => bail!("interrupted"),
     };
     server.stop().await;

@@ -83,7 +83,7 @@ pub async fn run(args: CheckArgs, out: &mut impl Write) -> anyhow::Result<ExitCo
     let mut answer = CheckReport::default();
     match Config::load(&args.flags.0, &process_environment()) {
         Ok(config) => {
-            let files = plugin_files(&config, args.connect, &mut answer).await?;
+            let files = Box::pin(plugin_files(&config, args.connect, &mut answer)).await?;
             if let Some(files) = &files {
                 plugins(&config, files, &mut answer).await?;
             }

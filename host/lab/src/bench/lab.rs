@@ -7,11 +7,14 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use super::loop_kind::LoopKind;
 use super::native::{Always, Native};
-use super::options::{BenchOptions, KEYS};
+use super::options::{BenchOptions, KEYS, WORKERS};
 use crate::alone::{self, Alone};
 use crate::streams;
-use tidegate_runtime::config::{Batching, Compile, Config, HttpGrant, Order, OrderKey, Plugins, Setting, Workload};
+use tidegate_runtime::config::{
+    Batching, Compile, Config, HttpGrant, Isolation, Order, OrderKey, Plugins, Setting, Workload,
+};
 use tidegate_runtime::events::{Event, Observer};
 use tidegate_runtime::jetstream::Client;
 use tidegate_runtime::plugin::{Directory, PluginHost};
@@ -35,26 +38,9 @@ const BUFFER: usize = 10_000;
 /// How often it is looked whether all is settled.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// Which loop works a stream off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoopKind {
-    /// Tidegate's, with a native no-op as its handler.
-    Native,
-    /// Tidegate's, with a component.
-    Wasm,
-    /// Tidegate's, with a component that handles batches of at most so many.
-    Batches(usize),
-    /// Tidegate's, with a component, on the stream with many subjects, of which this token is the key of an order.
-    Ordered(Option<usize>),
-    /// The Auto-Scaler's.
-    Example,
-}
-
-impl LoopKind {
-    /// The stream that throughput is measured on.
-    fn stream(self) -> &'static str {
-        if matches!(self, Self::Ordered(_)) { KEYED } else { FILLED }
-    }
+/// The stream that throughput is measured on.
+fn stream_of(kind: LoopKind) -> &'static str {
+    if matches!(kind, LoopKind::Ordered(_)) { KEYED } else { FILLED }
 }
 
 /// How one round went.
@@ -110,7 +96,7 @@ impl Lab {
     /// Works the filled stream off.
     pub(super) async fn throughput(&mut self, kind: LoopKind, workers: u32) -> anyhow::Result<Round> {
         let name = self.name();
-        let (consumer, stream) = (format!("{name}-workers"), kind.stream());
+        let (consumer, stream) = (format!("{name}-workers"), stream_of(kind));
         let (began, cpu) = (Instant::now(), cpu_time());
         let taken = match kind {
             LoopKind::Example => {
@@ -144,26 +130,50 @@ impl Lab {
         }
     }
 
+    /// The name of a workload on the stream of requests, which is empty then: its consumer would begin with those that
+    /// were answered before.
+    async fn server_name(&mut self) -> anyhow::Result<String> {
+        streams::purge(&self.client, REQUESTS).await?;
+        Ok(self.name())
+    }
+
     /// Starts a workload on the stream of requests.
     pub(super) async fn serve(&mut self, kind: LoopKind, min: u32, always: u32) -> anyhow::Result<RunningWorkload> {
-        let name = self.name();
+        let name = self.server_name().await?;
         self.start(&name, REQUESTS, kind, min, always).await
     }
 
-    /// Puts a handler into place that answers with what it is sent, or one that answers with nothing.
-    pub(super) fn put(&self, echo: bool) -> anyhow::Result<()> {
+    /// Puts a handler into place that answers with what it is sent, or one that answers with nothing. With a number it
+    /// is one that was never seen.
+    pub(super) fn put(&self, echo: bool, number: Option<u32>) -> anyhow::Result<()> {
         let beside = self.plugins.path().join(".swapped.new");
-        std::fs::write(&beside, if echo { self.echo } else { self.reply })?;
+        let mut bytes = if echo { self.echo } else { self.reply }.to_vec();
+        if let Some(number) = number {
+            // A section that says nothing: its kind, its size, the size of its name, its name and what is in it.
+            bytes.extend([0, 10, 5]);
+            bytes.extend(b"bench");
+            bytes.extend(number.to_le_bytes());
+        }
+        std::fs::write(&beside, bytes)?;
         Ok(std::fs::rename(beside, self.plugins.path().join("swapped.wasm"))?)
     }
 
     /// Starts a workload on the stream of requests with the handler that is put into place.
     pub(super) async fn serve_swapped(&mut self) -> anyhow::Result<RunningWorkload> {
-        let name = self.name();
+        let name = self.server_name().await?;
         let mut config = workload(&name, REQUESTS, 1, self.plugins.path())?;
         let mut workload = config.workloads.pop().context("a workload")?;
         workload.handler = "swapped".to_owned();
         self.run_loaded(workload, 1).await
+    }
+
+    /// Starts a workload on the stream of requests whose instances handle one message each.
+    pub(super) async fn serve_isolated(&mut self) -> anyhow::Result<RunningWorkload> {
+        let name = self.server_name().await?;
+        let mut config = workload(&name, REQUESTS, WORKERS, self.plugins.path())?;
+        let mut workload = config.workloads.pop().context("a workload")?;
+        workload.isolation = Isolation::Message;
+        self.run_loaded(workload, WORKERS).await
     }
 
     /// Starts a workload that asks the service at `origin` for each message of its stream, and names its consumer.

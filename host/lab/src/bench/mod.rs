@@ -6,13 +6,19 @@
 mod batches;
 mod handler;
 mod instance;
+mod isolated;
 mod lab;
+mod loop_kind;
+mod many_idle;
 mod median;
 mod native;
 mod options;
 mod orders;
+mod process_time;
 mod report;
+mod report_text;
 mod resident;
+mod rows;
 mod waiting;
 
 use std::time::{Duration, Instant};
@@ -21,20 +27,22 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 
 use crate::terminal::Bar;
-use batches::BatchRounds;
 pub use batches::BatchThroughput;
 pub use handler::{HandlerCost, HandlerOptions, HandlerReport, handlers};
-use lab::{Lab, LoopKind, Round, SUBJECT, cpu_time};
-pub use options::BenchOptions;
-use options::WORKERS;
-use orders::OrderRounds;
+pub use isolated::IsolatedCost;
+use lab::{Lab, SUBJECT, cpu_time};
+use loop_kind::LoopKind;
+pub use many_idle::ManyIdle;
+use options::KINDS;
+pub use options::{BenchOptions, WAITING};
 pub use orders::OrderThroughput;
 pub use report::{BenchReport, CpuPerMessage, InstanceCost, Ratios, Swap, Throughput};
-use report::{Latency, Several};
+use report::{Latency, Measured};
+pub use rows::{Row, Rows};
 use tidegate_runtime::duration::micros;
 use tidegate_runtime::events::Event;
 use tidegate_runtime::jetstream::RequestOptions;
-pub use waiting::WaitingCost;
+pub use waiting::{WaitingCost, waiting};
 
 /// How often an idle host is woken.
 const WAKES: u32 = 40;
@@ -52,43 +60,68 @@ pub async fn run(options: &BenchOptions, url: &str, bar: &Bar) -> anyhow::Result
         bar.advance();
         bar.say(what.to_owned());
     };
-    step("instances");
-    let instance = instance::measure(options.reply).await?;
+    let rows = &options.rows;
+    let mut report = Measured::default();
+    if rows.has(Row::Instance) {
+        step("instances");
+        report.instance = Some(instance::measure(options.reply).await?);
+    }
     step("filling a stream");
     let mut lab = Lab::new(url, options).await?;
-    let waiting = waiting::measure(&mut lab, &step).await?;
-    step("an idle host");
-    let idle_percent = idle(&mut lab, Duration::from_secs(options.rounds.into())).await?;
-
-    let mut rounds: [Vec<Round>; 5] = Default::default();
-    let (mut latencies, mut batch_rounds): ([Vec<Latency>; 2], BatchRounds) = Default::default();
-    let mut order_rounds = OrderRounds::default();
-    let kinds = [
-        (LoopKind::Native, WORKERS),
-        (LoopKind::Wasm, WORKERS),
-        (LoopKind::Example, WORKERS),
-        (LoopKind::Native, 1),
-        (LoopKind::Wasm, 1),
-    ];
+    if rows.has(Row::Idle) {
+        step("an idle host");
+        report.idle_percent = Some(idle(&mut lab, Duration::from_secs(options.rounds.into())).await?);
+    }
     for _ in 0..options.rounds {
-        for ((kind, workers), rounds) in kinds.into_iter().zip(&mut rounds) {
+        round(&mut lab, options, &mut report, &step).await?;
+    }
+    if rows.has(Row::FromZero) {
+        step("from zero");
+        report.from_zero = Some(from_zero(&mut lab).await?);
+    }
+    if rows.has(Row::Swap) {
+        step("a handler that is replaced");
+        report.swap = Some(swap(&mut lab, Cached::Yes).await?);
+        step("a handler that is replaced by one that was never compiled");
+        report.swap_uncached = Some(swap(&mut lab, Cached::No).await?);
+    }
+    if rows.has(Row::Isolated) {
+        step("an instance a message");
+        report.isolated = Some(isolated::measure(&mut lab, options.requests.saturating_mul(4)).await?);
+    }
+    if rows.has(Row::ManyIdle) {
+        step("a thousand idle workloads");
+        report.many_idle = Some(many_idle::measure(&mut lab, options.server).await?);
+    }
+    Ok(BenchReport::new(&lab.client.server_version(), options, report))
+}
+
+/// One round of each kind that there are rounds of.
+async fn round(
+    lab: &mut Lab,
+    options: &BenchOptions,
+    report: &mut Measured,
+    step: &impl Fn(&str),
+) -> anyhow::Result<()> {
+    for ((kind, workers), rounds) in KINDS.into_iter().zip(&mut report.rounds) {
+        if options.compares(kind) {
             step(&format!("throughput, {kind:?}, {workers} workers"));
             rounds.push(lab.throughput(kind, workers).await?);
         }
-        batches::round(&mut lab, &mut batch_rounds, &step).await?;
-        orders::round(&mut lab, &mut order_rounds, &step).await?;
-        for (kind, latencies) in [LoopKind::Native, LoopKind::Wasm].into_iter().zip(&mut latencies) {
+    }
+    if options.rows.has(Row::Batches) {
+        batches::round(lab, &mut report.batches, step).await?;
+    }
+    if options.rows.has(Row::Order) {
+        orders::round(lab, &mut report.orders, step).await?;
+    }
+    if options.rows.has(Row::Requests) {
+        for (kind, latencies) in [LoopKind::Native, LoopKind::Wasm].into_iter().zip(&mut report.latencies) {
             step(&format!("requests, {kind:?}"));
-            latencies.push(requests(&mut lab, kind, options.requests).await?);
+            latencies.push(requests(lab, kind, options.requests).await?);
         }
     }
-    step("from zero");
-    let from_zero = from_zero(&mut lab).await?;
-    step("a handler that is replaced");
-    let swap = swap(&mut lab).await?;
-    let server = lab.client.server_version();
-    let several = Several { batches: &batch_rounds, orders: &order_rounds, waiting };
-    Ok(BenchReport::new(&server, options, &rounds, several, &latencies, from_zero, swap, instance, idle_percent))
+    Ok(())
 }
 
 /// Sequential requests to one worker.
@@ -130,10 +163,16 @@ async fn from_zero(lab: &mut Lab) -> anyhow::Result<f64> {
     Ok(times.value_at_quantile(0.5) as f64 / 1000.0)
 }
 
+/// Whether a new file's code was compiled before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cached {
+    Yes,
+    No,
+}
+
 /// From the moment that a handler's file is replaced to the first answer of the new one, under sequential requests.
-/// Both handlers are compiled already, as after the first time.
-async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
-    lab.put(false)?;
+async fn swap(lab: &mut Lab, cached: Cached) -> anyhow::Result<Swap> {
+    lab.put(false, None)?;
     let mut running = lab.serve_swapped().await?;
     running.wait(|event| matches!(event, Event::WorkerStarted { .. })).await?;
     let (mut times, mut old) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
@@ -141,7 +180,7 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
         let (echo, payload) = (turn % 2 == 0, Bytes::from_static(b"x"));
         // Long enough that the directory has been quiet: it is not looked at again at once.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        lab.put(echo)?;
+        lab.put(echo, (cached == Cached::No).then_some(turn))?;
         let (began, mut answers) = (Instant::now(), 0);
         loop {
             let reply = lab.client.request(SUBJECT, payload.clone(), &[], &RequestOptions::default()).await?;
@@ -150,7 +189,7 @@ async fn swap(lab: &mut Lab) -> anyhow::Result<Swap> {
             }
             answers += 1;
         }
-        // Each was compiled in one of the first two.
+        // Each was compiled in one of the first two, where it is one of two.
         if turn >= 2 {
             times.record(micros(began.elapsed()))?;
             old.record(answers)?;

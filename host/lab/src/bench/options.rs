@@ -1,15 +1,35 @@
+use super::loop_kind::LoopKind;
+use super::rows::{Row, Rows};
+
 /// Workers of the throughput rounds that have several.
 pub(super) const WORKERS: u32 = 4;
 /// The sizes of batches that are measured, each with several workers and with one.
 pub(super) const BATCH_SIZES: [usize; 3] = [1, 10, 100];
 /// How many keys the order has that is measured, each with several workers, beside no order on the same stream.
 pub(super) const KEYS: [usize; 3] = [1, 100, 100_000];
+/// The loops of the throughput rounds, with their workers. What is compared runs one after the other.
+pub(super) const KINDS: [(LoopKind, u32); 5] = [
+    (LoopKind::Native, WORKERS),
+    (LoopKind::Wasm, WORKERS),
+    (LoopKind::Example, WORKERS),
+    (LoopKind::Native, 1),
+    (LoopKind::Wasm, 1),
+];
 /// Workers of handlers that wait, and how many deliveries each has at once.
-pub(super) const WAITING: [(u32, usize); 2] = [(4, 64), (256, 1)];
+pub const WAITING: [(u32, usize); 2] = [(4, 64), (256, 1)];
+
+/// Requests that are under way at once, where each has an instance of its own.
+pub(super) const AT_ONCE: usize = 64;
+/// Workloads of a host that has many.
+pub(super) const MANY: usize = 1_000;
 
 /// What is measured.
 #[derive(Debug, Clone)]
 pub struct BenchOptions {
+    /// What is measured.
+    pub rows: Rows,
+    /// The process of the nats-server, if it is known.
+    pub server: Option<u32>,
     /// Messages of a throughput round.
     pub messages: usize,
     /// Bytes of each message.
@@ -33,6 +53,17 @@ pub struct BenchOptions {
 impl BenchOptions {
     /// How often [`run`](super::run) advances its bar.
     pub fn steps(&self) -> u64 {
-        5 + WAITING.len() as u64 + (8 + 2 * BATCH_SIZES.len() as u64 + KEYS.len() as u64) * u64::from(self.rounds)
+        let once = [Row::Instance, Row::Idle, Row::FromZero, Row::Swap, Row::Swap, Row::Isolated, Row::ManyIdle]
+            .map(|row| self.rows.count(row));
+        let rounds = KINDS.iter().filter(|(kind, _)| self.compares(*kind)).count() as u64
+            + self.rows.count(Row::Batches) * 2 * BATCH_SIZES.len() as u64
+            + self.rows.count(Row::Order) * (1 + KEYS.len() as u64)
+            + self.rows.count(Row::Requests) * 2;
+        1 + once.into_iter().sum::<u64>() + rounds * u64::from(self.rounds)
+    }
+
+    /// Whether the throughput of this loop is measured. Batches are compared with native code.
+    pub(super) fn compares(&self, kind: LoopKind) -> bool {
+        self.rows.has(Row::Throughput) || self.rows.has(Row::Batches) && kind == LoopKind::Native
     }
 }

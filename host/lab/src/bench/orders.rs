@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::lab::{Lab, LoopKind, Round};
+use super::lab::{Lab, Round};
+use super::loop_kind::LoopKind;
 use super::median::median;
 use super::options::{KEYS, WORKERS};
 

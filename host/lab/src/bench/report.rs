@@ -1,17 +1,18 @@
 //! What was measured: medians, and ratios of medians.
 
-use std::fmt;
-
 use serde::Serialize;
 
 use super::batches::{self, BatchRounds, BatchThroughput};
+use super::isolated::IsolatedCost;
 use super::lab::Round;
+use super::many_idle::ManyIdle;
 use super::median::median;
 use super::options::BenchOptions;
 use super::orders::{self, OrderRounds, OrderThroughput};
+use super::rows::Row;
 use super::waiting::WaitingCost;
 
-/// The benchmark's answer.
+/// The benchmark's answer. What was not to be measured is not there.
 #[derive(Debug, Clone, Serialize)]
 pub struct BenchReport {
     /// The nats-server's version.
@@ -25,26 +26,45 @@ pub struct BenchReport {
     /// What may be compared between machines.
     pub ratios: Ratios,
     /// Messages settled a second.
-    pub throughput: Throughput,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<Throughput>,
     /// The same with a component that handles batches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batches: Vec<BatchThroughput>,
     /// The same with an order of keys, beside none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<OrderThroughput>,
-    /// What waiting for a service takes: several deliveries in an instance, beside one.
+    /// What waiting for a service takes: several deliveries in an instance, beside one. Each is measured by
+    /// [`waiting`](super::waiting()).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<WaitingCost>,
     /// Microseconds of CPU time that the client process spent on a message, with 4 workers.
-    pub cpu_us_per_message: CpuPerMessage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_us_per_message: Option<CpuPerMessage>,
     /// Sequential requests, in microseconds.
-    pub requests: Requests,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
     /// How long a handler that is replaced goes on answering.
-    pub swap: Swap,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swap>,
+    /// The same where the new one was never compiled before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_uncached: Option<Swap>,
+    /// Requests to instances that live for one message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolated: Option<IsolatedCost>,
+    /// A thousand idle workloads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub many_idle: Option<ManyIdle>,
     /// What an instance costs.
-    pub instance: InstanceCost,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceCost>,
     /// The share of a core that an idle host with ten workloads takes, in percent.
-    pub idle_percent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_percent: Option<f64>,
 }
 
-/// Ratios of medians of one run.
+/// Ratios of medians of one run. What was not measured is not a number, which is `null` in JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ratios {
     /// Throughput with 4 workers: components to native code in the same loop. Higher is better.
@@ -127,33 +147,37 @@ pub(super) struct Latency {
     pub(super) p99: f64,
 }
 
-/// What there are several kinds of.
-#[derive(Debug, Clone)]
-pub(super) struct Several<'a> {
-    pub(super) batches: &'a BatchRounds,
-    pub(super) orders: &'a OrderRounds,
-    pub(super) waiting: Vec<WaitingCost>,
+/// What was measured, before there are medians.
+#[derive(Debug, Default)]
+pub(super) struct Measured {
+    /// As the kinds in the options.
+    pub(super) rounds: [Vec<Round>; 5],
+    pub(super) batches: BatchRounds,
+    pub(super) orders: OrderRounds,
+    /// Of native code, and of components.
+    pub(super) latencies: [Vec<Latency>; 2],
+    /// In microseconds.
+    pub(super) from_zero: Option<f64>,
+    pub(super) swap: Option<Swap>,
+    pub(super) swap_uncached: Option<Swap>,
+    pub(super) isolated: Option<IsolatedCost>,
+    pub(super) many_idle: Option<ManyIdle>,
+    pub(super) instance: Option<InstanceCost>,
+    pub(super) idle_percent: Option<f64>,
 }
 
 impl BenchReport {
-    #[expect(clippy::too_many_arguments, reason = "each is measured by itself")]
-    pub(super) fn new(
-        server: &str,
-        options: &BenchOptions,
-        rounds: &[Vec<Round>; 5],
-        several: Several<'_>,
-        latencies: &[Vec<Latency>; 2],
-        from_zero: f64,
-        swap: Swap,
-        instance: InstanceCost,
-        idle_percent: f64,
-    ) -> Self {
+    pub(super) fn new(server: &str, options: &BenchOptions, measured: Measured) -> Self {
+        let Measured { rounds, batches, orders, latencies, from_zero, idle_percent, .. } = measured;
         let [native, wasm, example, native_1, wasm_1] =
             rounds.each_ref().map(|all| median(all, |round| round.per_second));
-        let [native_cpu, wasm_cpu, _, native_cpu_1, wasm_cpu_1] =
-            rounds.each_ref().map(|all| median(all, |round| round.cpu_us));
+        let cpu = rounds.each_ref().map(|all| median(all, |round| round.cpu_us));
         let [native_p50, wasm_p50] = latencies.each_ref().map(|all| median(all, |latency| latency.p50));
         let [_, wasm_p99] = latencies.each_ref().map(|all| median(all, |latency| latency.p99));
+        let from_zero = from_zero.unwrap_or(f64::NAN);
+        let rows = &options.rows;
+        let compared = rows.has(Row::Throughput);
+        let any = rows.has(Row::Requests) || rows.has(Row::FromZero);
         Self {
             server: server.to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -166,88 +190,21 @@ impl BenchReport {
                 request_p50: wasm_p50 / native_p50,
                 from_zero: from_zero / wasm_p99,
             },
-            throughput: Throughput { native, wasm, example, native_1, wasm_1 },
-            batches: batches::report(several.batches, native, native_1),
-            orders: orders::report(several.orders),
-            waiting: several.waiting,
-            cpu_us_per_message: CpuPerMessage {
-                native: native_cpu,
-                wasm: wasm_cpu,
-                native_1: native_cpu_1,
-                wasm_1: wasm_cpu_1,
-            },
-            requests: Requests { native_p50, wasm_p50, wasm_p99, from_zero },
-            swap,
-            instance,
+            throughput: compared.then_some(Throughput { native, wasm, example, native_1, wasm_1 }),
+            batches: if rows.has(Row::Batches) { batches::report(&batches, native, native_1) } else { Vec::new() },
+            orders: if rows.has(Row::Order) { orders::report(&orders) } else { Vec::new() },
+            waiting: Vec::new(),
+            cpu_us_per_message: compared.then(|| {
+                let [native, wasm, _, native_1, wasm_1] = cpu;
+                CpuPerMessage { native, wasm, native_1, wasm_1 }
+            }),
+            requests: any.then_some(Requests { native_p50, wasm_p50, wasm_p99, from_zero }),
+            swap: measured.swap,
+            swap_uncached: measured.swap_uncached,
+            isolated: measured.isolated,
+            many_idle: measured.many_idle,
+            instance: measured.instance,
             idle_percent,
         }
-    }
-}
-
-impl fmt::Display for BenchReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { throughput, ratios, cpu_us_per_message, requests, swap, instance, .. } = self;
-        writeln!(
-            f,
-            "nats-server {}, {} cores, medians of {} rounds of {} messages",
-            self.server, self.cores, self.rounds, self.messages
-        )?;
-        writeln!(f)?;
-        writeln!(f, "throughput, messages/s        native       wasm    example   wasm/native   wasm/example")?;
-        let Throughput { native, wasm, example, native_1, wasm_1 } = throughput;
-        writeln!(
-            f,
-            "  4 workers               {native:>10.0} {wasm:>10.0} {example:>10.0}  {:>11.2}x  {:>12.2}x",
-            ratios.wasm_native, ratios.wasm_example
-        )?;
-        writeln!(
-            f,
-            "  1 worker                {native_1:>10.0} {wasm_1:>10.0}             {:>11.2}x",
-            ratios.wasm_native_1
-        )?;
-        let CpuPerMessage { native, wasm, native_1, wasm_1 } = cpu_us_per_message;
-        writeln!(f, "  CPU time a message, us  {native:>10.1} {wasm:>10.1}             (4 workers)")?;
-        writeln!(f, "                          {native_1:>10.1} {wasm_1:>10.1}             (1 worker)")?;
-        writeln!(f)?;
-        writeln!(f, "batches                          4 workers to native   CPU us     1 worker to native   CPU us")?;
-        for batches in &self.batches {
-            writeln!(f, "{batches}")?;
-        }
-        writeln!(f)?;
-        writeln!(f, "order by key                     4 workers to none     CPU us")?;
-        for orders in &self.orders {
-            writeln!(f, "{orders}")?;
-        }
-        writeln!(f)?;
-        writeln!(f, "1,000 deliveries that wait 200 ms       seconds        MiB  (once each)")?;
-        for waiting in &self.waiting {
-            writeln!(f, "{waiting}")?;
-        }
-        writeln!(f)?;
-        writeln!(f, "latency, us                   native       wasm")?;
-        writeln!(
-            f,
-            "  request, p50            {:>10.0} {:>10.0}             {:>11.2}x",
-            requests.native_p50, requests.wasm_p50, ratios.request_p50
-        )?;
-        writeln!(f, "  request, p99                       {:>10.0}", requests.wasm_p99)?;
-        writeln!(
-            f,
-            "  first from zero, p50               {:>10.0}   {:.2}x the p99 above",
-            requests.from_zero, ratios.from_zero
-        )?;
-        writeln!(f)?;
-        writeln!(
-            f,
-            "an instance: {:.0} us to start and handle a message, {:.0} KiB resident",
-            instance.start_and_call_us_p50, instance.rss_kib
-        )?;
-        writeln!(
-            f,
-            "a replaced file: {:.0} ms to the first answer of the new handler (at most {:.0} ms), {:.0} of the old one \
-             meanwhile",
-            swap.ms_p50, swap.ms_max, swap.old_answers_p50
-        )?;
-        write!(f, "an idle host with ten workloads: {:.2} % of a core", self.idle_percent)
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::lab::{LOOK, Lab, WAITS};
-use super::options::WAITING;
+use super::options::BenchOptions;
 use super::resident::resident_kib;
 use crate::streams;
 use tidegate_runtime::events::Event;
@@ -20,7 +20,7 @@ const DELIVERIES: usize = 1_000;
 const ANSWER: Duration = Duration::from_millis(200);
 
 /// What it takes to handle a thousand deliveries that each wait 200 ms for an answer by HTTP.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WaitingCost {
     /// Instances.
     pub workers: u32,
@@ -28,28 +28,33 @@ pub struct WaitingCost {
     pub concurrency: usize,
     /// Seconds from the first publication until all are settled; all workers run before.
     pub seconds: f64,
-    /// The most resident memory of this process above what it had before, in MiB: host, service and client together.
-    /// Each handler has had one delivery before, so that what a process has once is not in it.
+    /// The most resident memory of the process above what it had before, in MiB: host, service and client together.
+    /// The handler has had one delivery before, so that what a process has once is not in it.
     pub rss_mib: f64,
+    /// The most resident memory of the process, in MiB.
+    pub process_mib: f64,
 }
 
-/// Measures each kind once. The one with fewer instances comes first: what it leaves in the allocator is to the
-/// advantage of the other.
-pub(super) async fn measure(lab: &mut Lab, step: &impl Fn(&str)) -> anyhow::Result<Vec<WaitingCost>> {
+/// Measures so many workers with so many deliveries each on the nats-server at `url`, once. What is compared needs a
+/// process of its own each: memory that one has freed stays with its process, and the next would seem to need less.
+///
+/// # Errors
+/// If the server or a workload fails.
+pub async fn waiting(
+    options: &BenchOptions,
+    url: &str,
+    (workers, concurrency): (u32, usize),
+) -> anyhow::Result<WaitingCost> {
+    let mut lab = Lab::new(url, options).await?;
     let service = TcpListener::bind("127.0.0.1:0").await?;
     let origin = format!("http://{}", service.local_addr()?);
     let service = tokio::spawn(serve(service));
     // What the first instance of a handler makes for all of them, such as code in memory, is there before.
-    for (_, concurrency) in WAITING {
-        one(lab, (1, concurrency), 1, &origin).await?;
-    }
-    let mut costs = Vec::new();
-    for (workers, concurrency) in WAITING {
-        step(&format!("handlers that wait, {workers} workers, {concurrency} each"));
-        costs.push(one(lab, (workers, concurrency), DELIVERIES, &origin).await?);
-    }
+    one(&mut lab, (1, concurrency), 1, &origin).await?;
+    streams::purge(&lab.client, WAITS.0).await?;
+    let cost = one(&mut lab, (workers, concurrency), DELIVERIES, &origin).await?;
     service.abort();
-    Ok(costs)
+    Ok(cost)
 }
 
 async fn one(
@@ -80,8 +85,9 @@ async fn one(
     }
     running.stop().await?;
     streams::forget(&lab.client, WAITS.0, &consumer).await?;
-    let rss_mib = most.saturating_sub(before) as f64 / 1024.0;
-    Ok(WaitingCost { workers, concurrency, seconds, rss_mib })
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    let (rss_mib, process_mib) = (mib(most.saturating_sub(before)), mib(most));
+    Ok(WaitingCost { workers, concurrency, seconds, rss_mib, process_mib })
 }
 
 /// A service that takes its time.
@@ -104,8 +110,8 @@ async fn answer(mut socket: TcpStream) {
 
 impl fmt::Display for WaitingCost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workers, concurrency, seconds, rss_mib } = self;
+        let Self { workers, concurrency, seconds, rss_mib, process_mib } = self;
         let kind = format!("{workers} workers, {concurrency} each");
-        write!(f, "  {kind:<22}  {seconds:>10.2} {rss_mib:>10.1}")
+        write!(f, "  {kind:<22}  {seconds:>10.2} {rss_mib:>10.1} {process_mib:>12.1}")
     }
 }

@@ -206,7 +206,7 @@ impl Effective {
     }
 
     /// A delivery names the pinned host, which is this one, for it came here.
-    pub(crate) fn pinned(&self, id: String) {
+    pub(crate) fn pinned(&self, id: &str) {
         self.pin.lock().came(id);
     }
 

@@ -335,6 +335,10 @@ impl<D: Held> Inbox<D> {
             return per_key.fits(wanted?, asked);
         }
         let Some(order) = &self.order else { return wanted };
+        // Asked with each delivery that is taken, so without a lock where nothing is wanted.
+        if wanted.is_none() && order.is_complete() {
+            return None;
+        }
         match order.missing(asked) {
             Some(missing) => missing.filter(|_| self.may_ask()),
             None => order.fits(wanted?, asked),

@@ -66,9 +66,9 @@ impl Pin {
     }
 
     /// A delivery names the pinned host, which is this one, for it came here.
-    pub(crate) fn came(&mut self, id: String) {
-        if self.group.is_some() && self.id.as_ref() != Some(&id) {
-            self.id = Some(id);
+    pub(crate) fn came(&mut self, id: &str) {
+        if self.group.is_some() && self.id.as_deref() != Some(id) {
+            self.id = Some(id.to_owned());
             self.epoch += 1;
         }
     }
@@ -115,14 +115,14 @@ mod tests {
     #[test]
     fn who_gets_a_delivery_is_pinned_until_a_pull_of_that_time_is_refused() {
         let mut pin = Pin::default();
-        pin.came("a".to_owned());
+        pin.came("a");
         assert!(!pin.is_standby() && pin.pull_as().is_none());
         pin.set_group(Some(&group()));
         assert!(pin.is_standby() && pin.keep_every().is_none());
         let before = pin.pull_as().unwrap();
         assert_eq!((before.group.as_str(), &before.id), ("g", &None));
-        pin.came("a".to_owned());
-        pin.came("a".to_owned());
+        pin.came("a");
+        pin.came("a");
         let now = pin.pull_as().unwrap();
         assert_eq!((now.id.as_deref(), now.epoch), (Some("a"), before.epoch + 1));
         assert_eq!(pin.keep_every(), Some(Duration::from_secs(2)));
@@ -136,7 +136,7 @@ mod tests {
     fn a_host_that_cannot_work_lets_its_pin_go() {
         let mut pin = Pin::default();
         pin.set_group(Some(&group()));
-        pin.came("a".to_owned());
+        pin.came("a");
         pin.set_idle(true);
         assert_eq!(pin.keep_every(), None);
         pin.set_idle(false);

@@ -348,6 +348,11 @@ async fn handle<D: Held, I: Handler>(
     Some((settle(waiting, outcome, by, rules, give_up).await, well))
 }
 
+/// Whether the handler is called for a delivery, without a look at what is known of its message.
+fn is_tried<D: Held>(held: &D, rules: &Rules) -> bool {
+    held.delivery().attempt <= 1 && hops::beyond(held.delivery(), rules.max_hops).is_none()
+}
+
 /// What has to be done instead of calling the handler, if anything.
 fn untried<D: Held>(waiting: &Waiting<D>, stats: &Stats, rules: &Rules) -> Option<Untried> {
     let delivery = waiting.held.delivery();

@@ -12,6 +12,7 @@ use super::publisher::PublishWindow;
 use crate::contract::Author;
 use crate::contract::{Death, Delivery, Publication};
 use crate::dead_letter::refusal;
+use crate::delivery::consumer_settings::Effective;
 use crate::delivery::trace_context::TraceContext;
 use crate::delivery::{MAX_HEADERS, header_block, hops};
 use crate::ports::{Confirmed, Kept};
@@ -45,13 +46,18 @@ struct MessageParts {
 }
 
 impl PulledMessage {
-    /// Reads a message that the server sent. `None` if it is not a delivery of a consumer.
-    pub(super) fn new(message: async_nats::Message, binding: Arc<WorkloadBinding>) -> Option<Self> {
+    /// Reads a message that the server sent. `None` if it is not a delivery of a consumer. `pinned` is the consumer if
+    /// it gives messages to one host at a time: it is told by what the server knows this one.
+    pub(super) fn new(
+        message: async_nats::Message,
+        binding: Arc<WorkloadBinding>,
+        pinned: Option<&Effective>,
+    ) -> Option<Self> {
         let settle = message.reply?;
         let position = DeliveryPosition::parse(&settle)?;
-        let headers = message.headers.as_ref().map(list).unwrap_or_default();
-        let reply_to = message.headers.as_ref().and_then(|headers| headers.get(REPLY_HEADER));
-        let reply_to = reply_to.map(|inbox| inbox.as_str().to_owned()).filter(|inbox| !inbox.is_empty());
+        let headers = message.headers.as_ref().map(|all| without_pin(all, pinned)).unwrap_or_default();
+        let reply_to = headers.iter().find(|(name, _)| name == REPLY_HEADER);
+        let reply_to = reply_to.map(|(_, inbox)| inbox.clone()).filter(|inbox| !inbox.is_empty());
         let delivery = Delivery {
             subject: message.subject.into_string(),
             reply_to: reply_to.filter(|inbox| binding.may_reply(inbox, position.stream_sequence)),
@@ -64,14 +70,6 @@ impl PulledMessage {
         let number = position.consumer_sequence;
         let spans = binding.spans.get().and_then(|of| of.begin(&delivery));
         Some(Self(Box::new(MessageParts { delivery, number, settle, binding, spans })))
-    }
-
-    /// By what the server knows the pinned host, which it adds to what it delivers. The handler does not see it. What a
-    /// publisher has written so stands before it, and stays.
-    pub(super) fn take_pin(&mut self) -> Option<String> {
-        let headers = &mut self.0.delivery.headers;
-        let at = headers.iter().rposition(|(name, _)| name == PIN_HEADER)?;
-        Some(headers.remove(at).1)
     }
 
     /// Acks a message that was only counted. No handler gets it, so there are no effects to confirm.
@@ -307,11 +305,23 @@ pub fn position(reply: &str) -> Option<(u32, u64, u64)> {
 
 /// The headers in the order of their names, so that a handler sees the same list on every attempt.
 pub(super) fn list(headers: &HeaderMap) -> Vec<(String, String)> {
-    let mut list: Vec<(String, String)> = headers
-        .iter()
-        .flat_map(|(name, values)| values.iter().map(move |value| (name.to_string(), value.as_str().to_owned())))
-        .collect();
-    list.sort_by(|(a, _), (b, _)| a.cmp(b));
+    without_pin(headers, None)
+}
+
+/// The same without that by which the server names the pinned host, of which the consumer is told. The server adds it
+/// to what it delivers; what a publisher has written so stands before it, and stays.
+fn without_pin(headers: &HeaderMap, pinned: Option<&Effective>) -> Vec<(String, String)> {
+    let mut list = Vec::new();
+    for (name, values) in headers.iter() {
+        let name: &str = name.as_ref();
+        let mut values = values.as_slice();
+        if let (Some(consumer), PIN_HEADER, Some((id, before))) = (pinned, name, values.split_last()) {
+            consumer.pinned(id.as_str());
+            values = before;
+        }
+        list.extend(values.iter().map(|value| (name.to_owned(), value.as_str().to_owned())));
+    }
+    list.sort_by(|(a, _): &(String, String), (b, _)| a.cmp(b));
     list
 }
 
@@ -373,6 +383,20 @@ mod tests {
         for reply in ["", "_INBOX.abc", "$JS.ACK.", "$JS.ACK.S.c.x.2.3.4.5", "$JS.ACK.a.b.c.d.e.f.g.h"] {
             assert_eq!(DeliveryPosition::parse(reply), None, "{reply}");
         }
+    }
+
+    #[test]
+    fn what_the_server_adds_of_the_pinned_host_is_told_and_not_shown() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(PIN_HEADER, "a publisher's"), (PIN_HEADER, "the server's"), ("B", "2"), ("A", "1")] {
+            headers.append(name, value);
+        }
+        let consumer = Effective::grouped(Duration::from_secs(30));
+        let entry = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let shown = without_pin(&headers, Some(&consumer));
+        assert_eq!(shown, [entry("A", "1"), entry("B", "2"), entry(PIN_HEADER, "a publisher's")]);
+        assert_eq!(consumer.pull_as().and_then(|pull| pull.id).as_deref(), Some("the server's"));
+        assert_eq!(list(&headers).last(), Some(&entry(PIN_HEADER, "the server's")));
     }
 
     proptest! {

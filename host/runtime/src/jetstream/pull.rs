@@ -231,11 +231,8 @@ impl Puller {
     fn read_message(&mut self, index: usize, answer: async_nats::Message) -> Option<Pulled<PulledMessage>> {
         let Some(status) = status(&answer) else {
             self.came(index);
-            let mut message = PulledMessage::new(answer, self.binding.clone())?;
-            if self.effective.has_pin_group() {
-                message.take_pin().into_iter().for_each(|id| self.effective.pinned(id));
-            }
-            return Some(Pulled::Delivery(message));
+            let pinned = self.effective.has_pin_group().then_some(&*self.effective);
+            return PulledMessage::new(answer, self.binding.clone(), pinned).map(Pulled::Delivery);
         };
         if status == StatusCode::IDLE_HEARTBEAT {
             return None;

@@ -69,40 +69,44 @@ impl Registries {
     /// # Errors
     /// Why it cannot be had, and what to do.
     pub async fn find(&self, reference: &OciReference, known: Option<&str>) -> Result<Option<Artifact>, String> {
-        self.within(ANSWER.min(self.config.timeout), reference, async {
-            let mut session = Session::new(self.http().await?, &self.config, reference, "pull");
-            let (version, digest) = match &reference.version {
-                OciVersion::Tag(tag) => (tag.clone(), None),
-                OciVersion::Digest(digest) if known == Some(digest) => return Ok(None),
-                OciVersion::Digest(digest) => (format!("sha256:{digest}"), Some(digest.as_str())),
-            };
-            let accept = [MANIFEST, INDEXES[0], INDEXES[1]].join(", ");
-            let url = format!("/v2/{}/manifests/{version}", reference.name);
-            let mut asked = Asked { accept: Some(accept), ..Asked::new(Method::GET, url) };
-            if let Some(known) = known {
-                // Registries count what is fetched, and not who looks whether something has changed.
-                asked.method = Method::HEAD;
-                let answer = session.ask(&asked).await?;
-                if answer.status().is_success() && said(&answer).is_some_and(|said| said == known) {
-                    return Ok(None);
+        self.within(
+            ANSWER.min(self.config.timeout),
+            reference,
+            Box::pin(async {
+                let mut session = Session::new(self.http().await?, &self.config, reference, "pull");
+                let (version, digest) = match &reference.version {
+                    OciVersion::Tag(tag) => (tag.clone(), None),
+                    OciVersion::Digest(digest) if known == Some(digest) => return Ok(None),
+                    OciVersion::Digest(digest) => (format!("sha256:{digest}"), Some(digest.as_str())),
+                };
+                let accept = [MANIFEST, INDEXES[0], INDEXES[1]].join(", ");
+                let url = format!("/v2/{}/manifests/{version}", reference.name);
+                let mut asked = Asked { accept: Some(accept), ..Asked::new(Method::GET, url) };
+                if let Some(known) = known {
+                    // Registries count what is fetched, and not who looks whether something has changed.
+                    asked.method = Method::HEAD;
+                    let answer = session.ask(&asked).await?;
+                    if answer.status().is_success() && said(&answer).is_some_and(|said| said == known) {
+                        return Ok(None);
+                    }
+                    asked.method = Method::GET;
                 }
-                asked.method = Method::GET;
-            }
-            let answer = session.ask(&asked).await?;
-            if answer.status() != StatusCode::OK {
-                return Err(session.refused(answer.status()));
-            }
-            let (said, kind) = (said(&answer), header(&answer, "content-type").unwrap_or_default());
-            let manifest = bounded(answer.into_body(), LARGEST).await.map_err(|why| session.odd(&why))?;
-            let found = sha256(&manifest);
-            if digest.is_some_and(|digest| digest != found) || said.is_some_and(|said| said != found) {
-                return Err(session.odd("sends a manifest that does not have its digest"));
-            }
-            if INDEXES.iter().any(|index| kind.starts_with(index)) {
-                return Err(manifest::index());
-            }
-            if known == Some(found.as_str()) { Ok(None) } else { Artifact::of(manifest).map(Some) }
-        })
+                let answer = session.ask(&asked).await?;
+                if answer.status() != StatusCode::OK {
+                    return Err(session.refused(answer.status()));
+                }
+                let (said, kind) = (said(&answer), header(&answer, "content-type").unwrap_or_default());
+                let manifest = bounded(answer.into_body(), LARGEST).await.map_err(|why| session.odd(&why))?;
+                let found = sha256(&manifest);
+                if digest.is_some_and(|digest| digest != found) || said.is_some_and(|said| said != found) {
+                    return Err(session.odd("sends a manifest that does not have its digest"));
+                }
+                if INDEXES.iter().any(|index| kind.starts_with(index)) {
+                    return Err(manifest::index());
+                }
+                if known == Some(found.as_str()) { Ok(None) } else { Artifact::of(manifest).map(Some) }
+            }),
+        )
         .await
     }
 
@@ -116,20 +120,24 @@ impl Registries {
             let most = show_size(&most);
             return Err(format!("it has {bytes} bytes, more than {most}; make it smaller, or raise plugins.max-size"));
         }
-        self.within(self.config.timeout, reference, async {
-            let mut session = Session::new(self.http().await?, &self.config, reference, "pull");
-            let url = format!("/v2/{}/blobs/sha256:{component}", reference.name);
-            let answer = session.follow(&Asked::new(Method::GET, url)).await?;
-            if answer.status() != StatusCode::OK {
-                return Err(session.refused(answer.status()));
-            }
-            let most = usize::try_from(*bytes).unwrap_or(usize::MAX);
-            let content = bounded(answer.into_body(), most).await.map_err(|why| session.odd(&why))?;
-            if sha256(&content) != *component {
-                return Err(session.odd("sends a component that does not have its digest"));
-            }
-            Ok(content)
-        })
+        self.within(
+            self.config.timeout,
+            reference,
+            Box::pin(async {
+                let mut session = Session::new(self.http().await?, &self.config, reference, "pull");
+                let url = format!("/v2/{}/blobs/sha256:{component}", reference.name);
+                let answer = session.follow(&Asked::new(Method::GET, url)).await?;
+                if answer.status() != StatusCode::OK {
+                    return Err(session.refused(answer.status()));
+                }
+                let most = usize::try_from(*bytes).unwrap_or(usize::MAX);
+                let content = bounded(answer.into_body(), most).await.map_err(|why| session.odd(&why))?;
+                if sha256(&content) != *component {
+                    return Err(session.odd("sends a component that does not have its digest"));
+                }
+                Ok(content)
+            }),
+        )
         .await
     }
 
@@ -155,10 +163,14 @@ impl Registries {
         component: (&[u8], &Interfaces),
         signature: Option<String>,
     ) -> Result<String, String> {
-        self.within(self.config.timeout, reference, async {
-            let session = Session::new(self.http().await?, &self.config, reference, "pull,push");
-            push::push(session, reference, component, signature).await
-        })
+        self.within(
+            self.config.timeout,
+            reference,
+            Box::pin(async {
+                let session = Session::new(self.http().await?, &self.config, reference, "pull,push");
+                push::push(session, reference, component, signature).await
+            }),
+        )
         .await
     }
 

@@ -57,10 +57,10 @@ pub enum PluginCommand {
 pub async fn run(args: &PluginArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match &args.command {
         PluginCommand::List(args) => list::run(args, out).await,
-        PluginCommand::Show(args) => show::show(args, out).await,
+        PluginCommand::Show(args) => Box::pin(show::show(args, out)).await,
         PluginCommand::Pin(args) => show::pin(args, out).await,
-        PluginCommand::Push(args) => push::run(args, out).await,
-        PluginCommand::Fetch(args) => fetch::run(args, out).await,
+        PluginCommand::Push(args) => Box::pin(push::run(args, out)).await,
+        PluginCommand::Fetch(args) => Box::pin(fetch::run(args, out)).await,
         PluginCommand::Remove(args) => remove::run(args, out).await,
         PluginCommand::Sign(args) => sign::run(args, out),
         PluginCommand::Verify(args) => verify::run(args, out),

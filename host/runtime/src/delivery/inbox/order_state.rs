@@ -1,7 +1,7 @@
 //! What is held of an order, and whether all of it is here.
 
 use std::sync::Weak;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use super::{Arc, Held, Inbox, Instant, Mutex, Notify, Waiting};
@@ -22,6 +22,8 @@ pub(crate) struct Ordered<D> {
     /// Those among them that still count as held.
     settling: AtomicU64,
     pub(super) changed: Notify,
+    /// Whether all deliveries are here, as was told last.
+    is_complete: AtomicBool,
     pub(super) seen: Arc<KeysSeen>,
     pub(super) inbox: Weak<Inbox<D>>,
 }
@@ -63,13 +65,22 @@ impl<D> Ordered<D> {
             settled: AtomicU64::new(0),
             settling: AtomicU64::new(0),
             changed: Notify::new(),
+            is_complete: AtomicBool::new(false),
             seen: Arc::default(),
             inbox,
         }
     }
 
+    /// Notes what can be seen without the lock. It is called with each change of what is held and what is here.
     pub(super) fn tell(&self, state: &OrderState<D>) {
         self.seen.set(state.dispatch.keys(), state.dispatch.waiting());
+        self.is_complete.store(state.here.is_complete(), Relaxed);
+    }
+
+    /// Whether all deliveries are here. When they are not any more, somebody may see it a moment later; how many are
+    /// missing is known even later, and then the fetching task is woken.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete.load(Relaxed)
     }
 
     /// What may wait: the consumer may let fewer be unsettled than the configuration says.
@@ -93,6 +104,7 @@ impl<D> Ordered<D> {
         let mut state = self.state.lock();
         state.here.unknown(Instant::now());
         state.ask = true;
+        self.tell(&state);
         drop(state);
         self.changed.notify_one();
     }

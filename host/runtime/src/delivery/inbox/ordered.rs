@@ -46,7 +46,7 @@ impl<D: Held> Inbox<D> {
     /// A delivery came at `since`. It gets into the queue if it may begin.
     pub(super) fn arrive(&self, order: &Ordered<D>, held: D, since: Instant) {
         let (key, sequence, bytes) = (order.hasher.hash(held.delivery()), sequence(&held), held.delivery().size());
-        let turn = Turn::new(order.inbox.clone(), key, sequence);
+        let turn = Turn::new(order.inbox.clone(), key, sequence, since);
         let (number, company, attempt) = (held.number(), self.company(held.delivery()), attempt(&held));
         let mut arrived = Waiting { held, since, company, turn: Some(Box::new(turn)), permit: None };
         let mut state = order.state.lock();
@@ -60,6 +60,7 @@ impl<D: Held> Inbox<D> {
         if attempt > 1 && state.late.take(sequence) {
             arrived.leaves();
             state.again.push(arrived);
+            order.tell(&state);
             order.changed.notify_one();
             return;
         }
@@ -118,7 +119,10 @@ impl<D: Held> Inbox<D> {
 
     /// This host is given the messages from now on, and others may have some still.
     pub(crate) fn is_pinned(&self) {
-        self.order.iter().for_each(|order| order.state.lock().here.unknown(Instant::now()));
+        let Some(order) = &self.order else { return };
+        let mut state = order.state.lock();
+        state.here.unknown(Instant::now());
+        order.tell(&state);
     }
 
     /// Waits until [`Inbox::begin_due`] may say something else; for ever where no order is kept.

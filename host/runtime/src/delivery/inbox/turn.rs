@@ -5,7 +5,7 @@
 //! Where so many of a key are handled at once and no order is kept, the turn is a place of its key. The place is free
 //! again when the turn is dropped, whatever became of the message.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::order_state::Ordered;
@@ -23,21 +23,20 @@ pub(crate) struct Turn<D> {
     /// How often this host tried the message again by itself.
     retries: u32,
     is_over: bool,
-    /// The server may have heard that the message is settled, and it still counts as held.
-    is_settling: bool,
+    /// The inbox, from when the server may have heard that the message is settled, while it still counts as held.
+    settling: Option<Arc<Inbox<D>>>,
     /// It is one of several places of its key, and keeps no order.
     is_place: bool,
 }
 
 impl<D> Turn<D> {
-    pub(super) fn new(inbox: Weak<Inbox<D>>, key: KeyHash, sequence: u64) -> Self {
-        let came = Instant::now();
-        Self { inbox, key, sequence, came, retries: 0, is_over: false, is_settling: false, is_place: false }
+    pub(super) fn new(inbox: Weak<Inbox<D>>, key: KeyHash, sequence: u64, came: Instant) -> Self {
+        Self { inbox, key, sequence, came, retries: 0, is_over: false, settling: None, is_place: false }
     }
 
     /// A place of the key, which a message has from when it begins until it is settled.
     pub(super) fn place(inbox: Weak<Inbox<D>>, key: KeyHash) -> Self {
-        let mut place = Self::new(inbox, key, 0);
+        let mut place = Self::new(inbox, key, 0, Instant::now());
         place.is_place = true;
         place
     }
@@ -143,10 +142,10 @@ impl<D: Held> Waiting<D> {
 /// The message is about to be settled for good.
 pub(crate) fn settling<D>(turn: Option<&mut Turn<D>>) {
     let Some(turn) = turn else { return };
-    let inbox = turn.inbox.upgrade();
-    if let Some(order) = inbox.as_ref().and_then(|inbox| inbox.order.as_ref()) {
-        turn.is_settling = true;
+    let Some(inbox) = turn.inbox.upgrade() else { return };
+    if let Some(order) = &inbox.order {
         order.begins_settling();
+        turn.settling = Some(inbox);
     }
 }
 
@@ -154,7 +153,9 @@ pub(crate) fn settling<D>(turn: Option<&mut Turn<D>>) {
 pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
     let Some(mut turn) = turn else { return };
     turn.is_over = true;
-    let Some(inbox) = turn.inbox.upgrade() else { return };
+    let settling = turn.settling.take();
+    let was_settling = settling.is_some();
+    let Some(inbox) = settling.or_else(|| turn.inbox.upgrade()) else { return };
     let Some(order) = &inbox.order else { return };
     let mut state = order.state.lock();
     order.settled_after(turn.came, turn.sequence, &mut state);
@@ -164,6 +165,10 @@ pub(crate) fn settled<D: Held>(turn: Option<Box<Turn<D>>>) {
     next.into_iter().for_each(|waiting| inbox.begins(waiting));
     order.tell(&state);
     drop(state);
+    if was_settling {
+        // After it has ceased to count as held.
+        order.ends_settling();
+    }
     // Another delivery of it is settled with it.
     again.into_iter().for_each(|mut again| again.leaves());
     if fewer_wait {
@@ -176,13 +181,15 @@ impl<D> Drop for Turn<D> {
         if self.is_place {
             return self.inbox.upgrade().iter().for_each(|inbox| inbox.place_is_free(self.key));
         }
-        let inbox = if self.is_over && !self.is_settling { None } else { self.inbox.upgrade() };
+        let settling = self.settling.take();
+        let was_settling = settling.is_some();
+        let inbox = if self.is_over { settling } else { settling.or_else(|| self.inbox.upgrade()) };
         let Some(order) = inbox.as_ref().and_then(|inbox| inbox.order.as_ref()) else { return };
         if !self.is_over {
             order.gone(self.key, self.sequence);
         }
         // After it has ceased to count as held.
-        if self.is_settling {
+        if was_settling {
             order.ends_settling();
         }
     }

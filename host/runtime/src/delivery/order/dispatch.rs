@@ -1,5 +1,6 @@
 //! Which delivery may begin: one of each key, in the order of the stream.
 
+use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::collections::{BTreeSet, VecDeque};
 
 use tokio::time::Instant;
@@ -128,14 +129,16 @@ impl<T> Dispatch<T> {
     /// The message that had begun is settled for good. Returns another delivery of it, if one came meanwhile, and what
     /// begins now.
     pub(crate) fn settled(&mut self, key: KeyHash, sequence: u64, may_begin: bool) -> (Option<T>, Option<T>) {
-        let Some(line) = self.keys.get_mut(&key).filter(|line| line.begun == Some(sequence)) else {
+        let Entry::Occupied(mut entry) = self.keys.entry(key) else { return (None, None) };
+        let line = entry.get_mut();
+        if line.begun != Some(sequence) {
             return (None, None);
-        };
+        }
         line.begun = None;
-        self.held -= 1;
         let copy = line.take(sequence);
-        let copy = copy.map(|place| self.left(place));
-        (copy, self.begin(key, may_begin))
+        let next = advance(entry, &mut self.due, may_begin);
+        self.held -= 1;
+        (copy.map(|place| self.left(place)), next.map(|place| self.left(place)))
     }
 
     /// The message that had begun is tried again at `until`, before all others of its key. There is no other delivery
@@ -163,7 +166,7 @@ impl<T> Dispatch<T> {
         // Another delivery of it may be here.
         let copy = line.waiting.binary_search_by_key(&sequence, |place| place.sequence).is_ok();
         self.held -= usize::from(!copy);
-        self.forget(key);
+        self.begin(key, false);
     }
 
     /// When the next key is due.
@@ -220,13 +223,8 @@ impl<T> Dispatch<T> {
 
     /// Begins the first of a key, if nothing of it has begun.
     fn begin(&mut self, key: KeyHash, may_begin: bool) -> Option<T> {
-        let line = self.keys.get_mut(&key)?;
-        let first = if may_begin && line.is_free() { line.waiting.pop_front() } else { None };
-        let Some(place) = first else {
-            self.forget(key);
-            return None;
-        };
-        line.begun = Some(place.sequence);
+        let Entry::Occupied(entry) = self.keys.entry(key) else { return None };
+        let place = advance(entry, &mut self.due, may_begin)?;
         Some(self.left(place))
     }
 
@@ -236,16 +234,23 @@ impl<T> Dispatch<T> {
         self.bytes -= place.bytes;
         place.item
     }
+}
 
-    /// Forgets a key of which nothing is held.
-    fn forget(&mut self, key: KeyHash) {
-        let empty = self.keys.get(&key).is_some_and(|line| line.begun.is_none() && line.waiting.is_empty());
-        if let Some(line) = if empty { self.keys.remove(&key) } else { None }
-            && let Some(until) = line.until
-        {
-            self.due.remove(&(until, key));
-        }
+/// Begins the first of a key, if nothing of it has begun. A key of which nothing is held is forgotten.
+fn advance<T>(
+    mut entry: OccupiedEntry<'_, KeyHash, Line<T>>,
+    due: &mut BTreeSet<(Instant, KeyHash)>,
+    may_begin: bool,
+) -> Option<Place<T>> {
+    let line = entry.get_mut();
+    let first = if may_begin && line.is_free() { line.waiting.pop_front() } else { None };
+    if let Some(place) = &first {
+        line.begun = Some(place.sequence);
+    } else if line.begun.is_none() && line.waiting.is_empty() {
+        let (key, line) = entry.remove_entry();
+        line.until.into_iter().for_each(|until| _ = due.remove(&(until, key)));
     }
+    first
 }
 
 impl<T> Line<T> {

@@ -195,7 +195,8 @@ mod tests {
                         for waits in waiting.values_mut() {
                             expected.extend(waits.extract_if(.., |item| *item % 2 == 0));
                         }
-                        (expected.sort_unstable(), taken.sort_unstable());
+                        expected.sort_unstable();
+                        taken.sort_unstable();
                         prop_assert_eq!(taken, expected);
                     }
                     _ => {}

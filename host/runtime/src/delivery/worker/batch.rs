@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Worker, WorkerMode, checked, hold_back, refusal, settle_untried, untried};
+use super::{Worker, WorkerMode, checked, hold_back, is_tried, refusal, settle_untried, untried};
 use crate::config::Isolation;
 use crate::contract::{Answer, Author, Delivery, Fault, Outcome, Response};
 use crate::delivery::attempts::key;
@@ -32,10 +32,19 @@ struct Batch<D> {
 
 impl<D: Held> Batch<D> {
     fn of(waiting: Vec<Waiting<D>>) -> Self {
-        let mut batch =
-            Self { held: Vec::new(), since: Vec::new(), company: Vec::new(), turns: Vec::new(), permits: Vec::new() };
+        let mut batch = Self::with_room_for(waiting.len());
         waiting.into_iter().for_each(|waiting| batch.push(waiting));
         batch
+    }
+
+    fn with_room_for(deliveries: usize) -> Self {
+        Self {
+            held: Vec::with_capacity(deliveries),
+            since: Vec::with_capacity(deliveries),
+            company: Vec::with_capacity(deliveries),
+            turns: Vec::with_capacity(deliveries),
+            permits: Vec::with_capacity(deliveries),
+        }
     }
 
     fn push(&mut self, Waiting { held, since, company, turn, permit }: Waiting<D>) {
@@ -58,8 +67,13 @@ impl<D: Held> Batch<D> {
     }
 
     /// The same batch in reverse order.
-    fn reversed(self) -> Self {
-        Self::of(self.into_waiting().into_iter().rev().collect())
+    fn reversed(mut self) -> Self {
+        self.held.reverse();
+        self.since.reverse();
+        self.company.reverse();
+        self.turns.reverse();
+        self.permits.reverse();
+        self
     }
 
     fn len(&self) -> usize {
@@ -210,8 +224,11 @@ impl<D: Held, H: Handlers> Worker<D, H> {
 
     /// Settles the deliveries for which the handler must not be called, and returns the others.
     async fn untried(&mut self, batch: Batch<D>, newest: &Author) -> Batch<D> {
+        if batch.held.iter().all(|held| is_tried(held, &self.shared.rules)) {
+            return batch;
+        }
         let rules = self.shared.rules.clone();
-        let (mut rest, mut called) = (batch.reversed(), Batch::of(Vec::new()));
+        let (mut rest, mut called) = (batch.reversed(), Batch::with_room_for(0));
         while let Some(waiting) = rest.pop() {
             let Some(untried) = untried(&waiting, &self.stats, &rules) else {
                 called.push(waiting);
@@ -282,11 +299,16 @@ impl<D: Held, H: Handlers> Worker<D, H> {
     async fn settle_batch(&mut self, batch: Batch<D>, answers: Vec<Answer>, by: Answerer<'_>) {
         let count = answers.iter().filter(|answer| publishes(answer)).count();
         let stored = (count > 0).then(|| Stored::of(count));
-        let mut all: Vec<_> = batch.into_waiting().into_iter().zip(answers).collect();
-        all.sort_by_key(|(_, answer)| (!publishes(answer), answer.is_err()));
-        let (waiting, answers): (Vec<_>, Vec<_>) = all.into_iter().rev().unzip();
-        let mut batch = Batch::of(waiting);
-        for answer in answers.into_iter().rev() {
+        let place = |answer: &Answer| (!publishes(answer), answer.is_err());
+        let (mut batch, answers) = if answers.is_sorted_by_key(place) {
+            (batch.reversed(), answers)
+        } else {
+            let mut all: Vec<_> = batch.into_waiting().into_iter().zip(answers).collect();
+            all.sort_by_key(|(_, answer)| place(answer));
+            let (waiting, answers): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+            (Batch::of(waiting).reversed(), answers)
+        };
+        for answer in answers {
             let Some(waiting) = batch.pop() else { return };
             match (answer, stored.clone()) {
                 (Ok(response), Some(stored)) if response.publications.is_empty() => {
@@ -336,13 +358,13 @@ impl<D: Held, H: Handlers> Worker<D, H> {
         };
         let settling = rest.keep(&rules.consumer, settle(waiting, outcome, by, rules, give_up));
         let step = settlements.meanwhile(pin!(settling)).await;
-        let attempts = rules.clone();
+        let reports = reports.map(|stored| (stored, rules.clone()));
         let report = move |how: Settled| {
-            let Some(stored) = &reports else { return };
+            let Some((stored, rules)) = &reports else { return };
             // Its publications were refused because of the message itself. It must not be in a batch again, so that
             // others do not wait for that once more.
             if how == Settled::Retried {
-                attempts.attempts.suspect(message);
+                rules.attempts.suspect(message);
             }
             stored.settled(how);
         };

@@ -23,6 +23,10 @@ use crate::contract::Fault;
 use crate::delivery::slow_lane;
 use crate::ports::ConcurrentCall;
 
+/// Calls that begin in one poll. If all began at once, a guest whose calls only wait would seem to compute for long,
+/// and would be moved to the slow lane.
+const BEGIN: usize = 8;
+
 /// A call, and what shows that it has not ended yet.
 type Begun = (ConcurrentCall, Arc<()>);
 
@@ -65,10 +69,16 @@ async fn within<T>(
 ) -> Result<T, Fault> {
     let (mut begun, mut deadlines) = (Some(begun), Deadlines::default());
     poll_fn(|context| {
-        while let Some(to) = &begun {
+        for left in (0..BEGIN).rev() {
+            let Some(to) = &begun else { break };
             match calls.poll_recv(context) {
                 // An error means that all has ended, which is seen below.
-                Poll::Ready(Some(call)) => drop(to.send((call, deadlines.begin(Instant::now() + limit)))),
+                Poll::Ready(Some(call)) => {
+                    drop(to.send((call, deadlines.begin(Instant::now() + limit))));
+                    if left == 0 {
+                        context.waker().wake_by_ref();
+                    }
+                }
                 Poll::Ready(None) => begun = None,
                 Poll::Pending => break,
             }

@@ -96,7 +96,7 @@ async fn a_host_that_is_not_the_pinned_one_asks_for_what_is_new_and_begins_nothi
     let (inbox, consumer) = pinned();
     // Another host has these.
     assert!(inbox.wanted(0).is_some());
-    consumer.pinned("a".to_owned());
+    consumer.pinned("a");
     inbox.is_pinned();
     put(&inbox, "a", 3);
     assert!(take(&inbox).is_none());
@@ -108,7 +108,7 @@ async fn a_host_that_is_not_the_pinned_one_asks_for_what_is_new_and_begins_nothi
 #[tokio::test(start_paused = true)]
 async fn what_was_not_announced_for_most_of_the_ack_wait_is_not_begun_for_another_host_may_have_it() {
     let (inbox, consumer) = pinned();
-    consumer.pinned("a".to_owned());
+    consumer.pinned("a");
     (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
     assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 2, last: 2 }), None);
     tokio::time::advance(Duration::from_secs(3)).await;
@@ -131,7 +131,7 @@ async fn what_was_not_announced_for_most_of_the_ack_wait_is_not_begun_for_anothe
 #[tokio::test(start_paused = true)]
 async fn a_host_that_is_not_the_pinned_one_any_more_gives_back_what_no_worker_has_begun() {
     let (inbox, consumer) = pinned();
-    consumer.pinned("a".to_owned());
+    consumer.pinned("a");
     (1..=2).for_each(|sequence| put(&inbox, "a", sequence));
     (3..=4).for_each(|sequence| put(&inbox, "b", sequence));
     assert_eq!(inbox.unsettled(asks(&inbox).unwrap(), Unsettled { count: 4, last: 4 }), None);

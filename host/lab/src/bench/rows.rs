@@ -1,0 +1,92 @@
+//! What the benchmark can measure, by name.
+
+/// A kind of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Row {
+    /// Components against native code and against the example's loop.
+    Throughput,
+    /// Batches of different sizes against native code.
+    Batches,
+    /// An order of keys against none.
+    Order,
+    /// Handlers that wait for a service.
+    Waiting,
+    /// Sequential requests.
+    Requests,
+    /// The first request to a host without workers. Its ratio is to the slowest of [`Row::Requests`].
+    FromZero,
+    /// A handler's file that is replaced.
+    Swap,
+    /// Time and memory of an instance.
+    Instance,
+    /// An idle host.
+    Idle,
+    /// Requests to instances that live for one message.
+    Isolated,
+    /// A thousand idle workloads.
+    ManyIdle,
+}
+
+impl Row {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 11] = [
+        Self::Throughput,
+        Self::Batches,
+        Self::Order,
+        Self::Waiting,
+        Self::Requests,
+        Self::FromZero,
+        Self::Swap,
+        Self::Instance,
+        Self::Idle,
+        Self::Isolated,
+        Self::ManyIdle,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Batches => "batches",
+            Self::Order => "order",
+            Self::Waiting => "waiting",
+            Self::Requests => "requests",
+            Self::FromZero => "from-zero",
+            Self::Swap => "swap",
+            Self::Instance => "instance",
+            Self::Idle => "idle",
+            Self::Isolated => "isolated",
+            Self::ManyIdle => "many-idle",
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|row| row.name() == name)
+    }
+}
+
+/// Some of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows(Vec<Row>);
+
+impl Rows {
+    /// These.
+    #[must_use]
+    pub fn of(rows: Vec<Row>) -> Self {
+        Self(rows)
+    }
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn has(&self, row: Row) -> bool {
+        self.0.contains(&row)
+    }
+
+    /// As [`Rows::has`], as a number.
+    pub(super) fn count(&self, row: Row) -> u64 {
+        u64::from(self.has(row))
+    }
+}
