@@ -57,6 +57,7 @@ mod proxy;
 mod pulls;
 mod pulse;
 mod resources;
+mod rollout;
 mod row;
 mod runner;
 mod servers;
@@ -90,6 +91,7 @@ fn all() -> Vec<Row> {
         process::ROWS,
         pulls::ROWS,
         resources::ROWS,
+        rollout::ROWS,
         settings::ROWS,
         small::ROWS,
         soak::ROWS,

@@ -1,9 +1,12 @@
 //! What can be seen of a host over HTTP.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate_runtime::config::{BreakerConfig, Config, Limits, StartLimits, Workload};
+use tidegate_runtime::config::{
+    BreakerConfig, Config, FleetConfig, Limits, RolloutConfig, ServiceConfig, StartLimits, Workload,
+};
 use tidegate_test_artifacts::probes;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -244,10 +247,35 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
         probe_interval: Duration::from_secs(1),
     };
     let start_limits = StartLimits { breaker: Some(breaker), ..StartLimits::default() };
-    // It has all that a workload can have, so it tells all metrics.
-    let (host, address) = Host::over_http(Site::new().await, Workload { start_limits, ..workload("work") }).await;
+    // It has all that a workload can have, so it tells all metrics: it is one of a fleet, whose workers a person has
+    // set, and a new generation is tried.
+    let site = Site::new().await;
+    let rollout = Some(RolloutConfig::with_share(0.1));
+    let work = Workload { start_limits, rollout, ..workload("work") };
+    let (bucket, id) = ("FLEET".to_owned(), Some("one".to_owned()));
+    let fleet = FleetConfig { bucket, replicas: 1, host: id.clone(), max_workers: None, fingerprints: BTreeMap::new() };
+    let service = ServiceConfig {
+        host: id,
+        prefix: "tidegate.host".to_owned(),
+        admin: true,
+        replies: vec!["_INBOX.>".to_owned()],
+    };
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let (fleet, service, workloads) = (Some(fleet), Some(service), vec![work]);
+    let host = Host::run(site.clone(), Config { fleet, service, http, workloads, ..site.config() });
+    let address = host.address().await;
     host.ready(1).await;
-    eventually("signals were read", async || get(&address, "/metrics").await.1.contains("tidegate_pending{")).await;
+    let told = async |name: &str| {
+        eventually(&format!("{name} is told"), async || get(&address, "/metrics").await.1.contains(name)).await;
+    };
+    told("tidegate_pending{").await;
+    told("tidegate_rollout_hosts_without{").await;
+    host.install("probe", probes::WORKER_V2);
+    told("tidegate_rollout_failure_ratio{").await;
+    let url = &site.nats.servers[0];
+    let set = async || run(["scale", "work", "set", "1", "-s", url]).await.code == Some(0);
+    eventually("its workers are set", set).await;
+    told("tidegate_workers_set{").await;
     let (_, metrics) = get(&address, "/metrics").await;
     let mut names = 0;
     for panel in dashboard["panels"].as_array().unwrap() {
@@ -266,6 +294,12 @@ async fn the_dashboard_asks_for_metrics_that_there_are() {
     let board = include_str!("../../docs/grafana.json");
     for told in ["limited", "paused", "in_flight", "breaker_open", "breaker_opened_total", "guest_cpu_seconds_total"] {
         assert!(board.contains(&format!("tidegate_{told}{{")), "no panel has tidegate_{told}");
+    }
+    // Of what a rollout and a fleet tell, all of it.
+    let name = |line: &str| line.split_once('{').map(|(name, _)| name.to_owned());
+    let is_meant = |name: &String| ["tidegate_rollout", "tidegate_fleet"].iter().any(|of| name.starts_with(of));
+    for name in metrics.lines().filter_map(name).filter(is_meant) {
+        assert!(board.contains(&format!("{name}{{")), "no panel has {name}");
     }
     // What is lost is to be seen.
     for lost in metrics.lines().filter_map(|line| line.split_once("_dropped_total")).map(|(name, _)| name) {

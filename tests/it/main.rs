@@ -48,6 +48,7 @@ mod printed;
 mod reload;
 mod request;
 mod rollout;
+mod rollout_fleet;
 mod rules;
 mod secrets;
 mod server;

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Digits that are shown. So few can be met by chance, or made to be: two digests are the same only if all of them is.
 const SHOWN: usize = 12;
 
 /// The SHA-256 of what a plugin's file has, in 64 hexadecimal digits. It shows as the first 12.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct Digest(Arc<str>);
 
 impl Digest {
@@ -26,6 +29,12 @@ impl From<&str> for Digest {
 impl From<String> for Digest {
     fn from(digits: String) -> Self {
         Self(digits.into())
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.whole().to_owned()
     }
 }
 

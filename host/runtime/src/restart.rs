@@ -117,9 +117,16 @@ impl Keeper {
             return self.keep_running(kept, stop).await;
         };
         let counted = || kept.state.running().map(|parts| parts.workers.by_generation());
+        let (file, observer) = (file.clone(), self.host.observer.clone());
+        let roll_out = async {
+            match workload::fleet(&self.host, &kept.state.workload) {
+                Some(fleet) => switch.follow(file, counted, fleet.plans(&kept.state.workload.name), observer).await,
+                None => switch.run(file, counted, observer).await,
+            }
+        };
         tokio::select! {
             () = self.keep_running(kept, stop) => {}
-            never = switch.run(file.clone(), counted, self.host.observer.clone()) => match never {},
+            never = roll_out => match never {},
         }
     }
 

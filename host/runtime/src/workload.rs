@@ -1,13 +1,14 @@
 //! Puts one workload together: its consumer, its plugins, its inbox, its workers and its monitor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use crate::clock::Since;
 use crate::conditions::Part;
-use crate::config::{PerKey, Workload};
+use crate::config::{PerKey, RolloutConfig, Workload};
 use crate::delivery::ResponseBounds;
 use crate::delivery::fetch::fetch;
 use crate::delivery::inbox::Inbox;
@@ -27,6 +28,7 @@ use crate::jetstream::{BoundConsumer, Buckets, HeaderWatch, PulledMessage, Signa
 use crate::journal::{self, Role};
 use crate::ports::{Handlers, Notice, Policies};
 use crate::recreate::{PullHealth, notices};
+use crate::rollout::together::entries::HostGenerations;
 use crate::scaling::fleet_monitor::FleetMonitor;
 use crate::scaling::handover::LeftFold;
 use crate::scaling::monitor::Monitor;
@@ -35,6 +37,9 @@ use crate::scaling::shadow::{Shadow, Ticks};
 use crate::scaling::supervisor::Supervisor;
 use crate::scaling::workers::{Desired, Workers};
 use crate::status::workload::{RunningParts, WorkloadState};
+
+/// How many runs of workloads have had a place in a fleet.
+static RUNS: AtomicU64 = AtomicU64::new(0);
 
 /// What a workload is made of.
 pub struct Parts<H, P> {
@@ -87,7 +92,7 @@ pub async fn run<H: Handlers, P: Policies>(
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
             supervisor.run(shutdown.clone()),
-            watch_count(monitor, assembly.member(), inbox.clone(), shutdown.clone()),
+            watch_count(monitor, assembly.member(), (inbox.clone(), state.workload.rollout.clone()), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
             watch.run(of_watch),
@@ -235,10 +240,25 @@ impl<'a> Assembly<'a> {
             let uses = starts.as_ref().and_then(|starts| starts.uses(inbox.expects()));
             let limit = uses.map(|uses| Follows { uses, ..Follows::default() });
             let limited = starts.as_ref().is_some_and(|starts| starts.was_limited()) || inbox.bound_by_keys();
-            let (woken, work) = (false, tally.work);
-            Report { running, wanted, room, waiting, woken, limited, limit, work, redelivered }
+            Report {
+                running,
+                wanted,
+                room,
+                waiting,
+                limited,
+                limit,
+                work: tally.work,
+                redelivered,
+                ..Report::default()
+            }
         };
-        Some(Member::join(fleet, &self.state.workload.name, Box::new(report)))
+        let (workers, rollouts) = (self.workers.clone(), self.state.shared_rollouts());
+        let run = RUNS.fetch_add(1, Relaxed);
+        let generations = move || {
+            let told = rollouts.as_ref()?.told(&workers.by_generation().1)?;
+            Some(HostGenerations { run, ..told })
+        };
+        Some(Member::join(fleet, &self.state.workload.name, Box::new(report), Box::new(generations)))
     }
 
     /// It runs from now on.
@@ -263,7 +283,7 @@ impl<'a> Assembly<'a> {
 
 /// The fleet that plans the workers of a workload. One that keeps an order is worked by one host at a time, which
 /// decides alone.
-fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
+pub(crate) fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet>> {
     host.fleet.as_ref().filter(|_| workload.order.is_none())
 }
 
@@ -271,12 +291,15 @@ fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet
 async fn watch_count<P: Policies>(
     monitor: Monitor<P, Signals>,
     member: Option<Member>,
-    inbox: Arc<Inbox<PulledMessage>>,
+    (inbox, rollout): (Arc<Inbox<PulledMessage>>, Option<RolloutConfig>),
     stop: impl Future<Output = ()>,
 ) {
     match member {
         None => monitor.run(stop).await,
-        Some(member) => FleetMonitor::new(monitor, member, Box::new(move |parks| inbox.park(parks))).run(stop).await,
+        Some(member) => {
+            let park = Box::new(move |parks| inbox.park(parks));
+            FleetMonitor::new(monitor, member, park, rollout).run(stop).await;
+        }
     }
 }
 

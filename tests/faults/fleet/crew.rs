@@ -36,16 +36,23 @@ pub(super) struct Crew {
     most: u64,
     began: Instant,
     patience: Duration,
+    /// Configuration that is laid over that of all.
+    more: &'static str,
 }
 
 impl Crew {
     /// A fleet without hosts, whose bucket is looked at.
     pub(super) async fn on(stage: Stage, max: u64, form: Form) -> Result<Self> {
+        Self::with(stage, max, form, "").await
+    }
+
+    /// The same with more of a configuration for all.
+    pub(super) async fn with(stage: Stage, max: u64, form: Form, more: &'static str) -> Result<Self> {
         let seen = Seen::of(&stage).await?;
         // Each has a worker at least.
         let max = max.max(form.hosts.unwrap_or_default() as u64);
         let (hosts, marks, began, patience) = (BTreeMap::new(), Vec::new(), Instant::now(), form.patience());
-        Ok(Self { stage, seen, hosts, marks, written: max, max, most: max, began, patience })
+        Ok(Self { stage, seen, hosts, marks, written: max, max, most: max, began, patience, more })
     }
 
     /// So many hosts on one server, all with a share.
@@ -64,7 +71,7 @@ impl Crew {
         );
         let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
         let read = |text: &str| toml::from_str(text).expect("what is here is TOML");
-        with(with(work("work", &over), read(&fleet)), read(more))
+        with(with(with(work("work", &over), read(&fleet)), read(self.more)), read(more))
     }
 
     /// Starts hosts with these ids, all at once, and awaits that they are ready.

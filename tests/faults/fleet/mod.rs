@@ -3,6 +3,7 @@
 mod cost;
 mod crew;
 mod otherwise;
+mod rollout;
 mod seen;
 
 use std::time::Instant;
@@ -29,12 +30,14 @@ pub(crate) const ROWS: &[Row] = &[
     row!(68, "fleet: a host's clock is an hour off", otherwise::clock_off),
     row!(69, "fleet: two hosts with different settings", otherwise::different_settings),
     row!(70, "fleet: what idle hosts cost the server", cost::idle),
+    row!(74, "fleet: rollout of a bad generation", rollout::bad_generation),
+    row!(75, "fleet: leader killed during a rollout", rollout::leader_killed),
 ];
 
 /// What recovery is in most of these rows.
 const DECIDES: &str = "recovery: until another host has decided";
 
-async fn load(ledger: &mut Ledger, form: Form) -> Result<()> {
+async fn publish(ledger: &mut Ledger, form: Form) -> Result<()> {
     ledger.publish(form.pick(300, 10_000), |_| "sleep 20".to_owned()).await
 }
 
@@ -43,7 +46,7 @@ async fn leader_killed(form: Form) -> Result<Report> {
     let mut crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     for _ in 0..form.pick(1, 5) {
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         let leader = crew.leader().await?;
         let at = crew.kill(&leader).await?;
         report.injected();
@@ -65,7 +68,7 @@ async fn leader_paused(form: Form) -> Result<Report> {
     let mut crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     for _ in 0..form.pick(1, 5) {
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         let leader = crew.leader().await?;
         let at = crew.pause(&leader)?;
         report.injected();
@@ -92,7 +95,7 @@ async fn half_killed(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let mut crew = Crew::of(form.hosts(4, 20), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
-    load(&mut ledger, form).await?;
+    publish(&mut ledger, form).await?;
     let at = Instant::now();
     for id in names(0..crew.hosts.len() / 2) {
         crew.kill(&id).await?;
@@ -110,7 +113,7 @@ async fn storm(form: Form) -> Result<Report> {
     let mut report = Report::new();
     let mut crew = Crew::of(1, form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
-    load(&mut ledger, form).await?;
+    publish(&mut ledger, form).await?;
     let (others, at) = (names(1..form.hosts(5, 50)), Instant::now());
     crew.join(&others).await?;
     report.injected += others.len() as u64;
@@ -127,7 +130,7 @@ async fn purged(form: Form) -> Result<Report> {
     let crew = Crew::of(form.hosts(3, 8), form).await?;
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     for _ in 0..form.pick(1, 5) {
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         crew.stage.js.get_stream(format!("KV_{BUCKET}")).await?.purge().await?;
         let at = Instant::now();
         report.injected();
@@ -147,7 +150,7 @@ async fn rolling(form: Form) -> Result<Report> {
     let mut ledger = Ledger::open(&crew.stage, "work").await?;
     let from = Instant::now();
     for id in crew.hosts.keys().cloned().collect::<Vec<_>>() {
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         crew.stop(&id).await?;
         crew.join(&[id]).await?;
         report.injected();
@@ -167,7 +170,7 @@ async fn stream_leader_killed(form: Form) -> Result<Report> {
     crew.join(&names(0..form.hosts(2, 6))).await?;
     crew.whole().await?;
     for _ in 0..form.pick(1, 3) {
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         let info = crew.stage.js.get_stream(format!("KV_{BUCKET}")).await?.cached_info().clone();
         let name = info.cluster.and_then(|cluster| cluster.leader).context("the stream has a leader")?;
         let index: usize = name.trim_start_matches('s').parse()?;
@@ -206,7 +209,7 @@ async fn cut_off(form: Form) -> Result<Report> {
     crew.whole().await?;
     crew.join(&names(1..form.hosts(3, 6))).await?;
     crew.whole().await?;
-    load(&mut ledger, form).await?;
+    publish(&mut ledger, form).await?;
     let leader = crew.leader().await?;
     report.must(leader == cut[0], format!("{} leads, and not {leader}", cut[0]));
     let at = Instant::now();

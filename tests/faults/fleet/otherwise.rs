@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::crew::{Crew, names};
-use super::{DECIDES, load};
+use super::{DECIDES, publish};
 use crate::clock::{hour, shim};
 use crate::ledger::Ledger;
 use crate::row::{Form, Report};
@@ -38,7 +38,7 @@ pub(super) async fn clock_off(form: Form) -> Result<Report> {
         crew.whole().await?;
         crew.join(&others).await?;
         crew.whole().await?;
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         let leader = crew.leader().await?;
         report.must(leader == ODD, format!("{ODD} leads, and not {leader}"));
         let hours = (hour(&crew.hosts[ODD].log()), hour(&crew.hosts[&others[0]].log()));
@@ -65,7 +65,7 @@ pub(super) async fn different_settings(form: Form) -> Result<Report> {
     crew.join(&others).await?;
     crew.whole().await?;
     for _ in 0..form.pick(1, 3) {
-        load(&mut ledger, form).await?;
+        publish(&mut ledger, form).await?;
         let more = most + 3;
         crew.join_as(ODD, &[], &format!("[workload.work]\nscale.max = {more}\nlimits.time = '7s'")).await?;
         report.injected();

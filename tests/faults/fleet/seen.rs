@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use super::rollout::new_calls;
 use crate::ledger;
 use crate::row::Report;
 use crate::stage::Stage;
@@ -90,6 +91,22 @@ impl Seen {
     /// Who leads; empty while nobody does.
     pub(super) fn leader(&self) -> String {
         self.last("leader.work")["holder"]["id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What the lease says of new generations of the handler.
+    pub(super) fn rollout(&self) -> Value {
+        self.last("leader.work")["rollout"].clone()
+    }
+
+    /// Each version of that.
+    pub(super) fn rollouts(&self) -> Vec<Value> {
+        let leases = self.all().into_iter().filter(|stored| stored.key == "leader.work");
+        leases.map(|stored| stored.value["rollout"].clone()).filter(Value::is_object).collect()
+    }
+
+    /// Calls of the generation that is tried, as they are counted so far.
+    pub(super) fn calls_tried(&self) -> u64 {
+        new_calls(&self.rollout()).unwrap_or_default()
     }
 
     /// The shares of the last plan.

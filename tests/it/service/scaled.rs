@@ -1,7 +1,9 @@
 //! Workers that a person sets in place of the policy, and workloads that a person pauses.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use tidegate_runtime::config::{Config, FleetConfig, JournalConfig, JournalStream, Scale, Workload};
+use tidegate_runtime::config::{Config, FleetConfig, JournalConfig, JournalStream, Scale, ServiceConfig, Workload};
 
 use super::{answer, host, refused, service};
 use crate::support::cli::run;
@@ -134,23 +136,135 @@ async fn what_cannot_be_set_is_refused_and_changes_nothing() {
     assert_eq!(status(&address).await["workers"]["set"], Value::Null);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_of_a_fleet_says_that_its_leader_decides() {
-    let site = Site::new().await;
-    let fleet = FleetConfig {
-        bucket: "SHOAL".to_owned(),
-        replicas: 1,
-        host: Some("one".to_owned()),
-        max_workers: None,
-        fingerprints: Default::default(),
-    };
-    let (fleet, service, workloads) = (Some(fleet), Some(service(true)), vec![workers("shoal", 2)]);
-    let host = Host::run(site.clone(), Config { fleet, service, workloads, ..site.config() });
+/// A host of a fleet, which journals what it decides when it leads.
+async fn member(site: &Arc<Site>, id: &str) -> Host {
+    let (bucket, host) = ("SHOAL".to_owned(), Some(id.to_owned()));
+    let fleet = FleetConfig { bucket, replicas: 1, host, max_workers: Some(8), fingerprints: Default::default() };
+    let stream = JournalStream { name: "SAID".to_owned(), replicas: 1, max_age: None, max_bytes: 1 << 20 };
+    let journal = JournalConfig { file: None, stream: Some(stream) };
+    let service = ServiceConfig { host: Some(id.to_owned()), ..service(true) };
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let workloads = vec![at_least(2, workers("shoal", 4))];
+    let config = Config { fleet: Some(fleet), journal, service: Some(service), http, workloads, ..site.config() };
+    let host = Host::run(site.clone(), config);
     host.ready(1).await;
-    eventually("it answers", async || super::ask(&site, "$SRV.PING.tidegate.one", "").await.is_some()).await;
-    let (code, words) = refused(&site, "tidegate.host.one.scale.shoal", "{\"set\":1}").await;
-    assert!(code == 409 && words.contains("its leader decides"), "{words}");
-    answer(&site, "tidegate.host.one.status", "").await;
+    let ping = format!("$SRV.PING.tidegate.{id}");
+    eventually("it answers", async || super::ask(site, &ping, "").await.is_some()).await;
+    host
+}
+
+/// Awaits that so many workers run at these hosts together, and at each not more than it has by the plan.
+async fn run_together(hosts: &[&Host], count: u64) {
+    eventually(&format!("{count} workers run"), async || {
+        let mut running = 0;
+        for host in hosts {
+            running += status(&host.address().await).await["workers"]["running"].as_u64().unwrap();
+        }
+        running == count
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_sets_the_workers_of_a_whole_fleet_and_that_outlives_its_leader() {
+    let site = Site::new().await;
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    let two = member(&site, "two").await;
+    run_together(&[&one, &two], 4).await;
+    let (code, words) = refused(&site, "tidegate.host.two.scale.shoal", "{\"set\":9}").await;
+    assert!(code == 400 && words.contains("more than scale.max"), "{words}");
+    // By the one that does not lead.
+    let said = scale(&site, &["shoal", "set", "7", "--host", "two", "--for", "1h"]).await;
+    assert!(said.contains("a person has set 7 until 20") && said.contains("in its fleet"), "{said}");
+    run_together(&[&one, &two], 7).await;
+    for host in [&one, &two] {
+        let workers = status(&host.address().await).await["workers"].clone();
+        assert_eq!(workers["set"]["count"], 7, "{workers}");
+        let metrics = get(&host.address().await, "/metrics").await.1;
+        assert!(metrics.contains("tidegate_workers_set{workload=\"shoal\"} 7"));
+        eventually("each speaks of the workers of all hosts", async || {
+            let scale: Value = serde_json::from_str(&get(&host.address().await, "/scale").await.1).unwrap();
+            scale["desired_workers"] == 7
+        })
+        .await;
+    }
+    let journaled = async || {
+        let lines = site.stored("SAID").await.into_iter();
+        let mut lines = lines.map(|line| serde_json::from_slice::<Value>(&line.payload).unwrap());
+        lines.any(|line| line["workers"]["set_by_person"] == true && line["workers"]["to"] == 7)
+    };
+    eventually("the journal says whose number it is", journaled).await;
+    // Its leader leaves, and it holds.
+    one.stop().await;
+    run_together(&[&two], 7).await;
+    assert_eq!(status(&two.address().await).await["workers"]["set"]["count"], 7);
+    // Below scale.min, as on one host.
+    scale(&site, &["shoal", "set", "1"]).await;
+    run_together(&[&two], 1).await;
+    let said = scale(&site, &["shoal", "auto"]).await;
+    assert!(said.contains("its policy decides, from 2 to 8"), "{said}");
+    run_together(&[&two], 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_a_fleet_that_is_drained_gives_back_its_share_and_its_lease_until_that_is_ended() {
+    let site = Site::new().await;
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    let two = member(&site, "two").await;
+    let shares = async |expected: Value| {
+        eventually(&format!("the shares are {expected}"), async || {
+            status(&two.address().await).await["fleet"]["shares"] == expected
+        })
+        .await;
+    };
+    shares(json!({ "one": 2, "two": 2 })).await;
+    answer(&site, "tidegate.host.one.drain", "").await;
+    shares(json!({ "two": 4 })).await;
+    run_together(&[&two], 4).await;
+    assert_eq!(status(&two.address().await).await["fleet"]["leader"], "two");
+    eventually("it is drained", async || answer(&site, "tidegate.host.one.drain", "").await["drain"] == "drained")
+        .await;
+    two.publish_all("in.shoal.a", (0..20).map(|_| "ok".to_owned())).await;
+    two.settled("shoal").await;
+    answer(&site, "tidegate.host.one.undrain", "").await;
+    shares(json!({ "one": 2, "two": 2 })).await;
+    run_together(&[&one, &two], 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_of_a_fleet_is_paused_for_all_hosts_by_one() {
+    let site = Site::new().await;
+    if !site.client.is_server_compatible(2, 11, 0) {
+        return;
+    }
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    let two = member(&site, "two").await;
+    run_together(&[&one, &two], 4).await;
+    assert_eq!(answer(&site, "tidegate.host.two.pause.shoal", "").await["paused"], true);
+    // Nothing is given, so as few run as may be.
+    run_together(&[&one, &two], 2).await;
+    two.publish("in.shoal.a", "ok").await;
+    assert_eq!(two.consumer("shoal").await.num_pending, 1);
+    assert_eq!(answer(&site, "tidegate.host.two.resume.shoal", "").await["paused"], false);
+    two.settled("shoal").await;
+    run_together(&[&one, &two], 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_sets_for_a_fleet_for_a_time_ends_by_itself() {
+    let site = Site::new().await;
+    let one = member(&site, "one").await;
+    run_together(&[&one], 4).await;
+    scale(&site, &["shoal", "set", "6", "--for", "3s"]).await;
+    log::logged(&["\"workload\":\"shoal\"", "the time is over for which a person set the workers"]).await;
+    eventually("the policy decides again", async || one.scalings("shoal").last().is_some_and(|(_, to, _)| *to == 4))
+        .await;
+    assert_eq!(status(&one.address().await).await["workers"]["set"], Value::Null);
+    let bucket = site.js.get_key_value("SHOAL").await.unwrap();
+    assert!(bucket.get("workers.shoal").await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

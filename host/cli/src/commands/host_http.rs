@@ -11,6 +11,8 @@ use super::address::Address;
 
 /// How long an answer is waited for.
 const WITHIN: Duration = Duration::from_secs(5);
+/// The same where something is to be done, which the leader of a fleet may have to do.
+const DONE_WITHIN: Duration = Duration::from_secs(30);
 /// The most bytes of one: thousands of workloads, and not all that a stranger at the address would send.
 const MOST: u64 = 64 << 20;
 
@@ -23,7 +25,7 @@ pub(super) struct Answer {
 
 /// What is answered to who asks for a path, or why nothing is.
 pub(super) async fn get(address: &Address, path: &str) -> Result<Answer, String> {
-    exchange(address, &format!("GET {path}"), "", "").await
+    exchange(address, &format!("GET {path}"), ("", ""), WITHIN).await
 }
 
 /// What is answered to who sends JSON there with a token.
@@ -32,16 +34,21 @@ pub(super) async fn post(address: &Address, path: &str, token: &str, json: &str)
         "Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
         json.len()
     );
-    exchange(address, &format!("POST {path}"), &headers, json).await
+    exchange(address, &format!("POST {path}"), (&headers, json), DONE_WITHIN).await
 }
 
-async fn exchange(address: &Address, what: &str, headers: &str, body: &str) -> Result<Answer, String> {
+async fn exchange(
+    address: &Address,
+    what: &str,
+    (headers, body): (&str, &str),
+    within: Duration,
+) -> Result<Answer, String> {
     let authority = address.authority();
     // In this version the answer is in one piece, and ends with the connection.
     let request = format!("{what} HTTP/1.0\r\nHost: {authority}\r\nAccept: application/json\r\n{headers}\r\n{body}");
-    let answer = match timeout(WITHIN, send(&authority, &request)).await {
+    let answer = match timeout(within, send(&authority, &request)).await {
         Ok(answer) => answer.map_err(|error| format!("no host answers at {address}: {error}"))?,
-        Err(_) => return Err(format!("no host answers at {address} within {} s", WITHIN.as_secs())),
+        Err(_) => return Err(format!("no host answers at {address} within {} s", within.as_secs())),
     };
     read(&answer).ok_or_else(|| format!("{address} does not answer as a tidegate host does: it is not HTTP"))
 }

@@ -22,12 +22,12 @@ Examples:
 
 /// Sets the workers of a workload in place of its policy, or lets the policy decide again.
 ///
-/// Asks the hosts that have the workload, by NATS: they need service.enabled = true, and to set workers service.admin =
-/// true. The number is each host's own; it may be below scale.min, and not above scale.max. With 0 a message still
-/// starts a worker, as with a policy that wants none: what is to stand still is paused. The policy is asked on
-/// meanwhile, and its state goes on. The number holds until its time is over, `auto` ends it, or the host ends.
-/// Exit code 0: done by all hosts that have it. 1: some did not, or none has it, or the servers cannot be reached.
-/// 2: wrong usage.
+/// Asks the hosts that have the workload, by NATS: they need service.enabled = true, and to set workers
+/// service.admin = true. The number is each host's own, or that of all hosts of a fleet together; it may be below
+/// scale.min, and not above scale.max. With 0 a message still starts a worker, as with a policy that wants none:
+/// what is to stand still is paused. The policy is asked on meanwhile, and its state goes on. The number holds
+/// until its time is over, `auto` ends it, or the host ends; in a fleet it outlives hosts. Exit code 0: done by all
+/// hosts that have it. 1: some did not, or none has it, or the servers cannot be reached. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ScaleArgs {
@@ -98,7 +98,9 @@ struct AtHost {
     running: u32,
     min: u32,
     max: u32,
-    /// What a person has set; none while the policy decides.
+    /// Workers wanted of all hosts of its fleet together; none where it is in no fleet.
+    fleet_desired: Option<u32>,
+    /// What a person has set, for all hosts if it is in a fleet; none while the policy decides.
     set: Option<u32>,
     /// None: until it is ended.
     until_ms: Option<u64>,
@@ -117,6 +119,12 @@ struct Wish {
 struct Status {
     workers: Workers,
     scaling: Scaling,
+    fleet: Option<Fleet>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Fleet {
+    desired: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -218,7 +226,7 @@ async fn one(
     if let Some(body) = body {
         let _: serde_json::Value = ask(client, host, &format!("scale.{workload}"), body.to_string()).await?;
     }
-    let Status { workers, scaling } = ask(client, host, &format!("status.{workload}"), String::new()).await?;
+    let Status { workers, scaling, fleet } = ask(client, host, &format!("status.{workload}"), String::new()).await?;
     let Workers { desired, running, min, max, set } = workers;
     let policy = scaling.last_decisions.into_iter().next();
     Ok(AtHost {
@@ -228,6 +236,7 @@ async fn one(
         running,
         min,
         max,
+        fleet_desired: fleet.map(|fleet| fleet.desired),
         set: set.as_ref().map(|set| set.count),
         until_ms: set.and_then(|set| set.until_at_ms),
         policy: policy.map(|Decision { desired, reason }| Wish { desired, reason }),
@@ -235,7 +244,8 @@ async fn one(
 }
 
 fn line(at: &AtHost) -> String {
-    let AtHost { host, workload, desired, running, min, max, set, until_ms, policy } = at;
+    let AtHost { host, workload, desired, running, min, max, fleet_desired, set, until_ms, policy } = at;
+    let fleet = fleet_desired.map(|all| format!(", its share of {all} in its fleet")).unwrap_or_default();
     let who = match (set, until_ms) {
         (Some(set), Some(until)) => {
             let until = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(*until));
@@ -249,5 +259,5 @@ fn line(at: &AtHost) -> String {
         let reason: String = wish.reason.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         format!("; the policy wants {}: {reason}", wish.desired)
     });
-    format!("{host}: {running} of {desired} workers run; {who}{}", wish.unwrap_or_default())
+    format!("{host}: {running} of {desired} workers run{fleet}; {who}{}", wish.unwrap_or_default())
 }

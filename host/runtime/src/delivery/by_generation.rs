@@ -3,13 +3,15 @@
 //! A worker counts in one place whatever it runs. Where it moves to another generation, which is between two calls,
 //! what was counted until then is that of the one before. So a call costs nothing for it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 
 /// The generations whose sums are kept. Of more, the one that was longest without a call is forgotten.
 const KEPT: usize = 8;
 
 /// What calls came to. Each number only grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct CallSums {
     /// Calls that ended, a batch as one for each of its deliveries. Those of a batch that failed as a whole are not
     /// among them: each of its deliveries has a call of its own later.

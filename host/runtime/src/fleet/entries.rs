@@ -1,6 +1,7 @@
-//! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>` and `settings.<workload>`, each a
-//! JSON object, and `figures.<id>`, which is in [`figures`](super::figures). A reader ignores members that it does not
-//! know, for a fleet runs two versions while it is upgraded.
+//! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>`, `settings.<workload>`, and what
+//! people have asked for, `workers.<workload>` and `verdict.<workload>`; each a JSON object; and `figures.<id>`, which
+//! is in [`figures`](super::figures). A reader ignores members that it does not know, for a fleet runs two versions
+//! while it is upgraded.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::limits::{Divided, Follows, Parts};
 use crate::config::Fingerprints;
 use crate::delivery::counters::Work;
+use crate::rollout::together::entries::{FleetRollout, HostGenerations, RolloutPlan};
 
 pub(crate) use super::limits::Shares;
 
@@ -65,6 +67,9 @@ pub(crate) struct Report {
     pub(crate) work: Work,
     /// Deliveries of a second or later attempt that they took.
     pub(crate) redelivered: u64,
+    /// The generations of its handler here, where new ones are tried by a share of the workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) generations: Option<HostGenerations>,
 }
 
 impl Report {
@@ -76,7 +81,7 @@ impl Report {
 
 /// `leader.<workload>`: who leads, and what the next leader goes on from. Each version replaces the one before by its
 /// revision, so of two hosts that both believe to lead only one can write.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Lease {
     /// Which row of leases it is of: another where the bucket was made anew and nobody knew of the row before.
@@ -102,6 +107,12 @@ pub(crate) struct Lease {
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
     pub(crate) watched: Watched,
+    /// What is known of new generations of the handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout: Option<FleetRollout>,
+    /// What the plan of this epoch says of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) told: Option<RolloutPlan>,
 }
 
 /// A policy between two calls.
@@ -134,7 +145,7 @@ pub(crate) struct Watched {
 }
 
 /// `plan.<workload>`: what the hosts follow. Written when it changes, and by each new leader first of all.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Plan {
     /// As in the lease.
@@ -147,6 +158,9 @@ pub(crate) struct Plan {
     pub(crate) desired: u32,
     /// As in the lease.
     pub(crate) shares: Shares,
+    /// Which generations of the handler the workers run, where new ones are tried by a share of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout: Option<RolloutPlan>,
     /// As in the lease.
     #[serde(default)]
     pub(crate) parks: String,
@@ -158,6 +172,17 @@ pub(crate) struct Plan {
     pub(crate) limit: Option<Parts>,
 }
 
+/// `workers.<workload>`: how many workers all hosts together are to run in place of what the policy says. Written by
+/// the host that a person has asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SetWorkers {
+    pub(crate) count: u32,
+    /// Until when, in milliseconds since the Unix epoch; without it until somebody ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until_ms: Option<u64>,
+}
+
 /// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
 /// each new leader.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -166,6 +191,13 @@ pub(crate) struct Settings {
     pub(crate) holder: HostId,
     /// The beginning of a digest of each setting, by its key.
     pub(crate) keys: Fingerprints,
+}
+
+impl SetWorkers {
+    /// Whether its time is over, at this time in milliseconds since the Unix epoch.
+    pub(crate) fn is_over(&self, now_ms: u64) -> bool {
+        self.until_ms.is_some_and(|until| until <= now_ms)
+    }
 }
 
 impl Settings {
@@ -186,6 +218,7 @@ impl Lease {
             epoch: self.epoch,
             desired: self.desired,
             shares: self.shares.clone(),
+            rollout: self.told.clone(),
             parks: self.parks.clone(),
             apart: self.apart,
             limit: self.limit.as_ref().map(Divided::parts),
@@ -216,6 +249,16 @@ pub(crate) fn plan_key(workload: &str) -> String {
 /// The key of what a workload's leader has for settings.
 pub(crate) fn settings_key(workload: &str) -> String {
     format!("settings.{workload}")
+}
+
+/// The key of the workers that a person has set.
+pub(crate) fn workers_key(workload: &str) -> String {
+    format!("workers.{workload}")
+}
+
+/// The key of what a person has decided about a trial, a [`Verdict`](crate::rollout::together::entries::Verdict).
+pub(crate) fn verdict_key(workload: &str) -> String {
+    format!("verdict.{workload}")
 }
 
 /// An entry as it is written.

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};
+use super::entries::{HostEntry, HostId, Plan, Report, SetWorkers, figures_key, host_key, text};
 use super::figures::{Figures, Written};
 use super::limits::Follows;
 use super::view::{News, View, Watching};
+use crate::clock::time_of_day;
 use crate::config::Fingerprints;
+use crate::duration::unix_millis;
 use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError, KvFuture};
+use crate::rollout::together::entries::HostGenerations;
 
 /// How often a host writes its entry.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
@@ -48,9 +51,15 @@ enum Concern {
     Watch,
 }
 
+/// Says what this host does for a workload.
+pub(crate) type Reporter = Box<dyn Fn() -> Report + Send + Sync>;
+/// Says which generations of a workload's handler this host has; `None` where they take over at once.
+pub(crate) type GenerationsReporter = Box<dyn Fn() -> Option<HostGenerations> + Send + Sync>;
+
 /// What the host knows of one of its workloads.
 pub(super) struct Workplace {
-    pub(super) report: Box<dyn Fn() -> Report + Send + Sync>,
+    pub(super) report: Reporter,
+    pub(super) generations: GenerationsReporter,
     /// Wakes the workload: there is another plan, or a message has started a worker at another host.
     pub(super) changed: Notify,
     /// Whether a message has started a worker at another host since this was looked at.
@@ -79,6 +88,8 @@ pub(crate) struct Fleet {
     pub(super) news: Notify,
     /// What is watched may have to change.
     pub(super) rewatch: Notify,
+    /// How many plans were seen.
+    pub(super) planned: watch::Sender<u64>,
     problems: Mutex<BTreeMap<Concern, String>>,
     unreadable: Mutex<String>,
     left: AtomicBool,
@@ -95,6 +106,8 @@ pub(crate) struct Seen {
     pub(crate) host: String,
     /// The keys of its settings that the leader has otherwise.
     pub(crate) differ: Vec<String>,
+    /// How many workers a person has set for all hosts.
+    pub(crate) set: Option<SetWorkers>,
 }
 
 impl Fleet {
@@ -117,6 +130,7 @@ impl Fleet {
             workplaces: Mutex::default(),
             news: Notify::new(),
             rewatch: Notify::new(),
+            planned: watch::Sender::new(0),
             problems: Mutex::default(),
             unreadable: Mutex::default(),
             left: AtomicBool::new(false),
@@ -237,7 +251,7 @@ impl Fleet {
             let (lineage, epoch) = of.limited_by.lock().clone();
             let report = (of.report)();
             let limit = report.limit.map(|of| Follows { lineage, epoch, ..of });
-            workloads.insert(name.clone(), Report { woken, limit, ..report });
+            workloads.insert(name.clone(), Report { woken, limit, generations: (of.generations)(), ..report });
         }
         if let Some(most) = self.most {
             let all = workloads.values().fold(0_u32, |all, report| all.saturating_add(report.wanted));
@@ -307,7 +321,11 @@ impl Fleet {
         self.wake_for_lead(began);
         match news {
             Ok(News::None) => {}
-            Ok(News::Plan(workload)) => self.wake(&workload, false),
+            Ok(News::Plan(workload)) => {
+                self.planned.send_modify(|plans| *plans += 1);
+                self.wake(&workload, false);
+            }
+            Ok(News::Asked(workload)) => self.wake(&workload, false),
             Ok(News::Woken(workloads)) => workloads.iter().for_each(|workload| self.wake(workload, true)),
             Err(problem) => {
                 if *self.unreadable.lock() != problem {
@@ -388,7 +406,8 @@ impl Fleet {
         let leader = self.workplaces.lock().get(workload).and_then(|of| of.leader.lock().clone());
         let view = self.view.lock();
         let differ = self.own_settings(workload).map(|own| view.differ(workload, &own)).unwrap_or_default();
-        Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone(), differ }
+        let set = view.set_workers(workload).filter(|set| !set.is_over(unix_millis(time_of_day())));
+        Seen { plan: view.plan(workload).cloned(), leader, host: view.me().id.clone(), differ, set }
     }
 }
 

@@ -8,12 +8,15 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::entries::{Lease, Plan, Report, Settings, lease_key, plan_key, read, settings_key, text};
-use super::host::{Fleet, Workplace, answered};
+use super::entries::{Lease, Plan, SetWorkers, Settings, lease_key, plan_key, read, settings_key, text, workers_key};
+use super::host::{Fleet, GenerationsReporter, Reporter, Workplace, answered};
 use super::limits::Parts;
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
+use crate::config::RolloutConfig;
 use crate::ports::KvError;
+use crate::rollout::together::decide::{self, Moment};
+use crate::rollout::together::place::Step;
 
 /// Steps in one turn: as many as it takes to take over a lease, and to write its plan at the second try.
 const STEPS: usize = 8;
@@ -47,10 +50,12 @@ pub(crate) enum Commit {
 }
 
 impl Member {
-    /// Takes a place. `report` says what this host does for the workload.
-    pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Box<dyn Fn() -> Report + Send + Sync>) -> Self {
+    /// Takes a place. `report` says what this host does for the workload, and `generations` which of its handler it
+    /// has.
+    pub(crate) fn join(fleet: Arc<Fleet>, workload: &str, report: Reporter, generations: GenerationsReporter) -> Self {
         let workplace = Arc::new(Workplace {
             report,
+            generations,
             changed: Notify::new(),
             woken_elsewhere: AtomicBool::new(false),
             woken_here: AtomicBool::new(false),
@@ -92,7 +97,16 @@ impl Member {
     /// How many workers this host is to run, of those that it has room for; `None` while it has seen no plan.
     pub(crate) fn share(&self) -> Option<u32> {
         let share = self.fleet.view.lock().share(&self.workload)?;
-        Some(share.min(self.fleet.room(&self.workload)))
+        Some(share.min(self.fleet.room(&self.workload)).min(self.most_by_generation()))
+    }
+
+    /// The most workers by the generations that this host has. One that has just been started with a new file runs it
+    /// no more than it is to be tried, also before the leader knows of it.
+    fn most_by_generation(&self) -> u32 {
+        let Some(generations) = (self.workplace.generations)() else { return u32::MAX };
+        let view = self.fleet.view.lock();
+        let Some(plan) = view.plan(&self.workload).and_then(|plan| plan.rollout.as_ref()) else { return u32::MAX };
+        plan.most_workers(&view.me().id, &generations)
     }
 
     /// Whether this host asks for messages though it runs no worker: without a bucket that it can use, it does.
@@ -153,6 +167,35 @@ impl Member {
         let view = self.fleet.view.lock();
         let reports = view.reports(&self.workload);
         self.totals.add_up(reports.map(|(id, entry, report)| (id, entry.boot.as_str(), report)))
+    }
+
+    /// What becomes of a new generation of the handler, by what all hosts say of it.
+    pub(crate) fn rollout(&self, rules: &RolloutConfig, at: Moment) -> Option<Step> {
+        let before = self.lease()?.rollout.as_ref();
+        let view = self.fleet.view.lock();
+        let hosts = view.generations(&self.workload);
+        let rollout = decide::next(before, rules, &hosts, view.verdict(&self.workload), at)?;
+        Some(Step::new(rollout, &hosts, rules.share))
+    }
+
+    /// How many workers a person has set for all hosts, if that holds at this time, in milliseconds since the Unix
+    /// epoch.
+    pub(crate) fn set_workers(&self, now_ms: u64) -> Option<SetWorkers> {
+        self.fleet.view.lock().set_workers(&self.workload).filter(|set| !set.is_over(now_ms))
+    }
+
+    /// Takes away what a person has set, where its time is over. Returns whether that was so.
+    pub(crate) async fn end_set_workers(&self, now_ms: u64) -> bool {
+        let set = self.fleet.view.lock().set_workers(&self.workload);
+        if set.is_none_or(|set| !set.is_over(now_ms)) {
+            return false;
+        }
+        // If that is not possible it is tried again, and counts no more anyhow.
+        let ended = self.fleet.bucket.delete(&workers_key(&self.workload)).await.is_ok();
+        if ended {
+            self.fleet.view.lock().note_set_workers(&self.workload, None);
+        }
+        ended
     }
 
     /// Does what is to be done next, and returns whether this host leads and can decide. `willing` is whether it could

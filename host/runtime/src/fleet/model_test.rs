@@ -1,6 +1,6 @@
 //! Seats of several hosts on a model of the bucket. Hosts pause at any step, also between a decision and its write;
 //! writes are lost, or stored and not confirmed; watches lag; hosts are started again; the bucket is purged, or made
-//! anew.
+//! anew; files of a handler change.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -14,10 +14,17 @@ use super::entries::{
 use super::figures::Figures;
 use super::seat::{Decided, Next, Seat, Written};
 use super::view::{View, Watching};
+use crate::config::RolloutConfig;
+use crate::delivery::by_generation::CallSums;
+use crate::digest::Digest;
+use crate::rollout::together::decide::{self, Moment};
+use crate::rollout::together::entries::HostGenerations;
+use crate::rollout::together::place::Step;
 
 const W: &str = "w";
 const MIN: u32 = 1;
 const MAX: u32 = 12;
+const FILES: [&str; 3] = ["one", "two", "three"];
 
 /// The bucket: all that was ever written, in its order.
 #[derive(Default)]
@@ -59,6 +66,9 @@ struct Host {
     /// What it is about to do: it may be paused for as long as anybody likes.
     intent: Option<Intent>,
     boots: u32,
+    /// The generation that its file has, and calls of each that it has counted.
+    file: usize,
+    calls: u64,
     /// Whether it is of a version that writes all into its entry.
     older: bool,
 }
@@ -87,6 +97,8 @@ enum Event {
     /// It does what it was about to do.
     Act(usize, Luck),
     Restart(usize),
+    /// Its plugin's file is this one of [`FILES`] from now on.
+    File(usize, usize),
     Purge,
     Anew,
 }
@@ -102,8 +114,30 @@ impl Host {
     fn new(number: usize, boots: u32) -> Self {
         let id = HostId { id: format!("h{number}"), boot: format!("h{number}b{boots}") };
         let (view, seat) = (View::new(id.clone()), Seat::new(W));
+        let (watching, waiting, intent) = (None, Vec::new(), None);
         let older = (number + boots as usize) % 4 == 3;
-        Self { id, view, seat, watching: None, waiting: Vec::new(), at: 0, life: 0, intent: None, boots, older }
+        Self { id, view, seat, watching, waiting, at: 0, life: 0, intent, boots, older, file: 0, calls: 0 }
+    }
+
+    /// What it says of the generations of its handler.
+    fn generations(&mut self) -> HostGenerations {
+        self.calls += 3;
+        let of = |file: &str| {
+            let calls = self.calls;
+            (Digest::from(file), CallSums { calls, timed: calls, us: calls, ..CallSums::default() })
+        };
+        let stable = self.view.plan(W).and_then(|plan| Some(plan.rollout.as_ref()?.stable.clone()));
+        let (file, calls) = (Digest::from(FILES[self.file]), FILES.map(of).into());
+        HostGenerations { stable: stable.unwrap_or_else(|| file.clone()), file, run: 0, calls, unusable: None }
+    }
+
+    /// What it decides of a rollout when it leads.
+    fn rollout(&self) -> Option<Step> {
+        let rules = RolloutConfig { min_messages: 1_000_000_000, ..RolloutConfig::with_share(0.1) };
+        let hosts = self.view.generations(W);
+        let before = self.seat.lease().unwrap().rollout.as_ref();
+        let rollout = decide::next(before, &rules, &hosts, None, Moment::default())?;
+        Some(Step::new(rollout, &hosts, rules.share))
     }
 
     /// What it has to watch now. A change begins the watch anew, with the last version of each key.
@@ -160,8 +194,11 @@ impl World {
     fn happens(&mut self, event: &Event) {
         match *event {
             Event::Beat(host, luck) => {
-                let of = &self.hosts[host];
-                let workloads: BTreeMap<String, Report> = [(W.to_owned(), Report::idle())].into();
+                let of = &mut self.hosts[host];
+                // One of an older version says nothing of generations.
+                let generations = (!of.older).then(|| of.generations());
+                let report = Report { generations, ..Report::idle() };
+                let workloads: BTreeMap<String, Report> = [(W.to_owned(), report)].into();
                 let (id, older) = (of.id.clone(), of.older);
                 let apart = !older && of.view.may_write_apart(workloads.keys());
                 let mut entry = HostEntry { boot: id.boot, capacity: 2, workloads, apart, reads_apart: !older };
@@ -181,6 +218,7 @@ impl World {
                 let boots = self.hosts[host].boots + 1;
                 self.hosts[host] = Host::new(host, boots);
             }
+            Event::File(host, file) => self.hosts[host].file = file,
             Event::Purge => {
                 self.bucket.last.clear();
                 self.bucket.lives += 1;
@@ -207,7 +245,8 @@ impl World {
                 let (state, generation) = (decisions.to_string().into_bytes(), "g".to_owned());
                 let fold = Some(Fold { plugin: "p".to_owned(), generation, settings: String::new(), state, decisions });
                 let desired = MIN + seed % (MAX - MIN + 1);
-                let decided = Decided { desired, fold, watched: Watched::default(), running: 0, parts: None };
+                let (watched, rollout) = (Watched::default(), of.rollout());
+                let decided = Decided { desired, fold, watched, running: 0, parts: None, rollout };
                 of.seat.decided(decided, &of.view).map(|(lease, revision)| Intent::Decide(Box::new(lease), revision))
             }
             Next::Follow | Next::Wait => None,
@@ -271,7 +310,9 @@ impl World {
             return;
         }
         let mut before = 0;
-        for lease in self.written::<Lease>(&lease_key(W)) {
+        let leases = self.written::<Lease>(&lease_key(W));
+        check_rollouts(&leases);
+        for lease in leases {
             let (decisions, state) = lease.fold.map_or((0, b"0".to_vec()), |fold| (fold.decisions, fold.state));
             assert!(decisions == before || decisions == before + 1, "after {before} came {decisions}");
             assert_eq!(state, decisions.to_string().into_bytes());
@@ -294,6 +335,8 @@ impl World {
             }
         };
         (0..40).for_each(|_| round(self));
+        // A plan is written now and then for what is measured meanwhile: the hosts before the leader hear of it later.
+        (0..self.hosts.len()).for_each(|host| self.happens(&Event::Deliver(host, usize::MAX)));
         let leaders: Vec<_> = self.hosts.iter().filter_map(|host| host.seat.lease()).collect();
         assert_eq!(leaders.len(), 1, "leaders");
         let lease = leaders[0].clone();
@@ -309,6 +352,22 @@ impl World {
     }
 }
 
+/// One trial after the other, whoever leads, and what was counted of one is not lost and not counted twice.
+fn check_rollouts(leases: &[Lease]) {
+    let (mut number, mut counted) = (0, 0);
+    for rollout in leases.iter().filter_map(|lease| lease.rollout.as_ref()) {
+        assert!(rollout.number == number || rollout.number == number + 1, "after {number}: {rollout:?}");
+        if rollout.number != number {
+            (number, counted) = (rollout.number, 0);
+        }
+        let Some(tried) = &rollout.tried else { continue };
+        let seen = tried.compared.measured();
+        assert!(seen.new.calls >= counted, "{counted} were counted, and then {seen:?}");
+        counted = seen.new.calls;
+        assert!(tried.workers.values().sum::<u32>() <= (MAX / 10).max(1));
+    }
+}
+
 fn luck() -> impl Strategy<Value = Luck> {
     prop_oneof![8 => Just(Luck::Good), 1 => Just(Luck::Lost), 1 => Just(Luck::Unconfirmed)]
 }
@@ -320,7 +379,8 @@ fn events(hosts: usize) -> impl Strategy<Value = Vec<Event>> {
         12 => (of.clone(), 1_usize..40).prop_map(|(host, count)| Event::Deliver(host, count)),
         12 => (of.clone(), any::<u32>()).prop_map(|(host, seed)| Event::Think(host, seed)),
         12 => (of.clone(), luck()).prop_map(|(host, luck)| Event::Act(host, luck)),
-        1 => of.prop_map(Event::Restart),
+        1 => of.clone().prop_map(Event::Restart),
+        1 => (of, 0..FILES.len()).prop_map(|(host, file)| Event::File(host, file)),
     ];
     proptest::collection::vec(event, 0..400)
 }
@@ -338,8 +398,8 @@ fn run(count: usize, events: &[Event], paused: (usize, usize, usize), purged: bo
             world.happens(event);
         }
     }
-    world.check(purged);
     world.calm();
+    // Of all that was ever written.
     world.check(purged);
 }
 

@@ -9,6 +9,8 @@ use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::limits::{Divided, divide, wanted};
 use super::shares::shares;
 use super::view::{LOST, View};
+use crate::rollout::together::entries::{FleetRollout, RolloutPlan};
+use crate::rollout::together::place::Step;
 
 /// Hosts wait for those before them in the order of their ids, one entry each, but never for more than this: the first
 /// takes over all that the one that is gone has led.
@@ -18,7 +20,7 @@ const QUEUE: usize = 4;
 const RENEW: usize = 10;
 
 /// What a host does next for a workload.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Next {
     /// It follows the plan.
     Follow,
@@ -48,7 +50,7 @@ pub(crate) enum Written {
 }
 
 /// What has been decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decided {
     /// Workers that all hosts together are to run.
     pub(crate) desired: u32,
@@ -56,6 +58,8 @@ pub(crate) struct Decided {
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
     pub(crate) watched: Watched,
+    /// What becomes of a new generation of the handler, where such are tried by a share of the workers.
+    pub(crate) rollout: Option<Step>,
     /// Workers that run here now: a message may have just started one, which no entry tells yet.
     pub(crate) running: u32,
     /// How many parts the limits have; `None` where nothing is limited that can be divided.
@@ -201,7 +205,7 @@ impl Seat {
     fn first(&mut self, view: &View) -> Lease {
         self.begun += 1;
         let (plan, held) = (view.plan(&self.workload), self.held.take());
-        let (fold, watched) = held.map(|held| (held.fold, held.watched)).unwrap_or_default();
+        let Lease { fold, watched, rollout, told, .. } = held.unwrap_or_default();
         Lease {
             lineage: format!("{}-{}", view.me().boot, self.begun),
             holder: view.me().clone(),
@@ -213,6 +217,8 @@ impl Seat {
             limit: None,
             fold,
             watched,
+            rollout,
+            told,
         }
     }
 
@@ -253,27 +259,44 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
+        let Decided { desired, fold, watched, running, parts, rollout } = decided;
         let mut candidates = view.candidates(&self.workload);
         let here = candidates.iter_mut().find(|host| host.id == view.me().id);
-        here.into_iter().for_each(|host| host.running = host.running.max(decided.running));
-        let shares = shares(decided.desired, &candidates, &lease.shares);
-        let (desired, parks, apart) = (decided.desired, view.parker(&self.workload), view.all_read_apart());
-        let limit = decided.parts.map(|of| {
+        here.into_iter().for_each(|host| host.running = host.running.max(running));
+        let limits = rollout.as_ref().map(|step| step.limits(desired)).unwrap_or_default();
+        for of in &mut candidates {
+            of.room = limits.get(&of.id).map_or(of.room, |limit| of.room.min(*limit));
+        }
+        let shares = shares(desired, &candidates, &lease.shares);
+        let rollout = rollout.map(|step| step.placed(&shares));
+        let told = self.told(rollout.as_ref(), lease, view);
+        let (parks, apart) = (view.parker(&self.workload), view.all_read_apart());
+        let limit = parts.map(|of| {
             let takers = view.takers(&self.workload, &lease.lineage);
             let share = |id: &String| shares.get(id).copied().unwrap_or(0);
             let wants = wanted(of, &takers.iter().map(|taker| (taker.id.clone(), share(&taker.id))).collect(), &parks);
             divide(lease.limit.as_ref(), of, &takers, &wants, lease.epoch + 1)
         });
         let same_limit = limit.as_ref().map(Divided::parts) == lease.limit.as_ref().map(Divided::parts);
-        let same_plan = (&shares, desired, &parks, apart) == (&lease.shares, lease.desired, &lease.parks, lease.apart);
+        let same_plan = (&shares, desired, &parks, apart, &told)
+            == (&lease.shares, lease.desired, &lease.parks, lease.apart, &lease.told);
         let same = same_plan && same_limit;
-        let same_fold = decided.fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
-        if same && same_fold && view.entries_since(*revision) < RENEW {
+        let same_fold = fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
+        if same && same_fold && rollout == lease.rollout && view.entries_since(*revision) < RENEW {
             return None;
         }
-        let Decided { fold, watched, .. } = decided;
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        Some((Lease { epoch, desired, shares, parks, apart, limit, fold, watched, ..lease.clone() }, *revision))
+        let made = Lease { epoch, desired, shares, parks, apart, limit, fold, watched, rollout, told, ..lease.clone() };
+        Some((made, *revision))
+    }
+
+    /// What the plan says of a rollout: it is another where hosts have something to do, and now and then for what is
+    /// measured meanwhile.
+    fn told(&self, rollout: Option<&FleetRollout>, lease: &Lease, view: &View) -> Option<RolloutPlan> {
+        let fresh = rollout?.plan();
+        let is_due = view.entries_since(self.plan_revision(view)) >= RENEW;
+        let still = lease.told.as_ref().filter(|told| fresh.says_the_same(told) && !is_due);
+        Some(still.cloned().unwrap_or(fresh))
     }
 
     /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::entries::{HostEntry, HostId, Plan, Report, Settings, host_key, read};
+use super::entries::{HostEntry, HostId, Plan, Report, SetWorkers, Settings, host_key, read};
 use super::figures::Figures;
 use super::limits::Taker;
 use super::shares::Candidate;
 use crate::config::Fingerprints;
+use crate::rollout::together::decide::HostSeen;
+use crate::rollout::together::entries::Verdict;
 
 /// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
 pub(crate) const LOST: usize = 3;
@@ -22,7 +24,7 @@ const SLOWER: usize = 2;
 /// How many own entries are remembered. After so many without a sign of a host, what it has left is removed.
 const REMEMBERED: usize = 32;
 
-/// What is watched beside the plans and the settings.
+/// What is watched beside the plans, the settings, and what people have asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Watching {
     /// All that hosts write of themselves: this one leads something.
@@ -34,7 +36,7 @@ pub(crate) enum Watching {
 impl Watching {
     /// The keys to watch.
     pub(crate) fn keys(&self) -> Vec<String> {
-        let always = ["plan.>".to_owned(), "settings.>".to_owned()];
+        let always = ["plan.>", "settings.>", "workers.>", "verdict.>"].map(str::to_owned);
         match self {
             Self::All => ["host.>".to_owned(), "figures.>".to_owned()].into_iter().chain(always).collect(),
             Self::Some(hosts) => hosts.iter().map(|id| host_key(id)).chain(always).collect(),
@@ -56,6 +58,8 @@ pub(crate) enum News {
     None,
     /// There is another plan for this workload.
     Plan(String),
+    /// A person has asked for something of this workload.
+    Asked(String),
     /// Messages have started workers of these workloads at another host.
     Woken(Vec<String>),
 }
@@ -74,6 +78,10 @@ pub(crate) struct View {
     left: BTreeMap<String, u64>,
     plans: BTreeMap<String, (u64, Plan)>,
     settings: BTreeMap<String, Settings>,
+    /// The workers that people have set.
+    set: BTreeMap<String, SetWorkers>,
+    /// What people have decided about trials of new generations.
+    verdicts: BTreeMap<String, Verdict>,
     /// Whether another process writes this host's entry.
     doubled: bool,
 }
@@ -90,6 +98,8 @@ impl View {
             left: BTreeMap::new(),
             plans: BTreeMap::new(),
             settings: BTreeMap::new(),
+            set: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
             doubled: false,
         }
     }
@@ -102,6 +112,8 @@ impl View {
         self.hosts.clear();
         self.figures.clear();
         self.left.clear();
+        self.set.clear();
+        self.verdicts.clear();
     }
 
     /// The watch has brought a change: a key's new value, or that it is deleted. The error says what is wrong with it.
@@ -122,6 +134,14 @@ impl View {
             (Some(("settings", workload)), Some(value)) => {
                 self.settings.insert(workload.to_owned(), read(key, value)?);
                 Ok(News::None)
+            }
+            (Some(("workers", workload)), value) => {
+                note(&mut self.set, workload, value.map(|value| read(key, value)).transpose()?);
+                Ok(News::Asked(workload.to_owned()))
+            }
+            (Some(("verdict", workload)), value) => {
+                note(&mut self.verdicts, workload, value.map(|value| read(key, value)).transpose()?);
+                Ok(News::Asked(workload.to_owned()))
             }
             _ => Ok(News::None),
         }
@@ -245,7 +265,7 @@ impl View {
     }
 
     /// What the hosts that are there do for a workload.
-    pub(crate) fn reports(&self, workload: &str) -> impl Iterator<Item = (&str, &HostEntry, &Report)> {
+    pub(crate) fn reports<'a>(&'a self, workload: &str) -> impl Iterator<Item = (&'a str, &'a HostEntry, &'a Report)> {
         self.hosts().filter_map(move |(id, entry)| {
             let apart = || Some(&self.figures.get(id).filter(|(_, of)| of.boot == entry.boot)?.1.workloads);
             let reports = if entry.apart { apart()? } else { &entry.workloads };
@@ -299,6 +319,29 @@ impl View {
         settings.map_or_else(Vec::new, |(settings, _)| settings.differ(own))
     }
 
+    /// The workers of a workload that a person has set, whether or not their time is over.
+    pub(crate) fn set_workers(&self, workload: &str) -> Option<SetWorkers> {
+        self.set.get(workload).copied()
+    }
+
+    /// This host has set them, or taken them away, though the watch has not said so yet.
+    pub(crate) fn note_set_workers(&mut self, workload: &str, set: Option<SetWorkers>) {
+        note(&mut self.set, workload, set);
+    }
+
+    /// What a person has decided about a trial of a workload.
+    pub(crate) fn verdict(&self, workload: &str) -> Option<&Verdict> {
+        self.verdicts.get(workload)
+    }
+
+    /// The hosts that say which generations of a workload's handler they have.
+    pub(crate) fn generations<'a>(&'a self, workload: &str) -> Vec<HostSeen<'a>> {
+        let seen = |(id, entry, report): (&'a str, &'a HostEntry, &'a Report)| {
+            Some(HostSeen { id, boot: &entry.boot, generations: report.generations.as_ref()? })
+        };
+        self.reports(workload).filter_map(seen).collect()
+    }
+
     /// The hosts that can run workers of a workload.
     pub(crate) fn candidates(&self, workload: &str) -> Vec<Candidate> {
         let candidate = |(id, entry, report): (&str, &HostEntry, &Report)| {
@@ -306,6 +349,14 @@ impl View {
             Candidate { id: id.to_owned(), capacity, room, running }
         };
         self.reports(workload).map(candidate).collect()
+    }
+}
+
+/// What is known of a key now.
+fn note<T>(all: &mut BTreeMap<String, T>, workload: &str, value: Option<T>) {
+    match value {
+        Some(value) => drop(all.insert(workload.to_owned(), value)),
+        None => drop(all.remove(workload)),
     }
 }
 

@@ -73,14 +73,11 @@ impl Signals {
 }
 
 /// Waits for an answer about the state of a stream or consumer; after some failures in a row for as long as it takes.
-async fn answered<T, E>(failures: u32, asked: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
+async fn answered<T>(failures: u32, asked: impl Future<Output = T>) -> anyhow::Result<T> {
     if failures >= HASTY {
-        return Ok(asked.await?);
+        return Ok(asked.await);
     }
-    Ok(timeout(ANSWER, asked).await.with_context(|| format!("no answer within {ANSWER:?}"))??)
+    timeout(ANSWER, asked).await.with_context(|| format!("no answer within {ANSWER:?}"))
 }
 
 /// Whether the consumer is idle and its next message comes by this host's parked pull.
@@ -101,13 +98,13 @@ impl Source for Signals {
         // Counted as failed until there is an answer.
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
-        let stream = answered(failures, client.stream_state(of)).await;
+        let stream = answered(failures, client.stream_state(of)).await.with_context(|| format!("stream {of}"))?;
         let stream = stream.with_context(|| format!("the state of stream {of}"))?;
         let stream = stream.with_context(|| format!("stream {of} is gone"))?;
         let consumer = answered(failures, client.consumer_state(of, &self.consumer)).await;
+        let consumer = consumer.with_context(|| format!("consumer {}", self.consumer))?;
         let consumer = consumer.with_context(|| format!("the state of consumer {}", self.consumer))?;
         let consumer = consumer.with_context(|| format!("consumer {} is gone", self.consumer))?;
-        self.failures = 0;
         self.follow.look(&consumer, &stream);
         self.follow.keep_dropped(&self.binding, &consumer).await;
         client.floors.saw(of, &self.consumer, &consumer, &stream);
@@ -125,10 +122,11 @@ impl Source for Signals {
             pending: consumer.num_pending,
             ack_pending: consumer.num_ack_pending,
             redelivered: consumer.num_redelivered,
-            oldest_ms: self.oldest(&consumer).await?,
+            oldest_ms: self.oldest(&consumer, failures).await?,
             now_ms: milliseconds(&consumer.ts),
             last_arrival,
         };
+        self.failures = 0;
         self.remember(sample, &consumer, moment);
         Ok(sample)
     }
@@ -156,7 +154,7 @@ impl Signals {
     }
 
     /// When the first message after the ack floor was published. Read once for each ack floor.
-    async fn oldest(&mut self, consumer: &ConsumerState) -> anyhow::Result<Option<u64>> {
+    async fn oldest(&mut self, consumer: &ConsumerState, failures: u32) -> anyhow::Result<Option<u64>> {
         if consumer.num_pending == 0 && consumer.num_ack_pending == 0 {
             self.oldest = None;
             return Ok(None);
@@ -171,7 +169,7 @@ impl Signals {
         let stream = self.binding.client.context.get_stream_no_info(&self.binding.stream).await?;
         let (all, filters) = ([">".to_owned()], consumer.config.filters());
         for subject in if filters.is_empty() { all.as_slice() } else { filters.as_slice() } {
-            match stream.get_first_raw_message_by_subject(subject, floor + 1).await {
+            match answered(failures, stream.get_first_raw_message_by_subject(subject, floor + 1)).await? {
                 Ok(message) => {
                     let ms = u64::try_from(message.time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
                     if first.is_none_or(|(sequence, _)| message.sequence < sequence) {

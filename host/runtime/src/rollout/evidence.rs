@@ -7,6 +7,8 @@
 //! Rejected: Fisher's exact test and Mann-Whitney's, whose level holds for one look that was fixed beforehand; alpha
 //! spending, which needs to know how many messages will come.
 
+use serde::{Deserialize, Serialize};
+
 use crate::delivery::by_generation::CallSums;
 
 /// By how many times the new generation may fail more often.
@@ -31,7 +33,7 @@ pub(crate) struct Counted {
 /// `(1 - q(r)) / (1 - q(1))`. With `p` the old one's chance and `s <= 1` the true ratio, the product over all calls is
 /// expected to be at most `exp(p (n s + m) (q(s) q(r) / q(1) + (1 - q(s)) (1 - q(r)) / (1 - q(1)) - 1))`, and that is
 /// at most 1 since `q(s) <= q(1)`. How often both fail may change with time.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct MoreFailures {
     logs: [f64; RATIOS.len()],
     /// What the ratio is measured by, so that times with more failures of both weigh as they should (Mantel-Haenszel).
@@ -82,7 +84,7 @@ impl MoreFailures {
 /// more than `margin`? For a generation that is as fast that is so in less than half of all times, whatever the
 /// distribution, for its median is near its mean within the margin. So this is a sign test: it asks nothing of the
 /// distribution of times, which have long tails, and what makes both slow for a while does no harm.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Slower {
     margin: f64,
     logs: [f64; CHANCES.len()],

@@ -5,12 +5,17 @@
 //! ends ([`trial`]), and which workers run the new generation ([`share`]). [`switch`] keeps the state of one workload
 //! and carries it out; which instance a worker gets of it is in `plugin`, what a worker counted in `delivery`.
 //!
-//! It is for one host: each host of a fleet tries the new generation with its own workers, and decides for itself.
+//! The hosts of a fleet try it together: what their leader decides is in [`together`], and what each makes of that in
+//! [`follow`].
 
+mod ending;
 pub(crate) mod evidence;
+pub(crate) mod follow;
+mod following;
 pub(crate) mod seen;
 pub(crate) mod share;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod switch;
+pub(crate) mod together;
 pub(crate) mod trial;

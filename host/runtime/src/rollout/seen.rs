@@ -1,14 +1,21 @@
 //! What can be seen of a workload's rollouts, and done about them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use super::ending::Ending;
+use super::together::entries::HostGenerations;
 use super::trial::Measured;
+use crate::delivery::by_generation::GenerationSums;
 use crate::digest::Digest;
 
 /// A workload's rollouts, for who looks and for who decides otherwise.
 pub(crate) trait Rollouts: Send + Sync + std::fmt::Debug {
     /// How they are now.
     fn seen(&self) -> RolloutSeen;
+
+    /// What its fleet is told of this host, of which calls came to this; `None` if it decides alone.
+    fn told(&self, sums: &GenerationSums) -> Option<HostGenerations>;
 
     /// Puts the generation that is tried, or was rolled back last, into use for all workers.
     ///
@@ -39,6 +46,17 @@ pub(crate) struct RolloutSeen {
     pub(crate) last: Option<Ended>,
     /// How many ended so, in the order of [`Ending::ALL`].
     pub(crate) ended: [u64; Ending::ALL.len()],
+    /// Where the hosts of a fleet try it together.
+    pub(crate) together: Option<TogetherSeen>,
+}
+
+/// What the hosts of a fleet have of a rollout.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TogetherSeen {
+    /// How many workers of each host run the generation that is tried.
+    pub(crate) workers: BTreeMap<String, u32>,
+    /// Hosts that do not have the generation that is tried, or else the one in use.
+    pub(crate) without: Vec<String>,
 }
 
 /// A trial that goes on.
@@ -60,32 +78,4 @@ pub(crate) struct Ended {
     pub(crate) reason: String,
     pub(crate) at: SystemTime,
     pub(crate) measured: Measured,
-}
-
-/// How a trial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The new generation is in use.
-    Promoted,
-    /// It was worse: the old one goes on.
-    RolledBack,
-    /// Somebody has ended it.
-    Aborted,
-    /// The file has changed again.
-    Replaced,
-}
-
-impl Ending {
-    /// All of them, in order.
-    pub(crate) const ALL: [Self; 4] = [Self::Promoted, Self::RolledBack, Self::Aborted, Self::Replaced];
-
-    /// The word for it in metrics and status.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Promoted => "promoted",
-            Self::RolledBack => "rolled_back",
-            Self::Aborted => "aborted",
-            Self::Replaced => "replaced",
-        }
-    }
 }

@@ -17,16 +17,15 @@ impl Share {
     }
 
     /// The workers that run the new generation from now on, of those that run, in ascending order: the share, rounded,
-    /// but at least one, and one is left to the old generation. Those that were chosen stay; otherwise the oldest are,
-    /// which drain last. A single worker runs the new generation for the share of the time, look by look.
+    /// but at least one, and one is left to the old generation. A single worker runs the new generation for the share
+    /// of the time, look by look.
     pub(crate) fn choose(&mut self, running: &[u64], chosen: &BTreeSet<u64>) -> BTreeSet<u64> {
         let wanted = match running.len() {
             0 => 0,
             1 => self.turn(),
             many => ((many as f64 * self.share).round() as usize).clamp(1, many - 1),
         };
-        let (stay, others): (Vec<u64>, Vec<u64>) = running.iter().copied().partition(|worker| chosen.contains(worker));
-        stay.into_iter().chain(others).take(wanted).collect()
+        pick(running, chosen, wanted)
     }
 
     /// Whether it is the new generation's turn, as 0 or 1.
@@ -36,6 +35,12 @@ impl Share {
         self.alone += 1;
         is_its.into()
     }
+}
+
+/// So many of those that run. Those that were chosen stay; otherwise the oldest are, which drain last.
+pub(crate) fn pick(running: &[u64], chosen: &BTreeSet<u64>, wanted: usize) -> BTreeSet<u64> {
+    let (stay, others): (Vec<u64>, Vec<u64>) = running.iter().copied().partition(|worker| chosen.contains(worker));
+    stay.into_iter().chain(others).take(wanted).collect()
 }
 
 #[cfg(test)]

@@ -9,8 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::ending::BY_HAND;
+use super::following::Following;
 use super::seen::{Ended, Ending, NoCandidate, RolloutSeen, Rollouts, TrialSeen};
 use super::share::Share;
+use super::together::entries::HostGenerations;
 use super::trial::{Measured, Trial, Verdict};
 use crate::clock::time_of_day;
 use crate::config::RolloutConfig;
@@ -39,9 +42,9 @@ pub(crate) trait Newest<V> {
 /// Which generation each worker runs.
 #[derive(Clone)]
 pub(crate) struct Choice<V> {
-    stable: Option<V>,
+    pub(super) stable: Option<V>,
     /// The one that is tried, and by which workers.
-    candidate: Option<(V, BTreeSet<u64>)>,
+    pub(super) candidate: Option<(V, BTreeSet<u64>)>,
 }
 
 impl<V> Choice<V> {
@@ -59,11 +62,13 @@ impl<V> Choice<V> {
 
 /// The rollouts of one workload.
 pub(crate) struct Switch<V> {
-    workload: Arc<str>,
+    pub(super) workload: Arc<str>,
     rules: RolloutConfig,
-    choice: watch::Sender<Choice<V>>,
+    pub(super) choice: watch::Sender<Choice<V>>,
     state: Mutex<State<V>>,
-    observer: OnceLock<Observer>,
+    /// Where the hosts of a fleet try new generations together.
+    pub(super) following: Mutex<Option<Following<V>>>,
+    pub(super) observer: OnceLock<Observer>,
 }
 
 struct State<V> {
@@ -86,7 +91,8 @@ impl<V: Version> Switch<V> {
     pub(crate) fn new(workload: Arc<str>, rules: RolloutConfig) -> Arc<Self> {
         let choice = watch::Sender::new(Choice { stable: None, candidate: None });
         let state = State { trial: None, rejected: None, last: None, ended: Default::default() };
-        Arc::new(Self { workload, rules, choice, state: Mutex::new(state), observer: OnceLock::new() })
+        let (state, following, observer) = (Mutex::new(state), Mutex::new(None), OnceLock::new());
+        Arc::new(Self { workload, rules, choice, state, following, observer })
     }
 
     /// Goes on from how rollouts of the same handler stood when they ended: what is in use stays, and what was rolled
@@ -177,9 +183,7 @@ impl<V: Version> Switch<V> {
             }
             Verdict::Promote(why) => self.end(&mut state, Ending::Promoted, &why),
             Verdict::PromoteInDoubt(why) => {
-                let Author { plugin, generation } = &tried.author;
-                tracing::warn!(workload = %self.workload, %plugin, %generation, reason = why,
-                    "a new generation is promoted in doubt: its trial has lasted as long as it may");
+                self.warn_of_doubt(&tried.author, &why);
                 self.end(&mut state, Ending::Promoted, &why);
             }
             Verdict::RollBack(why) => self.end(&mut state, Ending::RolledBack, &why),
@@ -187,12 +191,13 @@ impl<V: Version> Switch<V> {
     }
 
     /// The workers that run the generation that is tried.
-    fn chosen(&self) -> BTreeSet<u64> {
+    pub(super) fn chosen(&self) -> BTreeSet<u64> {
         self.choice.borrow().candidate.as_ref().map(|(_, workers)| workers.clone()).unwrap_or_default()
     }
 
     /// An instance of this generation does not start.
     pub(crate) fn does_not_start(&self, version: &V, why: &str) {
+        self.is_unusable_here(&version.author().generation, why);
         let mut state = self.state.lock();
         if state.trial.as_ref().is_some_and(|tried| tried.author == version.author()) {
             self.end(&mut state, Ending::RolledBack, why);
@@ -202,7 +207,6 @@ impl<V: Version> Switch<V> {
     /// Ends the trial, if one goes on.
     fn end(&self, state: &mut State<V>, ending: Ending, reason: &str) {
         let Some(RunningTrial { author, trial, .. }) = state.trial.take() else { return };
-        let Author { plugin, generation } = author;
         let mut tried = None;
         self.choice.send_modify(|choice| {
             tried = choice.candidate.take().map(|(version, _)| version);
@@ -210,24 +214,37 @@ impl<V: Version> Switch<V> {
                 choice.stable = tried.take();
             }
         });
+        if matches!(ending, Ending::RolledBack | Ending::Aborted) {
+            state.rejected = tried;
+        }
+        let generation = author.generation.clone();
+        self.announce(ending, author, reason);
+        self.record(state, generation, ending, reason, trial.measured());
+    }
+
+    /// Says how a trial has ended.
+    pub(super) fn announce(&self, ending: Ending, Author { plugin, generation }: Author, reason: &str) {
         let workload = self.workload.clone();
         match ending {
             Ending::Promoted => {
                 tracing::info!(%workload, %plugin, %generation, reason, "a new generation is promoted");
-                self.tell(Event::Swapped { workload, plugin, generation: generation.clone() });
+                self.tell(Event::Swapped { workload, plugin, generation });
             }
             Ending::Replaced => {
                 tracing::info!(%workload, %plugin, %generation, reason, "a new generation is tried no more");
             }
             Ending::RolledBack | Ending::Aborted => {
-                state.rejected = tried;
                 tracing::warn!(%workload, %plugin, %generation, reason,
                     "a new generation is rolled back, and not tried again until its file changes");
-                let reason = reason.to_owned();
-                self.tell(Event::RolledBack { workload, plugin, generation: generation.clone(), reason });
+                self.tell(Event::RolledBack { workload, plugin, generation, reason: reason.to_owned() });
             }
         }
-        self.record(state, generation, ending, reason, trial.measured());
+    }
+
+    /// Says that the generation is promoted though something was in doubt.
+    pub(super) fn warn_of_doubt(&self, Author { plugin, generation }: &Author, reason: &str) {
+        tracing::warn!(workload = %self.workload, %plugin, %generation, reason,
+            "a new generation is promoted in doubt: its trial has lasted as long as it may");
     }
 
     fn record(&self, state: &mut State<V>, generation: Digest, ending: Ending, reason: &str, measured: Measured) {
@@ -237,7 +254,7 @@ impl<V: Version> Switch<V> {
         state.last = Some(Ended { generation, ending, reason: reason.to_owned(), at: time_of_day(), measured });
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         if let Some(observer) = self.observer.get() {
             observer.tell(event);
         }
@@ -246,6 +263,9 @@ impl<V: Version> Switch<V> {
 
 impl<V: Version> Rollouts for Switch<V> {
     fn seen(&self) -> RolloutSeen {
+        if let Some(together) = self.seen_together() {
+            return together;
+        }
         let state = self.state.lock();
         let trial = state.trial.as_ref().map(|tried| TrialSeen {
             generation: tried.author.generation.clone(),
@@ -255,7 +275,11 @@ impl<V: Version> Rollouts for Switch<V> {
             measured: tried.trial.measured(),
         });
         let generation = self.choice.borrow().stable().map(|version| version.author().generation);
-        RolloutSeen { generation, trial, last: state.last.clone(), ended: state.ended }
+        RolloutSeen { generation, trial, last: state.last.clone(), ended: state.ended, together: None }
+    }
+
+    fn told(&self, sums: &GenerationSums) -> Option<HostGenerations> {
+        self.told_to_fleet(sums)
     }
 
     fn promote(&self) -> Result<Digest, NoCandidate> {
@@ -283,9 +307,6 @@ impl<V: Version> Rollouts for Switch<V> {
         Ok(generation)
     }
 }
-
-/// The reason where a person decides.
-const BY_HAND: &str = "by hand";
 
 impl<V> std::fmt::Debug for Switch<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::{Counted, MoreFailures, Slower};
 use crate::config::RolloutConfig;
 use crate::delivery::by_generation::CallSums;
@@ -55,12 +57,18 @@ struct Concern {
     is_sure: bool,
 }
 
-/// The trial of one new generation beside an old one.
+/// The trial of one new generation beside an old one, by what is counted of both.
 #[derive(Debug, Clone)]
 pub(crate) struct Trial {
     rules: RolloutConfig,
     /// What was counted at the last look, of the new and the old generation.
     last: Option<(CallSums, CallSums)>,
+    compared: Comparison,
+}
+
+/// What is known of a new generation beside an old one. It can be written down, and another host go on from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Comparison {
     new: CallSums,
     old: CallSums,
     /// What was not compared yet, for failures and for time.
@@ -72,8 +80,25 @@ pub(crate) struct Trial {
 
 impl Trial {
     pub(crate) fn new(rules: &RolloutConfig) -> Self {
+        Self { last: None, compared: Comparison::new(rules), rules: rules.clone() }
+    }
+
+    /// Takes in what the calls of both came to, ever, when the trial has gone on for `elapsed`.
+    pub(crate) fn look(&mut self, elapsed: Duration, new: CallSums, old: CallSums) -> Verdict {
+        let (new_before, old_before) = self.last.replace((new, old)).unwrap_or((new, old));
+        self.compared.add(more(new, new_before), more(old, old_before));
+        self.compared.verdict(&self.rules, elapsed)
+    }
+
+    /// What is known of both generations.
+    pub(crate) fn measured(&self) -> Measured {
+        self.compared.measured()
+    }
+}
+
+impl Comparison {
+    pub(crate) fn new(rules: &RolloutConfig) -> Self {
         Self {
-            last: None,
             new: CallSums::default(),
             old: CallSums::default(),
             open: Default::default(),
@@ -81,20 +106,16 @@ impl Trial {
             faults: MoreFailures::default(),
             // Halfway between as fast and too slow: such a one is slower most of the time, an equal one seldom.
             times: Slower::new(rules.max_slowdown.sqrt()),
-            rules: rules.clone(),
         }
     }
 
-    /// Takes in what the calls of both came to, ever, when the trial has gone on for `elapsed`.
-    pub(crate) fn look(&mut self, elapsed: Duration, new: CallSums, old: CallSums) -> Verdict {
-        let (new_before, old_before) = self.last.replace((new, old)).unwrap_or((new, old));
-        let (new, old) = (more(new, new_before), more(old, old_before));
+    /// Takes in more calls of both, of the same time.
+    pub(crate) fn add(&mut self, new: CallSums, old: CallSums) {
         (self.new, self.old) = (self.new.plus(new), self.old.plus(old));
         for open in &mut self.open {
             *open = (open.0.plus(new), open.1.plus(old));
         }
         self.compare();
-        self.verdict(elapsed)
     }
 
     /// Compares what was not compared yet, as soon as there is enough of both.
@@ -112,17 +133,18 @@ impl Trial {
         }
     }
 
-    fn verdict(&self, elapsed: Duration) -> Verdict {
+    /// How a trial ends that has gone on for `elapsed`, if it does.
+    pub(crate) fn verdict(&self, rules: &RolloutConfig, elapsed: Duration) -> Verdict {
         let seen = self.measured();
-        let concerns = self.concerns(&seen);
+        let concerns = self.concerns(rules, &seen);
         if let Some(sure) = concerns.iter().find(|concern| concern.is_sure) {
             return Verdict::RollBack(sure.told.clone());
         }
-        if elapsed < self.rules.duration {
+        if elapsed < rules.duration {
             return Verdict::GoOn;
         }
-        let few = format!("it was called {} times, and min-messages is {}", seen.new.calls, self.rules.min_messages);
-        let few = Some(few).filter(|_| seen.new.calls < self.rules.min_messages);
+        let few = format!("it was called {} times, and min-messages is {}", seen.new.calls, rules.min_messages);
+        let few = Some(few).filter(|_| seen.new.calls < rules.min_messages);
         let doubt = few.or_else(|| concerns.first().map(|concern| format!("{}, which may be chance", concern.told)));
         let numbers = format!(
             "{} of {} calls failed, {} of {} of the generation before; {:.2} times as long",
@@ -130,7 +152,7 @@ impl Trial {
         );
         match doubt {
             None => Verdict::Promote(numbers),
-            Some(doubt) if elapsed >= self.rules.duration.saturating_mul(LONGEST) => {
+            Some(doubt) if elapsed >= rules.duration.saturating_mul(LONGEST) => {
                 Verdict::PromoteInDoubt(format!("{numbers}; {doubt}"))
             }
             Some(_) => Verdict::GoOn,
@@ -138,9 +160,9 @@ impl Trial {
     }
 
     /// What is as bad as may be, as measured.
-    fn concerns(&self, seen: &Measured) -> Vec<Concern> {
+    fn concerns(&self, rules: &RolloutConfig, seen: &Measured) -> Vec<Concern> {
         let is_sure = |log: f64| log >= (TESTS / ALPHA).ln();
-        let (most, most_slow) = (self.rules.max_failure_ratio, self.rules.max_slowdown);
+        let (most, most_slow) = (rules.max_failure_ratio, rules.max_slowdown);
         let failures = (seen.failure_ratio, &self.failures, (seen.new.failed, seen.old.failed), "failed");
         let faults = (seen.fault_ratio, &self.faults, (seen.new.faulted, seen.old.faulted), "ended without an answer");
         let often = [failures, faults].into_iter().filter(|(ratio, ..)| *ratio >= most * NEAR);

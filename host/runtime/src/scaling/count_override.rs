@@ -70,8 +70,7 @@ impl CountOverride {
                 _ = news.changed() => return,
                 () = reached(until) => {
                     if self.0.send_if_modified(|set| set.take_if(|set| set.is_over()).is_some()) {
-                        tracing::info!(workload, "the time is over for which a person set the workers: \
-                            the policy decides again");
+                        tell_over(workload);
                     }
                 }
             }
@@ -79,7 +78,17 @@ impl CountOverride {
     }
 }
 
+/// The time is over for which a person set the workers.
+pub(crate) fn tell_over(workload: &str) {
+    tracing::info!(workload, "the time is over for which a person set the workers: the policy decides again");
+}
+
 impl SetCount {
+    /// What is known of a number that holds for all hosts of a fleet.
+    pub(crate) fn of(count: u32, until_ms: Option<u64>) -> Self {
+        Self { count, until: None, until_ms }
+    }
+
     fn is_over(&self) -> bool {
         self.until.is_some_and(|until| until <= Instant::now())
     }

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::clock::Since;
+use crate::clock::{Since, time_of_day};
 use crate::conditions::Part;
+use crate::config::RolloutConfig;
 use crate::contract::{Decision, Observation};
-use crate::duration::millis;
+use crate::duration::{millis, unix_millis};
 use crate::fleet::entries::{Fold, Watched};
 use crate::fleet::member::{Commit, Member};
 use crate::fleet::seat::Decided;
 use crate::fleet::totals::Together;
 use crate::journal::{Change, PlanLine};
 use crate::ports::{Policies, Sample, Source};
+use crate::rollout::together::decide::Moment;
 use crate::scaling::clock::Clock;
+use crate::scaling::count_override::{SetCount, tell_over};
 use crate::scaling::monitor::{BURST, FailureRow, Idle, Monitor, NOTHING};
 use crate::scaling::observe::ObservationBuilder;
 use crate::scaling::policy_state::DecideCall;
@@ -37,6 +40,8 @@ pub(crate) struct FleetMonitor<P: Policies, S> {
     /// Whether the policy is loaded, so that this host could lead.
     ready: bool,
     lead: Option<Lead>,
+    /// How new generations of the handler are tried; `None` where they take over at once.
+    rollout: Option<RolloutConfig>,
     /// Why the plan is as it is, as far as this host knows.
     reason: String,
     looked: Instant,
@@ -70,9 +75,14 @@ struct UnknownCall {
 }
 
 impl<P: Policies, S: Source> FleetMonitor<P, S> {
-    pub(crate) fn new(monitor: Monitor<P, S>, member: Member, park: Box<dyn Fn(bool) + Send + Sync>) -> Self {
+    pub(crate) fn new(
+        monitor: Monitor<P, S>,
+        member: Member,
+        park: Box<dyn Fn(bool) + Send + Sync>,
+        rollout: Option<RolloutConfig>,
+    ) -> Self {
         let (ready, lead, reason, looked) = (false, None, String::new(), Instant::now());
-        Self { monitor, member, park, ready, lead, reason, looked }
+        Self { monitor, member, park, ready, lead, rollout, reason, looked }
     }
 
     /// Runs until `stop` ends; then this host gives back its share, and the desired count is 0.
@@ -199,6 +209,9 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
 
     /// Reads the signals, asks the policy for all hosts, and writes the plan.
     async fn decide(&mut self, woken: bool) {
+        if self.member.end_set_workers(unix_millis(time_of_day())).await {
+            tell_over(&self.monitor.workload);
+        }
         let together = self.member.together();
         let Self { monitor, lead: Some(lead), .. } = self else { return };
         let sample = monitor.source.sample(together.redelivered).await;
@@ -233,11 +246,16 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let Some(from) = self.member.lease().map(|lease| lease.desired) else { return };
         // A message may have started a worker that no plan has yet.
         let before = from.max(together.wanted);
-        let to = carried_out(decision.desired, (seen.min, seen.max), before, needed);
-        let (decision, made) = (decision.clone(), Change { from, to, set_by_person: false });
+        let set = self.set_workers();
+        let to = match set {
+            // A person may go below `scale.min`, as on one host.
+            Some(set) => carried_out(set.count, (0, seen.max), before, needed),
+            None => carried_out(decision.desired, (seen.min, seen.max), before, needed),
+        };
+        let (decision, made) = (decision.clone(), Change { from, to, set_by_person: set.is_some() });
         let decided = self.decided(to, seen.now_ms, true);
         let decisions = decided.fold.as_ref().map_or(0, |fold| fold.decisions);
-        self.reason.clone_from(&decision.reason);
+        self.reason = set.map_or_else(|| decision.reason.clone(), |set| set.reason());
         let (came, plan) = self.member.commit(decided).await;
         let planned = PlanLine { epoch: plan.epoch, shares: plan.shares };
         match came {
@@ -261,6 +279,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let (desired, reason) = (decision.desired, &decision.reason);
         tracing::debug!(%workload, ?seen, desired, reason, "decision");
         if from != to {
+            let reason = &self.reason;
             tracing::info!(%workload, reason, "scaling the fleet {from} -> {to}");
         }
     }
@@ -269,9 +288,22 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         self.monitor.policy.record_shared(call, Some(made), Some(planned));
     }
 
-    /// Shares out as many workers as before, or this many, among the hosts that there are now.
+    /// What a person has set for all hosts.
+    fn set_workers(&self) -> Option<SetCount> {
+        let set = self.member.set_workers(unix_millis(time_of_day()))?;
+        Some(SetCount::of(set.count, set.until_ms))
+    }
+
+    /// Shares out as many workers as before, or this many, or what a person has set, among the hosts that there are
+    /// now.
     async fn keep(&mut self, count: Option<u32>) {
+        let set = self.set_workers();
+        if let Some(set) = set {
+            self.reason = set.reason();
+        }
+        let max = self.monitor.consumer.employable(&self.monitor.scale).max;
         let Some(lease) = self.member.lease() else { return };
+        let count = set.map(|set| set.count.min(max)).or(count);
         let (desired, now_ms) = (count.unwrap_or(lease.desired), lease.watched.now_ms);
         let decided = self.decided(desired, now_ms, false);
         self.member.commit(decided).await;
@@ -289,10 +321,12 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
             decisions,
         });
         let watched = self.lead.as_ref().map(|lead| lead.watched(now_ms)).unwrap_or_default();
+        let at = Moment { elapsed_ms: watched.elapsed_ms, now_ms: unix_millis(time_of_day()) };
+        let rollout = self.rollout.as_ref().and_then(|rules| self.member.rollout(rules, at));
         // Without a policy what the one before has left is kept for the next leader.
         let running = self.monitor.workers.running();
         let parts = self.monitor.starts.as_ref().and_then(|starts| starts.parts());
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts }
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running, parts, rollout }
     }
 }
 

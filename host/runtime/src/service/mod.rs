@@ -27,6 +27,7 @@ use crate::permissions::{SERVICE, Verb};
 use crate::status::http::{self, View};
 use crate::subject::check_subject;
 use allowance::Allowance;
+use obey::Workers;
 use place::{Counts, Place, short};
 use question::{Demand, Endpoint, Question, refusal};
 
@@ -185,16 +186,22 @@ impl Service {
                 http::workload_status(&state, most)
                     .ok_or_else(|| refusal(413, "it is larger than a message".to_owned()))
             })),
-            Demand::SetWorkers { workload, count, last } => {
-                Met::Now(obey::set_workers(&self.view, &workload, count, last))
-            }
-            Demand::FreeWorkers { workload } => Met::Now(obey::free_workers(&self.view, &workload)),
+            Demand::SetWorkers { workload, count, last } => self.set_workers(&workload, Some((count, last))),
+            Demand::FreeWorkers { workload } => self.set_workers(&workload, None),
             Demand::Drain(drained) => Met::Now(obey::drain(&self.view, drained)),
-            Demand::Pause { .. } | Demand::Resume { .. } if self.late.len() >= WAITING => {
-                Met::Now(Err(refusal(503, "other requests wait for JetStream: ask again".to_owned())))
-            }
+            Demand::Pause { .. } | Demand::Resume { .. } if self.late.len() >= WAITING => Met::Now(Err(busy())),
             Demand::Pause { workload, last } => self.pause(&workload, Some(last)),
             Demand::Resume { workload } => self.pause(&workload, None),
+        }
+    }
+
+    fn set_workers(&self, workload: &str, set: Option<(u32, Option<Duration>)>) -> Met {
+        match obey::set_workers(&self.view, workload, set) {
+            Workers::Said(answer) => Met::Now(answer),
+            Workers::OfFleet(..) if self.late.len() >= WAITING => Met::Now(Err(busy())),
+            Workers::OfFleet(fleet, state) => {
+                Met::Late(Box::pin(obey::set_workers_of_fleet((fleet, state, self.view.id.clone()), set)))
+            }
         }
     }
 
@@ -214,6 +221,10 @@ impl Service {
             counts.last_error = format!("{code}: {}", short(why));
         }
     }
+}
+
+fn busy() -> Refusal {
+    refusal(503, "other requests wait for JetStream: ask again".to_owned())
 }
 
 /// What becomes of a demand.

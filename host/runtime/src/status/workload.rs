@@ -16,7 +16,7 @@ use crate::delivery::start_limits::{StartGate, StartStatus};
 use crate::fleet::host::Fleet;
 use crate::plugin::{Generation, GuestsSeen, Used};
 use crate::rollout::seen::Rollouts;
-use crate::scaling::count_override::CountOverride;
+use crate::scaling::count_override::{CountOverride, SetCount};
 use crate::scaling::handover::Handover;
 use crate::scaling::history::{History, Shadowed};
 use crate::scaling::workers::{Desired, Workers};
@@ -124,6 +124,20 @@ impl WorkloadState {
     /// By what its handler's new generations take over; `None` where they do at once.
     pub(crate) fn rollouts(&self) -> Option<&dyn Rollouts> {
         self.rollouts.get().map(AsRef::as_ref)
+    }
+
+    /// The same, for who asks later.
+    pub(crate) fn shared_rollouts(&self) -> Option<Arc<dyn Rollouts>> {
+        self.rollouts.get().cloned()
+    }
+
+    /// How many workers a person has set, for this host or for all of its fleet.
+    pub(crate) fn set_workers(&self) -> Option<SetCount> {
+        let fleet = self.running().and_then(|parts| parts.fleet.clone());
+        match fleet {
+            Some(fleet) => fleet.seen(&self.workload.name).set.map(|set| SetCount::of(set.count, set.until_ms)),
+            None => self.chosen.get(),
+        }
     }
 
     /// It runs from now on.

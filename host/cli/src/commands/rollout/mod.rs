@@ -30,8 +30,8 @@ Examples:
 ///
 /// A workload with rollout.share runs a new generation with a share of its workers first. Asks a host that answers over
 /// HTTP, as `tidegate run --http 8222` does; to promote or abort needs the token of its http-admin, from --token-file
-/// or the variable TIDEGATE_HTTP_TOKEN. Exit code 0: shown or done. 1: no host answers, it does not take the token, or
-/// no generation is tried. 2: wrong usage.
+/// or the variable TIDEGATE_HTTP_TOKEN. Any host of a fleet answers for all of them. Exit code 0: shown or done. 1:
+/// no host answers, it does not take the token, or no generation is tried. 2: wrong usage.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RolloutArgs {

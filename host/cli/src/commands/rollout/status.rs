@@ -39,6 +39,15 @@ struct Rollout {
     trial: Option<Trial>,
     last: Option<Ended>,
     ended: BTreeMap<String, u64>,
+    fleet: Option<Fleet>,
+}
+
+/// What the hosts of its fleet have of it.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Fleet {
+    workers: BTreeMap<String, u32>,
+    without: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -102,16 +111,23 @@ impl Status {
 
 impl Shown {
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { workload, rollout: Rollout { generation, trial, last, .. } } = self;
+        let Self { workload, rollout: Rollout { generation, trial, last, fleet, .. } } = self;
         let generation = generation.as_deref().map_or("none yet", shown);
         writeln!(out, "{}: generation {}", plain(workload), plain(generation))?;
         if let Some(Trial { generation, elapsed_ms, workers, compared, .. }) = trial {
             let elapsed = show_duration(&Duration::from_secs(elapsed_ms / 1000));
             let workers: Vec<String> = workers.iter().map(u64::to_string).collect();
-            let by =
-                if workers.is_empty() { "no worker now".to_owned() } else { format!("worker {}", workers.join(", ")) };
+            let by = match fleet {
+                Some(Fleet { workers, .. }) => by_hosts(workers),
+                None if workers.is_empty() => "no worker now".to_owned(),
+                None => format!("worker {}", workers.join(", ")),
+            };
             writeln!(out, "  {} is tried for {elapsed}, by {by}", plain(shown(generation)))?;
             compared.print(out)?;
+        }
+        if let Some(Fleet { without, .. }) = fleet.as_ref().filter(|fleet| !fleet.without.is_empty()) {
+            let which = if trial.is_some() { "the one that is tried" } else { "the one in use" };
+            writeln!(out, "  hosts without {which}: {}", plain(&without.join(", ")))?;
         }
         if let Some(Ended { generation, ending, reason, compared, .. }) = last {
             let ending = ending.replace('_', " ");
@@ -122,6 +138,12 @@ impl Shown {
         }
         Ok(())
     }
+}
+
+fn by_hosts(workers: &BTreeMap<String, u32>) -> String {
+    let one = |(host, count): (&String, &u32)| format!("{count} of {}", plain(host));
+    let hosts: Vec<String> = workers.iter().map(one).collect();
+    if hosts.is_empty() { "no worker now".to_owned() } else { format!("workers of its fleet: {}", hosts.join(", ")) }
 }
 
 impl Compared {
@@ -171,6 +193,20 @@ mod tests {
             "    fails infinitely as often, ends without an answer 1.00 times as often, takes 1.50 times as long",
         ];
         assert_eq!(String::from_utf8(out).unwrap(), lines.map(|line| format!("{line}\n")).concat());
+    }
+
+    #[test]
+    fn of_a_fleet_the_workers_of_each_host_are_printed_and_who_lacks_it() {
+        let mut shown = status().rollouts(Some("orders")).unwrap();
+        let workers = [("a".to_owned(), 2), ("b".to_owned(), 1)].into();
+        shown[0].rollout.fleet = Some(Fleet { workers, without: vec!["c".to_owned()] });
+        let mut out = Vec::new();
+        shown[0].print(&mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        let by = "is tried for 1m 5s, by workers of its fleet: 2 of a, 1 of b";
+        for line in [by, "hosts without the one that is tried: c"] {
+            assert!(said.contains(line), "{said}");
+        }
     }
 
     #[test]

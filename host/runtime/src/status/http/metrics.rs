@@ -133,7 +133,7 @@ impl WorkloadMetrics {
             max: state.workload.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
-            set: state.chosen.get().map(|set| set.count),
+            set: state.set_workers().map(|set| set.count),
             tally: parts.map(|parts| parts.workers.tally()).unwrap_or_default(),
             scaling: state.history.scaling(),
             shadow: state.workload.shadow.as_ref().map(|_| state.history.shadowed()),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::delivery::by_generation::CallSums;
 use crate::duration::unix_millis;
-use crate::rollout::seen::{Ended, Ending, RolloutSeen, TrialSeen};
+use crate::rollout::seen::{Ended, Ending, RolloutSeen, TogetherSeen, TrialSeen};
 use crate::rollout::trial::Measured;
 
 #[derive(Serialize)]
@@ -20,6 +20,16 @@ pub(super) struct RolloutStatus {
     last: Option<EndedStatus>,
     /// How many ended so.
     ended: BTreeMap<&'static str, u64>,
+    /// Null where this host decides alone.
+    fleet: Option<FleetRolloutStatus>,
+}
+
+#[derive(Serialize)]
+struct FleetRolloutStatus {
+    /// How many workers of each host run the generation that is tried.
+    workers: BTreeMap<String, u32>,
+    /// Hosts that do not have the generation that is tried, or else the one in use.
+    without: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -66,10 +76,11 @@ struct Calls {
 }
 
 pub(super) fn of(seen: RolloutSeen) -> RolloutStatus {
-    let RolloutSeen { generation, trial, last, ended } = seen;
+    let RolloutSeen { generation, trial, last, ended, together } = seen;
+    let fleet = together.map(|TogetherSeen { workers, without }| FleetRolloutStatus { workers, without });
     let ended = Ending::ALL.iter().map(|ending| ending.as_str()).zip(ended).collect();
     let generation = generation.map(|digest| digest.whole().to_owned());
-    RolloutStatus { generation, trial: trial.map(going_on), last: last.map(has_ended), ended }
+    RolloutStatus { generation, trial: trial.map(going_on), last: last.map(has_ended), ended, fleet }
 }
 
 fn going_on(TrialSeen { generation, began, elapsed, workers, measured }: TrialSeen) -> TrialStatus {

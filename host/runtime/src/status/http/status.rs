@@ -329,7 +329,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
             max: of.scale.max,
             desired: parts.map_or(0, |parts| parts.desired.get()),
             running: parts.map_or(0, |parts| parts.workers.running()),
-            set: state.chosen.get().map(|set| SetStatus { count: set.count, until_at_ms: set.until_ms }),
+            set: state.set_workers().map(|set| SetStatus { count: set.count, until_at_ms: set.until_ms }),
             alive: alive
                 .into_iter()
                 .map(|(worker, stats)| WorkerStatus {
@@ -364,7 +364,7 @@ fn workload(state: &WorkloadState) -> WorkloadStatus {
     }
 }
 
-fn fleet(Seen { plan, leader, host, differ }: Seen) -> FleetStatus {
+fn fleet(Seen { plan, leader, host, differ, .. }: Seen) -> FleetStatus {
     let epoch = plan.as_ref().map(|plan| plan.epoch);
     let Plan { desired, shares, .. } = plan.unwrap_or_default();
     FleetStatus { host, leader, epoch, desired, shares, differ }

@@ -11,8 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::answer::{answer, refuse};
 use super::cut::cut;
 use super::state::PageState;
-use crate::digest::Digest;
-use crate::rollout::seen::{NoCandidate, Rollouts};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,19 +26,14 @@ struct Done {
 }
 
 pub(super) async fn promote(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
-    change(&state, &headers, &body, |rollouts| rollouts.promote()).await.unwrap_or_else(|refused| refused)
+    change(&state, &headers, &body, true).await.unwrap_or_else(|refused| refused)
 }
 
 pub(super) async fn abort(State(state): State<Arc<PageState>>, headers: HeaderMap, body: Bytes) -> Response {
-    change(&state, &headers, &body, |rollouts| rollouts.abort()).await.unwrap_or_else(|refused| refused)
+    change(&state, &headers, &body, false).await.unwrap_or_else(|refused| refused)
 }
 
-async fn change(
-    state: &PageState,
-    headers: &HeaderMap,
-    body: &[u8],
-    change: impl FnOnce(&dyn Rollouts) -> Result<Digest, NoCandidate> + Send,
-) -> Result<Response, Response> {
+async fn change(state: &PageState, headers: &HeaderMap, body: &[u8], promote: bool) -> Result<Response, Response> {
     state.admin.may_change(headers).await?;
     let asked = serde_json::from_slice(body);
     let Asked { workload } = asked.map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?;
@@ -53,7 +46,14 @@ async fn change(
     };
     let of = of.ok_or_else(none)?;
     let rollouts = of.rollouts().ok_or_else(off)?;
-    let generation = change(rollouts).map_err(|none| refuse(StatusCode::CONFLICT, &none.to_string()))?;
+    let fleet = of.running().and_then(|parts| parts.fleet.clone());
+    let changed = match (fleet, promote) {
+        // The leader decides for all hosts.
+        (Some(fleet), promote) => fleet.judge(&workload, promote).await.map_err(|error| error.to_string()),
+        (None, true) => rollouts.promote().map_err(|none| none.to_string()),
+        (None, false) => rollouts.abort().map_err(|none| none.to_string()),
+    };
+    let generation = changed.map_err(|problem| refuse(StatusCode::CONFLICT, &problem))?;
     let generation = generation.whole().to_owned();
     Ok(answer(&Done { workload, generation }))
 }

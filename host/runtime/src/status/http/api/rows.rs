@@ -152,7 +152,7 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
         problems: problems.map(|(part, problem)| (part.as_str(), cut(&problem, PROBLEMS.1))).collect(),
         min: of.scale.min,
         max: of.scale.max,
-        set: workload.chosen.get().map(|set| set.count),
+        set: workload.set_workers().map(|set| set.count),
         now,
         acked: tally.acked,
         dead: tally.dead.iter().sum(),
@@ -163,10 +163,14 @@ fn row<'a>(workload: &'a WorkloadState, now: &'a Numbers, generations: &BTreeMap
 }
 
 /// Of a generation that is tried, or is not in use though its file is there. Nothing in it changes all the time.
-fn told(RolloutSeen { generation, trial, last, .. }: RolloutSeen) -> Option<String> {
+fn told(RolloutSeen { generation, trial, last, together, .. }: RolloutSeen) -> Option<String> {
     let in_use = generation.map(|digest| format!("{digest} is in use")).unwrap_or_default();
     if let Some(TrialSeen { generation, workers, .. }) = trial {
-        return Some(format!("{in_use}; {generation} is tried by {} workers", workers.len()));
+        let by = match together {
+            Some(together) => format!("{} workers of its fleet", together.workers.values().sum::<u32>()),
+            None => format!("{} workers", workers.len()),
+        };
+        return Some(format!("{in_use}; {generation} is tried by {by}"));
     }
     let Ended { generation, ending, reason, .. } = last?;
     let is_rejected = matches!(ending, Ending::RolledBack | Ending::Aborted);

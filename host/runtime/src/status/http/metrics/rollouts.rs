@@ -26,6 +26,13 @@ pub(super) fn encode<'a>(
         None,
         all().map(|(of, seen)| (name(of), workers(seen))),
     )?;
+    let without = |seen: &RolloutSeen| seen.together.as_ref().map(|together| together.without.len() as f64);
+    encoder.gauges(
+        "tidegate_rollout_hosts_without",
+        "Hosts of the fleet that do not have the generation that is tried, or else the one in use",
+        None,
+        all().filter_map(|(of, seen)| Some((name(of), without(seen)?))),
+    )?;
     let ended = all().flat_map(|(of, seen)| {
         let each = Ending::ALL.iter().zip(seen.ended);
         each.map(move |(ending, count)| ([("workload", of), ("ending", ending.as_str())], count))
