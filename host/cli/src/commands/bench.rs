@@ -38,7 +38,7 @@ pub struct BenchArgs {
     /// What the handlers are given
     #[arg(long, value_name = "TEXT", default_value = "hello tide", requires = "handler")]
     pub payload: String,
-    /// What to measure, separated by commas; all of it without
+    /// What to measure, separated by commas; all of it but many-idle without
     #[arg(long, value_name = "ROWS", value_delimiter = ',', value_parser = rows())]
     pub only: Vec<Row>,
     /// Messages of each throughput round
@@ -109,7 +109,11 @@ pub async fn run(
     let binary = args.nats_server.clone();
     let server = Server::start(server::ServerOptions { binary, ..server::ServerOptions::default() }).await?;
     let options = BenchOptions {
-        rows: Rows::of(if args.only.is_empty() { Row::ALL.to_vec() } else { args.only.clone() }),
+        rows: Rows::of(if args.only.is_empty() {
+            Row::ALL.into_iter().filter(|row| row.is_usual()).collect()
+        } else {
+            args.only.clone()
+        }),
         server: Some(server.process()),
         messages: usize::try_from(args.messages)?,
         payload: usize::try_from(args.payload_size)?,

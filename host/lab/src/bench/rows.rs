@@ -43,6 +43,12 @@ impl Row {
         Self::ManyIdle,
     ];
 
+    /// Whether it is measured without being asked for. A thousand workloads take long to start on a busy machine.
+    #[must_use]
+    pub fn is_usual(self) -> bool {
+        self != Self::ManyIdle
+    }
+
     /// Its name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
