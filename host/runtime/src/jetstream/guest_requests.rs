@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::Client;
 use super::request_window::RequestWindow;
 use crate::delivery::hops::HOPS;
-use crate::ports::{GuestRequest, RequestAnswer, RequestFuture, Requester};
+use crate::ports::{EffectError, GuestRequest, RequestAnswer, RequestFailed, RequestFuture, Requester};
 use crate::subject::shown;
 
 /// Requests of a workload that may wait for their answers.
@@ -32,15 +32,24 @@ impl Requester for GuestRequests {
             // The wait for room counts too.
             let asked = timeout(within, self.0.ask(subject.clone(), headers, payload, within)).await;
             let Ok(answer) = asked else {
-                return Err(format!("`{}` was not answered within {within:?}", shown(&subject)));
+                let late = format!("`{}` was not answered within {within:?}", shown(&subject));
+                return Err(RequestFailed::Late(late));
             };
-            let answer = answer.map_err(|error| error.to_string())?;
+            let answer = answer.map_err(failed)?;
             if answer.status == Some(StatusCode::NO_RESPONDERS) {
-                return Err(format!("nobody listens on `{}`", shown(&subject)));
+                return Err(RequestFailed::Other(format!("nobody listens on `{}`", shown(&subject))));
             }
             let reply_to = answer.reply.map(|reply| reply.to_string());
             Ok(RequestAnswer { subject: answer.subject.to_string(), payload: answer.payload, reply_to })
         })
+    }
+}
+
+fn failed(error: EffectError) -> RequestFailed {
+    match error {
+        EffectError::Refused(why) => RequestFailed::TooLarge(why),
+        EffectError::Unavailable(why) => RequestFailed::Unavailable(why),
+        EffectError::Conflict(why) | EffectError::Denied(why) => RequestFailed::Other(why),
     }
 }
 
