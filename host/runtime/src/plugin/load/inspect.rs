@@ -31,8 +31,8 @@ pub struct Inspection {
     pub kind: Kind,
     /// Whether it is used as a handler of batches: it exports `batch-handler`, and maybe `handler` too.
     pub batches: bool,
-    /// Whether it is a handler of the asynchronous form: it exports `async-handler`, or `wasmcloud:messaging/handler` in
-    /// that form, which is used then.
+    /// Whether it is a handler of the asynchronous form: it exports `async-handler`, or `wasmcloud:messaging/handler`
+    /// in that form, which is used then.
     pub asynchronous: bool,
     /// Whether it is a handler by `wasmcloud:messaging/handler` alone.
     pub messages: bool,
@@ -71,8 +71,9 @@ pub enum KindError {
     /// It has functions of the asynchronous form, and is no handler of that form.
     #[error(
         "it has asynchronous functions, which came with WASI 0.3 and which this host has for handlers that export \
-         {ASYNC_HANDLER} or {MESSAGING}/handler@{}; build it for the world `async-worker` of this host's wit/, or make its functions ordinary \
-         ones and build it for WASI 0.2, as for the target wasm32-wasip2", STREAMED_VERSION.1
+         {ASYNC_HANDLER} or {MESSAGING}/handler@{}; build it for the world `async-worker` of this host's wit/, or \
+         make its functions ordinary ones and build it for WASI 0.2, as for the target wasm32-wasip2",
+        STREAMED_VERSION.1
     )]
     Async,
     /// It speaks another version of the contract.

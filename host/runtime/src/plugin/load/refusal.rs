@@ -91,8 +91,9 @@ pub enum PluginRefusal {
     NoBatches,
     /// A workload wants several of its calls at once.
     #[error(
-        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER} or {STREAMED_HANDLER}), and a \
-         workload that uses it has concurrency; build it for the world `async-worker` of this host's wit/, or remove that key"
+        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER} or {STREAMED_HANDLER}), \
+         and a workload that uses it has concurrency; build it for the world `async-worker` of this host's wit/, or \
+         remove that key"
     )]
     NotConcurrent,
     /// The engine of its form does not run here.
@@ -175,8 +176,8 @@ fn compile_remedy(said: &str) -> &'static str {
         "this host calls asynchronous functions that have a callback, as wit-bindgen makes them, for each call of the \
          others would keep a stack while it waits; build it with a tool that makes that form"
     } else if said.contains(" feature") {
-        "this host does not have that feature, which is a proposal; build it with tools for WASI 0.2, or for WASI 0.3.0 \
-         as it was published"
+        "this host does not have that feature, which is a proposal; build it with tools for WASI 0.2, or for WASI \
+         0.3.0 as it was published"
     } else {
         "build it again"
     }

@@ -1,5 +1,5 @@
-//! What of the component model's asynchronous functions this host leaves out, each in the smallest component that has it,
-//! and what of wasmtime the way in which calls of one instance run at once rests on.
+//! What of the component model's asynchronous functions this host leaves out, each in the smallest component that has
+//! it, and what of wasmtime the way in which calls of one instance run at once rests on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -82,8 +82,8 @@ struct Signals {
     went_on: Notify,
 }
 
-/// Why a call that has to end takes its whole instance with it: nothing ends one call. If this fails one day, a call can
-/// be ended alone.
+/// Why a call that has to end takes its whole instance with it: nothing ends one call. If this fails one day, a call
+/// can be ended alone.
 #[tokio::test]
 async fn a_call_that_nobody_waits_for_goes_on_in_the_guest() {
     let text = r#"(component

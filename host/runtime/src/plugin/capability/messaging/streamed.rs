@@ -1,4 +1,5 @@
-//! The asynchronous form, `wasmcloud:messaging@0.3.0`: several calls of an instance run at once, and bodies are streams.
+//! The asynchronous form, `wasmcloud:messaging@0.3.0`: several calls of an instance run at once, and bodies are
+//! streams.
 //!
 //! What a guest publishes or asks is of the call whose task it runs in.
 
