@@ -97,7 +97,7 @@ async fn one_instance_has_many_messages_at_once_and_each_has_its_own_reply_and_p
     // No answer comes before all sixteen wait for it.
     answers_together(&host, 16).await;
     let subjects: Vec<_> = (0..16).map(|n| format!("in.many.{n}")).collect();
-    let asked = subjects.iter().enumerate().map(|(n, subject)| async {
+    let asked = subjects.iter().enumerate().map(async |(n, subject)| {
         let script = format!("publish out.{n} {n}\nrequest prices.tea 60000 {n}");
         host.request(subject, script).await
     });
