@@ -11,7 +11,7 @@ use wasmtime::{Engine, Store};
 
 use super::*;
 use crate::plugin::run::engine_config::async_handlers;
-use crate::plugin::{HandlerPlugin, PluginRefusal};
+use crate::plugin::HandlerPlugin;
 
 /// Why a component of the asynchronous form with these functions is refused.
 async fn refused(functions: &str) -> String {
