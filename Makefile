@@ -39,7 +39,7 @@ FUZZ_TARGETS = $(or $(TARGET),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/tar
 # The directory of each guest that ships. Its name is the plugin's and, with _ for -, its library's.
 GUESTS = $(patsubst %/Cargo.toml,%,$(shell grep -ls cdylib guest-policies/*/Cargo.toml guest-workers/*/Cargo.toml))
 
-.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults fleet bench policies docs book fuzz guests dist lint lint-shipped fmt clean
+.PHONY: help setup setup-web demo install test test-languages bench-languages test-web pictures faults fleet bench policies docs book fuzz guests package dist lint lint-shipped fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -114,6 +114,9 @@ $(MDBOOK):
 
 book: $(MDBOOK) ## make a book of docs/, for a browser: book/index.html
 	@.ci/book '$(MDBOOK)'
+
+package: guests ## package the crates that are published, and install the program from the packages
+	@.ci/package
 
 # Zig is the C compiler and the linker for musl, on any machine and for both processors.
 ARCH ?= x86_64

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::StreamExt;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -86,19 +87,52 @@ async fn max_counts_for_all_hosts_together_and_max_workers_for_one() {
     .await;
 }
 
+/// Awaits that so many pulls are parked at the consumer.
+async fn parked(site: &Site, expected: usize) {
+    eventually(&format!("{expected} pulls are parked"), async || {
+        let mut consumer: PullConsumer = site.js.get_consumer_from_stream("work-workers", "work").await.unwrap();
+        consumer.info().await.unwrap().num_waiting == expected
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn at_zero_a_message_is_handled_by_whichever_host_it_comes_to_and_all_are_parked_again() {
+async fn at_zero_one_host_keeps_a_pull_parked_and_another_when_that_one_leaves() {
     let site = Site::new().await;
     let work = || policy(workload("work"), "backlog", &[("cooldown", "1s")]);
     let one = member(&site, "one", None, work()).await;
+    shared(&site, &[("one", 0)]).await;
     let two = member(&site, "two", None, work()).await;
     shared(&site, &[("one", 0), ("two", 0)]).await;
+    // The second one has asked before it saw a plan.
+    parked(&site, 1).await;
     for nth in 1..=3 {
         assert_eq!(site.request("in.work.a", "count").await, "1");
         let started = || one.workers("work").0 + two.workers("work").0;
         eventually("the worker is told", async || started() >= nth).await;
         eventually("no worker runs", async || running(&one) + running(&two) == 0).await;
     }
+    one.stop().await;
+    shared(&site, &[("two", 0)]).await;
+    assert_eq!(site.request("in.work.a", "count").await, "1");
+    eventually("the worker is told", async || two.workers("work").0 > 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_zero_the_next_host_keeps_the_pull_parked_when_the_leader_is_killed() {
+    let site = Site::new().await;
+    let zero =
+        "policy = \"backlog\"\npolicy-settings = { cooldown = \"1s\" }\nscale = { max = 6, interval = \"200ms\" }";
+    let mut hosts = BTreeMap::new();
+    for id in ["a", "b", "c"] {
+        hosts.insert(id.to_owned(), process_of(&site, id, zero).await);
+    }
+    shared(&site, &[("a", 0), ("b", 0), ("c", 0)]).await;
+    parked(&site, 1).await;
+    let first = leader(&site).await;
+    hosts.remove(&first).unwrap().signal(Signal::KILL);
+    until("another host leads", async || Some(leader(&site).await).filter(|id| *id != first)).await;
+    assert_eq!(site.request("in.work.a", "count").await, "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,8 +159,16 @@ async fn without_its_bucket_a_host_keeps_its_share_and_says_what_mends_it() {
     assert_eq!(running(&host), 2);
 }
 
-/// A host as a process, whose policy counts its decisions, and its answers in a journal. `more` is of the workload.
+/// A host as a process, whose policy counts its decisions. `more` is of the workload.
 async fn process(site: &Site, id: &str, more: &str) -> Running {
+    let count = r#"policy = "probe-policy"
+        policy-settings = { mode = "count" }
+        scale = { min = 3, max = 6, interval = "200ms", window = "1s" }"#;
+    process_of(site, id, &format!("{count}\n{more}")).await
+}
+
+/// The same with another policy, whose decisions go into a journal.
+async fn process_of(site: &Site, id: &str, more: &str) -> Running {
     let dir = site.plugins.path();
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
     let config = format!(
@@ -147,9 +189,6 @@ async fn process(site: &Site, id: &str, more: &str) -> Running {
             subjects = ["in.work.>"]
             manage = "create"
             handler = "probe"
-            policy = "probe-policy"
-            policy-settings = {{ mode = "count" }}
-            scale = {{ min = 3, max = 6, interval = "200ms", window = "1s" }}
             {more}
             "#,
         url = site.nats.servers[0],

@@ -86,7 +86,7 @@ pub async fn run<H: Handlers, P: Policies>(
         tokio::join!(
             fetch(inbox, pull, &rules.consumer, tell, shutdown.clone()),
             supervisor.run(shutdown.clone()),
-            watch_count(monitor, assembly.member(), shutdown.clone()),
+            watch_count(monitor, assembly.member(), inbox.clone(), shutdown.clone()),
             watch_headers(header_watch, start, tell_watch, shutdown.clone()),
             pulls.run(of_pulls),
             watch.run(of_watch),
@@ -219,7 +219,8 @@ impl<'a> Assembly<'a> {
         let report = move || {
             let (tally, waiting) = (workers.tally(), !inbox.is_empty());
             let (running, wanted, redelivered) = (workers.running(), desired.get(), tally.redelivered);
-            Report { running, wanted, room: u32::MAX, waiting, woken: false, work: tally.work, redelivered }
+            let room = if inbox.is_suspended() { 0 } else { u32::MAX };
+            Report { running, wanted, room, waiting, woken: false, work: tally.work, redelivered }
         };
         Some(Member::join(fleet, &self.state.workload.name, Box::new(report)))
     }
@@ -253,11 +254,12 @@ fn fleet<'a>(host: &'a HostContext, workload: &Workload) -> Option<&'a Arc<Fleet
 async fn watch_count<P: Policies>(
     monitor: Monitor<P, Signals>,
     member: Option<Member>,
+    inbox: Arc<Inbox<PulledMessage>>,
     stop: impl Future<Output = ()>,
 ) {
     match member {
         None => monitor.run(stop).await,
-        Some(member) => FleetMonitor::new(monitor, member).run(stop).await,
+        Some(member) => FleetMonitor::new(monitor, member, Box::new(move |parks| inbox.park(parks))).run(stop).await,
     }
 }
 

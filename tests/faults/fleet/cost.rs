@@ -21,9 +21,13 @@ use crate::stage::{Stage, with, work};
 /// The most messages a second that 50 hosts with 100 workloads may send.
 const MOST: f64 = 500.0;
 
+/// The most KiB a second that they may get.
+const MOST_KIB: f64 = 2048.0;
+
 /// Messages by what they are for.
-const KINDS: [(&str, &str); 5] = [
-    ("$KV.FLEET.host.", "entries of hosts"),
+const KINDS: [(&str, &str); 6] = [
+    ("$KV.FLEET.host.", "signs of life"),
+    ("$KV.FLEET.figures.", "figures of hosts"),
     ("$KV.FLEET.", "leases and plans"),
     ("$JS.API.CONSUMER.MSG.NEXT.", "pulls"),
     ("$JS.API.CONSUMER.INFO.", "looks at consumers"),
@@ -69,6 +73,8 @@ pub(super) async fn idle(form: Form) -> Result<Report> {
         a_second(3) / 1024.0
     ));
     report.must(a_second(0) < MOST, format!("{:.0} messages/s to the server", a_second(0)));
+    let kib = a_second(3) / 1024.0;
+    report.must(kib < MOST_KIB, format!("{kib:.0} KiB/s from the server"));
     report.note(kinds(&stage.client, window).await?);
     for host in &hosts {
         report.must(host.is_running(), "all hosts live");
@@ -78,7 +84,7 @@ pub(super) async fn idle(form: Form) -> Result<Report> {
 
 fn config(id: &str, workloads: &[String]) -> Table {
     let fleet = format!("fleet.bucket = '{BUCKET}'\nhost.id = '{id}'");
-    let over = "policy = 'backlog'\nscale.interval = '1s'\npull.expires = '30s'";
+    let over = "policy = 'backlog'\nscale.interval = '1s'";
     let all = workloads.iter().map(|name| work(name, over));
     all.fold(toml::from_str(&fleet).expect("what is here is TOML"), with)
 }

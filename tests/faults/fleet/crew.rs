@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use toml::Table;
 
-use super::seen::{BUCKET, Seen, Stored, running};
+use super::seen::{BUCKET, Seen};
 use crate::hosts::Host;
 use crate::ledger::Ledger;
 use crate::patience::{until, within};
@@ -180,13 +180,14 @@ impl Crew {
     }
 
     /// What was said, or happened to a host, in its order: how many workers each host ran then. What a host says counts
-    /// until it says something else, which it does once a second.
+    /// until it says something else, which it does twice a second.
     fn history(&self) -> Vec<(Instant, BTreeMap<String, u64>)> {
         let mut said: BTreeMap<String, u64> = BTreeMap::new();
         let mut away: BTreeSet<String> = BTreeSet::new();
         let mut marks = self.marks.iter().peekable();
         let mut history = Vec::new();
-        for Stored { at, key, value } in self.seen.all() {
+        for stored in self.seen.all() {
+            let at = stored.at;
             while let Some((_, id, goes_on)) = marks.next_if(|(marked, ..)| *marked <= at) {
                 if *goes_on {
                     away.remove(id);
@@ -194,8 +195,8 @@ impl Crew {
                     away.insert(id.clone());
                 }
             }
-            let Some(id) = key.strip_prefix("host.") else { continue };
-            match running(&value) {
+            let Some((id, running)) = stored.says_running() else { continue };
+            match running {
                 Some(running) => said.insert(id.to_owned(), running),
                 None => said.remove(id),
             };

@@ -102,12 +102,12 @@ impl Seen {
     /// How many workers each host runs, as it has said last.
     pub(super) fn running(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
-        for Stored { key, value, .. } in self.kept.lock().iter() {
-            let Some(id) = key.strip_prefix("host.") else { continue };
-            match running(value) {
-                Some(count) => all.insert(id.to_owned(), count),
-                None => all.remove(id),
-            };
+        for stored in self.kept.lock().iter() {
+            match stored.says_running() {
+                Some((id, Some(count))) => drop(all.insert(id.to_owned(), count)),
+                Some((id, None)) => drop(all.remove(id)),
+                None => {}
+            }
         }
         all
     }
@@ -170,9 +170,19 @@ fn calls(lease: &Value) -> u64 {
     text.split(' ').find_map(|word| word.strip_prefix("calls=")?.parse().ok()).unwrap_or_default()
 }
 
-/// How many workers a host's entry says that it runs.
-pub(super) fn running(entry: &Value) -> Option<u64> {
-    entry["workloads"]["work"]["running"].as_u64()
+impl Stored {
+    /// The host that says here how many workers it runs, and how many; none if it is gone or has no such workload.
+    pub(super) fn says_running(&self) -> Option<(&str, Option<u64>)> {
+        let report = &self.value["workloads"]["work"];
+        let running = report.is_object().then(|| report["running"].as_u64().unwrap_or_default());
+        match self.key.split_once('.')? {
+            // It is only a sign of life.
+            ("host", _) if self.value["apart"] == true => None,
+            ("host", id) => Some((id, running)),
+            ("figures", id) if !self.value.is_null() => Some((id, running)),
+            _ => None,
+        }
+    }
 }
 
 fn decisions(all: &[Stored]) -> Vec<Made> {

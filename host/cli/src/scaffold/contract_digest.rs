@@ -26,7 +26,7 @@ fn meaning(text: &str) -> String {
 
 #[test]
 fn the_bindings_that_ship_are_those_of_the_contract() {
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/wit");
     let mut digest = Sha256::new();
     for file in INTERFACES {
         digest.update(meaning(&std::fs::read_to_string(wit.join(file)).unwrap()));
@@ -43,7 +43,7 @@ fn the_bindings_that_ship_are_those_of_the_contract() {
 
 #[test]
 fn the_types_for_editors_have_each_field_and_case_of_the_contract() {
-    let wit = meaning(include_str!("../../../../guest-sdk/wit/handler.wit"));
+    let wit = meaning(include_str!("../../sdk/wit/handler.wit"));
     let types = include_str!("../../templates/handler-javascript/tidegate.d.ts");
     let c = include_str!("../../templates/handler-c/bindings/worker.h");
     let names: Vec<&str> =

@@ -31,44 +31,38 @@ pub type ScaffoldFile = (PathBuf, Vec<u8>);
 
 /// The crate that it is written with, whole, with the contract in it.
 const SDK: &[(&str, &str)] = &[
-    ("tidegate-guest/Cargo.toml", include_str!("../../../../guest-sdk/Cargo.toml")),
-    ("tidegate-guest/README.md", include_str!("../../../../guest-sdk/README.md")),
-    ("tidegate-guest/src/asynchronous.rs", include_str!("../../../../guest-sdk/src/asynchronous.rs")),
-    ("tidegate-guest/src/batch.rs", include_str!("../../../../guest-sdk/src/batch.rs")),
-    ("tidegate-guest/src/duration.rs", include_str!("../../../../guest-sdk/src/duration.rs")),
-    ("tidegate-guest/src/handler.rs", include_str!("../../../../guest-sdk/src/handler.rs")),
-    ("tidegate-guest/src/key_value.rs", include_str!("../../../../guest-sdk/src/key_value.rs")),
-    ("tidegate-guest/src/lib.rs", include_str!("../../../../guest-sdk/src/lib.rs")),
-    ("tidegate-guest/src/logger.rs", include_str!("../../../../guest-sdk/src/logger.rs")),
-    ("tidegate-guest/src/policy.rs", include_str!("../../../../guest-sdk/src/policy.rs")),
-    ("tidegate-guest/src/settings.rs", include_str!("../../../../guest-sdk/src/settings.rs")),
-    ("tidegate-guest/src/state.rs", include_str!("../../../../guest-sdk/src/state.rs")),
-    ("tidegate-guest/src/test_signals.rs", include_str!("../../../../guest-sdk/src/test_signals.rs")),
-    ("tidegate-guest/src/testing.rs", include_str!("../../../../guest-sdk/src/testing.rs")),
-    ("tidegate-guest/wit/README.md", include_str!("../../../../guest-sdk/wit/README.md")),
-    ("tidegate-guest/wit/world.wit", include_str!("../../../../guest-sdk/wit/world.wit")),
-    ("tidegate-guest/wit/async.wit", include_str!("../../../../guest-sdk/wit/async.wit")),
-    ("tidegate-guest/wit/batch.wit", include_str!("../../../../guest-sdk/wit/batch.wit")),
-    ("tidegate-guest/wit/handler.wit", include_str!("../../../../guest-sdk/wit/handler.wit")),
-    ("tidegate-guest/wit/scaling.wit", include_str!("../../../../guest-sdk/wit/scaling.wit")),
-    ("tidegate-guest/wit/signals.wit", include_str!("../../../../guest-sdk/wit/signals.wit")),
-    ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../../../guest-sdk/wit/deps/config/store.wit")),
-    (
-        "tidegate-guest/wit/deps/keyvalue/keyvalue.wit",
-        include_str!("../../../../guest-sdk/wit/deps/keyvalue/keyvalue.wit"),
-    ),
-    ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../../../guest-sdk/wit/deps/logging/logging.wit")),
-    (
-        "tidegate-guest/wit/deps/messaging/messaging.wit",
-        include_str!("../../../../guest-sdk/wit/deps/messaging/messaging.wit"),
-    ),
+    ("tidegate-guest/Cargo.toml", include_str!("../../sdk/Cargo.toml.in")),
+    ("tidegate-guest/README.md", include_str!("../../sdk/README.md")),
+    ("tidegate-guest/src/asynchronous.rs", include_str!("../../sdk/src/asynchronous.rs")),
+    ("tidegate-guest/src/batch.rs", include_str!("../../sdk/src/batch.rs")),
+    ("tidegate-guest/src/duration.rs", include_str!("../../sdk/src/duration.rs")),
+    ("tidegate-guest/src/handler.rs", include_str!("../../sdk/src/handler.rs")),
+    ("tidegate-guest/src/key_value.rs", include_str!("../../sdk/src/key_value.rs")),
+    ("tidegate-guest/src/lib.rs", include_str!("../../sdk/src/lib.rs")),
+    ("tidegate-guest/src/logger.rs", include_str!("../../sdk/src/logger.rs")),
+    ("tidegate-guest/src/policy.rs", include_str!("../../sdk/src/policy.rs")),
+    ("tidegate-guest/src/settings.rs", include_str!("../../sdk/src/settings.rs")),
+    ("tidegate-guest/src/state.rs", include_str!("../../sdk/src/state.rs")),
+    ("tidegate-guest/src/test_signals.rs", include_str!("../../sdk/src/test_signals.rs")),
+    ("tidegate-guest/src/testing.rs", include_str!("../../sdk/src/testing.rs")),
+    ("tidegate-guest/wit/README.md", include_str!("../../sdk/wit/README.md")),
+    ("tidegate-guest/wit/world.wit", include_str!("../../sdk/wit/world.wit")),
+    ("tidegate-guest/wit/async.wit", include_str!("../../sdk/wit/async.wit")),
+    ("tidegate-guest/wit/batch.wit", include_str!("../../sdk/wit/batch.wit")),
+    ("tidegate-guest/wit/handler.wit", include_str!("../../sdk/wit/handler.wit")),
+    ("tidegate-guest/wit/scaling.wit", include_str!("../../sdk/wit/scaling.wit")),
+    ("tidegate-guest/wit/signals.wit", include_str!("../../sdk/wit/signals.wit")),
+    ("tidegate-guest/wit/deps/config/store.wit", include_str!("../../sdk/wit/deps/config/store.wit")),
+    ("tidegate-guest/wit/deps/keyvalue/keyvalue.wit", include_str!("../../sdk/wit/deps/keyvalue/keyvalue.wit")),
+    ("tidegate-guest/wit/deps/logging/logging.wit", include_str!("../../sdk/wit/deps/logging/logging.wit")),
+    ("tidegate-guest/wit/deps/messaging/messaging.wit", include_str!("../../sdk/wit/deps/messaging/messaging.wit")),
 ];
 
 /// What both kinds have.
 const COMMON: &[(&str, &str)] = &[(".gitignore", include_str!("../../templates/gitignore"))];
 
 const POLICY: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../templates/policy/Cargo.toml")),
+    ("Cargo.toml", include_str!("../../templates/policy/Cargo.toml.in")),
     ("README.md", include_str!("../../templates/policy/README.md")),
     ("src/lib.rs", include_str!("../../templates/policy/src/lib.rs")),
     ("src/rule.rs", include_str!("../../templates/policy/src/rule.rs")),
@@ -78,7 +72,7 @@ const POLICY: &[(&str, &str)] = &[
 const CONFIG: &str = include_str!("../../templates/tidegate.toml");
 
 const HANDLER: &[(&str, &str)] = &[
-    ("Cargo.toml", include_str!("../../templates/handler/Cargo.toml")),
+    ("Cargo.toml", include_str!("../../templates/handler/Cargo.toml.in")),
     ("README.md", include_str!("../../templates/handler/README.md")),
     ("src/lib.rs", include_str!("../../templates/handler/src/lib.rs")),
 ];

@@ -27,7 +27,7 @@ pub(crate) type Times = [u64; TIMES_US.len() + 1];
 
 /// What the workers have done since the host started. Only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", default)]
 pub struct Work {
     /// Deliveries settled for good: acknowledged or dead.
     pub settled: u64,

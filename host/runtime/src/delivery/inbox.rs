@@ -85,6 +85,8 @@ pub(crate) struct Inbox<D> {
     suspended: AtomicBool,
     /// Nothing is fetched or taken for now.
     paused: AtomicBool,
+    /// Whether a delivery is asked for while there is no worker.
+    parks: AtomicBool,
     /// A moving mean of the time that a message takes; 0 before the first.
     service_ns: AtomicU64,
     /// How many deliveries a worker should find, however long they take: 1, or a batch.
@@ -148,6 +150,7 @@ impl<D: Held> Inbox<D> {
             fetching: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             paused: AtomicBool::new(false),
+            parks: AtomicBool::new(true),
             service_ns: AtomicU64::new(0),
             least: AtomicUsize::new(1),
             ended: AtomicBool::new(false),
@@ -184,6 +187,13 @@ impl<D: Held> Inbox<D> {
         self.paused.store(paused, Relaxed);
         if !paused {
             self.arrived.notify_waiters();
+            self.room.notify_one();
+        }
+    }
+
+    /// Sets whether one delivery is asked for while there is no worker. What was asked for before may still come.
+    pub(crate) fn park(&self, parks: bool) {
+        if self.parks.swap(parks, Relaxed) != parks {
             self.room.notify_one();
         }
     }
@@ -341,8 +351,11 @@ impl<D: Held> Inbox<D> {
         if !self.fetching.load(Relaxed) || may_not || self.bytes.load(Relaxed) > self.max_bytes / 2 {
             return None;
         }
-        let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let workers = self.workers.load(Relaxed);
+        if workers == 0 && !self.parks.load(Relaxed) {
+            return None;
+        }
+        let service_time = Some(self.service_ns.load(Relaxed)).filter(|ns| *ns > 0).map(Duration::from_nanos);
         let least = workers.saturating_mul(self.least.load(Relaxed)).min(MOST);
         Some(capacity(workers, self.batch, service_time).max(least))
     }

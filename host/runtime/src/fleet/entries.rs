@@ -1,5 +1,6 @@
 //! What stands in the bucket: `host.<id>`, `leader.<workload>`, `plan.<workload>` and `settings.<workload>`, each a
-//! JSON object. A reader ignores members that it does not know, for a fleet runs two versions while it is upgraded.
+//! JSON object, and `figures.<id>`, which is in [`figures`](super::figures). A reader ignores members that it does not
+//! know, for a fleet runs two versions while it is upgraded.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ pub(crate) struct HostId {
     pub(crate) boot: String,
 }
 
-/// `host.<id>`: what a host is able to do, and does.
+/// `host.<id>`: that a host lives, what it is able to do, and what it does unless that stands apart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct HostEntry {
@@ -33,28 +34,39 @@ pub(crate) struct HostEntry {
     pub(crate) capacity: u32,
     /// What it does, by workload. One that stops is not there any more, and so gets no share.
     pub(crate) workloads: BTreeMap<String, Report>,
+    /// Whether that stands in `figures.<id>` instead.
+    #[serde(default)]
+    pub(crate) apart: bool,
+    /// Whether this host reads what stands apart. One of an older version does not, and says nothing here.
+    #[serde(default)]
+    pub(crate) reads_apart: bool,
 }
 
 /// What a host does for one workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", default = "Report::idle")]
 pub(crate) struct Report {
     /// Workers that run and do not drain.
     pub(crate) running: u32,
     /// Workers that this host wants now.
     pub(crate) wanted: u32,
-    /// The most workers that it has room for.
+    /// The most workers that it has room for; none while none can start.
     pub(crate) room: u32,
     /// Whether deliveries wait here for a worker.
-    #[serde(default)]
     pub(crate) waiting: bool,
     /// Whether a message has started a worker since the entry before.
-    #[serde(default)]
     pub(crate) woken: bool,
     /// What its workers have done since it started.
     pub(crate) work: Work,
     /// Deliveries of a second or later attempt that they took.
     pub(crate) redelivered: u64,
+}
+
+impl Report {
+    /// Of a workload that has never done anything.
+    pub(crate) fn idle() -> Self {
+        Self { room: u32::MAX, ..Self::default() }
+    }
 }
 
 /// `leader.<workload>`: who leads, and what the next leader goes on from. Each version replaces the one before by its
@@ -72,6 +84,12 @@ pub(crate) struct Lease {
     pub(crate) desired: u32,
     /// The same by host.
     pub(crate) shares: Shares,
+    /// The host that keeps a pull parked where no host is to run a worker; each host does where that is empty.
+    #[serde(default)]
+    pub(crate) parks: String,
+    /// Whether all hosts read what stands apart from entries.
+    #[serde(default)]
+    pub(crate) apart: bool,
     /// What the policy's next call begins with.
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
@@ -121,6 +139,12 @@ pub(crate) struct Plan {
     pub(crate) desired: u32,
     /// As in the lease.
     pub(crate) shares: Shares,
+    /// As in the lease.
+    #[serde(default)]
+    pub(crate) parks: String,
+    /// As in the lease.
+    #[serde(default)]
+    pub(crate) apart: bool,
 }
 
 /// `settings.<workload>`: what the settings of the leader come to, so that others can tell theirs from them. Written by
@@ -151,6 +175,8 @@ impl Lease {
             epoch: self.epoch,
             desired: self.desired,
             shares: self.shares.clone(),
+            parks: self.parks.clone(),
+            apart: self.apart,
         }
     }
 }
@@ -158,6 +184,11 @@ impl Lease {
 /// The key of a host's entry.
 pub(crate) fn host_key(id: &str) -> String {
     format!("host.{id}")
+}
+
+/// The key of a host's figures.
+pub(crate) fn figures_key(id: &str) -> String {
+    format!("figures.{id}")
 }
 
 /// The key of a workload's lease.

@@ -8,17 +8,25 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::entries::{HostEntry, HostId, Plan, Report, host_key, text};
+use super::entries::{HostEntry, HostId, Plan, Report, figures_key, host_key, text};
+use super::figures::{Figures, Written};
 use super::view::{News, View, Watching};
 use crate::config::Fingerprints;
-use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError};
+use crate::ports::{FleetBucket, KeyChange, KeyChanges, KvError, KvFuture};
 
 /// How often a host writes its entry.
-pub(crate) const BEAT: Duration = Duration::from_secs(1);
+pub(crate) const BEAT: Duration = Duration::from_millis(500);
+/// How long an answer of the bucket is waited for. A server that is gone answers no more, and the next one may be
+/// there.
+const ANSWER: Duration = Duration::from_secs(2);
 /// After how long a watch that brings nothing is begun anew: it brings this host's own entry at least.
-const SILENT: Duration = Duration::from_secs(5);
+const SILENT: Duration = Duration::from_secs(3);
+/// How often what a host has left that is gone is looked for.
+const TIDY: Duration = Duration::from_secs(1);
+/// How long figures stay in the entry where they cannot be written apart.
+const TOGETHER: Duration = Duration::from_secs(60);
 /// How long a watch that has failed is waited with.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long it is left as it is where what dead hosts have left cannot be removed.
@@ -63,7 +71,7 @@ pub(crate) struct Fleet {
     settings: Mutex<BTreeMap<String, Arc<Fingerprints>>>,
     pub(super) workplaces: Mutex<BTreeMap<String, Arc<Workplace>>>,
     /// The entry is written at once.
-    pub(super) tell: Notify,
+    pub(super) news: Notify,
     /// What is watched may have to change.
     pub(super) rewatch: Notify,
     problems: Mutex<BTreeMap<Concern, String>>,
@@ -102,7 +110,7 @@ impl Fleet {
             view: Mutex::new(View::new(me)),
             settings: Mutex::new(shared(fingerprints)),
             workplaces: Mutex::default(),
-            tell: Notify::new(),
+            news: Notify::new(),
             rewatch: Notify::new(),
             problems: Mutex::default(),
             unreadable: Mutex::default(),
@@ -118,8 +126,14 @@ impl Fleet {
     /// Takes this host's entry away, if that is possible soon.
     pub(crate) async fn leave(&self) {
         self.left.store(true, Relaxed);
-        let key = self.key();
-        match timeout(FAREWELL, self.bucket.delete(&key)).await {
+        let id = self.view.lock().me().id.clone();
+        let (figures, entry) = (figures_key(&id), host_key(&id));
+        let farewell = async {
+            // Whoever removes what this leaves removes what came before the last of it.
+            let told = self.bucket.delete(&figures).await;
+            self.bucket.delete(&entry).await.and(told)
+        };
+        match timeout(FAREWELL, farewell).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the fleet was not told that this host has left"),
             Err(_) => tracing::debug!("the fleet was not told that this host has left"),
@@ -129,18 +143,18 @@ impl Fleet {
     async fn beat(&self) {
         let mut beats = interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (key, mut found) = (self.key(), false);
+        let (mut found, mut telling) = (false, Telling::default());
         loop {
             tokio::select! {
                 _ = beats.tick() => {}
-                () = self.tell.notified() => {}
+                () = self.news.notified() => {}
             }
             let told = if found { Ok(()) } else { self.bucket.find().await };
             if self.left.load(Relaxed) {
                 return;
             }
             let told = match told {
-                Ok(()) => self.bucket.put(&key, text(&self.entry()).into(), None).await.map(drop),
+                Ok(()) => self.tell(&mut telling).await,
                 Err(error) => Err(error),
             };
             found = !matches!(told, Err(KvError::NoBucket(_))) && (found || told.is_ok());
@@ -150,13 +164,13 @@ impl Fleet {
         }
     }
 
-    /// Removes what hosts have left that are gone, one a beat.
+    /// Removes what hosts have left that are gone, one at a time.
     async fn tidy(&self) {
         loop {
-            sleep(BEAT).await;
+            sleep(TIDY).await;
             let dead = self.view.lock().dead();
             let Some((id, revision)) = dead else { continue };
-            match self.bucket.forget(&host_key(&id), revision).await {
+            match self.forget(&id, revision).await {
                 Ok(()) => {
                     self.view.lock().forgot(&id, revision);
                     tracing::info!(host = id, bucket = self.name, "removed from the fleet: it is gone");
@@ -169,17 +183,47 @@ impl Fleet {
         }
     }
 
+    async fn forget(&self, id: &str, revision: u64) -> Result<(), KvError> {
+        self.bucket.forget(&figures_key(id), revision).await?;
+        self.bucket.forget(&host_key(id), revision).await
+    }
+
     fn doubled(&self) -> String {
         let id = self.view.lock().me().id.clone();
         format!("another host of the fleet is called {id:?} too; give each a host.id of its own, or leave that out")
     }
 
-    fn key(&self) -> String {
-        host_key(&self.view.lock().me().id)
+    /// Writes what this host does, and that it lives: the one where it has changed, if all hosts read it apart.
+    async fn tell(&self, telling: &mut Telling) -> Result<(), KvError> {
+        let HostId { id, boot } = self.view.lock().me().clone();
+        let (workloads, apart) = self.reports();
+        let mut entry = HostEntry { boot, capacity: self.capacity, apart: false, reads_apart: true, workloads };
+        let mut told = Ok(());
+        if apart && telling.together_until.is_none_or(|until| until <= Instant::now()) {
+            let figures = Figures { boot: entry.boot.clone(), workloads: std::mem::take(&mut entry.workloads) };
+            told = self.tell_figures(&id, &figures, &mut telling.figures).await;
+            entry.apart = told.is_ok();
+            if told.is_err() {
+                telling.together_until = Some(Instant::now() + TOGETHER);
+                entry.workloads = figures.workloads;
+            }
+        }
+        let revision = answered(self.bucket.put(&host_key(&id), text(&entry).into(), None)).await?;
+        telling.figures.lives(revision);
+        told
     }
 
-    /// This host's entry, as it is now.
-    fn entry(&self) -> HostEntry {
+    async fn tell_figures(&self, id: &str, figures: &Figures, written: &mut Written) -> Result<(), KvError> {
+        let text = figures.text();
+        if written.is_due(&text) {
+            let revision = answered(self.bucket.put(&figures_key(id), text.clone().into(), None)).await?;
+            written.stored(text, revision);
+        }
+        Ok(())
+    }
+
+    /// What this host does for each workload now, and whether that may stand apart from its entry.
+    fn reports(&self) -> (BTreeMap<String, Report>, bool) {
         let workplaces = self.workplaces.lock();
         let mut workloads: BTreeMap<String, Report> = BTreeMap::new();
         for (name, of) in &*workplaces {
@@ -188,10 +232,10 @@ impl Fleet {
         }
         if let Some(most) = self.most {
             let all = workloads.values().fold(0_u32, |all, report| all.saturating_add(report.wanted));
-            workloads.values_mut().for_each(|report| report.room = room(most, all, report.wanted));
+            workloads.values_mut().for_each(|report| report.room = report.room.min(room(most, all, report.wanted)));
         }
-        let boot = self.view.lock().me().boot.clone();
-        HostEntry { boot, capacity: self.capacity, workloads }
+        let apart = self.view.lock().may_write_apart(workloads.keys());
+        (workloads, apart)
     }
 
     /// The most workers of a workload that this host has room for now.
@@ -236,8 +280,14 @@ impl Fleet {
     }
 
     fn saw(&self, KeyChange { key, revision, value }: &KeyChange) {
-        let news = self.view.lock().saw(key, *revision, value.as_deref());
+        let (news, began) = {
+            let mut view = self.view.lock();
+            let before = view.sees_all();
+            let news = view.saw(key, *revision, value.as_deref());
+            (news, !before && view.sees_all())
+        };
         self.note(Concern::Watch, None);
+        self.wake_for_lead(began);
         match news {
             Ok(News::None) => {}
             Ok(News::Plan(workload)) => self.wake(&workload, false),
@@ -255,6 +305,19 @@ impl Fleet {
         let Some(of) = self.workplaces.lock().get(workload).cloned() else { return };
         of.woken_elsewhere.fetch_or(woken, Relaxed);
         of.changed.notify_one();
+    }
+
+    /// Wakes workloads whose leader is silent, which one of them may take over; and those that this host leads, when it
+    /// has just seen all hosts.
+    fn wake_for_lead(&self, sees_all: bool) {
+        let workplaces = self.workplaces.lock();
+        let view = self.view.lock();
+        for (workload, of) in &*workplaces {
+            let leads = of.leads.load(Relaxed);
+            if if leads { sees_all } else { view.is_leader_silent(workload) } {
+                of.changed.notify_one();
+            }
+        }
     }
 
     /// What has to be watched now.
@@ -316,6 +379,20 @@ impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fleet").field("bucket", &self.name).field("capacity", &self.capacity).finish_non_exhaustive()
     }
+}
+
+/// What a host has told of itself.
+#[derive(Default)]
+struct Telling {
+    figures: Written,
+    /// Until when figures stay in the entry, because they could not be written apart.
+    together_until: Option<Instant>,
+}
+
+/// Waits no longer than is useful for an answer of the bucket.
+pub(super) async fn answered<T>(asked: KvFuture<'_, T>) -> Result<T, KvError> {
+    let late = |_| Err(KvError::Unavailable(format!("no answer within {ANSWER:?}")));
+    timeout(ANSWER, asked).await.unwrap_or_else(late)
 }
 
 fn shared(fingerprints: BTreeMap<String, Fingerprints>) -> BTreeMap<String, Arc<Fingerprints>> {

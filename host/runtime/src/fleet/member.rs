@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::entries::{Lease, Plan, Report, Settings, lease_key, plan_key, read, settings_key, text};
-use super::host::{Fleet, Workplace};
+use super::host::{Fleet, Workplace, answered};
 use super::seat::{Decided, Next, Seat, Written};
 use super::totals::{Together, Totals};
 use crate::ports::KvError;
@@ -57,7 +57,7 @@ impl Member {
             leader: Mutex::default(),
         });
         fleet.workplaces.lock().insert(workload.to_owned(), workplace.clone());
-        fleet.tell.notify_one();
+        fleet.news.notify_one();
         let (seat, workload) = (Seat::new(workload), workload.to_owned());
         Self {
             fleet,
@@ -84,13 +84,18 @@ impl Member {
     /// Tells the fleet that a message has started a worker here.
     pub(crate) fn tell_woken(&self) {
         self.workplace.woken_here.store(true, Relaxed);
-        self.fleet.tell.notify_one();
+        self.fleet.news.notify_one();
     }
 
     /// How many workers this host is to run, of those that it has room for; `None` while it has seen no plan.
     pub(crate) fn share(&self) -> Option<u32> {
         let share = self.fleet.view.lock().share(&self.workload)?;
         Some(share.min(self.fleet.room(&self.workload)))
+    }
+
+    /// Whether this host asks for messages though it runs no worker: without a bucket that it can use, it does.
+    pub(crate) fn parks(&self) -> bool {
+        self.problem().is_some() || self.fleet.view.lock().parks(&self.workload)
     }
 
     /// How many hosts have a part in the plan.
@@ -122,8 +127,8 @@ impl Member {
     /// What all hosts do and have done.
     pub(crate) fn together(&mut self) -> Together {
         let view = self.fleet.view.lock();
-        let report = |(id, entry)| report_of(&self.workload, id, entry);
-        self.totals.add_up(view.hosts().filter_map(report))
+        let reports = view.reports(&self.workload);
+        self.totals.add_up(reports.map(|(id, entry, report)| (id, entry.boot.as_str(), report)))
     }
 
     /// Does what is to be done next, and returns whether this host leads and can decide. `willing` is whether it could
@@ -236,7 +241,7 @@ impl Member {
     /// Gives back the lease and the share, so that other hosts go on at once.
     pub(crate) async fn leave(&mut self) {
         self.fleet.workplaces.lock().remove(&self.workload);
-        self.fleet.tell.notify_one();
+        self.fleet.news.notify_one();
         let given = self.seat.given_back(&self.fleet.view.lock());
         let Some((lease, revision)) = given else { return };
         let (plan, known) = (lease.plan(), self.seat.plan_revision(&self.fleet.view.lock()));
@@ -266,7 +271,7 @@ impl Member {
 
     /// Reads a key; `None` if that is not possible.
     async fn get<T: for<'a> serde::Deserialize<'a>>(&mut self, key: &str) -> Option<(u64, Option<T>)> {
-        let entry = match self.fleet.bucket.get(key).await {
+        let entry = match answered(self.fleet.bucket.get(key)).await {
             Ok(entry) => entry,
             Err(error) => {
                 self.problem = Some(error.to_string());
@@ -283,7 +288,7 @@ impl Member {
     }
 
     async fn put(&mut self, key: &str, value: Vec<u8>, expected: u64) -> Written {
-        match self.fleet.bucket.put(key, value.into(), Some(expected)).await {
+        match answered(self.fleet.bucket.put(key, value.into(), Some(expected))).await {
             Ok(revision) => Written::Stored(revision),
             Err(KvError::Conflict(_)) => Written::Conflict,
             Err(error) => {
@@ -302,12 +307,4 @@ impl Drop for Member {
             workplaces.remove(&self.workload);
         }
     }
-}
-
-fn report_of<'a>(
-    workload: &str,
-    id: &'a str,
-    entry: &'a super::entries::HostEntry,
-) -> Option<(&'a str, &'a str, &'a Report)> {
-    entry.workloads.get(workload).map(|report| (id, entry.boot.as_str(), report))
 }

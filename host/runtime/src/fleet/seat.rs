@@ -7,17 +7,14 @@
 
 use super::entries::{Fold, HostId, Lease, Plan, Shares, Watched};
 use super::shares::shares;
-use super::view::View;
-
-/// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
-pub(crate) const LOST: usize = 3;
+use super::view::{LOST, View};
 
 /// Hosts wait for those before them in the order of their ids, one entry each, but never for more than this: the first
 /// takes over all that the one that is gone has led.
 const QUEUE: usize = 4;
 
 /// A lease that nothing is decided under is renewed after this many entries, so that one that is gone is noticed.
-const RENEW: usize = 5;
+const RENEW: usize = 10;
 
 /// What a host does next for a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +55,8 @@ pub(crate) struct Decided {
     pub(crate) fold: Option<Fold>,
     /// What was observed so far.
     pub(crate) watched: Watched,
+    /// Workers that run here now: a message may have just started one, which no entry tells yet.
+    pub(crate) running: u32,
 }
 
 /// Where this host stands.
@@ -206,6 +205,8 @@ impl Seat {
             epoch: 1,
             desired: plan.map_or(0, |plan| plan.desired),
             shares: plan.map(|plan| plan.shares.clone()).unwrap_or_default(),
+            parks: view.me().id.clone(),
+            apart: false,
             fold,
             watched,
         }
@@ -248,15 +249,19 @@ impl Seat {
     /// has changed, or where this host does not lead.
     pub(crate) fn decided(&self, decided: Decided, view: &View) -> Option<(Lease, u64)> {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
-        let shares = shares(decided.desired, &view.candidates(&self.workload), &lease.shares);
-        let same = shares == lease.shares && decided.desired == lease.desired;
+        let mut candidates = view.candidates(&self.workload);
+        let here = candidates.iter_mut().find(|host| host.id == view.me().id);
+        here.into_iter().for_each(|host| host.running = host.running.max(decided.running));
+        let shares = shares(decided.desired, &candidates, &lease.shares);
+        let (desired, parks, apart) = (decided.desired, view.parker(&self.workload), view.all_read_apart());
+        let same = (&shares, desired, &parks, apart) == (&lease.shares, lease.desired, &lease.parks, lease.apart);
         let same_fold = decided.fold.as_ref().map(Fold::same) == lease.fold.as_ref().map(Fold::same);
         if same && same_fold && view.entries_since(*revision) < RENEW {
             return None;
         }
-        let Decided { desired, fold, watched } = decided;
+        let Decided { fold, watched, .. } = decided;
         let epoch = if same { lease.epoch } else { lease.epoch + 1 };
-        Some((Lease { epoch, desired, shares, fold, watched, ..lease.clone() }, *revision))
+        Some((Lease { epoch, desired, shares, parks, apart, fold, watched, ..lease.clone() }, *revision))
     }
 
     /// What a leader that leaves writes: a lease that nobody holds, and a share of nothing for itself.
@@ -264,7 +269,8 @@ impl Seat {
         let Stand::Leading { lease, revision } = &self.stand else { return None };
         let mut shares: Shares = lease.shares.clone();
         shares.remove(&view.me().id);
-        let given = Lease { holder: HostId::default(), epoch: lease.epoch + 1, shares, ..lease.clone() };
+        let (holder, parks) = (HostId::default(), String::new());
+        let given = Lease { holder, epoch: lease.epoch + 1, shares, parks, ..lease.clone() };
         Some((given, *revision))
     }
 
@@ -274,9 +280,9 @@ impl Seat {
     }
 }
 
-/// The lease with another holder, and a plan of its own.
+/// The lease with another holder, and a plan of its own. The host that kept a pull parked may be the one that is gone.
 fn taken(lease: Lease, holder: HostId) -> Lease {
-    Lease { holder, epoch: lease.epoch + 1, ..lease }
+    Lease { parks: holder.id.clone(), holder, epoch: lease.epoch + 1, ..lease }
 }
 
 /// Whether a lease can be taken over: nobody has it, or whoever has it is silent, or was this host before it was

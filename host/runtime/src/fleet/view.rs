@@ -3,21 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::entries::{HostEntry, HostId, Plan, Settings, host_key, read};
+use super::entries::{HostEntry, HostId, Plan, Report, Settings, host_key, read};
+use super::figures::Figures;
 use super::shares::Candidate;
 use crate::config::Fingerprints;
 
+/// Entries of its own that a host writes and sees without a sign of the leader, until it takes the lease over.
+pub(crate) const LOST: usize = 3;
+
 /// Entries of its own after which a host takes another for gone whose last entry is older, so that the workers of that
 /// one are shared out anew.
-pub(crate) const GONE: usize = 5;
+pub(crate) const GONE: usize = 10;
+
+/// Hosts of versions before this one write an entry where those of this one write so many.
+const SLOWER: usize = 2;
 
 /// How many own entries are remembered. After so many without a sign of a host, what it has left is removed.
-const REMEMBERED: usize = 16;
+const REMEMBERED: usize = 32;
 
 /// What is watched beside the plans and the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Watching {
-    /// The entries of all hosts: this one leads something.
+    /// All that hosts write of themselves: this one leads something.
     All,
     /// The entries of these: its own, and those of the leaders that it follows.
     Some(BTreeSet<String>),
@@ -28,7 +35,7 @@ impl Watching {
     pub(crate) fn keys(&self) -> Vec<String> {
         let always = ["plan.>".to_owned(), "settings.>".to_owned()];
         match self {
-            Self::All => ["host.>".to_owned()].into_iter().chain(always).collect(),
+            Self::All => ["host.>".to_owned(), "figures.>".to_owned()].into_iter().chain(always).collect(),
             Self::Some(hosts) => hosts.iter().map(|id| host_key(id)).chain(always).collect(),
         }
     }
@@ -61,6 +68,7 @@ pub(crate) struct View {
     /// else was written before the last of them has been brought too.
     own: VecDeque<u64>,
     hosts: BTreeMap<String, (u64, HostEntry)>,
+    figures: BTreeMap<String, (u64, Figures)>,
     /// Hosts that have left, and when: what says so stays in the bucket until it is removed.
     left: BTreeMap<String, u64>,
     plans: BTreeMap<String, (u64, Plan)>,
@@ -77,6 +85,7 @@ impl View {
             watching: Watching::Some(BTreeSet::new()),
             own: VecDeque::new(),
             hosts: BTreeMap::new(),
+            figures: BTreeMap::new(),
             left: BTreeMap::new(),
             plans: BTreeMap::new(),
             settings: BTreeMap::new(),
@@ -90,6 +99,7 @@ impl View {
         self.watching = watching;
         self.own.clear();
         self.hosts.clear();
+        self.figures.clear();
         self.left.clear();
     }
 
@@ -102,6 +112,11 @@ impl View {
                 Ok(News::None)
             }
             (Some(("host", id)), Some(value)) => Ok(self.saw_host(id, revision, read(key, value)?)),
+            (Some(("figures", id)), Some(value)) => Ok(self.saw_figures(id, revision, read(key, value)?)),
+            (Some(("figures", id)), None) => {
+                self.figures.remove(id);
+                Ok(News::None)
+            }
             (Some(("plan", workload)), Some(value)) => Ok(self.saw_plan(workload, revision, read(key, value)?)),
             (Some(("settings", workload)), Some(value)) => {
                 self.settings.insert(workload.to_owned(), read(key, value)?);
@@ -121,11 +136,16 @@ impl View {
                 self.own.drain(..self.own.len().saturating_sub(REMEMBERED));
             }
         }
-        let of_others = |(name, report): (&String, &super::entries::Report)| report.woken.then(|| name.clone());
-        let woken: Vec<String> = entry.workloads.iter().filter_map(of_others).collect();
+        let news = woken(&entry.workloads);
         self.left.remove(id);
         self.hosts.insert(id.to_owned(), (revision, entry));
-        if woken.is_empty() { News::None } else { News::Woken(woken) }
+        news
+    }
+
+    fn saw_figures(&mut self, id: &str, revision: u64, figures: Figures) -> News {
+        let news = woken(&figures.workloads);
+        self.figures.insert(id.to_owned(), (revision, figures));
+        news
     }
 
     /// A replica that lags may bring a plan that is older than one that was seen: it is not acted upon again.
@@ -174,28 +194,79 @@ impl View {
         Some(self.plan(workload)?.shares.get(&self.me.id).copied().unwrap_or(0))
     }
 
+    /// Whether this host asks for messages though it runs no worker of a workload. Where workers run, only the hosts do
+    /// that are to run some, and where none is to run, one does: a message comes to a host that may handle it, and
+    /// costs one pull at a time. While it is not known who leads, each host does.
+    pub(crate) fn parks(&self, workload: &str) -> bool {
+        let Some(plan) = self.plan(workload).filter(|plan| !plan.holder.id.is_empty()) else { return true };
+        if self.is_leader_silent(workload) {
+            return true;
+        }
+        let me = &self.me.id;
+        match plan.shares.values().any(|share| *share > 0) {
+            true => plan.shares.get(me).is_some_and(|share| *share > 0),
+            false => plan.parks.is_empty() || plan.parks == *me,
+        }
+    }
+
+    /// The host that is to keep a pull parked where none is to run a worker: this one, for then it hears itself that
+    /// nothing has come; another where none can start here; nobody, which means each, where none can start at all.
+    pub(crate) fn parker(&self, workload: &str) -> String {
+        let able = || self.candidates(workload).into_iter().filter(|host| host.room > 0);
+        able().find(|host| host.id == self.me.id).or_else(|| able().next()).map(|host| host.id).unwrap_or_default()
+    }
+
     /// How many entries this host has written and seen since this revision, as far as it remembers.
     pub(crate) fn entries_since(&self, revision: u64) -> usize {
         self.own.iter().filter(|own| **own > revision).count()
     }
 
     /// How many entries this host has written and seen since the last sign of another: its entry, or something that it
-    /// wrote with the revision `also`. `None` while that other is not watched, so that nothing is known.
+    /// wrote with the revision `also`. Those of one that writes more seldom count for less. `None` while that other is
+    /// not watched, so that nothing is known.
     pub(crate) fn silent_for(&self, host: &HostId, also: u64) -> Option<usize> {
         let entry = self.hosts.get(&host.id).filter(|(_, entry)| entry.boot == host.boot);
         let last = entry.map_or(0, |(revision, _)| *revision).max(also);
-        self.watching.covers(&host.id).then(|| self.entries_since(last))
+        let each = entry.map_or(1, |(_, entry)| each(entry));
+        self.watching.covers(&host.id).then(|| self.entries_since(last) / each)
+    }
+
+    /// Whether the host that leads a workload by its plan is silent for so long that another takes over.
+    pub(crate) fn is_leader_silent(&self, workload: &str) -> bool {
+        let Some((revision, plan)) = self.plans.get(workload) else { return false };
+        self.silent_for(&plan.holder, *revision).is_some_and(|entries| entries >= LOST)
     }
 
     /// All hosts that are there.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = (&str, &HostEntry)> {
-        let there = |revision: u64| self.entries_since(revision) < GONE;
-        self.hosts.iter().filter(move |(_, (at, _))| there(*at)).map(|(id, (_, entry))| (id.as_str(), entry))
+        let there = |(at, entry): &(u64, HostEntry)| self.entries_since(*at) / each(entry) < GONE;
+        self.hosts.iter().filter(move |(_, host)| there(host)).map(|(id, (_, entry))| (id.as_str(), entry))
+    }
+
+    /// What the hosts that are there do for a workload.
+    pub(crate) fn reports(&self, workload: &str) -> impl Iterator<Item = (&str, &HostEntry, &Report)> {
+        self.hosts().filter_map(move |(id, entry)| {
+            let apart = || Some(&self.figures.get(id).filter(|(_, of)| of.boot == entry.boot)?.1.workloads);
+            let reports = if entry.apart { apart()? } else { &entry.workloads };
+            Some((id, entry, reports.get(workload)?))
+        })
+    }
+
+    /// Whether all hosts that are there read what stands apart from entries.
+    pub(crate) fn all_read_apart(&self) -> bool {
+        self.hosts().all(|(_, entry)| entry.reads_apart)
+    }
+
+    /// Whether what a host does for these workloads may stand apart from its entry: their leaders have seen that all
+    /// hosts read it there.
+    pub(crate) fn may_write_apart<'a>(&self, mut workloads: impl Iterator<Item = &'a String>) -> bool {
+        workloads.all(|workload| self.plan(workload).is_some_and(|plan| plan.apart))
     }
 
     /// A host that is gone for so long that what it has left in the bucket can be removed, and the last revision of it.
     pub(crate) fn dead(&self) -> Option<(String, u64)> {
-        let entries = self.hosts.iter().map(|(id, (revision, _))| (id, *revision));
+        let figures = |id: &String| self.figures.get(id).map_or(0, |(revision, _)| *revision);
+        let entries = self.hosts.iter().map(|(id, (revision, _))| (id, (*revision).max(figures(id))));
         let all = entries.chain(self.left.iter().map(|(id, revision)| (id, *revision)));
         let is_dead = |(id, revision): &(&String, u64)| {
             **id != self.me.id && self.sees_all() && self.entries_since(*revision) >= REMEMBERED
@@ -206,6 +277,7 @@ impl View {
     /// What a host has left is removed up to this revision.
     pub(crate) fn forgot(&mut self, id: &str, until: u64) {
         self.hosts.retain(|of, (revision, _)| of != id || *revision > until);
+        self.figures.retain(|of, (revision, _)| of != id || *revision > until);
         self.left.retain(|of, revision| of != id || *revision > until);
     }
 
@@ -218,131 +290,24 @@ impl View {
 
     /// The hosts that can run workers of a workload.
     pub(crate) fn candidates(&self, workload: &str) -> Vec<Candidate> {
-        let candidate = |(id, entry): (&str, &HostEntry)| {
-            let report = entry.workloads.get(workload)?;
+        let candidate = |(id, entry, report): (&str, &HostEntry, &Report)| {
             let (capacity, room, running) = (entry.capacity, report.room, report.running);
-            Some(Candidate { id: id.to_owned(), capacity, room, running })
+            Candidate { id: id.to_owned(), capacity, room, running }
         };
-        self.hosts().filter_map(candidate).collect()
+        self.reports(workload).map(candidate).collect()
     }
+}
+
+/// For how many entries of this host one of another counts.
+fn each(entry: &HostEntry) -> usize {
+    if entry.reads_apart { 1 } else { SLOWER }
+}
+
+fn woken(workloads: &BTreeMap<String, Report>) -> News {
+    let of = |(name, report): (&String, &Report)| report.woken.then(|| name.clone());
+    let woken: Vec<String> = workloads.iter().filter_map(of).collect();
+    if woken.is_empty() { News::None } else { News::Woken(woken) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fleet::entries::{Report, Shares, text};
-
-    fn id(id: &str) -> HostId {
-        HostId { id: id.to_owned(), boot: format!("{id}-1") }
-    }
-
-    fn entry(boot: &str, woken: bool) -> Vec<u8> {
-        let report = Report { woken, room: 9, ..Report::default() };
-        let workloads = [("w".to_owned(), report)].into();
-        text(&HostEntry { boot: boot.to_owned(), capacity: 2, workloads })
-    }
-
-    fn view() -> View {
-        let mut view = View::new(id("a"));
-        view.begin(Watching::All);
-        view
-    }
-
-    #[test]
-    fn a_host_is_gone_when_it_writes_nothing_while_this_one_writes() {
-        let mut view = view();
-        view.saw("host.b", 1, Some(&entry("b-1", false))).unwrap();
-        assert!(!view.is_whole());
-        for revision in 2..2 + GONE as u64 {
-            assert!(view.candidates("w").iter().any(|host| host.id == "b"), "{revision}");
-            view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
-        }
-        assert!(view.is_whole());
-        assert_eq!(view.candidates("w").len(), 1);
-        assert_eq!(view.silent_for(&id("b"), 0), Some(GONE));
-        // Something else that it wrote is a sign of life too, and another process of that name is none.
-        assert_eq!(view.silent_for(&id("b"), 4), Some(2));
-        let other = HostId { boot: "b-2".to_owned(), ..id("b") };
-        view.saw("host.b", 9, Some(&entry("b-1", false))).unwrap();
-        assert_eq!((view.silent_for(&id("b"), 0), view.silent_for(&other, 0)), (Some(0), Some(GONE)));
-    }
-
-    #[test]
-    fn what_a_host_has_left_is_removed_when_it_is_gone_for_long_and_has_not_come_back() {
-        let mut view = view();
-        view.saw("host.b", 1, Some(&entry("b-1", false))).unwrap();
-        view.saw("host.c", 2, None).unwrap();
-        for revision in 3..3 + REMEMBERED as u64 {
-            assert_eq!(view.dead(), None, "{revision}");
-            view.saw("host.a", revision, Some(&entry("a-1", false))).unwrap();
-        }
-        assert_eq!(view.dead(), Some(("b".to_owned(), 1)));
-        view.forgot("b", 1);
-        assert_eq!(view.dead(), Some(("c".to_owned(), 2)));
-        // It is back before that.
-        view.saw("host.c", 90, Some(&entry("c-2", false))).unwrap();
-        view.forgot("c", 2);
-        assert_eq!((view.dead(), view.hosts().count()), (None, 2));
-    }
-
-    #[test]
-    fn settings_are_compared_with_those_of_the_host_that_leads() {
-        let mut view = view();
-        let own = Fingerprints::from([("scale.max".to_owned(), "1".to_owned())]);
-        let keys = Fingerprints::from([("scale.max".to_owned(), "2".to_owned())]);
-        view.saw("settings.w", 1, Some(&text(&Settings { holder: id("b"), keys }))).unwrap();
-        assert!(view.differ("w", &own).is_empty());
-        view.saw("plan.w", 2, Some(&text(&Plan { holder: id("b"), epoch: 1, ..Plan::default() }))).unwrap();
-        assert_eq!(view.differ("w", &own), ["scale.max"]);
-        view.saw("plan.w", 3, Some(&text(&Plan { holder: id("a"), epoch: 2, ..Plan::default() }))).unwrap();
-        assert!(view.differ("w", &own).is_empty());
-    }
-
-    #[test]
-    fn of_a_host_that_is_not_watched_nothing_is_known() {
-        let mut view = View::new(id("a"));
-        view.begin(Watching::Some(["a".to_owned()].into()));
-        view.saw("host.a", 2, Some(&entry("a-1", false))).unwrap();
-        assert_eq!(view.silent_for(&id("b"), 0), None);
-    }
-
-    #[test]
-    fn another_process_of_the_same_id_is_noticed_and_the_one_before_is_none() {
-        let mut view = view();
-        view.saw("host.a", 1, Some(&entry("a-0", false))).unwrap();
-        view.saw("host.a", 2, Some(&entry("a-1", false))).unwrap();
-        assert!(!view.is_doubled());
-        view.saw("host.a", 3, Some(&entry("a-7", false))).unwrap();
-        assert!(view.is_doubled());
-        view.saw("host.a", 4, Some(&entry("a-1", false))).unwrap();
-        assert!(!view.is_doubled());
-    }
-
-    #[test]
-    fn a_plan_is_news_once_and_never_after_a_later_one() {
-        let mut view = view();
-        let plan = |epoch, lineage: &str| {
-            let shares = Shares::from([("a".to_owned(), epoch as u32)]);
-            text(&Plan { lineage: lineage.to_owned(), epoch, shares, ..Plan::default() })
-        };
-        let news = News::Plan("w".to_owned());
-        assert_eq!(view.saw("plan.w", 5, Some(&plan(3, "l"))), Ok(news.clone()));
-        assert_eq!(view.saw("plan.w", 5, Some(&plan(3, "l"))), Ok(News::None));
-        assert_eq!(view.saw("plan.w", 4, Some(&plan(2, "l"))), Ok(News::None));
-        assert_eq!(view.share("w"), Some(3));
-        // The bucket was made anew, and so were its numbers.
-        assert_eq!(view.saw("plan.w", 1, Some(&plan(1, "m"))), Ok(news));
-        // What is deleted, or lost with its bucket, holds on.
-        assert_eq!(view.saw("plan.w", 2, None), Ok(News::None));
-        view.begin(Watching::All);
-        assert_eq!(view.share("w"), Some(1));
-    }
-
-    #[test]
-    fn a_host_where_a_message_has_started_a_worker_is_news() {
-        let mut view = view();
-        assert_eq!(view.saw("host.b", 1, Some(&entry("b-1", true))), Ok(News::Woken(vec!["w".to_owned()])));
-        assert_eq!(view.saw("host.b", 2, Some(&entry("b-1", false))), Ok(News::None));
-        assert!(view.saw("host.b", 3, Some(b"?")).unwrap_err().contains("host.b"));
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use crate::ports::{Sample, Source};
 /// [`HeaderWatch`](super::HeaderWatch) instead.
 ///
 /// While a consumer is idle and no other host pulls from it, the parked pull brings the next message. So the server is
-/// asked only now and then, for edits.
+/// asked only now and then, for edits. In a fleet the host that leads keeps that pull, and the others none.
 #[derive(Debug)]
 pub struct Signals {
     binding: Arc<WorkloadBinding>,

@@ -146,7 +146,7 @@ impl Permissions {
         }
         self.may_publish(api("STREAM.PURGE"), "remove what hosts that are gone have left in it");
         self.may_publish(format!("$JS.FC.KV_{bucket}.>"), "keep up with the bucket of the fleet");
-        for key in ["host", "leader", "plan", "settings"] {
+        for key in ["host", "figures", "leader", "plan", "settings"] {
             let subject = config.nats.of_bucket(format!("$KV.{bucket}.{key}.*"));
             self.may_publish(subject, "tell the fleet what this host does and decides");
         }

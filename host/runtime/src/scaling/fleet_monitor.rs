@@ -32,6 +32,8 @@ const LOOK_AT_LEAST: Duration = Duration::from_secs(300);
 pub(crate) struct FleetMonitor<P: Policies, S> {
     monitor: Monitor<P, S>,
     member: Member,
+    /// Lets this host ask for messages though it runs no worker, or not.
+    park: Box<dyn Fn(bool) + Send + Sync>,
     /// Whether the policy is loaded, so that this host could lead.
     ready: bool,
     lead: Option<Lead>,
@@ -68,8 +70,9 @@ struct UnknownCall {
 }
 
 impl<P: Policies, S: Source> FleetMonitor<P, S> {
-    pub(crate) fn new(monitor: Monitor<P, S>, member: Member) -> Self {
-        Self { monitor, member, ready: false, lead: None, reason: String::new(), looked: Instant::now() }
+    pub(crate) fn new(monitor: Monitor<P, S>, member: Member, park: Box<dyn Fn(bool) + Send + Sync>) -> Self {
+        let (ready, lead, reason, looked) = (false, None, String::new(), Instant::now());
+        Self { monitor, member, park, ready, lead, reason, looked }
     }
 
     /// Runs until `stop` ends; then this host gives back its share, and the desired count is 0.
@@ -147,6 +150,7 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         let share = self.member.share().unwrap_or(0);
         let needed = woken || (self.monitor.waiting)();
         let count = carried_out(share, (0, u32::MAX), self.monitor.desired.get(), needed);
+        (self.park)(self.member.parks());
         let leader = self.member.leader();
         let reason = match (&self.lead, leader) {
             (Some(_), _) => self.reason.clone(),
@@ -277,7 +281,8 @@ impl<P: Policies, S: Source> FleetMonitor<P, S> {
         });
         let watched = self.lead.as_ref().map(|lead| lead.watched(now_ms)).unwrap_or_default();
         // Without a policy what the one before has left is kept for the next leader.
-        Decided { desired, fold: fold.or_else(|| before.cloned()), watched }
+        let running = self.monitor.workers.running();
+        Decided { desired, fold: fold.or_else(|| before.cloned()), watched, running }
     }
 }
 

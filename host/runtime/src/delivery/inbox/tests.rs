@@ -24,6 +24,24 @@ fn what_waits_is_looked_at_only_for_what_is_delivered_again() {
 }
 
 #[test]
+fn a_host_that_is_not_to_park_a_pull_asks_for_nothing_before_it_has_a_worker() {
+    let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
+    inbox.set_workers(0);
+    assert!(inbox.room().now_or_never().is_some() && inbox.wanted(0).is_some());
+    inbox.park(false);
+    assert!(inbox.room().now_or_never().is_some() && inbox.wanted(0).is_none());
+    // What was asked for before may still come, and starts a worker.
+    inbox.put(TestDelivery::default(), Instant::now());
+    assert!(inbox.arrived_without_worker().now_or_never().is_some());
+    inbox.set_workers(1);
+    assert!(inbox.try_take().is_some() && inbox.wanted(0).is_some());
+    inbox.set_workers(0);
+    assert!(inbox.wanted(0).is_none());
+    inbox.park(true);
+    assert!(inbox.room().now_or_never().is_some() && inbox.wanted(0).is_some());
+}
+
+#[test]
 fn two_deliveries_wake_two_workers_that_have_just_looked() {
     let inbox = Inbox::<TestDelivery>::new(10, usize::MAX);
     inbox.set_workers(2);

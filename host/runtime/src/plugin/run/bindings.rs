@@ -17,7 +17,7 @@ pub(crate) const BATCH_HANDLER: &str = "tidegate:plugin/batch-handler@0.1.3";
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod worker {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "worker",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: false },
@@ -27,7 +27,7 @@ pub(crate) mod worker {
 #[allow(missing_docs, clippy::pedantic)]
 pub(crate) mod policy {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "policy",
         exports: { default: async },
         ownership: Borrowing { duplicate_if_necessary: false },

@@ -23,7 +23,7 @@ use wit_store::Error;
 #[allow(missing_docs, clippy::pedantic)]
 mod generated {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "wasi:keyvalue/imports@0.2.0-draft2",
         imports: { default: async | trappable },
         with: {

@@ -30,7 +30,7 @@ pub(crate) const HANDLE: &str = "handle-message";
 #[allow(missing_docs, clippy::pedantic)]
 mod generated {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         inline: "
             package tidegate:messaging;
             world guest {
