@@ -3,15 +3,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use futures_util::future::join;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use wasmtime::component::{Component, Instance, Linker};
+use wasmtime::component::{Accessor, Component, Instance, Linker};
 use wasmtime::{Engine, Store};
 
 use super::*;
-use crate::plugin::run::engine_config::async_handlers;
 use crate::plugin::HandlerPlugin;
+use crate::plugin::run::engine_config::async_handlers;
 
 /// Why a component of the asynchronous form with these functions is refused.
 async fn refused(functions: &str) -> String {
@@ -112,15 +113,16 @@ async fn a_call_that_nobody_waits_for_goes_on_in_the_guest() {
         (func (export "f") async (canon lift (core func $i "f") async (callback (func $i "callback")))))"#;
     let (mut store, instance) = instance::<Arc<Signals>>(text, |linker| {
         let mut root = linker.root();
-        let wait = |accessor: &wasmtime::component::Accessor<Arc<Signals>>, (): ()| {
+        root.func_wrap_concurrent("wait", |accessor, (): ()| {
             let signals = accessor.with(|mut access| access.data_mut().clone());
-            Box::pin(async move {
+            async move {
                 signals.begun.notify_one();
                 signals.go_on.notified().await;
                 Ok(())
-            }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
-        };
-        root.func_wrap_concurrent("wait", wait).unwrap();
+            }
+            .boxed()
+        })
+        .unwrap();
         root.func_wrap("went-on", |store, (): ()| {
             store.data().went_on.notify_one();
             Ok(())
@@ -130,7 +132,7 @@ async fn a_call_that_nobody_waits_for_goes_on_in_the_guest() {
     .await;
     let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
     let signals = store.data().clone();
-    let calling = async |accessor: &wasmtime::component::Accessor<Arc<Signals>>| {
+    let calling = async |accessor: &Accessor<Arc<Signals>>| {
         tokio::select! {
             called = f.call_concurrent(accessor, ()) => panic!("{called:?}"),
             () = signals.begun.notified() => {}
@@ -166,7 +168,7 @@ async fn while_a_guest_waits_in_an_ordinary_function_nothing_else_of_its_store_g
           (export "wait" (func $wait')) (export "return" (func $return))))))
         (func (export "f") async (canon lift (core func $i "f") async (callback (func $i "callback")))))"#;
     let (mut store, instance) = instance::<Arc<Polls>>(text, |linker| {
-        let wait = |store: wasmtime::StoreContextMut<'_, Arc<Polls>>, (): ()| {
+        let wait = linker.root().func_wrap_async("wait", |store, (): ()| {
             let polls = store.data().clone();
             Box::new(async move {
                 polls.before.store(polls.of_the_other.load(Ordering::SeqCst), Ordering::SeqCst);
@@ -175,14 +177,14 @@ async fn while_a_guest_waits_in_an_ordinary_function_nothing_else_of_its_store_g
                 }
                 polls.after.store(polls.of_the_other.load(Ordering::SeqCst), Ordering::SeqCst);
                 Ok(())
-            }) as Box<dyn Future<Output = _> + Send>
-        };
-        linker.root().func_wrap_async("wait", wait).unwrap();
+            })
+        });
+        wait.unwrap();
     })
     .await;
     let f = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
     let polls = store.data().clone();
-    let calling = async |accessor: &wasmtime::component::Accessor<Arc<Polls>>| {
+    let calling = async |accessor: &Accessor<Arc<Polls>>| {
         let other = async {
             for _ in 0..1000 {
                 polls.of_the_other.fetch_add(1, Ordering::SeqCst);
