@@ -67,7 +67,7 @@ async fn what_has_no_callback_or_is_a_proposal_is_refused_by_its_name_and_with_w
 /// imports work on.
 async fn instance<T: Default + Send + 'static>(text: &str, link: impl FnOnce(&mut Linker<T>)) -> (Store<T>, Instance) {
     let engine = Engine::new(&async_handlers(None)).unwrap();
-    let component = Component::new(&engine, text).unwrap();
+    let component = Component::from_binary(&engine, &wat::parse_str(text).unwrap()).unwrap();
     let mut linker = Linker::new(&engine);
     link(&mut linker);
     let mut store = Store::new(&engine, T::default());
