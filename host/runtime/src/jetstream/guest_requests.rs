@@ -1,6 +1,7 @@
 //! Requests of a workload's handler by core NATS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::{HeaderMap, StatusCode};
 use tokio::time::timeout;
@@ -13,6 +14,8 @@ use crate::subject::shown;
 
 /// Requests of a workload that may wait for their answers.
 const AT_ONCE: usize = 1_000;
+/// How much later the window of requests would give up a wait.
+const LONGER: Duration = Duration::from_secs(60);
 
 /// Sends what the handler of one workload asks.
 pub(crate) struct GuestRequests(RequestWindow);
@@ -29,8 +32,9 @@ impl Requester for GuestRequests {
             let GuestRequest { subject, payload, hops, within } = request;
             let mut headers = HeaderMap::new();
             headers.insert(HOPS, hops);
-            // The wait for room counts too.
-            let asked = timeout(within, self.0.ask(subject.clone(), headers, payload, within)).await;
+            // The wait for room counts too. The window's own time is longer, so that it is always this one that ends it.
+            let longer = within.saturating_add(LONGER);
+            let asked = timeout(within, self.0.ask(subject.clone(), headers, payload, longer)).await;
             let Ok(answer) = asked else {
                 let late = format!("`{}` was not answered within {within:?}", shown(&subject));
                 return Err(RequestFailed::Late(late));
