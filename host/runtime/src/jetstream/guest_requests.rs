@@ -32,7 +32,7 @@ impl Requester for GuestRequests {
             let GuestRequest { subject, payload, hops, within } = request;
             let mut headers = HeaderMap::new();
             headers.insert(HOPS, hops);
-            // The wait for room counts too. The window's own time is longer, so that it is always this one that ends it.
+            // The wait for room counts too. The window's own time is longer, so that this one always ends it.
             let longer = within.saturating_add(LONGER);
             let asked = timeout(within, self.0.ask(subject.clone(), headers, payload, longer)).await;
             let Ok(answer) = asked else {
