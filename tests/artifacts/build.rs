@@ -15,6 +15,7 @@ const GUESTS: &[&str] = &[
     "probe-batch",
     "probe-http",
     "probe-messaging",
+    "probe-messaging-async",
     "probe-policy",
     "probe-policy-v2",
     "unknown-import",

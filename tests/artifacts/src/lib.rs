@@ -22,6 +22,8 @@ pub mod probes {
     pub const HTTP: &[u8] = component!("probe-http");
     /// A component that exports `wasmcloud:messaging/handler`, and does what its payload says.
     pub const MESSAGING: &[u8] = component!("probe-messaging");
+    /// The same in the asynchronous form.
+    pub const MESSAGING_ASYNC: &[u8] = component!("probe-messaging-async");
     /// A policy that does what its settings say.
     pub const POLICY_V1: &[u8] = component!("probe-policy");
     /// The same with another version number, for swaps.
@@ -131,6 +133,8 @@ mod tests {
         let consumer = "wasmcloud:messaging/consumer@0.2.0";
         let imports = [CONFIG, LOGGING, "wasmcloud:messaging/types@0.2.0", consumer];
         check("probe-messaging", probes::MESSAGING, "wasmcloud:messaging/handler@0.2.0", &imports);
+        let imports = [CONFIG, "wasmcloud:messaging/types@0.3.0", "wasmcloud:messaging/consumer@0.3.0"];
+        check("probe-messaging-async", probes::MESSAGING_ASYNC, "wasmcloud:messaging/handler@0.3.0", &imports);
         check("other-version", probes::OTHER_VERSION, "tidegate:plugin/handler@0.2.0", &[]);
     }
 

@@ -83,6 +83,8 @@ pub(super) mod instance {
 pub(super) mod handler {
     /// Bytes of what it says about a failure; a letter keeps 1,000 characters of that. A longer one is cut.
     pub(crate) const REASON: usize = 4 << 10;
+    /// Requests by core NATS of one call that wait for their answers at once, where it can have several.
+    pub(crate) const REQUESTS_AT_ONCE: usize = 8;
 }
 
 /// Limits of what a policy answers.

@@ -20,7 +20,7 @@ pub(crate) use fleet::{FleetBucket, KeyChange, KeyChanges};
 pub use held::{Confirmed, EffectError, Held, Kept, Published};
 pub(crate) use key_value::{KeyValue, KvEntry, KvError, KvFuture, KvPage};
 pub(crate) use plugin_objects::{ObjectContent, ObjectEvent, ObjectEvents, ObjectFuture, PluginObject, PluginObjects};
-pub(crate) use request::{GuestRequest, RequestAnswer, RequestFuture, Requester};
+pub(crate) use request::{GuestRequest, RequestAnswer, RequestFailed, RequestFuture, Requester};
 
 /// What came of asking a consumer for deliveries.
 #[derive(Debug)]

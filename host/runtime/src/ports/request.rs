@@ -30,8 +30,25 @@ pub(crate) struct RequestAnswer {
     pub(crate) reply_to: Option<String>,
 }
 
-/// What comes of a request; the error is for a person.
-pub(crate) type RequestFuture<'a> = Pin<Box<dyn Future<Output = Result<RequestAnswer, String>> + Send + 'a>>;
+/// Why a request has no answer, in words for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestFailed {
+    /// Nobody answered in time.
+    #[error("{0}")]
+    Late(String),
+    /// The server does not take as much at once.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The server or the connection is away.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Nobody listens, or the server does not let this host ask.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What comes of a request.
+pub(crate) type RequestFuture<'a> = Pin<Box<dyn Future<Output = Result<RequestAnswer, RequestFailed>> + Send + 'a>>;
 
 /// Sends the requests of one workload's handler. Dropping a future gives up the wait and not what was sent.
 pub(crate) trait Requester: Send + Sync {

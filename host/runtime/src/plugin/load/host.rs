@@ -263,10 +263,16 @@ fn check(source: &FileContent, wanted: Kind, asked: &Wanted) -> Result<Inspectio
             || wanted == Kind::Handler && HANDLER_PACKAGES.iter().any(|package| import.starts_with(package))
             || wanted == Kind::Policy && import.starts_with(POLICY_SIGNALS)
             || (found.batches || asynchronous) && import.starts_with(HANDLER_TYPES)
-            || found.messages && wanted == Kind::Handler && import.starts_with(MESSAGING)
+            || found.messages && wanted == Kind::Handler && is_of_messages(import, asynchronous)
     };
     let unknown: Vec<String> = found.needs.iter().filter(|import| !is_known(import)).cloned().collect();
     if unknown.is_empty() { Ok(found) } else { Err(PluginRefusal::Import(unknown)) }
+}
+
+/// Whether an import is of `wasmcloud:messaging`, in the version of the form that the component has.
+fn is_of_messages(import: &str, asynchronous: bool) -> bool {
+    let version = import.strip_prefix(MESSAGING).and_then(|rest| rest.split_once('@')).map(|(_, version)| version);
+    version.is_some_and(|version| version.starts_with(if asynchronous { "0.3." } else { "0.2." }))
 }
 
 /// Whether an import is of a version of WASI that the component cannot have. A handler of the asynchronous form has 0.3

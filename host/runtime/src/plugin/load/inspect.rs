@@ -15,9 +15,11 @@ use crate::plugin::run::told_text::brief;
 /// The contract's package and the version of it that this host speaks.
 const PACKAGE: &str = "tidegate:plugin";
 const VERSION: (&str, &str) = ("0.1.", "0.1.3");
-/// Another package whose handlers run here, the versions of it that do, and one of them.
+/// Another package whose handlers run here, the versions of it that do, and the first of them.
 const MESSAGING: &str = "wasmcloud:messaging";
 const MESSAGING_VERSION: (&str, &str) = ("0.2.", "0.2.0");
+/// The same of its asynchronous form.
+const STREAMED_VERSION: (&str, &str) = ("0.3.", "0.3.0");
 const MAGIC: &[u8] = b"\0asm";
 /// How many names an error lists.
 const TOLD: usize = 10;
@@ -29,7 +31,8 @@ pub struct Inspection {
     pub kind: Kind,
     /// Whether it is used as a handler of batches: it exports `batch-handler`, and maybe `handler` too.
     pub batches: bool,
-    /// Whether it is a handler of the asynchronous form: it exports `async-handler`, which is used then.
+    /// Whether it is a handler of the asynchronous form: it exports `async-handler`, or `wasmcloud:messaging/handler`
+    /// in that form, which is used then.
     pub asynchronous: bool,
     /// Whether it is a handler by `wasmcloud:messaging/handler` alone.
     pub messages: bool,
@@ -70,8 +73,9 @@ pub enum KindError {
     /// It has functions of the asynchronous form, and is no handler of that form.
     #[error(
         "it has asynchronous functions, which came with WASI 0.3 and which this host has for handlers that export \
-         {ASYNC_HANDLER}; build it for the world `async-worker` of this host's wit/, or make its functions ordinary \
-         ones and build it for WASI 0.2, as for the target wasm32-wasip2"
+         {ASYNC_HANDLER} or {MESSAGING}/handler@{}; build it for the world `async-worker` of this host's wit/, or \
+         make its functions ordinary ones and build it for WASI 0.2, as for the target wasm32-wasip2",
+        STREAMED_VERSION.1
     )]
     Async,
     /// It speaks another version of the contract.
@@ -85,8 +89,8 @@ pub enum KindError {
     },
     /// It speaks another version of `wasmcloud:messaging`.
     #[error(
-        "it handles messages of {found}, and this host runs handlers of {MESSAGING}@{}; build it for that version, or \
-         for the world `worker` of this host's wit/", MESSAGING_VERSION.1
+        "it handles messages of {found}, and this host runs handlers of {MESSAGING}@{} and @{}; build it for one of \
+         them, or for the world `worker` of this host's wit/", MESSAGING_VERSION.1, STREAMED_VERSION.1
     )]
     OtherMessaging {
         /// The package and version that it was built for.
@@ -255,8 +259,8 @@ impl ComponentNames {
     }
 
     fn judge(self, counter: &DeclarationCounter) -> Result<Inspection, KindError> {
-        let (mut handler, mut batches, mut asynchronous, mut messages) = (false, false, false, false);
-        let (mut policy, mut other) = (false, None);
+        let (mut handler, mut batches, mut asynchronous) = (false, false, false);
+        let (mut messages, mut streamed, mut policy, mut other) = (false, false, false, None);
         for name in &self.exports {
             let is_of = |package, versions: &str| {
                 let (interface, version) = of_package(package, name)?;
@@ -270,14 +274,16 @@ impl ComponentNames {
                     asynchronous |= interface == "async-handler";
                     policy |= interface == "scaling";
                 }
-                (None, Some(("handler", true, _))) => messages = true,
-                (None, Some(("handler", false, found))) => {
-                    other = other.or(Some(KindError::OtherMessaging { found }));
-                }
+                (None, Some(("handler", is_first, found))) => match released(STREAMED_VERSION.0, name) {
+                    true => streamed = true,
+                    false if is_first => messages = true,
+                    false => other = other.or(Some(KindError::OtherMessaging { found })),
+                },
                 (None, _) => {}
             }
         }
-        let kind = match (handler || batches || asynchronous || messages, policy, other) {
+        let ours = handler || batches || asynchronous;
+        let kind = match (ours || messages || streamed, policy, other) {
             (true, true, _) => Kind::Both,
             (true, false, _) => Kind::Handler,
             (false, true, _) => Kind::Policy,
@@ -286,10 +292,11 @@ impl ComponentNames {
                 return Err(KindError::OtherWorld { exports: self.exports });
             }
         };
+        let messages = !ours && (messages || streamed);
+        let asynchronous = asynchronous || !ours && streamed;
         if counter.is_async() && !asynchronous {
             return Err(KindError::Async);
         }
-        let messages = messages && !handler && !batches && !asynchronous;
         let (batches, declared) = (batches && !asynchronous, counter.declared());
         let (exports, imports, needs) = (self.exports, self.imports, self.needs);
         Ok(Inspection { kind, batches, asynchronous, messages, exports, imports, needs, declared })
@@ -303,6 +310,11 @@ fn is_needy(ty: &ComponentType<'_>) -> bool {
         InstanceTypeDeclaration::Export { ty, .. } => !matches!(ty, ComponentTypeRef::Type(TypeBounds::Eq(_))),
         _ => false,
     })
+}
+
+/// Whether the version in `<package>/<interface>@<version>` begins so, and is no draft.
+fn released(versions: &str, name: &str) -> bool {
+    name.split_once('@').is_some_and(|(_, version)| version.starts_with(versions) && !version.contains('-'))
 }
 
 /// The interface and version in `<package>/<interface>@<version>`.
@@ -364,12 +376,13 @@ mod tests {
         assert_eq!(messages(&[own, theirs]), Ok((Kind::Handler, false)));
         assert_eq!(messages(&["tidegate:plugin/scaling@0.1.0", theirs]), Ok((Kind::Both, true)));
         for (export, found) in [
-            ("wasmcloud:messaging/handler@0.3.0", "wasmcloud:messaging@0.3.0"),
+            ("wasmcloud:messaging/handler@0.4.0", "wasmcloud:messaging@0.4.0"),
+            ("wasmcloud:messaging/handler@0.3.0-draft", "wasmcloud:messaging@0.3.0-draft"),
             ("wasmcloud:messaging/handler", "wasmcloud:messaging"),
         ] {
             let error = messages(&[export]).unwrap_err();
             assert_eq!(error, KindError::OtherMessaging { found: found.into() });
-            assert!(error.to_string().contains("runs handlers of wasmcloud:messaging@0.2.0"), "{error}");
+            assert!(error.to_string().contains("runs handlers of wasmcloud:messaging@0.2.0 and @0.3.0"), "{error}");
         }
         assert!(matches!(messages(&["wasmcloud:messaging/types@0.2.0"]), Err(KindError::OtherWorld { .. })));
     }
@@ -447,6 +460,11 @@ mod tests {
         let all = [form, "tidegate:plugin/batch-handler@0.1.3", "wasmcloud:messaging/handler@0.2.0"];
         assert_eq!(of(&all), Ok((Kind::Handler, true, false, false)));
         assert_eq!(of(&["tidegate:plugin/handler@0.1.3"]), Ok((Kind::Handler, false, false, false)));
+        let (theirs, older) = ("wasmcloud:messaging/handler@0.3.0", "wasmcloud:messaging/handler@0.2.0");
+        assert_eq!(of(&[theirs]), Ok((Kind::Handler, true, false, true)));
+        assert_eq!(of(&[older, theirs]), Ok((Kind::Handler, true, false, true)));
+        assert_eq!(of(&["tidegate:plugin/handler@0.1.3", theirs]), Ok((Kind::Handler, false, false, false)));
+        assert_eq!(of(&[form, theirs]), Ok((Kind::Handler, true, false, false)));
     }
 
     #[test]

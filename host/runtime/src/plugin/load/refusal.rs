@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::inspect::{KindError, some};
 use crate::contract::Fault;
 use crate::digest::Digest;
+use crate::plugin::capability::messaging::STREAMED_HANDLER;
 use crate::plugin::run::bindings::{ASYNC_HANDLER, BATCH_HANDLER};
 use crate::plugin::run::kind::Kind;
 use crate::signature::SignatureError;
@@ -90,15 +91,16 @@ pub enum PluginRefusal {
     NoBatches,
     /// A workload wants several of its calls at once.
     #[error(
-        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER}), and a workload that \
-         uses it has concurrency; build it for the world `async-worker` of this host's wit/, or remove that key"
+        "an instance of it handles one delivery at a time (it does not export {ASYNC_HANDLER} or {STREAMED_HANDLER}), \
+         and a workload that uses it has concurrency; build it for the world `async-worker` of this host's wit/, or \
+         remove that key"
     )]
     NotConcurrent,
     /// The engine of its form does not run here.
     #[error("the engine for handlers of the asynchronous form does not run on this machine: {0}; run it on another")]
     NoEngine(String),
     /// It is not valid code.
-    #[error("it does not compile: {0}; build it again")]
+    #[error("it does not compile: {}; {}", .0, compile_remedy(.0))]
     Compile(String),
     /// It took too long, if only because the machine was busy.
     #[error("compiling it took more than {0}; raise plugins.compile-time or make it smaller")]
@@ -138,7 +140,7 @@ pub enum PluginRefusal {
     /// It was made for a later WASI.
     #[error(
         "it was built for a later WASI (it imports {}), and this host has WASI 0.2, and 0.3.0 for handlers that export \
-         {ASYNC_HANDLER}; build it for that, as for the target wasm32-wasip2", some(.0)
+         {ASYNC_HANDLER} or {STREAMED_HANDLER}; build it for that, as for the target wasm32-wasip2", some(.0)
     )]
     LaterWasi(Vec<String>),
     /// An export or an import has a known name and another type.
@@ -165,6 +167,19 @@ fn readable(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE) => "raise `ulimit -n`",
         _ => "let the user that runs this host read it",
+    }
+}
+
+/// What mends it, by the compiler's words. What is not switched on here is in no WASI that has been published.
+fn compile_remedy(said: &str) -> &'static str {
+    if said.contains("async stackful") {
+        "this host calls asynchronous functions that have a callback, as wit-bindgen makes them, for each call of the \
+         others would keep a stack while it waits; build it with a tool that makes that form"
+    } else if said.contains(" feature") {
+        "this host does not have that feature, which is a proposal; build it with tools for WASI 0.2, or for WASI \
+         0.3.0 as it was published"
+    } else {
+        "build it again"
     }
 }
 

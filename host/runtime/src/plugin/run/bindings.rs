@@ -78,7 +78,7 @@ pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     key_value::link(linker, |guest| KeyValueView { state: &mut guest.key_value, resources: &mut guest.resources })?;
-    messaging::link(linker, |guest| &mut guest.messaging)?;
+    messaging::link(linker, Guest::messaging)?;
     worker::Worker::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
     // The worlds `batch-worker` and `async-worker` import this interface for its types, and some languages import
     // everything of a world.
@@ -91,7 +91,8 @@ pub(crate) fn link_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 pub(crate) fn link_async_worker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     link_worker(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(linker)
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    messaging::link_streamed(linker, Guest::messaging)
 }
 
 /// Links what a policy may import: the same without capabilities, and without settings, which `init` gets.

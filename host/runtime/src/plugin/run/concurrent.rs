@@ -13,19 +13,28 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use wasmtime::component::Accessor;
 
 use super::guest::Guest;
-use super::handler::{HandlerExports, HandlerInstance, answer};
+use super::handler::{HandlerExports, HandlerInstance, answer, short};
 use super::owned_delivery::{HandleAsync, OwnedDelivery};
-use crate::contract::Fault;
+use crate::contract::{Delivery, Failure, Fault, Outcome};
 use crate::delivery::slow_lane;
+use crate::plugin::capability::messaging::{self, HandleStreamed};
 use crate::ports::ConcurrentCall;
 
 /// Calls that begin in one poll. If all began at once, a guest whose calls only wait would seem to compute for long,
 /// and would be moved to the slow lane.
 const BEGIN: usize = 8;
+
+/// The exported function by which calls are made.
+#[derive(Clone, Copy)]
+enum Entry {
+    Contract(HandleAsync),
+    Messages(HandleStreamed),
+}
 
 /// A call, and what shows that it has not ended yet.
 type Begun = (ConcurrentCall, Arc<()>);
@@ -41,22 +50,34 @@ impl HandlerInstance {
         let Some(live) = self.live.as_mut().filter(|_| !self.calling) else {
             return Err(Fault::Start("this instance ended with an earlier call".into()));
         };
-        let HandlerExports::Concurrent(handle) = &live.exports else {
-            return Err(Fault::Start("this instance handles one delivery at a time".into()));
+        let entry = match &live.exports {
+            HandlerExports::Concurrent(handle) => Entry::Contract(*handle),
+            HandlerExports::Streamed(handle) => Entry::Messages(*handle),
+            _ => return Err(Fault::Start("this instance handles one delivery at a time".into())),
         };
         self.calling = true;
         live.store.data_mut().quota.forget();
         live.store.set_epoch_deadline(1);
-        let (handle, limit) = (*handle, self.limits.time);
+        let limit = self.limits.time;
         let (begun, inside) = unbounded_channel();
         let called = {
-            let serving = async move |accessor: &Accessor<Guest>| serve(accessor, handle, inside).await;
+            let serving = async move |accessor: &Accessor<Guest>| serve(accessor, entry, inside).await;
             let running = pin!(live.store.run_concurrent(serving));
             let running = pin!(self.engines.ticker.during(running));
             let running = pin!(slow_lane::watch_each(running, |time| self.meter.spent(time)));
             within(limit, calls, begun, running).await
         };
         self.close(called.map(Result::flatten))
+    }
+
+    /// Runs one call.
+    pub(super) async fn run_alone(&mut self, delivery: &Delivery) -> Outcome {
+        let (begin, calls) = unbounded_channel();
+        let (answer, answered) = oneshot::channel();
+        let _ = begin.send(ConcurrentCall { delivery: delivery.clone(), answer });
+        drop(begin);
+        self.run(calls).await?;
+        answered.await.map_err(|_| Fault::Start("this instance ended".into()))
     }
 }
 
@@ -121,11 +142,7 @@ impl Deadlines {
 }
 
 /// Begins each call that comes, within the store, and waits for all of them.
-async fn serve(
-    accessor: &Accessor<Guest>,
-    handle: HandleAsync,
-    mut calls: UnboundedReceiver<Begun>,
-) -> wasmtime::Result<()> {
+async fn serve(accessor: &Accessor<Guest>, entry: Entry, mut calls: UnboundedReceiver<Begun>) -> wasmtime::Result<()> {
     let (mut running, mut open) = (FuturesUnordered::new(), true);
     loop {
         tokio::select! {
@@ -133,7 +150,7 @@ async fn serve(
             call = calls.recv(), if open => match call {
                 Some(call) => {
                     let alone = running.is_empty();
-                    running.push(one(accessor, handle, call, alone));
+                    running.push(one(accessor, entry, call, alone));
                 }
                 None => open = false,
             },
@@ -145,7 +162,7 @@ async fn serve(
 
 async fn one(
     accessor: &Accessor<Guest>,
-    handle: HandleAsync,
+    entry: Entry,
     (ConcurrentCall { delivery, answer: to }, begun): Begun,
     alone: bool,
 ) -> wasmtime::Result<()> {
@@ -155,11 +172,22 @@ async fn one(
         // Where several run, a line may be of any of them.
         guest.log.begin_call(if alone { delivery.stream_sequence } else { 0 });
     });
-    let (handled,) = handle.call_concurrent(accessor, (OwnedDelivery::from(&delivery),)).await?;
+    let handled = match entry {
+        Entry::Contract(handle) => {
+            let (handled,) = handle.call_concurrent(accessor, (OwnedDelivery::from(&delivery),)).await?;
+            answer(handled)
+        }
+        Entry::Messages(handle) => {
+            messaging::handle(accessor, Guest::messaging, handle, &delivery).await?.map_err(|failure| match failure {
+                Failure::Reject(reason) => Failure::Reject(short(reason)),
+                failure => failure,
+            })
+        }
+    };
     accessor.with(|mut access| access.data_mut().end_call());
     drop(begun);
     // Nobody waits for it if its worker gives it back.
-    let _ = to.send(answer(handled));
+    let _ = to.send(handled);
     Ok(())
 }
 

@@ -50,6 +50,11 @@ impl Guest {
         self.key_value.begin_call();
     }
 
+    /// What `wasmcloud:messaging` works on.
+    pub(crate) fn messaging(&mut self) -> &mut MessagingState {
+        &mut self.messaging
+    }
+
     /// Ends a call.
     pub(crate) fn end_call(&mut self) {
         self.http.end_call();

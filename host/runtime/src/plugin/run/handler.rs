@@ -25,7 +25,7 @@ use crate::contract::{Answer, Delivery, Failure, Fault, Outcome, Publication, Re
 use crate::plugin::capability::Settings;
 use crate::plugin::capability::http::{HttpAccess, HttpState};
 use crate::plugin::capability::key_value::{KeyValueAccess, KeyValueState};
-use crate::plugin::capability::messaging::{self, HandleMessage, MessagingAccess, MessagingState};
+use crate::plugin::capability::messaging::{self, HandleMessage, HandleStreamed, MessagingAccess, MessagingState};
 use crate::plugin::limits::handler::REASON;
 
 /// A compiled handler: one generation of a plugin.
@@ -40,8 +40,10 @@ pub enum HandlerWorld {
     Batches(InstancePre<Guest>, ComponentExportIndex),
     /// The component exports `async-handler`, with its function at this index.
     Concurrent(InstancePre<Guest>, ComponentExportIndex),
-    /// The component exports `wasmcloud:messaging/handler`, with its function at this index.
+    /// The component exports `wasmcloud:messaging/handler@0.2.0`, with its function at this index.
     Messages(InstancePre<Guest>, ComponentExportIndex),
+    /// The component exports `wasmcloud:messaging/handler@0.3.0`, with its function at this index.
+    Streamed(InstancePre<Guest>, ComponentExportIndex),
 }
 
 /// The exported function by which an instance is called.
@@ -52,8 +54,10 @@ pub enum HandlerExports {
     Batches(HandleBatch),
     /// Takes one delivery, beside other calls.
     Concurrent(HandleAsync),
-    /// Takes one delivery as a message of `wasmcloud:messaging`.
+    /// Takes one delivery as a message of `wasmcloud:messaging@0.2.0`.
     Messages(HandleMessage),
+    /// Takes one delivery as a message of `wasmcloud:messaging@0.3.0`, beside other calls.
+    Streamed(HandleStreamed),
 }
 
 /// The function `handle` of `batch-handler`. Generated bindings of its world would have other types than those of
@@ -142,6 +146,10 @@ impl World for HandlerWorld {
             let handle = function(BATCH_HANDLER, "handle")?;
             return Ok(Self::Batches(linked, handle));
         }
+        if exports(HANDLER).is_none() && exports(messaging::STREAMED_HANDLER).is_some() {
+            let handle = function(messaging::STREAMED_HANDLER, messaging::HANDLE)?;
+            return Ok(Self::Streamed(linked, handle));
+        }
         if exports(HANDLER).is_none() && exports(messaging::HANDLER).is_some() {
             let handle = function(messaging::HANDLER, messaging::HANDLE)?;
             return Ok(Self::Messages(linked, handle));
@@ -163,6 +171,10 @@ impl World for HandlerWorld {
             Self::Messages(linked, handle) => {
                 let instance = linked.instantiate_async(&mut *store).await?;
                 instance.get_typed_func(store, handle).map(HandlerExports::Messages)
+            }
+            Self::Streamed(linked, handle) => {
+                let instance = linked.instantiate_async(&mut *store).await?;
+                instance.get_typed_func(store, handle).map(HandlerExports::Streamed)
             }
         }
     }
@@ -186,7 +198,7 @@ impl HandlerPlugin {
         store.data_mut().http = HttpState::new(http.clone());
         store.data_mut().key_value = KeyValueState::new(key_value.clone());
         store.data_mut().messaging = MessagingState::new(messaging.clone());
-        if matches!(self.world, HandlerWorld::Concurrent(..)) {
+        if matches!(self.world, HandlerWorld::Concurrent(..) | HandlerWorld::Streamed(..)) {
             guest_store::allow_for(&mut store, *concurrency);
         }
         let started = self.start(&mut store, &guest.limits).await;
@@ -224,7 +236,9 @@ impl HandlerInstance {
 
     /// Whether the instance may handle several deliveries at a time, each in a call of its own.
     pub fn handles_concurrently(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| matches!(live.exports, HandlerExports::Concurrent(_)))
+        let concurrent =
+            |live: &Live| matches!(live.exports, HandlerExports::Concurrent(_) | HandlerExports::Streamed(_));
+        self.live.as_ref().is_some_and(concurrent)
     }
 
     /// Handles one delivery.
@@ -232,6 +246,14 @@ impl HandlerInstance {
     /// After a [`Fault`] the guest's state is gone: drop this and make another. Dropping the future ends the call, and
     /// the instance cannot be called again.
     pub async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+        match self.live.as_ref().map(|live| &live.exports) {
+            Some(HandlerExports::Batches(_)) => {
+                let mut answers = Box::pin(self.handle_batch(&[delivery])).await?;
+                return answers.pop().ok_or(Fault::Answers { answers: 0, deliveries: 1 });
+            }
+            Some(HandlerExports::Streamed(_)) => return Box::pin(self.run_alone(delivery)).await,
+            _ => {}
+        }
         let live = begin(&mut self.live, &mut self.calling, delivery)?;
         let exports = match &live.exports {
             HandlerExports::Single(exports) => exports,
@@ -250,10 +272,9 @@ impl HandlerInstance {
                 let called = self.engines.call(self.limits.time, &self.meter, pin!(call)).await;
                 return self.end(called).map(|(handled,)| answer(handled));
             }
-            HandlerExports::Batches(_) => {
+            HandlerExports::Batches(_) | HandlerExports::Streamed(_) => {
                 self.calling = false;
-                let mut answers = Box::pin(self.handle_batch(&[delivery])).await?;
-                return answers.pop().ok_or(Fault::Answers { answers: 0, deliveries: 1 });
+                return Err(Fault::Start("this instance is called otherwise".into()));
             }
         };
         let headers = borrow(&delivery.headers);
@@ -365,7 +386,7 @@ impl From<wit::Failure> for Failure {
 }
 
 /// What a handler says about a failure, within its bound: it is logged, and remembered until its letter is kept.
-fn short(reason: String) -> String {
+pub(super) fn short(reason: String) -> String {
     if reason.len() <= REASON { reason } else { cut(&reason, REASON).to_owned() }
 }
 

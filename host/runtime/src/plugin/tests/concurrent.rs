@@ -172,17 +172,3 @@ async fn what_handles_one_at_a_time_is_refused_where_several_are_wanted() {
     let as_policy: Result<PolicyPlugin, _> = host().load(&file, &limits()).await;
     assert!(matches!(as_policy.unwrap_err().refusal, PluginRefusal::WrongKind { .. }));
 }
-
-/// A call without a callback would keep a stack for as long as it waits.
-#[tokio::test]
-async fn the_form_without_a_callback_does_not_compile() {
-    let text = r#"(component
-        (core module $m (func (export "f")))
-        (core instance $i (instantiate $m))
-        (func $f async (canon lift (core func $i "f") async))
-        (instance $h (export "handle" (func $f)))
-        (export "tidegate:plugin/async-handler@0.1.3" (instance $h)))"#;
-    let refusal = load(&wat::parse_str(text).unwrap(), WantedForm::Any).await.err().unwrap();
-    assert!(matches!(refusal, PluginRefusal::Compile(_)), "{refusal}");
-    assert!(refusal.to_string().contains("stackful"), "{refusal}");
-}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::refused::Refused;
 use crate::config::{Grants, Limits, Workload};
 use crate::plugin::capability::denial_log::DenialLog;
 use crate::ports::Requester;
@@ -36,22 +37,22 @@ impl MessagingAccess {
         *self.requester.write() = Some(requester);
     }
 
-    pub(super) fn requester(&self) -> Result<Arc<dyn Requester>, String> {
-        self.requester.read().clone().ok_or_else(|| "the workload is not set up yet".to_owned())
+    pub(super) fn requester(&self) -> Result<Arc<dyn Requester>, Refused> {
+        self.requester.read().clone().ok_or_else(|| Refused::Unavailable("the workload is not set up yet".to_owned()))
     }
 
     /// Checks that the handler may publish on a subject.
-    pub(super) fn check_publication(&self, subject: &str) -> Result<(), String> {
+    pub(super) fn check_publication(&self, subject: &str) -> Result<(), Refused> {
         self.check(subject, self.grants.may_publish(subject), "publish on", "grants.publish")
     }
 
     /// Checks that the handler may send a request on a subject.
-    pub(super) fn check_request(&self, subject: &str) -> Result<(), String> {
+    pub(super) fn check_request(&self, subject: &str) -> Result<(), Refused> {
         self.check(subject, self.grants.may_request(subject), "ask on", "grants.request")
     }
 
-    fn check(&self, subject: &str, is_granted: bool, what: &str, key: &str) -> Result<(), String> {
-        check_subject(subject)?;
+    fn check(&self, subject: &str, is_granted: bool, what: &str, key: &str) -> Result<(), Refused> {
+        check_subject(subject).map_err(Refused::Subject)?;
         if is_granted {
             return Ok(());
         }
@@ -60,6 +61,7 @@ impl MessagingAccess {
             let workload = &self.workload;
             tracing::warn!(%workload, more, "the handler may not {what} `{subject}`; add it to {key} if it may");
         }
-        Err(format!("`{subject}` is not granted: {key} of its workload has no subject that matches"))
+        let not_granted = format!("`{subject}` is not granted: {key} of its workload has no subject that matches");
+        Err(Refused::NotGranted(not_granted))
     }
 }

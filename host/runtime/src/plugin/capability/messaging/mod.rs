@@ -1,16 +1,23 @@
-//! `wasmcloud:messaging@0.2.0`: components that were written for wasmCloud run as handlers.
+//! `wasmcloud:messaging`: components that were written for wasmCloud run as handlers. Here is version 0.2.0; 0.3.0, the
+//! asynchronous form, is in [`streamed`].
 //!
 //! Such a component exports `handler` of that package, and may import `consumer`. What it publishes in a call is kept
 //! until the call has ended: with `ok` it becomes the call's [`Response`](crate::contract::Response), else it is
 //! dropped. What it asks is asked at once.
 
 mod access;
+mod body;
+mod call;
+mod held_bytes;
+mod refused;
 mod state;
+mod streamed;
 
 use wasmtime::component::{ComponentType, HasData, Linker, Lower, TypedFunc};
 
 pub(crate) use access::MessagingAccess;
 pub(crate) use state::MessagingState;
+pub(crate) use streamed::{HandleStreamed, STREAMED_HANDLER, handle, link_streamed};
 
 use crate::contract::Delivery;
 use generated::wasmcloud::messaging::{consumer, types};

@@ -1,51 +1,37 @@
 //! What one instance does with messages: those of the call that runs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::component::GuestTaskId;
+
 use super::access::MessagingAccess;
+use super::call::Call;
 use super::consumer::Host;
+use super::refused::Refused;
 use super::types::{self, BrokerMessage};
-use crate::contract::{Delivery, Publication, Response};
-use crate::delivery::hops;
+use crate::contract::{Delivery, Response};
 use crate::ports::GuestRequest;
 
 /// What of an instance's store `wasmcloud:messaging` works on.
 #[derive(Default)]
 pub(crate) struct MessagingState {
-    access: Arc<MessagingAccess>,
+    pub(super) access: Arc<MessagingAccess>,
     /// The call that runs, if one does.
     call: Option<Call>,
-}
-
-/// What one call has come to so far.
-#[derive(Debug)]
-struct Call {
-    /// Where the requester waits.
-    requester: Option<String>,
-    /// The hop count that its requests carry.
-    hops: String,
-    requests: u32,
-    /// What it wants sent when it has ended well.
-    response: Response,
-    /// Bytes of it.
-    size: usize,
+    /// The calls that run, where several may, by the task of each.
+    pub(super) calls: HashMap<GuestTaskId, Call>,
 }
 
 impl MessagingState {
     pub(crate) fn new(access: Arc<MessagingAccess>) -> Self {
-        Self { access, call: None }
+        Self { access, ..Self::default() }
     }
 
     /// Begins the call for a delivery.
     pub(crate) fn begin_call(&mut self, delivery: &Delivery) {
-        self.call = Some(Call {
-            requester: delivery.reply_to.clone(),
-            hops: hops::next(delivery, &self.access.workload),
-            requests: 0,
-            response: Response::default(),
-            size: 0,
-        });
+        self.call = Some(Call::new(delivery, &self.access));
     }
 
     /// Ends the call. Gives what it wants sent.
@@ -54,47 +40,27 @@ impl MessagingState {
     }
 
     /// Notes what is to be sent.
-    fn note(&mut self, message: BrokerMessage) -> Result<(), String> {
+    fn note(&mut self, message: BrokerMessage) -> Result<(), Refused> {
         let BrokerMessage { subject, body, reply_to } = message;
-        let limits = &self.access.limits;
-        let call = self.call.as_mut().ok_or("nothing can be published while no message is handled")?;
-        if reply_to.is_some() {
-            return Err("a publication is stored in a stream and can have no reply-to; ask with `request`".to_owned());
-        }
-        call.size = call.size.saturating_add(subject.len()).saturating_add(body.len());
-        if call.size > limits.response {
-            let limit = limits.response;
-            return Err(format!("more than the {limit} bytes in one call that limits.response allows"));
-        }
-        if call.requester.as_ref() == Some(&subject) {
-            if call.response.reply.is_some() {
-                return Err("the requester has its reply already: there is one a message".to_owned());
-            }
-            call.response.reply = Some(body);
-            return Ok(());
-        }
-        self.access.check_publication(&subject)?;
-        if call.response.publications.len() >= limits.publications {
-            let limit = limits.publications;
-            return Err(format!("more than the {limit} publications in one call that limits.publications allows"));
-        }
-        call.response.publications.push(Publication { subject, headers: Vec::new(), payload: body });
+        let call = self.call.as_mut().ok_or_else(|| no_call("published"))?;
+        call.admit(&self.access, &subject, reply_to.is_some())?;
+        call.bytes.part(subject.len().saturating_add(body.len()))?.keep();
+        call.note(subject, body);
         Ok(())
     }
 
-    async fn ask(&mut self, subject: String, body: Vec<u8>, timeout_ms: u32) -> Result<BrokerMessage, String> {
-        let limit = self.access.limits.requests;
-        let call = self.call.as_mut().ok_or("nothing can be asked while no message is handled")?;
-        if call.requests >= limit {
-            return Err(format!("more than the {limit} requests in one call that limits.requests allows"));
-        }
-        call.requests += 1;
-        self.access.check_request(&subject)?;
+    async fn ask(&mut self, subject: String, body: Vec<u8>, timeout_ms: u32) -> Result<BrokerMessage, Refused> {
+        let call = self.call.as_mut().ok_or_else(|| no_call("asked"))?;
+        call.admit_request(&self.access, &subject)?;
         let within = Duration::from_millis(timeout_ms.into());
         let request = GuestRequest { subject, payload: body.into(), hops: call.hops.clone(), within };
         let answer = self.access.requester()?.request(request).await?;
         Ok(BrokerMessage { subject: answer.subject, body: answer.payload.into(), reply_to: answer.reply_to })
     }
+}
+
+pub(super) fn no_call(what: &str) -> Refused {
+    Refused::Other(format!("nothing can be {what} while no message is handled"))
 }
 
 impl types::Host for MessagingState {}
@@ -106,11 +72,11 @@ impl Host for MessagingState {
         body: Vec<u8>,
         timeout_ms: u32,
     ) -> wasmtime::Result<Result<BrokerMessage, String>> {
-        Ok(self.ask(subject, body, timeout_ms).await)
+        Ok(self.ask(subject, body, timeout_ms).await.map_err(|refused| refused.to_string()))
     }
 
     async fn publish(&mut self, message: BrokerMessage) -> wasmtime::Result<Result<(), String>> {
-        Ok(self.note(message))
+        Ok(self.note(message).map_err(|refused| refused.to_string()))
     }
 }
 
@@ -145,7 +111,7 @@ mod tests {
         for (subject, body) in [("out.b", "1"), ("_INBOX.a", "reply"), ("out.a", "2")] {
             assert_eq!(state.note(message(subject, body)), Ok(()));
         }
-        assert!(state.note(message("_INBOX.a", "again")).unwrap_err().contains("one a message"));
+        assert!(state.note(message("_INBOX.a", "again")).unwrap_err().to_string().contains("one a message"));
         let response = state.end_call();
         assert_eq!(response.reply.as_deref(), Some(&b"reply"[..]));
         let sent: Vec<_> = response.publications.iter().map(|one| (one.subject.as_str(), &*one.payload)).collect();
@@ -156,14 +122,14 @@ mod tests {
     fn what_is_not_granted_or_cannot_be_sent_is_refused_at_once() {
         let mut state = calling("");
         for subject in ["orders.new", "_INBOX.b", "out", "$JS.API.STREAM.DELETE.S"] {
-            let refused = state.note(message(subject, "")).unwrap_err();
+            let refused = state.note(message(subject, "")).unwrap_err().to_string();
             assert!(refused.contains("grants.publish"), "{refused}");
         }
         for subject in ["", "out.*", "out.a b", "out.a\r\nPUB x"] {
             assert!(state.note(message(subject, "")).is_err(), "{subject:?}");
         }
         let with_reply = BrokerMessage { reply_to: Some("out.b".into()), ..message("out.a", "") };
-        assert!(state.note(with_reply).unwrap_err().contains("no reply-to"));
+        assert!(state.note(with_reply).unwrap_err().to_string().contains("no reply-to"));
         assert_eq!(state.end_call(), Response::default());
     }
 
@@ -173,10 +139,10 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(state.note(message("out.a", "")), Ok(()));
         }
-        assert!(state.note(message("out.a", "")).unwrap_err().contains("limits.publications"));
+        assert!(state.note(message("out.a", "")).unwrap_err().to_string().contains("limits.publications"));
         let mut state = calling("limits.response = \"64KiB\"\n");
         assert_eq!(state.note(message("out.a", &"x".repeat(65_000))), Ok(()));
-        assert!(state.note(message("out.a", &"x".repeat(1_000))).unwrap_err().contains("limits.response"));
+        assert!(state.note(message("out.a", &"x".repeat(1_000))).unwrap_err().to_string().contains("limits.response"));
         assert_eq!(state.end_call().publications.len(), 1);
     }
 
@@ -184,7 +150,7 @@ mod tests {
     async fn nothing_is_sent_outside_of_a_call_nor_asked_without_a_grant_or_beyond_the_limit() {
         let mut state = calling("limits.requests = 2\n");
         for expected in ["grants.request", "grants.request", "limits.requests"] {
-            let refused = state.ask("orders.new".into(), vec![], 1_000).await.unwrap_err();
+            let refused = state.ask("orders.new".into(), vec![], 1_000).await.unwrap_err().to_string();
             assert!(refused.contains(expected), "{refused}");
         }
         state.end_call();
