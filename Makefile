@@ -89,6 +89,9 @@ policies: setup guests ## simulate all policies on the traces of a directory, in
 # The crates of the host and of its tests.
 HOST = tidegate tidegate-runtime tidegate-lab tidegate-nats-server tidegate-fuzz-bodies tidegate-test-artifacts
 
+# Tests that need more than `make setup` brings. All in one build; which of them a target runs is said by a filter.
+MORE_TESTS := --features tidegate/test-languages,tidegate/test-web,tidegate/test-registry
+
 docs: setup ## write the tables of docs/configuration.md and the example file anew, out of the table of keys
 	TIDEGATE_WRITE_DOCS=1 $(CARGO) test --release -p tidegate-runtime --lib what_the_table_of_keys_makes
 
@@ -148,9 +151,9 @@ $(TOOLS)/languages/bin/componentize-py:
 
 # The packages and features of `make test`, so that nothing is built anew.
 test-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build a handler in each language and swap them under load (JavaScript needs npm)
-	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-languages --test it --no-run
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) $(MORE_TESTS) --test it --no-run
 	PATH='$(TOOLS)/languages/bin':"$$PATH" timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) \
-	  --features tidegate/test-languages --test it -- --nocapture languages::
+	  $(MORE_TESTS) --test it -- --nocapture languages::
 
 bench-languages: setup guests $(TOOLS)/languages/bin/componentize-py ## build the same handler in each language and measure all (needs npm)
 	@$(CARGO) build --release -p tidegate --bin tidegate
@@ -176,8 +179,8 @@ setup-web: ## bring what the tests of the page need: Chromium by apt-get, playwr
 	}
 
 test-web: setup setup-web guests ## try the page in a real browser
-	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it --no-run
-	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it -- \
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) $(MORE_TESTS) --test it --no-run
+	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) $(MORE_TESTS) --test it -- \
 	  --nocapture browser::
 
 # Debian's registry for what is in the layout of OCI, or another of the distribution project, named by TIDEGATE_REGISTRY.
@@ -193,12 +196,12 @@ setup-registry: ## bring what the tests of plugins in a registry need: docker-re
 	}
 
 test-registry: setup setup-registry guests ## try plugins in a real registry
-	$(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-registry --test it --no-run
-	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-registry --test it -- \
+	$(CARGO) test --release $(addprefix -p ,$(HOST)) $(MORE_TESTS) --test it --no-run
+	timeout -k 10 600 $(CARGO) test --release $(addprefix -p ,$(HOST)) $(MORE_TESTS) --test it -- \
 	  --nocapture plugin_sources::oci::real
 
 pictures: setup setup-web guests ## the pictures of docs/page.md, anew
-	TIDEGATE_PICTURES='$(CURDIR)/docs/pictures' $(CARGO) test --release $(addprefix -p ,$(HOST)) --features tidegate/test-web --test it -- \
+	TIDEGATE_PICTURES='$(CURDIR)/docs/pictures' $(CARGO) test --release $(addprefix -p ,$(HOST)) $(MORE_TESTS) --test it -- \
 	  --nocapture browser::
 
 # The table goes to standard output, and nothing else does.
@@ -239,7 +242,7 @@ lint: setup ## check format, width, circles, the page of log lines, lints, docum
 	@.ci/columns
 	@.ci/circles
 	@.ci/log-lines
-	$(CARGO) clippy --release --workspace --all-targets --features tidegate/test-languages,tidegate/test-web,tidegate/test-registry -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets $(MORE_TESTS) -- -D warnings
 	$(CARGO) clippy --release -p tidegate --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(addprefix -p ,$(HOST)) --no-deps
