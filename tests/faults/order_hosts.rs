@@ -25,7 +25,7 @@ fn key_of(id: u64) -> u64 {
 
 /// Some are to be tried again: what follows in their key waits for that.
 fn fails(id: u64) -> String {
-    if id % 7 == 0 { "before 2 retry 50".to_owned() } else { String::new() }
+    if id.is_multiple_of(7) { "before 2 retry 50".to_owned() } else { String::new() }
 }
 
 /// What happens to a host.

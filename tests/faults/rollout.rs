@@ -21,7 +21,8 @@ pub(crate) const ROWS: &[Row] = &[
 const TOUCHED: f64 = 0.005;
 
 async fn fails_more(form: Form) -> Result<Report> {
-    let lines = |id: u64| if id % 50 == 0 { "before 2 in v2 retry 100".to_owned() } else { "sleep 1".to_owned() };
+    let lines =
+        |id: u64| if id.is_multiple_of(50) { "before 2 in v2 retry 100".to_owned() } else { "sleep 1".to_owned() };
     // How long calls take is another row's matter.
     let rules = "rollout = { share = 0.05, for = '1h', max-slowdown = 1000.0 }";
     rolled_out(form, (20, rules), lines, "rolled_back", " calls failed, ").await

@@ -18,7 +18,7 @@ const RULES: &str = "[workload.work]\nretry.max-attempts = 9\n\
 
 /// Fails in 2 % of the calls of the new generation alone.
 fn bad(id: u64) -> String {
-    if id % 50 == 0 { "before 2 in v2 retry 100".to_owned() } else { "sleep 1".to_owned() }
+    if id.is_multiple_of(50) { "before 2 in v2 retry 100".to_owned() } else { "sleep 1".to_owned() }
 }
 
 fn good(_: u64) -> String {

@@ -75,14 +75,17 @@ impl<D: 'static> StreamProducer<D> for Body {
     }
 }
 
+/// All that a guest has written, and what it takes of what its call may have.
+type Whole = (Vec<u8>, Part);
+
 /// What a guest writes, once it has written all of it.
-pub(super) type Written = oneshot::Receiver<Result<(Vec<u8>, Part), Refused>>;
+pub(super) type Written = oneshot::Receiver<Result<Whole, Refused>>;
 
 /// Collects what a guest writes, within what its call may have.
 pub(super) struct Collector {
     /// What was written, until it is handed over.
-    written: Option<(Vec<u8>, Part)>,
-    to: Option<oneshot::Sender<Result<(Vec<u8>, Part), Refused>>>,
+    written: Option<Whole>,
+    to: Option<oneshot::Sender<Result<Whole, Refused>>>,
 }
 
 impl Collector {
