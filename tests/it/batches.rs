@@ -40,9 +40,12 @@ async fn each_delivery_of_a_batch_is_settled_by_its_own_answer() {
         "ledger out three",
     ];
     let site = Site::with_scripts("work", scripts.map(str::to_owned)).await;
-    let host = Host::start_at(site, vec![batches("work", scripts.len())]).await;
+    // Those that come later are fewer, and wait for more in vain.
+    let workload = batches("work", scripts.len());
+    let batching = Batching { wait: Duration::from_secs(3), ..workload.batching };
+    let host = Host::start_at(site, vec![Workload { batching, ..workload }]).await;
     // The first batch has been answered: whatever of it comes again is in later ones.
-    host.stored_count("OUT", 2).await;
+    eventually("the first batch is answered", async || host.stored("OUT").await.len() >= 2).await;
     host.publish_all("in.work.a", ["ledger out four", "ledger out five"].map(str::to_owned)).await;
     let entries = host.stored_count("OUT", 5).await;
     let attempts: BTreeMap<&str, u64> =
