@@ -1,10 +1,11 @@
 //! Which delivery may begin: one of each key, in the order of the stream.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::{Entry, OccupiedEntry};
-use std::collections::{BTreeSet, VecDeque};
 
 use tokio::time::Instant;
 
+use super::queue::{Place, Queue};
 use super::{ByKey, KeyHash};
 
 /// What may wait for earlier messages of its key.
@@ -17,6 +18,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// What is left of them beside so much.
+    pub(super) fn without(self, messages: usize, bytes: usize) -> Self {
+        Self { messages: self.messages.saturating_sub(messages), bytes: self.bytes.saturating_sub(bytes) }
+    }
+
     /// What of `count` messages and their `bytes` may be asked for beside the `asked`, where so much room is left, so
     /// that all of it may wait. If little may, nothing is: else each message that ends would be one request.
     pub(crate) fn fit(self, room: Self, (count, bytes): (usize, usize), asked: usize) -> Option<(usize, usize)> {
@@ -43,16 +49,9 @@ struct Line<T> {
     /// The one that has begun.
     begun: Option<u64>,
     /// The others in the order of the stream. A later delivery of the one that has begun can be among them.
-    waiting: VecDeque<Place<T>>,
+    waiting: Queue<T>,
     /// When the first is tried again; until then none begins.
     until: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Place<T> {
-    sequence: u64,
-    bytes: usize,
-    item: T,
 }
 
 /// The key with the most messages that wait.
@@ -92,22 +91,17 @@ impl<T> Dispatch<T> {
 
     /// What may still wait under these limits.
     pub(crate) fn room(&self, limits: Limits) -> Limits {
-        Limits {
-            messages: limits.messages.saturating_sub(self.waiting),
-            bytes: limits.bytes.saturating_sub(self.bytes),
-        }
+        limits.without(self.waiting, self.bytes)
     }
 
     /// The delivery of this message that waits.
     pub(crate) fn find(&mut self, key: KeyHash, sequence: u64) -> Option<&mut T> {
-        let line = self.keys.get_mut(&key)?;
-        let at = line.waiting.binary_search_by_key(&sequence, |place| place.sequence).ok()?;
-        line.waiting.get_mut(at).map(|place| &mut place.item)
+        self.keys.get_mut(&key)?.waiting.find(sequence)
     }
 
     /// Takes the delivery of this message that waits.
     pub(crate) fn take(&mut self, key: KeyHash, sequence: u64) -> Option<T> {
-        let place = self.keys.get_mut(&key)?.take(sequence)?;
+        let place = self.keys.get_mut(&key)?.waiting.take(sequence)?;
         Some(self.left(place))
     }
 
@@ -120,7 +114,7 @@ impl<T> Dispatch<T> {
             line.begun = Some(sequence);
             return Some(item);
         }
-        line.insert(Place { sequence, bytes, item });
+        line.waiting.insert(Place { sequence, bytes, item });
         self.waiting += 1;
         self.bytes += bytes;
         None
@@ -135,7 +129,7 @@ impl<T> Dispatch<T> {
             return (None, None);
         }
         line.begun = None;
-        let copy = line.take(sequence);
+        let copy = line.waiting.take(sequence);
         let next = advance(entry, &mut self.due, may_begin);
         self.held -= 1;
         (copy.map(|place| self.left(place)), next.map(|place| self.left(place)))
@@ -150,7 +144,7 @@ impl<T> Dispatch<T> {
         } else {
             self.held += 1;
         }
-        line.insert(Place { sequence, bytes, item });
+        line.waiting.insert(Place { sequence, bytes, item });
         self.waiting += 1;
         self.bytes += bytes;
         if let Some(before) = line.until.replace(until) {
@@ -164,7 +158,7 @@ impl<T> Dispatch<T> {
         let Some(line) = self.keys.get_mut(&key).filter(|line| line.begun == Some(sequence)) else { return };
         line.begun = None;
         // Another delivery of it may be here.
-        let copy = line.waiting.binary_search_by_key(&sequence, |place| place.sequence).is_ok();
+        let copy = line.waiting.has(sequence);
         self.held -= usize::from(!copy);
         self.begin(key, false);
     }
@@ -191,14 +185,14 @@ impl<T> Dispatch<T> {
     /// stream.
     pub(crate) fn begin_all(&mut self) -> Vec<T> {
         let free = self.keys.iter().filter(|(_, line)| line.is_free());
-        let mut first: Vec<_> = free.filter_map(|(key, line)| Some((line.waiting.front()?.sequence, *key))).collect();
+        let mut first: Vec<_> = free.filter_map(|(key, line)| Some((line.waiting.first()?.sequence, *key))).collect();
         first.sort_unstable();
         first.into_iter().filter_map(|(_, key)| self.begin(key, true)).collect()
     }
 
     /// Takes all that waits, in the order of the stream.
     pub(crate) fn take_waiting(&mut self) -> Vec<T> {
-        let mut all: Vec<_> = self.keys.values_mut().flat_map(|line| line.waiting.drain(..)).collect();
+        let mut all: Vec<_> = self.keys.values_mut().flat_map(|line| line.waiting.take_those(|_| true)).collect();
         all.sort_by_key(|place| place.sequence);
         self.keys.retain(|_, line| {
             line.until = None;
@@ -211,13 +205,13 @@ impl<T> Dispatch<T> {
 
     /// All that waits.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.keys.values_mut().flat_map(|line| line.waiting.iter_mut().map(|place| &mut place.item))
+        self.keys.values_mut().flat_map(|line| line.waiting.iter_mut())
     }
 
     /// The key with the most messages that wait.
     pub(crate) fn fullest(&self) -> Option<Fullest<'_, T>> {
         let line = self.keys.values().max_by_key(|line| line.waiting.len())?;
-        let first = &line.waiting.front()?.item;
+        let first = &line.waiting.first()?.item;
         Some(Fullest { waiting: line.waiting.len(), begun: line.begun, first, until: line.until })
     }
 
@@ -243,7 +237,7 @@ fn advance<T>(
     may_begin: bool,
 ) -> Option<Place<T>> {
     let line = entry.get_mut();
-    let first = if may_begin && line.is_free() { line.waiting.pop_front() } else { None };
+    let first = if may_begin && line.is_free() { line.waiting.take_first() } else { None };
     if let Some(place) = &first {
         line.begun = Some(place.sequence);
     } else if line.begun.is_none() && line.waiting.is_empty() {
@@ -255,21 +249,11 @@ fn advance<T>(
 
 impl<T> Line<T> {
     fn empty() -> Self {
-        Self { begun: None, waiting: VecDeque::new(), until: None }
+        Self { begun: None, waiting: Queue::new(), until: None }
     }
 
     fn is_free(&self) -> bool {
         self.begun.is_none() && self.until.is_none()
-    }
-
-    fn insert(&mut self, place: Place<T>) {
-        let at = self.waiting.partition_point(|other| other.sequence < place.sequence);
-        self.waiting.insert(at, place);
-    }
-
-    fn take(&mut self, sequence: u64) -> Option<Place<T>> {
-        let at = self.waiting.binary_search_by_key(&sequence, |place| place.sequence).ok()?;
-        self.waiting.remove(at)
     }
 }
 

@@ -11,6 +11,7 @@ mod completeness;
 mod dispatch;
 mod key;
 mod places;
+mod queue;
 pub(crate) mod seen;
 mod settled_late;
 

@@ -1,8 +1,7 @@
 //! How many deliveries of one key may have begun at once, without an order: each takes one of the places of its key,
 //! and what finds none waits, oldest first.
 
-use std::collections::VecDeque;
-
+use super::queue::{Place, Queue};
 use super::{ByKey, KeyHash, Limits};
 
 /// The places of all keys. `T` is a delivery. The state of a key is there as long as one of its messages is held.
@@ -21,14 +20,7 @@ struct Line<T> {
     /// Places that are taken; at least 1.
     begun: usize,
     /// Those that wait, in the order of the stream.
-    waiting: VecDeque<Waits<T>>,
-}
-
-#[derive(Debug)]
-struct Waits<T> {
-    sequence: u64,
-    bytes: usize,
-    item: T,
+    waiting: Queue<T>,
 }
 
 /// The key with the most messages that wait.
@@ -57,28 +49,22 @@ impl<T> KeyPlaces<T> {
 
     /// What may still wait under these limits.
     pub(crate) fn room(&self, limits: Limits) -> Limits {
-        Limits {
-            messages: limits.messages.saturating_sub(self.waiting),
-            bytes: limits.bytes.saturating_sub(self.bytes),
-        }
+        limits.without(self.waiting, self.bytes)
     }
 
     /// The delivery of this message that waits.
     pub(crate) fn find(&mut self, key: KeyHash, sequence: u64) -> Option<&mut T> {
-        let line = self.keys.get_mut(&key)?;
-        let at = line.waiting.binary_search_by_key(&sequence, |waits| waits.sequence).ok()?;
-        line.waiting.get_mut(at).map(|waits| &mut waits.item)
+        self.keys.get_mut(&key)?.waiting.find(sequence)
     }
 
     /// A delivery arrives that is not [found](KeyPlaces::find). It is returned if it begins.
     pub(crate) fn arrive(&mut self, key: KeyHash, sequence: u64, bytes: usize, item: T) -> Option<T> {
-        let line = self.keys.entry(key).or_insert_with(|| Line { begun: 0, waiting: VecDeque::new() });
+        let line = self.keys.entry(key).or_insert_with(|| Line { begun: 0, waiting: Queue::new() });
         if line.begun < self.each {
             line.begun += 1;
             return Some(item);
         }
-        let at = line.waiting.partition_point(|other| other.sequence < sequence);
-        line.waiting.insert(at, Waits { sequence, bytes, item });
+        line.waiting.insert(Place { sequence, bytes, item });
         self.waiting += 1;
         self.bytes += bytes;
         None
@@ -87,7 +73,7 @@ impl<T> KeyPlaces<T> {
     /// One that had begun has ended, whatever became of it. Returns what begins in its place, and its bytes.
     pub(crate) fn ended(&mut self, key: KeyHash) -> Option<(T, usize)> {
         let line = self.keys.get_mut(&key)?;
-        if let Some(Waits { bytes, item, .. }) = line.waiting.pop_front() {
+        if let Some(Place { bytes, item, .. }) = line.waiting.take_first() {
             self.waiting -= 1;
             self.bytes -= bytes;
             return Some((item, bytes));
@@ -103,9 +89,7 @@ impl<T> KeyPlaces<T> {
     pub(crate) fn take_those(&mut self, these: impl Fn(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for line in self.keys.values_mut() {
-            let (matching, left): (VecDeque<_>, _) = line.waiting.drain(..).partition(|waits| these(&waits.item));
-            line.waiting = left;
-            for Waits { bytes, item, .. } in matching {
+            for Place { bytes, item, .. } in line.waiting.take_those(&these) {
                 self.waiting -= 1;
                 self.bytes -= bytes;
                 taken.push(item);
@@ -116,13 +100,13 @@ impl<T> KeyPlaces<T> {
 
     /// All that waits.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.keys.values_mut().flat_map(|line| line.waiting.iter_mut().map(|waits| &mut waits.item))
+        self.keys.values_mut().flat_map(|line| line.waiting.iter_mut())
     }
 
     /// The key with the most messages that wait.
     pub(crate) fn most_waiting(&self) -> Option<MostWaiting<'_, T>> {
         let line = self.keys.values().max_by_key(|line| line.waiting.len())?;
-        Some(MostWaiting { begun: line.begun, first: &line.waiting.front()?.item })
+        Some(MostWaiting { begun: line.begun, first: &line.waiting.first()?.item })
     }
 }
 
