@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Digits that are shown. So few can be met by chance, or made to be: two digests are the same only if all of them is.
 const SHOWN: usize = 12;
@@ -14,6 +16,11 @@ const SHOWN: usize = 12;
 pub struct Digest(Arc<str>);
 
 impl Digest {
+    /// That of this content.
+    pub fn of(content: &[u8]) -> Self {
+        sha256(content).into()
+    }
+
     /// All digits.
     pub fn whole(&self) -> &str {
         &self.0
@@ -48,6 +55,11 @@ impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// The SHA-256 of bytes, in hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// What a person sees of a digest.

@@ -8,11 +8,12 @@ use hyper::{Method, Response, StatusCode};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::manifest::{self, INDEXES, Interfaces, LARGEST, MANIFEST, sha256};
+use super::manifest::{self, INDEXES, Interfaces, LARGEST, MANIFEST};
 use super::push;
 use super::session::{Asked, HttpClient, Session, bounded, client};
 use crate::config::units::{show_duration, show_size};
 use crate::config::{OciConfig, OciReference, OciVersion};
+use crate::digest::sha256;
 
 /// The header in which a registry says which manifest it sends.
 const DIGEST: &str = "docker-content-digest";

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::HEXLOWER;
+use crate::digest::sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// The type of a manifest, and those of what stands in its place where an artifact is for several machines.
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -51,11 +50,6 @@ pub(super) struct Component {
     pub(super) digest: String,
     pub(super) bytes: u64,
     pub(super) signature: Option<String>,
-}
-
-/// The SHA-256 in hexadecimal digits.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 /// Reads the component out of a manifest.

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use hyper::header::LOCATION;
 use hyper::{Method, StatusCode};
 
-use super::manifest::{self, Interfaces, MANIFEST, sha256};
+use super::manifest::{self, Interfaces, MANIFEST};
 use super::session::{Asked, Session};
 use crate::config::{OciReference, OciVersion};
+use crate::digest::sha256;
 
 /// Puts description, component and manifest there, in this order: what has a manifest is whole.
 pub(super) async fn push(

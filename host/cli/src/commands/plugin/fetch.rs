@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use tidegate_runtime::config::{Config, OciReference, process_environment};
-use tidegate_runtime::plugin::{digest_of_file, signature_file};
+use tidegate_runtime::digest::Digest;
+use tidegate_runtime::plugin::signature_file;
 use tidegate_runtime::registry::Registries;
 
 use crate::commands::flags::ConfigFlags;
@@ -65,14 +66,13 @@ struct Fetched {
 pub(super) async fn run(args: &FetchArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags.0, &process_environment())?;
     let Fetched { stem, content, digest, signature } = fetch(&config, &args.name).await?;
-    let file = args.into.join(format!("{stem}.wasm"));
-    let shown = file.display();
-    put(&file, &content).with_context(|| format!("cannot write {shown}"))?;
-    let sha256 = digest_of_file(&file).with_context(|| format!("cannot read {shown}"))?.whole().to_owned();
+    let sha256 = Digest::of(&content).whole().to_owned();
+    // Before it is written: a host may use the file that is there.
     if digest.as_ref() != Some(&sha256) {
-        std::fs::remove_file(&file).with_context(|| format!("cannot remove {shown}"))?;
         bail!("{}: its content is not what its digest says; push it again", args.name);
     }
+    let file = args.into.join(format!("{stem}.wasm"));
+    put(&file, &content).with_context(|| format!("cannot write {}", file.display()))?;
     let beside = signature_file(&file);
     match &signature {
         Some(text) => put(&beside, text.as_bytes()).with_context(|| format!("cannot write {}", beside.display()))?,

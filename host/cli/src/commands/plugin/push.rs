@@ -8,7 +8,8 @@ use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use tidegate_runtime::config::units::show_size;
 use tidegate_runtime::config::{Config, OciReference, OciVersion, is_plugin_name, process_environment};
-use tidegate_runtime::plugin::{digest_of_file, inspect, signature_of};
+use tidegate_runtime::digest::Digest;
+use tidegate_runtime::plugin::{inspect, signature_of};
 use tidegate_runtime::registry::{Interfaces, Registries};
 use tidegate_runtime::signature::SignatureError;
 
@@ -71,7 +72,8 @@ pub(super) async fn run(args: &PushArgs, out: &mut impl Write) -> anyhow::Result
     let (name, file) = (name(args)?, args.file.display());
     let (content, interfaces) = read(&args.file, config.plugins.compile.max_size)?;
     let signed = signature_of(&args.file);
-    let digest = digest_of_file(&args.file).with_context(|| format!("cannot read {file}"))?;
+    // Of what is put there, which is not read a second time: the file may have changed since.
+    let digest = Digest::of(&content);
     let signature = match (signed, config.plugins.origin.trusted.as_slice()) {
         (Err(SignatureError::Unsigned), []) => None,
         (Ok(signature), []) => Some(signature),

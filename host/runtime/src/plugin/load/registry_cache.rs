@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::cache;
-use super::source::hex;
+use crate::digest::sha256;
 use crate::registry::Artifact;
 
 /// The first line of each file, before the length of the manifest.
@@ -41,7 +41,7 @@ impl RegistryCache {
     }
 
     fn file(&self, reference: &str) -> Option<PathBuf> {
-        Some(self.0.as_ref()?.join(format!("{}.{EXTENSION}", hex(reference.as_bytes()))))
+        Some(self.0.as_ref()?.join(format!("{}.{EXTENSION}", sha256(reference.as_bytes()))))
     }
 
     /// What is kept of a reference, if it is whole and has at most so many bytes. Blocks.
@@ -54,7 +54,7 @@ impl RegistryCache {
         let rest = bytes.get(end + 1..)?;
         let (manifest, component) = rest.split_at_checked(length)?;
         let artifact = Artifact::of(manifest.to_vec()).ok()?;
-        (hex(component) == artifact.component).then(|| (artifact, component.to_vec()))
+        (sha256(component) == artifact.component).then(|| (artifact, component.to_vec()))
     }
 
     /// Keeps this in place of what was kept of the reference. Blocks.
@@ -94,7 +94,7 @@ mod tests {
     const NAME: &str = "oci://r.io/a:1";
 
     fn artifact(component: &[u8]) -> Artifact {
-        let digest = hex(component);
+        let digest = sha256(component);
         let manifest = format!(
             r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.wasm.config.v0+json","digest":"","size":0}},
             "layers":[{{"mediaType":"application/wasm","digest":"sha256:{digest}","size":{}}}]}}"#,

@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use super::refusal::PluginRefusal;
 use crate::config::units::show_size;
-use crate::digest::Digest;
+use crate::digest::{Digest, sha256};
 use crate::plugin::run::generation::Generation;
 use crate::signature::{self, Signature, SignatureError};
 
@@ -29,7 +29,7 @@ pub(super) type WrittenSignature = Option<Result<Vec<u8>, &'static str>>;
 
 impl FileContent {
     pub(in crate::plugin) fn new(plugin: &str, bytes: Vec<u8>) -> Self {
-        let digest = hex(&bytes);
+        let digest = sha256(&bytes);
         Self {
             generation: Generation { plugin: plugin.into(), digest: digest.into() },
             bytes: bytes.into(),
@@ -46,7 +46,7 @@ impl FileContent {
         let digest = self.generation.digest.whole();
         match &self.signature {
             None => digest.to_owned(),
-            Some(Ok(signature)) => format!("{digest}+{}", hex(signature)),
+            Some(Ok(signature)) => format!("{digest}+{}", sha256(signature)),
             Some(Err(why)) => format!("{digest}+{why}"),
         }
     }
@@ -71,12 +71,7 @@ impl FileContent {
     }
 }
 
-/// The SHA-256 of bytes, in hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    HEXLOWER.encode(&<Sha256 as sha2::Digest>::digest(bytes))
-}
-
-/// The same of what is read to its end.
+/// The digest of what is read to its end.
 pub(super) fn hash(mut content: impl io::Read) -> io::Result<Digest> {
     let mut hasher = Sha256::default();
     io::copy(&mut content, &mut hasher)?;
