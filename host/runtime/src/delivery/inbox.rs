@@ -205,7 +205,8 @@ impl<D: Held> Inbox<D> {
 
     /// Whether deliveries wait, or may still come.
     pub(crate) fn expects(&self) -> bool {
-        self.asked.load(Relaxed) > 0 || !self.is_empty()
+        let aside = || self.per_key.as_ref().is_some_and(|per_key| per_key.has_waiting());
+        self.asked.load(Relaxed) > 0 || !self.is_empty() || aside()
     }
 
     /// Notes how long a message took a worker, so that no more is fetched ahead than is useful.
@@ -446,6 +447,13 @@ impl<D: Held> Inbox<D> {
     /// Tells the server that deliveries are in progress which have waited for a quarter of their ack wait. It is called
     /// every quarter, so no delivery waits for more than half of the ack wait unannounced.
     pub(super) async fn announce(&self, quarter: Duration) {
+        // First: what waits there may get into the queue meanwhile, where it would not be seen behind it.
+        if let Some(order) = &self.order {
+            send_all(order.announcements(quarter)).await;
+        }
+        if let Some(per_key) = &self.per_key {
+            send_all(per_key.announcements(quarter)).await;
+        }
         let announcements: Vec<_> = {
             let mut all = self.waiting.lock();
             let stale = all.iter_mut().filter(|waiting| waiting.since.elapsed() >= quarter);
@@ -459,12 +467,6 @@ impl<D: Held> Inbox<D> {
                 .collect()
         };
         send_all(announcements).await;
-        if let Some(order) = &self.order {
-            send_all(order.announcements(quarter)).await;
-        }
-        if let Some(per_key) = &self.per_key {
-            send_all(per_key.announcements(quarter)).await;
-        }
     }
 }
 
