@@ -19,28 +19,44 @@ const CHUNK: usize = 64 << 10;
 /// A body that a guest reads.
 pub(super) struct Body {
     unread: Arc<Mutex<Bytes>>,
-    /// What of the call's bytes it is, but for the body of the delivery.
-    part: Option<Part>,
+    /// What of the call's bytes it is, but for the body of the delivery: all of it until it is read whole, for so long
+    /// the host has all of it.
+    _part: Option<Part>,
 }
 
 /// Ends the bodies of a call when it has ended, so that an instance that keeps them keeps nothing of the host's memory.
 #[derive(Debug, Default)]
-pub(super) struct OpenBodies(Vec<Weak<Mutex<Bytes>>>);
+pub(super) struct OpenBodies {
+    read: Vec<Weak<Mutex<Bytes>>>,
+    written: Vec<Weak<Mutex<Option<Writing>>>>,
+}
 
 impl OpenBodies {
     /// A body that can be read until the call has ended.
     pub(super) fn open(&mut self, bytes: Bytes, part: Option<Part>) -> Body {
-        self.0.retain(|body| body.strong_count() > 0);
+        self.read.retain(|body| body.strong_count() > 0);
         let unread = Arc::new(Mutex::new(bytes));
-        self.0.push(Arc::downgrade(&unread));
-        Body { unread, part }
+        self.read.push(Arc::downgrade(&unread));
+        Body { unread, _part: part }
+    }
+
+    /// Collects a body that can be written until the call has ended.
+    pub(super) fn collect(&mut self, part: Part) -> (Collector, Written) {
+        self.written.retain(|body| body.strong_count() > 0);
+        let (to, written) = oneshot::channel();
+        let writing = Arc::new(Mutex::new(Some(Writing { whole: (Vec::new(), part), to })));
+        self.written.push(Arc::downgrade(&writing));
+        (Collector(writing), written)
     }
 }
 
 impl Drop for OpenBodies {
     fn drop(&mut self) {
-        for body in self.0.iter().filter_map(Weak::upgrade) {
+        for body in self.read.iter().filter_map(Weak::upgrade) {
             body.lock().clear();
+        }
+        for body in self.written.iter().filter_map(Weak::upgrade) {
+            body.lock().take();
         }
     }
 }
@@ -50,14 +66,13 @@ impl<D: 'static> StreamProducer<D> for Body {
     type Buffer = VecBuffer<u8>;
 
     fn poll_produce<'a>(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         _: &mut Context<'_>,
         mut store: StoreContextMut<'a, D>,
         to: Destination<'a, u8, VecBuffer<u8>>,
         _: bool,
     ) -> Poll<Result<StreamResult>> {
-        let body = &mut *self;
-        let mut unread = body.unread.lock();
+        let mut unread = self.unread.lock();
         // Of a read without room is asked whether there is something.
         if to.remaining(store.as_context_mut()) != Some(0) {
             let mut to = to.as_direct(store, unread.len().min(CHUNK));
@@ -66,9 +81,6 @@ impl<D: 'static> StreamProducer<D> for Body {
             let read = unread.split_to(count);
             room.iter_mut().zip(&read).for_each(|(to, from)| *to = *from);
             to.mark_written(read.len());
-            if let Some(part) = &mut body.part {
-                part.give_back(read.len());
-            }
         }
         let ended = unread.is_empty();
         Poll::Ready(Ok(if ended { StreamResult::Dropped } else { StreamResult::Completed }))
@@ -76,29 +88,26 @@ impl<D: 'static> StreamProducer<D> for Body {
 }
 
 /// All that a guest has written, and what it takes of what its call may have.
-type Whole = (Vec<u8>, Part);
+pub(super) type Whole = (Vec<u8>, Part);
 
-/// What a guest writes, once it has written all of it.
+/// What a guest writes, once it has written all of it. An error means that its call has ended before.
 pub(super) type Written = oneshot::Receiver<Result<Whole, Refused>>;
 
-/// Collects what a guest writes, within what its call may have.
-pub(super) struct Collector {
-    /// What was written, until it is handed over.
-    written: Option<Whole>,
-    to: Option<oneshot::Sender<Result<Whole, Refused>>>,
+/// What a guest has written so far, until it is handed over.
+#[derive(Debug)]
+struct Writing {
+    whole: Whole,
+    to: oneshot::Sender<Result<Whole, Refused>>,
 }
 
-impl Collector {
-    pub(super) fn new(part: Part) -> (Self, Written) {
-        let (to, written) = oneshot::channel();
-        (Self { written: Some((Vec::new(), part)), to: Some(to) }, written)
-    }
+/// Collects what a guest writes, within what its call may have.
+pub(super) struct Collector(Arc<Mutex<Option<Writing>>>);
 
-    fn end(&mut self, refused: Option<Refused>) {
-        let written = self.written.take();
-        if let (Some(to), Some(written)) = (self.to.take(), written) {
-            // An error means that the call that waited has ended.
-            let _ = to.send(refused.map_or(Ok(written), Err));
+impl Collector {
+    fn end(writing: Option<Writing>, refused: Option<Refused>) {
+        if let Some(Writing { whole, to }) = writing {
+            // An error means that nobody waits any more.
+            let _ = to.send(refused.map_or(Ok(whole), Err));
         }
     }
 }
@@ -106,7 +115,7 @@ impl Collector {
 /// The stream has ended.
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.end(None);
+        Self::end(self.0.lock().take(), None);
     }
 }
 
@@ -114,7 +123,7 @@ impl<D: 'static> StreamConsumer<D> for Collector {
     type Item = u8;
 
     fn poll_consume(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         _: &mut Context<'_>,
         store: StoreContextMut<'_, D>,
         source: Source<'_, u8>,
@@ -122,14 +131,42 @@ impl<D: 'static> StreamConsumer<D> for Collector {
     ) -> Poll<Result<StreamResult>> {
         let mut source = source.as_direct(store);
         let more = source.remaining();
-        let Some((bytes, part)) = &mut self.written else { return Poll::Ready(Ok(StreamResult::Dropped)) };
+        let mut writing = self.0.lock();
+        let Some(Writing { whole: (bytes, part), .. }) = &mut *writing else {
+            return Poll::Ready(Ok(StreamResult::Dropped));
+        };
         if let Err(refused) = part.add(more.len()) {
-            self.end(Some(refused));
+            Self::end(writing.take(), Some(refused));
             return Poll::Ready(Ok(StreamResult::Dropped));
         }
         bytes.extend_from_slice(more);
         let count = more.len();
         source.mark_read(count);
         Poll::Ready(Ok(StreamResult::Completed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::super::held_bytes::HeldBytes;
+    use super::*;
+
+    #[test]
+    fn what_is_written_ends_with_its_call_and_takes_no_more_of_its_bytes() {
+        let (bytes, mut bodies) = (HeldBytes::new(10), OpenBodies::default());
+        let (whole, mut came) = bodies.collect(bytes.part(4).unwrap());
+        drop(whole);
+        assert!(came.try_recv().unwrap().is_ok());
+        let (kept, mut written) = bodies.collect(bytes.part(10).unwrap());
+        assert_eq!(written.try_recv().unwrap_err(), TryRecvError::Empty);
+        assert!(bytes.part(1).is_err());
+        drop(bodies);
+        assert_eq!(written.try_recv().unwrap_err(), TryRecvError::Closed);
+        bytes.part(10).unwrap();
+        drop(kept);
     }
 }

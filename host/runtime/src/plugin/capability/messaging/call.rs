@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::access::MessagingAccess;
 use super::body::OpenBodies;
 use super::held_bytes::HeldBytes;
@@ -21,8 +23,10 @@ pub(super) struct Call {
     pub(super) response: Response,
     /// Bytes of it, and what else the host holds for the call.
     pub(super) bytes: Arc<HeldBytes>,
-    /// The bodies that it can read.
+    /// The bodies that it reads and writes.
     pub(super) bodies: OpenBodies,
+    /// Closed when it has ended: what it waits for is not waited for any longer.
+    pub(super) ended: watch::Sender<()>,
 }
 
 impl Call {
@@ -34,6 +38,7 @@ impl Call {
             response: Response::default(),
             bytes: HeldBytes::new(access.limits.response),
             bodies: OpenBodies::default(),
+            ended: watch::Sender::default(),
         }
     }
 

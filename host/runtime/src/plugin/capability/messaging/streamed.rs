@@ -3,6 +3,7 @@
 //!
 //! What a guest publishes or asks is of the call whose task it runs in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -11,9 +12,9 @@ use wasmtime::component::{Accessor, ComponentType, GuestTaskId, Lift, Linker, Lo
 use wasmtime::{AsContextMut as _, Result};
 
 use super::access::MessagingAccess;
-use super::body::Collector;
+use super::body::{Collector, Whole, Written};
 use super::call::Call;
-use super::held_bytes::Part;
+use super::held_bytes::HeldBytes;
 use super::refused::Refused;
 use super::state::{MessagingState, no_call};
 use crate::contract::{Answer, Delivery, Failure};
@@ -148,18 +149,20 @@ async fn publish<T: Send>(accessor: &Accessor<T>, state: State<T>, message: Brok
     let task = task(accessor)?;
     let admitted = in_call(accessor, state, task, "published", |call, access| {
         call.admit(access, &subject, reply_to.is_some())?;
-        call.bytes.part(subject.len())
+        let part = call.bytes.part(subject.len())?;
+        Ok((call.bodies.collect(part), call.bytes.clone()))
     });
-    let part = match admitted {
-        Ok(part) => part,
+    let (collector, bytes) = match admitted {
+        Ok(admitted) => admitted,
         Err(refused) => return Ok(Err(refused)),
     };
-    let (payload, part) = match collect(accessor, body.into_stream(), part).await? {
+    let (payload, part) = match collect(accessor, body.into_stream(), collector).await? {
         Ok(collected) => collected,
         Err(refused) => return Ok(Err(refused)),
     };
     // Others may have been noted while its body came.
     Ok(in_call(accessor, state, task, "published", |call, access| {
+        check_same(call, &bytes, "published")?;
         call.admit(access, &subject, false)?;
         part.keep();
         call.note(subject, payload);
@@ -179,29 +182,40 @@ async fn request<T: Send>(
     let task = task(accessor)?;
     let admitted = in_call(accessor, state, task, "asked", |call, access| {
         call.admit_request(access, &subject)?;
-        Ok((access.requester()?, call.hops.clone(), call.bytes.clone()))
+        let collector = call.bodies.collect(call.bytes.nothing());
+        Ok((access.requester()?, call.hops.clone(), call.bytes.clone(), collector, call.ended.subscribe()))
     });
-    let (requester, hops, bytes) = match admitted {
+    let (requester, hops, bytes, collector, mut ended) = match admitted {
         Ok(admitted) => admitted,
         Err(refused) => return Ok(Err(refused)),
     };
-    let (payload, part) = match collect(accessor, body.into_stream(), bytes.nothing()).await? {
+    let (payload, part) = match collect(accessor, body.into_stream(), collector).await? {
         Ok(collected) => collected,
         Err(refused) => return Ok(Err(refused)),
     };
     let within = timeout_ms.map_or(WITHIN, |ms| Duration::from_millis(ms.into()));
     let deadline = Instant::now() + within;
-    let Ok(Ok(_turn)) = timeout_at(deadline, bytes.turns.acquire()).await else {
-        return Ok(Err(Refused::Late(format!("the requests before it were not answered within {within:?}"))));
+    let asking = async {
+        let Ok(Ok(_turn)) = timeout_at(deadline, bytes.turns.acquire()).await else {
+            return Err(Refused::Late(format!("the requests before it were not answered within {within:?}")));
+        };
+        let within = deadline.saturating_duration_since(Instant::now());
+        let request = GuestRequest { subject, payload: payload.into(), hops, within };
+        requester.request(request).await.map_err(Refused::from)
     };
-    let within = deadline.saturating_duration_since(Instant::now());
-    let asked = requester.request(GuestRequest { subject, payload: payload.into(), hops, within }).await;
+    let asked = tokio::select! {
+        biased;
+        asked = asking => asked,
+        // Never a value: it is closed with the call.
+        _ = ended.changed() => Err(no_call("asked")),
+    };
     drop(part);
     let answer = match asked {
         Ok(answer) => answer,
-        Err(failed) => return Ok(Err(failed.into())),
+        Err(refused) => return Ok(Err(refused)),
     };
     let body = in_call(accessor, state, task, "asked", |call, _| {
+        check_same(call, &bytes, "asked")?;
         let part = call.bytes.part(answer.payload.len())?;
         Ok(call.bodies.open(answer.payload, Some(part)))
     });
@@ -234,10 +248,18 @@ fn in_call<T: Send, R>(
     })
 }
 
+/// Whether this is the call that began with it. A task of a later call can have the same name.
+fn check_same(call: &Call, bytes: &Arc<HeldBytes>, what: &str) -> std::result::Result<(), Refused> {
+    if Arc::ptr_eq(&call.bytes, bytes) { Ok(()) } else { Err(no_call(what)) }
+}
+
 /// Waits until a guest has written all of a body.
-async fn collect<T: Send>(accessor: &Accessor<T>, body: StreamReader<u8>, part: Part) -> Outcome<(Vec<u8>, Part)> {
-    let (collector, written) = Collector::new(part);
+async fn collect<T: Send>(
+    accessor: &Accessor<T>,
+    body: StreamReader<u8>,
+    (collector, written): (Collector, Written),
+) -> Outcome<Whole> {
     accessor.with(|access| body.pipe(access, collector))?;
-    // The collector answers when it is dropped at the latest.
+    // The collector answers when it is dropped at the latest; an error means that the call has ended.
     Ok(written.await.unwrap_or_else(|_| Err(no_call("written"))))
 }
