@@ -10,7 +10,6 @@ use tidegate_test_artifacts::probes;
 use tokio::task::JoinHandle;
 
 use crate::support::cli::run;
-use crate::support::eventually;
 use crate::support::host::{Host, workload};
 use crate::support::log;
 use crate::support::site::{DEAD, Site, header, text};
@@ -173,12 +172,7 @@ async fn a_component_that_asks_and_publishes_without_end_is_held_to_its_limits()
 #[tokio::test(flavor = "multi_thread")]
 async fn such_a_component_is_swapped_for_a_handler_of_the_contract_and_back() {
     let host = host(messaging("swap")).await;
-    let says = async |begin: &str| {
-        eventually(&format!("it replies {begin}..."), async || {
-            host.request("in.swap.a", "delivery").await.starts_with(begin)
-        })
-        .await;
-    };
+    let says = async |begin: &str| host.replies("in.swap.a", "delivery", begin).await;
     says("in.swap.a true").await;
     host.install("probe-messaging", probes::WORKER_V1);
     says("{").await;

@@ -10,7 +10,6 @@ use tidegate_runtime::config::{Grants, Isolation, Limits, Workload};
 use tidegate_test_artifacts::probes;
 
 use crate::support::cli::run;
-use crate::support::eventually;
 use crate::support::host::{Host, workload};
 use crate::support::log;
 use crate::support::site::{DEAD, Site, header, text};
@@ -193,12 +192,7 @@ async fn it_is_isolated_and_swapped_as_others_are() {
         assert_eq!(alone.request("in.alone.a", "count").await, "1");
     }
     let host = host(streamed("swap", 1)).await;
-    let says = async |begin: &str| {
-        eventually(&format!("it replies {begin}..."), async || {
-            host.request("in.swap.a", "delivery").await.starts_with(begin)
-        })
-        .await;
-    };
+    let says = async |begin: &str| host.replies("in.swap.a", "delivery", begin).await;
     says("in.swap.a true").await;
     host.install("probe-messaging-async", probes::ASYNC);
     says("{").await;

@@ -9,14 +9,20 @@ use crate::support::host::{Host, workers};
 use crate::support::site::Site;
 use crate::support::terminal::Terminal;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_host_does_is_printed_once_and_a_host_that_is_away_is_told() {
+/// A host with two workloads, and where it is asked.
+async fn orders_and_prices() -> (Host, String) {
     let site = Site::new().await;
     let http = Some("127.0.0.1:0".parse().unwrap());
     let workloads = vec![workers("orders", 2), workers("prices", 1)];
     let host = Host::run(site.clone(), Config { http, workloads, ..site.config() });
     host.ready(2).await;
     let url = format!("http://{}", host.address().await);
+    (host, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_does_is_printed_once_and_a_host_that_is_away_is_told() {
+    let (host, url) = orders_and_prices().await;
     let printed = async || run(["top", "--once", "--url", &url]).await;
     eventually("it is observed", async || {
         let ended = printed().await;
@@ -84,12 +90,7 @@ async fn what_answers_and_is_no_host_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_keys_lead_to_a_workload_and_back_and_the_terminal_is_given_back() {
-    let site = Site::new().await;
-    let http = Some("127.0.0.1:0".parse().unwrap());
-    let workloads = vec![workers("orders", 2), workers("prices", 1)];
-    let host = Host::run(site.clone(), Config { http, workloads, ..site.config() });
-    host.ready(2).await;
-    let url = format!("http://{}", host.address().await);
+    let (host, url) = orders_and_prices().await;
     let mut terminal = Terminal::run(&["top", "--url", &url], (12, 100));
     terminal.shows(&["WORKLOAD  STATE", "  2 of 2  ", "  1 of 1  ", "up/down choose  enter open  q end"]).await;
     assert!(terminal.is_taken());

@@ -149,6 +149,12 @@ impl Site {
         String::from_utf8(reply.payload.to_vec()).unwrap()
     }
 
+    /// Awaits that a request is replied to by something that begins so.
+    pub(crate) async fn replies(&self, subject: &str, payload: &'static str, begin: &str) {
+        let replied = async || self.request(subject, payload).await.starts_with(begin);
+        eventually(&format!("{subject} is replied to by {begin}..."), replied).await;
+    }
+
     /// Everything that is said on this account from now on.
     pub(crate) async fn wire(&self) -> Wire {
         Wire::new(&self.client, ">").await
