@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tempfile::TempDir;
 use tidegate_runtime::config::{Config, OciReference};
+use tidegate_runtime::digest::Digest;
 use tidegate_runtime::jetstream::{Client, PluginBucket};
 use tidegate_runtime::plugin::{LoadError, PluginRefusal, others, signature_file};
 use tidegate_runtime::registry::Registries;
@@ -115,6 +116,12 @@ impl PluginFiles {
             let file = dir.join(format!("{name}.wasm"));
             match store.get(name, config.plugins.compile.max_size).await {
                 Ok(Some((stored, content))) => {
+                    // Of what is too large, the rest is not here, and that is told otherwise.
+                    let is_whole = stored.bytes <= config.plugins.compile.max_size;
+                    if is_whole && stored.digest.as_deref() != Some(Digest::of(&content).whole()) {
+                        let why = "its content is not what its digest says; push it again";
+                        problems.push(format!("{name} in the bucket {bucket}: {why}"));
+                    }
                     std::fs::write(&file, content)?;
                     if let Some(signature) = stored.signature {
                         std::fs::write(signature_file(&file), signature)?;

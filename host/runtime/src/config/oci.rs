@@ -73,7 +73,8 @@ impl Default for OciConfig {
 /// Where `docker login` writes.
 fn default_docker_config(variables: &Environment) -> Option<PathBuf> {
     let dir = variables.get("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let dir = dir.or_else(|| Some(PathBuf::from(variables.get("HOME")?).join(".docker")))?;
+    let dir = dir
+        .or_else(|| Some(PathBuf::from(variables.get("HOME").filter(|home| home.starts_with('/'))?).join(".docker")))?;
     Some(dir.join("config.json"))
 }
 

@@ -10,6 +10,8 @@ use crate::secret;
 
 /// Bytes of the largest file of docker.
 const LARGEST: u64 = 1 << 20;
+/// Where there may be no file of docker: in a home that this user cannot look into, too.
+const NOT_THERE: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
 
 /// `USER:PASSWORD` for a registry; `None` if there is nothing for it.
 ///
@@ -35,7 +37,8 @@ pub(super) async fn find(config: &OciConfig, registry: &str) -> Result<Option<St
     };
     match read.await {
         Ok(file) => docker_config::credentials(&file, registry).map_err(|why| format!("{shown}: {why}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
+        // Nobody has said that there is one: a registry that wants credentials says so.
+        Err(error) if !is_named && NOT_THERE.contains(&error.kind()) => Ok(None),
         Err(error) => {
             Err(format!("{shown}: {error}; let plugins.oci.docker-config name a file that this user can read"))
         }

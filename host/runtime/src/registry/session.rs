@@ -156,7 +156,16 @@ impl<'a> Session<'a> {
                     if url.scheme_str() != Some("https") || url.authority().is_none() {
                         return Err(problem);
                     }
-                    self.send(&url, &asked, None).await?
+                    let answer = self.send(&url, &asked, None).await?;
+                    let (status, at) = (answer.status(), url.host().unwrap_or_default());
+                    if !status.is_success() && !status.is_redirection() {
+                        return Err(format!(
+                            "the registry {} keeps it at {at}, which answers {}; see that this host may reach it",
+                            self.registry(),
+                            status.as_u16()
+                        ));
+                    }
+                    answer
                 }
             };
         }

@@ -69,7 +69,8 @@ struct Answer {
 pub(super) async fn run(args: &PushArgs, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.flags.0, &process_environment())?;
     let to = args.to.as_deref().map(place).transpose()?;
-    let (name, file) = (name(args)?, args.file.display());
+    let name = if to.is_some() { String::new() } else { name(args)? };
+    let file = args.file.display();
     let (content, interfaces) = read(&args.file, config.plugins.compile.max_size)?;
     let signed = signature_of(&args.file);
     // Of what is put there, which is not read a second time: the file may have changed since.

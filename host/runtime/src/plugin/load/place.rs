@@ -73,7 +73,7 @@ impl Place {
         match self {
             Self::Directory(dir) => host.read(&file(dir, plugin)).await,
             Self::Bucket(bucket) => bucket.read(plugin, host.max_size()).await,
-            Self::Registry(registry) => registry.read(host.max_size()).await,
+            Self::Registry(registry) => registry.read(host).await,
         }
     }
 }

@@ -48,6 +48,8 @@ impl RegistryCache {
     pub(super) fn get(&self, reference: &str, most: u64) -> Option<(Artifact, Vec<u8>)> {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(self.file(reference)?).ok()?;
+        // The oldest make room, and this one is used. A directory that cannot be written to keeps what it has.
+        let _ = file.set_modified(SystemTime::now());
         file.take(most.saturating_add(BESIDE)).read_to_end(&mut bytes).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let length = std::str::from_utf8(bytes.get(..end)?).ok()?.strip_prefix(FIRST)?.parse::<usize>().ok()?;
@@ -78,12 +80,20 @@ fn make_room(dir: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)?.flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            kept.push((entry.metadata()?.modified()?, path));
+            // Another host may just have removed it.
+            let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
+            kept.push((modified, path));
         }
     }
     kept.sort_unstable();
     let more = kept.len().saturating_sub(KEPT);
-    kept.into_iter().take(more).try_for_each(|(_, path)| std::fs::remove_file(path))
+    for (_, path) in kept.into_iter().take(more) {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => tracing::debug!(file = %path.display(), "made room where plugins of registries are kept"),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, watch};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, OnceCell, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::file_progress::{Fingerprint, Stamp};
+use super::host::PluginHost;
 use super::refusal::PluginRefusal;
 use super::registry_cache::RegistryCache;
 use super::source::FileContent;
@@ -73,6 +74,8 @@ pub(super) struct RegistryPlace {
     seen: Mutex<Seen>,
     /// Changes when the plugin has to be looked at.
     looks: watch::Sender<bool>,
+    /// Told when a component could not be fetched.
+    unread: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -100,10 +103,11 @@ impl Seen {
         Some(unread.problem.clone())
     }
 
-    /// Notes that it could not be had. Polls are this far apart.
+    /// Notes that it could not be had. It is asked for again soon, and then less and less often, at last each
+    /// [`LONGEST`] polls, which are this far apart.
     fn could_not(&mut self, digest: &str, problem: &str, poll: Duration) {
         let before = self.unread.take().filter(|unread| unread.digest == digest);
-        let mut backoff = before.map_or_else(|| Backoff::new(poll, poll * LONGEST), |unread| unread.backoff);
+        let mut backoff = before.map_or_else(|| Backoff::new(AGAIN.min(poll), poll * LONGEST), |unread| unread.backoff);
         let (digest, problem, again) = (digest.to_owned(), problem.to_owned(), Instant::now() + backoff.pause());
         self.unread = Some(Unread { digest, problem, again, backoff });
     }
@@ -114,7 +118,7 @@ impl RegistryPlace {
     pub(super) fn of(name: &str, access: &Arc<RegistryAccess>) -> Option<Arc<Self>> {
         let reference = OciReference::parse(name)?.ok()?;
         let (access, seen, looks) = (access.clone(), Mutex::default(), watch::Sender::new(false));
-        Some(Arc::new(Self { name: name.to_owned(), reference, access, seen, looks }))
+        Some(Arc::new(Self { name: name.to_owned(), reference, access, seen, looks, unread: Notify::new() }))
     }
 
     pub(super) fn looks(&self) -> watch::Receiver<bool> {
@@ -128,7 +132,8 @@ impl RegistryPlace {
         let mut backoff = Backoff::new(AGAIN.min(poll), poll);
         if matches!(self.reference.version, OciVersion::Digest(_)) {
             // Nothing else can have this digest, whatever the registry says.
-            self.seen.lock().artifact = self.access.kept(&self.name, most).await.map(|(artifact, _)| artifact);
+            let kept = self.kept(most).await;
+            self.seen.lock().artifact = kept;
         }
         loop {
             let known = self.seen.lock().artifact.as_ref().map(|artifact| artifact.digest.clone());
@@ -145,7 +150,31 @@ impl RegistryPlace {
             };
             // Even if nothing has changed: what could not be read is read again.
             self.looks.send_replace(true);
-            sleep(pause).await;
+            self.pause(Instant::now() + pause).await;
+        }
+    }
+
+    /// Waits until then. A component that could not be fetched is looked at when its own pause is over.
+    async fn pause(&self, until: Instant) {
+        loop {
+            let again = self.seen.lock().unread.as_ref().map(|unread| unread.again);
+            let again = again.filter(|again| *again > Instant::now() && *again < until);
+            tokio::select! {
+                () = sleep_until(again.unwrap_or(until)) => match again {
+                    Some(_) => _ = self.looks.send_replace(true),
+                    None => return,
+                },
+                () = self.unread.notified() => {}
+            }
+        }
+    }
+
+    /// The artifact that is kept, if it is one to which the reference can lead.
+    async fn kept(&self, most: u64) -> Option<Artifact> {
+        let (artifact, _) = self.access.kept(&self.name, most).await?;
+        match &self.reference.version {
+            OciVersion::Digest(digest) if *digest != artifact.digest => None,
+            _ => Some(artifact),
         }
     }
 
@@ -164,11 +193,11 @@ impl RegistryPlace {
 
     async fn failed(&self, problem: String, most: u64, tell: &impl Fn(Option<&str>)) {
         let is_known = self.seen.lock().artifact.is_some();
-        let kept = if is_known { None } else { self.access.kept(&self.name, most).await };
+        let kept = if is_known { None } else { self.kept(most).await };
         let mut seen = self.seen.lock();
         let is_news = seen.problem.as_ref() != Some(&problem);
         let begins_with_kept = kept.is_some();
-        if let Some((artifact, _)) = kept {
+        if let Some(artifact) = kept {
             seen.artifact = Some(artifact);
         }
         let is_known = seen.artifact.is_some();
@@ -197,7 +226,8 @@ impl RegistryPlace {
     }
 
     /// Reads the component, from what is kept or from the registry.
-    pub(super) async fn read(&self, most: u64) -> Result<FileContent, PluginRefusal> {
+    pub(super) async fn read(&self, host: &PluginHost) -> Result<FileContent, PluginRefusal> {
+        let most = host.max_size();
         let (known, problem) = {
             let seen = self.seen.lock();
             (seen.artifact.clone(), seen.problem.clone())
@@ -206,8 +236,8 @@ impl RegistryPlace {
             return Err(PluginRefusal::Object(problem.unwrap_or_else(|| "its registry is being asked".to_owned())));
         };
         let kept = self.access.kept(&self.name, most).await.filter(|(kept, _)| *kept == artifact);
-        let bytes = match kept {
-            Some((_, bytes)) => bytes,
+        let (bytes, is_new) = match kept {
+            Some((_, bytes)) => (bytes, false),
             None => {
                 if let Some(problem) = self.seen.lock().not_now(&artifact.digest) {
                     return Err(PluginRefusal::Object(problem));
@@ -215,18 +245,23 @@ impl RegistryPlace {
                 let got = self.access.registries.component(&self.reference, &artifact, most).await;
                 let bytes = got.map_err(|problem| {
                     self.seen.lock().could_not(&artifact.digest, &problem, self.access.config.poll);
+                    self.unread.notify_one();
                     PluginRefusal::Object(problem)
                 })?;
                 self.seen.lock().unread = None;
-                self.access.keep(&self.name, &artifact, &bytes).await;
-                bytes
+                (bytes, true)
             }
         };
-        let signature = artifact.signature.map(|text| match text.len() {
+        let signature = artifact.signature.clone().map(|text| match text.len() {
             0..=signature::MOST => Ok(text.into_bytes()),
             _ => Err("is larger than a signature is"),
         });
-        Ok(FileContent::new(&self.name, bytes).signed(signature))
+        let content = FileContent::new(&self.name, bytes).signed(signature);
+        // What nobody who is trusted has signed does not take the place of what was good.
+        if is_new && host.check_signature(&content).is_ok() {
+            self.access.keep(&self.name, &artifact, &content.bytes).await;
+        }
+        Ok(content)
     }
 }
 
@@ -241,17 +276,17 @@ mod tests {
     async fn what_could_not_be_fetched_is_fetched_again_at_longer_and_longer_intervals() {
         let mut seen = Seen::default();
         let mut pauses = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..12 {
             seen.could_not("a", "it is damaged", POLL);
             assert_eq!(seen.not_now("a").as_deref(), Some("it is damaged"));
             assert_eq!(seen.not_now("b"), None);
             let again = seen.unread.as_ref().unwrap().again;
-            pauses.push((again - Instant::now()).as_secs() / POLL.as_secs());
+            pauses.push((again - Instant::now()).as_secs());
             tokio::time::advance(again - Instant::now()).await;
             assert_eq!(seen.not_now("a"), None);
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
         seen.could_not("b", "it is damaged too", POLL);
-        assert_eq!(seen.unread.unwrap().again - Instant::now(), POLL);
+        assert_eq!(seen.unread.unwrap().again - Instant::now(), AGAIN);
     }
 }
