@@ -47,11 +47,10 @@ impl MoreFailures {
             return;
         }
         let (new, old, bad_new, bad_old) = (new as f64, old as f64, bad_new as f64, bad_old as f64);
-        let part = |ratio: f64| new * ratio / (new * ratio + old);
-        let equal = part(1.0);
         for (log, ratio) in self.logs.iter_mut().zip(RATIOS) {
-            let part = part(ratio);
-            *log += bad_new * (part / equal).ln() + bad_old * ((1.0 - part) / (1.0 - equal)).ln();
+            // `(1 - q(s)) / (1 - q(1))`, without a difference of numbers that may be nearly the same.
+            let rest = (new + old) / (new * ratio + old);
+            *log += bad_new * (ratio * rest).ln() + bad_old * rest.ln();
         }
         let (measured, expected) = &mut self.weighed;
         *measured += bad_new * old / (new + old);
@@ -146,6 +145,14 @@ mod tests {
         seen.add(counted((50, 950), (3, 0)));
         assert!(seen.log() > 5.7, "{}", seen.log());
         assert_eq!(seen.ratio(), f64::INFINITY);
+    }
+
+    #[test]
+    fn numbers_that_no_calls_have_are_no_evidence_that_cannot_be_written() {
+        let mut seen = MoreFailures::default();
+        seen.add(counted((u64::MAX, 5), (0, 0)));
+        seen.add(counted((5, u64::MAX), (u64::MAX, u64::MAX)));
+        assert!(seen.log().is_finite() && seen.logs.iter().all(|log| log.is_finite()), "{seen:?}");
     }
 
     #[test]

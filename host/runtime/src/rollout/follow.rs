@@ -77,6 +77,11 @@ impl<V: Version> Switch<V> {
             held.extend(stable);
         }
         held.retain(|of: &V| of.author().generation != file);
+        if plan.is_none() {
+            // Nobody has asked for another than that in use.
+            let stable = self.choice.borrow().stable().map(|of| of.author().generation);
+            held.retain(|of| Some(of.author().generation) == stable);
+        }
         held.push(version);
         *following = Some(Following { held, file, unusable: None, plan, missing: None });
     }

@@ -8,6 +8,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock::time_of_day;
 use crate::duration::{millis, unix_millis};
 
+/// The first millisecond since the Unix epoch that has no form with four digits of a year.
+const YEAR_10000_MS: u64 = 253_402_300_800_000;
+
 /// What a person wants of a workload's workers, if one has said so. The policy is asked all the same.
 #[derive(Debug)]
 pub(crate) struct CountOverride(watch::Sender<Option<SetCount>>);
@@ -95,7 +98,8 @@ impl SetCount {
 
     /// Why there are so many workers.
     pub(crate) fn reason(&self) -> String {
-        match self.until_ms {
+        // A later one has no such form.
+        match self.until_ms.filter(|until| *until < YEAR_10000_MS) {
             Some(until) => {
                 let until = std::time::UNIX_EPOCH + Duration::from_millis(until);
                 let until = humantime::format_rfc3339_seconds(until);
@@ -134,6 +138,15 @@ mod tests {
         // By itself: it is told, and nothing holds.
         set.changed(&mut news, "work").await;
         assert_eq!((set.get(), began.elapsed().as_secs()), (None, 60));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_shown_is_left_out() {
+        let reason = |until_ms| SetCount::of(3, Some(until_ms)).reason();
+        assert_eq!(reason(YEAR_10000_MS - 1), "a person has set 3 workers until 9999-12-31T23:59:59Z");
+        for until_ms in [YEAR_10000_MS, u64::MAX] {
+            assert_eq!(reason(until_ms), "a person has set 3 workers");
+        }
     }
 
     #[test]

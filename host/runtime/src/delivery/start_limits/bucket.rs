@@ -24,13 +24,16 @@ impl Bucket {
         Self { every: rate.every.max(Duration::from_nanos(1)), burst: rate.burst.max(1), full_at: now }
     }
 
-    /// With so many that may begin at once now, or as many as ever may.
-    pub(super) fn with(rate: Rate, available: usize, now: Instant) -> Self {
+    /// With as many that may begin now as of `before`, the part of the next one too that has come already. Empty if
+    /// there was none before.
+    pub(super) fn after(before: Option<Self>, rate: Rate, now: Instant) -> Self {
         let full = Self::new(rate, now);
-        let missing = full.burst().saturating_sub(available);
-        let wait = full.every.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX));
+        let missing = |of: Self| of.full_at.saturating_duration_since(now).as_secs_f64() / of.every.as_secs_f64();
+        let available = before.map_or(0.0, |of| (f64::from(of.burst) - missing(of)).max(0.0));
+        let wait = full.every.as_secs_f64() * (f64::from(full.burst) - available).max(0.0);
+        let full_at = Duration::try_from_secs_f64(wait).ok().and_then(|wait| now.checked_add(wait));
         // A rate of nothing is full some day.
-        Self { full_at: now.checked_add(wait).unwrap_or(now + FAR), ..full }
+        Self { full_at: full_at.unwrap_or(now + FAR), ..full }
     }
 
     /// The most at once.
@@ -86,6 +89,22 @@ mod tests {
         assert_eq!(bucket.when(6, now), None);
         // What was not used does not add up.
         assert_eq!(bucket.available(now + ms(3_600_000)), 5);
+    }
+
+    #[test]
+    fn a_slow_rate_that_changes_often_loses_nothing_of_what_has_come() {
+        let (ms, mut now) = (Duration::from_millis, Instant::now());
+        let rate = |every| Rate { every: ms(every), burst: 1 };
+        let mut bucket = Bucket::after(None, rate(10_000), now);
+        for change in 0..12 {
+            assert_eq!(bucket.available(now), 0, "{change}");
+            now += ms(1_000);
+            bucket = Bucket::after(Some(bucket), rate(if change % 2 == 0 { 20_000 } else { 10_000 }), now);
+        }
+        now += ms(2_100);
+        assert_eq!(bucket.available(now), 1);
+        // No more than that, whatever it was before.
+        assert_eq!(Bucket::after(Some(bucket), rate(1), now).available(now), 1);
     }
 
     proptest! {

@@ -92,13 +92,15 @@ impl Gate {
     /// From now on this host has so many of so many parts, or all. Returns whether that is another part than before.
     /// What could begin at once and is taken away is gone; what is given is not there at once.
     pub(super) fn divide(&mut self, part: Option<(u32, u32)>, now: Instant) -> bool {
+        // A breaker alone is each host's own.
+        let part = part.filter(|_| self.parts().is_some());
         if self.part == part {
             return false;
         }
-        let (available, (rate, most)) = (self.rate().map(|rate| rate.available(now)), self.whole);
+        let (before, (rate, most)) = (self.rate(), self.whole);
         self.part = part;
         self.most = most.map(|most| scaled(most, part));
-        self.rate = rate.map(|rate| Bucket::with(of_rate(rate, part), available.unwrap_or(0), now));
+        self.rate = rate.map(|rate| Bucket::after(before, of_rate(rate, part), now));
         true
     }
 

@@ -41,7 +41,11 @@ pub(crate) fn next(
 ) -> Option<FleetRollout> {
     let mut now = match before {
         Some(before) => before.clone(),
-        None => FleetRollout::first(most_common(hosts.iter().map(|host| &host.generations.stable))?),
+        // What a person has decided about an earlier trial is not about the next one.
+        None => FleetRollout {
+            number: person.map_or(0, |verdict| verdict.number),
+            ..FleetRollout::first(most_common(hosts.iter().map(|host| &host.generations.stable))?)
+        },
     };
     if hosts.is_empty() {
         return Some(now);
@@ -136,7 +140,8 @@ impl FleetRollout {
         let others = tried.into_iter().chain(self.rejected.take()).filter(|old| files.has(old));
         self.passed.extend(others.map(|old| (old, false)));
         self.passed.remove(new);
-        self.number += 1;
+        // Anybody who may write a verdict may have written the number.
+        self.number = self.number.wrapping_add(1);
         let mut begun = Tried {
             generation: new.clone(),
             began_ms: at.now_ms,

@@ -239,6 +239,10 @@ fn a_person_decides_once_about_one_trial() {
     (0..10).for_each(|n| fleet.host(n).gets("c"));
     (0..3).for_each(|_| fleet.decide());
     assert_eq!((fleet.tried(), fleet.now().ended), (Some("c"), [1, 0, 1, 0]));
+    // Nor about one of which nothing is known any more, as where the lease was deleted.
+    fleet.rollout = None;
+    fleet.decide();
+    assert_eq!(fleet.tried(), Some("c"));
 }
 
 #[test]
