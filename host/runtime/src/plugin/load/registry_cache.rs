@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::cache;
+use crate::clock::time_of_day;
 use crate::digest::sha256;
 use crate::registry::Artifact;
 
@@ -49,7 +50,7 @@ impl RegistryCache {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(self.file(reference)?).ok()?;
         // The oldest make room, and this one is used. A directory that cannot be written to keeps what it has.
-        let _ = file.set_modified(SystemTime::now());
+        let _ = file.set_modified(time_of_day());
         file.take(most.saturating_add(BESIDE)).read_to_end(&mut bytes).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let length = std::str::from_utf8(bytes.get(..end)?).ok()?.strip_prefix(FIRST)?.parse::<usize>().ok()?;
